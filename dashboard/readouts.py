@@ -62,6 +62,7 @@ SENDERS = {
     "dectris-v1": "a DECTRIS detector sends them (stream interface, version 1)",
     "dectris-v2": "a DECTRIS detector sends them (stream interface, version 2)",
     "merlin": "a Merlin detector sends them (MIB over TCP)",
+    "tpx3-raw": "a Timepix3 detector sends them (raw packets of Serval over TCP)",
     "tpx3": "a Timepix3 detector sends them (ASI, events over TCP)",
 }
 """Who a server of each protocol listens to."""

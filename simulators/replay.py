@@ -25,6 +25,7 @@ from ptylive.simulators.merlin import MerlinDetector, MerlinMode
 from ptylive.simulators.outlet import SendPatience
 from ptylive.simulators.packing import packed
 from ptylive.simulators.sender import SafeFrames, Sender
+from ptylive.simulators.timepix3 import RawTimepix3
 from ptylive.simulators.tpx3 import Tpx3Detector
 from ptylive.streamer.protocols.inlet import ProtocolName
 from ptylive.streamer.sockets.security import client_keys
@@ -83,7 +84,7 @@ class ReplayReport:
     uids: tuple[str, ...]
 
 
-AnySender = Sender | DectrisDetector | MerlinDetector | Tpx3Detector
+AnySender = Sender | DectrisDetector | MerlinDetector | Tpx3Detector | RawTimepix3
 Progress = Callable[[int, int], None]
 """Called with (frames sent so far, frames of all loops)."""
 Scan = FileSource | CompressedSource
@@ -126,6 +127,8 @@ def _sender(settings: ReplaySettings) -> AnySender:
         raise MetadataError("a detector knows neither keys nor resending", "leave out --control and --keys")
     if settings.protocol == "merlin":
         return MerlinDetector(settings.to, patience, settings.mode)
+    if settings.protocol == "tpx3-raw":
+        return RawTimepix3(settings.to, patience)
     if settings.protocol == "tpx3":
         return Tpx3Detector(settings.to, patience)
     return DectrisDetector(settings.to, patience, settings.protocol)
@@ -141,7 +144,8 @@ class _Replay:
         self.resent = 0
         self._file = file
         self._settings = settings
-        own: dict[ProtocolName, Literal["none", "bslz4"]] = {"native": settings.codec, "merlin": "none", "tpx3": "none"}
+        own: dict[ProtocolName, Literal["none", "bslz4"]] = {"native": settings.codec, "merlin": "none"}
+        own |= {"tpx3": "none", "tpx3-raw": "none"}
         self._codec = own.get(settings.protocol, "bslz4")
         self._fps = _frames_per_s(self.header, settings, file.path)
         self._batch = _batch_size(self.header, settings, self._fps)

@@ -31,22 +31,38 @@ class LineTiming:
         """From µs."""
         return cls(*(round(us * 1e3 / TICK_NS) for us in (dwell_us, flyback_us, begins_us)))
 
+    def line(self, number: int, columns: int) -> int:
+        """When a line begins."""
+        return self.begins + number * (columns * self.dwell + self.flyback)
+
 
 def line_packets(patterns: Array, number: int, timing: LineTiming, sensor: Sensor, rng: np.random.Generator) -> bytes:
     """The chunks of one line of the scan: patterns (columns, Qy, Qx) of whole counts; none in the sensor's gap."""
     columns = len(patterns)
-    begins = timing.begins + number * (columns * timing.dwell + timing.flyback)
     flat = patterns.reshape(columns, -1)
     point, pixel = np.nonzero(flat)
     counts = flat[point, pixel].astype(np.int64)
     point, pixel = np.repeat(point, counts), np.repeat(pixel, counts)
-    times = begins + point * timing.dwell + rng.integers(0, timing.dwell, len(point))
+    return packets_of_line(point, pixel, columns, timing.line(number, columns), timing.dwell, sensor, rng)
+
+
+def packets_of_line(
+    point: IndexArray,
+    pixel: IndexArray,
+    columns: int,
+    begins: int,
+    dwell: int,
+    sensor: Sensor,
+    rng: np.random.Generator,
+) -> bytes:
+    """The same from hits (n,): points of the line, and flat pixels of the sensor. ``begins``, ``dwell``: ticks."""
+    times = begins + point * dwell + rng.integers(0, dwell, len(point))
     order = np.argsort(times, kind="stable")
     chip, row, column = chips_of(sensor, pixel[order])
     over = rng.integers(1, 200, len(order))
     words = hit_words(row, column, times[order], over)
-    opening = np.array([edge_word("1 rise", begins, number), *beat_words(begins)], dtype="<u8")
-    closing = np.array([edge_word("1 fall", begins + columns * timing.dwell, number)], dtype="<u8")
+    opening = np.array([edge_word("1 rise", begins, 0), *beat_words(begins)], dtype="<u8")
+    closing = np.array([edge_word("1 fall", begins + columns * dwell, 0)], dtype="<u8")
     parts = [chunk(0, opening)]
     for start in range(0, len(words), _CHUNK_WORDS):
         part = slice(start, start + _CHUNK_WORDS)

@@ -36,7 +36,10 @@ def make_connection(
     from ptylive.streamer.protocols.merlin import splitter as merlin
     from ptylive.streamer.protocols.tcp_connection import DetectorConnection
     from ptylive.streamer.protocols.tpx3 import splitter as tpx3
+    from ptylive.streamer.protocols.tpx3_raw import splitter as tpx3_raw
 
+    if name == "tpx3-raw":
+        return DetectorConnection(context, address, inner, tpx3_raw.Tpx3RawSplitter, tpx3_raw.DATA_PORT)
     if name == "tpx3":
         return DetectorConnection(context, address, inner, tpx3.Tpx3Splitter, tpx3.DATA_PORT)
     return DetectorConnection(context, address, inner, merlin.MpxSplitter, merlin.DATA_PORT)
@@ -70,10 +73,17 @@ def _tpx3(settings: ProtocolSettings, note: Note) -> Inlet:
     return Tpx3Inlet(settings, note)
 
 
+def _tpx3_raw(settings: ProtocolSettings, note: Note) -> Inlet:
+    from ptylive.streamer.protocols.tpx3_raw.inlet import Tpx3RawInlet
+
+    return Tpx3RawInlet(settings, note)
+
+
 _INLETS: Mapping[ProtocolName, Callable[[ProtocolSettings, Note], Inlet]] = {
     "native": _native,
     "dectris-v1": _dectris_v1,
     "dectris-v2": _dectris_v2,
     "merlin": _merlin,
     "tpx3": _tpx3,
+    "tpx3-raw": _tpx3_raw,
 }

@@ -11,7 +11,7 @@ from ptylive.streamer.protocols.image_template import ImageTemplate
 from ptylive.streamer.wire import Message, decode
 from ptylive.streamer.wire.arrays import Buffer
 
-ProtocolName = Literal["native", "dectris-v1", "dectris-v2", "merlin", "tpx3"]
+ProtocolName = Literal["native", "dectris-v1", "dectris-v2", "merlin", "tpx3", "tpx3-raw"]
 Prepare = Callable[[ScanHeader], ScanHeader]
 """Lays the server's configuration under and over what a sender said of its scan; may raise PtyliveError."""
 Note = Callable[[str], None]
@@ -42,7 +42,7 @@ class ProtocolSettings:
     @property
     def over_tcp(self) -> bool:
         """Whether the sender speaks TCP without ZeroMQ."""
-        return self.name in ("merlin", "tpx3")
+        return self.name in ("merlin", "tpx3", "tpx3-raw")
 
 
 class Inlet(Protocol):

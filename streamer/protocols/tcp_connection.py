@@ -32,7 +32,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 5.0
 _STANDS_S = 1.0
 """A connection that has lasted so long, or brought something, counts as made."""
 _KEEP_ALIVE_S = 10
-_NOTE, _REFUSED = b"note", b"refused"
+_NOTE, _GONE, _REFUSED = b"note", b"gone", b"refused"
 
 
 class Splitter(Protocol):
@@ -66,6 +66,11 @@ def event(parts: Sequence[Buffer]) -> str | None:
     if kind == _REFUSED:
         raise WireError(text.decode(), reason.decode())
     return text.decode()
+
+
+def is_gone(parts: Sequence[Buffer]) -> bool:
+    """Whether what happened, see :func:`event`, is that the connection ended."""
+    return not len(parts[0]) and bytes(parts[1]) == _GONE
 
 
 def host_and_port(address: str, default_port: int) -> tuple[str, int]:
@@ -194,7 +199,7 @@ class DetectorConnection:
     def _lost(self, why: str) -> None:
         if not (self._away or self._stop.is_set()):
             self._away = True
-            self._tell(_NOTE, f"no connection to the detector at {self.address} ({why}): it is tried again")
+            self._tell(_GONE, f"no connection to the detector at {self.address} ({why}): it is tried again")
 
     def _tell(self, kind: bytes, text: str, reason: str = "") -> None:
         self._hand_on([b"", kind, text.encode(), reason.encode()])

@@ -18,7 +18,8 @@ TICK_NS = 25 / 16
 WORD_BYTES = 8
 CHIP_SIDE = 256
 _MAGIC = np.uint32(0x33585054)
-_CHIPS = 8
+MOST_CHIPS_READ = 8
+"""Of one readout."""
 _HALF = 2**29
 """Times of 30 bits are of the same turn when they are nearer to one another than this, in units of 25 ns."""
 _ROUGH_BITS = 14
@@ -212,7 +213,7 @@ def _chunks(words: Array, place: Place) -> _Chunks:
     """The chunks of words, told by where each says that it ends."""
     may = np.flatnonzero(words.view("<u4")[::2] == _MAGIC)
     size, number = (words[may] >> np.uint64(48)).astype(np.int64), (words[may] >> np.uint64(32)).astype(np.int64) & 0xFF
-    good = (size % WORD_BYTES == 0) & (number < _CHIPS)
+    good = (size % WORD_BYTES == 0) & (number < MOST_CHIPS_READ)
     may, counts, number = may[good], size[good] // WORD_BYTES, number[good]
     if _is_chain(may, counts, place.left, len(words)):
         return _Chunks(may, number, counts)

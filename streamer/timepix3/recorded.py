@@ -12,8 +12,8 @@ import numpy as np
 
 from ptylive.schema import EventFrames, InputFileError, Scan
 from ptylive.schema.model import Array, BoolArray, IndexArray
-from ptylive.streamer.timepix3.clusters import electrons
-from ptylive.streamer.timepix3.packets import TICK_NS, WORD_BYTES, Edges, Hits, Place, decode, survey
+from ptylive.streamer.timepix3.frames import COUNTS, Found, counted
+from ptylive.streamer.timepix3.packets import TICK_NS, WORD_BYTES, Edges, Place, decode, survey
 from ptylive.streamer.timepix3.scan_clock import ScanClock, understand
 from ptylive.streamer.timepix3.sensor import MOST_CHIPS, Sensor
 
@@ -21,7 +21,6 @@ BLOCK_WORDS = 2**20
 """Read and decoded together: 8 MiB of the file."""
 MOST_EDGES = 2**26
 _KEPT_BLOCKS = 4
-_COUNTS = np.dtype("<u2")
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ class TimedFrames:
     sensor: Sensor
     cluster: float
     """Ticks between hits of one electron; 0: every hit counts."""
-    _kept: OrderedDict[int, tuple[Array, IndexArray]] = field(default_factory=OrderedDict)
+    _kept: OrderedDict[int, Found] = field(default_factory=OrderedDict)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -99,7 +98,7 @@ class TimedFrames:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of a pixel."""
-        return _COUNTS
+        return COUNTS
 
     @property
     def received(self) -> BoolArray:
@@ -116,12 +115,14 @@ class TimedFrames:
         count = int(np.prod(self.clock.shape))
         numbers = np.arange(count).reshape(self.clock.shape)[selection].ravel()
         if not len(numbers):
-            return EventFrames(np.zeros(0, np.int64), np.zeros(0, np.uint32), np.zeros(0, _COUNTS), self.sensor.shape)
+            return EventFrames(np.zeros(0, np.int64), np.zeros(0, np.uint32), np.zeros(0, COUNTS), self.sensor.shape)
         low, high = int(numbers.min()), int(numbers.max())
         at = np.full(high - low + 1, -1)
         at[numbers - low] = np.arange(len(numbers))
-        keys = [self._keys(block, low, at) for block in self._touched(low, high)]
-        return self._counted(np.concatenate(keys) if keys else np.zeros(0, np.int64), len(numbers))
+        parts = [self._in_selection(block, low, at) for block in self._touched(low, high)]
+        pixels = np.concatenate([np.zeros(0, np.uint32), *(part.pixels for part in parts)])
+        places = np.concatenate([np.zeros(0, np.int64), *(part.frames for part in parts)])
+        return counted(pixels, places, len(numbers), self.sensor.shape)
 
     def _touched(self, low: int, high: int) -> Iterator[int]:
         """Numbers of the blocks with hits that may belong to some frames."""
@@ -132,25 +133,15 @@ class TimedFrames:
             if block.span is not None and block.span[1] >= begins and block.span[0] <= ends:
                 yield number
 
-    def _keys(self, number: int, low: int, at: IndexArray) -> IndexArray:
-        """Place in the selection times pixels of the detector, plus the pixel, of each hit in a block that is in it."""
-        pixels, frames = self._events(number)
-        inside = (frames >= low) & (frames < low + len(at))
-        place = at[frames[inside] - low]
-        size = self.sensor.shape[0] * self.sensor.shape[1]
-        found: IndexArray = (place * size + pixels[inside])[place >= 0]
-        return found
+    def _in_selection(self, number: int, low: int, at: IndexArray) -> Found:
+        """What a block has of frames ``low`` on, with their places in the selection ``at`` (-1: not in it)."""
+        found = self._found(number)
+        inside = (found.frames >= low) & (found.frames < low + len(at))
+        place = at[found.frames[inside] - low]
+        return Found(found.pixels[inside][place >= 0], place[place >= 0])
 
-    def _counted(self, keys: IndexArray, frames: int) -> EventFrames:
-        found, counts = np.unique(keys, return_counts=True)
-        size = self.sensor.shape[0] * self.sensor.shape[1]
-        place, pixels = np.divmod(found, size)
-        ends = np.cumsum(np.bincount(place, minlength=frames))
-        most = np.iinfo(_COUNTS).max
-        return EventFrames(ends, pixels.astype(np.uint32), np.minimum(counts, most).astype(_COUNTS), self.sensor.shape)
-
-    def _events(self, number: int) -> tuple[Array, IndexArray]:
-        """Pixel and frame of everything in a block. Raises OSError where the file has become shorter."""
+    def _found(self, number: int) -> Found:
+        """Everything in a block. Raises OSError where the file has become shorter."""
         if number in self._kept:
             self._kept.move_to_end(number)
             return self._kept[number]
@@ -161,21 +152,11 @@ class TimedFrames:
         if len(data) < wanted * WORD_BYTES:
             raise OSError("the file has become shorter")
         packets, _ = decode(np.frombuffer(data, "<u8"), block.place)
-        found = events(packets.hits, self.sensor, self.clock, self.cluster)
+        found = Found.of(packets.hits, self.sensor, self.clock, self.cluster)
         self._kept[number] = found
         if len(self._kept) > _KEPT_BLOCKS:
             self._kept.popitem(last=False)
         return found
-
-
-def events(hits: Hits, sensor: Sensor, clock: ScanClock, cluster: float) -> tuple[Array, IndexArray]:
-    """Flat pixel and frame number (-1: none) of each hit; of each electron, where ``cluster`` ticks are above 0."""
-    pixels = sensor.pixels(hits.address)
-    if not cluster or not len(pixels):
-        return pixels, clock.frame_of(hits.times)
-    row, column = np.divmod(pixels.astype(np.int64), sensor.shape[1])
-    row, column, times = electrons(row, column, hits.times, hits.over_threshold, cluster)
-    return (row * sensor.shape[1] + column).astype(np.uint32), clock.frame_of(times)
 
 
 def read_scan(path: Path, file: BinaryIO, scan: Scan, cluster_ns: float) -> tuple[TimedFrames, tuple[str, ...]]:

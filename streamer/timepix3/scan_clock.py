@@ -77,7 +77,7 @@ def understand(name: str, edges: Edges, begins: int, scan: Scan) -> Understood:
     kind = _of_lines(by_kind, None if scan.shape is None else scan.shape[0])
     if scan.shape is None and len(by_kind[kind]) > MOST_LINES:
         return _points(by_kind, kind, None, dwell)
-    return _lines(name, by_kind, kind, scan, dwell)
+    return _lines(name, edges, kind, scan, dwell)
 
 
 def _of_points(by_kind: Mapping[int, IndexArray], shape: tuple[int, int]) -> int | None:
@@ -108,11 +108,11 @@ def _points(
     return Understood(ScanClock(starts[:wanted], 1, dwell, shape or (len(starts),)), tuple(notes))
 
 
-def _lines(name: str, by_kind: Mapping[int, IndexArray], kind: int, scan: Scan, dwell: float | None) -> Understood:
-    starts = by_kind[kind]
+def _lines(name: str, edges: Edges, kind: int, scan: Scan, dwell: float | None) -> Understood:
+    starts = np.sort(edges.times[edges.kinds == kind])
     notes = [f"lines begin at edges of trigger input {EDGES[kind]}: {len(starts)} of them"]
     period = float(np.median(np.diff(starts)))
-    active = _active(by_kind, kind, period)
+    active = active_ticks(edges, kind, period)
     if scan.shape is not None:
         rows, columns = scan.shape
     elif dwell is not None:
@@ -138,14 +138,14 @@ def _lines(name: str, by_kind: Mapping[int, IndexArray], kind: int, scan: Scan, 
     return Understood(ScanClock(starts[:rows], columns, dwell, (rows, columns)), tuple(notes))
 
 
-def _active(by_kind: Mapping[int, IndexArray], kind: int, period: float) -> float | None:
-    """How long the beam is on a line, ticks: between its edge and the opposite one; None where that is but a pulse."""
+def active_ticks(edges: Edges, kind: int, period: float) -> float | None:
+    """How long the beam is on a line that begins with an edge of this kind, by the opposite edge; None where that is
+    not there, or but the end of a pulse. ``period``: ticks between lines.
+    """
     codes = {text: code for code, text in EDGES.items()}
     channel, edge = EDGES[kind].split()
-    ends = by_kind.get(codes[f"{channel} {'fall' if edge == 'rise' else 'rise'}"])
-    if ends is None:
-        return None
-    starts = by_kind[kind]
+    ends = np.sort(edges.times[edges.kinds == codes[f"{channel} {'fall' if edge == 'rise' else 'rise'}"]])
+    starts = np.sort(edges.times[edges.kinds == kind])
     after = np.searchsorted(ends, starts, side="right")
     there = after < len(ends)
     lengths = ends[after[there]] - starts[there]

@@ -36,7 +36,7 @@ def replay(
     control: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="keep what isn't yet safe, resend it after a reconnect")
     ] = None,
-    protocol: Annotated[str, typer.Option(help="native, dectris-v1, dectris-v2, merlin or tpx3")] = "native",
+    protocol: Annotated[str, typer.Option(help="native, dectris-v1, dectris-v2, merlin, tpx3 or tpx3-raw")] = "native",
     mode: Annotated[str, typer.Option(help="pixels of merlin: processed, raw1, raw6, raw12 or raw24")] = "processed",
     rate: Annotated[str, typer.Option(help="frames/s, max or recorded")] = "max",
     basis: Annotated[str, typer.Option(help="compress on the way, for example zernike:45+1")] = "pixels",

@@ -33,7 +33,7 @@ def serve(
         str | None, typer.Option(metavar="ADDRESS", help="where frames arrive: bound; a detector's is connected to")
     ] = None,
     protocol: Annotated[
-        str | None, typer.Option(help="what the sender speaks: native, dectris-v1, dectris-v2, merlin, tpx3")
+        str | None, typer.Option(help="what the sender speaks: native, dectris-v1, dectris-v2, merlin, tpx3, tpx3-raw")
     ] = None,
     control_host: Annotated[
         str | None,

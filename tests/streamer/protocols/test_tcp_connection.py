@@ -21,7 +21,7 @@ from ptylive.schema.model import Array
 from ptylive.streamer.events import LogEvent
 from ptylive.streamer.protocols import ProtocolSettings
 from ptylive.streamer.protocols.merlin.splitter import DATA_PORT, MpxSplitter
-from ptylive.streamer.protocols.tcp_connection import MOST_QUEUED, DetectorConnection, event, host_and_port
+from ptylive.streamer.protocols.tcp_connection import MOST_QUEUED, DetectorConnection, event, host_and_port, is_gone
 from ptylive.streamer.receiver import Receiver, ReceiverSettings
 
 SHAPE = (12, 16)
@@ -254,7 +254,9 @@ def test_a_receiver_ends_whatever_its_connection_does() -> None:
 def test_events_of_the_connection() -> None:
     assert event([b"MQ1,"]) is None
     assert event([b"MQ1,"] * 4) is None
-    assert event([b"", b"note", b"a line", b""]) == "a line"
+    assert event([b"", b"note", b"a line", b""]) == event([b"", b"gone", b"a line", b""]) == "a line"
+    assert [is_gone([first, b"gone", b"a line", b""]) for first in (b"", b"1")] == [True, False]
+    assert not is_gone([b"", b"note", b"a line", b""])
     with pytest.raises(WireError, match="a line") as caught:
         event([b"", b"refused", b"a line", b"not_mpx"])
     assert caught.value.reason == "not_mpx"

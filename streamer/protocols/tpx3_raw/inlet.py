@@ -1,0 +1,153 @@
+"""Raw packets of a Timepix3 on their way in: hits become frames of events by the scan that is configured.
+
+The stream says nothing of the scan: its shape is in the configuration, and edges at the trigger inputs, or the dwell
+time, say which frame a hit is of (:mod:`ptylive.streamer.timepix3.live`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from ptylive.schema import Scan, ScanHeader, WireError
+from ptylive.schema.model import BoolArray
+from ptylive.streamer.protocols.header import Header, arm_message
+from ptylive.streamer.protocols.inlet import Note, ProtocolSettings
+from ptylive.streamer.protocols.tcp_connection import event, is_gone
+from ptylive.streamer.protocols.tpx3_raw.splitter import SILENCE
+from ptylive.streamer.timepix3.frames import COUNTS
+from ptylive.streamer.timepix3.live import Begun, Ended, Frames, LivePackets
+from ptylive.streamer.timepix3.packets import TICK_NS, Place, decode
+from ptylive.streamer.timepix3.sensor import Sensor
+from ptylive.streamer.wire import ArmMessage, EndMessage, FrameLayout, FramesMessage, Message
+from ptylive.streamer.wire.arrays import Buffer
+from ptylive.streamer.wire.events import event_parts, most_together
+
+SILENCE_S = 0.2
+"""What :data:`SILENCE` stands for."""
+_TICKS_PER_US = 1e3 / TICK_NS
+
+
+class Tpx3RawInlet:
+    """Chunks of packets (:class:`ptylive.streamer.protocols.Inlet`)."""
+
+    holding = False
+
+    def __init__(self, settings: ProtocolSettings, note: Note) -> None:
+        self._settings, self._note = settings, note
+        self._place = Place()
+        self._live: LivePackets | None = None
+        self._scan: ScanHeader | None = None
+        self._scans = self._untimed = 0
+        self._told: str | None = None  # why nothing can be done with packets
+
+    def take(self, parts: Sequence[Buffer]) -> Iterator[Message]:
+        """See :class:`Inlet`. Chunks of the detector, or what happened to the connection."""
+        text = event(parts)
+        if text is not None:
+            self._note(text)
+            if is_gone(parts):  # the next one may begin with other times
+                if self._live is not None:
+                    yield from self._become(self._live.end())
+                self._live, self._place = None, Place()
+            return
+        for part in parts:
+            yield from self._chunks(part)
+
+    def flush(self) -> Iterator[Message]:
+        """See :class:`Inlet`: what waits, waits for time to pass."""
+        return iter(())
+
+    def template(self) -> None:
+        """See :class:`Inlet`. The compiled loop does not know this stream."""
+        return None
+
+    def advance(self, number: int) -> None:
+        """See :class:`Inlet`: nothing is taken past this one."""
+
+    def _chunks(self, part: Buffer) -> Iterator[Message]:
+        if self._scan is None:  # the next one as it is configured by then
+            known = self._configured()
+            if known is None:
+                return
+            if self._live is None:
+                self._live = LivePackets(*known)
+            self._live.use(*known)
+        live = self._live
+        if live is None:
+            return
+        if len(part) == len(SILENCE) and bytes(part) == SILENCE:
+            yield from self._become(live.wait(SILENCE_S))
+            return
+        packets, self._place = decode(np.frombuffer(part, "<u8"), self._place)
+        if packets.untimed and not self._untimed:
+            self._note("the detector counts hits and tells no times: set it to time of arrival")
+        self._untimed += packets.untimed
+        yield from self._become(live.take(packets))
+
+    def _configured(self) -> tuple[Scan, float] | None:
+        """Scans as they are configured now, and ticks between hits of one electron; None where that is not enough: it
+        is told once.
+        """
+        try:
+            header = self._armed(Sensor(four=False), None).header
+            scan = header.scan
+            if scan.repeats > 1 or scan.skip_first:
+                raise WireError("repeats and skip_first: a scan has one frame at each point", "bad_configuration")
+        except WireError as error:
+            if self._told != str(error):
+                self._told = str(error)
+                self._note(f"packets come, but {error}")
+            return None
+        return scan, (header.detector.cluster_time_us or 0.0) * _TICKS_PER_US
+
+    def _armed(self, sensor: Sensor, dwell_us: float | None) -> ArmMessage:
+        """A new scan. Raises WireError."""
+        header = Header(
+            series=f"{self._scans}",
+            shape=sensor.shape,
+            dtype=COUNTS.str,
+            frame_time_s=None if dwell_us is None else 1e-6 * dwell_us,
+            bad_pixels=_gap(sensor),
+        )
+        return arm_message(header, self._settings.prepare, lambda _: None)
+
+    def _become(self, said: Iterator[Begun | Frames | Ended]) -> Iterator[Message]:
+        for one in said:
+            if isinstance(one, Begun):
+                self._scans += 1
+                message = self._armed(one.sensor, one.dwell_us)
+                self._scan = message.header
+                yield message
+            elif self._scan is None:
+                continue
+            elif isinstance(one, Frames):
+                yield from _messages(self._scan, one)
+            else:
+                yield self._ended(self._scan, one)
+                self._scan = None
+
+    def _ended(self, scan: ScanHeader, ended: Ended) -> EndMessage:
+        if ended.late:
+            self._note(f"scan {scan.series}: {ended.late} hits came after their line had been handed on")
+        if ended.dropped:
+            self._note(f"scan {scan.series}: {ended.dropped} hits were too many to wait for the end of their line")
+        return EndMessage(scan.uid, scan.frames, "complete" if ended.whole else "aborted")
+
+
+def _gap(sensor: Sensor) -> BoolArray | None:
+    return sensor.gap if sensor.four else None
+
+
+def _messages(scan: ScanHeader, row: Frames) -> Iterator[FramesMessage]:
+    """Frames as messages of events, none larger than a receiver takes."""
+    frames = row.frames
+    together = most_together(FrameLayout.of(scan).nbytes)
+    lengths = np.diff(frames.ends, prepend=0)
+    for start in range(0, len(frames.ends), together):
+        stop = min(len(frames.ends), start + together)
+        begin = int(frames.ends[start - 1]) if start else 0
+        events = slice(begin, int(frames.ends[stop - 1]))
+        parts = event_parts(lengths[start:stop], frames.pixels[events], frames.counts[events])
+        yield FramesMessage(scan.uid, row.first + start, stop - start, "events", parts)

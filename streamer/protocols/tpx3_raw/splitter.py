@@ -1,0 +1,68 @@
+"""Whole chunks of packets out of the bytes of a TCP stream; what is none is skipped up to the next one."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+from ptylive.schema import WireError
+from ptylive.streamer.protocols.received_bytes import ReceivedBytes
+from ptylive.streamer.timepix3.packets import MOST_CHIPS_READ, WORD_BYTES
+from ptylive.streamer.wire.arrays import Buffer
+
+DATA_PORT = 8085
+"""Where examples of Serval's raw destination listen."""
+SILENCE = b"TPX3\0\0\0\0"
+"""A chunk without packets: nothing has come for a while."""
+_HEADER = struct.Struct("<4sBBH")
+_MOST_BYTES = 2**20
+
+
+class Tpx3RawSplitter(ReceivedBytes):
+    """A buffer that bytes are read into, and the chunks that have come, as many together as there are."""
+
+    def __init__(self) -> None:
+        super().__init__(_MOST_BYTES)
+
+    def read(self, count: int) -> Iterator[Buffer | WireError]:
+        """The chunks that ``count`` bytes complete, one behind the other, and what was refused on the way. No bytes:
+        nothing more has come for a while, and :data:`SILENCE` says so. Chunks are parts of the buffer: good until
+        more is read.
+        """
+        self._last += count
+        if not count:
+            yield SILENCE
+            return
+        start = self._first
+        while (size := self._next()) is not None:
+            if size:
+                self._first += size
+                continue
+            if self._first > start:
+                yield self._view[start : self._first]
+            skipped = self._skip()
+            if not self._skipping:
+                yield WireError(f"{skipped} bytes or more that are no chunk of packets", "not_tpx3")
+            self._skipping = True
+            start = self._first
+            if self._last - start < WORD_BYTES:
+                return
+        if self._first > start:
+            yield self._view[start : self._first]
+
+    def _next(self) -> int | None:
+        """Bytes of the chunk that begins here; None when it has not come whole, 0 where none begins."""
+        there = self._last - self._first
+        if there < WORD_BYTES:
+            return None
+        magic, chip, _, nbytes = _HEADER.unpack_from(self._view, self._first)
+        if magic != b"TPX3" or nbytes % WORD_BYTES or chip >= MOST_CHIPS_READ:
+            return 0
+        self._skipping = False
+        return WORD_BYTES + nbytes if there >= WORD_BYTES + nbytes else None
+
+    def _skip(self) -> int:
+        """Leave out what comes before the next beginning of a chunk; how many bytes that were."""
+        found = self._bytes.find(b"TPX3", self._first + 1, self._last)
+        before, self._first = self._first, found if found >= 0 else max(self._first + 1, self._last - 3)
+        return self._first - before

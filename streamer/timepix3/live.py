@@ -1,0 +1,315 @@
+"""Frames while the packets come: each line of the scan is handed on when it is over and late hits have come too.
+
+Lines (or points) begin at edges of a trigger input, scans at the first of them, at the first after all lines of the
+scan before, or after a long pause. Where no edges come, points follow one another by the dwell time from the first hit
+on, or from the first one after a pause, or from the opening of the shutter.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptylive.schema import EventFrames, Scan
+from ptylive.schema.model import IndexArray
+from ptylive.streamer.timepix3.frames import Found, counted
+from ptylive.streamer.timepix3.packets import EDGES, TICK_NS, Edges, Hits, Packets
+from ptylive.streamer.timepix3.scan_clock import TICKS_PER_US, ScanClock, active_ticks
+from ptylive.streamer.timepix3.sensor import Sensor
+
+LATE = round(0.1e9 / TICK_NS)
+"""Ticks after which nothing more comes of a time: chips and their readout are no farther apart."""
+PAUSE = round(0.5e9 / TICK_NS)
+"""Ticks without a hit between scans that have no triggers."""
+NO_EDGES = round(1e9 / TICK_NS)
+"""Ticks after the first hit when edges that have not come are not waited for."""
+STALLED = round(2e9 / TICK_NS)
+"""Ticks of waiting after which a line is over of which the end has not been seen."""
+BACK = round(2e9 / TICK_NS)
+"""Ticks by which times that come lie behind the latest where the detector's clock has been set to zero."""
+_ENOUGH_S = 60.0
+"""After which every line is over."""
+LONG = 10.0
+"""Times the usual distance of two lines: one that begins later is of another scan."""
+MOST_HELD = 2**24
+"""Hits that wait for the end of their line: 220 MB."""
+_LEAST_DWELL = 0.1 * TICKS_PER_US
+"""Edges that would leave less than this for each point of a line begin points themselves."""
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A scan has begun; what follows is of it. ``dwell_us``: time at each point, None where it is not known yet."""
+
+    sensor: Sensor
+    dwell_us: float | None
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Its frames from a number on."""
+
+    first: int
+    frames: EventFrames
+
+
+@dataclass(frozen=True)
+class Ended:
+    """It is over. ``whole``: all of its lines have begun; ``late``: hits that came when their line had been handed on;
+    ``dropped``: hits that were too many to wait.
+    """
+
+    whole: bool
+    late: int
+    dropped: int
+
+
+class LivePackets:
+    """Scans of one shape, one after the other. ``cluster``: ticks between hits of one electron; 0: every hit counts.
+
+    For one thread.
+    """
+
+    def __init__(self, scan: Scan, cluster: float = 0.0) -> None:
+        self.use(scan, cluster)
+        self._chips: set[int] = set()
+        self._triggered = False
+        self._open: _OpenScan | None = None
+        self._late = self._dropped = 0
+        self._clear()
+
+    def _clear(self) -> None:
+        """Begin with times anew."""
+        self._hits, self._edges = Hits.together([]), Edges.together([])
+        self._now: int | None = None
+        self._waited = 0
+        self._last_hit: int | None = None  # of those that have been left out
+        self._opened: int | None = None
+
+    def use(self, scan: Scan, cluster: float = 0.0) -> None:
+        """From the next scan on."""
+        self._scan, self._cluster = scan, cluster
+        self._rows, self._columns = scan.require_shape()[0], scan.frames_per_row
+        self._dwell = None if scan.dwell_time_us is None else scan.dwell_time_us * TICKS_PER_US
+
+    def take(self, packets: Packets) -> Iterator[Begun | Frames | Ended]:
+        """What the next packets complete."""
+        latest = [int(times.max()) for times in (packets.hits.times, packets.edges.times) if len(times)]
+        if self._now is not None and latest and max(latest) < self._now - BACK:
+            yield from self.end()
+        self._chips |= packets.chips
+        self._triggered |= len(packets.edges.times) > 0
+        self._hits = Hits.together([self._hits, packets.hits])
+        self._edges = Edges.together([self._edges, packets.edges])
+        if len(packets.opened):
+            self._opened = int(packets.opened[-1])
+        self._waited = 0
+        if latest:
+            self._now = max(latest) if self._now is None else max(self._now, *latest)
+        yield from self._advanced()
+
+    def wait(self, seconds: float) -> Iterator[Begun | Frames | Ended]:
+        """Nothing has come for so long, beside what was waited before."""
+        if self._now is not None:
+            self._waited += round(seconds * 1e9 / TICK_NS)
+            yield from self._advanced()
+
+    def _past(self) -> int:
+        """Ticks, up to when everything has come. What waits on its way here may be late: the end of a line that has not
+        been seen is waited for longer.
+        """
+        now = self._now or 0
+        past = now - LATE + self._waited
+        return past if self._waited >= STALLED else min(past, now)
+
+    def end(self) -> Iterator[Begun | Frames | Ended]:
+        """Nothing more comes with these times: the connection ended, or the detector's clock was set to zero."""
+        yield from self.wait(_ENOUGH_S)
+        if self._open is not None:
+            yield self._ended(whole=False)
+        self._clear()
+
+    def _advanced(self) -> Iterator[Begun | Frames | Ended]:
+        while True:
+            if self._open is None:
+                self._open = self._begun()
+                if self._open is None:
+                    self._forget()
+                    return
+                self._open.begin_lines(self._edges)
+                clock = self._open.clock()
+                yield Begun(Sensor(four=len(self._chips) > 1), None if clock is None else clock.dwell_us)
+            scan = self._open
+            scan.begin_lines(self._edges)
+            yield from self._over(scan)
+            if scan.done == scan.lines:
+                yield self._ended(whole=True)
+            elif scan.is_left(self._edges):
+                yield self._ended(whole=False)
+            else:
+                self._forget()
+                return
+
+    def _begun(self) -> _OpenScan | None:
+        """The scan that begins with what has come; None while that cannot be told."""
+        if self._now is None:
+            return None
+        now = self._now + self._waited
+        if self._triggered:
+            begin = beginning(self._edges, self._scan)
+            if begin is None:
+                return None
+            kind, points = begin
+            first = int(self._edges.times[self._edges.kinds == kind].min())
+            if now - first < LATE:
+                return None
+            if points:
+                return _OpenScan(self._rows * self._columns, 1, self._dwell, kind, LONG * self._columns)
+            return _OpenScan(self._rows, self._columns, self._dwell, kind, LONG)
+        first_hit = self._first_hit()
+        if self._dwell is None or first_hit is None:
+            return None
+        if now - first_hit < max(NO_EDGES, LATE + 2 * self._columns * self._dwell):
+            return None
+        scan = _OpenScan(self._rows, self._columns, self._dwell, None, LONG)
+        scan.starts = first_hit + np.rint(np.arange(self._rows) * (self._columns * self._dwell)).astype(np.int64)
+        return scan
+
+    def _first_hit(self) -> int | None:
+        """Of the next scan without triggers: the very first one, or the first after a pause or an opened shutter."""
+        times = np.sort(self._hits.times)
+        if not len(times):
+            return None
+        if self._last_hit is None:
+            return int(times[0])
+        begins = np.diff(times, prepend=self._last_hit) >= PAUSE
+        if self._opened is not None and self._opened > self._last_hit:
+            begins |= times >= self._opened
+        return int(times[np.argmax(begins)]) if begins.any() else None
+
+    def _over(self, scan: _OpenScan) -> Iterator[Frames]:
+        """Lines that are over and of which nothing more comes."""
+        clock = scan.clock()
+        if clock is None:
+            return
+        ends = clock.starts + clock.columns * clock.dwell
+        over = int(np.searchsorted(ends, self._past(), side="right"))
+        if over <= scan.done:
+            return
+        until = math.ceil(ends[over - 1])
+        sensor = Sensor(four=len(self._chips) > 1)
+        here = self._hits.kept(self._hits.times < until)
+        self._hits = self._hits.kept(self._hits.times >= until)
+        found = Found.of(here, sensor, clock, self._cluster)
+        first = scan.done * clock.columns
+        self._late += int(np.count_nonzero((found.frames >= 0) & (found.frames < first)))
+        count = over * clock.columns - first
+        wanted = found.frames >= first
+        scan.hand_on(over, clock.dwell)
+        yield Frames(first, counted(found.pixels[wanted], found.frames[wanted] - first, count, sensor.shape))
+
+    def _ended(self, *, whole: bool) -> Ended:
+        scan, self._open = self._open, None
+        late, dropped, self._late, self._dropped = self._late, self._dropped, 0, 0
+        if scan is not None and len(scan.starts):
+            self._forget_edges(scan)
+            until = scan.end
+            gone = self._hits.times[self._hits.times < until]
+            self._last_hit = int(gone.max()) if len(gone) else until
+            self._hits = self._hits.kept(self._hits.times >= until)
+        return Ended(whole, late, dropped)
+
+    def _forget_edges(self, scan: _OpenScan) -> None:
+        keep = self._edges.times > scan.starts[-1]
+        self._edges = Edges(self._edges.times[keep], self._edges.kinds[keep])
+        if scan.kind is not None:  # the last line's own end
+            mine = self._edges.kinds == scan.kind
+            first = self._edges.times[mine].min() if mine.any() else np.iinfo(np.int64).max
+            keep = mine | (self._edges.times > first)
+            self._edges = Edges(self._edges.times[keep], self._edges.kinds[keep])
+
+    def _forget(self) -> None:
+        """Leave out hits that can be of no line, and those that are too many."""
+        if self._now is not None and self._open is None and not self._waiting():
+            keep = self._hits.times >= self._now - LATE
+            if not keep.all():
+                self._last_hit = int(self._hits.times[~keep].max())
+                self._hits = self._hits.kept(keep)
+        if (excess := len(self._hits.times) - MOST_HELD) > 0:
+            self._dropped += excess
+            self._hits = self._hits.kept(np.sort(np.argsort(self._hits.times, kind="stable")[excess:]))
+
+    def _waiting(self) -> bool:
+        """Whether hits are kept for a scan that may have begun."""
+        if self._triggered:
+            return len(self._edges.times) > 0
+        return self._dwell is not None and self._first_hit() is not None
+
+
+class _OpenScan:
+    """Lines of a scan that have begun. ``kind``: of the edges that begin them, None where all are known; ``pause``: one
+    that many times longer than from line to line ends the scan.
+    """
+
+    def __init__(self, lines: int, columns: int, dwell: float | None, kind: int | None, pause: float) -> None:
+        self.lines, self.kind = lines, kind
+        self._columns, self._dwell, self._pause = columns, dwell, pause
+        self.starts: IndexArray = np.zeros(0, dtype=np.int64)
+        self.done = 0
+        """Lines handed on."""
+        self._edges = Edges.together([])
+
+    @property
+    def end(self) -> int:
+        """Ticks, of the last line that has begun."""
+        clock = self.clock()
+        return int(self.starts[-1] + (0.0 if clock is None else clock.columns * clock.dwell))
+
+    def begin_lines(self, edges: Edges) -> None:
+        """Lines begin with these edges, up to a pause."""
+        if self.kind is None:
+            return
+        starts = np.sort(edges.times[edges.kinds == self.kind], kind="stable")[: self.lines]
+        steps = np.diff(starts)
+        long: list[int] = np.flatnonzero(steps > self._pause * np.median(steps)).tolist() if len(steps) > 1 else []
+        self._edges = edges
+        self.starts = starts[: long[0] + 1] if long else starts
+
+    def hand_on(self, lines: int, dwell: float) -> None:
+        """The first ``lines`` are handed on, with this time at each point: from now on it stays."""
+        self.done, self._dwell = lines, dwell
+
+    def is_left(self, edges: Edges) -> bool:
+        """Whether another scan has begun before all lines of this one, and nothing of it is waited for."""
+        if self.kind is None or self.done < len(self.starts) or not len(self.starts):
+            return False
+        return bool((edges.times[edges.kinds == self.kind] > self.starts[-1]).any())
+
+    def clock(self) -> ScanClock | None:
+        """Of the lines so far; None while nothing says how long one lasts."""
+        if self._dwell is None and self.kind is not None and len(self.starts) > 1:
+            period = float(np.median(np.diff(self.starts)))
+            active = active_ticks(self._edges, self.kind, period) if self._columns > 1 else None
+            dwell = (active or period) / self._columns
+        else:
+            dwell = self._dwell or 0.0
+        return ScanClock(self.starts, self._columns, dwell, (self.lines, self._columns)) if dwell else None
+
+
+def beginning(edges: Edges, scan: Scan) -> tuple[int, bool] | None:
+    """Which edges begin something, and whether that is a point instead of a line; None while there are too few.
+
+    Rising edges go before falling ones, input 1 before input 2.
+    """
+    for kind in sorted(EDGES, key=lambda kind: (EDGES[kind].endswith("fall"), EDGES[kind])):
+        times = np.sort(edges.times[edges.kinds == kind])
+        if len(times) < 2:
+            continue
+        period, columns = float(np.median(np.diff(times))), scan.require_shape()[1]
+        if scan.dwell_time_us is None:
+            return kind, period < _LEAST_DWELL * columns
+        return kind, period < math.sqrt(columns) * scan.dwell_time_us * TICKS_PER_US
+    return None

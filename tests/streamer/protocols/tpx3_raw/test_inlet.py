@@ -1,0 +1,108 @@
+"""Raw packets become scans as they are configured."""
+
+import numpy as np
+import pytest
+from dectris_tools import inlet
+
+from ptylive.schema import WireError
+from ptylive.simulators.timepix3_packets import LineTiming, chunk, edge_word, line_packets
+from ptylive.streamer.protocols.tpx3_raw.splitter import SILENCE
+from ptylive.streamer.timepix3.sensor import Sensor
+from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage
+from ptylive.streamer.wire.events import event_frames
+
+SCAN = {"scan.shape": [3, 4], "scan.step_A": 0.4, "optics.energy_eV": 200e3}
+TIMING = LineTiming.of(10, 50)
+LATER = chunk(0, np.array([edge_word("2 fall", 10**9, 0)], dtype="<u8"))
+
+
+def patterns_of(seed, sensor):
+    rng = np.random.default_rng(seed)
+    found = np.zeros((12, sensor.shape[0] * sensor.shape[1]), dtype="<u2")
+    for pattern in found:
+        np.add.at(pattern, rng.integers(0, pattern.size, 40), 1)
+    found = found.reshape(3, 4, *sensor.shape)
+    found[..., sensor.gap] = 0
+    return found
+
+
+def stream(patterns, sensor):
+    rng = np.random.default_rng(0)
+    return b"".join(line_packets(line, number, TIMING, sensor, rng) for number, line in enumerate(patterns))
+
+
+def frames_of(messages, shape):
+    found = np.zeros((12, *shape), dtype="<u2")
+    for message in messages:
+        events, good, problems = event_frames(message.parts, shape, np.dtype("<u2"))
+        assert good.all() and not problems
+        found[message.first : message.first + message.count] = events.dense()
+    return found
+
+
+@pytest.mark.parametrize("four", [False, True])
+def test_a_scan(four):
+    sensor, notes = Sensor(four), []
+    patterns = patterns_of(1, sensor)
+    arm, *frames, end = inlet("tpx3-raw", notes, SCAN).take([stream(patterns, sensor), LATER])
+    assert isinstance(arm, ArmMessage) and isinstance(end, EndMessage)
+    header = arm.header
+    assert (header.scan.shape, header.scan.step_A, header.detector_shape) == ((3, 4), (0.4, 0.4), sensor.shape)
+    assert header.scan.dwell_time_us == pytest.approx(10)
+    assert (header.frames, end.frames, end.reason) == (12, 12, "complete")
+    assert ("bad_pixel_mask" in header.arrays) == four
+    assert all(isinstance(one, FramesMessage) and one.uid == header.uid for one in frames)
+    np.testing.assert_array_equal(frames_of(frames, sensor.shape), patterns.reshape(12, *sensor.shape))
+    assert notes == []
+
+
+def test_without_a_shape_it_is_said_once():
+    sensor, notes = Sensor(four=False), []
+    raw = inlet("tpx3-raw", notes, {})
+    data = stream(patterns_of(2, sensor), sensor)
+    assert list(raw.take([data])) == list(raw.take([LATER])) == []
+    assert len(notes) == 1
+    assert "scan.shape" in notes[0]
+
+
+def test_silence_completes_what_has_come():
+    sensor = Sensor(four=False)
+    raw = inlet("tpx3-raw", [], SCAN)
+    said = [*raw.take([stream(patterns_of(3, sensor), sensor)])]
+    for _ in range(3):
+        said += raw.take([SILENCE])
+    assert isinstance(said[-1], EndMessage)
+    assert sum(one.count for one in said if isinstance(one, FramesMessage)) == 12
+
+
+def test_a_connection_that_ends_ends_the_scan():
+    sensor, notes = Sensor(four=False), []
+    raw = inlet("tpx3-raw", notes, SCAN)
+    data = stream(patterns_of(4, sensor)[:2], sensor)
+    said = [*raw.take([data]), *raw.take([b"", b"note", b"it is there", b""])]
+    assert not any(isinstance(one, EndMessage) for one in said)
+    said += raw.take([b"", b"gone", b"it went", b""])
+    assert isinstance(said[-1], EndMessage) and said[-1].reason == "aborted"
+    assert sum(one.count for one in said if isinstance(one, FramesMessage)) == 8
+    assert notes == ["it is there", "it went"]
+    again = [*raw.take([stream(patterns_of(5, sensor), sensor), LATER])]
+    assert isinstance(again[0], ArmMessage) and again[-1].reason == "complete"
+
+
+def test_what_the_connection_refused_is_raised():
+    with pytest.raises(WireError, match="odd bytes") as caught:
+        list(inlet("tpx3-raw", [], SCAN).take([b"", b"refused", b"odd bytes", b"not_tpx3"]))
+    assert caught.value.reason == "not_tpx3"
+
+
+def test_a_scan_with_repeats_is_refused_in_words():
+    notes = []
+    raw = inlet("tpx3-raw", notes, {**SCAN, "scan.repeats": 2})
+    assert list(raw.take([LATER])) == []
+    assert "repeats" in notes[0]
+
+
+def test_a_detector_that_only_counts_is_told_of():
+    notes = []
+    list(inlet("tpx3-raw", notes, SCAN).take([chunk(0, np.array([0xA << 60] * 3, dtype="<u8"))]))
+    assert "time of arrival" in notes[0]

@@ -1,0 +1,222 @@
+"""Scans that come packet by packet."""
+
+import numpy as np
+import pytest
+
+from ptylive.schema import Scan
+from ptylive.simulators.timepix3_packets import LineTiming, beat_words, chunk, edge_word, hit_words, line_packets
+from ptylive.streamer.timepix3.live import LATE, PAUSE, Begun, Ended, Frames, LivePackets
+from ptylive.streamer.timepix3.packets import TICK_NS, Place, decode
+from ptylive.streamer.timepix3.sensor import Sensor
+
+MS = round(1e6 / TICK_NS)
+ONE = Sensor(four=False)
+
+
+def patterns_of(rng, rows, columns, sensor=ONE):
+    """A few dozen counts in each."""
+    found = np.zeros((rows * columns, sensor.shape[0] * sensor.shape[1]), dtype="<u2")
+    for pattern in found:
+        np.add.at(pattern, rng.integers(0, pattern.size, 60), 1)
+    found = found.reshape(rows, columns, *sensor.shape)
+    found[..., sensor.gap] = 0
+    return found
+
+
+def lines_of(patterns, timing, rng, sensor=ONE):
+    return b"".join(line_packets(line, number, timing, sensor, rng) for number, line in enumerate(patterns))
+
+
+def beat(ticks):
+    """A packet that tells only that time goes on: a hit in the corner."""
+    one = np.array([0])
+    return chunk(0, hit_words(one, one, np.array([ticks]), one + 1))
+
+
+class Feed:
+    """What live packets say of a stream that comes in blocks."""
+
+    def __init__(self, live):
+        self.live, self.place, self.said = live, Place(), []
+
+    def __call__(self, data, cuts=()):
+        for part in np.split(np.frombuffer(data, "<u8"), cuts):
+            packets, self.place = decode(part, self.place)
+            self.said += self.live.take(packets)
+        return self
+
+    def scans(self, rows, columns):
+        """Patterns of each scan (rows, columns, Qy, Qx), with how often each frame came, and how it ended."""
+        found = []
+        for one in self.said:
+            if isinstance(one, Begun):
+                shape = one.sensor.shape
+                found.append([np.zeros((rows * columns, *shape), "<u2"), np.zeros(rows * columns, int), None])
+            elif isinstance(one, Frames):
+                count = len(one.frames.ends)
+                found[-1][0][one.first : one.first + count] += one.frames.dense()
+                found[-1][1][one.first : one.first + count] += 1
+            else:
+                found[-1][2] = one
+        return found
+
+
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_scans_one_after_the_other(seed):
+    rng = np.random.default_rng(seed)
+    print("seed", seed)
+    sensor = Sensor(four=bool(seed % 2 == 0))
+    rows, columns = int(rng.integers(2, 5)), int(rng.integers(2, 5))
+    dwell, flyback = 2 * int(rng.integers(0.2 * MS, 4 * MS)), 2 * int(rng.integers(0, 2 * MS))
+    begins, sent, data = int(rng.integers(0, 2**34)) // 16 * 16, [], b""
+    for _ in range(3):
+        sent.append(patterns_of(rng, rows, columns, sensor))
+        timing = LineTiming(dwell, flyback, begins)
+        data += lines_of(sent[-1], timing, rng, sensor)
+        begins += rows * (columns * dwell + flyback) + int(rng.integers(0, 3)) * 2 * MS
+    data += beat(begins + 2 * LATE)
+    known = {} if seed % 3 else {"dwell_time_us": dwell * TICK_NS / 1e3}
+    feed = Feed(LivePackets(Scan(shape=(rows, columns), **known)))
+    feed(data, np.sort(rng.choice(len(data) // 8, 40)))
+    scans = feed.scans(rows, columns)
+    assert len(scans) == 3
+    for (found, often, ended), wanted in zip(scans, sent, strict=True):
+        assert (often == 1).all()
+        assert ended == Ended(whole=True, late=0, dropped=0)
+        np.testing.assert_array_equal(found, wanted.reshape(found.shape))
+
+
+def test_a_line_is_handed_on_before_the_scan_is_over():
+    rng = np.random.default_rng(7)
+    patterns, timing = patterns_of(rng, 4, 3), LineTiming(100 * MS, 0)
+    lines = [line_packets(line, number, timing, ONE, rng) for number, line in enumerate(patterns)]
+    feed = Feed(LivePackets(Scan(shape=(4, 3))))
+    feed(lines[0])(lines[1])(lines[2])
+    ((found, often, ended),) = feed.scans(4, 3)
+    assert often.tolist() == [1] * 6 + [0] * 6
+    assert ended is None
+    feed.said += feed.live.wait(0.05)
+    assert feed.scans(4, 3)[0][1].sum() == 6
+    feed.said += feed.live.wait(0.1)
+    ((found, often, ended),) = feed.scans(4, 3)
+    np.testing.assert_array_equal(found[:9], patterns[:3].reshape(9, 256, 256))
+
+
+def test_a_scan_that_was_left_ends_when_another_begins():
+    rng = np.random.default_rng(8)
+    first, second = patterns_of(rng, 3, 3), patterns_of(rng, 5, 3)
+    timing = LineTiming(2 * MS, MS)
+    again = LineTiming(2 * MS, MS, 3000 * MS)
+    feed = Feed(LivePackets(Scan(shape=(5, 3))))
+    feed(lines_of(first, timing, rng))(lines_of(second, again, rng))(beat(5000 * MS))
+    (one, two) = feed.scans(5, 3)
+    assert one[2] == Ended(whole=False, late=0, dropped=0)
+    assert one[1].tolist() == [1] * 9 + [0] * 6
+    assert two[2].whole
+    np.testing.assert_array_equal(two[0], second.reshape(15, 256, 256))
+
+
+def point_packets(patterns, dwell, begins, flyback, rng):
+    """Each point begins with a pulse at input 2."""
+    parts, at, number = [], begins, 0
+    for row in patterns:
+        for pattern in row:
+            y, x = np.nonzero(pattern)
+            y, x = np.repeat(y, pattern[y, x]), np.repeat(x, pattern[y, x])
+            times = at + np.sort(rng.integers(0, dwell, len(y)))
+            words = hit_words(y, x, times, np.full(len(y), 9))
+            pulse = np.array([edge_word("2 rise", at, number), edge_word("2 fall", at + 64, number)], dtype="<u8")
+            parts += [chunk(0, pulse), chunk(0, words)]
+            at, number = at + dwell, number + 1
+        at += flyback
+    return b"".join(parts), at
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_points_with_a_long_flyback(given):
+    rng = np.random.default_rng(9)
+    patterns, dwell = patterns_of(rng, 4, 60), 32 * 64  # 3.2 µs; a line of that would have points of 53 ns
+    data, at = point_packets(patterns, dwell, 16 * MS, 20 * dwell, rng)
+    known = {"dwell_time_us": dwell * TICK_NS / 1e3} if given else {}
+    feed = Feed(LivePackets(Scan(shape=(4, 60), **known)))
+    feed(data, np.sort(rng.choice(len(data) // 8, 9)))(beat(at + 2 * LATE))
+    ((found, often, ended),) = feed.scans(4, 60)
+    assert ended.whole
+    assert (often == 1).all()
+    np.testing.assert_array_equal(found, patterns.reshape(found.shape))
+
+
+def free_packets(patterns, dwell, begins, rng):
+    """Neither edges nor pulses; the first hit comes with the first point."""
+    parts = []
+    for number, pattern in enumerate(patterns.reshape(-1, *patterns.shape[-2:])):
+        y, x = np.nonzero(pattern)
+        times = begins + number * dwell + np.sort(rng.integers(0, dwell, len(y)))
+        times[:1] = begins + number * dwell
+        parts.append(chunk(0, hit_words(y, x, times, np.full(len(y), 9))))
+    return b"".join(parts)
+
+
+def test_without_triggers_scans_begin_after_pauses():
+    rng = np.random.default_rng(10)
+    dwell = 20 * MS
+    sent = [np.minimum(patterns_of(rng, 3, 4), 1) for _ in range(2)]
+    feed = Feed(LivePackets(Scan(shape=(3, 4), dwell_time_us=dwell * TICK_NS / 1e3)))
+    begins = 16 * MS
+    for patterns in sent:
+        feed(free_packets(patterns, dwell, begins, rng), [100, 200, 300])
+        begins += 12 * dwell + 2 * PAUSE
+    feed.said += feed.live.wait(5.0)
+    scans = feed.scans(3, 4)
+    assert [ended.whole for *_, ended in scans] == [True, True]
+    for (found, often, _), wanted in zip(scans, sent, strict=True):
+        assert (often == 1).all()
+        np.testing.assert_array_equal(found, wanted.reshape(found.shape))
+
+
+def test_a_clock_that_is_set_to_zero_begins_anew():
+    rng = np.random.default_rng(11)
+    first, second = patterns_of(rng, 2, 3), patterns_of(rng, 3, 3)
+    feed = Feed(LivePackets(Scan(shape=(3, 3))))
+    feed(lines_of(first, LineTiming(2 * MS, 0, 8000 * MS), rng))(lines_of(second, LineTiming(2 * MS, 0), rng))
+    feed(beat(1000 * MS))
+    one, two = feed.scans(3, 3)
+    assert (one[2].whole, two[2].whole) == (False, True)
+    np.testing.assert_array_equal(two[0], second.reshape(9, 256, 256))
+
+
+def test_hits_that_come_too_late_are_counted():
+    rng = np.random.default_rng(12)
+    patterns, timing = patterns_of(rng, 3, 3), LineTiming(200 * MS, 0)
+    lines = [line_packets(line, number, timing, ONE, rng) for number, line in enumerate(patterns)]
+    feed = Feed(LivePackets(Scan(shape=(3, 3))))
+    feed(lines[0])(lines[1])(beat(100 * MS))(beat(150 * MS))(lines[2])(beat(2500 * MS))
+    ended = feed.scans(3, 3)[0][2]
+    assert (ended.whole, ended.late) == (True, 2)
+
+
+def test_what_waits_is_bounded(monkeypatch):
+    monkeypatch.setattr("ptylive.streamer.timepix3.live.MOST_HELD", 100)
+    rng = np.random.default_rng(13)
+    patterns, timing = patterns_of(rng, 2, 4), LineTiming(20 * MS, 0)
+    feed = Feed(LivePackets(Scan(shape=(2, 4))))
+    feed(lines_of(patterns, timing, rng), [150, 300])
+    assert len(feed.live._hits.times) <= 100
+    feed(beat(3000 * MS))
+    assert feed.scans(2, 4)[0][2].dropped > 0
+
+
+def test_hits_without_a_scan_are_not_kept():
+    rng = np.random.default_rng(14)
+    feed = Feed(LivePackets(Scan(shape=(2, 4))))
+    for n in range(20):
+        feed(free_packets(patterns_of(rng, 1, 1), 10 * MS, 60 * n * MS, rng))
+        assert len(feed.live._hits.times) < 5 * 80
+    assert not feed.said
+
+
+def test_a_heartbeat_is_no_hit():
+    feed = Feed(LivePackets(Scan(shape=(2, 4))))
+    feed(chunk(0, np.array(beat_words(16 * MS), dtype="<u8")))
+    feed.said += feed.live.end()
+    assert not feed.said
