@@ -18,7 +18,7 @@ from ptylive.schema.model import IndexArray
 from ptylive.streamer.timepix3.frames import Found, counted
 from ptylive.streamer.timepix3.packets import EDGES, TICK_NS, Edges, Hits, Packets
 from ptylive.streamer.timepix3.scan_clock import TICKS_PER_US, ScanClock, active_ticks
-from ptylive.streamer.timepix3.sensor import Sensor
+from ptylive.streamer.timepix3.sensor import MOST_CHIPS, Sensor
 
 LATE = round(0.1e9 / TICK_NS)
 """Ticks after which nothing more comes of a time: chips and their readout are no farther apart."""
@@ -97,18 +97,19 @@ class LivePackets:
 
     def take(self, packets: Packets) -> Iterator[Begun | Frames | Ended]:
         """What the next packets complete."""
-        latest = [int(times.max()) for times in (packets.hits.times, packets.edges.times) if len(times)]
-        if self._now is not None and latest and max(latest) < self._now - BACK:
+        latest = _latest(np.concatenate([packets.hits.times, packets.edges.times]))
+        if self._now is not None and latest is not None and latest < self._now - BACK:
             yield from self.end()
-        self._chips |= packets.chips
+        self._chips |= {chip for chip in packets.chips if chip < MOST_CHIPS}
         self._triggered |= len(packets.edges.times) > 0
-        self._hits = Hits.together([self._hits, packets.hits])
+        known = packets.hits.kept(packets.hits.address >> 16 < MOST_CHIPS)
+        self._hits = Hits.together([self._hits, known])
         self._edges = Edges.together([self._edges, packets.edges])
         if len(packets.opened):
             self._opened = int(packets.opened[-1])
         self._waited = 0
-        if latest:
-            self._now = max(latest) if self._now is None else max(self._now, *latest)
+        if latest is not None:
+            self._now = latest if self._now is None else max(self._now, latest)
         yield from self._advanced()
 
     def wait(self, seconds: float) -> Iterator[Begun | Frames | Ended]:
@@ -247,6 +248,15 @@ class LivePackets:
         if self._triggered:
             return len(self._edges.times) > 0
         return self._dwell is not None and self._first_hit() is not None
+
+
+def _latest(times: IndexArray) -> int | None:
+    """Of some times; where there are four or more, not one that is far ahead of nearly all: a packet may be damaged."""
+    if not len(times):
+        return None
+    ahead = 1 if len(times) < 4 else 2 + len(times) // 100
+    most = np.partition(times, -ahead)[-ahead]
+    return int(times[times <= most + LATE].max())
 
 
 class _OpenScan:

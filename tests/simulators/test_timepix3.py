@@ -38,7 +38,8 @@ def test_frames_arrive_where_they_belong():
         reader.join()
     packets, _ = decode(np.frombuffer(b"".join(received), "<u8"), Place())
     found = np.zeros((6, 256, 256), dtype="<u2")
-    for one in LivePackets(HEADER.scan).take(packets):
+    live = LivePackets(HEADER.scan)
+    for one in [*live.take(packets), *live.end()]:
         if isinstance(one, Frames):
             found[one.first : one.first + len(one.frames.ends)] = one.frames.dense()
     patterns[4] = 0

@@ -19,7 +19,7 @@ from ptylive.streamer.protocols.tpx3_raw.splitter import SILENCE
 from ptylive.streamer.timepix3.frames import COUNTS
 from ptylive.streamer.timepix3.live import Begun, Ended, Frames, LivePackets
 from ptylive.streamer.timepix3.packets import TICK_NS, Place, decode
-from ptylive.streamer.timepix3.sensor import Sensor
+from ptylive.streamer.timepix3.sensor import MOST_CHIPS, Sensor
 from ptylive.streamer.wire import ArmMessage, EndMessage, FrameLayout, FramesMessage, Message
 from ptylive.streamer.wire.arrays import Buffer
 from ptylive.streamer.wire.events import event_parts, most_together
@@ -40,6 +40,7 @@ class Tpx3RawInlet:
         self._live: LivePackets | None = None
         self._scan: ScanHeader | None = None
         self._scans = self._untimed = 0
+        self._unknown = False  # chips
         self._told: str | None = None  # why nothing can be done with packets
 
     def take(self, parts: Sequence[Buffer]) -> Iterator[Message]:
@@ -84,6 +85,9 @@ class Tpx3RawInlet:
         if packets.untimed and not self._untimed:
             self._note("the detector counts hits and tells no times: set it to time of arrival")
         self._untimed += packets.untimed
+        if packets.chips and max(packets.chips) >= MOST_CHIPS and not self._unknown:
+            self._unknown = True
+            self._note(f"packets of chip {max(packets.chips)} are left out: more than four chips are not known")
         yield from self._become(live.take(packets))
 
     def _configured(self) -> tuple[Scan, float] | None:

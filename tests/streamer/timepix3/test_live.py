@@ -74,10 +74,9 @@ def test_scans_one_after_the_other(seed):
         timing = LineTiming(dwell, flyback, begins)
         data += lines_of(sent[-1], timing, rng, sensor)
         begins += rows * (columns * dwell + flyback) + int(rng.integers(0, 3)) * 2 * MS
-    data += beat(begins + 2 * LATE)
     known = {} if seed % 3 else {"dwell_time_us": dwell * TICK_NS / 1e3}
     feed = Feed(LivePackets(Scan(shape=(rows, columns), **known)))
-    feed(data, np.sort(rng.choice(len(data) // 8, 40)))
+    feed(data, np.sort(rng.choice(len(data) // 8, 40)))(beat(begins + 2 * LATE))
     scans = feed.scans(rows, columns)
     assert len(scans) == 3
     for (found, often, ended), wanted in zip(scans, sent, strict=True):
@@ -183,6 +182,20 @@ def test_a_clock_that_is_set_to_zero_begins_anew():
     one, two = feed.scans(3, 3)
     assert (one[2].whole, two[2].whole) == (False, True)
     np.testing.assert_array_equal(two[0], second.reshape(9, 256, 256))
+
+
+def test_a_damaged_time_far_ahead_costs_one_hit():
+    rng = np.random.default_rng(15)
+    patterns = patterns_of(rng, 3, 4)
+    timing = LineTiming(2 * MS, MS)
+    data = np.frombuffer(lines_of(patterns, timing, rng), "<u8").copy()
+    hits = np.flatnonzero(data >> np.uint64(60) == 0xB)
+    data[hits[len(hits) // 2]] ^= np.uint64(1 << 14)  # 6.7 s
+    feed = Feed(LivePackets(Scan(shape=(3, 4))))
+    feed(data.tobytes(), [len(data) // 3, 2 * len(data) // 3])(beat(1000 * MS))
+    ((found, _, ended),) = feed.scans(3, 4)
+    assert ended.whole
+    assert np.abs(found.astype(int) - patterns.reshape(found.shape)).sum() == 1
 
 
 def test_hits_that_come_too_late_are_counted():

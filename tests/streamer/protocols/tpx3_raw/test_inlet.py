@@ -102,6 +102,15 @@ def test_a_scan_with_repeats_is_refused_in_words():
     assert "repeats" in notes[0]
 
 
+def test_a_chip_too_many_is_told_of_and_left_out():
+    sensor, notes = Sensor(four=False), []
+    patterns, word = patterns_of(6, sensor), np.array([0xB << 60 | 5 << 44], dtype="<u8")
+    said = [*inlet("tpx3-raw", notes, SCAN).take([chunk(6, word), stream(patterns, sensor), LATER])]
+    assert said[-1].reason == "complete"
+    assert frames_of([one for one in said if isinstance(one, FramesMessage)], sensor.shape).sum() == patterns.sum()
+    assert "chip 6" in notes[0]
+
+
 def test_a_detector_that_only_counts_is_told_of():
     notes = []
     list(inlet("tpx3-raw", notes, SCAN).take([chunk(0, np.array([0xA << 60] * 3, dtype="<u8"))]))
