@@ -4,9 +4,11 @@ import os
 import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import h5py
+import numpy as np
 import pytest
 from stream_tools import (
     Running,
@@ -22,10 +24,11 @@ from stream_tools import (
 )
 
 from ptylive.schema import ScanHeader
-from ptylive.streamer.events import LogEvent
+from ptylive.streamer.events import Announcer, LogEvent
 from ptylive.streamer.recording import earlier_runs
 from ptylive.streamer.recording.journal import Journal
 from ptylive.streamer.recording.recovery import Leftover
+from ptylive.streamer.tracking.known_scans import KnownScans
 from ptylive.streamer.vetting.worker import FileWorker
 from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, PingMessage
 
@@ -262,3 +265,26 @@ def test_two_journals_of_one_name_are_two_scans(tmp_path: Path) -> None:
     assert found.pop(AGAIN) == digests(THIRD[10:20], 10)
     ((name, frames),) = found.items()
     assert (name, frames) == ("test-again-3", digests(THIRD[:10]))
+
+
+class Stored:
+    """Recordings of which one has the name that a journal has too."""
+
+    def __init__(self) -> None:
+        self.converted: dict[str, str] = {}
+
+    def find(self, name: str) -> Any:
+        return SimpleNamespace(uid=name, target=Path("of-another.h5")) if name == "test" else None
+
+    def convert(self, leftover: Leftover, header: ScanHeader) -> Any:
+        self.converted[leftover.path.stem] = header.uid
+        return SimpleNamespace(uid=header.uid, target=leftover.target, progress=SimpleNamespace(sent_as=""))
+
+
+def test_names_of_journals_that_are_still_to_come_are_not_given_away() -> None:
+    stored: Any = Stored()
+    known = KnownScans(stored, Announcer(lambda _: None))
+    journals = {"b": HEADER, "c": replace(HEADER, uid=AGAIN)}
+    found = [Leftover(Path(f"{name}.journal"), one, np.ones(3, bool), 0, None) for name, one in journals.items()]
+    known.take_in(found, {}, {})
+    assert stored.converted == {"b": "test-again-3", "c": AGAIN}

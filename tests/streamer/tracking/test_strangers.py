@@ -4,6 +4,8 @@ import errno
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from stream_tools import (
@@ -34,12 +36,13 @@ from ptylive.schema import WireError
 from ptylive.streamer.acquisition import Acquisition
 from ptylive.streamer.events import Announcer
 from ptylive.streamer.patience import Patience
+from ptylive.streamer.receiver import Receiver
 from ptylive.streamer.recording.journal_file import JournalFile
 from ptylive.streamer.ring import Ring
 from ptylive.streamer.storage.journal_reader import JournalReader
 from ptylive.streamer.tracking import senders as senders_module
 from ptylive.streamer.tracking.senders import Senders
-from ptylive.streamer.wire import ArmMessage, EndMessage, PingMessage
+from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, PingMessage
 
 
 @pytest.mark.slow
@@ -353,3 +356,15 @@ def test_what_a_full_disk_took_of_two_senders_is_written_when_the_scan_is_opened
         assert reader.senders == 2
     acquisition.stop(60)
     assert said_senders(tmp_path) == {"test": 2}
+
+
+def test_by_itself_the_compiled_loop_takes_what_is_known_to_be_of_the_open_scan() -> None:
+    expected = list[tuple[str, int]]()
+    loop: Any = SimpleNamespace(expect=lambda codec, sender: expected.append((codec, sender)))
+    meant = {1: "this", 2: "another"}
+    senders = SimpleNamespace(known=lambda source, sender: source, of=lambda known, uid: meant[known])
+    scan = SimpleNamespace(sent_as="uid", header=SimpleNamespace(uid="this"))
+    receiver: Any = SimpleNamespace(_acquisition=SimpleNamespace(open_scan=scan, senders=senders))
+    for source, sender in ((1, 7), (2, 8), (2, 0)):
+        Receiver._note(receiver, loop, FramesMessage("uid", 0, 1, "none", (b"",), sender=sender), source)
+    assert expected == [("none", 7), ("none", 0)]
