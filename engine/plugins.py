@@ -27,10 +27,10 @@ class Found(NamedTuple):
 
 
 def in_folder(package: str, mark: str) -> Iterator[Found]:
-    """Everything with the attribute ``mark`` that modules of ``package`` define, in the order of their names."""
+    """Everything with the attribute ``mark`` that modules of ``package`` and its folders define, in order of names."""
     home = import_module(package)
-    for module in sorted(info.name for info in pkgutil.iter_modules(home.__path__)):
-        yield from _marked(import_module(f"{package}.{module}"), mark, f"{package}.{module}")
+    for module in sorted(info.name for info in pkgutil.walk_packages(home.__path__, f"{package}.")):
+        yield from _marked(import_module(module), mark, module)
 
 
 def of_entry_points(group: str, mark: str) -> Iterator[Found]:

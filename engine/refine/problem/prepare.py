@@ -149,7 +149,14 @@ def lay_out(measured: Measurement, strategy: Strategy, preset: Preset, start: St
         forward.cleaning(grid.shape),
     )
     scan = ScanGrid.of(dataset.point, dataset.scan_shape, dataset.positions_A)
-    regularisation = Regularisation(grid, scan, model.k_radius, measured.probe.semiangle_invA, slices.spacings_A)
+    regularisation = Regularisation(
+        grid,
+        scan,
+        model.k_radius,
+        measured.probe.semiangle_invA,
+        slices.spacings_A,
+        forward.free_space().phase_per_A,
+    )
     return Problem(
         forward=forward,
         strategy=strategy,

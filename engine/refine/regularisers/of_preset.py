@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ptylive.engine.refine.parameters.constraint import Constraint
 from ptylive.engine.refine.parameters.object_grid import ObjectGrid
 from ptylive.engine.refine.parameters.parameter_vector import ParameterLayout
 from ptylive.engine.refine.parameters.terms import Term
@@ -29,6 +30,8 @@ class Regularisation:
     semiangle_invA: float
     spacings_A: tuple[float, ...]
     """Free space behind each slice but the last, Å."""
+    phase_per_A: DoubleArray
+    """(P, P) phase that an Å of free space between slices adds, rad."""
 
     def terms(self, settings: RegulariserSettings, layout: ParameterLayout) -> tuple[Term, ...]:
         """Terms of the loss for the settings of one epoch. Raises MetadataError for unusable masks."""
@@ -39,11 +42,15 @@ class Regularisation:
         terms += [each for said, each in made if said.acts_on == "parameters"]
         return tuple(terms)
 
+    def held(self, settings: RegulariserSettings, layout: ParameterLayout) -> tuple[Constraint, ...]:
+        """Constraints that hold throughout an epoch of these settings."""
+        return tuple(each for _, each in self.made(settings, layout, "held"))
+
     def made(
         self, settings: RegulariserSettings, layout: ParameterLayout, kind: Kind
     ) -> list[tuple[Registration, Any]]:
         """What the settings of one epoch ask for, in order."""
-        asked = Asked(settings, layout, self.grid, self.scan, self.k_radius, self.semiangle_invA, self.spacings_A)
+        asked = Asked(settings, layout, **vars(self))
         found: list[tuple[Registration, Any]] = []
         for said in registered():
             if said.kind == kind and said.on(settings):
@@ -53,7 +60,8 @@ class Regularisation:
     @staticmethod
     def owns(term: Term) -> bool:
         """Whether a term of the loss is one of :meth:`terms`."""
-        return isinstance(term, (Penalties, *(each.made_by for each in registered() if each.acts_on == "parameters")))
+        ours = (each.made_by for each in registered() if each.acts_on == "parameters" and each.kind == "penalty")
+        return isinstance(term, (Penalties, *ours))
 
     @staticmethod
     def curvature_of_positions(settings: RegulariserSettings, grid: ObjectGrid) -> float:

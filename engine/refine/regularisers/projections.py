@@ -13,18 +13,27 @@ import numpy as np
 from ptylive.engine.refine.parameters.parameter_vector import BlockName, ObjectForm, ParameterLayout, ProbeForm
 from ptylive.engine.refine.regularisers.deconvolution import filtered, gaussian, richardson_lucy, wiener
 from ptylive.engine.refine.regularisers.of_preset import Regularisation
+from ptylive.engine.refine.regularisers.potentials import absorption_of, change_object, potentials, set_potentials
+from ptylive.engine.refine.regularisers.registration import Registration
 from ptylive.engine.refine.regularisers.registry import registered
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.preset.regularisers import RegulariserSettings
 
-FAINTEST = 1e-6
-"""|O| below which the absorption is no longer told apart."""
 SPREAD_RAD = 0.02
 """Random phases by which the states of an empty object differ: equal ones would stay equal."""
 
 
 def due(settings: RegulariserSettings) -> bool:
     """Whether the settings of an epoch change anything by hand; a forgotten history is no change."""
+    return _built_in(settings) or any(each.kind == "projection" and each.on(settings) for each in registered())
+
+
+def changes_in(settings: RegulariserSettings, layout: ParameterLayout, regularisation: Regularisation) -> bool:
+    """Whether :func:`projected` changes anything: what has nothing to do in this object (one slice) does not count."""
+    return _built_in(settings) or bool(regularisation.made(settings, layout, "projection"))
+
+
+def _built_in(settings: RegulariserSettings) -> bool:
     return bool(
         settings.apply_gaussian_filter_px
         or settings.apply_gaussian_filter_amplitude_px
@@ -33,7 +42,6 @@ def due(settings: RegulariserSettings) -> bool:
         or settings.do_charge_flip
         or settings.restart_from_vacuum
         or settings.reset_positions
-        or any(each.kind == "projection" and each.on(settings) for each in registered())
     )
 
 
@@ -48,7 +56,7 @@ def projected(
         _reset(layout, vector, BlockName.SHIFTS, xp)
     if settings.beta_wedge:
         seen = 1 - xp.asarray(regularisation.wedge(layout.object_shape, settings.beta_wedge))
-        _change_object(layout, vector, lambda part: filtered(part, seen, xp), xp)
+        change_object(layout, vector, lambda part: filtered(part, seen, xp), xp)
     if settings.do_charge_flip or settings.apply_gaussian_filter_px or settings.apply_gaussian_filter_amplitude_px:
         phase, absorption = potentials(layout, vector, xp)
         if settings.do_charge_flip:
@@ -57,28 +65,34 @@ def projected(
             absorption = flipped(absorption, settings.cf_delta_abs, settings.cf_beta_abs, others, xp)
         phase = blurred(phase, settings.apply_gaussian_filter_px, xp)
         absorption = blurred(absorption, settings.apply_gaussian_filter_amplitude_px, xp)
-        _set_potentials(layout, vector, phase, absorption, xp)
+        set_potentials(layout, vector, phase, absorption, xp)
     if settings.keep_probe_states_orthogonal:
         _make_orthogonal(layout, vector, xp)
-    for said, change in regularisation.made(settings, layout, "projection"):
-        with said.at_work():
-            (_project_object if said.acts_on == "object" else _project_probe)(layout, vector, change, xp)
-    for part, lowest in layout.lower_bounds():
-        xp.maximum(vector[part], lowest, out=vector[part])
+    _apply(regularisation.made(settings, layout, "projection"), layout, vector, xp)
     return vector
 
 
-def potentials(layout: ParameterLayout, vector: Any, xp: Any) -> tuple[Any, Any]:
-    """Phase and absorption (object modes, slices, Y, X) of the object of a vector."""
-    shape = (layout.object_modes, *layout.object_shape)
-    block = layout.object_block(vector)
-    if layout.object_form is ObjectForm.PHASE:
-        phase = block.reshape(shape)
-        return phase, xp.zeros_like(phase)
-    first, second = block.reshape(2, *shape)
-    if layout.object_form is ObjectForm.DAMPED:
-        return first, second
-    return xp.arctan2(second, first), -xp.log(xp.maximum(xp.hypot(first, second), FAINTEST))
+def lasting(
+    vector: Any, settings: RegulariserSettings, layout: ParameterLayout, regularisation: Regularisation, xp: Any
+) -> Any:
+    """A parameter vector after the projections that a result obeys too: a copy, or itself where there are none."""
+    found = [pair for pair in regularisation.made(settings, layout, "projection") if pair[0].lasting]
+    if not found:
+        return vector
+    vector = vector.copy()
+    _apply(found, layout, vector, xp)
+    return vector
+
+
+def _apply(changes: list[tuple[Registration, Any]], layout: ParameterLayout, vector: Any, xp: Any) -> None:
+    """Registered projections, in order, then the lower bounds. Changes ``vector``."""
+    for said, change in changes:
+        with said.at_work():
+            {"object": _project_object, "probe": _project_probe, "both": _project_both}[said.acts_on](
+                layout, vector, change, xp
+            )
+    for part, lowest in layout.lower_bounds():
+        xp.maximum(vector[part], lowest, out=vector[part])
 
 
 def blurred(values: Any, sigma_px: float, xp: Any) -> Any:
@@ -130,30 +144,6 @@ def orthogonal(modes: Any, xp: Any) -> Any:
     return turned[:, ::-1].conj().T @ modes
 
 
-def _change_object(layout: ParameterLayout, vector: Any, change: Any, xp: Any) -> None:
-    """Apply a linear change to the complex transmission, or to the potentials where these are refined."""
-    shape = (layout.object_modes, *layout.object_shape)
-    if layout.object_form is ObjectForm.COMPLEX:
-        real, imaginary = layout.object_block(vector).reshape(2, *shape)
-        changed = change(real + 1j * imaginary)
-        layout.object_block(vector)[...] = xp.stack([changed.real, changed.imag]).ravel()
-        return
-    phase, absorption = potentials(layout, vector, xp)
-    damped = layout.object_form is ObjectForm.DAMPED
-    _set_potentials(layout, vector, change(phase), change(absorption) if damped else absorption, xp)
-
-
-def _set_potentials(layout: ParameterLayout, vector: Any, phase: Any, absorption: Any, xp: Any) -> None:
-    if layout.object_form is ObjectForm.PHASE:
-        parts = [phase]
-    elif layout.object_form is ObjectForm.DAMPED:
-        parts = [phase, absorption]
-    else:
-        modulus = xp.exp(-absorption)
-        parts = [modulus * xp.cos(phase), modulus * xp.sin(phase)]
-    layout.object_block(vector)[...] = xp.stack(parts).ravel()
-
-
 def _vacuum(layout: ParameterLayout) -> Any:
     """The object's parameters at O = 1; several states differ a little."""
     phase = np.zeros((layout.planes, *layout.object_shape[1:]), np.float32)
@@ -179,22 +169,40 @@ def _make_orthogonal(layout: ParameterLayout, vector: Any, xp: Any) -> None:
 
 
 def _project_object(layout: ParameterLayout, vector: Any, projection: Any, xp: Any) -> None:
-    """The transmission as a registered projection wants it; phases change by the least angle."""
-    shape = (layout.object_modes, *layout.object_shape)
-    if layout.object_form is ObjectForm.COMPLEX:
-        _change_object(layout, vector, lambda wave: projection.changed(wave, xp), xp)
+    """The object as a registered projection wants it; phases change by the least angle."""
+    whole = getattr(projection, "changed", None)
+    if layout.object_form is ObjectForm.COMPLEX and whole is not None:
+        change_object(layout, vector, lambda wave: whole(wave, xp), xp)
         return
     phase, absorption = potentials(layout, vector, xp)
-    wave = xp.exp(1j * phase - absorption)
-    changed = projection.changed(wave, xp).reshape(shape)
-    absorption = -xp.log(xp.maximum(abs(changed), FAINTEST))
-    _set_potentials(layout, vector, phase + xp.angle(changed * wave.conj()), absorption, xp)
+    by_potentials = getattr(projection, "potentials_changed", None)
+    if by_potentials is not None:
+        phase, absorption = by_potentials(phase, absorption, xp)
+    else:
+        wave = xp.exp(1j * phase - absorption)
+        changed = projection.changed(wave, xp).reshape(phase.shape)
+        phase, absorption = phase + xp.angle(changed * wave.conj()), absorption_of(abs(changed), xp)
+    set_potentials(layout, vector, phase, absorption, xp)
 
 
 def _project_probe(layout: ParameterLayout, vector: Any, projection: Any, xp: Any) -> None:
     """The probe in Fourier space (modes, P, P) as a registered projection wants it."""
-    if layout.probe.form is not ProbeForm.COMPLEX:
-        raise MetadataError("hard constraints of the probe need probe_part = both", "set one or the other")
-    planes = layout.probe_block(vector)
+    planes = _free_probe(layout, vector)
     changed = projection.changed(planes[0] + 1j * planes[1], xp).reshape(planes.shape[1:])
     planes[0], planes[1] = changed.real, changed.imag
+
+
+def _project_both(layout: ParameterLayout, vector: Any, projection: Any, xp: Any) -> None:
+    """Object and probe as a registered projection wants them."""
+    planes = _free_probe(layout, vector)
+    phase, absorption = potentials(layout, vector, xp)
+    phase, absorption, probe = projection.all_changed(phase, absorption, planes[0] + 1j * planes[1], xp)
+    set_potentials(layout, vector, phase, absorption, xp)
+    planes[0], planes[1] = probe.real, probe.imag
+
+
+def _free_probe(layout: ParameterLayout, vector: Any) -> Any:
+    """The planes (2, modes, P, P) of the probe. Raises MetadataError where only a part of it is refined."""
+    if layout.probe.form is not ProbeForm.COMPLEX:
+        raise MetadataError("hard constraints of the probe need probe_part = both", "set one or the other")
+    return layout.probe_block(vector)

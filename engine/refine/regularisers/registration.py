@@ -17,8 +17,16 @@
 
     object, probe   ``of(wave, xp)`` of a penalty (:class:`~ptylive.engine.refine.regularisers.penalty.Penalty`), or
                     ``changed(wave, xp)`` of a projection: the complex array as it shall be, of the same shape
+    object          ``potentials_changed(phase, absorption, xp)`` of a projection: both (modes, slices, Y, X) as they
+                    shall be; in place of ``changed`` or, beside it, for objects whose potentials are refined
+    both            ``all_changed(phase, absorption, probe, xp)`` of a projection: all three as they shall be
     parameters      ``add`` of a term of the loss (:class:`~ptylive.engine.refine.parameters.terms.Term`), which sees
                     the whole vector; several of them as a tuple
+
+A projection acts before an epoch begins; one that is ``lasting`` acts on the result once more. A constraint that holds
+throughout the epoch is of the kind ``held``, and acts on parameters: ``project_gradient`` and ``restore_fixed`` of
+:class:`~ptylive.engine.refine.parameters.constraint.Constraint` and, where it begins to hold with another change than
+``restore_fixed`` makes, ``begin(layout, vector, xp)``, which changes the vector.
 
 A class may also have ``curvature_of_positions(settings, grid)``: what it adds to the curvature along one displacement.
 """
@@ -32,14 +40,15 @@ from typing import Any, Literal, TypeVar
 
 from ptylive.engine.plugins import at_work
 from ptylive.engine.refine.parameters.object_grid import ObjectGrid
-from ptylive.engine.refine.parameters.parameter_vector import ParameterLayout
+from ptylive.engine.refine.parameters.parameter_vector import ObjectForm, ParameterLayout
 from ptylive.engine.refine.regularisers.scan_neighbours import ScanGrid
+from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset.added import Setting
 from ptylive.schema.preset.regularisers import RegulariserSettings
 
-ActsOn = Literal["object", "probe", "parameters"]
-Kind = Literal["penalty", "projection"]
+ActsOn = Literal["object", "probe", "both", "parameters"]
+Kind = Literal["penalty", "projection", "held"]
 MARK = "ptylive_regulariser"
 LAST = 1000
 """Place of a regulariser that names none: behind those that do, by name."""
@@ -60,10 +69,17 @@ class Asked:
     semiangle_invA: float
     spacings_A: tuple[float, ...]
     """Free space behind each slice but the last, Å."""
+    phase_per_A: DoubleArray
+    """(P, P) phase that an Å of free space between slices adds, rad, zero frequency at [0, 0]."""
 
     def weight(self, name: str) -> float:
         """A weight over that of the patterns (``loss_weight``)."""
         return 1 / self.settings.loss_weight * float(self.settings.value(name))
+
+    def needs_modulus(self, setting: str) -> None:
+        """Raise MetadataError where the object is phase alone, which a setting has nothing to do with."""
+        if self.layout.object_form is ObjectForm.PHASE:
+            raise MetadataError(f"{setting} needs an object with a modulus", "set phase_only_obj=false")
 
     @property
     def preset(self) -> RegulariserSettings:
@@ -85,6 +101,8 @@ class Registration:
     order: int
     made_by: Any
     """The class."""
+    lasting: bool = False
+    """Of a projection: the result obeys it too."""
 
     def at_work(self) -> AbstractContextManager[None]:
         """While code of the class runs: what plug-ins raise becomes one line."""
@@ -93,6 +111,24 @@ class Registration:
     def on(self, settings: RegulariserSettings) -> bool:
         """Whether an epoch's settings ask for it."""
         return any(settings.value(name) for name in self.switches)
+
+    def same(self, before: RegulariserSettings, now: RegulariserSettings) -> bool:
+        """Whether its settings are the same in two epochs."""
+        names = {*self.switches, *(setting.name for setting in self.settings)}
+        return all(before.value(name) == now.value(name) for name in names)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Methods that the class ought to have, and has not."""
+        needed = {
+            ("penalty", "parameters"): ("add",),
+            ("held", "parameters"): ("project_gradient", "restore_fixed"),
+            ("projection", "both"): ("all_changed",),
+        }.get((self.kind, self.acts_on), ("of",) if self.kind == "penalty" else ("changed",))
+        has = {name for name in dir(self.made_by) if callable(getattr(self.made_by, name))}
+        if self.kind == "projection" and self.acts_on == "object" and "potentials_changed" in has:
+            needed = ()
+        return tuple(name for name in ("of_preset", *needed) if name not in has)
 
 
 def regulariser(
@@ -103,12 +139,13 @@ def regulariser(
     switches: tuple[str, ...] = (),
     kind: Kind = "penalty",
     order: int = LAST,
+    lasting: bool = False,
 ) -> Callable[[_Class], _Class]:
     """Declare a class a regulariser; ``switches``: its first setting, unless given; they may be other regularisers'."""
 
     def declared(made_by: _Class) -> _Class:
         on = switches or tuple(setting.name for setting in settings[:1])
-        setattr(made_by, MARK, Registration(name, acts_on, kind, settings, on, order, made_by))
+        setattr(made_by, MARK, Registration(name, acts_on, kind, settings, on, order, made_by, lasting))
         return made_by
 
     return declared

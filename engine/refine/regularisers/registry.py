@@ -1,4 +1,4 @@
-"""The regularisers there are: those of this folder, found by themselves, and those of plug-ins.
+"""The regularisers there are: those of this folder and the ones in it, found by themselves, and those of plug-ins.
 
 Plug-ins name theirs as entry points of the group ``ptylive.regularisers``. All are loaded once, when a refinement or
 somebody who lists settings asks first; the settings they add are handed to the preset then.
@@ -13,7 +13,7 @@ from functools import partial
 from ptylive.engine import plugins
 from ptylive.engine.refine.regularisers.registration import MARK, Registration
 from ptylive.schema.errors import MetadataError
-from ptylive.schema.preset.added import declare, provided_by
+from ptylive.schema.preset.added import declare, declared, provided_by
 from ptylive.schema.preset.model import reserved_names
 from ptylive.schema.preset.regularisers import RegulariserSettings
 
@@ -48,14 +48,16 @@ def add(into: dict[str, Registration], found: Registration) -> None:
     """Register one. Raises MetadataError for a name or setting that is taken, and for what says too little."""
     if found.name in into:
         raise MetadataError(f"the name {found.name} is taken", "give it another")
-    needed = {"penalty": "of", "projection": "changed"}[found.kind] if found.acts_on != "parameters" else "add"
     if found.kind == "projection" and found.acts_on == "parameters":
         raise MetadataError(f"{found.name}: projections change object or probe", "say which")
-    missing = [name for name in ("of_preset", needed) if not callable(getattr(found.made_by, name, None))]
-    if missing:
-        raise MetadataError(f"{found.name} has no {' and no '.join(missing)}", "see docs/refinement.md")
-    own = {setting.name for setting in found.settings}
-    if not found.switches or not set(found.switches) <= own | RegulariserSettings.model_fields.keys():
+    if found.kind == "held" and found.acts_on != "parameters":
+        raise MetadataError(f"{found.name}: what is held acts on parameters", "say acts_on='parameters'")
+    if found.kind == "penalty" and found.acts_on == "both":
+        raise MetadataError(f"{found.name}: a penalty is on object or probe", "say which, or acts_on='parameters'")
+    if found.missing:
+        raise MetadataError(f"{found.name} has no {' and no '.join(found.missing)}", "see docs/extensions.md")
+    known = {setting.name for setting in found.settings} | declared(ask=False).keys()
+    if not found.switches or not set(found.switches) <= known | RegulariserSettings.model_fields.keys():
         raise MetadataError(f"{found.name} has no setting that turns it on", "declare its weight")
     declare(f"the regulariser {found.name}", found.settings, taken=reserved_names())
     into[found.name] = found

@@ -1,8 +1,9 @@
 """Settings that change from epoch to epoch: weights, what is refined, hard constraints, constants of the line search.
 
 The solvers do not know of schedules: at the beginning of an epoch they are replaced by copies with its settings. A hard
-constraint, or a change of what is refined or regularised, clears the history of L-BFGS; a weight that only changes its
-size keeps the history and costs one more evaluation.
+constraint that changes the parameters between epochs, or a change of what is refined, regularised or held, clears the
+history of L-BFGS; a constraint that goes on to hold keeps it, and so does a weight that only changes its size, at the
+cost of one more evaluation.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ptylive.engine.refine.parameters.amplitude_phase_constraint import AmplitudePhaseConstraint
+from ptylive.engine.refine.parameters.constraint import Constraint, Constraints
 from ptylive.engine.refine.parameters.device import on_device
 from ptylive.engine.refine.parameters.parameter_vector import BlockName
 from ptylive.engine.refine.problem.prepare import Problem
-from ptylive.engine.refine.regularisers.projections import due, projected
-from ptylive.engine.refine.regularisers.registry import switched_on
+from ptylive.engine.refine.regularisers.projections import changes_in, due, lasting, projected
+from ptylive.engine.refine.regularisers.registry import registered, switched_on
 from ptylive.engine.refine.solvers.descent import Descent
 from ptylive.engine.refine.solvers.lbfgs import Lbfgs, LbfgsState
 from ptylive.engine.refine.solvers.objective import Objective
@@ -65,13 +69,24 @@ class EpochSchedule:
         return (
             not self.preset.schedules
             and not due(self.preset.regularisers)
+            and not self._held(self.preset)
             and not self.preset.regularisers.reset_history_flag
         )
 
     def check(self, epochs: int) -> None:
-        """Raise MetadataError where a schedule has no value, or an impossible one, in an epoch to come."""
-        for epoch in range(min(epochs, CHECKED_EPOCHS) if self.preset.schedules else 0):
-            self._chosen(self.preset.at(epoch), self.problem.multislice.count)
+        """Raise MetadataError where a schedule has no value, or an impossible one, in an epoch to come.
+
+        A constraint is made once where it is on, so that what it cannot do is said before the run.
+        """
+        tried: set[str] = set()
+        for epoch in range(min(epochs, CHECKED_EPOCHS) if self.preset.schedules else 1):
+            now = self.preset.at(epoch)
+            self._chosen(now, self.problem.multislice.count)
+            found = {each.name for each in registered() if each.kind != "penalty" and each.on(now.regularisers)}
+            if not found <= tried:
+                self.problem.regularisation.made(now.regularisers, self.problem.layout, "projection")
+                self._held(now)
+            tried |= found
 
     def begin(
         self, epoch: int, solvers: tuple[Sweeps, Lbfgs], state: SolverState, *, again: bool = False
@@ -91,19 +106,42 @@ class EpochSchedule:
         )
         if again or (isinstance(state, SweepState) and state.batch > 0):
             return EpochState(sweeps, lbfgs, state)
-        by_hand = due(now.regularisers)
-        vector = state.vector
+        before = self.preset.at(epoch - 1) if epoch > 0 else now
+        vector = self._by_hand(epoch, before, now, state.vector, objective.xp)
+        by_hand = vector is not state.vector
         if by_hand:
-            vector = projected(vector, now.regularisers, self.problem.layout, self.problem.regularisation, objective.xp)
             objective = self._objective(objective, now, vector)
             sweeps, lbfgs = replace(sweeps, objective=objective), replace(lbfgs, objective=objective)
-        before = self.preset.at(epoch - 1) if epoch > 0 else now
         if isinstance(state, SweepState):
             # a sweep is judged by the one before: not where they lower different losses
             if before != now or by_hand:
                 state = replace(state, vector=vector, losses=(), lowest=None)
             return EpochState(sweeps, lbfgs, state)
         return EpochState(sweeps, lbfgs, _lbfgs_state(lbfgs, state, vector, (before, now), by_hand=by_hand))
+
+    def at_end(self, epoch: int, vector: Any) -> Any:
+        """What the last epoch, ``epoch``, came to (numpy), after the projections that a result obeys."""
+        if self.empty:
+            return vector
+        settings = self.preset.at(epoch).regularisers
+        return lasting(vector, settings, self.problem.layout, self.problem.regularisation, np)
+
+    def _by_hand(self, epoch: int, before: Preset, now: Preset, vector: Any, xp: Any) -> Any:
+        """The parameters as hard constraints want them when an epoch begins; the same vector where they change none."""
+        layout, regularisation = self.problem.layout, self.problem.regularisation
+        start = vector
+        if changes_in(now.regularisers, layout, regularisation):
+            vector = projected(vector, now.regularisers, layout, regularisation, xp)
+        for said, one in regularisation.made(now.regularisers, layout, "held"):
+            goes_on = epoch > 0 and said.on(before.regularisers) and said.same(before.regularisers, now.regularisers)
+            if not goes_on or vector is not start:
+                vector = vector.copy() if vector is start else vector
+                with said.at_work():
+                    getattr(one, "begin", one.restore_fixed)(layout, vector, xp)
+        return vector
+
+    def _held(self, now: Preset) -> tuple[Constraint, ...]:
+        return self.problem.regularisation.held(now.regularisers, self.problem.layout)
 
     def _objective(self, objective: Objective, now: Preset, vector: Any) -> Objective:
         layout, scheduled = self.problem.layout, self.preset.schedules
@@ -116,9 +154,12 @@ class EpochSchedule:
             move_object=now.refined.update_obj,
             move_probe=now.refined.update_probe,
             fixed=frozenset(fixed),
-            constraint=AmplitudePhaseConstraint.of(now.object, now.probe, layout, vector, objective.xp)
-            if scheduled.keys() & HOLDING
-            else None,
+            constraint=Constraints.of(
+                *on_device(self._held(now), objective.xp),
+                AmplitudePhaseConstraint.of(now.object, now.probe, layout, vector, objective.xp)
+                if scheduled.keys() & HOLDING
+                else None,
+            ),
             chosen=self._chosen(now, objective.patterns),
         )
 

@@ -256,7 +256,7 @@ class Refinement:
 
     def _result(self, state: checkpoints.SolverState, ended: State) -> RefineResult:
         problem = self._problem
-        vector = self._backend.to_numpy(state.vector)
+        vector = self._schedule.at_end(max(len(self._log.losses) - 1, 0), self._backend.to_numpy(state.vector))
         transmission, modes = problem.layout.to_complex(vector)
         probes = problem.layout.probe.probes
         scale = math.sqrt(probes * problem.statistics.counts_per_pattern / float((np.abs(modes) ** 2).sum()))

@@ -10,7 +10,7 @@ import numpy as np
 
 from ptylive.engine.backend.multislice.problem import LossGradient, MultisliceBackend
 from ptylive.engine.plugins import at_work
-from ptylive.engine.refine.parameters.amplitude_phase_constraint import AmplitudePhaseConstraint
+from ptylive.engine.refine.parameters.constraint import Constraint
 from ptylive.engine.refine.parameters.parameter_vector import BlockName, ParameterLayout, Physical
 from ptylive.engine.refine.parameters.terms import Term
 from ptylive.schema.model import IndexArray
@@ -53,8 +53,8 @@ class Objective:
     move_others: bool = True
     fixed: frozenset[BlockName] = frozenset()
     """Other quantities that are fixed for now."""
-    constraint: AmplitudePhaseConstraint | None = None
-    """Moduli and phases that are fixed for now."""
+    constraint: Constraint | None = None
+    """What holds for now beside what does not move."""
     chosen: IndexArray | None = None
     """The patterns that count for now (None: all)."""
     curvature_scale: float = 1.0

@@ -23,7 +23,9 @@ def empty(monkeypatch):
     """Registries of this test alone."""
     known = {each.name: each for each in registered()}
     monkeypatch.setattr(registry, "_known", registry._Known(known))
-    monkeypatch.setattr(added, "_declared", added._Declared({}, {}, {}, []))
+    there = added._declared
+    fresh = added._Declared(dict(there.settings), dict(there.owners), {}, [])
+    monkeypatch.setattr(added, "_declared", fresh)
     return known
 
 
@@ -79,11 +81,11 @@ def declared(name, settings=(WEIGHT,), **said):
     ],
 )
 def test_what_says_too_little_or_takes_a_name_is_refused(empty, said, line):
-    before = dict(empty)
+    before = (dict(empty), dict(added.declared()))
     with pytest.raises(MetadataError) as error:
         add(empty, said)
     assert line in error.value.line()
-    assert (empty, added.declared()) == (before, {})
+    assert (empty, added.declared()) == before
 
 
 def test_a_penalty_is_asked_for_by_its_own_setting(empty, simulated):

@@ -1,0 +1,119 @@
+"""Moduli of the transmission between two limits.
+
+A modulus at a limit that a step against the gradient would push through it stays there: that part of the gradient is
+left out, and steps end within the limits (:class:`AmplitudeLimits`). With a share r > 0 the limits are soft, and act
+once an epoch as in PtyRAD: |O| <- r |O| + (1 - r) clip(|O|, low, high) (:class:`SoftAmplitudeLimits`).
+
+PtyRAD: ``obja_thresh`` with ``thresh`` and ``relax``; phaser: ``clamp_object_amplitude`` (low 0); py4DSTEM and quantEM
+hold |O| at or below 1.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from ptylive.engine.refine.parameters.parameter_vector import ObjectForm, ParameterLayout
+from ptylive.engine.refine.regularisers.potentials import FAINTEST, absorption_of, modulus
+from ptylive.engine.refine.regularisers.registration import Asked, regulariser
+from ptylive.schema.errors import MetadataError
+from ptylive.schema.preset.added import Setting
+
+AT_LIMIT = 1e-6
+"""Share of a modulus within which it lies at a limit: eight times the rounding of single precision."""
+LIMITS = (
+    Setting("obja_thresh", False, "hold moduli of the object between obja_thresh_min and _max (PtyRAD, phaser)"),
+    Setting("obja_thresh_min", 0.96, "least modulus of obja_thresh", at_least=0.0, at_most=1.0),
+    Setting("obja_thresh_max", 1.04, "largest modulus of obja_thresh", at_least=1.0, at_most=1e6),
+)
+
+
+def _limits(asked: Asked, *, soft: bool) -> tuple[float, float] | None:
+    """The limits, where they are on and soft as said, and the object has a modulus; vacuum lies within them."""
+    settings, share = asked.settings, asked.settings.value("obja_thresh_relax")
+    if not settings.value("obja_thresh") or (share > 0) is not soft or asked.layout.object_form is ObjectForm.PHASE:
+        return None
+    low, high = settings.value("obja_thresh_min"), settings.value("obja_thresh_max")
+    if low >= high:
+        raise MetadataError("obja_thresh_min and obja_thresh_max leave no room", "set phase_only_obj=true, or move one")
+    return float(low), float(high)
+
+
+@regulariser("amplitude_limits", acts_on="parameters", kind="held", settings=LIMITS, order=1010)
+@dataclass(frozen=True)
+class AmplitudeLimits:
+    """low <= |O| <= high."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def of_preset(cls, asked: Asked) -> AmplitudeLimits | None:
+        """Of one epoch; None where it is off or soft, or the object is phase alone. Raises MetadataError."""
+        limits = _limits(asked, soft=False)
+        return None if limits is None else cls(*limits)
+
+    def project_gradient(self, layout: ParameterLayout, vector: Any, gradient: Any, xp: Any) -> None:
+        """See :class:`ptylive.engine.refine.parameters.constraint.Constraint`."""
+        if layout.object_form is ObjectForm.DAMPED:
+            absorption, slope = layout.absorption_block(vector), layout.absorption_block(gradient)
+            outward = (absorption >= -math.log(max(self.low, FAINTEST)) - AT_LIMIT) & (slope < 0)
+            slope[outward] = 0  # absorptions are at or above 0 in any case
+            return
+        planes = layout.object_block(vector).reshape(2, -1)
+        slope = layout.object_block(gradient).reshape(2, -1)
+        size = xp.maximum(xp.hypot(planes[0], planes[1]), FAINTEST)
+        along = (planes * slope).sum(axis=0) / size
+        outward = ((size >= (1 - AT_LIMIT) * self.high) & (along < 0)) | (
+            (size <= (1 + AT_LIMIT) * self.low) & (along > 0)
+        )
+        slope -= xp.where(outward, along / size, 0) * planes
+
+    def restore_fixed(self, layout: ParameterLayout, vector: Any, xp: Any) -> None:
+        """See :class:`ptylive.engine.refine.parameters.constraint.Constraint`."""
+        if layout.object_form is ObjectForm.DAMPED:
+            absorption = layout.absorption_block(vector)
+            xp.minimum(absorption, -math.log(max(self.low, FAINTEST)), out=absorption)
+            return
+        planes = layout.object_block(vector).reshape(2, -1)
+        size = xp.hypot(planes[0], planes[1])
+        empty = size < FAINTEST  # no phase to speak of: real
+        planes *= xp.where(empty, 0, xp.clip(size, self.low, self.high) / xp.maximum(size, FAINTEST))
+        planes[0] += xp.where(empty, max(self.low, FAINTEST), 0)
+
+
+@regulariser(
+    "soft_amplitude_limits",
+    acts_on="object",
+    kind="projection",
+    lasting=True,
+    settings=(
+        Setting(
+            "obja_thresh_relax",
+            0.0,
+            "share of what lies beyond that obja_thresh leaves in an epoch (PtyRAD: relax); 0: limits that hold",
+            at_least=0.0,
+            at_most=1.0,
+        ),
+    ),
+    order=1090,
+)
+@dataclass(frozen=True)
+class SoftAmplitudeLimits:
+    """|O| <- relax |O| + (1 - relax) clip(|O|, low, high)."""
+
+    low: float
+    high: float
+    relax: float
+
+    @classmethod
+    def of_preset(cls, asked: Asked) -> SoftAmplitudeLimits | None:
+        """Of one epoch; None where it is off or hard, or the object is phase alone. Raises MetadataError."""
+        limits = _limits(asked, soft=True)
+        return None if limits is None else cls(*limits, float(asked.settings.value("obja_thresh_relax")))
+
+    def potentials_changed(self, phase: Any, absorption: Any, xp: Any) -> tuple[Any, Any]:
+        """Phase and absorption (modes, slices, Y, X) as they shall be."""
+        size = modulus(absorption, xp)
+        return phase, absorption_of(self.relax * size + (1 - self.relax) * xp.clip(size, self.low, self.high), xp)

@@ -1,0 +1,58 @@
+"""Slices that are all the same: a crystal along a zone axis, or the first stage of a thick specimen.
+
+The slices of an object mode share one transmission T. With O_z = T the exact derivative by T is the sum of the
+derivatives by the O_z; carried by every slice it is their mean, which is the gradient of the whole projected on the
+subspace of identical slices. Steps, pairs of L-BFGS and inner products stay in that subspace, so both solvers work on
+the smaller problem, and the parameters keep their places when slices come free in a later epoch.
+
+When it begins, T is the mean of the potentials of the slices, so that the product of all slices stays the same
+(py4DSTEM and quantEM: ``identical_slices``, which take the mean of the transmissions after every iteration).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ptylive.engine.refine.parameters.parameter_vector import ParameterLayout
+from ptylive.engine.refine.regularisers.potentials import potentials, set_potentials
+from ptylive.engine.refine.regularisers.registration import Asked, regulariser
+from ptylive.schema.preset.added import Setting
+
+
+@regulariser(
+    "identical_slices",
+    acts_on="parameters",
+    kind="held",
+    settings=(Setting("identical_slices", False, "hold all slices of the object alike (py4DSTEM, quantEM)"),),
+)
+@dataclass(frozen=True)
+class IdenticalSlices:
+    """O_z = T in every epoch in which it is on."""
+
+    @classmethod
+    def of_preset(cls, asked: Asked) -> IdenticalSlices | None:
+        """Of one epoch; None where it is off, or there is one slice."""
+        on = asked.settings.value("identical_slices") and asked.layout.object_shape[0] > 1
+        return cls() if on else None
+
+    def begin(self, layout: ParameterLayout, vector: Any, xp: Any) -> None:
+        """Give every slice the mean of the potentials of all. Changes ``vector``."""
+        phase, absorption = potentials(layout, vector, xp)
+        same = [xp.broadcast_to(part.mean(axis=1, keepdims=True), part.shape) for part in (phase, absorption)]
+        set_potentials(layout, vector, *same, xp)
+
+    def project_gradient(self, layout: ParameterLayout, vector: Any, gradient: Any, xp: Any) -> None:
+        """See :class:`ptylive.engine.refine.parameters.constraint.Constraint`."""
+        _level(layout, gradient)
+
+    def restore_fixed(self, layout: ParameterLayout, vector: Any, xp: Any) -> None:
+        """See :class:`ptylive.engine.refine.parameters.constraint.Constraint`."""
+        _level(layout, vector)
+
+
+def _level(layout: ParameterLayout, vector: Any) -> None:
+    """Replace the object's parameters by their mean over the slices."""
+    slices, rows, columns = layout.object_shape
+    block = layout.object_block(vector).reshape(-1, slices, rows, columns)  # parts * modes first
+    block[...] = block.mean(axis=1, keepdims=True)

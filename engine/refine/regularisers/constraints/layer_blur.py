@@ -1,0 +1,79 @@
+"""Layers blurred along the beam, once an epoch: O <- exp((1 - w) ln O + w G * ln O), slice by slice.
+
+G is a Gaussian over slices at their mean distance, cut at two standard deviations; what lies beyond the first and the
+last slice is like them, so nothing of one surface comes to the other. PtyRAD: ``obj_zblur`` (``std`` in slices, with 1
+goes ``kernel_size`` 5; there the modulus is blurred, not its logarithm). phaser: ``regularize_layers`` (``sigma`` in Å;
+``weight`` w, by which there the transmissions themselves are mixed).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ptylive.engine.refine.regularisers.registration import Asked, regulariser
+from ptylive.schema.model import FloatArray
+from ptylive.schema.preset.added import Setting
+
+REACH = 2.0
+"""Standard deviations at which the Gaussian is cut."""
+
+
+@regulariser(
+    "layer_blur",
+    acts_on="object",
+    kind="projection",
+    lasting=True,
+    settings=(
+        Setting(
+            "obj_zblur_A",
+            0.0,
+            "blur the object along the beam, standard deviation (PtyRAD, phaser: regularize_layers); 0: never",
+            at_least=0.0,
+            at_most=1e5,
+        ),
+        Setting("obj_zblur_weight", 1.0, "share of the blurred layers in the result", at_least=0.0, at_most=1.0),
+        Setting("obj_zblur_part", "both", "what is blurred (PtyRAD: obj_type)", choices=("both", "phase", "amplitude")),
+    ),
+    order=1020,
+)
+@dataclass(frozen=True)
+class LayerBlur:
+    """See the module."""
+
+    kernel: FloatArray
+    """(slices, slices) share of each slice in each blurred one; rows sum to 1."""
+    part: str = "both"
+
+    @classmethod
+    def of_preset(cls, asked: Asked) -> LayerBlur | None:
+        """Of one epoch; None where it is off, or there is one slice."""
+        sigma_A, weight = (float(asked.settings.value(name)) for name in ("obj_zblur_A", "obj_zblur_weight"))
+        if sigma_A <= 0 or weight <= 0 or not asked.spacings_A:
+            return None
+        part = str(asked.settings.value("obj_zblur_part"))
+        if part == "amplitude":
+            asked.needs_modulus("obj_zblur_part = amplitude")
+        slices = len(asked.spacings_A) + 1
+        blur = gaussian_rows(slices, sigma_A / float(np.mean(asked.spacings_A)))
+        return cls(((1 - weight) * np.eye(slices) + weight * blur).astype(np.float32), part)
+
+    def potentials_changed(self, phase: Any, absorption: Any, xp: Any) -> tuple[Any, Any]:
+        """Phase and absorption (modes, slices, Y, X) as they shall be."""
+        kernel = xp.asarray(self.kernel, dtype=phase.dtype)
+        mixed = [xp.einsum("zs,msyx->mzyx", kernel, values) for values in (phase, absorption)]
+        return (phase if self.part == "amplitude" else mixed[0]), (absorption if self.part == "phase" else mixed[1])
+
+
+def gaussian_rows(slices: int, sigma: float) -> FloatArray:
+    """(slices, slices) a Gaussian of ``sigma`` slices around each slice; the outermost stand for what lies beyond."""
+    reach = min(math.ceil(REACH * sigma), slices)
+    offsets = np.arange(-reach, reach + 1)
+    weights = np.exp(-0.5 * (offsets / sigma) ** 2)
+    rows = np.zeros((slices, slices))
+    for offset, weight in zip(offsets, weights / weights.sum(), strict=True):
+        rows[np.arange(slices), np.clip(np.arange(slices) + offset, 0, slices - 1)] += weight
+    return rows

@@ -1,0 +1,119 @@
+"""Little change from layer to layer, and surfaces that are vacuum: terms of the loss, with exact gradients.
+
+A term keeps the history of L-BFGS, and it weighs what the patterns say: unlike a filter that acts once an epoch it does
+not depend on how many epochs there are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ptylive.engine.refine.regularisers.penalty import Penalised
+from ptylive.engine.refine.regularisers.registration import Asked, regulariser
+from ptylive.schema.preset.added import Setting
+
+SMALLEST = 1e-20
+"""Added to the square of a difference, so that equal slices have a gradient."""
+FAINTEST = 1e-12
+"""|O|^2 below which a pixel has no phase to speak of."""
+LEAST_SLICES = 3
+"""Of an object whose first and last slice may be vacuum."""
+
+
+def _weight(name: str, help_: str) -> Setting:
+    return Setting(name, 0.0, help_, at_least=0.0, at_most=1e30)
+
+
+@regulariser(
+    "layers_tikhonov",
+    acts_on="object",
+    settings=(_weight("layers_tikhonov_weight", "weight of squared differences of neighbouring slices (phaser)"),),
+    order=110,
+)
+@dataclass(frozen=True)
+class LayersTikhonov:
+    """weight * sum |O_z+1 - O_z|^2 (phaser: ``layers_tikh``)."""
+
+    weight: float
+
+    @classmethod
+    def of_preset(cls, asked: Asked) -> LayersTikhonov | None:
+        """Of one epoch; None where its weight is 0, or there is one slice."""
+        weight = asked.weight("layers_tikhonov_weight")
+        return cls(weight) if weight > 0 and asked.layout.object_shape[0] > 1 else None
+
+    def of(self, wave: Any, xp: Any) -> Penalised:
+        """See :class:`ptylive.engine.refine.regularisers.penalty.Penalty`."""
+        step = wave[:, 1:] - wave[:, :-1]
+        return Penalised(self.weight * (abs(step) ** 2).sum(dtype="float64"), _spread(2 * self.weight * step, wave, xp))
+
+
+@regulariser(
+    "layers_tv",
+    acts_on="object",
+    settings=(_weight("layers_tv_weight", "weight of the total variation along the beam (phaser, quantEM)"),),
+    order=120,
+)
+@dataclass(frozen=True)
+class LayersTotalVariation:
+    """weight * sum (|O_z+1 - O_z|^2 + 1e-20)^(1/2) (phaser: ``layers_tv``; quantEM: ``tv_weight_z``, of phases)."""
+
+    weight: float
+
+    @classmethod
+    def of_preset(cls, asked: Asked) -> LayersTotalVariation | None:
+        """Of one epoch; None where its weight is 0, or there is one slice."""
+        weight = asked.weight("layers_tv_weight")
+        return cls(weight) if weight > 0 and asked.layout.object_shape[0] > 1 else None
+
+    def of(self, wave: Any, xp: Any) -> Penalised:
+        """See :class:`ptylive.engine.refine.regularisers.penalty.Penalty`."""
+        step = wave[:, 1:] - wave[:, :-1]
+        length = xp.sqrt(abs(step) ** 2 + SMALLEST)
+        return Penalised(self.weight * length.sum(dtype="float64"), _spread(self.weight * step / length, wave, xp))
+
+
+@regulariser(
+    "surface_zero",
+    acts_on="object",
+    settings=(_weight("surface_zero_weight", "weight of what is in the first and in the last slice (quantEM)"),),
+    order=130,
+)
+@dataclass(frozen=True)
+class SurfaceZero:
+    """weight * sum (|phi - mean phi| + |1 - |O||) over the first and the last slice (quantEM: ``surface_zero_weight``).
+
+    The mean is that of the slice: a constant phase is vacuum too. quantEM takes means over pixels in place of sums, and
+    like there an object of fewer than three slices is left alone.
+    """
+
+    weight: float
+
+    @classmethod
+    def of_preset(cls, asked: Asked) -> SurfaceZero | None:
+        """Of one epoch; None where its weight is 0, or there are fewer than three slices."""
+        weight = asked.weight("surface_zero_weight")
+        return cls(weight) if weight > 0 and asked.layout.object_shape[0] >= LEAST_SLICES else None
+
+    def of(self, wave: Any, xp: Any) -> Penalised:
+        """See :class:`ptylive.engine.refine.regularisers.penalty.Penalty`."""
+        outer = wave[:, [0, -1]]
+        size = xp.sqrt(xp.maximum(abs(outer) ** 2, FAINTEST))
+        phase = xp.angle(outer)
+        away = phase - phase.mean(axis=(-2, -1), keepdims=True)
+        sign = xp.sign(away)
+        turning = sign - sign.mean(axis=(-2, -1), keepdims=True)
+        value = self.weight * (abs(away) + abs(1 - size)).sum(dtype="float64")
+        gradient = xp.zeros_like(wave)
+        unit = outer / size
+        gradient[:, [0, -1]] = self.weight * (1j * turning / size + xp.sign(size - 1)) * unit
+        return Penalised(value, gradient)
+
+
+def _spread(pull: Any, wave: Any, xp: Any) -> Any:
+    """The gradient by the slices of a pull (modes, slices - 1, Y, X) on their differences."""
+    gradient = xp.zeros_like(wave)
+    gradient[:, 1:] += pull
+    gradient[:, :-1] -= pull
+    return gradient

@@ -1,0 +1,49 @@
+"""Amplitudes that mirror the phase: |O| <- r |O| + (1 - r) (1 - s max(phi, 0)^p), once an epoch.
+
+PtyRAD: ``mirrored_amp`` with ``relax`` r, ``scale`` s, ``power`` p: absorption grows with a power of the potential.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ptylive.engine.refine.regularisers.potentials import absorption_of, modulus
+from ptylive.engine.refine.regularisers.registration import Asked, regulariser
+from ptylive.schema.preset.added import Setting
+
+
+@regulariser(
+    "mirrored_amplitude",
+    acts_on="object",
+    kind="projection",
+    lasting=True,
+    settings=(
+        Setting("mirrored_amp", False, "tie the object's modulus to a power of its phase (PtyRAD)"),
+        Setting("mirrored_amp_scale", 0.03, "1 - modulus at a phase of 1 rad", at_least=0.0, at_most=1.0),
+        Setting("mirrored_amp_power", 4.0, "power of the phase", at_least=0.0, at_most=100.0),
+        Setting("mirrored_amp_relax", 0.1, "share of the modulus that mirrored_amp leaves", at_least=0.0, at_most=1.0),
+    ),
+    order=1070,
+)
+@dataclass(frozen=True)
+class MirroredAmplitude:
+    """See the module."""
+
+    scale: float
+    power: float
+    relax: float
+
+    @classmethod
+    def of_preset(cls, asked: Asked) -> MirroredAmplitude | None:
+        """Of one epoch; None where it is off. Raises MetadataError where the object is phase alone."""
+        if not asked.settings.value("mirrored_amp"):
+            return None
+        asked.needs_modulus("mirrored_amp")
+        names = ("mirrored_amp_scale", "mirrored_amp_power", "mirrored_amp_relax")
+        return cls(*(float(asked.settings.value(name)) for name in names))
+
+    def potentials_changed(self, phase: Any, absorption: Any, xp: Any) -> tuple[Any, Any]:
+        """Phase and absorption (modes, slices, Y, X) as they shall be."""
+        mirrored = 1 - self.scale * xp.maximum(phase, 0) ** self.power
+        return phase, absorption_of(self.relax * modulus(absorption, xp) + (1 - self.relax) * mirrored, xp)

@@ -1,0 +1,52 @@
+"""Phases at or above 0 in objects that have a modulus too, once an epoch (PtyRAD: ``objp_postiv``).
+
+Objects of phases alone have ``non_negative_phase``, a bound that holds in every step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ptylive.engine.refine.regularisers.registration import Asked, regulariser
+from ptylive.schema.preset.added import Setting
+
+
+@regulariser(
+    "positive_phase",
+    acts_on="object",
+    kind="projection",
+    lasting=True,
+    settings=(
+        Setting("objp_postiv", False, "set negative phases of the object to 0 (PtyRAD)"),
+        Setting(
+            "objp_postiv_relax", 0.0, "share of a negative phase that objp_postiv leaves", at_least=0.0, at_most=1.0
+        ),
+        Setting(
+            "objp_postiv_mode",
+            "clip_neg",
+            "clip_neg: negative phases become 0; subtract_min: the least phase of all is taken from every phase",
+            choices=("clip_neg", "subtract_min"),
+        ),
+    ),
+    order=1100,
+)
+@dataclass(frozen=True)
+class PositivePhase:
+    """phi <- relax phi + (1 - relax) max(phi, 0), or phi - min phi in the place of the maximum."""
+
+    relax: float
+    subtract: bool = False
+
+    @classmethod
+    def of_preset(cls, asked: Asked) -> PositivePhase | None:
+        """Of one epoch; None where it is off."""
+        settings = asked.settings
+        if not settings.value("objp_postiv"):
+            return None
+        return cls(float(settings.value("objp_postiv_relax")), settings.value("objp_postiv_mode") == "subtract_min")
+
+    def potentials_changed(self, phase: Any, absorption: Any, xp: Any) -> tuple[Any, Any]:
+        """Phase and absorption (modes, slices, Y, X) as they shall be."""
+        positive = phase - phase.min() if self.subtract else xp.maximum(phase, 0)
+        return self.relax * phase + (1 - self.relax) * positive, absorption

@@ -1,0 +1,90 @@
+"""The object brought to the middle of its slices, once an epoch, and the probe propagated back by as much.
+
+A shift of the specimen along the beam and a defocus of the probe look alike, so the object may drift to one end of its
+slices. The shift is measured as PtyRAD does (``obj_z_recenter``): centre of mass along the beam of the phases above a
+percentile. The potentials are then shared out over the slices at their new depth; what would leave the slices stays in
+the outermost one, and vacuum follows. (PtyRAD shifts by a Fourier transform along the beam, periodically.) In Fourier
+space the probe is multiplied by the inverse of the propagator of that distance: while nothing reaches the outermost
+slices and the shift is one of whole slices, no pattern changes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ptylive.engine.refine.regularisers.registration import Asked, regulariser
+from ptylive.schema.model import DoubleArray
+from ptylive.schema.preset.added import Setting
+
+SMALLEST_SLICES = 1e-3
+"""Shifts that are shorter are left alone."""
+
+
+@regulariser(
+    "z_recentre",
+    acts_on="both",
+    kind="projection",
+    lasting=True,
+    settings=(
+        Setting("obj_z_recenter", False, "bring the object to the middle of its slices, the probe with it (PtyRAD)"),
+        Setting(
+            "obj_z_recenter_thresh", 95.0, "percentile of the phases above which they count", at_least=0.0, below=100.0
+        ),
+        Setting("obj_z_recenter_scale", 1.0, "share of the shift that is made", at_least=0.0, at_most=1.0),
+        Setting("obj_z_recenter_max_shift", 10.0, "most slices it is shifted by", at_least=0.0, at_most=1000.0),
+    ),
+    order=1080,
+)
+@dataclass(frozen=True)
+class ZRecentre:
+    """See the module."""
+
+    distance_A: float
+    """Between slices, their mean."""
+    phase_per_A: DoubleArray
+    """(P, P) that free space adds, rad/Å."""
+    percentile: float
+    scale: float
+    most_slices: float
+
+    @classmethod
+    def of_preset(cls, asked: Asked) -> ZRecentre | None:
+        """Of one epoch; None where it is off, or there is one slice."""
+        if not asked.settings.value("obj_z_recenter") or not asked.spacings_A:
+            return None
+        names = ("obj_z_recenter_thresh", "obj_z_recenter_scale", "obj_z_recenter_max_shift")
+        values = (float(asked.settings.value(name)) for name in names)
+        return cls(float(np.mean(asked.spacings_A)), asked.phase_per_A, *values)
+
+    def shift(self, phase: Any, xp: Any) -> float:
+        """By how many slices the object shall go deeper, from its phase (modes, slices, Y, X)."""
+        slices = phase.shape[1]
+        positive = xp.maximum(phase, 0)
+        counted = xp.where(positive < xp.percentile(positive, self.percentile), 0, positive)
+        weight = counted.mean(axis=(0, 2, 3), dtype="float64")
+        middle = float((xp.arange(slices) * weight).sum() / (weight.sum() + 1e-8))
+        most = min(self.most_slices, (slices - 1) / 2)
+        return float(np.clip(self.scale * ((slices - 1) / 2 - middle), -most, most)) if float(weight.sum()) > 0 else 0.0
+
+    def all_changed(self, phase: Any, absorption: Any, probe: Any, xp: Any) -> tuple[Any, Any, Any]:
+        """Phase and absorption (modes, slices, Y, X) and the probe (modes, P, P) in Fourier space."""
+        shift = self.shift(phase, xp)
+        if abs(shift) < SMALLEST_SLICES:
+            return phase, absorption, probe
+        shares = xp.asarray(shifted_shares(phase.shape[1], shift), dtype=phase.dtype)
+        moved = [xp.einsum("zs,msyx->mzyx", shares, values) for values in (phase, absorption)]
+        back = xp.exp(-1j * shift * self.distance_A * xp.asarray(self.phase_per_A)).astype(probe.dtype)
+        return moved[0], moved[1], probe * back
+
+
+def shifted_shares(slices: int, shift: float) -> DoubleArray:
+    """(slices, slices) share of each slice in each one after all went ``shift`` slices deeper; columns sum to 1."""
+    shares = np.zeros((slices, slices))
+    whole = int(np.floor(shift))
+    for source in range(slices):
+        for target, share in ((source + whole, 1 - (shift - whole)), (source + whole + 1, shift - whole)):
+            shares[min(max(target, 0), slices - 1), source] += share
+    return shares
