@@ -352,7 +352,7 @@ UFUNCS = (
 )
 FUNCTIONS = (
     "all any amax amin angle argmax argmin argsort average bincount broadcast_to concatenate count_nonzero cross cumsum"
-    " diff dot flip imag inner max mean median min moveaxis nan_to_num outer prod ravel real repeat reshape roll sort"
+    " diff dot flip imag inner max mean median min moveaxis nan_to_num outer percentile prod ravel real repeat reshape roll sort"
     " split stack std sum swapaxes take tensordot tile trace transpose unique unwrap var vdot expand_dims squeeze"
 )
 MADE = "arange empty eye full linspace ones zeros"

@@ -54,3 +54,14 @@ def test_errors_of_our_own_stay_what_they_are():
     with pytest.raises(RefinementError, match=r"Marked of the plug-in .* failed: ZeroDivisionError: by nothing"):
         with plugins.at_work(Marked()):
             raise ZeroDivisionError("by nothing")
+
+
+def test_what_lies_in_folders_of_the_folder_is_found_too(monkeypatch, tmp_path):
+    inner = tmp_path / "foldered" / "inner"
+    inner.mkdir(parents=True)
+    for folder in (inner.parent, inner):
+        (folder / "__init__.py").write_text("")
+        (folder / "part.py").write_text("class Part:\n    a_mark = __name__\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = [each.value.a_mark for each in plugins.in_folder("foldered", MARK)]
+    assert found == ["foldered.inner.part", "foldered.part"]

@@ -2,8 +2,8 @@
 
     python tests/peers/write_ptyrad_constraints.py FOLDER OUT.npz
 
-with a Python that has torch, scipy and numpy; FOLDER holds PtyRAD's package ``ptyrad`` (0.1.0b13.post3 wrote the file that
-is here). Nothing else of PtyRAD is imported: not torchvision, which blurs across the beam only.
+with a Python that has torch, scipy and numpy; FOLDER holds PtyRAD's package ``ptyrad`` (0.1.0b13.post3 wrote
+tests/fixtures/ptyrad_constraints.npz). torchvision, which blurs across the beam only, is not asked for.
 """
 
 import importlib

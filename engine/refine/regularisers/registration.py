@@ -28,7 +28,9 @@ throughout the epoch is of the kind ``held``, and acts on parameters: ``project_
 :class:`~ptylive.engine.refine.parameters.constraint.Constraint` and, where it begins to hold with another change than
 ``restore_fixed`` makes, ``begin(layout, vector, xp)``, which changes the vector.
 
-A class may also have ``curvature_of_positions(settings, grid)``: what it adds to the curvature along one displacement.
+A class may also have ``curvature_of_positions(settings, grid)``: what it adds to the curvature along one displacement;
+and ``fixes_modulus = True``, where it says what the object's modulus is: probe and object then keep the factor that
+they came out with, which the counts set otherwise.
 """
 
 from __future__ import annotations

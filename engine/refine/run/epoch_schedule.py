@@ -126,6 +126,11 @@ class EpochSchedule:
         settings = self.preset.at(epoch).regularisers
         return lasting(vector, settings, self.problem.layout, self.problem.regularisation, np)
 
+    def fixes_modulus(self, epoch: int) -> bool:
+        """Whether a constraint of an epoch says what the object's modulus is, so that no factor of it is free."""
+        settings = self.preset.at(epoch).regularisers
+        return any(each.on(settings) for each in registered() if getattr(each.made_by, "fixes_modulus", False))
+
     def _by_hand(self, epoch: int, before: Preset, now: Preset, vector: Any, xp: Any) -> Any:
         """The parameters as hard constraints want them when an epoch begins; the same vector where they change none."""
         layout, regularisation = self.problem.layout, self.problem.regularisation

@@ -256,11 +256,14 @@ class Refinement:
 
     def _result(self, state: checkpoints.SolverState, ended: State) -> RefineResult:
         problem = self._problem
-        vector = self._schedule.at_end(max(len(self._log.losses) - 1, 0), self._backend.to_numpy(state.vector))
+        last = max(len(self._log.losses) - 1, 0)
+        vector = self._schedule.at_end(last, self._backend.to_numpy(state.vector))
         transmission, modes = problem.layout.to_complex(vector)
         probes = problem.layout.probe.probes
         scale = math.sqrt(probes * problem.statistics.counts_per_pattern / float((np.abs(modes) ** 2).sum()))
-        if problem.layout.object_form is ObjectForm.COMPLEX:
+        if problem.layout.object_form is ObjectForm.COMPLEX and self._schedule.fixes_modulus(last):
+            scale = 1.0
+        elif problem.layout.object_form is ObjectForm.COMPLEX:
             # |probe|^2 and |object|^2 trade one factor: fix it by the counts
             transmission = transmission * np.float32(scale ** (-1 / problem.layout.object_shape[0]))
         refined = Refined.of(

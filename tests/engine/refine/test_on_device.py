@@ -67,6 +67,7 @@ def same_course(results, rtol=1e-6):
     assert np.abs(there.object - host.object).max() < 0.05
 
 
+LAYERS = {**THICK, "phase_only_obj": False}
 OTHERS = {"update_probe_pos": True, "update_beam_current": True, "update_static_background": True}
 WEIGHTS = {
     "atv_weight": 0.5,
@@ -105,6 +106,10 @@ TILTED = {"tilts_mrad": [[0] * 6] * 144, "update_tilts": True}
             "obj_modes": 2,
             "phase_only_obj": False,
         },
+        {**LAYERS, "identical_slices": "epoch < 5", "layers_tikhonov_weight": 0.1, "surface_zero_weight": 0.1},
+        {**LAYERS, "obja_thresh": True, "obj_zblur_A": 5.0, "q_highpass_invA": 0.05, "layers_tv_weight": 0.1},
+        {**LAYERS, "complex_ratio": True, "kz_filter_beta": 0.2, "obj_z_recenter": True, "objp_postiv": True},
+        {"weakly_damped_obj": True, "obja_thresh": True, "mirrored_amp": True},
     ],
     ids=lambda values: " ".join(values) or "default",
 )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ptylive.engine.refine.parameters.parameter_vector import ObjectForm, ParameterLayout
 from ptylive.engine.refine.regularisers.potentials import FAINTEST, absorption_of, modulus
@@ -44,6 +44,8 @@ def _limits(asked: Asked, *, soft: bool) -> tuple[float, float] | None:
 @dataclass(frozen=True)
 class AmplitudeLimits:
     """low <= |O| <= high."""
+
+    fixes_modulus: ClassVar[bool] = True
 
     low: float
     high: float
@@ -102,6 +104,8 @@ class AmplitudeLimits:
 @dataclass(frozen=True)
 class SoftAmplitudeLimits:
     """|O| <- relax |O| + (1 - relax) clip(|O|, low, high)."""
+
+    fixes_modulus: ClassVar[bool] = True
 
     low: float
     high: float

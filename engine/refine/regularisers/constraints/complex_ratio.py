@@ -10,7 +10,7 @@ Optics Express 18 (2010) 1981.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ptylive.engine.refine.regularisers.registration import Asked, regulariser
 from ptylive.schema.preset.added import Setting
@@ -42,6 +42,8 @@ SMALLEST = 1e-8
 class ComplexRatio:
     """See the module."""
 
+    fixes_modulus: ClassVar[bool] = True
+
     alpha1: float
     alpha2: float
     factor: float = 0.0
@@ -58,7 +60,8 @@ class ComplexRatio:
 
     def potentials_changed(self, phase: Any, absorption: Any, xp: Any) -> tuple[Any, Any]:
         """Phase and absorption (modes, slices, Y, X) as they shall be."""
-        estimated = abs(absorption).sum(dtype="float64") / (abs(phase).sum(dtype="float64") + SMALLEST)
-        factor = phase.dtype.type(self.factor or estimated)
+        factor: Any = self.factor
+        if not factor:
+            factor = float(abs(absorption).sum(dtype="float64") / (abs(phase).sum(dtype="float64") + SMALLEST))
         tied = (1 - self.alpha1) * absorption + self.alpha1 * factor * phase
         return (1 - self.alpha2) * phase + self.alpha2 / (factor + SMALLEST) * absorption, tied

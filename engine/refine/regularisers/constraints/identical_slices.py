@@ -39,8 +39,9 @@ class IdenticalSlices:
     def begin(self, layout: ParameterLayout, vector: Any, xp: Any) -> None:
         """Give every slice the mean of the potentials of all. Changes ``vector``."""
         phase, absorption = potentials(layout, vector, xp)
-        same = [xp.broadcast_to(part.mean(axis=1, keepdims=True), part.shape) for part in (phase, absorption)]
-        set_potentials(layout, vector, *same, xp)
+        mean, absorbed = (part.mean(axis=1, keepdims=True) for part in (phase, absorption))
+        shape = phase.shape
+        set_potentials(layout, vector, xp.broadcast_to(mean, shape), xp.broadcast_to(absorbed, shape), xp)
 
     def project_gradient(self, layout: ParameterLayout, vector: Any, gradient: Any, xp: Any) -> None:
         """See :class:`ptylive.engine.refine.parameters.constraint.Constraint`."""

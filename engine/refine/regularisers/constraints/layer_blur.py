@@ -20,6 +20,8 @@ from ptylive.schema.preset.added import Setting
 
 REACH = 2.0
 """Standard deviations at which the Gaussian is cut."""
+WIDEST = 100
+"""Standard deviation in numbers of slices: a wider Gaussian hardly differs."""
 
 
 @regulariser(
@@ -70,10 +72,11 @@ class LayerBlur:
 
 def gaussian_rows(slices: int, sigma: float) -> FloatArray:
     """(slices, slices) a Gaussian of ``sigma`` slices around each slice; the outermost stand for what lies beyond."""
-    reach = min(math.ceil(REACH * sigma), slices)
-    offsets = np.arange(-reach, reach + 1)
-    weights = np.exp(-0.5 * (offsets / sigma) ** 2)
-    rows = np.zeros((slices, slices))
-    for offset, weight in zip(offsets, weights / weights.sum(), strict=True):
-        rows[np.arange(slices), np.clip(np.arange(slices) + offset, 0, slices - 1)] += weight
-    return rows
+    sigma = min(sigma, WIDEST * slices)
+    reach = math.ceil(REACH * sigma)
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    share = np.concatenate([[0], np.cumsum(weights / weights.sum())])  # of offsets below -reach, -reach + 1, …
+    edges = np.arange(slices + 1)[None, :] - np.arange(slices)[:, None]
+    below = share[np.clip(edges + reach, 0, 2 * reach + 1)]
+    below[:, 0], below[:, -1] = 0, 1
+    return np.diff(below, axis=1)

@@ -6,7 +6,7 @@ PtyRAD: ``mirrored_amp`` with ``relax`` r, ``scale`` s, ``power`` p: absorption 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ptylive.engine.refine.regularisers.potentials import absorption_of, modulus
 from ptylive.engine.refine.regularisers.registration import Asked, regulariser
@@ -29,6 +29,8 @@ from ptylive.schema.preset.added import Setting
 @dataclass(frozen=True)
 class MirroredAmplitude:
     """See the module."""
+
+    fixes_modulus: ClassVar[bool] = True
 
     scale: float
     power: float

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
+from ptylive.engine.refine import refine
 from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.regularisers import registry
 from ptylive.engine.refine.regularisers.penalty import Penalised, Penalties
@@ -78,6 +79,10 @@ def declared(name, settings=(WEIGHT,), **said):
         (declared("dark", settings=(Setting("dark_pull", 0.0, ""),)), "and a line of help"),
         (declared("dark", acts_on="parameters"), "dark has no add"),
         (declared("dark", acts_on="parameters", kind="projection"), "projections change object or probe"),
+        (declared("dark", acts_on="both", kind="projection"), "dark has no all_changed"),
+        (declared("dark", acts_on="both"), "a penalty is on object or probe"),
+        (declared("dark", acts_on="parameters", kind="held"), "dark has no project_gradient and no restore_fixed"),
+        (declared("dark", kind="held"), "what is held acts on parameters"),
     ],
 )
 def test_what_says_too_little_or_takes_a_name_is_refused(empty, said, line):
@@ -116,6 +121,32 @@ def test_a_projection_changes_object_and_probe(empty, simulated, phase_only):
         projected(setup.start, preset.regularisers, setup.layout, setup.regularisation, np)
     )[1]
     np.testing.assert_allclose(dimmer, 0.75 * probe, rtol=1e-6)
+
+
+class Lit:
+    """A constraint of somebody else: no parameter of the object below 0.1."""
+
+    @classmethod
+    def of_preset(cls, asked):
+        return cls()
+
+    def project_gradient(self, layout, vector, gradient, xp):
+        block = layout.object_block(gradient)
+        block[(layout.object_block(vector) <= 0.1) & (block > 0)] = 0
+
+    def restore_fixed(self, layout, vector, xp):
+        block = layout.object_block(vector)
+        xp.maximum(block, 0.1, out=block)
+
+
+def test_a_constraint_of_somebody_elses_holds_in_every_epoch(empty, simulated):
+    add(empty, replace(declared("dark", acts_on="parameters"), kind="held", made_by=Lit))
+    values = {"phase_only_obj": True, "epoch_max": 5, "sweeps": 2, "probe_modes": 1, "window_px": 24}
+    lit = refine(simulated.dataset, Preset.from_mapping({**values, "dark_pull": 1}), backend="cpu")
+    free = refine(simulated.dataset, Preset.from_mapping(values), backend="cpu")
+    assert np.angle(lit.object).min() == pytest.approx(0.1, rel=1e-6)
+    assert np.angle(free.object).min() < 0.05
+    assert lit.state == "done" and lit.loss[-1] < lit.loss[0]
 
 
 def test_what_a_plug_in_raises_is_one_line(empty, simulated):

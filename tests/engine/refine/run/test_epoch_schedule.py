@@ -21,6 +21,7 @@ from ptylive.engine.refine.regularisers.projections import (
     potentials,
     projected,
 )
+from ptylive.engine.refine.solvers.lbfgs import Lbfgs
 from ptylive.schema import MetadataError
 from ptylive.schema.preset import Preset
 
@@ -234,6 +235,93 @@ def test_a_stopped_run_with_schedules_goes_on_as_if_it_had_not_stopped(simulated
 def test_impossible_schedules_are_refused_before_the_run(simulated):
     with pytest.raises(MetadataError, match="epoch 4: refinement setting atv_weight"):
         run(simulated.dataset, atv_weight="3 - epoch")
+
+
+LAYERS = {"num_slices": 3, "total_thickness_A": 20.0, "phase_only_obj": False, "sweeps": 4}
+
+
+def differ(result):
+    """Largest difference between slices of the transmission."""
+    return np.ptp(result.object.real, axis=1).max()
+
+
+def test_identical_slices_then_free(simulated):
+    held = run(simulated.dataset, identical_slices=True, **LAYERS)
+    assert differ(held) < 1e-6
+    for losses in (held.loss[:4], held.loss[4:]):
+        assert (np.diff(losses) < 0).all()
+    freed = run(simulated.dataset, identical_slices="epoch < 6", **LAYERS)
+    np.testing.assert_allclose(freed.loss[:6], held.loss[:6], rtol=1e-6)  # the same arithmetic as far as there
+    assert differ(freed) > 0.01
+    assert freed.loss[-1] < held.loss[-1]
+    late = run(simulated.dataset, identical_slices="epoch >= 6", **LAYERS)
+    assert differ(late) < 1e-6
+    np.testing.assert_allclose(late.loss[:6], run(simulated.dataset, **LAYERS).loss[:6], rtol=1e-6)
+
+
+def test_a_constraint_that_goes_on_to_hold_keeps_the_history(simulated, monkeypatch):
+    """L-BFGS begins once, and once more where slices come free; a projection has it begin anew in every epoch."""
+    begun = []
+    init = Lbfgs.init
+    monkeypatch.setattr(Lbfgs, "init", lambda self, vector: (begun.append(None), init(self, vector))[1])
+    pairs = []
+    step = Lbfgs.step
+    monkeypatch.setattr(Lbfgs, "step", lambda self, state: (pairs.append(len(state.pairs)), step(self, state))[1])
+    for values, expected in (
+        ({"identical_slices": True}, (1, [0, 1, 2, 3])),
+        ({"obja_thresh": True}, (1, [0, 1, 2, 3])),
+        ({"identical_slices": "epoch < 6"}, (1, [0, 1, 0, 1])),
+        ({"obj_zblur_A": 5.0}, (4, [0, 0, 0, 0])),
+    ):
+        begun.clear(), pairs.clear()
+        run(simulated.dataset, **LAYERS, **values)
+        assert (len(begun), pairs) == expected, values
+
+
+def test_limits_of_the_modulus_hold_to_the_end_and_the_loss_falls(simulated):
+    limits = {"obja_thresh": True, "obja_thresh_min": 0.99, "obja_thresh_max": 1.01}
+    result = run(simulated.dataset, **LAYERS, **limits)
+    modulus = np.abs(result.object)
+    assert modulus.min() >= 0.99 - 1e-6
+    assert modulus.max() <= 1.01 + 1e-6
+    for losses in (result.loss[:4], result.loss[4:]):
+        assert (np.diff(losses) < 0).all()
+
+
+@pytest.mark.parametrize("times", ["True", "epoch == 7", "epoch == 6"])
+def test_the_result_obeys_the_constraints_of_the_last_epoch(simulated, times):
+    result = run(simulated.dataset, **LAYERS, objp_postiv=times)
+    negative = np.angle(result.object).min() < -1e-6
+    assert negative == (times == "epoch == 6")
+
+
+def test_what_a_later_epoch_cannot_do_is_said_before_the_run(simulated):
+    with pytest.raises(MetadataError, match="mirrored_amp needs an object with a modulus"):
+        run(simulated.dataset, mirrored_amp="epoch > 5", **{**LAYERS, "phase_only_obj": True})
+
+
+def test_a_stopped_run_under_constraints_goes_on_as_if_it_had_not_stopped(simulated, tmp_path):
+    values = {
+        **LAYERS,
+        "identical_slices": "epoch < 6",
+        "obja_thresh": "epoch > 1",
+        "q_lowpass_invA": "1 if epoch == 3 else 0",
+    }
+    preset = Preset.from_mapping({"window_px": 24, "probe_modes": 1, "epoch_max": 8, **values})
+    whole = refine(simulated.dataset, preset, backend="cpu")
+    for limit in (4, 9, 22, 24):
+        asked = count()
+        refine(
+            simulated.dataset,
+            preset,
+            backend="cpu",
+            should_stop=lambda asked=asked, limit=limit: next(asked) > limit,
+            checkpoint=tmp_path / "state",
+            resume=True,
+        )
+    rest = refine(simulated.dataset, preset, backend="cpu", checkpoint=tmp_path / "state", resume=True)
+    np.testing.assert_allclose(rest.loss, whole.loss, rtol=1e-6)  # the same arithmetic
+    np.testing.assert_allclose(rest.object, whole.object, atol=1e-5)
 
 
 def test_halves_of_the_dose_agree_on_the_object(simulated):
