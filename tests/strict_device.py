@@ -352,8 +352,9 @@ UFUNCS = (
 )
 FUNCTIONS = (
     "all any amax amin angle argmax argmin argsort average bincount broadcast_to concatenate count_nonzero cross cumsum"
-    " diff dot flip imag inner max mean median min moveaxis nan_to_num outer percentile prod ravel real repeat reshape roll sort"
-    " split stack std sum swapaxes take tensordot tile trace transpose unique unwrap var vdot expand_dims squeeze"
+    " diff dot flip imag inner max mean median min moveaxis nan_to_num outer percentile prod ravel real repeat reshape"
+    " roll sort split stack std sum swapaxes take tensordot tile trace transpose unique unwrap var vdot expand_dims"
+    " squeeze"
 )
 MADE = "arange empty eye full linspace ones zeros"
 LIKE = "empty_like full_like ones_like zeros_like"

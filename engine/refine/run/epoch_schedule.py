@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -63,9 +64,9 @@ class EpochSchedule:
     preset: Preset
     problem: Problem
 
-    @property
+    @cached_property
     def empty(self) -> bool:
-        """Whether all epochs have the same settings and there are no hard constraints."""
+        """Whether all epochs have the same settings and there are no constraints; asked before every batch."""
         return (
             not self.preset.schedules
             and not due(self.preset.regularisers)
