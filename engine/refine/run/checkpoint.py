@@ -103,9 +103,12 @@ class Identity:
     def _differs(self, name: str, earlier: dict[str, Any]) -> bool:
         if name in earlier and name in self.settings:
             return bool(earlier[name] != self.settings[name])
-        if name in earlier:  # a setting that is gone, or of a plug-in that is: what is off acts no more than it did
-            return bool(earlier[name])
-        return bool(self.settings[name] != json.loads(Preset.full()().model_dump_json()).get(name))
+        default = json.loads(Preset.full()().model_dump_json()).get(name)
+        if (
+            name in earlier
+        ):  # one nobody speaks of now, or that is gone with its plug-in: off, it acts as little as ever
+            return bool(earlier[name]) and bool(earlier[name] != default)
+        return bool(self.settings[name] != default)
 
 
 def _short(settings: dict[str, Any], name: str) -> str:

@@ -63,6 +63,11 @@ def test_the_schema_is_json():
     assert json_schema()["additionalProperties"] is False
 
 
+def asked(preset):
+    """What a preset asks for, those settings included that regularisers bring and nobody has to speak of."""
+    return {name: preset.value(name) for name in Preset.full().settings()}
+
+
 def test_toml_out_and_in():
     preset = Preset.from_mapping(
         {
@@ -75,12 +80,14 @@ def test_toml_out_and_in():
         }
     )
     for explained in (False, True):
-        assert Preset.from_mapping(tomllib.loads(to_toml(preset, explained=explained))["refine"]) == preset
+        assert asked(Preset.from_mapping(tomllib.loads(to_toml(preset, explained=explained))["refine"])) == asked(
+            preset
+        )
     assert to_toml(Preset()) == "[refine]\n"
     assert "\n\n# refined: Which quantities move.\n\n# refine the object [1]\nupdate_obj = true\n" in to_toml(
         Preset(), explained=True
     )
-    assert Preset.from_mapping(tomllib.loads(to_toml(Preset(), explained=True))["refine"]) == Preset()
+    assert asked(Preset.from_mapping(tomllib.loads(to_toml(Preset(), explained=True))["refine"])) == asked(Preset())
 
 
 def test_toml_values():
@@ -95,6 +102,6 @@ def test_toml_values():
 
 def test_the_table_has_a_row_for_every_setting():
     rows = [line for line in table().splitlines() if line.startswith("| `")]
-    assert [row.split("`")[1] for row in rows] == list(Preset.settings())
+    assert [row.split("`")[1] for row in rows] == list(Preset.full().settings())
     assert all(row.count(" | ") == 4 for row in rows)
     assert "\n### solver\n\nEpochs, steps, and the constants of the line search.\n\n| key |" in table()

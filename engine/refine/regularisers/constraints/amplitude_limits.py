@@ -59,18 +59,18 @@ class AmplitudeLimits:
     def project_gradient(self, layout: ParameterLayout, vector: Any, gradient: Any, xp: Any) -> None:
         """See :class:`ptylive.engine.refine.parameters.constraint.Constraint`."""
         if layout.object_form is ObjectForm.DAMPED:
-            absorption, slope = layout.absorption_block(vector), layout.absorption_block(gradient)
-            outward = (absorption >= -math.log(max(self.low, FAINTEST)) - AT_LIMIT) & (slope < 0)
-            slope[outward] = 0  # absorptions are at or above 0 in any case
+            absorption, derivative = layout.absorption_block(vector), layout.absorption_block(gradient)
+            outward = (absorption >= -math.log(max(self.low, FAINTEST)) - AT_LIMIT) & (derivative < 0)
+            derivative[outward] = 0  # absorptions are at or above 0 in any case
             return
         planes = layout.object_block(vector).reshape(2, -1)
-        slope = layout.object_block(gradient).reshape(2, -1)
+        derivative = layout.object_block(gradient).reshape(2, -1)
         size = xp.maximum(xp.hypot(planes[0], planes[1]), FAINTEST)
-        along = (planes * slope).sum(axis=0) / size
+        along = (planes * derivative).sum(axis=0) / size
         outward = ((size >= (1 - AT_LIMIT) * self.high) & (along < 0)) | (
             (size <= (1 + AT_LIMIT) * self.low) & (along > 0)
         )
-        slope -= xp.where(outward, along / size, 0) * planes
+        derivative -= xp.where(outward, along / size, 0) * planes
 
     def restore_fixed(self, layout: ParameterLayout, vector: Any, xp: Any) -> None:
         """See :class:`ptylive.engine.refine.parameters.constraint.Constraint`."""
