@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ptylive.engine.refine.regularisers.registry import registered
 from ptylive.engine.refine.run.checkpoint import Identity, load, save
 from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.solvers.lbfgs import LbfgsState
@@ -82,6 +83,7 @@ def test_another_refinements_checkpoint_is_refused(tmp_path, now, words):
 
 
 def test_a_setting_that_came_later_or_is_gone_and_is_off_is_no_difference(tmp_path):
+    assert registered()  # which know the defaults of their settings
     there = {"seed": 0, "of_a_plug_in": 0.0, "obja_thresh_min": 0.96}  # spoken of then, at its default
     save(tmp_path / "run.npz", SweepState(vector(0)), LOG, Identity("id", there))
     now = Identity("id", {"seed": 0, "atv_weight": 0.0, "data_shift_vector_px": [0.0, 0.0]})
