@@ -292,22 +292,27 @@ class Scan:
         *,
         backend: str = "auto",
         threads: int = 1,
+        history: str | Path | None = None,
+        history_epochs: int = 1,
         **settings: Any,
     ) -> Refined:
         """Refine object and probe, from the map ``obf`` on; ``settings`` (docs/settings.md) win over the preset's.
 
+        history: folder for object, probe, loss and positions of every ``history_epochs``-th epoch (docs/film.md).
         Raises MetadataError for missing optics or an unknown setting, RefinementError where it cannot start.
         """
         from ptylive.application.extensions import Preset
         from ptylive.application.offline import refinable, start_guess
         from ptylive.engine.refine import refine
+        from ptylive.engine.refine.run.history import History
 
+        kept = None if history is None else History(Path(history), history_epochs)
         given = preset.model_dump(exclude_unset=True) if isinstance(preset, Preset) else dict(preset or {})
         wanted = Preset.from_mapping({**given, **settings})
         start = start_guess(self._start.get(START_MAP), self._start.calibration)
         with self._open() as source:
             dataset = refinable(source, self._start.calibration)
-            return Refined(refine(dataset, wanted, start=start, backend=backend, threads=threads))
+            return Refined(refine(dataset, wanted, start=start, backend=backend, threads=threads, history=kept))
 
 
 def _grey(data: Array) -> Array:

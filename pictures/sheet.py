@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ptylive.pictures.colours import ColourMap
+from ptylive.pictures.colours import ColourMap, Levels
 from ptylive.pictures.snapshot import Rgb, draw, draw_scale_bar
 from ptylive.schema.model import Array, BoolArray
 
@@ -30,6 +30,8 @@ class Cell:
     colour_map: ColourMap = ColourMap.GRAY
     visited: BoolArray | None = None
     pixel_A: tuple[float, float] | None = None
+    limits: Levels | None = None
+    """Values that are darkest and brightest; None: as the data have them."""
 
 
 def sheet(cells: Sequence[Cell], in_a_row: int = MOST_IN_A_ROW) -> Rgb:
@@ -79,7 +81,7 @@ def _write(pen: ImageDraw.ImageDraw, at: tuple[float, float], text: str, colour:
 
 def drawn(cell: Cell, side_px: int = SIDE_PX) -> Rgb:
     """The picture alone, its longer side ``side_px``: pixels of small ones stay squares, of large ones are averaged."""
-    plain = Image.fromarray(draw(cell.data, cell.colour_map, visited=cell.visited, least_side=1))
+    plain = Image.fromarray(draw(cell.data, cell.colour_map, visited=cell.visited, limits=cell.limits, least_side=1))
     rows, cols = cell.data.shape
     tall, wide = (rows, cols) if cell.pixel_A is None else (rows * cell.pixel_A[0], cols * cell.pixel_A[1])
     zoom = side_px / max(tall, wide)

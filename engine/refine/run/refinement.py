@@ -20,6 +20,7 @@ from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.results.refinement_result import Phase, Preview, Progress, RefineResult, State, wrapped_phase
 from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run.epoch_schedule import EpochSchedule
+from ptylive.engine.refine.run.history import History
 from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.run.loss_table import write_loss_table
 from ptylive.engine.refine.solvers.descent import Descent
@@ -60,6 +61,12 @@ class Observers:
     loss_table: Path | None = None
     earlier: tuple[Log, ...] | None = None
     """Of the stages before this one, for the loss table; None: there are no stages."""
+    history: History | None = None
+
+    @property
+    def epochs_before(self) -> int:
+        """Epochs of the stages before this one."""
+        return sum(len(log.losses) for log in self.earlier or ())
 
 
 class Refinement:
@@ -114,6 +121,7 @@ class Refinement:
             state, self._log, self._message = on_device(saved.state, xp), saved.log, saved.note
         ended: State = "done"
         self._report(state, "running", force=True)
+        self._keep(state)
         try:
             while not self._finished(state):
                 self._pause()
@@ -190,8 +198,20 @@ class Refinement:
         if self._observers.loss_table is not None:
             table = partial(write_loss_table, log=self._log, earlier=self._observers.earlier)
             self._write(self._observers.loss_table, table)
+        self._keep(state)
         self._report(state, "running", force=True)
         self._save_sometimes(state)
+
+    def _keep(self, state: checkpoints.SolverState) -> None:
+        """A snapshot where one is due, between two epochs; a later stage begins with the end of the one before."""
+        history, epochs = self._observers.history, len(self._log.losses)
+        before = self._observers.epochs_before
+        amid = isinstance(state, SweepState) and state.batch > 0
+        if history is None or amid or not history.due(before + epochs) or (before and not epochs):
+            return
+        self._write(
+            history.folder, lambda folder: history.keep(before + epochs, partial(self._result, state, "running"))
+        )
 
     def _report(self, state: checkpoints.SolverState, name: State, *, force: bool = False) -> None:
         """Tell the observer, at most every quarter of a second but for finished epochs."""
@@ -293,7 +313,7 @@ class Refinement:
             refined=refined,
             drift=problem.measured.drift,
             curves=problem.curves,
-            position_bound_A=self._position_bound(vector) if refined.moved else None,
+            position_bound_A=self._position_bound(vector) if refined.moved and ended != "running" else None,
         )
 
     def _position_bound(self, vector: Array) -> float:

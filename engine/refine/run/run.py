@@ -20,6 +20,7 @@ from ptylive.engine.refine.problem.forward_options import tilt_from_columns
 from ptylive.engine.refine.problem.prepare import decide, lay_out, measure, prepare
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
 from ptylive.engine.refine.run import checkpoint as checkpoints
+from ptylive.engine.refine.run.history import History
 from ptylive.engine.refine.run.refinement import Observers, Refinement
 from ptylive.engine.refine.run.stages import Ended, refine_stages
 from ptylive.engine.refine.tuning.depth_choice import with_found_depth, with_given_depth
@@ -45,18 +46,19 @@ def refine(  # noqa: PLR0913  (the public call: every keyword has a default)
     checkpoint: Path | None = None,
     resume: bool = False,
     loss_table: Path | None = None,
+    history: History | None = None,
     warm: WarmStart | None = None,
 ) -> RefineResult:
     """Refine object and probe of a scan by multislice ptychography.
 
     ``should_stop`` is asked between batches; a stopped run returns what it has and can be resumed from
-    ``checkpoint``, on the same trajectory. ``loss_table`` is a CSV file kept up to date. ``warm``: object and probe to
-    begin from instead of an empty object. Stages of the preset are refined one after the other.
-    Raises MetadataError for missing optics and RefinementError where the
-    refinement cannot start (no such backend, no counts, a checkpoint of other data).
+    ``checkpoint``, on the same trajectory. ``loss_table`` is a CSV file kept up to date, ``history`` a folder of
+    snapshots. ``warm``: object and probe to begin from instead of an empty object. Stages of the preset are refined
+    one after the other. Raises MetadataError for missing optics and RefinementError where the refinement cannot start
+    (no such backend, no counts, a checkpoint of other data).
     """
     identity = checkpoints.Identity.of(dataset, preset)
-    observers = Observers(on_progress, should_stop, checkpoint, identity, loss_table)
+    observers = Observers(on_progress, should_stop, checkpoint, identity, loss_table, history=history)
     context = TrialContext(backend, threads, start, _stop_where_asked(should_stop))
     once = partial(_refined, context, resume)
     if preset.stages:
@@ -97,7 +99,7 @@ def _settled(
         return tuned
     context.tell("the tilt of columns")
     middle = central_part(tuned.dataset, SEARCH_PATTERNS)
-    quiet = replace(observers, on_progress=lambda progress: None, checkpoint=None, loss_table=None)
+    quiet = replace(observers, on_progress=lambda progress: None, checkpoint=None, loss_table=None, history=None)
     return replace(tuned, preset=find_tilt(preset, partial(_once, middle, context, quiet)), tilt_found=True)
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ptylive.application.presets import PresetFile
     from ptylive.engine.refine.data.start_guess import StartGuess
     from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
+    from ptylive.engine.refine.run.history import History
     from ptylive.engine.refine.validation.checks import Checks
     from ptylive.engine.results import Stored
     from ptylive.schema import LiveMap
@@ -55,6 +56,10 @@ def refine(
     backend: Backend = "auto",
     threads: Annotated[int, typer.Option(min=1, max=256, help="threads on the CPU")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="go on from the checkpoint beside the output")] = False,
+    history: Annotated[
+        int | None,
+        typer.Option(metavar="EPOCHS", min=1, help="keep object, probe and positions every EPOCHS epochs, for a film"),
+    ] = None,
     checks: Annotated[
         bool, typer.Option("--checks", help="check before the run; compare halves and shuffled data after it")
     ] = False,
@@ -98,7 +103,7 @@ def refine(
         start_map = next((m for m in made.rendering.maps if m.name == wanted.start.start_map), None)
         guess, context = _told_start(made, start_map), TrialContext(backend, threads)
         dataset = loaded.placed(refinable(source, made.calibration))
-        frames = len(dataset.patterns)
+        frames, kept = len(dataset.patterns), _kept(output, history, resume=resume)
         before = check(dataset, wanted, context) if checks else None
         if before is not None and not as_json:
             for line in describe_checks(before):
@@ -115,6 +120,7 @@ def refine(
                 checkpoint=checkpoint,
                 resume=resume,
                 loss_table=output.with_suffix(".loss.csv"),
+                history=kept,
             )
         if checks and result.state == "done":
             with bar("comparing halves", quiet=as_json):
@@ -126,8 +132,16 @@ def refine(
     if not as_json:
         _summarise(result)
     outcome = {"file": str(file), "output": str(stored.path), "run": stored.run, "seconds": seconds}
-    answer({**outcome, **_outcome(result, frames, before)}, as_json=as_json)
+    answer({**outcome, **_outcome(result, frames, before, kept)}, as_json=as_json)
     _judge(result, stored)
+
+
+def _kept(output: Path, epochs: int | None, *, resume: bool) -> History | None:
+    """Where a run keeps its history, if it does; that of an earlier one is moved aside. Raises InputFileError."""
+    from ptylive.application.film import history_folder
+    from ptylive.engine.refine.run.history import History
+
+    return None if epochs is None else History(history_folder(output, resume=resume), epochs)
 
 
 def _checked(file: Path, values: dict[str, Any], output: Path, *, resume: bool) -> tuple[dict[str, Any], Path]:
@@ -197,7 +211,7 @@ def _told_start(made: Reconstruction, start_map: LiveMap | None) -> StartGuess |
     return start_guess(start_map, made.calibration)
 
 
-def _outcome(result: RefineResult, frames: int, before: Checks | None) -> dict[str, Any]:
+def _outcome(result: RefineResult, frames: int, before: Checks | None, kept: History | None) -> dict[str, Any]:
     """What a refinement came to, as ``--json`` tells it."""
     spent = float(result.seconds.sum())
     outcome: dict[str, Any] = {
@@ -216,6 +230,8 @@ def _outcome(result: RefineResult, frames: int, before: Checks | None) -> dict[s
         outcome.update(warnings=list(before.warnings), expected_seconds=before.seconds)
     if result.validation is not None:
         outcome["validation"] = result.validation.summary()
+    if kept is not None:
+        outcome["history"] = str(kept.folder)
     return outcome
 
 

@@ -30,7 +30,8 @@ TERM = PythonTerm("my_amplitudes", amplitudes, lambda counts: 0.5 / counts, "los
 @pytest.fixture
 def mine(monkeypatch):
     monkeypatch.setattr(registry, "_known", registry._Known({}))
-    monkeypatch.setattr(added, "_declared", added._Declared({}, {}, {}, []))
+    regularisers = added._Declared(dict(added.declared()), dict(added._declared.owners), {}, [])
+    monkeypatch.setattr(added, "_declared", regularisers)  # whose settings a run asks for
     known = registry._known.by_name
     registry.add(known, TERM)
     return known

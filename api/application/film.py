@@ -1,0 +1,157 @@
+"""The history of a refinement as a film: phase, probe, loss and, where they move, positions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from ptylive.engine.refine.results.refinement_result import wrapped_phase
+from ptylive.engine.refine.run.history import Snapshot, read_snapshot, snapshots
+from ptylive.pictures.colours import ColourMap, Levels, levels
+from ptylive.pictures.film import check_film, write_film
+from ptylive.pictures.sampling import reduced
+from ptylive.pictures.sheet import Cell, sheet
+from ptylive.pictures.snapshot import Rgb
+from ptylive.schema.errors import InputFileError
+from ptylive.schema.model import Array, DoubleArray, FloatArray
+
+LARGEST_PX = 480
+"""Longer side of what is drawn; larger objects are averaged."""
+MOST_PICTURES = 500
+"""Of a film: of a longer history the first, the last, and evenly spaced ones between."""
+CURVE_PX = (480, 480)
+MOVED_A = 1e-4
+"""Positions that have moved by less have not."""
+PLOT_SIDE = 64
+
+
+def film(
+    folder: Path,
+    path: Path,
+    frames_per_s: float = 5.0,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Path:
+    """Write the history in ``folder`` as a GIF or MP4, ``path``.
+
+    Brightness means the same in all pictures: that of the last. Raises InputFileError for a folder without history, a
+    damaged snapshot and a film that cannot be made here, PtyliveError where ffmpeg fails, OSError.
+    """
+    check_film(path)
+    found = snapshots(folder)
+    if len(found) > MOST_PICTURES:
+        found = [found[index] for index in np.unique(np.linspace(0, len(found) - 1, MOST_PICTURES).round().astype(int))]
+    return write_film(_pictures(found, on_progress), path, frames_per_s)
+
+
+def _pictures(found: list[Path], on_progress: Callable[[int, int], None]) -> Iterator[Rgb]:
+    first, last = read_snapshot(found[0]), read_snapshot(found[-1])
+    moved = [_moved(first, last)] if len(first.positions_A) == len(last.positions_A) else []
+    longest = max((float(each.max()) for each in moved if each.size), default=0.0)
+    limits = {"phase": levels(_phase(last)[0]), "probe": levels(_light(last), percentiles=(0, 99.9))}
+    size: tuple[int, ...] | None = None
+    for number, path in enumerate(found, 1):
+        one = read_snapshot(path)
+        page = sheet(_cells(one, first, last, limits, longest if longest > MOVED_A else None))
+        size = page.shape if size is None else size
+        if page.shape != size:  # a stage of another window
+            page = np.asarray(Image.fromarray(page).resize((size[1], size[0])), dtype=np.uint8)
+        yield page
+        on_progress(number, len(found))
+
+
+def _cells(
+    one: Snapshot, first: Snapshot, last: Snapshot, limits: dict[str, Levels], longest_A: float | None
+) -> list[Cell]:
+    phase, zoom = _phase(one)
+    pixel_A = (one.object_sampling_A[0] * zoom, one.object_sampling_A[1] * zoom)
+    slices = one.object.shape[1]
+    of = "object, phase" if slices == 1 else f"object, phase of {slices} slices"
+    told = f"loss {one.loss[-1]:.5g}" if len(one.loss) else "the start"
+    cells = [
+        Cell(phase, of, (f"after {one.epoch} epochs",), pixel_A=pixel_A, limits=limits["phase"]),
+        Cell(_light(one), "probe", (), ColourMap.GRAY, limits=limits["probe"]),
+        Cell(_curve(one.loss, last.loss), "loss", (told,), limits=(0.0, 1.0)),
+    ]
+    if longest_A is not None:
+        shown = f"white: {longest_A:.2g} Å"
+        cells.append(Cell(_plot(one, first), "positions, moved by", (shown,), limits=(0.0, longest_A)))
+    return cells
+
+
+def _phase(one: Snapshot) -> tuple[FloatArray, float]:
+    """Phase of all slices together (Y, X), the mean over the object modes, and how many pixels one of it stands for."""
+    total = sum(wrapped_phase(each) for each in one.object.mean(axis=0))
+    phase = np.asarray(total, dtype=np.float32)
+    small, _ = reduced(phase, None, LARGEST_PX)
+    return small, phase.shape[0] / small.shape[0]
+
+
+def _light(one: Snapshot) -> FloatArray:
+    """Intensity (P, P) of the first probe, all modes."""
+    return np.asarray((np.abs(one.probe[0]) ** 2).sum(axis=0), dtype=np.float32)
+
+
+def _curve(loss: DoubleArray, whole: DoubleArray) -> FloatArray:
+    """The loss up to an epoch as a line, white on black, on the axes of the whole; the logarithm where it is > 0."""
+    rows, cols = CURVE_PX
+    picture = Image.new("L", (cols, rows), 0)
+    finite = whole[np.isfinite(whole)]
+    if len(finite) and len(loss):
+        scale = np.log if finite.min() > 0 else np.asarray
+        low, high = float(scale(finite).min()), float(scale(finite).max())
+        known = np.isfinite(loss)
+        across = np.arange(len(loss))[known] / max(len(whole) - 1, 1)
+        up = (scale(loss[known]) - low) / max(high - low, 1e-12)
+        points = [
+            (12 + x * (cols - 24), rows - 12 - y * (rows - 24)) for x, y in zip(across, np.clip(up, 0, 1), strict=True)
+        ]
+        pen = ImageDraw.Draw(picture)
+        if len(points) > 1:
+            pen.line(points, fill=255, width=3)
+        if points:
+            x, y = points[-1]
+            pen.ellipse((x - 6, y - 6, x + 6, y + 6), fill=255)
+    return np.asarray(np.asarray(picture) / 255, dtype=np.float32)
+
+
+def _moved(first: Snapshot, one: Snapshot) -> Array:
+    """Distances (N,) of the positions from where they began, but for a move of all together, Å."""
+    away = one.positions_A - first.positions_A
+    return np.asarray(np.linalg.norm(away - away.mean(axis=0), axis=1))
+
+
+def _plot(one: Snapshot, first: Snapshot) -> FloatArray:
+    """How far positions have moved, at their places: the mean over the cells of a grid, Å."""
+    if len(one.positions_A) != len(first.positions_A):
+        return np.zeros((2, 2), np.float32)
+    places = first.positions_A - first.positions_A.min(axis=0)
+    extent = float(places.max()) or 1.0
+    side = int(np.clip(np.sqrt(len(places)), 2, PLOT_SIDE))
+    cell = np.minimum((places / extent * side).astype(int), side - 1)
+    index = cell[:, 0] * side + cell[:, 1]
+    count = np.bincount(index, minlength=side * side)
+    total = np.bincount(index, _moved(first, one), minlength=side * side)
+    return np.asarray((total / np.maximum(count, 1)).reshape(side, side), dtype=np.float32)
+
+
+def history_folder(output: Path, *, resume: bool) -> Path:
+    """Where the snapshots of a run go that is stored in ``output``: ``<output>.history``.
+
+    An earlier run's folder is moved to ``….history.1`` or the next free number, unless that run is resumed. Raises
+    InputFileError for something else of that name, and where it cannot be moved.
+    """
+    folder = output.with_suffix(".history")
+    if folder.exists() and not folder.is_dir():
+        raise InputFileError(f"{folder} is no folder", "remove it, or choose another output")
+    if resume or not folder.exists():
+        return folder
+    free = next(place for number in count(1) if not (place := folder.with_name(f"{folder.name}.{number}")).exists())
+    try:
+        folder.rename(free)
+    except OSError as error:
+        raise InputFileError(f"{folder} cannot be moved: {error.strerror or error}", "move it away") from None
+    return folder

@@ -1,0 +1,111 @@
+"""What a refinement looked like on its way: object, probe, loss and positions of every n-th epoch, each in a file.
+
+A folder holds ``epoch_00010.npz`` and so on, whole or absent, so that a run that is killed leaves what it had. They are
+as results are (:class:`ptylive.engine.refine.results.refinement_result.RefineResult`).
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ptylive.engine.memory import check_fits
+from ptylive.engine.refine.results.refinement_result import RefineResult
+from ptylive.schema.errors import InputFileError, MetadataError
+from ptylive.schema.files.atomic import replacing
+from ptylive.schema.model import ComplexArray, DoubleArray
+
+FORMAT = 1
+PATTERN = "epoch_*.npz"
+
+
+@dataclass(frozen=True)
+class History:
+    """Where snapshots go, and how often one is kept."""
+
+    folder: Path
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        """Raise MetadataError for no number of epochs."""
+        if self.every < 1:
+            raise MetadataError(f"a history of every {self.every} epochs", "give a whole number from 1 on")
+
+    def due(self, epoch: int) -> bool:
+        """Whether a run keeps what it has after that many epochs; the start, 0, always."""
+        return epoch % self.every == 0
+
+    def keep(self, epoch: int, make: Callable[[], RefineResult]) -> None:
+        """Write a snapshot. Raises OSError."""
+        result = make()
+        path = self.folder / f"epoch_{epoch:05d}.npz"
+        with replacing(path) as place, place.open("wb") as file:
+            np.savez_compressed(
+                file,
+                format=FORMAT,
+                epoch=epoch,
+                loss=result.loss,
+                object=result.object,
+                probe=result.probe,
+                positions_A=result.positions_A,
+                object_sampling_A=result.object_sampling_A,
+                slice_thickness_A=result.slice_thickness_A,
+                origin_A=result.origin_A,
+            )
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One of them."""
+
+    epoch: int
+    """Epochs finished."""
+    loss: DoubleArray
+    """(epochs,) per pattern, up to there."""
+    object: ComplexArray
+    """(object modes, slices, Y, X) transmission."""
+    probe: ComplexArray
+    """(probes, modes, P, P) in real space."""
+    positions_A: DoubleArray
+    """(N, 2)."""
+    object_sampling_A: tuple[float, float]
+    origin_A: tuple[float, float]
+
+
+def snapshots(folder: Path) -> list[Path]:
+    """The files of a folder, by epoch. Raises InputFileError where there is none."""
+    found = sorted(folder.glob(PATTERN)) if folder.is_dir() else []
+    if not found:
+        raise InputFileError(f"{folder} holds no history", "give the folder that refine --history wrote")
+    return found
+
+
+def read_snapshot(path: Path) -> Snapshot:
+    """One file. Raises InputFileError for one that is damaged or something else."""
+    check_fits(float(path.stat().st_size), f"the snapshot {path}", "free some memory")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if int(file["format"]) != FORMAT:
+                raise InputFileError(f"{path} is of another version", "read it with that version of ptylive")
+            sampling, origin = (tuple(float(each) for each in file[name]) for name in ("object_sampling_A", "origin_A"))
+            found = Snapshot(
+                int(file["epoch"]),
+                np.asarray(file["loss"], dtype=np.float64),
+                np.asarray(file["object"], dtype=np.complex64),
+                np.asarray(file["probe"], dtype=np.complex64),
+                np.asarray(file["positions_A"], dtype=np.float64),
+                (sampling[0], sampling[1]),
+                (origin[0], origin[1]),
+            )
+    except (OSError, ValueError, LookupError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        if isinstance(error, InputFileError):
+            raise
+        raise InputFileError(f"{path} cannot be read: {type(error).__name__}", "remove it") from None
+    shapes = (found.object.ndim, found.probe.ndim, found.positions_A.ndim, found.loss.ndim)
+    if shapes != (4, 4, 2, 1) or not found.object.size or not found.probe.size:
+        raise InputFileError(f"{path} holds something else", "remove it")
+    return found

@@ -1,0 +1,66 @@
+"""Films of pictures: GIF by Pillow, MP4 by the program ffmpeg where it is installed."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ptylive.pictures.snapshot import Rgb
+from ptylive.schema.errors import InputFileError, PtyliveError
+from ptylive.schema.files.atomic import replacing
+
+SUFFIXES = (".gif", ".mp4")
+LAST_S = 2.0
+"""How much longer the last picture of a GIF, which begins anew, is shown."""
+FFMPEG_PATIENCE_S = 600.0
+
+
+def check_film(path: Path) -> None:
+    """Raise InputFileError for a film that cannot be made here."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputFileError(f"{path} is no name for a film", f"end it in {' or '.join(SUFFIXES)}")
+    if path.suffix.lower() == ".mp4" and shutil.which("ffmpeg") is None:
+        raise InputFileError(f"{path}: there is no program ffmpeg here", "install it, or write a .gif")
+
+
+def write_film(pictures: Iterable[Rgb], path: Path, frames_per_s: float = 5.0) -> Path:
+    """A film of RGB pictures (rows, cols, 3) uint8 of one size, by the suffix of ``path``; whole or not at all.
+
+    Raises InputFileError (:func:`check_film`), ValueError for no picture, PtyliveError where ffmpeg fails, OSError.
+    """
+    check_film(path)
+    with replacing(path) as place:
+        (_write_gif if path.suffix.lower() == ".gif" else _write_mp4)(pictures, place, frames_per_s)
+    return path
+
+
+def _write_gif(pictures: Iterable[Rgb], path: Path, frames_per_s: float) -> None:
+    images = [Image.fromarray(picture).quantize(256, dither=Image.Dither.NONE) for picture in pictures]
+    if not images:
+        raise ValueError("a film needs a picture")
+    times_ms = [round(1000 / frames_per_s)] * len(images)
+    times_ms[-1] += round(1000 * LAST_S)
+    images[0].save(path, "GIF", save_all=True, append_images=images[1:], duration=times_ms, loop=0, disposal=1)
+
+
+def _write_mp4(pictures: Iterable[Rgb], path: Path, frames_per_s: float) -> None:
+    """H.264 asks for even numbers of rows and columns: an odd one loses its last."""
+    frames = [picture[: len(picture) // 2 * 2, : picture.shape[1] // 2 * 2] for picture in pictures]
+    if not frames:
+        raise ValueError("a film needs a picture")
+    rows, cols = frames[0].shape[:2]
+    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{cols}x{rows}", "-r", f"{frames_per_s:g}", "-i", "-"]
+    asked = ["ffmpeg", "-loglevel", "error", "-y", *raw, "-pix_fmt", "yuv420p", "-f", "mp4", str(path)]
+    data = b"".join(np.ascontiguousarray(frame).tobytes() for frame in frames)
+    try:
+        done = subprocess.run(asked, input=data, capture_output=True, timeout=FFMPEG_PATIENCE_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise PtyliveError(f"ffmpeg did not end within {FFMPEG_PATIENCE_S:.0f} s", "write a .gif") from None
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
+        raise PtyliveError(f"ffmpeg failed: {said[0][:200]}", "write a .gif")

@@ -1,0 +1,5 @@
+"""``ptylive film``; a package, for the folder of commands is full."""
+
+from ptylive.server.cli.commands.film.command import EXAMPLES, film
+
+__all__ = ["EXAMPLES", "film"]

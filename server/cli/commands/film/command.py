@@ -1,0 +1,40 @@
+"""``ptylive film``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ptylive.server.cli.options import AsJson
+from ptylive.server.cli.output import answer, bar
+
+EXAMPLES = """
+ptylive refine scan.h5 -o refined.h5 --history 2     # keeps every second epoch in refined.history
+ptylive film refined.history                    # refined.gif beside it
+ptylive film refined.history talk.mp4 --fps 10  # where ffmpeg is installed
+"""
+
+
+def film(
+    history: Annotated[Path, typer.Argument(help="folder that refine --history wrote")],
+    output: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help=".gif or .mp4; without it a .gif beside the folder")
+    ] = None,
+    fps: Annotated[float, typer.Option(min=0.1, max=60.0, help="pictures a second")] = 5.0,
+    as_json: AsJson = False,
+) -> None:
+    """Show a refinement on its way as a film: phase, probe, loss, and positions where they moved."""
+    from ptylive.application.film import film as made
+    from ptylive.application.outputs import check_output_file
+    from ptylive.engine.refine.run.history import snapshots
+    from ptylive.pictures.film import check_film
+
+    output = history.with_suffix(".gif") if output is None else output
+    check_film(output)
+    found = snapshots(history)
+    check_output_file(output, found)
+    with bar("drawing", quiet=as_json) as shown:
+        made(history, output, fps, shown.update)
+    answer({"history": str(history), "film": str(output), "snapshots": len(found)}, as_json=as_json)

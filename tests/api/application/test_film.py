@@ -1,0 +1,103 @@
+"""Films of a history: one picture a snapshot, brightness that means the same in all."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ptylive.application import film as films
+from ptylive.application.film import film, history_folder
+from ptylive.engine.refine.results.refinement_result import RefineResult
+from ptylive.engine.refine.run.history import History, read_snapshot, snapshots
+from ptylive.schema import InputFileError
+
+SHAPE = (1, 2, 40, 30)
+
+
+def result(epoch, *, moved=0.0, window=16, loss=None):
+    rng = np.random.default_rng(1)
+    y, x = np.indices(SHAPE[-2:])
+    phase = 0.1 * epoch * np.exp(-((y - 20) ** 2 + (x - 15) ** 2) / 50)
+    positions = np.stack(np.meshgrid(np.arange(6.0), np.arange(5.0), indexing="ij"), -1).reshape(-1, 2)
+    return RefineResult(
+        object=np.broadcast_to(np.exp(1j * phase), SHAPE).astype(np.complex64),
+        object_sampling_A=(0.2, 0.2),
+        slice_thickness_A=(5.0, 5.0),
+        origin_A=(0.0, 0.0),
+        probe=rng.normal(size=(1, 2, window, window)).astype(np.complex64),
+        positions_A=positions + moved * epoch * rng.normal(size=positions.shape),
+        loss=np.linspace(9, 9 - epoch, epoch) if loss is None else np.asarray(loss),
+        phases=("sweep",) * epoch,
+        seconds=np.ones(epoch),
+        evaluations=1.0,
+        state="running",
+        algorithm="ml",
+        reason="",
+        message="",
+        backend="cpu",
+    )
+
+
+def written(folder, epochs=4, **how):
+    for epoch in range(epochs):
+        History(folder).keep(epoch, lambda epoch=epoch: result(epoch, **how))
+    return folder
+
+
+def opened(path):
+    with Image.open(path) as image:
+        found = []
+        for number in range(image.n_frames):
+            image.seek(number)
+            found.append(np.asarray(image.convert("RGB"), dtype=int))
+    return found
+
+
+def test_the_object_grows_brighter_and_positions_are_shown_where_they_move(tmp_path):
+    told = []
+    film(written(tmp_path / "still"), tmp_path / "still.gif", on_progress=lambda *done: told.append(done))
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    pages = opened(tmp_path / "still.gif")
+    middle = [page[250, 180].sum() for page in pages]  # of the first cell
+    assert middle == sorted(middle) and middle[-1] > middle[0] + 300
+    film(written(tmp_path / "moving", moved=0.05), tmp_path / "moving.gif")
+    assert opened(tmp_path / "moving.gif")[0].shape[1] > pages[0].shape[1]  # a cell more
+
+
+def test_a_stage_of_another_window_and_losses_that_are_none(tmp_path):
+    folder = tmp_path / "kept"
+    History(folder).keep(0, lambda: result(0))
+    History(folder).keep(1, lambda: result(1, loss=[np.nan]))
+    History(folder).keep(2, lambda: result(2, window=24, loss=[-1.0, 0.0]))
+    assert len(opened(film(folder, tmp_path / "a.gif"))) == 3
+
+
+def test_a_long_history_is_thinned(tmp_path, monkeypatch):
+    monkeypatch.setattr(films, "MOST_PICTURES", 3)
+    folder = written(tmp_path / "kept", 6)
+    shown = []
+    drawn = films._cells
+    monkeypatch.setattr(films, "_cells", lambda one, *rest: (shown.append(one.epoch), drawn(one, *rest))[1])
+    film(folder, tmp_path / "a.gif")
+    assert shown == [0, 2, 5]
+
+
+def test_damaged_snapshots_and_wrong_places_are_one_line(tmp_path):
+    folder = written(tmp_path / "kept", 2)
+    snapshots(folder)[0].write_bytes(b"nothing")
+    with pytest.raises(InputFileError, match="epoch_00000"):
+        film(folder, tmp_path / "a.gif")
+    assert not (tmp_path / "a.gif").exists()
+    assert read_snapshot(snapshots(folder)[1]).epoch == 1
+
+
+def test_an_earlier_history_is_moved_aside_unless_it_goes_on(tmp_path):
+    output, folder = tmp_path / "out.h5", tmp_path / "out.history"
+    assert history_folder(output, resume=False) == folder and not folder.exists()
+    for number in (1, 2):
+        written(folder, number)
+        assert history_folder(output, resume=True) == folder and folder.exists()
+        assert history_folder(output, resume=False) == folder and not folder.exists()
+        assert len(snapshots(tmp_path / f"out.history.{number}")) == number
+    folder.write_text("")
+    with pytest.raises(InputFileError, match="is no folder"):
+        history_folder(output, resume=False)
