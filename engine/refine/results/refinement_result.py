@@ -82,7 +82,8 @@ class RefineResult:
     origin_A: tuple[float, float]
     """Position of object pixel (0, 0) in the frame of ``positions_A``."""
     probe: ComplexArray
-    """(1, modes, P, P) real space, centred on pixel P // 2, sum |probe|^2 = mean counts per pattern."""
+    """(1, modes, P, P) real space, centred on pixel P // 2, sum |probe|^2 = mean counts per pattern; about that where a
+    constraint says what the object's modulus is."""
     positions_A: DoubleArray
     """(N, 2)."""
     loss: DoubleArray
