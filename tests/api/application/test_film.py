@@ -58,7 +58,7 @@ def test_the_object_grows_brighter_and_positions_are_shown_where_they_move(tmp_p
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
     pages = opened(tmp_path / "still.gif")
     middle = [page[250, 180].sum() for page in pages]  # of the first cell
-    assert middle == sorted(middle) and middle[-1] > middle[0] + 300
+    assert (np.diff(middle) > 100).all()  # a third of the way from black to white each, sums of three colours
     film(written(tmp_path / "moving", moved=0.05), tmp_path / "moving.gif")
     assert opened(tmp_path / "moving.gif")[0].shape[1] > pages[0].shape[1]  # a cell more
 

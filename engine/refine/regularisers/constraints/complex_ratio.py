@@ -33,7 +33,7 @@ SMALLEST = 1e-8
             0.0,
             "absorption over phase, where it is known; 0: estimated",
             at_least=0.0,
-            at_most=10.0,
+            at_most=1.0,
         ),
     ),
     order=1060,
