@@ -1,5 +1,7 @@
 """The middle of the slices: PtyRAD's shift, and patterns that do not change when the object moves with the probe."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from layered_scans import PIXEL_A, Layered, atoms, side
@@ -58,6 +60,16 @@ def test_the_patterns_of_an_object_that_moves_with_its_probe_stay():
     stripped = moved.copy()
     layout.probe_block(stripped)[...] = layout.probe_block(vector)
     assert float(objective.evaluate(stripped.astype(float)).loss) > 1.01 * before  # the probe has to go along
+
+
+def test_settings_reach_it(complex_object):
+    asked = {"obj_z_recenter_scale": 0.5, "obj_z_recenter_thresh": 90.0, "obj_z_recenter_max_shift": 0.25}
+    (made,) = complex_object.made(obj_z_recenter=True, **asked)
+    assert (made.scale, made.percentile, made.most_slices, made.distance_A) == (0.5, 90.0, 0.25, 10.0)
+    deep = np.zeros((1, 3, 4, 4))
+    deep[:, 2] = 1
+    assert made.shift(deep, np) == pytest.approx(-0.25)
+    assert replace(made, most_slices=5.0).shift(deep, np) == pytest.approx(-0.5)
 
 
 def test_it_wants_slices_and_the_whole_probe(complex_object, thin):
