@@ -29,7 +29,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "preset": "Check a preset and write it as TOML; without FILE, every setting with its meaning and default.",
         "export": "Write a refinement in the format of another program, or live maps as pictures.",
         "compare": "Show maps and refined phase of a scan side by side, and tell how far they agree.",
-        "film": "Show a refinement on its way as a film (GIF, MP4), from what refine --history kept.",
+        "film": "Show a refinement on its way as a film: phase, probe, loss, and positions where they moved.",
         "report": "Write maps, calibration and refinement of a scan as one page (HTML), to keep or to print.",
         "analyse": "Tell what a reconstruction holds: resolution, probe, aberrations, atom columns, depth section.",
         "status": "Show the state of a running server.",
