@@ -1,6 +1,9 @@
-"""Write the tables of the documents that come from the code: settings.md, pypty-parity.md, maps.md and simulate.md."""
+"""Write the tables of the documents that come from the code: settings.md, maps.md, troubleshooting.md, …"""
 
 from pathlib import Path
+
+import messages
+import python_reference
 
 import ptylive.application.extensions  # noqa: F401  (settings that stand with what they belong to)
 from ptylive.engine.imaging import registry
@@ -23,3 +26,5 @@ write("settings.md", table())
 write("pypty-parity.md", parity_table())
 write("maps.md", f"{registry.table()}\n{registry.settings_table()}")
 write("simulate.md", simulation.table())
+write("troubleshooting.md", messages.table())
+write("python.md", python_reference.reference())

@@ -2,6 +2,7 @@
 
 import configparser
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -11,13 +12,17 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 
 from ptylive.server.cli.main import build
 
-ROOT = Path(__file__).resolve().parents[4]
-FOLDER = ROOT / "docs" / "examples" / "install"
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "packaging"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+CONDA = {"msgpack": "msgpack-python", "zlib-ng": "python-zlib-ng"}
+"""Names that conda-forge gives to packages."""
 BUILT_IN = {"exec"}
-INSTRUCTIONS = {"FROM", "COPY", "RUN", "USER", "VOLUME", "ENTRYPOINT", "CMD"}
+INSTRUCTIONS = {"ARG", "FROM", "COPY", "RUN", "USER", "VOLUME", "ENTRYPOINT", "CMD"}
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -29,7 +34,7 @@ def instructions() -> list[tuple[str, str]]:
 
 def check_commands(line: str) -> None:
     """Every command of a shell line is a program of this machine, or of the virtual environment."""
-    for command in line.split("&&"):
+    for command in re.split(r"&&|\|\|", line):
         name = shlex.split(command)[0]
         here = Path(sys.executable).with_name(name)
         assert name in BUILT_IN or shutil.which(name) or here.exists(), name
@@ -62,9 +67,9 @@ def test_the_dockerfile_runs_what_there_is():
 def test_the_image_is_made_of_what_the_wheel_is_made_of():
     lines = (FOLDER / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
     taken = {line[1:] for line in lines if line.startswith("!")}
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    rooms = {folder.split("/")[0] for folder in project["tool"]["setuptools"]["package-dir"].values()}
-    files = {"pyproject.toml", project["project"]["readme"], *project["project"]["license-files"]}
+    tool = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    rooms = {folder.split("/")[0] for folder in tool["setuptools"]["package-dir"].values()}
+    files = {"pyproject.toml", PROJECT["readme"], *PROJECT["license-files"]}
     assert taken == rooms | files
     assert [name for name in taken if not (ROOT / name).exists()] == []
 
@@ -78,7 +83,7 @@ def test_the_apptainer_definition_runs_what_there_is():
             sections[name] = []
         elif line.strip() and not line.strip().startswith("#"):
             sections[name].append(line.strip())
-    assert list(sections) == ["", "files", "post", "runscript"]
+    assert list(sections) == ["", "arguments", "files", "post", "runscript"]
     assert [line.split(":")[0] for line in sections[""]] == ["Bootstrap", "From"]
     for line in sections["post"] + sections["runscript"]:
         check_commands(line)
@@ -108,3 +113,48 @@ def test_systemd_takes_the_unit(tmp_path):
     done = subprocess.run([analyse, "verify", here], capture_output=True, text=True)
     complaints = [line for line in done.stderr.splitlines() if "ptylive.service" in line]
     assert complaints == []
+
+
+def test_the_images_take_the_gpu_packages_that_the_extras_name():
+    names = {
+        re.match(r"[\w-]+", PROJECT["optional-dependencies"][f"gpu-cuda{number}"][0]).group() for number in (12, 13)
+    }
+    assert names == {"cupy-cuda12x", "cupy-cuda13x"}
+    assert "cupy-cuda${CUDA}x[ctk]" in (FOLDER / "Dockerfile").read_text(encoding="utf-8")
+    assert "cupy-cuda{{ cuda }}x[ctk]" in (FOLDER / "ptylive.def").read_text(encoding="utf-8")
+
+
+def recipe():
+    return yaml.safe_load((FOLDER / "conda" / "recipe.yaml").read_text(encoding="utf-8"))
+
+
+def test_the_recipe_installs_what_pip_installs():
+    made = recipe()
+    assert made["context"]["version"] == PROJECT["version"]
+    given = dict(re.match(r"([\w-]+) ?(.*)", line).groups() for line in made["requirements"]["run"])
+    wanted = {"python": PROJECT["requires-python"]}
+    for line in PROJECT["dependencies"]:
+        name, bound = re.match(r"([\w-]+)(.*)", line).groups()
+        wanted[CONDA.get(name, name)] = bound
+    assert given == wanted
+    assert made["build"]["python"]["entry_points"] == [f"{k} = {v}" for k, v in PROJECT["scripts"].items()]
+    for line in made["tests"][1]["script"]:
+        program, *arguments = shlex.split(line)
+        assert program == "ptylive"
+        if arguments != ["--version"]:
+            check_server(arguments)
+
+
+def test_every_place_says_the_same_version():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert cited["version"] == PROJECT["version"]
+    assert re.search(
+        rf"^## {re.escape(PROJECT['version'])} ", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M
+    )
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "ptylive.def", "ptylive.service", "conda/recipe.yaml"])
+def test_the_first_line_says_what_was_not_tried(name):
+    first = (FOLDER / name).read_text(encoding="utf-8").splitlines()[0]
+    assert first.startswith("# Not ")
+    assert "tests/packaging" in first
