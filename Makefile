@@ -1,10 +1,10 @@
-# make demo | make test | make check-all | make check-machines | make mutants | make coverage | make bench | make chaos
+# make demo | make test | make check-all | make docs | make release | make check-machines | make mutants | make coverage | make bench | make chaos
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test static dynamic lint types compiled collected unit check-all check-machines mutants coverage bench chaos clean
+.PHONY: demo test static dynamic lint types compiled collected unit check-all docs release check-machines mutants coverage bench chaos clean
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -62,9 +62,21 @@ unit check-all collected: export PYTHONDONTWRITEBYTECODE =
 unit: $(STAMP)
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 
-check-all: $(STAMP) browser compiler lint types
+check-all: $(STAMP) browser compiler lint types docs
 	$(BIN)/python -m pytest -q -m ''
 	$(BIN)/python tools/mutants.py
+
+# The documentation site, in build/site; a warning is an error. Nothing is fetched but the packages that build it.
+docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	$(BIN)/python -m sphinx -W --keep-going -q -c docs -b html . build/site
+	$(BIN)/python -m pytest -q -m slow tests/docs/test_site.py
+	@echo "build/site/index.html"
+
+# Everything that a program can check before a release, and what is published, in dist/ (CONTRIBUTING.md): make release VERSION=0.2.0
+release: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[release,docs]'
+	$(BIN)/python tools/release.py $(VERSION)
 
 # Whether the tests notice bugs planted on purpose (docs/testing.md); some of them: make mutants ONLY=lbfgs,journal
 comma := ,

@@ -42,5 +42,5 @@ copybutton_exclude = ".linenos, .gp, .go"
 
 def setup(app: Any) -> None:
     """Messages byte by byte, and other programs' files, are shown as they are."""
-    for language in ("hex",):
+    for language in ("hex", "caddy"):
         app.add_lexer(language, TextLexer)

@@ -1,4 +1,4 @@
-"""Wheel and sdist, as somebody gets them who has no checkout: built, installed into an environment of their own, run elsewhere."""
+"""Wheel and sdist as they reach somebody without a checkout: built, installed into a new environment, run elsewhere."""
 
 import hashlib
 import os
@@ -92,7 +92,7 @@ def test_installed_without_sources_the_demo_runs_to_its_end(distributions, tmp_p
     )
     where = "import sysconfig; print(sysconfig.get_path('purelib'))"
     packages = Path(run(python, "-c", where, cwd=tmp_path).strip())
-    # a folder named in a .pth file is searched, and its own .pth files (the editable ptylive of a checkout) are not read
+    # its own .pth files, that of the editable ptylive among them, are not read when a folder stands in a .pth file
     (packages / "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n", encoding="utf-8")
     found = run(python, "-c", "import ptylive; print(ptylive.__file__)", cwd=tmp_path)
     assert Path(found.strip()).is_relative_to(environment)
