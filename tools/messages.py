@@ -1,14 +1,15 @@
 """Every error and warning of the program, read from its sources: for docs/troubleshooting.md and its tests.
 
 What counts: what an exception is made of, what is logged as a warning or error, what is added to a list of problems,
-and what commands say. A place where a value is put in is "…".
+what commands say, and what functions return that are called after refusals, reasons or remarks. A place where a value
+is put in is "…".
 """
 
 from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -27,10 +28,14 @@ ROOMS = {
 BUILTIN = {"ValueError", "TypeError", "RuntimeError", "OSError", "TimeoutError", "NotImplementedError", "MemoryError"}
 LISTS = {"problems", "warnings", "notes", "remarks"}
 LOGGERS = {"log", "logger", "_log"}
+RETURNERS = re.compile(r"refus|question|problem|reason|why|complain|remark|warning|fault|missing|damage|unusable")
+LEVELS = (["warning"], ["error"])
 SPEAKERS = {"say", "_say", "_warn"}
 GAP = "…"
 _MOST_FORMS = 12
 """Of one text: alternatives within alternatives are many."""
+_DEEPEST = 3
+"""Names of names of names that are followed."""
 
 
 @dataclass(frozen=True, order=True)
@@ -47,11 +52,11 @@ def collect(root: Path = ROOT) -> list[Message]:
     paths = [path for room in ROOMS for path in sorted((root / room).rglob("*.py"))]
     trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in paths}
     errors = _error_classes(trees.values())
-    found: dict[tuple[str, str], Message] = {}
+    found: dict[tuple[str, str, str], Message] = {}
     for path, tree in trees.items():
         room = path.relative_to(root).parts[0]
         for message in _Reader(tree, errors).messages(room):
-            found.setdefault((room, message.text), message)
+            found.setdefault((room, message.text, "" if _says_something(message.text) else message.hint), message)
     return sorted(found.values(), key=lambda one: (list(ROOMS).index(one.room), one.text.lstrip(f"{GAP} :").lower()))
 
 
@@ -77,10 +82,10 @@ def _code(text: str) -> str:
     return f"{fence} {text} {fence}" if "`" in text else f"`{text}`"
 
 
-def _error_classes(trees: Iterator[ast.Module] | object) -> set[str]:
+def _error_classes(trees: Iterable[ast.Module]) -> set[str]:
     bases = {
         node.name: {base.id for base in node.bases if isinstance(base, ast.Name)}
-        for tree in trees  # type: ignore[attr-defined]
+        for tree in trees
         for node in ast.walk(tree)
         if isinstance(node, ast.ClassDef)
     }
@@ -96,29 +101,67 @@ class _Reader:
     def __init__(self, tree: ast.Module, errors: set[str]) -> None:
         self._tree = tree
         self._errors = errors
-        self._named: dict[str, list[ast.expr]] = {}
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Assign):
-                names = [target.id for target in node.targets if isinstance(target, ast.Name)]
-            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
-                names = [node.target.id]
-            else:
-                continue
-            for name in names:
-                self._named.setdefault(name, []).append(node.value)  # type: ignore[arg-type]
+        self._named = _assigned(tree.body)
 
     def messages(self, room: str) -> Iterator[Message]:
-        for node in ast.walk(self._tree):
-            if not isinstance(node, ast.Call) or not node.args or not self._speaks(node):
+        """Those of the module's own lines, then of each function, which knows its own names."""
+        yield from self._spoken(self._tree, room)
+
+    def _spoken(self, scope: ast.AST, room: str) -> Iterator[Message]:
+        for node in _within(scope):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+                outer = self._named
+                parameters = {one.arg for one in (*node.args.args, *node.args.kwonlyargs)}
+                known = {name: values for name, values in outer.items() if name not in parameters}
+                own = _assigned(node.body if isinstance(node.body, list) else [])
+                unknown: list[ast.expr] = [ast.Constant(None)]
+                own = {name: values + (unknown if name in parameters else []) for name, values in own.items()}
+                self._named = known | own
+                yield from self._spoken(node, room)
+                if not isinstance(node, ast.Lambda) and RETURNERS.search(node.name):
+                    yield from self._returned(node, room)
+                self._named = outer
+            elif isinstance(node, ast.Call) and node.args and self._speaks(node):
+                yield from self._of(node, room)
+            elif isinstance(node, ast.Dict):
+                yield from self._answered(node, room)
+
+    def _answered(self, reply: ast.Dict, room: str) -> Iterator[Message]:
+        """Of a reply to another process, which makes an exception of it."""
+        said = {
+            key.value: value
+            for key, value in zip(reply.keys, reply.values, strict=True)
+            if isinstance(key, ast.Constant)
+        }
+        if "error" in said:
+            hint = max(self._texts(said["hint"]), key=len, default="") if "hint" in said else ""
+            yield from self._made(self._texts(said["error"]), hint, room)
+
+    def _returned(self, function: ast.AST, room: str) -> Iterator[Message]:
+        for node in _within(function):
+            value = node.value if isinstance(node, ast.Return | ast.Yield) else None
+            if value is None:
                 continue
-            hints = node.args[1:2] if self._is_error(node) else []
-            hints += [word.value for word in node.keywords if word.arg == "hint"]
-            hint = next((text for one in hints for text in self._texts(one)), "")
-            for text in self._texts(node.args[0]):
-                line, told = _tidy(text), _tidy(hint)
-                if _says_something(line):
-                    # a second argument that is one word is a reason for the counters, no advice
-                    yield Message(room, line, told if " " in told else "")
+            pair = value.elts if isinstance(value, ast.Tuple) and len(value.elts) == 2 else [value]
+            several = value.elts if isinstance(value, ast.List) else pair[:1]
+            hint = max(self._texts(pair[1]), key=len, default="") if len(pair) == 2 else ""
+            for one in several:
+                yield from self._made(self._texts(one), hint, room)
+
+    def _of(self, call: ast.Call, room: str) -> Iterator[Message]:
+        hints = call.args[1:2] if self._is_error(call) else []
+        hints += [word.value for word in call.keywords if word.arg == "hint"]
+        hint = max((text for one in hints for text in self._texts(one)), key=len, default="")
+        logged = isinstance(call.func, ast.Attribute) and call.func.attr == "log"
+        yield from self._made(self._texts(call.args[1 if logged else 0]), hint, room)
+
+    def _made(self, texts: list[str], hint: str, room: str) -> Iterator[Message]:
+        for text in texts:
+            line, told = _tidy(text), _tidy(hint)
+            # a second argument that is one word is a reason for the counters, no advice
+            told = told if " " in told else ""
+            if _says_something(line) or _says_something(told):
+                yield Message(room, line, told)
 
     def _is_error(self, call: ast.Call) -> bool:
         return isinstance(call.func, ast.Name) and call.func.id in self._errors
@@ -135,6 +178,7 @@ class _Reader:
             (function.attr in ("append", "add") and name.lstrip("_") in LISTS)
             or (function.attr in ("warning", "error", "exception") and name in LOGGERS)
             or function.attr in SPEAKERS
+            or (function.attr == "log" and len(call.args) > 1 and self._texts(call.args[0])[:1] in LEVELS)
             or (function.attr == "refused" and name == "cls")
         )
 
@@ -155,7 +199,7 @@ class _Reader:
         elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
             left, right = self._texts(node.left, depth) or [GAP], self._texts(node.right, depth) or [GAP]
             forms = [one + other for one in left for other in right]
-        elif isinstance(node, ast.Name) and depth < 2:
+        elif isinstance(node, ast.Name) and depth < _DEEPEST:
             forms = [text for value in self._named.get(node.id, []) for text in self._texts(value, depth + 1)]
         elif isinstance(node, ast.Dict) and depth == 0:
             forms = [text for value in node.values for text in self._texts(value, depth)]
@@ -167,9 +211,42 @@ class _Reader:
         value = part.value if isinstance(part, ast.FormattedValue) else part
         if isinstance(value, ast.IfExp):
             return self._texts(value, depth) or [GAP]
-        if isinstance(value, ast.Name) and value.id.isupper() and part.format_spec is None:  # type: ignore[attr-defined]
-            return self._texts(value, depth) or [GAP]
+        if isinstance(value, ast.Name) and depth < _DEEPEST:
+            # words that were chosen before; a name or number that was is a value
+            named = self._named.get(value.id, [])
+            found = [self._texts(one, depth + 1) for one in named]
+            if value.id.isupper() and found:
+                return found[0] or [GAP]
+            words = [text for texts in found for text in texts if " " in text.strip(f"{GAP} ")]
+            whole = all(texts and all(text in words for text in texts) for texts in found)
+            return words if words and whole else [*words, GAP]
         return [GAP]
+
+
+def _within(scope: ast.AST) -> Iterator[ast.AST]:
+    """Everything below a node, functions themselves but not what is in them."""
+    waiting = list(ast.iter_child_nodes(scope))
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            waiting.extend(ast.iter_child_nodes(node))
+
+
+def _assigned(body: list[ast.stmt]) -> dict[str, list[ast.expr]]:
+    """What names of a body are given, its branches included and functions in it not."""
+    found: dict[str, list[ast.expr]] = {}
+    for node in _within(ast.Module(body, [])):
+        if isinstance(node, ast.Assign):
+            targets, value = node.targets, node.value
+        elif isinstance(node, ast.AnnAssign | ast.NamedExpr | ast.AugAssign) and node.value is not None:
+            targets, value = [node.target], node.value
+        else:
+            continue
+        for target in targets:
+            if isinstance(target, ast.Name):
+                found.setdefault(target.id, []).append(value)
+    return found
 
 
 def _size(parts: list[list[str]]) -> int:

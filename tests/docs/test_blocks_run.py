@@ -112,6 +112,7 @@ class Place:
                 self.wait_until_idle()
             arguments = self.addressed(arguments)
         if command == "simulate":
+            (self.folder / arguments[1]).unlink(missing_ok=True)
             arguments += [word for name, value in SMALL.items() for word in ("--set", f"{name}={value}")]
         run(f"{variables}{PTYLIVE} {shlex.join(arguments)}", self.folder)
         if command == "stop":

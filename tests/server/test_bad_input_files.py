@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 import pytest
 from foreign_files import dm_bytes, dm_image, velox, velox_metadata
+from told_messages import is_on_the_page
 
 from ptylive.server.cli import main as cli
 from ptylive.streamer.foreign import rosetta
@@ -284,6 +285,7 @@ def refusal(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest
     assert line.isprintable()
     for fault in ("internal error", "Traceback", "Error:", "object has no", "NoneType"):
         assert fault not in line
+    assert is_on_the_page(line), "python tools/write_tables.py"
     problem, remedy = line.removeprefix("ptylive: ").rsplit(": ", 1)
     assert problem
     assert remedy

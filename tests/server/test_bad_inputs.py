@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 import pytest
 import typer
+from told_messages import is_on_the_page
 
 from ptylive.dashboard.panels.calibration import UnclearValueError, parse_assignment
 from ptylive.schema import InputFileError, MetadataError, PtyliveError, Scan, ScanHeader
@@ -312,6 +313,9 @@ def check_said(said: str, words: str) -> None:
     assert words in said, said
     assert "internal error" not in said
     assert "Traceback" not in said
+    of_parser = "\nError: " in said or said.startswith(("Usage: ", "Error: "))
+    if not of_parser:  # which has words of its own
+        assert is_on_the_page(said), "python tools/write_tables.py"
 
 
 @pytest.mark.parametrize(("arguments", "words", "status"), COMMANDS, ids=[row[0][:60] for row in COMMANDS])

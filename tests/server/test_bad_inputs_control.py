@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import zmq
 from stream_tools import make_frames, make_header, stored_recording
+from told_messages import is_on_the_page
 
 from ptylive.engine.results import write_maps
 from ptylive.schema import Calibration, LiveMap
@@ -246,6 +247,7 @@ def test_a_request_is_answered(control: Any, request_: dict[Any, Any], words: st
     said = reply["error"]
     assert words in said
     assert said.isprintable()
+    assert is_on_the_page(said), "python tools/write_tables.py"
     assert len(said) <= 2000
     for fault in ("internal error", "bad request", "Traceback", "object is not", "object has no"):
         assert fault not in said

@@ -1,0 +1,41 @@
+"""Messages as docs/troubleshooting.md has them: is what a test was told among them?"""
+
+import re
+import sys
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "troubleshooting.md"
+sys.path.insert(0, str(ROOT / "tools"))
+
+import messages as read_messages  # noqa: E402
+
+LINE = re.compile(r"^- (`+) ?(.+?) ?\1(?:: (`+) ?(.+?) ?\3)?$")
+LEAST_LETTERS = 8
+"""Of a message that counts as found: one that is nearly all gaps matches everything."""
+
+
+@cache
+def on_the_page() -> list[tuple[str, str]]:
+    """Messages of the generated list, and what they advise."""
+    explained, _, generated = PAGE.read_text(encoding="utf-8").partition("## Every message")
+    found = [LINE.match(line) for line in generated.splitlines() if line.startswith("- ")]
+    of_libraries = re.findall(r"^- `(.+?)`: ", explained, re.M)
+    return [*((one[2], one[4] or "") for one in found if one), *((text, "") for text in of_libraries)]
+
+
+@cache
+def patterns() -> list[re.Pattern[str]]:
+    lines = [text if letters(text) >= LEAST_LETTERS else f"{text}: {hint}" for text, hint in on_the_page()]
+    return [read_messages.pattern(line) for line in lines if letters(line) >= LEAST_LETTERS]
+
+
+def letters(text: str) -> int:
+    """Letters that are no gaps."""
+    return len(re.sub(r"[\W_]", "", text))
+
+
+def is_on_the_page(said: str) -> bool:
+    """Whether a line that the program said, its advice behind it, is one of the page's with its gaps filled."""
+    return any(pattern.search(said) for pattern in patterns())
