@@ -34,7 +34,12 @@ ELSEWHERE = {
 }
 """Lines of Python that want something around them, and the test that gives it."""
 SMALL = {"scan_shape": "12,12", "detector_shape": "32,32", "reach": "1"}
-"""Of a simulation that a document asks for: smaller, for time; what it is about stays."""
+"""Of the scan that documents name."""
+SHORT = ("--set", "scan_shape=8,8")
+"""For simulations that a document asks for: fewer points, for time; what they are about stays."""
+QUICK = ("--set", "num_slices=1", "--epochs", "2")
+"""For refinements that do not say themselves how deep or long: what they search for by trials has tests of its own."""
+SAYS_ITSELF = ("num_slices", "total_thickness_A", "--stage", "--preset", "--epochs")
 CACHE = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
 """Compiled code is kept where it is; everything else of the home folder is the test's."""
 CLIENTS = {"status", "refine-now", "stop", "advise", "call"}
@@ -113,7 +118,9 @@ class Place:
             arguments = self.addressed(arguments)
         if command == "simulate":
             (self.folder / arguments[1]).unlink(missing_ok=True)
-            arguments += [word for name, value in SMALL.items() for word in ("--set", f"{name}={value}")]
+            arguments += SHORT
+        if command == "refine" and not any(word in one for one in arguments for word in SAYS_ITSELF):
+            arguments += QUICK
         run(f"{variables}{PTYLIVE} {shlex.join(arguments)}", self.folder)
         if command == "stop":
             self.stop()
