@@ -31,7 +31,7 @@ def _entry(name: str) -> str:
         members = list(_members(thing))
         if members:
             rows = [f"| `{label}` | {_first_sentence(member)} |" for label, member in members]
-            lines.append("\n".join(["| of it | what it is |", "| --- | --- |", *rows]))
+            lines.append("\n".join(["| member | what it is |", "| --- | --- |", *rows]))
     return "\n\n".join(lines)
 
 
@@ -85,4 +85,5 @@ def _first_sentence(thing: Any) -> str:
 
 def _inline(text: str) -> str:
     text = re.sub(r":\w+:`~?(?:[\w.]+\.)?(\w+)`", r"`\1`", text)
-    return re.sub(r"``([^`]+)``", r"`\1`", text)
+    text = re.sub(r"``([^`]+)``", r"`\1`", text)
+    return re.sub(r"\bdocs/([\w-]+)\.md", r"[\1](\1.md)", text)
