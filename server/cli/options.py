@@ -22,6 +22,14 @@ Keys = Annotated[
     typer.Option("--keys", metavar="DIR", envvar=KEYS_VARIABLE, help="key folder, for a server that asks for keys"),
 ]
 Backend = Annotated[str, typer.Option("--backend", help="auto, cpu or gpu")]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="WHERE",
+        help="refine on a Dask cluster: local:N, tcp://SCHEDULER:8786, slurm (pbs, …), or a TOML file",
+    ),
+]
 CONTROL = DEFAULT_CONTROL
 
 

@@ -30,7 +30,7 @@ class Inbox:
     """Messages on a stream, read in a thread of their own.
 
     The end of the stream (the server is gone) means stop: a run that has begun ends at its next pause and is written;
-    where there is nothing to keep yet (reading, compiling, trials) the process ends at once.
+    where there is nothing to keep yet (reading, compiling, trials), or the job says so, the process ends at once.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -42,6 +42,7 @@ class Inbox:
         self.compiling = False
         """Whether the run begins with compiling, and nothing has come of it yet."""
         """Set once there is something to be kept of the run."""
+        self._ends_at_once = False
         self.follows = False
         """Whether the scan still ran when the job was given."""
         self.known: Known | None = None
@@ -53,7 +54,7 @@ class Inbox:
     def first_job(self) -> RefineJob:
         """The job that every conversation begins with; listening goes on in the background. EOFError without one."""
         job = RefineJob.from_plain(self._next_message())
-        self.follows = job.journal is not None
+        self.follows, self._ends_at_once = job.journal is not None, job.ends_at_once
         threading.Thread(target=self._listen, daemon=True, name="inbox").start()
         return job
 
@@ -78,7 +79,7 @@ class Inbox:
             with self._changed:
                 self._take(message)
                 self._changed.notify_all()
-        if not self.begun.wait(GRACE_S):
+        if self._ends_at_once or not self.begun.wait(GRACE_S):
             os._exit(ORPHANED)  # whatever it is at: a compiler asks nobody whether to stop
 
     def _take(self, message: Mapping[str, Any]) -> None:

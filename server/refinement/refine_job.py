@@ -41,6 +41,15 @@ class RefineJob:
     journal: Path | None = None
     """Of a scan that still runs: begin with the rows that have arrived, and wait for the job of the whole scan."""
 
+    methods: tuple[str, ...] = ()
+    """Maps that are made of the recording and stored first; calibration and start come from them then."""
+
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """With ``methods``: metadata where the recording says nothing."""
+
+    ends_at_once: bool = False
+    """When whoever asked is gone: the last checkpoint is enough, as for somebody who goes on from it elsewhere."""
+
     known: tuple[int, ...] = ()
     """The state of the recording that the server vouches for (:func:`ptylive.streamer.vetting.vouched.known_as`)."""
 
@@ -68,6 +77,9 @@ class RefineJob:
             "resume": self.resume,
             "command_line": self.command_line,
             "journal": None if self.journal is None else str(self.journal),
+            "methods": list(self.methods),
+            "defaults": dict(self.defaults),
+            "ends_at_once": self.ends_at_once,
             "known": list(self.known),
         }
 
@@ -98,6 +110,9 @@ class RefineJob:
             resume=plain["resume"],
             command_line=plain["command_line"],
             journal=None if plain["journal"] is None else Path(plain["journal"]),
+            methods=tuple(plain["methods"]),
+            defaults=plain["defaults"],
+            ends_at_once=plain["ends_at_once"],
             known=tuple(plain["known"]),
         )
 

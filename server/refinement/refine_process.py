@@ -13,10 +13,12 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ptylive.schema import PtyliveError, ScanHeader
 from ptylive.schema.plain_errors import say_unraisable_in_a_line
+from ptylive.server.refinement.maps_first import with_maps
 from ptylive.server.refinement.refine_inbox import Inbox
 from ptylive.server.refinement.refine_job import RefineJob, progress_to_plain
 from ptylive.server.refinement.warm_refinement import COMPILING, is_compiled
@@ -65,11 +67,14 @@ def _refined(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper
 
 def _run(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper) -> dict[str, Any]:
     """Refine a recording."""
-    trust(job.recording, job.known)
-    doorkeeper.admit_scan(job.recording)
     from ptylive.engine.backend.cache import use_persistent_cache
 
     use_persistent_cache()
+    if job.methods:
+        job = with_maps(job, partial(_send, out), inbox.stop.is_set)
+    else:
+        trust(job.recording, job.known)
+        doorkeeper.admit_scan(job.recording)
     from ptylive.application.offline import refinable
     from ptylive.engine.refine import refine
     from ptylive.streamer.source import open_source

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgpack
-import psutil
-
 from ptylive.schema import CommandError
 from ptylive.server.refinement import warm_refinement
+from ptylive.server.refinement.job_process import TERMINATE_TIMEOUT_S, JobProcess, Launch, RunningJob
 from ptylive.server.refinement.refine_job import RefineJob
-from ptylive.server.wire.messages import MAX_MESSAGE_BYTES, pack
 from ptylive.server.wire.publisher import Publisher
 
-TERMINATE_TIMEOUT_S = 5.0
-NICENESS = 10
-"""Of a refinement during a scan."""
-_PIPE_BYTES = 2**16
 WAITS = "waits for the end of the scan and its maps"
 
 
@@ -91,26 +81,13 @@ class RunState:
         self.slices = step.get("slices", self.slices)
 
 
-def step_back(pid: int) -> None:
-    """Lower the priority of a process of ours; threads it starts later inherit it."""
-    with suppress(psutil.Error, OSError):
-        process = psutil.Process(pid)
-        if sys.platform != "linux":
-            process.nice(NICENESS)
-            return
-        for thread in process.threads():
-            os.setpriority(os.PRIO_PROCESS, thread.id, max(NICENESS, os.getpriority(os.PRIO_PROCESS, thread.id)))
-
-
 class Refinements:
-    """Starts, watches and stops refinement processes. ``on_ended`` is called in the watching thread."""
+    """Starts, watches and stops refinements; ``launch`` starts one. ``on_ended`` is called in the watching thread."""
 
-    def __init__(self, publisher: Publisher, on_ended: Callable[[RunState], None]) -> None:
-        self._publisher, self._on_ended = publisher, on_ended
+    def __init__(self, publisher: Publisher, on_ended: Callable[[RunState], None], launch: Launch = JobProcess) -> None:
+        self._publisher, self._on_ended, self._launch = publisher, on_ended, launch
         self._lock = threading.Lock()
-        self._talk = threading.Lock()
-        """Held while somebody writes to the process; the job is always written first."""
-        self._process: subprocess.Popen[bytes] | None = None
+        self._running: RunningJob | None = None
         self._thread: threading.Thread | None = None
         self.current = RunState()
         self.last_job: RefineJob | None = None
@@ -138,8 +115,8 @@ class Refinements:
         """A scan arrives: its frames come first on the processor too, until the refinement ends."""
         with self._lock:
             self._scan_runs = True
-            if self._process is not None:
-                step_back(self._process.pid)
+            if self._running is not None:
+                self._running.step_back()
 
     def scan_over(self) -> None:
         """A refinement that starts now has the processor for itself: niced, it might wait for other programs' sake."""
@@ -161,21 +138,16 @@ class Refinements:
     def start(self, job: RefineJob, uid: str) -> None:
         """Start a process for a job. Raises CommandError when another refinement is busy."""
         with self._lock:
-            announced = self.current.state == "queued" and self._process is None
+            announced = self.current.state == "queued" and self._running is None
             if not (announced and (self.current.run, self.current.uid) == (job.run, uid)):
                 self._refuse_second()
+            self._end_compiling()
+            self._running = running = self._launch(job)
             self.current = RunState(state="queued", run=job.run, uid=uid, message="starting")
             self.last_job, self.last_uid = job, uid
-            self._end_compiling()
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "ptylive.server.refinement.refine_process"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-            )
             if self._scan_runs:
-                step_back(self._process.pid)
-            self._talk.acquire()  # released once the job is written: nobody speaks before that
-            self._thread = threading.Thread(target=self._watch, args=(self._process, job), name="refine", daemon=True)
+                running.step_back()
+            self._thread = threading.Thread(target=self._watch, args=(running, job), name="refine", daemon=True)
             self._thread.start()
         self._publish(pictures=False)
 
@@ -184,22 +156,20 @@ class Refinements:
         with self._lock:
             if not self.busy:
                 raise CommandError("no refinement is running")
-            process = self._process
-            if process is None:
+            running = self._running
+            if running is None:
                 self.current.state, self.current.message = "stopped", "withdrawn before it started"
             else:
                 self.current.state = "stopping"
-        if process is not None:
-            with self._talk:
-                self._tell(process, {"stop": True})
+        if running is not None:
+            running.tell({"stop": True})
         self._publish(pictures=False)
 
     def tell(self, uid: str, message: dict[str, Any]) -> None:
         """Say something to the process, if it still refines this scan."""
-        process = self._process
-        if process is not None and self.current.uid == uid:
-            with self._talk:
-                self._tell(process, message)
+        running = self._running
+        if running is not None and self.current.uid == uid:
+            running.tell(message)
 
     def hand_over(self, job: RefineJob, uid: str) -> None:
         """Give the job of a whole scan to the process that began on its first rows."""
@@ -209,21 +179,17 @@ class Refinements:
     def fail_queued(self, reason: str) -> None:
         """The scan a refinement waited for cannot be refined."""
         with self._lock:
-            if self.current.state == "queued" and self._process is None:
+            if self.current.state == "queued" and self._running is None:
                 self.current.state, self.current.message = "failed", reason
         self._publish(pictures=False)
 
     def close(self) -> None:
         """End the process, however far it is; its last checkpoint stays."""
-        process, thread = self._process, self._thread
+        running, thread = self._running, self._thread
         with self._lock:
             self._end_compiling()
-        if process is not None and process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(TERMINATE_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
+        if running is not None:
+            running.end()
         if thread is not None:
             thread.join(TERMINATE_TIMEOUT_S)
 
@@ -231,44 +197,36 @@ class Refinements:
         if self.busy:
             raise CommandError(f"refinement {self.current.run} is {self.current.state}: stop it first")
 
-    def _watch(self, process: subprocess.Popen[bytes], job: RefineJob) -> None:
-        """Pass on what the process says until it ends, then tell the session."""
-        assert process.stdout is not None  # noqa: S101  (we asked for the pipe)
-        try:
-            self._tell(process, job.to_plain())
-        finally:
-            self._talk.release()
+    def _watch(self, running: RunningJob, job: RefineJob) -> None:
+        """Pass on what a job says until it ends, then tell the session."""
         ended: dict[str, Any] = {}
-        unpacker = msgpack.Unpacker(raw=False, max_buffer_size=MAX_MESSAGE_BYTES)
-        while chunk := process.stdout.read1(_PIPE_BYTES):  # type: ignore[attr-defined]
-            unpacker.feed(chunk)
-            for message in unpacker:
-                if message["kind"] == "progress":
-                    self._warn(message["warning"])
-                    self.current.advance(message)
-                    self._publish(pictures="object" in message)
-                elif message["kind"] == "trial":
-                    self.current.try_out(message["message"])
-                    self._publish(pictures=False)
-                elif message["kind"] == "note":
-                    self.current.message = message["message"]
-                    self._publish(pictures=False)
-                elif message["kind"] == "warning":
-                    self._warn(message["message"])
-                    self.current.message = message["message"]
-                    self._publish(pictures=False)
-                else:
-                    ended = message
-        status = process.wait()
+        for message in running.messages():
+            if message["kind"] == "progress":
+                self._warn(message["warning"])
+                self.current.advance(message)
+                self._publish(pictures="object" in message)
+            elif message["kind"] == "trial":
+                self.current.try_out(message["message"])
+                self._publish(pictures=False)
+            elif message["kind"] == "note":
+                self.current.message = message["message"]
+                self._publish(pictures=False)
+            elif message["kind"] == "warning":
+                self._warn(message["message"])
+                self.current.message = message["message"]
+                self._publish(pictures=False)
+            else:
+                ended = message
+        ending = running.ending()
         with self._lock:
-            self._process = None
-            self._conclude(ended, status)
+            self._running = None
+            self._conclude(ended, ending)
         if ended.get("problem"):
             self._publisher.log("error", f"refinement {job.run}: {ended['problem']}")
         self._publish(pictures=True)
         self._on_ended(self.current)
 
-    def _conclude(self, ended: dict[str, Any], status: int) -> None:
+    def _conclude(self, ended: dict[str, Any], ending: str) -> None:
         """Last state of a run, also of one whose process was killed."""
         run = self.current
         if ended.get("kind") == "ended":
@@ -278,7 +236,7 @@ class Refinements:
             run.message = "; ".join(part for part in parts if part)
         else:
             run.state = "failed"
-            run.message = ended.get("message") or f"the refinement process ended with status {status}"
+            run.message = ended.get("message") or ending
         run.seconds_left = 0.0
 
     def _warn(self, words: str) -> None:
@@ -289,12 +247,3 @@ class Refinements:
 
     def _publish(self, *, pictures: bool) -> None:
         self._publisher.publish("refinement", self.current.event(pictures=pictures))
-
-    @staticmethod
-    def _tell(process: subprocess.Popen[bytes], message: dict[str, Any]) -> None:
-        assert process.stdin is not None  # noqa: S101  (we asked for the pipe)
-        try:
-            process.stdin.write(pack(message))
-            process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it has just ended; the watching thread notices

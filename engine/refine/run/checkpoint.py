@@ -9,6 +9,7 @@ setting, is taken to be as it is by default.
 from __future__ import annotations
 
 import dataclasses
+import glob
 import hashlib
 import json
 import struct
@@ -156,6 +157,13 @@ def of_stage(path: Path, number: int) -> Path:
 def exists(path: Path) -> bool:
     """Whether there is something to go on from."""
     return path.exists() or _previous(path).exists()
+
+
+def remove(path: Path) -> None:
+    """Remove the checkpoints of a run, those of its stages included."""
+    for one in (path, *path.parent.glob(f"{glob.escape(path.name)}.stage*")):
+        one.unlink(missing_ok=True)
+        _previous(one).unlink(missing_ok=True)
 
 
 @dataclasses.dataclass(frozen=True)

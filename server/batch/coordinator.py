@@ -1,0 +1,272 @@
+"""A batch: which scan is next, what its refinement says, and the table of all of them, kept up to date."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ptylive.application.batch import figures
+from ptylive.application.batch.rows import STATE_FILE, Row, State, digest, read_rows, rows_of, write_rows
+from ptylive.application.batch.table import write_table
+from ptylive.application.extensions import Preset
+from ptylive.engine.refine.run.checkpoint import exists, remove
+from ptylive.engine.results_file import release_run, reserve_run
+from ptylive.schema import Calibration, PtyliveError
+from ptylive.schema.files.filelock import locked
+from ptylive.server.refinement.job_process import Launch, RunningJob
+from ptylive.server.refinement.refine_job import RefineJob
+
+TABLE_S = 2.0
+"""The table is written anew at most so often."""
+POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class BatchRequest:
+    """What is asked of every scan. values: metadata that win over the file's; defaults: where it says nothing."""
+
+    folder: Path
+    preset: Preset
+    methods: tuple[str, ...]
+    values: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    backend: str = "auto"
+    threads: int = 1
+    retry: bool = False
+    """Whether scans that failed before are tried again."""
+    command_line: str = ""
+
+    def digest(self) -> str:
+        """Of what results depend on."""
+        return digest(
+            {
+                "preset": self.preset.model_dump(mode="json"),
+                "methods": sorted(self.methods),
+                "values": dict(self.values),
+                "defaults": dict(self.defaults),
+            }
+        )
+
+
+class Batch:
+    """Runs scans through ``launch``; ``places`` says how many at a time, whenever it is asked."""
+
+    def __init__(self, request: BatchRequest, launch: Launch, places: Callable[[], int]) -> None:
+        self._request, self._launch, self._places = request, launch, places
+        self._changed = threading.Condition()
+        """Held while rows and running jobs change."""
+        self._rows: list[Row] = []
+        self._others: list[Row] = []
+        """Of scans that earlier calls were of, and this one is not."""
+        self._writing = threading.Lock()
+        self._running: dict[int, RunningJob | None] = {}
+        """By number of the row; None while it is being started."""
+        self._threads: list[threading.Thread] = []
+        self._stopping = False
+        self._fault: OSError | None = None
+
+    def run(
+        self,
+        scans: Sequence[Path],
+        should_stop: Callable[[], bool] = lambda: False,
+        on_change: Callable[[Sequence[Row]], None] = lambda rows: None,
+    ) -> list[Row]:
+        """Do what is not done yet; the rows as they are in the end.
+
+        ``should_stop`` is asked several times a second: what runs is stopped, and gone on with by a later call.
+        ``on_change`` gets the rows whenever one has changed. Raises FileBusyError where another process does the same,
+        InputFileError for a ``batch.json`` that is damaged, OSError where the folder cannot be written.
+        """
+        folder = self._request.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder / STATE_FILE, 0.0):
+            earlier = read_rows(folder)
+            self._rows = rows_of(scans, earlier, self._request.digest(), retry=self._request.retry)
+            named = {row.scan for row in self._rows}
+            self._others = [row for row in earlier if row.scan not in named]
+            try:
+                self._work(should_stop, on_change)
+            finally:
+                self._end()
+                self._write(ended=True)
+            return list(self._rows)
+
+    def _work(self, should_stop: Callable[[], bool], on_change: Callable[[Sequence[Row]], None]) -> None:
+        """Start, wait, write, until nothing is left."""
+        self._write(ended=False)
+        written, shown = time.monotonic(), list(self._rows)
+        while True:
+            if should_stop():
+                self._stop()
+            self._start_more()
+            with self._changed:
+                if not self._running and (self._stopping or self._next() is None):
+                    return
+                self._changed.wait(POLL_S)
+                rows = list(self._rows)
+            if self._fault is not None:
+                raise self._fault
+            if rows != shown:
+                on_change(rows)
+                shown = rows
+            if time.monotonic() - written > TABLE_S:
+                self._write(ended=False)
+                written = time.monotonic()
+
+    def _next(self) -> int | None:
+        """Number of the first row that waits."""
+        return next((n for n, row in enumerate(self._rows) if row.state is State.WAITING), None)
+
+    def _start_more(self) -> None:
+        places = self._places()
+        with self._changed:
+            while not self._stopping and len(self._running) < places and (number := self._next()) is not None:
+                self._running[number] = None
+                self._rows[number] = self._rows[number].having(state=State.RUNNING, doing="starting")
+                thread = threading.Thread(target=self._one, args=(number,), name=f"batch {number}", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+
+    def _stop(self) -> None:
+        """Ask all that run to stop; once."""
+        with self._changed:
+            if self._stopping:
+                return
+            self._stopping = True
+            running = list(self._running.values())
+        for job in running:
+            if job is not None:
+                job.tell({"stop": True})
+
+    def _end(self) -> None:
+        """Leave no process behind, however this ends."""
+        with self._changed:
+            self._stopping = True
+            running = list(self._running.values())
+        for job in running:
+            if job is not None:
+                job.end()
+        for thread in self._threads:
+            thread.join()
+
+    # -- one scan, in a thread of its own ---------------------------------------------------------------------------
+
+    def _one(self, number: int) -> None:
+        started, before_s = time.monotonic(), self._rows[number].seconds
+        try:
+            outcome = self._refined(number)
+        except PtyliveError as error:
+            outcome = {"state": State.FAILED, "reason": error.line()}
+        except OSError as error:
+            outcome = {"state": State.FAILED, "reason": f"{error.filename or 'a file'}: {error.strerror or error}"}
+        if outcome["state"] is State.FAILED:
+            outcome |= self._given_back(self._rows[number])
+        try:
+            self._change(number, seconds=before_s + time.monotonic() - started, doing="", **outcome)
+            self._keep()
+            if outcome["state"] is State.DONE:
+                remove(self._rows[number].checkpoint(self._request.folder))  # only now: nobody goes on from it
+        except OSError as error:
+            self._fault = error  # the folder takes nothing any more: nothing could be gone on with
+        finally:
+            with self._changed:
+                del self._running[number]
+                self._changed.notify_all()
+
+    def _refined(self, number: int) -> dict[str, Any]:
+        """Maps and refinement of a scan; what becomes of its row."""
+        row, folder = self._rows[number], self._request.folder
+        resume = bool(row.run)
+        if not row.run:
+            row = self._change(number, run=reserve_run(row.results(folder)))
+            self._keep()  # the name, so that a call after a crash goes on with this run
+        running = self._launch(self._job(row, resume=resume))
+        with self._changed:
+            self._running[number] = running
+            stopping = self._stopping
+        ended: dict[str, Any] = {}
+        for message in running.messages():
+            if stopping:  # asked for before there was somebody to tell
+                running.tell({"stop": True})
+                stopping = False
+            if message["kind"] in ("ended", "failed"):
+                ended = message
+            else:
+                self._heard(number, message)
+        if self._stopping and ended.get("kind") != "ended":
+            return {"state": State.STOPPED, "doing": ""}
+        return self._outcome(number, ended or {"kind": "failed", "message": running.ending()})
+
+    def _heard(self, number: int, message: Mapping[str, Any]) -> None:
+        row = self._rows[number]
+        if message["kind"] == "progress":
+            said: dict[str, Any] = {"doing": f"epoch {message['epoch']} of {message['epochs']}"}
+            said.update(epoch=message["epoch"], epochs=message["epochs"], loss=message["loss"])
+            self._change(number, **said)
+        elif message["kind"] == "remark":
+            if message["message"] not in row.remarks:
+                self._change(number, remarks=(*row.remarks, message["message"]))
+        elif "message" in message:
+            self._change(number, doing=str(message["message"]))
+
+    def _outcome(self, number: int, ended: Mapping[str, Any]) -> dict[str, Any]:
+        if ended["kind"] == "failed":
+            return {"state": State.FAILED, "reason": str(ended["message"])}
+        if ended["state"] == "stopped":
+            return {"state": State.STOPPED}
+        if ended["problem"] or ended["state"] != "done":
+            return {"state": State.FAILED, "reason": str(ended["problem"] or ended["message"])}
+        row, folder = self._rows[number], self._request.folder
+        start_map = self._request.preset.start.start_map
+        seen = figures.draw(row.results(folder), start_map, str(ended["run"]), folder, row.name)
+        remarks = tuple(dict.fromkeys((*row.remarks, *filter(None, [ended["message"]]))))
+        found = {"information_limit_A": seen.information_limit_A, "map_shown": seen.map_shown, "remarks": remarks}
+        return {"state": State.DONE, "run": str(ended["run"]), "loss": ended["loss"], **found}
+
+    def _job(self, row: Row, *, resume: bool) -> RefineJob:
+        request = self._request
+        return RefineJob(
+            recording=Path(row.scan),
+            results=row.results(request.folder).absolute(),
+            run=row.run,
+            preset=request.preset,
+            calibration=Calibration(),
+            values=request.values,
+            backend=request.backend,
+            threads=request.threads,
+            checkpoint=row.checkpoint(request.folder).absolute(),
+            resume=resume,
+            command_line=request.command_line,
+            methods=request.methods,
+            defaults=request.defaults,
+            ends_at_once=True,
+        )
+
+    def _given_back(self, row: Row) -> dict[str, Any]:
+        """Of a scan that has failed before there was anything to go on from: its run has no name any more."""
+        if not row.run or exists(row.checkpoint(self._request.folder)):
+            return {}
+        release_run(row.results(self._request.folder), row.run)
+        return {"run": ""}
+
+    # -- what is known ------------------------------------------------------------------------------------------------
+
+    def _change(self, number: int, **values: Any) -> Row:
+        with self._changed:
+            self._rows[number] = row = self._rows[number].having(**values)
+            self._changed.notify_all()
+        return row
+
+    def _keep(self) -> None:
+        """Write what a later call goes on from. Raises OSError."""
+        with self._writing:
+            write_rows(self._request.folder, (*self._rows, *self._others))
+
+    def _write(self, *, ended: bool) -> None:
+        """The same, and the table. Raises OSError."""
+        self._keep()
+        write_table(self._request.folder, (*self._rows, *self._others), ended=ended)

@@ -1,0 +1,55 @@
+"""Where the refinements of a batch run: processes of this machine, or a cluster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from ptylive.engine.backend import device
+from ptylive.schema import MetadataError
+from ptylive.server.refinement.job_process import JobProcess, Launch, RunningJob
+from ptylive.server.refinement.refine_job import RefineJob
+
+MOST_WORKERS = 1024
+
+Places = tuple[Launch, Callable[[], int]]
+"""What starts a job, and how many can run at a time."""
+
+
+@contextmanager
+def places(
+    workers: int | None, cluster: str | None, backend: str, threads: int, tell: Callable[[str], None]
+) -> Iterator[Places]:
+    """``workers``: processes of this machine, by default as many as suit it; ``cluster`` has workers of its own.
+
+    ``tell`` gets a line where something takes long. Raises MetadataError for both, or for impossible numbers;
+    PtyliveError for a cluster that is not there.
+    """
+    if cluster is None:
+        wanted = default_workers(backend, threads) if workers is None else workers
+        if not 1 <= wanted <= MOST_WORKERS:
+            raise MetadataError(f"{wanted} workers", f"give a number from 1 to {MOST_WORKERS}")
+        yield process_of_its_own, lambda: wanted
+        return
+    if workers is not None:
+        raise MetadataError(
+            "workers are those of the cluster", "give their number as --cluster local:N, or no --cluster"
+        )
+    from ptylive.server.cluster.opening import opened
+
+    with opened(cluster, threads, tell) as there:
+        yield there.launch, there.places
+
+
+def process_of_its_own(job: RefineJob) -> RunningJob:
+    """A job on this machine that Ctrl-C at the terminal does not reach."""
+    return JobProcess(job, own_group=True)
+
+
+def default_workers(backend: str, threads: int) -> int:
+    """One for each core that a refinement would have to itself; one for a GPU, which they would share."""
+    if backend != "cpu" and not device.missing():
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // threads)

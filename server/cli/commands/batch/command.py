@@ -1,0 +1,134 @@
+"""``ptylive batch``."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ptylive.application.extensions import Preset
+from ptylive.schema import MetadataError, PtyliveError
+from ptylive.schema.errors import printable
+from ptylive.server.cli.commands.refine import split_settings
+from ptylive.server.cli.interrupt import ctrl_c_asks_to_stop
+from ptylive.server.cli.options import AsJson, Backend, Cluster, Settings, checked_backend
+from ptylive.server.cli.output import Interrupted, Shown, answer, bar, end_partial, say
+from ptylive.server.cli.values import names_in, parse_assignments
+
+if TYPE_CHECKING:
+    from ptylive.application.batch.rows import Row
+    from ptylive.application.presets import PresetFile
+
+EXAMPLES = """
+ptylive batch 'scans/*.h5' --out refined
+ptylive batch 'scans/*.h5' --preset thick.toml --out refined --set epoch_max=40 --workers 4
+ptylive batch 'scans/**/*.h5' --out refined --retry       # also those that failed before
+ptylive batch 'scans/*.h5' --out refined --cluster tcp://scheduler:8786
+"""
+TOLD = 8
+"""Scans that are named while they run."""
+
+
+def batch(
+    files: Annotated[list[str], typer.Argument(metavar="FILES...", help="scan files, or patterns in quotes")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="folder for results and table")],
+    preset: Annotated[
+        Path | None, typer.Option(help="settings of the refinements: TOML, JSON, or a PyPty preset")
+    ] = None,
+    settings: Settings = None,
+    methods: Annotated[str | None, typer.Option(help="maps to make, comma-separated; all by default")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="scans at a time on this machine; default: one for each core, or GPU")
+    ] = None,
+    cluster: Cluster = None,
+    backend: Backend = "auto",
+    threads: Annotated[int, typer.Option(min=1, max=256, help="threads of each refinement on the CPU")] = 1,
+    retry: Annotated[bool, typer.Option("--retry", help="try scans again that failed in an earlier call")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Reconstruct and refine many scans, and show them in one table; what is done is not done again."""
+    from ptylive.application.batch.scans import find_scans
+    from ptylive.application.batch.table import CSV_FILE, PAGE_FILE
+    from ptylive.application.outputs import check_output_folder
+    from ptylive.engine.imaging.render import METHODS, check_methods
+    from ptylive.server.batch.coordinator import Batch, BatchRequest
+    from ptylive.server.batch.places import places
+
+    checked_backend(backend)
+    chosen, values = split_settings(parse_assignments(settings or ()))
+    loaded = _loaded(preset, out)
+    scans, left_out = find_scans(files, out)
+    for path in left_out:
+        say(f"{printable(str(path))} is left out: it is no scan")
+    check_output_folder(out)
+    request = BatchRequest(
+        out,
+        _preset({**loaded.settings, **chosen}),
+        tuple(check_methods(names_in(methods)) if methods else METHODS),
+        values,
+        loaded.metadata,
+        backend,
+        threads,
+        retry,
+        " ".join(sys.argv),
+    )
+    with (
+        places(workers, cluster, backend, threads, say) as (launch, number),
+        bar(f"{len(scans)} scans", quiet=as_json) as shown,
+        ctrl_c_asks_to_stop("stopping all; Ctrl-C again ends at once") as asked,
+    ):
+        try:
+            rows = Batch(request, launch, number).run(scans, asked.is_set, partial(_show, shown))
+        except KeyboardInterrupt:
+            raise Interrupted("what is done is kept; the same command goes on") from None
+    counts = Counter(str(row.state) for row in rows)
+    for row in rows:
+        if row.state == "failed":
+            say(f"{row.name} failed: {row.reason}")
+    table = {"table": str(out / PAGE_FILE), "csv": str(out / CSV_FILE)}
+    answer({"scans": len(rows), **counts, **table}, as_json=as_json)
+    _judge(rows, counts, stopped=asked.is_set())
+
+
+def _loaded(path: Path | None, out: Path) -> PresetFile:
+    from ptylive.application.presets import PresetFile, load_preset
+
+    if path is None:
+        return PresetFile()
+    loaded = load_preset(path, beside=out / path.name)
+    if loaded.positions_A is not None:
+        raise MetadataError(f"{path} has positions, which are of one scan", "refine that scan with ptylive refine")
+    for note in loaded.notes:
+        say(note)
+    return loaded
+
+
+def _preset(settings: dict[str, Any]) -> Preset:
+    from ptylive.application.presets import files_of
+    from ptylive.streamer.vetting.door import vet_results
+
+    preset = Preset.from_mapping(settings)
+    vet_results(*files_of(preset))
+    return preset
+
+
+def _show(shown: Shown, rows: Sequence[Row]) -> None:
+    ended = sum(row.state in ("done", "failed") for row in rows)
+    under_way = [f"{row.name} ({row.doing})" for row in rows if row.state == "running"]
+    more = f" and {len(under_way) - TOLD} more" if len(under_way) > TOLD else ""
+    shown.update(ended, len(rows), printable(", ".join(under_way[:TOLD])) + more)
+
+
+def _judge(rows: Sequence[Row], counts: Counter[str], *, stopped: bool) -> None:
+    """End the command otherwise where not every scan is done. Raises Interrupted, PtyliveError, typer.Exit."""
+    if stopped and counts["done"] + counts["failed"] < len(rows):
+        raise Interrupted(f"{counts['done']} of {len(rows)} scans are done; go on with the same command")
+    if counts["failed"] == len(rows):
+        raise PtyliveError("none of the scans could be refined", "the reasons are above; --retry tries them again")
+    if counts["failed"]:
+        end_partial(f"{counts['failed']} of {len(rows)} scans failed: --retry tries them again")

@@ -1,0 +1,126 @@
+"""A refinement job that was given to somebody: to a process of this machine here, or elsewhere by the same protocol."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any, Protocol
+
+import msgpack
+import psutil
+
+from ptylive.server.refinement.refine_job import RefineJob
+from ptylive.server.wire.messages import MAX_MESSAGE_BYTES, pack
+
+TERMINATE_TIMEOUT_S = 5.0
+NICENESS = 10
+"""Of a refinement during a scan."""
+_PIPE_BYTES = 2**16
+_COMMAND = (sys.executable, "-m", "ptylive.server.refinement.refine_process")
+
+
+class RunningJob(Protocol):
+    """A job that was started. Its methods can be called from any thread, :meth:`messages` from one."""
+
+    def messages(self) -> Iterator[dict[str, Any]]:
+        """What it says, until it ends; a last one of kind ``ended`` or ``failed`` unless it was killed."""
+        ...
+
+    def tell(self, message: Mapping[str, Any]) -> None:
+        """Say something to it (:mod:`ptylive.server.refinement.refine_inbox`); nothing where it has ended."""
+        ...
+
+    def ending(self) -> str:
+        """After the last message: how it ended, in words, for one that did not say so itself."""
+        ...
+
+    def step_back(self) -> None:
+        """A scan arrives on this machine: frames come first."""
+        ...
+
+    def end(self) -> None:
+        """End it now, however far it is; its last checkpoint stays."""
+        ...
+
+
+Launch = Callable[[RefineJob], RunningJob]
+"""Starts a job. Raises PtyliveError where that cannot be done."""
+
+
+class JobProcess:
+    """A job in a process of this machine (:class:`RunningJob`).
+
+    ``own_group``: Ctrl-C at the terminal does not reach it; whoever started it tells it to stop.
+    """
+
+    def __init__(self, job: RefineJob, *, own_group: bool = False) -> None:
+        self._job = job
+        self._talk = threading.Lock()
+        """Held while somebody writes to the process; the job is always written first."""
+        self._talk.acquire()
+        self._process = subprocess.Popen(
+            _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0 if own_group else None
+        )
+
+    def messages(self) -> Iterator[dict[str, Any]]:
+        """See :class:`RunningJob`; the job is handed over when they are first asked for."""
+        stdout = self._process.stdout
+        assert stdout is not None  # noqa: S101  (we asked for the pipe)
+        try:
+            self._write(self._job.to_plain())
+        finally:
+            self._talk.release()
+        unpacker = msgpack.Unpacker(raw=False, max_buffer_size=MAX_MESSAGE_BYTES)
+        while chunk := stdout.read1(_PIPE_BYTES):  # type: ignore[attr-defined]
+            unpacker.feed(chunk)
+            yield from unpacker
+        self._process.wait()
+
+    def tell(self, message: Mapping[str, Any]) -> None:
+        """See :class:`RunningJob`."""
+        with self._talk:
+            self._write(message)
+
+    def ending(self) -> str:
+        """See :class:`RunningJob`."""
+        status = self._process.wait()
+        if status == -signal.SIGKILL:
+            return "the refinement process was killed (signal 9), as the system does where memory runs out"
+        return f"the refinement process ended with status {status}"
+
+    def step_back(self) -> None:
+        """See :class:`RunningJob`."""
+        step_back(self._process.pid)
+
+    def end(self) -> None:
+        """See :class:`RunningJob`."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(TERMINATE_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+
+    def _write(self, message: Mapping[str, Any]) -> None:
+        assert self._process.stdin is not None  # noqa: S101  (we asked for the pipe)
+        try:
+            self._process.stdin.write(pack(message))
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has just ended; whoever reads its messages notices
+
+
+def step_back(pid: int) -> None:
+    """Lower the priority of a process of ours; threads it starts later inherit it."""
+    with suppress(psutil.Error, OSError):
+        process = psutil.Process(pid)
+        if sys.platform != "linux":
+            process.nice(NICENESS)
+            return
+        for thread in process.threads():
+            os.setpriority(os.PRIO_PROCESS, thread.id, max(NICENESS, os.getpriority(os.PRIO_PROCESS, thread.id)))
