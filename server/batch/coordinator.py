@@ -67,7 +67,7 @@ class Batch:
         """By number of the row; None while it is being started."""
         self._threads: list[threading.Thread] = []
         self._stopping = False
-        self._fault: OSError | None = None
+        self._fault: OSError | PtyliveError | None = None
 
     def run(
         self,
@@ -79,7 +79,8 @@ class Batch:
 
         ``should_stop`` is asked several times a second: what runs is stopped, and gone on with by a later call.
         ``on_change`` gets the rows whenever one has changed. Raises FileBusyError where another process does the same,
-        InputFileError for a ``batch.json`` that is damaged, OSError where the folder cannot be written.
+        InputFileError for a ``batch.json`` that is damaged, OSError where the folder cannot be written, PtyliveError
+        for a cluster that has gone.
         """
         folder = self._request.folder
         folder.mkdir(parents=True, exist_ok=True)
@@ -197,8 +198,10 @@ class Batch:
                 ended = message
             else:
                 self._heard(number, message)
-        if self._stopping and ended.get("kind") != "ended":
-            return {"state": State.STOPPED, "doing": ""}
+        if ended.get("place_gone"):
+            self._fault = PtyliveError(str(ended["message"]))  # it would be so with every other scan
+        if ended.get("place_gone") or (self._stopping and ended.get("kind") != "ended"):
+            return {"state": State.STOPPED}
         return self._outcome(number, ended or {"kind": "failed", "message": running.ending()})
 
     def _heard(self, number: int, message: Mapping[str, Any]) -> None:

@@ -106,6 +106,10 @@ class JobProcess:
             except subprocess.TimeoutExpired:
                 self._process.kill()
 
+    def kill(self) -> None:
+        """End it without waiting for that."""
+        self._process.kill()
+
     def _write(self, message: Mapping[str, Any]) -> None:
         assert self._process.stdin is not None  # noqa: S101  (we asked for the pipe)
         try:

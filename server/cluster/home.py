@@ -1,0 +1,111 @@
+"""Files of a job whose worker does not see the folder of the results: sent there before it, brought back after."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from ptylive.engine import results_file
+from ptylive.engine.refine.run import checkpoint as checkpoints
+from ptylive.schema import PtyliveError
+from ptylive.schema.files.atomic import replacing
+from ptylive.server.cluster.transfer import copy_maps, pieces
+from ptylive.server.refinement.refine_job import RefineJob
+
+
+class Far(Protocol):
+    """The folder of a job on its worker, by names of files. All raise WorkerLost where the worker has gone."""
+
+    def put(self, name: str, start: int, piece: bytes) -> None:
+        """Write a piece of a file."""
+        ...
+
+    def get(self, name: str, start: int) -> bytes:
+        """Read a piece of a file; empty at its end."""
+        ...
+
+    def changed(self, names: list[str]) -> list[str]:
+        """Files that were written since they were last asked for."""
+        ...
+
+
+class Home:
+    """Both ways, for one job. Everything raises OSError where files here cannot be read or written."""
+
+    def __init__(self, job: RefineJob, far: Far) -> None:
+        self._job, self._far = job, far
+        number = len(job.preset.in_stages())
+        place = job.checkpoint
+        kept = [] if place is None else [checkpoints.of_stage(place, stage) for stage in range(1, number + 1)]
+        self._checkpoints = {path.name: path for path in kept}
+
+    def send(self) -> None:
+        """Maps and checkpoints, for a job that goes on."""
+        if not self._job.resume:
+            return
+        for name, path in self._checkpoints.items():
+            if path.exists():
+                self._send(path, name)
+        results = self._job.results
+        if self._job.methods and results.exists():
+            with _beside(results) as copy:
+                copy_maps(results, copy)
+                self._send(copy, results.name)
+
+    def brought(self, message: dict[str, Any]) -> dict[str, Any]:
+        """A message of the refinement, once the files that it tells of are here."""
+        if message["kind"] == "maps":
+            with _beside(self._job.results) as copy:
+                self._fetch(self._job.results.name, copy)
+                copy_maps(copy, self._job.results)
+        elif message["kind"] == "ended":
+            self.fetch_checkpoints()
+            if message["results"]:
+                return {**message, **self._taken_in(str(message["run"]))}
+        return message
+
+    def fetch_checkpoints(self) -> None:
+        """Those that were written since the last time, whole or not at all."""
+        for name in self._far.changed(list(self._checkpoints)):
+            with replacing(self._checkpoints[name]) as temporary:
+                self._fetch(name, temporary)
+
+    def _taken_in(self, run: str) -> dict[str, Any]:
+        """The refinement from the worker's results file in that of this machine, or complete beside it."""
+        results = self._job.results
+        pending = results_file.pending_path(results, run)
+        with replacing(pending) as temporary:
+            self._fetch(results.name, temporary)
+        try:
+            identity = results_file.Pending.read(pending).identity
+            names = results_file.apply(results)
+        except PtyliveError as error:
+            problem = f"{error.line()}; the refinement is complete in {pending}"
+            return {"results": str(pending), "run": run, "problem": problem}
+        return {"results": str(results), "run": names[identity], "problem": ""}
+
+    def _send(self, path: Path, name: str) -> None:
+        for start, piece in pieces(path):
+            self._far.put(name, start, piece)
+
+    def _fetch(self, name: str, target: Path) -> None:
+        with target.open("wb") as file:
+            for piece in _until_empty(lambda: self._far.get(name, file.tell())):
+                file.write(piece)
+
+
+def _until_empty(read: Callable[[], bytes]) -> Iterator[bytes]:
+    return iter(read, b"")
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A hidden file for a moment."""
+    copy = path.with_name(f".{path.name}.{secrets.token_hex(8)}.copy")
+    try:
+        yield copy
+    finally:
+        copy.unlink(missing_ok=True)

@@ -1,0 +1,173 @@
+"""What runs on a worker of a cluster: one refinement in a process of its own, asked from afar (a Dask actor).
+
+Messages in and out are msgpack, as between server and refinement process. What it is told to write lies in the worker's
+own folder, which goes with the worker.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections import deque
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ptylive.server.cluster.transfer import PIECE_BYTES, FileIdentity
+from ptylive.server.refinement.job_process import JobProcess
+from ptylive.server.refinement.refine_job import RefineJob
+from ptylive.server.wire.messages import pack, unpack
+
+PICTURES = ("object", "probe", "slices")
+MOST_HEARD = 64
+"""Messages that go out at a time."""
+_active: weakref.WeakSet[Runner] = weakref.WeakSet()
+
+
+class Runner:
+    """One job on this worker. ``name`` is nobody else's; its methods are called one after the other."""
+
+    def __init__(self, name: str, folder: str = "") -> None:
+        self._cache = Path(folder or _worker_folder()) / "ptylive"
+        self._folder = self._cache / Path(name).name
+        self._process: JobProcess | None = None
+        self._heard: deque[dict[str, Any]] = deque()
+        self._ended: list[str] = []
+        self._stamps: dict[str, int] = {}
+        self._reading: Any = None
+
+    def begin(self, offer: bytes) -> bytes:
+        """Whether this worker is free, has the same program, and sees the recording and the folder of the results."""
+        said = unpack(offer)
+        busy = any(one is not self for one in _active)
+        identity = FileIdentity.from_plain(said["identity"])
+        marker = Path(said["folder"]) / said["marker"]
+        sent = self._sent(identity, said["recording"])
+        answer = {
+            "busy": busy,
+            "version": version("ptylive"),
+            "sees_recording": identity.is_of(Path(said["recording"])),
+            "has_recording": sent.exists() and sent.stat().st_size == identity.file_bytes,
+            "sees_folder": _text(marker) == said["marker"],
+        }
+        if not busy:
+            _active.add(self)
+            self._folder.mkdir(parents=True, exist_ok=True)
+        return pack(answer)
+
+    def put(self, name: str, start: int, piece: bytes) -> None:
+        """A piece of a file of the job's own folder."""
+        self._write(self._folder / Path(name).name, start, piece)
+
+    def put_recording(self, identity: list[Any], path: str, start: int, piece: bytes) -> None:
+        """A piece of a recording, which is kept for later jobs of this worker."""
+        target = self._sent(FileIdentity.from_plain(identity), path)
+        part = target.with_name(target.name + ".part")
+        if piece:
+            self._write(part, start, piece)
+        else:
+            part.replace(target)
+
+    def start(self, job: bytes, where: bytes) -> None:
+        """Begin. ``where``: which of the job's files are not seen from here, so that they lie in the job's folder."""
+        given, said = RefineJob.from_plain(unpack(job)), unpack(where)
+        if not said["sees_recording"]:
+            sent = self._sent(FileIdentity.from_plain(said["identity"]), str(given.recording))
+            given = replace(given, recording=sent, known=())
+        if not said["sees_folder"]:
+            checkpoint = None if given.checkpoint is None else self._folder / given.checkpoint.name
+            given = replace(given, results=self._folder / given.results.name, checkpoint=checkpoint)
+        process = JobProcess(replace(given, ends_at_once=True), own_group=True)
+        self._process = process
+        weakref.finalize(self, process.kill)  # whoever asked is gone, and Dask has let go of this
+        listening = (process, self._heard, self._ended)
+        threading.Thread(target=_listen, args=listening, name="ptylive refinement", daemon=True).start()
+
+    def tell(self, message: bytes) -> None:
+        """Hand a message on to the refinement."""
+        if self._process is not None:
+            self._process.tell(unpack(message))
+
+    def hear(self) -> bytes:
+        """What it has said since; of pictures only the last ones. ``ended``: words, after the last message."""
+        ended = bool(self._ended)
+        messages = [self._heard.popleft() for _ in range(min(len(self._heard), MOST_HEARD))]
+        shown = [message for message in messages if "object" in message]
+        for message in shown[:-1]:
+            for name in PICTURES:
+                message.pop(name, None)
+        over = self._ended[0] if ended and not self._heard else None
+        return pack({"messages": messages, "ended": over})
+
+    def changed(self, names: list[str]) -> list[str]:
+        """Those of the job's files that were written since they were last asked for, the oldest first."""
+        found = []
+        for name in names:
+            try:
+                stamp = (self._folder / Path(name).name).stat().st_mtime_ns
+            except OSError:
+                continue
+            if self._stamps.get(name) != stamp:
+                found.append((stamp, name))
+        for stamp, name in found:
+            self._stamps[name] = stamp
+        return [name for _, name in sorted(found)]
+
+    def get(self, name: str, start: int) -> bytes:
+        """A piece of a file, as it was when its first piece was asked for; empty at its end."""
+        if start == 0:
+            self._close()
+            self._reading = (self._folder / Path(name).name).open("rb")
+        self._reading.seek(start)
+        piece = bytes(self._reading.read(PIECE_BYTES))
+        if not piece:
+            self._close()
+        return piece
+
+    def end(self) -> None:
+        """End the refinement however far it is, and leave nothing of this job behind but its recording."""
+        _active.discard(self)
+        if self._process is not None:
+            self._process.end()
+        self._close()
+        for path in self._folder.glob("*"):
+            path.unlink(missing_ok=True)
+
+    def _sent(self, identity: FileIdentity, path: str) -> Path:
+        """Where a recording lies that was sent; under its own name, which the results tell."""
+        return self._cache / identity.name / Path(path).name
+
+    def _write(self, path: Path, start: int, piece: bytes) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if start == 0 else 0) | os.O_CLOEXEC, 0o600)
+        try:
+            os.pwrite(handle, piece, start)
+        finally:
+            os.close(handle)
+
+    def _close(self) -> None:
+        if self._reading is not None:
+            self._reading.close()
+            self._reading = None
+
+
+def _listen(process: JobProcess, heard: deque[dict[str, Any]], ended: list[str]) -> None:
+    """Take what a refinement says, until it has ended. Knows the runner not, which would keep it alive."""
+    for message in process.messages():
+        heard.append(message)
+    ended.append(process.ending())
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+def _worker_folder() -> str:
+    from distributed import get_worker
+
+    return str(get_worker().local_directory)

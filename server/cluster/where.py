@@ -1,0 +1,92 @@
+"""Where refinements run besides this machine, as people write it: ``local:4``, ``tcp://scheduler:8786``, ``slurm``, or
+a TOML file with the options of dask-jobqueue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from ptylive.schema import InputFileError, MetadataError
+from ptylive.schema.errors import brief
+from ptylive.schema.files.small_files import read_text
+from ptylive.schema.settings_text import MAX_TOML, as_table, read_toml
+
+QUEUES: Mapping[str, str] = MappingProxyType(
+    {
+        "slurm": "SLURMCluster",
+        "pbs": "PBSCluster",
+        "lsf": "LSFCluster",
+        "sge": "SGECluster",
+        "oar": "OARCluster",
+        "moab": "MoabCluster",
+        "htcondor": "HTCondorCluster",
+    }
+)
+"""Batch systems, and what dask-jobqueue calls them."""
+SCHEMES = ("tcp://", "tls://", "ws://", "wss://", "ucx://")
+MOST_WORKERS = 1024
+HINT = f"write local:4, tcp://SCHEDULER:8786, {', '.join(QUEUES)}, or the name of a TOML file with a table [cluster]"
+
+
+@dataclass(frozen=True)
+class Where:
+    """kind: ``local``, ``scheduler``, or a batch system. options: of its class of dask-jobqueue, as that names them."""
+
+    kind: str
+    address: str = ""
+    """Of the scheduler."""
+    workers: int = 1
+    """Processes of this machine, or jobs that are asked of a batch system."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def words(self) -> str:
+        """For people."""
+        return {"local": "this machine", "scheduler": self.address}.get(self.kind, self.kind)
+
+
+def parse_where(text: str) -> Where:
+    """Raises MetadataError for what is no place, InputFileError for a TOML file that is none."""
+    kind, colon, number = text.partition(":")
+    if kind == "local":
+        return Where("local", workers=_number(number, text) if colon else 1)
+    if text.startswith(SCHEMES):
+        return Where("scheduler", address=text)
+    if kind in QUEUES:
+        return Where(kind, workers=_number(number, text) if colon else 1)
+    if Path(text).suffix == ".toml":
+        return _of_file(Path(text))
+    raise MetadataError(f"{brief(text)} is no cluster", HINT)
+
+
+def _number(text: str, whole: str) -> int:
+    if not (text.isdecimal() and 1 <= int(text) <= MOST_WORKERS):
+        raise MetadataError(f"{brief(whole)}: {brief(text)} is no number of workers from 1 to {MOST_WORKERS}", HINT)
+    return int(text)
+
+
+def _of_file(path: Path) -> Where:
+    """The table [cluster]: kind, jobs (or workers), address; everything else is an option of dask-jobqueue."""
+    try:
+        tables = read_toml(read_text(path, MAX_TOML), str(path))
+    except InputFileError as error:
+        raise MetadataError(str(error), "check --cluster") from None
+    values = dict(as_table(tables.get("cluster", {}), "cluster"))
+    kind = values.pop("kind", "scheduler" if "address" in values else None)
+    address = str(values.pop("address", ""))
+    number = str(values.pop("jobs", values.pop("workers", 1)))
+    if kind == "scheduler" and address.startswith(SCHEMES):
+        found = Where("scheduler", address=address)
+    elif kind == "local":
+        found = Where("local", workers=_number(number, f"{path}: {number}"))
+    elif kind in QUEUES and not address:
+        return Where(kind, "", _number(number, f"{path}: {number}"), values)
+    else:
+        raise MetadataError(f"{path}: [cluster] kind {brief(kind)} is none", f"write one of local, {', '.join(QUEUES)}")
+    if values:
+        raise MetadataError(f"{path}: [cluster] {next(iter(values))} is not read for kind {kind!r}", "leave it out")
+    return found
