@@ -7,6 +7,7 @@ own folder, which goes with the worker.
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 import weakref
 from collections import deque
@@ -21,6 +22,7 @@ from ptylive.server.refinement.refine_job import RefineJob
 from ptylive.server.wire.messages import pack, unpack
 
 PICTURES = ("object", "probe", "slices")
+RECORDING = "recording-"
 MOST_HEARD = 64
 """Messages that go out at a time."""
 _active: weakref.WeakSet[Runner] = weakref.WeakSet()
@@ -62,9 +64,12 @@ class Runner:
         self._write(self._folder / Path(name).name, start, piece)
 
     def put_recording(self, identity: list[Any], path: str, start: int, piece: bytes) -> None:
-        """A piece of a recording, which is kept for later jobs of this worker."""
+        """A piece of a recording; an empty one ends it. The one that was sent last is kept for later jobs."""
         target = self._sent(FileIdentity.from_plain(identity), path)
         part = target.with_name(target.name + ".part")
+        if start == 0:
+            for earlier in self._cache.glob(f"{RECORDING}*"):
+                shutil.rmtree(earlier, ignore_errors=True)
         if piece:
             self._write(part, start, piece)
         else:
@@ -132,12 +137,11 @@ class Runner:
         if self._process is not None:
             self._process.end()
         self._close()
-        for path in self._folder.glob("*"):
-            path.unlink(missing_ok=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _sent(self, identity: FileIdentity, path: str) -> Path:
         """Where a recording lies that was sent; under its own name, which the results tell."""
-        return self._cache / identity.name / Path(path).name
+        return self._cache / f"{RECORDING}{identity.name}" / Path(path).name
 
     def _write(self, path: Path, start: int, piece: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ptylive.application.extensions import Preset
 from ptylive.application.offline import start_guess
@@ -19,6 +19,7 @@ from ptylive.engine.dataset import check_told
 from ptylive.engine.results_file import release_run, reserve_run
 from ptylive.schema import CommandError, PtyliveError
 from ptylive.server.process.config import ServerConfig
+from ptylive.server.refinement.job_process import JobProcess, Launch
 from ptylive.server.refinement.refine_job import RefineJob
 from ptylive.server.refinement.refinements import Refinements, RunState
 from ptylive.server.refinement.scan_updates import ScanNews, check_followable, plain_values
@@ -27,6 +28,9 @@ from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.wire.publisher import Publisher
 from ptylive.streamer.recording.journal_file import SUFFIX
 from ptylive.streamer.vetting.vouched import known_as
+
+if TYPE_CHECKING:
+    from ptylive.server.cluster.opening import LaterOpened
 
 MOST_WAITING = 20
 
@@ -71,7 +75,9 @@ class RefineCommands:
         self._late: dict[str, Preset] = {}
         """Of scans that are refined as soon as they have ended, by uid."""
         self._line: deque[Waiting] = deque()
-        self.refinements = Refinements(publisher, self._on_ended)
+        self._elsewhere = _cluster(config)
+        launch: Launch = JobProcess if self._elsewhere is None else self._elsewhere.launch
+        self.refinements = Refinements(publisher, self._on_ended, launch)
 
     # -- commands -------------------------------------------------------------------------------------------------
 
@@ -207,6 +213,8 @@ class RefineCommands:
             self._line.clear()
             still_queued, self._preset_for_end = self._preset_for_end is not None, None
         self.refinements.close()
+        if self._elsewhere is not None:
+            self._elsewhere.close()
         for job in withdrawn:
             release_run(job.results, job.run)
         if still_queued:
@@ -223,6 +231,8 @@ class RefineCommands:
 
     def _begin_early(self, scan: ScanSession, preset: Preset, run: str) -> dict[str, Any]:
         check_followable(scan)
+        if self._elsewhere is not None:
+            raise CommandError("a cluster refines whole scans", "refine when the scan has ended")
         journal = _recording(scan).with_suffix(SUFFIX)
         self.refinements.start(replace(self._draft(scan, preset, run), journal=journal), scan.uid)
         self._early = preset
@@ -308,6 +318,15 @@ class RefineCommands:
             command_line=self._command_line,
             known=known_as(recording),
         )
+
+
+def _cluster(config: ServerConfig) -> LaterOpened | None:
+    """Where refinements run, unless that is this machine; it is connected to when the first begins."""
+    if config.refine_cluster is None:
+        return None
+    from ptylive.server.cluster.opening import LaterOpened
+
+    return LaterOpened(config.refine_cluster, config.refine_threads)
 
 
 @contextmanager

@@ -80,6 +80,9 @@ class ServerConfig(StrictModel):
     security: Security = Field(default_factory=Security, description="keys")
     idle_timeout_s: float = Field(default=5.0, gt=0, description="silence after which a scan counts as aborted")
     refine_threads: int = Field(default=1, ge=1, le=256, description="threads of a refinement")
+    refine_cluster: str | None = Field(
+        default=None, description="Dask cluster where refinements run (docs/batch.md); none: this machine"
+    )
     refine_during_scan: bool = Field(
         default=False, description="refine every scan, beginning with the rows that have arrived"
     )
@@ -237,6 +240,8 @@ def load_config(path: Path | None, options: Mapping[str, Any], assignments: Mapp
             values[key] = value
         elif name.startswith("security."):
             values["security"] = {**values.get("security", {}), name.removeprefix("security."): value}
+        elif name == "refine.cluster":
+            values["refine_cluster"] = value
         elif name.startswith("refine."):
             values["refine"] = {**values.get("refine", {}), name.removeprefix("refine."): value}
         elif is_map_setting(name):
@@ -270,7 +275,9 @@ def _from_toml(path: Path) -> dict[str, Any]:
     for name in values.keys() & _TABLES.keys():
         raise MetadataError(f"{path}: [server] {name} is not read", f"write it as {_TABLES[name]}")
     values["security"] = as_table(tables.pop("security", {}), "security")
-    values["refine"] = as_table(tables.pop("refine", {}), "refine")
+    values["refine"] = dict(as_table(tables.pop("refine", {}), "refine"))
+    if "cluster" in values["refine"]:
+        values["refine_cluster"] = values["refine"].pop("cluster")
     values["maps"] = _flattened(as_table(tables.pop("maps", {}), "maps"))
     defaults: dict[str, Any] = {}
     for section, content in tables.items():

@@ -32,6 +32,8 @@ class RunState:
     seconds_left: float | None = None
     evaluations: float = 0.0
     message: str = ""
+    place: str = ""
+    """The worker of a cluster that it runs on; empty on this machine."""
     warning: str = ""
     """What the refinement process worries about now: a checkpoint or a result that cannot be written."""
     losses: list[float] = field(default_factory=list)
@@ -47,7 +49,7 @@ class RunState:
         told = {name: getattr(self, name) for name in ("state", "run", "epoch", "epochs", "loss", "message")}
         if self.state == "queued" and compiling and self.message == WAITS:
             told["message"] = compiling
-        return told
+        return told | ({"place": self.place} if self.place else {})
 
     def event(self, *, pictures: bool) -> dict[str, Any]:
         """The payload of a `refinement` event."""
@@ -208,14 +210,16 @@ class Refinements:
             elif message["kind"] == "trial":
                 self.current.try_out(message["message"])
                 self._publish(pictures=False)
-            elif message["kind"] == "note":
+            elif message["kind"] in ("note", "place"):
                 self.current.message = message["message"]
+                if message["kind"] == "place":
+                    self.current.place = message["message"]
                 self._publish(pictures=False)
             elif message["kind"] == "warning":
                 self._warn(message["message"])
                 self.current.message = message["message"]
                 self._publish(pictures=False)
-            else:
+            elif message["kind"] in ("ended", "failed"):
                 ended = message
         ending = running.ending()
         with self._lock:

@@ -19,7 +19,7 @@ from ptylive.application.extensions import Preset
 from ptylive.schema import MetadataError, PtyliveError, RefinementError
 from ptylive.schema.metadata import NAMES, arrays_and_numbers, locate, unsaid
 from ptylive.server.cli.interrupt import ctrl_c_asks_to_stop
-from ptylive.server.cli.options import AsJson, Backend, Settings, checked_backend
+from ptylive.server.cli.options import AsJson, Backend, Cluster, Settings, checked_backend
 from ptylive.server.cli.output import Interrupted, Shown, answer, bar, say, when_interrupted
 from ptylive.server.cli.values import parse_assignments
 
@@ -32,12 +32,14 @@ if TYPE_CHECKING:
     from ptylive.engine.refine.validation.checks import Checks
     from ptylive.engine.results import Stored
     from ptylive.schema import LiveMap
+    from ptylive.server.refinement.refine_job import RefineJob
 
 EXAMPLES = """
 ptylive refine scan.h5 -o refined.h5
 ptylive refine scan.h5 -o refined.h5 --set num_slices=4 --set total_thickness_A=80
 ptylive refine scan.h5 -o refined.h5 --stage thin.toml --stage thick.toml    # one after the other, in one run
 ptylive refine scan.h5 -o refined.h5 --resume             # go on after Ctrl-C
+ptylive refine scan.h5 -o refined.h5 --cluster tcp://scheduler:8786
 """
 
 
@@ -63,19 +65,19 @@ def refine(
     checks: Annotated[
         bool, typer.Option("--checks", help="check before the run; compare halves and shuffled data after it")
     ] = False,
+    cluster: Cluster = None,
     as_json: AsJson = False,
 ) -> None:
     """Refine object and probe of a recording by multislice ptychography."""
     from ptylive.engine.backend.cache import use_persistent_cache
 
     use_persistent_cache()
-    from ptylive.application.offline import MapRequest, method_of, reconstruct_file, refinable, stored_at_last
+    from ptylive.application.offline import refinable, stored_at_last
     from ptylive.application.outputs import reserved_run
     from ptylive.application.presets import with_stage_files
     from ptylive.engine.refine import TrialContext, check, validate
     from ptylive.engine.refine import refine as run
     from ptylive.engine.results import Run, add_refinement, describe_run
-    from ptylive.server.refinement.warm_refinement import compiling
     from ptylive.streamer.source import open_source
     from ptylive.streamer.vetting.door import vet
 
@@ -85,29 +87,24 @@ def refine(
     loaded, values = _loaded(preset, file, values, output)
     wanted = _preset(with_stage_files({**loaded.settings, **chosen}, stage or (), output), epochs)
     checked_backend(backend)
+    if cluster is not None:
+        _check_for_cluster(loaded, checks=checks, history=history)
+        given = replace(_job(file, wanted, values), results=output.absolute(), checkpoint=checkpoint.absolute())
+        _refine_elsewhere(replace(given, backend=backend, threads=threads, resume=resume), cluster, as_json=as_json)
+        return
     started = time.perf_counter()
     pixels = _pixels_to_compile(file, values, wanted)
     with reserved_run(output, checkpoint) as name, open_source(file, values) as source:
-        with (
-            when_interrupted("nothing was written; begin again with the same command"),
-            bar(f"making the start from {file.name}", quiet=as_json) as shown,
-        ):
-            with compiling(pixels, shown.update) if pixels and backend != "gpu" else nullcontext():
-                made = reconstruct_file(
-                    file,
-                    values,
-                    (method_of(wanted.start.start_map),),
-                    MapRequest(backend="cpu" if backend == "cpu" else "auto"),
-                    shown.update,
-                )
+        made = _made(
+            file, values, wanted, "cpu" if backend == "cpu" else "auto", pixels if backend != "gpu" else 0, as_json
+        )
         start_map = next((m for m in made.rendering.maps if m.name == wanted.start.start_map), None)
         guess, context = _told_start(made, start_map), TrialContext(backend, threads)
         dataset = loaded.placed(refinable(source, made.calibration))
         frames, kept = len(dataset.patterns), _kept(output, history, resume=resume)
         before = check(dataset, wanted, context) if checks else None
         if before is not None and not as_json:
-            for line in describe_checks(before):
-                say(line)
+            say("\nptylive: ".join(describe_checks(before)))
         with bar("refining", quiet=as_json) as shown, _stoppable() as asked:
             result = run(
                 dataset,
@@ -129,11 +126,77 @@ def refine(
         about = {**describe_run(" ".join(sys.argv), result.backend), **scan}
         stored = stored_at_last(lambda: add_refinement(output, finished, made.calibration, about), Event(), say)
     seconds = time.perf_counter() - started
+    _summarise(result, as_json)
+    said = {"file": str(file), "output": str(stored.path), "run": stored.run, "seconds": seconds}
+    answer({**said, **_outcome(result, frames, before, kept)}, as_json=as_json)
+    _judge(result.state, len(result.loss), result.message, stored)
+
+
+def _check_for_cluster(loaded: PresetFile, *, checks: bool, history: int | None) -> None:
+    """Raise MetadataError for what is done on this machine only."""
+    if history is not None:
+        raise MetadataError("--history is kept on this machine", "leave out --history, or --cluster")
+    if checks:
+        raise MetadataError("--checks compares on this machine", "leave out --checks, or --cluster")
+    if loaded.positions_A is not None:
+        raise MetadataError("positions of a preset stay on this machine", "leave out --cluster")
+
+
+def _job(file: Path, wanted: Preset, values: Mapping[str, Any]) -> RefineJob:
+    from ptylive.application.offline import method_of
+    from ptylive.schema import Calibration
+    from ptylive.server.refinement.refine_job import RefineJob
+
+    return RefineJob(
+        recording=file.absolute(),
+        results=Path(),
+        run="",
+        preset=wanted,
+        calibration=Calibration(),
+        values=values,
+        command_line=" ".join(sys.argv),
+        methods=(method_of(wanted.start.start_map),),
+    )
+
+
+def _refine_elsewhere(job: RefineJob, cluster: str, *, as_json: bool) -> None:
+    """On a worker of a cluster; its results file also gets the map that the refinement began from."""
+    from ptylive.application.outputs import reserved_run
+    from ptylive.engine.results import Stored
+    from ptylive.server.cli.refine_elsewhere import refine_elsewhere
+
+    started = time.perf_counter()
+    assert job.checkpoint is not None  # noqa: S101  (we have just named it)
+    with (
+        reserved_run(job.results, job.checkpoint) as name,
+        bar("refining", quiet=as_json) as shown,
+        _stoppable() as asked,
+    ):
+        there = refine_elsewhere(replace(job, run=name), cluster, shown, asked, say)
+    ended, outcome = there.ended, there.outcome()
     if not as_json:
-        _summarise(result)
-    outcome = {"file": str(file), "output": str(stored.path), "run": stored.run, "seconds": seconds}
-    answer({**outcome, **_outcome(result, frames, before, kept)}, as_json=as_json)
-    _judge(result, stored)
+        say(f"{ended['algorithm']}: {ended['reason']}")
+    seconds = time.perf_counter() - started
+    where = {"file": str(job.recording), "output": str(ended["results"]), "run": ended["run"], "seconds": seconds}
+    answer({**where, **outcome}, as_json=as_json)
+    stored = Stored(Path(ended["results"]), ended["run"], ended["problem"])
+    _judge(ended["state"], there.run.epoch, ended["message"], stored)
+
+
+def _made(
+    file: Path, values: Mapping[str, Any], wanted: Preset, backend: str, pixels: int, as_json: bool
+) -> Reconstruction:
+    """The map that the refinement begins from; meanwhile what it needs for ``pixels`` (0: nothing) is compiled."""
+    from ptylive.application.offline import MapRequest, method_of, reconstruct_file
+    from ptylive.server.refinement.warm_refinement import compiling
+
+    with (
+        when_interrupted("nothing was written; begin again with the same command"),
+        bar(f"making the start from {file.name}", quiet=as_json) as shown,
+        compiling(pixels, shown.update) if pixels else nullcontext(),
+    ):
+        methods = (method_of(wanted.start.start_map),)
+        return reconstruct_file(file, values, methods, MapRequest(backend=backend), shown.update)
 
 
 def _kept(output: Path, epochs: int | None, *, resume: bool) -> History | None:
@@ -158,7 +221,9 @@ def _checked(file: Path, values: dict[str, Any], output: Path, *, resume: bool) 
     return scan, checkpoint
 
 
-def _summarise(result: RefineResult) -> None:
+def _summarise(result: RefineResult, as_json: bool) -> None:
+    if as_json:
+        return
     say(f"{result.algorithm}: {result.reason}")
     if result.validation is not None:
         say(result.validation.summary())
@@ -178,7 +243,7 @@ def _stoppable() -> Iterator[Event]:
             raise Interrupted("what the last checkpoint holds is kept; go on with --resume") from None
 
 
-def _judge(result: RefineResult, stored: Stored) -> None:
+def _judge(state: str, epochs: int, message: str, stored: Stored) -> None:
     """End the command otherwise where the run did not get to its end, or into its file.
 
     Raises Interrupted, PtyliveError.
@@ -186,10 +251,10 @@ def _judge(result: RefineResult, stored: Stored) -> None:
     written = f"{stored.path} as {stored.run}"
     if stored.problem:
         raise PtyliveError(stored.problem)
-    if result.state == "stopped":
-        raise Interrupted(f"{len(result.loss)} epochs are in {written}; go on with the same command and --resume")
-    if result.state == "failed":
-        raise PtyliveError(f"the refinement failed: {result.message}", f"what it came to is in {written}")
+    if state == "stopped":
+        raise Interrupted(f"{epochs} epochs are in {written}; go on with the same command and --resume")
+    if state == "failed":
+        raise PtyliveError(f"the refinement failed: {message}", f"what it came to is in {written}")
 
 
 def _pixels_to_compile(file: Path, values: dict[str, Any], wanted: Preset) -> int:

@@ -5,7 +5,6 @@ import shlex
 import subprocess
 from importlib import import_module
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import typer
@@ -73,17 +72,17 @@ def test_completion_completes(line, word, completed):
 
 
 def result(state):
-    return SimpleNamespace(state=state, loss=[3.0, 2.0], message="the loss is not finite")
+    return state, 2, "the loss is not finite"
 
 
 def test_a_failed_refinement_is_no_success():
-    _judge(result("done"), Stored(Path("out.h5"), "run1"))
+    _judge(*result("done"), Stored(Path("out.h5"), "run1"))
     with pytest.raises(PtyliveError, match="not finite"):
-        _judge(result("failed"), Stored(Path("out.h5"), "run1"))
+        _judge(*result("failed"), Stored(Path("out.h5"), "run1"))
     with pytest.raises(PtyliveError, match="no room"):
-        _judge(result("done"), Stored(Path("out.h5.run1.pending"), "run1", "no room"))
+        _judge(*result("done"), Stored(Path("out.h5.run1.pending"), "run1", "no room"))
     with pytest.raises(Interrupted, match=r"2 epochs are in out\.h5 as run1.*--resume"):
-        _judge(result("stopped"), Stored(Path("out.h5"), "run1"))
+        _judge(*result("stopped"), Stored(Path("out.h5"), "run1"))
 
 
 def test_maps_that_were_asked_for_and_not_made(tmp_path):

@@ -1,0 +1,75 @@
+"""``ptylive refine --cluster``: the same refinement on a worker of a Dask cluster."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ptylive.schema import PtyliveError, RefinementError
+from ptylive.server.cli.output import Shown
+from ptylive.server.cluster.opening import opened
+from ptylive.server.refinement.refine_job import RefineJob
+from ptylive.server.refinement.refinements import RunState
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """What it came to. ``ended``: the last message of the refinement."""
+
+    ended: dict[str, Any]
+    run: RunState
+
+    def outcome(self) -> dict[str, Any]:
+        """As the answer of the command tells it."""
+        names = ("state", "loss", "algorithm", "reason", "message", "backend")
+        return {**{name: self.ended[name] for name in names}, "epochs": self.run.epoch, "place": self.run.place}
+
+
+def refine_elsewhere(
+    job: RefineJob, cluster: str, shown: Shown, asked: threading.Event, tell: Callable[[str], None]
+) -> Elsewhere:
+    """Run a job to its end; ``asked`` stops it. Raises PtyliveError where it failed, or the cluster is not there."""
+    state = RunState(run=job.run)
+    with opened(cluster, job.threads, tell) as there:
+        running = there.launch(job)
+        over = threading.Event()
+        threading.Thread(target=_pass_on, args=(asked, over, running.tell), name="stop", daemon=True).start()
+        ended: dict[str, Any] = {}
+        try:
+            for message in running.messages():
+                ended = _heard(message, state, shown, tell) or ended
+        finally:
+            over.set()
+            running.end()
+    if ended.get("kind") != "ended":
+        said = str(ended.get("message") or running.ending())
+        raise RefinementError(said) if asked.is_set() else PtyliveError(said)
+    return Elsewhere(ended, state)
+
+
+def _heard(message: dict[str, Any], state: RunState, shown: Shown, tell: Callable[[str], None]) -> dict[str, Any]:
+    """Show a message; what is left is the last one."""
+    kind = message["kind"]
+    if kind == "progress":
+        state.advance(message)
+        loss = "" if message["loss"] is None else f" loss {message['loss']:.6g}"
+        shown.update(message["epoch"], message["epochs"], f"{message['phase']}{loss}")
+    elif kind in ("remark", "warning"):
+        tell(message["message"])
+    elif kind in ("ended", "failed"):
+        return message
+    elif "message" in message:
+        if kind == "place":
+            state.place = message["message"]
+        shown.update(0, None, message["message"])
+    return {}
+
+
+def _pass_on(asked: threading.Event, over: threading.Event, tell: Callable[[dict[str, Any]], None]) -> None:
+    """Ctrl-C here is a stop there."""
+    while not over.wait(0.1):
+        if asked.is_set():
+            tell({"stop": True})
+            return
