@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
-from ptylive.schema import MetadataError, PtyliveError
+from ptylive.schema import PtyliveError
 from ptylive.schema.errors import brief
+from ptylive.server.cluster.queues import submitted
 from ptylive.server.cluster.remote_job import RemoteJob
 from ptylive.server.cluster.where import QUEUES, Where, parse_where
 from ptylive.server.refinement.refine_job import RefineJob
@@ -173,7 +174,7 @@ def _connected(where: Where, threads: int, stack: ExitStack) -> Any:
     if where.kind == LOCAL:
         address = stack.enter_context(_local(where.workers, threads))
     elif where.kind in QUEUES:
-        address = stack.enter_context(queue_cluster(where))
+        address = stack.enter_context(submitted(where, REMEDY))
     try:
         client = Client(address, timeout=CONNECT_S, name="ptylive")
     except (OSError, TimeoutError, ValueError) as error:
@@ -210,31 +211,3 @@ def _local(workers: int, threads: int) -> Iterator[Any]:
         finally:
             with suppress(Exception):
                 cluster.close(timeout=CONNECT_S)
-
-
-@contextmanager
-def queue_cluster(where: Where, **more: Any) -> Iterator[Any]:
-    """Jobs of a batch system. Raises PtyliveError where dask-jobqueue is missing or refuses the options."""
-    if importlib.util.find_spec("dask_jobqueue") is None:
-        raise PtyliveError(f"refining by {where.kind} needs dask-jobqueue, which is not installed", REMEDY)
-    import dask_jobqueue
-
-    kind = getattr(dask_jobqueue, QUEUES[where.kind])
-    try:
-        cluster = kind(**{**where.options, **more})
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise MetadataError(
-            f"dask-jobqueue refuses these options of {where.kind}: {' '.join(str(error).split())}",
-            "correct [cluster] of the TOML file, or dask's jobqueue.yaml",
-        ) from None
-    try:
-        cluster.scale(jobs=where.workers)
-        yield cluster
-    except OSError as error:
-        raise PtyliveError(
-            f"{where.kind} takes no jobs here: {error.filename or ''} {error.strerror or error}",
-            "run this where jobs are submitted",
-        ) from None
-    finally:
-        with suppress(Exception):
-            cluster.close(timeout=CONNECT_S)

@@ -1,0 +1,95 @@
+"""Workers as jobs of a batch system (SLURM, PBS, LSF, …), by dask-jobqueue."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import shlex
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from ptylive.schema import MetadataError, PtyliveError
+from ptylive.server.cluster.where import QUEUES, Where
+
+SUBMIT_S, POLL_S, CLOSE_S = 60.0, 0.1, 10.0
+"""Until a batch system has taken the jobs."""
+
+
+@contextmanager
+def submitted(where: Where, remedy: str) -> Iterator[Any]:
+    """A cluster whose jobs were taken; they are cancelled in the end.
+
+    Raises PtyliveError where dask-jobqueue is missing (``remedy``) or the batch system takes no jobs, MetadataError for
+    options that dask-jobqueue refuses.
+    """
+    cluster = described(where, remedy)
+    program = shlex.split(str(cluster.job_cls.submit_command))[0]
+    try:
+        if shutil.which(program) is None:
+            raise PtyliveError(
+                f"{where.kind} takes no jobs on this machine: there is no {program}",
+                "run this where jobs are submitted",
+            )
+        with _problems() as problems:
+            cluster.scale(jobs=where.workers)
+            _await_jobs(cluster, where, problems)
+            cluster.adapt(minimum_jobs=where.workers, maximum_jobs=where.workers)  # jobs end: others take their place
+            yield cluster
+    finally:
+        with suppress(Exception):
+            cluster.close(timeout=CLOSE_S)
+
+
+def described(where: Where, remedy: str = "") -> Any:
+    """The cluster of dask-jobqueue, with its scheduler but without jobs; its ``job_script()`` is what is submitted.
+
+    Raises as :func:`submitted`.
+    """
+    if importlib.util.find_spec("dask_jobqueue") is None:
+        raise PtyliveError(f"refining by {where.kind} needs dask-jobqueue, which is not installed", remedy)
+    import dask_jobqueue
+
+    try:
+        return getattr(dask_jobqueue, QUEUES[where.kind])(**where.options)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise MetadataError(
+            f"dask-jobqueue refuses these options of {where.kind}: {' '.join(str(error).split())}",
+            "correct [cluster] of the TOML file, or dask's jobqueue.yaml",
+        ) from None
+
+
+def _await_jobs(cluster: Any, where: Where, problems: list[str]) -> None:
+    """Until all jobs have a number. Raises PtyliveError for what the batch system said instead."""
+    give_up = time.monotonic() + SUBMIT_S
+    while not problems and time.monotonic() < give_up:
+        jobs = list(cluster.workers.values())
+        if len(jobs) >= where.workers and all(getattr(job, "job_id", None) for job in jobs):
+            return
+        time.sleep(POLL_S)
+    said = problems[0] if problems else f"no answer within {SUBMIT_S:g} s"
+    raise PtyliveError(
+        f"{where.kind} took no job: {said}", "correct [cluster] of the TOML file, or dask's jobqueue.yaml"
+    )
+
+
+@contextmanager
+def _problems() -> Iterator[list[str]]:
+    """What goes wrong while jobs are submitted: dask-jobqueue leaves that to a log, with a traceback."""
+    heard: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            error = record.exc_info[1] if record.exc_info else None
+            said = str(error or record.getMessage())
+            heard.append(" ".join((said.rpartition("stderr:")[2].strip() or said).split()))
+
+    log, listener = logging.getLogger("tornado.application"), Listener()
+    handlers, propagate = log.handlers, log.propagate
+    log.handlers, log.propagate = [listener], False
+    try:
+        yield heard
+    finally:
+        log.handlers, log.propagate = handlers, propagate
