@@ -27,7 +27,7 @@ POLL_S, CHECKPOINTS_S = 0.2, 2.0
 CALL_S, END_S = 60.0, 10.0
 """A worker that does not answer for this long is gone; one that is asked to end its job is not waited for so long."""
 SAID_S = 60.0
-MOST_LOST = 5
+MOST_LOST = 10
 """Workers in a row without an epoch between them: then it is the refinement that ends them."""
 
 

@@ -95,18 +95,19 @@ def read_rows(folder: Path) -> list[Row]:
     if not path.exists():
         return []
     try:
-        return list(_File.model_validate_json(read_text(path, MOST_BYTES)).scans)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        return list(_File.model_validate(json.loads(read_text(path, MOST_BYTES))).scans)
+    except (ValueError, RecursionError) as error:
+        said = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
+        where = "".join(f"{part}: " for part in said["loc"])
         hint = "remove it to begin anew (results stay, and are added to)"
-        raise InputFileError(f"{path} is damaged or of another program: {where} {first['msg']}", hint) from None
+        raise InputFileError(f"{path} is damaged or of another program: {where}{said['msg']}", hint) from None
 
 
 def write_rows(folder: Path, rows: Iterable[Row]) -> None:
     """Keep what is known. Raises OSError."""
     with replacing(folder / STATE_FILE) as temporary:
-        temporary.write_text(_File(format=FORMAT, scans=tuple(rows)).model_dump_json(indent=1), encoding="utf-8")
+        plain = {"format": FORMAT, "scans": [row.model_dump() for row in rows]}
+        temporary.write_text(json.dumps(plain, indent=1), encoding="utf-8")  # names need not be Unicode
 
 
 def rows_of(scans: Sequence[Path], earlier: Sequence[Row], settings: str, *, retry: bool) -> list[Row]:

@@ -30,12 +30,13 @@ def find_scans(given: Iterable[str | Path], out: Path) -> tuple[list[Path], list
 def _matching(given: str) -> Sequence[Path]:
     path = Path(given)
     try:
+        path.resolve()
         if path.is_dir():
             raise InputFileError(f"{path} is a folder", f"name its scans: '{path / '*.h5'}'")
         if path.exists() or not glob.has_magic(given):
             return [path]  # one that is missing has a line of its own in the table
         found = sorted(Path(one) for one in glob.glob(given, recursive=True))  # noqa: PTH207  (pathlib's: hidden ones too)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise InputFileError(f"{brief(given)} cannot be looked up: {error}", "name scan files") from None
     files = [one for one in found if not one.is_dir()]
     if not files:

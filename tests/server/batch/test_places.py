@@ -1,0 +1,40 @@
+"""How many refinements of a batch run at a time, and where."""
+
+import os
+
+import pytest
+
+from ptylive.engine.backend import device
+from ptylive.schema import MetadataError
+from ptylive.server.batch.places import default_workers, places, process_of_its_own
+
+
+def wanted(workers=None, cluster=None, backend="cpu", threads=1):
+    with places(workers, cluster, backend, threads, lambda line: None) as (launch, number):
+        assert launch is process_of_its_own
+        return number()
+
+
+def test_one_for_each_core_that_a_refinement_has_to_itself(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    assert (wanted(), wanted(threads=3), wanted(threads=20), wanted(workers=5)) == (8, 2, 1, 5)
+
+
+def test_refinements_share_no_gpu(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(device, "missing", lambda: "")
+    assert (default_workers("auto", 1), default_workers("gpu", 1), default_workers("cpu", 1)) == (1, 1, 8)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"workers": 0}, "0 workers"),
+        ({"workers": 10**9}, "1000000000 workers"),
+        ({"workers": 2, "cluster": "local:2"}, "workers are those of the cluster"),
+        ({"cluster": "nowhere"}, "'nowhere' is no cluster"),
+    ],
+)
+def test_impossible_places_are_refused_in_a_line(given, said):
+    with pytest.raises(MetadataError, match=said):
+        wanted(**given)
