@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ptylive.application.extensions import Preset as Preset
     from ptylive.application.planning import plan as plan
+    from ptylive.batches import batch as batch
     from ptylive.engine.live.engine import LiveEngine as LiveEngine
     from ptylive.scans import Maps as Maps
     from ptylive.scans import Refined as Refined
@@ -37,6 +38,7 @@ _HOMES = {
     "Refined": "ptylive.scans",
     "Scan": "ptylive.scans",
     "Sender": "ptylive.simulators.sender",
+    "batch": "ptylive.batches",
     "connect": "ptylive.scans",
     "open_scan": "ptylive.scans",
     "plan": "ptylive.application.planning",

@@ -7,13 +7,18 @@ import logging
 import shlex
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from types import MappingProxyType
 from typing import Any
 
 from ptylive.schema import MetadataError, PtyliveError
 from ptylive.server.cluster.where import QUEUES, Where
 
+DEFAULTS: Mapping[str, Any] = MappingProxyType(
+    {"processes": 1, "scheduler_options": {"dashboard": False, "dashboard_address": ":0"}}
+)
+"""A worker for each job, with all of its cores; and no web page of the scheduler, which would be open to everybody."""
 SUBMIT_S, POLL_S, CLOSE_S = 60.0, 0.1, 10.0
 """Until a batch system has taken the jobs."""
 
@@ -53,7 +58,7 @@ def described(where: Where, remedy: str = "") -> Any:
     import dask_jobqueue
 
     try:
-        return getattr(dask_jobqueue, QUEUES[where.kind])(**where.options)
+        return getattr(dask_jobqueue, QUEUES[where.kind])(**{**DEFAULTS, **where.options})
     except (TypeError, ValueError, RuntimeError) as error:
         raise MetadataError(
             f"dask-jobqueue refuses these options of {where.kind}: {' '.join(str(error).split())}",

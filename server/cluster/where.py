@@ -76,7 +76,7 @@ def _of_file(path: Path) -> Where:
     except InputFileError as error:
         raise MetadataError(str(error), "check --cluster") from None
     values = dict(as_table(tables.get("cluster", {}), "cluster"))
-    kind = values.pop("kind", "scheduler" if "address" in values else None)
+    kind = str(values.pop("kind", "scheduler" if "address" in values else ""))
     address = str(values.pop("address", ""))
     number = str(values.pop("jobs", values.pop("workers", 1)))
     if kind == "scheduler" and address.startswith(SCHEMES):

@@ -1,0 +1,72 @@
+"""Many scans under one preset, from a script: what ``ptylive batch`` does (docs/batch.md)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ptylive.application.batch.rows import Row
+    from ptylive.application.extensions import Preset
+
+
+def batch(  # noqa: PLR0913  (the public call: every keyword has a default)
+    files: str | Path | Iterable[str | Path],
+    out: str | Path,
+    preset: Preset | Mapping[str, Any] | str | Path | None = None,
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    workers: int | None = None,
+    cluster: str | None = None,
+    backend: str = "auto",
+    threads: int = 1,
+    retry: bool = False,
+    should_stop: Callable[[], bool] = lambda: False,
+    **settings: Any,
+) -> list[Row]:
+    """Reconstruct and refine scans, as many at a time as there are workers; what is done is not done again.
+
+    files: paths and patterns (``"scans/*.h5"``); out: folder of results and table (``batch.html``, ``batch.csv``);
+    preset: settings, or a file of them; ``settings`` win over it, ``metadata`` over the files'. workers: processes of
+    this machine, by default one for each core, or one GPU; cluster: a Dask cluster instead (``"tcp://HOST:8786"``).
+    retry: also what failed in an earlier call. should_stop: asked several times a second; what runs then is stopped and
+    gone on with by a later call. Returns a row for each scan; ``row.state`` is done, failed (``row.reason``), stopped
+    or waiting.
+
+    Raises MetadataError and InputFileError for what cannot be understood, PtyliveError for a cluster that is not there
+    or has gone, OSError where the folder cannot be written. Called from a script, it needs no ``__main__`` guard but
+    for ``cluster="local:N"``, whose workers import the script.
+    """
+    from ptylive.application.batch.scans import find_scans
+    from ptylive.application.extensions import Preset
+    from ptylive.application.presets import PresetFile, load_preset
+    from ptylive.engine.imaging.render import METHODS
+    from ptylive.schema import MetadataError
+    from ptylive.server.batch.coordinator import Batch, BatchRequest
+    from ptylive.server.batch.places import places
+
+    folder = Path(out)
+    loaded = PresetFile()
+    if isinstance(preset, str | Path):
+        loaded = load_preset(Path(preset), beside=folder / Path(preset).name)
+        if loaded.positions_A is not None:
+            raise MetadataError(f"{preset} has positions, which are of one scan", "refine that scan by itself")
+        given = dict(loaded.settings)
+    else:
+        given = preset.model_dump(exclude_unset=True) if isinstance(preset, Preset) else dict(preset or {})
+    scans, _ = find_scans([files] if isinstance(files, str | Path) else files, folder)
+    request = BatchRequest(
+        folder,
+        Preset.from_mapping({**given, **settings}),
+        METHODS,
+        dict(metadata or {}),
+        loaded.metadata,
+        backend,
+        threads,
+        retry,
+        " ".join(sys.argv),
+    )
+    with places(workers, cluster, backend, threads, lambda line: None) as (launch, number):
+        return Batch(request, launch, number).run(scans, should_stop)

@@ -1,0 +1,70 @@
+"""A refinement in a process of this machine: what it says, what it is told, how it ends."""
+
+import signal
+import sys
+import time
+
+import pytest
+
+from ptylive.schema import Calibration
+from ptylive.schema.preset import Preset
+from ptylive.server.refinement import job_process
+from ptylive.server.refinement.job_process import JobProcess
+from ptylive.server.refinement.refine_job import RefineJob
+
+CODE = """
+import os, sys
+import msgpack
+unpacker, out = msgpack.Unpacker(raw=False), os.fdopen(1, "wb")
+def say(message):
+    out.write(msgpack.packb(message)); out.flush()
+def heard():
+    while chunk := os.read(0, 2**16):
+        unpacker.feed(chunk)
+        yield from unpacker
+messages = heard()
+say({"kind": "note", "run": next(messages)["run"], "group": os.getpgid(0) == os.getpid()})
+"""
+
+
+@pytest.fixture
+def process(tmp_path, monkeypatch):
+    """A process of some code with a job."""
+
+    def start(code, **options):
+        monkeypatch.setattr(job_process, "_COMMAND", (sys.executable, "-c", CODE + code))
+        job = RefineJob(tmp_path / "a.h5", tmp_path / "a_results.h5", "run7", Preset(), Calibration())
+        return JobProcess(job, **options)
+
+    return start
+
+
+def test_the_job_is_handed_over_first_and_then_what_it_is_told(process):
+    running = process('say({"kind": "told", **next(messages)})')
+    heard = running.messages()
+    assert next(heard) == {"kind": "note", "run": "run7", "group": False}
+    running.tell({"stop": True})
+    assert list(heard) == [{"kind": "told", "stop": True}]
+    assert running.ending() == "the refinement process ended with status 0"
+
+
+def test_ctrl_c_at_the_terminal_does_not_reach_a_group_of_its_own(process):
+    assert next(iter(process("", own_group=True).messages()))["group"]
+
+
+def test_a_process_that_was_killed_says_why_that_may_be(process):
+    running = process(f"os.kill(os.getpid(), {int(signal.SIGKILL)})")
+    assert len(list(running.messages())) == 1
+    assert "as the system does where memory runs out" in running.ending()
+
+
+def test_an_end_is_one(process):
+    running = process("next(messages)")
+    heard = running.messages()
+    next(heard)
+    started = time.monotonic()
+    running.end()
+    assert list(heard) == []
+    assert time.monotonic() - started < job_process.TERMINATE_TIMEOUT_S
+    running.tell({"stop": True})  # nobody is there any more
+    running.end()
