@@ -143,7 +143,7 @@ class Cluster:
                 f"the Dask scheduler on {self.where.words} has no workers", "start some: dask worker ADDRESS"
             )
 
-    def give_back(self, address: str, *, rest: bool = False) -> None:
+    def release(self, address: str, *, rest: bool = False) -> None:
         """The job has ended there, or (``rest``) the worker is not to be had for a while."""
         with self._lock:
             self._taken.discard(address)
@@ -168,7 +168,8 @@ def _connected(where: Where, threads: int, stack: ExitStack) -> Any:
     import dask
     from distributed import Client
 
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said in our own words
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]:
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters is said in our own words
     dask.config.set({"distributed.comm.timeouts.connect": f"{CONNECT_S:g}s"})
     address = where.address
     if where.kind == LOCAL:

@@ -160,7 +160,7 @@ class RemoteJob:
             except WorkerLost as error:
                 lost = error
             finally:
-                cluster.give_back(address, rest=lost is not None)
+                cluster.release(address, rest=lost is not None)
             if lost is None:
                 return
             if isinstance(lost, WorkerBusy):

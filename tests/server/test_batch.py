@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import time
+from contextlib import suppress
 
 import h5py
 import numpy as np
@@ -51,7 +52,12 @@ def objects(out):
 
 
 def refinements_of(pid):
-    return [one for one in psutil.Process(pid).children(recursive=True) if "refine_process" in " ".join(one.cmdline())]
+    found = []
+    for one in psutil.Process(pid).children(recursive=True):
+        with suppress(psutil.Error):  # it has just ended
+            if "refine_process" in " ".join(one.cmdline()):
+                found.append(one)
+    return found
 
 
 @pytest.fixture(scope="module")

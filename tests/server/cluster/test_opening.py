@@ -34,14 +34,14 @@ def cluster(workers, kind="scheduler", threads=1):
 def test_a_worker_has_one_job_at_a_time_and_all_of_its_threads():
     there = cluster({"tcp://a:1": 1, "tcp://b:1": 8}, threads=2)
     assert (there.take(), there.take(), there.take()) == (("tcp://a:1", 2), ("tcp://b:1", 8), None)
-    there.give_back("tcp://b:1")
+    there.release("tcp://b:1")
     assert there.take() == ("tcp://b:1", 8)
 
 
 def test_a_worker_that_was_lost_rests(monkeypatch):
     there = cluster({"tcp://a:1": 1})
     there.take()
-    there.give_back("tcp://a:1", rest=True)
+    there.release("tcp://a:1", rest=True)
     assert there.take() is None
     monkeypatch.setattr(time, "monotonic", lambda before=time.monotonic: before() + 2 * opening.REST_S)
     assert there.take() == ("tcp://a:1", 1)

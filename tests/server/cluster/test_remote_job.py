@@ -57,7 +57,7 @@ class MadeUpCluster:
     def take(self):
         return ("tcp://w:1", 3)
 
-    def give_back(self, address, *, rest=False):
+    def release(self, address, *, rest=False):
         self.resting.append(rest)
 
     def workers(self):
