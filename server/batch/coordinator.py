@@ -164,6 +164,8 @@ class Batch:
             outcome = {"state": State.FAILED, "reason": error.line()}
         except OSError as error:
             outcome = {"state": State.FAILED, "reason": f"{error.filename or 'a file'}: {error.strerror or error}"}
+        except Exception as error:  # the other scans go on
+            outcome = {"state": State.FAILED, "reason": f"the refinement failed: {error!r}"}
         if outcome["state"] is State.FAILED:
             outcome |= self._given_back(self._rows[number])
         try:
@@ -224,11 +226,16 @@ class Batch:
         if ended["problem"] or ended["state"] != "done":
             return {"state": State.FAILED, "reason": str(ended["problem"] or ended["message"])}
         row, folder = self._rows[number], self._request.folder
-        start_map = self._request.preset.start.start_map
-        seen = figures.draw(row.results(folder), start_map, str(ended["run"]), folder, row.name)
-        remarks = tuple(dict.fromkeys((*row.remarks, *filter(None, [ended["message"]]))))
-        found = {"information_limit_A": seen.information_limit_A, "map_shown": seen.map_shown, "remarks": remarks}
-        return {"state": State.DONE, "run": str(ended["run"]), "loss": ended["loss"], **found}
+        remarks = [*row.remarks, ended["message"]]
+        seen = figures.Figures("", None)
+        try:
+            start_map = self._request.preset.start.start_map
+            seen = figures.draw(row.results(folder), start_map, str(ended["run"]), folder, row.name)
+        except PtyliveError as error:
+            remarks.append(f"no pictures: {error.line()}")
+        found = {"information_limit_A": seen.information_limit_A, "map_shown": seen.map_shown}
+        said = {"remarks": tuple(dict.fromkeys(filter(None, remarks)))}
+        return {"state": State.DONE, "run": str(ended["run"]), "loss": ended["loss"], **found, **said}
 
     def _job(self, row: Row, *, resume: bool) -> RefineJob:
         request = self._request

@@ -188,6 +188,21 @@ def test_a_result_that_found_no_room_is_no_success(batch):
     assert (row.state, row.reason) == (State.FAILED, "disk full; the refinement is complete in x.pending")
 
 
+def test_a_scan_that_cannot_be_shown_is_done_all_the_same(batch, monkeypatch):
+    def fails(*_):
+        raise PtyliveError("the scale of its maps is not known")
+
+    monkeypatch.setattr(coordinator.figures, "draw", fails)
+    (row,) = batch("a")
+    assert (row.state, row.remarks) == (State.DONE, ("no pictures: the scale of its maps is not known",))
+
+
+def test_a_fault_of_our_own_costs_one_scan(batch):
+    rows = batch("ab", {"a": [{"kind": "progress"}]}, places=1)
+    assert [row.state for row in rows] == [State.FAILED, State.DONE]
+    assert rows[0].reason == "the refinement failed: KeyError('epoch')"
+
+
 def test_one_call_at_a_time_writes_into_a_folder(batch):
     batch.out.mkdir()
     with locked(batch.out / STATE_FILE, 0.0), pytest.raises(FileBusyError, match=r"batch\.json is being written"):

@@ -47,7 +47,7 @@ def test_words_of_files_are_text_on_the_page_whatever_they_are(tmp_path):
     assert "<script>" not in page and "&lt;script&gt;" in page
     assert "<b>restore" not in page
     assert "running</span>: epoch 2 of 6" in page
-    assert "0.819 Å" in page and "352.12" in page
+    assert "0.82 Å" in page and "352.12" in page
 
 
 def test_a_page_reloads_itself_until_the_batch_has_ended(tmp_path):
