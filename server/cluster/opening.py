@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import signal
 import tempfile
 import threading
 import time
@@ -198,17 +199,31 @@ def _local(workers: int, threads: int) -> Iterator[Any]:
     from distributed import LocalCluster
 
     with tempfile.TemporaryDirectory(prefix="ptylive-workers-", ignore_cleanup_errors=True) as folder:
-        cluster = LocalCluster(
-            n_workers=workers,
-            threads_per_worker=threads,
-            processes=True,
-            dashboard_address=None,
-            memory_limit=0,  # refinements have processes of their own
-            local_directory=folder,
-            silence_logs=logging.CRITICAL,
-        )
+        with _unheard_interrupts():
+            cluster = LocalCluster(
+                n_workers=workers,
+                threads_per_worker=threads,
+                processes=True,
+                dashboard_address=None,
+                memory_limit=0,  # refinements have processes of their own
+                local_directory=folder,
+                silence_logs=logging.CRITICAL,
+            )
         try:
             yield cluster
         finally:
             with suppress(Exception):
                 cluster.close(timeout=CONNECT_S)
+
+
+@contextmanager
+def _unheard_interrupts() -> Iterator[None]:
+    """Processes that are started meanwhile do not hear Ctrl-C at the terminal: whoever started them ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

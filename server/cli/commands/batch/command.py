@@ -17,7 +17,7 @@ from ptylive.schema.errors import printable
 from ptylive.server.cli.commands.refine import split_settings
 from ptylive.server.cli.interrupt import ctrl_c_asks_to_stop
 from ptylive.server.cli.options import AsJson, Backend, Cluster, Settings, checked_backend
-from ptylive.server.cli.output import Interrupted, Shown, answer, bar, end_partial, say
+from ptylive.server.cli.output import Interrupted, Shown, answer, bar, end_partial, say, when_interrupted
 from ptylive.server.cli.values import names_in, parse_assignments
 
 if TYPE_CHECKING:
@@ -78,14 +78,12 @@ def batch(
         " ".join(sys.argv),
     )
     with (
+        when_interrupted("what is done is kept; the same command goes on"),
+        ctrl_c_asks_to_stop("stopping all; Ctrl-C again ends at once") as asked,
         places(workers, cluster, backend, threads, say) as (launch, number),
         bar(f"{len(scans)} scans", quiet=as_json) as shown,
-        ctrl_c_asks_to_stop("stopping all; Ctrl-C again ends at once") as asked,
     ):
-        try:
-            rows = Batch(request, launch, number).run(scans, asked.is_set, partial(_show, shown))
-        except KeyboardInterrupt:
-            raise Interrupted("what is done is kept; the same command goes on") from None
+        rows = Batch(request, launch, number).run(scans, asked.is_set, partial(_show, shown))
     counts = Counter(str(row.state) for row in rows)
     for row in rows:
         if row.state == "failed":
