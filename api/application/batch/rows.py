@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -68,8 +69,9 @@ class Row(StrictModel):
         return folder / f"{self.name}.checkpoint"
 
     def having(self, **values: Any) -> Row:
-        """A copy with other values."""
-        return self.model_copy(update=values)
+        """A copy with other values; a number that is none is not known."""
+        none = [name for name, value in values.items() if isinstance(value, float) and not math.isfinite(value)]
+        return self.model_copy(update={**values, **dict.fromkeys(none)})
 
     def looked_at(self, settings: str) -> Row:
         """The row as it was, or, where file or settings are others now, as one that was not begun."""

@@ -24,7 +24,8 @@ def find_scans(given: Iterable[str | Path], out: Path) -> tuple[list[Path], list
     scans = [path for path in found if not _is_other(path) and folder not in path.resolve().parents]
     if not scans:
         raise InputFileError("none of the files is a scan" if found else "no scan was named", "name scan files")
-    return scans, [path for path in found if path not in set(scans)]
+    taken = set(scans)
+    return scans, [path for path in found if path not in taken]
 
 
 def _matching(given: str) -> Sequence[Path]:

@@ -28,6 +28,13 @@ def test_rows_come_back_as_they_were(tmp_path):
     assert rows[0].results(tmp_path) == tmp_path / "a_results.h5"
 
 
+def test_a_loss_that_is_no_number_can_be_kept(tmp_path):
+    rows = in_state(tmp_path, State.FAILED, loss=float("nan"), information_limit_A=float("inf"))
+    write_rows(tmp_path, rows)
+    (row,) = read_rows(tmp_path)
+    assert (row.loss, row.information_limit_A) == (None, None)
+
+
 def test_a_name_need_not_be_unicode(tmp_path):
     rows = rows_of([scan(tmp_path, os.fsdecode(b"s\xff.h5"))], [], "s", retry=False)
     write_rows(tmp_path, rows)
