@@ -181,16 +181,17 @@ def test_a_worker_without_ptylive_or_with_another_is_one_line(tmp_path, job, mon
 
 
 def test_a_worker_that_is_busy_is_left_for_another(tmp_path, job, monkeypatch):
-    busy = iter([True, False])
+    often = remote_job.MOST_LOST + 1
+    busy = iter([True] * often + [False])
     begin = Runner.begin
     monkeypatch.setattr(
         Runner,
         "begin",
         lambda self, offer: remote_job.pack({**remote_job.unpack(begin(self, offer)), "busy": next(busy)}),
     )
-    cluster = MadeUpCluster(tmp_path, lives=(None, None))
+    cluster = MadeUpCluster(tmp_path, lives=[None] * (often + 1))
     assert said(RemoteJob(job, lambda: cluster))[-1] == ENDED
-    assert cluster.resting == [True, False]
+    assert cluster.resting == [True] * often + [False]
 
 
 def test_a_stop_reaches_the_refinement_and_before_there_is_one_it_is_the_end(tmp_path, job, monkeypatch):

@@ -65,3 +65,11 @@ def test_a_folder_beside_the_recordings_is_watched():
     assert load_config(None, {"watch": "/data/in", "record": "/data/scans"}, {}).watched_folder is not None
     assert load_config(None, {"watch": "/data/in", "record": None}, {}).watched_folder is not None
     assert load_config(None, {}, {}).watched_folder is None
+
+
+def test_the_cluster_of_refinements_stands_beside_their_settings(tmp_path):
+    (tmp_path / "c.toml").write_text('[refine]\ncluster = "tcp://there:8786"\nprobe_modes = 4\n')
+    config = load_config(tmp_path / "c.toml", {}, {})
+    assert (config.refine_cluster, config.refine) == ("tcp://there:8786", {"probe_modes": 4})
+    assert load_config(tmp_path / "c.toml", {}, {"refine.cluster": "local:2"}).refine_cluster == "local:2"
+    assert load_config(None, {}, {"refine_cluster": "slurm"}).refine_cluster == "slurm"

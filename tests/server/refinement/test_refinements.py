@@ -1,11 +1,13 @@
 """Refinements of a session, one at a time: what was announced is not displaced by another of the same name."""
 
 import subprocess
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from scripted_refinement import ENDED, Scripted, progress
 
 from ptylive.schema import Calibration, CommandError
 from ptylive.schema.preset import Preset
@@ -64,3 +66,16 @@ def test_trials_are_running_and_no_epoch() -> None:
     assert run.summary()["message"] == "trying 4 probe modes"
     run.advance(step(1, 140.0))
     assert (run.phase, run.message, run.losses, run.phases) == ("sweep", "", [140.0], ["sweep"])
+
+
+def test_status_says_where_a_refinement_runs_that_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = "on tcp://w:1, one of 2 workers"
+    monkeypatch.setattr(Scripted, "script", [{"kind": "place", "message": place}, {"kind": "maps"}, progress(3), ENDED])
+    ended = threading.Event()
+    publisher = SimpleNamespace(publish=lambda _topic, _payload: None, log=lambda _level, _line: None)
+    refinements = Refinements(publisher, lambda _run: ended.set(), Scripted)  # type: ignore[arg-type]
+    assert "place" not in refinements.current.summary()
+    refinements.start(RefineJob(Path("a.h5"), Path("a_results.h5"), "run1", Preset(), Calibration()), "uid")
+    assert ended.wait(30)
+    assert (refinements.current.state, refinements.current.epoch) == ("done", 3)
+    assert refinements.current.summary()["place"] == place
