@@ -71,5 +71,6 @@ def test_a_cluster_that_is_not_there_is_one_line_and_keeps_no_name(scan):
     assert list(scan.parent.glob(".*reserved")) == []
 
 
-def test_checks_are_of_this_machine(scan):
+def test_checks_and_history_are_of_this_machine(scan):
     assert "leave out --checks" in refine(scan, "--checks").stderr
+    assert "leave out --history" in refine(scan, "--history", "2").stderr
