@@ -27,22 +27,6 @@ def test_the_readme_s_configuration_is_taken(tmp_path):
     assert config.refine == {"probe_modes": 4}
 
 
-
-def test_the_cluster_of_the_batch_document_is_understood(tmp_path):
-    from ptylive.server.cluster.where import parse_where
-
-    (text,) = snippets(ROOT / "docs" / "batch.md", "toml")
-    (tmp_path / "slurm.toml").write_text(text, encoding="utf-8")
-    where = parse_where(str(tmp_path / "slurm.toml"))
-    assert (where.kind, where.workers, where.options["queue"]) == ("slurm", 4, "gpu")
-
-
-def test_links_lead_somewhere():
-    for path in DOCUMENTS:
-        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text(encoding="utf-8")):
-            assert "://" in target or (path.parent / target).exists(), f"{path.name}: {target}"
-
-
 def test_frames_from_elsewhere_as_the_notebook_document_feeds_them():
     text = snippets(ROOT / "docs" / "notebook.md", "python")[1]
     header = ScanHeader(

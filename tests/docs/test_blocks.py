@@ -17,6 +17,7 @@ from ptylive.application.presets import load_preset
 from ptylive.application.simulation import read_settings
 from ptylive.schema.simulation.settings import SimulationSettings
 from ptylive.server.cli.main import build
+from ptylive.server.cluster.where import parse_where
 from ptylive.server.process.config import load_config
 
 BLOCKS = [block for path in DOCUMENTS for block in blocks(path)]
@@ -91,6 +92,8 @@ def test_tables_are_taken(block, tmp_path):
             assert named.items() <= example["project"]["entry-points"][group].items()
     elif "specimen" in tables:
         SimulationSettings.of(read_settings(path))
+    elif "cluster" in tables:
+        assert parse_where(str(path)).options
     elif "refine" in tables and "server" not in tables:
         assert load_preset(path).settings
     else:

@@ -11,8 +11,7 @@ from ptylive.server.cli.options import AsJson
 from ptylive.server.cli.output import answer, bar
 
 EXAMPLES = """
-ptylive refine scan.h5 -o refined.h5 --history 2     # keeps every second epoch in refined.history
-ptylive film refined.history                    # refined.gif beside it
+ptylive film refined.history                    # refined.gif beside what `refine --history 2` wrote
 ptylive film refined.history talk.mp4 --fps 10  # where ffmpeg is installed
 """
 
