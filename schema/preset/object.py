@@ -36,6 +36,9 @@ class ObjectSettings(StrictModel):
     extra_space_on_side_px: int = Field(
         default=0, ge=0, le=10_000, description="object pixels around those that the patterns see"
     )
+    phase_deviation: bool = Field(
+        default=True, description="estimate the standard deviation of the phase at the end of the run, pixel by pixel"
+    )
 
     @model_validator(mode="after")
     def _one_kind_of_object(self) -> Self:

@@ -6,7 +6,7 @@ Tilts are tangents; exp(+2 pi i d q . tan) moves the wave by d tan over the dist
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -138,6 +138,24 @@ class ForwardModel:
     upsampling: int = 1
     """Pixels of the model along a pixel of the detector."""
     compressed: CompressedPatterns | None = None
+
+    def part(self, chosen: IndexArray | slice) -> ForwardModel:
+        """The same of some patterns, in the order of their numbers."""
+        tilts, groups, near, compressed = self.tilts, self.aberrations, self.near_field, self.compressed
+        if tilts is not None and len(tilts.tangents) > 1:
+            tilts = replace(tilts, tangents=tilts.tangents[chosen])
+        if compressed is not None:
+            lengths = tuple(replace(one, measured=one.measured[chosen]) for one in compressed.perpendicular)
+            compressed = replace(compressed, values=compressed.values[chosen], perpendicular=lengths)
+        return replace(
+            self,
+            tilts=tilts,
+            aberrations=None if groups is None else replace(groups, group=groups.group[chosen]),
+            probe_marker=None if self.probe_marker is None else self.probe_marker[chosen],
+            phase_plates=None if self.phase_plates is None else self.phase_plates[chosen],
+            near_field=None if near is None else replace(near, defocus_A=near.defocus_A[chosen]),
+            compressed=compressed,
+        )
 
     def beyond_compiled(self) -> str:
         """Which of this the compiled kernel cannot do, in words; the empty string where it can."""

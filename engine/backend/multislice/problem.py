@@ -19,7 +19,7 @@ Refinement parameters are real planes, [0] the real and [1] the imaginary parts,
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -139,6 +139,17 @@ class MultisliceProblem:
     def count(self) -> int:
         """Number of patterns N."""
         return int(self.patterns.shape[0])
+
+    def part(self, chosen: IndexArray | slice) -> MultisliceProblem:
+        """The same of some patterns, in the order of their numbers, which may come more than once."""
+        return replace(
+            self,
+            patterns=self.patterns[chosen],
+            corners=self.corners[chosen],
+            shifts_px=self.shifts_px[chosen],
+            offsets_px=None if self.offsets_px is None else self.offsets_px[chosen],
+            model=None if self.model is None else self.model.part(chosen),
+        )
 
 
 @dataclass(frozen=True)

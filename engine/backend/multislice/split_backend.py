@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -122,11 +121,4 @@ class SplitMultislice:
 
 
 def _share(problem: MultisliceProblem, number: int, devices: int) -> MultisliceProblem:
-    own = slice(number, None, devices)
-    return replace(
-        problem,
-        patterns=problem.patterns[own],
-        corners=problem.corners[own],
-        shifts_px=problem.shifts_px[own],
-        offsets_px=None if problem.offsets_px is None else problem.offsets_px[own],
-    )
+    return problem.part(slice(number, None, devices))

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ptylive.engine.refine.data.drift import Drift
 from ptylive.engine.refine.parameters.refined import Refined
 from ptylive.engine.refine.results.curve import Curve
+from ptylive.engine.refine.results.phase_deviation import PhaseDeviation
 from ptylive.engine.refine.results.ring_correlation import Validation
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray
 
@@ -112,6 +113,8 @@ class RefineResult:
     """Those that a run of several stages came to, in their order; loss, phases and seconds are those of all of them."""
     position_bound_A: float | None = None
     """Cramér-Rao bound of one position, both axes, Å; None where positions were not refined."""
+    phase_deviation: PhaseDeviation | None = None
+    """How far counting noise scatters the phase; None where it was not asked for or cannot be told."""
 
 
 def wrapped_phase(transmission: npt.NDArray[np.complex64]) -> FloatArray:

@@ -83,7 +83,7 @@ class Identity:
     @classmethod
     def of(cls, dataset: Dataset, preset: Preset) -> Identity:
         """Of a refinement of these data with these settings; a stage is known by its own."""
-        settings = preset.model_dump(mode="json", exclude={"epoch_max"})
+        settings = preset.model_dump(mode="json", exclude={"epoch_max", "phase_deviation"})
         added = [name for name in settings if name not in FORMAT_1_ORDER]
         first = {name: settings[name] for name in (*FORMAT_1_ORDER, *added)}
         return cls(_fingerprint(dataset, b""), settings, _fingerprint(dataset, to_json(first)))

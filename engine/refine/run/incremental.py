@@ -35,6 +35,7 @@ HELD = {
     "refine_drift": False,
     "update_probe_pos": False,
     "early_stop": False,
+    "phase_deviation": False,
 }
 """Settings of rounds: what needs the whole scan waits for it."""
 

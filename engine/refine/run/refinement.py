@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from ptylive.engine.refine.parameters.device import on_device
 from ptylive.engine.refine.parameters.parameter_vector import ObjectForm, ParameterLayout
 from ptylive.engine.refine.parameters.refined import Refined
 from ptylive.engine.refine.problem.prepare import Problem
+from ptylive.engine.refine.results.phase_deviation import PhaseDeviation
 from ptylive.engine.refine.results.refinement_result import Phase, Preview, Progress, RefineResult, State, wrapped_phase
 from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run.epoch_schedule import EpochSchedule
@@ -27,8 +28,10 @@ from ptylive.engine.refine.solvers.descent import Descent
 from ptylive.engine.refine.solvers.lbfgs import Lbfgs, LbfgsState
 from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.engine.refine.solvers.sweeps import HELD_OUT_SHARE, Sweeps, SweepState
+from ptylive.engine.refine.tuning.held_out import TrialContext
+from ptylive.engine.refine.validation.phase_deviation import EndOfRun, phase_deviation
 from ptylive.engine.refine.validation.position_bound import position_bound_A
-from ptylive.schema.errors import RefinementError
+from ptylive.schema.errors import PtyliveError, RefinementError
 from ptylive.schema.model import Array, ComplexArray, IndexArray
 from ptylive.schema.preset import Preset
 
@@ -72,8 +75,17 @@ class Observers:
 class Refinement:
     """One run: the solvers in turn, and the clock."""
 
-    def __init__(self, problem: Problem, preset: Preset, backend: MultisliceBackend, observers: Observers) -> None:
-        self._problem, self._backend, self._observers = problem, backend, observers
+    def __init__(
+        self,
+        problem: Problem,
+        preset: Preset,
+        backend: MultisliceBackend,
+        observers: Observers,
+        context: TrialContext | None = None,
+    ) -> None:
+        """``context``: where what is told of the result beyond itself is computed; None: nothing is."""
+        self._problem, self._preset, self._backend, self._observers = problem, preset, backend, observers
+        self._context = context
         strategy = problem.strategy
         objective = Objective(
             backend,
@@ -142,10 +154,11 @@ class Refinement:
         elif isinstance(state, LbfgsState) and state.converged:
             self._say("converged: no step lowers the loss any more")
         self._save(state)
+        deviation = self._phase_deviation(state)
         if self._unwritten:
             self._say(self._warning)
         self._report(state, ended, force=True)
-        return self._result(state, ended)
+        return replace(self._result(state, ended), phase_deviation=deviation)
 
     def _say(self, words: str) -> None:
         self._message = f"{self._message}; {words}" if self._message else words
@@ -315,6 +328,37 @@ class Refinement:
             curves=problem.curves,
             position_bound_A=self._position_bound(vector) if refined.moved and ended != "running" else None,
         )
+
+    def _phase_deviation(self, state: checkpoints.SolverState) -> PhaseDeviation | None:
+        """How far noise scatters the phase; None where that is not asked for, or cannot be told."""
+        preset, problem, backend = self._preset, self._problem, self._backend
+        asked = self._context is not None and preset.object.phase_deviation and preset.refined.update_obj
+        if (
+            not asked
+            or self._context is None
+            or not self._log.losses
+            or not bool(backend.xp.isfinite(state.vector).all())
+        ):
+            return None
+        sweeps = self._log.phases.count("sweep")
+        gradient = state.gradient if isinstance(state, LbfgsState) else None
+        probe, count = problem.layout.probe_planes(state.vector, backend.xp), problem.multislice.count
+        batch = np.sort(np.random.default_rng(preset.solver.seed).permutation(count)[: problem.strategy.batch_size])
+        end = EndOfRun(
+            vector=backend.to_numpy(state.vector),
+            gradient=None if gradient is None else backend.to_numpy(gradient),
+            light=np.asarray(backend.to_numpy(backend.illumination(probe)), dtype=np.float64),
+            batch_light=float(backend.illumination(probe, batch).max()),
+            sweeps=sweeps,
+            lbfgs_epochs=len(self._log.phases) - sweeps,
+            terms=self._lbfgs.objective.terms,
+            xp=backend.xp,
+        )
+        try:
+            return phase_deviation(problem, end, self._context, preset.solver.seed)
+        except PtyliveError as error:
+            self._say(f"the standard deviation of the phase is not known: {error.line()}")
+            return None
 
     def _position_bound(self, vector: Array) -> float:
         physical = self._problem.layout.physical(vector, np)

@@ -83,7 +83,7 @@ def _refined(
     if saved is not None and saved.state.vector.shape != problem.start.shape:
         raise RefinementError("the checkpoint is of other slices or probe modes", "start without --resume")
     with closing(open_backend(context.backend, problem.multislice, context.threads)) as engine:
-        return Ended.of(Refinement(problem, preset, engine, observers).run(saved), tuned, problem)
+        return Ended.of(Refinement(problem, preset, engine, observers, context).run(saved), tuned, problem)
 
 
 def _settled(

@@ -1,0 +1,19 @@
+"""How far counting noise scatters the phase of a refined object, pixel by pixel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ptylive.schema.model import FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class PhaseDeviation:
+    """Of the phase of all slices together (docs/theory/refinement.md)."""
+
+    map_rad: FloatArray
+    """(Y, X) standard deviation of each pixel of the object; NaN where hardly any light fell."""
+    median_rad: float
+    """Over the scanned area."""
+    patterns: int
+    """How many it was measured on."""

@@ -1,0 +1,178 @@
+"""How far counting noise scatters the phase of a refined object, from one result (docs/theory/refinement.md).
+
+Around a result the loss is a parabola, whose curvature H is that of a convolution weighted by the light L(r): its
+eigenvalues are L lambda(q). Counting noise moves the gradient by L^(1/2) times noise of power mu(q), so that
+
+    var(r) = mean over q of mu(q) L(r) R(q, r)^2,   R = (1 - exp(-T L lambda)) / (L lambda)
+
+T is how far the solver went: what it had no time for is not scattered. lambda and mu are measured (``noise_response``);
+regularisers add their own curvature to lambda. Where the phase is held at or above 0, noise below 0 is cut off: with
+the place m that the phase would take without the bound, and the deviation s there, what is left is the variance of
+max(0, m + s n).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import scipy.fft
+import scipy.special
+
+from ptylive.engine.memory import check_fits
+from ptylive.engine.refine.parameters.parameter_vector import ObjectForm
+from ptylive.engine.refine.parameters.terms import Term
+from ptylive.engine.refine.problem.prepare import Problem
+from ptylive.engine.refine.results.phase_deviation import PhaseDeviation
+from ptylive.engine.refine.solvers.sweeps import FULL_SWEEPS, LATER_STEPS
+from ptylive.engine.refine.tuning.held_out import TrialContext
+from ptylive.engine.refine.validation.noise_response import (
+    BYTES_A_PIXEL,
+    TRIAL_RAD,
+    NoiseResponse,
+    by_rings,
+    measured_response,
+    white_noise,
+)
+from ptylive.schema.model import Array, DoubleArray, FloatArray
+
+LIT = 0.01
+"""Share of the largest light below which nothing is said."""
+LEVELS = 64
+"""Values of the light for which the sum over frequencies is taken; between them it is interpolated."""
+
+
+@dataclass(frozen=True, eq=False)
+class EndOfRun:
+    """What a run ended with, as numpy arrays but for the terms of the loss."""
+
+    vector: Array
+    """(n,) parameters."""
+    gradient: Array | None
+    """(n,) of the loss over all patterns, terms included; None after sweeps alone, which do not take it."""
+    light: FloatArray
+    """(Y, X) illumination of all patterns."""
+    batch_light: float
+    """Largest illumination of one batch of the sweeps."""
+    sweeps: int
+    lbfgs_epochs: int
+    terms: tuple[Term, ...]
+    xp: Any
+    """Array module of the terms."""
+
+
+def phase_deviation(problem: Problem, end: EndOfRun, context: TrialContext, seed: int) -> PhaseDeviation | None:
+    """The map of a result; None for coefficients and images, whose noise is another.
+
+    Raises MetadataError where memory does not suffice.
+    """
+    if problem.measured.coefficients is not None or problem.measured.near_field or not end.light.max() > 0:
+        return None
+    check_fits(
+        float(BYTES_A_PIXEL * problem.layout.planes * end.light.size),
+        "the standard deviation of the phase",
+        "set phase_deviation=false",
+    )
+    gain = float(problem.measured.dataset.calibration.get("counts_per_electron") or 1.0)
+    response = measured_response(problem, end.vector, context, seed, gain)
+    response = replace(response, curvature=response.curvature + _of_terms(problem, end, seed) / float(end.light.mean()))
+    variance = _variance(problem, end, response)
+    if problem.layout.non_negative:
+        variance = _above_zero(problem, end, response, variance)
+    lit = end.light > LIT * end.light.max()
+    deviation = np.where(lit, np.sqrt(variance), np.nan).astype(np.float32)
+    return PhaseDeviation(deviation, _median(problem, deviation), response.patterns)
+
+
+def _variance(problem: Problem, end: EndOfRun, response: NoiseResponse) -> DoubleArray:
+    """(Y, X) of the summed phase, where nothing bounds it."""
+    slices, brightest = problem.layout.object_shape[0], float(end.light.max())
+    curvature = np.maximum(response.curvature, 0)
+    time = _time(problem, end) / problem.layout.planes  # the phase of all planes moves as each of them does
+    levels = np.geomspace(LIT * brightest / 2, brightest, LEVELS)
+    at_levels = []
+    for light in levels:
+        steepness = light * curvature
+        reached = np.where(steepness * time > 1e-6, -np.expm1(-steepness * time) / np.maximum(steepness, 1e-300), time)
+        # the constant phase, ring 0, is known to nobody
+        at_levels.append(float((response.pixels * response.noise * light * reached**2)[1:].sum()))
+    return np.asarray(slices**2 * np.interp(end.light, levels, at_levels))
+
+
+def _time(problem: Problem, end: EndOfRun) -> float:
+    """How far the solver went, in units of 1 / curvature: gradient flow of the same length falls as far.
+
+    A sweep goes a step for each batch; L-BFGS gains as the square of its epochs (Krylov). Only the lowest frequencies
+    have not come to rest, so that a factor of two hardly shows.
+    """
+    strategy = problem.strategy
+    steps = sum(LATER_STEPS ** max(0, sweep + 1 - FULL_SWEEPS) for sweep in range(end.sweeps))
+    of_batches = strategy.sweep_step * steps / max(end.batch_light, 1e-300)
+    of_epochs = end.lbfgs_epochs**2 / max(float(end.light.max()), 1e-300)
+    return problem.layout.object_modes * (of_batches + of_epochs) / (2 * strategy.curvature_scale)
+
+
+def _of_terms(problem: Problem, end: EndOfRun, seed: int) -> DoubleArray:
+    """(rings,) curvature of the terms of the loss along the phase of all slices."""
+    white = white_noise(end.light.shape, np.random.default_rng([seed, 3]))
+    length, layout, xp = TRIAL_RAD / problem.layout.object_shape[0], problem.layout, end.xp
+    sides = []
+    for side in (length, -length):
+        gradient = xp.zeros(layout.size, np.float32)
+        turned = xp.asarray(_turned(problem, end.vector, side * white))
+        for term in end.terms:
+            term.add(layout, turned, gradient, xp)
+        own = np.asarray(gradient.get() if hasattr(gradient, "get") else gradient)
+        sides.append(_by_phase(problem, end.vector, own).sum(axis=0))
+    return by_rings(white, (sides[0] - sides[1]) / (2 * length), layout.window)
+
+
+def _turned(problem: Problem, vector: Array, phase: FloatArray) -> Array:
+    """Parameters with a phase (Y, X) added to each slice, to first order."""
+    layout, turned = problem.layout, vector.astype(np.float32)
+    planes = layout.object_block(turned).reshape(-1, layout.planes, *layout.object_shape[1:])
+    if layout.object_form is ObjectForm.COMPLEX:
+        planes += np.stack([-phase * planes[1], phase * planes[0]])
+    else:
+        planes[0] += phase
+    return turned
+
+
+def _by_phase(problem: Problem, vector: Array, gradient: Array) -> FloatArray:
+    """Gradient (planes, Y, X) by the phase of each slice, from that by the parameters."""
+    layout = problem.layout
+    shape = (-1, layout.planes, *layout.object_shape[1:])
+    planes, by = layout.object_block(vector).reshape(shape), layout.object_block(gradient).reshape(shape)
+    if layout.object_form is ObjectForm.COMPLEX:
+        return np.asarray(planes[0] * by[1] - planes[1] * by[0])
+    return np.asarray(by[0])
+
+
+def _above_zero(problem: Problem, end: EndOfRun, response: NoiseResponse, variance: DoubleArray) -> DoubleArray:
+    """(Y, X) of the summed phase, where that of each slice is held at or above 0."""
+    layout = problem.layout
+    phases = layout.object_block(end.vector).reshape(-1, layout.planes, *layout.object_shape[1:])[0]
+    each = np.sqrt(np.maximum(variance, 1e-300) / layout.object_shape[0])  # of one slice
+    steepness = float((response.pixels * np.maximum(response.curvature, 0)).sum()) / layout.planes
+    force = 0.0 if end.gradient is None else _by_phase(problem, end.vector, end.gradient)
+    places = (phases - force / np.maximum(steepness * end.light, 1e-300)) / each
+    share = _variance_above_zero(places)
+    return np.asarray(variance * share.mean(axis=0))
+
+
+def _variance_above_zero(places: Array) -> DoubleArray:
+    """Variance of max(0, m + n), n normal with deviation 1."""
+    density = np.exp(-0.5 * places**2) / math.sqrt(2 * math.pi)
+    above = scipy.special.ndtr(places)
+    mean = places * above + density
+    return np.asarray(np.maximum((places**2 + 1) * above + places * density - mean**2, 0))
+
+
+def _median(problem: Problem, deviation: FloatArray) -> float:
+    """Between the outermost positions."""
+    at = (problem.positions_A - problem.grid.origin_A) / problem.grid.pixel_A
+    low, high = np.floor(at.min(axis=0)).astype(int), np.ceil(at.max(axis=0)).astype(int) + 1
+    area = deviation[max(low[0], 0) : high[0], max(low[1], 0) : high[1]]
+    return float(np.nanmedian(area)) if np.isfinite(area).any() else math.nan
