@@ -229,6 +229,7 @@ def _whole(
         units=raw.units,
         frames=raw.frames,
         method=raw.method,
+        deviation=raw.deviation,
     )
 
 
@@ -262,6 +263,13 @@ def object_picture(raws: Sequence[RawPicture], version: int, surroundings: Surro
     rows, cols = picture.data.shape
     middle = picture.data[margin[0] : rows - margin[0], margin[1] : cols - margin[1]]
     return replace(_with_limits(picture, levels(middle)), focus=focus)
+
+
+def deviation_picture(raws: Sequence[RawPicture], version: int, surroundings: Surroundings) -> Picture:
+    """Standard deviation of the object's phase, rad; empty where hardly any light fell."""
+    picture = object_picture(raws, version, surroundings)
+    told = np.isfinite(picture.data)
+    return replace(picture, visited=told, indexed=to_indices(picture.data, picture.limits, told))
 
 
 def probe_picture(raws: Sequence[RawPicture], version: int, _: Surroundings) -> Picture:
@@ -378,6 +386,7 @@ RECIPES: Mapping[str, Recipe] = {
     "pattern_log": log_pattern_picture,
     "pattern_mean_log": log_pattern_picture,
     "object": object_picture,
+    "object_deviation": deviation_picture,
     "probe": probe_picture,
     "dpc": dpc_picture,
 }

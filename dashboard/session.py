@@ -200,7 +200,7 @@ class Session:
             if self.view_name == "session":
                 self._follow_trotter(view, seen)
             self.runs.follow(view, self.refine.preset())
-            self.runs.show(self.reconstruction.object.limits, view.pictures.get("object"))
+            self.runs.show(self.reconstruction.phase_limits, view.pictures.get("object"))
             self.positions.follow(view)
             self.curves.follow(view, view.pictures.get(self.reconstruction.figures[0][1]), self.runs.compared)
             self.library.follow(view, on_show=self.view_name == "library")
@@ -272,11 +272,11 @@ class Session:
         for panel in self.mosaic.panels:
             styles |= panel.styles()
         marks = readouts.marks(view) | self.runs.marks() | self.curves.marks() | self.refine.marks() | self.past.marks()
+        marks |= self.reconstruction.marks(view.available)
         marks["role"] = "viewer" if self.read_only else "operator"
-        marks["advice"] = "on" if self._texts.get("advice_line") else "off"
-        marks["profile"] = "on" if self.profile.active.active else "off"
-        marks["trotter"] = "on" if self.trotter.on_show else "off"
-        marks["overwrite"] = "on" if self.mosaic.panels[0].overwrites else "off"
+        switches = {"advice": self._texts.get("advice_line"), "profile": self.profile.active.active}
+        switches |= {"trotter": self.trotter.on_show, "overwrite": self.mosaic.panels[0].overwrites}
+        marks |= {name: "on" if on else "off" for name, on in switches.items()}
         lists = {**self.calibration.lists(self.past.state or view.state), **self.runs.lists(), "slices": view.slices}
         lists |= {**self.library.lists(), **self.past.lists(), "downloads": self.exports.downloads}
         lists["heard"] = readouts.heard(view.state)
@@ -342,10 +342,11 @@ class Session:
         if request.key == "slice" and len(request.numbers) == 1:
             self.reconstruction.choose_slice(int(request.numbers[0]), self.feed.view().slices)
             self._watch()
-        elif request.key == "side_by_side":
-            self.exports.side_by_side()
-        elif request.key == "report":
-            self.exports.report()
+        elif request.key == "deviation":
+            self.reconstruction.choose_deviation()
+            self._watch()
+        elif request.key in ("side_by_side", "report"):
+            getattr(self.exports, request.key)()
         elif request.key in ("refine", "stop", "save", "resume"):
             self.refine.press(request.key)
 

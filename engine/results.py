@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from ptylive.engine.refine.parameters.refined import Refined
     from ptylive.engine.refine.results.curve import Curve
+    from ptylive.engine.refine.results.phase_deviation import PhaseDeviation
     from ptylive.engine.refine.results.refinement_result import RefineResult, StageEnd
     from ptylive.engine.refine.results.ring_correlation import Validation
 
@@ -217,21 +218,17 @@ def _write_refinement(group: h5py.Group, run: Run) -> None:
         }
     )
     group["probe"].attrs["sampling_A"] = np.asarray(result.object_sampling_A, dtype=float)
-    group["positions_A"] = np.asarray(result.positions_A, dtype=np.float64)
+    _write_positions(group, result)
     if result.refined is not None:
         _write_refined(group, result.refined)
-    if result.drift is not None:
-        group["positions_A"].attrs.update(
-            {"drift_A": result.drift.drift_A, "drift_uncertainty_A": result.drift.uncertainty_A}
-        )
     for number, curve in enumerate(result.curves, 1):
         _write_curve(group.create_group(f"scans/{number}_{curve.quantity}"), curve)
     for number, stage in enumerate(result.stages, 1):
         _write_stage(group.create_group(f"stages/{number}"), stage)
     if result.validation is not None:
         _write_validation(group.create_group("validation"), result.validation)
-    if result.position_bound_A is not None:
-        group["positions_A"].attrs["bound_A"] = result.position_bound_A
+    if result.phase_deviation is not None:
+        _write_deviation(group, result.phase_deviation)
     group["loss"] = np.asarray(result.loss, dtype=np.float64)
     for name, units, says in _SIGNALS:  # for programs that read NeXus: docs/files.md
         group[name].attrs.update(units=units, long_name=says)
@@ -249,6 +246,17 @@ def _write_refinement(group: h5py.Group, run: Run) -> None:
             "backend": result.backend,
         }
     )
+
+
+def _write_positions(group: h5py.Group, result: RefineResult) -> None:
+    """Where each pattern was taken, and what was found of that."""
+    group["positions_A"] = np.asarray(result.positions_A, dtype=np.float64)
+    if result.drift is not None:
+        group["positions_A"].attrs.update(
+            {"drift_A": result.drift.drift_A, "drift_uncertainty_A": result.drift.uncertainty_A}
+        )
+    if result.position_bound_A is not None:
+        group["positions_A"].attrs["bound_A"] = result.position_bound_A
 
 
 def _write_refined(group: h5py.Group, refined: Refined) -> None:
@@ -271,6 +279,20 @@ def _write_refined(group: h5py.Group, refined: Refined) -> None:
             f"{at}_{along}" for at in ("before", "inside", "after") for along in ("row", "col")
         ]
         group["tilts"].attrs["units"] = "mrad"
+
+
+def _write_deviation(group: h5py.Group, deviation: PhaseDeviation) -> None:
+    """How far counting noise scatters the phase of all slices together."""
+    group.create_dataset("phase_deviation", data=deviation.map_rad, **COMPRESSION)
+    group["phase_deviation"].attrs.update(
+        {
+            "units": "rad",
+            "long_name": "standard deviation of the phase, rad",
+            "median": deviation.median_rad,
+            "patterns": deviation.patterns,
+            **{name: group["object"].attrs[name] for name in ("sampling_A", "origin_A")},
+        }
+    )
 
 
 def _write_curve(group: h5py.Group, curve: Curve) -> None:

@@ -42,6 +42,10 @@ class StoredRun:
     """Why what was left to the program was chosen so."""
     seconds: float = 0.0
     """That its epochs took."""
+    phase_deviation: FloatArray | None = None
+    """(Y, X) standard deviation of the phase of all slices together, rad, NaN where nothing is said; None: unknown."""
+    median_deviation_rad: float | None = None
+    """Over the scanned area."""
 
     @classmethod
     def read(cls, path: Path, name: str | None = None) -> StoredRun:
@@ -90,6 +94,7 @@ class StoredRun:
                 raise ValueError(f"its {what} has the shape {array.shape}")
         positions_A = np.asarray(group["positions_A"][()], dtype=np.float64)
         _check_positions(positions_A, (float(origin[0]), float(origin[1])), pixel_A, arrays["object"].shape[2:])
+        deviation, median_rad = _deviation(group, arrays["object"].shape[2:])
         return cls(
             name=name,
             object=arrays["object"],
@@ -104,6 +109,8 @@ class StoredRun:
             **{n: str(group.attrs.get(n, "")) for n in ("state", "algorithm", "reason")},
             seconds=float(np.sum(group["seconds"][()])) if "seconds" in group else 0.0,
             refined={n: np.asarray(group[n][()], dtype=np.float64) for n in known if n in group},
+            phase_deviation=deviation,
+            median_deviation_rad=median_rad,
         )
 
     @property
@@ -145,6 +152,17 @@ class StoredRun:
     def depths_A(self) -> DoubleArray:
         """(slices,) depth of each slice behind the first, Å."""
         return np.cumsum([0.0, *self.slice_thickness_A[: self.slices - 1]])
+
+
+def _deviation(group: Any, shape: tuple[int, ...]) -> tuple[FloatArray | None, float | None]:
+    """Standard deviation of the phase and its median, where the run has them. Raises ValueError for what is none."""
+    if "phase_deviation" not in group:
+        return None, None
+    stored = group["phase_deviation"]
+    if stored.shape != shape:
+        raise ValueError(f"its phase_deviation has the shape {stored.shape}, its object {shape}")
+    deviation, median = np.asarray(stored[()], dtype=np.float32), float(stored.attrs.get("median", np.nan))
+    return deviation, median if np.isfinite(median) else None
 
 
 def _check_positions(

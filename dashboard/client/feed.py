@@ -185,9 +185,11 @@ class Feed:
             return
         before = self._view.refinement
         if before is not None and (before.uid, before.run) != (refinement.uid, refinement.run):
-            self._forget("object", "probe", "slices")
+            self._forget("object", "probe", "slices", "object_deviation")
+        elif payload.get("object") and not payload.get("object_deviation"):
+            self._forget("object_deviation")  # it goes on: the deviation was that of an earlier object
         self._show(refinement=refinement)
-        for name, units in (("object", "rad"), ("probe", ""), ("slices", "rad")):
+        for name, units in (("object", "rad"), ("probe", ""), ("slices", "rad"), ("object_deviation", "rad")):
             if payload.get(name):
                 self._keep(replace(raw_picture(name, payload[name]), units=units))
         self._show(slices=len(self._raw["slices"].data) if "slices" in self._raw else 0)

@@ -1,4 +1,4 @@
-"""Object phase and probe of the running or last refinement."""
+"""Object phase, how far noise scatters it, and probe of the running or last refinement."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ from bokeh.models import InlineStyleSheet, Select
 
 from ptylive.dashboard.panels.picture import PictureFigure
 from ptylive.dashboard.pictures import SLICE, Picture
-from ptylive.dashboard.words import UNKNOWN, limits
+from ptylive.dashboard.words import UNKNOWN, limits, number
 from ptylive.pictures.colours import ColourMap, gradient
 
 
 class ReconstructionPanel:
-    """The phase of the object (sum over slices) and the amplitudes of the probe modes."""
+    """The phase of the object (sum over slices) or its standard deviation, and the amplitudes of the probe modes."""
 
     def __init__(self, style: InlineStyleSheet) -> None:
         self.object = PictureFigure("object", colour_map=ColourMap.MAGMA)
         self.probe = PictureFigure("probe", colour_map=ColourMap.INFERNO)
         self.slice = 0
+        self.shows_deviation = False
+        self._phase_limits = (0.0, 1.0)
         self.colours = Select(
             name="object_colours",
             value=str(ColourMap.MAGMA),
@@ -36,11 +38,34 @@ class ReconstructionPanel:
     @property
     def figures(self) -> tuple[tuple[PictureFigure, str], ...]:
         """The figures and what they show."""
-        return (self.object, f"{SLICE}{self.slice}" if self.slice else "object"), (self.probe, "probe")
+        return (self.object, self._shown), (self.probe, "probe")
+
+    @property
+    def _shown(self) -> str:
+        if self.shows_deviation:
+            return "object_deviation"
+        return f"{SLICE}{self.slice}" if self.slice else "object"
+
+    @property
+    def phase_limits(self) -> tuple[float, float]:
+        """Contrast of the phase, as it is shown or was last."""
+        if not self.shows_deviation:
+            self._phase_limits = self.object.limits
+        return self._phase_limits
+
+    def choose_deviation(self) -> None:
+        """Show how far noise scatters the phase, or the phase again."""
+        self._phase_limits, self.shows_deviation = self.phase_limits, not self.shows_deviation
+        self.object.forget()
+
+    def marks(self, available: frozenset[str]) -> dict[str, str]:
+        """Whether the standard deviation is there to be chosen, and whether it is."""
+        there = "on" if self.shows_deviation else "off"
+        return {"deviation": there if self.shows_deviation or "object_deviation" in available else "none"}
 
     def choose_slice(self, number: int, slices: int) -> None:
         """Show one slice of ``slices``, or their sum (0)."""
-        self.slice = number if 0 <= number <= slices else 0
+        self.slice, self.shows_deviation = number if 0 <= number <= slices else 0, False
         self.object.forget()
 
     def texts(self, name: str, picture: Picture | None) -> dict[str, str]:
@@ -51,11 +76,14 @@ class ReconstructionPanel:
                 "probe_note": "" if picture else "no probe yet",
             }
         low, high = limits(*self.object.limits) if picture else (UNKNOWN, UNKNOWN)
+        scatter = "" if picture is None or picture.deviation is None else f" ± {number(picture.deviation, 2)}"
+        nothing = "no standard deviation of this refinement" if self.shows_deviation else "no refinement yet"
         return {
             "object_low": low,
             "object_high": high,
-            "object_units": picture.units if picture else "",
-            "object_note": "" if picture else "no refinement yet",
+            "object_title": "Standard deviation of the phase" if self.shows_deviation else "Object phase",
+            "object_units": f"{picture.units}{scatter}" if picture else "",
+            "object_note": "" if picture else nothing,
         }
 
     def styles(self) -> dict[str, str]:

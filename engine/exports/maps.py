@@ -17,9 +17,11 @@ from ptylive.schema.files.atomic import replacing
 
 
 def pictures(run: StoredRun) -> list[LiveMap]:
-    """The phase of all slices together and of each, and the intensity of each mode of the first probe."""
+    """The phase of all slices together, its deviation, the phase of each, and each mode of the first probe."""
     phase, sampling = run.phase(), (run.pixel_A, run.pixel_A)
     found = {"object_phase": (phase.sum(axis=0), "rad")}
+    if run.phase_deviation is not None:
+        found["object_phase_deviation"] = run.phase_deviation, "rad"
     if run.slices > 1:
         found.update({f"slice_{number:03d}_phase": (one, "rad") for number, one in enumerate(phase)})
     found.update({f"probe_mode_{number}": (np.abs(mode) ** 2, "counts") for number, mode in enumerate(run.probe[0])})
@@ -34,7 +36,8 @@ def write_pngs(run: StoredRun, folder: Path) -> Iterator[Path]:
     for picture in pictures(run):
         path = folder / f"{run.name}_{picture.name}.png"
         colours = ColourMap.MAGMA if picture.units == "rad" else ColourMap.GRAY
-        drawn = png(draw(picture.data, colours, sampling_A=picture.sampling_A))
+        told = np.isfinite(picture.data)
+        drawn = png(draw(np.where(told, picture.data, 0), colours, visited=told, sampling_A=picture.sampling_A))
         with replacing(path) as temporary:
             temporary.write_bytes(drawn)
         yield path

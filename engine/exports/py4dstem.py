@@ -25,7 +25,9 @@ class Dim(NamedTuple):
 
 
 def write_py4dstem(run: StoredRun, folder: Path) -> Iterator[Path]:
-    """One file with the arrays ``object`` (slices, row, col) complex, ``object_phase``, ``probe`` and ``positions``.
+    """One file with ``object`` (slices, row, col) complex, ``object_phase``, ``probe``, ``positions`` as arrays.
+
+    ``phase_deviation`` (row, col), standard deviation of the summed phase, where the run knows it.
 
     The object is the mean of its modes; the probe the first of several, (modes, row, col).
     """
@@ -54,6 +56,8 @@ def write_py4dstem(run: StoredRun, folder: Path) -> Iterator[Path]:
         root.attrs.update(emd_group_type="root", python_class="Root")
         _array(root, "object", run.object.mean(axis=0), pixels, "")
         _array(root, "object_phase", run.phase(), pixels, "rad")
+        if run.phase_deviation is not None:
+            _array(root, "phase_deviation", run.phase_deviation, pixels[1:], "rad")
         _array(root, "probe", run.probe[0], (modes, Dim("row", across, "A"), Dim("col", across, "A")), "")
         _array(root, "positions", run.positions_A, (point, Dim("axis", np.arange(2), "")), "A")
     yield path

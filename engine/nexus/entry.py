@@ -130,6 +130,11 @@ def _run(group: Any, run: str) -> Iterator[Plot]:
             f"{where}/object",
             (*axes, *_plane(plane, _numbers(transmission, "sampling_A", 2), origin)),
         )
+    deviation = group.get("phase_deviation")
+    if _has_axes(deviation, 2):
+        origin = _numbers(deviation, "origin_A", 2) or (0.0, 0.0)
+        plane = _plane(deviation.shape, _numbers(deviation, "sampling_A", 2), origin)
+        yield Plot(f"{run}_phase_deviation", f"{where}/phase_deviation", plane)
     if _has_axes(probe, 4):
         probes, modes, *plane = probe.shape
         sampling = _numbers(probe, "sampling_A", 2)

@@ -32,7 +32,7 @@ from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.session.waiting_results import take_in_now
 from ptylive.server.wire.messages import array_from_plain, array_to_plain
 
-SLICE = "slice:"
+SLICE, DEVIATION = "slice:", "object_deviation"
 
 
 class AnalysisCommands:
@@ -139,6 +139,10 @@ class AnalysisCommands:
                 raise CommandError("this scan has not been refined since the server began", "refine it first")
             if name == "object":
                 return run.object
+            if name == DEVIATION:
+                if run.object_deviation is None:
+                    raise CommandError("the deviation of this refinement is not known", "it is there at its end")
+                return run.object_deviation
             return _slice(run.slices, name.removeprefix(SLICE))
         payload = scan.pictures.get(name)
         if payload is None:
@@ -152,12 +156,14 @@ class AnalysisCommands:
         colour_map: str = "gray",
         limits: Iterable[float] | None = None,
     ) -> dict[str, Any]:
-        """Write a map, `object`, or `slice:N` of it beside the recording: `png` as shown, `tiff` and `hspy` floats."""
+        """Write a map, `object`, its `slice:N` or `object_deviation`: `png` as shown, `tiff` and `hspy` floats."""
         scan = self._scan()
         payload = self._to_export(scan, map)
         data = np.asarray(array_from_plain(payload), dtype=np.float32)
         coverage = scan.coverage
         visited = coverage if coverage.shape == data.shape and not coverage.all() else None
+        if map == DEVIATION:
+            visited = np.isfinite(data)
         sampling = payload.get("sampling_A")
         live_map = LiveMap(
             name=map,
@@ -201,8 +207,8 @@ class AnalysisCommands:
 
 
 def refined(name: str) -> bool:
-    """Whether a name is that of the refined object, or of one of its slices."""
-    return name == "object" or name.startswith(SLICE)
+    """Whether a name is that of the refined object, of one of its slices, or of how far noise scatters it."""
+    return name in ("object", DEVIATION) or name.startswith(SLICE)
 
 
 def _slice(slices: Mapping[str, Any] | None, number: str) -> dict[str, Any]:

@@ -138,6 +138,9 @@ def progress_to_plain(progress: Progress) -> dict[str, Any]:
         sampling = [preview.object_sampling_A] * 2
         plain["object"] = {**array_to_plain(preview.object_phase), "sampling_A": sampling}
         plain["probe"] = {**array_to_plain(preview.probe), "sampling_A": sampling}
+        if preview.deviation is not None:
+            plain["object"]["deviation"] = float(preview.deviation.median_rad)
+            plain["object_deviation"] = {**array_to_plain(preview.deviation.map_rad), "sampling_A": sampling}
         if len(preview.slices) > 1 and preview.slices.size <= MOST_SLICE_PIXELS:
             plain["slices"] = {**array_to_plain(preview.slices.astype(np.float16)), "sampling_A": sampling}
     return plain

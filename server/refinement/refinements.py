@@ -14,6 +14,8 @@ from ptylive.server.refinement.job_process import TERMINATE_TIMEOUT_S, JobProces
 from ptylive.server.refinement.refine_job import RefineJob
 from ptylive.server.wire.publisher import Publisher
 
+PICTURES = ("object", "probe", "slices", "object_deviation")
+"""Of a run, by the names under which they are told; the last only at its end."""
 WAITS = "waits for the end of the scan and its maps"
 
 
@@ -43,6 +45,7 @@ class RunState:
     object: dict[str, Any] | None = None
     probe: dict[str, Any] | None = None
     slices: dict[str, Any] | None = None
+    object_deviation: dict[str, Any] | None = None
 
     def summary(self, compiling: str = "") -> dict[str, Any]:
         """The part that belongs in `status`. ``compiling``: what the results that it waits for wait for."""
@@ -53,12 +56,10 @@ class RunState:
 
     def event(self, *, pictures: bool) -> dict[str, Any]:
         """The payload of a `refinement` event."""
-        plain = {name: value for name, value in vars(self).items() if name not in ("object", "probe", "slices")}
+        plain = {name: value for name, value in vars(self).items() if name not in PICTURES}
         plain.update(losses=list(self.losses), phases=list(self.phases), stages=list(self.stages))
         if pictures and self.object is not None:
-            plain.update(object=self.object, probe=self.probe)
-            if self.slices is not None:
-                plain.update(slices=self.slices)
+            plain |= {name: picture for name in PICTURES if (picture := getattr(self, name)) is not None}
         return plain
 
     def try_out(self, words: str) -> None:
@@ -79,8 +80,8 @@ class RunState:
             self.epoch, self.loss = step["epoch"], step["loss"]
             self.losses.append(step["loss"])
             self.phases.append(step["phase"])
-        self.object, self.probe = step.get("object", self.object), step.get("probe", self.probe)
-        self.slices = step.get("slices", self.slices)
+        for name in PICTURES:
+            setattr(self, name, step.get(name, getattr(self, name)))
 
 
 class Refinements:

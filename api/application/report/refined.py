@@ -32,7 +32,7 @@ class RunSection:
     @classmethod
     def of(cls, run: StoredRun) -> RunSection:
         """From a refinement of a results file."""
-        pictures = tuple(Picture.of(cell) for cell in (*_slices(run), *_modes(run)))
+        pictures = tuple(Picture.of(cell) for cell in (*_slices(run), *_deviation(run), *_modes(run)))
         return cls(run.name, tuple(_details(run)), pictures, loss_curve(run.loss), to_toml(run.preset))
 
 
@@ -45,6 +45,8 @@ def _details(run: StoredRun) -> Iterator[Detail]:
     yield "probe", f"{modes} {'mode' if modes == 1 else 'modes'}"
     if run.loss.size:
         yield "loss", f"{run.loss[0]:.5g} → {run.loss[-1]:.5g} in {run.loss.size} epochs, {run.seconds:.3g} s"
+    if run.median_deviation_rad is not None:
+        yield "standard deviation of the phase", f"{run.median_deviation_rad:.3g} rad (median, by counting noise)"
     if run.algorithm:
         yield "data term", run.algorithm
     if run.reason:
@@ -62,6 +64,21 @@ def _slices(run: StoredRun) -> Iterator[Cell]:
         title = "phase" if run.slices == 1 else f"phase, slice {number + 1}, {depths[number]:.4g} Å deep"
         lines = [f"{low:.3g} to {high:.3g} rad"]
         yield Cell(np.clip(phase[number], low, high), title, lines, ColourMap.MAGMA, pixel_A=pixel)
+
+
+def _deviation(run: StoredRun) -> Iterator[Cell]:
+    """How far counting noise scatters the phase of all slices together, where that is known."""
+    if run.phase_deviation is None:
+        return
+    area = scanned_area((run.object.shape[2], run.object.shape[3]), run.origin_A, run.positions_A, run.pixel_A)
+    deviation = run.phase_deviation[area]
+    told = np.isfinite(deviation)
+    if not told.any():
+        return
+    low, high = np.percentile(deviation[told], (1, 99))
+    shown = np.clip(np.where(told, deviation, low), low, high)
+    lines = [f"{low:.3g} to {high:.3g} rad"]
+    yield Cell(shown, "standard deviation of the phase", lines, visited=told, pixel_A=(run.pixel_A, run.pixel_A))
 
 
 def _modes(run: StoredRun) -> Iterator[Cell]:

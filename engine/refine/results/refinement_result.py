@@ -31,6 +31,8 @@ class Preview:
     probe: ComplexArray
     """(modes, P, P), real space, centred on pixel P // 2."""
     object_sampling_A: float
+    deviation: PhaseDeviation | None = None
+    """How far noise scatters the phase; None until the run has ended, or where it is not known."""
 
 
 @dataclass(frozen=True)

@@ -157,7 +157,7 @@ class Refinement:
         deviation = self._phase_deviation(state)
         if self._unwritten:
             self._say(self._warning)
-        self._report(state, ended, force=True)
+        self._report(state, ended, force=True, deviation=deviation)
         return replace(self._result(state, ended), phase_deviation=deviation)
 
     def _say(self, words: str) -> None:
@@ -226,7 +226,14 @@ class Refinement:
             history.folder, lambda folder: history.keep(before + epochs, partial(self._result, state, "running"))
         )
 
-    def _report(self, state: checkpoints.SolverState, name: State, *, force: bool = False) -> None:
+    def _report(
+        self,
+        state: checkpoints.SolverState,
+        name: State,
+        *,
+        force: bool = False,
+        deviation: PhaseDeviation | None = None,
+    ) -> None:
         """Tell the observer, at most every quarter of a second but for finished epochs."""
         now = time.monotonic()
         if not force and now - self._last_report < REPORT_SECONDS:
@@ -236,7 +243,7 @@ class Refinement:
         if now - self._last_preview >= PREVIEW_SECONDS or name != "running":
             self._last_preview = now
             pixel = self._problem.grid.pixel_A
-            preview = partial(build_preview, self._problem.layout, self._backend, state.vector, pixel)
+            preview = partial(build_preview, self._problem.layout, self._backend, state.vector, pixel, deviation)
         done, planned = self._units(state)
         seconds = self._log.total_seconds + now - self._epoch_start
         self._observers.on_progress(
@@ -365,11 +372,17 @@ class Refinement:
         return position_bound_A(self._problem.multislice, physical.object, physical.probe, self._problem.grid.pixel_A)
 
 
-def build_preview(layout: ParameterLayout, backend: MultisliceBackend, vector: Any, pixel_A: float) -> Preview:
+def build_preview(
+    layout: ParameterLayout,
+    backend: MultisliceBackend,
+    vector: Any,
+    pixel_A: float,
+    deviation: PhaseDeviation | None = None,
+) -> Preview:
     """Pictures of a parameter vector; vectors never change once made, so this may be done at any time."""
     transmission, modes = layout.to_complex(backend.to_numpy(vector))
     slices = np.stack([wrapped_phase(one) for one in transmission.mean(axis=0)])
-    return Preview(slices.sum(axis=0), slices, _real_space(modes), pixel_A)
+    return Preview(slices.sum(axis=0), slices, _real_space(modes), pixel_A, deviation)
 
 
 def _real_space(modes: Array) -> ComplexArray:
