@@ -70,7 +70,7 @@ def measured_response(
         there = _Evaluated(backend, layout, physical)
         first, second = np.arange(count), np.arange(count, 2 * count)
         noise = there.by_phase(physical.object, second) - there.by_phase(physical.object, first)
-        white = white_noise(noise.shape, rng)
+        white = white_noise(noise.shape, np.random.default_rng([seed, 4]))
         length = TRIAL_RAD / layout.object_shape[0]
         ahead, behind = (there.by_phase(there.turned(side * length * white), first) for side in (1, -1))
         light = float(backend.to_numpy(backend.illumination(backend.xp.asarray(physical.probe), first)).mean())

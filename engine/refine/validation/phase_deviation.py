@@ -5,7 +5,8 @@ eigenvalues are L lambda(q). Counting noise moves the gradient by L^(1/2) times 
 
     var(r) = mean over q of mu(q) L(r) R(q, r)^2,   R = (1 - exp(-T L lambda)) / (L lambda)
 
-T is how far the solver went: what it had no time for is not scattered. lambda and mu are measured (``noise_response``);
+A complex object O scatters as a number does, so that its phase scatters by 1 / |O|: L |O|^2 is the light then. T is
+how far the solver went: what it had no time for is not scattered. lambda and mu are measured (``noise_response``);
 regularisers add their own curvature to lambda. Where the phase is held at or above 0, noise below 0 is cut off: with
 the place m that the phase would take without the bound, and the deviation s there, what is left is the variance of
 max(0, m + s n).
@@ -40,6 +41,8 @@ from ptylive.schema.model import Array, DoubleArray, FloatArray
 
 LIT = 0.01
 """Share of the largest light below which nothing is said."""
+LEAST_POWER = 0.01
+"""Of a transmission: the phase of less means nothing."""
 LEVELS = 64
 """Values of the light for which the sum over frequencies is taken; between them it is interpolated."""
 
@@ -78,12 +81,26 @@ def phase_deviation(problem: Problem, end: EndOfRun, context: TrialContext, seed
     gain = float(problem.measured.dataset.calibration.get("counts_per_electron") or 1.0)
     response = measured_response(problem, end.vector, context, seed, gain)
     response = replace(response, curvature=response.curvature + _of_terms(problem, end, seed) / float(end.light.mean()))
+    lit = end.light > LIT * end.light.max()
+    passed = end.light * _power(problem, end.vector)
+    share = float(passed.mean() / end.light.mean())
+    response = replace(response, curvature=response.curvature / share, noise=response.noise / share)
+    end = replace(end, light=passed)
     variance = _variance(problem, end, response)
     if problem.layout.non_negative:
         variance = _above_zero(problem, end, response, variance)
-    lit = end.light > LIT * end.light.max()
     deviation = np.where(lit, np.sqrt(variance), np.nan).astype(np.float32)
     return PhaseDeviation(deviation, _median(problem, deviation), response.patterns)
+
+
+def _power(problem: Problem, vector: Array) -> FloatArray:
+    """(Y, X) power of the transmission: the harmonic mean over its planes, as their variances add; 1 of phases."""
+    layout = problem.layout
+    if layout.object_form is not ObjectForm.COMPLEX:
+        return np.ones(layout.object_shape[1:], np.float32)
+    planes = layout.object_block(vector).reshape(2, layout.planes, *layout.object_shape[1:])
+    power = np.maximum((planes**2).sum(axis=0), LEAST_POWER)
+    return np.asarray(1 / (1 / power).mean(axis=0), dtype=np.float32)
 
 
 def _variance(problem: Problem, end: EndOfRun, response: NoiseResponse) -> DoubleArray:
@@ -91,14 +108,15 @@ def _variance(problem: Problem, end: EndOfRun, response: NoiseResponse) -> Doubl
     slices, brightest = problem.layout.object_shape[0], float(end.light.max())
     curvature = np.maximum(response.curvature, 0)
     time = _time(problem, end) / problem.layout.planes  # the phase of all planes moves as each of them does
-    levels = np.geomspace(LIT * brightest / 2, brightest, LEVELS)
+    levels = np.geomspace(LIT * LEAST_POWER * brightest, brightest, LEVELS)
     at_levels = []
     for light in levels:
         steepness = light * curvature
         reached = np.where(steepness * time > 1e-6, -np.expm1(-steepness * time) / np.maximum(steepness, 1e-300), time)
         # the constant phase, ring 0, is known to nobody
         at_levels.append(float((response.pixels * response.noise * light * reached**2)[1:].sum()))
-    return np.asarray(slices**2 * np.interp(end.light, levels, at_levels))
+    light = np.log(np.maximum(end.light, levels[0]))
+    return np.asarray(slices**2 * np.exp(np.interp(light, np.log(levels), np.log(np.maximum(at_levels, 1e-300)))))
 
 
 def _time(problem: Problem, end: EndOfRun) -> float:
