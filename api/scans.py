@@ -203,6 +203,12 @@ class Refined:
         return np.asarray(np.angle(self.result.object[0]), dtype=np.float32)
 
     @property
+    def phase_deviation(self) -> FloatArray | None:
+        """Standard deviation (y, x) of the phase summed over slices, rad; NaN where nothing is told."""
+        found = self.result.phase_deviation
+        return None if found is None else found.map_rad
+
+    @property
     def probe(self) -> ComplexArray:
         """Probe modes in real space, (modes, P, P), centred on pixel P // 2; sum |probe|^2 = mean counts."""
         return np.asarray(self.result.probe[0])

@@ -62,6 +62,7 @@ def repeats(settings: dict, count: int, **preset: object) -> list:
     calibration = Calibration({name: Quantity(value, Origin.GIVEN) for name, value in values.items()})
     thick = settings["specimen"] == "crystal"
     depth = {"num_slices": 3, "total_thickness_A": settings["thickness_A"]} if thick else {"num_slices": 1}
+    depth["refine_drift"] = False  # whether there is any is decided anew for each repeat, and moves what it shows
     wanted = Preset.from_mapping({**depth, **preset})
     found = []
     for number in range(count):

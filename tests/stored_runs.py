@@ -11,7 +11,9 @@ from ptylive.schema.preset import Preset
 PIXEL_A, WINDOW, ORIGIN_A = 0.25, 8, (-1.5, -2.0)
 
 
-def write_results(path: Path, *, slices: int = 3, object_modes: int = 2, probe_modes: int = 2) -> StoredRun:
+def write_results(
+    path: Path, *, slices: int = 3, object_modes: int = 2, probe_modes: int = 2, deviation: bool = False
+) -> StoredRun:
     """Random complex arrays on a tilted grid of positions, as ``/refinements/run1``."""
     rng = np.random.default_rng(1)
     transmission = np.exp(1j * rng.uniform(-0.5, 0.5, (object_modes, slices, 20, 24))).astype(np.complex64)
@@ -23,6 +25,13 @@ def write_results(path: Path, *, slices: int = 3, object_modes: int = 2, probe_m
         group["object"].attrs.update(
             sampling_A=[PIXEL_A, PIXEL_A], slice_thickness_A=[10.0] * slices, origin_A=np.asarray(ORIGIN_A)
         )
+        if deviation:
+            told = np.full((20, 24), 0.01, np.float32)
+            told[0] = np.nan
+            group["phase_deviation"] = told
+            group["phase_deviation"].attrs.update(
+                units="rad", median=0.01, sampling_A=[PIXEL_A, PIXEL_A], origin_A=np.asarray(ORIGIN_A)
+            )
         group["positions_A"] = np.stack([rows * 1.2 + 0.01 * cols, cols * 1.1 - 0.02 * rows], axis=1)
         group["loss"], group["seconds"] = np.array([3.0, 2.0, 1.5]), np.ones(3)
         group["beam_current"], group["background"] = np.full(12, 1.21), np.full((WINDOW, WINDOW), 0.25)

@@ -92,6 +92,9 @@ def analyse(
         "phase_rms_rad": [float(one.std()) for one in phase],
     }
     out.pictures["object_phase"] = Picture(phase.sum(axis=0), pixel)
+    if run.phase_deviation is not None and run.median_deviation_rad is not None:
+        out.figures["object"]["phase_deviation_rad"] = run.median_deviation_rad
+        out.arrays["counting_deviation_rad"] = run.phase_deviation[area]
     on_step("probe")
     _add_probe(out, run)
     on_step("atom columns")
@@ -149,6 +152,7 @@ def add_half_dose(out: Analysis, halves: HalfDose) -> None:
     }
     out.pictures["phase_deviation"] = Picture(sure.deviation_rad, (pixel_A, pixel_A))
     out.arrays["phase_deviation_rad"] = sure.deviation_rad.astype(np.float32)
+    out.arrays["information_limit_A"] = sure.limit_A.astype(np.float32)
 
 
 def curve(correlation: FourierCorrelation) -> dict[str, Any]:

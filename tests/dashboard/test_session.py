@@ -394,3 +394,28 @@ def test_a_page_has_no_models_that_show_nothing(session: Session) -> None:
     assert sum(bool(plot.axis) for plot in session.document.select({"type": figure})) == WITH_AXES
     assert sum(isinstance(model, Glyph) for model in session.document.models) == kinds["GlyphRenderer"]
     assert kinds["Title"] == 0
+
+
+def test_the_deviation_of_the_phase_is_shown_in_its_place(session: Session, feed: Feed) -> None:
+    session.view_choice.active = VIEWS.index("refine")
+    there = RawPicture("object", np.arange(16.0).reshape(4, 4), units="rad", deviation=0.25)
+    scatter = np.full((4, 4), 0.25)
+    scatter[0] = np.nan
+    raws = {"object": there, "object_deviation": RawPicture("object_deviation", scatter, units="rad")}
+    pictures = {name: prepare(raw, 1, Surroundings()) for name, raw in raws.items()}
+    assert not pictures["object_deviation"].visited[0].any()
+    assert pictures["object_deviation"].visited[1:].all()
+    feed._view = FeedView(connected=True, pictures={"object": pictures["object"]}, available=frozenset({"object"}))
+    session.tick()
+    assert content(session)["marks"]["deviation"] == "none"
+    assert content(session)["texts"]["object_units"] == "rad ± 0.25"
+    feed._view = FeedView(connected=True, pictures=pictures, available=frozenset(pictures))
+    ask(session, what="run", key="deviation")
+    assert "object_deviation" in feed._wanted[session.id]
+    session.tick()
+    texts, marks = content(session)["texts"], content(session)["marks"]
+    assert (texts["object_title"], texts["object_units"]) == ("Standard deviation of the phase", "rad")
+    assert marks["deviation"] == "on"
+    ask(session, what="run", key="deviation")
+    session.tick()
+    assert content(session)["texts"]["object_title"] == "Object phase"

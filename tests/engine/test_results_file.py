@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -19,6 +20,7 @@ import results_writers as writers
 
 from ptylive.engine import results as results_module
 from ptylive.engine import results_file
+from ptylive.engine.refine.results.phase_deviation import PhaseDeviation
 from ptylive.engine.results import Run, add_refinement, read_runs, write_maps
 from ptylive.engine.results_file import pending_path, release_run, reserve_run
 from ptylive.engine.stored_run import StoredRun
@@ -312,3 +314,22 @@ def test_a_link_and_its_file_are_one(tmp_path):
     assert reserve_run(link) == "run1" and reserve_run(path) == "run2"
     writers.refine(link, 1.0)
     assert link.is_symlink() and whole(path) == {"run3": 1.0}
+
+
+def test_how_sure_the_phase_is_lies_beside_the_object(tmp_path):
+    path = tmp_path / "r.h5"
+    told = PhaseDeviation(np.full(writers.small_result(1.0).object.shape[2:], 0.02, np.float32), 0.02, 64)
+    for deviation in (None, told):
+        add_refinement(
+            path, Run("run", Preset(), replace(writers.small_result(1.0), phase_deviation=deviation)), Calibration(), {}
+        )
+    with h5py.File(path, "r") as file:
+        names = list(file["refinements"])
+        assert "phase_deviation" not in file[f"refinements/{names[0]}"]
+        stored = file[f"refinements/{names[1]}/phase_deviation"]
+        assert (stored.attrs["units"], stored.attrs["median"], stored.attrs["patterns"]) == ("rad", 0.02, 64)
+        np.testing.assert_array_equal(stored[()], told.map_rad)
+        np.testing.assert_array_equal(
+            stored.attrs["origin_A"], file[f"refinements/{names[1]}/object"].attrs["origin_A"]
+        )
+        assert file[f"entry/{names[1]}_phase_deviation"].attrs["signal"] == "data"

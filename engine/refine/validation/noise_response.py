@@ -29,6 +29,10 @@ MOST_BYTES = 2**28
 """Of the patterns that are looked at, counted anew beside them."""
 TRIAL_RAD = 0.02
 """Phase by which curvature is measured: large against rounding in single precision, small against a radian."""
+LIT = 0.01
+"""Share of the largest light above which a pixel is lit."""
+LIT_WINDOWS, MOST_TRIALS = 16, 8
+"""Windows' worth of lit pixels that white noise is added to, in so many trials at most."""
 MOST_COUNTS = 65535
 BYTES_A_PIXEL = 48
 """Of each slice: two gradients and what they are made of."""
@@ -70,17 +74,28 @@ def measured_response(
         there = _Evaluated(backend, layout, physical)
         first, second = np.arange(count), np.arange(count, 2 * count)
         noise = there.by_phase(physical.object, second) - there.by_phase(physical.object, first)
-        white = white_noise(noise.shape, np.random.default_rng([seed, 4]))
-        length = TRIAL_RAD / layout.object_shape[0]
-        ahead, behind = (there.by_phase(there.turned(side * length * white), first) for side in (1, -1))
-        light = float(backend.to_numpy(backend.illumination(backend.xp.asarray(physical.probe), first)).mean())
-    window = layout.window
+        light = backend.to_numpy(backend.illumination(backend.xp.asarray(physical.probe), first))
+        length, window = TRIAL_RAD / layout.object_shape[0], layout.window
+        slopes = []
+        for number in range(_trials(light, window)):
+            white = white_noise(noise.shape, np.random.default_rng([seed, 4, number]))
+            ahead, behind = (there.by_phase(there.turned(side * length * white), first) for side in (1, -1))
+            slopes.append(by_rings(white, (ahead - behind) / (2 * length), window))
     return NoiseResponse(
-        curvature=by_rings(white, (ahead - behind) / (2 * length), window) / light,
-        noise=by_rings(noise, noise, window) / light,
+        curvature=np.mean(slopes, axis=0) / float(light.mean()),
+        noise=by_rings(noise, noise, window) / float(light.mean()),
         pixels=share_of_rings(noise.shape, window),
         patterns=count,
     )
+
+
+def _trials(light: FloatArray, window: int) -> int:
+    """How often white noise is added: the fewer pixels are lit, the fewer frequencies each ring has to average over.
+
+    What is divided by must be known well: the square of its inverse is larger on average than that of the average.
+    """
+    lit = float((light > LIT * light.max()).sum())
+    return max(1, min(MOST_TRIALS, math.ceil(LIT_WINDOWS * window**2 / max(lit, 1.0))))
 
 
 def white_noise(shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:

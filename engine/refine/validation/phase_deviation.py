@@ -43,6 +43,10 @@ LIT = 0.01
 """Share of the largest light below which nothing is said."""
 LEAST_POWER = 0.01
 """Of a transmission: the phase of less means nothing."""
+FARTHEST = 30.0
+"""Deviations from the bound beyond which it does not matter how far."""
+MAP_FLOOR = 0.015
+"""A live map inverts the same transfer, down to about this share of the largest curvature there can be."""
 LEVELS = 64
 """Values of the light for which the sum over frequencies is taken; between them it is interpolated."""
 
@@ -112,7 +116,11 @@ def _variance(problem: Problem, end: EndOfRun, response: NoiseResponse) -> Doubl
     at_levels = []
     for light in levels:
         steepness = light * curvature
-        reached = np.where(steepness * time > 1e-6, -np.expm1(-steepness * time) / np.maximum(steepness, 1e-300), time)
+        left = np.exp(-steepness * time)
+        reached = np.where(steepness * time > 1e-6, (1 - left) / np.maximum(steepness, 1e-300), time)
+        if problem.strategy.start_from_map:
+            floor = MAP_FLOOR * 2 * problem.strategy.curvature_scale
+            reached += left / (light * (curvature + floor))
         # the constant phase, ring 0, is known to nobody
         at_levels.append(float((response.pixels * response.noise * light * reached**2)[1:].sum()))
     light = np.log(np.maximum(end.light, levels[0]))
@@ -182,6 +190,7 @@ def _above_zero(problem: Problem, end: EndOfRun, response: NoiseResponse, varian
 
 def _variance_above_zero(places: Array) -> DoubleArray:
     """Variance of max(0, m + n), n normal with deviation 1."""
+    places = np.clip(places, -FARTHEST, FARTHEST)
     density = np.exp(-0.5 * places**2) / math.sqrt(2 * math.pi)
     above = scipy.special.ndtr(places)
     mean = places * above + density

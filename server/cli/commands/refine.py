@@ -225,6 +225,8 @@ def _summarise(result: RefineResult, as_json: bool) -> None:
     if as_json:
         return
     say(f"{result.algorithm}: {result.reason}")
+    if result.phase_deviation is not None:
+        say(f"standard deviation of the phase by counting noise: {result.phase_deviation.median_rad:.2g} rad (median)")
     if result.validation is not None:
         say(result.validation.summary())
 
@@ -291,6 +293,8 @@ def _outcome(result: RefineResult, frames: int, before: Checks | None, kept: His
         "frames_per_s": frames * result.evaluations / max(spent, 1e-9),
         "backend": result.backend,
     }
+    if result.phase_deviation is not None:
+        outcome["phase_deviation_rad"] = result.phase_deviation.median_rad
     if before is not None:
         outcome.update(warnings=list(before.warnings), expected_seconds=before.seconds)
     if result.validation is not None:

@@ -231,3 +231,15 @@ def test_maps_that_were_told_before_their_scan_was_known_are_asked_for(server: F
     shows(server, "scan-1", 1.0)
     view = until(feed, lambda v: v.state.uid == "scan-1" and "bf" in v.pictures)
     assert view.pictures["bf"].data[0, 0] == 1.0
+
+
+def test_a_deviation_of_an_earlier_state_of_a_run_is_dropped(server: FakeServer, feed: Feed) -> None:
+    feed.watch("page", {"object", "object_deviation"})
+    until(feed, lambda v: v.connected)
+    phase = {**array_to_plain(full(0.1)), "sampling_A": 0.2, "deviation": 0.02}
+    told = {"run": "r1", "state": "done", "object": phase, "object_deviation": phase}
+    server.publish("refinement", told)
+    view = until(feed, lambda v: len(v.pictures) == 2)
+    assert view.pictures["object"].deviation == 0.02
+    server.publish("refinement", {"run": "r1", "state": "running", "object": phase})
+    until(feed, lambda v: "object_deviation" not in v.pictures)

@@ -137,3 +137,14 @@ def test_hyperspy(run, tmp_path):
         assert set(file["Experiments"]) == {
             "object_phase", "slice_000_phase", "slice_001_phase", "slice_002_phase", "probe_mode_0", "probe_mode_1",
         }  # fmt: skip
+
+
+def test_how_sure_the_phase_is_goes_along(tmp_path):
+    run = write_results(tmp_path / "results.h5", deviation=True)
+    for kind in ("png", "tiff"):
+        assert f"run1_object_phase_deviation.{kind}" in {path.name for path in export(run, kind, tmp_path / kind)}
+    (path,) = export(run, "py4dstem", tmp_path)
+    with h5py.File(path, "r") as file:
+        data = file["ptylive/phase_deviation/data"]
+        assert (data.shape, data.attrs["units"]) == ((20, 24), "rad")
+        assert data[1, 1] == np.float32(0.01)

@@ -79,3 +79,12 @@ def test_status_says_where_a_refinement_runs_that_is_not_here(monkeypatch: pytes
     assert ended.wait(30)
     assert (refinements.current.state, refinements.current.epoch) == ("done", 3)
     assert refinements.current.summary()["place"] == place
+
+
+def test_the_deviation_is_told_with_the_pictures_at_the_end() -> None:
+    run = RunState("queued", "run1", "uid")
+    run.advance({**step(1, 140.0), "object": {"data": b""}, "probe": {"data": b""}})
+    assert "object_deviation" not in run.event(pictures=True)
+    run.advance({**step(2, 130.0), "object": {"data": b""}, "object_deviation": {"data": b"x"}})
+    assert run.event(pictures=True)["object_deviation"] == {"data": b"x"}
+    assert not {"object", "probe", "slices", "object_deviation"} & run.event(pictures=False).keys()

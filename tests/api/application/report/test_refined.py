@@ -59,3 +59,10 @@ def test_what_was_chosen_and_how_it_went(tmp_path, slices):
     assert details["probe"] == "1 mode"
     assert section.settings == "[refine]\nepoch_max = 3\n"
     assert section.curve.startswith("<svg")
+
+
+def test_how_sure_the_phase_is(tmp_path):
+    section = RunSection.of(write_results(tmp_path / "r.h5", deviation=True))
+    assert dict(section.details)["standard deviation of the phase"] == "0.01 rad (median, by counting noise)"
+    assert "standard deviation of the phase" in [one.title for one in section.pictures]
+    assert "standard deviation of the phase" not in dict(RunSection.of(write_results(tmp_path / "old.h5")).details)

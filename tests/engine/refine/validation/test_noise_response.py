@@ -7,6 +7,14 @@ import numpy as np
 import pytest
 
 from ptylive.engine.backend.multislice.compiled_backend import CompiledMultislice
+from ptylive.engine.backend.multislice.description import (
+    AberrationGroups,
+    CompressedPatterns,
+    ForwardModel,
+    NearField,
+    PerpendicularTerm,
+    Tilts,
+)
 from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.tuning.held_out import TrialContext
@@ -91,7 +99,7 @@ def test_the_curvature_is_the_second_derivative_along_a_wave(counted, everything
                     wave = np.cos(2 * np.pi * (turn / layout.window + phase)).astype(np.float32)
                     # of the light, half falls where the wave is
                     exact.append((slope(1e-2, wave) - slope(-1e-2, wave)) / 2e-2 / (light * wave**2).sum(dtype=float))
-            # eight times white noise, over some hundred frequencies of each ring: 3 %; eight waves of all of a ring: 5 %
+            # eight times white noise over some hundred frequencies of a ring: 3 %; eight waves of all of it: 5 %
             assert found[cycles] == pytest.approx(np.mean(exact), rel=0.15)
 
 
@@ -117,3 +125,41 @@ def test_rings_of_white_noise_are_flat_and_hold_everything():
     white = white_noise((40, 31), np.random.default_rng(0))
     assert by_rings(white, white, 16) @ share_of_rings(white.shape, 16) == pytest.approx((white**2).mean())
     assert share_of_rings(white.shape, 16).sum() == pytest.approx(1.0)
+
+
+def test_some_patterns_of_a_problem_are_those_of_all(counted):
+    """In any order, more than once; what each pattern has of its own goes along."""
+    problem, vector = counted
+    chosen = np.array([7, 3, 3])
+    own = replace(problem.multislice, offsets_px=np.arange(2.0 * problem.multislice.count).reshape(-1, 2) % 3)
+    planes = problem.layout.physical(vector, np)
+    with closing(open_backend("cpu", own)) as all_of_them, closing(open_backend("cpu", own.part(chosen))) as some:
+        expected = all_of_them.loss_and_gradient(planes.object, planes.probe, chosen)
+        found = some.loss_and_gradient(planes.object, planes.probe)
+    assert found.loss == pytest.approx(expected.loss, rel=1e-6)  # single precision
+    np.testing.assert_allclose(found.object, expected.object, atol=1e-5 * np.abs(expected.object).max())
+
+
+def test_a_part_takes_along_what_each_pattern_has_of_its_own():
+    n = np.arange(4)
+    plates, values = np.ones((4, 2, 2)) * n[:, None, None], np.ones((4, 3)) * n[:, None]
+    length = PerpendicularTerm(np.ones(4), n, 1.0 * n, 1.0)
+    model = ForwardModel(
+        pixel_A=0.2,
+        wavelength_A=0.03,
+        thickness_A=(1.0,),
+        tilts=Tilts(np.ones((4, 6)) * n[:, None], 0),
+        aberrations=AberrationGroups(np.zeros((1, 2, 2)), np.zeros((2, 1)), n % 2),
+        probe_marker=n % 2,
+        phase_plates=plates,
+        near_field=NearField(10.0 * n, 0.0, 0.0),
+        compressed=CompressedPatterns(values, np.zeros((3, 4)), perpendicular=(length,)),
+    )
+    part = model.part(np.array([2, 1]))
+    assert part.tilts.tangents[:, 0].tolist() == [2.0, 1.0]
+    assert part.aberrations.group.tolist() == part.probe_marker.tolist() == [0, 1]
+    assert part.phase_plates[:, 0, 0].tolist() == part.compressed.values[:, 0].tolist() == [2.0, 1.0]
+    assert part.compressed.perpendicular[0].measured.tolist() == [2.0, 1.0]
+    assert part.near_field.defocus_A.tolist() == [20.0, 10.0]
+    one = replace(model, tilts=Tilts(np.ones((1, 6)), 0)).part(np.array([2, 1]))
+    assert len(one.tilts.tangents) == 1
