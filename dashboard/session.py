@@ -204,7 +204,9 @@ class Session:
             self.positions.follow(view)
             self.curves.follow(view, view.pictures.get(self.reconstruction.figures[0][1]), self.runs.compared)
             self.library.follow(view, on_show=self.view_name == "library")
-            self.refine.enable(view.state, free=view.connected and not self.orders.busy and not self.read_only)
+            self.refine.enable(
+                view.state, view.refinement, free=view.connected and not self.orders.busy and not self.read_only
+            )
             self._write(view)
         finally:
             self.document.unhold()
@@ -339,15 +341,12 @@ class Session:
         self.view_choice.active = VIEWS.index(view)
 
     def _run(self, request: Request) -> None:
-        if request.key == "slice" and len(request.numbers) == 1:
-            self.reconstruction.choose_slice(int(request.numbers[0]), self.feed.view().slices)
-            self._watch()
-        elif request.key == "deviation":
-            self.reconstruction.choose_deviation()
+        if request.key in ("slice", "deviation"):
+            self.reconstruction.choose(request, self.feed.view().slices)
             self._watch()
         elif request.key in ("side_by_side", "report"):
             getattr(self.exports, request.key)()
-        elif request.key in ("refine", "stop", "save", "resume"):
+        elif request.key in ("refine", "stop", "save", "resume", "more"):
             self.refine.press(request.key)
 
     def _export(self, index: int) -> None:
@@ -393,8 +392,8 @@ class Session:
     def _stop(self) -> None:
         self.orders.send("refine_stop", "stopping the refinement")
 
-    def _resume(self) -> None:
-        self.orders.send("refine_resume", "going on from the checkpoint", self._show_refinement)
+    def _resume(self, **more: int) -> None:
+        self.orders.send("refine_resume", "going on from where it ended", self._show_refinement, **more)
 
     def _save(self) -> None:
         self.orders.send("save", "saved")

@@ -246,6 +246,8 @@ def _write_refinement(group: h5py.Group, run: Run) -> None:
             "backend": result.backend,
         }
     )
+    if (rest := result.convergence) is not None:
+        group.attrs.update(converged=not rest.falling, fall_per_epoch=rest.fall, convergence=rest.sentence)
 
 
 def _write_positions(group: h5py.Group, result: RefineResult) -> None:

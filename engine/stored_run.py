@@ -46,6 +46,8 @@ class StoredRun:
     """(Y, X) standard deviation of the phase of all slices together, rad, NaN where nothing is said; None: unknown."""
     median_deviation_rad: float | None = None
     """Over the scanned area."""
+    convergence: str = ""
+    """Whether it had come to rest, in words; empty where that is not known."""
 
     @classmethod
     def read(cls, path: Path, name: str | None = None) -> StoredRun:
@@ -106,7 +108,7 @@ class StoredRun:
             loss=np.asarray(group["loss"][()], dtype=np.float64),
             calibration=calibration,
             preset=_preset(str(group.attrs["preset"])),
-            **{n: str(group.attrs.get(n, "")) for n in ("state", "algorithm", "reason")},
+            **{n: str(group.attrs.get(n, "")) for n in ("state", "algorithm", "reason", "convergence")},
             seconds=float(np.sum(group["seconds"][()])) if "seconds" in group else 0.0,
             refined={n: np.asarray(group[n][()], dtype=np.float64) for n in known if n in group},
             phase_deviation=deviation,

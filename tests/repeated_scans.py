@@ -14,9 +14,9 @@ from ptylive.schema.preset import Preset
 from ptylive.schema.simulation.settings import SimulationSettings
 from ptylive.schema.units import wavelength_A
 
-DRAWS = (20, 21, 22, 23, 24)
+DRAWS = (20, 21, 22, 23)
 KINDS = ("monolayer", "bilayer", "crystal", "gaussians", "particles")
-POINTS, PIXELS, WINDOW_PX = 24, 48, 2.0
+POINTS, PIXELS, WINDOW_PX = 32, 48, 2.0
 
 
 def drawn(seed: int) -> dict:
@@ -25,8 +25,10 @@ def drawn(seed: int) -> dict:
     kind, energy = KINDS[seed % len(KINDS)], float(rng.choice([60e3, 80e3, 120e3, 200e3, 300e3]))
     semiangle, wavelength = float(rng.uniform(12, 30)), wavelength_A(energy)
     highest = semiangle * float(rng.uniform(1.5, 2.2))
-    radius = wavelength * 1e3 / (2 * highest / PIXELS) * float(rng.uniform(0.05, 0.25))
-    step = float(rng.uniform(0.15, 0.35)) * max(radius, 610 * wavelength / semiangle)
+    side = wavelength * 1e3 / (2 * highest / PIXELS)
+    radius = side * float(rng.uniform(0.05, 0.25))
+    # the field is wider than the window: a ramp taken out of a smaller one would take its lowest frequencies along
+    step = max(float(rng.uniform(0.15, 0.35)) * max(radius, 610 * wavelength / semiangle), side / POINTS)
     settings = {
         "specimen": kind,
         "energy_eV": energy,

@@ -151,6 +151,8 @@ class RefinementState(_Message):
     phases: list[str] = Field(default_factory=list)
     stages: list[int] = Field(default_factory=list)
     """Epochs before each stage that has begun; empty where there is only one."""
+    falling: bool = False
+    """Whether a run that is done had not come to rest."""
     seconds: float | None = None
     seconds_left: float | None = None
     evaluations: float | None = None

@@ -6,6 +6,7 @@ from bokeh.models import InlineStyleSheet, Select
 
 from ptylive.dashboard.panels.picture import PictureFigure
 from ptylive.dashboard.pictures import SLICE, Picture
+from ptylive.dashboard.requests import Request
 from ptylive.dashboard.words import UNKNOWN, limits, number
 from ptylive.pictures.colours import ColourMap, gradient
 
@@ -52,6 +53,13 @@ class ReconstructionPanel:
         if not self.shows_deviation:
             self._phase_limits = self.object.limits
         return self._phase_limits
+
+    def choose(self, request: Request, slices: int) -> None:
+        """What a page asks to see."""
+        if request.key == "deviation":
+            self.choose_deviation()
+        elif len(request.numbers) == 1:
+            self.choose_slice(int(request.numbers[0]), slices)
 
     def choose_deviation(self) -> None:
         """Show how far noise scatters the phase, or the phase again."""

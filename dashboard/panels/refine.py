@@ -14,6 +14,7 @@ from ptylive.dashboard.client.state import FINAL_STATES, RefinementState, Refine
 from ptylive.dashboard.words import REFINEMENT_WORDS, UNKNOWN, number, seconds
 from ptylive.schema import PtyliveError
 from ptylive.schema.preset.describe import toml_value
+from ptylive.schema.preset.solver import MORE_EPOCHS
 from ptylive.schema.preset.stages import settings_in
 from ptylive.schema.settings_text import read_json, read_toml
 
@@ -148,7 +149,7 @@ class RefinePanel:
         on_refine: Callable[[dict[str, Any]], None],
         on_stop: Callable[[], None],
         on_save: Callable[[], None],
-        on_resume: Callable[[], None],
+        on_resume: Callable[..., None],
     ) -> None:
         self.queues = False
         """Whether a refinement that is asked for now waits in line."""
@@ -165,8 +166,12 @@ class RefinePanel:
         self._on_refine = on_refine
         self._buttons: dict[str, list[Button]] = {}
         pressed = {"refine": lambda: self._on_refine(self.preset()), "stop": on_stop, "save": on_save}
-        self._pressed: dict[str, Callable[[], None]] = {**pressed, "resume": on_resume}
-        self._can_resume = False
+        self._pressed: dict[str, Callable[[], None]] = {
+            **pressed,
+            "resume": on_resume,
+            "more": lambda: on_resume(epochs=MORE_EPOCHS),
+        }
+        self._can = {"resume": False, "more": False}
         for view in ("session", "refine"):
             for action, on_click in pressed.items():
                 button = Button(
@@ -189,13 +194,13 @@ class RefinePanel:
 
     def press(self, action: str) -> None:
         """Press a button from the keyboard: nothing happens when it can't be pressed."""
-        able = self._can_resume if action == "resume" else not self._buttons[action][0].disabled
+        able = self._can[action] if action in self._can else not self._buttons[action][0].disabled
         if able:
             self._pressed[action]()
 
     def marks(self) -> dict[str, str]:
-        """Whether there is something to resume."""
-        return {"resume": "on" if self._can_resume else "off"}
+        """Whether there is something to resume, or to go on with."""
+        return {action: "on" if can else "off" for action, can in self._can.items()}
 
     def preset(self) -> dict[str, Any]:
         """The settings as they stand; empty fields are left to the server."""
@@ -220,7 +225,7 @@ class RefinePanel:
         self.further.value = further_text(further)
         return "preset loaded" + (f", with {', '.join(further)}" if further else "")
 
-    def enable(self, state: ServerState, *, free: bool) -> None:
+    def enable(self, state: ServerState, refinement: RefinementState | None, *, free: bool) -> None:
         """Only buttons that can do something can be pressed; ``free``: the server is there and owes no reply."""
         running = state.refinement.state in RUNNING_STATES
         has_frames = bool(state.frames or state.received)
@@ -228,7 +233,11 @@ class RefinePanel:
         self._label("refine", "Queue this scan" if self.queues else "Refine this scan")
         self._disable("refine", not free or (running and not self.queues) or not has_frames)
         self._disable("stop", not free or state.refinement.state not in ("queued", "running"))
-        self._can_resume = free and state.refinement.state in ("stopped", "failed")
+        falling = refinement is not None and refinement.falling and not refinement.stages
+        self._can = {
+            "resume": free and state.refinement.state in ("stopped", "failed"),
+            "more": free and falling and state.refinement.state == "done",
+        }
         self._disable("save", not free or not has_frames)
 
     def _label(self, action: str, label: str) -> None:
@@ -261,6 +270,8 @@ def refinement_texts(
 ) -> dict[str, str]:
     """Progress of the refinement in words; ``shown``: uid of the scan that is shown."""
     word = REFINEMENT_WORDS.get(summary.state, summary.state)
+    if summary.state == "done" and refinement is not None and refinement.falling:
+        word = "not converged"
     told = [summary.message, None if refinement is None else refinement.message]
     if summary.state == "queued" and any((words or "").startswith("compiling") for words in told):
         word = "compiling"

@@ -9,6 +9,9 @@ from pydantic import Field
 from ptylive.schema.model import StrictModel
 from ptylive.schema.preset.kinds import Auto, Repeats, StepFactor
 
+MORE_EPOCHS = 20
+"""That a run which has not come to rest is offered."""
+
 
 class SolverSettings(StrictModel):
     """Epochs, steps, and the constants of the line search."""

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from ptylive.server.cluster.opening import LaterOpened
 
 MOST_WAITING = 20
+MOST_MORE = 10_000
+"""Epochs that a run may go on for, at a time."""
 
 
 @dataclass(frozen=True)
@@ -128,8 +130,8 @@ class RefineCommands:
             self._start_next()
         return {"run": run.run}
 
-    def command_refine_resume(self) -> dict[str, Any]:
-        """Go on with the last refinement from its checkpoint, on the same trajectory."""
+    def command_refine_resume(self, epochs: int = 0) -> dict[str, Any]:
+        """Go on with the last refinement from its checkpoint, on the same trajectory; ``epochs``: so many more."""
         job = self.refinements.last_job
         if job is None:
             raise CommandError("there is no refinement to resume")
@@ -137,6 +139,8 @@ class RefineCommands:
 
         if job.checkpoint is None or not exists(job.checkpoint):
             raise CommandError(f"{job.run} left no checkpoint to go on from", "start it anew with refine")
+        if epochs:
+            job = replace(job, preset=_with_more(job.preset, epochs, self.refinements.current.epoch))
         self.refinements.start(replace(job, resume=True), self.refinements.last_uid)
         return {"run": job.run}
 
@@ -327,6 +331,17 @@ def _cluster(config: ServerConfig) -> LaterOpened | None:
     from ptylive.server.cluster.opening import LaterOpened
 
     return LaterOpened(config.refine_cluster, config.refine_threads)
+
+
+def _with_more(preset: Preset, epochs: int, done: int) -> Preset:
+    """The preset with so many epochs more than there were. Raises CommandError."""
+    if isinstance(epochs, bool) or not isinstance(epochs, int) or not 0 < epochs <= MOST_MORE:
+        raise CommandError(f"epochs must be a whole number from 1 to {MOST_MORE}", "give how many more")
+    if preset.stages:
+        raise CommandError(
+            "a refinement in stages goes on with its own epochs", "refine once more with a larger epoch_max"
+        )
+    return preset.model_copy(update={"epoch_max": done + epochs})
 
 
 @contextmanager

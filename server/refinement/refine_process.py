@@ -156,6 +156,7 @@ def _written(job: RefineJob, result: RefineResult, inbox: Inbox, out: BinaryIO) 
         "backend": result.backend,
         "loss": float(result.loss[-1]) if len(result.loss) else None,
         "results": str(stored.path),
+        "falling": result.convergence is not None and result.convergence.falling,
     }
 
 

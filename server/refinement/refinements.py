@@ -36,6 +36,8 @@ class RunState:
     message: str = ""
     place: str = ""
     """The worker of a cluster that it runs on; empty on this machine."""
+    falling: bool = False
+    """Whether a run that is done had not come to rest."""
     warning: str = ""
     """What the refinement process worries about now: a checkpoint or a result that cannot be written."""
     losses: list[float] = field(default_factory=list)
@@ -236,6 +238,7 @@ class Refinements:
         run = self.current
         if ended.get("kind") == "ended":
             run.state, run.warning = str(ended["state"]), ended["problem"]
+            run.falling = bool(ended.get("falling")) and run.state == "done"
             renamed = f"stored as {ended['run']}" if ended["run"] not in ("", run.run) else ""
             parts = (ended["problem"], renamed, ended["message"], ended["algorithm"], ended["reason"])
             run.message = "; ".join(part for part in parts if part)

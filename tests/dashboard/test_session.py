@@ -18,7 +18,7 @@ from fake_server import MAP_KINDS, state_payload
 
 from ptylive.dashboard.client.feed import Feed, FeedView, raw_picture
 from ptylive.dashboard.client.map_kinds import MapKinds
-from ptylive.dashboard.client.state import ServerState
+from ptylive.dashboard.client.state import RefinementState, RefinementSummary, ServerState
 from ptylive.dashboard.panels.refine import further_text, parse_further
 from ptylive.dashboard.pictures import RawPicture, Surroundings, prepare
 from ptylive.dashboard.session import VIEWS, Session
@@ -419,3 +419,15 @@ def test_the_deviation_of_the_phase_is_shown_in_its_place(session: Session, feed
     ask(session, what="run", key="deviation")
     session.tick()
     assert content(session)["texts"]["object_title"] == "Object phase"
+
+
+def test_a_run_that_has_not_come_to_rest_can_go_on(session: Session, feed: Feed, sender: CommandSender) -> None:
+    state = feed.view().state.model_copy(update={"refinement": RefinementSummary(state="done", run="run1")})
+    for falling, word, mark in ((False, "done", "off"), (True, "not converged", "on")):
+        told = RefinementState(uid=state.uid, run="run1", state="done", falling=falling)
+        feed._view = FeedView(connected=True, state=state, refinement=told)
+        session.tick()
+        assert content(session)["texts"]["refine_state"] == word
+        assert content(session)["marks"]["more"] == mark
+        ask(session, what="run", key="more")
+    assert [(command, given.get("epochs")) for command, given in sender.sent] == [("refine_resume", 20)]

@@ -140,6 +140,7 @@ REQUESTS: tuple[tuple[dict[Any, Any], str], ...] = (
     ({"command": "refine", "during_scan": 3}, "refine: during_scan is true or false"),
     ({"command": "refine_stop"}, "no refinement is running"),
     ({"command": "refine_resume"}, "no refinement to resume"),
+    ({"command": "refine_resume", "epochs": "many"}, "epochs"),
     ({"command": "refine_withdraw"}, "refine_withdraw needs run"),
     ({"command": "refine_withdraw", "run": ["run1"]}, "refine_withdraw: run is a text"),
     ({"command": "refine_withdraw", "run": "run1"}, "no refinement 'run1' waits"),

@@ -38,7 +38,7 @@ class RunSection:
 
 def _details(run: StoredRun) -> Iterator[Detail]:
     if run.state:
-        yield "state", run.state
+        yield "state", f"{run.state}; {run.convergence}" if run.convergence else run.state
     thickness = f" of {run.spacing_A:.4g} Å" if run.slices > 1 and run.spacing_A else ""
     yield "object", f"{run.slices} {'slice' if run.slices == 1 else 'slices'}{thickness}, {run.pixel_A:.4g} Å pixels"
     modes = run.probe.shape[1]

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ptylive.engine.refine.data.drift import Drift
 from ptylive.engine.refine.parameters.refined import Refined
+from ptylive.engine.refine.results.convergence import Convergence
 from ptylive.engine.refine.results.curve import Curve
 from ptylive.engine.refine.results.phase_deviation import PhaseDeviation
 from ptylive.engine.refine.results.ring_correlation import Validation
@@ -57,6 +58,8 @@ class Progress:
     preview: Callable[[], Preview] | None = None
     stages: tuple[int, ...] = ()
     """For each stage that has begun the epochs before it; empty where there is only one."""
+    convergence: Convergence | None = None
+    """Whether the run had come to rest, at its end."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,8 @@ class RefineResult:
     """Cramér-Rao bound of one position, both axes, Å; None where positions were not refined."""
     phase_deviation: PhaseDeviation | None = None
     """How far counting noise scatters the phase; None where it was not asked for or cannot be told."""
+    convergence: Convergence | None = None
+    """Whether the run had come to rest; None after too few epochs, or where it did not get to its end."""
 
 
 def wrapped_phase(transmission: npt.NDArray[np.complex64]) -> FloatArray:

@@ -15,14 +15,17 @@ class Log:
     phases: tuple[Phase, ...] = ()
     seconds: tuple[float, ...] = ()
     evaluations: float = 0.0
+    held: tuple[tuple[float, ...], ...] = ()
+    """Loss per pattern of each group of patterns held out, after every epoch; empty where none are."""
 
-    def with_epoch(self, loss: float, phase: Phase, seconds: float) -> Log:
+    def with_epoch(self, loss: float, phase: Phase, seconds: float, held: tuple[float, ...] = ()) -> Log:
         """One finished epoch more."""
         return replace(
             self,
             losses=(*self.losses, loss),
             phases=(*self.phases, phase),
             seconds=(*self.seconds, seconds),
+            held=(*self.held, held) if held else self.held,
         )
 
     def with_evaluations(self, more: float) -> Log:

@@ -17,9 +17,11 @@ from ptylive.engine.refine.parameters.device import on_device
 from ptylive.engine.refine.parameters.parameter_vector import ObjectForm, ParameterLayout
 from ptylive.engine.refine.parameters.refined import Refined
 from ptylive.engine.refine.problem.prepare import Problem
+from ptylive.engine.refine.results.convergence import Convergence
 from ptylive.engine.refine.results.phase_deviation import PhaseDeviation
 from ptylive.engine.refine.results.refinement_result import Phase, Preview, Progress, RefineResult, State, wrapped_phase
 from ptylive.engine.refine.run import checkpoint as checkpoints
+from ptylive.engine.refine.run.convergence import convergence, held_out
 from ptylive.engine.refine.run.epoch_schedule import EpochSchedule
 from ptylive.engine.refine.run.history import History
 from ptylive.engine.refine.run.log import Log
@@ -122,6 +124,8 @@ class Refinement:
         now = time.monotonic()
         self._epoch_start, self._last_report, self._last_preview, self._last_checkpoint = now, -math.inf, -math.inf, now
         self._message = ""
+        self._held: tuple[IndexArray, ...] = ()
+        """Groups of patterns that are held out."""
         self._unwritten: dict[Path, str] = {}
         """What could not be written the last time it was tried, and why."""
 
@@ -131,6 +135,7 @@ class Refinement:
         state: checkpoints.SolverState = self._sweeps.init(xp.asarray(self._problem.start))
         if saved is not None:
             state, self._log, self._message = on_device(saved.state, xp), saved.log, saved.note
+        self._hold_out()
         ended: State = "done"
         self._report(state, "running", force=True)
         self._keep(state)
@@ -149,16 +154,50 @@ class Refinement:
         elif isinstance(state, SweepState) and ended == "done" and not state.losses and self._sweeps.sweeps:
             ended = "failed"  # every sweep was undone
             self._say("diverged: no step lowers the loss")
-        elif ended == "done" and isinstance(state, LbfgsState) and self._lbfgs.is_falling(state):
-            self._say("the loss was still falling; a larger epoch_max goes on")
-        elif isinstance(state, LbfgsState) and state.converged:
+        rest = self._convergence(state) if ended == "done" else None
+        if isinstance(state, LbfgsState) and state.converged and ended == "done":
             self._say("converged: no step lowers the loss any more")
+        elif rest is not None:
+            self._say(rest.sentence)
         self._save(state)
         deviation = self._phase_deviation(state)
         if self._unwritten:
             self._say(self._warning)
         self._report(state, ended, force=True, deviation=deviation)
-        return replace(self._result(state, ended), phase_deviation=deviation)
+        return replace(self._result(state, ended), phase_deviation=deviation, convergence=rest)
+
+    def _hold_out(self) -> None:
+        """Hold some patterns out of a run whose epochs nobody gave, or go on with those that were."""
+        import os
+
+        if os.environ.get("NO_HOLD"):
+            return
+        preset, layout = self._preset, self._problem.layout
+        own = any(block.per_pattern for block in layout.blocks)  # nobody else could tell what a pattern has of its own
+        if own or preset.solver.early_stop or not self._schedule.empty:
+            return
+        log, automatic = self._log, isinstance(preset.solver.epoch_max, str)
+        count = self._problem.multislice.count
+        if len(log.held) == len(log.losses) and (automatic or log.held):
+            self._held = held_out(count, preset.solver.seed)
+        if self._held:
+            rest = np.setdiff1d(np.arange(count), np.concatenate(self._held))
+            objective = replace(self._sweeps.objective, chosen=rest)
+            # as many batches as of all patterns: a sweep goes as far by their number
+            size = math.ceil(len(rest) / math.ceil(count / self._sweeps.batch_size))
+            self._sweeps = replace(self._sweeps, objective=objective, batch_size=size)
+            self._lbfgs = replace(self._lbfgs, objective=objective)
+
+    def _losses_held(self, vector: Any) -> tuple[float, ...]:
+        """Loss per pattern of each group that is held out."""
+        objective = self._sweeps.objective
+        return tuple(float(objective.evaluate(vector, group).loss) / len(group) for group in self._held)
+
+    def _convergence(self, state: checkpoints.SolverState) -> Convergence | None:
+        """Whether the run has come to rest."""
+        if isinstance(state, LbfgsState) and state.converged:
+            return Convergence(falling=False, fall=0.0, uncertainty=None, held_out=0)
+        return convergence(self._log, self._problem.multislice.count)
 
     def _say(self, words: str) -> None:
         self._message = f"{self._message}; {words}" if self._message else words
@@ -206,7 +245,7 @@ class Refinement:
 
     def _epoch_ended(self, state: checkpoints.SolverState, loss: float, phase: Phase) -> None:
         now = time.monotonic()
-        self._log = self._log.with_epoch(loss, phase, now - self._epoch_start)
+        self._log = self._log.with_epoch(loss, phase, now - self._epoch_start, self._losses_held(state.vector))
         self._epoch_start = now
         if self._observers.loss_table is not None:
             table = partial(write_loss_table, log=self._log, earlier=self._observers.earlier)

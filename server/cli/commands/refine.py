@@ -222,9 +222,14 @@ def _checked(file: Path, values: dict[str, Any], output: Path, *, resume: bool) 
 
 
 def _summarise(result: RefineResult, as_json: bool) -> None:
+    from ptylive.schema.preset.solver import MORE_EPOCHS
+
     if as_json:
         return
     say(f"{result.algorithm}: {result.reason}")
+    if result.convergence is not None:
+        goes_on = f" (--resume --epochs {len(result.loss) + MORE_EPOCHS})" if result.convergence.falling else ""
+        say(f"{result.convergence.sentence}{goes_on}")
     if result.phase_deviation is not None:
         say(f"standard deviation of the phase by counting noise: {result.phase_deviation.median_rad:.2g} rad (median)")
     if result.validation is not None:
@@ -293,6 +298,8 @@ def _outcome(result: RefineResult, frames: int, before: Checks | None, kept: His
         "frames_per_s": frames * result.evaluations / max(spent, 1e-9),
         "backend": result.backend,
     }
+    if result.convergence is not None:
+        outcome.update(converged=not result.convergence.falling, convergence=result.convergence.sentence)
     if result.phase_deviation is not None:
         outcome["phase_deviation_rad"] = result.phase_deviation.median_rad
     if before is not None:

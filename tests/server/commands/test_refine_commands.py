@@ -11,6 +11,8 @@ from ptylive.schema import Calibration, CommandError, Detector, MetadataError, P
 from ptylive.schema.metadata import overlay
 from ptylive.schema.preset import Preset
 from ptylive.server.cluster.remote_job import RemoteJob
+
+
 from ptylive.server.commands import refine_commands
 from ptylive.server.commands.refine_commands import MOST_WAITING, RefineCommands
 from ptylive.server.process.config import ServerConfig
@@ -247,3 +249,22 @@ def test_refinements_run_here_or_on_a_cluster_which_gets_whole_scans(
     elsewhere.close()
     with pytest.raises(MetadataError, match="'nowhere' is no cluster"):
         RefineCommands(ServerConfig(refine_cluster="nowhere"), Log(), lambda: scan, lambda _values: None, "test")
+
+
+def test_a_run_goes_on_for_so_many_epochs_more(
+    commands: RefineCommands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ptylive.engine.refine.run.checkpoint.exists", lambda _path: True)
+    commands.command_refine({"num_slices": 1})
+    commands.refinements.current.epoch = 14
+    commands.refinements.end()
+    for wrong in (-1, 10**6, True, 2.5):
+        with pytest.raises(CommandError, match="epochs must be a whole number from 1 to"):
+            commands.command_refine_resume(wrong)
+    commands.command_refine_resume(20)
+    job = commands.refinements.last_job
+    assert (job.resume, job.preset.solver.epoch_max, commands.refinements.started) == (True, 34, ["run1", "run1"])
+    commands.refinements.end()
+    commands.refinements.last_job = replace(job, preset=Preset(stages=({"epoch_max": 2}, {"epoch_max": 3})))
+    with pytest.raises(CommandError, match="in stages"):
+        commands.command_refine_resume(20)

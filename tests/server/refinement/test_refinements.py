@@ -88,3 +88,12 @@ def test_the_deviation_is_told_with_the_pictures_at_the_end() -> None:
     run.advance({**step(2, 130.0), "object": {"data": b""}, "object_deviation": {"data": b"x"}})
     assert run.event(pictures=True)["object_deviation"] == {"data": b"x"}
     assert not {"object", "probe", "slices", "object_deviation"} & run.event(pictures=False).keys()
+
+
+def test_a_run_that_has_not_come_to_rest_says_so() -> None:
+    refinements = Refinements(SimpleNamespace(publish=lambda *_: None), lambda _run: None)  # type: ignore[arg-type]
+    ended = {"kind": "ended", "run": "", "algorithm": "", "reason": "", "problem": "", "message": ""}
+    for state, falling in (("done", True), ("stopped", False)):
+        refinements.current = RunState("running", "run1", "uid")
+        refinements._conclude({**ended, "state": state, "falling": True}, 0)
+        assert refinements.current.event(pictures=False)["falling"] is falling

@@ -1,0 +1,55 @@
+"""Patterns held out of a run whose number of epochs nobody gave, and what they say at its end.
+
+A few patterns from all over the scan are left out of sweeps and L-BFGS, so that what their loss says is no noise that
+was fitted. A run whose epochs are given refines all patterns and is judged by their loss. One that was resumed goes on
+as it began.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ptylive.engine.refine.results.convergence import Convergence
+from ptylive.engine.refine.run.log import Log
+from ptylive.engine.refine.solvers.lbfgs import FALLING, FALLING_EPOCHS
+from ptylive.engine.refine.tuning.held_out import CERTAIN
+from ptylive.schema.model import IndexArray
+
+LEAST_PATTERNS = 1024
+"""With fewer all are needed."""
+SHARE, MOST = 1 / 64, 256
+"""Of the patterns, held out."""
+GROUPS = 8
+"""Of them, between which the fall scatters."""
+
+
+def count_held_out(count: int) -> int:
+    """How many of ``count`` patterns are held out."""
+    return 0 if count < LEAST_PATTERNS else min(MOST, int(count * SHARE))
+
+
+def held_out(count: int, seed: int) -> tuple[IndexArray, ...]:
+    """Groups of patterns to hold out of ``count``; none where they are few."""
+    few = np.random.default_rng([seed, 5]).permutation(count)[: count_held_out(count)]
+    if not len(few):
+        return ()
+    return tuple(np.sort(group) for group in np.array_split(few, GROUPS))
+
+
+def convergence(log: Log, patterns: int) -> Convergence | None:
+    """What the last epochs of a run of so many patterns say; None where there were too few."""
+    if len(log.held) > FALLING_EPOCHS and len(log.held) == len(log.losses):
+        before, now = np.asarray(log.held[-1 - FALLING_EPOCHS]), np.asarray(log.held[-1])
+        scale = max(abs(float(now.mean())), 1e-30) * FALLING_EPOCHS
+        falls = (before - now) / scale
+        fall, scatter = float(falls.mean()), float(falls.std(ddof=1)) / math.sqrt(len(falls))
+        if not math.isfinite(fall):
+            return None
+        return Convergence(fall > FALLING and fall > CERTAIN * scatter, fall, scatter, count_held_out(patterns))
+    if len(log.losses) <= FALLING_EPOCHS or len(set(log.phases[-1 - FALLING_EPOCHS :])) > 1:
+        return None  # losses of sweeps are taken while the parameters move
+    first, last = log.losses[-1 - FALLING_EPOCHS], log.losses[-1]
+    fall = (first - last) / (max(abs(last), 1e-30) * FALLING_EPOCHS)
+    return Convergence(fall > FALLING, fall, None, 0) if math.isfinite(fall) else None
