@@ -131,7 +131,7 @@ class RefineCommands:
         return {"run": run.run}
 
     def command_refine_resume(self, epochs: int = 0) -> dict[str, Any]:
-        """Go on with the last refinement from its checkpoint, on the same trajectory; ``epochs``: so many more."""
+        """Go on with the last refinement from its checkpoint, on the same trajectory; ``epochs``: how many more."""
         job = self.refinements.last_job
         if job is None:
             raise CommandError("there is no refinement to resume")
@@ -334,7 +334,7 @@ def _cluster(config: ServerConfig) -> LaterOpened | None:
 
 
 def _with_more(preset: Preset, epochs: int, done: int) -> Preset:
-    """The preset with so many epochs more than there were. Raises CommandError."""
+    """The preset with more epochs than there were. Raises CommandError."""
     if isinstance(epochs, bool) or not isinstance(epochs, int) or not 0 < epochs <= MOST_MORE:
         raise CommandError(f"epochs must be a whole number from 1 to {MOST_MORE}", "give how many more")
     if preset.stages:

@@ -17,10 +17,11 @@ from ptylive.engine.refine.solvers.lbfgs import FALLING, FALLING_EPOCHS
 from ptylive.engine.refine.tuning.held_out import CERTAIN
 from ptylive.schema.model import IndexArray
 
-LEAST_PATTERNS = 1024
+LEAST_PATTERNS = 2048
 """With fewer all are needed."""
-SHARE, MOST = 1 / 64, 256
-"""Of the patterns, held out."""
+SHARE, MOST = 1 / 128, 256
+"""Of the patterns, held out: what an object at low dose loses of its correlation is their share of the noise, below
+0.001."""
 GROUPS = 8
 """Of them, between which the fall scatters."""
 
@@ -39,7 +40,7 @@ def held_out(count: int, seed: int) -> tuple[IndexArray, ...]:
 
 
 def convergence(log: Log, patterns: int) -> Convergence | None:
-    """What the last epochs of a run of so many patterns say; None where there were too few."""
+    """What the last epochs of a run say; None where there were too few. ``patterns``: of the whole scan."""
     if len(log.held) > FALLING_EPOCHS and len(log.held) == len(log.losses):
         before, now = np.asarray(log.held[-1 - FALLING_EPOCHS]), np.asarray(log.held[-1])
         scale = max(abs(float(now.mean())), 1e-30) * FALLING_EPOCHS

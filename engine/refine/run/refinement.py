@@ -168,10 +168,6 @@ class Refinement:
 
     def _hold_out(self) -> None:
         """Hold some patterns out of a run whose epochs nobody gave, or go on with those that were."""
-        import os
-
-        if os.environ.get("NO_HOLD"):
-            return
         preset, layout = self._preset, self._problem.layout
         own = any(block.per_pattern for block in layout.blocks)  # nobody else could tell what a pattern has of its own
         if own or preset.solver.early_stop or not self._schedule.empty:
@@ -386,20 +382,8 @@ class Refinement:
             or not bool(backend.xp.isfinite(state.vector).all())
         ):
             return None
-        sweeps = self._log.phases.count("sweep")
         gradient = state.gradient if isinstance(state, LbfgsState) else None
-        probe, count = problem.layout.probe_planes(state.vector, backend.xp), problem.multislice.count
-        batch = np.sort(np.random.default_rng(preset.solver.seed).permutation(count)[: problem.strategy.batch_size])
-        end = EndOfRun(
-            vector=backend.to_numpy(state.vector),
-            gradient=None if gradient is None else backend.to_numpy(gradient),
-            light=np.asarray(backend.to_numpy(backend.illumination(probe)), dtype=np.float64),
-            batch_light=float(backend.illumination(probe, batch).max()),
-            sweeps=sweeps,
-            lbfgs_epochs=len(self._log.phases) - sweeps,
-            terms=self._lbfgs.objective.terms,
-            xp=backend.xp,
-        )
+        end = EndOfRun.of(problem, backend, (state.vector, gradient), self._log.phases, self._lbfgs.objective.terms)
         try:
             return phase_deviation(problem, end, self._context, preset.solver.seed)
         except PtyliveError as error:

@@ -32,7 +32,7 @@ TRIAL_RAD = 0.02
 LIT = 0.01
 """Share of the largest light above which a pixel is lit."""
 LIT_WINDOWS, MOST_TRIALS = 16, 8
-"""Windows' worth of lit pixels that white noise is added to, in so many trials at most."""
+"""Windows' worth of lit pixels that white noise is added to, and most trials."""
 MOST_COUNTS = 65535
 BYTES_A_PIXEL = 48
 """Of each slice: two gradients and what they are made of."""

@@ -15,6 +15,7 @@ max(0, m + s n).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +23,7 @@ import numpy as np
 import scipy.fft
 import scipy.special
 
+from ptylive.engine.backend.multislice.problem import MultisliceBackend
 from ptylive.engine.memory import check_fits
 from ptylive.engine.refine.parameters.parameter_vector import ObjectForm
 from ptylive.engine.refine.parameters.terms import Term
@@ -68,6 +70,31 @@ class EndOfRun:
     terms: tuple[Term, ...]
     xp: Any
     """Array module of the terms."""
+
+    @classmethod
+    def of(
+        cls,
+        problem: Problem,
+        backend: MultisliceBackend,
+        found: tuple[Any, Any],
+        phases: Sequence[str],
+        terms: tuple[Term, ...],
+    ) -> EndOfRun:
+        """``found``: parameters and gradient, or None, on the backend; ``phases``: of each epoch."""
+        vector, gradient = found
+        probe, count = problem.layout.probe_planes(vector, backend.xp), problem.multislice.count
+        batch = np.sort(np.random.default_rng(0).permutation(count)[: problem.strategy.batch_size])
+        sweeps = list(phases).count("sweep")
+        return cls(
+            vector=backend.to_numpy(vector),
+            gradient=None if gradient is None else backend.to_numpy(gradient),
+            light=np.asarray(backend.to_numpy(backend.illumination(probe)), dtype=np.float64),
+            batch_light=float(backend.illumination(probe, batch).max()),
+            sweeps=sweeps,
+            lbfgs_epochs=len(phases) - sweeps,
+            terms=terms,
+            xp=backend.xp,
+        )
 
 
 def phase_deviation(problem: Problem, end: EndOfRun, context: TrialContext, seed: int) -> PhaseDeviation | None:

@@ -18,36 +18,36 @@ def log(losses, held=(), phase="lbfgs"):
 
 
 def test_a_few_patterns_are_held_out_of_many_and_none_of_few():
-    assert held_out(1023, 0) == ()
-    groups = held_out(6400, 3)
+    assert held_out(2047, 0) == ()
+    groups = held_out(12800, 3)
     every = np.concatenate(groups)
     assert len(groups) == module.GROUPS
-    assert len(every) == len(np.unique(every)) == count_held_out(6400) == 100
+    assert len(every) == len(np.unique(every)) == count_held_out(12800) == 100
     assert count_held_out(10**6) == module.MOST
-    assert [one.tolist() for one in held_out(6400, 3)] == [one.tolist() for one in groups]
+    assert [one.tolist() for one in held_out(12800, 3)] == [one.tolist() for one in groups]
 
 
 def test_the_fall_of_patterns_held_out_decides():
     """The training loss falls all the time; the loss held out falls by 1 % an epoch, or scatters."""
     scatter = np.random.default_rng(0).normal(size=(5, 8))
     falling = [tuple(100.0 * 0.99**epoch + 0.1 * scatter[epoch]) for epoch in range(5)]
-    found = convergence(log(np.linspace(100, 80, 5), falling), 6400)
+    found = convergence(log(np.linspace(100, 80, 5), falling), 12800)
     assert found.falling
     assert found.fall == pytest.approx(0.01, abs=4 * found.uncertainty)
     assert found.sentence.startswith("not converged: the loss of 100 patterns held out is still falling by 0.98 ± ")
     assert found.sentence.endswith("% an epoch: go on with +20 epochs")
     resting = [tuple(100.0 + 0.1 * scatter[epoch]) for epoch in range(5)]
-    found = convergence(log(np.linspace(100, 80, 5), resting), 6400)
+    found = convergence(log(np.linspace(100, 80, 5), resting), 12800)
     assert not found.falling
     rising = [tuple(100.0 * 1.01**epoch + 0.1 * scatter[epoch]) for epoch in range(5)]
-    found = convergence(log(np.linspace(100, 80, 5), rising), 6400)
+    found = convergence(log(np.linspace(100, 80, 5), rising), 12800)
     assert not found.falling
     assert "more epochs would fit noise" in found.sentence
 
 
 def test_a_fall_within_its_scatter_is_none():
     noisy = [tuple(100.0 - 0.5 * epoch + 20 * np.random.default_rng(epoch).normal(size=8)) for epoch in range(5)]
-    assert not convergence(log([1.0] * 5, noisy), 6400).falling
+    assert not convergence(log([1.0] * 5, noisy), 12800).falling
 
 
 def test_without_them_the_loss_of_all_patterns_decides():
@@ -68,8 +68,8 @@ def test_without_them_the_loss_of_all_patterns_decides():
 
 def test_what_was_held_out_long_ago_says_nothing():
     held = [(100.0 * 0.9**epoch,) * 8 for epoch in range(5)]
-    assert convergence(log([10.0] * 5, held), 6400).held_out == 100
-    assert convergence(log([10.0] * 30, held), 6400).held_out == 0
+    assert convergence(log([10.0] * 5, held), 12800).held_out == 100
+    assert convergence(log([10.0] * 30, held), 12800).held_out == 0
 
 
 @pytest.fixture
