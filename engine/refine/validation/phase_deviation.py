@@ -3,13 +3,13 @@
 Around a result the loss is a parabola, whose curvature H is that of a convolution weighted by the light L(r): its
 eigenvalues are L lambda(q). Counting noise moves the gradient by L^(1/2) times noise of power mu(q), so that
 
-    var(r) = mean over q of mu(q) L(r) R(q, r)^2,   R = (1 - exp(-T L lambda)) / (L lambda)
+    var(r) = mean over q of mu(q) L(r) R(q, r)^2,   R = 1 / (L lambda) where the solver came to rest
 
-A complex object O scatters as a number does, so that its phase scatters by 1 / |O|: L |O|^2 is the light then. T is
-how far the solver went: what it had no time for is not scattered. lambda and mu are measured (``noise_response``);
-regularisers add their own curvature to lambda. Where the phase is held at or above 0, noise below 0 is cut off: with
-the place m that the phase would take without the bound, and the deviation s there, what is left is the variance of
-max(0, m + s n).
+A complex object O scatters as a number does, so that its phase scatters by 1 / |O|: L |O|^2 is the light then. What
+the solver had no time for is not scattered, and the anchor of L-BFGS holds some of it back (:func:`_reached`). lambda
+and mu are measured (``noise_response``); regularisers add their own curvature to lambda. Where the phase is held at or
+above 0, noise below 0 is cut off: with the place m that the phase would take without the bound, and the deviation s
+there, what is left is the variance of max(0, m + s n).
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ LEAST_POWER = 0.01
 """Of a transmission: the phase of less means nothing."""
 FARTHEST = 30.0
 """Deviations from the bound beyond which it does not matter how far."""
-MAP_FLOOR = 0.015
-"""A live map inverts the same transfer, down to about this share of the largest curvature there can be."""
+MAP_FLOOR = 0.0225
+"""A live map inverts the same transfer, down to about this share of the curvature by which steps are scaled."""
 LEVELS = 64
 """Values of the light for which the sum over frequencies is taken; between them it is interpolated."""
 
@@ -137,34 +137,42 @@ def _power(problem: Problem, vector: Array) -> FloatArray:
 def _variance(problem: Problem, end: EndOfRun, response: NoiseResponse) -> DoubleArray:
     """(Y, X) of the summed phase, where nothing bounds it."""
     slices, brightest = problem.layout.object_shape[0], float(end.light.max())
-    curvature = np.maximum(response.curvature, 0)
-    time = _time(problem, end) / problem.layout.planes  # the phase of all planes moves as each of them does
+    curvature, planes = np.maximum(response.curvature, 0), problem.layout.planes
     levels = np.geomspace(LIT * LEAST_POWER * brightest, brightest, LEVELS)
     at_levels = []
     for light in levels:
-        steepness = light * curvature
-        left = np.exp(-steepness * time)
-        reached = np.where(steepness * time > 1e-6, (1 - left) / np.maximum(steepness, 1e-300), time)
-        if problem.strategy.start_from_map:
-            floor = MAP_FLOOR * 2 * problem.strategy.curvature_scale
-            reached += left / (light * (curvature + floor))
+        # the phase of all planes moves as each of them does
+        reached = _reached(problem, end, light * curvature / planes, light) / planes
         # the constant phase, ring 0, is known to nobody
         at_levels.append(float((response.pixels * response.noise * light * reached**2)[1:].sum()))
     light = np.log(np.maximum(end.light, levels[0]))
     return np.asarray(slices**2 * np.exp(np.interp(light, np.log(levels), np.log(np.maximum(at_levels, 1e-300)))))
 
 
-def _time(problem: Problem, end: EndOfRun) -> float:
-    """How far the solver went, in units of 1 / curvature: gradient flow of the same length falls as far.
+def _reached(problem: Problem, end: EndOfRun, steepness: DoubleArray, light: float) -> DoubleArray:
+    """How far a force moves a plane of the object, by ring; its inverse curvature where the solver came to rest.
 
-    A sweep goes a step for each batch; L-BFGS gains as the square of its epochs (Krylov). Only the lowest frequencies
-    have not come to rest, so that a factor of two hardly shows.
+    A sweep goes a step for each batch. L-BFGS gains as the square of its epochs (Krylov) and is pulled back to the
+    sweeps' result by the anchor. Both are as far as gradient flow goes in a time in units of 1 / curvature.
     """
-    strategy = problem.strategy
+    strategy, brightest = problem.strategy, float(end.light.max())
+    unit = problem.layout.object_modes / (2 * strategy.curvature_scale)
     steps = sum(LATER_STEPS ** max(0, sweep + 1 - FULL_SWEEPS) for sweep in range(end.sweeps))
-    of_batches = strategy.sweep_step * steps / max(end.batch_light, 1e-300)
-    of_epochs = end.lbfgs_epochs**2 / max(float(end.light.max()), 1e-300)
-    return problem.layout.object_modes * (of_batches + of_epochs) / (2 * strategy.curvature_scale)
+    swept = _flow(steepness, unit * strategy.sweep_step * steps / max(end.batch_light, 1e-300))
+    if strategy.start_from_map:
+        # a live map has been through a Wiener filter of the same transfer
+        floor = light * MAP_FLOOR / unit
+        swept = swept + (1 - steepness * swept) * steepness / (steepness**2 + floor**2)
+    pull = strategy.anchor * light / unit if end.sweeps else 0.0
+    pulled = np.maximum(steepness + pull, 1e-300)
+    towards = (1 + pull * swept) / pulled
+    went = -np.expm1(-pulled * unit * end.lbfgs_epochs**2 / max(brightest, 1e-300))
+    return np.asarray(swept + went * (towards - swept))
+
+
+def _flow(steepness: DoubleArray, time: float) -> DoubleArray:
+    """How far gradient flow goes in a time: (1 - exp(-t c)) / c, and t where the curvature c is 0."""
+    return np.where(steepness * time > 1e-6, -np.expm1(-steepness * time) / np.maximum(steepness, 1e-300), time)
 
 
 def _of_terms(problem: Problem, end: EndOfRun, seed: int) -> DoubleArray:
