@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import scipy.fft
 import scipy.special
+from scipy.ndimage import gaussian_filter
 
 from ptylive.engine.backend.multislice.problem import MultisliceBackend
 from ptylive.engine.memory import check_fits
@@ -45,6 +46,8 @@ LIT = 0.01
 """Share of the largest light below which nothing is said."""
 LEAST_POWER = 0.01
 """Of a transmission: the phase of less means nothing."""
+NEIGHBOURS_PX = 3.0
+"""Gaussian over which pixels count as neighbours that hold each other."""
 FARTHEST = 30.0
 """Deviations from the bound beyond which it does not matter how far."""
 MAP_FLOOR = 0.0225
@@ -215,12 +218,19 @@ def _above_zero(problem: Problem, end: EndOfRun, response: NoiseResponse, varian
     """(Y, X) of the summed phase, where that of each slice is held at or above 0."""
     layout = problem.layout
     phases = layout.object_block(end.vector).reshape(-1, layout.planes, *layout.object_shape[1:])[0]
-    each = np.sqrt(np.maximum(variance, 1e-300) / layout.object_shape[0])  # of one slice
-    steepness = float((response.pixels * np.maximum(response.curvature, 0)).sum()) / layout.planes
+    mean = float((response.pixels * np.maximum(response.curvature, 0)).sum())
     force = 0.0 if end.gradient is None else _by_phase(problem, end.vector, end.gradient)
-    places = (phases - force / np.maximum(steepness * end.light, 1e-300)) / each
-    share = _variance_above_zero(places)
-    return np.asarray(variance * share.mean(axis=0))
+    wanted = phases - force * layout.planes / np.maximum(mean * end.light, 1e-300)
+    free = gaussian_filter(scipy.special.ndtr(_in_deviations(wanted, variance)).mean(axis=0), NEIGHBOURS_PX)
+    # a pixel among neighbours that cannot move scatters by its own curvature alone
+    alone = layout.object_shape[0] ** 2 * float((response.pixels * response.noise).sum()) / max(mean, 1e-300) ** 2
+    variance = free * variance + (1 - free) * np.minimum(variance, alone / np.maximum(end.light, 1e-300))
+    return np.asarray(variance * _variance_above_zero(_in_deviations(wanted, variance)).mean(axis=0))
+
+
+def _in_deviations(phases: Array, variance: Array) -> DoubleArray:
+    """Phases (planes, Y, X) in units of the deviation of each plane; variance (Y, X) of their sum over slices."""
+    return np.asarray(phases * math.sqrt(len(phases)) / np.sqrt(np.maximum(variance, 1e-300)))
 
 
 def _variance_above_zero(places: Array) -> DoubleArray:
