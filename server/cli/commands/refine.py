@@ -300,7 +300,7 @@ def _outcome(result: RefineResult, frames: int, before: Checks | None, kept: His
     }
     if result.convergence is not None:
         outcome.update(converged=not result.convergence.falling, convergence=result.convergence.sentence)
-    if result.phase_deviation is not None:
+    if result.phase_deviation is not None and math.isfinite(result.phase_deviation.median_rad):
         outcome["phase_deviation_rad"] = result.phase_deviation.median_rad
     if before is not None:
         outcome.update(warnings=list(before.warnings), expected_seconds=before.seconds)
