@@ -14,18 +14,19 @@ import numpy as np
 
 from ptylive.engine.backend.multislice.problem import MultisliceBackend
 from ptylive.engine.refine.parameters.device import on_device
-from ptylive.engine.refine.parameters.parameter_vector import ObjectForm, ParameterLayout
+from ptylive.engine.refine.parameters.parameter_vector import ObjectForm
 from ptylive.engine.refine.parameters.refined import Refined
 from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.results.convergence import Convergence
 from ptylive.engine.refine.results.phase_deviation import PhaseDeviation
-from ptylive.engine.refine.results.refinement_result import Phase, Preview, Progress, RefineResult, State, wrapped_phase
+from ptylive.engine.refine.results.refinement_result import Phase, Progress, RefineResult, State
 from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run.convergence import convergence, held_out
 from ptylive.engine.refine.run.epoch_schedule import EpochSchedule
 from ptylive.engine.refine.run.history import History
 from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.run.loss_table import write_loss_table
+from ptylive.engine.refine.run.preview import build_preview, real_space
 from ptylive.engine.refine.solvers.descent import Descent
 from ptylive.engine.refine.solvers.lbfgs import Lbfgs, LbfgsState
 from ptylive.engine.refine.solvers.objective import Objective
@@ -34,7 +35,7 @@ from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.validation.phase_deviation import EndOfRun, phase_deviation
 from ptylive.engine.refine.validation.position_bound import position_bound_A
 from ptylive.schema.errors import PtyliveError, RefinementError
-from ptylive.schema.model import Array, ComplexArray, IndexArray
+from ptylive.schema.model import Array, IndexArray
 from ptylive.schema.preset import Preset
 
 PREVIEW_SECONDS = 0.5
@@ -354,7 +355,7 @@ class Refinement:
             object_sampling_A=(problem.grid.pixel_A, problem.grid.pixel_A),
             slice_thickness_A=tuple(float(d) for d in thickness),
             origin_A=(float(origin[0]), float(origin[1])),
-            probe=_real_space(modes * np.float32(scale)).reshape(probes, -1, *modes.shape[1:]),
+            probe=real_space(modes * np.float32(scale)).reshape(probes, -1, *modes.shape[1:]),
             positions_A=refined.positions_A,
             loss=np.asarray(self._log.losses, dtype=np.float64),
             phases=self._log.phases,
@@ -393,21 +394,3 @@ class Refinement:
     def _position_bound(self, vector: Array) -> float:
         physical = self._problem.layout.physical(vector, np)
         return position_bound_A(self._problem.multislice, physical.object, physical.probe, self._problem.grid.pixel_A)
-
-
-def build_preview(
-    layout: ParameterLayout,
-    backend: MultisliceBackend,
-    vector: Any,
-    pixel_A: float,
-    deviation: PhaseDeviation | None = None,
-) -> Preview:
-    """Pictures of a parameter vector; vectors never change once made, so this may be done at any time."""
-    transmission, modes = layout.to_complex(backend.to_numpy(vector))
-    slices = np.stack([wrapped_phase(one) for one in transmission.mean(axis=0)])
-    return Preview(slices.sum(axis=0), slices, _real_space(modes), pixel_A, deviation)
-
-
-def _real_space(modes: Array) -> ComplexArray:
-    """Fourier-space modes to real space, centred on pixel P // 2."""
-    return np.asarray(np.fft.ifft2(modes, norm="ortho"), dtype=np.complex64)

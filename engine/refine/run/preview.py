@@ -1,0 +1,31 @@
+"""Pictures of a parameter vector, for looking at while it is refined."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ptylive.engine.backend.multislice.problem import MultisliceBackend
+from ptylive.engine.refine.parameters.parameter_vector import ParameterLayout
+from ptylive.engine.refine.results.phase_deviation import PhaseDeviation
+from ptylive.engine.refine.results.refinement_result import Preview, wrapped_phase
+from ptylive.schema.model import Array, ComplexArray
+
+
+def build_preview(
+    layout: ParameterLayout,
+    backend: MultisliceBackend,
+    vector: Any,
+    pixel_A: float,
+    deviation: PhaseDeviation | None = None,
+) -> Preview:
+    """Pictures of a parameter vector; vectors never change once made, so this may be done at any time."""
+    transmission, modes = layout.to_complex(backend.to_numpy(vector))
+    slices = np.stack([wrapped_phase(one) for one in transmission.mean(axis=0)])
+    return Preview(slices.sum(axis=0), slices, real_space(modes), pixel_A, deviation)
+
+
+def real_space(modes: Array) -> ComplexArray:
+    """Fourier-space modes to real space, centred on pixel P // 2."""
+    return np.asarray(np.fft.ifft2(modes, norm="ortho"), dtype=np.complex64)
