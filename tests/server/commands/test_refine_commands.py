@@ -11,8 +11,6 @@ from ptylive.schema import Calibration, CommandError, Detector, MetadataError, P
 from ptylive.schema.metadata import overlay
 from ptylive.schema.preset import Preset
 from ptylive.server.cluster.remote_job import RemoteJob
-
-
 from ptylive.server.commands import refine_commands
 from ptylive.server.commands.refine_commands import MOST_WAITING, RefineCommands
 from ptylive.server.process.config import ServerConfig
