@@ -7,6 +7,7 @@ long as a line lasts, the chips take turns, and a heartbeat tells the time now a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -72,11 +73,17 @@ def packets_of_line(
 
 def chips_of(sensor: Sensor, pixels: IndexArray) -> tuple[IndexArray, IndexArray, IndexArray]:
     """Chip, row and column on it, of flat pixels (n,)."""
+    found = _addresses(sensor)[pixels]
+    return found >> 16, (found >> 8) & 0xFF, found & 0xFF
+
+
+@cache
+def _addresses(sensor: Sensor) -> IndexArray:
+    """Of each flat pixel; -1 in the gap."""
     address = np.arange((4 if sensor.four else 1) * CHIP_SIDE**2, dtype=np.uint32)
     back = np.full(sensor.shape[0] * sensor.shape[1], -1)
     back[sensor.pixels(address)] = address
-    found = back[pixels]
-    return found >> 16, (found >> 8) & 0xFF, found & 0xFF
+    return back
 
 
 def hit_words(row: IndexArray, column: IndexArray, ticks: IndexArray, over_threshold: IndexArray) -> Array:

@@ -33,6 +33,11 @@ class Found:
         row, column, times = electrons(row, column, hits.times, hits.over_threshold, cluster)
         return cls((row * sensor.shape[1] + column).astype(np.uint32), clock.frame_of(times))
 
+    def sorted(self) -> Found:
+        """By frame; what is of none comes first."""
+        order = np.argsort(self.frames, kind="stable")
+        return Found(self.pixels[order], self.frames[order])
+
 
 def counted(pixels: Array, frames: IndexArray, count: int, shape: tuple[int, int]) -> EventFrames:
     """``count`` frames with what was detected (n,) in each pixel, counts of 16 bits."""

@@ -35,7 +35,9 @@ _ENOUGH_S = 60.0
 LONG = 10.0
 """Times the usual distance of two lines: one that begins later is of another scan."""
 MOST_HELD = 2**24
-"""Hits that wait for the end of their line: 220 MB."""
+"""Hits that wait for the end of their line: 235 MB."""
+ALONE = round(60e9 / TICK_NS)
+"""Ticks after which an edge that no other has followed begins nothing."""
 _LEAST_DWELL = 0.1 * TICKS_PER_US
 """Edges that would leave less than this for each point of a line begin points themselves."""
 
@@ -83,11 +85,19 @@ class LivePackets:
 
     def _clear(self) -> None:
         """Begin with times anew."""
-        self._hits, self._edges = Hits.together([]), Edges.together([])
+        self._parts: list[Hits] = []
+        self._edges = Edges.together([])
         self._now: int | None = None
         self._waited = 0
-        self._last_hit: int | None = None  # of those that have been left out
+        # of the next scan, where there are no triggers, and the last hit before it
+        self._first_hit: int | None = None
+        self._last_hit: int | None = None
         self._opened: int | None = None
+
+    @property
+    def held(self) -> int:
+        """Hits that wait."""
+        return sum(len(part.times) for part in self._parts)
 
     def use(self, scan: Scan, cluster: float = 0.0) -> None:
         """From the next scan on."""
@@ -103,10 +113,12 @@ class LivePackets:
         self._chips |= {chip for chip in packets.chips if chip < MOST_CHIPS}
         self._triggered |= len(packets.edges.times) > 0
         known = packets.hits.kept(packets.hits.address >> 16 < MOST_CHIPS)
-        self._hits = Hits.together([self._hits, known])
+        self._parts.append(known)
         self._edges = Edges.together([self._edges, packets.edges])
         if len(packets.opened):
             self._opened = int(packets.opened[-1])
+        if self._open is None:
+            self._look_for_the_first(known.times)
         self._waited = 0
         if latest is not None:
             self._now = latest if self._now is None else max(self._now, latest)
@@ -148,7 +160,7 @@ class LivePackets:
             yield from self._over(scan)
             if scan.done == scan.lines:
                 yield self._ended(whole=True)
-            elif scan.is_left(self._edges):
+            elif scan.is_left(self._edges, self._past()):
                 yield self._ended(whole=False)
             else:
                 self._forget()
@@ -170,7 +182,7 @@ class LivePackets:
             if points:
                 return _OpenScan(self._rows * self._columns, 1, self._dwell, kind, LONG * self._columns)
             return _OpenScan(self._rows, self._columns, self._dwell, kind, LONG)
-        first_hit = self._first_hit()
+        first_hit = self._first_hit
         if self._dwell is None or first_hit is None:
             return None
         if now - first_hit < max(NO_EDGES, LATE + 2 * self._columns * self._dwell):
@@ -179,17 +191,27 @@ class LivePackets:
         scan.starts = first_hit + np.rint(np.arange(self._rows) * (self._columns * self._dwell)).astype(np.int64)
         return scan
 
-    def _first_hit(self) -> int | None:
-        """Of the next scan without triggers: the very first one, or the first after a pause or an opened shutter."""
-        times = np.sort(self._hits.times)
+    def _look_for_the_first(self, times: IndexArray) -> None:
+        """Of the next scan without triggers, among further hits: the very first one, or the first after a pause or an
+        opened shutter.
+        """
         if not len(times):
-            return None
+            return
+        times = np.sort(times)
+        if self._first_hit is not None:  # chips take turns
+            earlier = times[(times >= self._first_hit - LATE) & (times < self._first_hit)]
+            self._first_hit = int(earlier[0]) if len(earlier) else self._first_hit
+            return
         if self._last_hit is None:
-            return int(times[0])
+            self._first_hit = int(times[0])
+            return
         begins = np.diff(times, prepend=self._last_hit) >= PAUSE
         if self._opened is not None and self._opened > self._last_hit:
             begins |= times >= self._opened
-        return int(times[np.argmax(begins)]) if begins.any() else None
+        if begins.any():
+            self._first_hit = int(times[np.argmax(begins)])
+        else:
+            self._last_hit = max(self._last_hit, int(times[-1]))
 
     def _over(self, scan: _OpenScan) -> Iterator[Frames]:
         """Lines that are over and of which nothing more comes."""
@@ -202,8 +224,8 @@ class LivePackets:
             return
         until = math.ceil(ends[over - 1])
         sensor = Sensor(four=len(self._chips) > 1)
-        here = self._hits.kept(self._hits.times < until)
-        self._hits = self._hits.kept(self._hits.times >= until)
+        here = Hits.together([part.kept(part.times < until) for part in self._parts])
+        self._keep_from(until)
         found = Found.of(here, sensor, clock, self._cluster)
         first = scan.done * clock.columns
         self._late += int(np.count_nonzero((found.frames >= 0) & (found.frames < first)))
@@ -217,11 +239,15 @@ class LivePackets:
         late, dropped, self._late, self._dropped = self._late, self._dropped, 0, 0
         if scan is not None and len(scan.starts):
             self._forget_edges(scan)
-            until = scan.end
-            gone = self._hits.times[self._hits.times < until]
-            self._last_hit = int(gone.max()) if len(gone) else until
-            self._hits = self._hits.kept(self._hits.times >= until)
+            self._keep_from(scan.end)
+            self._first_hit, self._last_hit = None, scan.end
+            self._look_for_the_first(np.concatenate([np.zeros(0, np.int64), *(part.times for part in self._parts)]))
         return Ended(whole, late, dropped)
+
+    def _keep_from(self, begins: int) -> None:
+        """Forget the hits before."""
+        kept = (part.kept(part.times >= begins) for part in self._parts)
+        self._parts = [part for part in kept if len(part.times)]
 
     def _forget_edges(self, scan: _OpenScan) -> None:
         keep = self._edges.times > scan.starts[-1]
@@ -234,20 +260,27 @@ class LivePackets:
 
     def _forget(self) -> None:
         """Leave out hits that can be of no line, and those that are too many."""
-        if self._now is not None and self._open is None and not self._waiting():
-            keep = self._hits.times >= self._now - LATE
-            if not keep.all():
-                self._last_hit = int(self._hits.times[~keep].max())
-                self._hits = self._hits.kept(keep)
-        if (excess := len(self._hits.times) - MOST_HELD) > 0:
-            self._dropped += excess
-            self._hits = self._hits.kept(np.sort(np.argsort(self._hits.times, kind="stable")[excess:]))
+        if self._now is not None and self._open is None:
+            self._forget_alone(self._now - ALONE)
+            if not self._waiting():
+                self._keep_from(self._now - LATE)
+        if (held := self.held) > MOST_HELD:  # to half, or each packet would be one too many
+            times = np.concatenate([part.times for part in self._parts])
+            last = held - MOST_HELD // 2 - 1
+            self._keep_from(int(np.partition(times, last)[last]) + 1)
+            self._dropped += held - self.held
+
+    def _forget_alone(self, before: int) -> None:
+        """Edges that no other has followed."""
+        keep = self._edges.times >= before
+        if not keep.all():
+            self._edges = Edges(self._edges.times[keep], self._edges.kinds[keep])
 
     def _waiting(self) -> bool:
         """Whether hits are kept for a scan that may have begun."""
         if self._triggered:
             return len(self._edges.times) > 0
-        return self._dwell is not None and self._first_hit() is not None
+        return self._dwell is not None and self._first_hit is not None
 
 
 def _latest(times: IndexArray) -> int | None:
@@ -271,6 +304,7 @@ class _OpenScan:
         self.done = 0
         """Lines handed on."""
         self._edges = Edges.together([])
+        self._period: float | None = None
 
     @property
     def end(self) -> int:
@@ -284,6 +318,7 @@ class _OpenScan:
             return
         starts = np.sort(edges.times[edges.kinds == self.kind], kind="stable")[: self.lines]
         steps = np.diff(starts)
+        self._period = float(np.median(steps)) if len(steps) else None
         long: list[int] = np.flatnonzero(steps > self._pause * np.median(steps)).tolist() if len(steps) > 1 else []
         self._edges = edges
         self.starts = starts[: long[0] + 1] if long else starts
@@ -292,18 +327,21 @@ class _OpenScan:
         """The first ``lines`` are handed on, with this time at each point: from now on it stays."""
         self.done, self._dwell = lines, dwell
 
-    def is_left(self, edges: Edges) -> bool:
-        """Whether another scan has begun before all lines of this one, and nothing of it is waited for."""
+    def is_left(self, edges: Edges, past: int) -> bool:
+        """Whether another scan has begun before all lines of this one, or the next line is too late (everything up to
+        ``past``, ticks, has come), and nothing of it is waited for.
+        """
         if self.kind is None or self.done < len(self.starts) or not len(self.starts):
             return False
+        if self._period is not None and past > self.starts[-1] + self._pause * self._period:
+            return True
         return bool((edges.times[edges.kinds == self.kind] > self.starts[-1]).any())
 
     def clock(self) -> ScanClock | None:
         """Of the lines so far; None while nothing says how long one lasts."""
-        if self._dwell is None and self.kind is not None and len(self.starts) > 1:
-            period = float(np.median(np.diff(self.starts)))
-            active = active_ticks(self._edges, self.kind, period) if self._columns > 1 else None
-            dwell = (active or period) / self._columns
+        if self._dwell is None and self.kind is not None and self._period is not None:
+            active = active_ticks(self._edges, self.kind, self._period) if self._columns > 1 else None
+            dwell = (active or self._period) / self._columns
         else:
             dwell = self._dwell or 0.0
         return ScanClock(self.starts, self._columns, dwell, (self.lines, self._columns)) if dwell else None

@@ -96,14 +96,14 @@ class Place:
 @dataclass(frozen=True)
 class Survey:
     """What some words hold, without their hits. ``span``: earliest and latest time, None without any; the rest as in
-    :class:`Packets`; ``first_hit``: ticks, to 0.4 ms below, None without one.
+    :class:`Packets`.
     """
 
     edges: Edges
     opened: IndexArray
     chips: frozenset[int]
     span: tuple[int, int] | None
-    first_hit: int | None
+    any_hits: bool
     untimed: int
     lost: int
 
@@ -159,7 +159,7 @@ def survey(words: Array, place: Place) -> tuple[Survey, Place]:
         opened=times[kind[others] == _OPENED] * TICKS,
         chips=frozenset(chunks.chips[chunks.counts > 0].tolist()) if len(hits) else frozenset(),
         span=((min(bounds) - 1) * TICKS, (max(bounds) + 1) * TICKS) if bounds else None,
-        first_hit=(int(hits.min()) << _ROUGH_BITS) * TICKS if len(hits) else None,
+        any_hits=len(hits) > 0,
         untimed=int(np.count_nonzero((kind >> 4 == _COUNTS) & body)),
         lost=chunks.lost(len(words), place),
     )

@@ -13,7 +13,7 @@ import numpy as np
 from ptylive.schema import EventFrames, InputFileError, Scan
 from ptylive.schema.model import Array, BoolArray, IndexArray
 from ptylive.streamer.timepix3.frames import COUNTS, Found, counted
-from ptylive.streamer.timepix3.packets import TICK_NS, WORD_BYTES, Edges, Place, decode, survey
+from ptylive.streamer.timepix3.packets import TICK_NS, WORD_BYTES, Edges, Hits, Place, decode, survey
 from ptylive.streamer.timepix3.scan_clock import ScanClock, understand
 from ptylive.streamer.timepix3.sensor import MOST_CHIPS, Sensor
 
@@ -39,8 +39,10 @@ class Contents:
     blocks: tuple[Block, ...]
     edges: Edges
     chips: frozenset[int]
-    begins: int | None
-    """Ticks: when the shutter was opened, else of the first hit; None without a hit."""
+    opened: int | None
+    """Ticks: when the shutter first was."""
+    first_hit: int | None
+    """Number of the first block with hits."""
     untimed: int
     lost: int
     words: int
@@ -63,12 +65,11 @@ def look_through(path: Path, file: BinaryIO) -> Contents:
         chips |= packets.chips
         if opened is None and len(packets.opened):
             opened = int(packets.opened[0])
-        if first_hit is None:
-            first_hit = packets.first_hit
+        if first_hit is None and packets.any_hits:
+            first_hit = len(blocks) - 1
         untimed, lost = untimed + packets.untimed, lost + packets.lost
         first, place = first + len(words), after
-    begins = first_hit if opened is None or first_hit is None else min(opened, first_hit)
-    return Contents(tuple(blocks), Edges.together(edges), frozenset(chips), begins, untimed, lost, first)
+    return Contents(tuple(blocks), Edges.together(edges), frozenset(chips), opened, first_hit, untimed, lost, first)
 
 
 def _blocks(file: BinaryIO) -> Iterator[Array]:
@@ -136,27 +137,32 @@ class TimedFrames:
     def _in_selection(self, number: int, low: int, at: IndexArray) -> Found:
         """What a block has of frames ``low`` on, with their places in the selection ``at`` (-1: not in it)."""
         found = self._found(number)
-        inside = (found.frames >= low) & (found.frames < low + len(at))
+        inside = slice(*np.searchsorted(found.frames, [low, low + len(at)]).tolist())
         place = at[found.frames[inside] - low]
         return Found(found.pixels[inside][place >= 0], place[place >= 0])
 
     def _found(self, number: int) -> Found:
-        """Everything in a block. Raises OSError where the file has become shorter."""
+        """Everything in a block, by frame. Raises OSError where the file has become shorter."""
         if number in self._kept:
             self._kept.move_to_end(number)
             return self._kept[number]
-        block = self.contents.blocks[number]
-        wanted = min(BLOCK_WORDS, self.contents.words - block.first)
-        self.file.seek(block.first * WORD_BYTES)
-        data = self.file.read(wanted * WORD_BYTES)
-        if len(data) < wanted * WORD_BYTES:
-            raise OSError("the file has become shorter")
-        packets, _ = decode(np.frombuffer(data, "<u8"), block.place)
-        found = Found.of(packets.hits, self.sensor, self.clock, self.cluster)
+        found = Found.of(_hits(self.file, self.contents, number), self.sensor, self.clock, self.cluster).sorted()
         self._kept[number] = found
         if len(self._kept) > _KEPT_BLOCKS:
             self._kept.popitem(last=False)
         return found
+
+
+def _hits(file: BinaryIO, contents: Contents, number: int) -> Hits:
+    """Those of a block. Raises OSError where the file has become shorter."""
+    block = contents.blocks[number]
+    wanted = min(BLOCK_WORDS, contents.words - block.first)
+    file.seek(block.first * WORD_BYTES)
+    data = file.read(wanted * WORD_BYTES)
+    if len(data) < wanted * WORD_BYTES:
+        raise OSError("the file has become shorter")
+    packets, _ = decode(np.frombuffer(data, "<u8"), block.place)
+    return packets.hits
 
 
 def read_scan(path: Path, file: BinaryIO, scan: Scan, cluster_ns: float) -> tuple[TimedFrames, tuple[str, ...]]:
@@ -164,7 +170,7 @@ def read_scan(path: Path, file: BinaryIO, scan: Scan, cluster_ns: float) -> tupl
     contents = look_through(path, file)
     if not contents.blocks or contents.lost == contents.words:
         raise InputFileError(f"{path} holds no packets of a Timepix3", "is it whole, and a raw file of Serval?")
-    if contents.begins is None:
+    if contents.first_hit is None:
         if contents.untimed:
             raise InputFileError(
                 f"{path}: the detector counted hits and told no times", "record in the mode of time of arrival"
@@ -172,7 +178,10 @@ def read_scan(path: Path, file: BinaryIO, scan: Scan, cluster_ns: float) -> tupl
         raise InputFileError(f"{path}: no pixel was hit", "was there a beam, and is the threshold right?")
     if max(contents.chips) >= MOST_CHIPS:
         raise InputFileError(f"{path}: chip {max(contents.chips)}: more than four are not known", "open an issue")
-    understood = understand(str(path), contents.edges, contents.begins, scan)
+    begins = contents.opened
+    if begins is None:
+        begins = int(_hits(file, contents, contents.first_hit).times.min())
+    understood = understand(str(path), contents.edges, begins, scan)
     notes = list(understood.notes)
     if contents.lost:
         notes.append(f"{contents.lost} of {contents.words} words of eight bytes are damaged and were left out")

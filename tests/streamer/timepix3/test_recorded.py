@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from ptylive.schema import InputFileError, Scan
-from ptylive.simulators.timepix3_packets import LineTiming, line_packets
+from ptylive.simulators.timepix3_packets import LineTiming, chunk, hit_words, line_packets
 from ptylive.streamer.timepix3 import recorded
+from ptylive.streamer.timepix3.packets import TICK_NS
 from ptylive.streamer.timepix3.recorded import read_scan
 from ptylive.streamer.timepix3.sensor import Sensor
 
@@ -63,6 +64,28 @@ def test_of_a_scan_that_was_ended_the_rest_did_not_come():
     assert any("ended after" in note for note in notes)
     np.testing.assert_array_equal(frames[:rows], patterns)
     assert not frames[rows:].any()
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_without_triggers_the_first_point_begins_with_the_shutter_or_the_first_hit(opened):
+    """To a tick: points here last less than the 0.4 ms to which a survey knows the times of hits."""
+    rng = np.random.default_rng(9)
+    dwell, begins = 64_000, 999_840  # 0.1 ms; neither a multiple of 0.4 ms
+    hits = 5 * rng.permutation(256)[:200]
+    point = np.sort(rng.integers(0, 12, 200))
+    times = begins + point * dwell + np.where(np.arange(200) > 0, rng.integers(0, dwell, 200), 0)
+    parts = [hit_words(hits // 256, hits % 256, times, np.full(200, 9))]
+    shift = 0
+    if opened:  # half a point before the first hit
+        shift = dwell // 2
+        parts.insert(0, np.array([0x5F << 56 | (begins - shift) // 16 << 12], dtype="<u8"))
+    scan = Scan(shape=(3, 4), dwell_time_us=dwell * TICK_NS / 1e3)
+    frames, _ = read_scan(PATH, io.BytesIO(chunk(0, np.concatenate(parts))), scan, 0.0)
+    expected = np.zeros((12, 256, 256), dtype="<u2")
+    late = (times - begins + shift) // dwell
+    there = late < 12
+    np.add.at(expected, (late[there], hits[there] // 256, hits[there] % 256), 1)
+    np.testing.assert_array_equal(frames[:].reshape(12, 256, 256), expected)
 
 
 def test_damage_costs_what_is_damaged():
