@@ -17,7 +17,7 @@ from ptylive.schema import EventFrames, Scan
 from ptylive.schema.model import IndexArray
 from ptylive.streamer.timepix3.frames import Found, counted
 from ptylive.streamer.timepix3.packets import EDGES, TICK_NS, Edges, Hits, Packets
-from ptylive.streamer.timepix3.scan_clock import TICKS_PER_US, ScanClock, active_ticks
+from ptylive.streamer.timepix3.scan_clock import TICKS_PER_US, ScanClock, active_ticks, too_long
 from ptylive.streamer.timepix3.sensor import MOST_CHIPS, Sensor
 
 LATE = round(0.1e9 / TICK_NS)
@@ -44,10 +44,13 @@ _LEAST_DWELL = 0.1 * TICKS_PER_US
 
 @dataclass(frozen=True)
 class Begun:
-    """A scan has begun; what follows is of it. ``dwell_us``: time at each point, None where it is not known yet."""
+    """A scan has begun; what follows is of it. ``dwell_us``: time at each point, None where it is not known yet;
+    ``doubt``: what does not fit.
+    """
 
     sensor: Sensor
     dwell_us: float | None
+    doubt: str | None = None
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,8 @@ class LivePackets:
                     return
                 self._open.begin_lines(self._edges)
                 clock = self._open.clock()
-                yield Begun(Sensor(four=len(self._chips) > 1), None if clock is None else clock.dwell_us)
+                dwell_us = None if clock is None else clock.dwell_us
+                yield Begun(Sensor(four=len(self._chips) > 1), dwell_us, self._open.doubt())
             scan = self._open
             scan.begin_lines(self._edges)
             yield from self._over(scan)
@@ -218,11 +222,11 @@ class LivePackets:
         clock = scan.clock()
         if clock is None:
             return
-        ends = clock.starts + clock.columns * clock.dwell
+        ends = clock.ends()
         over = int(np.searchsorted(ends, self._past(), side="right"))
         if over <= scan.done:
             return
-        until = math.ceil(ends[over - 1])
+        until = int(ends[over - 1])
         sensor = Sensor(four=len(self._chips) > 1)
         here = Hits.together([part.kept(part.times < until) for part in self._parts])
         self._keep_from(until)
@@ -336,6 +340,12 @@ class _OpenScan:
         if self._period is not None and past > self.starts[-1] + self._pause * self._period:
             return True
         return bool((edges.times[edges.kinds == self.kind] > self.starts[-1]).any())
+
+    def doubt(self) -> str | None:
+        """What to say where lines are not over when others begin."""
+        if self.kind is None or self._dwell is None or self._period is None:
+            return None
+        return too_long(self._columns, self._dwell, self._period)
 
     def clock(self) -> ScanClock | None:
         """Of the lines so far; None while nothing says how long one lasts."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -45,6 +46,12 @@ class ScanClock:
         line = np.searchsorted(self.starts, times, side="right") - 1
         point = np.floor((times - self.starts[line]) / self.dwell).astype(np.int64)
         return np.where((line >= 0) & (point < self.columns), line * self.columns + point, -1)
+
+    def ends(self) -> IndexArray:
+        """(lines,) ticks, not later than the beginning of the next line."""
+        ends = self.starts + math.ceil(self.columns * self.dwell)
+        ends[:-1] = np.minimum(ends[:-1], self.starts[1:])
+        return ends
 
     def span(self, first: int, last: int) -> tuple[int, int]:
         """Ticks between which frames ``first`` to ``last`` (inclusive) lie, those of lines that are there."""
@@ -125,17 +132,21 @@ def _lines(name: str, edges: Edges, kind: int, scan: Scan, dwell: float | None) 
         dwell = (active or period) / columns
         if active is None:
             notes.append("dwell_time_us is not given: each line is taken to last until the next one begins")
-    elif columns * dwell > (1 + _SAME) * period:
-        line, between = columns * dwell / TICKS_PER_US, period / TICKS_PER_US
-        raise InputFileError(
-            f"{name}: a line of {columns} points lasts {line:.6g} µs, but the next one begins after {between:.6g} µs",
-            "correct scan_shape or dwell_time_us with --set",
-        )
+    elif long := too_long(columns, dwell, period):
+        raise InputFileError(f"{name}: {long}", "correct scan_shape or dwell_time_us with --set")
     if len(starts) > rows:
         notes.append(f"the first {rows} of them are taken")
     elif len(starts) < rows:
         notes.append(f"the scan ended after {len(starts)} of its {rows} lines")
     return Understood(ScanClock(starts[:rows], columns, dwell, (rows, columns)), tuple(notes))
+
+
+def too_long(columns: int, dwell: float, period: float) -> str | None:
+    """What to say of lines of so many points that are not over when the next one begins; ticks. None where they are."""
+    if columns * dwell <= (1 + _SAME) * period:
+        return None
+    line, between = columns * dwell / TICKS_PER_US, period / TICKS_PER_US
+    return f"a line of {columns} points lasts {line:.6g} µs, but the next one begins after {between:.6g} µs"
 
 
 def active_ticks(edges: Edges, kind: int, period: float) -> float | None:

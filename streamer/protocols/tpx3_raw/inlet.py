@@ -123,6 +123,8 @@ class Tpx3RawInlet:
                 self._scans += 1
                 message = self._armed(one.sensor, one.dwell_us)
                 self._scan = message.header
+                if one.doubt is not None:
+                    self._note(f"scan {message.header.series}: {one.doubt}: correct scan_shape or dwell_time_us")
                 yield message
             elif self._scan is None:
                 continue

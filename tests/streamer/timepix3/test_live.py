@@ -138,6 +138,21 @@ def test_of_scans_that_come_at_once_one_was_left_in_its_first_line():
     np.testing.assert_array_equal(two[0], second.reshape(12, 256, 256))
 
 
+def test_each_frame_comes_once_where_lines_are_told_to_last_longer_than_they_do():
+    rng = np.random.default_rng(19)
+    patterns, timing = patterns_of(rng, 4, 3), LineTiming(200 * MS, 0)
+    lines = [line_packets(line, number, timing, ONE, rng) for number, line in enumerate(patterns)]
+    feed = Feed(LivePackets(Scan(shape=(4, 3), dwell_time_us=1.2 * 200e3)))
+    for line in lines:
+        feed(line)
+    feed(beat(6000 * MS))
+    assert "next one begins after 600000 µs" in feed.said[0].doubt
+    ((found, often, ended),) = feed.scans(4, 3)
+    assert (often == 1).all()
+    assert (ended.whole, ended.late) == (True, 0)
+    np.testing.assert_array_equal(found.reshape(patterns.shape).sum(axis=1)[:3], patterns.sum(axis=1)[:3])
+
+
 def test_an_edge_that_nothing_follows_keeps_no_hits_for_ever():
     rng = np.random.default_rng(17)
     feed = Feed(LivePackets(Scan(shape=(5, 3))))

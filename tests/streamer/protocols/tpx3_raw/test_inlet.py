@@ -65,6 +65,16 @@ def test_without_a_shape_it_is_said_once():
     assert "scan.shape" in notes[0]
 
 
+def test_a_dwell_time_that_does_not_fit_is_told():
+    sensor, notes = Sensor(four=False), []
+    raw = inlet("tpx3-raw", notes, SCAN | {"scan.dwell_time_us": 40.0})
+    list(raw.take([stream(patterns_of(2, sensor), sensor), LATER]))
+    assert notes == [
+        "scan 1: a line of 4 points lasts 160 µs, but the next one begins after 90 µs: correct scan_shape or "
+        "dwell_time_us"
+    ]
+
+
 def test_silence_completes_what_has_come():
     sensor = Sensor(four=False)
     raw = inlet("tpx3-raw", [], SCAN)
