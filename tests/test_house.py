@@ -70,8 +70,8 @@ def test_nothing_unpickles_or_evaluates():
                 assert isinstance(node.value, ast.Constant) and node.value.value is False, path
 
 
-def test_modules_fit_one_idea():
-    for path in sources():
+def test_modules_and_tests_fit_one_idea():
+    for path in [*sources(), *(ROOT / "tests").rglob("*.py")]:
         assert path.read_text().count("\n") <= 400, path
 
 

@@ -9,10 +9,15 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from bokeh.document import Document
 from browser_tools import BROWSERS, Watched
 from fake_server import FakeServer
+from page_in_memory import CommandSender, silent_feed
 from playwright.sync_api import Browser, sync_playwright
 from running_dashboard import RunningDashboard, fork_dashboard
+
+from ptylive.dashboard.client.feed import Feed
+from ptylive.dashboard.session import Session
 
 
 @pytest.fixture
@@ -49,3 +54,21 @@ def watched(chromium: Browser) -> Iterator[Watched]:
     page = chromium.new_page(viewport={"width": 1280, "height": 800})
     yield Watched(page)
     page.close()
+
+
+@pytest.fixture
+def feed() -> Feed:
+    """A feed that does not listen."""
+    return silent_feed()
+
+
+@pytest.fixture
+def sender() -> CommandSender:
+    """Takes the commands of :func:`session`."""
+    return CommandSender()
+
+
+@pytest.fixture
+def session(feed: Feed, sender: CommandSender) -> Session:
+    """A page in memory."""
+    return Session(Document(), feed, sender)

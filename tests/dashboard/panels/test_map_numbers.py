@@ -3,15 +3,11 @@
 import json
 
 import pytest
-from bokeh.document import Document
-from fake_server import MAP_KINDS, state_payload
-from test_session import CommandSender, content
+from fake_server import MAP_KINDS
+from page_in_memory import content, silent_feed
 
-from ptylive.dashboard.client.feed import Feed, FeedView
 from ptylive.dashboard.client.map_kinds import MapKind, MapKinds
-from ptylive.dashboard.client.state import ServerState
 from ptylive.dashboard.panels.map_numbers import UnclearNumberError, parse_numbers
-from ptylive.dashboard.session import Session
 
 KINDS = MapKinds.from_plain(MAP_KINDS)
 OBF, WDD = KINDS.called("obf"), KINDS.called("wdd_phase")
@@ -48,16 +44,8 @@ def test_what_a_server_says_of_numbers_may_be_nonsense():
 
 
 @pytest.fixture
-def sender():
-    return CommandSender()
-
-
-@pytest.fixture
-def session(sender):
-    silent = Feed("tcp://127.0.0.1:9")
-    state = ServerState.model_validate(state_payload(map_settings={"obf.noise": 3.0}))
-    silent._view = FeedView(state=state, connected=True, last_contact=1.0, kinds=KINDS)
-    return Session(Document(), silent, sender)
+def feed():
+    return silent_feed(map_settings={"obf.noise": 3.0})
 
 
 def test_they_are_shown_and_sent(session, sender):
