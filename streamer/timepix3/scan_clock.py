@@ -142,7 +142,7 @@ def _lines(name: str, edges: Edges, kind: int, scan: Scan, dwell: float | None) 
 
 
 def too_long(columns: int, dwell: float, period: float) -> str | None:
-    """What to say of lines of ``columns`` points that are not over when the next one begins; ticks. None where they are."""
+    """What to say of lines that are not over when the next one begins; ticks. None where they are."""
     if columns * dwell <= (1 + _SAME) * period:
         return None
     line, between = columns * dwell / TICKS_PER_US, period / TICKS_PER_US
