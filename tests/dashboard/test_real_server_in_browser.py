@@ -45,7 +45,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def set_field(page: Page, label: str, value: str) -> None:
-    field = page.locator(".setting", has_text=label).first.locator("input")
+    field = page.locator(".setting", has=page.get_by_text(label, exact=True)).locator("input")
     field.fill(value)
     field.blur()
 
@@ -83,6 +83,24 @@ def test_a_scan_is_refined_by_a_click(running: Server, watched: Watched) -> None
     expect(page.locator("[data-text=trotter_flat_after]")).to_contain_text("flat")
     assert watched.complaints == []
     assert watched.hosts == {urlsplit(running.status()["dashboard"]).netloc}
+
+
+@pytest.mark.slow
+def test_a_refinement_that_was_too_short_goes_on_by_a_click(running: Server, watched: Watched) -> None:
+    page = watched.open(running.status()["dashboard"])
+    status = scanned(running, SCAN, rate=4000.0)
+    page.get_by_role("button", name="Refine", exact=True).click()
+    for label, value in (("epochs", "4"), ("sweeps", "0"), ("probe modes", "1")):
+        set_field(page, label, value)
+    page.locator("[data-of=refine]").get_by_role("button", name="Refine this scan").click()
+    state = page.locator("h2 [data-text=refine_state]").first
+    expect(state).to_have_text("not converged", timeout=120_000)
+    page.locator("[data-of=refine], h2").get_by_role("button", name="+20 epochs").first.click()
+    expect(page.locator("dd[data-text=refine_epoch]")).to_have_text("24 of 24", timeout=120_000)
+    with h5py.File(status["results"]) as results:
+        (run,) = results["refinements"]
+        assert len(results[f"refinements/{run}/loss"]) == 24
+    assert watched.complaints == []
 
 
 @pytest.mark.slow
