@@ -86,7 +86,7 @@ def litter(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir() if p.name.startswith("."))
 
 
-@pytest.mark.parametrize("each", [2, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("each", [1, pytest.param(5, marks=pytest.mark.slow)])
 def test_no_refinement_is_lost_beside_two_that_save(tmp_path, each):
     path, stop = tmp_path / "r.h5", tmp_path / "stop"
     with ExitStack() as stack:

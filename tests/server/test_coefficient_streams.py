@@ -18,7 +18,8 @@ def maps_of(path) -> dict:
         return {name: data[()] for name, data in file["maps"].items()}
 
 
-@pytest.mark.parametrize("basis", ["zernike:45+1", pytest.param("data:15+1:sqrt", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("basis", ["zernike:45+1", "data:15+1:sqrt"])
 def test_a_stream_of_coefficients(tmp_path, basis):
     with server(tmp_path / "recordings") as running:
         sent = last_json(ptylive_here("replay", bundled(SCAN), "--to", running.data, "--basis", basis, "--json"))

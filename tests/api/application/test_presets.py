@@ -208,6 +208,7 @@ def test_a_map_whose_points_were_placed_is_started_from_where_it_lies():
     ]
 
 
+@pytest.mark.slow
 def test_a_refinement_starts_from_the_map_it_is_told(bare, tmp_path):
     file, values = bare
     known = ("energy_eV", "convergence_semiangle_mrad", "detector_pixel_invA", "rotation_deg", "defocus_A")

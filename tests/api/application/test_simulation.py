@@ -21,6 +21,7 @@ def written(path, **values):
     return simulate_file(path, SimulationSettings.of({**SMALL, **values}), overwrite=True)
 
 
+@pytest.mark.slow
 def test_a_file_is_read_as_any_recording(tmp_path):
     values = {"flyback_frames": 2, "scan_pattern": "snake", "dead_pixels": 2, "gain_spread": 0.1, "dark_counts": 5}
     made = written(tmp_path / "s.h5", **values, rotation_deg=7, detector_transform="transpose")

@@ -39,6 +39,7 @@ def change(model: str, attr: str, new: Any) -> dict[str, Any]:
     return {"events": [{"kind": "ModelChanged", "model": {"id": model}, "attr": attr, "new": new}]}
 
 
+@pytest.mark.slow
 def test_rubbish_is_counted_and_told_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page_socket, "LOG_EVERY_S", 1e6)
     deep = "[" * 100_000 + "]" * 100_000

@@ -124,6 +124,7 @@ def test_many_are_no_defect_here_and_there():
     assert not find_bad_pixels(pattern, FRAMES, NONE_KNOWN).any()
 
 
+@pytest.mark.slow
 def test_maps_are_those_of_a_scan_whose_mask_was_given(caplog):
     scan = WeakPhaseScan.make({"C10": -60.0}, strength=0.05)
     frames, where = spoilt(scan)

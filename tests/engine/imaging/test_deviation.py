@@ -86,6 +86,7 @@ def ratio(maps, name):
     return maps[f"{name}_deviation"][0].data / scatter
 
 
+@pytest.mark.slow
 def test_scans_scatter_by_what_each_says():
     """Each map's whole field; five scans, each of hundreds of independent values, tell it to some percent."""
     maps = repeated({"C10": -60.0}, 500, 6)

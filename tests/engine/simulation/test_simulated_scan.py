@@ -22,6 +22,7 @@ def every(scan):
     return scan.frames(np.arange(scan.header.frames))
 
 
+@pytest.mark.slow
 def test_no_electron_is_lost(tmp_path):
     """Of a phase that scatters nowhere beyond the detector; sums of 32 x 32 numbers in single precision."""
     for values in ({"specimen": "vacuum"}, {"specimen": "gaussians", "phase_rad": 0.2, "feature_A": 3}):
@@ -77,6 +78,7 @@ def test_descan_and_offset_move_the_pattern_as_recorded(tmp_path, words, times):
     assert np.ptp(scan.trajectory.descan_px, axis=0) == pytest.approx([3.0, 2.0])
 
 
+@pytest.mark.slow
 def test_frames_do_not_depend_on_each_other(tmp_path):
     values = {"scan_shape": (4, 5), "detector_shape": 32, "position_jitter_A": 0.1, "read_noise_counts": 1}
     scan = made(tmp_path, **values)

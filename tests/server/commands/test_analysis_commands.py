@@ -188,6 +188,7 @@ def test_runs_are_compared(running: Server) -> None:
         running.call("runs", pictures=["x"])
 
 
+@pytest.mark.slow
 def test_a_map_leaves_as_picture_and_as_numbers(running: Server) -> None:
     finished(running)
     reply = running.call("export", map="adf", colour_map="viridis")

@@ -25,6 +25,7 @@ def catalogue(tmp_path):
     made.close()
 
 
+@pytest.mark.slow
 def test_a_damaged_file_costs_that_file(tmp_path, catalogue):
     header = make_header()
     frames = make_frames(header)

@@ -269,6 +269,7 @@ MOS2 = ("--scan", "64,64", "--detector", "64,64", "--energy_eV", "80e3", "--orde
 REFUSED = "stream_file: the server refuses the header of the scan (impossible_value 1): its log says more\n"
 
 
+@pytest.mark.slow
 def test_the_recording_of_a_server_is_bit_for_bit(program, raw, tmp_path):
     """And a header that it refuses is told."""
     with server(tmp_path) as running:

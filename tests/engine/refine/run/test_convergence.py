@@ -79,6 +79,7 @@ def few_suffice(monkeypatch):
     monkeypatch.setattr(module, "SHARE", 1 / 8)
 
 
+@pytest.mark.slow
 def test_only_runs_whose_epochs_nobody_gave_hold_patterns_out(simulated, few_suffice):
     automatic = refine(simulated.dataset, Preset.from_mapping(PLAIN), backend="cpu")
     assert automatic.convergence.held_out == 18 or automatic.convergence.uncertainty is None  # it may have come to rest

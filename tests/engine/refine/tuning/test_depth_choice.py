@@ -30,7 +30,8 @@ def found(dataset, preset=ONE_MODE):
     return with_found_depth(Tuned(dataset, preset), CPU)
 
 
-@pytest.mark.parametrize("thickness_A", [70.0, pytest.param(40.0, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("thickness_A", [70.0, 40.0])
 def test_a_thick_specimen_is_found_thick(thickness_A):
     tuned = found(scan_of_columns(thickness_A=thickness_A, points=16))
     form = tuned.preset.object
