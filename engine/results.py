@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ptylive.engine import results_file
+from ptylive.engine.nexus.entry import POSITION
 from ptylive.engine.results_file import (
     CHOSEN,
     GOES_ON,
@@ -67,9 +68,6 @@ def write_maps(
             _write_map(root, live_map)
         root.create_dataset("coverage", data=coverage)
         _write_calibration(root, calibration)
-        if "maps" in root:
-            shown = next((n for n in ("obf", "idpc", "bf") if n in root["maps"]), next(iter(root["maps"])))
-            root["maps"].attrs.update({"NX_class": "NXdata", "signal": shown})
 
     results_file.apply(path, Change(frozenset({"maps", "coverage", "calibration", "snr"}), write, settings), patience_s)
 
@@ -252,7 +250,13 @@ def _write_refinement(group: h5py.Group, run: Run) -> None:
 
 def _write_positions(group: h5py.Group, result: RefineResult) -> None:
     """Where each pattern was taken, and what was found of that."""
-    group["positions_A"] = np.asarray(result.positions_A, dtype=np.float64)
+    positions_A = np.asarray(result.positions_A, dtype=np.float64)
+    group["positions_A"] = positions_A
+    group["positions_A"].attrs.update(units="angstrom", long_name="positions (y, x), Å")
+    for axis, column in zip("yx", positions_A.T, strict=True):  # axes of a plot are vectors
+        name = f"{POSITION}{axis}"
+        group.create_dataset(name, data=column.astype(np.float32), **COMPRESSION)
+        group[name].attrs.update(units="angstrom", long_name=f"{axis}, Å")
     if result.drift is not None:
         group["positions_A"].attrs.update(
             {"drift_A": result.drift.drift_A, "drift_uncertainty_A": result.drift.uncertainty_A}

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from ptylive.engine import file_guard
 from ptylive.engine.appending import NotAppendableError, Tail, append
-from ptylive.engine.nexus import entry
+from ptylive.engine.nexus import entry, layout
 from ptylive.schema import InputFileError, PtyliveError
 from ptylive.schema.files.atomic import replacing
 from ptylive.schema.files.filelock import locked
@@ -217,6 +217,7 @@ class Change:
             group.attrs[name] = value
         new = [path for path in self.replaced if path in root] + [f"{RUNS}/{name}" for name in arrived]
         kept = {path: plots for path, plots in before.plots.items() if path not in self.replaced}  # kept is not read
+        layout.mark(root)
         entry.write_entry(root, kept | entry.described(root, new))
 
 
@@ -273,6 +274,7 @@ def look(path: Path) -> Before:
             before = Before.read(file)
     except (OSError, RuntimeError, KeyError) as error:
         raise _damaged(path, error) from None
+    layout.admit(before.settings, str(path))
     if set(RECORDED) & set(before.links):
         raise InputFileError(f"{path} is a recording and takes no results", "choose another name")
     return before

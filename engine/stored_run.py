@@ -48,6 +48,8 @@ class StoredRun:
     """Over the scanned area."""
     convergence: str = ""
     """Whether it had come to rest, in words; empty where that is not known."""
+    date: str = ""
+    """When the file it lies in was last changed, ISO 8601; empty where that is not known."""
 
     @classmethod
     def read(cls, path: Path, name: str | None = None) -> StoredRun:
@@ -65,9 +67,9 @@ class StoredRun:
                 if name is not None and name not in names:
                     raise InputFileError(f"{path} has no run {name!r}", f"it has {', '.join(names)}")
                 chosen = name or str(file.get("refinement", getlink=True).path).rsplit("/", 1)[-1]
-                return cls._of(
-                    chosen, file[f"refinements/{chosen}"], Calibration.from_attributes(dict(file["calibration"].attrs))
-                )
+                date = str(file["settings"].attrs.get("date", "")) if "settings" in file else ""
+                calibration = Calibration.from_attributes(dict(file["calibration"].attrs))
+                return cls._of(chosen, file[f"refinements/{chosen}"], calibration, date)
         except FAULTS as error:
             raise damaged(path, error) from None
 
@@ -83,7 +85,7 @@ class StoredRun:
             raise damaged(path, error) from None
 
     @classmethod
-    def _of(cls, name: str, group: Any, calibration: Calibration) -> StoredRun:
+    def _of(cls, name: str, group: Any, calibration: Calibration, date: str) -> StoredRun:
         known = ("beam_current", "background", "slice_distances_A", "aberrations", "tilts")
         attributes = group["object"].attrs
         origin = attributes["origin_A"]
@@ -113,6 +115,7 @@ class StoredRun:
             refined={n: np.asarray(group[n][()], dtype=np.float64) for n in known if n in group},
             phase_deviation=deviation,
             median_deviation_rad=median_rad,
+            date=date,
         )
 
     @property

@@ -33,7 +33,7 @@ def write_hspy(path: Path, maps: Sequence[LiveMap]) -> None:
 
 
 def _write_signal(group: Any, live_map: LiveMap) -> None:
-    group.attrs.update(package="ptylive", package_version=version("ptylive"))
+    # no @package: HyperSpy imports it, and warns where it cannot
     group.create_dataset("data", data=np.asarray(live_map.data, dtype=np.float32), compression="gzip", shuffle=True)
     sampling = live_map.sampling_A or (1.0, 1.0)
     for index, (name, scale) in enumerate(zip("yx", sampling, strict=True)):
@@ -54,6 +54,6 @@ def _write_signal(group: Any, live_map: LiveMap) -> None:
     quantity = f"{live_map.name} ({live_map.units})" if live_map.units else live_map.name
     metadata.create_group("Signal").attrs.update(signal_type="", quantity=quantity)
     original = group.create_group("original_metadata").create_group("ptylive")
-    original.attrs.update(method=live_map.method, frames=live_map.frames)
+    original.attrs.update(version=version("ptylive"), method=live_map.method, frames=live_map.frames)
     for empty in ("learning_results", "models"):
         group.create_group(empty)

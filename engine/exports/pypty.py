@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,13 @@ from ptylive.schema.files.atomic import replacing
 from ptylive.schema.model import Array, ComplexArray
 
 PARAMETERS = "params.json"
+_UNITS = {
+    "acc_voltage": "kV",
+    "pixel_size_x_A": "angstrom",
+    "pixel_size_y_A": "angstrom",
+    "slice_distances": "angstrom",
+    "PLRotation_deg": "degree",
+}
 
 
 def pypty_object(run: StoredRun) -> ComplexArray:
@@ -63,35 +69,65 @@ def write_pypty(run: StoredRun, folder: Path) -> Iterator[Path]:
 
 
 def write_nxs(run: StoredRun, folder: Path) -> Iterator[Path]:
-    """The layout of PyPty's ``convert_to_nxs``: rows in reverse order, so that y points up; lengths in Å."""
+    """The groups of PyPty's ``convert_to_nxs``: rows in reverse order, so that y points up; lengths in Å.
+
+    Probe and positions are NXdata groups of the entry, links to which lie where PyPty has them. There is no
+    ``definition``: no application definition of NeXus is for reconstructions (NXem asks when the specimen was made).
+    """
     import h5py
 
     path = folder / f"{run.name}.nxs"
-    probe = np.moveaxis(pypty_probe(run)[::-1], (0, 1), (-2, -1))
-    several = probe.ndim == 4
-    transmission = pypty_object(run)[::-1].transpose(3, 2, 0, 1)
     with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs.update(NX_class="NXroot", default="entry", creator="ptylive")
         entry = _group(file, "entry", "NXentry", default="object")
-        file.attrs["default"] = "entry"
+        entry["title"], entry["program_name"] = f"{run.name}, refined by ptylive", "ptylive"
         _group(entry, "sample", "NXsample")["name"] = run.name
-        picture = _group(entry, "object", "NXdata", signal="data", axes=["modes", "z", "y", "x"])
-        picture["data"] = transmission
-        steps = (1.0, run.spacing_A or 1.0, run.pixel_A, run.pixel_A)
-        _axes(picture, ("modes", "z", "y", "x"), transmission.shape, steps)
+        _write_object(entry, run)
+        _write_probe(entry, run)
+        _write_positions(entry, run)
         instrument = _group(entry, "instrument", "NXinstrument")
-        names = ("modes", "scenarios", "y", "x") if several else ("modes", "y", "x")
-        beam = _group(instrument, "probe", "NXbeam", axes=list(names))
-        beam["data"] = probe
-        _axes(beam, names, probe.shape, (*(1.0,) * (len(names) - 2), run.pixel_A, run.pixel_A))
-        scan = _group(instrument, "scan", "NXpositioner", axes=["positions", "coordinates"])
-        scan["positions"] = run.corners_px() * run.pixel_A
-        scan["positions"].attrs["units"] = "angstrom"
+        for name, target in (("probe", "probe"), ("scan", "positions")):
+            instrument[name] = h5py.SoftLink(f"/entry/{target}")
         process = _group(entry, "reconstruction", "NXprocess")
-        process["software"], process["date"] = "ptylive", datetime.now().astimezone().isoformat(timespec="seconds")
-        parameters = _group(process, "reconstruction parameters", "NXcollection")
+        process["program"] = "ptylive"
+        if run.date:
+            process["date"] = run.date
+        parameters = _group(process, "reconstruction_parameters", "NXcollection")
         for name, value in _parameters(run).items():
             parameters[name] = "None" if value is None else value
+            if value is not None and name in _UNITS:
+                parameters[name].attrs["units"] = _UNITS[name]
     yield path
+
+
+def _write_object(entry: Any, run: StoredRun) -> None:
+    transmission = pypty_object(run)[::-1].transpose(3, 2, 0, 1)
+    picture = _group(entry, "object", "NXdata", signal="data", axes=["modes", "z", "y", "x"])
+    picture["data"] = transmission
+    picture["data"].attrs.update(units="1", long_name="transmission")
+    steps = (1.0, run.spacing_A or 1.0, run.pixel_A, run.pixel_A)
+    _axes(picture, ("modes", "z", "y", "x"), transmission.shape, steps)
+
+
+def _write_probe(entry: Any, run: StoredRun) -> None:
+    probe = np.moveaxis(pypty_probe(run)[::-1], (0, 1), (-2, -1))
+    names = ("modes", "scenarios", "y", "x") if probe.ndim == 4 else ("modes", "y", "x")
+    beam = _group(entry, "probe", "NXdata", signal="data", axes=list(names))
+    beam["data"] = probe
+    beam["data"].attrs.update(units="sqrt(counts)", long_name="probe")
+    _axes(beam, names, probe.shape, (*(1.0,) * (len(names) - 2), run.pixel_A, run.pixel_A))
+
+
+def _write_positions(entry: Any, run: StoredRun) -> None:
+    """PyPty's ``positions``, and the path of the beam that they are as a curve y(x)."""
+    corners_A = run.corners_px() * run.pixel_A
+    scan = _group(entry, "positions", "NXdata", signal="y", axes=["x"])
+    scan["positions"] = corners_A
+    for name, values in (("y", corners_A[:, 0]), ("x", corners_A[:, 1])):
+        scan[name] = values
+        scan[name].attrs["long_name"] = f"{name} of the window's corner, Å"
+    for name in ("positions", "y", "x"):
+        scan[name].attrs["units"] = "angstrom"
 
 
 def _group(parent: Any, name: str, kind: str, **attributes: Any) -> Any:
@@ -104,7 +140,7 @@ def _axes(group: Any, names: tuple[str, ...], shape: tuple[int, ...], steps: tup
     """A data set of coordinates for each axis."""
     for name, length, step in zip(names, shape, steps, strict=True):
         group[name] = np.arange(length) * step
-        group[name].attrs["units"] = "angstrom" if name in "zyx" else f"{name.rstrip('s')} index"
+        group[name].attrs["units"] = "angstrom" if name in "zyx" else "1"
 
 
 def _parameters(run: StoredRun) -> dict[str, Any]:

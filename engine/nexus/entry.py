@@ -23,7 +23,10 @@ PROGRAM = "ptylive"
 SHOWN_FIRST = ("obf", "idpc", "bf")
 MOST_POINTS, MOST_PLOTS = 2**20, 2000
 """Of an axis, and in an entry: what is beyond belongs to a file that is no results file of ours."""
+POSITION = "position_"
+"""Of a run: ``position_y``, ``position_x`` (N,), what ``positions_A`` holds, as vectors that can be axes."""
 _SIGNAL = "data"
+_OWN_FIELDS = ("program_name", "title", "entry_identifier")
 _OWN_DEFAULTS = (MAPS, ENTRY)
 """What earlier versions and this one let the root's ``@default`` say; anything else is somebody's choice."""
 
@@ -48,6 +51,16 @@ class Axis:
 
 
 @dataclass(frozen=True)
+class ScanPath:
+    """Where the beam went: a curve y(x) of the group's ``position_y``, ``position_x``, in the order of the points."""
+
+    name: str
+    target: str
+    """Path of the group."""
+    count: int
+
+
+@dataclass(frozen=True)
 class Plot:
     """A data set of the file with an axis for each of its dimensions."""
 
@@ -57,11 +70,11 @@ class Plot:
     axes: tuple[Axis, ...]
 
 
-Plots = Mapping[str, tuple[Plot, ...]]
+Plots = Mapping[str, tuple[Plot | ScanPath, ...]]
 """By the group whose data they show: ``maps``, ``refinements/<run>``."""
 
 
-def described(root: h5py.Group, groups: Iterable[str] | None = None) -> dict[str, tuple[Plot, ...]]:
+def described(root: h5py.Group, groups: Iterable[str] | None = None) -> dict[str, tuple[Plot | ScanPath, ...]]:
     """What can be plotted of the maps and runs in a file, or of ``groups`` alone; what has another form is left out."""
     if groups is None:
         groups = [MAPS, *(f"{RUNS}/{name}" for name in root.get(RUNS, {}))]
@@ -70,8 +83,12 @@ def described(root: h5py.Group, groups: Iterable[str] | None = None) -> dict[str
         group = root.get(path)
         if group is not None and hasattr(group, "keys"):
             plots = _maps(group) if path == MAPS else _run(group, path.removeprefix(f"{RUNS}/"))
-            found[path] = tuple(plot for plot in plots if all(axis.count <= MOST_POINTS for axis in plot.axes))
+            found[path] = tuple(plot for plot in plots if _longest(plot) <= MOST_POINTS)
     return found
+
+
+def _longest(plot: Plot | ScanPath) -> int:
+    return plot.count if isinstance(plot, ScanPath) else max(axis.count for axis in plot.axes)
 
 
 def is_entry(group: Any) -> bool:
@@ -84,30 +101,59 @@ def write_entry(root: h5py.Group, plots: Plots) -> None:
     """Make ``/entry``, and let ``@default`` lead to it. Where somebody else's object has that name nothing is done."""
     if ENTRY in root or not any(plots.values()):
         return
-    import h5py
 
     entry = root.create_group(ENTRY)
     entry.attrs["NX_class"] = "NXentry"
     entry["program_name"] = PROGRAM
+    _write_identity(entry, root)
     names: dict[str, str] = {}
     axes: dict[Axis, h5py.Dataset] = {}
     for plot in [plot for group in plots.values() for plot in group][:MOST_PLOTS]:
         group = entry.create_group(_free_name(plot.name, names.values()))
         names[plot.name] = group.name.rsplit("/", 1)[-1]
-        group.attrs.update(NX_class="NXdata", signal=_SIGNAL, axes=[axis.name for axis in plot.axes])
         group["title"] = plot.name
-        group[_SIGNAL] = h5py.SoftLink(plot.target)
-        for axis in plot.axes:
-            if axis not in axes:
-                axes[axis] = group.create_dataset(axis.name, data=axis.points())
-                axes[axis].attrs.update(units=axis.units, long_name=axis.long_name)
-            else:  # maps of one scan have theirs in common
-                group[axis.name] = axes[axis]
+        if isinstance(plot, ScanPath):
+            _write_path(group, plot)
+        else:
+            _write_plot(group, plot, axes)
     shown = [name for name in SHOWN_FIRST if f"/{MAPS}/{name}" in {plot.target for plot in plots.get(MAPS, ())}]
     last = [] if plots.get(MAPS) else [plot.name for plot in list(plots.values())[-1]]
     entry.attrs["default"] = names[(shown or last or list(names))[0]]
     if root.attrs.get("default", ENTRY) in _OWN_DEFAULTS:
         root.attrs["default"] = ENTRY
+
+
+def _write_identity(entry: h5py.Group, root: h5py.Group) -> None:
+    """Which scan all this is of, and what wrote it last: from ``/settings``."""
+    said = {key: str(value) for key, value in root["settings"].attrs.items()} if "settings" in root else {}
+    entry["title"] = said.get("scan_file", "") or "results"
+    if said.get("scan_uid"):
+        entry["entry_identifier"] = said["scan_uid"]
+    if said.get("version"):
+        entry["program_name"].attrs["version"] = said["version"]
+
+
+def _write_plot(group: h5py.Group, plot: Plot, axes: dict[Axis, h5py.Dataset]) -> None:
+    """``axes``: those that are in the entry already; maps of one scan have theirs in common."""
+    import h5py
+
+    group.attrs.update(NX_class="NXdata", signal=_SIGNAL, axes=[axis.name for axis in plot.axes])
+    group[_SIGNAL] = h5py.SoftLink(plot.target)
+    for axis in plot.axes:
+        if axis not in axes:
+            axes[axis] = group.create_dataset(axis.name, data=axis.points())
+            axes[axis].attrs.update(units=axis.units, long_name=axis.long_name)
+        else:
+            group[axis.name] = axes[axis]
+
+
+def _write_path(group: h5py.Group, plot: ScanPath) -> None:
+    """One dimension with one axis, as all readers show it; the axis does not rise."""
+    import h5py
+
+    group.attrs.update(NX_class="NXdata", signal=_SIGNAL, axes=["x"])
+    group[_SIGNAL] = h5py.SoftLink(f"{plot.target}/{POSITION}y")
+    group["x"] = h5py.SoftLink(f"{plot.target}/{POSITION}x")
 
 
 def _maps(group: Any) -> Iterator[Plot]:
@@ -117,7 +163,7 @@ def _maps(group: Any) -> Iterator[Plot]:
             yield Plot(str(name), f"/{MAPS}/{name}", _plane(data.shape, _numbers(data, "sampling_A", 2), (0.0, 0.0)))
 
 
-def _run(group: Any, run: str) -> Iterator[Plot]:
+def _run(group: Any, run: str) -> Iterator[Plot | ScanPath]:
     where = f"/{RUNS}/{run}"
     transmission, probe, loss = (group.get(name) for name in ("object", "probe", "loss"))
     if _has_axes(transmission, 4):
@@ -141,6 +187,9 @@ def _run(group: Any, run: str) -> Iterator[Plot]:
         centre = (0.0, 0.0) if sampling is None else (-sampling[0] * (plane[0] // 2), -sampling[1] * (plane[1] // 2))
         axes = (_counted("probe", "probe", probes), _counted("mode", "probe mode", modes))
         yield Plot(f"{run}_probe", f"{where}/probe", (*axes, *_plane(plane, sampling, centre)))
+    columns = [group.get(f"{POSITION}{axis}") for axis in "yx"]
+    if all(_has_axes(column, 1) for column in columns) and columns[0].shape == columns[1].shape:
+        yield ScanPath(f"{run}_positions", where, int(columns[0].shape[0]))
     if _has_axes(loss, 1):
         yield Plot(f"{run}_loss", f"{where}/loss", (_counted("epoch", "epoch", loss.shape[0]),))
 
@@ -185,7 +234,7 @@ def _free_name(name: str, taken: Iterable[str]) -> str:
     """A name that NeXus allows (letters, digits, underscores), of no other group."""
     plain = re.sub(r"[^A-Za-z0-9_]", "_", name) or "_"
     found, number = plain, 1
-    while found in taken or found == "program_name":
+    while found in taken or found in _OWN_FIELDS:
         number += 1
         found = f"{plain}_{number}"
     return found

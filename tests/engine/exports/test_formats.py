@@ -5,6 +5,7 @@ import json
 import h5py
 import numpy as np
 import pytest
+from nexus_rules import NAME
 from stored_runs import ORIGIN_A, PIXEL_A, WINDOW, write_results
 
 from ptylive.engine.exports.formats import EXPORTERS, export, names
@@ -89,8 +90,18 @@ def test_nexus(run, tmp_path):
         assert picture["z"][1] == 10.0
         assert picture["x"].attrs["units"] == "angstrom"
         assert file["entry/instrument/probe/data"].shape == (2, WINDOW, WINDOW)
-        assert file["entry/reconstruction/reconstruction parameters/acc_voltage"][()] == 80.0
+        parameters = file["entry/reconstruction/reconstruction_parameters"]
+        assert (parameters["acc_voltage"][()], parameters["acc_voltage"].attrs["units"]) == (80.0, "kV")
+        np.testing.assert_array_equal(file["entry/instrument/scan/positions"][:, 1], file["entry/positions/x"])
+        assert [part for part in names_in(file) if not NAME.fullmatch(part)] == []
         assert file[file.attrs["default"]].attrs["NX_class"] == "NXentry"
+
+
+def names_in(file):
+    """Names of all groups and data sets, links followed."""
+    found = []
+    file.visit(found.append)
+    return [path.rsplit("/", 1)[-1] for path in found]
 
 
 def test_ptyrad(run, tmp_path):
@@ -134,6 +145,7 @@ def test_hyperspy(run, tmp_path):
     (path,) = export(run, "hspy", tmp_path)
     with h5py.File(path) as file:
         assert file.attrs["file_format_version"] == FORMAT_VERSION
+        assert "package" not in file["Experiments/object_phase"].attrs  # HyperSpy warns of one it cannot import
         assert set(file["Experiments"]) == {
             "object_phase", "slice_000_phase", "slice_001_phase", "slice_002_phase", "probe_mode_0", "probe_mode_1",
         }  # fmt: skip

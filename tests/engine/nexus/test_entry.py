@@ -9,7 +9,7 @@ from stored_runs import write_results
 
 from ptylive.engine import results_file
 from ptylive.engine.nexus import entry
-from ptylive.engine.results import write_maps
+from ptylive.engine.results import describe_scan, write_maps
 from ptylive.schema import Calibration, LiveMap
 
 
@@ -35,8 +35,8 @@ def test_every_map_and_run_can_be_plotted(path):
     save(path, 3.0)
     with h5py.File(path, "r") as file:
         assert breaches(file) == []
-        runs = {f"run{n}_{what}" for n in (1, 2) for what in ("object", "probe", "loss")}
-        assert set(file["entry"]) == {"program_name", "bf", "obf", *runs}
+        runs = {f"run{n}_{what}" for n in (1, 2) for what in ("object", "probe", "loss", "positions")}
+        assert set(file["entry"]) == {"program_name", "title", "bf", "obf", *runs}
         assert file["entry"].attrs["default"] == "obf"
         assert file["entry/obf/data"] == file["maps/obf"]
         assert file["entry/run2_object/data"] == file["refinements/run2/object"]
@@ -58,6 +58,28 @@ def test_axes_have_place_and_unit(tmp_path):
         assert shown["y"].attrs["units"] == shown["z"].attrs["units"] == "angstrom"
         np.testing.assert_array_equal(file["entry/run1_loss/epoch"][()], [1, 2, 3])
         assert file["entry"].attrs["default"] == "run1_object"
+
+
+def test_the_way_of_the_beam_is_a_curve(path):
+    save(path)
+    refine(path, 1.0)
+    with h5py.File(path, "r") as file:
+        shown, stored = file["entry/run1_positions"], file["refinements/run1/positions_A"]
+        np.testing.assert_array_equal(shown[shown.attrs["signal"]][()], stored[:, 0].astype(np.float32))
+        np.testing.assert_array_equal(shown["x"][()], stored[:, 1].astype(np.float32))
+        assert {shown[name].attrs["units"] for name in ("data", "x")} == {"angstrom"}
+
+
+def test_the_entry_says_which_scan_it_is_of(path):
+    maps = [LiveMap("bf", np.ones((3, 4), np.float32), "e", None, 1, "")]
+    about = {"version": "9", **describe_scan("u-1", path.with_name("scan.h5"))}
+    write_maps(path, maps, np.ones((3, 4), bool), Calibration(), about)
+    refine(path, 1.0)  # keeps what was told, but for the version of who wrote last
+    with h5py.File(path, "r") as file:
+        told = {name: file[f"entry/{name}"].asstr()[()] for name in ("title", "entry_identifier", "program_name")}
+        assert told == {"title": "scan.h5", "entry_identifier": "u-1", "program_name": "ptylive"}
+        assert file["entry/program_name"].attrs["version"] == "test"
+        assert file.attrs["NX_class"] == "NXroot"
 
 
 def test_maps_without_a_step_and_with_odd_names(tmp_path):

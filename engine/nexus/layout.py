@@ -1,0 +1,81 @@
+"""Version of the layout of results files, and its JSON schema (docs/files.md).
+
+A change that only adds members keeps the version: who reads a file passes over what it does not know. One that moves or
+renames something raises it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ptylive.schema import InputFileError
+
+if TYPE_CHECKING:
+    import h5py
+
+LAYOUT, ATTRIBUTE = 1, "layout"
+"""Of what is written here, in ``/settings``; files of earlier versions have the same layout and do not say so."""
+_SCHEMA = "results.schema.json"
+
+
+def mark(root: h5py.Group) -> None:
+    """Say what this is: a NeXus file at the root, the version in ``/settings``, which is there."""
+    root.attrs.update(NX_class="NXroot", creator="ptylive")
+    root["settings"].attrs[ATTRIBUTE] = np.int32(LAYOUT)
+
+
+def admit(settings: Mapping[str, Any], name: str) -> None:
+    """Raise InputFileError for a file whose ``/settings`` tell a layout of a later version."""
+    found = np.asarray(settings.get(ATTRIBUTE, LAYOUT))
+    if found.shape == () and found.dtype.kind in "iu" and found > LAYOUT:
+        raise InputFileError(f"{name} has layout {found}, of a later version of ptylive", "update ptylive")
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema that the :func:`outline` of a results file keeps."""
+    text = resources.files(__package__).joinpath(_SCHEMA).read_text(encoding="utf-8")
+    return dict(json.loads(text))
+
+
+def outline(group: h5py.Group) -> dict[str, Any]:
+    """What a file holds, as JSON has it: no data, but names, shapes, types and attributes.
+
+    A group is ``{"attributes": {…}, "members": {…}}``, a data set ``{"attributes", "shape", "dtype"}``, a soft link
+    ``{"link": path}``.
+    """
+    import h5py
+
+    members: dict[str, Any] = {}
+    for name in group:
+        link = group.get(name, getlink=True)
+        if isinstance(link, h5py.SoftLink):
+            members[name] = {"link": link.path}
+        elif isinstance(item := group[name], h5py.Group):
+            members[name] = outline(item)
+        else:
+            described = {"shape": [int(n) for n in item.shape], "dtype": _type(item.dtype)}
+            members[name] = {"attributes": _attributes(item), **described}
+    return {"attributes": _attributes(group), "members": members}
+
+
+def _type(dtype: Any) -> str:
+    return "text" if dtype.kind in "OSU" else str(dtype)
+
+
+def _attributes(item: Any) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in item.attrs.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Numbers, text and lists of them; what JSON has no word for (NaN, infinity) as text."""
+    value = np.asarray(value).tolist()
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return str(value) if isinstance(value, float) and not np.isfinite(value) else value
