@@ -48,6 +48,8 @@ CLIENTS = {"status", "refine-now", "stop", "advise", "call"}
 def runnable(path):
     """Blocks of the shell and of Python that this module runs."""
     name = str(path.relative_to(ROOT))
+    if name.startswith("docs/tutorials/"):  # run whole, with what they ask for, by test_tutorials.py
+        return
     for block in blocks(path):
         if block.not_run or block.language not in ("", "python"):
             continue
