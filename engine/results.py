@@ -26,9 +26,10 @@ from ptylive.engine.results_file import (
     Change,
     ResultsFileError,
 )
+from ptylive.engine.stored_run import turned
 from ptylive.schema import Calibration, LiveMap, PtyliveError
 from ptylive.schema.files.atomic import replacing
-from ptylive.schema.model import BoolArray
+from ptylive.schema.model import BoolArray, ComplexArray
 from ptylive.schema.preset import Preset
 
 if TYPE_CHECKING:
@@ -216,6 +217,7 @@ def _write_refinement(group: h5py.Group, run: Run) -> None:
         }
     )
     group["probe"].attrs["sampling_A"] = np.asarray(result.object_sampling_A, dtype=float)
+    _write_phase(group, result.object)
     _write_positions(group, result)
     if result.refined is not None:
         _write_refined(group, result.refined)
@@ -246,6 +248,14 @@ def _write_refinement(group: h5py.Group, run: Run) -> None:
     )
     if (rest := result.convergence) is not None:
         group.attrs.update(converged=not rest.falling, fall_per_epoch=rest.fall, convergence=rest.sentence)
+
+
+def _write_phase(group: h5py.Group, transmission: ComplexArray) -> None:
+    """Phase of all slices together: of complex numbers viewers show the modulus, which is 1 all over."""
+    phase = np.angle(turned(transmission)).sum(axis=0, dtype=np.float32)
+    group.create_dataset("phase", data=phase, **COMPRESSION)
+    place = {name: group["object"].attrs[name] for name in ("sampling_A", "origin_A")}
+    group["phase"].attrs.update({"units": "rad", "long_name": "phase of the object, rad", **place})
 
 
 def _write_positions(group: h5py.Group, result: RefineResult) -> None:

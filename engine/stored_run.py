@@ -15,6 +15,12 @@ from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray
 from ptylive.schema.preset import Preset
 
 
+def turned(transmission: ComplexArray) -> ComplexArray:
+    """Each slice (slices, Y, X) of an object with modes: their mean, turned so that the phase of its mean is 0."""
+    mean = transmission.mean(axis=0)
+    return np.asarray(mean * np.exp(-1j * np.angle(mean.sum(axis=(1, 2), keepdims=True))), dtype=np.complex64)
+
+
 @dataclass(frozen=True)
 class StoredRun:
     """Object, probe and what goes with them."""
@@ -141,9 +147,7 @@ class StoredRun:
 
     def transmission(self) -> ComplexArray:
         """Each slice (slices, Y, X): the mean of the object's modes, turned so that the phase of its mean is 0."""
-        mean = self.object.mean(axis=0)
-        turned = mean * np.exp(-1j * np.angle(mean.sum(axis=(1, 2), keepdims=True)))
-        return np.asarray(turned, dtype=np.complex64)
+        return turned(self.object)
 
     def phase(self) -> FloatArray:
         """Phase of each slice (slices, Y, X), rad: of :meth:`transmission`."""

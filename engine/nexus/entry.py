@@ -166,27 +166,28 @@ def _maps(group: Any) -> Iterator[Plot]:
 def _run(group: Any, run: str) -> Iterator[Plot | ScanPath]:
     where = f"/{RUNS}/{run}"
     transmission, probe, loss = (group.get(name) for name in ("object", "probe", "loss"))
+    for name in ("phase", "phase_deviation"):
+        picture = group.get(name)
+        if _has_axes(picture, 2):
+            origin = _numbers(picture, "origin_A", 2) or (0.0, 0.0)
+            plane = _plane(picture.shape, _numbers(picture, "sampling_A", 2), origin)
+            yield Plot(f"{run}_{name}", f"{where}/{name}", plane)
     if _has_axes(transmission, 4):
-        modes, slices, *plane = transmission.shape
+        modes, slices, *size = transmission.shape
         origin = _numbers(transmission, "origin_A", 2) or (0.0, 0.0)
         depth = _depth(slices, _numbers(transmission, "slice_thickness_A"))
         axes = (_counted("mode", "object mode", modes), depth)
         yield Plot(
             f"{run}_object",
             f"{where}/object",
-            (*axes, *_plane(plane, _numbers(transmission, "sampling_A", 2), origin)),
+            (*axes, *_plane(size, _numbers(transmission, "sampling_A", 2), origin)),
         )
-    deviation = group.get("phase_deviation")
-    if _has_axes(deviation, 2):
-        origin = _numbers(deviation, "origin_A", 2) or (0.0, 0.0)
-        plane = _plane(deviation.shape, _numbers(deviation, "sampling_A", 2), origin)
-        yield Plot(f"{run}_phase_deviation", f"{where}/phase_deviation", plane)
     if _has_axes(probe, 4):
-        probes, modes, *plane = probe.shape
+        probes, modes, *size = probe.shape
         sampling = _numbers(probe, "sampling_A", 2)
-        centre = (0.0, 0.0) if sampling is None else (-sampling[0] * (plane[0] // 2), -sampling[1] * (plane[1] // 2))
+        centre = (0.0, 0.0) if sampling is None else (-sampling[0] * (size[0] // 2), -sampling[1] * (size[1] // 2))
         axes = (_counted("probe", "probe", probes), _counted("mode", "probe mode", modes))
-        yield Plot(f"{run}_probe", f"{where}/probe", (*axes, *_plane(plane, sampling, centre)))
+        yield Plot(f"{run}_probe", f"{where}/probe", (*axes, *_plane(size, sampling, centre)))
     columns = [group.get(f"{POSITION}{axis}") for axis in "yx"]
     if all(_has_axes(column, 1) for column in columns) and columns[0].shape == columns[1].shape:
         yield ScanPath(f"{run}_positions", where, int(columns[0].shape[0]))

@@ -1,16 +1,20 @@
 """Results files read by programs that know NeXus and nothing of ptylive."""
 
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pytest
 from nexus_rules import breaches
-from results_writers import refine, save
+from results_writers import refine, save, small_result
 from stored_runs import write_results
 
 from ptylive.engine import results_file
 from ptylive.engine.nexus import entry
-from ptylive.engine.results import describe_scan, write_maps
+from ptylive.engine.results import Run, add_refinement, describe_scan, write_maps
+from ptylive.engine.stored_run import StoredRun
 from ptylive.schema import Calibration, LiveMap
+from ptylive.schema.preset import Preset
 
 
 @pytest.fixture(params=["written anew", "appended"])
@@ -35,7 +39,7 @@ def test_every_map_and_run_can_be_plotted(path):
     save(path, 3.0)
     with h5py.File(path, "r") as file:
         assert breaches(file) == []
-        runs = {f"run{n}_{what}" for n in (1, 2) for what in ("object", "probe", "loss", "positions")}
+        runs = {f"run{n}_{what}" for n in (1, 2) for what in ("object", "phase", "probe", "loss", "positions")}
         assert set(file["entry"]) == {"program_name", "title", "bf", "obf", *runs}
         assert file["entry"].attrs["default"] == "obf"
         assert file["entry/obf/data"] == file["maps/obf"]
@@ -68,6 +72,19 @@ def test_the_way_of_the_beam_is_a_curve(path):
         np.testing.assert_array_equal(shown[shown.attrs["signal"]][()], stored[:, 0].astype(np.float32))
         np.testing.assert_array_equal(shown["x"][()], stored[:, 1].astype(np.float32))
         assert {shown[name].attrs["units"] for name in ("data", "x")} == {"angstrom"}
+
+
+def test_the_phase_is_shown_first_where_there_are_no_maps(path):
+    """As the export has it: of all slices, the mean of the modes, with the mean of each slice at 0."""
+    rng = np.random.default_rng(7)
+    transmission = np.exp(1j * rng.uniform(0, 1, (2, 3, 16, 16))).astype(np.complex64)
+    result = replace(small_result(1.0), object=transmission, slice_thickness_A=(10.0,) * 3)
+    add_refinement(path, Run("run1", Preset(), result), Calibration(), {})
+    with h5py.File(path, "r") as file:
+        assert file["entry"].attrs["default"] == "run1_phase"
+        shown = file["entry/run1_phase"]
+        assert [shown[name].attrs["units"] for name in ("data", "y", "x")] == ["rad", "angstrom", "angstrom"]
+        np.testing.assert_array_equal(shown["data"][()], StoredRun.read(path).phase().sum(axis=0))
 
 
 def test_the_entry_says_which_scan_it_is_of(path):
