@@ -45,7 +45,7 @@ def batch(  # noqa: PLR0913  (the public call: every keyword has a default)
     from ptylive.engine.imaging.render import METHODS
     from ptylive.schema import MetadataError
     from ptylive.server.batch.coordinator import Batch, BatchRequest
-    from ptylive.server.batch.places import places
+    from ptylive.server.cluster.places import places
 
     folder = Path(out)
     loaded = PresetFile()
@@ -61,7 +61,7 @@ def batch(  # noqa: PLR0913  (the public call: every keyword has a default)
         folder,
         Preset.from_mapping({**given, **settings}),
         METHODS,
-        dict(metadata or {}),
+        {**loaded.corrections, **(metadata or {})},
         loaded.metadata,
         backend,
         threads,

@@ -47,25 +47,28 @@ def sheet(cells: Sequence[Cell], in_a_row: int = MOST_IN_A_ROW) -> Rgb:
     height = max(picture.shape[0] for picture in pictures) + words
     size = (MARGIN_PX + columns * width, MARGIN_PX + math.ceil(len(cells) / columns) * height)
     page = Image.new("RGB", size, WHITE)
-    pen, title_font, font = ImageDraw.Draw(page), _font(TITLE_PX), _font(LINE_PX)
+    pen, title_font, font = ImageDraw.Draw(page), font_of(TITLE_PX), font_of(LINE_PX)
     for number, (cell, picture) in enumerate(zip(cells, pictures, strict=True)):
         left, top = MARGIN_PX + number % columns * width, MARGIN_PX + number // columns * height
         page.paste(Image.fromarray(picture), (left, top))
         below = top + picture.shape[0] + MARGIN_PX // 4
-        _write(pen, (left, below), cell.title, BLACK, title_font)
+        write_line(pen, (left, below), cell.title, BLACK, title_font)
         for line_number, line in enumerate(cell.lines):
-            _write(pen, (left, below + TITLE_PX + 6 + line_number * LINE_PX), line, GREY, font)
+            write_line(pen, (left, below + TITLE_PX + 6 + line_number * LINE_PX), line, GREY, font)
     return np.asarray(page, dtype=np.uint8)
 
 
 Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 
 
-def _font(height_px: int) -> Font:
+def font_of(height_px: int) -> Font:
+    """The font of lines of some height."""
     return ImageFont.load_default(height_px * 0.8)
 
 
-def _write(pen: ImageDraw.ImageDraw, at: tuple[float, float], text: str, colour: tuple[int, ...], font: Font) -> None:
+def write_line(
+    pen: ImageDraw.ImageDraw, at: tuple[float, float], text: str, colour: tuple[int, ...], font: Font
+) -> None:
     """A line. The font that every Pillow brings has no Å, which is an A with a ring above it, and no ±."""
     left, top = at
     for number, part in enumerate(text.replace("±", "+/-").split("Å")):

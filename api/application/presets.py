@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 HDF5 = (".h5", ".hdf5", ".nxs")
 PICKLED = b"\x80"
+CORRECTIONS = "corrections"
+"""Section of metadata that win over the recording's, under their names in files (``defocus_A``)."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class PresetFile:
     """(scan points, 2), detector frame."""
     notes: tuple[str, ...] = ()
     """What was taken over with a difference, or left behind."""
+    corrections: Mapping[str, Any] = field(default_factory=dict)
+    """Of the experiment, too, and better known than the recording has it; what the command line says wins."""
 
     def placed(self, dataset: Dataset) -> Dataset:
         """The data set at the positions of the preset, where it gives some. Raises MetadataError for another number."""
@@ -57,6 +62,7 @@ class PresetFile:
         for section in SECTIONS:
             said = {NAMES[n][1]: value for n, value in self.metadata.items() if NAMES[n][0] == section}
             parts.append(toml_section(section, said))
+        parts.append(toml_section(CORRECTIONS, self.corrections))
         return "\n".join(part for part in parts if part)
 
 
@@ -107,7 +113,7 @@ def with_stage_files(settings: Mapping[str, Any], files: Sequence[Path], beside:
     stages = list(checked_tables(settings.get("stages") or ()))
     for path in files:
         loaded = load_preset(path, beside=beside.with_name(f"{beside.stem}-stage{len(stages) + 1}{beside.suffix}"))
-        if loaded.metadata or loaded.positions_A is not None:
+        if loaded.metadata or loaded.corrections or loaded.positions_A is not None:
             raise MetadataError(f"{path} describes the experiment", "write that into the file of --preset")
         stages.append({"name": path.stem, **loaded.settings})
     return {**settings, "stages": stages}
@@ -130,8 +136,19 @@ def _ours(values: Mapping[str, Any]) -> PresetFile:
     """Settings in a section [refine] or by themselves, tables [[stage]]; metadata as in a configuration file."""
     settings = settings_in(values)
     if "refine" not in values:
-        settings = {name: value for name, value in settings.items() if name not in SECTIONS}
-    return PresetFile(settings, _metadata(values))
+        settings = {name: value for name, value in settings.items() if name not in (*SECTIONS, CORRECTIONS)}
+    return PresetFile(settings, _metadata(values), corrections=_corrections(values))
+
+
+def _corrections(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata of the section that corrects. Raises MetadataError for an unknown name."""
+    said = as_table(values.get(CORRECTIONS) or {}, CORRECTIONS)
+    for name in said:
+        if name not in NAMES:
+            near = difflib.get_close_matches(name, NAMES, n=1)
+            hint = f"did you mean {near[0]}?" if near else "see docs/conventions.md"
+            raise MetadataError(f"unknown setting {CORRECTIONS}.{name}", hint)
+    return dict(said)
 
 
 def _metadata(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Refinements on a Dask cluster: where it is, its workers, and a job on one of them."""
+"""Many refinements at a time: in processes of this machine, or on a Dask cluster, its workers, a job on one of them."""

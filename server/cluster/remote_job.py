@@ -236,6 +236,8 @@ class RemoteJob:
         for message in self._heard(runner, None if sight.folder else home):
             if message["kind"] == "progress":
                 self._epoch = max(self._epoch, int(message["epoch"]))
+            elif message["kind"] == "tried":
+                self._epoch += 1
             yield message
 
     def _send_recording(self, runner: FarRunner, identity: FileIdentity) -> None:

@@ -50,6 +50,10 @@ class Inbox:
         """The job of the whole scan, once it has ended."""
         self.problem = ""
         """Why the scan cannot be refined."""
+        self._trials: list[Mapping[str, Any]] = []
+        """Asked for and not begun."""
+        self.pruned: set[int] = set()
+        """Numbers of trials that nobody wants to see the end of."""
 
     def first_job(self) -> RefineJob:
         """The job that every conversation begins with; listening goes on in the background. EOFError without one."""
@@ -69,6 +73,13 @@ class Inbox:
             if not self.settled:
                 self._changed.wait(timeout_s)
 
+    def next_trial(self) -> Mapping[str, Any] | None:
+        """The next trial that is asked for, waiting for it; None once nobody wants any more."""
+        with self._changed:
+            while not self._trials and not self.stop.is_set():
+                self._changed.wait()
+            return None if self.stop.is_set() else self._trials.pop(0)
+
     def _listen(self) -> None:
         there = True
         while there:
@@ -87,6 +98,10 @@ class Inbox:
             self.whole = RefineJob.from_plain(message["whole"])
         elif "calibration" in message:
             self.known = Known(Calibration.from_plain(message["calibration"]), message["values"])
+        elif "try" in message:
+            self._trials.append(message["try"])
+        elif "prune" in message:
+            self.pruned.add(int(message["prune"]))
         elif "problem" in message:
             self.problem = str(message["problem"])
         else:

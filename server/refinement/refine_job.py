@@ -50,6 +50,10 @@ class RefineJob:
     ends_at_once: bool = False
     """When whoever asked is gone: the last checkpoint is enough, as for somebody who goes on from it elsewhere."""
 
+    trials: Mapping[str, Any] | None = None
+    """Not one refinement but trials of settings, one after the other, as they are told
+    (:mod:`ptylive.server.refinement.trial_worker`)."""
+
     known: tuple[int, ...] = ()
     """The state of the recording that the server vouches for (:func:`ptylive.streamer.vetting.vouched.known_as`)."""
 
@@ -80,6 +84,7 @@ class RefineJob:
             "methods": list(self.methods),
             "defaults": dict(self.defaults),
             "ends_at_once": self.ends_at_once,
+            "trials": None if self.trials is None else dict(self.trials),
             "known": list(self.known),
         }
 
@@ -113,6 +118,7 @@ class RefineJob:
             methods=tuple(plain["methods"]),
             defaults=plain["defaults"],
             ends_at_once=plain["ends_at_once"],
+            trials=plain["trials"],
             known=tuple(plain["known"]),
         )
 

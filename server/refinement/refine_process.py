@@ -21,6 +21,7 @@ from ptylive.schema.plain_errors import say_unraisable_in_a_line
 from ptylive.server.refinement.maps_first import with_maps
 from ptylive.server.refinement.refine_inbox import Inbox
 from ptylive.server.refinement.refine_job import RefineJob, progress_to_plain
+from ptylive.server.refinement.trial_worker import tried
 from ptylive.server.refinement.warm_refinement import COMPILING, is_compiled
 from ptylive.server.wire.messages import pack
 from ptylive.streamer.vetting.door import is_file
@@ -60,6 +61,8 @@ def _refined(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper
         if is_file(one):  # one that is missing is missed with the name of its setting
             doorkeeper.admit(one)
     with guarded(doorkeeper):
+        if job.trials is not None:
+            return tried(job, inbox, partial(_send, out), doorkeeper)
         if job.journal is None:
             return _run(job, inbox, out, doorkeeper)
         return _follow(job, inbox, out, doorkeeper)

@@ -6,7 +6,8 @@ from scripted_refinement import ENDED, Scripted, progress
 import ptylive
 from ptylive.application.batch.figures import Figures
 from ptylive.schema import InputFileError, MetadataError
-from ptylive.server.batch import coordinator, places
+from ptylive.server.batch import coordinator
+from ptylive.server.cluster import places
 
 
 @pytest.fixture

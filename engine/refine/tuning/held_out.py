@@ -130,7 +130,7 @@ def held_out_loss(
 
     Same data and preset give the same numbers. ``measured``: as of ``prepare``.
     """
-    trial = _Trial.of(dataset, preset, context, measured)
+    trial = Trial.of(dataset, preset, context, measured)
     return trial.losses((trial.enough(sweeps),), context)[0]
 
 
@@ -138,13 +138,13 @@ def held_out_course(
     dataset: Dataset, preset: Preset, sweeps: int, context: TrialContext, measured: Measurement | None = None
 ) -> Course:
     """The same after ``sweeps`` sweeps, and after twice as many."""
-    early, late = _Trial.of(dataset, preset, context, measured).losses((sweeps, 2 * sweeps), context)
+    early, late = Trial.of(dataset, preset, context, measured).losses((sweeps, 2 * sweeps), context)
     return Course(early, late)
 
 
 def swept(problem: Problem, backend: MultisliceBackend, preset: Preset, patterns: IndexArray, sweeps: int) -> Any:
     """Parameters after ``sweeps`` sweeps over ``patterns`` (more where these are few) from the start of ``problem``."""
-    trial = _Trial(problem, preset, patterns, patterns[:0])
+    trial = Trial(problem, preset, patterns, patterns[:0])
     solver = trial.solver(backend, trial.enough(sweeps))
     state = solver.init(backend.xp.asarray(problem.start))
     while not solver.finished(state):
@@ -153,7 +153,7 @@ def swept(problem: Problem, backend: MultisliceBackend, preset: Preset, patterns
 
 
 @dataclass(frozen=True)
-class _Trial:
+class Trial:
     """A problem, and which of its patterns are swept over and which are held out."""
 
     problem: Problem
@@ -162,9 +162,17 @@ class _Trial:
     held: IndexArray
 
     @classmethod
-    def of(cls, dataset: Dataset, preset: Preset, context: TrialContext, measured: Measurement | None) -> _Trial:
+    def of(
+        cls,
+        dataset: Dataset,
+        preset: Preset,
+        context: TrialContext,
+        measured: Measurement | None = None,
+        split: int = 0,
+    ) -> Trial:
+        """Of a data set under a preset; ``split``: another number holds other patterns out."""
         problem = prepare(dataset, preset.model_copy(update={"refine_drift": False}), context.start, measured)
-        order = np.random.default_rng(0).permutation(problem.multislice.count)
+        order = np.random.default_rng(split).permutation(problem.multislice.count)
         few = max(2, problem.multislice.count // HELD_OUT)
         return cls(problem, preset, np.sort(order[few:]), order[:few])
 
@@ -185,10 +193,13 @@ class _Trial:
             for sweeps in after:
                 while state.sweep < sweeps and not solver.finished(state):
                     state = solver.step(state)
-                groups = [np.sort(group) for group in np.array_split(self.held, min(GROUPS, len(self.held)))]
-                each = [float(solver.objective.evaluate(state.vector, group).loss) / len(group) for group in groups]
-                found.append(HeldOutLoss(tuple(each)))
+                found.append(HeldOutLoss(self.judged(solver.objective, state.vector)))
         return tuple(found)
+
+    def judged(self, objective: Objective, vector: Any) -> tuple[float, ...]:
+        """Loss per pattern on each group of the patterns held out."""
+        groups = [np.sort(group) for group in np.array_split(self.held, min(GROUPS, len(self.held)))]
+        return tuple(float(objective.evaluate(vector, group).loss) / len(group) for group in groups)
 
     def solver(self, backend: MultisliceBackend, sweeps: int) -> Sweeps:
         """Sweeps over the patterns that are not held out."""

@@ -62,7 +62,7 @@ def half_data_rings(dataset: Dataset, preset: Preset, context: TrialContext) -> 
             context.pause()
             half = np.flatnonzero((rows + columns) % 2 == parity)
             vector = backend.to_numpy(swept(problem, backend, preset, half, sweeps))
-            pictures.append(_scanned_phase(problem, dataset, vector))
+            pictures.append(scanned_phase(problem, dataset, vector))
     return ring_correlation(pictures[0], pictures[1], problem.grid.pixel_A)
 
 
@@ -84,7 +84,7 @@ def ring_correlation(first: Array, second: Array, pixel_A: float) -> tuple[Doubl
     return (np.arange(1, rings) + 0.5) * width, correlation[1:], plain
 
 
-def _scanned_phase(problem: Problem, dataset: Dataset, vector: Array) -> DoubleArray:
+def scanned_phase(problem: Problem, dataset: Dataset, vector: Array) -> DoubleArray:
     """Sum of the slices' phases over the scanned area, resampled onto the axes of the scan."""
     from scipy.ndimage import map_coordinates
 

@@ -353,7 +353,7 @@ def _loaded(path: Path | None, file: Path, values: dict[str, Any], output: Path)
         added = unsaid(source.header, loaded.metadata)
     for note in loaded.notes:
         say(note)
-    return loaded, {**added, **values}
+    return loaded, {**added, **loaded.corrections, **values}
 
 
 def _preset(settings: Mapping[str, Any], epochs: int | None) -> Preset:

@@ -14,6 +14,7 @@ from ptylive.application.offline import method_of, start_guess
 from ptylive.application.presets import files_of, load_preset, with_stage_files
 from ptylive.schema import Calibration, LiveMap, MetadataError, Origin, Quantity
 from ptylive.schema.preset import Preset
+from ptylive.server.cli.commands.refine import _loaded
 from ptylive.server.cli.values import parse_assignments
 from ptylive.simulators.data import bundled
 
@@ -95,6 +96,25 @@ def test_presets_of_ours(tmp_path):
     for name in ("flat.toml", "full.toml", "plain.json"):
         assert load_preset(tmp_path / name).settings["sweeps"] == 3
     assert load_preset(tmp_path / "full.toml").metadata == {"energy_eV": 60e3, "scan_step_A": 0.5}
+
+
+def test_corrections_win_over_what_the_recording_says(bare, tmp_path):
+    """A tuning finds values better than those the microscope wrote; what is typed wins over both."""
+    file, values = bare
+    (tmp_path / "best.toml").write_text("[refine]\nsweeps = 3\n[corrections]\ndefocus_A = 44.0\n")
+    loaded = load_preset(tmp_path / "best.toml")
+    assert (loaded.corrections, loaded.metadata) == ({"defocus_A": 44.0}, {})
+    (tmp_path / "flat.toml").write_text("sweeps = 3\n[corrections]\ndefocus_A = 44.0\n")
+    assert load_preset(tmp_path / "flat.toml").settings == {"sweeps": 3}
+    told = {"energy_eV": 80e3, "defocus_A": 60.0}
+    assert _loaded(tmp_path / "best.toml", file, told, tmp_path / "o.h5")[1]["defocus_A"] == 60.0
+    assert _loaded(tmp_path / "best.toml", file, {}, tmp_path / "o.h5")[1]["defocus_A"] == 44.0
+    (tmp_path / "bad.toml").write_text("[corrections]\ndefocs_A = 44.0\n")
+    with pytest.raises(MetadataError, match=r"unknown setting corrections.defocs_A") as caught:
+        load_preset(tmp_path / "bad.toml")
+    assert caught.value.hint == "did you mean defocus_A?"
+    with pytest.raises(MetadataError, match="describes the experiment"):
+        with_stage_files({}, [tmp_path / "best.toml"], tmp_path / "o.h5")
 
 
 def test_stages_stand_in_tables_or_files_of_their_own(tmp_path):

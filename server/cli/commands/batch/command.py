@@ -7,22 +7,21 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ptylive.application.extensions import Preset
-from ptylive.schema import MetadataError, PtyliveError
+from ptylive.schema import PtyliveError
 from ptylive.schema.errors import printable
 from ptylive.server.cli.commands.refine import split_settings
 from ptylive.server.cli.interrupt import ctrl_c_asks_to_stop
 from ptylive.server.cli.options import AsJson, Backend, Cluster, Settings, checked_backend
 from ptylive.server.cli.output import Interrupted, Shown, answer, bar, end_partial, say, when_interrupted
+from ptylive.server.cli.preset_option import looked_through, preset_file
 from ptylive.server.cli.values import names_in, parse_assignments
 
 if TYPE_CHECKING:
     from ptylive.application.batch.rows import Row
-    from ptylive.application.presets import PresetFile
 
 EXAMPLES = """
 ptylive batch 'scans/*.h5' --out refined
@@ -57,20 +56,20 @@ def batch(
     from ptylive.application.outputs import check_output_folder
     from ptylive.engine.imaging.render import METHODS, check_methods
     from ptylive.server.batch.coordinator import Batch, BatchRequest
-    from ptylive.server.batch.places import places
+    from ptylive.server.cluster.places import places
 
     checked_backend(backend)
     chosen, values = split_settings(parse_assignments(settings or ()))
-    loaded = _loaded(preset, out)
+    loaded = preset_file(preset, out)
     scans, left_out = find_scans(files, out)
     for path in left_out:
         say(f"{printable(str(path))} is left out: it is no scan")
     check_output_folder(out)
     request = BatchRequest(
         out,
-        _preset({**loaded.settings, **chosen}),
+        looked_through({**loaded.settings, **chosen}),
         tuple(check_methods(names_in(methods)) if methods else METHODS),
-        values,
+        {**loaded.corrections, **values},
         loaded.metadata,
         backend,
         threads,
@@ -91,28 +90,6 @@ def batch(
     table = {"table": str(out / PAGE_FILE), "csv": str(out / CSV_FILE)}
     answer({"scans": len(rows), **counts, **table}, as_json=as_json)
     _judge(rows, counts, stopped=asked.is_set())
-
-
-def _loaded(path: Path | None, out: Path) -> PresetFile:
-    from ptylive.application.presets import PresetFile, load_preset
-
-    if path is None:
-        return PresetFile()
-    loaded = load_preset(path, beside=out / path.name)
-    if loaded.positions_A is not None:
-        raise MetadataError(f"{path} has positions, which are of one scan", "refine that scan with ptylive refine")
-    for note in loaded.notes:
-        say(note)
-    return loaded
-
-
-def _preset(settings: dict[str, Any]) -> Preset:
-    from ptylive.application.presets import files_of
-    from ptylive.streamer.vetting.door import vet_results
-
-    preset = Preset.from_mapping(settings)
-    vet_results(*files_of(preset))
-    return preset
 
 
 def _show(shown: Shown, rows: Sequence[Row]) -> None:

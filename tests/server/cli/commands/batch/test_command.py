@@ -7,7 +7,8 @@ from running import last_json, ptylive_here
 from scripted_refinement import ENDED, Scripted, progress
 
 from ptylive.application.batch.figures import Figures
-from ptylive.server.batch import coordinator, places
+from ptylive.server.batch import coordinator
+from ptylive.server.cluster import places
 
 
 @pytest.fixture

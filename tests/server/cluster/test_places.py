@@ -6,7 +6,7 @@ import pytest
 
 from ptylive.engine.backend import device
 from ptylive.schema import MetadataError
-from ptylive.server.batch.places import default_workers, places, process_of_its_own
+from ptylive.server.cluster.places import default_workers, places, process_of_its_own
 
 
 def wanted(workers=None, cluster=None, backend="cpu", threads=1):

@@ -1,4 +1,4 @@
-"""Where the refinements of a batch run: processes of this machine, or a cluster."""
+"""Where many jobs run at a time: processes of this machine, or a cluster."""
 
 from __future__ import annotations
 

@@ -1,0 +1,214 @@
+"""What trials tell of each value: the best one and how sure it is, or that it cannot be told.
+
+A value is as good as the best one while the loss, with everything else at its best for it, is higher by less than twice
+the standard deviation of that difference. Where such values are most of the range, nothing is told. The standard
+deviation that is given is half the width of what is as good on either side, together with how far the minimum still
+moved in the second half of the sweeps (what falls as 1 / sweeps would move as far again), and with what the model
+leaves open (``Range.blur``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ptylive.application.tuning.landscape import Landscape
+from ptylive.application.tuning.ranges import Range
+from ptylive.application.tuning.trials import Tried, filled, losses
+from ptylive.application.tuning.tunables import Kind
+from ptylive.schema.model import BoolArray, DoubleArray
+
+CERTAIN = 2.0
+"""Standard deviations by which a loss must be higher."""
+MOST = 0.6
+"""Share of the range that may be as good as the best before nothing is told."""
+POINTS = 25
+"""Of a profile over the range, and again over what is as good."""
+LEAST_RISE = 1e-3
+"""Share of the loss that a value changes at least over its range, where anything is told: as much as the two sheets of
+sulphur of one layer of MoS2 bring, and as what any model leaves out.
+"""
+EDGE = 0.02
+"""Of the range: a minimum this close to its end may lie beyond it."""
+LEAST_TRIALS = 3
+"""For each value that is varied, and three more: less is no landscape."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The loss against one value, everything else at its best for it."""
+
+    values: tuple[Any, ...]
+    rise: DoubleArray
+    """(values,) share by which the loss is higher than at the best."""
+    deviation: DoubleArray
+    """(values,) standard deviation of that."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of one value. ``best``: where the loss is lowest; ``deviation``: None for words, whole numbers, and what cannot
+    be told; ``alike``: values that are as good, in their order (both ends of them for numbers).
+    """
+
+    range: Range
+    best: Any
+    deviation: float | None
+    alike: tuple[Any, ...]
+    told: bool
+    beyond: str
+    """``low`` or ``high`` where the best may lie beyond that end of the range."""
+    profile: Profile
+
+    @property
+    def sentence(self) -> str:
+        """In words."""
+        one = self.range
+        if not self.told:
+            return f"{one.title} cannot be told ({self._alike()} predict alike)"
+        if self.beyond:
+            end, side = (one.low, "less") if self.beyond == "low" else (one.high, "more")
+            return f"{one.title} {one.spoken(end)} or {side}: the best lies at the end of its range"
+        if self.deviation is not None:
+            digits = digits_of(self.deviation)
+            return f"{one.title} {self.best:.{digits}f} ± {self.deviation:.{digits}f} {one.unit}".strip()
+        others = [value for value in self.alike if value != self.best]
+        also = f" ({', '.join(one.spoken(value) for value in others)} predict as well)" if others else ""
+        return f"{one.title} {one.spoken(self.best)}{also}"
+
+    def _alike(self) -> str:
+        one = self.range
+        if one.kind == Kind.CHOICE:
+            return " and ".join(one.spoken(value) for value in self.alike)
+        return f"{self.alike[0]:.4g} to {one.spoken(self.alike[-1])}"
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What all trials of a tuning tell together."""
+
+    landscape: Landscape
+    estimates: tuple[Estimate, ...]
+    agreement: float | None
+    """Rank correlation of the losses at half the sweeps and at the end, over trials that came so far."""
+
+    @property
+    def sentence(self) -> str:
+        """All values in words."""
+        return "; ".join(one.sentence for one in self.estimates)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The best values, rounded as far as they are sure; those that cannot be told stay what they were."""
+        return {one.range.name: _proposed(one) for one in self.estimates}
+
+
+def digits_of(deviation: float) -> int:
+    """Decimals with which a value of some standard deviation is written: two figures of it, one above 2.5."""
+    if not deviation > 0 or not math.isfinite(deviation):
+        return 3
+    return max(
+        0, (1 if deviation / 10 ** math.floor(math.log10(deviation)) < 2.5 else 0) - math.floor(math.log10(deviation))
+    )
+
+
+def enough(over: Sequence[Range], tried: Sequence[Tried], sweeps: int) -> bool:
+    """Whether there are trials enough for findings."""
+    return len(losses(tried, sweeps)[0]) >= LEAST_TRIALS * len(over) + 3
+
+
+def findings(over: Sequence[Range], tried: Sequence[Tried], sweeps: int) -> Findings:
+    """Of trials that came to their end, or to half of it. Raises ValueError for too few."""
+    there, groups = filled(tried, sweeps)
+    landscape = Landscape.of(over, [one.values for one in there], groups)
+    best = landscape.lowest()
+    before, earlier = losses(tried, max(1, sweeps // 2))
+    shift = np.zeros(len(over))
+    if sweeps > 1:
+        shift = np.abs(best - Landscape.of(over, [one.values for one in before], earlier).lowest())
+    estimates = tuple(_estimate(landscape, k, best, float(shift[k])) for k in range(len(over)))
+    return Findings(landscape, estimates, _agreement(losses(tried, sweeps)[0], sweeps))
+
+
+def _estimate(landscape: Landscape, k: int, best: DoubleArray, shift: float) -> Estimate:
+    one = landscape.over[k]
+    if one.kind == Kind.CHOICE:
+        places = np.array([one.place(value) for value in one.choices])
+    elif one.kind == Kind.WHOLE:
+        values = np.unique(np.round(np.linspace(one.low, one.high, min(POINTS, round(one.high - one.low) + 1))))
+        places = np.array([one.place(int(value)) for value in values])
+    else:
+        places = np.linspace(0, 1, POINTS)
+    rise, deviation = _profile(landscape, k, best, places)
+    good = rise <= CERTAIN * deviation
+    profile = Profile(tuple(one.value(float(place)) for place in places), *landscape.shares(rise, deviation))
+    value, matters = one.value(float(best[k])), bool(profile.rise.max() > LEAST_RISE)
+    if one.kind != Kind.NUMBER:
+        good |= not matters
+        alike = tuple(each for each, fine in zip(profile.values, good, strict=True) if fine or each == value)
+        told = len(alike) <= max(1.0, MOST * len(places))
+        return Estimate(one, value, None, alike if told else _ends(alike, one), told, "", profile)
+    low, high = _around(landscape, k, best, places, good) if matters else (0.0, 1.0)
+    told = high - low < MOST
+    alike = (one.value(low), one.value(high))
+    beyond = "low" if best[k] < EDGE and low <= 0 else "high" if best[k] > 1 - EDGE and high >= 1 else ""
+    half = math.hypot((high - low) / 4, shift)  # what is as good spans two standard deviations on either side
+    width = one.value(min(1.0, float(best[k]) + half / 2)) - one.value(max(0.0, float(best[k]) - half / 2))
+    deviation_all = math.hypot(float(width), one.blur)
+    return Estimate(one, value, deviation_all if told and not beyond else None, alike, told, beyond, profile)
+
+
+def _ends(alike: tuple[Any, ...], one: Range) -> tuple[Any, ...]:
+    return alike if one.kind == Kind.CHOICE else (alike[0], alike[-1])
+
+
+def _profile(landscape: Landscape, k: int, best: DoubleArray, places: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
+    """(places,) rise of the logarithm of the loss above the best, and its standard deviation."""
+    found = [landscape.rise(landscape.lowest({k: float(place)}), best) for place in places]
+    rise, deviation = np.array(found).T
+    return np.maximum(rise, 0.0), deviation
+
+
+def _around(
+    landscape: Landscape, k: int, best: DoubleArray, places: DoubleArray, good: BoolArray
+) -> tuple[float, float]:
+    """Ends of what is as good as the best, without a gap between."""
+    ends = []
+    for side in (-1, 1):
+        beyond = places[(side * (places - best[k]) > 0) & ~good]
+        worse = float(beyond[0 if side > 0 else -1]) if len(beyond) else None
+        if worse is None:
+            ends.append(0.0 if side < 0 else 1.0)
+            continue
+        inside = float(best[k])  # the first place outside is found by halving
+        for _ in range(8):
+            middle = (inside + worse) / 2
+            rise, deviation = landscape.rise(landscape.lowest({k: middle}), best)
+            inside, worse = (middle, worse) if rise <= CERTAIN * deviation else (inside, middle)
+        ends.append(worse)
+    return ends[0], ends[1]
+
+
+def _proposed(one: Estimate) -> Any:
+    start = one.range.start
+    if not one.told and one.range.holds(start):
+        return start
+    if one.range.kind != Kind.NUMBER:
+        return one.best
+    if one.deviation is None:
+        return float(f"{one.best:.4g}")
+    return round(float(one.best), digits_of(one.deviation) + 1)
+
+
+def _agreement(there: Sequence[Tried], sweeps: int) -> float | None:
+    """Rank correlation of half the sweeps and all of them; None for too few trials, or one sweep."""
+    from scipy.stats import spearmanr
+
+    if sweeps < 2 or len(there) < 2 * LEAST_TRIALS:
+        return None
+    early, late = (np.array([np.mean(one.groups[sweep]) for one in there]) for sweep in (sweeps // 2, sweeps))
+    return float(spearmanr(early, late).statistic)

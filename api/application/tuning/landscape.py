@@ -1,0 +1,192 @@
+"""The loss as a function of what was varied, from trials here and there: a Gaussian process through their losses.
+
+Rasmussen and Williams, Gaussian Processes for Machine Learning (2006), sections 2.2 and 5.4.1: squared exponential
+covariance with a length for each value, constant mean, lengths and noise where the marginal likelihood, under broad
+priors, is largest. Values stand in units of their range, words at the corners of a simplex; the logarithm of the loss
+is what is described, for a start that is far off has a loss many times that of the end.
+
+How far losses scatter is known beyond the trials: each trial tells the loss of several groups of patterns, the same in
+all trials. The differences between two places that remain when one group after the other is left out (the jackknife)
+are what the difference owes to the choice of patterns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ptylive.application.tuning.ranges import Range
+from ptylive.application.tuning.tunables import Kind
+from ptylive.schema.model import DoubleArray
+
+CANDIDATES = 512
+"""Places at random from which a minimum is looked for."""
+STARTS = 2
+"""The best of them, from which one walks down."""
+LENGTH, LENGTH_SPREAD = 0.5, 1.0
+NOISE, NOISE_SPREAD = 0.02, 1.5
+"""Medians and logarithmic standard deviations of what is expected, in units of the range and of the losses' spread."""
+BOUNDS = (np.log(0.05), np.log(20.0))
+NOISE_BOUNDS = (np.log(1e-4), np.log(1.0))
+LEAST_HEIGHT = 1e-9
+PRESSED = 0.1
+"""Heights above the median's, or this share of the largest where that is more, are pressed together: many trials near
+the minimum have a median there.
+"""
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """A fit. Places (n, dimensions) are in units of the ranges, words and whole numbers among them."""
+
+    over: tuple[Range, ...]
+    places: DoubleArray
+    """(trials, dimensions)."""
+    scaled: DoubleArray
+    """(1 + groups, trials) logarithm of the loss, in units of its spread: of all groups, then without each of them."""
+    middle: float
+    """Height above which the logarithm of the loss is pressed together."""
+    mean: float
+    spread: float
+    lengths: DoubleArray
+    """(dimensions,)."""
+    noise: float
+    power: float
+    """Variance of the process, in units of the spread."""
+    inverse: DoubleArray
+    """(trials, trials) inverse of the covariance with noise."""
+
+    @classmethod
+    def of(cls, over: Sequence[Range], values: Sequence[Mapping[str, Any]], groups: DoubleArray) -> Landscape:
+        """Through trials of ``values``; groups: (trials, groups) losses. Raises ValueError for fewer than three."""
+        if len(values) < 3:
+            raise ValueError("a landscape takes three trials")
+        places = np.array([[one.place(value[one.name]) for one in over] for value in values])
+        total, count = groups.sum(axis=1), groups.shape[1]
+        rows = [total / count] + [(total - groups[:, g]) / max(1, count - 1) for g in range(count if count > 1 else 0)]
+        heights = np.array(rows)
+        heights = np.log(heights) if (heights > 0).all() else heights
+        above = heights - heights[0].min()
+        middle = max(float(np.median(above[0])), PRESSED * float(above[0].max()), LEAST_HEIGHT)
+        flat = _flattened(above, middle)
+        mean, spread = float(flat[0].mean()), float(max(flat[0].std(), LEAST_HEIGHT))
+        scaled = (flat - mean) / spread
+        distances = _distances(over, places, places)
+        lengths, noise = _fitted(distances, scaled[0])
+        inverse: DoubleArray = np.linalg.inv(_covariance(distances, lengths, noise)).astype(np.float64)
+        power = float(scaled[0] @ inverse @ scaled[0]) / len(places)
+        return cls(tuple(over), places, scaled, middle, mean, spread, lengths, noise, power, inverse)
+
+    def heights(self, places: DoubleArray) -> DoubleArray:
+        """(1 + groups, n) logarithm of the loss above that of the best trial, pressed together where it is high, at
+        places (n, dimensions).
+        """
+        return np.asarray(self.mean + self.spread * (self.scaled @ self.inverse @ self._near(places).T))
+
+    def _near(self, places: DoubleArray) -> DoubleArray:
+        """(n, trials) covariance of places with the trials."""
+        return np.asarray(
+            np.exp(-0.5 * np.tensordot(_distances(self.over, places, self.places), self.lengths**-2.0, 1))
+        )
+
+    def rise(self, place: DoubleArray, above: DoubleArray) -> tuple[float, float]:
+        """How much higher one place is than another, as :meth:`heights`, and the standard deviation of that."""
+        both = np.stack([place, above])
+        first, second = self.heights(both).T
+        differences = first - second
+        groups = differences[1:]
+        patterns = (len(groups) - 1) * float(groups.var()) if len(groups) > 1 else 0.0
+        cross = self._near(both)
+        between = np.exp(-0.5 * _distances(self.over, both[:1], both[1:]) @ self.lengths**-2.0)
+        gap = cross[0] - cross[1]
+        fit = max(0.0, float(2 - 2 * between[0, 0] - gap @ self.inverse @ gap)) * self.power * self.spread**2
+        return float(differences[0]), float(np.sqrt(patterns + fit))
+
+    def shares(self, rise: DoubleArray, deviation: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
+        """Rises above the best, pressed together, and their standard deviations as shares of the loss itself."""
+        steep = np.exp(rise / self.middle)
+        share = np.expm1(self.middle * (steep - 1))
+        return share, (1 + share) * steep * deviation
+
+    def lowest(self, fixed: Mapping[int, float] | None = None) -> DoubleArray:
+        """The place (dimensions,) of the lowest loss, with the places of some dimensions given."""
+        from scipy.optimize import minimize
+
+        held = dict(fixed or {})
+        weights = self.inverse @ self.scaled[0]
+        start = self._candidates(held)
+        best = start[np.argsort(self._near(start) @ weights, kind="stable")[:STARTS]]
+        moving = [k for k, one in enumerate(self.over) if k not in held and one.kind == Kind.NUMBER]
+        found: list[tuple[float, DoubleArray]] = []
+        for place in best:
+            if moving:
+
+                def height(part: DoubleArray, place: DoubleArray = place) -> float:
+                    there = place.copy()
+                    there[moving] = part
+                    return float(self._near(there[None])[0] @ weights)
+
+                walked = minimize(height, place[moving], method="L-BFGS-B", bounds=[(0.0, 1.0)] * len(moving))
+                place[moving] = walked.x
+            found.append((float(self._near(place[None])[0] @ weights), place))
+        return min(found, key=lambda one: one[0])[1]
+
+    def _candidates(self, held: Mapping[int, float]) -> DoubleArray:
+        """Places at random, and those of the trials, which every value can be at."""
+        random = np.random.default_rng(0).random((CANDIDATES, len(self.over)))
+        places = np.concatenate([self.places, random])
+        for k, one in enumerate(self.over):
+            if k in held:
+                places[:, k] = held[k]
+            elif one.kind != Kind.NUMBER:
+                places[:, k] = [one.place(one.value(place)) for place in places[:, k]]
+        return places
+
+    def values(self, place: DoubleArray) -> dict[str, Any]:
+        """What is at a place."""
+        return {one.name: one.value(float(at)) for one, at in zip(self.over, place, strict=True)}
+
+
+def _flattened(above: DoubleArray, middle: float) -> DoubleArray:
+    """Heights, those beyond ``middle`` pressed together: they say where the minimum is not, and a process that followed
+    them would be too rough near it. Small ones stay what they are.
+    """
+    return np.asarray(middle * np.log1p(np.maximum(above, -middle / 2) / middle))
+
+
+def _distances(over: Sequence[Range], first: DoubleArray, second: DoubleArray) -> DoubleArray:
+    """(n, m, dimensions) squared distances; two different words are always 1 apart."""
+    found = (first[:, None, :] - second[None, :, :]) ** 2
+    for k, one in enumerate(over):
+        if one.kind == Kind.CHOICE:
+            found[..., k] = found[..., k] > 1e-9
+    return found
+
+
+def _covariance(distances: DoubleArray, lengths: DoubleArray, noise: float) -> DoubleArray:
+    covariance = np.exp(-0.5 * np.tensordot(distances, lengths**-2.0, 1))
+    return np.asarray(covariance + (noise**2 + 1e-8) * np.eye(len(covariance)))
+
+
+def _fitted(distances: DoubleArray, heights: DoubleArray) -> tuple[DoubleArray, float]:
+    """Lengths (dimensions,) and noise of the largest posterior probability, the amplitude eliminated by its best."""
+    from scipy.linalg import cho_factor, cho_solve
+    from scipy.optimize import minimize
+
+    dimensions = distances.shape[-1]
+
+    def cost(logs: DoubleArray) -> float:
+        factor = cho_factor(_covariance(distances, np.exp(logs[:-1]), float(np.exp(logs[-1]))), lower=True)
+        power = float(heights @ cho_solve(factor, heights)) / len(heights)
+        likelihood = 0.5 * len(heights) * np.log(max(power, 1e-12)) + np.log(np.diag(factor[0])).sum()
+        prior = ((logs[:-1] - np.log(LENGTH)) ** 2).sum() / LENGTH_SPREAD**2
+        prior += (logs[-1] - np.log(NOISE)) ** 2 / NOISE_SPREAD**2
+        return float(likelihood + 0.5 * prior)
+
+    starts = [np.array([np.log(length)] * dimensions + [np.log(NOISE)]) for length in (0.3, 1.0)]
+    bounds = [BOUNDS] * dimensions + [NOISE_BOUNDS]
+    best = min((minimize(cost, one, method="L-BFGS-B", bounds=bounds) for one in starts), key=lambda one: one.fun)
+    return np.asarray(np.exp(best.x[:-1]), dtype=np.float64), float(np.exp(best.x[-1]))

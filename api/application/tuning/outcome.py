@@ -1,0 +1,115 @@
+"""What a tuning leaves behind: the best preset as TOML, every trial as a line of CSV, and what to say of both."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptylive.application.extensions import Preset
+from ptylive.application.presets import PresetFile
+from ptylive.application.tuning.estimates import Findings
+from ptylive.application.tuning.ranges import Range
+from ptylive.application.tuning.trials import Tried
+from ptylive.engine.refine.tuning.held_out import Gain
+from ptylive.schema.errors import printable
+from ptylive.schema.files.atomic import replacing
+
+BEST_FILE, CSV_FILE = "best.toml", "trials.csv"
+AGREE = 0.8
+"""Rank correlation of half the sweeps and all of them below which longer trials would say something else."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of all trials so far. ``findings``: None for too few of them; ``gain``: None where nothing was compared."""
+
+    over: tuple[Range, ...]
+    tried: tuple[Tried, ...]
+    sweeps: int
+    findings: Findings | None
+    gain: Gain | None
+    notes: tuple[str, ...]
+
+    @property
+    def best(self) -> Tried | None:
+        """The trial of the lowest loss among those that came to their end."""
+        done = [one for one in self.tried if one.state == "done" and one.last is not None]
+        return min(done, key=lambda one: one.last or 0.0, default=None)
+
+    @property
+    def values(self) -> dict[str, Any] | None:
+        """The best values."""
+        if self.findings is not None:
+            return self.findings.values
+        return None if self.best is None else dict(self.best.values)
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What is to be said, the values first."""
+        said = [] if self.findings is None else [self.findings.sentence]
+        if self.findings is None:
+            said.append("too few trials came to their end to tell how sure the best values are")
+        if self.gain is not None:
+            said.append(_compared(self.gain))
+        agreement = None if self.findings is None else self.findings.agreement
+        if agreement is not None and agreement < AGREE:
+            longer = f"give --sweeps {2 * self.sweeps}"
+            said.append(f"half the sweeps rank the trials otherwise (rank correlation {agreement:.2f}): {longer}")
+        failed = [one for one in self.tried if one.state == "failed"]
+        if failed:
+            said.append(f"{len(failed)} trials failed, the last: {failed[-1].reason}")
+        return (*said, *self.notes)
+
+
+def outcome(
+    over: Sequence[Range],
+    tried: Sequence[Tried],
+    sweeps: int,
+    confirmed: Mapping[str, Any],
+    notes: Sequence[str] = (),
+) -> Outcome:
+    """From trials, and from start and best on other patterns (``Trials.confirmed``)."""
+    from ptylive.application.tuning.estimates import enough, findings
+
+    found = findings(over, tried, sweeps) if enough(over, tried, sweeps) else None
+    gain = None
+    if found is not None and confirmed.get("best", {}).get("values") == found.values:
+        start, best = (np.array(confirmed[name]["groups"], dtype=float) for name in ("start", "best"))
+        gain = Gain.of(start - best, float(start.mean())) if len(start) and len(start) == len(best) else None
+    return Outcome(tuple(over), tuple(tried), sweeps, found, gain, tuple(notes))
+
+
+def best_preset(settings: Mapping[str, Any], corrections: Mapping[str, Any], said: Sequence[str]) -> str:
+    """A preset as ``ptylive refine --preset`` takes it, what is to be said of it on top. Raises MetadataError."""
+    plain = {name: value for name, value in settings.items() if value is not None}
+    text = PresetFile(Preset.from_mapping(plain).model_dump(exclude_unset=True), corrections=corrections).as_toml()
+    return "".join(f"# {printable(' '.join(line.split()))}\n" for line in said) + "\n" + text
+
+
+def write_csv(path: Path, over: Sequence[Range], tried: Sequence[Tried]) -> None:
+    """A line for each trial. Raises OSError."""
+    with (
+        replacing(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="replace") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(["trial", "state", *(one.name for one in over), "sweeps", "loss", "seconds", "reason"])
+        for one in tried:
+            last = one.last
+            loss = "" if last is None or not math.isfinite(last) else repr(last)
+            values = [one.values.get(each.name, "") for each in over]
+            writer.writerow(
+                [one.number, one.state, *values, max(one.groups, default=0), loss, f"{one.seconds:.1f}", one.reason]
+            )
+
+
+def _compared(gain: Gain) -> str:
+    if gain.certain:
+        return f"on patterns that no trial was judged by the best values do better than the start by {gain}"
+    return f"on patterns that no trial was judged by the best values do no better than the start (gain {gain})"

@@ -1,0 +1,165 @@
+"""A tuning as one page: what was found, how the loss runs against each value and each pair, and every trial."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from ptylive.application.tuning.estimates import Estimate, Findings
+from ptylive.application.tuning.outcome import Outcome
+from ptylive.application.tuning.ranges import Range
+from ptylive.application.tuning.trials import Tried
+from ptylive.application.tuning.tunables import Kind
+from ptylive.pictures.chart import Axis, Curve, Points, curve, nice_ticks, surface
+from ptylive.pictures.snapshot import Rgb, png
+from ptylive.schema.errors import printable
+from ptylive.schema.files.atomic import replacing
+from ptylive.schema.model import DoubleArray
+
+TEMPLATE, PAGE_FILE, FOLDER = "page.html", "tune.html", "landscape"
+MOST_PAIRS = 10
+GRID = 41
+"""Points of a surface along each axis."""
+HEADROOM = 1.15
+MOST_WORDS = 8
+"""Ticks of words and whole numbers, at most."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """``name``: of its file; ``title``: the words below it."""
+
+    name: str
+    title: str
+    png: bytes
+
+
+def write_page(folder: Path, found: Outcome, title: str, details: Mapping[str, str], preset: str) -> Path:
+    """The page, and its pictures as files beside it. Raises OSError."""
+    shown = pictures(found)
+    (folder / FOLDER).mkdir(exist_ok=True)
+    for one in shown:
+        with replacing(folder / FOLDER / f"{one.name}.png") as temporary:
+            temporary.write_bytes(one.png)
+    with replacing(folder / PAGE_FILE) as temporary:
+        text = to_html(found, shown, title, details, preset)
+        temporary.write_text(text, encoding="utf-8", errors="replace")
+    return folder / PAGE_FILE
+
+
+def to_html(found: Outcome, shown: Sequence[Picture], title: str, details: Mapping[str, str], preset: str) -> str:
+    """The page. Names and reasons that came from files stand in it as text, whatever they are."""
+    from jinja2 import Environment
+
+    text = files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8")
+    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(text)
+    order = sorted(found.tried, key=lambda one: (one.state != "done", one.last is None, one.last or 0.0))
+    return page.render(
+        found=found,
+        title=title,
+        details=details,
+        preset=preset,
+        pictures=[(one, base64.b64encode(one.png).decode("ascii")) for one in shown],
+        trials=[(one, [_cell(each, one) for each in found.over], max(one.groups, default=0)) for one in order],
+        printable=printable,
+    )
+
+
+def pictures(found: Outcome) -> tuple[Picture, ...]:
+    """The loss against each value, then over each pair of values; none for too few trials."""
+    if found.findings is None:
+        return ()
+    curves = [_of_value(found, found.findings, k) for k in range(len(found.over))]
+    pairs = list(combinations(range(len(found.over)), 2))[:MOST_PAIRS]
+    return (*curves, *(_of_pair(found, found.findings, *pair) for pair in pairs))
+
+
+def _of_value(found: Outcome, findings: Findings, k: int) -> Picture:
+    estimate, one = findings.estimates[k], found.over[k]
+    full, hollow = _measured(found)
+    across = np.array([one.place(value) for value in estimate.profile.values])
+    rise, deviation = estimate.profile.rise, estimate.profile.deviation
+    top = HEADROOM * max(float(rise.max()), float(np.percentile(full[1], 75)) if len(full[1]) else 0.0, 1e-6)
+    drawn = Curve(across, rise / top, (rise - deviation) / top, (rise + deviation) / top)
+    places = [np.stack([_places(one, tried), heights / top], axis=1) for tried, heights in (full, hollow)]
+    ticks = tuple((value / top, f"{100 * value:.3g} %") for value in nice_ticks(0.0, top))
+    picture = curve(
+        _axis(one), Axis("loss above the best", ticks), drawn, Points(places[0], places[1]), one.place(estimate.best)
+    )
+    return _picture(f"{one.name}", estimate.sentence, picture)
+
+
+def _of_pair(found: Outcome, findings: Findings, first: int, second: int) -> Picture:
+    across, up = found.over[first], found.over[second]
+    landscape = findings.landscape
+    best = landscape.lowest()
+    grids = [_grid(one) for one in (across, up)]
+    y, x = np.meshgrid(grids[1], grids[0], indexing="ij")
+    places = np.repeat(best[None], x.size, axis=0)
+    places[:, first], places[:, second] = x.ravel(), y.ravel()
+    heights = landscape.heights(places)[0].reshape(x.shape)
+    full, hollow = _measured(found)
+    points = [
+        np.stack([_places(across, tried), _places(up, tried)], axis=1).reshape(-1, 2) for tried, _ in (full, hollow)
+    ]
+    at = float(best[first]), float(best[second])
+    picture = surface(_axis(across), _axis(up), heights, Points(points[0], points[1]), at)
+    return _picture(
+        f"{across.name}-{up.name}", f"{up.title} (upwards) against {across.title}, bright is better", picture
+    )
+
+
+def _measured(found: Outcome) -> tuple[tuple[list[Tried], DoubleArray], tuple[list[Tried], DoubleArray]]:
+    """Trials that came to their end, and those given up, with how much higher their loss was than the best then."""
+    out = []
+    for state in ("done", "pruned"):
+        there = [one for one in found.tried if one.state == state and one.last is not None]
+        lowest = {}
+        for sweep in {max(one.groups) for one in there}:
+            known = [loss for one in found.tried if (loss := one.loss(sweep)) is not None]
+            lowest[sweep] = min(known)
+        heights = [(one.last or 0.0) / lowest[max(one.groups)] - 1 for one in there]
+        out.append((there, np.array(heights)))
+    return out[0], out[1]
+
+
+def _places(one: Range, tried: Sequence[Tried]) -> DoubleArray:
+    return np.array([one.place(each.values[one.name]) for each in tried])
+
+
+def _grid(one: Range) -> DoubleArray:
+    if one.kind == Kind.NUMBER:
+        return np.linspace(0, 1, GRID)
+    values = one.choices if one.kind == Kind.CHOICE else range(round(one.low), round(one.high) + 1)
+    return np.array([one.place(value) for value in values])
+
+
+def _axis(one: Range) -> Axis:
+    if one.kind == Kind.CHOICE:
+        values: Sequence[object] = one.choices[:MOST_WORDS]
+    elif one.log:
+        decades = np.arange(np.floor(np.log10(one.low)), np.ceil(np.log10(one.high)) + 1)
+        values = [float(10**d) for d in decades if one.low <= 10**d <= one.high]
+    else:
+        values = nice_ticks(one.low, one.high)
+    ticks = tuple(
+        (one.place(value), f"{value:g}" if isinstance(value, int | float) else str(value)) for value in values
+    )
+    return Axis(f"{one.title} ({one.unit})" if one.unit else one.title, ticks)
+
+
+def _picture(name: str, title: str, picture: Rgb) -> Picture:
+    return Picture(name, title, png(picture))
+
+
+def _cell(one: Range, tried: Tried) -> str:
+    return one.spoken(tried.values[one.name]) if one.name in tried.values else ""
+
+
+__all__ = ["Estimate", "Picture", "pictures", "to_html", "write_page"]

@@ -1,0 +1,234 @@
+"""How far each value is varied: as somebody typed it, or around its present value by what is known of that."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ptylive.application.extensions import Preset
+from ptylive.application.tuning.tunables import (
+    ABERRATIONS,
+    DEFOCUS,
+    ROTATION,
+    SCALE,
+    SEMIANGLE,
+    SLICES,
+    THICKNESS,
+    TILTS,
+    Kind,
+    Tunable,
+    order_length_A,
+    present,
+    tunables,
+    uncertainty,
+)
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.validation.settings_trial import Judge
+from ptylive.schema import MetadataError
+from ptylive.schema.errors import brief
+from ptylive.schema.plausible import PLAUSIBLE, understood
+from ptylive.schema.units import in_unit_of, number_and_unit
+
+MOST = 12
+"""Values that are varied at a time."""
+DEVIATIONS = 4.0
+"""Of an estimated value, on either side."""
+SHARE = 0.7
+"""Of a length that was given, on either side: it may be 40 % wrong."""
+DEPTHS = 2.0
+"""Phases of pi at the edge of the aperture by which a defocus is varied at least; other aberrations by half of them."""
+FACTOR = 2.0
+"""By which a positive number is multiplied and divided."""
+SEMIANGLE_SHARE, SCALE_SHARE, ROTATION_DEG, TILT_MRAD = 0.1, 0.1, 5.0, 10.0
+DECADES = 2.0
+"""A range of positive numbers that spans more is looked at by its logarithm."""
+EXAMPLE = "write NAME, NAME=LOW:HIGH or NAME=ONE|OTHER, with commas between them"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What somebody typed of one value. ``low``, ``high``: in its unit, None where that is left open."""
+
+    tunable: Tunable
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Range:
+    """One value and how far it is varied. ``start``: its present value, None for one that has none. ``blur``: how far
+    it cannot be told by the model whatever the trials say, in its unit (half the distance between slices, of a depth).
+    """
+
+    name: str
+    title: str
+    unit: str
+    kind: str
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    choices: tuple[Any, ...] = ()
+    start: Any = None
+    blur: float = 0.0
+
+    def to_plain(self) -> dict[str, Any]:
+        """For a file."""
+        return {**asdict(self), "choices": list(self.choices)}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Range:
+        """Inverse of :meth:`to_plain`."""
+        return cls(**{**plain, "choices": tuple(plain["choices"])})
+
+    def holds(self, value: Any) -> bool:
+        """Whether a value lies in it."""
+        if self.kind == Kind.CHOICE:
+            return value in self.choices
+        return value is not None and self.low <= value <= self.high
+
+    def place(self, value: Any) -> float:
+        """Of a value between the ends, from 0 to 1."""
+        if self.kind == Kind.CHOICE:
+            return self.choices.index(value) / max(1, len(self.choices) - 1)
+        if self.log:
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return float((value - self.low) / (self.high - self.low))
+
+    def value(self, place: float) -> Any:
+        """Inverse of :meth:`place`, the nearest there is."""
+        place = min(1.0, max(0.0, place))
+        if self.kind == Kind.CHOICE:
+            return self.choices[round(place * (len(self.choices) - 1))]
+        plain = self.low * (self.high / self.low) ** place if self.log else self.low + place * (self.high - self.low)
+        return round(plain) if self.kind == Kind.WHOLE else plain
+
+    def spoken(self, value: Any) -> str:
+        """A value with its unit."""
+        text = f"{value:.4g}" if isinstance(value, float) else str(value)
+        return f"{text} {self.unit}".strip()
+
+
+def parse_over(texts: Iterable[str], judge: Judge) -> tuple[Asked, ...]:
+    """What ``--over`` says, several times or with commas. Raises MetadataError naming what is wrong and the remedy."""
+    asked = [one for text in texts for part in text.split(",") if part.strip() for one in _parsed(part.strip(), judge)]
+    names = [one.tunable.name for one in asked]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise MetadataError(f"--over names {twice} twice", "name each value once")
+    if not 1 <= len(asked) <= MOST:
+        raise MetadataError(f"--over names {len(asked)} values to tune", f"name 1 to {MOST}: {EXAMPLE}")
+    return tuple(asked)
+
+
+def _parsed(text: str, judge: Judge) -> list[Asked]:
+    name, equals, said = text.partition("=")
+    found = tunables(name.strip(), judge)
+    return [_one(tunable, said.strip(), text) if equals else Asked(tunable) for tunable in found]
+
+
+def _one(tunable: Tunable, said: str, text: str) -> Asked:
+    if tunable.kind is Kind.CHOICE:
+        words = {str(choice).lower(): choice for choice in tunable.choices}
+        chosen = tuple(words.get(word.strip().lower()) for word in said.split("|"))
+        if None in chosen or len(set(chosen)) < 2:
+            raise MetadataError(f"--over {text}: two or more of {', '.join(words)}", f"write {tunable.name}=ONE|OTHER")
+        return Asked(tunable, choices=chosen)
+    low, colon, high = said.partition(":")
+    if not colon:
+        raise MetadataError(f"--over {brief(text)} has no range", EXAMPLE)
+    unit = number_and_unit(high.strip())
+    if unit is not None and unit[1] and _is_bare(low):
+        low = f"{low} {unit[1]}"
+    ends = (_number(tunable, low.strip(), text), _number(tunable, high.strip(), text))
+    if not ends[0] < ends[1]:
+        raise MetadataError(f"--over {text}: {ends[0]:g} is not below {ends[1]:g}", "write NAME=LOW:HIGH")
+    return Asked(tunable, *ends)
+
+
+def _is_bare(text: str) -> bool:
+    read = number_and_unit(text.strip())
+    return read is not None and not read[1]
+
+
+def _number(tunable: Tunable, said: str, text: str) -> float:
+    name = tunable.name
+    value = understood(name, said, ask=False) if name in PLAUSIBLE else in_unit_of(name, said)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise MetadataError(
+            f"--over {brief(text)}: {brief(said)} is no {tunable.kind}", f"its unit is {tunable.unit or 'none'}"
+        )
+    return number
+
+
+def ranges(asked: Sequence[Asked], dataset: Dataset, preset: Preset) -> tuple[Range, ...]:
+    """Every range, those left open around the present value. Raises MetadataError where nothing is known of one."""
+    return tuple(_range(one, dataset, preset) for one in asked)
+
+
+def _range(asked: Asked, dataset: Dataset, preset: Preset) -> Range:
+    tunable = asked.tunable
+    start = present(tunable.name, dataset, preset)
+    about: dict[str, Any] = {"name": tunable.name, "title": tunable.title, "unit": tunable.unit, "kind": tunable.kind}
+    if tunable.kind is Kind.CHOICE:
+        return Range(**about, choices=asked.choices or tunable.choices, start=start)
+    if asked.low is None or asked.high is None:
+        low, high = _around(tunable, start, dataset)
+    else:
+        low, high = asked.low, asked.high
+    if tunable.kind is Kind.WHOLE:
+        low, high = math.ceil(low), math.floor(high)
+    log = low > 0 and high / low > 10**DECADES
+    found = Range(**about, low=low, high=high, log=log, start=start, blur=_blur(tunable.name, preset))
+    if not low < high:
+        raise MetadataError(f"{tunable.name} has no range from {low:g} to {high:g}", f"write {tunable.name}=LOW:HIGH")
+    for end in (low, high):
+        _check(found, end, preset)
+    return found
+
+
+def _blur(name: str, preset: Preset) -> float:
+    """Slices stand for a specimen that goes on between them: its ends are known to half the distance, and the plane
+    that is in focus to a whole one (SrTiO3, 100 Å overfocus: 127 Å with slices of 20 Å, 109 Å with slices of 10 Å).
+    """
+    gaps = preset.object.spacings_A if name in (DEFOCUS, THICKNESS) and preset.object.slices > 1 else ()
+    return max(gaps, default=0.0) * (1.0 if name == DEFOCUS else 0.5)
+
+
+def _check(found: Range, end: float, preset: Preset) -> None:
+    """Raise MetadataError for an end that no setting or value can have."""
+    if found.name in PLAUSIBLE:
+        understood(found.name, end, ask=False)
+    elif found.name not in (*TILTS, SCALE):
+        thick = {"total_thickness_A": preset.object.total_thickness_A or 1.0} if found.name == SLICES else {}
+        Preset.from_mapping({**thick, found.name: end})
+
+
+def _around(tunable: Tunable, start: Any, dataset: Dataset) -> tuple[float, float]:
+    name, doubt = tunable.name, uncertainty(tunable.name, dataset)
+    known = DEVIATIONS * doubt if doubt is not None else None
+    if name == DEFOCUS or name in ABERRATIONS:
+        pi_A = order_length_A(
+            name,
+            float(dataset.calibration.wavelength_A or math.nan),
+            float(dataset.calibration.require(SEMIANGLE, f"a range of {tunable.title}")),
+        )
+        least = (DEPTHS if name == DEFOCUS else DEPTHS / 2) * pi_A
+        half = max(known if known is not None else SHARE * abs(start), least)
+        return start - half, start + half
+    fixed = {SEMIANGLE: SEMIANGLE_SHARE * (start or 0), SCALE: SCALE_SHARE, ROTATION: ROTATION_DEG}
+    fixed |= dict.fromkeys(TILTS, TILT_MRAD)
+    if name in fixed:
+        half = max(known or 0.0, fixed[name])
+        return start - half, start + half
+    if not isinstance(start, int | float) or start <= 0:
+        raise MetadataError(f"{name} has no present value to vary", f"write {name}=LOW:HIGH")
+    if tunable.kind is Kind.WHOLE:
+        return max(1, start // FACTOR), max(start + 1, FACTOR * start)
+    return start / FACTOR, FACTOR * start

@@ -1,0 +1,127 @@
+"""A trial of settings: some sweeps over part of a scan, judged after each of them by what they were not fitted to.
+
+``held_out`` asks how well the patterns that were kept back are predicted, ``halves`` how far two halves of the patterns
+(a chessboard) lead to the same object. Neither falls where noise is fitted, as the loss of the patterns swept over
+does. Penalties that a preset adds to its loss are no part of either.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from enum import StrEnum
+
+import numpy as np
+
+from ptylive.engine.backend.multislice.open import open_backend
+from ptylive.engine.backend.multislice.problem import MultisliceBackend
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.results.ring_correlation import faded
+from ptylive.engine.refine.solvers.sweeps import Sweeps
+from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
+from ptylive.engine.refine.validation.validation import scanned_phase
+from ptylive.schema.errors import RefinementError
+from ptylive.schema.model import DoubleArray
+from ptylive.schema.preset import Preset
+
+LEAST_PATTERNS = 64
+TILES = 4
+"""Pieces along each axis of the scan on which halves are compared one by one: their scatter is the uncertainty."""
+FLAT = 1e-30
+
+
+class Judge(StrEnum):
+    """What a trial is judged by; less is better in both."""
+
+    HELD_OUT = "held-out"
+    """Loss of the patterns held out."""
+    HALVES = "halves"
+    """1 - correlation of the objects that two halves of the patterns lead to."""
+
+
+OnSweep = Callable[[int, tuple[float, ...]], object]
+"""Takes the sweeps done and what each group of patterns (or tile of the object) says; it may raise to end the trial."""
+
+
+def settings_trial(
+    dataset: Dataset, preset: Preset, sweeps: int, context: TrialContext, on_sweep: OnSweep, *, judge: Judge, split: int
+) -> None:
+    """Sweep ``sweeps`` times over a data set, telling after each sweep; the same input tells the same numbers.
+
+    ``split``: another number holds other patterns out (``Judge.HELD_OUT``). Raises RefinementError where there are too
+    few patterns, or where no step lowers the loss; MetadataError for missing optics.
+    """
+    if len(dataset.patterns) < LEAST_PATTERNS:
+        raise RefinementError(f"{len(dataset.patterns)} patterns are too few for trials", f"take {LEAST_PATTERNS}")
+    trial = Trial.of(dataset, preset, context, split=split)
+    with closing(open_backend(context.backend, trial.problem.multislice, context.threads)) as backend:
+        if judge is Judge.HALVES:
+            _of_halves(trial, backend, dataset, sweeps, context, on_sweep)
+        else:
+            _of_held_out(trial, backend, sweeps, context, on_sweep)
+
+
+def _of_held_out(
+    trial: Trial, backend: MultisliceBackend, sweeps: int, context: TrialContext, on_sweep: OnSweep
+) -> None:
+    course = _Course(trial.solver(backend, sweeps), trial)
+    plain = replace(course.solver.objective, terms=())
+    for sweep in range(1, sweeps + 1):
+        course.go_on(sweep, context)
+        on_sweep(sweep, _finite(trial.judged(plain, course.state.vector)))
+
+
+def _of_halves(
+    trial: Trial, backend: MultisliceBackend, dataset: Dataset, sweeps: int, context: TrialContext, on_sweep: OnSweep
+) -> None:
+    rows, columns = np.divmod(dataset.point, dataset.scan_shape[1])
+    halves = [np.flatnonzero((rows + columns) % 2 == parity) for parity in (0, 1)]
+    courses = []
+    for half in halves:
+        one = replace(trial, swept=half)
+        courses.append(_Course(one.solver(backend, sweeps), one))
+    for sweep in range(1, sweeps + 1):
+        phases = []
+        for course in courses:
+            course.go_on(sweep, context)
+            phases.append(scanned_phase(trial.problem, dataset, backend.to_numpy(course.state.vector)))
+        on_sweep(sweep, _finite(disagreement(phases[0], phases[1])))
+
+
+class _Course:
+    """Sweeps on their way."""
+
+    def __init__(self, solver: Sweeps, trial: Trial) -> None:
+        self.solver = solver
+        self.state = solver.init(solver.objective.xp.asarray(trial.problem.start))
+
+    def go_on(self, sweep: int, context: TrialContext) -> None:
+        """Until ``sweep`` sweeps are done. Raises RefinementError where that cannot be."""
+        while self.state.sweep < sweep:
+            if self.solver.finished(self.state):
+                raise RefinementError("diverged: no step lowers the loss")
+            context.pause()
+            self.state = self.solver.step(self.state)
+
+
+def disagreement(first: DoubleArray, second: DoubleArray) -> tuple[float, ...]:
+    """1 - correlation of two phases (rows, cols), in tiles, ramps and borders taken out first.
+
+    Each counts by what it adds to the correlation of the whole, so that the mean over all is 1 - that correlation.
+    """
+    one, other = faded(first), faded(second)
+    size = math.sqrt(float((one**2).sum() * (other**2).sum()))
+    tiles = [
+        (a * b).sum()
+        for rows in zip(np.array_split(one, TILES, 0), np.array_split(other, TILES, 0), strict=True)
+        for a, b in zip(*(np.array_split(row, TILES, 1) for row in rows), strict=True)
+    ]
+    return tuple(1 - len(tiles) * float(tile) / max(size, FLAT) for tile in tiles)
+
+
+def _finite(groups: tuple[float, ...]) -> tuple[float, ...]:
+    if not all(math.isfinite(one) for one in groups):
+        raise RefinementError("diverged: the loss is not finite")
+    return groups

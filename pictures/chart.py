@@ -1,0 +1,124 @@
+"""Charts of measured points: a curve with its band, or a surface seen from above; black on white, for pages and papers.
+
+Places run from 0 to 1 along both axes, from left to right and from the bottom up; what they stand for the ticks say.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from ptylive.pictures.colours import ColourMap, palette, to_indices
+from ptylive.pictures.sheet import BLACK, GREY, WHITE, font_of, write_line
+from ptylive.pictures.snapshot import Rgb
+from ptylive.schema.model import DoubleArray
+
+WIDTH, HEIGHT = 560, 400
+LEFT, RIGHT, TOP, BOTTOM = 78, 18, 30, 56
+FONT_PX, TICK_PX, DOT_PX = 17, 5, 4
+BAND, LINE, MARK = (205, 222, 240), (31, 90, 160), (190, 60, 20)
+
+Pen = ImageDraw.ImageDraw
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What stands along an axis. ``ticks``: place and label of each."""
+
+    title: str
+    ticks: tuple[tuple[float, str], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """(n, 2) places (across, up) of what was measured, and of what was given up on the way (drawn hollow)."""
+
+    full: DoubleArray
+    hollow: DoubleArray
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """(k,) places across, the line's places up, and the ends of its band."""
+
+    across: DoubleArray
+    line: DoubleArray
+    low: DoubleArray
+    high: DoubleArray
+
+
+def curve(across: Axis, up: Axis, drawn: Curve, points: Points, mark: float | None = None) -> Rgb:
+    """RGB (rows, cols, 3) of a curve among its points; ``mark``: a place across to draw a line at."""
+    page, pen = _page()
+    band = [*zip(drawn.across, drawn.high, strict=True), *zip(drawn.across[::-1], drawn.low[::-1], strict=True)]
+    pen.polygon([_at(x, y) for x, y in band], fill=BAND)
+    if mark is not None:
+        pen.line([_at(mark, 0), _at(mark, 1)], fill=MARK, width=1)
+    pen.line([_at(x, y) for x, y in zip(drawn.across, drawn.line, strict=True)], fill=LINE, width=2)
+    _dots(pen, points, BLACK, WHITE)
+    _axes(pen, across, up)
+    return np.asarray(page, dtype=np.uint8)
+
+
+def surface(across: Axis, up: Axis, heights: DoubleArray, points: Points, best: tuple[float, float]) -> Rgb:
+    """RGB of heights (rows, cols), the first row at the bottom, low ones bright; ``best``: where a cross is drawn."""
+    page, pen = _page()
+    size = (WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM)
+    limits = float(heights.min()), float(max(heights.max(), heights.min() + 1e-12))
+    colours = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in palette(ColourMap.VIRIDIS)], dtype=np.uint8)
+    indices = to_indices((limits[0] + limits[1] - heights[::-1]).astype(np.float32), limits)
+    page.paste(Image.fromarray(colours[indices]).resize(size, Image.Resampling.BILINEAR), (LEFT, TOP))
+    _dots(pen, points, WHITE, None)
+    x, y = _at(*best)
+    for dx, dy in ((9, 0), (0, 9)):
+        pen.line([(x - dx, y - dy), (x + dx, y + dy)], fill=MARK, width=3)
+    _axes(pen, across, up)
+    return np.asarray(page, dtype=np.uint8)
+
+
+def nice_ticks(low: float, high: float, most: int = 6) -> tuple[float, ...]:
+    """At most ``most`` round numbers from ``low`` to ``high``. Raises ValueError where there is no range."""
+    if not high > low:
+        raise ValueError("no range")
+    rough = (high - low) / most
+    size = 10.0 ** np.floor(np.log10(rough))
+    step = next(size * factor for factor in (1, 2, 5, 10, 20) if (high - low) / (size * factor) < most)
+    first, last = np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9)
+    return tuple(float(round(n * step, 12)) + 0.0 for n in np.arange(first, last + 1))
+
+
+def _page() -> tuple[Image.Image, Pen]:
+    page = Image.new("RGB", (WIDTH, HEIGHT), WHITE)
+    return page, ImageDraw.Draw(page)
+
+
+def _at(across: float, up: float) -> tuple[float, float]:
+    """Pixels of a place; what lies outside is drawn at the border."""
+    x, y = np.clip((across, up), 0, 1)
+    return LEFT + float(x) * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - float(y) * (HEIGHT - TOP - BOTTOM)
+
+
+def _dots(pen: Pen, points: Points, colour: tuple[int, int, int], inside: tuple[int, int, int] | None) -> None:
+    for places, fill in ((points.hollow, inside), (points.full, colour)):
+        for place in places:
+            x, y = _at(*place)
+            box = (x - DOT_PX, y - DOT_PX, x + DOT_PX, y + DOT_PX)
+            pen.ellipse(box, fill=fill, outline=colour if fill == inside else GREY)
+
+
+def _axes(pen: Pen, across: Axis, up: Axis) -> None:
+    font = font_of(FONT_PX)
+    pen.rectangle([*_at(0, 1), *_at(1, 0)], outline=BLACK)
+    for place, label in across.ticks:
+        x, y = _at(place, 0)
+        pen.line([(x, y), (x, y + TICK_PX)], fill=BLACK)
+        write_line(pen, (x - pen.textlength(label, font) / 2, y + TICK_PX + 2), label, BLACK, font)
+    for place, label in up.ticks:
+        x, y = _at(0, place)
+        pen.line([(x - TICK_PX, y), (x, y)], fill=BLACK)
+        write_line(pen, (x - TICK_PX - 3 - pen.textlength(label, font), y - FONT_PX / 2), label, BLACK, font)
+    middle = LEFT + (WIDTH - LEFT - RIGHT - pen.textlength(across.title, font)) / 2
+    write_line(pen, (middle, HEIGHT - FONT_PX - 6), across.title, BLACK, font)
+    write_line(pen, (8, 6), up.title, BLACK, font)

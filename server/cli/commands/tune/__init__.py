@@ -1,0 +1,5 @@
+"""``ptylive tune``."""
+
+from ptylive.server.cli.commands.tune.command import EXAMPLES, tune
+
+__all__ = ["EXAMPLES", "tune"]

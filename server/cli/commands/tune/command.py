@@ -1,0 +1,172 @@
+"""``ptylive tune``."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ptylive.schema import MetadataError, PtyliveError
+from ptylive.server.cli.commands.refine import split_settings
+from ptylive.server.cli.interrupt import ctrl_c_asks_to_stop
+from ptylive.server.cli.options import AsJson, Backend, Cluster, Settings, checked_backend
+from ptylive.server.cli.output import Interrupted, Shown, answer, bar, say, when_interrupted
+from ptylive.server.cli.preset_option import looked_through, preset_file
+from ptylive.server.cli.values import parse_assignments
+
+if TYPE_CHECKING:
+    from ptylive.application.tuning.outcome import Outcome
+    from ptylive.server.tune.beginning import Begun, Wanted
+    from ptylive.server.tune.coordinator import Standing
+
+EXAMPLES = """
+ptylive tune scan.h5 --over defocus,thickness --set num_slices=5 --set total_thickness_A=80
+ptylive tune scan.h5 --over 'defocus=-30 nm:30 nm,num_slices=2:8,semi-angle' --trials 60 --out tuned
+ptylive tune scan.h5 --over tilt,thickness=50:200 --cluster tcp://scheduler:8786
+ptylive refine scan.h5 -o refined.h5 --preset scan_tuning/best.toml
+"""
+OVER_HELP = "what is varied, with commas: NAME, NAME=LOW:HIGH or NAME=ONE|OTHER (defocus, thickness, num_slices, …)"
+GOES_ON = "trials that have ended are kept; the same command goes on"
+
+
+def tune(
+    file: Annotated[Path, typer.Argument(help="scan file")],
+    over: Annotated[list[str], typer.Option("--over", metavar="NAMES", help=OVER_HELP)],
+    trials: Annotated[
+        int, typer.Option(min=1, max=100_000, help="trials in all, those of earlier calls among them")
+    ] = 40,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="DIR", help="folder; by default SCAN_tuning beside the scan")
+    ] = None,
+    preset: Annotated[
+        Path | None, typer.Option(help="settings of the refinements: TOML, JSON, or a PyPty preset")
+    ] = None,
+    settings: Settings = None,
+    by: Annotated[
+        str, typer.Option(help="held-out (loss of patterns held out) or halves (correlation of half data)")
+    ] = "held-out",
+    patterns: Annotated[int, typer.Option(min=64, help="patterns of a trial, from the middle of the scan")] = 576,
+    sweeps: Annotated[int, typer.Option(min=1, max=1000, help="sweeps of a trial over its patterns")] = 6,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="trials at a time on this machine; default: one for each core, or GPU")
+    ] = None,
+    cluster: Cluster = None,
+    backend: Backend = "auto",
+    threads: Annotated[int, typer.Option(min=1, max=256, help="threads of each trial on the CPU")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="of the values that are drawn")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Find settings and optics by trials on patterns held out, and say how sure each is."""
+    from ptylive.application.outputs import check_output_folder
+    from ptylive.application.tuning.ranges import parse_over
+    from ptylive.application.tuning.trials import check_optuna
+    from ptylive.engine.backend.cache import use_persistent_cache
+    from ptylive.server.tune.beginning import Wanted
+
+    use_persistent_cache()
+    check_optuna()
+    checked_backend(backend)
+    judge = _judge_of(by)
+    chosen, values = split_settings(parse_assignments(settings or ()))
+    asked = parse_over(over, judge)
+    folder = file.with_name(f"{file.stem}_tuning") if out is None else out
+    check_output_folder(folder)
+    loaded = preset_file(preset, folder)
+    wanted = Wanted(
+        file,
+        folder,
+        asked,
+        looked_through({**loaded.settings, **chosen}),
+        {**loaded.corrections, **values},
+        loaded.metadata,
+        judge,
+        patterns,
+        sweeps,
+        backend,
+        threads,
+        " ".join(sys.argv),
+    )
+    with when_interrupted(GOES_ON), ctrl_c_asks_to_stop("stopping; Ctrl-C again ends at once") as stop:
+        _tuned(wanted, trials, seed, (workers, cluster), stop, as_json=as_json)
+
+
+def _tuned(
+    wanted: Wanted, number: int, seed: int, where: tuple[int | None, str | None], stop: Event, *, as_json: bool
+) -> None:
+    from ptylive.application.tuning.outcome import outcome
+    from ptylive.application.tuning.trials import JOURNAL, Trials
+    from ptylive.schema.files.filelock import locked
+    from ptylive.server.cluster.places import places
+    from ptylive.server.tune.beginning import begin
+    from ptylive.server.tune.coordinator import TuneRequest, Tuning
+
+    wanted.folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        stack.enter_context(locked(wanted.folder / JOURNAL, 0.0))
+        shown = stack.enter_context(bar(f"looking at {wanted.scan.name}", quiet=as_json))
+        begun = begin(wanted, lambda words: shown.update(0, None, words), stop.is_set)
+        trials = Trials(wanted.folder / JOURNAL, begun.plan, begun.over, wanted.sweeps, seed)
+        launch, many = stack.enter_context(places(*where, wanted.backend, wanted.threads, say))
+        request = TuneRequest(begun.over, number, wanted.sweeps, begun.start, begun.job)
+        shown.update(len(trials.ended()), number, "trials")
+        tried = Tuning(request, trials, launch, many).run(stop.is_set, partial(_show, shown, number))
+        shown.update(len(tried), number, "looking at the trials")
+        found = outcome(begun.over, tried, wanted.sweeps, trials.confirmed, begun.notes)
+        kept = _written(wanted.folder, begun, found)
+    _answer(found, kept, as_json=as_json)
+    if stop.is_set() and len(tried) < number:
+        raise Interrupted(f"{len(tried)} of {number} trials have ended; go on with the same command")
+    if found.values is None:
+        raise PtyliveError("none of the trials came to its end", "the reasons are in trials.csv")
+
+
+def _judge_of(word: str) -> Any:
+    from ptylive.engine.refine.validation.settings_trial import Judge
+
+    if word not in list(Judge):
+        raise MetadataError(f"--by {word!r} is unknown", f"use {' or '.join(Judge)}")
+    return Judge(word)
+
+
+def _show(shown: Shown, number: int, now: Standing) -> None:
+    best = "" if now.best is None else f", best {now.best:.6g}"
+    more = f", {now.doing}" if now.doing and not now.under_way else ""
+    shown.update(len(now.tried), number, f"trials{best}{more}")
+
+
+def _written(folder: Path, begun: Begun, found: Outcome) -> dict[str, str]:
+    """The files of a tuning, by what they are."""
+    from ptylive.application.tuning.outcome import BEST_FILE, CSV_FILE, best_preset, write_csv
+    from ptylive.application.tuning.page import write_page
+    from ptylive.schema.files.atomic import replacing
+
+    write_csv(folder / CSV_FILE, begun.over, found.tried)
+    kept, preset = {"trials_csv": str(folder / CSV_FILE)}, ""
+    if found.values is not None:
+        corrections = begun.corrections(found.values)
+        preset = best_preset(begun.settings(found.values), corrections, found.sentences)
+        with replacing(folder / BEST_FILE) as temporary:
+            temporary.write_text(preset, encoding="utf-8")
+        kept["preset"] = str(folder / BEST_FILE)
+    return {"report": str(write_page(folder, found, begun.wanted.scan.stem, begun.details, preset)), **kept}
+
+
+def _answer(found: Outcome, kept: dict[str, str], *, as_json: bool) -> None:
+    if not as_json:
+        for line in found.sentences:
+            say(line)
+    states = {state: sum(one.state == state for one in found.tried) for state in ("done", "pruned", "failed")}
+    estimates = {
+        one.range.name: {"best": one.best, "deviation": one.deviation, "told": one.told, "sentence": one.sentence}
+        for one in (found.findings.estimates if found.findings else ())
+    }
+    values = found.values or {}
+    said = {"trials": len(found.tried), **states, "values": values, **kept}
+    answer(
+        {**said, **({"estimates": estimates, "sentences": list(found.sentences)} if as_json else {})}, as_json=as_json
+    )

@@ -1,0 +1,37 @@
+"""``--preset`` of commands that write into a folder: the file read, and what it names looked through."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ptylive.application.extensions import Preset
+from ptylive.schema import MetadataError
+from ptylive.server.cli.output import say
+
+if TYPE_CHECKING:
+    from ptylive.application.presets import PresetFile
+
+
+def preset_file(path: Path | None, folder: Path) -> PresetFile:
+    """What ``--preset`` says; arrays of PyPty's presets go into ``folder``. Raises MetadataError for positions too."""
+    from ptylive.application.presets import PresetFile, load_preset
+
+    if path is None:
+        return PresetFile()
+    loaded = load_preset(path, beside=folder / path.name)
+    if loaded.positions_A is not None:
+        raise MetadataError(f"{path} has positions, which are of one scan", "refine that scan with ptylive refine")
+    for note in loaded.notes:
+        say(note)
+    return loaded
+
+
+def looked_through(settings: dict[str, Any]) -> Preset:
+    """The preset of settings; files that it names are looked through. Raises MetadataError, InputFileError."""
+    from ptylive.application.presets import files_of
+    from ptylive.streamer.vetting.door import vet_results
+
+    preset = Preset.from_mapping(settings)
+    vet_results(*files_of(preset))
+    return preset

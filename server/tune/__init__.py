@@ -1,0 +1,1 @@
+"""Trials of settings, as many at a time as there are workers."""

@@ -1,0 +1,81 @@
+"""What trials tell: values with their uncertainty, what cannot be told, and what lies beyond a range."""
+
+from dataclasses import replace
+
+import pytest
+from tuning_trials import BEST, DEFOCUS, FORM, SLICES, SWEEPS, THICKNESS, drawn
+
+from ptylive.application.tuning.estimates import digits_of, enough, findings
+
+BOTH = (DEFOCUS, THICKNESS)
+
+
+def estimate(over, tried, name):
+    found = findings(over, tried, SWEEPS)
+    return next(one for one in found.estimates if one.range.name == name)
+
+
+def test_values_come_with_their_uncertainty():
+    found = findings(BOTH, drawn(BOTH, 30), SWEEPS)
+    for one in found.estimates:
+        assert one.told and not one.beyond
+        assert abs(one.best - BEST[one.range.name]) < 3 * one.deviation
+        assert one.deviation < 0.1 * (one.range.high - one.range.low)
+        assert f"{one.range.title} " in one.sentence and " ± " in one.sentence and one.sentence.endswith("Å")
+    assert found.sentence.count(";") == 1
+    assert found.agreement == pytest.approx(1.0)  # every sweep lowers all losses by the same share
+    assert set(found.values) == {"defocus_A", "total_thickness_A"}
+
+
+def test_what_changes_nothing_cannot_be_told_and_stays():
+    over = (DEFOCUS, SLICES)
+    one = estimate(over, drawn(over, 30), "num_slices")
+    assert not one.told
+    assert one.sentence == "num_slices cannot be told (2 to 6 predict alike)"
+    assert findings(over, drawn(over, 30), SWEEPS).values["num_slices"] == SLICES.start
+
+
+def test_what_changes_next_to_nothing_cannot_be_told_however_sure_that_is():
+    over = (DEFOCUS, replace(SLICES, name="num_slices"))
+    assert not estimate(over, drawn(over, 40, tilt=1e-5, scatter=0.0), "num_slices").told
+
+
+def test_a_whole_number_that_matters_is_told():
+    over = (DEFOCUS, SLICES)
+    one = estimate(over, drawn(over, 40, tilt=0.05), "num_slices")
+    assert one.told and one.best == 3
+    assert one.sentence == "num_slices 3"
+
+
+def test_a_word_is_told():
+    over = (DEFOCUS, FORM)
+    assert estimate(over, drawn(over, 24), "weakly_damped_obj").sentence == "weakly_damped_obj False"
+
+
+def test_a_minimum_at_the_end_of_the_range_is_said_to_lie_there():
+    over = (replace(DEFOCUS, low=60.0, high=200.0), THICKNESS)
+    one = estimate(over, drawn(over, 30), "defocus_A")
+    assert one.beyond == "low" and one.deviation is None
+    assert one.sentence == "defocus 60 Å or less: the best lies at the end of its range"
+
+
+def test_what_the_model_leaves_open_is_part_of_the_uncertainty():
+    tried = drawn(BOTH, 30)
+    plain = estimate(BOTH, tried, "defocus_A").deviation
+    blurred = estimate((replace(DEFOCUS, blur=20.0), THICKNESS), tried, "defocus_A").deviation
+    assert blurred == pytest.approx((plain**2 + 20.0**2) ** 0.5)
+
+
+def test_trials_that_were_given_up_tell_how_the_minimum_moved():
+    tried = [*drawn(BOTH, 20), *drawn(BOTH, 20, seed=5, state="pruned")]
+    assert estimate(BOTH, tried, "defocus_A").deviation < 20
+
+
+def test_few_trials_are_not_enough():
+    assert enough(BOTH, drawn(BOTH, 9), SWEEPS) and not enough(BOTH, drawn(BOTH, 8), SWEEPS)
+    assert not enough(BOTH, drawn(BOTH, 20, state="pruned"), SWEEPS)
+
+
+@pytest.mark.parametrize(("deviation", "digits"), [(8.0, 0), (2.3, 1), (0.31, 1), (0.12, 2), (12.0, 0), (0.0, 3)])
+def test_digits_are_those_the_deviation_leaves(deviation, digits):
+    assert digits_of(deviation) == digits
