@@ -211,4 +211,6 @@ def _agreement(there: Sequence[Tried], sweeps: int) -> float | None:
     if sweeps < 2 or len(there) < 2 * LEAST_TRIALS:
         return None
     early, late = (np.array([np.mean(one.groups[sweep]) for one in there]) for sweep in (sweeps // 2, sweeps))
+    if not (np.ptp(early) > 0 and np.ptp(late) > 0):
+        return None
     return float(spearmanr(early, late).statistic)

@@ -274,10 +274,12 @@ def filled(tried: Sequence[Tried], sweep: int) -> tuple[list[Tried], DoubleArray
     for last in range(max(1, sweep // 2), sweep):
         ended = [one for one in tried if one.groups and max(one.groups) == last]
         if not ended or len(there) < LEAST or (groups <= 0).any():
-            continue
+            continue  # a correlation may be what it likes
         before, after = (np.log([np.mean(one.groups[at]) for one in there]) for at in (last, sweep))
         here = np.array([one.groups[last] for one in ended], dtype=float)
-        steepness, level = np.polyfit(before, after - before, 1)
+        steepness, level = (
+            np.polyfit(before, after - before, 1) if np.ptp(before) > 0 else (0.0, (after - before).mean())
+        )
         change = level + steepness * np.log(here.mean(axis=1))
         change = np.clip(change, (after - before).min(), (after - before).max())
         found += ended

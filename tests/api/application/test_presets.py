@@ -100,7 +100,7 @@ def test_presets_of_ours(tmp_path):
 
 def test_corrections_win_over_what_the_recording_says(bare, tmp_path):
     """A tuning finds values better than those the microscope wrote; what is typed wins over both."""
-    file, values = bare
+    file, _ = bare
     (tmp_path / "best.toml").write_text("[refine]\nsweeps = 3\n[corrections]\ndefocus_A = 44.0\n")
     loaded = load_preset(tmp_path / "best.toml")
     assert (loaded.corrections, loaded.metadata) == ({"defocus_A": 44.0}, {})

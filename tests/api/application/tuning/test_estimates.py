@@ -76,6 +76,12 @@ def test_few_trials_are_not_enough():
     assert not enough(BOTH, drawn(BOTH, 20, state="pruned"), SWEEPS)
 
 
+def test_what_changes_nothing_at_all_is_no_trouble():
+    flat = [replace(one, groups={sweep: (1.0,) * 16 for sweep in (1, 2, 4)}) for one in drawn(BOTH, 12)]
+    found = findings(BOTH, [*flat, replace(flat[0], number=99, groups={2: (1.0,) * 16}, state="pruned")], SWEEPS)
+    assert not any(one.told for one in found.estimates) and found.agreement is None
+
+
 @pytest.mark.parametrize(("deviation", "digits"), [(8.0, 0), (2.3, 1), (0.31, 1), (0.12, 2), (12.0, 0), (0.0, 3)])
 def test_digits_are_those_the_deviation_leaves(deviation, digits):
     assert digits_of(deviation) == digits

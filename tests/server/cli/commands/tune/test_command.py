@@ -1,6 +1,7 @@
 """``ptylive tune``: what it answers, its files, and what it refuses, on a scan of twelve by twelve."""
 
 import importlib.util
+import inspect
 import json
 
 import pytest
@@ -8,8 +9,11 @@ from running import last_json, ptylive_here
 
 from ptylive.application.presets import load_preset
 from ptylive.application.simulation import simulate_file
+from ptylive.engine.refine.validation.settings_trial import Judge
 from ptylive.schema.simulation.settings import SimulationSettings
+from ptylive.server.cli.commands.tune import command
 from ptylive.server.cluster import places
+from ptylive.server.tune.beginning import PATTERNS, SWEEPS
 
 QUICK = (
     "--set",
@@ -70,6 +74,12 @@ def made_up(monkeypatch):
 
 def tune(scan, *words):
     return ptylive_here("tune", str(scan), *words, *QUICK, "--workers", "1")
+
+
+def test_defaults_are_those_of_the_documents():
+    options = {name: one.default for name, one in inspect.signature(command.tune).parameters.items()}
+    assert (options["patterns"], options["sweeps"]) == (PATTERNS, SWEEPS)
+    assert options["by"] == Judge.HELD_OUT
 
 
 def test_what_was_found_is_said_and_written(scan, made_up):
