@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ptylive.scans import refine as refine
     from ptylive.scans import simulate as simulate
     from ptylive.simulators.sender import Sender as Sender
+    from ptylive.tunings import tune as tune
 
     __version__: str
 
@@ -45,6 +46,7 @@ _HOMES = {
     "reconstruct": "ptylive.scans",
     "refine": "ptylive.scans",
     "simulate": "ptylive.scans",
+    "tune": "ptylive.tunings",
 }
 __all__ = [*_HOMES, "__version__"]  # noqa: PLE0604
 

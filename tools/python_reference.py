@@ -10,7 +10,7 @@ from typing import Any
 import ptylive
 
 ORDER = (
-    "open_scan", "Scan", "reconstruct", "Maps", "refine", "Refined", "Preset", "batch", "simulate", "plan",
+    "open_scan", "Scan", "reconstruct", "Maps", "refine", "Refined", "Preset", "batch", "tune", "simulate", "plan",
     "connect", "Sender", "LiveEngine",
 )  # fmt: skip
 """From what most people need to what few do."""

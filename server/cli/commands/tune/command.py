@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -21,7 +20,7 @@ from ptylive.server.cli.values import parse_assignments
 
 if TYPE_CHECKING:
     from ptylive.application.tuning.outcome import Outcome
-    from ptylive.server.tune.beginning import Begun, Wanted
+    from ptylive.server.tune.beginning import Wanted
     from ptylive.server.tune.coordinator import Standing
 
 EXAMPLES = """
@@ -98,29 +97,17 @@ def tune(
 def _tuned(
     wanted: Wanted, number: int, seed: int, where: tuple[int | None, str | None], stop: Event, *, as_json: bool
 ) -> None:
-    from ptylive.application.tuning.outcome import outcome
-    from ptylive.application.tuning.trials import JOURNAL, Trials
-    from ptylive.schema.files.filelock import locked
     from ptylive.server.cluster.places import places
-    from ptylive.server.tune.beginning import begin
-    from ptylive.server.tune.coordinator import TuneRequest, Tuning
+    from ptylive.server.tune.run import Listener, tune_scan
 
-    wanted.folder.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        stack.enter_context(locked(wanted.folder / JOURNAL, 0.0))
-        shown = stack.enter_context(bar(f"looking at {wanted.scan.name}", quiet=as_json))
-        begun = begin(wanted, lambda words: shown.update(0, None, words), stop.is_set)
-        trials = Trials(wanted.folder / JOURNAL, begun.plan, begun.over, wanted.sweeps, seed)
-        launch, many = stack.enter_context(places(*where, wanted.backend, wanted.threads, say))
-        request = TuneRequest(begun.over, number, wanted.sweeps, begun.start, begun.job)
-        shown.update(len(trials.ended()), number, "trials")
-        tried = Tuning(request, trials, launch, many).run(stop.is_set, partial(_show, shown, number))
-        shown.update(len(tried), number, "looking at the trials")
-        found = outcome(begun.over, tried, wanted.sweeps, trials.confirmed, begun.notes)
-        kept = _written(wanted.folder, begun, found)
-    _answer(found, kept, as_json=as_json)
-    if stop.is_set() and len(tried) < number:
-        raise Interrupted(f"{len(tried)} of {number} trials have ended; go on with the same command")
+    there = places(*where, wanted.backend, wanted.threads, say)
+    with bar(f"looking at {wanted.scan.name}", quiet=as_json) as shown:
+        listener = Listener(lambda words: shown.update(0, None, words), partial(_show, shown, number), stop.is_set)
+        tuned = tune_scan(wanted, number, seed, there, listener)
+    found = tuned.outcome
+    _answer(found, {name: str(path) for name, path in tuned.files.items()}, as_json=as_json)
+    if stop.is_set() and len(found.tried) < number:
+        raise Interrupted(f"{len(found.tried)} of {number} trials have ended; go on with the same command")
     if found.values is None:
         raise PtyliveError("none of the trials came to its end", "the reasons are in trials.csv")
 
@@ -137,23 +124,6 @@ def _show(shown: Shown, number: int, now: Standing) -> None:
     best = "" if now.best is None else f", best {now.best:.6g}"
     more = f", {now.doing}" if now.doing and not now.under_way else ""
     shown.update(len(now.tried), number, f"trials{best}{more}")
-
-
-def _written(folder: Path, begun: Begun, found: Outcome) -> dict[str, str]:
-    """The files of a tuning, by what they are."""
-    from ptylive.application.tuning.outcome import BEST_FILE, CSV_FILE, best_preset, write_csv
-    from ptylive.application.tuning.page import write_page
-    from ptylive.schema.files.atomic import replacing
-
-    write_csv(folder / CSV_FILE, begun.over, found.tried)
-    kept, preset = {"trials_csv": str(folder / CSV_FILE)}, ""
-    if found.values is not None:
-        corrections = begun.corrections(found.values)
-        preset = best_preset(begun.settings(found.values), corrections, found.sentences)
-        with replacing(folder / BEST_FILE) as temporary:
-            temporary.write_text(preset, encoding="utf-8")
-        kept["preset"] = str(folder / BEST_FILE)
-    return {"report": str(write_page(folder, found, begun.wanted.scan.stem, begun.details, preset)), **kept}
 
 
 def _answer(found: Outcome, kept: dict[str, str], *, as_json: bool) -> None:

@@ -35,6 +35,12 @@ def test_what_changes_nothing_cannot_be_told_and_stays():
     assert findings(over, drawn(over, 30), SWEEPS).values["num_slices"] == SLICES.start
 
 
+def test_what_groups_of_patterns_do_not_agree_on_cannot_be_told():
+    """Sixteen minima that scatter by three ranges: their mean is known to three quarters of one."""
+    one = estimate(BOTH, drawn(BOTH, 30, scatter=3.0), "total_thickness_A")
+    assert not one.told and one.profile.rise.max() > 0.01
+
+
 def test_what_changes_next_to_nothing_cannot_be_told_however_sure_that_is():
     over = (DEFOCUS, replace(SLICES, name="num_slices"))
     assert not estimate(over, drawn(over, 40, tilt=1e-5, scatter=0.0), "num_slices").told

@@ -1,0 +1,72 @@
+"""Settings and optics found by trials, from a script: what ``ptylive tune`` does (docs/tune.md)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ptylive.application.extensions import Preset
+    from ptylive.server.tune.run import Tuned
+
+
+def tune(  # noqa: PLR0913  (the public call: every keyword has a default)
+    file: str | Path,
+    over: str | Iterable[str],
+    trials: int = 40,
+    out: str | Path | None = None,
+    preset: Preset | Mapping[str, Any] | None = None,
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    by: str = "held-out",
+    patterns: int | None = None,
+    sweeps: int | None = None,
+    workers: int | None = None,
+    cluster: str | None = None,
+    backend: str = "auto",
+    threads: int = 1,
+    seed: int = 0,
+    should_stop: Callable[[], bool] = lambda: False,
+    **settings: Any,
+) -> Tuned:
+    """Find settings and optics of a scan by trials on patterns held out; trials of an earlier call are gone on from.
+
+    over: what is varied (``"defocus,thickness=50:200"``); trials: in all; out: folder, ``SCAN_tuning`` beside the scan
+    by default; ``settings`` win over the preset, ``metadata`` over the file. workers, cluster, backend, threads: as of
+    :func:`ptylive.batch`. by, patterns, sweeps: how a trial is judged and how long it is (docs/tune.md). should_stop:
+    asked several times a second. Returns ``outcome`` (``sentences``, ``values``, ``findings.estimates``) and ``files``.
+
+    Raises MetadataError and InputFileError for what cannot be understood, and for trials of other settings in the
+    folder; PtyliveError where Optuna is missing, the scan cannot be tried, or a cluster is not there; OSError where the
+    folder cannot be written. Called from a script, it needs no ``__main__`` guard but for ``cluster="local:N"``.
+    """
+    from ptylive.application.extensions import Preset
+    from ptylive.application.tuning.ranges import parse_over
+    from ptylive.engine.refine.validation.settings_trial import Judge
+    from ptylive.schema import MetadataError
+    from ptylive.server.cluster.places import places
+    from ptylive.server.tune.beginning import PATTERNS, SWEEPS, Wanted
+    from ptylive.server.tune.run import Listener, tune_scan
+
+    if by not in list(Judge):
+        raise MetadataError(f"by = {by!r} is unknown", f"use {' or '.join(Judge)}")
+    given = preset.model_dump(exclude_unset=True) if isinstance(preset, Preset) else dict(preset or {})
+    scan, judge = Path(file), Judge(by)
+    wanted = Wanted(
+        scan,
+        scan.with_name(f"{scan.stem}_tuning") if out is None else Path(out),
+        parse_over([over] if isinstance(over, str) else over, judge),
+        Preset.from_mapping({**given, **settings}),
+        dict(metadata or {}),
+        {},
+        judge,
+        PATTERNS if patterns is None else patterns,
+        SWEEPS if sweeps is None else sweeps,
+        backend,
+        threads,
+        " ".join(sys.argv),
+    )
+    where = places(workers, cluster, backend, threads, lambda line: None)
+    return tune_scan(wanted, trials, seed, where, Listener(should_stop=should_stop))

@@ -1,0 +1,72 @@
+"""A tuning from a scan to its report: what command line and scripts share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ptylive.application.tuning.outcome import BEST_FILE, CSV_FILE, Outcome, best_preset, outcome, write_csv
+from ptylive.application.tuning.page import write_page
+from ptylive.application.tuning.trials import JOURNAL, Trials, check_optuna
+from ptylive.schema.files.atomic import replacing
+from ptylive.schema.files.filelock import locked
+from ptylive.server.cluster.places import Places
+from ptylive.server.tune.beginning import Begun, Wanted, begin
+from ptylive.server.tune.coordinator import Standing, TuneRequest, Tuning
+
+
+def _nobody(_now: object) -> None:
+    """Nobody listens."""
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Who is told what is done (``tell``), how far the trials are (``on_change``), and says when to stop."""
+
+    tell: Callable[[str], None] = _nobody
+    on_change: Callable[[Standing], None] = _nobody
+    should_stop: Callable[[], bool] = lambda: False
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a tuning came to. ``files``: those it wrote, by what they are."""
+
+    outcome: Outcome
+    files: Mapping[str, Path] = field(default_factory=dict)
+
+
+def tune_scan(
+    wanted: Wanted, trials: int, seed: int, where: AbstractContextManager[Places], listener: Listener
+) -> Tuned:
+    """Make the trials that are missing, and write what all of them tell; ``where`` they run: see ``places``.
+
+    Raises PtyliveError where Optuna is missing, the scan cannot be tried or a cluster has gone; FileBusyError where
+    another process tunes in the same folder; InputFileError for damaged files and trials of other settings;
+    MetadataError for impossible ranges; OSError where the folder cannot be written.
+    """
+    check_optuna()
+    wanted.folder.mkdir(parents=True, exist_ok=True)
+    with locked(wanted.folder / JOURNAL, 0.0):
+        begun = begin(wanted, listener.tell, listener.should_stop)
+        kept = Trials(wanted.folder / JOURNAL, begun.plan, begun.over, wanted.sweeps, seed)
+        request = TuneRequest(begun.over, trials, wanted.sweeps, begun.start, begun.job)
+        with where as (launch, number):
+            tried = Tuning(request, kept, launch, number).run(listener.should_stop, listener.on_change)
+        listener.tell("looking at the trials")
+        found = outcome(begun.over, tried, wanted.sweeps, kept.confirmed, begun.notes)
+        return Tuned(found, _written(begun, found))
+
+
+def _written(begun: Begun, found: Outcome) -> dict[str, Path]:
+    folder, preset = begun.wanted.folder, ""
+    write_csv(folder / CSV_FILE, begun.over, found.tried)
+    files = {"trials_csv": folder / CSV_FILE}
+    if found.values is not None:
+        preset = best_preset(begun.settings(found.values), begun.corrections(found.values), found.sentences)
+        with replacing(folder / BEST_FILE) as temporary:
+            temporary.write_text(preset, encoding="utf-8")
+        files["preset"] = folder / BEST_FILE
+    return {"report": write_page(folder, found, begun.wanted.scan.stem, begun.details, preset), **files}
