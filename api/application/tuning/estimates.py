@@ -158,7 +158,7 @@ def _estimate(landscape: Landscape, k: int, best: DoubleArray, shift: float) -> 
     beyond = "low" if best[k] < EDGE and low <= 0 else "high" if best[k] > 1 - EDGE and high >= 1 else ""
     half = math.hypot((high - low) / 4, shift)  # what is as good spans two standard deviations on either side
     width = one.value(min(1.0, float(best[k]) + half / 2)) - one.value(max(0.0, float(best[k]) - half / 2))
-    deviation_all = math.hypot(float(width), one.blur)
+    deviation_all = math.hypot(float(width), one.blur, one.share * value)
     return Estimate(one, value, deviation_all if told and not beyond else None, alike, told, beyond, profile)
 
 

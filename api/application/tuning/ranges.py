@@ -42,6 +42,8 @@ DEPTHS = 2.0
 FACTOR = 2.0
 """By which a positive number is multiplied and divided."""
 SEMIANGLE_SHARE, SCALE_SHARE, ROTATION_DEG, TILT_MRAD = 0.1, 0.1, 5.0, 10.0
+DEPTH_SHARE = 0.1
+"""By which a thickness is off: after few sweeps its minimum stays 5 to 15 % high (docs/refinement.md)."""
 DECADES = 2.0
 """A range of positive numbers that spans more is looked at by its logarithm."""
 EXAMPLE = "write NAME, NAME=LOW:HIGH or NAME=ONE|OTHER, with commas between them"
@@ -60,7 +62,8 @@ class Asked:
 @dataclass(frozen=True)
 class Range:
     """One value and how far it is varied. ``start``: its present value, None for one that has none. ``blur``: how far
-    it cannot be told by the model whatever the trials say, in its unit (half the distance between slices, of a depth).
+    it cannot be told by the model whatever the trials say, in its unit (half the distance between slices, of a depth);
+    ``share``: the same as a share of the value.
     """
 
     name: str
@@ -73,6 +76,7 @@ class Range:
     choices: tuple[Any, ...] = ()
     start: Any = None
     blur: float = 0.0
+    share: float = 0.0
 
     def to_plain(self) -> dict[str, Any]:
         """For a file."""
@@ -185,7 +189,8 @@ def _range(asked: Asked, dataset: Dataset, preset: Preset) -> Range:
     if tunable.kind is Kind.WHOLE:
         low, high = math.ceil(low), math.floor(high)
     log = low > 0 and high / low > 10**DECADES
-    found = Range(**about, low=low, high=high, log=log, start=start, blur=_blur(tunable.name, preset))
+    blur, share = _blur(tunable.name, preset), DEPTH_SHARE if tunable.name == THICKNESS else 0.0
+    found = Range(**about, low=low, high=high, log=log, start=start, blur=blur, share=share)
     if not low < high:
         raise MetadataError(f"{tunable.name} has no range from {low:g} to {high:g}", f"write {tunable.name}=LOW:HIGH")
     for end in (low, high):

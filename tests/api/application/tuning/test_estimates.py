@@ -70,6 +70,10 @@ def test_what_the_model_leaves_open_is_part_of_the_uncertainty():
     plain = estimate(BOTH, tried, "defocus_A").deviation
     blurred = estimate((replace(DEFOCUS, blur=20.0), THICKNESS), tried, "defocus_A").deviation
     assert blurred == pytest.approx((plain**2 + 20.0**2) ** 0.5)
+    thick, shared = (
+        estimate((DEFOCUS, replace(THICKNESS, share=share)), tried, "total_thickness_A") for share in (0, 0.5)
+    )
+    assert shared.deviation == pytest.approx((thick.deviation**2 + (0.5 * thick.best) ** 2) ** 0.5)
 
 
 def test_trials_that_were_given_up_tell_how_the_minimum_moved():

@@ -53,6 +53,7 @@ def test_a_value_that_was_estimated_is_varied_by_its_uncertainty(simulated):
 def test_slices_leave_the_ends_of_a_specimen_open(simulated):
     found = of(simulated.dataset, "defocus,thickness,rotation")
     assert [found[name].blur for name in ("defocus_A", "total_thickness_A", "rotation_deg")] == [25.0, 12.5, 0.0]
+    assert [found[name].share for name in ("defocus_A", "total_thickness_A", "rotation_deg")] == [0.0, 0.1, 0.0]
     assert of(simulated.dataset, "defocus", preset=Preset())["defocus_A"].blur == 0.0
 
 
