@@ -5,7 +5,8 @@ Whoever starts it lowers its priority while a scan runs.
 Reads a job from stdin, writes progress to stdout (both msgpack); a stop message, or the end of stdin when the server
 is gone, stops the refinement after the current batch; one that has not begun yet ends within a second of that end. A
 job of a scan that still runs is followed by news of it, and at its end by the job of the whole scan
-(:mod:`ptylive.server.refinement.refine_inbox`).
+(:mod:`ptylive.server.refinement.refine_inbox`). A job of trials is answered trial by trial
+(:mod:`ptylive.server.refinement.trial_worker`).
 """
 
 from __future__ import annotations
