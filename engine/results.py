@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ptylive.engine.refine.parameters.refined import Refined
     from ptylive.engine.refine.results.curve import Curve
     from ptylive.engine.refine.results.phase_deviation import PhaseDeviation
+    from ptylive.engine.refine.results.prior import PriorReport
     from ptylive.engine.refine.results.refinement_result import RefineResult, StageEnd
     from ptylive.engine.refine.results.ring_correlation import Validation
 
@@ -225,10 +226,7 @@ def _write_refinement(group: h5py.Group, run: Run) -> None:
         _write_curve(group.create_group(f"scans/{number}_{curve.quantity}"), curve)
     for number, stage in enumerate(result.stages, 1):
         _write_stage(group.create_group(f"stages/{number}"), stage)
-    if result.validation is not None:
-        _write_validation(group.create_group("validation"), result.validation)
-    if result.phase_deviation is not None:
-        _write_deviation(group, result.phase_deviation)
+    _write_judged(group, result)
     group["loss"] = np.asarray(result.loss, dtype=np.float64)
     for name, units, says in _SIGNALS:  # for programs that read NeXus: docs/files.md
         group[name].attrs.update(units=units, long_name=says)
@@ -337,6 +335,32 @@ def _write_stage(group: h5py.Group, stage: StageEnd) -> None:
             "algorithm": stage.algorithm,
             "reason": stage.reason,
             "message": stage.message,
+        }
+    )
+
+
+def _write_judged(group: h5py.Group, result: RefineResult) -> None:
+    """What is told of a result beyond itself, as far as it was asked for."""
+    if result.validation is not None:
+        _write_validation(group.create_group("validation"), result.validation)
+    if result.phase_deviation is not None:
+        _write_deviation(group, result.phase_deviation)
+    if result.prior is not None:
+        _write_prior(group.create_group("prior"), result.prior)
+
+
+def _write_prior(group: h5py.Group, prior: PriorReport) -> None:
+    """What networks came to that were trained after the pixels."""
+    group["losses_held"] = prior.losses_held
+    group.attrs.update(
+        {
+            "first_epoch": prior.first_epoch,
+            "epoch": prior.epoch,
+            "held_out": prior.held_out,
+            "gain": (prior.over_pixels.share, prior.over_pixels.deviation),
+            "gain_over_chance": (prior.over_chance.share, prior.over_chance.deviation),
+            "warning": prior.warning,
+            "sentence": prior.sentence,
         }
     )
 

@@ -143,7 +143,7 @@ class RefinementState(_Message):
     uid: str | None = None
     run: str | int | None = None
     state: str = "none"
-    phase: Literal["trial", "sweep", "lbfgs"] | str | None = None
+    phase: Literal["trial", "sweep", "lbfgs", "dgp"] | str | None = None
     epoch: int | None = None
     epochs: int | None = None
     loss: float | None = None

@@ -21,7 +21,7 @@ from ptylive.schema.settings_text import read_json, read_toml
 RUNNING_STATES = frozenset({"queued", "running", "stopping"})
 SWITCH = ("fixed", "refined")
 """What a field shows for off and on."""
-PHASE_WORDS = {"trial": "trials", "sweep": "sweep", "lbfgs": "L-BFGS"}
+PHASE_WORDS = {"trial": "trials", "sweep": "sweep", "lbfgs": "L-BFGS", "dgp": "networks"}
 
 
 @dataclass(frozen=True)

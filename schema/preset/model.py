@@ -31,6 +31,7 @@ from ptylive.schema.preset.added import added_words, declared
 from ptylive.schema.preset.loss import LossSettings
 from ptylive.schema.preset.object import ObjectSettings
 from ptylive.schema.preset.patterns import PatternSettings
+from ptylive.schema.preset.prior import PriorSettings
 from ptylive.schema.preset.probe import ProbeSettings
 from ptylive.schema.preset.propagation import PropagationSettings
 from ptylive.schema.preset.refined import RefinedSettings
@@ -59,6 +60,7 @@ class Preset(StrictModel):
     refined: RefinedSettings = RefinedSettings()
     loss: LossSettings = LossSettings()
     solver: SolverSettings = SolverSettings()
+    prior: PriorSettings = PriorSettings()
     regularisers: RegulariserSettings = RegulariserSettings()
     start: StartSettings = StartSettings()
     schedules: dict[str, str] = Field(

@@ -14,10 +14,11 @@ from ptylive.engine.refine.parameters.refined import Refined
 from ptylive.engine.refine.results.convergence import Convergence
 from ptylive.engine.refine.results.curve import Curve
 from ptylive.engine.refine.results.phase_deviation import PhaseDeviation
+from ptylive.engine.refine.results.prior import PriorReport
 from ptylive.engine.refine.results.ring_correlation import Validation
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray
 
-Phase = Literal["trial", "sweep", "lbfgs"]
+Phase = Literal["trial", "sweep", "lbfgs", "dgp"]
 State = Literal["running", "done", "stopped", "failed"]
 
 
@@ -122,6 +123,8 @@ class RefineResult:
     """How far counting noise scatters the phase; None where it was not asked for or cannot be told."""
     convergence: Convergence | None = None
     """Whether the run had come to rest; None after too few epochs, or where it did not get to its end."""
+    prior: PriorReport | None = None
+    """What networks came to that were trained after the pixels; None where there were none."""
 
 
 def wrapped_phase(transmission: npt.NDArray[np.complex64]) -> FloatArray:

@@ -166,7 +166,7 @@ class EpochSchedule:
                 if scheduled.keys() & HOLDING
                 else None,
             ),
-            chosen=self._chosen(now, objective.patterns),
+            chosen=self._chosen(now, objective.patterns) if "sequence" in scheduled else objective.chosen,
         )
 
     def _chosen(self, now: Preset, count: int) -> IndexArray | None:

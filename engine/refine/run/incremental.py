@@ -36,6 +36,7 @@ HELD = {
     "update_probe_pos": False,
     "early_stop": False,
     "phase_deviation": False,
+    "method": "pixels",
 }
 """Settings of rounds: what needs the whole scan waits for it."""
 

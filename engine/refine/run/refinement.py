@@ -14,8 +14,6 @@ import numpy as np
 
 from ptylive.engine.backend.multislice.problem import MultisliceBackend
 from ptylive.engine.refine.parameters.device import on_device
-from ptylive.engine.refine.parameters.parameter_vector import ObjectForm
-from ptylive.engine.refine.parameters.refined import Refined
 from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.results.convergence import Convergence
 from ptylive.engine.refine.results.phase_deviation import PhaseDeviation
@@ -26,16 +24,16 @@ from ptylive.engine.refine.run.epoch_schedule import EpochSchedule
 from ptylive.engine.refine.run.history import History
 from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.run.loss_table import write_loss_table
-from ptylive.engine.refine.run.preview import build_preview, real_space
+from ptylive.engine.refine.run.outcome import Outcome
+from ptylive.engine.refine.run.preview import build_preview
 from ptylive.engine.refine.solvers.descent import Descent
 from ptylive.engine.refine.solvers.lbfgs import Lbfgs, LbfgsState
 from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.engine.refine.solvers.sweeps import HELD_OUT_SHARE, Sweeps, SweepState
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.validation.phase_deviation import EndOfRun, phase_deviation
-from ptylive.engine.refine.validation.position_bound import position_bound_A
 from ptylive.schema.errors import PtyliveError, RefinementError
-from ptylive.schema.model import Array, IndexArray
+from ptylive.schema.model import IndexArray
 from ptylive.schema.preset import Preset
 
 PREVIEW_SECONDS = 0.5
@@ -85,8 +83,12 @@ class Refinement:
         backend: MultisliceBackend,
         observers: Observers,
         context: TrialContext | None = None,
+        held: tuple[IndexArray, ...] = (),
     ) -> None:
-        """``context``: where what is told of the result beyond itself is computed; None: nothing is."""
+        """``context``: where what is told of the result beyond itself is computed; None: nothing is.
+
+        ``held``: groups of patterns to hold out in any case.
+        """
         self._problem, self._preset, self._backend, self._observers = problem, preset, backend, observers
         self._context = context
         strategy = problem.strategy
@@ -127,6 +129,9 @@ class Refinement:
         self._message = ""
         self._held: tuple[IndexArray, ...] = ()
         """Groups of patterns that are held out."""
+        self._asked = held
+        self.vector: Any = None
+        """(n,) parameters at the end of :meth:`run`, on the backend."""
         self._unwritten: dict[Path, str] = {}
         """What could not be written the last time it was tried, and why."""
 
@@ -161,6 +166,7 @@ class Refinement:
         elif rest is not None:
             self._say(rest.sentence)
         self._save(state)
+        self.vector = state.vector
         deviation = self._phase_deviation(state)
         if self._unwritten:
             self._say(self._warning)
@@ -169,14 +175,8 @@ class Refinement:
 
     def _hold_out(self) -> None:
         """Hold some patterns out of a run whose epochs nobody gave, or go on with those that were."""
-        preset, layout = self._preset, self._problem.layout
-        own = any(block.per_pattern for block in layout.blocks)  # nobody else could tell what a pattern has of its own
-        if own or preset.solver.early_stop or not self._schedule.empty:
-            return
-        log, automatic = self._log, isinstance(preset.solver.epoch_max, str)
         count = self._problem.multislice.count
-        if len(log.held) == len(log.losses) and (automatic or log.held):
-            self._held = held_out(count, preset.solver.seed)
+        self._held = self._asked or self._of_an_open_run(count)
         if self._held:
             rest = np.setdiff1d(np.arange(count), np.concatenate(self._held))
             objective = replace(self._sweeps.objective, chosen=rest)
@@ -184,6 +184,18 @@ class Refinement:
             size = math.ceil(len(rest) / math.ceil(count / self._sweeps.batch_size))
             self._sweeps = replace(self._sweeps, objective=objective, batch_size=size)
             self._lbfgs = replace(self._lbfgs, objective=objective)
+
+    def _of_an_open_run(self, count: int) -> tuple[IndexArray, ...]:
+        """Groups to hold out where the number of epochs was left open, or they were before; else none."""
+        preset, log = self._preset, self._log
+        # nobody else could tell what a pattern has of its own
+        own = any(block.per_pattern for block in self._problem.layout.blocks)
+        if own or preset.solver.early_stop or not self._schedule.empty:
+            return ()
+        automatic = isinstance(preset.solver.epoch_max, str)
+        if len(log.held) != len(log.losses) or not (automatic or log.held):
+            return ()
+        return held_out(count, preset.solver.seed)
 
     def _losses_held(self, vector: Any) -> tuple[float, ...]:
         """Loss per pattern of each group that is held out."""
@@ -331,46 +343,10 @@ class Refinement:
         return "; ".join(f"{path} could not be written: {reason}" for path, reason in self._unwritten.items())
 
     def _result(self, state: checkpoints.SolverState, ended: State) -> RefineResult:
-        problem = self._problem
         last = max(len(self._log.losses) - 1, 0)
         vector = self._schedule.at_end(last, self._backend.to_numpy(state.vector))
-        transmission, modes = problem.layout.to_complex(vector)
-        probes = problem.layout.probe.probes
-        scale = math.sqrt(probes * problem.statistics.counts_per_pattern / float((np.abs(modes) ** 2).sum()))
-        if problem.layout.object_form is ObjectForm.COMPLEX and self._schedule.fixes_modulus(last):
-            scale = 1.0
-        elif problem.layout.object_form is ObjectForm.COMPLEX:
-            # |probe|^2 and |object|^2 trade one factor: fix it by the counts
-            transmission = transmission * np.float32(scale ** (-1 / problem.layout.object_shape[0]))
-        refined = Refined.of(
-            problem.layout.other_blocks(vector), problem.positions_A, problem.grid.shifts_px, problem.grid.pixel_A
-        )
-        transmission, refined = problem.forward.to_results(transmission, refined, problem.grid)
-        origin = problem.grid.origin_A - refined.common_shift_A
-        thickness = problem.forward.object.slice_thickness_A
-        if refined.slice_distances_A is not None:
-            thickness = (*refined.slice_distances_A, refined.slice_distances_A[-1])
-        return RefineResult(
-            object=transmission,
-            object_sampling_A=(problem.grid.pixel_A, problem.grid.pixel_A),
-            slice_thickness_A=tuple(float(d) for d in thickness),
-            origin_A=(float(origin[0]), float(origin[1])),
-            probe=real_space(modes * np.float32(scale)).reshape(probes, -1, *modes.shape[1:]),
-            positions_A=refined.positions_A,
-            loss=np.asarray(self._log.losses, dtype=np.float64),
-            phases=self._log.phases,
-            seconds=np.asarray(self._log.seconds, dtype=np.float64),
-            evaluations=self._log.evaluations,
-            state=ended,
-            algorithm=problem.strategy.algorithm,
-            reason=problem.strategy.reason,
-            message=self._message,
-            backend=self._backend.name,
-            refined=refined,
-            drift=problem.measured.drift,
-            curves=problem.curves,
-            position_bound_A=self._position_bound(vector) if refined.moved and ended != "running" else None,
-        )
+        end = Outcome(vector, self._log, ended, self._message, modulus_fixed=self._schedule.fixes_modulus(last))
+        return end.result(self._problem, self._backend.name)
 
     def _phase_deviation(self, state: checkpoints.SolverState) -> PhaseDeviation | None:
         """How far noise scatters the phase; None where that is not asked for, or cannot be told."""
@@ -390,7 +366,3 @@ class Refinement:
         except PtyliveError as error:
             self._say(f"the standard deviation of the phase is not known: {error.line()}")
             return None
-
-    def _position_bound(self, vector: Array) -> float:
-        physical = self._problem.layout.physical(vector, np)
-        return position_bound_A(self._problem.multislice, physical.object, physical.probe, self._problem.grid.pixel_A)

@@ -20,6 +20,7 @@ from ptylive.engine.refine.problem.forward_options import tilt_from_columns
 from ptylive.engine.refine.problem.prepare import decide, lay_out, measure, prepare
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
 from ptylive.engine.refine.run import checkpoint as checkpoints
+from ptylive.engine.refine.run.generative import check_possible, refined_with_prior
 from ptylive.engine.refine.run.history import History
 from ptylive.engine.refine.run.refinement import Observers, Refinement
 from ptylive.engine.refine.run.stages import Ended, refine_stages
@@ -74,6 +75,8 @@ def _refined(
     place, identity = observers.checkpoint, observers.identity
     saved = checkpoints.load(place, identity) if place is not None and resume else None
     context = replace(context, tell=_told(observers.on_progress))
+    if preset.prior.method == "dgp":
+        check_possible(preset)
 
     tuned = _settled(dataset, preset, context, warm, observers)
     measured = measure(tuned.dataset, tuned.preset)
@@ -83,6 +86,8 @@ def _refined(
     if saved is not None and saved.state.vector.shape != problem.start.shape:
         raise RefinementError("the checkpoint is of other slices or probe modes", "start without --resume")
     with closing(open_backend(context.backend, problem.multislice, context.threads)) as engine:
+        if preset.prior.method == "dgp":
+            return Ended.of(refined_with_prior(problem, preset, engine, observers, context, saved), tuned, problem)
         return Ended.of(Refinement(problem, preset, engine, observers, context).run(saved), tuned, problem)
 
 

@@ -69,7 +69,7 @@ def measured_response(
         problem.layout,
         len(chosen),
     )
-    physical = _of_some(layout.physical(vector, np), np.tile(chosen, 2), problem.multislice.count)
+    physical = of_some(layout.physical(vector, np), np.tile(chosen, 2), problem.multislice.count)
     with closing(open_backend(context.backend, few, context.threads)) as backend:
         there = _Evaluated(backend, layout, physical)
         first, second = np.arange(count), np.arange(count, 2 * count)
@@ -168,7 +168,7 @@ def _counted_twice(
     return replace(both, patterns=np.concatenate([patterns.astype(kept), again.astype(kept)]))
 
 
-def _of_some(physical: Physical, chosen: IndexArray, count: int) -> Physical:
+def of_some(physical: Physical, chosen: IndexArray, count: int) -> Physical:
     """What a parameter vector stands for, of some patterns."""
     given = physical.corrections
     tilts = given.tilts if given.tilts is None or len(given.tilts) != count else given.tilts[chosen]

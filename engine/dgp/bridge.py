@@ -1,0 +1,55 @@
+"""The loss of a refinement as a function that torch can go back through: no second physics.
+
+A backend of ptylive gives loss and gradient of a vector of parameters; torch is handed both, and takes the gradient on
+to the weights of the networks. On the processor arrays and tensors share their memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ptylive.schema.model import IndexArray
+
+Evaluate = Callable[[Any, IndexArray], tuple[float, Any]]
+"""Loss, summed over the patterns asked for, and its gradient (n,), at a vector (n,) of the backend's module."""
+
+
+def to_tensor(array: Any, device: torch.device) -> Tensor:
+    """An array of numpy, or of cupy, as a tensor on a device; shared where it lies there already."""
+    if isinstance(array, np.ndarray):
+        return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+    return torch.from_dlpack(array).to(device)
+
+
+def to_array(tensor: Tensor, xp: Any) -> Any:
+    """A tensor as an array of ``xp``, numpy or cupy; shared where it can be."""
+    found = tensor.detach()
+    if xp is np:
+        return found.cpu().numpy()
+    return xp.from_dlpack(found) if found.is_cuda else xp.asarray(found.numpy())
+
+
+class _Loss(torch.autograd.Function):
+    """See :func:`loss_of`."""
+
+    @staticmethod
+    def forward(ctx: Any, vector: Tensor, evaluate: Evaluate, patterns: IndexArray, xp: Any) -> Tensor:
+        loss, gradient = evaluate(to_array(vector, xp), patterns)
+        ctx.save_for_backward(to_tensor(gradient, vector.device).to(vector.dtype))
+        return vector.new_tensor(float(loss))
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return outer[0] * gradient, None, None, None
+
+
+def loss_of(vector: Tensor, evaluate: Evaluate, patterns: IndexArray, xp: Any = np) -> Tensor:
+    """The loss (a scalar) of some patterns at a vector (n,), differentiable by the vector."""
+    found: Tensor = _Loss.apply(vector, evaluate, patterns, xp)
+    return found

@@ -1,0 +1,142 @@
+"""The stages of training: networks that give back refined pixels, then networks that explain the patterns.
+
+Both are iterators, so that whoever runs them can report, judge and stop between steps and epochs. Random numbers are
+the plan's seed's: the same seed on the same machine with as many threads trains the same networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from ptylive.engine.dgp.bridge import Evaluate, loss_of, to_array
+from ptylive.engine.dgp.generators import Generator, Generators
+from ptylive.engine.dgp.images import Images
+from ptylive.engine.dgp.plan import Plan
+from ptylive.engine.dgp.plateau import Plateau
+from ptylive.schema.model import IndexArray
+
+FAITHFUL = 1e-3
+"""Mean square of what is not given back, over that of the images, at which pre-training ends."""
+PRETRAINING_EPOCH = 25
+"""Steps of pre-training that its plateau counts as an epoch."""
+LARGEST_GRADIENT = 10.0
+"""Norm of the gradient of a network's weights beyond which it is shortened: one odd batch spoils nothing."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """After an epoch on the patterns, or amid one."""
+
+    epoch: int
+    """Finished."""
+    step: int
+    """Of the epoch; 0: the epoch has just ended."""
+    loss: float
+    """Per pattern, of the running batches of the last finished epoch, regularisers included; NaN before."""
+
+
+class Training:
+    """Networks and their optimisers."""
+
+    def __init__(self, plan: Plan, parts: Sequence[Images], vector: Any, xp: Any = np, threads: int = 1) -> None:
+        """``parts``: images of each network of the plan, as they lie in ``vector`` (n,), the refined pixels."""
+        self.plan, self._xp, self._threads = plan, xp, threads
+        self._device = torch.device("cpu" if xp is np or not torch.cuda.is_available() else "cuda")
+        with self._alone():
+            self.generators = Generators(list(zip(parts, plan.networks, strict=True)), vector, self._device)
+        self._noise = torch.Generator().manual_seed(plan.seed)
+
+    @property
+    def where(self) -> str:
+        """What the networks run on."""
+        return "GPU" if self._device.type == "cuda" else "processor"
+
+    def pretrained(self) -> Iterator[tuple[int, float]]:
+        """Train each network to give back the pixels; steps done and the share that it does not, after each step."""
+        for one in self.generators.each:
+            optimiser, schedule, total = self._adam(one, one.plan.pretraining_rate), Plateau(), 0.0
+            for step in range(1, one.plan.pretraining + 1):
+                with self._alone():
+                    loss = functional.mse_loss(one.output(self._noise), one.input)
+                    optimiser.zero_grad()
+                    loss.backward()
+                    optimiser.step()
+                share = float(loss.detach() / one.input.square().mean().clamp_min(1e-12))
+                total += share
+                if step % PRETRAINING_EPOCH == 0:
+                    schedule, total = schedule.after(total), 0.0
+                    _set_rate(optimiser, one.plan.pretraining_rate * schedule.rate)
+                yield step, share
+                if share < FAITHFUL or schedule.finished:
+                    break
+
+    def trained(self, evaluate: Evaluate, patterns: IndexArray, scale: float) -> Iterator[Trained]:
+        """Train all networks on patterns, in batches; told after each step and each epoch.
+
+        ``scale``: a loss per pattern that counts as 1, so that rates mean the same whatever the counts are.
+        """
+        plan = self.plan
+        rates = [network.rate for network in plan.networks]
+        optimisers = [self._adam(one, rate) for one, rate in zip(self.generators.each, rates, strict=True)]
+        random, schedule, steps, last = np.random.default_rng(plan.seed), Plateau(), plan.steps(len(patterns)), np.nan
+        for epoch in range(plan.epochs):
+            order, total = random.permutation(patterns), 0.0
+            for step in range(steps):
+                batch = np.sort(order[step::steps])
+                total += self._step(optimisers, evaluate, batch, scale)
+                if step + 1 < steps:
+                    yield Trained(epoch, step + 1, last)
+            last = total / len(patterns)
+            schedule = schedule.after(last)
+            for optimiser, rate in zip(optimisers, rates, strict=True):
+                _set_rate(optimiser, rate * schedule.rate)
+            yield Trained(epoch + 1, 0, last)
+            if schedule.finished or not np.isfinite(last):
+                return
+
+    def vector(self) -> Any:
+        """The parameters that the networks make without noise, as an array of its own."""
+        with self._alone(), torch.no_grad():
+            return to_array(self.generators.vector(None).clone(), self._xp)
+
+    def _step(
+        self, optimisers: Sequence[torch.optim.Optimizer], evaluate: Evaluate, batch: IndexArray, scale: float
+    ) -> float:
+        """One step of all networks; the loss of its patterns."""
+        with self._alone():
+            loss = loss_of(self.generators.vector(self._noise), evaluate, batch, self._xp)
+            for optimiser in optimisers:
+                optimiser.zero_grad()
+            (loss / (scale * len(batch))).backward()
+            for one, optimiser in zip(self.generators.each, optimisers, strict=True):
+                torch.nn.utils.clip_grad_norm_(one.parameters(), LARGEST_GRADIENT)
+                optimiser.step()
+        return float(loss.detach())
+
+    @staticmethod
+    def _adam(one: Generator, rate: float) -> torch.optim.Optimizer:
+        return torch.optim.Adam(one.parameters(), lr=rate)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Seed and threads of ours while networks are made and trained; torch is left as it was found."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self._threads)
+        try:
+            with torch.random.fork_rng():
+                torch.manual_seed(self.plan.seed)
+                yield
+        finally:
+            torch.set_num_threads(before)
+
+
+def _set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimiser.param_groups:
+        group["lr"] = rate

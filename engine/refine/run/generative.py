@@ -1,0 +1,339 @@
+"""A refinement whose object and probe are, in the end, outputs of networks (docs/dgp.md).
+
+The pixels are refined as ever, on all patterns but some that are held out. From there the networks of
+:mod:`ptylive.engine.dgp` are trained, first to give back the pixels, then on the patterns, by the loss and gradient of
+the same backend, regularisers and held constraints included. Patterns held out say which state is the result
+(:mod:`ptylive.engine.refine.run.prior_choice`), and whether there is a picture at all.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ptylive.engine.backend.multislice.problem import MultisliceBackend
+from ptylive.engine.dgp import available
+from ptylive.engine.dgp.images import Images
+from ptylive.engine.dgp.plan import Plan, Specimen, planned
+from ptylive.engine.dgp.size import NetworkSize, in_words
+from ptylive.engine.memory import check_fits
+from ptylive.engine.refine.parameters.constraint import Constraints
+from ptylive.engine.refine.parameters.device import on_device
+from ptylive.engine.refine.parameters.parameter_vector import ParameterLayout, ProbeForm
+from ptylive.engine.refine.problem.prepare import Problem
+from ptylive.engine.refine.regularisers.projections import due
+from ptylive.engine.refine.regularisers.registry import registered
+from ptylive.engine.refine.results.prior import Gain, PriorReport
+from ptylive.engine.refine.results.refinement_result import Progress, RefineResult, State
+from ptylive.engine.refine.run import checkpoint as checkpoints
+from ptylive.engine.refine.run.log import Log
+from ptylive.engine.refine.run.loss_table import write_loss_table
+from ptylive.engine.refine.run.outcome import Outcome
+from ptylive.engine.refine.run.preview import build_preview
+from ptylive.engine.refine.run.prior_choice import PriorChoice, gain_of
+from ptylive.engine.refine.run.refinement import PREVIEW_SECONDS, REPORT_SECONDS, Observers, Refinement, StopRequested
+from ptylive.engine.refine.solvers.objective import Objective
+from ptylive.engine.refine.tuning.held_out import TrialContext
+from ptylive.engine.refine.validation.null_test import losses_by_place
+from ptylive.schema.errors import RefinementError
+from ptylive.schema.model import Array, DoubleArray, IndexArray
+from ptylive.schema.preset import Preset
+
+if TYPE_CHECKING:
+    from ptylive.engine.dgp.training import Training
+
+LEAST_PATTERNS = 64
+GROUPS = 16
+"""Of held-out patterns, between which differences scatter."""
+SMALLER = "set dgp_filters=8 or dgp_levels=2"
+
+
+def check_possible(preset: Preset) -> None:
+    """Raise RefinementError where settings, or what is installed, leave a deep generative prior nothing to do."""
+    available.require()
+    now = preset.at(0)
+    if not now.refined.update_obj:
+        raise RefinementError("method=dgp needs update_obj=true", "set method=pixels, or refine the object")
+    if now.refined.update_probe_pos or now.refined.update_beam_current:
+        raise RefinementError(
+            "method=dgp cannot refine what each pattern has of its own (update_probe_pos, update_beam_current)",
+            "refine it in a stage of its own before (docs/dgp.md)",
+        )
+    if "sequence" in preset.schedules:
+        raise RefinementError("method=dgp cannot follow a schedule of sequence", "give one sequence for all epochs")
+    if due(now.regularisers):
+        names = [each.name for each in registered() if each.kind == "projection" and each.on(now.regularisers)]
+        which = ", ".join(names) or "a filter of object or probe, or a reset"
+        raise RefinementError(
+            f"method=dgp cannot take what changes parameters once an epoch ({which})",
+            "refine with it in a stage of its own before (docs/dgp.md)",
+        )
+
+
+def held_groups(count: int, share: float, seed: int) -> tuple[IndexArray, ...]:
+    """Patterns held out of ``count``, in groups from all over the scan. Raises RefinementError for too few patterns."""
+    if count < LEAST_PATTERNS:
+        raise RefinementError(f"method=dgp needs {LEAST_PATTERNS} patterns, there are {count}", "set method=pixels")
+    few = np.random.default_rng([seed, 7]).permutation(count)[: max(GROUPS, math.ceil(share * count))]
+    return tuple(np.sort(group) for group in np.array_split(few, GROUPS))
+
+
+def parts_of(layout: ParameterLayout, plan: Plan) -> list[Images]:
+    """Object, and probe where it has a network, as images."""
+    rows, columns = layout.object_shape[1:]
+    parts = [Images(0, (layout.object_size // (rows * columns), rows, columns))]
+    if plan.probe is not None:
+        waves, size = layout.probe.form is ProbeForm.COMPLEX, layout.window
+        channels = layout.probe_size // size**2
+        parts.append(Images(layout.object_size, (channels, size, size), waves, not waves))
+    return parts
+
+
+def sizes_of(parts: list[Images], plan: Plan) -> list[NetworkSize]:
+    """What the networks of some parts take."""
+    return [
+        NetworkSize(one.shape[0], network.levels, network.filters, one.shape[1:])
+        for one, network in zip(parts, plan.networks, strict=True)
+    ]
+
+
+def expected_seconds(sizes: list[NetworkSize], plan: Plan, patterns: int, threads: int) -> float:
+    """Of training on so many patterns on the processor, about; the patterns themselves not counted."""
+    steps = plan.epochs * plan.steps(patterns)
+    return sum(
+        size.seconds(network.pretraining + steps, threads) for size, network in zip(sizes, plan.networks, strict=True)
+    )
+
+
+def plan_of(problem: Problem, preset: Preset) -> Plan:
+    """Networks and training for a problem."""
+    statistics, layout = problem.statistics, problem.layout
+    count = round((1 - preset.prior.dgp_held_out) * problem.multislice.count)
+    refined = preset.refined.update_probe
+    specimen = Specimen(statistics.dose_e_per_A2, layout.object_shape[0], count, layout.non_negative, refined)
+    return planned(preset.prior, specimen, preset.solver.seed)
+
+
+def refined_with_prior(
+    problem: Problem,
+    preset: Preset,
+    backend: MultisliceBackend,
+    observers: Observers,
+    context: TrialContext,
+    saved: checkpoints.Saved | None,
+) -> RefineResult:
+    """Pixels, then networks. Raises MetadataError where the networks do not fit into memory."""
+    run = _PriorRun(problem, preset, backend, observers, context)
+    first = Refinement(run.problem, preset, backend, replace(observers, on_progress=run.of_pixels), context, run.groups)
+    pixels = first.run(saved)
+    return pixels if pixels.state != "done" else run.go_on(pixels, first.vector)
+
+
+@dataclass
+class _Clock:
+    """When something was last told."""
+
+    start: float
+    report: float = -math.inf
+    preview: float = -math.inf
+
+
+class _PriorRun:
+    """The part of a run in which networks are trained."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        preset: Preset,
+        backend: MultisliceBackend,
+        observers: Observers,
+        context: TrialContext,
+    ) -> None:
+        self._preset, self._backend, self._observers, self._context = preset, backend, observers, context
+        self.groups = held_groups(problem.multislice.count, preset.prior.dgp_held_out, preset.solver.seed)
+        self._plan = plan_of(problem, preset)
+        self._parts = parts_of(problem.layout, self._plan)
+        sizes = sizes_of(self._parts, self._plan)
+        check_fits(float(sum(size.bytes for size in sizes)), "the networks of method=dgp", SMALLER)
+        self._rest = np.setdiff1d(np.arange(problem.multislice.count), np.concatenate(self.groups))
+        self._expected = expected_seconds(sizes, self._plan, len(self._rest), context.threads)
+        words = f"{problem.strategy.reason}; then a deep generative prior: {in_words(sizes, self._expected)} at most"
+        self.problem = replace(problem, strategy=replace(problem.strategy, reason=words))
+        self._log, self._message = Log(), ""
+        self._clock = _Clock(time.monotonic())
+        self._before = 0.0
+
+    def of_pixels(self, progress: Progress) -> None:
+        """Progress of the pixels as that of the whole run, which goes on behind their end."""
+        goes_on = progress.state == "done"
+        self._observers.on_progress(
+            replace(
+                progress,
+                state="running" if goes_on else progress.state,
+                epochs=progress.epochs + self._plan.epochs,
+                seconds_left=progress.seconds_left + self._expected,
+            )
+        )
+
+    def go_on(self, pixels: RefineResult, vector: Any) -> RefineResult:
+        """Train networks from where the pixels are, and choose."""
+        from ptylive.engine.dgp.training import Training
+
+        losses, seconds = tuple(pixels.loss.tolist()), tuple(pixels.seconds.tolist())
+        self._log = Log(losses, pixels.phases, seconds, pixels.evaluations)
+        self._before, self._clock = sum(seconds), _Clock(time.monotonic())
+        objective = self._objective()
+        pixels_held = self._held(objective, vector)
+        choice = PriorChoice(pixels_held, self._over_chance(self._to_numpy(vector)).share)
+        training = Training(self._plan, self._parts, self._to_numpy(vector), self._backend.xp, self._context.threads)
+        ended: State = "done"
+        self._tell(vector, f"networks on the {training.where}: pre-training")
+        try:
+            self._pretrain(training, vector)
+            self._train(training, objective, choice)
+        except StopRequested:
+            ended, self._message = "stopped", "stopped on request"
+        return self._finish(pixels, vector, choice, ended)
+
+    def _pretrain(self, training: Training, vector: Any) -> None:
+        for step, share in training.pretrained():
+            self._pause()
+            self._tell(vector, f"pre-training of the networks, step {step}: {100 * share:.2g} % not given back")
+
+    def _train(self, training: Training, objective: Objective, choice: PriorChoice) -> None:
+        """All epochs on the patterns."""
+        scale = float(np.mean(choice.pixels))
+        epoch_start, vector = time.monotonic(), None
+        for now in training.trained(self._evaluate(objective), self._rest, max(scale, 1e-30)):
+            self._pause()
+            self._log = self._log.with_evaluations(1 / self._plan.steps(len(self._rest)))
+            if now.step:
+                self._tell(vector, "", amid=now.step / self._plan.steps(len(self._rest)))
+                continue
+            vector = objective.project(self._backend.xp.asarray(training.vector()))
+            held = self._held(objective, vector)
+            choice.add(now.epoch, vector, held)
+            seconds = time.monotonic() - epoch_start
+            self._log, epoch_start = self._log.with_epoch(now.loss, "dgp", seconds), time.monotonic()
+            self._keep(vector)
+            self._tell(vector, f"epoch {now.epoch} of the networks: gain {gain_of(held, choice.pixels)}", force=True)
+
+    def _finish(self, pixels: RefineResult, vector: Any, choice: PriorChoice, ended: State) -> RefineResult:
+        """The state that was chosen, and what is to be said of it."""
+        taken = choice.taken
+        chosen = self._to_numpy(vector if taken is None else taken.vector)
+        problem = self.problem
+        report = PriorReport(
+            first_epoch=len(pixels.loss),
+            losses_held=np.asarray([float(np.mean(choice.pixels)), *choice.history]),
+            held_out=sum(len(group) for group in self.groups),
+            epoch=0 if taken is None else taken.epoch,
+            over_pixels=choice.gain,
+            over_chance=self._over_chance(chosen),
+        )
+        self._message = f"{self._message}; {report.sentence}" if self._message else report.sentence
+        modulus_fixed = any(
+            each.on(self._now.regularisers) and getattr(each.made_by, "fixes_modulus", False) for each in registered()
+        )
+        result = Outcome(chosen, self._log, ended, self._message, modulus_fixed).result(problem, self._backend.name)
+        deviation = pixels.phase_deviation if taken is None else None
+        self._tell(self._backend.xp.asarray(chosen), self._message, ended=ended, force=True)
+        return replace(result, phase_deviation=deviation, prior=report)
+
+    @property
+    def _now(self) -> Preset:
+        """Settings of the networks' epochs: of the first behind those of the pixels."""
+        return self._preset.at(len(self._log.losses) if self._preset.schedules else 0)
+
+    def _objective(self) -> Objective:
+        """The loss that the networks lower."""
+        problem, xp, now = self.problem, self._backend.xp, self._now
+        regularisation, layout = problem.regularisation, problem.layout
+        kept = tuple(term for term in problem.terms if not regularisation.owns(term))
+        held = on_device(regularisation.held(now.regularisers, layout), xp)
+        return Objective(
+            self._backend,
+            on_device(layout, xp),
+            problem.multislice.count,
+            move_probe=now.refined.update_probe,
+            move_others=False,
+            constraint=Constraints.of(*held),
+            terms=on_device((*kept, *regularisation.terms(now.regularisers, layout)), xp),
+            pause=self._pause,
+        )
+
+    @staticmethod
+    def _evaluate(objective: Objective) -> Callable[[Any, IndexArray], tuple[float, Any]]:
+        """Loss and gradient as the networks ask for them: of the nearest allowed parameters."""
+
+        def evaluate(vector: Any, patterns: IndexArray) -> tuple[float, Any]:
+            found = objective.evaluate(objective.project(vector.copy()), patterns)
+            return float(found.loss), found.gradient
+
+        return evaluate
+
+    def _held(self, objective: Objective, vector: Any) -> DoubleArray:
+        """(groups,) loss per pattern held out, of the patterns alone."""
+        alone = replace(objective, terms=())
+        return np.asarray([float(alone.evaluate(vector, group).loss) / len(group) for group in self.groups])
+
+    def _over_chance(self, vector: Array) -> Gain:
+        """By which share patterns held out are predicted better at their own places than at each other's."""
+        problem, where = self.problem, (self._context.backend, self._context.threads)
+        own, elsewhere = losses_by_place(problem.multislice, problem.layout, vector, self.groups, where)
+        return gain_of(own, elsewhere)
+
+    def _to_numpy(self, vector: Any) -> Any:
+        return self._backend.to_numpy(vector)
+
+    def _pause(self) -> None:
+        if self._observers.should_stop():
+            raise StopRequested
+
+    def _keep(self, vector: Any) -> None:
+        """Loss table and history, where they are asked for; a full disk costs them only."""
+        observers, epochs = self._observers, self._observers.epochs_before + len(self._log.losses)
+        try:
+            if observers.loss_table is not None:
+                write_loss_table(observers.loss_table, self._log, observers.earlier)
+            if observers.history is not None and observers.history.due(epochs):
+                now = Outcome(self._to_numpy(vector), self._log, "running", "", modulus_fixed=False)
+                observers.history.keep(epochs, partial(now.result, self.problem, self._backend.name))
+        except OSError as error:
+            self._message = f"not everything could be written: {error.strerror or error}"
+
+    def _tell(
+        self, vector: Any, words: str, *, amid: float = 0.0, ended: State = "running", force: bool = False
+    ) -> None:
+        """Tell the observer, at most every quarter of a second but for finished epochs."""
+        clock, now = self._clock, time.monotonic()
+        if not force and now - clock.report < REPORT_SECONDS:
+            return
+        clock.report, preview = now, None
+        if vector is not None and (now - clock.preview >= PREVIEW_SECONDS or ended != "running"):
+            clock.preview = now
+            preview = partial(build_preview, self.problem.layout, self._backend, vector, self.problem.grid.pixel_A)
+        first = self._log.phases.count("dgp")
+        done = first + amid
+        spent = now - clock.start
+        left = spent / done * (self._plan.epochs - done) if done > 0 else self._expected
+        self._observers.on_progress(
+            Progress(
+                state=ended,
+                phase="dgp",
+                epoch=len(self._log.losses),
+                epochs=max(len(self._log.losses), len(self._log.losses) - first + self._plan.epochs),
+                loss=self._log.losses[-1] if self._log.losses else math.nan,
+                seconds=self._before + spent,
+                seconds_left=left if ended == "running" else 0.0,
+                evaluations=self._log.evaluations,
+                message=words or self._message or self.problem.strategy.reason,
+                preview=preview,
+            )
+        )

@@ -1,0 +1,74 @@
+"""The result that a vector of parameters stands for, with the log of how it came about."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptylive.engine.refine.parameters.parameter_vector import ObjectForm
+from ptylive.engine.refine.parameters.refined import Refined
+from ptylive.engine.refine.problem.prepare import Problem
+from ptylive.engine.refine.results.refinement_result import RefineResult, State
+from ptylive.engine.refine.run.log import Log
+from ptylive.engine.refine.run.preview import real_space
+from ptylive.engine.refine.validation.position_bound import position_bound_A
+from ptylive.schema.model import Array
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run, or a part of one, has come to."""
+
+    vector: Array
+    """(n,) parameters, after all that a result has to obey."""
+    log: Log
+    ended: State
+    message: str
+    modulus_fixed: bool
+    """Whether a constraint says what the object's modulus is, so that no factor of it is free."""
+
+    def result(self, problem: Problem, backend: str) -> RefineResult:
+        """In physical units, with everything that led there; ``backend``: its name."""
+        transmission, modes = problem.layout.to_complex(self.vector)
+        probes = problem.layout.probe.probes
+        scale = math.sqrt(probes * problem.statistics.counts_per_pattern / float((np.abs(modes) ** 2).sum()))
+        if problem.layout.object_form is ObjectForm.COMPLEX and self.modulus_fixed:
+            scale = 1.0
+        elif problem.layout.object_form is ObjectForm.COMPLEX:
+            # |probe|^2 and |object|^2 trade one factor: fix it by the counts
+            transmission = transmission * np.float32(scale ** (-1 / problem.layout.object_shape[0]))
+        refined = Refined.of(
+            problem.layout.other_blocks(self.vector), problem.positions_A, problem.grid.shifts_px, problem.grid.pixel_A
+        )
+        transmission, refined = problem.forward.to_results(transmission, refined, problem.grid)
+        origin = problem.grid.origin_A - refined.common_shift_A
+        thickness = problem.forward.object.slice_thickness_A
+        if refined.slice_distances_A is not None:
+            thickness = (*refined.slice_distances_A, refined.slice_distances_A[-1])
+        return RefineResult(
+            object=transmission,
+            object_sampling_A=(problem.grid.pixel_A, problem.grid.pixel_A),
+            slice_thickness_A=tuple(float(d) for d in thickness),
+            origin_A=(float(origin[0]), float(origin[1])),
+            probe=real_space(modes * np.float32(scale)).reshape(probes, -1, *modes.shape[1:]),
+            positions_A=refined.positions_A,
+            loss=np.asarray(self.log.losses, dtype=np.float64),
+            phases=self.log.phases,
+            seconds=np.asarray(self.log.seconds, dtype=np.float64),
+            evaluations=self.log.evaluations,
+            state=self.ended,
+            algorithm=problem.strategy.algorithm,
+            reason=problem.strategy.reason,
+            message=self.message,
+            backend=backend,
+            refined=refined,
+            drift=problem.measured.drift,
+            curves=problem.curves,
+            position_bound_A=self._position_bound(problem) if refined.moved and self.ended != "running" else None,
+        )
+
+    def _position_bound(self, problem: Problem) -> float:
+        physical = problem.layout.physical(self.vector, np)
+        return position_bound_A(problem.multislice, physical.object, physical.probe, problem.grid.pixel_A)

@@ -1,0 +1,88 @@
+"""Which state of the networks is the result: the earliest that predicts held-out patterns as well as the best.
+
+Networks that are trained for long give the noise of the patterns too (Ulyanov et al., CVPR 2018). So of all epochs that
+lie within a standard error of the one that predicts best the first is taken (Breiman et al., 1984), and none at all
+where the pixels before it predict better. Everything is compared pattern group by pattern group, so that
+what groups have in common does not count as scatter.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ptylive.engine.refine.results.prior import CERTAIN, Gain
+from ptylive.schema.model import DoubleArray
+
+TOLERATED = 0.1
+"""Of what the pixels predict better than chance: so much less of it the networks may predict. They lose a little of what
+patterns show well and much of the noise of what they show badly, which predicts nothing either way."""
+MOST_KEPT = 8
+"""States that may still be chosen, kept in memory."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A state after an epoch."""
+
+    epoch: int
+    vector: Any
+    losses: DoubleArray
+    """(groups,) per pattern."""
+
+
+def gain_of(losses: DoubleArray, over: DoubleArray) -> Gain:
+    """By which share ``losses`` (groups,) lie below others, and the standard error of that."""
+    falls = np.asarray(over) - np.asarray(losses)
+    scale = max(abs(float(np.mean(over))), 1e-30)
+    error = float(np.std(falls, ddof=1)) / math.sqrt(len(falls)) if len(falls) > 1 else math.inf
+    return Gain(float(np.mean(falls)) / scale, error / scale)
+
+
+@dataclass
+class PriorChoice:
+    """The states of a run, as they come."""
+
+    pixels: DoubleArray
+    """(groups,) loss per pattern held out, of the state before the networks."""
+    over_chance: float
+    """Share of the loss by which that state predicts patterns better than at each other's places."""
+    history: list[float] = field(default_factory=list)
+    """Mean loss after each epoch."""
+    kept: list[Candidate] = field(default_factory=list)
+    """States that may be chosen, earliest first; the last predicts best."""
+
+    def add(self, epoch: int, vector: Any, losses: DoubleArray) -> None:
+        """Take note of an epoch; ``vector`` is kept as it is. One whose loss is not finite is none to choose."""
+        self.history.append(float(np.mean(losses)))
+        if not np.isfinite(losses).all() or (self.kept and np.mean(losses) >= np.mean(self.kept[-1].losses)):
+            return
+        new = Candidate(epoch, vector, np.asarray(losses, dtype=np.float64))
+        self.kept = [each for each in self.kept if self._as_good(each, new)] + [new]
+        if len(self.kept) > MOST_KEPT:
+            del self.kept[1]
+
+    @staticmethod
+    def _as_good(earlier: Candidate, best: Candidate) -> bool:
+        """Whether one predicts no worse than the best by more than a standard error."""
+        behind = gain_of(best.losses, earlier.losses)
+        return behind.share <= behind.deviation
+
+    @property
+    def best(self) -> Candidate | None:
+        """The earliest state that is as good as the best; None where there is none."""
+        return self.kept[0] if self.kept else None
+
+    @property
+    def gain(self) -> Gain:
+        """Of that state over the pixels."""
+        return Gain(0.0, 0.0) if self.best is None else gain_of(self.best.losses, self.pixels)
+
+    @property
+    def taken(self) -> Candidate | None:
+        """That state, unless the pixels predict better: beyond doubt, and by more than is tolerated."""
+        gain = self.gain
+        return self.best if gain.share >= -max(CERTAIN * gain.deviation, TOLERATED * self.over_chance) else None

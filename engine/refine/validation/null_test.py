@@ -1,0 +1,64 @@
+"""Do the patterns speak for a picture: held-out patterns predicted at their own places, and at places of others.
+
+A network paints smooth pictures from anything. What it paints of patterns in a wrong order predicts none that it has
+not seen: not at its own place any better than at another's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+
+import numpy as np
+
+from ptylive.engine.backend.multislice.open import open_backend
+from ptylive.engine.backend.multislice.problem import MultisliceProblem
+from ptylive.engine.refine.parameters.parameter_vector import ParameterLayout, Physical
+from ptylive.engine.refine.validation.noise_response import of_some
+from ptylive.schema.model import Array, DoubleArray, IndexArray
+
+
+def losses_by_place(
+    problem: MultisliceProblem,
+    layout: ParameterLayout,
+    vector: Array,
+    groups: Sequence[IndexArray],
+    where: tuple[str, int],
+) -> tuple[DoubleArray, DoubleArray]:
+    """Loss per pattern of each group at the patterns' own places, and at places that they exchange among themselves.
+
+    ``vector`` (n,): parameters, numpy; ``where``: name of the backend, threads. Each place is taken once, by the
+    pattern half of all of them away in a random order.
+    """
+    chosen = np.concatenate(groups)
+    order = np.random.default_rng(0).permutation(len(chosen))
+    elsewhere = np.empty_like(order)
+    elsewhere[order] = np.roll(order, len(order) // 2)
+    part = problem.part(chosen)
+    exchanged = replace(part, corners=part.corners[elsewhere], shifts_px=part.shifts_px[elsewhere])
+    physical = of_some(layout.physical(vector, np), chosen, problem.count)
+    moved = physical.corrections.shifts_px
+    other = replace(physical.corrections, shifts_px=None if moved is None else moved[elsewhere])
+    own = _losses(part, physical, [len(group) for group in groups], where)
+    return own, _losses(exchanged, physical._replace(corrections=other), [len(group) for group in groups], where)
+
+
+def _losses(problem: MultisliceProblem, at: Physical, sizes: Sequence[int], where: tuple[str, int]) -> DoubleArray:
+    """(groups,) loss per pattern of groups that follow each other."""
+    found, first = [], 0
+    with closing(open_backend(where[0], problem, where[1])) as backend:
+        xp = backend.xp
+        given = {name: xp.asarray(value) for name, value in vars(at.corrections).items() if value is not None}
+        corrections = replace(at.corrections, **given)
+        for size in sizes:
+            result = backend.loss_and_gradient(
+                xp.asarray(at.object),
+                xp.asarray(at.probe),
+                np.arange(first, first + size),
+                probe_gradient=False,
+                corrections=corrections,
+            )
+            found.append(float(result.loss) / size)
+            first += size
+    return np.asarray(found)
