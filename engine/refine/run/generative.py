@@ -18,16 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ptylive.engine.backend.multislice.problem import MultisliceBackend
-from ptylive.engine.dgp import available
-from ptylive.engine.dgp.images import Images
-from ptylive.engine.dgp.plan import Plan, Specimen, planned
-from ptylive.engine.dgp.size import NetworkSize, in_words
-from ptylive.engine.memory import check_fits
 from ptylive.engine.refine.parameters.constraint import Constraints
 from ptylive.engine.refine.parameters.device import on_device
-from ptylive.engine.refine.parameters.parameter_vector import ParameterLayout, ProbeForm
+from ptylive.engine.refine.problem.generative import Generative, held_groups
 from ptylive.engine.refine.problem.prepare import Problem
-from ptylive.engine.refine.regularisers.projections import due
 from ptylive.engine.refine.regularisers.registry import registered
 from ptylive.engine.refine.results.prior import Gain, PriorReport
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult, State
@@ -41,83 +35,11 @@ from ptylive.engine.refine.run.refinement import PREVIEW_SECONDS, REPORT_SECONDS
 from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.validation.null_test import losses_by_place
-from ptylive.schema.errors import RefinementError
 from ptylive.schema.model import Array, DoubleArray, IndexArray
 from ptylive.schema.preset import Preset
 
 if TYPE_CHECKING:
     from ptylive.engine.dgp.training import Training
-
-LEAST_PATTERNS = 64
-GROUPS = 16
-"""Of held-out patterns, between which differences scatter."""
-SMALLER = "set dgp_filters=8 or dgp_levels=2"
-
-
-def check_possible(preset: Preset) -> None:
-    """Raise RefinementError where settings, or what is installed, leave a deep generative prior nothing to do."""
-    available.require()
-    now = preset.at(0)
-    if not now.refined.update_obj:
-        raise RefinementError("method=dgp needs update_obj=true", "set method=pixels, or refine the object")
-    if now.refined.update_probe_pos or now.refined.update_beam_current:
-        raise RefinementError(
-            "method=dgp cannot refine what each pattern has of its own (update_probe_pos, update_beam_current)",
-            "refine it in a stage of its own before (docs/dgp.md)",
-        )
-    if "sequence" in preset.schedules:
-        raise RefinementError("method=dgp cannot follow a schedule of sequence", "give one sequence for all epochs")
-    if due(now.regularisers):
-        names = [each.name for each in registered() if each.kind == "projection" and each.on(now.regularisers)]
-        which = ", ".join(names) or "a filter of object or probe, or a reset"
-        raise RefinementError(
-            f"method=dgp cannot take what changes parameters once an epoch ({which})",
-            "refine with it in a stage of its own before (docs/dgp.md)",
-        )
-
-
-def held_groups(count: int, share: float, seed: int) -> tuple[IndexArray, ...]:
-    """Patterns held out of ``count``, in groups from all over the scan. Raises RefinementError for too few patterns."""
-    if count < LEAST_PATTERNS:
-        raise RefinementError(f"method=dgp needs {LEAST_PATTERNS} patterns, there are {count}", "set method=pixels")
-    few = np.random.default_rng([seed, 7]).permutation(count)[: max(GROUPS, math.ceil(share * count))]
-    return tuple(np.sort(group) for group in np.array_split(few, GROUPS))
-
-
-def parts_of(layout: ParameterLayout, plan: Plan) -> list[Images]:
-    """Object, and probe where it has a network, as images."""
-    rows, columns = layout.object_shape[1:]
-    parts = [Images(0, (layout.object_size // (rows * columns), rows, columns))]
-    if plan.probe is not None:
-        waves, size = layout.probe.form is ProbeForm.COMPLEX, layout.window
-        channels = layout.probe_size // size**2
-        parts.append(Images(layout.object_size, (channels, size, size), waves, not waves))
-    return parts
-
-
-def sizes_of(parts: list[Images], plan: Plan) -> list[NetworkSize]:
-    """What the networks of some parts take."""
-    return [
-        NetworkSize(one.shape[0], network.levels, network.filters, one.shape[1:])
-        for one, network in zip(parts, plan.networks, strict=True)
-    ]
-
-
-def expected_seconds(sizes: list[NetworkSize], plan: Plan, patterns: int, threads: int) -> float:
-    """Of training on so many patterns on the processor, about; the patterns themselves not counted."""
-    steps = plan.epochs * plan.steps(patterns)
-    return sum(
-        size.seconds(network.pretraining + steps, threads) for size, network in zip(sizes, plan.networks, strict=True)
-    )
-
-
-def plan_of(problem: Problem, preset: Preset) -> Plan:
-    """Networks and training for a problem."""
-    statistics, layout = problem.statistics, problem.layout
-    count = round((1 - preset.prior.dgp_held_out) * problem.multislice.count)
-    refined = preset.refined.update_probe
-    specimen = Specimen(statistics.dose_e_per_A2, layout.object_shape[0], count, layout.non_negative, refined)
-    return planned(preset.prior, specimen, preset.solver.seed)
 
 
 def refined_with_prior(
@@ -157,13 +79,12 @@ class _PriorRun:
     ) -> None:
         self._preset, self._backend, self._observers, self._context = preset, backend, observers, context
         self.groups = held_groups(problem.multislice.count, preset.prior.dgp_held_out, preset.solver.seed)
-        self._plan = plan_of(problem, preset)
-        self._parts = parts_of(problem.layout, self._plan)
-        sizes = sizes_of(self._parts, self._plan)
-        check_fits(float(sum(size.bytes for size in sizes)), "the networks of method=dgp", SMALLER)
         self._rest = np.setdiff1d(np.arange(problem.multislice.count), np.concatenate(self.groups))
-        self._expected = expected_seconds(sizes, self._plan, len(self._rest), context.threads)
-        words = f"{problem.strategy.reason}; then a deep generative prior: {in_words(sizes, self._expected)} at most"
+        networks = Generative.of(problem, preset, problem.layout, len(self._rest))
+        networks.check_fits()
+        self._plan, self._parts = networks.plan, networks.parts
+        self._expected = networks.seconds(len(self._rest), context.threads)
+        words = f"{problem.strategy.reason}; {networks.words(len(self._rest), context.threads)}"
         self.problem = replace(problem, strategy=replace(problem.strategy, reason=words))
         self._log, self._message = Log(), ""
         self._clock = _Clock(time.monotonic())

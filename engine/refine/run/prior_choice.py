@@ -18,8 +18,8 @@ from ptylive.engine.refine.results.prior import CERTAIN, Gain
 from ptylive.schema.model import DoubleArray
 
 TOLERATED = 0.1
-"""Of what the pixels predict better than chance: so much less of it the networks may predict. They lose a little of what
-patterns show well and much of the noise of what they show badly, which predicts nothing either way."""
+"""Of what the pixels predict better than chance: so much less may be predicted by the networks. They lose a little of
+what patterns show well and much of the noise of what they show badly, which predicts nothing either way."""
 MOST_KEPT = 8
 """States that may still be chosen, kept in memory."""
 

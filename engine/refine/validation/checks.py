@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.selection import selected
 from ptylive.engine.refine.parameters.device import on_device
+from ptylive.engine.refine.problem.generative import Generative, check_possible
 from ptylive.engine.refine.problem.prepare import Problem, prepare
 from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.engine.refine.tuning.depth_choice import with_given_depth
@@ -66,6 +67,8 @@ def check(dataset: Dataset, preset: Preset, context: TrialContext | None = None)
     Raises MetadataError and RefinementError as the run itself would.
     """
     preset = preset.final
+    if preset.prior.method == "dgp":
+        check_possible(preset)
     dataset, preset = selected(dataset, preset.patterns), preset.model_copy(update={"sequence": None})
     where, preset = context or TrialContext(), with_given_depth(dataset, preset)
     part = central_part(dataset)
@@ -94,7 +97,22 @@ def check(dataset: Dataset, preset: Preset, context: TrialContext | None = None)
         reason=problem.strategy.reason,
         warnings=(),
     )
+    if preset.prior.method == "dgp":
+        checks = _with_networks(checks, problem, preset, where)
     return _warned(checks, preset.refined)
+
+
+def _with_networks(checks: Checks, problem: Problem, preset: Preset, context: TrialContext) -> Checks:
+    """The checks with what networks take that are trained after the pixels, on the processor."""
+    patterns = round((1 - preset.prior.dgp_held_out) * checks.patterns)
+    layout = replace(problem.layout, object_shape=checks.object_shape)
+    networks = Generative.of(problem, preset, layout, patterns)
+    return replace(
+        checks,
+        memory_bytes=checks.memory_bytes + networks.bytes,
+        seconds=checks.seconds + networks.seconds(patterns, context.threads),
+        reason=f"{checks.reason}; {networks.words(patterns, context.threads)}",
+    )
 
 
 def memory_bytes(
@@ -118,8 +136,6 @@ def memory_bytes(
 
 def _warned(checks: Checks, refined: RefinedSettings) -> Checks:
     """The checks with what is wrong said in words."""
-    from dataclasses import replace
-
     warnings = []
     if checks.overlap < LEAST_OVERLAP:
         warnings.append(

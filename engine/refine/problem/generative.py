@@ -1,0 +1,123 @@
+"""What a deep generative prior needs before it is trained: whether it can be, its networks, patterns to judge it by.
+
+Nothing here needs torch: checks before a run say of it what they say of pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptylive.engine.dgp import available
+from ptylive.engine.dgp.images import Images
+from ptylive.engine.dgp.plan import Plan, Specimen, planned
+from ptylive.engine.dgp.size import NetworkSize, in_words
+from ptylive.engine.memory import check_fits
+from ptylive.engine.refine.parameters.parameter_vector import ParameterLayout, ProbeForm
+from ptylive.engine.refine.problem.prepare import Problem
+from ptylive.engine.refine.regularisers.projections import due
+from ptylive.engine.refine.regularisers.registry import registered
+from ptylive.schema.errors import RefinementError
+from ptylive.schema.model import IndexArray
+from ptylive.schema.preset import Preset
+
+LEAST_PATTERNS = 64
+GROUPS = 16
+"""Of held-out patterns, between which differences scatter."""
+
+
+@dataclass(frozen=True)
+class Generative:
+    """Networks for a problem."""
+
+    plan: Plan
+    parts: tuple[Images, ...]
+    """Object, and probe where it has a network, as they lie in the vector of parameters."""
+
+    @classmethod
+    def of(cls, problem: Problem, preset: Preset, layout: ParameterLayout, patterns: int) -> Generative:
+        """``layout``: of the whole scan, of which the problem may hold a part; ``patterns``: that are refined."""
+        specimen = Specimen(
+            problem.statistics.dose_e_per_A2,
+            layout.object_shape[0],
+            patterns,
+            layout.non_negative,
+            preset.refined.update_probe,
+        )
+        plan = planned(preset.prior, specimen, preset.solver.seed)
+        return cls(plan, parts_of(layout, plan))
+
+    @property
+    def sizes(self) -> tuple[NetworkSize, ...]:
+        """What each network takes."""
+        return tuple(
+            NetworkSize(one.shape[0], network.levels, network.filters, one.shape[1:])
+            for one, network in zip(self.parts, self.plan.networks, strict=True)
+        )
+
+    @property
+    def bytes(self) -> int:
+        """Of all networks while they are trained."""
+        return sum(size.bytes for size in self.sizes)
+
+    def check_fits(self) -> None:
+        """Raise MetadataError where the networks do not fit into memory."""
+        check_fits(float(self.bytes), "the networks of method=dgp", "set dgp_filters=8 or dgp_levels=2")
+
+    def seconds(self, patterns: int, threads: int) -> float:
+        """Of training on so many patterns on the processor, about; the patterns' own share is small."""
+        steps = self.plan.epochs * self.plan.steps(patterns)
+        each = zip(self.sizes, self.plan.networks, strict=True)
+        return sum(size.seconds(network.pretraining + steps, threads) for size, network in each)
+
+    def words(self, patterns: int, threads: int) -> str:
+        """What is said before a run."""
+        return f"then a deep generative prior: {in_words(list(self.sizes), self.seconds(patterns, threads))} at most"
+
+
+def parts_of(layout: ParameterLayout, plan: Plan) -> tuple[Images, ...]:
+    """Object, and probe where it has a network, as images."""
+    rows, columns = layout.object_shape[1:]
+    parts = [Images(0, (layout.object_size // (rows * columns), rows, columns))]
+    if plan.probe is not None:
+        waves, size = layout.probe.form is ProbeForm.COMPLEX, layout.window
+        channels = layout.probe_size // size**2
+        parts.append(Images(layout.object_size, (channels, size, size), waves, not waves))
+    return tuple(parts)
+
+
+def check_possible(preset: Preset) -> None:
+    """Raise RefinementError where settings, or what is installed, leave a deep generative prior nothing to do."""
+    available.require()
+    now = preset.at(0)
+    if not now.refined.update_obj:
+        raise RefinementError("method=dgp needs update_obj=true", "set method=pixels, or refine the object")
+    if now.refined.update_probe_pos or now.refined.update_beam_current:
+        raise RefinementError(
+            "method=dgp cannot refine what each pattern has of its own (update_probe_pos, update_beam_current)",
+            "refine it in a stage of its own before (docs/dgp.md)",
+        )
+    if "sequence" in preset.schedules:
+        raise RefinementError("method=dgp cannot follow a schedule of sequence", "give one sequence for all epochs")
+    if due(now.regularisers):
+        names = [
+            name
+            for each in registered()
+            for name in each.switches
+            if each.kind == "projection" and now.regularisers.value(name)
+        ]
+        which = ", ".join(names) or "a filter of object or probe, or a reset"
+        raise RefinementError(
+            f"method=dgp cannot take what changes parameters once an epoch ({which})",
+            "refine with it in a stage of its own before (docs/dgp.md)",
+        )
+
+
+def held_groups(count: int, share: float, seed: int) -> tuple[IndexArray, ...]:
+    """Patterns held out of ``count``, in groups from all over the scan. Raises RefinementError for too few patterns."""
+    if count < LEAST_PATTERNS:
+        raise RefinementError(f"method=dgp needs {LEAST_PATTERNS} patterns, there are {count}", "set method=pixels")
+    few = np.random.default_rng([seed, 7]).permutation(count)[: max(GROUPS, math.ceil(share * count))]
+    return tuple(np.sort(group) for group in np.array_split(few, GROUPS))

@@ -1,0 +1,70 @@
+"""The earliest state that predicts as well as the best, and the pixels where that one predicts worse."""
+
+import numpy as np
+import pytest
+
+from ptylive.engine.refine.run.prior_choice import MOST_KEPT, TOLERATED, PriorChoice, gain_of
+
+SCATTER = np.linspace(-1, 1, 16)
+"""Of 16 groups; what groups have in common is no doubt of a difference."""
+
+
+def losses(mean, own=0.0):
+    """Loss of each group: much scatter in common, ``own`` of the state itself, alternating."""
+    return mean + SCATTER + own * (-1.0) ** np.arange(16)
+
+
+def after(*states, pixels=10.0, over_chance=0.0):
+    choice = PriorChoice(losses(pixels), over_chance)
+    for epoch, each in enumerate(states, 1):
+        choice.add(epoch, f"state {epoch}", each)
+    return choice
+
+
+def test_a_gain_is_paired_by_groups():
+    gain = gain_of(losses(9.9, 0.04), losses(10.0))
+    assert gain.share == pytest.approx(0.01)
+    assert gain.deviation == pytest.approx(0.04 * np.sqrt(16 / 15) / 4 / 10)
+
+
+def test_the_best_is_taken_where_it_is_clearly_best():
+    choice = after(losses(9.9, 0.01), losses(9.5, 0.01), losses(9.7, 0.01))
+    assert choice.taken.epoch == 2
+    assert choice.taken.vector == "state 2"
+    assert choice.history == pytest.approx([9.9, 9.5, 9.7])
+
+
+def test_the_earliest_within_a_standard_error_is_taken():
+    """0.04 of own scatter is 0.0103 of standard error: 0.009 behind the best is as good, 0.012 is not."""
+    assert after(losses(9.512, 0.04), losses(9.509, 0.04), losses(9.5)).taken.epoch == 2
+
+
+def test_later_states_are_taken_only_for_being_better():
+    assert after(losses(9.5), losses(9.5)).taken.epoch == 1
+
+
+def test_pixels_stay_where_they_predict_better_beyond_doubt():
+    assert after(losses(10.1, 0.01)).taken is None
+    assert after(losses(10.1, 0.01)).best.epoch == 1
+    assert after(losses(10.1, 0.2)).taken.epoch == 1  # 0.1 ± 0.05: no doubt it is not
+
+
+def test_little_of_what_pixels_predict_may_be_lost():
+    worse = losses(10.1, 0.001)
+    assert after(worse, over_chance=0.011 / TOLERATED).taken is not None
+    assert after(worse, over_chance=0.009 / TOLERATED).taken is None
+
+
+def test_states_without_a_finite_loss_are_none():
+    choice = after(losses(np.nan), losses(np.inf))
+    assert choice.taken is None
+    assert choice.gain.share == 0
+
+
+def test_few_states_are_kept_and_the_first_and_the_best_among_them():
+    rng = np.random.default_rng(3)
+    noise = rng.normal(size=(40, 16))
+    noise -= noise.mean(axis=1, keepdims=True)
+    choice = after(*(9.5 - 1e-6 * n + each for n, each in enumerate(noise)))
+    assert len(choice.kept) == MOST_KEPT
+    assert (choice.kept[0].epoch, choice.kept[-1].epoch) == (1, 40)
