@@ -30,7 +30,6 @@ import h5py
 import numpy as np
 
 import ptylive
-from benchmarks.accuracy import replace_tables
 from benchmarks.zoo.score import BLUR, Reconstruction, Truth, ring_correlation, score
 from benchmarks.zoo.tables import hardware
 from ptylive.application.offline import refinable, start_guess
@@ -52,6 +51,7 @@ SPECIMENS: Mapping[str, Mapping[str, Any]] = {
     },
 }  # fmt: skip
 SLICES, SLICE_A, MODES = 16, 1.0, 6
+BEGIN, END = "<!-- benchmarks/dgp.py -->", "<!-- end -->"
 LOW_INVA, HELD_POWER = 0.1, 0.9
 HIGHEST_RING = 0.1
 Figures = dict[str, Any]
@@ -70,7 +70,8 @@ def main() -> None:
     text = f"{hardware()}; load {os.getloadavg()[0]:.0f}.\n\n{tables(found)}"
     print(text)
     if given.write is not None:
-        replace_tables(given.write, text)
+        before, _, rest = given.write.read_text(encoding="utf-8").partition(BEGIN)
+        given.write.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
 
 
 def arguments() -> argparse.Namespace:

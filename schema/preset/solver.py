@@ -55,4 +55,4 @@ class SolverSettings(StrictModel):
     wolfe_c1_constant: float = Field(default=1e-4, gt=0, lt=0.5, description="sufficient decrease asked of a step")
     wolfe_c2_constant: float = Field(default=0.9, gt=0, lt=1, description="weak curvature condition on a step")
     max_count: int = Field(default=8, ge=1, le=100, description="evaluations in one line search, at most")
-    seed: int = Field(default=0, ge=0, description="seed of the order of the patterns in the sweeps")
+    seed: int = Field(default=0, ge=0, description="seed of the order of the patterns in the sweeps, and of networks")

@@ -17,6 +17,11 @@ class Gain:
     share: float
     deviation: float
 
+    @property
+    def certain(self) -> bool:
+        """Whether it is there beyond doubt."""
+        return self.share > CERTAIN * self.deviation
+
     def __str__(self) -> str:
         """In per cent."""
         return f"{100 * self.share:.2g} ± {100 * self.deviation:.1g} %"
@@ -47,7 +52,7 @@ class PriorReport:
     @property
     def warning(self) -> str:
         """In words, where the patterns do not speak for the picture; else empty."""
-        if self.over_chance.share > CERTAIN * self.over_chance.deviation:
+        if self.over_chance.certain:
             return ""
         return (
             f"no picture: {self.held_out} patterns held out are predicted no better at their own places than at others'"
@@ -66,8 +71,8 @@ class PriorReport:
             )
         elif epochs:
             said = (
-                f"pixels as refined before the networks, which predict {self.held_out} patterns held out worse:"
-                f" gain {self.over_pixels} in {epochs} epochs"
+                f"pixels as refined before the networks, whose gain on {self.held_out} patterns held out was"
+                f" {self.over_pixels} in {epochs} epochs"
             )
         else:
             said = "pixels as refined: no epoch of the networks has ended"

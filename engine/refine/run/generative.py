@@ -111,7 +111,7 @@ class _PriorRun:
         self._before, self._clock = sum(seconds), _Clock(time.monotonic())
         objective = self._objective()
         pixels_held = self._held(objective, vector)
-        choice = PriorChoice(pixels_held, self._over_chance(self._to_numpy(vector)).share)
+        choice = PriorChoice(pixels_held, self._over_chance(self._to_numpy(vector)))
         training = Training(self._plan, self._parts, self._to_numpy(vector), self._backend.xp, self._context.threads)
         ended: State = "done"
         self._tell(vector, f"networks on the {training.where}: pre-training")

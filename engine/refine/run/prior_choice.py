@@ -48,8 +48,8 @@ class PriorChoice:
 
     pixels: DoubleArray
     """(groups,) loss per pattern held out, of the state before the networks."""
-    over_chance: float
-    """Share of the loss by which that state predicts patterns better than at each other's places."""
+    over_chance: Gain
+    """By which that state predicts patterns better than at each other's places."""
     history: list[float] = field(default_factory=list)
     """Mean loss after each epoch."""
     kept: list[Candidate] = field(default_factory=list)
@@ -83,6 +83,11 @@ class PriorChoice:
 
     @property
     def taken(self) -> Candidate | None:
-        """That state, unless the pixels predict better: beyond doubt, and by more than is tolerated."""
-        gain = self.gain
-        return self.best if gain.share >= -max(CERTAIN * gain.deviation, TOLERATED * self.over_chance) else None
+        """That state, unless the pixels predict better: beyond doubt, and by more than is tolerated.
+
+        Where the pixels show no picture there is nothing that networks could show better: they would paint one.
+        """
+        gain, seen = self.gain, self.over_chance
+        if not seen.certain:
+            return None
+        return self.best if gain.share >= -max(CERTAIN * gain.deviation, TOLERATED * seen.share) else None

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ptylive.engine.refine.results.prior import Gain
 from ptylive.engine.refine.run.prior_choice import MOST_KEPT, TOLERATED, PriorChoice, gain_of
 
 SCATTER = np.linspace(-1, 1, 16)
@@ -14,8 +15,8 @@ def losses(mean, own=0.0):
     return mean + SCATTER + own * (-1.0) ** np.arange(16)
 
 
-def after(*states, pixels=10.0, over_chance=0.0):
-    choice = PriorChoice(losses(pixels), over_chance)
+def after(*states, pixels=10.0, over_chance=1e-6, doubt=0.0):
+    choice = PriorChoice(losses(pixels), Gain(over_chance, doubt))
     for epoch, each in enumerate(states, 1):
         choice.add(epoch, f"state {epoch}", each)
     return choice
@@ -53,6 +54,12 @@ def test_little_of_what_pixels_predict_may_be_lost():
     worse = losses(10.1, 0.001)
     assert after(worse, over_chance=0.011 / TOLERATED).taken is not None
     assert after(worse, over_chance=0.009 / TOLERATED).taken is None
+
+
+def test_networks_paint_nothing_where_pixels_show_nothing():
+    better = losses(9.0, 0.01)
+    assert after(better, over_chance=0.01, doubt=0.004).taken is None
+    assert after(better, over_chance=0.01, doubt=0.003).taken is not None
 
 
 def test_states_without_a_finite_loss_are_none():

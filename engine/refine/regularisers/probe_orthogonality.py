@@ -1,0 +1,55 @@
+"""Modes of a probe that have nothing in common, as a term of the loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ptylive.engine.refine.regularisers.penalty import Penalised
+from ptylive.engine.refine.regularisers.registration import Asked, regulariser
+from ptylive.schema.preset.added import Setting
+
+SMALLEST = 1e-30
+
+
+@regulariser(
+    "probe_orthogonality",
+    acts_on="probe",
+    settings=(
+        Setting(
+            "probe_orthogonality_weight",
+            0.0,
+            "weight of what the modes of a probe have in common (quantEM; McCray et al.: 0.1)",
+            at_least=0.0,
+            at_most=1e30,
+        ),
+    ),
+    order=140,
+)
+@dataclass(frozen=True)
+class ProbeOrthogonality:
+    """weight * sum over pairs i < j of |<P_i, P_j>|^2 / sum of all |P|^2, in counts as the patterns' loss is.
+
+    Pairs are those of one probe, where parts of the scan have probes of their own.
+    """
+
+    weight: float
+    probes: int = 1
+
+    @classmethod
+    def of_preset(cls, asked: Asked) -> ProbeOrthogonality | None:
+        """Of one epoch; None where its weight is 0, or a probe has one mode."""
+        weight, layout = asked.weight("probe_orthogonality_weight"), asked.layout
+        return cls(weight, layout.probe.probes) if weight > 0 and layout.modes > 1 else None
+
+    def of(self, wave: Any, xp: Any) -> Penalised:
+        """See :class:`ptylive.engine.refine.regularisers.penalty.Penalty`."""
+        modes = wave.reshape(self.probes, wave.shape[0] // self.probes, -1)
+        overlaps = modes @ modes.conj().swapaxes(1, 2)
+        own = xp.eye(overlaps.shape[1], dtype=bool)
+        power = xp.maximum(overlaps[:, own].real.sum(dtype="float64"), SMALLEST)
+        overlaps = xp.where(own, 0, overlaps)
+        value = 0.5 * self.weight * (abs(overlaps) ** 2).sum(dtype="float64") / power
+        scale = (2 / power).astype(wave.real.dtype)
+        pull = scale * (self.weight * (overlaps @ modes) - value.astype(wave.real.dtype) * modes)
+        return Penalised(value, pull.reshape(wave.shape))
