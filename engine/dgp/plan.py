@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from ptylive.schema.preset.prior import PriorSettings
+from ptylive.schema.preset.solver import PriorSettings
 
 LOW_DOSE_E_PER_A2 = 1000.0
 """Below this the small network is taken: the large one learns the noise before it helps (docs/dgp.md)."""
@@ -54,7 +54,7 @@ class Plan:
         return (self.object,) if self.probe is None else (self.object, self.probe)
 
     def steps(self, patterns: int) -> int:
-        """Steps of an epoch of so many patterns."""
+        """Steps of an epoch of ``patterns`` patterns."""
         return max(1, math.ceil(patterns / self.batch))
 
 

@@ -39,10 +39,10 @@ class NetworkSize:
         """At the peak of a step, single precision: activations kept for the way back, weights and Adam's copies."""
         kept = 0.0
         for level, own in enumerate(self._widths):
-            pixels = self._pixels / 4**level
+            pixels = self._pixels / 4.0**level
             # down: four of convolutions and normalisations, places of the maxima; up: one, the two joined, four
             kept += pixels * own * (4 + 0.5 + 1 + 2 + 4)
-        kept += self._pixels / 4**self.levels * 2 * self._widths[-1] * 4 + 4 * self._pixels * self.channels
+        kept += self._pixels / 4.0**self.levels * 2 * self._widths[-1] * 4 + 4 * self._pixels * self.channels
         return int(4 * (KEPT * kept + ADAM * self.weights))
 
     @property
@@ -50,16 +50,16 @@ class NetworkSize:
         """Of a step, forth and back."""
         total, before = 0.0, self.channels
         for level, own in enumerate(self._widths):
-            pixels = self._pixels / 4**level
+            pixels = self._pixels / 4.0**level
             total += pixels * (9 * before * own + 9 * own**2 + 2 * own * own + 9 * 2 * own * own + 9 * own**2)
             before = own
         bottom = 2 * self._widths[-1]
-        total += self._pixels / 4**self.levels * 9 * (before * bottom + bottom**2)
+        total += self._pixels / 4.0**self.levels * 9 * (before * bottom + bottom**2)
         total += self._pixels * self.filters * self.channels
         return 2 * 3 * total
 
     def seconds(self, steps: int, threads: int) -> float:
-        """Of so many steps on the processor, about."""
+        """Of ``steps`` steps on the processor, about."""
         return steps * self.flops / (FLOPS_A_SECOND * max(1, threads))
 
     @property

@@ -31,13 +31,12 @@ from ptylive.schema.preset.added import added_words, declared
 from ptylive.schema.preset.loss import LossSettings
 from ptylive.schema.preset.object import ObjectSettings
 from ptylive.schema.preset.patterns import PatternSettings
-from ptylive.schema.preset.prior import PriorSettings
 from ptylive.schema.preset.probe import ProbeSettings
 from ptylive.schema.preset.propagation import PropagationSettings
 from ptylive.schema.preset.refined import RefinedSettings
 from ptylive.schema.preset.regularisers import RegulariserSettings
 from ptylive.schema.preset.schedules import NARROWING, WORDS, parsed, schedulable, taken_apart
-from ptylive.schema.preset.solver import SolverSettings
+from ptylive.schema.preset.solver import PriorSettings, SolverSettings
 from ptylive.schema.preset.stages import NAME, Stage, checked_tables, titled
 from ptylive.schema.preset.start import StartSettings
 from ptylive.schema.schedule import Schedule

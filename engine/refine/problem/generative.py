@@ -67,7 +67,7 @@ class Generative:
         check_fits(float(self.bytes), "the networks of method=dgp", "set dgp_filters=8 or dgp_levels=2")
 
     def seconds(self, patterns: int, threads: int) -> float:
-        """Of training on so many patterns on the processor, about; the patterns' own share is small."""
+        """Of training on ``patterns`` patterns on the processor, about; their own share is small."""
         steps = self.plan.epochs * self.plan.steps(patterns)
         each = zip(self.sizes, self.plan.networks, strict=True)
         return sum(size.seconds(network.pretraining + steps, threads) for size, network in each)

@@ -6,7 +6,7 @@ import pytest
 
 from ptylive.engine.dgp.plan import LEAST_BATCH, MOST_BATCH, STEPS_AN_EPOCH, Specimen, planned
 from ptylive.schema.preset import Preset
-from ptylive.schema.preset.prior import PriorSettings
+from ptylive.schema.preset.solver import PriorSettings
 
 SPECIMEN = Specimen(dose_e_per_A2=1e4, slices=1, patterns=2000, non_negative=True)
 
