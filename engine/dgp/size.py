@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-FLOPS_A_SECOND = 2e10
-"""Of one core, convolutions of these sizes forth and back, about: for what is said before a run only."""
+FLOPS_A_SECOND, STEP_S = 5e10, 0.012
+"""Of one core, convolutions of these sizes forth and back, and what a step takes besides (measured on an AMD EPYC):
+about, for what is said before a run only."""
 ADAM = 4
 """Copies of the weights: themselves, their gradient, its mean and its mean square."""
 KEPT = 1.25
@@ -60,7 +61,7 @@ class NetworkSize:
 
     def seconds(self, steps: int, threads: int) -> float:
         """Of ``steps`` steps on the processor, about."""
-        return steps * self.flops / (FLOPS_A_SECOND * max(1, threads))
+        return steps * (STEP_S + self.flops / (FLOPS_A_SECOND * max(1, threads)))
 
     @property
     def _widths(self) -> list[int]:

@@ -29,7 +29,8 @@ def test_memory_and_time_grow_with_pixels_and_filters():
     for other, factor in ((NetworkSize(1, 3, 8, (256, 256)), 4), (NetworkSize(1, 3, 16, (128, 128)), 2)):
         assert other.bytes > 0.9 * factor * small.bytes
         assert other.flops > 0.9 * factor * small.flops
-    assert small.seconds(100, 2) == pytest.approx(small.seconds(50, 1))
+    assert small.seconds(100, 1) == pytest.approx(2 * small.seconds(50, 1))
+    assert 0.5 * small.seconds(50, 1) < small.seconds(50, 2) < small.seconds(50, 1)
 
 
 def test_sizes_that_are_no_multiple_are_carried_on():

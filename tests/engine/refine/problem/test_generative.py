@@ -28,7 +28,7 @@ def test_without_torch_nothing_begins_and_one_line_says_why(monkeypatch, simulat
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.delitem(sys.modules, "torch", raising=False)
     with pytest.raises(RefinementError, match="method=dgp: PyTorch is not installed") as caught:
-        begin(simulated.dataset, Preset.from_mapping({"method": "dgp"}))
+        begin(simulated.dataset, Preset.from_mapping({**ODD, "method": "dgp"}))
     assert "pip install 'ptylive[dgp]'" in caught.value.line()
 
 
