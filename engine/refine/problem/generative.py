@@ -1,4 +1,4 @@
-"""What a deep generative prior needs before it is trained: whether it can be, its networks, patterns to judge it by.
+"""What a deep generative prior needs before it is trained: its networks, and patterns to judge it by.
 
 Nothing here needs torch: checks before a run say of it what they say of pixels.
 """
@@ -10,18 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ptylive.engine.dgp import available
 from ptylive.engine.dgp.images import Images
 from ptylive.engine.dgp.plan import Plan, Specimen, planned
 from ptylive.engine.dgp.size import NetworkSize, in_words
 from ptylive.engine.memory import check_fits
 from ptylive.engine.refine.parameters.parameter_vector import ParameterLayout, ProbeForm
-from ptylive.engine.refine.problem.prepare import Problem
-from ptylive.engine.refine.regularisers.projections import due
-from ptylive.engine.refine.regularisers.registry import registered
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.model import IndexArray
-from ptylive.schema.preset import Preset
+from ptylive.schema.preset.solver import PriorSettings
 
 LEAST_PATTERNS = 64
 GROUPS = 16
@@ -37,16 +33,19 @@ class Generative:
     """Object, and probe where it has a network, as they lie in the vector of parameters."""
 
     @classmethod
-    def of(cls, problem: Problem, preset: Preset, layout: ParameterLayout, patterns: int) -> Generative:
-        """``layout``: of the whole scan, of which the problem may hold a part; ``patterns``: that are refined."""
-        specimen = Specimen(
-            problem.statistics.dose_e_per_A2,
-            layout.object_shape[0],
-            patterns,
-            layout.non_negative,
-            preset.refined.update_probe,
-        )
-        plan = planned(preset.prior, specimen, preset.solver.seed)
+    def of(
+        cls,
+        settings: PriorSettings,
+        layout: ParameterLayout,
+        patterns: int,
+        dose_e_per_A2: float,
+        *,
+        probe_refined: bool,
+        seed: int,
+    ) -> Generative:
+        """``layout``: of the whole scan; ``patterns``: that are refined."""
+        specimen = Specimen(dose_e_per_A2, layout.object_shape[0], patterns, layout.non_negative, probe_refined)
+        plan = planned(settings, specimen, seed)
         return cls(plan, parts_of(layout, plan))
 
     @property
@@ -86,33 +85,6 @@ def parts_of(layout: ParameterLayout, plan: Plan) -> tuple[Images, ...]:
         channels = layout.probe_size // size**2
         parts.append(Images(layout.object_size, (channels, size, size), waves, not waves))
     return tuple(parts)
-
-
-def check_possible(preset: Preset) -> None:
-    """Raise RefinementError where settings, or what is installed, leave a deep generative prior nothing to do."""
-    available.require()
-    now = preset.at(0)
-    if not now.refined.update_obj:
-        raise RefinementError("method=dgp needs update_obj=true", "set method=pixels, or refine the object")
-    if now.refined.update_probe_pos or now.refined.update_beam_current:
-        raise RefinementError(
-            "method=dgp cannot refine what each pattern has of its own (update_probe_pos, update_beam_current)",
-            "refine it in a stage of its own before (docs/dgp.md)",
-        )
-    if "sequence" in preset.schedules:
-        raise RefinementError("method=dgp cannot follow a schedule of sequence", "give one sequence for all epochs")
-    if due(now.regularisers):
-        names = [
-            name
-            for each in registered()
-            for name in each.switches
-            if each.kind == "projection" and now.regularisers.value(name)
-        ]
-        which = ", ".join(names) or "a filter of object or probe, or a reset"
-        raise RefinementError(
-            f"method=dgp cannot take what changes parameters once an epoch ({which})",
-            "refine with it in a stage of its own before (docs/dgp.md)",
-        )
 
 
 def held_groups(count: int, share: float, seed: int) -> tuple[IndexArray, ...]:

@@ -80,7 +80,14 @@ class _PriorRun:
         self._preset, self._backend, self._observers, self._context = preset, backend, observers, context
         self.groups = held_groups(problem.multislice.count, preset.prior.dgp_held_out, preset.solver.seed)
         self._rest = np.setdiff1d(np.arange(problem.multislice.count), np.concatenate(self.groups))
-        networks = Generative.of(problem, preset, problem.layout, len(self._rest))
+        networks = Generative.of(
+            preset.prior,
+            problem.layout,
+            len(self._rest),
+            problem.statistics.dose_e_per_A2,
+            probe_refined=preset.refined.update_probe,
+            seed=preset.solver.seed,
+        )
         networks.check_fits()
         self._plan, self._parts = networks.plan, networks.parts
         self._expected = networks.seconds(len(self._rest), context.threads)

@@ -17,7 +17,6 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.selection import selected
 from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.problem.forward_options import tilt_from_columns
-from ptylive.engine.refine.problem.generative import check_possible
 from ptylive.engine.refine.problem.prepare import decide, lay_out, measure, prepare
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
 from ptylive.engine.refine.run import checkpoint as checkpoints
@@ -32,6 +31,7 @@ from ptylive.engine.refine.tuning.parameter_search import Tuned, tune
 from ptylive.engine.refine.tuning.start_object import begun
 from ptylive.engine.refine.tuning.tilt_search import SEARCH_PATTERNS, expected_patterns, find_tilt, tilted
 from ptylive.engine.refine.tuning.warm_start import WarmStart
+from ptylive.engine.refine.validation.prior_settings import check_possible
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.preset import Preset
 

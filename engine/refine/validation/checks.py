@@ -13,12 +13,13 @@ from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.selection import selected
 from ptylive.engine.refine.parameters.device import on_device
-from ptylive.engine.refine.problem.generative import Generative, check_possible
+from ptylive.engine.refine.problem.generative import Generative
 from ptylive.engine.refine.problem.prepare import Problem, prepare
 from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.engine.refine.tuning.depth_choice import with_given_depth
 from ptylive.engine.refine.tuning.held_out import TrialContext, central_part
 from ptylive.engine.refine.validation.position_bound import position_bound_A
+from ptylive.engine.refine.validation.prior_settings import check_possible
 from ptylive.engine.refine.validation.run_size import RunSize
 from ptylive.schema.model import Array, DoubleArray
 from ptylive.schema.preset import Preset
@@ -106,7 +107,14 @@ def _with_networks(checks: Checks, problem: Problem, preset: Preset, context: Tr
     """The checks with what networks take that are trained after the pixels, on the processor."""
     patterns = round((1 - preset.prior.dgp_held_out) * checks.patterns)
     layout = replace(problem.layout, object_shape=checks.object_shape)
-    networks = Generative.of(problem, preset, layout, patterns)
+    networks = Generative.of(
+        preset.prior,
+        layout,
+        patterns,
+        checks.dose_e_per_A2,
+        probe_refined=preset.refined.update_probe,
+        seed=preset.solver.seed,
+    )
     return replace(
         checks,
         memory_bytes=checks.memory_bytes + networks.bytes,

@@ -1,0 +1,36 @@
+"""Whether networks can be trained with the settings of a preset: asked before anything is refined."""
+
+from __future__ import annotations
+
+from ptylive.engine.dgp import available
+from ptylive.engine.refine.regularisers.projections import due
+from ptylive.engine.refine.regularisers.registry import registered
+from ptylive.schema.errors import RefinementError
+from ptylive.schema.preset import Preset
+
+LOOKED_EPOCHS = 40
+"""Of a schedule: what it switches on later comes behind the pixels of most runs."""
+
+
+def check_possible(preset: Preset) -> None:
+    """Raise RefinementError where settings, or what is installed, leave a deep generative prior nothing to do."""
+    available.require()
+    now = preset.at(0)
+    if not now.refined.update_obj:
+        raise RefinementError("method=dgp needs update_obj=true", "set method=pixels, or refine the object")
+    if now.refined.update_probe_pos or now.refined.update_beam_current:
+        raise RefinementError(
+            "method=dgp cannot refine what each pattern has of its own (update_probe_pos, update_beam_current)",
+            "refine it in a stage of its own before (docs/dgp.md)",
+        )
+    if "sequence" in preset.schedules:
+        raise RefinementError("method=dgp cannot follow a schedule of sequence", "give one sequence for all epochs")
+    switches = [name for each in registered() if each.kind == "projection" for name in each.switches]
+    names = [name for name in switches if now.regularisers.value(name) or name in preset.schedules]
+    scheduled = range(LOOKED_EPOCHS) if preset.schedules else range(1)
+    if names or any(due(preset.at(epoch).regularisers) for epoch in scheduled):
+        which = ", ".join(names) or "a filter of object or probe, or a reset"
+        raise RefinementError(
+            f"method=dgp cannot take what changes parameters once an epoch ({which})",
+            "refine with it in a stage of its own before (docs/dgp.md)",
+        )
