@@ -55,7 +55,7 @@ SLICES, SLICE_A, MODES = 16, 1.0, 6
 BEGIN, END = "<!-- benchmarks/dgp.py -->", "<!-- end -->"
 LOW_INVA, HELD_POWER = 0.1, 0.9
 HIGHEST_RING = 0.1
-PACE_EPOCHS = 24
+PACE_EPOCHS = 16
 Figures = dict[str, Any]
 
 
@@ -90,7 +90,8 @@ def arguments() -> argparse.Namespace:
 def jobs(given: argparse.Namespace) -> list[tuple[str, Any]]:
     """Name and function of everything that is measured, in the order of the cases asked for."""
     folder, first = given.folder, next(iter(SPECIMENS))
-    thin, large = {**SPECIMENS[first], "slice_thickness_A": SLICE_A}, {**SPECIMENS[first], "scan_shape": (64, 64)}
+    thin = {**SPECIMENS[first], "slice_thickness_A": SLICE_A, "scan_shape": (24, 24), "detector_shape": (48, 48)}
+    large = {**SPECIMENS[first], "scan_shape": (64, 64)}
     of_case = {
         "dose": [
             (f"dose/{name}/{dose:g}", partial(compared, folder, name, settings, dose))
@@ -136,7 +137,8 @@ def truth_of(path: Path) -> Truth:
     with h5py.File(path) as file:
         told, truth = dict(file["metadata"].attrs), file["truth"]
         columns = int(told["scan_shape"][1])
-        true, nominal = (truth[n][:, :columns].reshape(-1, 2) for n in ("positions_A", "nominal_positions_A"))
+        names = "positions_A", "nominal_positions_A" if "nominal_positions_A" in truth else "positions_A"
+        true, nominal = (truth[n][:, :columns].reshape(-1, 2) for n in names)
         phase, sampling = truth["phase"][()].astype(float), float(truth.attrs["object_sampling_A"])
         energy, angle = float(told["energy_eV"]), float(told["convergence_semiangle_mrad"])
     wavelength = 12.2643 / np.sqrt(energy * (1 + 0.978476e-6 * energy))
@@ -253,7 +255,6 @@ def depth(*drawn: Any) -> Figures:
     for way, more in (
         ("pixels", {}),
         ("dgp", {"method": "dgp"}),
-        ("dgp with regularisers", {"method": "dgp", "layers_tv_weight": 0.3, "surface_zero_weight": 1.0}),
     ):
         result, seconds = refined(path, **settings, **more)
         phase = np.angle(result.object[0]).astype(float)
@@ -300,11 +301,12 @@ def sentences(found: Figures) -> Sequence[str]:
                 f" {'warned' if one['dgp']['warned'] else 'NOT warned'}."
             )
         if case == "pace":
+            before, dgp, pixels = one["dgp"]["powers_over_truth"][2], one["dgp"], one["pixels"]
             said.append(
-                f"- Below {LOW_INVA} 1/Å {HELD_POWER} of the final power is there after {one['dgp']['epochs']} epochs"
-                f" of the networks and {one['pixels']['epochs']} of the pixels; final power over the truth's"
-                f" {one['dgp']['final_over_truth']} and {one['pixels']['final_over_truth']}, correlation"
-                f" {one['dgp']['corr']} and {one['pixels']['corr']}."
+                f"- {scan_name}, {dose} e/Å²: power below {LOW_INVA} 1/Å over the truth's {before} after two sweeps,"
+                f" {dgp['final_over_truth']} after {PACE_EPOCHS} epochs of the networks (correlation {dgp['corr']}),"
+                f" {pixels['final_over_truth']} after as many more of the pixels ({pixels['corr']});"
+                f" {HELD_POWER} of the final power after {dgp['epochs']} and {pixels['epochs']}."
             )
         if case == "depth":
             ways = "; ".join(

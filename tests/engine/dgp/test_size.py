@@ -37,7 +37,7 @@ def test_sizes_that_are_no_multiple_are_carried_on():
     assert NetworkSize(1, 3, 8, (121, 128)).bytes == NetworkSize(1, 3, 8, (128, 128)).bytes
 
 
-def test_what_is_kept_is_said_within_a_third():
+def test_what_is_kept_is_said_and_not_much_more():
     """What torch keeps of a step for its way back, by its own hooks, is below what is said, and not far below."""
     torch = pytest.importorskip("torch", reason=WORDS)
     from ptylive.engine.dgp.networks import UNet
