@@ -315,7 +315,8 @@ def sentences(found: Figures) -> Sequence[str]:
                 if isinstance(figures, dict)
             )
             said.append(
-                f"- 24 × 24 patterns of 48 × 48, {SLICES} slices of {SLICE_A:g} Å, {MODES} modes, share of the phase outside the layers: {ways}."
+                f"- 24 × 24 patterns of 48 × 48, {SLICES} slices of {SLICE_A:g} Å, {MODES} modes,"
+                f" share of the phase outside the layers: {ways}."
             )
         if case == "size":
             said.append(f"- {scan_name}: {one['dgp']['reason']}; peak of the process {one['peak_MB']} MB.")
