@@ -48,6 +48,7 @@ class GeneralMultislice:
         self._comparison = comparison(kit, problem, model.compressed)
         self._offsets = xp.asarray(np.arange(window)[:, None] * problem.object_shape[2] + np.arange(window))
         self._corners = xp.asarray(problem.corners @ np.array([problem.object_shape[2], 1]))
+        self._whole = problem.object_shape[1:] == (window, window) and not problem.corners.any()
         self._shifts = xp.asarray(problem.shifts_px)
         tilts, groups = model.tilts, model.aberrations
         self._tilts: Any = None if tilts is None else xp.asarray(tilts.tangents, dtype=np.float64)
@@ -172,7 +173,7 @@ class GeneralMultislice:
         prepared = self._specimen.prepared(values, corrections)
         planes = values.modes * len(values.objects) * (self._specimen.waves(corrections) + 3)
         loss = sum(
-            self._add_batch(values, prepared, Place(batch, self._where(batch), total), probe_gradient=probe_gradient)
+            self._add_batch(values, prepared, Place(batch, self._window_of(batch), total, {}), probe_gradient=probe_gradient)
             for batch in self._batches(chosen, planes)
         )
         slices = self._specimen.object_gradient(values, total.objects)
@@ -201,7 +202,7 @@ class GeneralMultislice:
 
     def _unasked(self, batch: Any) -> Place:
         """Where a batch looks when nothing is asked for but the waves."""
-        return Place(batch, self._where(batch), Sums(None, None, HELD))
+        return Place(batch, self._window_of(batch), Sums(None, None, HELD), {})
 
     def _exposures(
         self, values: Values, prepared: Prepared, wave: Any, place: Place
@@ -223,6 +224,10 @@ class GeneralMultislice:
 
     def _where(self, batch: Any) -> Any:
         return self._corners[batch][:, None, None] + self._offsets
+
+    def _window_of(self, batch: Any) -> Any:
+        """See :class:`Place`: a single place that all patterns look at needs no index."""
+        return None if self._whole else self._where(batch)
 
     def _batches(self, chosen: IndexArray, planes: int) -> list[Any]:
         """Pattern numbers in portions whose waves fit the work memory."""

@@ -124,7 +124,8 @@ class Specimen:
 
     def _window(self, mode: int, step: Transmit, prepared: Prepared, place: Place) -> Any:
         """What a window sees of a slice, (n, P, P)."""
-        window = prepared.powers[self.powers.index(step.power)][mode, step.slice][place.where]
+        whole = prepared.powers[self.powers.index(step.power)][mode, step.slice]
+        window = whole.reshape(1, len(self._q), -1) if place.where is None else whole[place.where]
         return window if self._band is None else self._filtered(window)
 
     def _filtered(self, windows: Any) -> Any:
@@ -134,14 +135,24 @@ class Specimen:
         if self._band is not None:
             gradient = self._filtered(gradient)
         planes = place.total.objects[self.powers.index(step.power)][:, mode, step.slice]
+        if place.where is None:
+            together = gradient.sum(axis=0).ravel()
+            planes[0] += together.real
+            planes[1] += together.imag
+            return
         self._kit.xp.add.at(planes[0], place.where.ravel(), gradient.real.ravel())
         self._kit.xp.add.at(planes[1], place.where.ravel(), gradient.imag.ravel())
 
     def _tilt(self, step: Propagate, values: Values, place: Place, propagator: Any) -> Any:
         if not self._tilted:
             return propagator
-        rate = 2 * np.pi * _length(step, values) * values.tilts_of(place.batch)[:, 2:4]
-        return propagator * self._kit.plane_ramp(rate, self._q)
+        length = _length(step, values)
+        key = float(length)
+        if key not in place.ramps:  # slices of one thickness share theirs, and one ramp is all the memory that it takes
+            place.ramps.clear()
+            rate = 2 * np.pi * length * values.tilts_of(place.batch)[:, 2:4]
+            place.ramps[key] = propagator * self._kit.plane_ramp(rate, self._q)
+        return place.ramps[key]
 
     def _add_free_space(self, step: Propagate, turning: Any, values: Values, place: Place, total: Corrections) -> None:
         """D psi / d length = i (phase_per_A + 2 pi q . tan) psi and d psi / d tan = 2 pi i length q psi."""
@@ -162,8 +173,10 @@ class Place(NamedTuple):
     batch: Any
     """(n,) pattern numbers."""
     where: Any
-    """(n, P, P) flat object index of every pixel of the windows."""
+    """(n, P, P) flat object index of every pixel of the windows; None where each is the whole object."""
     total: Sums
+    ramps: dict[float, Any]
+    """Free space of this batch over the length it was last asked for, tilted."""
 
 
 def _asks_for_free_space(asked: Corrections) -> bool:

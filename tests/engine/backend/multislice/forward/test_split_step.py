@@ -51,7 +51,7 @@ def pattern(split, slices):
     objects = np.exp(potential() * thickness[0]).reshape(1, 1, -1).repeat(slices, axis=1)
     wave = entrance_wave()[None, None]
     values = Values(objects, None, 1, thickness, None, None, None, None, None)
-    place = Place(np.array([0]), np.arange(SIZE * SIZE).reshape(1, SIZE, SIZE), Sums(None, None, HELD))
+    place = Place(np.array([0]), np.arange(SIZE * SIZE).reshape(1, SIZE, SIZE), Sums(None, None, HELD), {})
     _, exit_wave = specimen.forward(0, values, specimen.prepared(values, HELD), wave, place)
     return np.abs(np.fft.fft2(exit_wave[0, 0])) ** 2
 

@@ -1,0 +1,216 @@
+"""The loss of a tilt series as a function of one vector, for the optimiser of refinements.
+
+Slices are identical: one phase map (P, P) is repeated, its gradient is the sum over the slices. Behind it in the vector
+come thickness, centre of the tilts, brightness and background; those that are not refined have gradient 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+
+from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
+from ptylive.engine.backend.multislice.problem import Corrections
+from ptylive.engine.larbed.crystal import CrystalGrid, problem_of, reduced_tilts
+from ptylive.engine.larbed.tilt_series import TiltSeries
+from ptylive.engine.refine.solvers.descent import Descent
+from ptylive.engine.refine.solvers.lbfgs import Lbfgs
+from ptylive.engine.refine.solvers.line_search import WolfeSearch
+from ptylive.engine.refine.solvers.objective import Evaluation, Objective
+from ptylive.schema.model import Array, DoubleArray, FloatArray
+
+SEARCH = WolfeSearch(1e-4, 0.9, 20)
+HISTORY = 20
+LEAST_BACKGROUND = 0.25
+"""Of a curvature: counts of a reflection, so that none that is dark makes it infinite."""
+
+
+@dataclass(frozen=True, eq=False)
+class Crystal:
+    """What is refined."""
+
+    phase: DoubleArray
+    """(P, P) rad of one slice."""
+    thickness_A: float
+    slices: int
+    centre_mrad: DoubleArray
+    """(2,) tilt at which the beam runs along the zone axis."""
+    brightness: float
+    """Electrons of a pattern over those of the series."""
+    background: DoubleArray
+    """(M,) counts of each reflection that no tilt changes, not below 0."""
+
+
+@dataclass(frozen=True)
+class CrystalLayout:
+    """Where things lie in the vector: phase, thickness over the first one, centre (2), brightness, background."""
+
+    pixels: int
+    beams: int
+
+    @property
+    def size(self) -> int:
+        """Numbers in the vector."""
+        return self.pixels**2 + 4 + self.beams
+
+    @property
+    def blocks(self) -> dict[str, slice]:
+        """By name."""
+        n = self.pixels**2
+        return {
+            "phase": slice(0, n),
+            "thickness": slice(n, n + 1),
+            "centre": slice(n + 1, n + 3),
+            "brightness": slice(n + 3, n + 4),
+            "background": slice(n + 4, self.size),
+        }
+
+    def object_block(self, vector: Any) -> Any:
+        """A view of the phase."""
+        return vector[self.blocks["phase"]]
+
+    def lower_bounds(self) -> list[tuple[slice, float]]:
+        """Parts of the vector and the least they may be: backgrounds are counts; a thickness does not vanish."""
+        return [(self.blocks["background"], 0.0), (self.blocks["thickness"], 0.1), (self.blocks["brightness"], 0.1)]
+
+
+class TiltObjective:
+    """Loss and gradient at vectors of :class:`CrystalLayout`, as the solver asks for them."""
+
+    xp: Any = np
+
+    def __init__(
+        self,
+        series: TiltSeries,
+        grid: CrystalGrid,
+        start: Crystal,
+        moving: frozenset[str],
+        loss_offset: float = 0.0,
+        dtype: str = "complex64",
+    ) -> None:
+        """moving: names of the blocks that are refined; loss_offset: counts of a reflection (``DataTerm.offset``)."""
+        self.series, self.grid, self.start, self.moving = series, grid, start, moving
+        self.layout = CrystalLayout(grid.pixels, len(series.hk))
+        problem = problem_of(series, grid, start.slices, start.thickness_A, loss_offset)
+        self.backend = GeneralMultislice(problem, np, dtype, "larbed")
+        self.count = problem.count
+        self._real = np.float32 if dtype == "complex64" else np.float64
+        self._places = grid.places(series.hk)
+        self._wave = np.zeros((2, 1, grid.pixels, grid.pixels), self._real)
+        self._wave[0, 0, 0, 0] = np.sqrt(series.electrons)
+
+    def vector(self) -> DoubleArray:
+        """The start."""
+        start = self.start
+        parts = [start.phase.ravel(), [1.0], start.centre_mrad, [start.brightness], start.background]
+        return np.concatenate([np.asarray(part, dtype=np.float64) for part in parts])
+
+    def crystal(self, vector: DoubleArray) -> Crystal:
+        """What a vector says."""
+        phase, thickness, centre, brightness, background = (vector[part] for part in self.layout.blocks.values())
+        size = self.grid.pixels
+        return Crystal(
+            phase.reshape(size, size).copy(),
+            float(thickness[0]) * self.start.thickness_A,
+            self.start.slices,
+            centre.copy(),
+            float(brightness[0]),
+            background.copy(),
+        )
+
+    def evaluate(self, vector: DoubleArray) -> Evaluation:
+        """Loss and its gradient."""
+        moving, crystal = self.moving, self.crystal(vector)
+        planes = self._planes(crystal)
+        given = self._corrections(crystal)
+        result = self.backend.loss_and_gradient(planes, self._wave, probe_gradient=False, corrections=given)
+        gradient, parts = np.zeros(self.layout.size), self.layout.blocks
+        by_plane = result.object.sum(axis=1, dtype=np.float64)
+        gradient[parts["phase"]] = (by_plane[1] * np.cos(crystal.phase) - by_plane[0] * np.sin(crystal.phase)).ravel()
+        of = result.corrections
+        if "thickness" in moving:
+            gradient[parts["thickness"]] = of.distances_A.sum() * self.start.thickness_A / crystal.slices
+        if "centre" in moving:
+            tangents = np.tan(1e-3 * (self.series.tilts_mrad - crystal.centre_mrad))
+            by_tangent = of.tilts[:, 2:4] @ self.grid.reciprocal_invA
+            gradient[parts["centre"]] = 1e-3 * (by_tangent * (1 + tangents**2)).sum(axis=0)
+        if "brightness" in moving:
+            gradient[parts["brightness"]] = of.current.sum()
+        if "background" in moving:
+            gradient[parts["background"]] = of.background.ravel()[self._places]
+        return Evaluation(float(result.loss), gradient)
+
+    def beams(self, crystal: Crystal) -> FloatArray:
+        """(N, M) counts the model expects, background included, before any of the series is compared."""
+        planes, model = self._planes(crystal), self.backend
+        tilted = TiltObjective(_empty(self.series, crystal), self.grid, crystal, frozenset()).backend
+        patterns = tilted.expected_patterns(planes.astype(np.float32), self._wave.astype(np.float32))
+        found = model.to_numpy(patterns).reshape(self.count, -1)[:, self._places]
+        return np.asarray(found * crystal.brightness + crystal.background, dtype=np.float32)
+
+    def inverse_curvature(self, vector: DoubleArray, probe_step: float) -> DoubleArray:
+        """(size,) one over the curvature of each parameter, roughly: how the solver scales its steps."""
+        del probe_step
+        series, start = self.series, self.start
+        total = 2 * self.count * series.electrons
+        q_squared = self.grid.q_squared().ravel()[self._places]
+        weight = series.counts.mean(axis=0) / max(float(series.electrons), 1.0)
+        spread = float((weight * q_squared).sum()) + 1e-3
+        curvature, parts = np.ones(self.layout.size), self.layout.blocks
+        curvature[parts["phase"]] = total * start.slices**2 / self.grid.pixels**2
+        curvature[parts["thickness"]] = total * (np.pi * series.wavelength_A * start.thickness_A * spread) ** 2
+        curvature[parts["centre"]] = total * spread * (2e-3 * np.pi * start.thickness_A) ** 2
+        curvature[parts["brightness"]] = total / 4
+        curvature[parts["background"]] = 0.5 * self.count / (series.counts.mean(axis=0).clip(0) + LEAST_BACKGROUND)
+        return np.asarray(1 / curvature)
+
+    def project(self, vector: Any) -> Any:
+        """The nearest allowed vector. Changes ``vector``."""
+        for part, lowest in self.layout.lower_bounds():
+            np.maximum(vector[part], lowest, out=vector[part])
+        return vector
+
+    def at_bound(self, vector: Any, gradient: Any) -> Any:
+        """Parameters that rest on their bound and would be pushed through it."""
+        mask = np.zeros(vector.shape, bool)
+        for part, lowest in self.layout.lower_bounds():
+            mask[part] = (vector[part] <= lowest) & (gradient[part] > 0)
+        return mask
+
+    def minimised(self, iterations: int, on_step: Callable[[float], None] = lambda loss: None) -> tuple[Crystal, float]:
+        """Where L-BFGS comes to in so many steps, and the loss there for each pattern and reflection."""
+        solver = Lbfgs(cast("Objective", self), iterations, HISTORY, Descent(SEARCH), 1.0, 0.0)
+        state, scale = solver.init(self.vector()), self.count * self.layout.beams
+        while not solver.finished(state):
+            state = solver.step(state)
+            on_step(state.loss / scale)
+        return self.crystal(state.vector), state.loss / scale
+
+    def _planes(self, crystal: Crystal) -> Array:
+        phase = crystal.phase
+        return np.stack([np.cos(phase), np.sin(phase)])[:, None].repeat(crystal.slices, axis=1).astype(self._real)
+
+    def _corrections(self, crystal: Crystal) -> Corrections:
+        """What the backend takes in place of the problem's own, and gives gradients of: only what moves."""
+        moving, start = self.moving, self.start
+        length = crystal.thickness_A / crystal.slices
+        moved = "centre" in moving or bool(start.centre_mrad.any())
+        background = np.zeros(self.grid.pixels**2, self._real)
+        background[self._places] = crystal.background
+        lit = "background" in moving or bool(start.background.any())
+        return Corrections(
+            distances_A=np.full(crystal.slices - 1, length) if "thickness" in moving else None,
+            tilts=reduced_tilts(self.grid, self.series.tilts_mrad, crystal.centre_mrad) if moved else None,
+            current=np.full(self.count, crystal.brightness),
+            background=background.reshape(self.grid.pixels, -1) if lit else None,
+        )
+
+
+def _empty(series: TiltSeries, crystal: Crystal) -> TiltSeries:
+    """The tilts of a series, measured from the zone axis."""
+    from dataclasses import replace
+
+    return replace(series, tilts_mrad=series.tilts_mrad - crystal.centre_mrad)
