@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "refine": "Refine object and probe of a recording by multislice ptychography.",
         "batch": "Reconstruct and refine many scans, and show them in one table; what is done is not done again.",
         "tune": "Find settings and optics by trials on patterns held out, and say how sure each is.",
+        "larbed": "Find structure factors and thickness of a crystal in a series of tilted-beam patterns (LARBED).",
         "inspect": "Say how a file is understood and what is missing.",
         "convert": "Write a scan anew: patterns prepared, as frames or as coefficients in a detector basis.",
         "simulate": "Simulate a scan: object, probe, scan and detector computed by the model of refinements.",

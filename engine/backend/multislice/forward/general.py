@@ -173,7 +173,9 @@ class GeneralMultislice:
         prepared = self._specimen.prepared(values, corrections)
         planes = values.modes * len(values.objects) * (self._specimen.waves(corrections) + 3)
         loss = sum(
-            self._add_batch(values, prepared, Place(batch, self._window_of(batch), total, {}), probe_gradient=probe_gradient)
+            self._add_batch(
+                values, prepared, Place(batch, self._window_of(batch), total, {}), probe_gradient=probe_gradient
+            )
             for batch in self._batches(chosen, planes)
         )
         slices = self._specimen.object_gradient(values, total.objects)

@@ -1,0 +1,243 @@
+"""From a tilt series to potential and thickness, from no start.
+
+Random weak potentials at thicknesses spread over the range are refined on the tilts far from the zone axis, with the
+thickness; the best goes on, on all tilts. Far from the axis no Bloch wave is bound to a column, and few beams are
+strong at a time: there starts end in the same minimum, where on all tilts most of them end in one of those in which
+the phase of a column's bound wave is out by a full turn (docs/larbed.md). Method and data after Koch, Ultramicroscopy
+111 (2011) 828; the inversion of rocking-beam patterns by gradients after Wang, Pennington and Koch, Phys. Rev. Lett.
+117 (2016) 015501.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ptylive.engine.larbed.crystal import CrystalGrid
+from ptylive.engine.larbed.objective import Crystal, TiltObjective
+from ptylive.engine.larbed.tilt_series import TiltSeries
+from ptylive.engine.memory import check_fits
+from ptylive.schema.errors import RefinementError
+from ptylive.schema.model import DoubleArray, FloatArray, IndexArray
+
+OUTER_SHARE = 0.55
+"""Of the tilts, those furthest from the centre, on which starts are refined."""
+OUTER_TILTS = 100
+"""Of these, at most, drawn at random."""
+OUTER_OFFSET = 0.03
+"""Loss offset of the starts, of the electrons of a pattern: strong reflections count, all alike."""
+START_RAD = 1.0
+"""Standard deviation of the phase of all slices of a start together."""
+START_WIDTH_INVA = 1.0
+"""Of the Gaussian that filters starts."""
+HELD_OUT = 0.1
+"""Share of the tilts that nothing is refined on."""
+ROUNDS = 2
+"""Of refinement on all tilts, the slices cut anew before each."""
+CURVE = np.linspace(0.8, 1.2, 9)
+"""Thicknesses of the curve, over the one found."""
+CURVE_ITERATIONS = 15
+LEAST_EXPLAINED = 0.5
+"""Of the loss that the mean of each reflection leaves at tilts held out: less is no model of the crystal."""
+REFINED = frozenset({"phase", "thickness", "centre", "brightness"})
+OPTIONAL = frozenset({"background"})
+LEAST_TILTS = 20
+
+
+@dataclass(frozen=True)
+class LarbedSettings:
+    """How the inversion goes about it."""
+
+    thickness_A: tuple[float, float] = (100.0, 400.0)
+    """Starts are spread over this range; the result may lie beside it."""
+    starts: int = 8
+    first_iterations: int = 60
+    last_iterations: int = 60
+    slice_A: float = 4.0
+    """Slices are no thicker."""
+    refine_background: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Start:
+    """One beginning and where it led."""
+
+    seed: int
+    from_A: float
+    thickness_A: float
+    loss: float
+    """Of each pattern and reflection, on the outer tilts."""
+
+
+@dataclass(frozen=True, eq=False)
+class Inverted:
+    """The crystal found, and how well it explains the series."""
+
+    crystal: Crystal
+    grid: CrystalGrid
+    series: TiltSeries
+    model: FloatArray
+    """(N, M) counts expected."""
+    loss: float
+    """Of each pattern and reflection refined on; counting noise alone leaves 0.25."""
+    explained: float
+    """1 - loss over the loss of the mean of each reflection, at tilts held out: 1 is everything, 0 nothing."""
+    starts: tuple[Start, ...]
+    curve: DoubleArray
+    """(K, 2) thickness, loss after the potential was refined at it."""
+
+    @property
+    def residual(self) -> FloatArray:
+        """(N,) sum |model - data| / sum data of each tilt."""
+        total = np.maximum(self.series.counts.sum(axis=1), 1)
+        return np.asarray(np.abs(self.model - self.series.counts).sum(axis=1) / total, dtype=np.float32)
+
+    @property
+    def agreeing(self) -> int:
+        """How many starts ended about where the best did: loss within four times the best, thickness within 5 %."""
+        best = min(self.starts, key=lambda one: one.loss)
+        return sum(
+            one.loss <= 4 * best.loss and abs(one.thickness_A / best.thickness_A - 1) < 0.05 for one in self.starts
+        )
+
+    def warning(self) -> str:
+        """What speaks against the result, in words; empty where nothing does."""
+        if not self.explained >= LEAST_EXPLAINED:
+            return (
+                f"the model explains {max(self.explained, 0):.0%} of how reflections change with the tilt, at tilts it"
+                " was not refined on: potential and thickness mean nothing; check tilts (order, step, rotation), cell"
+                " and energy"
+            )
+        if self.agreeing < 2 <= len(self.starts):
+            return f"only one of {len(self.starts)} starts led here: give more (--starts)"
+        return ""
+
+
+def grid_of(series: TiltSeries) -> CrystalGrid:
+    """The smallest grid with a fast transform that holds all reflections."""
+    import scipy.fft
+
+    size = scipy.fft.next_fast_len(2 * int(np.abs(series.hk).max()) + 2, real=False)
+    return CrystalGrid(series.cell_A, size + size % 2)
+
+
+def invert(
+    series: TiltSeries,
+    settings: LarbedSettings,
+    on_step: Callable[[int, int, str], None] = lambda done, total, text: None,
+) -> Inverted:
+    """Potential and thickness of the crystal a series is of. Raises RefinementError for a series too short.
+
+    ``on_step`` is told iterations done, all of them at most, and what goes on. MemoryError where it does not fit.
+    """
+    if len(series.tilts_mrad) < LEAST_TILTS:
+        raise RefinementError(f"{len(series.tilts_mrad)} tilts", f"a tilt series has {LEAST_TILTS} at least")
+    grid, rng = grid_of(series), np.random.default_rng(settings.seed)
+    _check_fits(series, grid, settings)
+    order = rng.permutation(len(series.tilts_mrad))
+    held = np.sort(order[: max(1, round(HELD_OUT * len(order)))])
+    used = np.sort(order[len(held) :])
+    counter = _Counter(on_step, settings)
+    found = _from_starts(series.part(_outer(series, used, rng)), grid, settings, counter)
+    best, starts = min(found, key=lambda pair: pair[1].loss)[0], tuple(start for _, start in found)
+    moving = REFINED | (OPTIONAL if settings.refine_background else frozenset())
+    crystal, loss, rest = best, math.inf, series.part(used)
+    for _ in range(ROUNDS):
+        objective = TiltObjective(rest, grid, resliced(crystal, settings.slice_A), moving)
+        crystal, loss = objective.minimised(settings.last_iterations // ROUNDS, counter.step("all tilts"))
+    curve = _curve(series.part(rng.permutation(used)[:OUTER_TILTS]), grid, crystal, settings, counter)
+    model = TiltObjective(series, grid, crystal, frozenset()).beams(crystal)
+    explained = _explained(series, model, used, held)
+    return Inverted(crystal, grid, series, model, loss, explained, starts, curve)
+
+
+def resliced(crystal: Crystal, slice_A: float, thickness_A: float | None = None) -> Crystal:
+    """The same potential in slices no thicker than ``slice_A``, of another thickness where one is given."""
+    thickness = crystal.thickness_A if thickness_A is None else thickness_A
+    slices = max(2, math.ceil(thickness / slice_A))
+    factor = thickness / slices * crystal.slices / crystal.thickness_A
+    return replace(crystal, phase=crystal.phase * factor, thickness_A=thickness, slices=slices)
+
+
+def random_start(series: TiltSeries, grid: CrystalGrid, thickness_A: float, slice_A: float, seed: int) -> Crystal:
+    """A weak random potential."""
+    rng, slices = np.random.default_rng(seed), max(2, math.ceil(thickness_A / slice_A))
+    spectrum = np.fft.fft2(rng.normal(size=(grid.pixels, grid.pixels)))
+    spectrum *= np.exp(-grid.q_squared() / START_WIDTH_INVA**2)
+    spectrum[0, 0] = 0
+    phase = np.fft.ifft2(spectrum).real
+    phase *= START_RAD / slices / phase.std()
+    return Crystal(phase, thickness_A, slices, np.zeros(2), 1.0, np.zeros(len(series.hk)))
+
+
+class _Counter:
+    """Progress over all stages."""
+
+    def __init__(self, on_step: Callable[[int, int, str], None], settings: LarbedSettings) -> None:
+        self._on_step, self._done = on_step, 0
+        curve = len(CURVE) * CURVE_ITERATIONS
+        self._total = settings.starts * settings.first_iterations + settings.last_iterations + curve
+
+    def step(self, text: str) -> Callable[[float], None]:
+        def told(loss: float) -> None:
+            self._done = min(self._done + 1, self._total)
+            self._on_step(self._done, self._total, f"{text}, loss {loss:.4g}")
+
+        return told
+
+
+def _outer(series: TiltSeries, used: IndexArray, rng: np.random.Generator) -> IndexArray:
+    away = np.hypot(*(series.tilts_mrad[used] - series.tilts_mrad[used].mean(axis=0)).T)
+    outer = used[np.argsort(away)[round((1 - OUTER_SHARE) * len(used)) :]]
+    return np.sort(rng.permutation(outer)[:OUTER_TILTS])
+
+
+def _from_starts(
+    series: TiltSeries, grid: CrystalGrid, settings: LarbedSettings, counter: _Counter
+) -> list[tuple[Crystal, Start]]:
+    low, high = settings.thickness_A
+    # from the middle of equal shares of the range, so that one start begins in the middle of it
+    shares = (np.arange(settings.starts) + 0.5) / settings.starts
+    found = []
+    for number, thickness in enumerate(low * (high / low) ** shares):
+        seed = settings.seed + number
+        start = random_start(series, grid, float(thickness), settings.slice_A, seed)
+        objective = TiltObjective(
+            series, grid, start, frozenset({"phase", "thickness"}), OUTER_OFFSET * series.electrons
+        )
+        text = f"start {number + 1} of {settings.starts}"
+        crystal, loss = objective.minimised(settings.first_iterations, counter.step(text))
+        found.append((crystal, Start(seed, float(thickness), crystal.thickness_A, loss)))
+    return found
+
+
+def _curve(
+    series: TiltSeries, grid: CrystalGrid, found: Crystal, settings: LarbedSettings, counter: _Counter
+) -> DoubleArray:
+    curve = []
+    for factor in CURVE:
+        start = resliced(found, settings.slice_A, found.thickness_A * float(factor))
+        # the phase of all slices together is what thin crystals show: it is kept
+        start = replace(start, phase=start.phase / factor)
+        objective = TiltObjective(series, grid, start, frozenset({"phase"}))
+        _, loss = objective.minimised(CURVE_ITERATIONS, counter.step("thickness curve"))
+        curve.append((start.thickness_A, loss))
+    return np.array(curve)
+
+
+def _explained(series: TiltSeries, model: FloatArray, used: IndexArray, held: IndexArray) -> float:
+    """See :class:`Inverted`."""
+    data = np.sqrt(series.counts[held].clip(0))
+    constant = np.sqrt(series.counts[used].clip(0)).mean(axis=0)
+    left = float(((np.sqrt(model[held].clip(0)) - data) ** 2).sum(dtype=np.float64))
+    return 1 - left / max(float(((constant - data) ** 2).sum(dtype=np.float64)), 1e-12)
+
+
+def _check_fits(series: TiltSeries, grid: CrystalGrid, settings: LarbedSettings) -> None:
+    slices = math.ceil(settings.thickness_A[1] / settings.slice_A)
+    needed = 8.0 * grid.pixels**2 * (4 * len(series.tilts_mrad) + 6 * slices)
+    check_fits(needed, f"a series of {len(series.tilts_mrad)} tilts", "leave out reflections, or tilts")

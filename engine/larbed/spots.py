@@ -1,0 +1,166 @@
+"""From patterns to a tilt series: spots on a lattice fitted to the mean pattern, the background of a ring taken off.
+
+Patterns that are not de-scanned move over the detector with the tilt; each is first seen from its own centre.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptylive.schema.errors import InputFileError
+from ptylive.schema.model import Array, DoubleArray, FloatArray, IndexArray
+
+ROTATIONS = 360
+"""Directions of the lattice that are tried, over half a turn."""
+SPOT_SHARE, RING_SHARES = 0.3, (0.35, 0.5)
+"""Radius of a spot, and of the ring around it, over the distance of neighbours."""
+LEAST_SPACING_PX = 5.0
+"""Of spots: nearer ones have no ring between them."""
+FITS = 4
+SEEN = 1e-3
+"""Spots of the mean pattern that the lattice is fitted to are above this share of the brightest."""
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """Where the spots of a pattern are: centre + h b1 + k b2."""
+
+    centre_px: DoubleArray
+    """(2,)."""
+    basis_px: DoubleArray
+    """(2, 2) rows b1, b2."""
+
+    @property
+    def spacing_px(self) -> float:
+        """Least distance of two spots."""
+        a, b = self.basis_px
+        return float(min(np.linalg.norm(v) for v in (a, b, a + b, a - b)))
+
+    def places(self, hk: IndexArray) -> DoubleArray:
+        """(M, 2) pixels."""
+        return np.asarray(self.centre_px + hk @ self.basis_px)
+
+    def inside(self, shape: tuple[int, int], shifts_px: DoubleArray) -> IndexArray:
+        """(M, 2) orders whose spots and rings lie on the detector in every pattern."""
+        reach = int(np.ceil(max(shape) / self.spacing_px)) + 1
+        orders = np.arange(-reach, reach + 1)
+        hk = np.stack(np.meshgrid(orders, orders, indexing="ij"), axis=-1).reshape(-1, 2)
+        margin = RING_SHARES[1] * self.spacing_px
+        places, fits = self.places(hk), np.ones(len(hk), bool)
+        for shift in (shifts_px.min(axis=0), shifts_px.max(axis=0)):
+            moved = places + shift
+            fits &= np.all((moved >= margin) & (moved <= np.array(shape) - 1 - margin), axis=1)
+        return hk[fits]
+
+
+def mean_at_rest(patterns: Array, shifts_px: DoubleArray) -> FloatArray:
+    """(Qy, Qx) mean of patterns (N, Qy, Qx), each moved back by whole pixels; what moves out of sight is lost."""
+    total = np.zeros(patterns.shape[1:], np.float64)
+    count = np.zeros(patterns.shape[1:], np.float64)
+    for pattern, shift in zip(patterns, np.rint(shifts_px).astype(int), strict=True):
+        to, of = zip(*(_overlap(n, s) for n, s in zip(pattern.shape, shift, strict=True)), strict=True)
+        total[to] += pattern[of]
+        count[to] += 1
+    return np.asarray(total / np.maximum(count, 1), dtype=np.float32)
+
+
+def _overlap(size: int, shift: int) -> tuple[slice, slice]:
+    """Where pixels of a side land when they are moved by -shift, and which these are."""
+    return slice(max(0, -shift), size - max(0, shift)), slice(max(0, shift), size - max(0, -shift))
+
+
+def fit_lattice(mean: FloatArray, reciprocal_invA: DoubleArray, pixel_invA: float) -> Lattice:
+    """The lattice on the mean pattern, its centre on the brightest spot.
+
+    reciprocal_invA: rows b1, b2 in any orientation. Raises InputFileError where spots lie too close, or where no
+    lattice of these lengths is seen.
+    """
+    basis = reciprocal_invA / pixel_invA
+    start = Lattice(np.array(np.unravel_index(int(mean.argmax()), mean.shape), dtype=np.float64), basis)
+    if start.spacing_px < LEAST_SPACING_PX:
+        raise InputFileError(
+            f"spots lie {start.spacing_px:.1f} pixels apart, {LEAST_SPACING_PX:.0f} are needed",
+            "check cell, energy_eV and detector_pixel_mrad, or take a longer camera length",
+        )
+    start = Lattice(_centroid(mean, start.centre_px, start.spacing_px / 2), basis)
+    root, best, most = np.sqrt(mean.clip(0)), start, -np.inf
+    still = np.zeros((1, 2))
+    for angle in np.pi * np.arange(ROTATIONS) / ROTATIONS:
+        turned = Lattice(start.centre_px, basis @ _turn(float(angle)).T)
+        at = np.rint(turned.places(_near(turned, mean.shape, still))).astype(int)
+        seen = float(root[at[:, 0], at[:, 1]].mean()) if len(at) else -np.inf
+        if seen > most:
+            best, most = turned, seen
+    for _ in range(FITS):
+        best = _fitted(mean, best)
+    stretch = np.linalg.norm(best.basis_px, axis=1) / np.linalg.norm(basis, axis=1)
+    if np.abs(stretch - 1).max() > 0.1:
+        raise InputFileError(
+            "no lattice of this cell is seen on the mean pattern", "check cell, energy_eV and detector_pixel_mrad"
+        )
+    return best
+
+
+def _near(lattice: Lattice, shape: tuple[int, ...], still: DoubleArray) -> IndexArray:
+    hk = lattice.inside((shape[0], shape[1]), still)
+    return hk[(np.abs(hk).max(axis=1) > 0)]
+
+
+def _fitted(mean: FloatArray, lattice: Lattice) -> Lattice:
+    """Least squares through the centroids of the spots that are seen."""
+    hk = lattice.inside((mean.shape[0], mean.shape[1]), np.zeros((1, 2)))
+    places = lattice.places(hk)
+    centroids = np.array([_centroid(mean, place, SPOT_SHARE * lattice.spacing_px) for place in places])
+    at = np.rint(places).astype(int)
+    light = mean[at[:, 0], at[:, 1]].clip(0)
+    near = np.abs(centroids - places).max(axis=1) < SPOT_SHARE * lattice.spacing_px
+    seen = near & (light > SEEN * light.max())
+    if np.linalg.matrix_rank(hk[seen] - hk[seen].mean(axis=0)) < 2:
+        return lattice
+    design = np.column_stack([np.ones(len(hk)), hk])[seen]
+    weight = np.sqrt(light[seen])[:, None]
+    found, *_ = np.linalg.lstsq(design * weight, centroids[seen] * weight, rcond=None)
+    return Lattice(found[0], found[1:])
+
+
+def _centroid(mean: FloatArray, place: DoubleArray, radius: float) -> DoubleArray:
+    reach = int(np.ceil(radius))
+    middle = np.rint(place).astype(int)
+    low = np.maximum(middle - reach, 0)
+    patch = mean[low[0] : middle[0] + reach + 1, low[1] : middle[1] + reach + 1].astype(np.float64)
+    patch = (patch - np.median(patch)).clip(0)
+    total = patch.sum()
+    if total <= 0:
+        return np.asarray(place, dtype=np.float64)
+    rows, cols = np.indices(patch.shape)
+    return np.array([(rows * patch).sum(), (cols * patch).sum()]) / total + low
+
+
+def _turn(angle: float) -> DoubleArray:
+    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+
+
+def integrate(patterns: Array, lattice: Lattice, hk: IndexArray, shifts_px: DoubleArray) -> FloatArray:
+    """(N, M) counts in spots; the mean of the ring around each, taken off each of its pixels.
+
+    shifts_px: (N, 2) how far each pattern lies from the first lattice.
+    """
+    spacing = lattice.spacing_px
+    reach = int(np.ceil(RING_SHARES[1] * spacing)) + 1
+    rows, cols = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    out = np.empty((len(patterns), len(hk)), np.float32)
+    limits = np.array(patterns.shape[1:]) - 1
+    for number, (pattern, shift) in enumerate(zip(patterns, shifts_px, strict=True)):
+        places = lattice.places(hk) + shift
+        middle = np.rint(places).astype(int)
+        at_row = (middle[:, 0, None, None] + rows).clip(0, limits[0])
+        at_col = (middle[:, 1, None, None] + cols).clip(0, limits[1])
+        away = np.hypot(at_row - places[:, 0, None, None], at_col - places[:, 1, None, None])
+        values = pattern[at_row, at_col].astype(np.float64)
+        spot = away <= SPOT_SHARE * spacing
+        ring = (away >= RING_SHARES[0] * spacing) & (away <= RING_SHARES[1] * spacing)
+        level = (values * ring).sum(axis=(1, 2)) / np.maximum(ring.sum(axis=(1, 2)), 1)
+        out[number] = (values * spot).sum(axis=(1, 2)) - level * spot.sum(axis=(1, 2))
+    return out

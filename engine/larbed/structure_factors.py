@@ -1,0 +1,86 @@
+"""Structure factors of the potential found, with the origin on its highest column.
+
+A tilt series of a periodic specimen looks the same wherever the cell begins, so the origin is free. Potentials are
+means along the beam:
+
+    V(r) = phase / (sigma d) = sum V_hk exp(2 pi i (h x + k y))     sigma: rad/(V Å), d: thickness of the slice
+    U_hk = gamma 2 m0 e / h^2 V_hk                                  gamma = m / m0
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptylive.engine.larbed.crystal import CrystalGrid
+from ptylive.engine.larbed.objective import Crystal
+from ptylive.schema.model import ComplexArray, DoubleArray, IndexArray
+from ptylive.schema.units import wavelength_A
+
+U_PER_V = 0.0066484
+"""2 m0 e / h^2, 1/(V Å^2)."""
+REST_EV = 510998.95
+FINE = 8
+"""Points between two pixels where the origin is looked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class StructureFactors:
+    """One of each pair h k, -h -k, which are conjugate; the mean potential, which changes no pattern, is left out."""
+
+    hk: IndexArray
+    """(K, 2)."""
+    q_invA: DoubleArray
+    """(K,)."""
+    V: ComplexArray
+    """(K,) V."""
+    U_invA2: ComplexArray
+    """(K,) 1/Å^2."""
+
+
+def interaction_rad_per_VA(energy_eV: float) -> float:
+    """Phase an electron of this energy is given by 1 V over 1 Å, relativistic."""
+    return 2 * np.pi / (wavelength_A(energy_eV) * energy_eV) * (REST_EV + energy_eV) / (2 * REST_EV + energy_eV)
+
+
+def coefficients(crystal: Crystal, energy_eV: float) -> ComplexArray:
+    """(P, P) V_hk in volts, zero first, the origin where the grid has it; the Nyquist row and column are 0."""
+    size = len(crystal.phase)
+    sigma_d = interaction_rad_per_VA(energy_eV) * crystal.thickness_A / crystal.slices
+    found = np.fft.fft2(crystal.phase) / size**2 / sigma_d
+    found[0, 0] = 0
+    if size % 2 == 0:
+        found[size // 2] = 0
+        found[:, size // 2] = 0
+    return np.asarray(found)
+
+
+def potential_map(spectrum: ComplexArray, pixels: int) -> DoubleArray:
+    """(pixels, pixels) volts over one cell, interpolated to more pixels than the spectrum (P, P) has."""
+    size = len(spectrum)
+    orders = np.arange(-((size - 1) // 2), (size - 1) // 2 + 1)
+    fine = np.zeros((pixels, pixels), np.complex128)
+    fine[np.ix_(orders % pixels, orders % pixels)] = spectrum[np.ix_(orders % size, orders % size)]
+    return np.asarray(np.fft.ifft2(fine).real * pixels**2)
+
+
+def on_highest_column(spectrum: ComplexArray, grid: CrystalGrid) -> ComplexArray:
+    """The same with the highest point of the map at the origin."""
+    pixels = FINE * grid.pixels
+    fine = potential_map(spectrum, pixels)
+    row, col = np.unravel_index(int(fine.argmax()), fine.shape)
+    h, k = np.meshgrid(grid.orders, grid.orders, indexing="ij")
+    return np.asarray(spectrum * np.exp(2j * np.pi * (h * row + k * col) / pixels))
+
+
+def structure_factors(spectrum: ComplexArray, grid: CrystalGrid, energy_eV: float) -> StructureFactors:
+    """The list, strongest first."""
+    h, k = np.meshgrid(grid.orders, grid.orders, indexing="ij")
+    half = ((h > 0) | ((h == 0) & (k > 0))) & (np.maximum(np.abs(h), np.abs(k)) <= (grid.pixels - 1) // 2)
+    order = np.argsort(-np.abs(spectrum[half]), kind="stable")
+    V = spectrum[half][order]
+    gamma = 1 + energy_eV / REST_EV
+    hk = np.stack([h[half], k[half]], axis=1)[order]
+    q = np.sqrt(grid.q_squared()[half][order])
+    return StructureFactors(hk, q, V, gamma * U_PER_V * V)

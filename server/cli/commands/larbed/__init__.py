@@ -1,0 +1,5 @@
+"""``ptylive larbed``; a package, for the folder of commands is full."""
+
+from ptylive.server.cli.commands.larbed.command import EXAMPLES, larbed
+
+__all__ = ["EXAMPLES", "larbed"]

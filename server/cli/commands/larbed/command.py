@@ -1,0 +1,92 @@
+"""``ptylive larbed``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ptylive.schema import MetadataError
+from ptylive.server.cli.options import AsJson, Settings
+from ptylive.server.cli.output import answer, bar, say, when_interrupted
+from ptylive.server.cli.values import parse_assignments
+
+EXAMPLES = """
+ptylive larbed tilts.h5 -o sto.h5 --cell 3.905,3.905,90 --tilt-step 4 --thickness 100,300
+ptylive larbed tilts.h5 -o sto.h5 --cell 3.905,3.905,90 --tilts tilts.csv --follows-tilt
+ptylive larbed sto.h5 -o again.h5 --thickness 180,220    # from the reflections of an earlier one
+"""
+
+
+def larbed(
+    file: Annotated[Path, typer.Argument(help="tilt series: patterns, or reflections (/larbed)")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="results; .csv and .png beside it")],
+    cell: Annotated[str | None, typer.Option(metavar="A,B,ANGLE", help="projected cell: Å, Å, degrees")] = None,
+    tilt_step: Annotated[float | None, typer.Option(min=0, help="of the raster of tilts, mrad")] = None,
+    tilt_centre: Annotated[str, typer.Option(metavar="ROW,COL", help="tilt of the raster's middle, mrad")] = "0,0",
+    tilt_rotation: Annotated[float, typer.Option(help="raster to detector, degrees")] = 0.0,
+    tilts: Annotated[Path | None, typer.Option(metavar="CSV", help="tilt of each pattern, mrad: row, column")] = None,
+    follows_tilt: Annotated[
+        bool, typer.Option("--follows-tilt", help="patterns move with the tilt: they are not de-scanned")
+    ] = False,
+    thickness: Annotated[
+        str, typer.Option(metavar="LOW,HIGH", help="where starts are spread, Å; the result may lie beside")
+    ] = "100,400",
+    starts: Annotated[int, typer.Option(min=1, max=1000, help="random potentials to start from")] = 8,
+    iterations: Annotated[int, typer.Option(min=2, max=100000, help="on all tilts, at most")] = 60,
+    background: Annotated[bool, typer.Option("--background", help="refine a background of each reflection")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="of all random numbers")] = 0,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find structure factors and thickness of a crystal in a series of tilted-beam patterns (LARBED)."""
+    from ptylive.application.larbed import TiltGeometry
+    from ptylive.application.larbed import larbed as made
+    from ptylive.application.outputs import check_output_file
+    from ptylive.engine.larbed.inversion import LarbedSettings
+
+    for one in (output, output.with_suffix(".csv"), output.with_suffix(".png")):
+        check_output_file(one, [file] if tilts is None else [file, tilts])
+    low, high = _numbers(thickness, 2, "--thickness")
+    if not 1 <= low <= high <= 1e5:
+        raise MetadataError(f"--thickness {thickness}: no range", "give LOW,HIGH in Å")
+    row, col = _numbers(tilt_centre, 2, "--tilt-centre")
+    known = None
+    if cell is not None:
+        a, b, angle = _numbers(cell, 3, "--cell")
+        known = (a, b, angle)
+    geometry = TiltGeometry(known, tilt_step or None, (row, col), tilt_rotation, tilts, follows_tilt)
+    wanted = LarbedSettings((low, high), starts, last_iterations=iterations, refine_background=background, seed=seed)
+    values = parse_assignments(settings or ())
+    with when_interrupted(f"{output} was not written"), bar(f"inverting {file.name}", quiet=as_json) as shown:
+        found, files = made(file, output, geometry, wanted, values, shown.update)
+    if warning := found.warning():
+        say(f"warning: {warning}")
+    answer(
+        {
+            "output": str(output),
+            "tilts": len(found.series.tilts_mrad),
+            "reflections": len(found.series.hk),
+            "thickness_A": found.crystal.thickness_A,
+            "centre_mrad": found.crystal.centre_mrad.tolist(),
+            "explained": found.explained,
+            "loss": found.loss,
+            "median_residual": float(sorted(found.residual)[len(found.residual) // 2]),
+            "agreeing_starts": f"{found.agreeing} of {len(found.starts)}",
+            "warning": found.warning(),
+            "files": [str(one) for one in files],
+        },
+        as_json=as_json,
+    )
+
+
+def _numbers(text: str, count: int, option: str) -> list[float]:
+    """So many numbers between commas. Raises MetadataError."""
+    try:
+        found = [float(word) for word in text.split(",")]
+    except ValueError:
+        found = []
+    if len(found) != count:
+        raise MetadataError(f"{option} {text!r} is not {count} numbers", "write them with commas between, in Å or mrad")
+    return found
