@@ -40,6 +40,8 @@ ROUNDS = 2
 CURVE = np.linspace(0.8, 1.2, 9)
 """Thicknesses of the curve, over the one found."""
 CURVE_ITERATIONS = 15
+MOST_RESIDUAL = 0.1
+"""Median of the tilts, beyond what counting noise leaves: a model that leaves more is not the crystal's yet."""
 LEAST_EXPLAINED = 0.5
 """Of the loss that the mean of each reflection leaves at tilts held out: less is no model of the crystal."""
 REFINED = frozenset({"phase", "thickness", "centre", "brightness"})
@@ -97,6 +99,12 @@ class Inverted:
         return np.asarray(np.abs(self.model - self.series.counts).sum(axis=1) / total, dtype=np.float32)
 
     @property
+    def noise_residual(self) -> float:
+        """What counting noise alone would leave of the median residual: sum sqrt(2 D / pi) / sum D."""
+        data = self.series.counts.clip(0)
+        return float(np.median(np.sqrt(2 * data / np.pi).sum(axis=1) / np.maximum(data.sum(axis=1), 1)))
+
+    @property
     def agreeing(self) -> int:
         """How many starts ended about where the best did: loss within four times the best, thickness within 5 %."""
         best = min(self.starts, key=lambda one: one.loss)
@@ -111,6 +119,12 @@ class Inverted:
                 f"the model explains {max(self.explained, 0):.0%} of how reflections change with the tilt, at tilts it"
                 " was not refined on: potential and thickness mean nothing; check tilts (order, step, rotation), cell"
                 " and energy"
+            )
+        median = float(np.median(self.residual))
+        if median > MOST_RESIDUAL + self.noise_residual:
+            return (
+                f"the model is {median:.0%} off the reflections, counting noise would leave {self.noise_residual:.0%}:"
+                " probably not the right minimum; give more starts (--starts) or larger tilts"
             )
         if self.agreeing < 2 <= len(self.starts):
             return f"only one of {len(self.starts)} starts led here: give more (--starts)"

@@ -19,6 +19,8 @@ SPOT_SHARE, RING_SHARES = 0.3, (0.35, 0.5)
 LEAST_SPACING_PX = 5.0
 """Of spots: nearer ones have no ring between them."""
 FITS = 4
+CLEARLY = 1.02
+"""How much better a direction is than an earlier one: of the equal ones of a symmetric lattice the first is taken."""
 SEEN = 1e-3
 """Spots of the mean pattern that the lattice is fitted to are above this share of the brightest."""
 
@@ -52,7 +54,7 @@ class Lattice:
         for shift in (shifts_px.min(axis=0), shifts_px.max(axis=0)):
             moved = places + shift
             fits &= np.all((moved >= margin) & (moved <= np.array(shape) - 1 - margin), axis=1)
-        return hk[fits]
+        return np.asarray(hk[fits])
 
 
 def mean_at_rest(patterns: Array, shifts_px: DoubleArray) -> FloatArray:
@@ -85,13 +87,13 @@ def fit_lattice(mean: FloatArray, reciprocal_invA: DoubleArray, pixel_invA: floa
             "check cell, energy_eV and detector_pixel_mrad, or take a longer camera length",
         )
     start = Lattice(_centroid(mean, start.centre_px, start.spacing_px / 2), basis)
-    root, best, most = np.sqrt(mean.clip(0)), start, -np.inf
+    root, best, most = np.sqrt(mean.clip(0)), start, 0.0
     still = np.zeros((1, 2))
     for angle in np.pi * np.arange(ROTATIONS) / ROTATIONS:
         turned = Lattice(start.centre_px, basis @ _turn(float(angle)).T)
         at = np.rint(turned.places(_near(turned, mean.shape, still))).astype(int)
-        seen = float(root[at[:, 0], at[:, 1]].mean()) if len(at) else -np.inf
-        if seen > most:
+        seen = float(root[at[:, 0], at[:, 1]].mean()) if len(at) else 0.0
+        if seen > CLEARLY * most:
             best, most = turned, seen
     for _ in range(FITS):
         best = _fitted(mean, best)
@@ -105,7 +107,7 @@ def fit_lattice(mean: FloatArray, reciprocal_invA: DoubleArray, pixel_invA: floa
 
 def _near(lattice: Lattice, shape: tuple[int, ...], still: DoubleArray) -> IndexArray:
     hk = lattice.inside((shape[0], shape[1]), still)
-    return hk[(np.abs(hk).max(axis=1) > 0)]
+    return np.asarray(hk[np.abs(hk).max(axis=1) > 0])
 
 
 def _fitted(mean: FloatArray, lattice: Lattice) -> Lattice:

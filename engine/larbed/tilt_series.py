@@ -56,4 +56,4 @@ def raster_tilts(
     grid = np.stack(np.meshgrid(rows, cols, indexing="ij"), axis=-1).reshape(-1, 2)
     angle = np.deg2rad(rotation_deg)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    return grid @ turn.T + np.asarray(centre_mrad)
+    return np.asarray(grid @ turn.T + np.asarray(centre_mrad))
