@@ -122,6 +122,7 @@ def judge(case: Case, path: Path, seed: int, starts: int) -> dict[str, Any]:
     from ptylive.engine.larbed.inversion import LarbedSettings, invert
     from ptylive.engine.larbed.larbed_file import potential_V
     from ptylive.engine.larbed.structure_factors import (
+        best_correlation,
         coefficients,
         on_highest_column,
         potential_map,
@@ -168,14 +169,6 @@ def reduced(spectrum: Any, pixels: int) -> Any:
     out[np.ix_(orders, orders)] = spectrum[np.ix_(orders, orders)]
     out[0, 0] = 0
     return out
-
-
-def best_correlation(one: Any, other: Any) -> float:
-    """Of two maps of a periodic thing, over all shifts: a tilt series does not know where the cell begins."""
-    a, b = (np.fft.fft2(each - each.mean()) for each in (one, other))
-    return float(
-        np.fft.ifft2(a * b.conj()).real.max() / np.sqrt((np.abs(a) ** 2).sum() * (np.abs(b) ** 2).sum()) * a.size
-    )
 
 
 def main() -> None:

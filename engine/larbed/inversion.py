@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ptylive.engine.larbed.crystal import CrystalGrid
-from ptylive.engine.larbed.objective import Crystal, TiltObjective
+from ptylive.engine.larbed.objective import THICKEST, THINNEST, Crystal, TiltObjective
+from ptylive.engine.larbed.structure_factors import FINE, best_correlation, coefficients, potential_map
 from ptylive.engine.larbed.tilt_series import TiltSeries
 from ptylive.engine.memory import check_fits
 from ptylive.schema.errors import RefinementError
@@ -42,6 +43,8 @@ CURVE = np.linspace(0.8, 1.2, 9)
 CURVE_ITERATIONS = 15
 MOST_RESIDUAL = 0.1
 """Median of the tilts, beyond what counting noise leaves: a model that leaves more is not the crystal's yet."""
+AGREEING = 0.9
+"""Correlation of potentials from which on two starts have found the same."""
 LEAST_EXPLAINED = 0.5
 """Of the loss that the mean of each reflection leaves at tilts held out: less is no model of the crystal."""
 REFINED = frozenset({"phase", "thickness", "centre", "brightness"})
@@ -73,6 +76,13 @@ class Start:
     thickness_A: float
     loss: float
     """Of each pattern and reflection, on the outer tilts."""
+    correlation: float
+    """Of its potential with the result's, wherever their cells begin."""
+
+    @property
+    def ran_away(self) -> bool:
+        """Whether the thickness came to rest on a bound."""
+        return not THINNEST < self.thickness_A / self.from_A < THICKEST
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,11 +116,8 @@ class Inverted:
 
     @property
     def agreeing(self) -> int:
-        """How many starts ended about where the best did: loss within four times the best, thickness within 5 %."""
-        best = min(self.starts, key=lambda one: one.loss)
-        return sum(
-            one.loss <= 4 * best.loss and abs(one.thickness_A / best.thickness_A - 1) < 0.05 for one in self.starts
-        )
+        """How many starts ended in about the potential that is the result."""
+        return sum(one.correlation >= AGREEING for one in self.starts)
 
     def warning(self) -> str:
         """What speaks against the result, in words; empty where nothing does."""
@@ -127,7 +134,10 @@ class Inverted:
                 " probably not the right minimum; give more starts (--starts) or larger tilts"
             )
         if self.agreeing < 2 <= len(self.starts):
-            return f"only one of {len(self.starts)} starts led here: give more (--starts)"
+            return (
+                f"{self.agreeing} of {len(self.starts)} starts led to this potential: give more (--starts); where that"
+                " does not help the crystal is too thin for its phases to be seen"
+            )
         return ""
 
 
@@ -157,7 +167,7 @@ def invert(
     used = np.sort(order[len(held) :])
     counter = _Counter(on_step, settings)
     found = _from_starts(series.part(_outer(series, used, rng)), grid, settings, counter)
-    best, starts = min(found, key=lambda pair: pair[1].loss)[0], tuple(start for _, start in found)
+    best = min(found, key=lambda pair: (pair[1].ran_away, pair[1].loss))[0]
     moving = REFINED | (OPTIONAL if settings.refine_background else frozenset())
     crystal, loss, rest = best, math.inf, series.part(used)
     for _ in range(ROUNDS):
@@ -166,7 +176,13 @@ def invert(
     curve = _curve(series.part(rng.permutation(used)[:OUTER_TILTS]), grid, crystal, settings, counter)
     model = TiltObjective(series, grid, crystal, frozenset()).beams(crystal)
     explained = _explained(series, model, used, held)
+    starts = tuple(replace(one, correlation=_alike(of, crystal, series.energy_eV)) for of, one in found)
     return Inverted(crystal, grid, series, model, loss, explained, starts, curve)
+
+
+def _alike(one: Crystal, other: Crystal, energy_eV: float) -> float:
+    maps = [potential_map(coefficients(each, energy_eV), FINE * len(each.phase)) for each in (one, other)]
+    return best_correlation(*maps)
 
 
 def resliced(crystal: Crystal, slice_A: float, thickness_A: float | None = None) -> Crystal:
@@ -225,7 +241,7 @@ def _from_starts(
         )
         text = f"start {number + 1} of {settings.starts}"
         crystal, loss = objective.minimised(settings.first_iterations, counter.step(text))
-        found.append((crystal, Start(seed, float(thickness), crystal.thickness_A, loss)))
+        found.append((crystal, Start(seed, float(thickness), crystal.thickness_A, loss, math.nan)))
     return found
 
 

@@ -145,8 +145,8 @@ def write(path: Path, found: Inverted, attributes: dict[str, Any]) -> None:
         kinds = [(name, np.int32 if index < 3 else np.float64) for index, name in enumerate(COLUMNS)]
         group.create_dataset("structure_factors", data=np.array(rows, dtype=kinds))
         group.create_dataset("thickness_curve", data=found.curve).attrs["columns"] = "thickness_A, loss"
-        starts = np.array([(s.seed, s.from_A, s.thickness_A, s.loss) for s in found.starts], np.float64)
-        group.create_dataset("starts", data=starts).attrs["columns"] = "seed, from_A, thickness_A, loss"
+        starts = np.array([(s.seed, s.from_A, s.thickness_A, s.loss, s.correlation) for s in found.starts], np.float64)
+        group.create_dataset("starts", data=starts).attrs["columns"] = "seed, from_A, thickness_A, loss, correlation"
         group.create_dataset("background", data=crystal.background)
         group.attrs.update(
             energy_eV=series.energy_eV,

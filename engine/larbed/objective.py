@@ -7,7 +7,7 @@ come thickness, centre of the tilts, brightness and background; those that are n
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -22,6 +22,8 @@ from ptylive.engine.refine.solvers.line_search import WolfeSearch
 from ptylive.engine.refine.solvers.objective import Evaluation, Objective
 from ptylive.schema.model import Array, DoubleArray, FloatArray
 
+THINNEST, THICKEST = 0.3, 1.8
+"""Bounds of a thickness, over that of the start: slices stretched further are no longer slices of the crystal."""
 SEARCH = WolfeSearch(1e-4, 0.9, 20)
 HISTORY = 20
 LEAST_BACKGROUND = 0.25
@@ -74,7 +76,11 @@ class CrystalLayout:
 
     def lower_bounds(self) -> list[tuple[slice, float]]:
         """Parts of the vector and the least they may be: backgrounds are counts; a thickness does not vanish."""
-        return [(self.blocks["background"], 0.0), (self.blocks["thickness"], 0.1), (self.blocks["brightness"], 0.1)]
+        return [
+            (self.blocks["background"], 0.0),
+            (self.blocks["thickness"], THINNEST),
+            (self.blocks["brightness"], 0.1),
+        ]
 
 
 class TiltObjective:
@@ -97,6 +103,7 @@ class TiltObjective:
         problem = problem_of(series, grid, start.slices, start.thickness_A, loss_offset)
         self.backend = GeneralMultislice(problem, np, dtype, "larbed")
         self.count = problem.count
+        self._dtype = dtype
         self._real = np.float32 if dtype == "complex64" else np.float64
         self._places = grid.places(series.hk)
         self._wave = np.zeros((2, 1, grid.pixels, grid.pixels), self._real)
@@ -144,10 +151,12 @@ class TiltObjective:
         return Evaluation(float(result.loss), gradient)
 
     def beams(self, crystal: Crystal) -> FloatArray:
-        """(N, M) counts the model expects, background included, before any of the series is compared."""
+        """(N, M) counts the model expects, background included."""
         planes, model = self._planes(crystal), self.backend
-        tilted = TiltObjective(_empty(self.series, crystal), self.grid, crystal, frozenset()).backend
-        patterns = tilted.expected_patterns(planes.astype(np.float32), self._wave.astype(np.float32))
+        tilted = TiltObjective(
+            _on_axis(self.series, crystal), self.grid, crystal, frozenset(), dtype=self._dtype
+        ).backend
+        patterns = tilted.expected_patterns(planes, self._wave)
         found = model.to_numpy(patterns).reshape(self.count, -1)[:, self._places]
         return np.asarray(found * crystal.brightness + crystal.background, dtype=np.float32)
 
@@ -171,6 +180,8 @@ class TiltObjective:
         """The nearest allowed vector. Changes ``vector``."""
         for part, lowest in self.layout.lower_bounds():
             np.maximum(vector[part], lowest, out=vector[part])
+        thickness = self.layout.blocks["thickness"]
+        np.minimum(vector[thickness], THICKEST, out=vector[thickness])
         return vector
 
     def at_bound(self, vector: Any, gradient: Any) -> Any:
@@ -178,6 +189,8 @@ class TiltObjective:
         mask = np.zeros(vector.shape, bool)
         for part, lowest in self.layout.lower_bounds():
             mask[part] = (vector[part] <= lowest) & (gradient[part] > 0)
+        thickness = self.layout.blocks["thickness"]
+        mask[thickness] |= (vector[thickness] >= THICKEST) & (gradient[thickness] < 0)
         return mask
 
     def minimised(self, iterations: int, on_step: Callable[[float], None] = lambda loss: None) -> tuple[Crystal, float]:
@@ -209,8 +222,6 @@ class TiltObjective:
         )
 
 
-def _empty(series: TiltSeries, crystal: Crystal) -> TiltSeries:
+def _on_axis(series: TiltSeries, crystal: Crystal) -> TiltSeries:
     """The tilts of a series, measured from the zone axis."""
-    from dataclasses import replace
-
     return replace(series, tilts_mrad=series.tilts_mrad - crystal.centre_mrad)

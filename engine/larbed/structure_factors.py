@@ -74,6 +74,13 @@ def on_highest_column(spectrum: ComplexArray, grid: CrystalGrid) -> ComplexArray
     return np.asarray(spectrum * np.exp(2j * np.pi * (h * row + k * col) / pixels))
 
 
+def best_correlation(one: DoubleArray, other: DoubleArray) -> float:
+    """Of two maps (n, n) of a periodic thing, over all shifts by whole pixels: nobody knows where the cell begins."""
+    a, b = (np.fft.fft2(each - each.mean()) for each in (one, other))
+    power = np.sqrt((np.abs(a) ** 2).sum() * (np.abs(b) ** 2).sum())
+    return float(np.fft.ifft2(a * b.conj()).real.max() * a.size / max(power, 1e-300))
+
+
 def structure_factors(spectrum: ComplexArray, grid: CrystalGrid, energy_eV: float) -> StructureFactors:
     """The list, strongest first."""
     h, k = np.meshgrid(grid.orders, grid.orders, indexing="ij")

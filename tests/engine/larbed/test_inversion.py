@@ -17,7 +17,7 @@ from ptylive.engine.larbed.structure_factors import coefficients, on_highest_col
 from ptylive.schema.errors import RefinementError
 from tests.larbed_crystals import ENERGY_EV, GRID, crystal, series_of
 
-QUICK = LarbedSettings((80.0, 120.0), starts=3, first_iterations=30, last_iterations=20)
+QUICK = LarbedSettings((80.0, 120.0), starts=3, first_iterations=30, last_iterations=40)
 
 
 @pytest.mark.slow
@@ -77,7 +77,7 @@ def test_starts_are_weak_and_depend_on_their_seed():
 def outcome(**changes):
     """Of the truth itself."""
     series = series_of(crystal(), tilts=5)
-    starts = tuple(Start(n, 90.0, 96.0, loss) for n, loss in enumerate((1.0, 1.5, 90.0)))
+    starts = tuple(Start(n, 90.0, 96.0, 1.0, alike) for n, alike in enumerate((0.99, 0.95, 0.2)))
     told = {"model": series.counts, "loss": 0.3, "explained": 0.99, "starts": starts, "curve": np.zeros((1, 2))}
     return Inverted(crystal(), GRID, series, **{**told, **changes})
 
@@ -89,5 +89,5 @@ def test_warnings():
     assert "mean nothing" in outcome(explained=0.3).warning()
     assert "mean nothing" in outcome(explained=float("nan")).warning()
     assert "right minimum" in outcome(model=1.2 * outcome().model).warning()
-    alone = (Start(0, 90.0, 96.0, 1.0), Start(1, 90.0, 120.0, 1.0))
-    assert "only one of 2 starts" in outcome(starts=alone).warning()
+    alone = (Start(0, 90.0, 96.0, 1.0, 0.99), Start(1, 90.0, 120.0, 1.0, 0.5))
+    assert "1 of 2 starts" in outcome(starts=alone).warning()
