@@ -9,7 +9,7 @@ from ptylive.engine.larbed.tilt_series import TiltSeries, raster_tilts
 
 ENERGY_EV, CELL_A, PIXELS, ELECTRONS = 120e3, np.array([[4.0, 0.0], [0.4, 3.6]]), 8, 1e6
 ATOMS = ((0.0, 0.0, 12.0), (0.45, 0.55, 7.0), (0.5, 0.1, 4.0))
-"""Fractions of the cell, and volts of its structure factors over 0.4, blurred by 0.2 Å."""
+"""Fractions of the cell, and volts of its structure factors over 0.1, blurred by 0.2 Å."""
 GRID = CrystalGrid(CELL_A, PIXELS)
 
 
@@ -25,7 +25,7 @@ def potential_V():
     spectrum = np.zeros((PIXELS, PIXELS), complex)
     for row, col, volts in ATOMS:
         blur = np.exp(-2 * (np.pi * 0.2) ** 2 * GRID.q_squared())
-        spectrum += volts * 0.4 * blur * np.exp(-2j * np.pi * (h * row + k * col))
+        spectrum += volts * 0.1 * blur * np.exp(-2j * np.pi * (h * row + k * col))
     spectrum[0, 0] = spectrum[PIXELS // 2] = spectrum[:, PIXELS // 2] = 0
     return np.fft.ifft2(spectrum).real * PIXELS**2
 

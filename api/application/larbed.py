@@ -95,7 +95,7 @@ def _from_patterns(source: FileSource, geometry: TiltGeometry) -> TiltSeries:
 
 def _reflections(patterns: Array, shifts: DoubleArray, cell_A: DoubleArray, pixel: float) -> tuple[Any, Any, Any]:
     """Counts (N, M), orders (M, 2) and the cell (2, 2) turned to the detector."""
-    nominal = np.linalg.inv(cell_A).T
+    nominal = np.asarray(np.linalg.inv(cell_A).T, dtype=np.float64)
     mean = mean_at_rest(patterns, shifts)
     lattice: Lattice = fit_lattice(mean, nominal, pixel)
     u, _, v = np.linalg.svd(nominal.T @ lattice.basis_px)

@@ -33,7 +33,7 @@ class CrystalGrid:
     @property
     def reciprocal_invA(self) -> DoubleArray:
         """(2, 2) rows b1, b2: a_i . b_j = 1 where i = j, else 0."""
-        return np.linalg.inv(self.cell_A).T
+        return np.asarray(np.linalg.inv(self.cell_A).T, dtype=np.float64)
 
     @property
     def area_A2(self) -> float:
@@ -43,7 +43,7 @@ class CrystalGrid:
     @property
     def orders(self) -> IndexArray:
         """(P,) integer h of the rows of a transform, zero first."""
-        return np.rint(np.fft.fftfreq(self.pixels, 1 / self.pixels)).astype(np.int64)
+        return np.asarray(np.rint(np.fft.fftfreq(self.pixels, 1 / self.pixels)), dtype=np.int64)
 
     def q_squared(self) -> DoubleArray:
         """(P, P) of every beam, 1/Å^2."""

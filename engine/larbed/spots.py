@@ -137,7 +137,7 @@ def _centroid(mean: FloatArray, place: DoubleArray, radius: float) -> DoubleArra
     if total <= 0:
         return np.asarray(place, dtype=np.float64)
     rows, cols = np.indices(patch.shape)
-    return np.array([(rows * patch).sum(), (cols * patch).sum()]) / total + low
+    return np.asarray(np.array([(rows * patch).sum(), (cols * patch).sum()]) / total + low)
 
 
 def _turn(angle: float) -> DoubleArray:
