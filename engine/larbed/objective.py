@@ -194,7 +194,7 @@ class TiltObjective:
         return mask
 
     def minimised(self, iterations: int, on_step: Callable[[float], None] = lambda loss: None) -> tuple[Crystal, float]:
-        """Where L-BFGS comes to in so many steps, and the loss there for each pattern and reflection."""
+        """Where L-BFGS comes to in a number of steps, and the loss there for each pattern and reflection."""
         solver = Lbfgs(cast("Objective", self), iterations, HISTORY, Descent(SEARCH), 1.0, 0.0)
         state, scale = solver.init(self.vector()), self.count * self.layout.beams
         while not solver.finished(state):

@@ -82,7 +82,7 @@ def larbed(
 
 
 def _numbers(text: str, count: int, option: str) -> list[float]:
-    """So many numbers between commas. Raises MetadataError."""
+    """Numbers between commas, ``count`` of them. Raises MetadataError."""
     try:
         found = [float(word) for word in text.split(",")]
     except ValueError:
