@@ -81,7 +81,7 @@ def problem_of(
     size, count = grid.pixels, len(series.tilts_mrad)
     places = grid.places(series.hk)
     patterns = np.zeros((count, size * size), np.float32)
-    patterns[:, places] = series.counts
+    patterns[:, places] = series.counts.clip(0)  # a ring may take off more than a dark spot holds
     weights: FloatArray = np.zeros(size * size, np.float32)
     weights[places] = 1
     distance = thickness_A / slices

@@ -15,7 +15,7 @@ class TiltSeries:
     """Counts of M reflections at N tilts. Vectors are (row, column) of the detector."""
 
     counts: FloatArray
-    """(N, M), background taken off; may be below 0 by noise before :meth:`clipped`."""
+    """(N, M), background taken off; may be below 0 by noise, which counts as 0 in the loss."""
     hk: IndexArray
     """(M, 2) orders of the reflections."""
     tilts_mrad: DoubleArray

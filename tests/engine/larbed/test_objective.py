@@ -67,3 +67,11 @@ def test_thickness_centre_and_brightness_come_back():
     assert found.thickness_A == pytest.approx(96.0, rel=5e-3)
     assert found.centre_mrad == pytest.approx([0.8, -0.6], abs=0.05)
     assert found.brightness == pytest.approx(1.05, rel=2e-3)
+
+
+def test_counts_below_nothing_are_none():
+    """A ring may take off more than a dark spot holds."""
+    series = series_of(crystal()).part(np.arange(3))
+    series.counts[0, 0] = -5.0
+    sought = TiltObjective(series, GRID, crystal(), frozenset({"phase"}))
+    assert np.isfinite(sought.evaluate(sought.vector()).loss)
