@@ -13,8 +13,8 @@ BEST = {"defocus_A": 30.0, "total_thickness_A": 110.0}
 GROUPS, SWEEPS = 16, 4
 
 
-def tried(number, values, *, scatter=0.002, tilt=0.0, state="done"):
-    """A trial whose loss is a parabola around BEST; ``tilt``: how far a whole number moves it.
+def tried(number, values, *, scatter=0.002, tilt=0.0, depth=1.0, state="done"):
+    """A trial whose loss is a parabola around BEST; ``tilt``: how far a whole number moves it; ``depth``: of the bowl.
 
     Each group of patterns has a level and a minimum of its own, a little off, the same in every trial.
     """
@@ -22,7 +22,7 @@ def tried(number, values, *, scatter=0.002, tilt=0.0, state="done"):
     level, off = 100 * (1 + 0.1 * rng.normal(size=GROUPS)), scatter * rng.normal(size=(GROUPS, 2))
     d = (values.get("defocus_A", BEST["defocus_A"]) - BEST["defocus_A"]) / 400 + off[:, 0]
     t = (values.get("total_thickness_A", BEST["total_thickness_A"]) - BEST["total_thickness_A"]) / 150 + off[:, 1]
-    bowl = level * (1 + 2 * d**2 + 0.5 * t**2 + tilt * (values.get("num_slices", 3) - 3) ** 2)
+    bowl = level * (1 + depth * (2 * d**2 + 0.5 * t**2) + tilt * (values.get("num_slices", 3) - 3) ** 2)
     bowl = bowl * (1.1 if values.get("weakly_damped_obj") else 1.0)
     groups = {sweep: tuple(float(one) for one in bowl * (1 + 1 / sweep)) for sweep in range(1, SWEEPS + 1)}
     if state == "pruned":

@@ -69,7 +69,8 @@ class Landscape:
         rows = [total / count] + [(total - groups[:, g]) / max(1, count - 1) for g in range(count if count > 1 else 0)]
         heights = np.array(rows)
         heights = np.log(heights) if (heights > 0).all() else heights
-        above = heights - heights[0].min()
+        # each above its own: groups of patterns differ in their losses more than trials do
+        above = heights - heights[:, [int(np.argmin(heights[0]))]]
         middle = max(float(np.median(above[0])), PRESSED * float(above[0].max()), LEAST_HEIGHT)
         flat = _flattened(above, middle)
         mean, spread = float(flat[0].mean()), float(max(flat[0].std(), LEAST_HEIGHT))

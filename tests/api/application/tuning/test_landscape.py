@@ -35,6 +35,16 @@ def test_a_difference_scatters_as_the_groups_of_patterns_do():
     assert found.rise(best, best)[1] == pytest.approx(0.0, abs=1e-6)
 
 
+def test_that_groups_differ_in_their_losses_makes_no_difference_unsure():
+    """Levels scatter by 10 %, the whole bowl is 2 % deep, and all groups agree on it."""
+    found = landscape(BOTH, drawn(BOTH, 40, scatter=0.0, depth=0.03))
+    best = found.lowest()
+    rise, deviation = found.rise(best + np.array([0.3, 0.0]), best)
+    (share,), (unsure,) = found.shares(np.array([rise]), np.array([deviation]))
+    assert share == pytest.approx(0.03 * 2 * 0.3**2, rel=0.1)
+    assert unsure < 0.1 * share
+
+
 def test_what_was_never_tried_is_uncertain():
     near = [one for one in drawn(BOTH, 80, scatter=0.0) if abs(one.values["defocus_A"] - 30) < 60]
     found = landscape(BOTH, near)
