@@ -104,7 +104,7 @@ class Trials:
                 self._study.set_user_attr(PLAN, dict(plan))
             elif known != json.loads(json.dumps(plan)):
                 raise InputFileError(
-                    f"{path} holds trials of {_difference(known, plan)}",
+                    f"{path} is of a tuning that differs in {_difference(known, plan)}",
                     "give another --out, or ask for the same again",
                 )
             self._open: dict[int, Any] = {}
@@ -215,9 +215,19 @@ def _tried(one: Any) -> Tried:
 
 
 def _difference(known: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
-    """Which of the things that are alike in all trials differs."""
-    differ = [name for name in {**known, **plan} if known.get(name) != plan.get(name)]
-    return f"another {' and '.join(differ)}".replace("_", " ")
+    """Which of the things that are alike in all trials differ; of settings, which ones."""
+    differ = _different(known, plan)
+    words = {"over": "what is varied", "scan": "the scan"}
+    said = [words.get(name, name) for name in differ if name != "settings"]
+    if "settings" in differ:
+        settings = _different(known.get("settings", {}), plan.get("settings", {}))
+        said.append(f"settings ({', '.join(settings[:3])}{', …' if len(settings) > 3 else ''})")
+    return ", ".join(said)
+
+
+def _different(known: Mapping[str, Any], plan: Mapping[str, Any]) -> list[str]:
+    plain = json.loads(json.dumps(plan))
+    return [name for name in {**known, **plain} if known.get(name) != plain.get(name)]
 
 
 def _mend(path: Path) -> None:

@@ -29,6 +29,7 @@ from ptylive.schema.errors import RefinementError
 from ptylive.schema.files.atomic import replacing
 from ptylive.schema.model import Array
 from ptylive.schema.preset import Preset
+from ptylive.schema.preset.solver import PriorSettings
 
 FORMAT = 2
 _READ = (1, FORMAT)
@@ -84,7 +85,8 @@ class Identity:
     def of(cls, dataset: Dataset, preset: Preset) -> Identity:
         """Of a refinement of these data with these settings; a stage is known by its own."""
         settings = preset.model_dump(mode="json", exclude={"epoch_max", "phase_deviation"})
-        added = [name for name in settings if name not in FORMAT_1_ORDER]
+        unknown = {name for name, field in PriorSettings.model_fields.items() if settings[name] == field.default}
+        added = [name for name in settings if name not in FORMAT_1_ORDER and name not in unknown]
         first = {name: settings[name] for name in (*FORMAT_1_ORDER, *added)}
         return cls(_fingerprint(dataset, b""), settings, _fingerprint(dataset, to_json(first)))
 

@@ -147,8 +147,10 @@ class Specimen:
         if not self._tilted:
             return propagator
         length = _length(step, values)
-        key = float(length)
-        if key not in place.ramps:  # slices of one thickness share theirs, and one ramp is all the memory that it takes
+        # slices of one thickness share theirs, and one ramp is all the memory that it takes; what a length on a device
+        # is would have to be waited for
+        key = length if isinstance(length, float) else step.shares
+        if key not in place.ramps:
             place.ramps.clear()
             rate = 2 * np.pi * length * values.tilts_of(place.batch)[:, 2:4]
             place.ramps[key] = propagator * self._kit.plane_ramp(rate, self._q)
@@ -175,7 +177,7 @@ class Place(NamedTuple):
     where: Any
     """(n, P, P) flat object index of every pixel of the windows; None where each is the whole object."""
     total: Sums
-    ramps: dict[float, Any]
+    ramps: dict[Any, Any]
     """Free space of this batch over the length it was last asked for, tilted."""
 
 

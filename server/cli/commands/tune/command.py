@@ -27,7 +27,6 @@ EXAMPLES = """
 ptylive tune scan.h5 --over defocus,thickness --set num_slices=5 --set total_thickness_A=80
 ptylive tune scan.h5 --over 'defocus=-30 nm:30 nm,num_slices=2:8,semi-angle' --trials 60 --out tuned
 ptylive tune scan.h5 --over tilt,thickness=50:200 --cluster tcp://scheduler:8786
-ptylive refine scan.h5 -o refined.h5 --preset scan_tuning/best.toml
 """
 OVER_HELP = "what is varied, with commas: NAME, NAME=LOW:HIGH or NAME=ONE|OTHER (defocus, thickness, num_slices, …)"
 GOES_ON = "trials that have ended are kept; the same command goes on"
