@@ -49,7 +49,8 @@ class Training:
         """``parts``: images of each network of the plan, as they lie in ``vector`` (n,), the refined pixels."""
         self.plan, self._xp, self._threads = plan, xp, threads
         self._device = torch.device("cpu" if xp is np or not torch.cuda.is_available() else "cuda")
-        with self._alone():
+        with self._threaded(), torch.random.fork_rng():
+            torch.manual_seed(plan.seed)  # the weights to begin with; all later noise is of a generator of its own
             self.generators = Generators(list(zip(parts, plan.networks, strict=True)), vector, self._device)
         self._noise = torch.Generator().manual_seed(plan.seed)
 
@@ -63,7 +64,7 @@ class Training:
         for one in self.generators.each:
             optimiser, schedule, total = self._adam(one, one.plan.pretraining_rate), Plateau(), 0.0
             for step in range(1, one.plan.pretraining + 1):
-                with self._alone():
+                with self._threaded():
                     loss = functional.mse_loss(one.output(self._noise), one.input)
                     optimiser.zero_grad()
                     loss.backward()
@@ -103,14 +104,14 @@ class Training:
 
     def vector(self) -> Any:
         """The parameters that the networks make without noise, as an array of its own."""
-        with self._alone(), torch.no_grad():
+        with self._threaded(), torch.no_grad():
             return to_array(self.generators.vector(None).clone(), self._xp)
 
     def _step(
         self, optimisers: Sequence[torch.optim.Optimizer], evaluate: Evaluate, batch: IndexArray, scale: float
     ) -> float:
         """One step of all networks; the loss of its patterns."""
-        with self._alone():
+        with self._threaded():
             loss = loss_of(self.generators.vector(self._noise), evaluate, batch, self._xp)
             for optimiser in optimisers:
                 optimiser.zero_grad()
@@ -125,14 +126,12 @@ class Training:
         return torch.optim.Adam(one.parameters(), lr=rate)
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Seed and threads of ours while networks are made and trained; torch is left as it was found."""
+    def _threaded(self) -> Iterator[None]:
+        """Threads of ours while networks are made and trained; torch is left as it was found."""
         before = torch.get_num_threads()
         torch.set_num_threads(self._threads)
         try:
-            with torch.random.fork_rng():
-                torch.manual_seed(self.plan.seed)
-                yield
+            yield
         finally:
             torch.set_num_threads(before)
 

@@ -18,10 +18,9 @@ from typing import Any
 
 from ptylive.server.cluster.transfer import PIECE_BYTES, FileIdentity
 from ptylive.server.refinement.job_process import JobProcess
-from ptylive.server.refinement.refine_job import RefineJob
+from ptylive.server.refinement.refine_job import PICTURES, RefineJob
 from ptylive.server.wire.messages import pack, unpack
 
-PICTURES = ("object", "probe", "slices")
 RECORDING = "recording-"
 MOST_HEARD = 64
 """Messages that go out at a time."""

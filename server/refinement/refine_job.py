@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ptylive.engine.refine.data.start_guess import StartGuess
     from ptylive.engine.refine.results.refinement_result import Progress
 
+PICTURES = ("object", "probe", "slices", "object_deviation")
+"""Of a run, by the names under which they are told; the last only at its end."""
 MAX_JOB_BYTES = 2**30
 MOST_SLICE_PIXELS = 16 * 2**20
 """Objects with more pixels in all their slices travel as their sum only."""

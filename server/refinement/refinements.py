@@ -11,11 +11,9 @@ from typing import Any
 from ptylive.schema import CommandError
 from ptylive.server.refinement import warm_refinement
 from ptylive.server.refinement.job_process import TERMINATE_TIMEOUT_S, JobProcess, Launch, RunningJob
-from ptylive.server.refinement.refine_job import RefineJob
+from ptylive.server.refinement.refine_job import PICTURES, RefineJob
 from ptylive.server.wire.publisher import Publisher
 
-PICTURES = ("object", "probe", "slices", "object_deviation")
-"""Of a run, by the names under which they are told; the last only at its end."""
 WAITS = "waits for the end of the scan and its maps"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from ptylive.application.extensions import Preset
 from ptylive.application.offline import method_of, refinable
 from ptylive.application.tuning.ranges import Asked, Range, ranges
-from ptylive.application.tuning.trials import FORMAT
+from ptylive.application.tuning.trials import FORMAT, SETTINGS
 from ptylive.application.tuning.tunables import SLICES, THICKNESS, metadata_of, settings_of
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.problem.prepare import decide, measure
@@ -148,7 +148,7 @@ def begin(wanted: Wanted, tell: Callable[[str], None], should_stop: Callable[[],
         "format": FORMAT,
         "scan": [identity.file_bytes, identity.sampled],
         "over": [one.to_plain() for one in over],
-        "settings": base.model_dump(mode="json"),
+        SETTINGS: base.model_dump(mode="json"),
         "calibration": job.calibration.to_plain(),
         **about,
     }

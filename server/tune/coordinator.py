@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from ptylive.application.tuning.estimates import enough, findings
+from ptylive.application.tuning.landscape import Landscape
 from ptylive.application.tuning.ranges import Range
-from ptylive.application.tuning.trials import Ask, Trials, Tried
+from ptylive.application.tuning.trials import Ask, Trials, Tried, filled
 from ptylive.schema import PtyliveError, RefinementError
 from ptylive.server.refinement.job_process import Launch, RunningJob
 from ptylive.server.refinement.refine_job import RefineJob
@@ -157,8 +158,7 @@ class Tuning:
             self._confirming = {}
             return False
         self._confirming = {START: None, BEST: None}
-        pairs = zip((START, BEST), (request.start, best), strict=True)
-        self._waiting = [_Task(CONFIRM + k, values, SPLIT) for k, (_, values) in enumerate(pairs)]
+        self._waiting = [_Task(CONFIRM + k, values, SPLIT) for k, values in enumerate((request.start, best))]
         return True
 
     # -- workers ------------------------------------------------------------------------------------------------------
@@ -313,9 +313,6 @@ class Tuning:
 
 
 def _lowest(over: Sequence[Range], tried: Sequence[Tried], sweeps: int) -> dict[str, Any]:
-    from ptylive.application.tuning.landscape import Landscape
-    from ptylive.application.tuning.trials import filled
-
     there, groups = filled(tried, sweeps)
     landscape = Landscape.of(over, [one.values for one in there], groups)
     return landscape.values(landscape.lowest())
@@ -329,6 +326,3 @@ def _plain(tried: Tried | None, sweeps: int) -> dict[str, Any]:
             "reason": tried.reason if tried else "",
         }
     return {"values": dict(tried.values), "groups": list(np.asarray(tried.groups[sweeps], dtype=float)), "reason": ""}
-
-
-__all__ = ["Standing", "TuneRequest", "Tuning"]

@@ -13,10 +13,10 @@ import numpy as np
 
 from ptylive.application.extensions import Preset
 from ptylive.application.presets import PresetFile
-from ptylive.application.tuning.estimates import Findings
+from ptylive.application.tuning.estimates import Findings, enough, findings
 from ptylive.application.tuning.ranges import Range
 from ptylive.application.tuning.trials import Tried
-from ptylive.engine.refine.tuning.held_out import Gain
+from ptylive.engine.refine.results.gain import Gain
 from ptylive.schema.errors import printable
 from ptylive.schema.files.atomic import replacing
 
@@ -75,13 +75,11 @@ def outcome(
     notes: Sequence[str] = (),
 ) -> Outcome:
     """From trials, and from start and best on other patterns (``Trials.confirmed``)."""
-    from ptylive.application.tuning.estimates import enough, findings
-
     found = findings(over, tried, sweeps) if enough(over, tried, sweeps) else None
     gain = None
     if found is not None and confirmed.get("best", {}).get("values") == found.values:
         start, best = (np.array(confirmed[name]["groups"], dtype=float) for name in ("start", "best"))
-        gain = Gain.of(start - best, float(start.mean())) if len(start) and len(start) == len(best) else None
+        gain = Gain.over(start, best) if len(start) and len(start) == len(best) else None
     return Outcome(tuple(over), tuple(tried), sweeps, found, gain, tuple(notes))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -81,11 +81,6 @@ class Range:
     def to_plain(self) -> dict[str, Any]:
         """For a file."""
         return {**asdict(self), "choices": list(self.choices)}
-
-    @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> Range:
-        """Inverse of :meth:`to_plain`."""
-        return cls(**{**plain, "choices": tuple(plain["choices"])})
 
     def holds(self, value: Any) -> bool:
         """Whether a value lies in it."""

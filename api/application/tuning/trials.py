@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ptylive.application.extensions import Preset
 from ptylive.application.tuning.ranges import Range
 from ptylive.application.tuning.tunables import Kind
 from ptylive.schema import InputFileError, PtyliveError
@@ -24,6 +25,8 @@ from ptylive.schema.model import DoubleArray
 
 JOURNAL = "trials.journal"
 STUDY = "ptylive tune"
+SETTINGS = "settings"
+"""Of a plan: those of the refinement, by name."""
 PLAN, GROUPS, STATE, REASON, SECONDS, CONFIRMED = "plan", "groups", "state", "reason", "seconds", "confirmed"
 FORMAT = 1
 FIRST = 10
@@ -102,10 +105,9 @@ class Trials:
             known = self._study.user_attrs.get(PLAN)
             if known is None:
                 self._study.set_user_attr(PLAN, dict(plan))
-            elif known != json.loads(json.dumps(plan)):
+            elif differs := _difference(known, json.loads(json.dumps(plan))):
                 raise InputFileError(
-                    f"{path} is of a tuning that differs in {_difference(known, plan)}",
-                    "give another --out, or ask for the same again",
+                    f"{path} is of a tuning that differs in {differs}", "give another --out, or ask for the same again"
                 )
             self._open: dict[int, Any] = {}
             self._take_up_again()
@@ -194,20 +196,6 @@ class _Ours:
         return None
 
 
-def read_plan(path: Path) -> dict[str, Any] | None:
-    """What the trials of a journal have in common; None where there is none yet. Raises InputFileError."""
-    if not path.exists():
-        return None
-    with _readable(path), path.open("rb") as file:
-        for line in file:
-            if not line.endswith(b"\n"):
-                return None
-            said = json.loads(line)
-            if isinstance(said, dict) and PLAN in (said.get("user_attr") or {}):
-                return dict(said["user_attr"][PLAN])
-    return None
-
-
 def _tried(one: Any) -> Tried:
     said = one.user_attrs
     groups = {int(sweep): tuple(float(each) for each in groups) for sweep, groups in said[GROUPS].items()}
@@ -215,19 +203,18 @@ def _tried(one: Any) -> Tried:
 
 
 def _difference(known: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
-    """Which of the things that are alike in all trials differ; of settings, which ones."""
-    differ = _different(known, plan)
+    """Which of the things that are alike in all trials differ, and which settings; empty where none does.
+
+    A setting that there was not yet when the trials were made is taken to have been as it is by default.
+    """
     words = {"over": "what is varied", "scan": "the scan"}
-    said = [words.get(name, name) for name in differ if name != "settings"]
-    if "settings" in differ:
-        settings = _different(known.get("settings", {}), plan.get("settings", {}))
+    apart = [name for name in {**known, **plan} if name != SETTINGS and known.get(name) != plan.get(name)]
+    said = [words.get(name, name) for name in apart]
+    now = plan.get(SETTINGS, {})
+    before = {**json.loads(Preset.full()().model_dump_json()), **known.get(SETTINGS, {})}
+    if settings := [name for name, value in now.items() if before.get(name) != value]:
         said.append(f"settings ({', '.join(settings[:3])}{', …' if len(settings) > 3 else ''})")
     return ", ".join(said)
-
-
-def _different(known: Mapping[str, Any], plan: Mapping[str, Any]) -> list[str]:
-    plain = json.loads(json.dumps(plan))
-    return [name for name in {**known, **plain} if known.get(name) != plain.get(name)]
 
 
 def _mend(path: Path) -> None:

@@ -4,27 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ptylive.engine.refine.results.gain import Gain
 from ptylive.schema.model import DoubleArray
 
-CERTAIN = 3.0
+BEYOND_DOUBT = 3.0
 """Standard deviations beyond which one of two states predicts patterns better."""
-
-
-@dataclass(frozen=True)
-class Gain:
-    """By which share of the loss something predicts patterns better that were held out, with its deviation."""
-
-    share: float
-    deviation: float
-
-    @property
-    def certain(self) -> bool:
-        """Whether it is there beyond doubt."""
-        return self.share > CERTAIN * self.deviation
-
-    def __str__(self) -> str:
-        """In per cent."""
-        return f"{100 * self.share:.2g} ± {100 * self.deviation:.1g} %"
 
 
 @dataclass(frozen=True)
@@ -52,7 +36,7 @@ class PriorReport:
     @property
     def warning(self) -> str:
         """In words, where the patterns do not speak for the picture; else empty."""
-        if self.over_chance.certain:
+        if self.over_chance.exceeds(BEYOND_DOUBT):
             return ""
         return (
             f"no picture: {self.held_out} patterns held out are predicted no better at their own places than at others'"

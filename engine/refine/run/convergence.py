@@ -12,9 +12,9 @@ import math
 import numpy as np
 
 from ptylive.engine.refine.results.convergence import Convergence
+from ptylive.engine.refine.results.gain import CERTAIN
 from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.solvers.lbfgs import FALLING, FALLING_EPOCHS
-from ptylive.engine.refine.tuning.held_out import CERTAIN
 from ptylive.schema.model import IndexArray
 
 LEAST_PATTERNS = 2048
@@ -39,8 +39,8 @@ def held_out(count: int, seed: int) -> tuple[IndexArray, ...]:
     return tuple(np.sort(group) for group in np.array_split(few, GROUPS))
 
 
-def convergence(log: Log, patterns: int) -> Convergence | None:
-    """What the last epochs of a run say; None where there were too few. ``patterns``: of the whole scan."""
+def convergence(log: Log, patterns_held: int) -> Convergence | None:
+    """What the last epochs of a run say; None where there were too few. ``patterns_held``: that were held out."""
     if len(log.held) > FALLING_EPOCHS and len(log.held) == len(log.losses):
         before, now = np.asarray(log.held[-1 - FALLING_EPOCHS]), np.asarray(log.held[-1])
         scale = max(abs(float(now.mean())), 1e-30) * FALLING_EPOCHS
@@ -48,7 +48,7 @@ def convergence(log: Log, patterns: int) -> Convergence | None:
         fall, scatter = float(falls.mean()), float(falls.std(ddof=1)) / math.sqrt(len(falls))
         if not math.isfinite(fall):
             return None
-        return Convergence(fall > FALLING and fall > CERTAIN * scatter, fall, scatter, count_held_out(patterns))
+        return Convergence(fall > FALLING and fall > CERTAIN * scatter, fall, scatter, patterns_held)
     if len(log.losses) <= FALLING_EPOCHS or len(set(log.phases[-1 - FALLING_EPOCHS :])) > 1:
         return None  # losses of sweeps are taken while the parameters move
     first, last = log.losses[-1 - FALLING_EPOCHS], log.losses[-1]

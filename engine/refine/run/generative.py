@@ -23,14 +23,15 @@ from ptylive.engine.refine.parameters.device import on_device
 from ptylive.engine.refine.problem.generative import Generative, held_groups
 from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.regularisers.registry import registered
-from ptylive.engine.refine.results.prior import Gain, PriorReport
+from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.results.prior import PriorReport
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult, State
 from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.run.loss_table import write_loss_table
 from ptylive.engine.refine.run.outcome import Outcome
 from ptylive.engine.refine.run.preview import build_preview
-from ptylive.engine.refine.run.prior_choice import PriorChoice, gain_of
+from ptylive.engine.refine.run.prior_choice import PriorChoice
 from ptylive.engine.refine.run.refinement import PREVIEW_SECONDS, REPORT_SECONDS, Observers, Refinement, StopRequested
 from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.engine.refine.tuning.held_out import TrialContext
@@ -150,7 +151,7 @@ class _PriorRun:
             seconds = time.monotonic() - epoch_start
             self._log, epoch_start = self._log.with_epoch(now.loss, "dgp", seconds), time.monotonic()
             self._keep(vector)
-            self._tell(vector, f"epoch {now.epoch} of the networks: gain {gain_of(held, choice.pixels)}", force=True)
+            self._tell(vector, f"epoch {now.epoch} of the networks: gain {Gain.over(choice.pixels, held)}", force=True)
 
     def _finish(self, pixels: RefineResult, vector: Any, choice: PriorChoice, ended: State) -> RefineResult:
         """The state that was chosen, and what is to be said of it."""
@@ -215,7 +216,7 @@ class _PriorRun:
         """By which share patterns held out are predicted better at their own places than at each other's."""
         problem, where = self.problem, (self._context.backend, self._context.threads)
         own, elsewhere = losses_by_place(problem.multislice, problem.layout, vector, self.groups, where)
-        return gain_of(own, elsewhere)
+        return Gain.over(elsewhere, own)
 
     def _to_numpy(self, vector: Any) -> Any:
         return self._backend.to_numpy(vector)

@@ -8,13 +8,13 @@ what groups have in common does not count as scatter.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ptylive.engine.refine.results.prior import CERTAIN, Gain
+from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.results.prior import BEYOND_DOUBT
 from ptylive.schema.model import DoubleArray
 
 TOLERATED = 0.1
@@ -32,14 +32,6 @@ class Candidate:
     vector: Any
     losses: DoubleArray
     """(groups,) per pattern."""
-
-
-def gain_of(losses: DoubleArray, over: DoubleArray) -> Gain:
-    """By which share ``losses`` (groups,) lie below others, and the standard error of that."""
-    falls = np.asarray(over) - np.asarray(losses)
-    scale = max(abs(float(np.mean(over))), 1e-30)
-    error = float(np.std(falls, ddof=1)) / math.sqrt(len(falls)) if len(falls) > 1 else math.inf
-    return Gain(float(np.mean(falls)) / scale, error / scale)
 
 
 @dataclass
@@ -68,7 +60,7 @@ class PriorChoice:
     @staticmethod
     def _as_good(earlier: Candidate, best: Candidate) -> bool:
         """Whether one predicts no worse than the best by more than a standard error."""
-        behind = gain_of(best.losses, earlier.losses)
+        behind = Gain.over(earlier.losses, best.losses)
         return behind.share <= behind.deviation
 
     @property
@@ -79,7 +71,7 @@ class PriorChoice:
     @property
     def gain(self) -> Gain:
         """Of that state over the pixels."""
-        return Gain(0.0, 0.0) if self.best is None else gain_of(self.best.losses, self.pixels)
+        return Gain(0.0, 0.0) if self.best is None else Gain.over(self.pixels, self.best.losses)
 
     @property
     def taken(self) -> Candidate | None:
@@ -88,6 +80,6 @@ class PriorChoice:
         Where the pixels show no picture there is nothing that networks could show better: they would paint one.
         """
         gain, seen = self.gain, self.over_chance
-        if not seen.certain:
+        if not seen.exceeds(BEYOND_DOUBT):
             return None
-        return self.best if gain.share >= -max(CERTAIN * gain.deviation, TOLERATED * seen.share) else None
+        return self.best if gain.share >= -max(BEYOND_DOUBT * gain.deviation, TOLERATED * seen.share) else None

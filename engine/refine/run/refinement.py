@@ -206,7 +206,7 @@ class Refinement:
         """Whether the run has come to rest."""
         if isinstance(state, LbfgsState) and state.converged:
             return Convergence(falling=False, fall=0.0, uncertainty=None, held_out=0)
-        return convergence(self._log, self._problem.multislice.count)
+        return convergence(self._log, sum(map(len, self._held)))
 
     def _say(self, words: str) -> None:
         self._message = f"{self._message}; {words}" if self._message else words

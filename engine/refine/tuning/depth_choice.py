@@ -14,11 +14,10 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-import numpy as np
-
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.results.curve import Scanned
-from ptylive.engine.refine.tuning.held_out import Gain, HeldOutLoss, TrialContext, central_part, held_out_loss
+from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext, central_part, held_out_loss
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS, TRIAL_PATTERNS, TRIAL_SETTINGS
 from ptylive.engine.refine.tuning.parameter_search import (
     Tuned,
@@ -161,7 +160,7 @@ class _Trials:
     def gain(self, *, over: float, of: float) -> Gain:
         """Of two slices so far apart over the same ones at another distance."""
         near, far = (self._loss(depths, 2) for depths in (over, of))
-        return Gain.of(np.subtract(near.groups, far.groups), near.mean)
+        return Gain.over(near.groups, far.groups)
 
     def best(self) -> tuple[float, bool]:
         """Thickness in depths of focus, and whether more was never tried: in whole powers of 2, then in halves."""

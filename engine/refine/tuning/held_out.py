@@ -17,9 +17,10 @@ from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.parameters.device import on_device
 from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.engine.refine.problem.prepare import Problem, prepare
+from ptylive.engine.refine.results.gain import CERTAIN, Gain
 from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.engine.refine.solvers.sweeps import Sweeps
-from ptylive.schema.model import DoubleArray, IndexArray
+from ptylive.schema.model import IndexArray
 from ptylive.schema.preset import Preset
 
 HELD_OUT = 8
@@ -30,8 +31,6 @@ LEAST_BATCHES = 96
 """Batches in a trial at least: an object that has hardly moved yet biases the minimum."""
 GROUPS = 16
 """Groups of held-out patterns, between which differences scatter."""
-CERTAIN = 2.0
-"""Standard deviations by which something must predict better before it is taken."""
 MOST_PATTERNS = 4096
 """Patterns in the middle of the scan that trials look at, at most."""
 
@@ -97,30 +96,6 @@ class Course:
         gain = Gain.of(2 * late - early, over.late.mean)
         beyond = abs(float(np.mean(late - early)) / over.late.mean)
         return Gain(gain.share, math.hypot(gain.deviation, beyond / CERTAIN))
-
-
-@dataclass(frozen=True)
-class Gain:
-    """A fall of the held-out loss, as a share, and its standard deviation, from its scatter over groups."""
-
-    share: float
-    deviation: float
-
-    @classmethod
-    def of(cls, falls: DoubleArray, loss: float) -> Gain:
-        """From the fall in each group and the loss that falls."""
-        scatter = float(np.std(falls, ddof=1)) / math.sqrt(len(falls)) if len(falls) > 1 else math.inf
-        scale = max(abs(loss), 1e-30)
-        return cls(float(np.mean(falls)) / scale, scatter / scale)
-
-    @property
-    def certain(self) -> bool:
-        """Whether it is there beyond doubt."""
-        return self.share > CERTAIN * self.deviation
-
-    def __str__(self) -> str:
-        """In per cent."""
-        return f"{100 * self.share:.2g} ± {100 * self.deviation:.1g} %"
 
 
 def held_out_loss(

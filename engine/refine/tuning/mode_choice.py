@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.problem.prepare import decide, measure
-from ptylive.engine.refine.tuning.held_out import Course, Gain, TrialContext, central_part, held_out_course
+from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.tuning.held_out import Course, TrialContext, central_part, held_out_course
 from ptylive.schema.preset import Preset
 
 TRIAL_PATTERNS, LEAST_PATTERNS = 1600, 256

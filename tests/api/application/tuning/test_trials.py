@@ -7,7 +7,7 @@ import pytest
 from tuning_trials import DEFOCUS, SLICES, tried
 
 from ptylive.application.tuning import trials as module
-from ptylive.application.tuning.trials import JOURNAL, Trials, Tried, check_optuna, filled, losses, read_plan
+from ptylive.application.tuning.trials import JOURNAL, Trials, Tried, check_optuna, filled, losses
 from ptylive.schema import InputFileError, PtyliveError
 
 OVER = (DEFOCUS, SLICES)
@@ -83,7 +83,14 @@ def test_trials_of_another_plan_are_refused(tmp_path):
     with pytest.raises(InputFileError, match=r"trials.journal is of a tuning that differs in sweeps$"):
         opened(tmp_path, {**PLAN, "sweeps": 9})
     with pytest.raises(InputFileError, match=r"differs in settings \(probe_modes\)$"):
-        opened(tmp_path, {**PLAN, "settings": {**PLAN.get("settings", {}), "probe_modes": 77}})
+        opened(tmp_path, {**PLAN, "settings": {"probe_modes": 77, "flip_ky": False}})
+
+
+def test_a_setting_that_there_was_not_yet_is_as_it_was_by_default(tmp_path):
+    opened(tmp_path, {**PLAN, "settings": {"probe_modes": 4}})
+    opened(tmp_path, {**PLAN, "settings": {"probe_modes": 4, "flip_ky": False}})
+    with pytest.raises(InputFileError, match=r"differs in settings \(flip_ky\)$"):
+        opened(tmp_path, {**PLAN, "settings": {"probe_modes": 4, "flip_ky": True}})
 
 
 def test_a_journal_that_is_none_is_one_line(tmp_path):
@@ -118,8 +125,6 @@ def test_what_was_confirmed_is_kept(tmp_path):
     assert trials.confirmed == {}
     trials.confirm({"best": {"values": START, "groups": [1.0]}})
     assert opened(tmp_path).confirmed["best"] == {"values": START, "groups": [1.0]}
-    assert read_plan(tmp_path / JOURNAL) == PLAN
-    assert read_plan(tmp_path / "none") is None
 
 
 def test_without_optuna_a_line_says_what_to_install(monkeypatch):

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from ptylive.engine.refine.results.prior import CERTAIN, Gain, PriorReport
+from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.results.prior import BEYOND_DOUBT, PriorReport
 
 BETTER, SEEN = Gain(0.01, 0.002), Gain(0.2, 0.01)
 
@@ -26,7 +27,9 @@ def test_pixels_are_said_to_be_pixels():
     assert report(epoch=0, epochs=0).sentence == "pixels as refined: no epoch of the networks has ended"
 
 
-@pytest.mark.parametrize(("share", "warned"), [(0.0101 * CERTAIN, False), (0.0099 * CERTAIN, True), (-0.5, True)])
+@pytest.mark.parametrize(
+    ("share", "warned"), [(0.0101 * BEYOND_DOUBT, False), (0.0099 * BEYOND_DOUBT, True), (-0.5, True)]
+)
 def test_patterns_that_do_not_speak_for_the_picture_are_warned_of(share, warned):
     said = report(over_chance=Gain(share, 0.01))
     assert bool(said.warning) is warned

@@ -31,23 +31,23 @@ def test_the_fall_of_patterns_held_out_decides():
     """The training loss falls all the time; the loss held out falls by 1 % an epoch, or scatters."""
     scatter = np.random.default_rng(0).normal(size=(5, 8))
     falling = [tuple(100.0 * 0.99**epoch + 0.1 * scatter[epoch]) for epoch in range(5)]
-    found = convergence(log(np.linspace(100, 80, 5), falling), 12800)
+    found = convergence(log(np.linspace(100, 80, 5), falling), 100)
     assert found.falling
     assert found.fall == pytest.approx(0.01, abs=4 * found.uncertainty)
     assert found.sentence.startswith("not converged: the loss of 100 patterns held out is still falling by 0.98 ± ")
     assert found.sentence.endswith("% an epoch: go on with +20 epochs")
     resting = [tuple(100.0 + 0.1 * scatter[epoch]) for epoch in range(5)]
-    found = convergence(log(np.linspace(100, 80, 5), resting), 12800)
+    found = convergence(log(np.linspace(100, 80, 5), resting), 100)
     assert not found.falling
     rising = [tuple(100.0 * 1.01**epoch + 0.1 * scatter[epoch]) for epoch in range(5)]
-    found = convergence(log(np.linspace(100, 80, 5), rising), 12800)
+    found = convergence(log(np.linspace(100, 80, 5), rising), 100)
     assert not found.falling
     assert "more epochs would fit noise" in found.sentence
 
 
 def test_a_fall_within_its_scatter_is_none():
     noisy = [tuple(100.0 - 0.5 * epoch + 20 * np.random.default_rng(epoch).normal(size=8)) for epoch in range(5)]
-    assert not convergence(log([1.0] * 5, noisy), 12800).falling
+    assert not convergence(log([1.0] * 5, noisy), 100).falling
 
 
 def test_without_them_the_loss_of_all_patterns_decides():
@@ -68,8 +68,8 @@ def test_without_them_the_loss_of_all_patterns_decides():
 
 def test_what_was_held_out_long_ago_says_nothing():
     held = [(100.0 * 0.9**epoch,) * 8 for epoch in range(5)]
-    assert convergence(log([10.0] * 5, held), 12800).held_out == 100
-    assert convergence(log([10.0] * 30, held), 12800).held_out == 0
+    assert convergence(log([10.0] * 5, held), 100).held_out == 100
+    assert convergence(log([10.0] * 30, held), 100).held_out == 0
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ptylive.engine.refine.results.prior import Gain
-from ptylive.engine.refine.run.prior_choice import MOST_KEPT, TOLERATED, PriorChoice, gain_of
+from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.run.prior_choice import MOST_KEPT, TOLERATED, PriorChoice
 
 SCATTER = np.linspace(-1, 1, 16)
 """Of 16 groups; what groups have in common is no doubt of a difference."""
@@ -20,12 +20,6 @@ def after(*states, pixels=10.0, over_chance=1e-6, doubt=0.0):
     for epoch, each in enumerate(states, 1):
         choice.add(epoch, f"state {epoch}", each)
     return choice
-
-
-def test_a_gain_is_paired_by_groups():
-    gain = gain_of(losses(9.9, 0.04), losses(10.0))
-    assert gain.share == pytest.approx(0.01)
-    assert gain.deviation == pytest.approx(0.04 * np.sqrt(16 / 15) / 4 / 10)
 
 
 def test_the_best_is_taken_where_it_is_clearly_best():

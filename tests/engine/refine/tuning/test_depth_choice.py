@@ -8,6 +8,7 @@ from columns import DEFOCUS_A, ENERGY_EV, SEMIANGLE_MRAD, scan_of_columns
 
 from ptylive.engine.refine import TrialContext
 from ptylive.engine.refine.problem.prepare import prepare
+from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.depth_choice import (
     _Trials,
     thickened,
@@ -15,7 +16,7 @@ from ptylive.engine.refine.tuning.depth_choice import (
     with_found_depth,
     with_given_depth,
 )
-from ptylive.engine.refine.tuning.held_out import Gain, HeldOutLoss
+from ptylive.engine.refine.tuning.held_out import HeldOutLoss
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
 from ptylive.schema import MetadataError, Origin, Quantity
 from ptylive.schema.preset import Preset

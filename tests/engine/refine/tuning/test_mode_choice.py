@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ptylive.engine.refine import refine
-from ptylive.engine.refine.tuning.held_out import Course, Gain, HeldOutLoss, TrialContext
+from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.tuning.held_out import Course, HeldOutLoss, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import ModeChoice, choose_modes
 from ptylive.schema.preset import Preset
 

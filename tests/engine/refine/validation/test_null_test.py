@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ptylive.engine.refine.problem.prepare import prepare
-from ptylive.engine.refine.run.prior_choice import gain_of
+from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.validation.null_test import losses_by_place
 from ptylive.schema.preset import Preset
 
@@ -36,7 +36,7 @@ def test_the_truth_predicts_patterns_at_their_own_places(problem, simulated):
     own, elsewhere = losses_by_place(
         problem.multislice, problem.layout, at_truth(problem, simulated.specimen), GROUPS, WHERE
     )
-    gain = gain_of(own, elsewhere)
+    gain = Gain.over(elsewhere, own)
     assert own.shape == elsewhere.shape == (8,)
     assert gain.share > 10 * gain.deviation
     assert gain.share > 0.2  # found 0.6
@@ -52,5 +52,5 @@ def test_the_truth_says_nothing_of_patterns_in_a_wrong_order(problem, simulated)
     order = np.random.default_rng(9).permutation(144)
     shuffled = replace(problem.multislice, patterns=problem.multislice.patterns[order])
     own, elsewhere = losses_by_place(shuffled, problem.layout, at_truth(problem, simulated.specimen), GROUPS, WHERE)
-    gain = gain_of(own, elsewhere)
+    gain = Gain.over(elsewhere, own)
     assert abs(gain.share) < 4 * gain.deviation

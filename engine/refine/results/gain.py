@@ -1,0 +1,47 @@
+"""By how much one model predicts held-out patterns better than another, with its uncertainty."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptylive.schema.model import DoubleArray
+
+CERTAIN = 2.0
+"""Standard deviations by which something must predict better before it is taken."""
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A fall of the held-out loss, as a share, and its standard deviation, from its scatter over groups."""
+
+    share: float
+    deviation: float
+
+    @classmethod
+    def of(cls, falls: DoubleArray, loss: float) -> Gain:
+        """From the fall in each group and the loss that falls."""
+        scatter = float(np.std(falls, ddof=1)) / math.sqrt(len(falls)) if len(falls) > 1 else math.inf
+        scale = max(abs(loss), 1e-30)
+        return cls(float(np.mean(falls)) / scale, scatter / scale)
+
+    @classmethod
+    def over(cls, others: Sequence[float] | DoubleArray, losses: Sequence[float] | DoubleArray) -> Gain:
+        """Of ``losses`` (groups,) over those of another model; what groups have in common is no scatter."""
+        return cls.of(np.subtract(others, losses), float(np.mean(others)))
+
+    @property
+    def certain(self) -> bool:
+        """Whether it is there beyond doubt."""
+        return self.exceeds(CERTAIN)
+
+    def exceeds(self, deviations: float) -> bool:
+        """Whether it is larger than ``deviations`` standard deviations of it."""
+        return self.share > deviations * self.deviation
+
+    def __str__(self) -> str:
+        """In per cent."""
+        return f"{100 * self.share:.2g} ± {100 * self.deviation:.1g} %"
