@@ -17,8 +17,9 @@ from ptylive.engine.refine.run.checkpoint import exists, remove
 from ptylive.engine.results_file import release_run, reserve_run
 from ptylive.schema import Calibration, PtyliveError
 from ptylive.schema.files.filelock import locked
-from ptylive.server.refinement.job_process import Launch, RunningJob
+from ptylive.server.refinement.job_process import Launch
 from ptylive.server.refinement.refine_job import RefineJob
+from ptylive.server.refinement.running_jobs import RunningJobs
 
 TABLE_S = 2.0
 """The table is written anew at most so often."""
@@ -63,10 +64,8 @@ class Batch:
         self._others: list[Row] = []
         """Of scans that earlier calls were of, and this one is not."""
         self._writing = threading.Lock()
-        self._running: dict[int, RunningJob | None] = {}
-        """By number of the row; None while it is being started."""
-        self._threads: list[threading.Thread] = []
-        self._stopping = False
+        self._running = RunningJobs(self._changed, "batch")
+        """By number of the row."""
         self._fault: OSError | PtyliveError | None = None
 
     def run(
@@ -92,7 +91,7 @@ class Batch:
             try:
                 self._work(should_stop, on_change)
             finally:
-                self._end()
+                self._running.end()
                 self._write(ended=True)
             return list(self._rows)
 
@@ -102,10 +101,10 @@ class Batch:
         written, shown = time.monotonic(), list(self._rows)
         while True:
             if should_stop():
-                self._stop()
+                self._running.stop()
             self._start_more()
             with self._changed:
-                if not self._running and (self._stopping or self._next() is None):
+                if not self._running and (self._running.stopping or self._next() is None):
                     return
                 self._changed.wait(POLL_S)
                 rows = list(self._rows)
@@ -125,34 +124,9 @@ class Batch:
     def _start_more(self) -> None:
         places = self._places()
         with self._changed:
-            while not self._stopping and len(self._running) < places and (number := self._next()) is not None:
-                self._running[number] = None
+            while not self._running.stopping and len(self._running) < places and (number := self._next()) is not None:
                 self._rows[number] = self._rows[number].having(state=State.RUNNING, doing="starting")
-                thread = threading.Thread(target=self._one, args=(number,), name=f"batch {number}", daemon=True)
-                self._threads.append(thread)
-                thread.start()
-
-    def _stop(self) -> None:
-        """Ask all that run to stop; once."""
-        with self._changed:
-            if self._stopping:
-                return
-            self._stopping = True
-            running = list(self._running.values())
-        for job in running:
-            if job is not None:
-                job.tell({"stop": True})
-
-    def _end(self) -> None:
-        """Leave no process behind, however this ends."""
-        with self._changed:
-            self._stopping = True
-            running = list(self._running.values())
-        for job in running:
-            if job is not None:
-                job.end()
-        for thread in self._threads:
-            thread.join()
+                self._running.begin(number, self._one)
 
     # -- one scan, in a thread of its own ---------------------------------------------------------------------------
 
@@ -175,10 +149,6 @@ class Batch:
                 remove(self._rows[number].checkpoint(self._request.folder))  # only now: nobody goes on from it
         except OSError as error:
             self._fault = error  # the folder takes nothing any more: nothing could be gone on with
-        finally:
-            with self._changed:
-                del self._running[number]
-                self._changed.notify_all()
 
     def _refined(self, number: int) -> dict[str, Any]:
         """Maps and refinement of a scan; what becomes of its row."""
@@ -188,21 +158,15 @@ class Batch:
             row = self._change(number, run=reserve_run(row.results(folder)))
             self._keep()  # the name, so that a call after a crash goes on with this run
         running = self._launch(self._job(row, resume=resume))
-        with self._changed:
-            self._running[number] = running
-            stopping = self._stopping
         ended: dict[str, Any] = {}
-        for message in running.messages():
-            if stopping:  # asked for before there was somebody to tell
-                running.tell({"stop": True})
-                stopping = False
+        for message in self._running.messages(number, running):
             if message["kind"] in ("ended", "failed"):
                 ended = message
             else:
                 self._heard(number, message)
         if ended.get("place_gone"):
             self._fault = PtyliveError(str(ended["message"]))  # it would be so with every other scan
-        if ended.get("place_gone") or (self._stopping and ended.get("kind") != "ended"):
+        if ended.get("place_gone") or (self._running.stopping and ended.get("kind") != "ended"):
             return {"state": State.STOPPED}
         return self._outcome(number, ended or {"kind": "failed", "message": running.ending()})
 

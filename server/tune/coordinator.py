@@ -16,6 +16,7 @@ from ptylive.application.tuning.trials import Ask, Trials, Tried, filled
 from ptylive.schema import PtyliveError, RefinementError
 from ptylive.server.refinement.job_process import Launch, RunningJob
 from ptylive.server.refinement.refine_job import RefineJob
+from ptylive.server.refinement.running_jobs import RunningJobs
 
 POLL_S = 0.2
 EVERY = 5
@@ -73,9 +74,7 @@ class Tuning:
         self._tasks: dict[int, _Task] = {}
         """By the worker that has it."""
         self._waiting: list[_Task] = []
-        self._running: dict[int, RunningJob | None] = {}
-        self._threads: list[threading.Thread] = []
-        self._stopping = False
+        self._running = RunningJobs(self._changed, "trials")
         self._confirming: dict[str, Tried | None] | None = None
         self._fault: OSError | PtyliveError | None = None
         self._doing = ""
@@ -93,10 +92,10 @@ class Tuning:
         try:
             while True:
                 if should_stop():
-                    self._stop()
+                    self._running.stop()
                 with self._changed:
                     self._start_more()
-                    if not self._running and (self._stopping or not self._missing()):
+                    if not self._running and (self._running.stopping or not self._missing()):
                         break
                     self._changed.wait(POLL_S)
                     fault, now = self._fault, self._standing()
@@ -106,7 +105,7 @@ class Tuning:
                     on_change(now)
                     shown = now
         finally:
-            self._end()
+            self._running.end()
         if self._fault is not None:
             raise self._fault
         return self._trials.ended()
@@ -164,12 +163,13 @@ class Tuning:
     # -- workers ------------------------------------------------------------------------------------------------------
 
     def _start_more(self) -> None:
-        while not self._stopping and self._fault is None and len(self._running) < self._places() and self._wanting():
-            number = len(self._threads)
-            self._running[number] = None
-            thread = threading.Thread(target=self._worker, args=(number,), name=f"trials {number}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+        while (
+            not self._running.stopping
+            and self._fault is None
+            and len(self._running) < self._places()
+            and self._wanting()
+        ):
+            self._running.begin(self._running.begun, self._worker)
 
     def _wanting(self) -> bool:
         """Whether another worker would have something to do."""
@@ -181,7 +181,7 @@ class Tuning:
         """A worker from its start to its end, in a thread of its own; begun anew where it was killed."""
         try:
             lost = 0
-            while not self._stopping and self._fault is None:
+            while not self._running.stopping and self._fault is None:
                 done_before = len(self._trials.ended())
                 if self._served(number):
                     return
@@ -197,21 +197,17 @@ class Tuning:
         finally:
             with self._changed:
                 self._give_back(number)
-                self._running.pop(number, None)
-                self._changed.notify_all()
 
     def _served(self, number: int) -> bool:
         """Talk to one process; whether it ended by itself. Raises PtyliveError where no trial can be made at all."""
         running = self._launch(self._request.job)
-        with self._changed:
-            self._running[number] = running
         ended: Mapping[str, Any] = {}
-        for message in running.messages():
+        for message in self._running.messages(number, running):
             if message["kind"] in ("ended", "failed"):
                 ended = message
             else:
                 self._heard(number, running, message)
-        if ended.get("kind") == "failed" and not self._stopping:
+        if ended.get("kind") == "failed" and not self._running.stopping:
             raise PtyliveError(str(ended["message"]))
         return bool(ended)
 
@@ -237,7 +233,7 @@ class Tuning:
 
     def _hand_out(self, number: int, running: RunningJob) -> None:
         """Give a worker its next task, once there is one; none is left: let it end."""
-        while not self._stopping and self._fault is None:
+        while not self._running.stopping and self._fault is None:
             task = self._next()
             if task is not None:
                 self._tasks[number] = task
@@ -275,7 +271,7 @@ class Tuning:
         task = self._tasks.pop(number, None)
         if task is None:
             return
-        if self._stopping or self._fault is not None:
+        if self._running.stopping or self._fault is not None:
             self._given_up(task)
         else:
             task.groups.clear()
@@ -284,32 +280,6 @@ class Tuning:
     def _given_up(self, task: _Task) -> None:
         if task.number < CONFIRM:
             self._trials.give_up(task.number)
-
-    # -- the end ------------------------------------------------------------------------------------------------------
-
-    def _stop(self) -> None:
-        """Ask all that run to stop; once."""
-        with self._changed:
-            if self._stopping:
-                return
-            self._stopping = True
-            running = list(self._running.values())
-            self._changed.notify_all()
-        for job in running:
-            if job is not None:
-                job.tell({"stop": True})
-
-    def _end(self) -> None:
-        """Leave no process behind, however this ends."""
-        with self._changed:
-            self._stopping = True
-            running = list(self._running.values())
-            self._changed.notify_all()
-        for job in running:
-            if job is not None:
-                job.end()
-        for thread in self._threads:
-            thread.join()
 
 
 def _lowest(over: Sequence[Range], tried: Sequence[Tried], sweeps: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from ptylive.schema.files.filelock import FileBusyError, locked
 from ptylive.schema.preset import Preset
 from ptylive.server.batch import coordinator
 from ptylive.server.batch.coordinator import Batch, BatchRequest
+from ptylive.server.refinement.running_jobs import RunningJobs
 
 DONE = {
     "kind": "ended", "state": "done", "run": "run1", "algorithm": "", "reason": "", "message": "", "problem": "",
@@ -114,7 +115,7 @@ def test_a_batch_that_was_killed_goes_on_with_the_same_run(batch, monkeypatch):
     """What is on the disk then is what a call had written when the first refinement ran."""
     seen = []
     batch("a", {"a": [progress(1), DONE]})
-    monkeypatch.setattr(Batch, "_end", lambda self: seen.extend(read_rows(batch.out)))
+    monkeypatch.setattr(RunningJobs, "end", lambda self: seen.extend(read_rows(batch.out)))
     with pytest.raises(KeyboardInterrupt):
         batch("ab", {"b": ["checkpoint", "until stopped"]}, should_stop=interrupts_when(batch, "b"))
     assert [(row.name, row.state, row.run) for row in seen] == [("b", State.RUNNING, "run1")] or seen[1].run == "run1"
