@@ -41,25 +41,17 @@ def batch(  # noqa: PLR0913  (the public call: every keyword has a default)
     """
     from ptylive.application.batch.scans import find_scans
     from ptylive.application.extensions import Preset
-    from ptylive.application.presets import PresetFile, load_preset
+    from ptylive.application.presets import preset_of
     from ptylive.engine.imaging.render import METHODS
-    from ptylive.schema import MetadataError
     from ptylive.server.batch.coordinator import Batch, BatchRequest
     from ptylive.server.cluster.places import places
 
     folder = Path(out)
-    loaded = PresetFile()
-    if isinstance(preset, str | Path):
-        loaded = load_preset(Path(preset), beside=folder / Path(preset).name)
-        if loaded.positions_A is not None:
-            raise MetadataError(f"{preset} has positions, which are of one scan", "refine that scan by itself")
-        given = dict(loaded.settings)
-    else:
-        given = preset.model_dump(exclude_unset=True) if isinstance(preset, Preset) else dict(preset or {})
+    loaded = preset_of(preset, folder)
     scans, _ = find_scans([files] if isinstance(files, str | Path) else files, folder)
     request = BatchRequest(
         folder,
-        Preset.from_mapping({**given, **settings}),
+        Preset.from_mapping({**loaded.settings, **settings}),
         METHODS,
         {**loaded.corrections, **(metadata or {})},
         loaded.metadata,

@@ -17,7 +17,7 @@ def tune(  # noqa: PLR0913  (the public call: every keyword has a default)
     over: str | Iterable[str],
     trials: int = 40,
     out: str | Path | None = None,
-    preset: Preset | Mapping[str, Any] | None = None,
+    preset: Preset | Mapping[str, Any] | str | Path | None = None,
     *,
     metadata: Mapping[str, Any] | None = None,
     by: str = "held-out",
@@ -34,7 +34,8 @@ def tune(  # noqa: PLR0913  (the public call: every keyword has a default)
     """Find settings and optics of a scan by trials on patterns held out; trials of an earlier call are gone on from.
 
     over: what is varied (``"defocus,thickness=50:200"``); trials: in all; out: folder, ``SCAN_tuning`` beside the scan
-    by default; ``settings`` win over the preset, ``metadata`` over the file. workers, cluster, backend, threads: as of
+    by default; preset: settings, or a file of them; ``settings`` win over it, ``metadata`` over the scan's
+    file. workers, cluster, backend, threads: as of
     :func:`ptylive.batch`. by, patterns, sweeps: how a trial is judged and how long it is (docs/tune.md). should_stop:
     asked several times a second. Returns ``outcome`` (``sentences``, ``values``, ``findings.estimates``) and ``files``.
 
@@ -43,6 +44,7 @@ def tune(  # noqa: PLR0913  (the public call: every keyword has a default)
     folder cannot be written. Called from a script, it needs no ``__main__`` guard but for ``cluster="local:N"``.
     """
     from ptylive.application.extensions import Preset
+    from ptylive.application.presets import preset_of
     from ptylive.application.tuning.ranges import parse_over
     from ptylive.engine.refine.validation.settings_trial import Judge
     from ptylive.schema import MetadataError
@@ -52,15 +54,16 @@ def tune(  # noqa: PLR0913  (the public call: every keyword has a default)
 
     if by not in list(Judge):
         raise MetadataError(f"by = {by!r} is unknown", f"use {' or '.join(Judge)}")
-    given = preset.model_dump(exclude_unset=True) if isinstance(preset, Preset) else dict(preset or {})
     scan, judge = Path(file), Judge(by)
+    folder = scan.with_name(f"{scan.stem}_tuning") if out is None else Path(out)
+    loaded = preset_of(preset, folder)
     wanted = Wanted(
         scan,
-        scan.with_name(f"{scan.stem}_tuning") if out is None else Path(out),
+        folder,
         parse_over([over] if isinstance(over, str) else over, judge),
-        Preset.from_mapping({**given, **settings}),
-        dict(metadata or {}),
-        {},
+        Preset.from_mapping({**loaded.settings, **settings}),
+        {**loaded.corrections, **(metadata or {})},
+        loaded.metadata,
         judge,
         PATTERNS if patterns is None else patterns,
         SWEEPS if sweeps is None else sweeps,

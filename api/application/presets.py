@@ -94,6 +94,24 @@ def load_preset(
     )
 
 
+def preset_of(given: Preset | Mapping[str, Any] | str | Path | None, folder: Path) -> PresetFile:
+    """What was given as the preset of many refinements: settings, a preset, or the path of a file of one.
+
+    Arrays of PyPty's presets become npy files in ``folder``. Raises MetadataError, also for positions.
+    """
+    if given is None:
+        return PresetFile()
+    if isinstance(given, Preset):
+        return PresetFile(given.model_dump(exclude_unset=True))
+    if isinstance(given, Mapping):
+        return PresetFile(given)
+    path = Path(given)
+    loaded = load_preset(path, beside=folder / path.name)
+    if loaded.positions_A is not None:
+        raise MetadataError(f"{path} has positions, which are of one scan", "refine that scan with ptylive refine")
+    return loaded
+
+
 def files_of(preset: Preset) -> list[Path]:
     """HDF5 files that settings of any stage name: an object or a probe to start from, phase plates."""
     values = [value for stage in preset.in_stages() for value in stage.preset.model_dump().values()]

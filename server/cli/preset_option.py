@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptylive.application.extensions import Preset
-from ptylive.schema import MetadataError
 from ptylive.server.cli.output import say
 
 if TYPE_CHECKING:
@@ -14,14 +13,10 @@ if TYPE_CHECKING:
 
 
 def preset_file(path: Path | None, folder: Path) -> PresetFile:
-    """What ``--preset`` says; arrays of PyPty's presets go into ``folder``. Raises MetadataError for positions too."""
-    from ptylive.application.presets import PresetFile, load_preset
+    """What ``--preset`` says; arrays of PyPty's presets go into ``folder``. Raises MetadataError."""
+    from ptylive.application.presets import preset_of
 
-    if path is None:
-        return PresetFile()
-    loaded = load_preset(path, beside=folder / path.name)
-    if loaded.positions_A is not None:
-        raise MetadataError(f"{path} has positions, which are of one scan", "refine that scan with ptylive refine")
+    loaded = preset_of(path, folder)
     for note in loaded.notes:
         say(note)
     return loaded

@@ -1,4 +1,4 @@
-"""Jobs that run at the same time, each followed by a thread of its own: begun one by one, stopped and ended together."""
+"""Jobs that run at the same time, each followed by a thread of its own; stopped and ended together."""
 
 from __future__ import annotations
 

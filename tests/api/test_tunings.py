@@ -35,6 +35,16 @@ def test_a_preset_may_be_an_object_and_a_folder_given(asked, tmp_path):
     assert (wanted.patterns, wanted.sweeps) == (99, 2)
 
 
+def test_a_preset_may_be_a_file_that_knows_the_experiment_better(asked, tmp_path):
+    (tmp_path / "p.toml").write_text(
+        "[refine]\nprobe_modes = 3\n[optics]\nenergy_eV = 8e4\n[corrections]\ndefocus_A = 5.0\n"
+    )
+    ptylive.tune("s.h5", "defocus", out=tmp_path / "out", preset=str(tmp_path / "p.toml"), probe_modes=2)
+    wanted = asked[0][0]
+    assert wanted.preset.value("probe_modes") == 2
+    assert (wanted.values, wanted.defaults) == ({"defocus_A": 5.0}, {"energy_eV": 8e4})
+
+
 def test_what_cannot_be_is_refused(asked):
     with pytest.raises(MetadataError, match="by = 'luck' is unknown"):
         ptylive.tune("s.h5", "defocus", by="luck")
