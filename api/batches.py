@@ -20,6 +20,7 @@ def batch(  # noqa: PLR0913  (the public call: every keyword has a default)
     metadata: Mapping[str, Any] | None = None,
     workers: int | None = None,
     cluster: str | None = None,
+    when_cluster_missing: str = "refuse",
     backend: str = "auto",
     threads: int = 1,
     retry: bool = False,
@@ -30,7 +31,8 @@ def batch(  # noqa: PLR0913  (the public call: every keyword has a default)
 
     files: paths and patterns (``"scans/*.h5"``); out: folder of results and table (``batch.html``, ``batch.csv``);
     preset: settings, or a file of them; ``settings`` win over it, ``metadata`` over the files'. workers: processes of
-    this machine, by default one for each core, or one GPU; cluster: a Dask cluster instead (``"tcp://HOST:8786"``).
+    this machine, by default one for each core, or one GPU; cluster: a Dask cluster instead (``"tcp://HOST:8786"``);
+    when_cluster_missing: ``refuse``, ``wait`` for it, or ``here``, also where it goes in the middle.
     retry: also what failed in an earlier call. should_stop: asked several times a second; what runs then is stopped and
     gone on with by a later call. Returns a row for each scan; ``row.state`` is done, failed (``row.reason``), stopped
     or waiting.
@@ -60,5 +62,5 @@ def batch(  # noqa: PLR0913  (the public call: every keyword has a default)
         retry,
         " ".join(sys.argv),
     )
-    with places(workers, cluster, backend, threads, lambda line: None) as (launch, number):
+    with places(workers, cluster, backend, threads, lambda line: None, when_cluster_missing) as (launch, number):
         return Batch(request, launch, number).run(scans, should_stop)

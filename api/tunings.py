@@ -25,6 +25,7 @@ def tune(  # noqa: PLR0913  (the public call: every keyword has a default)
     sweeps: int | None = None,
     workers: int | None = None,
     cluster: str | None = None,
+    when_cluster_missing: str = "refuse",
     backend: str = "auto",
     threads: int = 1,
     seed: int = 0,
@@ -71,5 +72,5 @@ def tune(  # noqa: PLR0913  (the public call: every keyword has a default)
         threads,
         " ".join(sys.argv),
     )
-    where = places(workers, cluster, backend, threads, lambda line: None)
+    where = places(workers, cluster, backend, threads, lambda line: None, when_cluster_missing)
     return tune_scan(wanted, trials, seed, where, Listener(should_stop=should_stop))

@@ -30,6 +30,14 @@ Cluster = Annotated[
         help="refine on a Dask cluster: local:N, tcp://SCHEDULER:8786, slurm (pbs, …), or a TOML file",
     ),
 ]
+WhenMissing = Annotated[
+    str,
+    typer.Option(
+        "--when-cluster-missing",
+        metavar="WAY",
+        help="refuse (end with a line), wait (for it), or here (on this machine); also where it goes in the middle",
+    ),
+]
 CONTROL = DEFAULT_CONTROL
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ptylive.schema import PtyliveError, RefinementError
 from ptylive.server.cli.output import Shown
-from ptylive.server.cluster.opening import opened
+from ptylive.server.cluster.places import places
 from ptylive.server.refinement.refine_job import RefineJob
 from ptylive.server.refinement.refinements import RunState
 
@@ -28,12 +28,16 @@ class Elsewhere:
 
 
 def refine_elsewhere(
-    job: RefineJob, cluster: str, shown: Shown, asked: threading.Event, tell: Callable[[str], None]
+    job: RefineJob, where: tuple[str, str], shown: Shown, asked: threading.Event, tell: Callable[[str], None]
 ) -> Elsewhere:
-    """Run a job to its end; ``asked`` stops it. Raises PtyliveError where it failed, or the cluster is not there."""
+    """Run a job to its end; ``asked`` stops it. ``where``: the cluster, and what to do while it is not there.
+
+    Raises PtyliveError where it failed, or the cluster is not there and not waited for.
+    """
     state = RunState(run=job.run)
-    with opened(cluster, job.threads, tell) as there:
-        running = there.launch(job)
+    cluster, when = where
+    with places(None, cluster, job.backend, job.threads, tell, when) as (launch, _):
+        running = launch(job)
         over = threading.Event()
         threading.Thread(target=_pass_on, args=(asked, over, running.tell), name="stop", daemon=True).start()
         ended: dict[str, Any] = {}

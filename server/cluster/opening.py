@@ -16,7 +16,7 @@ from ptylive.schema import PtyliveError
 from ptylive.schema.errors import brief
 from ptylive.server.cluster.queues import submitted
 from ptylive.server.cluster.remote_job import RemoteJob
-from ptylive.server.cluster.where import QUEUES, Where, parse_where
+from ptylive.server.cluster.where import LOCAL, QUEUES, ClusterMissing, Where, parse_where
 from ptylive.server.refinement.refine_job import RefineJob
 
 CONNECT_S = 10.0
@@ -26,7 +26,6 @@ WORKERS_S = 30.0
 RECENT_S = 1.0
 REST_S = 5.0
 """A worker that another program's refinement keeps busy is asked again after this time."""
-LOCAL = "local"
 REMEDY = "install it here and on the workers: pip install 'ptylive[cluster]'"
 
 Tell = Callable[[str], None]
@@ -49,12 +48,25 @@ def opened(text: str, threads: int, tell: Tell) -> Iterator[Cluster]:
 class LaterOpened:
     """A cluster that is connected to when its first job begins, for a server; so that it may be started after it."""
 
-    def __init__(self, text: str, threads: int) -> None:
-        """Raises MetadataError for what is no cluster."""
-        self._where, self._threads = parse_where(text), threads
+    def __init__(self, text: str, threads: int, remember_s: float = 0.0) -> None:
+        """``remember_s``: so long one that is missing is not looked for again. Raises MetadataError for no cluster."""
+        self._where, self._threads, self._remember_s = parse_where(text), threads, remember_s
+        self._missed: tuple[float, ClusterMissing] | None = None
         self._lock = threading.Lock()
         self._stack = ExitStack()
         self._cluster: Cluster | None = None
+        self.is_missing = False
+        """Whether it was not there when it was last asked for."""
+
+    @property
+    def words(self) -> str:
+        """Where it is, for people."""
+        return self._where.words
+
+    def workers(self) -> int | None:
+        """How many there are; None while it is not connected to. Waits for nobody."""
+        cluster = self._cluster
+        return None if cluster is None or self.is_missing else cluster.seen
 
     def launch(self, job: RefineJob) -> RemoteJob:
         """Start a job."""
@@ -63,11 +75,22 @@ class LaterOpened:
     def _found(self) -> Cluster:
         """The cluster; connected to anew where its scheduler has gone. Raises PtyliveError."""
         with self._lock:
-            if self._cluster is None or not self._cluster.is_there():
-                self._stack.close()
-                client = _connected(self._where, self._threads, self._stack)
-                self._cluster = Cluster(client, self._where, self._threads)
-            return self._cluster
+            if self._missed is not None and time.monotonic() - self._missed[0] < self._remember_s:
+                raise self._missed[1]
+            try:
+                return self._connected_to()
+            except ClusterMissing as error:
+                self._missed = (time.monotonic(), error)
+                raise
+
+    def _connected_to(self) -> Cluster:
+        self.is_missing = self._cluster is None or not self._cluster.is_there()
+        if self._cluster is None or self.is_missing:
+            self._stack.close()
+            client = _connected(self._where, self._threads, self._stack)
+            self._cluster = Cluster(client, self._where, self._threads)
+            self.is_missing = False
+        return self._cluster
 
     def close(self) -> None:
         """End what was started for it."""
@@ -95,7 +118,12 @@ class Cluster:
         """How many workers there are; at least 1, so that a job waits for the first."""
         with suppress(PtyliveError):
             self.workers()
-        return max(1, len(self._seen[1]))
+        return max(1, self.seen)
+
+    @property
+    def seen(self) -> int:
+        """How many workers there were when that was last asked."""
+        return len(self._seen[1])
 
     def workers(self) -> Mapping[str, int]:
         """Addresses with their threads, as of a second ago. Raises PtyliveError where the scheduler has gone."""
@@ -118,9 +146,9 @@ class Cluster:
             return False
         return True
 
-    def gone(self) -> PtyliveError:
+    def gone(self) -> ClusterMissing:
         """What to say of a scheduler that has ended."""
-        return PtyliveError(
+        return ClusterMissing(
             f"the Dask scheduler on {self.where.words} has gone", "start it again, and go on from the last checkpoint"
         )
 
@@ -138,9 +166,9 @@ class Cluster:
         return None
 
     def check_patience(self, waited_s: float) -> None:
-        """Raise PtyliveError where nobody starts workers; a batch system may take hours to start one."""
+        """Raise ClusterMissing where nobody starts workers; a batch system may take hours to start one."""
         if waited_s > WORKERS_S and self.where.kind not in QUEUES and not self.workers():
-            raise PtyliveError(
+            raise ClusterMissing(
                 f"the Dask scheduler on {self.where.words} has no workers", "start some: dask worker ADDRESS"
             )
 
@@ -180,7 +208,7 @@ def _connected(where: Where, threads: int, stack: ExitStack) -> Any:
     try:
         client = Client(address, timeout=CONNECT_S, name="ptylive")
     except (OSError, TimeoutError, ValueError) as error:
-        raise PtyliveError(
+        raise ClusterMissing(
             f"no Dask scheduler answers at {where.words} within {CONNECT_S:g} s ({brief(str(error))})",
             "check the address, or start one there: dask scheduler",
         ) from None

@@ -17,6 +17,7 @@ from ptylive.schema import PtyliveError
 from ptylive.server.cluster.home import Home
 from ptylive.server.cluster.runner import Runner
 from ptylive.server.cluster.transfer import FileIdentity, pieces
+from ptylive.server.cluster.where import ClusterMissing
 from ptylive.server.refinement.refine_job import RefineJob
 from ptylive.server.wire.messages import pack, unpack
 
@@ -27,6 +28,8 @@ POLL_S, CHECKPOINTS_S = 0.2, 2.0
 CALL_S, END_S = 60.0, 10.0
 """A worker that does not answer for this long is gone; one that is asked to end its job is not waited for so long."""
 SAID_S = 60.0
+WORKERS_S = 5.0
+"""How many workers there are is looked at so often."""
 MOST_LOST = 10
 """Workers in a row without an epoch between them: then it is the refinement that ends them."""
 
@@ -110,20 +113,28 @@ class RemoteJob:
     def messages(self) -> Iterator[dict[str, Any]]:
         """See RunningJob; files are brought home before the message that tells of them.
 
-        A last one of kind ``failed`` has ``place_gone`` where nothing is known against the job itself.
+        A last one of kind ``failed`` has ``place_gone`` where nothing is known against the job itself, and ``missing``
+        where the cluster is not there, and may come back.
         """
         try:
             cluster = self._cluster()
         except PtyliveError as error:
-            yield {"kind": "failed", "message": error.line(), "place_gone": True}
+            missing = isinstance(error, ClusterMissing)
+            yield {"kind": "failed", "message": error.line(), "place_gone": True, "missing": missing}
             return
         try:
             yield from self._everywhere(cluster)
         except PtyliveError as error:
-            gone = not self._abandoned.is_set() and not cluster.is_there()
-            yield {"kind": "failed", "message": error.line(), "place_gone": gone}
+            missing = isinstance(error, ClusterMissing) or not cluster.is_there()
+            gone = missing and not self._abandoned.is_set()
+            yield {"kind": "failed", "message": error.line(), "place_gone": gone, "missing": gone}
         except OSError as error:
             yield {"kind": "failed", "message": f"{error.filename or 'a file'}: {error.strerror or error}"}
+
+    @property
+    def rest(self) -> RefineJob:
+        """What is left of the job: it goes on from the last checkpoint that came home."""
+        return replace(self._job, resume=self._job.resume or self._kept() != self._kept_before)
 
     def tell(self, message: Mapping[str, Any]) -> None:
         """See RunningJob."""
@@ -150,13 +161,13 @@ class RemoteJob:
         while True:
             found = yield from self._free_worker(cluster)
             if found is None:
-                yield _stopped_before()
+                yield stopped_before(self._job)
                 return
             address, threads = found
-            yield {"kind": "place", "message": f"on {address}, one of {len(cluster.workers())} workers"}
+            yield _place(address, cluster)
             lost: WorkerLost | None = None
             try:
-                yield from self._on(cluster, address, threads)
+                yield from _with_workers(self._on(cluster, address, threads), address, cluster)
             except WorkerLost as error:
                 lost = error
             finally:
@@ -172,7 +183,7 @@ class RemoteJob:
             if lost_in_a_row >= MOST_LOST:
                 raise PtyliveError(f"{MOST_LOST} workers in a row were lost, the last: {lost}", "see the workers' logs")
             yield {"kind": "note", "message": f"{address} was lost ({lost}): going on elsewhere"}
-            self._job = replace(self._job, resume=self._job.resume or self._kept() != self._kept_before)
+            self._job = self.rest
 
     def _free_worker(self, cluster: Cluster) -> Generator[dict[str, Any], None, tuple[str, int] | None]:
         """Address and threads of a worker that is free now; None where nobody wants one any more.
@@ -325,6 +336,30 @@ def _ended_here() -> PtyliveError:
     return PtyliveError("the refinement was ended", "go on from its last checkpoint")
 
 
-def _stopped_before() -> dict[str, Any]:
+def _with_workers(
+    messages: Iterator[dict[str, Any]], address: str, cluster: Cluster
+) -> Generator[dict[str, Any], None, None]:
+    """The messages, and how many workers there are whenever that has changed."""
+    number, looked = len(cluster.workers()), time.monotonic()
+    for message in messages:
+        yield message
+        if time.monotonic() - looked < WORKERS_S:
+            continue
+        looked = time.monotonic()
+        with suppress(PtyliveError):  # whether it has gone is seen where it is needed
+            if len(cluster.workers()) != number:
+                place = _place(address, cluster)
+                number = place["workers"]
+                yield place
+
+
+def _place(address: str, cluster: Cluster) -> dict[str, Any]:
+    number = len(cluster.workers())
+    return {"kind": "place", "message": f"on {address}, one of {number} workers", "workers": number}
+
+
+def stopped_before(job: RefineJob) -> dict[str, Any]:
+    """The last message of a job that was stopped while it waited for a place."""
     words = dict.fromkeys(("run", "algorithm", "reason", "problem", "backend", "results"), "")
-    return {"kind": "ended", "state": "stopped", "loss": None, "message": "stopped before it began", **words}
+    when = "while it waited; it goes on from its last checkpoint" if job.resume else "before it began"
+    return {"kind": "ended", "state": "stopped", "loss": None, "message": f"stopped {when}", **words}

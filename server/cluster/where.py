@@ -10,11 +10,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ptylive.schema import InputFileError, MetadataError
+from ptylive.schema import InputFileError, MetadataError, PtyliveError
 from ptylive.schema.errors import brief
 from ptylive.schema.files.small_files import read_text
 from ptylive.schema.settings_text import MAX_TOML, as_table, read_toml
 
+LOCAL = "local"
 QUEUES: Mapping[str, str] = MappingProxyType(
     {
         "slurm": "SLURMCluster",
@@ -28,8 +29,15 @@ QUEUES: Mapping[str, str] = MappingProxyType(
 )
 """Batch systems, and what dask-jobqueue calls them."""
 SCHEMES = ("tcp://", "tls://", "ws://", "wss://", "ucx://")
+WAIT, HERE, REFUSE = "wait", "here", "refuse"
+WAYS = (REFUSE, WAIT, HERE)
+"""What becomes of jobs while the cluster is not there."""
 MOST_WORKERS = 1024
 HINT = f"write local:4, tcp://SCHEDULER:8786, {', '.join(QUEUES)}, or the name of a TOML file with a table [cluster]"
+
+
+class ClusterMissing(PtyliveError):
+    """Nobody answers there, or nobody works there: nothing that is wrong with a job, or with what was asked for."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +54,14 @@ class Where:
     @property
     def words(self) -> str:
         """For people."""
-        return {"local": "this machine", "scheduler": self.address}.get(self.kind, self.kind)
+        return {LOCAL: "this machine", "scheduler": self.address}.get(self.kind, self.kind)
 
 
 def parse_where(text: str) -> Where:
     """Raises MetadataError for what is no place, InputFileError for a TOML file that is none."""
     kind, colon, number = text.partition(":")
-    if kind == "local":
-        return Where("local", workers=_number(number, text) if colon else 1)
+    if kind == LOCAL:
+        return Where(LOCAL, workers=_number(number, text) if colon else 1)
     if text.startswith(SCHEMES):
         return Where("scheduler", address=text)
     if kind in QUEUES:
@@ -81,8 +89,8 @@ def _of_file(path: Path) -> Where:
     number = str(values.pop("jobs", values.pop("workers", 1)))
     if kind == "scheduler" and address.startswith(SCHEMES):
         found = Where("scheduler", address=address)
-    elif kind == "local":
-        found = Where("local", workers=_number(number, f"{path}: {number}"))
+    elif kind == LOCAL:
+        found = Where(LOCAL, workers=_number(number, f"{path}: {number}"))
     elif kind in QUEUES and not address:
         return Where(kind, "", _number(number, f"{path}: {number}"), values)
     else:

@@ -11,15 +11,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ptylive.application.extensions import Preset
 from ptylive.application.offline import start_guess
 from ptylive.engine.dataset import check_told
 from ptylive.engine.results_file import release_run, reserve_run
 from ptylive.schema import CommandError, PtyliveError
+from ptylive.server.commands.placement import CLUSTER, Placement
 from ptylive.server.process.config import ServerConfig
-from ptylive.server.refinement.job_process import JobProcess, Launch
 from ptylive.server.refinement.refine_job import RefineJob
 from ptylive.server.refinement.refinements import Refinements, RunState
 from ptylive.server.refinement.scan_updates import ScanNews, check_followable, plain_values
@@ -29,12 +29,17 @@ from ptylive.server.wire.publisher import Publisher
 from ptylive.streamer.recording.journal_file import SUFFIX
 from ptylive.streamer.vetting.vouched import known_as
 
-if TYPE_CHECKING:
-    from ptylive.server.cluster.opening import LaterOpened
-
 MOST_WAITING = 20
 MOST_MORE = 10_000
 """Epochs that a run may go on for, at a time."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a refinement is to do, and where."""
+
+    preset: Preset
+    place: str
 
 
 @dataclass(frozen=True)
@@ -67,19 +72,18 @@ class RefineCommands:
         self._config, self._publisher, self._command_line = config, publisher, command_line
         self._current, self._configure = current, configure
         self._lock = threading.Lock()
-        self._preset_for_end: Preset | None = None
+        self._for_end: Wanted | None = None
         self._asked = 0
         """Results that meet this demand (:attr:`ScanSession.asked`) are those that refinement waits for."""
         self._name_for_end: tuple[Path, str] | None = None
         """Results file and name of that refinement."""
-        self._early: Preset | None = None
+        self._early: Wanted | None = None
         """Of the refinement that has begun before its scan has ended."""
-        self._late: dict[str, Preset] = {}
+        self._late: dict[str, Wanted] = {}
         """Of scans that are refined as soon as they have ended, by uid."""
         self._line: deque[Waiting] = deque()
-        self._elsewhere = _cluster(config)
-        launch: Launch = JobProcess if self._elsewhere is None else self._elsewhere.launch
-        self.refinements = Refinements(publisher, self._on_ended, launch)
+        self.placement = Placement(config)
+        self.refinements = Refinements(publisher, self._on_ended, self.placement.launch)
 
     # -- commands -------------------------------------------------------------------------------------------------
 
@@ -89,12 +93,14 @@ class RefineCommands:
         values: Mapping[str, Any] | None = None,
         queue: bool = False,
         during_scan: bool = False,
+        place: str = "",
     ) -> dict[str, Any]:
         """Refine the current scan: at once when it has finished, else as soon as it has.
 
         While another refinement runs: refused, or with ``queue`` put in line behind it. ``during_scan``: do not wait
-        for the end of the scan, begin with the rows that have arrived.
+        for the end of the scan, begin with the rows that have arrived. ``place``: one of ``places`` of `status`.
         """
+        where = self.placement.checked(place)
         checked = Preset.from_mapping({**self._config.refine, **(preset or {})})
         scan = self._current()
         if scan is None:
@@ -103,26 +109,26 @@ class RefineCommands:
             self._configure(values)
         check_told(scan.header, far_field=not checked.propagation.near_field)
         with _reserved(scan) as run:
-            return self._begin(scan, checked, run, queue, during_scan)
+            return self._begin(scan, Wanted(checked, where), run, queue=queue, during_scan=during_scan)
 
-    def _begin(self, scan: ScanSession, checked: Preset, run: str, queue: bool, during_scan: bool) -> dict[str, Any]:
+    def _begin(self, scan: ScanSession, wanted: Wanted, run: str, *, queue: bool, during_scan: bool) -> dict[str, Any]:
         with self._lock:
             if queue and self.refinements.busy:
-                return self._put_in_line(scan, checked, run)
+                return self._put_in_line(scan, wanted, run)
             if during_scan and scan.ended is None:
-                return self._begin_early(scan, checked, run)
+                return self._begin_early(scan, wanted, run)
             if not scan.finished.is_set():
                 self.refinements.queue(run, scan.uid)
-                self._preset_for_end, self._asked = checked, scan.asked
+                self._for_end, self._asked = wanted, scan.asked
                 self._name_for_end = None if scan.recording is None else (_results(scan), run)
                 return {"run": run, "state": "queued"}
-        self.refinements.start(self._job(scan, checked, run), scan.uid)
+        self.refinements.start(self._job(scan, wanted, run), scan.uid)
         return {"run": run, "state": "running"}
 
     def command_refine_stop(self) -> dict[str, Any]:
         """Stop the running refinement after its current batch; what it reached is written, the next in line starts."""
         with self._lock:
-            self._preset_for_end = None
+            self._for_end = None
         self.refinements.stop()
         run = self.refinements.current
         if run.state == "stopped":  # it had not started, so nobody will tell that it has ended
@@ -130,8 +136,11 @@ class RefineCommands:
             self._start_next()
         return {"run": run.run}
 
-    def command_refine_resume(self, epochs: int = 0) -> dict[str, Any]:
-        """Go on with the last refinement from its checkpoint, on the same trajectory; ``epochs``: how many more."""
+    def command_refine_resume(self, epochs: int = 0, place: str = "") -> dict[str, Any]:
+        """Go on with the last refinement from its checkpoint, on the same trajectory; ``epochs``: how many more.
+
+        ``place``: another than before.
+        """
         job = self.refinements.last_job
         if job is None:
             raise CommandError("there is no refinement to resume")
@@ -139,6 +148,8 @@ class RefineCommands:
 
         if job.checkpoint is None or not exists(job.checkpoint):
             raise CommandError(f"{job.run} left no checkpoint to go on from", "start it anew with refine")
+        if place:
+            job = replace(job, place=self.placement.checked(place))
         if epochs:
             job = replace(job, preset=_with_more(job.preset, epochs, self.refinements.current.epoch))
         self.refinements.start(replace(job, resume=True), self.refinements.last_uid)
@@ -165,13 +176,13 @@ class RefineCommands:
         """Refine a new scan while it runs, where every scan is to be; after its end, where it cannot begin now."""
         if not self._config.refine_during_scan:
             return
-        preset = Preset.from_mapping(self._config.refine)
+        wanted = Wanted(Preset.from_mapping(self._config.refine), self.placement.checked(""))
         with self._lock:
             try:
                 with _reserved(scan) as run:
-                    self._begin_early(scan, preset, run)
+                    self._begin_early(scan, wanted, run)
             except PtyliveError as error:
-                self._late[scan.uid] = preset
+                self._late[scan.uid] = wanted
                 self._publisher.log("info", f"scan {scan.header.series} is refined after its end: {error.line()}")
 
     def needs(self, recording: Path) -> bool:
@@ -187,24 +198,24 @@ class RefineCommands:
 
         Results with the values of the moment when it was asked for are enough: others may be given without pause.
         """
-        preset, early, late = None, None, None
+        wanted, early, late = None, None, None
         with self._lock:
             is_last = scan.finished.is_set()
             if is_last:
                 late = self._late.pop(scan.uid, None)
             if self.refinements.current.uid == scan.uid:
                 if is_last or scan.made >= self._asked:
-                    preset, self._preset_for_end = self._preset_for_end, None
+                    wanted, self._for_end = self._for_end, None
                 if is_last:
                     early, self._early = self._early, None
         if early is not None:
             self._hand_over(scan, early)
         elif late is not None:
             self._refine_late(scan, late)
-        if preset is None:
+        if wanted is None:
             return
         try:
-            self.refinements.start(self._job(scan, preset, self.refinements.current.run), scan.uid)
+            self.refinements.start(self._job(scan, wanted, self.refinements.current.run), scan.uid)
         except PtyliveError as error:
             self.refinements.fail_queued(error.line())
             self._release_name()
@@ -215,10 +226,9 @@ class RefineCommands:
         with self._lock:
             withdrawn = [waiting.job for waiting in self._line]
             self._line.clear()
-            still_queued, self._preset_for_end = self._preset_for_end is not None, None
+            still_queued, self._for_end = self._for_end is not None, None
         self.refinements.close()
-        if self._elsewhere is not None:
-            self._elsewhere.close()
+        self.placement.close()
         for job in withdrawn:
             release_run(job.results, job.run)
         if still_queued:
@@ -233,41 +243,41 @@ class RefineCommands:
 
     # -- while a scan runs ----------------------------------------------------------------------------------------
 
-    def _begin_early(self, scan: ScanSession, preset: Preset, run: str) -> dict[str, Any]:
+    def _begin_early(self, scan: ScanSession, wanted: Wanted, run: str) -> dict[str, Any]:
         check_followable(scan)
-        if self._elsewhere is not None:
+        if wanted.place == CLUSTER:
             raise CommandError("a cluster refines whole scans", "refine when the scan has ended")
         journal = _recording(scan).with_suffix(SUFFIX)
-        self.refinements.start(replace(self._draft(scan, preset, run), journal=journal), scan.uid)
-        self._early = preset
+        self.refinements.start(replace(self._draft(scan, wanted, run), journal=journal), scan.uid)
+        self._early = wanted
         ScanNews(self.refinements, scan)
         return {"run": run, "state": "running"}
 
-    def _hand_over(self, scan: ScanSession, preset: Preset) -> None:
+    def _hand_over(self, scan: ScanSession, wanted: Wanted) -> None:
         """The scan has ended: its job to the process that began on its first rows."""
         try:
-            job = self._job(scan, preset, self.refinements.current.run)
+            job = self._job(scan, wanted, self.refinements.current.run)
         except PtyliveError as error:
             self.refinements.tell(scan.uid, {"problem": error.line()})
         else:
             self.refinements.hand_over(job, scan.uid)
 
-    def _refine_late(self, scan: ScanSession, preset: Preset) -> None:
+    def _refine_late(self, scan: ScanSession, wanted: Wanted) -> None:
         try:
             with self._lock, _reserved(scan) as run:
-                self._put_in_line(scan, preset, run)
+                self._put_in_line(scan, wanted, run)
         except PtyliveError as error:
             self._publisher.log("error", f"scan {scan.header.series} is not refined: {error.line()}")
         self._start_next()
 
     # -- the line -------------------------------------------------------------------------------------------------
 
-    def _put_in_line(self, scan: ScanSession, preset: Preset, run: str) -> dict[str, Any]:
+    def _put_in_line(self, scan: ScanSession, wanted: Wanted, run: str) -> dict[str, Any]:
         if not scan.finished.is_set():
             raise CommandError("this scan has not ended yet", "wait for its end")
         if len(self._line) >= MOST_WAITING:
             raise CommandError(f"{MOST_WAITING} refinements wait already", "withdraw one of them")
-        self._line.append(Waiting(self._job(scan, preset, run), scan.uid, scan.header.series))
+        self._line.append(Waiting(self._job(scan, wanted, run), scan.uid, scan.header.series))
         return {"run": run, "state": "waiting"}
 
     def _on_ended(self, run: RunState) -> None:
@@ -294,7 +304,7 @@ class RefineCommands:
                 release_run(following.job.results, following.job.run)
                 self._publisher.log("error", f"refinement {following.job.run}: {error.line()}")
 
-    def _job(self, scan: ScanSession, preset: Preset, run: str) -> RefineJob:
+    def _job(self, scan: ScanSession, wanted: Wanted, run: str) -> RefineJob:
         if scan.recording_error:
             hint = "make room in the recording folder; the scan is refined once it is recorded"
             raise CommandError(f"refinement needs the recording, which failed: {scan.recording_error}", hint)
@@ -302,9 +312,9 @@ class RefineCommands:
             raise CommandError(f"refinement needs the recording, and {recording} is gone", "put it back")
         if scan.results is None:
             raise CommandError("the scan has no maps to start from", "see the status message")
-        return self._draft(scan, preset, run)
+        return self._draft(scan, wanted, run)
 
-    def _draft(self, scan: ScanSession, preset: Preset, run: str) -> RefineJob:
+    def _draft(self, scan: ScanSession, wanted: Wanted, run: str) -> RefineJob:
         """The job of a scan with what is known of it now."""
         recording = _recording(scan)
         folder = recording.parent
@@ -312,25 +322,17 @@ class RefineCommands:
             recording=recording,
             results=scan.results or results_path(recording),
             run=run,
-            preset=preset,
+            preset=wanted.preset,
             calibration=scan.calibration,
-            start=start_guess(scan.map(preset.start.start_map), scan.calibration),
+            start=start_guess(scan.map(wanted.preset.start.start_map), scan.calibration),
             values=plain_values(scan.header),
             backend=self._config.backend,
             threads=self._config.refine_threads,
             checkpoint=folder / f"{recording.stem}_{run}.checkpoint",
             command_line=self._command_line,
+            place=wanted.place,
             known=known_as(recording),
         )
-
-
-def _cluster(config: ServerConfig) -> LaterOpened | None:
-    """Where refinements run, unless that is this machine; it is connected to when the first begins."""
-    if config.refine_cluster is None:
-        return None
-    from ptylive.server.cluster.opening import LaterOpened
-
-    return LaterOpened(config.refine_cluster, config.refine_threads)
 
 
 def _with_more(preset: Preset, epochs: int, done: int) -> Preset:

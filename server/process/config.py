@@ -38,6 +38,10 @@ _TABLES = {
 """What has tables of its own in a configuration."""
 
 
+_OF_THE_SERVER = {"cluster", "when_cluster_missing", "here", "workers"}
+"""Under [refine], and no setting of a refinement: where it runs."""
+
+
 class Security(StrictModel):
     """Who may talk to the server (docs/protocol.md, "Keys")."""
 
@@ -82,6 +86,19 @@ class ServerConfig(StrictModel):
     refine_threads: int = Field(default=1, ge=1, le=256, description="threads of a refinement")
     refine_cluster: str | None = Field(
         default=None, description="Dask cluster where refinements run (docs/batch.md); none: this machine"
+    )
+    refine_when_cluster_missing: Literal["refuse", "wait", "here"] = Field(
+        default="refuse",
+        description="what a refinement does while its cluster is not there; here: runs on this machine",
+    )
+    refine_here: bool = Field(
+        default=True, description="whether refinements may be sent to this machine where there is a cluster"
+    )
+    refine_workers: int | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="trials, or scans of a batch, at a time on this machine; none: half of the cores, or one GPU",
     )
     refine_during_scan: bool = Field(
         default=False, description="refine every scan, beginning with the rows that have arrived"
@@ -240,8 +257,8 @@ def load_config(path: Path | None, options: Mapping[str, Any], assignments: Mapp
             values[key] = value
         elif name.startswith("security."):
             values["security"] = {**values.get("security", {}), name.removeprefix("security."): value}
-        elif name == "refine.cluster":
-            values["refine_cluster"] = value
+        elif name.startswith("refine.") and name.removeprefix("refine.") in _OF_THE_SERVER:
+            values[name.replace(".", "_")] = value
         elif name.startswith("refine."):
             values["refine"] = {**values.get("refine", {}), name.removeprefix("refine."): value}
         elif is_map_setting(name):
@@ -276,8 +293,8 @@ def _from_toml(path: Path) -> dict[str, Any]:
         raise MetadataError(f"{path}: [server] {name} is not read", f"write it as {_TABLES[name]}")
     values["security"] = as_table(tables.pop("security", {}), "security")
     values["refine"] = dict(as_table(tables.pop("refine", {}), "refine"))
-    if "cluster" in values["refine"]:
-        values["refine_cluster"] = values["refine"].pop("cluster")
+    for name in _OF_THE_SERVER & values["refine"].keys():
+        values[f"refine_{name}"] = values["refine"].pop(name)
     values["maps"] = _flattened(as_table(tables.pop("maps", {}), "maps"))
     defaults: dict[str, Any] = {}
     for section, content in tables.items():

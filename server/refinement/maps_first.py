@@ -17,10 +17,10 @@ Tell = Callable[[dict[str, Any]], None]
 def with_maps(job: RefineJob, tell: Tell, should_stop: Callable[[], bool]) -> RefineJob:
     """The job with calibration, start and metadata, as the maps in its results file have them.
 
-    The maps are made unless the job is resumed and they are there: what goes on from a checkpoint must have the same
-    calibration to the last digit, which another machine would not find again. Raises InputFileError for a file that is
-    damaged or no scan, MetadataError for missing optics, PtyliveError where no map can be made, RefinementError for a
-    stop on the way.
+    The maps are made unless they are there and the job is resumed or takes them: what goes on from a checkpoint must
+    have the same calibration to the last digit, which another machine would not find again. Raises InputFileError for a
+    file that is damaged or no scan, MetadataError for missing optics, PtyliveError where no map can be made,
+    RefinementError for a stop on the way.
     """
     from ptylive.application.offline import start_guess
     from ptylive.application.outputs import check_results_file
@@ -37,7 +37,7 @@ def with_maps(job: RefineJob, tell: Tell, should_stop: Callable[[], bool]) -> Re
     with open_source(job.recording, values) as source:
         check_told(source.header, far_field=not job.preset.propagation.near_field)
     job = replace(job, values=values)
-    if not (job.resume and _has_maps(job.results)):
+    if not ((job.resume or job.takes_maps) and _has_maps(job.results)):
         _make(job, tell, should_stop)
     stored = StoredMaps.read(job.results)
     calibration = Calibration.from_attributes(stored.calibration)

@@ -56,6 +56,12 @@ class RefineJob:
     """Not one refinement but trials of settings, one after the other, as they are told
     (:mod:`ptylive.server.refinement.trial_worker`)."""
 
+    place: str = ""
+    """Where the server was asked to run it (:mod:`ptylive.server.commands.placement`); empty: where it runs all."""
+
+    takes_maps: bool = False
+    """With ``methods``: maps that are in the results file are taken as they are, and their calibration."""
+
     known: tuple[int, ...] = ()
     """The state of the recording that the server vouches for (:func:`ptylive.streamer.vetting.vouched.known_as`)."""
 
@@ -87,6 +93,8 @@ class RefineJob:
             "defaults": dict(self.defaults),
             "ends_at_once": self.ends_at_once,
             "trials": None if self.trials is None else dict(self.trials),
+            "place": self.place,
+            "takes_maps": self.takes_maps,
             "known": list(self.known),
         }
 
@@ -121,6 +129,8 @@ class RefineJob:
             defaults=plain["defaults"],
             ends_at_once=plain["ends_at_once"],
             trials=plain["trials"],
+            place=plain["place"],
+            takes_maps=plain["takes_maps"],
             known=tuple(plain["known"]),
         )
 

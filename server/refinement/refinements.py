@@ -33,7 +33,9 @@ class RunState:
     evaluations: float = 0.0
     message: str = ""
     place: str = ""
-    """The worker of a cluster that it runs on; empty on this machine."""
+    """The worker of a cluster that it runs on, or why it runs on this machine; empty where that is as it was asked."""
+    workers: int = 0
+    """How many the cluster has that it runs on."""
     falling: bool = False
     """Whether a run that is done had not come to rest."""
     warning: str = ""
@@ -52,7 +54,7 @@ class RunState:
         told = {name: getattr(self, name) for name in ("state", "run", "epoch", "epochs", "loss", "message")}
         if self.state == "queued" and compiling and self.message == WAITS:
             told["message"] = compiling
-        return told | ({"place": self.place} if self.place else {})
+        return told | ({"place": self.place, "workers": self.workers} if self.place else {})
 
     def event(self, *, pictures: bool) -> dict[str, Any]:
         """The payload of a `refinement` event."""
@@ -214,7 +216,7 @@ class Refinements:
             elif message["kind"] in ("note", "place"):
                 self.current.message = message["message"]
                 if message["kind"] == "place":
-                    self.current.place = message["message"]
+                    self.current.place, self.current.workers = message["message"], message["workers"]
                 self._publish(pictures=False)
             elif message["kind"] == "warning":
                 self._warn(message["message"])

@@ -296,6 +296,7 @@ class Session:
                 **self.refine.refinements.current.summary(self.compilation.word),
                 "waiting": self.refine.waiting,
             },
+            places=self.refine.placement.to_plain(),
             record=self.recording_wanted and self.config.recording_folder is not None,
             data=self.receiver.address,
             protocol=self.config.protocol,

@@ -19,9 +19,10 @@ from ptylive.application.extensions import Preset
 from ptylive.schema import MetadataError, PtyliveError, RefinementError
 from ptylive.schema.metadata import NAMES, arrays_and_numbers, locate, unsaid
 from ptylive.server.cli.interrupt import ctrl_c_asks_to_stop
-from ptylive.server.cli.options import AsJson, Backend, Cluster, Settings, checked_backend
+from ptylive.server.cli.options import AsJson, Backend, Cluster, Settings, WhenMissing, checked_backend
 from ptylive.server.cli.output import Interrupted, Shown, answer, bar, say, when_interrupted
 from ptylive.server.cli.values import parse_assignments
+from ptylive.server.cluster.where import REFUSE
 
 if TYPE_CHECKING:
     from ptylive.application.offline import Reconstruction
@@ -66,6 +67,7 @@ def refine(
         bool, typer.Option("--checks", help="check before the run; compare halves and shuffled data after it")
     ] = False,
     cluster: Cluster = None,
+    when_cluster_missing: WhenMissing = REFUSE,
     as_json: AsJson = False,
 ) -> None:
     """Refine object and probe of a recording by multislice ptychography."""
@@ -90,7 +92,11 @@ def refine(
     if cluster is not None:
         _check_for_cluster(loaded, checks=checks, history=history)
         given = replace(_job(file, wanted, values), results=output.absolute(), checkpoint=checkpoint.absolute())
-        _refine_elsewhere(replace(given, backend=backend, threads=threads, resume=resume), cluster, as_json=as_json)
+        _refine_elsewhere(
+            replace(given, backend=backend, threads=threads, resume=resume),
+            (cluster, when_cluster_missing),
+            as_json=as_json,
+        )
         return
     started = time.perf_counter()
     pixels = _pixels_to_compile(file, values, wanted)
@@ -159,7 +165,7 @@ def _job(file: Path, wanted: Preset, values: Mapping[str, Any]) -> RefineJob:
     )
 
 
-def _refine_elsewhere(job: RefineJob, cluster: str, *, as_json: bool) -> None:
+def _refine_elsewhere(job: RefineJob, where: tuple[str, str], *, as_json: bool) -> None:
     """On a worker of a cluster; its results file also gets the map that the refinement began from."""
     from ptylive.application.outputs import reserved_run
     from ptylive.engine.results import Stored
@@ -172,13 +178,13 @@ def _refine_elsewhere(job: RefineJob, cluster: str, *, as_json: bool) -> None:
         bar("refining", quiet=as_json) as shown,
         _stoppable() as asked,
     ):
-        there = refine_elsewhere(replace(job, run=name), cluster, shown, asked, say)
+        there = refine_elsewhere(replace(job, run=name), where, shown, asked, say)
     ended, outcome = there.ended, there.outcome()
     if not as_json:
         say(f"{ended['algorithm']}: {ended['reason']}")
     seconds = time.perf_counter() - started
-    where = {"file": str(job.recording), "output": str(ended["results"]), "run": ended["run"], "seconds": seconds}
-    answer({**where, **outcome}, as_json=as_json)
+    about = {"file": str(job.recording), "output": str(ended["results"]), "run": ended["run"], "seconds": seconds}
+    answer({**about, **outcome}, as_json=as_json)
     stored = Stored(Path(ended["results"]), ended["run"], ended["problem"])
     _judge(ended["state"], there.run.epoch, ended["message"], stored)
 

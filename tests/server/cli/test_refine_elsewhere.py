@@ -16,14 +16,15 @@ from ptylive.server.cli import refine_elsewhere
 @pytest.fixture
 def scan(tmp_path, monkeypatch):
     @contextmanager
-    def opened(text, threads, tell):
+    def places(workers, text, backend, threads, tell, when):
         if text != "tcp://there:1":
             raise PtyliveError(f"no Dask scheduler answers at {text}", "start one")
-        yield type("Cluster", (), {"launch": staticmethod(Scripted)})
+        assert when == "refuse"
+        yield Scripted, lambda: 1
 
-    monkeypatch.setattr(refine_elsewhere, "opened", opened)
+    monkeypatch.setattr(refine_elsewhere, "places", places)
     monkeypatch.setattr(Scripted, "started", [])
-    place = {"kind": "place", "message": "on tcp://w:1, one of 2 workers"}
+    place = {"kind": "place", "message": "on tcp://w:1, one of 2 workers", "workers": 2}
     results = str(tmp_path / "out.h5")
     monkeypatch.setattr(Scripted, "script", [place, progress(4), {**ENDED, "results": results}])
     with h5py.File(tmp_path / "a.h5", "w") as file:

@@ -15,7 +15,10 @@ from ptylive.server.cluster import remote_job
 from ptylive.server.cluster import runner as runner_module
 from ptylive.server.cluster.remote_job import RemoteJob
 from ptylive.server.cluster.runner import Runner
+from ptylive.server.cluster.where import ClusterMissing
 from ptylive.server.refinement.refine_job import RefineJob
+
+GONE = {"place_gone": True, "missing": True}
 
 
 class Future:
@@ -160,15 +163,15 @@ def test_a_scheduler_that_has_gone_is_nothing_against_the_scan(tmp_path, job, mo
     cluster = MadeUpCluster(tmp_path, lives=(1,))
     cluster.there = False
     (last,) = said(RemoteJob(job, lambda: cluster))
-    assert last == {"kind": "failed", "message": "the scheduler has gone: start it again", "place_gone": True}
+    assert last == {"kind": "failed", "message": "the scheduler has gone: start it again", **GONE}
 
 
 def test_a_cluster_that_is_not_there_is_one_line(job):
     def nobody():
-        raise PtyliveError("no Dask scheduler answers", "start one")
+        raise ClusterMissing("no Dask scheduler answers", "start one")
 
     (last,) = RemoteJob(job, nobody).messages()
-    assert last == {"kind": "failed", "message": "no Dask scheduler answers: start one", "place_gone": True}
+    assert last == {"kind": "failed", "message": "no Dask scheduler answers: start one", **GONE}
 
 
 def test_a_worker_without_ptylive_or_with_another_is_one_line(tmp_path, job, monkeypatch):

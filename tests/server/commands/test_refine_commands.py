@@ -7,15 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ptylive.schema import Calibration, CommandError, Detector, MetadataError, PtyliveError, Scan, ScanHeader
+from ptylive.schema import CommandError, Detector, MetadataError, PtyliveError, Scan, ScanHeader
 from ptylive.schema.metadata import overlay
 from ptylive.schema.preset import Preset
-from ptylive.server.cluster.remote_job import RemoteJob
 from ptylive.server.commands import refine_commands
 from ptylive.server.commands.refine_commands import MOST_WAITING, RefineCommands
 from ptylive.server.process.config import ServerConfig
-from ptylive.server.refinement.job_process import JobProcess
-from ptylive.server.refinement.refine_job import RefineJob
 from ptylive.server.refinement.refinements import RunState
 from ptylive.server.session.scan_session import ScanSession
 
@@ -233,17 +230,14 @@ def test_the_name_of_one_that_failed_is_kept_with_its_checkpoint(
     assert reserved(tmp_path) == kept
 
 
-def test_refinements_run_here_or_on_a_cluster_which_gets_whole_scans(
-    commands: RefineCommands, scan: ScanSession
-) -> None:
-    assert commands.refinements.launch is JobProcess
+def test_a_cluster_gets_whole_scans_and_this_machine_rows_as_they_arrive(scan: ScanSession) -> None:
     config = ServerConfig(refine_cluster="tcp://there:8786")
     elsewhere = RefineCommands(config, Log(), lambda: scan, lambda _values: None, "test")
-    job = RefineJob(Path("a.h5"), Path("a_results.h5"), "run1", Preset(), Calibration())
-    assert isinstance(elsewhere.refinements.launch(job), RemoteJob)
     scan.finished.clear()
     with pytest.raises(CommandError, match="a cluster refines whole scans"):
         elsewhere.command_refine(during_scan=True)
+    with pytest.raises(CommandError, match="'moon' is no place to refine"):
+        elsewhere.command_refine(place="moon")
     elsewhere.close()
     with pytest.raises(MetadataError, match="'nowhere' is no cluster"):
         RefineCommands(ServerConfig(refine_cluster="nowhere"), Log(), lambda: scan, lambda _values: None, "test")

@@ -73,3 +73,10 @@ def test_the_cluster_of_refinements_stands_beside_their_settings(tmp_path):
     assert (config.refine_cluster, config.refine) == ("tcp://there:8786", {"probe_modes": 4})
     assert load_config(tmp_path / "c.toml", {}, {"refine.cluster": "local:2"}).refine_cluster == "local:2"
     assert load_config(None, {}, {"refine_cluster": "slurm"}).refine_cluster == "slurm"
+    (tmp_path / "c.toml").write_text(
+        '[refine]\ncluster = "slurm"\nwhen_cluster_missing = "wait"\nhere = false\nworkers = 3\n'
+    )
+    config = load_config(tmp_path / "c.toml", {}, {"refine.workers": 4})
+    assert (config.refine_when_cluster_missing, config.refine_here, config.refine_workers) == ("wait", False, 4)
+    with pytest.raises(MetadataError, match="refine_when_cluster_missing"):
+        load_config(None, {}, {"refine.when_cluster_missing": "pray"})

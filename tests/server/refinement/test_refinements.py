@@ -70,7 +70,8 @@ def test_trials_are_running_and_no_epoch() -> None:
 
 def test_status_says_where_a_refinement_runs_that_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
     place = "on tcp://w:1, one of 2 workers"
-    monkeypatch.setattr(Scripted, "script", [{"kind": "place", "message": place}, {"kind": "maps"}, progress(3), ENDED])
+    told = {"kind": "place", "message": place, "workers": 2}
+    monkeypatch.setattr(Scripted, "script", [told, {"kind": "maps"}, progress(3), ENDED])
     ended = threading.Event()
     publisher = SimpleNamespace(publish=lambda _topic, _payload: None, log=lambda _level, _line: None)
     refinements = Refinements(publisher, lambda _run: ended.set(), Scripted)  # type: ignore[arg-type]
@@ -79,6 +80,7 @@ def test_status_says_where_a_refinement_runs_that_is_not_here(monkeypatch: pytes
     assert ended.wait(30)
     assert (refinements.current.state, refinements.current.epoch) == ("done", 3)
     assert refinements.current.summary()["place"] == place
+    assert refinements.current.summary()["workers"] == 2
 
 
 def test_the_deviation_is_told_with_the_pictures_at_the_end() -> None:

@@ -15,10 +15,11 @@ from ptylive.schema import PtyliveError
 from ptylive.schema.errors import printable
 from ptylive.server.cli.commands.refine import split_settings
 from ptylive.server.cli.interrupt import ctrl_c_asks_to_stop
-from ptylive.server.cli.options import AsJson, Backend, Cluster, Settings, checked_backend
+from ptylive.server.cli.options import AsJson, Backend, Cluster, Settings, WhenMissing, checked_backend
 from ptylive.server.cli.output import Interrupted, Shown, answer, bar, end_partial, say, when_interrupted
 from ptylive.server.cli.preset_option import looked_through, preset_file
 from ptylive.server.cli.values import names_in, parse_assignments
+from ptylive.server.cluster.where import REFUSE
 
 if TYPE_CHECKING:
     from ptylive.application.batch.rows import Row
@@ -45,6 +46,7 @@ def batch(
         int | None, typer.Option(min=1, help="scans at a time on this machine; default: one for each core, or GPU")
     ] = None,
     cluster: Cluster = None,
+    when_cluster_missing: WhenMissing = REFUSE,
     backend: Backend = "auto",
     threads: Annotated[int, typer.Option(min=1, max=256, help="threads of each refinement on the CPU")] = 1,
     retry: Annotated[bool, typer.Option("--retry", help="try scans again that failed in an earlier call")] = False,
@@ -79,7 +81,7 @@ def batch(
     with (
         when_interrupted("what is done is kept; the same command goes on"),
         ctrl_c_asks_to_stop("stopping all; Ctrl-C again ends at once") as asked,
-        places(workers, cluster, backend, threads, say) as (launch, number),
+        places(workers, cluster, backend, threads, say, when_cluster_missing) as (launch, number),
         bar(f"{len(scans)} scans", quiet=as_json) as shown,
     ):
         rows = Batch(request, launch, number).run(scans, asked.is_set, partial(_show, shown))

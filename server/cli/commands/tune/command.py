@@ -13,10 +13,11 @@ import typer
 from ptylive.schema import MetadataError, PtyliveError
 from ptylive.server.cli.commands.refine import split_settings
 from ptylive.server.cli.interrupt import ctrl_c_asks_to_stop
-from ptylive.server.cli.options import AsJson, Backend, Cluster, Settings, checked_backend
+from ptylive.server.cli.options import AsJson, Backend, Cluster, Settings, WhenMissing, checked_backend
 from ptylive.server.cli.output import Interrupted, Shown, answer, bar, say, when_interrupted
 from ptylive.server.cli.preset_option import looked_through, preset_file
 from ptylive.server.cli.values import parse_assignments
+from ptylive.server.cluster.where import REFUSE
 
 if TYPE_CHECKING:
     from ptylive.application.tuning.outcome import Outcome
@@ -54,6 +55,7 @@ def tune(
         int | None, typer.Option(min=1, help="trials at a time on this machine; default: one for each core, or GPU")
     ] = None,
     cluster: Cluster = None,
+    when_cluster_missing: WhenMissing = REFUSE,
     backend: Backend = "auto",
     threads: Annotated[int, typer.Option(min=1, max=256, help="threads of each trial on the CPU")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="of the values that are drawn")] = 0,
@@ -90,16 +92,16 @@ def tune(
         " ".join(sys.argv),
     )
     with when_interrupted(GOES_ON), ctrl_c_asks_to_stop("stopping; Ctrl-C again ends at once") as stop:
-        _tuned(wanted, trials, seed, (workers, cluster), stop, as_json=as_json)
+        _tuned(wanted, trials, seed, (workers, cluster, when_cluster_missing), stop, as_json=as_json)
 
 
 def _tuned(
-    wanted: Wanted, number: int, seed: int, where: tuple[int | None, str | None], stop: Event, *, as_json: bool
+    wanted: Wanted, number: int, seed: int, where: tuple[int | None, str | None, str], stop: Event, *, as_json: bool
 ) -> None:
     from ptylive.server.cluster.places import places
     from ptylive.server.tune.run import Listener, tune_scan
 
-    there = places(*where, wanted.backend, wanted.threads, say)
+    there = places(*where[:2], wanted.backend, wanted.threads, say, where[2])
     with bar(f"looking at {wanted.scan.name}", quiet=as_json) as shown:
         listener = Listener(lambda words: shown.update(0, None, words), partial(_show, shown, number), stop.is_set)
         tuned = tune_scan(wanted, number, seed, there, listener)

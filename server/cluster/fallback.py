@@ -1,0 +1,141 @@
+"""What becomes of a job while its cluster is not there: it waits for it, runs on this machine, or fails with a line."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ptylive.server.cluster.remote_job import stopped_before
+from ptylive.server.cluster.where import HERE, REFUSE
+from ptylive.server.refinement.job_process import Launch, RunningJob
+from ptylive.server.refinement.refine_job import RefineJob
+
+if TYPE_CHECKING:
+    from ptylive.server.cluster.opening import LaterOpened
+
+AGAIN_S = 5.0
+"""A cluster that was not there is asked for again after this time."""
+POLL_S = 0.2
+
+
+class Fallback:
+    """A cluster, and what to do without it; ``when``: ``wait``, ``here`` or ``refuse``.
+
+    ``here`` starts a job on this machine, at most ``most`` of them at a time.
+    """
+
+    def __init__(self, cluster: LaterOpened, when: str, here: Launch, most: int) -> None:
+        self.cluster, self.when, self.here, self._most = cluster, when, here, most
+        self.room = threading.Semaphore(most)
+        """On this machine."""
+
+    def launch(self, job: RefineJob) -> RunningJob:
+        """Start a job."""
+        return FallbackJob(job, self)
+
+    def close(self) -> None:
+        """End what was started for the cluster."""
+        self.cluster.close()
+
+    def places(self) -> int:
+        """How many jobs can run at a time now; at least 1, so that one of them waits."""
+        there = self.cluster.workers()
+        if there is None and self.when == HERE:
+            return self._most if self.cluster.is_missing else 1
+        return max(1, there or 0)
+
+
+class FallbackJob:
+    """A job (:class:`RunningJob`) on a cluster that may go and come."""
+
+    def __init__(self, job: RefineJob, fallback: Fallback) -> None:
+        self._job, self._fallback = job, fallback
+        self._lock = threading.Lock()
+        self._running: RunningJob | None = None
+        self._stopped, self._abandoned, self._back = threading.Event(), threading.Event(), False
+
+    def messages(self) -> Iterator[dict[str, Any]]:
+        """See RunningJob; a last one of kind ``failed`` has ``place_gone`` where nothing is known against the job."""
+        job = self._job
+        while True:
+            running = self._fallback.cluster.launch(job)
+            missing: dict[str, Any] | None = None
+            for message in self._of(running):
+                if message.get("missing"):
+                    missing = message
+                else:
+                    yield message
+            if missing is None:
+                return
+            job = running.rest
+            if self._fallback.when == REFUSE or self._abandoned.is_set():
+                yield missing
+                return
+            if self._fallback.when == HERE:
+                yield from self._here(job, str(missing["message"]))
+                return
+            yield {"kind": "note", "message": f"waits for the cluster: {missing['message']}"}
+            if self._stopped.wait(AGAIN_S):
+                yield stopped_before(job)
+                return
+
+    def _here(self, job: RefineJob, why: str) -> Generator[dict[str, Any], None, None]:
+        """The same job on this machine, from where it was."""
+        room = self._fallback.room
+        if not room.acquire(blocking=False):
+            yield {"kind": "note", "message": f"waits for a place on this machine: {why}"}
+            while not room.acquire(timeout=POLL_S):
+                if self._stopped.is_set():
+                    yield stopped_before(job)
+                    return
+        try:
+            if self._stopped.is_set():
+                yield stopped_before(job)
+                return
+            yield {"kind": "place", "message": f"on this machine: {why}", "workers": 0}
+            yield from self._of(self._fallback.here(replace(job, ends_at_once=True)))
+        finally:
+            room.release()
+
+    def _of(self, running: RunningJob) -> Iterator[dict[str, Any]]:
+        """What it says, wherever it runs; a stop that came before there was somebody to tell is told now."""
+        with self._lock:
+            self._running = running
+            stopping = self._stopped.is_set()
+        if self._back:
+            running.step_back()
+        for message in running.messages():
+            if stopping:
+                running.tell({"stop": True})
+                stopping = False
+            yield message
+
+    def tell(self, message: Mapping[str, Any]) -> None:
+        """See RunningJob."""
+        with self._lock:
+            if message.get("stop"):
+                self._stopped.set()
+            running = self._running
+        if running is not None:
+            running.tell(message)
+
+    def ending(self) -> str:
+        """See RunningJob."""
+        return "the refinement was ended" if self._running is None else self._running.ending()
+
+    def step_back(self) -> None:
+        """See RunningJob."""
+        self._back = True
+        if self._running is not None:
+            self._running.step_back()
+
+    def end(self) -> None:
+        """See RunningJob."""
+        self._abandoned.set()
+        with self._lock:
+            self._stopped.set()
+            running = self._running
+        if running is not None:
+            running.end()

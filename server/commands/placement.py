@@ -1,0 +1,77 @@
+"""Where refinements, trials and batches of a server run: on its machine, or on the cluster of its configuration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ptylive.schema import CommandError, MetadataError
+from ptylive.schema.errors import brief
+from ptylive.server.cluster.places import Places, default_workers, fallback_of
+from ptylive.server.process.config import ServerConfig
+from ptylive.server.refinement.job_process import JobProcess, RunningJob
+from ptylive.server.refinement.refine_job import RefineJob
+
+if TYPE_CHECKING:
+    from ptylive.server.cluster.fallback import Fallback
+
+HERE, CLUSTER = "here", "cluster"
+"""Places as commands name them; which of them there are is the configuration's to say."""
+
+
+class Placement:
+    """The places that the operator of a server allows, the one that is used where none is named first.
+
+    Raises MetadataError for a configuration without any, and for a cluster that is none.
+    """
+
+    def __init__(self, config: ServerConfig) -> None:
+        self._config = config
+        self._most = config.refine_workers or max(1, default_workers(config.backend, config.refine_threads) // 2)
+        self._cluster: Fallback | None = None
+        if config.refine_cluster is not None:
+            when, threads = config.refine_when_cluster_missing, config.refine_threads
+            self._cluster = fallback_of(config.refine_cluster, when, JobProcess, threads, self._most)
+        elif not config.refine_here:
+            raise MetadataError("refinements may not run here, and there is no cluster", "give [refine] cluster too")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Places that may be asked for."""
+        cluster = () if self._cluster is None else (CLUSTER,)
+        return (*cluster, HERE) if self._config.refine_here else cluster
+
+    def to_plain(self) -> list[dict[str, str]]:
+        """As `status` tells them."""
+        words = {HERE: "this machine"}
+        if self._cluster is not None:
+            words[CLUSTER] = f"cluster {self._cluster.cluster.words}"
+        return [{"name": name, "words": words[name]} for name in self.names]
+
+    def checked(self, place: str) -> str:
+        """The place that is meant. Raises CommandError for one that is not allowed."""
+        if place and place not in self.names:
+            raise CommandError(f"{brief(place)} is no place to refine", f"use {' or '.join(self.names)}")
+        return place or self.names[0]
+
+    def launch(self, job: RefineJob) -> RunningJob:
+        """Start a job at its place."""
+        if self._cluster is not None and self.checked(job.place) == CLUSTER:
+            return self._cluster.launch(job)
+        return JobProcess(job)
+
+    def many(self, place: str) -> Places:
+        """For many jobs at a time: what starts one, and how many there can be; frames that arrive come first."""
+        if self._cluster is not None and self.checked(place) == CLUSTER:
+            return self._cluster.launch, self._cluster.places
+        return _stepping_back, lambda: self._most
+
+    def close(self) -> None:
+        """End what was started for the cluster."""
+        if self._cluster is not None:
+            self._cluster.close()
+
+
+def _stepping_back(job: RefineJob) -> RunningJob:
+    running = JobProcess(job)
+    running.step_back()
+    return running

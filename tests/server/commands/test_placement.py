@@ -1,0 +1,62 @@
+"""Where a server refines: what its configuration allows, and nothing else."""
+
+import pytest
+from scripted_refinement import Scripted
+
+from ptylive.schema import Calibration, CommandError, MetadataError
+from ptylive.schema.preset import Preset
+from ptylive.server.cluster.fallback import FallbackJob
+from ptylive.server.commands import placement as placement_module
+from ptylive.server.commands.placement import Placement
+from ptylive.server.process.config import ServerConfig
+from ptylive.server.refinement.refine_job import RefineJob
+
+ADDRESS = "tcp://there:8786"
+
+
+@pytest.fixture
+def job(tmp_path, monkeypatch):
+    monkeypatch.setattr(placement_module, "JobProcess", Scripted)
+
+    def at(place):
+        return RefineJob(tmp_path / "a.h5", tmp_path / "r.h5", "run1", Preset(), Calibration(), place=place)
+
+    return at
+
+
+def test_without_a_cluster_there_is_this_machine(job):
+    placement = Placement(ServerConfig())
+    assert placement.to_plain() == [{"name": "here", "words": "this machine"}]
+    assert isinstance(placement.launch(job("")), Scripted)
+    with pytest.raises(CommandError, match="'cluster' is no place to refine") as caught:
+        placement.checked("cluster")
+    assert caught.value.hint == "use here"
+
+
+def test_with_a_cluster_it_is_the_first_and_either_may_be_asked_for(job):
+    placement = Placement(ServerConfig(refine_cluster=ADDRESS))
+    assert [one["words"] for one in placement.to_plain()] == [f"cluster {ADDRESS}", "this machine"]
+    assert isinstance(placement.launch(job("")), FallbackJob)
+    assert isinstance(placement.launch(job("here")), Scripted)
+    placement.close()
+
+
+def test_an_operator_may_keep_this_machine_for_frames(job):
+    placement = Placement(ServerConfig(refine_cluster=ADDRESS, refine_here=False))
+    assert placement.names == ("cluster",)
+    with pytest.raises(CommandError, match="is no place to refine"):
+        placement.launch(job("here"))
+    with pytest.raises(MetadataError, match="refinements may not run here, and there is no cluster"):
+        Placement(ServerConfig(refine_here=False))
+
+
+def test_many_at_a_time_leave_room_for_frames(job, monkeypatch):
+    monkeypatch.setattr(placement_module, "default_workers", lambda backend, threads: 9)
+    backs = []
+    monkeypatch.setattr(Scripted, "step_back", lambda self: backs.append(self) or None)
+    launch, number = Placement(ServerConfig()).many("")
+    assert number() == 4
+    assert launch(job("")) in backs
+    assert Placement(ServerConfig(refine_workers=7)).many("here")[1]() == 7
+    launch, _ = Placement(ServerConfig(refine_cluster=ADDRESS)).many("")
+    assert isinstance(launch(job("")), FallbackJob)
