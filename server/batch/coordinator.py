@@ -40,6 +40,8 @@ class BatchRequest:
     retry: bool = False
     """Whether scans that failed before are tried again."""
     command_line: str = ""
+    takes_maps: bool = False
+    """Maps that are in the folder's results files are taken as they are, calibrations that people gave with them."""
 
     def digest(self) -> str:
         """Of what results depend on."""
@@ -218,6 +220,7 @@ class Batch:
             methods=request.methods,
             defaults=request.defaults,
             ends_at_once=True,
+            takes_maps=request.takes_maps,
         )
 
     def _given_back(self, row: Row) -> dict[str, Any]:

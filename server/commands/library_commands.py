@@ -72,6 +72,10 @@ class LibraryCommands:
                 self._replay.kill()
         self._replay = None
 
+    def find(self, recording: str) -> Path:
+        """The path of a recording by its name. Raises CommandError where there is none."""
+        return self._library.find(recording)
+
     def open_quietly(self, recording: str) -> ScanSession:
         """A past scan that is not shown. Raises CommandError, InputFileError."""
         return self._library.open(recording)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ptylive.schema import CommandError, MetadataError
 from ptylive.schema.errors import brief
-from ptylive.server.cluster.places import Places, default_workers, fallback_of
+from ptylive.server.cluster.places import default_workers, fallback_of
+from ptylive.server.cluster.where import REFUSE
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.refinement.job_process import JobProcess, RunningJob
 from ptylive.server.refinement.refine_job import RefineJob
@@ -16,6 +18,16 @@ if TYPE_CHECKING:
 
 HERE, CLUSTER = "here", "cluster"
 """Places as commands name them; which of them there are is the configuration's to say."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """Where many jobs run. ``request``: workers, cluster, and what is done without that
+    (:func:`ptylive.server.cluster.places.places`).
+    """
+
+    request: tuple[int | None, str | None, str]
+    words: str
 
 
 class Placement:
@@ -59,19 +71,15 @@ class Placement:
             return self._cluster.launch(job)
         return JobProcess(job)
 
-    def many(self, place: str) -> Places:
-        """For many jobs at a time: what starts one, and how many there can be; frames that arrive come first."""
+    def series(self, place: str) -> Series:
+        """For many jobs at a time, in a process of their own. Raises CommandError as :meth:`checked`."""
         if self._cluster is not None and self.checked(place) == CLUSTER:
-            return self._cluster.launch, self._cluster.places
-        return _stepping_back, lambda: self._most
+            request = (None, self._config.refine_cluster, self._cluster.when)
+            return Series(request, f"cluster {self._cluster.cluster.words}")
+        self.checked(place)
+        return Series((self._most, None, REFUSE), "this machine")
 
     def close(self) -> None:
         """End what was started for the cluster."""
         if self._cluster is not None:
             self._cluster.close()
-
-
-def _stepping_back(job: RefineJob) -> RunningJob:
-    running = JobProcess(job)
-    running.step_back()
-    return running

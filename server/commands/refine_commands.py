@@ -68,6 +68,7 @@ class RefineCommands:
         current: Callable[[], ScanSession | None],
         configure: Callable[[Mapping[str, Any]], object],
         command_line: str,
+        placement: Placement,
     ) -> None:
         self._config, self._publisher, self._command_line = config, publisher, command_line
         self._current, self._configure = current, configure
@@ -82,8 +83,8 @@ class RefineCommands:
         self._late: dict[str, Wanted] = {}
         """Of scans that are refined as soon as they have ended, by uid."""
         self._line: deque[Waiting] = deque()
-        self.placement = Placement(config)
-        self.refinements = Refinements(publisher, self._on_ended, self.placement.launch)
+        self._placement = placement
+        self.refinements = Refinements(publisher, self._on_ended, self._placement.launch)
 
     # -- commands -------------------------------------------------------------------------------------------------
 
@@ -100,7 +101,7 @@ class RefineCommands:
         While another refinement runs: refused, or with ``queue`` put in line behind it. ``during_scan``: do not wait
         for the end of the scan, begin with the rows that have arrived. ``place``: one of ``places`` of `status`.
         """
-        where = self.placement.checked(place)
+        where = self._placement.checked(place)
         checked = Preset.from_mapping({**self._config.refine, **(preset or {})})
         scan = self._current()
         if scan is None:
@@ -149,7 +150,7 @@ class RefineCommands:
         if job.checkpoint is None or not exists(job.checkpoint):
             raise CommandError(f"{job.run} left no checkpoint to go on from", "start it anew with refine")
         if place:
-            job = replace(job, place=self.placement.checked(place))
+            job = replace(job, place=self._placement.checked(place))
         if epochs:
             job = replace(job, preset=_with_more(job.preset, epochs, self.refinements.current.epoch))
         self.refinements.start(replace(job, resume=True), self.refinements.last_uid)
@@ -168,6 +169,11 @@ class RefineCommands:
     # -- what the session tells -----------------------------------------------------------------------------------
 
     @property
+    def places(self) -> list[dict[str, str]]:
+        """Where refinements may run, as `status` tells it."""
+        return self._placement.to_plain()
+
+    @property
     def waiting(self) -> list[dict[str, Any]]:
         """The line, first first. Never waits: `status` asks."""
         return [one.to_plain() for one in self._line.copy()]
@@ -176,7 +182,7 @@ class RefineCommands:
         """Refine a new scan while it runs, where every scan is to be; after its end, where it cannot begin now."""
         if not self._config.refine_during_scan:
             return
-        wanted = Wanted(Preset.from_mapping(self._config.refine), self.placement.checked(""))
+        wanted = Wanted(Preset.from_mapping(self._config.refine), self._placement.checked(""))
         with self._lock:
             try:
                 with _reserved(scan) as run:
@@ -228,7 +234,7 @@ class RefineCommands:
             self._line.clear()
             still_queued, self._for_end = self._for_end is not None, None
         self.refinements.close()
-        self.placement.close()
+        self._placement.close()
         for job in withdrawn:
             release_run(job.results, job.run)
         if still_queued:

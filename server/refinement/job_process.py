@@ -21,7 +21,7 @@ TERMINATE_TIMEOUT_S = 5.0
 NICENESS = 10
 """Of a refinement during a scan."""
 _PIPE_BYTES = 2**16
-_COMMAND = (sys.executable, "-m", "ptylive.server.refinement.refine_process")
+REFINE_PROCESS = "ptylive.server.refinement.refine_process"
 
 
 class RunningJob(Protocol):
@@ -52,27 +52,33 @@ Launch = Callable[[RefineJob], RunningJob]
 """Starts a job. Raises PtyliveError where that cannot be done."""
 
 
-class JobProcess:
-    """A job in a process of this machine (:class:`RunningJob`).
+def _command(module: str) -> tuple[str, ...]:
+    return sys.executable, "-m", module
+
+
+class ChildProcess:
+    """``python -m MODULE`` that is given a request, and says and is told things, as a stream of msgpack both ways.
 
     ``own_group``: Ctrl-C at the terminal does not reach it; whoever started it tells it to stop.
     """
 
-    def __init__(self, job: RefineJob, *, own_group: bool = False) -> None:
-        self._job = job
+    def __init__(self, module: str, request: Mapping[str, Any], *, own_group: bool = False) -> None:
+        self._request = request
         self._talk = threading.Lock()
-        """Held while somebody writes to the process; the job is always written first."""
+        """Held while somebody writes to the process; the request is always written first."""
         self._talk.acquire()
         self._process = subprocess.Popen(
-            _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0 if own_group else None
+            _command(module), stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0 if own_group else None
         )
 
+    called = "the process"
+
     def messages(self) -> Iterator[dict[str, Any]]:
-        """See :class:`RunningJob`; the job is handed over when they are first asked for."""
+        """See :class:`RunningJob`; the request is handed over when they are first asked for."""
         stdout = self._process.stdout
         assert stdout is not None  # noqa: S101  (we asked for the pipe)
         try:
-            self._write(self._job.to_plain())
+            self._write(self._request)
         finally:
             self._talk.release()
         unpacker = msgpack.Unpacker(raw=False, max_buffer_size=MAX_MESSAGE_BYTES)
@@ -90,8 +96,8 @@ class JobProcess:
         """See :class:`RunningJob`."""
         status = self._process.wait()
         if status == -signal.SIGKILL:
-            return "the refinement process was killed (signal 9), as the system does where memory runs out"
-        return f"the refinement process ended with status {status}"
+            return f"{self.called} was killed (signal 9), as the system does where memory runs out"
+        return f"{self.called} ended with status {status}"
 
     def step_back(self) -> None:
         """See :class:`RunningJob`."""
@@ -117,6 +123,15 @@ class JobProcess:
             self._process.stdin.flush()
         except BrokenPipeError:
             pass  # it has just ended; whoever reads its messages notices
+
+
+class JobProcess(ChildProcess):
+    """A job in a process of this machine (:class:`RunningJob`)."""
+
+    called = "the refinement process"
+
+    def __init__(self, job: RefineJob, *, own_group: bool = False) -> None:
+        super().__init__(REFINE_PROCESS, job.to_plain(), own_group=own_group)
 
 
 def step_back(pid: int) -> None:

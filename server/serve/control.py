@@ -24,7 +24,9 @@ from ptylive.server.wire.messages import MAX_MESSAGE_BYTES, pack, unpack
 from ptylive.streamer.sockets.security import Gate
 
 STATE_INTERVAL_S = 0.25
-READS_FILES = frozenset({"history", "open", "runs", "analyse", "side_by_side", "report"})
+READS_FILES = frozenset(
+    {"history", "open", "runs", "analyse", "side_by_side", "report", "tune_status", "batch_status", "batch_table"}
+)
 """Commands that wait for untrusted files."""
 AT_ONCE = frozenset({"status", "snapshot", "watch", "scans", "received", "record", "shutdown"})
 """Commands that wait for nothing; all others are done one after the other."""

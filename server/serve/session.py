@@ -15,21 +15,24 @@ from pathlib import Path
 from typing import Any
 
 from ptylive.application.conversion import RecordingCompression
-from ptylive.application.stream_compression import StreamCompression
 from ptylive.engine.bases.choice import parse_basis
 from ptylive.engine.imaging import registry
 from ptylive.engine.imaging.accumulation.scratch import Scratch
 from ptylive.schema import CommandError, PtyliveError, ScanHeader
 from ptylive.server.commands.analysis_commands import AnalysisCommands
+from ptylive.server.commands.batch_commands import BatchCommands
 from ptylive.server.commands.calibration_commands import CalibrationCommands
 from ptylive.server.commands.detector_commands import DetectorCommands
 from ptylive.server.commands.library_commands import LibraryCommands
 from ptylive.server.commands.map_commands import MapCommands
+from ptylive.server.commands.placement import Placement
 from ptylive.server.commands.refine_commands import RefineCommands
+from ptylive.server.commands.tune_commands import TuneCommands
 from ptylive.server.process.compilation import Compilation, CompiledReader
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.serve.metrics import FrameTotals, render, serve_metrics
 from ptylive.server.serve.opened_files import OpenedFiles
+from ptylive.server.serve.receiving import receiver_settings
 from ptylive.server.session.finisher import Finisher, save_results
 from ptylive.server.session.live import LiveThread, Resources, find_device
 from ptylive.server.session.recent_scans import RecentScans
@@ -40,11 +43,8 @@ from ptylive.server.session.subscriptions import LEASE_S, Subscriptions
 from ptylive.server.session.waiting_results import take_in_all
 from ptylive.server.wire.messages import events_address
 from ptylive.server.wire.publisher import Publisher
-from ptylive.streamer.detector_arrays import read_detector_arrays
 from ptylive.streamer.events import LogEvent, RecordingEvent, StreamEvent
-from ptylive.streamer.patience import Patience
-from ptylive.streamer.protocols import ProtocolSettings
-from ptylive.streamer.receiver import Receiver, ReceiverSettings
+from ptylive.streamer.receiver import Receiver
 from ptylive.streamer.sockets.security import ServerKeys
 from ptylive.streamer.vetting.worker import FileWorker
 
@@ -66,16 +66,15 @@ class Session:
         self.keys = None if config.key_folder is None else ServerKeys.open(config.key_folder)
         self.publisher = Publisher(events_address(config.control), self.keys)
         try:
-            self.receiver = Receiver(self._receiver_settings(config), on_event=self._on_stream_event)
+            settings = receiver_settings(config, self.keys, self._prepare, self.publisher.log)
+            self.receiver = Receiver(settings, on_event=self._on_stream_event)
         except PtyliveError:
             self.publisher.close()
             raise
-        self.shutdown_requested = threading.Event()
-        self._command_line = command_line
+        self.shutdown_requested, self._command_line = threading.Event(), command_line
         self._scan: ScanSession | None = None
         self._newest: ScanSession | None = None
-        self._recording_status = RecordingStatus()
-        self._recent_scans = RecentScans()
+        self._recording_status, self._recent_scans = RecordingStatus(), RecentScans()
         self.recording_wanted = True
         self._begun: deque[str] = deque(maxlen=MOST_BEGUN)
         """Uids of scans that began, or went on, in this process: the finisher makes their maps."""
@@ -98,12 +97,18 @@ class Session:
         self._running: dict[str, ScanSession] = {}
         """Scans whose frames may still come, by uid."""
         self._recovered = RecoveredMaps(self._opened, self._finisher.make_maps, self._is_idle, self.publisher.log)
-        current, data = self._current, self.receiver.address
+        current, data, placement = self._current, self.receiver.address, Placement(config)
         self.calibration = CalibrationCommands(config.defaults, config.overrides, current, self._finisher.add)
         self.detector = DetectorCommands(config, self.publisher)
-        self.refine = RefineCommands(config, self.publisher, current, self.calibration.command_configure, command_line)
+        self.refine = RefineCommands(
+            config, self.publisher, current, self.calibration.command_configure, command_line, placement
+        )
         self.analysis = AnalysisCommands(config, self.refine.refinements, self, self._finisher)
         self.library = LibraryCommands(config, self.publisher, self, self._finisher, self.analysis.bank, data)
+        self.tune = TuneCommands(config, self.publisher, current, placement, command_line)
+        self.batch = BatchCommands(
+            config, self.publisher, self.library.find, lambda: self.calibration.pinned, placement
+        )
         self.opened_files = OpenedFiles(config, data, lambda: self.command_record()["on"], self.publisher.log)
         self.maps = MapCommands(config.maps, current, lambda: list(self._running.values()), self._finisher.add)
         self._live = LiveThread(
@@ -138,7 +143,7 @@ class Session:
             self._metrics.close()
         self.compilation.close()
         self._recovered.stop()
-        for part in (self.library, self.opened_files, self.refine):
+        for part in (self.library, self.opened_files, self.tune, self.batch, self.refine):
             part.close()
         self.receiver.stop(STOP_TIMEOUT_S / 2)
         self._live.join(STOP_TIMEOUT_S / 4)
@@ -156,25 +161,6 @@ class Session:
     def _prepare(self, header: ScanHeader) -> ScanHeader:
         """A scan with the configuration: what DECTRIS streams do not carry."""
         return self.calibration.prepare(header)
-
-    def _receiver_settings(self, config: ServerConfig) -> ReceiverSettings:
-        """What the receiver is told. Raises PtyliveError where a basis or a detector image is none."""
-        return ReceiverSettings(
-            data=config.data,
-            folder=config.recording_folder,
-            patience=Patience(config.idle_timeout_s),
-            keys=self.keys,
-            protocol=ProtocolSettings(config.protocol, self._prepare, config.verify_hashes, config.channel),
-            compression=self._stream_compression(),
-            detector_arrays=read_detector_arrays(config.detector_files),
-        )
-
-    def _stream_compression(self) -> StreamCompression | None:
-        """What turns frames into coefficients before they are recorded, where that is wanted."""
-        choice = parse_basis(self.config.basis)
-        if choice.is_raw or self.config.keep_frames or self.config.recording_folder is None:
-            return None
-        return StreamCompression(choice, self._prepare, self.publisher.log)
 
     def _on_stream_event(self, event: StreamEvent) -> None:
         self._totals.on_event(event)
@@ -255,8 +241,8 @@ class Session:
     @property
     def commands(self) -> tuple[object, ...]:
         """Where the commands of the control protocol are found: methods ``command_*`` of these."""
-        of_a_scan = (self.calibration, self.maps, self.refine, self.analysis)
-        return self, *of_a_scan, self.library, self.opened_files, self.detector
+        of_a_scan = (self.calibration, self.maps, self.refine, self.tune, self.analysis)
+        return self, *of_a_scan, self.library, self.batch, self.opened_files, self.detector
 
     def _current(self) -> ScanSession | None:
         return self._scan
@@ -273,7 +259,7 @@ class Session:
 
     def needs(self, recording: Path) -> bool:
         """Whether a refinement still reads a recording."""
-        return self.refine.needs(recording)
+        return any(part.needs(recording) for part in (self.refine, self.tune, self.batch))
 
     def metrics_text(self) -> str:
         """The counters as Prometheus text; callable from any thread."""
@@ -296,7 +282,9 @@ class Session:
                 **self.refine.refinements.current.summary(self.compilation.word),
                 "waiting": self.refine.waiting,
             },
-            places=self.refine.placement.to_plain(),
+            places=self.refine.places,
+            tuning=self.tune.summary,
+            batch=self.batch.summary,
             record=self.recording_wanted and self.config.recording_folder is not None,
             data=self.receiver.address,
             protocol=self.config.protocol,

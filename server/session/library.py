@@ -220,7 +220,7 @@ def write_note(recording: Path, note: str) -> Path:
 
 def _belongs(name: str, stem: str, others: Iterable[str]) -> bool:
     """Whether a file is a recording's own: named after it, and not after a longer name of another recording."""
-    if name != f"{stem}.h5" and not name.startswith(f"{stem}_"):
+    if name not in (f"{stem}.h5", f"{stem}.checkpoint") and not name.startswith(f"{stem}_"):
         return False
     return not any(
         len(other) > len(stem) and (name == f"{other}.h5" or name.startswith(f"{other}_")) for other in others

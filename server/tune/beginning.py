@@ -46,6 +46,11 @@ class Wanted:
     threads: int = 1
     command_line: str = ""
 
+    @property
+    def results(self) -> Path:
+        """Where its maps are."""
+        return (self.folder / f"{self.scan.stem}_results.h5").absolute()
+
 
 @dataclass(frozen=True)
 class Begun:
@@ -118,7 +123,7 @@ def begin(wanted: Wanted, tell: Callable[[str], None], should_stop: Callable[[],
     preset = wanted.preset.final.model_copy(update={"sequence": None})
     job = RefineJob(
         recording=wanted.scan.absolute(),
-        results=(wanted.folder / f"{wanted.scan.stem}_results.h5").absolute(),
+        results=wanted.results,
         run="",
         preset=preset,
         calibration=Calibration(),

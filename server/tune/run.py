@@ -23,9 +23,12 @@ def _nobody(_now: object) -> None:
 
 @dataclass(frozen=True)
 class Listener:
-    """Who is told what is done (``tell``), how far the trials are (``on_change``), and says when to stop."""
+    """Who is told what is done (``tell``), what is tried (``on_begun``), how far that is (``on_change``), and says when
+    to stop.
+    """
 
     tell: Callable[[str], None] = _nobody
+    on_begun: Callable[[Begun], None] = _nobody
     on_change: Callable[[Standing], None] = _nobody
     should_stop: Callable[[], bool] = lambda: False
 
@@ -51,6 +54,7 @@ def tune_scan(
     wanted.folder.mkdir(parents=True, exist_ok=True)
     with locked(wanted.folder / JOURNAL, 0.0):
         begun = begin(wanted, listener.tell, listener.should_stop)
+        listener.on_begun(begun)
         kept = Trials(wanted.folder / JOURNAL, begun.plan, begun.over, wanted.sweeps, seed)
         request = TuneRequest(begun.over, trials, wanted.sweeps, begun.start, begun.job)
         with where as (launch, number):

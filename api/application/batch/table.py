@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from urllib.parse import quote
@@ -14,7 +15,8 @@ from ptylive.application.batch.rows import Row, State
 from ptylive.schema.errors import printable
 from ptylive.schema.files.atomic import replacing
 
-CSV_FILE, PAGE_FILE = "batch.csv", "batch.html"
+CSV_FILE, PAGE_FILE, STANDALONE_FILE = "batch.csv", "batch.html", "batch_table.html"
+MOST_PICTURE_BYTES = 2**20
 TEMPLATE = "batch.html"
 RELOAD_S = 10
 COLUMNS = (
@@ -63,14 +65,26 @@ def _cells(row: Row) -> tuple[object, ...]:
     )
 
 
-def to_html(folder: Path, rows: Sequence[Row], *, ended: bool) -> str:
+def write_standalone(folder: Path, rows: Sequence[Row]) -> Path:
+    """The page with its pictures in it, to be looked at elsewhere. Raises OSError."""
+    with replacing(folder / STANDALONE_FILE) as temporary:
+        text = to_html(folder, rows, ended=True, pictures=_inlined)
+        temporary.write_text(text, encoding="utf-8", errors="replace")
+    return folder / STANDALONE_FILE
+
+
+Pictures = Callable[[Path, Row], dict[str, str]]
+"""Addresses of a row's pictures."""
+
+
+def to_html(folder: Path, rows: Sequence[Row], *, ended: bool, pictures: Pictures | None = None) -> str:
     """The page. Names and reasons that came from files stand in it as text, whatever they are."""
     from jinja2 import Environment
 
     text = files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8")
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(text)
     return page.render(
-        rows=[(row, Path(row.scan).name, _pictures(folder, row)) for row in rows],
+        rows=[(row, Path(row.scan).name, (pictures or _pictures)(folder, row)) for row in rows],
         title=folder.absolute().name,
         summary=summary(rows),
         reload_s=None if ended else RELOAD_S,
@@ -91,3 +105,13 @@ def _pictures(folder: Path, row: Row) -> dict[str, str]:
         return {}
     there = [kind for kind in (MAP, OBJECT) if thumbnail(folder, row.name, kind).exists()]
     return {kind: f"{FOLDER}/{quote(thumbnail(folder, row.name, kind).name)}" for kind in there}
+
+
+def _inlined(folder: Path, row: Row) -> dict[str, str]:
+    """The thumbnails there are as data addresses."""
+    found = {}
+    for kind in _pictures(folder, row):
+        path = thumbnail(folder, row.name, kind)
+        if path.stat().st_size <= MOST_PICTURE_BYTES:
+            found[kind] = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+    return found

@@ -50,13 +50,12 @@ def test_an_operator_may_keep_this_machine_for_frames(job):
         Placement(ServerConfig(refine_here=False))
 
 
-def test_many_at_a_time_leave_room_for_frames(job, monkeypatch):
+def test_many_at_a_time_leave_room_for_frames(monkeypatch):
     monkeypatch.setattr(placement_module, "default_workers", lambda backend, threads: 9)
-    backs = []
-    monkeypatch.setattr(Scripted, "step_back", lambda self: backs.append(self) or None)
-    launch, number = Placement(ServerConfig()).many("")
-    assert number() == 4
-    assert launch(job("")) in backs
-    assert Placement(ServerConfig(refine_workers=7)).many("here")[1]() == 7
-    launch, _ = Placement(ServerConfig(refine_cluster=ADDRESS)).many("")
-    assert isinstance(launch(job("")), FallbackJob)
+    assert Placement(ServerConfig()).series("").request == (4, None, "refuse")
+    assert Placement(ServerConfig(refine_workers=7)).series("here").request == (7, None, "refuse")
+    elsewhere = Placement(ServerConfig(refine_cluster=ADDRESS, refine_when_cluster_missing="wait"))
+    assert elsewhere.series("").request == (None, ADDRESS, "wait")
+    assert elsewhere.series("").words == f"cluster {ADDRESS}"
+    with pytest.raises(CommandError, match="is no place"):
+        elsewhere.series("moon")

@@ -11,6 +11,7 @@ from ptylive.schema import CommandError, Detector, MetadataError, PtyliveError, 
 from ptylive.schema.metadata import overlay
 from ptylive.schema.preset import Preset
 from ptylive.server.commands import refine_commands
+from ptylive.server.commands.placement import Placement
 from ptylive.server.commands.refine_commands import MOST_WAITING, RefineCommands
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.refinement.refinements import RunState
@@ -75,10 +76,14 @@ def scan(tmp_path: Path) -> ScanSession:
     return one
 
 
+def refining(config: ServerConfig, scan: ScanSession) -> RefineCommands:
+    return RefineCommands(config, Log(), lambda: scan, lambda _values: None, "test", Placement(config))
+
+
 @pytest.fixture
 def commands(scan: ScanSession, monkeypatch: pytest.MonkeyPatch) -> RefineCommands:
     monkeypatch.setattr(refine_commands, "Refinements", Processes)
-    return RefineCommands(ServerConfig(), Log(), lambda: scan, lambda _values: None, "test")
+    return refining(ServerConfig(), scan)
 
 
 def test_without_optics_nothing_starts_and_what_is_missing_is_named(
@@ -232,7 +237,7 @@ def test_the_name_of_one_that_failed_is_kept_with_its_checkpoint(
 
 def test_a_cluster_gets_whole_scans_and_this_machine_rows_as_they_arrive(scan: ScanSession) -> None:
     config = ServerConfig(refine_cluster="tcp://there:8786")
-    elsewhere = RefineCommands(config, Log(), lambda: scan, lambda _values: None, "test")
+    elsewhere = refining(config, scan)
     scan.finished.clear()
     with pytest.raises(CommandError, match="a cluster refines whole scans"):
         elsewhere.command_refine(during_scan=True)
@@ -240,7 +245,7 @@ def test_a_cluster_gets_whole_scans_and_this_machine_rows_as_they_arrive(scan: S
         elsewhere.command_refine(place="moon")
     elsewhere.close()
     with pytest.raises(MetadataError, match="'nowhere' is no cluster"):
-        RefineCommands(ServerConfig(refine_cluster="nowhere"), Log(), lambda: scan, lambda _values: None, "test")
+        refining(ServerConfig(refine_cluster="nowhere"), scan)
 
 
 def test_a_run_goes_on_for_so_many_epochs_more(

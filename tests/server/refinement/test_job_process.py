@@ -32,7 +32,7 @@ def process(tmp_path, monkeypatch):
     """A process of some code with a job."""
 
     def start(code, **options):
-        monkeypatch.setattr(job_process, "_COMMAND", (sys.executable, "-c", CODE + code))
+        monkeypatch.setattr(job_process, "_command", lambda _module: (sys.executable, "-c", CODE + code))
         job = RefineJob(tmp_path / "a.h5", tmp_path / "a_results.h5", "run7", Preset(), Calibration())
         return JobProcess(job, **options)
 

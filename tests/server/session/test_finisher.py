@@ -8,6 +8,7 @@ import pytest
 
 from ptylive.schema import Detector, Scan, ScanHeader
 from ptylive.server.commands import refine_commands
+from ptylive.server.commands.placement import Placement
 from ptylive.server.commands.refine_commands import RefineCommands
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.session.finisher import Finisher
@@ -42,7 +43,9 @@ def test_a_refinement_begins_though_values_never_stop_coming(scan, monkeypatch):
     monkeypatch.setattr(refine_commands, "Refinements", Processes)
     monkeypatch.setattr(refine_commands, "check_told", lambda *_a, **_k: None)
     log = SimpleNamespace(log=lambda *_a: None, publish=lambda *_a: None)
-    commands = RefineCommands(ServerConfig(), log, lambda: scan, lambda _values: None, "test")
+    commands = RefineCommands(
+        ServerConfig(), log, lambda: scan, lambda _values: None, "test", Placement(ServerConfig())
+    )
     finisher = Finisher.__new__(Finisher)
     Finisher.__init__(finisher, log, "test", commands.scan_finished, *[SimpleNamespace()] * (finisher_parameters() - 3))
 

@@ -103,7 +103,11 @@ def _tuned(
 
     there = places(*where[:2], wanted.backend, wanted.threads, say, where[2])
     with bar(f"looking at {wanted.scan.name}", quiet=as_json) as shown:
-        listener = Listener(lambda words: shown.update(0, None, words), partial(_show, shown, number), stop.is_set)
+        listener = Listener(
+            tell=lambda words: shown.update(0, None, words),
+            on_change=partial(_show, shown, number),
+            should_stop=stop.is_set,
+        )
         tuned = tune_scan(wanted, number, seed, there, listener)
     found = tuned.outcome
     _answer(found, {name: str(path) for name, path in tuned.files.items()}, as_json=as_json)

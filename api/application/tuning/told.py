@@ -1,0 +1,107 @@
+"""A tuning as plain values, for a viewer that shows trials as they come; and kept in a file beside them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptylive.application.tuning.landscape import Landscape
+from ptylive.application.tuning.outcome import Outcome
+from ptylive.application.tuning.ranges import Range
+from ptylive.application.tuning.trials import Tried, filled
+from ptylive.application.tuning.tunables import Kind
+from ptylive.schema import InputFileError
+from ptylive.schema.files.atomic import replacing
+from ptylive.schema.files.small_files import read_text
+
+TOLD_FILE = "tuned.json"
+MOST_BYTES = 4 * 2**20
+MOST_TRIALS = 500
+"""The last ones, in the order they ended; all are in the files of the tuning."""
+POINTS = 25
+"""Of a curve over a range."""
+
+
+def standing(over: Sequence[Range], tried: Sequence[Tried]) -> dict[str, Any]:
+    """What is varied, and the trials that have ended: number, state, values, loss, seconds and why one failed."""
+    values = [{"name": one.name, "title": one.title, "unit": one.unit, "kind": str(one.kind)} for one in over]
+    trials = [
+        {
+            "number": one.number,
+            "state": one.state,
+            "values": [one.values.get(each.name) for each in over],
+            "loss": _finite(one.last),
+            "seconds": one.seconds,
+            "reason": one.reason,
+        }
+        for one in tried[-MOST_TRIALS:]
+    ]
+    return {"values": values, "trials": trials, "ended": len(tried)}
+
+
+def curves(over: Sequence[Range], tried: Sequence[Tried], sweeps: int) -> list[dict[str, Any]]:
+    """For each value that is a number: the loss over its range, everything else at its best for it.
+
+    ``share``: by how much it is above that of the best trial; ``deviation``: standard deviation of that against the
+    lowest point. Nothing where fewer than three trials came to their end.
+    """
+    there, groups = filled(tried, sweeps)
+    if len(there) < 3:
+        return []
+    landscape = Landscape.of(over, [one.values for one in there], groups)
+    lowest = landscape.lowest()
+    found = []
+    for k, one in enumerate(over):
+        if one.kind == Kind.CHOICE:
+            continue
+        places = np.linspace(0, 1, POINTS)
+        line = np.stack([landscape.lowest({k: float(place)}) for place in places])
+        heights = np.maximum(landscape.heights(line)[0], 0.0)
+        deviation = np.array([landscape.rise(place, lowest)[1] for place in line])
+        share, spread = landscape.shares(heights, deviation)
+        values = [float(one.value(float(place))) for place in places]
+        found.append({"name": one.name, "at": values, "share": share.tolist(), "deviation": spread.tolist()})
+    return found
+
+
+def findings(found: Outcome) -> dict[str, Any]:
+    """What the trials tell: sentences, and of each value the best, how sure it is, or that it cannot be told."""
+    estimates = () if found.findings is None else found.findings.estimates
+    return {
+        "sentences": list(found.sentences),
+        "estimates": [
+            {
+                "name": one.range.name,
+                "title": one.range.title,
+                "best": one.best,
+                "deviation": one.deviation,
+                "told": one.told,
+                "sentence": one.sentence,
+            }
+            for one in estimates
+        ],
+    }
+
+
+def keep(folder: Path, told: Mapping[str, Any]) -> None:
+    """Write it beside the trials. Raises OSError."""
+    with replacing(folder / TOLD_FILE) as temporary:
+        temporary.write_text(json.dumps(dict(told), default=float), encoding="utf-8")
+
+
+def kept(folder: Path) -> dict[str, Any]:
+    """What :func:`keep` wrote; empty where there is nothing, or nothing that can be read."""
+    try:
+        found = json.loads(read_text(folder / TOLD_FILE, MOST_BYTES))
+    except (InputFileError, OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -1,0 +1,49 @@
+"""``python -m ptylive.server.batch.batch_process``: a batch in a process of its own, for a server
+(:mod:`ptylive.server.refinement.side_process`). It says ``rows``, whenever one has changed.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ptylive.application.batch.rows import Row
+from ptylive.application.extensions import Preset
+from ptylive.engine.imaging.render import METHODS
+from ptylive.server.batch.coordinator import Batch, BatchRequest
+from ptylive.server.cluster.places import places
+from ptylive.server.refinement.side_process import Send, run
+
+
+def batch(request: Mapping[str, Any], send: Send, stop: threading.Event) -> None:
+    """Do the scans of a request (:class:`ptylive.server.commands.batch_commands.BatchCommands`)."""
+    wanted = BatchRequest(
+        Path(request["folder"]),
+        Preset.from_mapping(request["preset"]),
+        METHODS,
+        request["values"],
+        request["defaults"],
+        request["backend"],
+        int(request["threads"]),
+        bool(request["retry"]),
+        request["command_line"],
+        takes_maps=True,
+    )
+
+    def tell(words: str) -> None:
+        send({"kind": "doing", "message": words})
+
+    def show(rows: Sequence[Row]) -> None:
+        send({"kind": "rows", "rows": [row.model_dump(mode="json") for row in rows]})
+
+    workers, cluster, when = request["where"]
+    with places(workers, cluster, wanted.backend, wanted.threads, tell, when) as (launch, number):
+        scans = [Path(one) for one in request["scans"]]
+        show(Batch(wanted, launch, number).run(scans, stop.is_set, show))
+
+
+if __name__ == "__main__":
+    sys.exit(run(batch, "the batch"))

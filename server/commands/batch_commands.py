@@ -1,0 +1,129 @@
+"""Commands that refine many scans of the recording folder, one after the other (docs/batch.md).
+
+Every public ``command_*`` method is a command of the control protocol (docs/protocol.md).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ptylive.application.batch.rows import read_rows
+from ptylive.application.extensions import Preset
+from ptylive.schema import CommandError
+from ptylive.server.commands.placement import Placement
+from ptylive.server.commands.side_work import SideWork
+from ptylive.server.process.config import ServerConfig
+from ptylive.server.wire.publisher import Publisher
+
+MODULE = "ptylive.server.batch.batch_process"
+MOST_SCANS = 1000
+SHOWN = ("state", "doing", "run", "epoch", "epochs", "loss", "seconds", "information_limit_A", "reason", "remarks")
+
+
+class BatchCommands:
+    """The commands of :mod:`ptylive.server.commands.batch_commands`.
+
+    ``find``: the path of a recording by its name; ``pinned``: values that win over what recordings say.
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        publisher: Publisher,
+        find: Callable[[str], Path],
+        pinned: Callable[[], Mapping[str, Any]],
+        placement: Placement,
+    ) -> None:
+        self._config, self._publisher, self._find, self._pinned = config, publisher, find, pinned
+        self._placement = placement
+        self._work = SideWork("the batch", MODULE)
+        self._state, self._message, self._place = "none", "", ""
+        self._scans: list[str] = []
+        self._rows: list[dict[str, Any]] | None = None
+
+    def command_batch(
+        self, recordings: Iterable[str], preset: Mapping[str, Any] | None = None, place: str = "", retry: bool = False
+    ) -> dict[str, Any]:
+        """Refine scans of the recording folder, as many at a time as there is room for; what is done is left alone.
+
+        ``retry``: also those that failed before.
+        """
+        names = list(dict.fromkeys([recordings] if isinstance(recordings, str) else recordings))
+        if not 1 <= len(names) <= MOST_SCANS:
+            raise CommandError(f"{len(names)} scans are named", f"name 1 to {MOST_SCANS}")
+        checked = Preset.from_mapping({**self._config.refine, **(preset or {})})
+        where = self._placement.series(place)
+        paths = [self._find(name) for name in names]
+        request = {
+            "scans": [str(path) for path in paths],
+            "folder": str(paths[0].parent),
+            "preset": checked.model_dump(exclude_unset=True, mode="json"),
+            "values": dict(self._pinned()),
+            "defaults": dict(self._config.defaults),
+            "backend": self._config.backend,
+            "threads": self._config.refine_threads,
+            "retry": retry,
+            "command_line": "ptylive serve",
+            "where": list(where.request),
+        }
+        if self._work.runs:
+            raise CommandError("a batch is running", "stop it first, or wait for its end")
+        self._scans, self._rows = [path.name for path in paths], []
+        self._state, self._message, self._place = "running", "", where.words
+        self._work.begin(request, self._hear, self._ended)
+        return {"scans": len(paths), "state": "running"}
+
+    def command_batch_stop(self) -> dict[str, Any]:
+        """Stop the batch; scans that are under way are gone on with by the next."""
+        self._work.stop()
+        self._state = "stopping"
+        return {}
+
+    def command_batch_status(self) -> dict[str, Any]:
+        """The last batch: a row for each scan, with what failed and why; after a restart all that the table has."""
+        rows = self._rows
+        if rows is None:
+            folder = self._config.recording_folder
+            rows = [] if folder is None else [row.model_dump(mode="json") for row in read_rows(folder)[-MOST_SCANS:]]
+        shown = [{"recording": Path(row["scan"]).name, **{name: row[name] for name in SHOWN}} for row in rows]
+        return {"state": self._state, "message": self._message, "place": self._place, "rows": shown}
+
+    def command_batch_table(self) -> dict[str, Any]:
+        """Write the table of all batches in the recording folder as one page, pictures included."""
+        from ptylive.application.batch.table import write_standalone
+
+        folder = self._config.recording_folder
+        rows = [] if folder is None else read_rows(folder)
+        if folder is None or not rows:
+            raise CommandError("there is no table yet", "refine some scans first")
+        return {"path": str(write_standalone(folder, rows))}
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The part that belongs in `status`. Never waits."""
+        counts = Counter(str(row["state"]) for row in self._rows or ())
+        ended = {"done": counts["done"], "failed": counts["failed"]}
+        return {"state": self._state, **ended, "scans": len(self._scans)}
+
+    def needs(self, recording: Path) -> bool:
+        """Whether a batch under way reads a recording."""
+        return self._work.runs and recording.name in self._scans
+
+    def close(self) -> None:
+        """End the batch that runs."""
+        self._work.close()
+
+    def _hear(self, message: Mapping[str, Any]) -> None:
+        if message["kind"] == "rows":
+            self._rows, self._message = list(message["rows"]), ""
+        else:
+            self._message = str(message.get("message", ""))
+
+    def _ended(self, why: str) -> None:
+        self._state = "failed" if why else "stopped" if self._work.stopping else "done"
+        self._message = why
+        line = f"batch {self._state}"
+        self._publisher.log("error" if why else "info", f"{line}: {why}" if why else line)

@@ -1,0 +1,222 @@
+"""Commands that find settings and optics of the scan that is shown by trials (docs/tune.md).
+
+Every public ``command_*`` method is a command of the control protocol (docs/protocol.md).
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ptylive.application.extensions import Preset
+from ptylive.engine.dataset import check_told
+from ptylive.schema import CommandError, InputFileError
+from ptylive.schema.files.atomic import replacing
+from ptylive.schema.files.small_files import read_text
+from ptylive.server.commands.placement import Placement
+from ptylive.server.commands.side_work import SideWork
+from ptylive.server.process.config import ServerConfig
+from ptylive.server.refinement.scan_updates import plain_values
+from ptylive.server.session.scan_session import ScanSession
+from ptylive.server.wire.publisher import Publisher
+
+MODULE = "ptylive.server.tune.tune_process"
+TRIALS, PATTERNS, SWEEPS = 40, 576, 6
+MOST_TRIALS, MOST_PATTERNS, MOST_SWEEPS = 10_000, 10**6, 1000
+ASKED_FILE, MOST_ASKED_BYTES = "asked.json", 2**20
+MOST_FOLDERS = 100
+"""Tunings of one scan that ask for different things."""
+
+
+@dataclass
+class Standing:
+    """The tuning that runs, or ran last."""
+
+    recording: Path | None = None
+    series: str = ""
+    state: str = "none"
+    message: str = ""
+    trials: int = 0
+    """That are wanted."""
+    place: str = ""
+    told: dict[str, Any] = field(default_factory=dict)
+    """As :mod:`ptylive.server.tune.tune_process` says it."""
+
+
+class TuneCommands:
+    """The commands of :mod:`ptylive.server.commands.tune_commands`, on the scan that ``current`` returns."""
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        publisher: Publisher,
+        current: Callable[[], ScanSession | None],
+        placement: Placement,
+        command_line: str,
+    ) -> None:
+        self._config, self._publisher, self._command_line = config, publisher, command_line
+        self._current, self._placement = current, placement
+        self._work = SideWork("the tuning", MODULE)
+        self._now = Standing()
+
+    def command_tune(
+        self,
+        over: Iterable[str],
+        trials: int = TRIALS,
+        preset: Mapping[str, Any] | None = None,
+        place: str = "",
+        patterns: int = PATTERNS,
+        sweeps: int = SWEEPS,
+    ) -> dict[str, Any]:
+        """Find settings and optics of the current scan by trials; those of an earlier such call are gone on from.
+
+        ``over``: what is varied, ``NAME``, ``NAME=LOW:HIGH`` or ``NAME=ONE|OTHER``; ``trials``: in all.
+        """
+        from ptylive.application.tuning.ranges import parse_over
+        from ptylive.application.tuning.trials import check_optuna
+        from ptylive.engine.refine.validation.settings_trial import Judge
+
+        check_optuna()
+        texts = [over] if isinstance(over, str) else list(over)
+        parse_over(texts, Judge.HELD_OUT)
+        for name, value, least, most in (
+            ("trials", trials, 1, MOST_TRIALS),
+            ("patterns", patterns, 64, MOST_PATTERNS),
+            ("sweeps", sweeps, 1, MOST_SWEEPS),
+        ):
+            if not least <= value <= most:
+                raise CommandError(f"{name} = {value}", f"give a number from {least} to {most}")
+        checked = Preset.from_mapping({**self._config.refine, **(preset or {})})
+        where = self._placement.series(place)
+        scan, recording = self._scan()
+        check_told(scan.header, far_field=not checked.propagation.near_field)
+        if self._work.runs:
+            raise CommandError(f"scan {self._now.series} is being tuned", "stop that first")
+        asked = {
+            "over": texts,
+            "preset": checked.model_dump(exclude_unset=True, mode="json"),
+            "values": plain_values(scan.header),
+            "patterns": patterns,
+            "sweeps": sweeps,
+        }
+        request = {
+            **asked,
+            "scan": str(recording),
+            "folder": str(_folder(recording, asked)),
+            "maps": "" if scan.results is None else str(scan.results),
+            "defaults": {},
+            "trials": trials,
+            "backend": self._config.backend,
+            "threads": self._config.refine_threads,
+            "command_line": self._command_line,
+            "where": list(where.request),
+        }
+        now = Standing(recording, scan.header.series, "running", "looking at the scan", trials, where.words)
+        self._now = now
+        self._work.begin(request, lambda message: _hear(now, message), lambda why: self._ended(now, why))
+        return {"folder": request["folder"], "state": "running"}
+
+    def command_tune_stop(self) -> dict[str, Any]:
+        """Stop the tuning; trials that have ended are kept, and the same call goes on from them."""
+        self._work.stop()
+        self._now.state = "stopping"
+        return {}
+
+    def command_tune_status(self) -> dict[str, Any]:
+        """The tuning of the current scan: its trials, the loss over each value, and what they tell.
+
+        After a restart of the server what was kept beside the recording; ``other``: the scan that is being tuned,
+        where that is another.
+        """
+        scan, now = self._current(), self._now
+        recording = None if scan is None else scan.recording
+        other = now.series if self._work.runs and now.recording != recording else ""
+        if recording is None or now.recording != recording:
+            kept = {} if recording is None else _kept(recording)
+            return {"state": "kept" if kept else "none", "other": other, **kept}
+        about = {"state": now.state, "message": now.message, "wanted": now.trials, "place": now.place}
+        return {**about, "other": other, **now.told}
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The part that belongs in `status`. Never waits."""
+        now = self._now
+        return {"state": now.state, "series": now.series, "ended": now.told.get("ended", 0), "wanted": now.trials}
+
+    def needs(self, recording: Path) -> bool:
+        """Whether a tuning under way reads a recording."""
+        return self._work.runs and self._now.recording == recording
+
+    def close(self) -> None:
+        """End the tuning that runs."""
+        self._work.close()
+
+    def _scan(self) -> tuple[ScanSession, Path]:
+        scan = self._current()
+        if scan is None:
+            raise CommandError("there is no scan to tune")
+        if not scan.finished.is_set():
+            raise CommandError("this scan has not ended yet", "wait for its end")
+        if scan.recording is None or not scan.recording.exists():
+            raise CommandError("tuning needs the recording, and this scan has none", "start without --no-record")
+        return scan, scan.recording
+
+    def _ended(self, now: Standing, why: str) -> None:
+        now.state = "failed" if why else "stopped" if self._work.stopping else "done"
+        now.message = why
+        self._publisher.log(
+            "error" if why else "info", f"tuning of scan {now.series} {now.state}{': ' * bool(why)}{why}"
+        )
+
+
+def _hear(now: Standing, message: Mapping[str, Any]) -> None:
+    told = {name: value for name, value in message.items() if name != "kind"}
+    if message["kind"] == "doing":
+        now.message = str(message["message"])
+        return
+    if message["kind"] == "standing":
+        now.message = ""
+    now.told = {**now.told, **told}
+
+
+def _folder(recording: Path, asked: Mapping[str, Any]) -> Path:
+    """Where the trials that answer to the same are, or a new folder beside the recording. Raises CommandError."""
+    plain = json.loads(json.dumps(asked))
+    for number in range(1, MOST_FOLDERS + 1):
+        folder = recording.with_name(f"{recording.stem}_tuning{'' if number == 1 else number}")
+        if not folder.exists():
+            break
+        try:
+            if json.loads(read_text(folder / ASKED_FILE, MOST_ASKED_BYTES)) == plain:
+                return folder
+        except (InputFileError, OSError, ValueError, RecursionError):
+            continue  # of somebody else's asking
+    else:
+        raise CommandError(f"{recording.stem} has {MOST_FOLDERS} tunings already", "remove some of their folders")
+    try:
+        folder.mkdir()
+        with replacing(folder / ASKED_FILE) as temporary:
+            temporary.write_text(json.dumps(plain), encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"{folder} could not be written: {error.strerror or error}", "make room") from None
+    return folder
+
+
+def _kept(recording: Path) -> dict[str, Any]:
+    """What the last tuning of a scan came to; empty where there was none."""
+    from ptylive.application.tuning.told import TOLD_FILE, kept
+
+    found = [path for path in recording.parent.glob(f"{glob.escape(recording.stem)}_tuning*/{TOLD_FILE}")]
+    newest = max(found, key=_changed, default=None)
+    return {} if newest is None else kept(newest.parent)
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0

@@ -1,0 +1,69 @@
+"""The other end of :class:`ptylive.server.refinement.job_process.ChildProcess`, for work of many jobs.
+
+A tuning or a batch runs in a process of its own beside the server, behind everything that has to do with frames: it
+reads a request from stdin, says how far it is on stdout (both msgpack), stops when it is told to, and ends at once when
+whoever asked is gone; its own jobs end with it, and what they had reached is on disk.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import msgpack
+
+from ptylive.schema import PtyliveError
+from ptylive.schema.plain_errors import ORPHANED, say_unraisable_in_a_line
+from ptylive.server.refinement.job_process import NICENESS
+from ptylive.server.refinement.refine_job import MAX_JOB_BYTES
+from ptylive.server.wire.messages import pack
+
+Send = Callable[[Mapping[str, Any]], None]
+Work = Callable[[Mapping[str, Any], Send, threading.Event], None]
+"""Does what a request asks for, until the event is set. Raises PtyliveError, OSError."""
+
+
+def run(work: Work, called: str) -> int:
+    """Do one request; a last message of kind ``ended`` or ``failed`` says how that went. Returns the exit status."""
+    say_unraisable_in_a_line(called)
+    os.nice(NICENESS)
+    # whatever a library prints must not end up among the messages
+    out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    talk, stop = threading.Lock(), threading.Event()
+
+    def send(message: Mapping[str, Any]) -> None:
+        with talk:
+            out.write(pack(message))
+            out.flush()
+
+    heard = _heard()
+    request = next(heard)
+    threading.Thread(target=_listen, args=(heard, stop), name="told", daemon=True).start()
+    last: dict[str, Any] = {"kind": "ended"}
+    try:
+        work(request, send, stop)
+    except PtyliveError as error:
+        last = {"kind": "failed", "message": error.line()}
+    except OSError as error:
+        last = {"kind": "failed", "message": f"{error.filename or 'a file'}: {error.strerror or error}"}
+    except Exception as error:
+        last = {"kind": "failed", "message": f"{called} failed: {error!r}"}
+    send(last)
+    return 0 if last["kind"] == "ended" else 1
+
+
+def _heard() -> Iterator[Any]:
+    unpacker = msgpack.Unpacker(raw=False, max_buffer_size=MAX_JOB_BYTES)
+    while chunk := os.read(sys.stdin.fileno(), 2**16):
+        unpacker.feed(chunk)
+        yield from unpacker
+
+
+def _listen(heard: Iterator[Any], stop: threading.Event) -> None:
+    for _ in heard:
+        stop.set()
+    os._exit(ORPHANED)

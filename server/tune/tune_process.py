@@ -1,0 +1,111 @@
+"""``python -m ptylive.server.tune.tune_process``: a tuning in a process of its own, for a server
+(:mod:`ptylive.server.refinement.side_process`).
+
+It says ``doing`` (what it is at), ``standing`` (the trials), ``curves`` (the loss over each value) and at the end
+``found``: the same, sentences, and settings and metadata with the best values; that is kept beside the trials too.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ptylive.application.extensions import Preset
+from ptylive.application.tuning import told
+from ptylive.application.tuning.ranges import parse_over
+from ptylive.engine.refine.validation.settings_trial import Judge
+from ptylive.schema import PtyliveError
+from ptylive.server.cluster.places import places
+from ptylive.server.cluster.transfer import copy_maps
+from ptylive.server.refinement.side_process import Send, run
+from ptylive.server.tune.beginning import Begun, Wanted
+from ptylive.server.tune.coordinator import Standing
+from ptylive.server.tune.run import Listener, tune_scan
+
+CURVES_S, CURVES_SHARE = 3.0, 5.0
+"""Between two curves lie at least so many seconds, and this many times what one took."""
+
+
+class Speaker:
+    """Says how far a tuning is."""
+
+    def __init__(self, send: Send, sweeps: int) -> None:
+        self._send, self._sweeps = send, sweeps
+        self.begun: Begun | None = None
+        self._due = 0.0
+
+    def doing(self, words: str) -> None:
+        """What it is at before the first trial, and after the last."""
+        self._send({"kind": "doing", "message": words})
+
+    def begin(self, begun: Begun) -> None:
+        """What is varied is known."""
+        self.begun = begun
+        self._send({"kind": "standing", **told.standing(begun.over, ()), "under_way": 0})
+
+    def standing(self, now: Standing) -> None:
+        """Trials have ended, or begun."""
+        assert self.begun is not None  # noqa: S101  (trials come after it)
+        over = self.begun.over
+        self._send({"kind": "standing", **told.standing(over, now.tried), "under_way": now.under_way})
+        began = time.monotonic()
+        if now.tried and began > self._due:
+            self._send({"kind": "curves", "curves": told.curves(over, now.tried, self._sweeps)})
+            self._due = time.monotonic() + max(CURVES_S, CURVES_SHARE * (time.monotonic() - began))
+
+
+def tune(request: Mapping[str, Any], send: Send, stop: threading.Event) -> None:
+    """Make the trials of a request (:class:`ptylive.server.commands.tune_commands.Request`)."""
+    judge = Judge.HELD_OUT
+    wanted = Wanted(
+        Path(request["scan"]),
+        Path(request["folder"]),
+        parse_over(request["over"], judge),
+        Preset.from_mapping(request["preset"]),
+        request["values"],
+        request["defaults"],
+        judge,
+        int(request["patterns"]),
+        int(request["sweeps"]),
+        request["backend"],
+        int(request["threads"]),
+        request["command_line"],
+    )
+    speaker = Speaker(send, wanted.sweeps)
+    _take_maps(request.get("maps", ""), wanted)
+    workers, cluster, when = request["where"]
+    where = places(workers, cluster, wanted.backend, wanted.threads, speaker.doing, when)
+    listener = Listener(speaker.doing, speaker.begin, speaker.standing, stop.is_set)
+    tuned = tune_scan(wanted, int(request["trials"]), 0, where, listener)
+    found, begun = tuned.outcome, speaker.begun
+    assert begun is not None  # noqa: S101  (it ended)
+    shown: dict[str, Any] = {
+        **told.standing(begun.over, found.tried),
+        **told.findings(found),
+        "curves": told.curves(begun.over, found.tried, wanted.sweeps),
+        "report": str(tuned.files["report"]),
+        "settings": {},
+        "corrections": {},
+    }
+    if found.values is not None:
+        settings = Preset.from_mapping(begun.settings(found.values)).model_dump(exclude_unset=True, mode="json")
+        shown |= {"settings": settings, "corrections": begun.corrections(found.values)}
+    told.keep(wanted.folder, shown)
+    send({"kind": "found", **shown})
+
+
+def _take_maps(maps: str, wanted: Wanted) -> None:
+    """Begin from the maps and the calibration that the server has of the scan, unless trials have begun already."""
+    target = wanted.results
+    if maps and not target.exists():
+        with suppress(PtyliveError, OSError):  # they are made then
+            copy_maps(Path(maps), target)
+
+
+if __name__ == "__main__":
+    sys.exit(run(tune, "the tuning"))
