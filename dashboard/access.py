@@ -23,6 +23,7 @@ ENVIRONMENT = "PTYLIVE_DASHBOARD_TOKENS"
 LEAST_TOKEN_CHARACTERS = 16
 QUESTIONS: Mapping[str, frozenset[str]] = {
     "analyse": frozenset({"run", "other", "line_A"}),
+    "batch_status": frozenset(),
     "check": frozenset({"preset"}),
     "runs": frozenset({"pictures"}),
     "history": frozenset({"limit", "offset"}),
@@ -30,12 +31,13 @@ QUESTIONS: Mapping[str, frozenset[str]] = {
     "scans": frozenset(),
     "snapshot": frozenset({"uid"}),
     "trotter": frozenset({"q_invA"}),
+    "tune_status": frozenset(),
 }
 """Commands that change nothing, with the arguments under which that is so."""
 
 
 READ_ONLY = "this page is read-only: open the operator's address"
-OWN_VIEW = frozenset({"key", "run", "compare", "past", "overwrite", "preset", "ready", "files"})
+OWN_VIEW = frozenset({"key", "run", "compare", "past", "overwrite", "preset", "ready", "files", "landscape", "place"})
 """Requests of a page that change what this viewer sees, or that come to a command, which is refused as such."""
 
 

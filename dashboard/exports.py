@@ -26,7 +26,7 @@ class Exports:
         """Write a picture of the server as it is shown, and its numbers."""
         limits, colours = [float(v) for v in figure.limits], str(figure.colour_map)
         self._orders.send(
-            "export", "exported", self._written, map=name, formats=FORMATS, colour_map=colours, limits=limits
+            "export", "exported", self.written, map=name, formats=FORMATS, colour_map=colours, limits=limits
         )
 
     def side_by_side(self) -> None:
@@ -35,13 +35,14 @@ class Exports:
 
     def report(self) -> None:
         """Write maps, calibration and refinement as one page."""
-        self._orders.send("report", "report written", self._written)
+        self._orders.send("report", "report written", self.written)
 
     def _compared(self, reply: dict[str, Any]) -> None:
-        self._written(reply)
+        self.written(reply)
         self._orders.say(agreement(reply))
 
-    def _written(self, reply: dict[str, Any]) -> None:
+    def written(self, reply: dict[str, Any]) -> None:
+        """Let the browser fetch the files that a reply names."""
         files = [Path(file) for file in reply.get("files") or () if isinstance(file, str)]
         if self._offer is not None:
             self.downloads = [{"name": file.name, "href": self._offer(file)} for file in files]

@@ -12,9 +12,9 @@ from uuid import uuid4
 from bokeh.document import Document
 from bokeh.models import CustomJS, InlineStyleSheet, RadioButtonGroup, Toggle
 
-from ptylive.application.extensions import Preset
 from ptylive.dashboard import readouts, recipes
 from ptylive.dashboard.access import OWN_VIEW, READ_ONLY
+from ptylive.dashboard.actions import RefineActions
 from ptylive.dashboard.client.feed import Feed, FeedView
 from ptylive.dashboard.client.orders import CommandSender, Orders
 from ptylive.dashboard.exports import Exports
@@ -34,16 +34,18 @@ from ptylive.dashboard.panels.profile import ProfilePanel
 from ptylive.dashboard.panels.reconstruction import ReconstructionPanel
 from ptylive.dashboard.panels.refine import RefinePanel, refinement_texts
 from ptylive.dashboard.panels.runs import RunsPanel
+from ptylive.dashboard.panels.series.batch import BatchPanel
+from ptylive.dashboard.panels.series.place import PlaceChoice
+from ptylive.dashboard.panels.series.tune import TunePanel
 from ptylive.dashboard.panels.trotter import TrotterPanel
 from ptylive.dashboard.pictures import OVERWRITING, Picture
 from ptylive.dashboard.present import ShownScanSender
 from ptylive.dashboard.requests import Request, RequestDispatcher
 from ptylive.dashboard.skeleton import TITLE, PageRoots, read_template
 from ptylive.dashboard.theme import Theme
-from ptylive.schema import PtyliveError
 
 TICK_MS = 100
-VIEWS = ("session", "refine", "library")
+VIEWS = ("session", "refine", "tune", "library")
 
 
 class Part(Protocol):
@@ -104,10 +106,15 @@ class Session:
         self.runs = RunsPanel(self.orders, self.reconstruction.object.window)
         self.loss = LossCurve(self.runs.losses)
         self.curves = RunCurves(self.reconstruction.object.figure, style, self.orders)
+        self.place = PlaceChoice()
+        actions = RefineActions(self.orders, self.place, lambda: self.refine.queues, lambda: self._go_to("refine"))
+        self.refine = RefinePanel(style, actions.refine, actions.stop, actions.save, actions.resume)
+        self.tune = TunePanel(self.orders, self.place, self.refine.preset, self._use)
+        self.batch = BatchPanel(self.orders, self.place, self.refine.preset, self.exports.written)
         self._wear(Theme.DARK)
-        self.refine = RefinePanel(style, self._refine, self._stop, self._save, self._resume)
+        labels = [view.capitalize() for view in VIEWS]
         self.view_choice = RadioButtonGroup(
-            name="view", labels=["Session", "Refine", "Library"], active=0, height=26, margin=0, stylesheets=[style]
+            name="view", labels=labels, active=0, height=26, margin=0, stylesheets=[style]
         )
         self.light = Toggle(name="light", label="light", width=52, height=26, margin=0, stylesheets=[style])
         self._requests = RequestDispatcher(self._takers(), self._may_ask)
@@ -121,7 +128,7 @@ class Session:
         document.title = TITLE
         document.config.update(reconnect_session=False, notify_connection_status=False)
         parts: list[Part] = [*self.mosaic.panels, self.profile, self.diffraction, self.trotter, self.loss]
-        parts += [self.reconstruction, self.positions, self.runs, self.curves, self.refine]
+        parts += [self.reconstruction, self.positions, self.runs, self.curves, self.refine, self.tune]
         self.view_choice.tags = [self.page, self.asked]  # a model belongs to the document only if a root refers to it
         roots: list[Any] = [self.view_choice, self.light, *(root for part in parts for root in part.roots)]
         self._connect_browser(document)
@@ -178,6 +185,7 @@ class Session:
     def _wear(self, theme: Theme) -> None:
         self.loss.wear(theme)
         self.curves.wear(theme)
+        self.tune.landscape.wear(theme)
         self.profile.wear(theme)
 
     # -- a few times a second -------------------------------------------------------------------------------------
@@ -204,16 +212,18 @@ class Session:
             self.positions.follow(view)
             self.curves.follow(view, view.pictures.get(self.reconstruction.figures[0][1]), self.runs.compared)
             self.library.follow(view, on_show=self.view_name == "library")
-            self.refine.enable(
-                view.state, view.refinement, free=view.connected and not self.orders.busy and not self.read_only
-            )
+            free = view.connected and not self.orders.busy and not self.read_only
+            self.place.follow(view.state)
+            self.tune.follow(view, on_show=self.view_name == "tune", free=free)
+            self.batch.follow(view, on_show=self.view_name == "library", free=free)
+            self.refine.enable(view.state, view.refinement, free=free)
             self._write(view)
         finally:
             self.document.unhold()
 
     def _complete(self) -> None:
         """Give the browser the figures that nobody has seen yet, as soon as one of them is wanted."""
-        wanted = self.view_name == "refine" or self.trotter.on_show or self.profile.active.active
+        wanted = self.view_name in ("refine", "tune") or self.trotter.on_show or self.profile.active.active
         if wanted and self._roots.missing:
             for view in (*self.trotter.views, self.reconstruction.object, self.reconstruction.probe, self.runs.view):
                 view.place()
@@ -243,7 +253,7 @@ class Session:
                 figure.measure()
 
     def _panels_on_show(self) -> list[PicturePanel]:
-        if self.view_name == "library":
+        if self.view_name in ("tune", "library"):
             return []
         if self.view_name == "refine":
             return [self.reconstruction]
@@ -259,6 +269,7 @@ class Session:
         guide = self.profile.text()
         self._texts["sentence"] = guide or readouts.sentence(view, self.orders.said, self.orders.said_s_ago)
         self._texts |= self.runs.texts() | self.curves.texts() | self.library.texts() | self.past.texts()
+        self._texts |= self.tune.texts()
         if self.trotter.on_show:
             self._texts |= self.trotter.readouts()
         text = json.dumps(self._content(view), ensure_ascii=False)
@@ -274,13 +285,14 @@ class Session:
         for panel in self.mosaic.panels:
             styles |= panel.styles()
         marks = readouts.marks(view) | self.runs.marks() | self.curves.marks() | self.refine.marks() | self.past.marks()
-        marks |= self.reconstruction.marks(view.available)
+        marks |= self.reconstruction.marks(view.available) | self.place.marks() | self.tune.marks() | self.batch.marks()
         marks["role"] = "viewer" if self.read_only else "operator"
         switches = {"advice": self._texts.get("advice_line"), "profile": self.profile.active.active}
         switches |= {"trotter": self.trotter.on_show, "overwrite": self.mosaic.panels[0].overwrites}
         marks |= {name: "on" if on else "off" for name, on in switches.items()}
         lists = {**self.calibration.lists(self.past.state or view.state), **self.runs.lists(), "slices": view.slices}
         lists |= {**self.library.lists(), **self.past.lists(), "downloads": self.exports.downloads}
+        lists |= {**self.place.lists(), **self.tune.lists(), **self.batch.lists()}
         lists["heard"] = readouts.heard(view.state)
         preset, state = self.refine.preset(), view.state
         clips = {
@@ -311,6 +323,9 @@ class Session:
             "overwrite": self._overwrite,
             "record": self._record,
             **self.library.takers(),
+            **self.tune.takers(),
+            **self.batch.takers(),
+            "place": self.place.choose,
             "detector": self.diffraction.detectors.ask,
         }
 
@@ -335,6 +350,11 @@ class Session:
         """Record the scans to come, or no longer."""
         on = not self.feed.view().state.record
         self.orders.send("record", f"the next scans are {'' if on else 'not '}recorded", on=on)
+
+    def _use(self, settings: dict[str, Any]) -> None:
+        """Put settings into the refine form, and show it."""
+        self.refine.take_over(settings)
+        self._go_to("refine")
 
     def _go_to(self, view: str) -> None:
         self.past.leave()
@@ -374,26 +394,3 @@ class Session:
             self._export(request.panel)
         else:
             self._map_keys.press(request.key, request.panel)
-
-    def _refine(self, values: dict[str, Any]) -> None:
-        try:
-            Preset.from_mapping(values)
-        except PtyliveError as error:
-            self.orders.say(error.line())
-            return
-        if self.refine.queues:
-            self.orders.send("refine", "refinement put in line", preset=values, queue=True)
-        else:
-            self.orders.send("refine", "refinement started", self._show_refinement, preset=values)
-
-    def _show_refinement(self, _reply: dict[str, Any]) -> None:
-        self._go_to("refine")
-
-    def _stop(self) -> None:
-        self.orders.send("refine_stop", "stopping the refinement")
-
-    def _resume(self, **more: int) -> None:
-        self.orders.send("refine_resume", "going on from where it ended", self._show_refinement, **more)
-
-    def _save(self) -> None:
-        self.orders.send("save", "saved")

@@ -14,13 +14,14 @@ from jinja2 import Environment, FileSystemLoader, Template
 from ptylive.dashboard.keys import KEYS
 from ptylive.dashboard.panels.calibration import EDITABLE, ESTIMABLE
 from ptylive.dashboard.panels.refine import FURTHER_HELP, SETTINGS
+from ptylive.dashboard.panels.series.form import VARIED
 from ptylive.dashboard.readouts import CALIBRATION_ROWS
 
 TITLE = "ptylive"
 FOLDER = Path(__file__).parent / "templates"
 LATER = frozenset(
     ("profile", "trotter_fft", "trotter_amplitude", "trotter_before", "trotter_after", "object", "probe", "compare")
-) | {"loss_large", "curve_line", "curve_depth", "curve_rings"}
+) | {"loss_large", "curve_line", "curve_depth", "curve_rings", "landscape"}
 """Figures that nobody sees when a page opens. A page comes up in half the time without them."""
 
 
@@ -41,6 +42,7 @@ def page_variables() -> dict[str, Any]:
     return {
         "settings": SETTINGS,
         "further_help": FURTHER_HELP,
+        "varied": VARIED,
         "keys": KEYS,
         "editable": EDITABLE,
         "estimable": ESTIMABLE,

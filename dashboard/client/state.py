@@ -12,13 +12,13 @@ from ptylive.schema.units import mrad_to_invA, wavelength_A
 FINAL_STATES = frozenset({"complete", "incomplete", "aborted", "failed"})
 
 
-class _Message(BaseModel):
+class Message(BaseModel):
     """Unknown keys are ignored, infinities are let through: a status must never fail to be shown."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=True)
 
 
-class WaitingRun(_Message):
+class WaitingRun(Message):
     """A refinement in line."""
 
     run: str
@@ -26,7 +26,7 @@ class WaitingRun(_Message):
     series: str = ""
 
 
-class RefinementSummary(_Message):
+class RefinementSummary(Message):
     """The refinement as the status map tells it."""
 
     state: str = "none"
@@ -34,24 +34,34 @@ class RefinementSummary(_Message):
     epoch: int | None = None
     loss: float | None = None
     message: str | None = None
+    place: str = ""
+    """Where it runs, in words; empty where that is the server's machine as it was asked."""
+    workers: int = 0
     waiting: list[WaitingRun] = Field(default_factory=list)
 
 
-class ScanSummary(_Message):
+class Place(Message):
+    """Where refinements may run, and what people call that."""
+
+    name: str
+    words: str = ""
+
+
+class ScanSummary(Message):
     """Shape (rows, columns) and step (row, column) in Å of the scan."""
 
     shape: tuple[int, int] | None = None
     step_A: tuple[float, float] | None = None
 
 
-class OpticsSummary(_Message):
+class OpticsSummary(Message):
     """The beam."""
 
     energy_eV: float | None = None
     convergence_semiangle_mrad: float | None = None
 
 
-class CalibrationEntry(_Message):
+class CalibrationEntry(Message):
     """One calibrated value with its origin."""
 
     value: Any = None
@@ -59,7 +69,7 @@ class CalibrationEntry(_Message):
     uncertainty: float | None = None
 
 
-class Dose(_Message):
+class Dose(Message):
     """Mean dose of the scan."""
 
     per_A2: float | None = None
@@ -67,7 +77,7 @@ class Dose(_Message):
     saturated_frames: int = 0
 
 
-class DetectorEntry(_Message):
+class DetectorEntry(Message):
     """A virtual detector, pixels of the recorded pattern."""
 
     name: str
@@ -76,7 +86,7 @@ class DetectorEntry(_Message):
     outer_px: float
 
 
-class ServerState(_Message):
+class ServerState(Message):
     """The status map of the control protocol (docs/protocol.md); everything has a default."""
 
     state: str = "waiting"
@@ -101,6 +111,8 @@ class ServerState(_Message):
     """Where frames are awaited."""
     protocol: str = "native"
     refinement: RefinementSummary = Field(default_factory=RefinementSummary)
+    places: list[Place] = Field(default_factory=list)
+    """The first is the one that is taken where none is asked for."""
     scan: ScanSummary = Field(default_factory=ScanSummary)
     optics: OpticsSummary = Field(default_factory=OpticsSummary)
     calibration: dict[str, CalibrationEntry] = Field(default_factory=dict)
@@ -137,7 +149,7 @@ class ServerState(_Message):
         return None if entry is None else entry.value
 
 
-class RefinementState(_Message):
+class RefinementState(Message):
     """Progress of a refinement without its pictures, which travel as pictures."""
 
     uid: str | None = None
@@ -160,7 +172,7 @@ class RefinementState(_Message):
     message: str | None = None
 
 
-class LogLine(_Message):
+class LogLine(Message):
     """One line of the server's log."""
 
     time: float = Field(default_factory=time.time)

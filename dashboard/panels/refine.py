@@ -217,13 +217,18 @@ class RefinePanel:
             Preset.from_mapping(values)
         except PtyliveError as error:
             return error.line()
+        further = self.take_over(values)
+        return "preset loaded" + (f", with {', '.join(further)}" if further else "")
+
+    def take_over(self, values: Mapping[str, Any]) -> list[str]:
+        """Fill the form with settings; names of those that have no field of their own."""
         fitting = {s.key: values[s.key] for s in SETTINGS if s.key in values and s.fits(values[s.key])}
         for setting in SETTINGS:
             empty = SWITCH[False] if setting.is_switch else ""
             self.fields[setting.key].value = setting.word(fitting[setting.key]) if setting.key in fitting else empty
         further = {key: values[key] for key in sorted(values.keys() - fitting)}
         self.further.value = further_text(further)
-        return "preset loaded" + (f", with {', '.join(further)}" if further else "")
+        return list(further)
 
     def enable(self, state: ServerState, refinement: RefinementState | None, *, free: bool) -> None:
         """Only buttons that can do something can be pressed; ``free``: the server is there and owes no reply."""
@@ -275,11 +280,15 @@ def refinement_texts(
     told = [summary.message, None if refinement is None else refinement.message]
     if summary.state == "queued" and any((words or "").startswith("compiling") for words in told):
         word = "compiling"
+    where = summary.place.removeprefix("on ").replace("tcp://", "") or (
+        "this machine" if summary.state != "none" else UNKNOWN
+    )
     if refinement is not None and refinement.uid and shown and refinement.uid != shown:
         word = f"{word} on another scan"
     if refinement is None or summary.state == "none":
         return {
             "refine_state": word,
+            "refine_where": where,
             "refine_phase": UNKNOWN,
             "refine_epoch": UNKNOWN,
             "refine_loss": UNKNOWN,
@@ -294,6 +303,7 @@ def refinement_texts(
         epoch += f" of {refinement.epochs}"
     return {
         "refine_state": word,
+        "refine_where": where,
         "refine_phase": PHASE_WORDS.get(refinement.phase or "", UNKNOWN),
         "refine_epoch": epoch,
         "refine_loss": number(refinement.loss, 5),

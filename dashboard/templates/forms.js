@@ -12,6 +12,8 @@
     return element;
   }
 
+  window.ptylive.make = make;
+
   // A field in the place of a value: Enter gives it, Escape and leaving it change nothing.
   function edit(name) {
     const cell = document.querySelector(`[data-cell="${name}"]`);
@@ -179,7 +181,7 @@
       button("open", "refine", "show it and go to the refinement", {"data-key": "refine"}),
       button("replay", "replay", "send it again, as a new scan"),
       button("delete", "delete", "move it to the folder .trash; asks twice"));
-    return make("article", {class: "card"}, image, head, make("small", {text: time}),
+    return make("article", {class: "card"}, image, window.ptylive.tick(recording, title), head, make("small", {text: time}),
       ...lines.filter(Boolean).map(text => make("span", {text})), remark, buttons);
   }
 
@@ -195,7 +197,7 @@
 
   painters.history = entries => {
     const list = document.getElementById("cards");
-    if (list.contains(document.activeElement) && document.activeElement.matches("input")) return;
+    if (list.contains(document.activeElement) && document.activeElement.matches("input.field")) return;
     list.replaceChildren(...entries.map(card));
   };
 })();

@@ -355,7 +355,8 @@ def _with_workers(
 
 def _place(address: str, cluster: Cluster) -> dict[str, Any]:
     number = len(cluster.workers())
-    return {"kind": "place", "message": f"on {address}, one of {number} workers", "workers": number}
+    which = f"one of {number} workers" if number > 1 else "the only worker"
+    return {"kind": "place", "message": f"on {address}, {which}", "workers": number}
 
 
 def stopped_before(job: RefineJob) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from ptylive.server.wire.publisher import Publisher
 
 MODULE = "ptylive.server.batch.batch_process"
 MOST_SCANS = 1000
+NOTHING_LEFT = "nothing was left to do: every scan is done with these settings, or failed before"
 SHOWN = ("state", "doing", "run", "epoch", "epochs", "loss", "seconds", "information_limit_A", "reason", "remarks")
 
 
@@ -42,6 +43,8 @@ class BatchCommands:
         self._work = SideWork("the batch", MODULE)
         self._state, self._message, self._place = "none", "", ""
         self._scans: list[str] = []
+        self._worked = False
+        """Whether there was anything to do."""
         self._rows: list[dict[str, Any]] | None = None
 
     def command_batch(
@@ -72,7 +75,7 @@ class BatchCommands:
         if self._work.runs:
             raise CommandError("a batch is running", "stop it first, or wait for its end")
         self._scans, self._rows = [path.name for path in paths], []
-        self._state, self._message, self._place = "running", "", where.words
+        self._state, self._message, self._place, self._worked = "running", "", where.words, False
         self._work.begin(request, self._hear, self._ended)
         return {"scans": len(paths), "state": "running"}
 
@@ -119,11 +122,12 @@ class BatchCommands:
     def _hear(self, message: Mapping[str, Any]) -> None:
         if message["kind"] == "rows":
             self._rows, self._message = list(message["rows"]), ""
+            self._worked |= any(row["state"] == "running" for row in self._rows)
         else:
             self._message = str(message.get("message", ""))
 
     def _ended(self, why: str) -> None:
         self._state = "failed" if why else "stopped" if self._work.stopping else "done"
-        self._message = why
+        self._message = why or ("" if self._worked else NOTHING_LEFT)
         line = f"batch {self._state}"
         self._publisher.log("error" if why else "info", f"{line}: {why}" if why else line)

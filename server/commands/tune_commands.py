@@ -28,6 +28,8 @@ MODULE = "ptylive.server.tune.tune_process"
 TRIALS, PATTERNS, SWEEPS = 40, 576, 6
 MOST_TRIALS, MOST_PATTERNS, MOST_SWEEPS = 10_000, 10**6, 1000
 ASKED_FILE, MOST_ASKED_BYTES = "asked.json", 2**20
+AGAIN = ("over", "preset", "patterns", "sweeps")
+"""Of what was asked, that is an argument of the command."""
 MOST_FOLDERS = 100
 """Tunings of one scan that ask for different things."""
 
@@ -43,6 +45,8 @@ class Standing:
     trials: int = 0
     """That are wanted."""
     place: str = ""
+    asked: dict[str, Any] = field(default_factory=dict)
+    """What a call of the same would be."""
     told: dict[str, Any] = field(default_factory=dict)
     """As :mod:`ptylive.server.tune.tune_process` says it."""
 
@@ -115,7 +119,8 @@ class TuneCommands:
             "command_line": self._command_line,
             "where": list(where.request),
         }
-        now = Standing(recording, scan.header.series, "running", "looking at the scan", trials, where.words)
+        again = {name: asked[name] for name in AGAIN}
+        now = Standing(recording, scan.header.series, "running", "looking at the scan", trials, where.words, again)
         self._now = now
         self._work.begin(request, lambda message: _hear(now, message), lambda why: self._ended(now, why))
         return {"folder": request["folder"], "state": "running"}
@@ -139,7 +144,7 @@ class TuneCommands:
             kept = {} if recording is None else _kept(recording)
             return {"state": "kept" if kept else "none", "other": other, **kept}
         about = {"state": now.state, "message": now.message, "wanted": now.trials, "place": now.place}
-        return {**about, "other": other, **now.told}
+        return {**about, "other": other, "asked": now.asked, **now.told}
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -190,11 +195,8 @@ def _folder(recording: Path, asked: Mapping[str, Any]) -> Path:
         folder = recording.with_name(f"{recording.stem}_tuning{'' if number == 1 else number}")
         if not folder.exists():
             break
-        try:
-            if json.loads(read_text(folder / ASKED_FILE, MOST_ASKED_BYTES)) == plain:
-                return folder
-        except (InputFileError, OSError, ValueError, RecursionError):
-            continue  # of somebody else's asking
+        if _asked(folder) == plain:
+            return folder
     else:
         raise CommandError(f"{recording.stem} has {MOST_FOLDERS} tunings already", "remove some of their folders")
     try:
@@ -212,7 +214,18 @@ def _kept(recording: Path) -> dict[str, Any]:
 
     found = [path for path in recording.parent.glob(f"{glob.escape(recording.stem)}_tuning*/{TOLD_FILE}")]
     newest = max(found, key=_changed, default=None)
-    return {} if newest is None else kept(newest.parent)
+    if newest is None:
+        return {}
+    return {**kept(newest.parent), "asked": {n: v for n, v in _asked(newest.parent).items() if n in AGAIN}}
+
+
+def _asked(folder: Path) -> dict[str, Any]:
+    """What the trials of a folder answer to; empty where nobody knows."""
+    try:
+        found = json.loads(read_text(folder / ASKED_FILE, MOST_ASKED_BYTES))
+    except (InputFileError, OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _changed(path: Path) -> float:

@@ -83,7 +83,7 @@ def test_a_read_only_page_asks_but_never_commands() -> None:
     assert set(sent) <= {"check", "runs", "note", "history", "scans"}
     assert all(button.disabled for buttons in page.refine._buttons.values() for button in buttons)
     before = list(sent)
-    page._refine({"num_slices": 1})
+    page.refine._on_refine({"num_slices": 1})
     page.calibration.undo(None)
     page.orders.send("note", "", text="mine")
     page.orders.send("shutdown", "")

@@ -15,17 +15,19 @@ from ptylive.dashboard.client.state import ServerState
 from ptylive.dashboard.session import Session
 from ptylive.dashboard.skeleton import read_template
 from ptylive.server.commands.analysis_commands import AnalysisCommands
+from ptylive.server.commands.batch_commands import BatchCommands
 from ptylive.server.commands.calibration_commands import CalibrationCommands
 from ptylive.server.commands.library_commands import LibraryCommands
 from ptylive.server.commands.map_commands import MapCommands
 from ptylive.server.commands.refine_commands import RefineCommands
+from ptylive.server.commands.tune_commands import TuneCommands
 from ptylive.server.serve.opened_files import OpenedFiles
 from ptylive.server.serve.session import Session as Server
 
 OF_THE_BROWSER = {"full", "help", "copy", "load", "preset", "overwrite", "notify"}
 """Buttons that only change what this viewer sees, or what is in the clipboard."""
-TESTED_ELSEWHERE = {"past"}
-"""Opens the earlier scan that is looked at (test_present.py)."""
+TESTED_ELSEWHERE = {"past", "landscape"}
+"""Opens the earlier scan that is looked at (test_present.py); draws the loss against another value (panels/series)."""
 COMMANDS: dict[str, tuple[dict[str, Any], str]] = {
     "edit": ({"what": "set", "name": "C10", "value": "10 nm"}, "configure"),
     "estimate": ({"what": "estimate", "name": "C10"}, "calibrate"),
@@ -37,6 +39,8 @@ COMMANDS: dict[str, tuple[dict[str, Any], str]] = {
     "open": ({"what": "open", "name": "a.h5"}, "open"),
     "replay": ({"what": "replay", "name": "a.h5"}, "replay"),
     "delete": ({"what": "delete", "name": "a.h5"}, "delete"),
+    "tune": ({"what": "tune", "key": "start", "value": '{"rows": {"defocus": ["", ""]}}'}, "tune"),
+    "batch": ({"what": "batch", "key": "start", "value": '["a.h5"]'}, "batch"),
     "take": ({"what": "take", "value": "a.mib"}, "take"),
     "record": ({"what": "record"}, "record"),
     "export": ({"what": "key", "key": "e"}, "export"),
@@ -52,6 +56,7 @@ FIELDS: tuple[tuple[dict[str, Any], str], ...] = (
     ({"what": "run", "key": "side_by_side"}, "side_by_side"),
     ({"what": "run", "key": "report"}, "report"),
     ({"what": "replay", "key": "demo"}, "replay"),
+    ({"what": "batch", "key": "table"}, "batch_table"),
 )
 
 
@@ -75,12 +80,13 @@ class Recorder:
 
 def buttons_of_the_page() -> set[str]:
     html = set(re.findall(r'data-act="(\w+)"', read_template("session.html")))
-    script = read_template("forms.js")
+    script = read_template("forms.js") + read_template("series.js")
     return html | set(re.findall(r'"data-act": "(\w+)"', script)) | set(re.findall(r'button\("(\w+)"', script))
 
 
 def commands_of_the_server() -> set[str]:
-    groups = (Server, CalibrationCommands, MapCommands, RefineCommands, AnalysisCommands, LibraryCommands, OpenedFiles)
+    groups = (Server, CalibrationCommands, MapCommands, RefineCommands, TuneCommands, AnalysisCommands)
+    groups += (LibraryCommands, BatchCommands, OpenedFiles)
     return {name.removeprefix("command_") for group in groups for name in dir(group) if name.startswith("command_")}
 
 

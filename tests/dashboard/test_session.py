@@ -17,7 +17,7 @@ from ptylive.dashboard.session import VIEWS, Session
 from ptylive.dashboard.skeleton import LATER
 from ptylive.dashboard.web.page_document import root_names
 
-WITH_AXES = 6
+WITH_AXES = 7
 """A profile, two losses, and the curves along a line, below it and over rings."""
 
 

@@ -110,7 +110,7 @@ class Range:
         return f"{text} {self.unit}".strip()
 
 
-def parse_over(texts: Iterable[str], judge: Judge) -> tuple[Asked, ...]:
+def parse_over(texts: Iterable[str], judge: Judge = Judge.HELD_OUT) -> tuple[Asked, ...]:
     """What ``--over`` says, several times or with commas. Raises MetadataError naming what is wrong and the remedy."""
     asked = [one for text in texts for part in text.split(",") if part.strip() for one in _parsed(part.strip(), judge)]
     names = [one.tunable.name for one in asked]

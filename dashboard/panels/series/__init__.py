@@ -1,0 +1,1 @@
+"""Work of many jobs: where it is done, trials of settings, batches of scans."""

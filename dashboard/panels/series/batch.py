@@ -1,0 +1,139 @@
+"""Scans of the library that are refined together: chosen there, followed in a table."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import PurePath
+from typing import Any
+
+from ptylive.application.extensions import Preset
+from ptylive.dashboard.client.feed import FeedView
+from ptylive.dashboard.client.orders import Orders, Reply
+from ptylive.dashboard.client.series import BatchReply, understood
+from ptylive.dashboard.panels.series.place import PlaceChoice
+from ptylive.dashboard.requests import Request
+from ptylive.dashboard.words import number, seconds
+from ptylive.schema import PtyliveError
+from ptylive.schema.settings_text import read_json
+
+ASK_EVERY_S = 1.0
+MOST_ROWS = 200
+WORDS: Mapping[str, str] = {
+    "waiting": "waits",
+    "running": "running",
+    "done": "done",
+    "stopped": "stopped",
+    "failed": "failed",
+}
+
+
+class BatchPanel:
+    """``preset``: the settings of the refine form; ``written``: takes the reply that names a file."""
+
+    def __init__(
+        self,
+        orders: Orders,
+        place: PlaceChoice,
+        preset: Callable[[], dict[str, Any]],
+        written: Callable[[Reply], None],
+    ) -> None:
+        self._orders, self._place, self._preset, self._written = orders, place, preset, written
+        self._told = BatchReply()
+        self._asked_at = -ASK_EVERY_S
+        self._can = False
+
+    def follow(self, view: FeedView, *, on_show: bool, free: bool) -> None:
+        """Ask for the table while somebody looks at it; ``free``: somebody may press buttons."""
+        self._can = free
+        if on_show and view.connected and time.monotonic() - self._asked_at > ASK_EVERY_S:
+            self._asked_at = time.monotonic()
+            self._orders.ask("batch_status", self._take)
+
+    def _take(self, reply: Reply) -> None:
+        self._told = understood(BatchReply, reply)
+
+    def takers(self) -> dict[str, Callable[[Request], None]]:
+        """Who takes which request."""
+        return {"batch": self.press}
+
+    def press(self, request: Request) -> None:
+        """Refine what was chosen, what failed once more; stop; or have the table written."""
+        if not self._can:
+            self._orders.say("not now: wait a moment")
+        elif request.key == "start":
+            self._start(chosen(request.value), retry=False)
+        elif request.key == "retry":
+            self._start([row.recording for row in self._told.rows if row.state == "failed"], retry=True)
+        elif request.key == "stop":
+            self._orders.send("batch_stop", "stopping: scans under way are gone on with next time")
+        elif request.key == "table":
+            self._orders.send("batch_table", "table written", self._offer)
+
+    def _start(self, names: list[str], *, retry: bool) -> None:
+        preset = self._preset()
+        try:
+            Preset.from_mapping(preset)
+        except PtyliveError as error:
+            self._orders.say(f"the form of the Refine view: {error.line()}")
+            return
+        if not names:
+            self._orders.say("no scan is chosen: tick some")
+            return
+        said = f"{len(names)} scan{'s' * (len(names) != 1)} to refine"
+        self._asked_at = -ASK_EVERY_S
+        more: dict[str, Any] = {**self._place.arguments(), **({"retry": True} if retry else {})}
+        self._orders.send("batch", said, recordings=names, preset=preset, **more)
+
+    def _offer(self, reply: Reply) -> None:
+        self._written({"files": [str(reply.get("path", ""))]})
+
+    def lists(self) -> dict[str, Any]:
+        """The table."""
+        told = self._told
+        rows = [
+            {
+                "name": PurePath(row.recording).stem,
+                "state": row.state,
+                "cells": [
+                    WORDS.get(row.state, row.state),
+                    row.reason or row.doing or "; ".join(row.remarks),
+                    number(row.loss, 5) if row.loss is not None else "",
+                    f"{row.epoch} epochs" if row.epoch else "",
+                    seconds(row.seconds) if row.seconds else "",
+                ],
+            }
+            for row in told.rows[:MOST_ROWS]
+        ]
+        return {"batch": {"rows": rows, "said": self._said()}}
+
+    def _said(self) -> str:
+        told = self._told
+        counts = Counter(row.state for row in told.rows)
+        known = [f"{counts[state]} {word}" for state, word in WORDS.items() if counts[state]]
+        where = f", {told.place}" if told.place and told.state in ("running", "stopping") else ""
+        head = f"{', '.join(known)}{where}" if known else "starting" if told.state == "running" else ""
+        return f"{head}: {told.message}" if told.message and head else told.message or head
+
+    def marks(self) -> dict[str, str]:
+        """Which buttons can be pressed."""
+        told = self._told
+        runs = told.state in ("running", "stopping")
+        failed = any(row.state == "failed" for row in told.rows)
+        return {
+            "batch": told.state,
+            "batch_start": "on" if self._can and not runs else "off",
+            "batch_stop": "on" if self._can and told.state == "running" else "off",
+            "batch_retry": "on" if self._can and failed and not runs else "off",
+            "batch_table": "on" if self._can and told.rows else "off",
+        }
+
+
+def chosen(text: str) -> list[str]:
+    """Names of recordings as the page sends them."""
+    try:
+        plain = read_json(text or "[]", "the choice")
+    except (PtyliveError, ValueError):
+        return []
+    return [name for name in plain if isinstance(name, str)] if isinstance(plain, list) else []

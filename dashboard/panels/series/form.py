@@ -1,0 +1,106 @@
+"""What is to be varied, as somebody fills it in: a line for each of the usual values, and one for all others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ptylive.schema import MetadataError
+from ptylive.schema.settings_text import read_json
+
+OTHERS, TRIALS = "others", "trials"
+MOST_TRIALS = 10_000
+
+
+@dataclass(frozen=True)
+class Varied:
+    """A line of the form."""
+
+    name: str
+    label: str
+    unit: str
+    help: str
+
+
+VARIED: tuple[Varied, ...] = (
+    Varied("defocus", "defocus", "Å", "of the entrance surface, underfocus positive"),
+    Varied("thickness", "thickness", "Å", "needs the thickness in the refine form, or a range here"),
+    Varied("num_slices", "slices", "", "how many the specimen is cut into"),
+    Varied("semi-angle", "semi-angle", "mrad", "convergence of the probe"),
+    Varied("tilt", "tilt", "mrad", "of the specimen, both axes"),
+    Varied("astigmatism", "astigmatism", "Å", "twofold, both components"),
+    Varied("rotation", "rotation", "°", "of the scan against the detector"),
+    Varied("scale", "scan scale", "", "true step over the nominal one"),
+)
+
+
+@dataclass(frozen=True)
+class TuneForm:
+    """``rows``: low and high of each line that is ticked, as typed; both empty: as far as what is known suggests."""
+
+    rows: dict[str, tuple[str, str]] = field(default_factory=dict)
+    others: str = ""
+    trials: str = ""
+
+    def number_of_trials(self) -> int | None:
+        """How many; None where that is left to the server, or is no number."""
+        text = self.trials.strip()
+        return int(text) if text.isdecimal() and 1 <= int(text) <= MOST_TRIALS else None
+
+    def checked(self) -> tuple[list[str], dict[str, str]]:
+        """What to vary as the server takes it, and what is wrong, by field; empty where nothing is."""
+        from ptylive.application.tuning.ranges import parse_over
+
+        over, wrong = [], {}
+        for name, (low, high) in self.rows.items():
+            try:
+                if bool(low.strip()) != bool(high.strip()):
+                    raise MetadataError("one end is missing", "give both, or none for a range by what is known")
+                text = f"{name}={low.strip()}:{high.strip()}" if low.strip() else name
+                parse_over([text])
+                over.append(text)
+            except MetadataError as error:
+                wrong[name] = _said(error)
+        try:
+            if self.others.strip():
+                parse_over([self.others])
+                over += [part.strip() for part in self.others.split(",") if part.strip()]
+            elif not over and not wrong:
+                raise MetadataError("nothing is to be varied", "tick a value")
+            if not wrong and over:
+                parse_over(over)
+        except MetadataError as error:
+            wrong[OTHERS] = _said(error)
+        if self.trials.strip() and self.number_of_trials() is None:
+            wrong[TRIALS] = f"a whole number from 1 to {MOST_TRIALS}"
+        return over, wrong
+
+
+def form_of(text: str) -> TuneForm:
+    """The form as the page sends it; a browser is not believed: what is not understood is left out."""
+    try:
+        plain = read_json(text or "{}", "the form")
+    except (MetadataError, ValueError):
+        return TuneForm()
+    if not isinstance(plain, dict):
+        return TuneForm()
+    known = {one.name for one in VARIED}
+    rows = plain.get("rows")
+    kept = {name: ends for name, ends in rows.items() if name in known} if isinstance(rows, dict) else {}
+    return TuneForm(
+        {name: (ends[0], ends[1]) for name, ends in kept.items() if _is_pair(ends)},
+        _text(plain.get(OTHERS)),
+        _text(plain.get(TRIALS)),
+    )
+
+
+def _is_pair(ends: Any) -> bool:
+    return isinstance(ends, list) and len(ends) == 2 and all(isinstance(end, str) for end in ends)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _said(error: MetadataError) -> str:
+    return error.line().removeprefix("--over ")

@@ -1,0 +1,113 @@
+// Work of many jobs: where it runs, trials of settings, batches of scans.
+// Everything that came over the network is set as text, never as HTML.
+"use strict";
+(() => {
+  const {painters, ask, make} = window.ptylive;
+  const chosen = new Set();
+  let shown = [];
+
+  const cells = (kind, texts) => texts.map(text => make(kind, {text, title: text}));
+
+  painters.places = ({options, chosen: now}) => {
+    for (const select of document.querySelectorAll("[data-place]")) {
+      select.replaceChildren(...options.map(({name, words}) => make("option", {value: name, text: words})));
+      select.value = now;
+    }
+  };
+
+  // -- trials
+
+  function form() {
+    const rows = {}, typed = {};
+    for (const line of document.querySelectorAll("[data-varied]")) {
+      const tick = line.querySelector("[data-tick]"), low = line.querySelector("[data-low]").value;
+      if (!tick) typed[line.dataset.varied] = low;
+      else if (tick.checked) rows[line.dataset.varied] = [low, line.querySelector("[data-high]").value];
+    }
+    return JSON.stringify({rows, ...typed});
+  }
+
+  painters.tune_wrong = wrong => {
+    for (const line of document.querySelectorAll("[data-varied]")) {
+      const said = wrong[line.dataset.varied] ?? "";
+      line.classList.toggle("is-wrong", said !== "");
+      line.querySelector(".wrong").textContent = said;
+    }
+  };
+
+  painters.tune_table = ({head, rows}) => document.getElementById("tune-table").replaceChildren(
+    make("tr", {}, ...cells("th", head)),
+    ...rows.map(({cells: texts, state, best}) => make("tr", {"data-state": state, "data-best": String(best)}, ...cells("td", texts))));
+
+  painters.tune_values = values => document.getElementById("tune-values").replaceChildren(
+    ...(values.length > 1 ? values : []).map(({name, title, on}) =>
+      make("button", {class: "small", "data-act": "landscape", "data-name": name, "aria-pressed": String(on), text: title})));
+
+  painters.tune_found = ({estimates, said}) => document.getElementById("tune-found").replaceChildren(
+    ...estimates.map(({text, told}) => make("li", {"data-told": String(told), text})),
+    ...said.map(text => make("li", {class: "dim", text})));
+
+  // -- batches
+
+  function count() {
+    document.getElementById("chosen").textContent = chosen.size ? `${chosen.size} ticked` : "tick scans to refine them";
+  }
+
+  window.ptylive.tick = (recording, title) => {
+    const box = make("input", {type: "checkbox", class: "tick", "aria-label": `choose ${title}`, title: "for refine ticked"});
+    box.checked = chosen.has(recording);
+    box.addEventListener("change", () => {
+      chosen[box.checked ? "add" : "delete"](recording);
+      count();
+    });
+    return box;
+  };
+
+  const history = painters.history;
+  painters.history = entries => {
+    shown = entries.map(({recording}) => recording);
+    for (const one of [...chosen]) if (!shown.includes(one)) chosen.delete(one);
+    count();
+    history(entries);
+  };
+
+  function choose_all() {
+    const every = shown.length > 0 && shown.every(one => chosen.has(one));
+    chosen.clear();
+    for (const box of document.querySelectorAll("#cards .tick")) box.checked = !every;
+    if (!every) for (const one of shown) chosen.add(one);
+    count();
+  }
+
+  painters.batch = ({rows, said}) => {
+    document.getElementById("batch-said").textContent = said;
+    document.getElementById("batch-table").replaceChildren(...rows.map(({name, state, cells: texts}) =>
+      make("tr", {"data-state": state}, make("th", {text: name, title: name}), ...cells("td", texts))));
+    document.getElementById("batch").hidden = rows.length === 0 && said === "";
+  };
+
+  const actions = {
+    tune: button => ask("tune", {key: button.dataset.name, value: form()}),
+    landscape: button => ask("landscape", {name: button.dataset.name}),
+    batch: button => {
+      if (button.dataset.name === "all") { choose_all(); return; }
+      if (button.dataset.name === "start") document.getElementById("batch").open = true;
+      ask("batch", {key: button.dataset.name, value: JSON.stringify([...chosen])});
+    },
+  };
+
+  document.addEventListener("click", event => {
+    const button = event.target.closest?.("[data-act]");
+    if (button && button.dataset.act in actions) actions[button.dataset.act](button);
+  });
+
+  document.addEventListener("DOMContentLoaded", () => {
+    for (const select of document.querySelectorAll("[data-place]")) {
+      select.addEventListener("change", () => ask("place", {value: select.value}));
+    }
+    for (const field of document.querySelectorAll(".varied [data-low], .varied [data-high]")) {
+      const tick = field.closest("[data-varied]").querySelector("[data-tick]");
+      field.addEventListener("input", () => { if (tick && field.value) tick.checked = true; });
+    }
+  });
+})();
