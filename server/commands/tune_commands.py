@@ -214,9 +214,10 @@ def _kept(recording: Path) -> dict[str, Any]:
 
     found = [path for path in recording.parent.glob(f"{glob.escape(recording.stem)}_tuning*/{TOLD_FILE}")]
     newest = max(found, key=_changed, default=None)
-    if newest is None:
+    told = {} if newest is None else kept(newest.parent)
+    if newest is None or not told:
         return {}
-    return {**kept(newest.parent), "asked": {n: v for n, v in _asked(newest.parent).items() if n in AGAIN}}
+    return {**told, "asked": {n: v for n, v in _asked(newest.parent).items() if n in AGAIN}}
 
 
 def _asked(folder: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A real Chromium, what it complains of, and what is on its screen."""
 
 import io
+import socket
 import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
@@ -72,6 +73,12 @@ def rgb(colour: str) -> np.ndarray:
 def share_of(shot: np.ndarray, colour: str) -> float:
     """Part of a picture that has a colour."""
     return float((np.abs(shot - rgb(colour)).max(axis=-1) <= 3).mean())
+
+
+def answers(url: str) -> bool:
+    """Whether somebody listens there."""
+    with socket.socket() as probe:
+        return probe.connect_ex((urlsplit(url).hostname, urlsplit(url).port)) == 0
 
 
 def eventually(condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:

@@ -1,6 +1,5 @@
 """One page in a real Chromium before a real server: a scan arrives, is refined by a click, and looked back at."""
 
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from urllib.parse import urlsplit
 import h5py
 import numpy as np
 import pytest
-from browser_tools import Watched, eventually
+from browser_tools import Watched, answers, eventually
 from playwright.sync_api import Page, expect
 from running import Server
 from running import server as real_server
@@ -29,11 +28,6 @@ LOOKS_ELSEWHERE = """() => {
   Object.defineProperty(document, "hidden", {get: () => true});
 }"""
 """A browser that may notify, with another tab in front."""
-
-
-def answers(url: str) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex((urlsplit(url).hostname, urlsplit(url).port)) == 0
 
 
 @pytest.fixture(scope="module")

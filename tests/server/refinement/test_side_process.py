@@ -1,0 +1,69 @@
+"""Work in a process beside the server: a request in, what it says out, a stop, and an end however it comes."""
+
+import signal
+import sys
+import time
+
+import psutil
+import pytest
+
+from ptylive.server.refinement import job_process
+from ptylive.server.refinement.job_process import ChildProcess
+
+CODE = """
+import sys
+from ptylive.schema import PtyliveError
+from ptylive.server.refinement.side_process import run
+def work(request, send, stop):
+    send({"kind": "doing", "message": request["say"]})
+    if request["do"] == "wait":
+        assert stop.wait(60)
+        send({"kind": "doing", "message": "stopped"})
+    elif request["do"] == "refuse":
+        raise PtyliveError("no scan", "give one")
+    elif request["do"] == "break":
+        print("a library prints this")
+        raise RuntimeError("x")
+sys.exit(run(work, "the work"))
+"""
+
+
+@pytest.fixture
+def process(monkeypatch):
+    monkeypatch.setattr(job_process, "_command", lambda _module: (sys.executable, "-c", CODE))
+
+    def start(do):
+        return ChildProcess("any", {"say": "hello", "do": do}, own_group=True)
+
+    return start
+
+
+@pytest.mark.parametrize(
+    ("do", "last"),
+    [
+        ("end", {"kind": "ended"}),
+        ("refuse", {"kind": "failed", "message": "no scan: give one"}),
+        ("break", {"kind": "failed", "message": "the work failed: RuntimeError('x')"}),
+    ],
+)
+def test_it_says_how_it_ended(process, do, last):
+    assert list(process(do).messages()) == [{"kind": "doing", "message": "hello"}, last]
+
+
+def test_it_stops_when_it_is_told_to_and_runs_behind_everything_else(process):
+    running = process("wait")
+    messages = running.messages()
+    assert next(messages)["message"] == "hello"
+    assert psutil.Process(running._process.pid).nice() >= job_process.NICENESS
+    running.tell({"stop": True})
+    assert [message["kind"] for message in messages] == ["doing", "ended"]
+
+
+def test_it_ends_with_whoever_asked(process):
+    running = process("wait")
+    assert next(running.messages())["message"] == "hello"
+    running._process.stdin.close()
+    deadline = time.monotonic() + 30
+    while running._process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert running._process.returncode not in (None, 0, -signal.SIGKILL)
