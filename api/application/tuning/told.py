@@ -47,8 +47,8 @@ def standing(over: Sequence[Range], tried: Sequence[Tried]) -> dict[str, Any]:
 def curves(over: Sequence[Range], tried: Sequence[Tried], sweeps: int) -> list[dict[str, Any]]:
     """For each value that is a number: the loss over its range, everything else at its best for it.
 
-    ``share``: by how much it is above that of the best trial; ``deviation``: standard deviation of that against the
-    lowest point. Nothing where fewer than three trials came to their end.
+    ``share``: by how much it is above that of the lowest point there is; ``deviation``: standard deviation of that.
+    Nothing where fewer than three trials came to their end.
     """
     there, groups = filled(tried, sweeps)
     if len(there) < 3:
@@ -60,10 +60,9 @@ def curves(over: Sequence[Range], tried: Sequence[Tried], sweeps: int) -> list[d
         if one.kind == Kind.CHOICE:
             continue
         places = np.linspace(0, 1, POINTS)
-        line = np.stack([landscape.lowest({k: float(place)}) for place in places])
-        heights = np.maximum(landscape.heights(line)[0], 0.0)
-        deviation = np.array([landscape.rise(place, lowest)[1] for place in line])
-        share, spread = landscape.shares(heights, deviation)
+        line = [landscape.rise(landscape.lowest({k: float(place)}), lowest) for place in places]
+        rise, deviation = np.array(line).T
+        share, spread = landscape.shares(np.maximum(rise, 0.0), deviation)
         values = [float(one.value(float(place))) for place in places]
         found.append({"name": one.name, "at": values, "share": share.tolist(), "deviation": spread.tolist()})
     return found

@@ -134,7 +134,8 @@ class TunePanel:
         told = self._told
         self._use(dict(told.settings))
         if told.corrections:
-            names = ", ".join(told.corrections)
+            titles = {one.name: one.title for one in told.values}
+            names = ", ".join(titles.get(name) or name for name in told.corrections)
             said = f"the best settings are in the form, {names} in the calibration of this scan (undo takes it back)"
             self._orders.send("configure", said, values=dict(told.corrections))
         else:
