@@ -72,6 +72,7 @@ def take(supervisor: Supervisor, source: Path, folder: Path) -> None:
         show_tools(pages, client, folder)
         show_trotters(pages, folder)
         show_refinement(pages, client, folder)
+        show_trials(pages, client, folder)
         view(pages, "Library")
         time.sleep(6)
         both_themes(pages, folder, "library")
@@ -121,6 +122,16 @@ def show_trotters(pages: dict[str, Page], folder: Path) -> None:
     time.sleep(4)
     both_themes(pages, folder, "trotters")
     press(pages, "o")
+
+
+def show_trials(pages: dict[str, Page], client: ControlClient, folder: Path) -> None:
+    """Trials of a defocus that have ended."""
+    client.call("tune", over=["defocus"], trials=24, preset={"probe_modes": 1})
+    view(pages, "Tune")
+    while client.call("tune_status")["state"] == "running":
+        time.sleep(1)
+    time.sleep(3)
+    keep(pages, folder, "tune-view")
 
 
 def show_refinement(pages: dict[str, Page], client: ControlClient, folder: Path) -> None:

@@ -28,7 +28,7 @@ from ptylive.server.tune.coordinator import Standing
 from ptylive.server.tune.run import Listener, tune_scan
 
 CURVES_S, CURVES_SHARE = 3.0, 5.0
-"""Between two curves lie at least so many seconds, and this many times what one took."""
+"""Seconds between two curves at least, and how many times what one took."""
 
 
 class Speaker:

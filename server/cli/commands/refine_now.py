@@ -37,6 +37,9 @@ def refine_now(
         Path | None, typer.Option(help="settings: TOML, JSON, or a PyPty preset; what it says of the scan is not taken")
     ] = None,
     settings: Settings = None,
+    place: Annotated[
+        str, typer.Option(metavar="PLACE", help="here or cluster, of what the server's configuration allows")
+    ] = "",
     control: Control = CONTROL,
     keys: Keys = None,
     as_json: AsJson = False,
@@ -50,7 +53,9 @@ def refine_now(
         chosen = {**loaded.settings, **chosen}
     with ControlClient(control, timeout_s=2.0, keys=keys) as client:
         client.call("status")
-        outcome = client.call("refine", preset=chosen, values=values, during_scan=during_scan, timeout_s=10.0)
+        outcome = client.call(
+            "refine", preset=chosen, values=values, during_scan=during_scan, place=place, timeout_s=10.0
+        )
         if wait:
             with when_interrupted("the refinement goes on in the server; ptylive status shows it"):
                 outcome = wait_for_refinement(client, quiet=as_json)
