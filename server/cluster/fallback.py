@@ -74,9 +74,9 @@ class FallbackJob:
                 yield missing
                 return
             if self._fallback.when == HERE:
-                yield from self._here(job, str(missing["message"]))
+                yield from self._here(job, str(missing["missing"]))
                 return
-            yield {"kind": "note", "message": f"waits for the cluster: {missing['message']}"}
+            yield {"kind": "note", "message": f"waits for the cluster: {missing['missing']}"}
             if self._stopped.wait(AGAIN_S):
                 yield stopped_before(job)
                 return

@@ -113,21 +113,22 @@ class RemoteJob:
     def messages(self) -> Iterator[dict[str, Any]]:
         """See RunningJob; files are brought home before the message that tells of them.
 
-        A last one of kind ``failed`` has ``place_gone`` where nothing is known against the job itself, and ``missing``
-        where the cluster is not there, and may come back.
+        A last one of kind ``failed`` has ``place_gone`` where nothing is known against the job itself; ``missing`` says
+        of a cluster that may come back how it is missing.
         """
         try:
             cluster = self._cluster()
         except PtyliveError as error:
-            missing = isinstance(error, ClusterMissing)
+            missing = str(error) if isinstance(error, ClusterMissing) else ""
             yield {"kind": "failed", "message": error.line(), "place_gone": True, "missing": missing}
             return
         try:
             yield from self._everywhere(cluster)
         except PtyliveError as error:
-            missing = isinstance(error, ClusterMissing) or not cluster.is_there()
-            gone = missing and not self._abandoned.is_set()
-            yield {"kind": "failed", "message": error.line(), "place_gone": gone, "missing": gone}
+            there = not isinstance(error, ClusterMissing) and cluster.is_there()
+            gone = not there and not self._abandoned.is_set()
+            missing = str(error) if gone else ""
+            yield {"kind": "failed", "message": error.line(), "place_gone": gone, "missing": missing}
         except OSError as error:
             yield {"kind": "failed", "message": f"{error.filename or 'a file'}: {error.strerror or error}"}
 

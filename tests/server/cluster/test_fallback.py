@@ -11,7 +11,8 @@ from ptylive.server.cluster import fallback as fallback_module
 from ptylive.server.cluster.fallback import Fallback
 from ptylive.server.refinement.refine_job import RefineJob
 
-GONE = {"kind": "failed", "message": "the scheduler has gone: start it", "place_gone": True, "missing": True}
+WHY = "the scheduler has gone"
+GONE = {"kind": "failed", "message": f"{WHY}: start it", "place_gone": True, "missing": WHY}
 
 
 class OnCluster(Scripted):
@@ -71,14 +72,14 @@ def test_waited_for_it_goes_on_from_its_checkpoint(job):
     _, messages = heard(cluster, "wait", job)
     kinds = [message["kind"] for message in messages]
     assert kinds == ["progress", "note", "note", "progress", "ended"]
-    assert messages[1]["message"] == "waits for the cluster: the scheduler has gone: start it"
+    assert messages[1]["message"] == f"waits for the cluster: {WHY}"
     assert [one.job.resume for one in cluster.jobs] == [False, True, True]
 
 
 def test_here_it_goes_on_from_its_checkpoint_and_says_why(job):
     _, messages = heard(MadeUp([progress(1), GONE]), "here", job)
     assert [message["kind"] for message in messages] == ["progress", "place", "progress", "ended"]
-    assert messages[1]["message"] == "on this machine: the scheduler has gone: start it"
+    assert messages[1]["message"] == f"on this machine: {WHY}"
     here = Scripted.started[-1]
     assert here.job.resume and here.job.ends_at_once
 

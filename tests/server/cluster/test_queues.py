@@ -36,7 +36,7 @@ def jobqueue(monkeypatch):
 @pytest.fixture
 def slurm(tmp_path):
     """The example of docs/batch.md."""
-    (text,) = re.findall(r"^```toml\n(.*?)^```", DOCUMENT.read_text(encoding="utf-8"), re.M | re.S)
+    text, *_ = re.findall(r"^```toml\n(.*?)^```", DOCUMENT.read_text(encoding="utf-8"), re.M | re.S)
     (tmp_path / "slurm.toml").write_text(text)
     return parse_where(str(tmp_path / "slurm.toml"))
 

@@ -18,7 +18,9 @@ from ptylive.server.cluster.runner import Runner
 from ptylive.server.cluster.where import ClusterMissing
 from ptylive.server.refinement.refine_job import RefineJob
 
-GONE = {"place_gone": True, "missing": True}
+
+def gone(why):
+    return {"place_gone": True, "missing": why}
 
 
 class Future:
@@ -163,7 +165,11 @@ def test_a_scheduler_that_has_gone_is_nothing_against_the_scan(tmp_path, job, mo
     cluster = MadeUpCluster(tmp_path, lives=(1,))
     cluster.there = False
     (last,) = said(RemoteJob(job, lambda: cluster))
-    assert last == {"kind": "failed", "message": "the scheduler has gone: start it again", **GONE}
+    assert last == {
+        "kind": "failed",
+        "message": "the scheduler has gone: start it again",
+        **gone("the scheduler has gone"),
+    }
 
 
 def test_a_cluster_that_is_not_there_is_one_line(job):
@@ -171,7 +177,11 @@ def test_a_cluster_that_is_not_there_is_one_line(job):
         raise ClusterMissing("no Dask scheduler answers", "start one")
 
     (last,) = RemoteJob(job, nobody).messages()
-    assert last == {"kind": "failed", "message": "no Dask scheduler answers: start one", **GONE}
+    assert last == {
+        "kind": "failed",
+        "message": "no Dask scheduler answers: start one",
+        **gone("no Dask scheduler answers"),
+    }
 
 
 def test_a_worker_without_ptylive_or_with_another_is_one_line(tmp_path, job, monkeypatch):

@@ -1,5 +1,8 @@
 """Where a server refines: what its configuration allows, and nothing else."""
 
+import re
+from pathlib import Path
+
 import pytest
 from scripted_refinement import Scripted
 
@@ -8,7 +11,7 @@ from ptylive.schema.preset import Preset
 from ptylive.server.cluster.fallback import FallbackJob
 from ptylive.server.commands import placement as placement_module
 from ptylive.server.commands.placement import Placement
-from ptylive.server.process.config import ServerConfig
+from ptylive.server.process.config import ServerConfig, load_config
 from ptylive.server.refinement.refine_job import RefineJob
 
 ADDRESS = "tcp://there:8786"
@@ -48,6 +51,15 @@ def test_an_operator_may_keep_this_machine_for_frames(job):
         placement.launch(job("here"))
     with pytest.raises(MetadataError, match="refinements may not run here, and there is no cluster"):
         Placement(ServerConfig(refine_here=False))
+
+
+def test_the_configuration_that_the_documents_show_is_one(tmp_path):
+    document = Path(__file__).resolve().parents[3] / "docs" / "batch.md"
+    blocks = re.findall(r"^```toml\n(.*?)^```", document.read_text(encoding="utf-8"), re.M | re.S)
+    (tmp_path / "c.toml").write_text(next(block for block in blocks if "when_cluster_missing" in block))
+    placement = Placement(load_config(tmp_path / "c.toml", {}, {}))
+    assert placement.names == ("cluster",)
+    assert placement.series("").request[2] == "wait"
 
 
 def test_many_at_a_time_leave_room_for_frames(monkeypatch):
