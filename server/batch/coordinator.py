@@ -87,6 +87,8 @@ class Batch:
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder / STATE_FILE, 0.0):
             earlier = read_rows(folder)
+            if self._request.takes_maps:
+                earlier = [_moved(row, folder) for row in earlier]
             self._rows = rows_of(scans, earlier, self._request.digest(), retry=self._request.retry)
             named = {row.scan for row in self._rows}
             self._others = [row for row in earlier if row.scan not in named]
@@ -247,3 +249,9 @@ class Batch:
         """The same, and the table. Raises OSError."""
         self._keep()
         write_table(self._request.folder, (*self._rows, *self._others), ended=ended)
+
+
+def _moved(row: Row, folder: Path) -> Row:
+    """The row of a scan that lies in the folder itself, which may have been elsewhere before."""
+    here = folder.absolute() / Path(row.scan).name
+    return row.having(scan=str(here)) if here.exists() else row

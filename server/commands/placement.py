@@ -38,11 +38,10 @@ class Placement:
 
     def __init__(self, config: ServerConfig) -> None:
         self._config = config
-        self._most = config.refine_workers or max(1, default_workers(config.backend, config.refine_threads) // 2)
         self._cluster: Fallback | None = None
         if config.refine_cluster is not None:
             when, threads = config.refine_when_cluster_missing, config.refine_threads
-            self._cluster = fallback_of(config.refine_cluster, when, JobProcess, threads, self._most)
+            self._cluster = fallback_of(config.refine_cluster, when, JobProcess, threads, 1)
         elif not config.refine_here:
             raise MetadataError("refinements may not run here, and there is no cluster", "give [refine] cluster too")
 
@@ -77,7 +76,9 @@ class Placement:
             request = (None, self._config.refine_cluster, self._cluster.when)
             return Series(request, f"cluster {self._cluster.cluster.words}")
         self.checked(place)
-        return Series((self._most, None, REFUSE), "this machine")
+        config = self._config
+        most = config.refine_workers or max(1, default_workers(config.backend, config.refine_threads) // 2)
+        return Series((most, None, REFUSE), "this machine")
 
     def close(self) -> None:
         """End what was started for the cluster."""

@@ -23,7 +23,7 @@ TOLD_FILE = "tuned.json"
 MOST_BYTES = 4 * 2**20
 MOST_TRIALS = 500
 """The last ones, in the order they ended; all are in the files of the tuning."""
-POINTS = 25
+POINTS = 41
 """Of a curve over a range."""
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ptylive.application.batch.figures import Figures
-from ptylive.application.batch.rows import STATE_FILE, State, read_rows
+from ptylive.application.batch.rows import STATE_FILE, Row, State, read_rows, write_rows
 from ptylive.application.batch.table import CSV_FILE
 from ptylive.schema import PtyliveError
 from ptylive.schema.files.filelock import FileBusyError, locked
@@ -100,6 +100,17 @@ def test_a_damaged_scan_fails_with_its_reason_and_the_others_go_on(batch):
     assert batch("abc") == rows and batch.log == []
     assert [row.state for row in batch("abc", retry=True)] == [State.DONE] * 3
     assert batch.names() == ["b"]
+
+
+def test_a_folder_of_recordings_may_be_moved_and_its_scans_keep_their_names(batch, tmp_path):
+    """As the recording folder of a server: scans and results lie in it together, and maps there are taken."""
+    batch.out = tmp_path
+    (first,) = batch("a", takes_maps=True)
+    assert batch.log[0].job.takes_maps and first.results(tmp_path) == tmp_path / "a_results.h5"
+    elsewhere = Row(**{**first.model_dump(), "scan": "/mnt/before/a.h5"})
+    write_rows(tmp_path, [elsewhere])
+    (again,) = batch("a", takes_maps=True)
+    assert (again.name, again.state, batch.log) == ("a", State.DONE, [])
 
 
 def test_a_refinement_that_was_killed_says_so_and_is_gone_on_with_from_its_checkpoint(batch):
