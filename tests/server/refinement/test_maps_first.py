@@ -41,9 +41,10 @@ def test_maps_are_stored_and_start_the_refinement(job):
     assert ready.calibration.get("C10") == -40.0
 
 
-def test_what_goes_on_has_the_same_calibration_and_makes_no_maps(job):
+@pytest.mark.parametrize("taken", [{"resume": True}, {"takes_maps": True}], ids=["gone on with", "taken"])
+def test_maps_that_are_there_are_used_with_their_calibration(job, taken):
     first, _ = made(job)
-    again, said = made(replace(job, resume=True))
+    again, said = made(replace(job, **taken))
     assert said == []
     assert again.calibration.to_plain() == first.calibration.to_plain()
     np.testing.assert_array_equal(again.start.phase, first.start.phase)
