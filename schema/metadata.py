@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from ptylive.schema.detector import DETECTOR_ARRAYS, REFERENCES, Detector
-from ptylive.schema.errors import MetadataError
+from ptylive.schema.errors import MetadataError, did_you_mean
 from ptylive.schema.optics import ABERRATION_NAMES, Optics, aberrations_from
 from ptylive.schema.plausible import PLAUSIBLE, question, understood
 from ptylive.schema.scan import Scan
@@ -71,10 +70,7 @@ def locate(name: str) -> tuple[str, str]:
     if array_name(name) is not None:
         raise MetadataError(f"{name} is a file or an array, no number", "give it when the program starts")
     known = [*NAMES, *(f"{s}.{k}" for s, k in NAMES.values())]
-    near = difflib.get_close_matches(name, known, n=1)
-    raise MetadataError(
-        f"unknown setting {name!r}", f"did you mean {near[0]!r}?" if near else "see docs/conventions.md"
-    )
+    raise MetadataError(f"unknown setting {name!r}", did_you_mean(name, known, "see docs/conventions.md"))
 
 
 def array_name(name: str) -> str | None:

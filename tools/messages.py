@@ -201,6 +201,8 @@ class _Reader:
             forms = [one + other for one in left for other in right]
         elif isinstance(node, ast.Name) and depth < _DEEPEST:
             forms = [text for value in self._named.get(node.id, []) for text in self._texts(value, depth + 1)]
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "did_you_mean":
+            forms = [form for otherwise in node.args[2:] for form in self._texts(otherwise, depth)]
         elif isinstance(node, ast.Dict) and depth == 0:
             forms = [text for value in node.values for text in self._texts(value, depth)]
         return forms[:_MOST_FORMS]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from ptylive.engine.stored_maps import StoredMaps
 from ptylive.schema import CommandError, LiveMap, MetadataError
+from ptylive.schema.errors import did_you_mean
 from ptylive.schema.files.atomic import replacing
 from ptylive.schema.model import BoolArray
 
@@ -98,9 +98,9 @@ def chosen_maps(stored: StoredMaps, names: Sequence[str] | None, file: Path) -> 
     chosen = list(stored.maps) if names is None else list(names)
     for name in chosen:
         if name not in stored.maps:
-            near = difflib.get_close_matches(name, list(stored.maps), n=1)
-            hint = f"did you mean {near[0]!r}? it" if near else "it"
-            raise MetadataError(f"{file} has no map {name!r}", f"{hint} has {', '.join(stored.maps) or 'none'}")
+            near = did_you_mean(name, stored.maps)
+            hint = f"it has {', '.join(stored.maps) or 'none'}"
+            raise MetadataError(f"{file} has no map {name!r}", f"{near} {hint}" if near else hint)
     if not chosen:
         raise MetadataError(f"{file} holds no maps to show", f"ptylive reconstruct RECORDING -o {file} adds them")
     return [stored.maps[name] for name in chosen]

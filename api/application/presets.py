@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ptylive.application.extensions import Preset
-from ptylive.schema.errors import InputFileError, MetadataError
+from ptylive.schema.errors import InputFileError, MetadataError, did_you_mean
 from ptylive.schema.files.atomic import replacing
 from ptylive.schema.files.small_files import read_bytes
 from ptylive.schema.metadata import NAMES, SECTIONS
@@ -163,8 +162,7 @@ def _corrections(values: Mapping[str, Any]) -> dict[str, Any]:
     said = as_table(values.get(CORRECTIONS) or {}, CORRECTIONS)
     for name in said:
         if name not in NAMES:
-            near = difflib.get_close_matches(name, NAMES, n=1)
-            hint = f"did you mean {near[0]}?" if near else "see docs/conventions.md"
+            hint = did_you_mean(name, NAMES, "see docs/conventions.md")
             raise MetadataError(f"unknown setting {CORRECTIONS}.{name}", hint)
     return dict(said)
 

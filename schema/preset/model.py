@@ -7,7 +7,6 @@ setting belongs to is said once, by the class that declares it.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
@@ -25,7 +24,7 @@ from pydantic.fields import FieldInfo
 from pydantic.functional_validators import ModelWrapValidatorHandler
 from pydantic_core import InitErrorDetails
 
-from ptylive.schema.errors import MetadataError
+from ptylive.schema.errors import MetadataError, did_you_mean
 from ptylive.schema.model import StrictModel
 from ptylive.schema.preset.added import added_words, declared
 from ptylive.schema.preset.loss import LossSettings
@@ -210,11 +209,8 @@ class Preset(StrictModel):
         kind = cls.kind_for(values)
         for name in values:
             if name not in kind.settings():
-                near = difflib.get_close_matches(name, kind.settings(), n=1)
-                raise MetadataError(
-                    f"unknown refinement setting {name!r}",
-                    f"did you mean {near[0]!r}?" if near else "docs/settings.md lists the settings",
-                )
+                hint = did_you_mean(name, kind.settings(), "docs/settings.md lists the settings")
+                raise MetadataError(f"unknown refinement setting {name!r}", hint)
         try:
             return kind.model_validate({name: in_unit_of(name, value) for name, value in values.items()})
         except ValidationError as error:

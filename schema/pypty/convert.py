@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ptylive.schema.errors import MetadataError
+from ptylive.schema.errors import MetadataError, did_you_mean
 from ptylive.schema.model import Array
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.added import declared
@@ -54,8 +53,8 @@ def import_preset(
     for name, value in given.items():
         row = row_of(name) or _row_of_added(name)
         if row is None:
-            near = difflib.get_close_matches(name, [each.name for each in ROWS], n=1)
-            left.append(f"{name}: PyPty has no such parameter" + (f"; did you mean {near[0]!r}?" if near else ""))
+            near = did_you_mean(name, [each.name for each in ROWS])
+            left.append(f"{name}: PyPty has no such parameter" + (f"; {near}" if near else ""))
         elif row.fate in (Fate.REFUSED, Fate.ELSEWHERE) and not _is_default(row, value):
             left.append(f"{name}: {row.remark}")
         elif row.convert is not None and (row.off_is_said or not _says_nothing(row, value)):

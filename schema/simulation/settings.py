@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field, ValidationError
 
-from ptylive.schema.errors import MetadataError, brief
+from ptylive.schema.errors import MetadataError, brief, did_you_mean
 from ptylive.schema.model import StrictModel
 from ptylive.schema.optics import ABERRATION_NAMES, aberrations_from
 from ptylive.schema.plausible import PLAUSIBLE, understood
@@ -139,8 +138,7 @@ def _known(key: str) -> str:
         return name
     if name in HOMES:
         raise MetadataError(f"{brief(key)} is no setting of a simulation", f"{name} belongs to [{HOMES[name]}]")
-    near = difflib.get_close_matches(name, HOMES, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else "see docs/simulate.md"
+    hint = did_you_mean(name, HOMES, "see docs/simulate.md")
     raise MetadataError(f"unknown setting {brief(key)} of a simulation", hint)
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
@@ -17,6 +16,7 @@ from ptylive.application.extensions import Preset
 from ptylive.engine.backend.imaging.open import LEAST_BATCH_BYTES
 from ptylive.schema import InputFileError, MetadataError, Scan, ScanHeader
 from ptylive.schema.detector import DETECTOR_ARRAYS
+from ptylive.schema.errors import did_you_mean
 from ptylive.schema.files.small_files import read_text
 from ptylive.schema.metadata import SECTIONS, array_name, arrays_and_numbers, overlay, typed
 from ptylive.schema.model import StrictModel
@@ -366,6 +366,5 @@ def _check_basis(text: str) -> None:
     parse_basis(text)
 
 
-def _nearest(name: str, known: Any) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+def _nearest(name: str, known: Collection[str]) -> str:
+    return did_you_mean(name, known, f"known are {', '.join(known)}")

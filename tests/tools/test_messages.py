@@ -20,6 +20,8 @@ def check(value, wanted, log):
     problems = []
     problems.append("the file holds nothing" if wanted else "the file is damaged")
     raise MetadataError(message, hint="take a smaller one")
+def named(name, known):
+    raise MetadataError(f"no {name}", did_you_mean(name, known, "see the table"))
 """,
     "streamer/wire.py": '''
 class WireError(MetadataError): ...
@@ -46,6 +48,7 @@ def test_messages_are_read_with_their_forms_gaps_and_hints(tree):
         ("schema", "… is no number"): "write a number",
         ("schema", "… is one number"): "write a number",
         ("schema", "… is too large"): "take a smaller one",
+        ("schema", "no …"): "see the table",
         ("schema", "scan …: … frames are missing"): "",
         ("schema", "the file holds nothing"): "",
         ("schema", "the file is damaged"): "",

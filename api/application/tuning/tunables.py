@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import types
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from ptylive.engine.refine.results.curve import Scanned
 from ptylive.engine.refine.tuning.parameter_search import varied
 from ptylive.engine.refine.validation.settings_trial import Judge
 from ptylive.schema import MetadataError, Origin, Quantity
-from ptylive.schema.errors import brief
+from ptylive.schema.errors import brief, did_you_mean
 from ptylive.schema.optics import ABERRATION_NAMES
 from ptylive.schema.preset.describe import unit_of
 
@@ -105,8 +104,8 @@ def _tunable(name: str, typed: str, judge: Judge) -> Tunable:
         return Tunable(name)
     groups = {each: title for title, group in Preset.full().groups().items() for each in group.model_fields}
     if name not in groups:
-        near = difflib.get_close_matches(typed, [*SPELLINGS, *OPTICS, *TILTS, *groups], n=1)
-        hint = f"did you mean {near[0]}?" if near else f"for example {', '.join([*SPELLINGS][:4])}, or a setting"
+        example = f"for example {', '.join([*SPELLINGS][:4])}, or a setting"
+        hint = did_you_mean(typed, [*SPELLINGS, *OPTICS, *TILTS, *groups], example)
         raise MetadataError(f"{brief(typed)} is nothing that could be tuned", hint)
     if groups[name] in NO_PART:
         raise MetadataError(f"{name} has no part in trials, whose sweeps are all alike", "give it with --set")

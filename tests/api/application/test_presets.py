@@ -112,7 +112,7 @@ def test_corrections_win_over_what_the_recording_says(bare, tmp_path):
     (tmp_path / "bad.toml").write_text("[corrections]\ndefocs_A = 44.0\n")
     with pytest.raises(MetadataError, match=r"unknown setting corrections.defocs_A") as caught:
         load_preset(tmp_path / "bad.toml")
-    assert caught.value.hint == "did you mean defocus_A?"
+    assert caught.value.hint == "did you mean 'defocus_A'?"
     with pytest.raises(MetadataError, match="describes the experiment"):
         with_stage_files({}, [tmp_path / "best.toml"], tmp_path / "o.h5")
 

@@ -102,7 +102,7 @@ def test_what_was_found_is_said_and_written(scan, made_up):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--over", "defcus"), "did you mean defocus"),
+        (("--over", "defcus"), "did you mean 'defocus'"),
         (("--over", "defocus=3"), "has no range"),
         (("--over", "defocus", "--by", "luck"), "use held-out or halves"),
         (("--over", "defocus", "--cluster", "nowhere"), "workers are those of the cluster"),
