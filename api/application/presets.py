@@ -25,7 +25,7 @@ from ptylive.schema.settings_text import as_table, read_toml
 if TYPE_CHECKING:
     from ptylive.engine.dataset import Dataset
 
-HDF5 = (".h5", ".hdf5", ".nxs")
+HDF5 = (".h5", ".hdf5", ".nxs", ".mat")
 PICKLED = b"\x80"
 CORRECTIONS = "corrections"
 """Section of metadata that win over the recording's, under their names in files (``defocus_A``)."""
@@ -112,7 +112,7 @@ def preset_of(given: Preset | Mapping[str, Any] | str | Path | None, folder: Pat
 
 
 def files_of(preset: Preset) -> list[Path]:
-    """HDF5 files that settings of any stage name: an object or a probe to start from, phase plates."""
+    """HDF5 files that settings of any stage name: object, probe and positions to start from, phase plates."""
     values = [value for stage in preset.in_stages() for value in stage.preset.model_dump().values()]
     return [
         Path(value) for value in dict.fromkeys(v for v in values if isinstance(v, str)) if Path(value).suffix in HDF5

@@ -50,7 +50,8 @@ class ProbeSettings(StrictModel):
     )
     start_probe: str | None = Field(
         default=None,
-        description="probe to start from, real space: npy (modes, P, P), PyPty's (P, P, modes), or a results file",
+        description="probe to start from, real space: npy (modes, P, P), PyPty's (P, P, modes), or a results file, as "
+        "start_object",
     )
     aperture_mask: str | None = Field(
         default=None, description="npy file (window_px, window_px): aperture of the start probe, its amplitude"

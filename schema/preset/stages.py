@@ -16,7 +16,7 @@ MOST = 20
 LONGEST_NAME = 60
 NAME = "name"
 """What a stage is called; the only entry of its table that is no setting."""
-FIRST_ONLY = ("start_object", "start_probe")
+FIRST_ONLY = ("start_object", "start_probe", "start_positions")
 """A later stage begins where the one before ended."""
 
 

@@ -19,7 +19,12 @@ class StartSettings(StrictModel):
     )
     start_object: str | None = Field(
         default=None,
-        description="object to start from, brought to these slices, pixels and modes: a results file, or PyPty's npy",
+        description="object to start from, brought to these slices, pixels and modes: a results file of ptylive, "
+        "PtyRAD, py4DSTEM, fold_slice, phaser, ptychodus or PyPty, or PyPty's npy",
+    )
+    start_positions: str | None = Field(
+        default=None,
+        description="positions to start from, instead of the nominal ones: a results file, as start_object",
     )
     scan_defocus: bool | Auto = Field(
         default="auto", description="find the defocus by short trials first; auto: where it was only estimated"

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.polynomial import hermite_e
 
 from ptylive.engine.dataset import Dataset
+from ptylive.engine.earlier_results.formats import read_earlier
 from ptylive.engine.probe import ComplexPlane, Probe
 from ptylive.engine.refine.data.model_window import ModelWindow
 from ptylive.engine.refine.data.pattern_statistics import mean_pattern
 from ptylive.engine.refine.data.probe_resampling import in_number, in_window
 from ptylive.engine.refine.data.scan_window import ScanWindow
 from ptylive.engine.refine.data.start_probe import Coherence, centring, coherent_modes, nominal_wave, with_counts
-from ptylive.engine.stored_run import StoredRun
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset.probe import ProbeSettings
@@ -148,12 +148,12 @@ def hermite_modes(wave: ComplexPlane, orders: tuple[int, int]) -> ComplexPlane:
 def given_modes(path: str, model: ModelWindow) -> ComplexPlane:
     """Modes (modes, P, P) in Fourier space of a probe in real space, centred on pixel P // 2, from a file.
 
-    npy: (P, P), (modes, P, P) or PyPty's (P, P, modes); else a results file, whose chosen run's first probe is taken
-    and brought to this window. Raises MetadataError for an array of another window, InputFileError.
+    npy: (P, P), (modes, P, P) or PyPty's (P, P, modes); else a result of this program or another, whose first probe is
+    taken and brought to this window. Raises MetadataError for an array of another window, InputFileError.
     """
     if not path.endswith(".npy"):
-        run = StoredRun.read(Path(path))
-        return in_window(run.probe[0], run.pixel_A, model.size, model.object_pixel_A)
+        probe, pixel_A = read_earlier(Path(path)).require_probe(path)
+        return in_window(probe, pixel_A, model.size, model.object_pixel_A)
     size = model.size
     try:
         stored = np.load(Path(path), allow_pickle=False)

@@ -16,6 +16,7 @@ from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.selection import selected
 from ptylive.engine.refine.data.start_guess import StartGuess
+from ptylive.engine.refine.data.start_positions import with_start_positions
 from ptylive.engine.refine.problem.forward_options import tilt_from_columns
 from ptylive.engine.refine.problem.prepare import decide, lay_out, measure, prepare
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
@@ -59,6 +60,7 @@ def refine(  # noqa: PLR0913  (the public call: every keyword has a default)
     one after the other. Raises MetadataError for missing optics and RefinementError where the refinement cannot start
     (no such backend, no counts, a checkpoint of other data).
     """
+    dataset = with_start_positions(dataset, preset.in_stages()[0].preset.start.start_positions)
     identity = checkpoints.Identity.of(dataset, preset)
     observers = Observers(on_progress, should_stop, checkpoint, identity, loss_table, history=history)
     context = TrialContext(backend, threads, start, _stop_where_asked(should_stop))

@@ -1,4 +1,4 @@
-"""A start object from a file: an earlier result, or PyPty's ``co.npy``."""
+"""A start object from a file: an earlier result, of this program or another, or PyPty's ``co.npy``."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
+from ptylive.engine.earlier_results.earlier_result import EarlierResult
+from ptylive.engine.earlier_results.formats import read_earlier
 from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.tuning.warm_start import WarmStart
-from ptylive.engine.stored_run import StoredRun
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import ComplexArray
 from ptylive.schema.preset.start import StartSettings
+
+MOST_APART = 20.0
+"""Times the pixel of this object that an earlier one's may be: beyond, a unit is wrong."""
 
 
 def begun(problem: Problem, settings: StartSettings, earlier: WarmStart | None) -> Problem:
@@ -24,16 +28,55 @@ def begun(problem: Problem, settings: StartSettings, earlier: WarmStart | None) 
 def given_object(path: str, problem: Problem) -> WarmStart:
     """The object of a file; its slices and modes may be others than the problem's.
 
-    A results file: its chosen run, where it lies among the positions. npy: PyPty's (Y, X, slices, modes), of pixels and
-    a thickness like the problem's, laid with its middle on that of this object. Raises MetadataError, InputFileError.
+    A result of this program or another: where it lies among the positions. npy: PyPty's (Y, X, slices, modes), of
+    pixels and a thickness like the problem's, laid with its middle on that of this object. Raises MetadataError,
+    InputFileError.
     """
     if path.endswith(".npy"):
-        transmission, pixel = _from_npy(path), problem.grid.pixel_A
-        spare = (np.asarray(problem.grid.shape) - transmission.shape[2:]) // 2
-        origin = problem.grid.origin_A + spare * pixel
-        return WarmStart(transmission, pixel, (float(origin[0]), float(origin[1])), over_map=True)
-    run = StoredRun.read(Path(path))
-    return WarmStart(run.object, run.pixel_A, run.origin_A, slice_thickness_A=run.slice_thickness_A, over_map=True)
+        transmission = _from_npy(path)
+        return _in_the_middle(transmission, problem.grid.pixel_A, problem)
+    found = read_earlier(Path(path))
+    transmission, pixel_A = found.require_object(path)
+    if not 1 / MOST_APART < pixel_A / problem.grid.pixel_A < MOST_APART:
+        raise MetadataError(
+            f"start_object {path} ({found.program}) has pixels of {pixel_A:.3g} Å, this object of "
+            f"{problem.grid.pixel_A:.3g} Å",
+            "are they of the same scan?",
+        )
+    origin = _origin_A(found, problem)
+    if origin is None:
+        return _in_the_middle(transmission, pixel_A, problem, found.slice_thickness_A)
+    return WarmStart(transmission, pixel_A, origin, slice_thickness_A=found.slice_thickness_A, over_map=True)
+
+
+def _origin_A(found: EarlierResult, problem: Problem) -> tuple[float, float] | None:
+    """Where its pixel (0, 0) lies among the problem's positions; None where it does not say.
+
+    Frames of other programs begin elsewhere: the mean of the same scan points tells how far, or, of another number of
+    points, the middle of the field that they cover.
+    """
+    if found.in_our_frame:
+        return found.origin_A
+    theirs, ours, point = found.positions_A, problem.positions_A, problem.measured.dataset.point
+    if theirs is None or not len(theirs):
+        return None
+    if len(theirs) == int(np.prod(problem.measured.dataset.scan_shape)):
+        moved = (ours - theirs[point]).mean(axis=0)
+    else:
+        moved = (ours.min(axis=0) + ours.max(axis=0) - theirs.min(axis=0) - theirs.max(axis=0)) / 2
+    row, col = np.asarray(found.origin_A) + moved
+    return float(row), float(col)
+
+
+def _in_the_middle(
+    transmission: ComplexArray, pixel_A: float, problem: Problem, thickness_A: tuple[float, ...] = ()
+) -> WarmStart:
+    spare_A = np.asarray(problem.grid.shape) * problem.grid.pixel_A - np.asarray(transmission.shape[2:]) * pixel_A
+    whole = np.trunc(spare_A / 2 / problem.grid.pixel_A) * problem.grid.pixel_A
+    origin = problem.grid.origin_A + whole
+    return WarmStart(
+        transmission, pixel_A, (float(origin[0]), float(origin[1])), slice_thickness_A=thickness_A, over_map=True
+    )
 
 
 def _from_npy(path: str) -> ComplexArray:

@@ -1,9 +1,13 @@
 """Refinements that begin from the object of a file."""
 
+import h5py
 import numpy as np
 import pytest
+from earlier_scans import FIXTURES
+from earlier_scans import simulated as simulated_scan
 from stored_runs import write_results
 
+import ptylive
 from ptylive.engine.exports.pypty import pypty_object
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.data.object_resampling import on_pixels
@@ -53,3 +57,30 @@ def test_unfitting_objects_are_refused(simulated, tmp_path):
         preset = Preset.from_mapping({**VALUES, "epoch_max": 1, "start_object": str(tmp_path / name)})
         with pytest.raises(MetadataError, match=said):
             refine(simulated.dataset, preset, backend="cpu")
+
+
+def test_going_on_from_results_of_other_programs(tmp_path):
+    """Object, probe and positions of each: after one sweep the loss is a tenth of that from nothing, or less.
+
+    The scan is that of tests/earlier_scans.py; the files are what PtyRAD, py4DSTEM and phaser saved.
+    """
+    path = simulated_scan(tmp_path / "scan.h5")
+    values = {"num_slices": 1, "probe_modes": 2, "sweeps": 1, "epoch_max": 1, "algorithm": "lsq_sqrt"}
+    values |= {"start_from_map": False, "scan_defocus": False, "refine_drift": False}
+    losses = {}
+    for name in ("", "ptyrad.hdf5", "py4dstem_transposed.h5", "phaser.h5"):
+        given = str(FIXTURES / name)
+        start = {"start_object": given, "start_probe": given, "start_positions": given} if name else {}
+        scan = ptylive.open_scan(path, rotation_deg=-15, C10=-60)
+        losses[name] = float(scan.refine(**values, **start).result.loss[0])
+    assert max(loss for name, loss in losses.items() if name) < 0.1 * losses[""], losses
+
+
+def test_an_object_of_other_units_is_refused(simulated, tmp_path):
+    write_results(tmp_path / "results.h5")
+    with h5py.File(tmp_path / "results.h5", "r+") as file:
+        file["refinements/run1/object"].attrs["sampling_A"] = [25.0, 25.0]
+        file["refinements/run1/positions_A"][...] *= 100
+    preset = Preset.from_mapping({**VALUES, "start_object": str(tmp_path / "results.h5")})
+    with pytest.raises(MetadataError, match="has pixels of 25 Å"):
+        begun(prepare(simulated.dataset, preset, None), preset.start, None)
