@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ptylive.schema import InputFileError, MetadataError
-from ptylive.schema.model import ComplexArray, DoubleArray
+from ptylive.schema.model import Array, ComplexArray, DoubleArray
 
 COARSEST_A, FINEST_A = 50.0, 1e-3
 """Pixels of objects of electrons; what lies beyond is of another unit, or of x-rays."""
@@ -73,7 +73,7 @@ class EarlierResult:
         return self.positions_A
 
 
-def square_pixel(path: Path, sides: Sequence[float]) -> float:
+def square_pixel(path: Path, sides: Sequence[float] | Array) -> float:
     """The side of a pixel whose sides are equal, as far as single precision and a calibration go.
 
     Raises InputFileError.

@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 
 from ptylive.schema.files.small_files import read_text
-from ptylive.streamer.foreign.formats import HDF5_NAMES, SUFFIXES
+from ptylive.streamer.foreign.formats import HDF5_NAMES, PICTURES_TOO, SUFFIXES
 from ptylive.streamer.foreign.tvips import LATER_PART
 
 MOST_FILES, DEEPEST = 20_000, 4
@@ -189,7 +189,8 @@ class WatchedFolder:
 
 def _stamp(entry: os.DirEntry[str]) -> _Stamp | None:
     """Size and time of an ordinary file that a reader may know; None for anything else."""
-    if Path(entry.name).suffix.lower() not in (*SUFFIXES, *HDF5_NAMES):
+    suffix = Path(entry.name).suffix.lower()
+    if suffix in PICTURES_TOO or suffix not in (*SUFFIXES, *HDF5_NAMES):
         return None
     with suppress(OSError):  # gone meanwhile, or a link that leads nowhere
         about = entry.stat()

@@ -20,6 +20,7 @@ from ptylive.streamer.foreign import (
     tvips,
     velox,
 )
+from ptylive.streamer.foreign.exchange import cxi, nion_files, plain_hdf5, ptyd, tiff_stacks, zarr_files
 from ptylive.streamer.storage.hdf5 import opened
 from ptylive.streamer.storage.scan_file import ScanFile
 
@@ -40,13 +41,20 @@ BY_NAME: dict[str, Reader] = {
     ".dm4": digital_micrograph.open_dm,
     ".tvips": tvips.open_tvips,
     ".prz": pantarhei.open_prz,
+    ".ndata": nion_files.open_ndata,
+    ".nhdf": nion_files.open_nhdf,
+    ".tif": tiff_stacks.open_tiff,
+    ".tiff": tiff_stacks.open_tiff,
+    ".zarr": zarr_files.open_zarr,
 }
 OF_EVENTS: dict[str, Callable[[Path, Mapping[str, Any]], AbstractContextManager[ScanFile]]] = {
     ".tpx3": timepix3.open_tpx3,
 }
 """Files of events with times: what is known of the scan says which frames there are."""
 SUFFIXES = (*BY_NAME, *OF_EVENTS)
-HDF5_NAMES = (".h5", ".hdf5", ".nxs", ".emd", ".hdf", ".cxi")
+PICTURES_TOO = (".tif", ".tiff")
+"""Of files that are pictures more often than scans: opened where they are named, not taken up from a folder."""
+HDF5_NAMES = (".h5", ".hdf5", ".nxs", ".emd", ".hdf", ".cxi", ".ptyd", ".mat")
 _NATIVE = ("data", "coefficients")
 
 
@@ -73,4 +81,10 @@ def _by_content(file: Any) -> Reader | None:
         return velox.open_velox
     if emd.recognises(file):
         return emd.open_emd
+    if cxi.recognises(file):
+        return cxi.open_cxi
+    if ptyd.recognises(file):
+        return ptyd.open_ptyd
+    if plain_hdf5.recognises(file) or Path(file.filename).suffix.lower() == ".mat":
+        return plain_hdf5.open_plain
     return None

@@ -26,7 +26,7 @@ from ptylive.streamer.foreign.units import (
 from ptylive.streamer.storage.native import open_native
 from ptylive.streamer.storage.scan_file import ScanFile
 
-_MAX_JSON_BYTES = 16 * 2**20
+MAX_JSON_BYTES = 16 * 2**20
 _HIGH_TENSION_V = (
     "hardware_source.high_tension_v",
     "hardware_source.autostem.high_tension_v",
@@ -56,7 +56,11 @@ def open_nion(path: Path) -> Iterator[ScanFile]:
 
 def described_by(path: Path, shape: tuple[int, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Metadata of frames of ``shape`` as a Nion ``.json`` tells them, and notes. Raises InputFileError."""
-    described = _read(path)
+    return told_by(_read(path), shape, path.name)
+
+
+def told_by(described: Mapping[str, Any], shape: tuple[int, ...], name: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The same of properties that were read from the file of that name."""
     metadata: dict[str, Any] = {}
     calibrations = described.get("spatial_calibrations") or described.get("dimensional_calibrations") or []
     scales = [(c.get("scale"), c.get("units")) for c in calibrations if isinstance(c, Mapping)]
@@ -78,12 +82,12 @@ def described_by(path: Path, shape: tuple[int, ...]) -> tuple[dict[str, Any], tu
         convergence_semiangle_mrad=angle_mrad(_first(given, _SEMIANGLE_RAD), "rad"),
         dwell_time_us=time_us(_first(given, ("hardware_source.exposure",))),
     )
-    return metadata, (f"metadata of {path.name}: {', '.join(sorted(metadata)) or 'nothing that is needed'}",)
+    return metadata, (f"metadata of {name}: {', '.join(sorted(metadata)) or 'nothing that is needed'}",)
 
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        if path.stat().st_size > _MAX_JSON_BYTES:
+        if path.stat().st_size > MAX_JSON_BYTES:
             raise InputFileError(f"{path} is too large for metadata", "name the file that holds the frames")
         described = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

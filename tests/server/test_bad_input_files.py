@@ -29,6 +29,7 @@ Make = Callable[[Path], object]
 SHAPE = (4, 4, 8, 8)
 NO_ZSPY = "RosettaSciIO cannot read it" if sys.version_info < rosetta.NO_ZARR else "cannot be installed on Python 3."
 NO_HDF5 = "is not an HDF5 file"
+NO_TIFF = "is no TIFF that can be read"
 NO_NUMPY = "is not an array file of numpy"
 NO_SHAPE = "it must be (Ry, Rx, Qy, Qx)"
 NO_TYPE = "store one of |u1"
@@ -209,12 +210,12 @@ FILES: tuple[tuple[str, Make, str], ...] = (
     ("text.zspy", text(), NO_ZSPY),
     ("empty.zspy", Path.mkdir, NO_ZSPY),
     ("bad_group.zspy", lambda p: (p.mkdir(), (p / ".zgroup").write_text("{")), NO_ZSPY),
-    ("folder.zarr", Path.mkdir, "is not a file"),
+    ("folder.zarr", Path.mkdir, "holds 0 arrays of three or four axes"),
     ("alone.raw", content(bytes(100)), "no .xml beside it names it"),
     ("alone.xml", text("<a>" * 100_000), "alone.xml"),
-    ("bomb.tif", tiff((256, 4, 1, 2**31), (257, 4, 1, 2**31), (258, 3, 1, 16)), NO_HDF5),
-    ("loop.tif", tiff(at=0), NO_HDF5),
-    ("far.tif", tiff(at=2**31), NO_HDF5),
+    ("bomb.tif", tiff((256, 4, 1, 2**31), (257, 4, 1, 2**31), (258, 3, 1, 16)), NO_TIFF),
+    ("loop.tif", tiff(at=0), NO_TIFF),
+    ("far.tif", tiff(at=2**31), NO_TIFF),
     ("pictures.png", content(b"\x89PNG\r\n\x1a\n"), NO_HDF5),
     ("archive.npz", content(b"PK\x03\x04"), NO_ARCHIVE),
     ("text.npz", text(), NO_ARCHIVE),

@@ -79,7 +79,7 @@ def test_what_is_no_metadata_is_refused_by_name(tmp_path, content):
 
 
 def test_files_too_large_for_metadata_are_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(nion, "_MAX_JSON_BYTES", 10)
+    monkeypatch.setattr(nion, "MAX_JSON_BYTES", 10)
     with pytest.raises(InputFileError, match="too large for metadata"):
         described(tmp_path, {"metadata": {"scan": {}}})
 

@@ -1,0 +1,101 @@
+"""Positions that a file lists one by one, as a scan: a grid where they are one, else as they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ptylive.schema.model import Array, DoubleArray
+
+REGULAR, NEARLY = 0.02, 0.3
+"""Of the step that positions may lie beside a grid, root mean square: to be that grid, and to be scan points of it."""
+
+
+@dataclass(frozen=True)
+class ListedScan:
+    """What positions say of the scan."""
+
+    metadata: dict[str, Any] = field(default_factory=dict)
+    arrays: dict[str, Array] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class _Grid:
+    shape: tuple[int, int]
+    slow: DoubleArray
+    fast: DoubleArray
+    snake: bool
+    away: float
+    """Of the shorter step."""
+
+
+def listed_scan(positions_A: DoubleArray) -> ListedScan:
+    """Positions (N, 2), row and column in Å, in the order of the frames, as metadata and arrays of a scan.
+
+    A grid gives shape and step; its rotation against the detector is not what the file's axes say, and is found from
+    the data. Others are given as ``positions_A``, relative to the first: of a grid that drifted its shape too, else all
+    points in one row.
+    """
+    if len(positions_A) < 2 or not np.isfinite(positions_A).all():
+        return ListedScan(note="positions are not taken: they hold what is no number")
+    grid = _grid_of(positions_A)
+    if grid is None or grid.away > NEARLY:
+        step = _neighbours_A(positions_A)
+        return ListedScan(
+            {"scan_shape": [1, len(positions_A)], "scan_step_A": [step, step]} if step > 0 else {},
+            {"positions_A": positions_A - positions_A[0]},
+            f"positions are on no grid: all {len(positions_A)} points are taken as one row, at the positions given",
+        )
+    rows, columns = grid.shape
+    steps = [float(np.hypot(*grid.slow)), float(np.hypot(*grid.fast))]
+    metadata: dict[str, Any] = {"scan_shape": [rows, columns], "scan_step_A": steps}
+    if grid.snake:
+        metadata["scan_pattern"] = "snake"
+    said = f"positions are a grid of {rows} x {columns}" + (", every other row backwards" if grid.snake else "")
+    if grid.away <= REGULAR:
+        turned = np.degrees(np.arctan2(grid.slow[1], grid.slow[0]))
+        return ListedScan(metadata, {}, f"{said}, turned by {-turned:.3g}° in the file: rotation_deg is found anew")
+    by_point = positions_A.reshape(rows, columns, 2).copy()
+    if grid.snake:
+        by_point[1::2] = by_point[1::2, ::-1]
+    listed = by_point.reshape(-1, 2)
+    return ListedScan(metadata, {"positions_A": listed - listed[0]}, f"{said}, to which they keep roughly: as given")
+
+
+def _grid_of(positions_A: DoubleArray) -> _Grid | None:
+    """Rows of equal length, forwards or every other one backwards; None where there are none."""
+    steps = np.diff(positions_A, axis=0)
+    first = np.median(steps[: max(1, min(3, len(steps)))], axis=0)
+    length = float(np.hypot(*first))
+    if length == 0:
+        return None
+    along = (steps @ first) / length**2
+    off = np.hypot(*(steps - np.outer(along, first)).T) / length
+    jumps = np.flatnonzero((np.abs(along - 1) > 0.5) | (off > 0.5))
+    if not len(jumps):
+        return None
+    columns = int(jumps[0]) + 1
+    rows, left = divmod(len(positions_A), columns)
+    if left or rows < 2 or columns < 2:
+        return None
+    points = positions_A.reshape(rows, columns, 2)
+    snake = bool((points[1, -1] - points[1, 0]) @ first < 0)
+    if snake:
+        points = points.copy()
+        points[1::2] = points[1::2, ::-1]
+    row, column = np.divmod(np.arange(rows * columns), columns)
+    model = np.stack([np.ones(rows * columns), row, column], axis=1)
+    fit, *_ = np.linalg.lstsq(model, points.reshape(-1, 2), rcond=None)
+    shortest = min(float(np.hypot(*fit[1])), float(np.hypot(*fit[2])))
+    if shortest <= 0:
+        return None
+    away = np.sqrt(((model @ fit - points.reshape(-1, 2)) ** 2).sum(axis=1).mean()) / shortest
+    return _Grid((rows, columns), fit[1], fit[2], snake, float(away))
+
+
+def _neighbours_A(positions_A: DoubleArray) -> float:
+    """Median distance from a point to the one that was measured after it."""
+    return float(np.median(np.hypot(*np.diff(positions_A, axis=0).T)))

@@ -1,0 +1,94 @@
+"""The one array of patterns in a MATLAB v7.3 file, or in a data set ``dp`` of a plain HDF5 file.
+
+MATLAB stores axes in reverse: patterns of its (ky, kx, points), or (ky, kx, rows, columns), are turned on reading.
+Files that only bear the name ``.mat``, as PtyRAD writes them, hold (…, ky, kx) as numpy has it: MATLAB's own begin with
+a block of text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ptylive.schema import InputFileError
+from ptylive.schema.model import Array
+from ptylive.streamer.foreign.axes_order import ReorderedFrames
+from ptylive.streamer.storage.hdf5 import dataset, opened
+from ptylive.streamer.storage.scan_file import ScanFile
+
+PLAIN = "dp"
+MATLAB = b"MATLAB 7.3 MAT-file"
+_MOST_NAMES = 10_000
+_OF_MATLAB_4D = (1, 0, 3, 2)
+"""Axes of MATLAB's (ky, kx, rows, columns), reversed in the file, in the order (rows, columns, ky, kx)."""
+
+
+class TransposedFrames:
+    """Frames (N, Qy, Qx) of an array (N, Qx, Qy)."""
+
+    def __init__(self, array: Any) -> None:
+        self._array = array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, Qy, Qx)."""
+        points, columns, rows = self._array.shape
+        return (int(points), int(rows), int(columns))
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of a pixel, in native byte order."""
+        dtype: np.dtype[Any] = self._array.dtype
+        return dtype.newbyteorder("=")
+
+    def __getitem__(self, selection: Any) -> Array:
+        return np.asarray(self._array[selection]).swapaxes(-2, -1)
+
+
+def recognises(file: Any) -> bool:
+    """Whether an open HDF5 file has the data set ``dp`` that fold_slice, PtyRAD and phaser read."""
+    return isinstance(file.get(PLAIN, getlink=True), h5py.HardLink) and isinstance(file[PLAIN], h5py.Dataset)
+
+
+@contextmanager
+def open_plain(path: Path) -> Iterator[ScanFile]:
+    """The only array of real numbers with three or four axes. Raises InputFileError for none, or several."""
+    with path.open("rb") as raw:
+        of_matlab = raw.read(len(MATLAB)) == MATLAB
+    with opened(path) as file:
+        names = [PLAIN] if recognises(file) else _names(file)
+        if len(names) != 1:
+            several = f" ({', '.join(names[:4])})" if names else ""
+            problem = f"{path} holds {len(names) or 'no'} arrays of three or four axes{several}"
+            raise InputFileError(problem, "save the patterns alone, or call them dp")
+        data = dataset(file, names[0])
+        if data is None or data.ndim not in (3, 4) or data.dtype.kind not in "iuf" or 0 in data.shape:
+            raise InputFileError(f"{path}: {names[0]} holds no patterns", "save (N, Qy, Qx), or MATLAB's (ky, kx, N)")
+        notes: tuple[str, ...] = (f"the patterns are {names[0]}",)
+        frames: Any = data
+        if of_matlab:
+            frames = TransposedFrames(data) if data.ndim == 3 else ReorderedFrames(data, _OF_MATLAB_4D)
+            order = "(ky, kx, points)" if data.ndim == 3 else "(ky, kx, rows, columns)"
+            notes += (f"taken as MATLAB's {order}: where it had another order, permute it there",)
+        yield ScanFile(frames, notes=notes)
+
+
+def _names(file: Any) -> list[str]:
+    names: list[str] = []
+    seen = 0
+
+    def look(name: str, found: Any) -> bool | None:
+        nonlocal seen
+        seen += 1
+        real = isinstance(found, h5py.Dataset) and found.shape is not None and found.dtype.kind in "iuf"
+        if real and found.ndim in (3, 4) and 0 not in found.shape and not name.startswith("#refs#"):
+            names.append(name)
+        return True if seen > _MOST_NAMES else None
+
+    file.visititems(look)
+    return names

@@ -1,0 +1,108 @@
+"""PtyPy's ``.ptyd`` files: chunks of frames with positions and weights, and what is common to them (HDF5, SI units).
+
+Compared with ``PtyScan`` of PtyPy 0.9: ``chunks/<n>`` has data (n, Qy, Qx), positions (n, 2) in m, rows first, and
+weights, 0 for pixels that are bad; ``meta`` has the pixel ``psize`` and ``distance`` in m, and ``energy`` in keV of a
+photon. Chunks that are linked to files of their own are read where those lie beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ptylive.schema import InputFileError
+from ptylive.schema.model import BoolArray, DoubleArray
+from ptylive.streamer.foreign.dectris_files import FrameFiles
+from ptylive.streamer.foreign.exchange.listed_positions import listed_scan
+from ptylive.streamer.foreign.exchange.photon_energy import electrons_eV
+from ptylive.streamer.foreign.units import angle_mrad
+from ptylive.streamer.storage.hdf5 import dataset, opened
+from ptylive.streamer.storage.scan_file import ScanFile
+
+CHUNKS = "chunks"
+MOST_CHUNKS = 100_000
+_A_PER_M = 1e10
+
+
+def recognises(file: Any) -> bool:
+    """Whether an open HDF5 file is one of PtyPy's."""
+    return isinstance(file.get(CHUNKS), h5py.Group)
+
+
+@contextmanager
+def open_ptyd(path: Path) -> Iterator[ScanFile]:
+    """The frames of all chunks in order. Raises InputFileError: none, a chunk missing or elsewhere."""
+    with opened(path) as file, ExitStack() as stack:
+        names = sorted((name for name in file[CHUNKS] if name.isdecimal()), key=int)[:MOST_CHUNKS]
+        chunks = [_chunk(path, file, name, stack) for name in names]
+        parts = [dataset(chunk, "data") for chunk in chunks]
+        if not parts or any(part is None for part in parts):
+            raise InputFileError(f"{path} has no frames in its chunks", "prepare it with save = 'append' or 'link'")
+        frames = FrameFiles.of(path, parts)
+        metadata, notes = _meta(file)
+        arrays: dict[str, Any] = {}
+        if (positions := _positions_A(chunks, frames.shape[0])) is not None:
+            listed = listed_scan(positions)
+            metadata, arrays, notes = metadata | listed.metadata, dict(listed.arrays), [*notes, listed.note]
+        if (bad := _bad_pixels(chunks[0], frames.shape[1:])) is not None:
+            arrays["bad_pixel_mask"] = bad
+        yield ScanFile(frames, metadata, arrays, notes=tuple(notes))
+
+
+def _chunk(path: Path, file: Any, name: str, stack: ExitStack) -> Any:
+    link = file[CHUNKS].get(name, getlink=True)
+    if not isinstance(link, h5py.ExternalLink):
+        return file[CHUNKS][name]
+    beside = path.with_name(PurePosixPath(link.filename.replace("\\", "/")).name)
+    if not beside.is_file():
+        raise InputFileError(f"{path}: its chunk {name} lies in {beside.name}", "put that file beside it")
+    return stack.enter_context(opened(beside))
+
+
+def _positions_A(chunks: list[Any], frames: int) -> DoubleArray | None:
+    """(N, 2), row and column; None where not every frame has one."""
+    found = [dataset(chunk, "positions") for chunk in chunks]
+    if any(one is None or one.ndim != 2 or one.shape[1] != 2 or one.dtype.kind not in "fiu" for one in found):
+        return None
+    if sum(len(one) for one in found) != frames:
+        return None
+    return np.concatenate([np.asarray(one[()], dtype=np.float64) for one in found]) * _A_PER_M
+
+
+def _bad_pixels(chunk: Any, shape: tuple[int, ...]) -> BoolArray | None:
+    """Pixels without weight in the first frame."""
+    weights = dataset(chunk, "weights")
+    if weights is None or weights.shape[-2:] != shape or weights.ndim not in (2, 3) or 0 in weights.shape:
+        return None
+    bad = np.asarray(weights[0] if weights.ndim == 3 else weights[()]) == 0
+    return bad if bad.any() and not bad.all() else None
+
+
+def _meta(file: Any) -> tuple[dict[str, Any], list[str]]:
+    """Pixel and energy where they are told."""
+    metadata: dict[str, Any] = {}
+    notes: list[str] = []
+    sizes, distance, energy = (_numbers(file, f"meta/{name}") for name in ("psize", "distance", "energy"))
+    if len(sizes) and len(distance) and distance[0] > 0 and np.allclose(sizes, sizes[0], rtol=1e-3):
+        angle = angle_mrad(sizes[0] / distance[0], "rad")
+        metadata |= {} if angle is None else {"detector_pixel_mrad": angle}
+    if len(energy):
+        told = electrons_eV(float(energy[0]))
+        if told is None:
+            notes.append(f"an energy of {energy[0]:.4g} keV is not taken: is it of x-rays? give energy_eV")
+        else:
+            metadata["energy_eV"] = told
+    return metadata, notes
+
+
+def _numbers(file: Any, name: str) -> DoubleArray:
+    found = dataset(file, name)
+    if found is None or found.size not in (1, 2) or found.dtype.kind not in "fiu":
+        return np.empty(0)
+    values = np.asarray(found[()], dtype=np.float64).ravel()
+    return values if np.isfinite(values).all() else np.empty(0)

@@ -1,0 +1,110 @@
+"""zarr 2 folders with the one array of three or four axes, through the package zarr (extra ``import``).
+
+What lies in ``.zarray`` is looked through before zarr sees it: numbers only, no filters (one of them unpickles), chunks
+that fit into memory.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptylive.schema import InputFileError
+from ptylive.schema.files.small_files import read_bytes
+from ptylive.schema.model import Array
+from ptylive.streamer.foreign.arrays import check_frames
+from ptylive.streamer.foreign.rosetta import LazyFrames
+from ptylive.streamer.storage.scan_file import ScanFile
+
+MOST_TEXT = 2**20
+MOST_CHUNK_BYTES = 2**30
+MOST_ARRAYS = 1000
+COMPRESSORS = ("blosc", "zlib", "gzip", "bz2", "lzma", "lz4", "zstd")
+_DEEPEST = 4
+
+
+class ChunkedFrames(LazyFrames):
+    """Frames of an array of zarr, read piece by piece."""
+
+    def __getitem__(self, selection: Any) -> Array:
+        try:
+            return np.asarray(self.array[selection])
+        except OSError:
+            raise
+        except Exception as error:  # what decoders raise of damaged bytes is no less damage
+            raise OSError(" ".join(str(error).split()) or type(error).__name__) from None
+
+
+@contextmanager
+def open_zarr(path: Path) -> Iterator[ScanFile]:
+    """A folder of zarr 2, an array or a group with one. Raises InputFileError."""
+    if not path.is_dir():
+        raise InputFileError(f"{path} is no folder of zarr", "give the folder itself, unpacked")
+    found = [folder for folder in _arrays(path) if len(_described(folder)["shape"]) in (3, 4)]
+    if len(found) != 1:
+        newer = (path / "zarr.json").is_file()
+        what = f"{len(found)} arrays of three or four axes" + (" (it is of zarr 3, which is not read)" if newer else "")
+        raise InputFileError(f"{path} holds {what}", "save the patterns alone, with zarr_format=2")
+    _check(found[0], _described(found[0]))
+    try:
+        import zarr
+    except ImportError as error:
+        raise InputFileError(f"{path}: reading zarr needs {error.name}", "pip install 'ptylive[import]'") from None
+    try:
+        array: Any = zarr.open_array(str(found[0]), mode="r")
+    except Exception as error:  # whatever the package raises of somebody else's folder is one line here
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise InputFileError(f"{path}: zarr cannot read it ({text})", "save it again with zarr_format=2") from None
+    check_frames(path, array.shape)
+    name = found[0].relative_to(path).as_posix()
+    yield ScanFile(ChunkedFrames(array), notes=() if name == "." else (f"the patterns are {name}",))
+
+
+def _arrays(path: Path) -> list[Path]:
+    """Folders with ``.zarray``, this one or below, no links."""
+    found: list[Path] = []
+    waiting = [(path, 0)]
+    while waiting and len(found) < MOST_ARRAYS:
+        folder, depth = waiting.pop()
+        if (folder / ".zarray").is_file():
+            found.append(folder)
+        elif depth < _DEEPEST:
+            inside = [one for one in sorted(folder.iterdir())[:MOST_ARRAYS] if one.is_dir() and not one.is_symlink()]
+            waiting += [(one, depth + 1) for one in inside]
+    return found
+
+
+def _described(folder: Path) -> Mapping[str, Any]:
+    """What ``.zarray`` says. Raises InputFileError for what is none."""
+    try:
+        said = json.loads(read_bytes(folder / ".zarray", MOST_TEXT))
+        shape = [int(n) for n in said["shape"]]
+        chunks = [int(n) for n in said["chunks"]]
+        if said["zarr_format"] != 2 or len(shape) != len(chunks) or min([1, *shape, *chunks]) < 0:
+            raise ValueError("its shape and chunks do not fit")
+        return {**said, "shape": shape, "chunks": chunks}
+    except (OSError, ValueError, LookupError, TypeError, RecursionError, OverflowError) as error:
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise InputFileError(f"{folder}/.zarray: {text}", "save it again with zarr_format=2") from None
+
+
+def _check(folder: Path, said: Mapping[str, Any]) -> None:
+    """Raise InputFileError for objects, filters, unknown compression, and chunks that are too large."""
+    try:
+        dtype = np.dtype(str(said.get("dtype")))
+    except TypeError:
+        dtype = np.dtype(object)
+    compressor = said.get("compressor")
+    named = compressor.get("id") if isinstance(compressor, Mapping) else None
+    if dtype.kind not in "iuf" or said.get("filters"):
+        raise InputFileError(f"{folder} holds no plain numbers", "save numbers, without filters")
+    if compressor is not None and named not in COMPRESSORS:
+        raise InputFileError(f"{folder} is compressed with {str(named)[:40]!r}", f"known are {', '.join(COMPRESSORS)}")
+    if math.prod(said["chunks"]) * dtype.itemsize > MOST_CHUNK_BYTES:
+        raise InputFileError(f"{folder} has chunks of {said['chunks']}", "save it in chunks of a few patterns")
