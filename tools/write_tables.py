@@ -7,6 +7,8 @@ import python_reference
 
 import ptylive.application.extensions  # noqa: F401  (settings that stand with what they belong to)
 from ptylive.engine.imaging import registry
+from ptylive.schema.foreign_plans.phaser import phaser_parity
+from ptylive.schema.foreign_plans.ptyrad import ptyrad_parity
 from ptylive.schema.preset.describe import table
 from ptylive.schema.pypty import parity_table
 from ptylive.schema.simulation import settings as simulation
@@ -24,6 +26,7 @@ def write(name: str, text: str) -> None:
 
 write("settings.md", table())
 write("pypty-parity.md", parity_table())
+write("ptyrad-phaser-parity.md", f"## PtyRAD\n\n{ptyrad_parity()}\n## phaser\n\n{phaser_parity()}")
 write("maps.md", f"{registry.table()}\n{registry.settings_table()}")
 write("simulate.md", simulation.table())
 write("troubleshooting.md", messages.table())

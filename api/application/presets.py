@@ -1,4 +1,4 @@
-"""Preset files: TOML and JSON of ours, and PyPty's as JSON or Python text."""
+"""Preset files: TOML and JSON of ours, PyPty's as JSON or Python text, YAML of PtyRAD and phaser."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from ptylive.application.extensions import Preset
 from ptylive.schema.errors import InputFileError, MetadataError, did_you_mean
 from ptylive.schema.files.atomic import replacing
 from ptylive.schema.files.small_files import read_bytes
+from ptylive.schema.foreign_plans.phaser import import_phaser, looks_like_phaser
+from ptylive.schema.foreign_plans.ptyrad import import_ptyrad, looks_like_ptyrad
+from ptylive.schema.foreign_plans.yaml_text import read_yaml
 from ptylive.schema.metadata import NAMES, SECTIONS
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset.describe import to_toml, toml_section
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from ptylive.engine.dataset import Dataset
 
 HDF5 = (".h5", ".hdf5", ".nxs", ".mat")
+YAML = (".yaml", ".yml")
 PICKLED = b"\x80"
 CORRECTIONS = "corrections"
 """Section of metadata that win over the recording's, under their names in files (``defocus_A``)."""
@@ -43,6 +47,8 @@ class PresetFile:
     """(scan points, 2), detector frame."""
     notes: tuple[str, ...] = ()
     """What was taken over with a difference, or left behind."""
+    table: tuple[str, ...] = ()
+    """What became of each parameter, where a plan of PtyRAD or phaser was imported."""
     corrections: Mapping[str, Any] = field(default_factory=dict)
     """Of the experiment, too, and better known than the recording has it; what the command line says wins."""
 
@@ -68,7 +74,7 @@ class PresetFile:
 def load_preset(
     path: Path, *, pattern_shape: tuple[int, int] | None = None, beside: Path | None = None, lenient: bool = False
 ) -> PresetFile:
-    """Read a preset file of ours or PyPty's.
+    """Read a preset file of ours, PyPty's, PtyRAD's or phaser's.
 
     ``pattern_shape``: of the recording it is for; ``beside``: arrays of the preset become npy files named after this
     one; ``lenient``: leave behind what PyPty has and this program has not. Raises MetadataError.
@@ -76,7 +82,11 @@ def load_preset(
     text = _text(path)
     if path.suffix == ".toml":
         return _ours(read_toml(text, str(path)))
+    if path.suffix.lower() in YAML:
+        return _of_plan(read_yaml(text, str(path)), path, lenient=lenient)
     parsed = parse_text(text, str(path))
+    if looks_like_ptyrad(parsed.values) or looks_like_phaser(parsed.values):
+        return _of_plan(parsed.values, path, lenient=lenient)
     if not looks_like_pypty(parsed.values):
         return _ours(parsed.values)
     found = import_preset(parsed.values, pattern_shape=pattern_shape, lenient=lenient)
@@ -109,6 +119,17 @@ def preset_of(given: Preset | Mapping[str, Any] | str | Path | None, folder: Pat
     if loaded.positions_A is not None:
         raise MetadataError(f"{path} has positions, which are of one scan", "refine that scan with ptylive refine")
     return loaded
+
+
+def _of_plan(values: Mapping[str, Any], path: Path, *, lenient: bool) -> PresetFile:
+    """A parameter file of PtyRAD or a plan of phaser. Raises MetadataError for any other table."""
+    if looks_like_ptyrad(values):
+        found = import_ptyrad(values, lenient=lenient)
+    elif looks_like_phaser(values):
+        found = import_phaser(values, lenient=lenient)
+    else:
+        raise MetadataError(f"{path} is neither a parameter file of PtyRAD nor a plan of phaser", "presets are TOML")
+    return PresetFile(found.settings, found.metadata, notes=found.notes, table=tuple(str(one) for one in found.table))
 
 
 def files_of(preset: Preset) -> list[Path]:

@@ -20,9 +20,9 @@ import ptylive
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(900)]
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = {"py4dstem": "py4DSTEM", "ptyrad": "ptyrad", "libertem": "libertem_live", "abtem": "abtem"}
+PAGES = {"py4dstem": "py4DSTEM", "ptyrad": "ptyrad", "phaser": "phaser", "libertem": "libertem_live", "abtem": "abtem"}
 """Pages of docs/coming-from, and the package whose names they state in the first column of their tables."""
-PACKAGES = ["py4DSTEM==0.14.18", "ptyrad==1.0.0", "libertem-live", "abtem"]
+PACKAGES = ["py4DSTEM==0.14.18", "ptyrad==1.0.0", "phaserem==0.3.1", "libertem-live", "abtem"]
 NOT_THEIRS = {"ctx", "memory", "asi_tpx3", "merlin", "dectris", "params", "yaml", "path"}
 """Words of arguments and file names in code."""
 OURS = {"np", "emdfile"}

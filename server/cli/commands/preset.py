@@ -45,7 +45,7 @@ def preset(
     else:
         shape = _pattern_shape(recording) if recording is not None else None
         loaded = load_preset(file, pattern_shape=shape, beside=output, lenient=lenient)
-        for note in loaded.notes:
+        for note in loaded.table or loaded.notes:
             say(note)
         if loaded.positions_A is not None:
             say("positions are not part of TOML: refine --preset takes them from the file itself")

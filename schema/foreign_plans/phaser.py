@@ -1,0 +1,373 @@
+"""phaser's plans: raw data, start and engines, each engine a stage (names, units and defaults of phaserEM 0.3.1).
+
+Its focused probe is the complex conjugate of the transform of exp(+i chi), which is exp(-i chi(-k)): aberrations of odd
+symmetry change sign.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ptylive.schema.errors import MetadataError, brief
+from ptylive.schema.foreign_plans.plan import (
+    PlanImport,
+    Taken,
+    checked,
+    gathered,
+    number_of,
+    parity,
+    table_of,
+    transform_of,
+)
+from ptylive.schema.foreign_plans.turns import phaser_turns
+from ptylive.schema.optics import KRIVANEK_ORDERS
+from ptylive.schema.pypty.converters import aberrations
+from ptylive.schema.pypty.rows import Converter, Fate, Gathered, Row
+
+PLAN, ENGINE = "plan", "engines"
+M, E, S, R = Fate.MAPPED, Fate.ELSEWHERE, Fate.SET_ASIDE, Fate.REFUSED
+REST_EV, PLANCK_EV_A = 510998.95, 12398.419843320026
+OTHER_MEASURE = "its cost is of another measure there"
+COUNTERPARTS = {
+    "obj_l1": "abs_norm_weight and phase_norm_weight",
+    "obj_l2": "phase_norm_weight",
+    "obj_phase_l1": "phase_norm_weight",
+    "obj_tv": "atv_weight",
+    "obj_tikh": "atv_weight with atv_q = 2",
+    "obj_tikhonov": "atv_weight with atv_q = 2",
+    "layers_tv": "layers_tv_weight",
+    "layers_tikh": "layers_tikhonov_weight",
+    "layers_tikhonov": "layers_tikhonov_weight",
+}
+AFTER_LOADING = {
+    "bin": "ptylive convert --bin",
+    "crop_data": "ptylive convert --crop",
+    "scale": "--set counts_per_electron",
+    "offset": "ptylive convert",
+    "poisson": "ptylive simulate adds noise",
+    "apply_mtf": "no blur of patterns",
+}
+CONSTRAINED = {
+    "limit_probe_support": "probe_reg_constraint_weight is a penalty on the same",
+    "obj_gaussian": "apply_gaussian_filter_px is in pixels",
+    "obj_low_pass": "q_lowpass_invA is in 1/Å",
+}
+HAIDER = {"C1": "C10", "A1": "C12", "B2": "C21", "A2": "C23", "C3": "C30", "S3": "C32", "A3": "C34"}
+SCALES = {"B2": 3.0, "S3": 3.0}
+
+
+def raw_data(value: Any, into: Gathered) -> None:
+    """``raw_data``: high tension, pixel, flips and counts; where the file lies is the FILE argument."""
+    said = table_of(value, "raw_data")
+    for name, key, factor in (
+        ("kv", "energy_eV", 1e3),
+        ("diff_step", "detector_pixel_mrad", 1.0),
+        ("adu", "counts_per_electron", 1.0),
+    ):
+        if said.get(name) is not None:
+            into.metadata[key] = number_of(said[name], f"raw_data.{name}") * factor
+    if said.get("wavelength") is not None:
+        wavelength(said["wavelength"], into)
+    if said.get("det_flips") is not None and (words := transform_of(said["det_flips"], "raw_data.det_flips")):
+        into.metadata["detector_transform"] = words
+
+
+def wavelength(value: Any, into: Gathered) -> None:
+    """A wavelength in Å as the energy of electrons."""
+    momentum = PLANCK_EV_A / number_of(value, "wavelength")
+    into.metadata["energy_eV"] = math.sqrt(momentum**2 + REST_EV**2) - REST_EV
+
+
+def start(value: Any, into: Gathered) -> None:
+    """``init``: probe, scan, tilt, or a state of an earlier run."""
+    said = table_of(value, "init")
+    if said.get("state") is not None:
+        into.preset |= dict.fromkeys(("start_object", "start_probe", "start_positions"), str(said["state"]))
+    if said.get("probe"):
+        _probe(table_of(said["probe"], "init.probe"), into)
+    if said.get("scan"):
+        _scan(table_of(said["scan"], "init.scan"), into)
+    if said.get("tilt"):
+        into.notes.append("tilts are not taken over: --set tilts_mrad, or found by itself")
+
+
+def _probe(said: Mapping[str, Any], into: Gathered) -> None:
+    if said.get("conv_angle") is not None:
+        into.metadata["convergence_semiangle_mrad"] = number_of(said["conv_angle"], "init.probe.conv_angle")
+    names = [
+        f"{name}{part}" if m else name for name, (_, m) in KRIVANEK_ORDERS.items() for part in ("ab" if m else " ")
+    ]
+    listed = dict.fromkeys(names, 0.0)
+    listed["C10"] = number_of(said.get("defocus") or 0.0, "init.probe.defocus")
+    for one in said.get("aberrations") or ():
+        for name, (real, imaginary) in _coefficients(table_of(one, "aberrations")).items():
+            m = KRIVANEK_ORDERS[name][1]
+            sign = -1 if m % 2 else 1
+            if m:
+                listed[f"{name}a"] += sign * real
+                listed[f"{name}b"] += sign * imaginary
+            else:
+                listed[name] += real
+    into.metadata.update({name: value for name, value in aberrations(list(listed.values())).items() if value})
+
+
+def _coefficients(said: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    """Real and imaginary part of coefficients, by Krivanek's names. Raises MetadataError beyond third order."""
+    if {"n", "m"} <= set(said):
+        name = f"C{said['n']}{said['m']}"
+        given: dict[str, Any] = {name: {key: one for key, one in said.items() if key not in ("n", "m")}}
+        scales: Mapping[str, float] = {}
+    else:
+        given = {HAIDER.get(str(key).upper(), str(key)): one for key, one in said.items()}
+        scales = {HAIDER[name]: factor for name, factor in SCALES.items()}
+    unknown = [name for name in given if name not in KRIVANEK_ORDERS]
+    if unknown:
+        raise MetadataError(f"aberration {brief(unknown[0])} is not modelled", "up to third order")
+    return {name: _pair(one, scales.get(name, 1.0)) for name, one in given.items()}
+
+
+def _pair(value: Any, factor: float) -> tuple[float, float]:
+    """Cartesian, polar (degrees) or a plain number."""
+    if not isinstance(value, Mapping):
+        return number_of(value, "aberrations") * factor, 0.0
+    if "mag" in value:
+        size, angle = (
+            number_of(value["mag"], "aberrations.mag"),
+            math.radians(number_of(value.get("angle", 0), "angle")),
+        )
+        return size * math.cos(angle) * factor, size * math.sin(angle) * factor
+    real, imaginary = (number_of(value.get(part, 0), f"aberrations.{part}") for part in ("re", "im"))
+    return real * factor, imaginary * factor
+
+
+def _scan(said: Mapping[str, Any], into: Gathered) -> None:
+    if said.get("shape") is not None:
+        into.metadata["scan_shape"] = [int(number_of(n, "init.scan.shape")) for n in said["shape"]]
+    step = said.get("step_size")
+    if step is not None:
+        each = step if isinstance(step, list) else [step]
+        numbers = [number_of(one, "init.scan.step_size") for one in each]
+        into.metadata["scan_step_A"] = numbers[0] if len(numbers) == 1 else numbers
+    if said.get("rotation") is not None:
+        into.metadata["rotation_deg"] = number_of(said["rotation"], "init.scan.rotation")
+    if said.get("affine") is not None:
+        into.notes.append("an affine scan is not taken over: --set scan_matrix")
+
+
+def slices(value: Any, into: Gathered) -> None:
+    """``slices``: a list of thicknesses, or a number with one thickness or that of all."""
+    said = table_of(value, "slices")
+    if "thicknesses" in said:
+        each = [number_of(one, "slices.thicknesses") for one in said["thicknesses"]]
+    else:
+        number = int(number_of(said.get("n"), "slices.n"))
+        total = said.get("total_thickness")
+        one = (
+            number_of(said.get("slice_thickness"), "slices")
+            if total is None
+            else number_of(total, "slices") / max(number, 1)
+        )
+        each = [one] * number
+    into.preset["num_slices"] = len(each)
+    if len(each) > 1:
+        into.preset["slice_distances_A"] = each[:1] if len(set(each)) == 1 else each[:-1]
+
+
+def after_loading(value: Any, into: Gathered) -> None:
+    """``post_load``: what is done to the patterns."""
+    for one in value if isinstance(value, list) else [value]:
+        kind = one.get("type") if isinstance(one, Mapping) else one
+        into.notes.append(f"{kind}: {AFTER_LOADING.get(str(kind), 'not here')}")
+
+
+def whole(key: str) -> Converter:
+    """A whole number under ``key``."""
+    return lambda value, into: into.preset.update({key: int(number_of(value, key))})
+
+
+def flag(key: str) -> Converter:
+    """A flag under ``key``."""
+    return lambda value, into: into.preset.update({key: phaser_turns(value, key)})
+
+
+def window(value: Any, into: Gathered) -> None:
+    """``sim_shape``: square windows."""
+    sizes = {int(number_of(one, "sim_shape")) for one in value}
+    if len(sizes) != 1:
+        raise MetadataError(f"sim_shape = {brief(value)} is not square", "square windows only")
+    into.preset["window_px"] = sizes.pop()
+
+
+def band(value: Any, into: Gathered) -> None:
+    """``bwlim_frac``: 1 is no limit, ours without one."""
+    share = number_of(value, "bwlim_frac")
+    if share < 1:
+        into.preset["damping_cutoff_multislice"] = share
+
+
+def noise(value: Any, into: Gathered) -> None:
+    """``noise_model``: its kind; offsets and floors are chosen here."""
+    kind = value.get("type") if isinstance(value, Mapping) else value
+    terms = {"amplitude": "lsq_sqrt", "anscombe": "lsq_sqrt", "poisson": "ml"}
+    if kind not in terms:
+        raise MetadataError(f"noise_model {brief(kind)} is unknown", f"known are {', '.join(terms)}")
+    into.preset["algorithm"] = terms[str(kind)]
+    if kind == "anscombe":
+        into.preset["loss_offset"] = number_of(
+            value.get("offset", 0.375) if isinstance(value, Mapping) else 0.375, "offset"
+        )
+
+
+def constraints(value: Any, into: Gathered) -> None:
+    """``iter_constraints`` and ``group_constraints``."""
+    for one in value or ():
+        said = {"type": one} if isinstance(one, str) else table_of(one, "constraints")
+        kind, weight = said.get("type"), number_of(said.get("weight", 0.9), "weight")
+        if kind == "clamp_object_amplitude":
+            limits = said.get("amplitude", 1.1)
+            low, high = (limits[0], limits[1]) if isinstance(limits, list) else (None, limits)
+            into.preset["obja_thresh"] = True
+            into.preset["obja_thresh_min"] = 0.0 if low is None else number_of(low, "amplitude")
+            into.preset["obja_thresh_max"] = 1e6 if high is None else max(number_of(high, "amplitude"), 1.0)
+        elif kind == "layers":
+            into.preset["obj_zblur_A"] = number_of(said.get("sigma", 50.0), "layers.sigma")
+            into.preset["obj_zblur_weight"] = weight
+        elif kind == "nonneg_object_phase":
+            into.preset["objp_postiv"] = True
+            into.preset["objp_postiv_relax"] = 1 - number_of(said.get("weight", 1.0), "weight")
+        elif kind != "remove_phase_ramp":
+            into.notes.append(f"{kind}: {CONSTRAINED.get(str(kind), 'not here')}")
+
+
+def regularizers(value: Any, into: Gathered) -> None:
+    """``regularizers``: by cost, whose measure is another one."""
+    for one in value or ():
+        kind = one if isinstance(one, str) else table_of(one, "regularizers").get("type")
+        ours = COUNTERPARTS.get(str(kind))
+        into.notes.append(f"{kind}: {ours}, but {OTHER_MEASURE}" if ours else f"{kind}: not here")
+
+
+STEPS = "steps follow from the curvature"
+PLAN_ROWS: tuple[Row, ...] = (
+    *(Row(name, PLAN, None, S, (), "") for name in ("file_type", "version", "name")),
+    *(
+        Row(name, PLAN, None, S, (), "`--backend auto|cpu|gpu`; single precision")
+        for name in ("backend", "device", "dtype")
+    ),
+    Row("wavelength", PLAN, None, M, ("energy_eV",), "Å to eV", wavelength),
+    Row(
+        "raw_data",
+        PLAN,
+        None,
+        M,
+        ("energy_eV", "detector_pixel_mrad", "detector_transform", "counts_per_electron"),
+        "its path is the FILE argument of every command",
+        raw_data,
+    ),
+    Row("post_load", PLAN, [], M, (), "not taken over: the recording is refined as it is", after_loading),
+    Row(
+        "init",
+        PLAN,
+        None,
+        M,
+        (
+            "convergence_semiangle_mrad",
+            "C10",
+            "…",
+            "scan_shape",
+            "scan_step_A",
+            "rotation_deg",
+            "start_object",
+            "start_probe",
+            "start_positions",
+        ),
+        "defocus there is overfocus",
+        start,
+    ),
+    Row("post_init", PLAN, [], S, (), "beam centre and missing patterns are found by themselves"),
+    Row("slices", PLAN, None, M, ("num_slices", "slice_distances_A"), "", slices),
+)
+ENGINE_ROWS: tuple[Row, ...] = (
+    Row("type", ENGINE, None, S, (), "sweeps, then L-BFGS"),
+    Row("sim_shape", ENGINE, None, M, ("window_px",), "", window),
+    Row("resize_method", ENGINE, "pad_crop", S, (), "padded frequencies weigh nothing"),
+    Row("probe_modes", ENGINE, None, M, ("probe_modes",), "", whole("probe_modes")),
+    Row("base_mode_power", ENGINE, 0.7, S, (), "powers follow from source size and focal spread"),
+    Row("bwlim_frac", ENGINE, None, M, ("damping_cutoff_multislice",), "1: none", band),
+    Row("obj_pad_px", ENGINE, 5.0, S, (), "`extra_space_on_side_px`"),
+    Row("slices", ENGINE, None, M, ("num_slices", "slice_distances_A"), "", slices),
+    Row("niter", ENGINE, None, M, ("epoch_max",), "sweeps, then L-BFGS: fewer are needed", whole("epoch_max")),
+    Row("grouping", ENGINE, None, M, ("batch_size",), "of the sweeps", whole("batch_size")),
+    *(
+        Row(name, ENGINE, None, S, (), "sweeps draw their batches at random")
+        for name in (
+            "compact",
+            "shuffle_groups",
+            "buffer_n_groups",
+            "jit_unroll_slices",
+            "check_every_group",
+            "send_every_group",
+        )
+    ),
+    Row("update_probe", ENGINE, None, M, ("update_probe",), "", flag("update_probe")),
+    Row("update_object", ENGINE, None, M, ("update_obj",), "", flag("update_obj")),
+    Row("update_positions", ENGINE, None, M, ("update_probe_pos",), "", flag("update_probe_pos")),
+    Row("update_tilt", ENGINE, None, M, ("update_tilts",), "", flag("update_tilts")),
+    *(
+        Row(name, ENGINE, None, S, (), "every run says whether it has come to rest")
+        for name in ("calc_error", "calc_error_fraction", "early_termination", "early_termination_smoothing")
+    ),
+    *(
+        Row(name, ENGINE, None, S, (), "`-o OUT.h5`, `--history`, `ptylive export`")
+        for name in ("save", "save_images", "save_options")
+    ),
+    Row("mtf", ENGINE, None, R, (), "no blur of the modelled pattern"),
+    Row("noise_model", ENGINE, None, M, ("algorithm", "loss_offset"), "its eps is chosen here", noise),
+    *(Row(name, ENGINE, None, S, (), STEPS) for name in ("solver", "solvers", "position_solver")),
+    Row("group_constraints", ENGINE, [], M, ("obja_thresh", "objp_postiv"), "once an epoch", constraints),
+    Row(
+        "iter_constraints",
+        ENGINE,
+        [],
+        M,
+        ("obja_thresh", "obj_zblur_A", "obj_zblur_weight", "objp_postiv"),
+        "",
+        constraints,
+    ),
+    Row("regularizers", ENGINE, [], M, (), f"not taken over: {OTHER_MEASURE}", regularizers),
+)
+
+
+def looks_like_phaser(values: Mapping[str, Any]) -> bool:
+    """Whether a table is a plan of phaser."""
+    return values.get("file_type") == "phaser_plan" or ("raw_data" in values and "engines" in values)
+
+
+def import_phaser(values: Mapping[str, Any], *, lenient: bool = False) -> PlanImport:
+    """Settings and metadata of a plan; engines are stages where there are several. Raises MetadataError."""
+    engines = values.get("engines")
+    if not isinstance(engines, list) or not engines:
+        raise MetadataError("the plan has no engines", "a plan of phaser lists what it runs")
+    rest = {name: value for name, value in values.items() if name != "engines"}
+    into = Gathered(rest, None)
+    table = gathered(rest, PLAN_ROWS, "phaser", into, lenient=lenient)
+    stages: list[dict[str, Any]] = []
+    for number, engine in enumerate(engines, 1):
+        said = table_of(engine, "engines")
+        stage = Gathered(said, None)
+        found = gathered(said, ENGINE_ROWS, "phaser", stage, lenient=lenient)
+        prefix = f"engine {number}: " if len(engines) > 1 else ""
+        table += [Taken(f"{prefix}{one.name}", one.value, one.fate, one.here, one.remark) for one in found]
+        stages.append(stage.preset)
+    if len(stages) == 1:
+        into.preset |= stages[0]
+    else:
+        into.preset["stages"] = stages
+    return checked("phaser", into, table)
+
+
+def phaser_parity() -> str:
+    """The table as Markdown."""
+    return parity("phaser", (*PLAN_ROWS, *ENGINE_ROWS))

@@ -1,0 +1,159 @@
+"""A plan of another program as settings of this one: what was taken over, changed, set aside or left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ptylive.schema.errors import MetadataError, brief, did_you_mean
+from ptylive.schema.preset import Preset
+from ptylive.schema.pypty.rows import Fate, Gathered, Row
+
+LONGEST = 60
+"""Characters of a value in the table of an import."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """One line of the table of an import."""
+
+    name: str
+    value: str
+    """As it stands there."""
+    fate: str
+    """``mapped``, ``changed`` (mapped with a difference, which the remark says), ``left out`` or ``set aside``."""
+    here: str
+    """What it became."""
+    remark: str
+
+    def __str__(self) -> str:
+        became = f" -> {self.here}" if self.here else ""
+        return f"{self.fate}: {self.name} = {self.value}{became}" + (f" ({self.remark})" if self.remark else "")
+
+
+@dataclass(frozen=True)
+class PlanImport:
+    """What a plan says."""
+
+    program: str
+    settings: Mapping[str, Any]
+    """Of the refinement, checked."""
+    metadata: Mapping[str, Any]
+    """Of the experiment, under metadata names."""
+    table: tuple[Taken, ...] = field(default=())
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user has to know: what was left out, and what was taken over with a difference."""
+        return tuple(str(each) for each in self.table if each.fate in ("left out", "changed"))
+
+
+def gathered(
+    values: Mapping[str, Any], rows: Iterable[Row], program: str, into: Gathered, *, lenient: bool
+) -> list[Taken]:
+    """Convert flat names and values into ``into``, row by row; the table of what became of them.
+
+    Raises MetadataError for unknown names and impossible values, and, unless ``lenient``, for parameters that ask for
+    what is not built or done by another command: then they are left out.
+    """
+    known = {row.name: row for row in rows}
+    table: list[Taken] = []
+    refused: list[str] = []
+    for name, value in values.items():
+        row = known.get(name)
+        if value is None:
+            continue
+        if row is None:
+            near = did_you_mean(name, known)
+            refused.append(f"{name}: {program} has no such parameter" + (f"; {near}" if near else ""))
+            table.append(Taken(name, brief(value, LONGEST), "left out", "", "unknown"))
+            continue
+        if _same(value, row.default):
+            continue
+        if row.fate in (Fate.REFUSED, Fate.ELSEWHERE):
+            refused.append(f"{name}: {row.remark}")
+            table.append(Taken(name, brief(value, LONGEST), "left out", "", row.remark))
+        elif row.fate is Fate.SET_ASIDE or row.convert is None:
+            table.append(Taken(name, brief(value, LONGEST), "set aside", "", row.remark))
+        else:
+            table += _converted(row, value, into)
+    if refused and not lenient:
+        raise MetadataError(f"not imported: {'; '.join(refused)}", "take it out, or: ptylive preset --lenient")
+    return table
+
+
+def _converted(row: Row, value: Any, into: Gathered) -> list[Taken]:
+    """What one parameter becomes; notes that its converter leaves are what is left out of it."""
+    before, notes = {**into.preset, **into.metadata}, len(into.notes)
+    assert row.convert is not None  # noqa: S101  (asked before)
+    try:
+        row.convert(value, into)
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+        raise MetadataError(f"{row.name} = {brief(value)}: {error}", "correct the file") from None
+    now = {**into.preset, **into.metadata}
+    changed = [f"{key} = {brief(now[key], LONGEST)}" for key in now if key not in before or before[key] != now[key]]
+    shown = brief(value, LONGEST)
+    fate = "changed" if row.remark else "mapped"
+    found = [Taken(row.name, shown, fate, ", ".join(changed), row.remark)] if changed else []
+    return found + [Taken(row.name, shown, "left out", "", note) for note in into.notes[notes:]]
+
+
+def checked(program: str, into: Gathered, table: list[Taken]) -> PlanImport:
+    """The import, once its settings are known to be possible. Raises MetadataError."""
+    Preset.from_mapping(into.preset)
+    return PlanImport(program, dict(into.preset), dict(into.metadata), tuple(table))
+
+
+def _same(value: Any, default: Any) -> bool:
+    try:
+        return bool(np.array_equal(value, default)) if isinstance(value, list | tuple) else bool(value == default)
+    except (TypeError, ValueError):
+        return False
+
+
+def number_of(value: Any, name: str) -> float:
+    """A finite number; texts too, since YAML takes 1e-3 for one. Raises MetadataError."""
+    try:
+        found = float(value) if not isinstance(value, bool) else float("nan")
+    except (TypeError, ValueError, OverflowError):
+        found = float("nan")
+    if not np.isfinite(found):
+        raise MetadataError(f"{name} = {brief(value)} is no number", "correct the file")
+    return found
+
+
+def table_of(value: Any, name: str) -> dict[str, Any]:
+    """A table. Raises MetadataError."""
+    if not isinstance(value, Mapping):
+        raise MetadataError(f"{name} = {brief(value)} is no table", "correct the file")
+    return {str(key): one for key, one in value.items()}
+
+
+def transform_of(flips: Any, name: str) -> str | None:
+    """``detector_transform`` of [rows reversed, columns reversed, transposed], done in this order; None for nothing."""
+    if not isinstance(flips, list | tuple) or len(flips) != 3:
+        raise MetadataError(f"{name} = {brief(flips)} is no list of three", "correct the file")
+    words = [word for word, on in zip(("flip_rows", "flip_cols", "transpose"), flips, strict=True) if on]
+    return "+".join(reversed(words)) or None  # ours is undone last word first
+
+
+def parity(program: str, rows: Iterable[Row]) -> str:
+    """The table of a program's parameters as Markdown, a section for each of its own."""
+    lines: list[str] = []
+    every = tuple(rows)
+    for section in dict.fromkeys(row.section for row in every):
+        lines += [
+            f"### {section}",
+            "",
+            f"| {program} | default | fate | here | remark |",
+            "| --- | --- | --- | --- | --- |",
+        ]
+        for row in (one for one in every if one.section == section):
+            keys = ", ".join(f"`{key}`" for key in row.keys) or "—"
+            default = "—" if row.default is None else f"`{row.default}`"
+            lines.append(f"| `{row.name}` | {default} | {row.fate} | {keys} | {row.remark} |")
+        lines.append("")
+    return "\n".join(lines)

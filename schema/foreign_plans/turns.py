@@ -1,0 +1,60 @@
+"""When something is on: PtyRAD's iterations and phaser's flags, which count from 1, as expressions in ``epoch``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ptylive.schema.errors import MetadataError, brief
+from ptylive.schema.foreign_plans.plan import number_of
+
+
+def ptyrad_turns(value: Mapping[str, Any], name: str) -> bool | str:
+    """``start_iter``, ``step`` and ``end_iter``, which is the first one without: never, always, or an expression."""
+    start = value.get("start_iter")
+    if start is None:
+        return False
+    first = int(number_of(start, f"{name}.start_iter")) - 1
+    step = int(number_of(value.get("step") or 1, f"{name}.step"))
+    end = value.get("end_iter")
+    last = None if end is None else int(number_of(end, f"{name}.end_iter")) - 1
+    return _turns(first, step, last, name)
+
+
+def phaser_turns(value: Any, name: str) -> bool | str:
+    """A truth value, or ``after``, ``every``, ``before``: on beyond ``after``, each ``every``-th, until ``before``."""
+    if isinstance(value, bool):
+        return value
+    if not isinstance(value, Mapping) or set(value) - {"after", "every", "before"}:
+        raise MetadataError(f"{name} = {brief(value)} is not taken over", "use after, every and before")
+    after = int(number_of(value.get("after", 0), f"{name}.after"))
+    every = int(number_of(value.get("every", 1), f"{name}.every"))
+    before = value.get("before")
+    last = None if before is None else int(number_of(before, f"{name}.before")) - 1
+    return _turns(after + every - 1, every, last, name)
+
+
+def _turns(first: int, step: int, last: int | None, name: str) -> bool | str:
+    """From epoch ``first`` on, each ``step``-th, below ``last``."""
+    if step < 1:
+        raise MetadataError(f"{name}: every {step} iterations is never", "correct the file")
+    said = [f"epoch >= {first}"] if first > 0 else []
+    said += [] if last is None else [f"epoch < {last}"]
+    if step > 1:
+        said.append(f"(epoch - {first}) % {step} == 0" if first > 0 else f"epoch % {step} == 0")
+    return " and ".join(said) or True
+
+
+def both(first: bool | str, second: bool | str) -> bool | str:
+    """On where either is."""
+    if first is True or second is True:
+        return True
+    told = [each for each in (first, second) if isinstance(each, str)]
+    if len(set(told)) == 2:
+        return f"({told[0]}) or ({told[1]})"
+    return told[0] if told else False
+
+
+def strength(turns: bool | str, value: float) -> float | str:
+    """A number while something is on, 0 while it is off."""
+    return f"{value!r} if {turns} else 0" if isinstance(turns, str) else value if turns else 0.0

@@ -1,0 +1,45 @@
+"""YAML without what it can do beyond values: no tags of Python, no aliases (which can unfold to any size), no depth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ptylive.schema.errors import MetadataError
+
+LARGEST = 2**20
+"""Characters."""
+DEEPEST = 40
+_HINT = "write plain YAML: values, lists and tables"
+
+
+def read_yaml(text: str, name: str) -> dict[str, Any]:
+    """The one table of a file. Raises MetadataError: no YAML, no table, too large, nested too deeply, aliases, tags."""
+    import yaml
+
+    class PlainLoader(yaml.SafeLoader):  # type: ignore[misc]
+        """Counts how deep it is, and meets no aliases."""
+
+        deep = 0
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.events.AliasEvent):
+                raise MetadataError(f"{name} has aliases (*name)", _HINT)
+            self.deep += 1
+            if self.deep > DEEPEST:
+                raise MetadataError(f"{name} is nested too deeply", _HINT)
+            node = super().compose_node(parent, index)
+            self.deep -= 1
+            return node
+
+    if len(text) > LARGEST:
+        raise MetadataError(f"{name} is too large for a file of parameters", "leave arrays out")
+    try:
+        found = yaml.load(text, Loader=PlainLoader)  # noqa: S506  (a SafeLoader, narrowed)
+    except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = "" if mark is None else f", line {mark.line + 1}"
+        problem = getattr(error, "problem", None) or str(error).split("\n")[0]
+        raise MetadataError(f"{name}{where}: {' '.join(str(problem).split())[:200]}", _HINT) from None
+    if not isinstance(found, dict):
+        raise MetadataError(f"{name} holds no table of parameters", _HINT)
+    return {str(key): value for key, value in found.items()}

@@ -1,0 +1,126 @@
+"""phaser's plans: raw data, start, slices, engines as stages."""
+
+import pytest
+
+from ptylive.schema.errors import MetadataError
+from ptylive.schema.foreign_plans.phaser import import_phaser, looks_like_phaser, phaser_parity
+
+ENGINE = {
+    "type": "gradient",
+    "niter": 100,
+    "probe_modes": 4,
+    "grouping": 128,
+    "noise_model": {"type": "poisson", "eps": 2.0},
+}
+PLAN = {"name": "x", "raw_data": {"type": "manual", "path": "a.npy", "diff_step": 1.25, "kv": 200}, "engines": [ENGINE]}
+OF_ENGINE = {"epoch_max": 100, "probe_modes": 4, "batch_size": 128, "algorithm": "ml"}
+
+
+def found(engine=None, lenient=False, **more):
+    return import_phaser({**PLAN, **more, "engines": [{**ENGINE, **(engine or {})}]}, lenient=lenient)
+
+
+def added(engine=None, **more):
+    return {name: value for name, value in found(engine, **more).settings.items() if name not in OF_ENGINE}
+
+
+def test_a_whole_plan():
+    taken = found()
+    assert taken.settings == OF_ENGINE
+    assert taken.metadata == {"energy_eV": 200e3, "detector_pixel_mrad": 1.25}
+
+
+def test_engines_are_stages():
+    plan = {**PLAN, "engines": [ENGINE, {**ENGINE, "sim_shape": [256, 256], "update_positions": {"after": 30}}]}
+    taken = import_phaser(plan)
+    assert taken.settings == {"stages": [OF_ENGINE, {**OF_ENGINE, "window_px": 256, "update_probe_pos": "epoch >= 30"}]}
+    assert any("engine 2: sim_shape" in str(line) for line in taken.table)
+
+
+def test_the_start():
+    aberrations = [{"n": 1, "m": 2, "mag": 25, "angle": 0}, {"n": 2, "m": 1, "re": 0, "im": 30}, {"c3": 1e4}]
+    aberrations.append({"a2": {"re": 5}})
+    probe = {"type": "focused", "conv_angle": 21.0, "defocus": -60, "aberrations": aberrations}
+    scan = {"type": "raster", "shape": [3, 4], "step_size": 0.5, "rotation": -15}
+    taken = found(init={"probe": probe, "scan": scan, "state": "iter100.h5"})
+    assert taken.metadata["convergence_semiangle_mrad"] == 21
+    # angles from the columns there; of odd symmetry the other sign
+    ours = {
+        name: round(value, 9) for name, value in taken.metadata.items() if name.startswith("C") and abs(value) > 1e-9
+    }
+    assert ours == {"C10": -60, "C12a": -25, "C21a": -30, "C30": 1e4, "C23b": 5}
+    assert (taken.metadata["scan_shape"], taken.metadata["scan_step_A"]) == ([3, 4], 0.5)
+    assert taken.metadata["rotation_deg"] == -15
+    assert taken.settings["start_object"] == taken.settings["start_positions"] == "iter100.h5"
+
+
+def test_a_wavelength_is_an_energy():
+    taken = found(raw_data={"type": "manual", "diff_step": 1.0, "wavelength": 0.02507934})
+    assert taken.metadata["energy_eV"] == pytest.approx(200e3, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("slices", "number", "distances"),
+    [
+        ({"n": 10, "total_thickness": 200}, 10, [20.0]),
+        ({"n": 10, "slice_thickness": 5}, 10, [5.0]),
+        ({"thicknesses": [3, 4, 5]}, 3, [3.0, 4.0]),
+        ({"n": 1, "total_thickness": 20}, 1, None),
+    ],
+)
+def test_slices(slices, number, distances):
+    taken = added(slices=slices)
+    assert (taken["num_slices"], taken.get("slice_distances_A")) == (number, distances)
+
+
+@pytest.mark.parametrize(
+    ("engine", "ours"),
+    [
+        ({"iter_constraints": [{"type": "clamp_object_amplitude", "amplitude": 1.1}]},
+         {"obja_thresh": True, "obja_thresh_min": 0.0, "obja_thresh_max": 1.1}),
+        ({"iter_constraints": [{"type": "layers", "sigma": 100.0, "weight": 0.8}]},
+         {"obj_zblur_A": 100.0, "obj_zblur_weight": 0.8}),
+        ({"iter_constraints": ["nonneg_object_phase", "remove_phase_ramp"]},
+         {"objp_postiv": True, "objp_postiv_relax": 0.0}),
+        ({"bwlim_frac": 0.8, "update_probe": {"after": 5}, "update_object": False},
+         {"damping_cutoff_multislice": 0.8, "update_probe": "epoch >= 5", "update_obj": False}),
+        ({"bwlim_frac": 1.0}, {}),
+        ({"regularizers": [{"type": "obj_l2", "cost": 0.4}]}, {}),
+    ],
+)  # fmt: skip
+def test_engines(engine, ours):
+    assert added(engine) == ours
+
+
+def test_costs_of_another_measure_are_left_out_and_said():
+    notes = found({"regularizers": [{"type": "layers_tikh", "cost": 500}], "solvers": {}}).notes
+    assert any("layers_tikhonov_weight, but its cost is of another measure" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"engines": []}, "has no engines"),
+        ({"engines": [3]}, "is no table"),
+        ({"engines": [{**ENGINE, "mtf": "x"}]}, "no blur of the modelled pattern"),
+        ({"engines": [{**ENGINE, "nitr": 3}]}, "did you mean 'niter'"),
+        ({"engines": [{**ENGINE, "sim_shape": [128, 96]}]}, "is not square"),
+        ({"engines": [{**ENGINE, "noise_model": "cauchy"}]}, "is unknown"),
+        ({"init": {"probe": {"aberrations": [{"c5": 1e7}]}}}, "is not modelled"),
+        ({"slices": {"n": "ten"}}, "is no number"),
+    ],
+)
+def test_what_cannot_be_is_one_line(change, said):
+    with pytest.raises(MetadataError) as caught:
+        import_phaser({**PLAN, **change})
+    assert said in caught.value.line()
+
+
+def test_what_is_a_plan():
+    assert looks_like_phaser(PLAN)
+    assert looks_like_phaser({"file_type": "phaser_plan"})
+    assert not looks_like_phaser({"raw_data": 1})
+
+
+def test_the_table_is_on_its_page(repository):
+    assert phaser_parity() in (repository / "docs" / "ptyrad-phaser-parity.md").read_text(encoding="utf-8")
