@@ -21,7 +21,7 @@ from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset.describe import to_toml, toml_section
 from ptylive.schema.preset.stages import checked_tables, settings_in
 from ptylive.schema.pypty import import_preset
-from ptylive.schema.pypty.convert import looks_like_pypty
+from ptylive.schema.pypty.convert import is_all_pypty, looks_like_pypty, means_otherwise
 from ptylive.schema.pypty.text import LARGEST, parse_text
 from ptylive.schema.settings_text import as_table, read_toml
 
@@ -87,8 +87,11 @@ def load_preset(
     parsed = parse_text(text, str(path))
     if looks_like_ptyrad(parsed.values) or looks_like_phaser(parsed.values):
         return _of_plan(parsed.values, path, lenient=lenient)
-    if not looks_like_pypty(parsed.values):
-        return _ours(parsed.values)
+    if not looks_like_pypty(parsed.values) and not (parsed.is_script and is_all_pypty(parsed.values)):
+        otherwise = means_otherwise(parsed.values)
+        said = f"{path}: read as settings of ptylive; PyPty means something else by {', '.join(otherwise)}"
+        hint = "a preset of PyPty needs a name of its own, acc_voltage for example"
+        return replace(_ours(parsed.values), notes=(f"{said}: {hint}",) if otherwise else ())
     found = import_preset(parsed.values, pattern_shape=pattern_shape, lenient=lenient)
     files = {name: str((beside or path).with_suffix(f".{name}.npy")) for name in found.arrays}
     for name, file in files.items():

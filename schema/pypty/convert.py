@@ -74,6 +74,28 @@ def looks_like_pypty(values: Mapping[str, Any]) -> bool:
     return any(row_of(name) is not None and name not in ours for name in values)
 
 
+def is_all_pypty(values: Mapping[str, Any]) -> bool:
+    """Whether PyPty has all of the names."""
+    return bool(values) and all(row_of(name) is not None for name in values)
+
+
+def means_otherwise(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names that both programs have, and whose values PyPty means in other units or another way."""
+    found = []
+    for name, value in values.items():
+        row = row_of(name)
+        if row is None or row.convert is None or name not in Preset.settings():
+            continue
+        into = Gathered({name: value}, None)
+        try:
+            row.convert(value, into)
+        except (MetadataError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError):
+            continue  # it is said where the value is taken
+        if into.notes or into.preset.get(name, value) != value:
+            found.append(name)
+    return tuple(found)
+
+
 def _row_of_added(name: str) -> Row | None:
     """The row of a parameter that an added setting says is its own in PyPty."""
     found = next((setting for setting in declared().values() if setting.pypty == name), None)

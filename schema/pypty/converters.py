@@ -178,6 +178,19 @@ def background(value: Any, into: Gathered) -> None:
         into.notes.append("static_background: refined from 0 where update_static_background is on")
 
 
+def mean_pattern(value: Any, into: Gathered) -> None:
+    """``mean_pattern``: of an array (P, P) the root is the start probe's amplitude; else the recording's own mean."""
+    if not isinstance(value, list):
+        into.preset["probe_amplitude"] = "mean_pattern"
+        return
+    counts = np.asarray(value, dtype=float)
+    if counts.ndim != 2 or not np.isfinite(counts).all() or not (counts > 0).any():
+        raise MetadataError("mean_pattern is no pattern of counts", "give rows of finite numbers, or leave it out")
+    amplitude = np.sqrt(np.maximum(counts, 0) / counts.max())
+    mask = into.given.get("aperture_mask")
+    into.arrays["aperture_mask"] = amplitude * np.asarray(mask, float) if isinstance(mask, list) else amplitude
+
+
 def probe_weight(key: str, *, real_space: bool) -> Converter:
     """Weights of the probe: PyPty's modes are averaged, ours added up; its real-space power is 1 / P^2 of ours."""
 
@@ -250,7 +263,8 @@ def aperture(value: Any, into: Gathered) -> None:
     values = np.asarray(value, dtype=float)
     if values.ndim == 2:
         into.arrays["probe_constraint_mask"] = values
-        into.arrays["aperture_mask"] = values
+        if not isinstance(into.given.get("mean_pattern"), list):  # else that has taken it in
+            into.arrays["aperture_mask"] = values
         return
     into.notes.append("aperture_mask: a number is a share of the window; probe_constraint_radius is in semi-angles")
 

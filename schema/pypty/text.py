@@ -36,6 +36,8 @@ class Parsed:
 
     values: dict[str, Any] = field(default_factory=dict)
     unread: int = 0
+    is_script: bool = False
+    """Whether it was Python: presets of this program are never that."""
 
 
 def parse_text(text: str, name: str) -> Parsed:
@@ -67,6 +69,7 @@ def _parse_python(text: str, name: str) -> Parsed:
         raise MetadataError(f"{name} is nested too deeply", "save the preset as JSON") from None
     if not reader.parsed.values:
         raise MetadataError(f"{name} holds no dictionary of parameters", "write pypty_params = {…}, or save it as JSON")
+    reader.parsed.is_script = True
     return reader.parsed
 
 

@@ -254,3 +254,25 @@ def test_expressions_and_ranges_on_the_command_line():
     preset = Preset.from_mapping(values)
     assert preset.schedules == {"atv_weight": "max(0, 1 - epoch)", "update_probe": "epoch > 3"}
     assert (preset.patterns.sequence, preset.regularisers.window) == ("0:10, 20", (0.2, 0.5))
+
+
+def test_a_file_of_names_that_pypty_means_otherwise_says_whose_it_is_read_as(tmp_path):
+    """As JSON it is ours, with a word; as Python it is PyPty's, in its units."""
+    (tmp_path / "both.json").write_text('{"fast_axis_reg_weight_tilts": 1.0, "epoch_max": 5}')
+    loaded = load_preset(tmp_path / "both.json")
+    assert loaded.settings["fast_axis_reg_weight_tilts"] == 1.0
+    assert "PyPty means something else by fast_axis_reg_weight_tilts" in loaded.notes[0]
+    (tmp_path / "both.py").write_text("pypty_params = {'fast_axis_reg_weight_tilts': 1.0, 'epoch_max': 5}")
+    assert load_preset(tmp_path / "both.py").settings["fast_axis_reg_weight_tilts"] == pytest.approx(1e-6)
+    (tmp_path / "ours.json").write_text('{"epoch_max": 5, "atv_weight": 0.1}')
+    assert load_preset(tmp_path / "ours.json").notes == ()
+
+
+def test_a_file_of_ptyrad_is_a_preset(tmp_path):
+    (tmp_path / "params.yaml").write_text("init_params: {probe_kv: 80, obj_Nlayer: 1}\nrecon_params: {NITER: 3}\n")
+    loaded = load_preset(tmp_path / "params.yaml")
+    assert (loaded.settings["epoch_max"], loaded.metadata["energy_eV"]) == (3, 80e3)
+    assert any(line.startswith("changed: probe_kv") for line in loaded.table)
+    (tmp_path / "other.yaml").write_text("a: 1\n")
+    with pytest.raises(MetadataError, match="neither a parameter file of PtyRAD nor a plan of phaser"):
+        load_preset(tmp_path / "other.yaml")

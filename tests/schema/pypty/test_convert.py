@@ -9,7 +9,7 @@ from ptylive.schema import MetadataError
 from ptylive.schema.metadata import ARRAY_NAMES, NAMES
 from ptylive.schema.preset import Preset
 from ptylive.schema.pypty import ROWS, Fate, import_preset, parity_table
-from ptylive.schema.pypty.convert import looks_like_pypty
+from ptylive.schema.pypty.convert import is_all_pypty, looks_like_pypty, means_otherwise
 from ptylive.schema.pypty.converters import aberrations
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -184,3 +184,32 @@ def test_what_is_not_done_is_said():
 def test_whose_preset_it_is():
     assert looks_like_pypty({"acc_voltage": 60, "num_slices": 2})
     assert not looks_like_pypty({"num_slices": 2, "sweeps": 1})
+
+
+def test_names_of_both_that_mean_something_else():
+    shared = {
+        "fast_axis_reg_weight_tilts": 1.0,
+        "fast_axis_reg_weight_positions": 2.0,
+        "atv_weight": 0.1,
+        "epoch_max": 5,
+    }
+    assert not looks_like_pypty(shared)
+    assert is_all_pypty(shared)
+    assert means_otherwise(shared) == ("fast_axis_reg_weight_tilts", "fast_axis_reg_weight_positions")
+    assert means_otherwise({"atv_weight": 0.1, "epoch_max": 5, "seed": 3, "window": "x"}) == ()
+    assert not is_all_pypty({"atv_weight": 0.1, "seed": 3})
+    assert not is_all_pypty({})
+
+
+def test_a_given_mean_pattern_is_the_amplitude_of_the_start_probe():
+    counts = [[0.0, 4.0], [16.0, -1.0]]
+    np.testing.assert_allclose(import_preset({"mean_pattern": counts}).arrays["aperture_mask"], [[0, 0.5], [1, 0]])
+    for order in (
+        {"aperture_mask": [[1, 1], [0, 1]], "mean_pattern": counts},
+        {"mean_pattern": counts, "aperture_mask": [[1, 1], [0, 1]]},
+    ):
+        np.testing.assert_allclose(import_preset(order).arrays["aperture_mask"], [[0, 0.5], [0, 0]])
+    assert settings(mean_pattern="yes") == {"probe_amplitude": "mean_pattern"}
+    for none in ([1.0, 2.0], [[0.0, 0.0]], [[np.inf, 1.0]]):
+        with pytest.raises(MetadataError, match="no pattern of counts"):
+            import_preset({"mean_pattern": none})
