@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,8 @@ from ptylive.engine.analysis.fourier_correlation import (
     shell_correlation,
 )
 from ptylive.engine.analysis.probe_modes import ProbeModes
+from ptylive.engine.analysis.radial import RadialMean, object_power, probe_intensity
+from ptylive.engine.analysis.refined_grid import refined_grid
 from ptylive.engine.analysis.sections import Point, depth_section
 from ptylive.engine.stored_run import StoredRun
 from ptylive.schema import MetadataError
@@ -95,8 +97,12 @@ def analyse(
     if run.phase_deviation is not None and run.median_deviation_rad is not None:
         out.figures["object"]["phase_deviation_rad"] = run.median_deviation_rad
         out.arrays["counting_deviation_rad"] = run.phase_deviation[area]
+    out.figures["radial"] = {"object_power": _rings(object_power(phase, run.pixel_A), "frequency_invA", "power_rad2")}
+    if (grid := refined_grid(run.positions_A)) is not None:
+        out.figures["grid"] = _plain(asdict(grid))
     on_step("probe")
     _add_probe(out, run)
+    out.figures["radial"]["probe"] = _rings(probe_intensity(run.probe[0], run.pixel_A), "radius_A", "intensity")
     on_step("atom columns")
     _add_columns(out, phase, run, find_columns(phase, run.pixel_A, radius_A=radius_A))
     on_step("depth section")
@@ -219,6 +225,10 @@ def _add_columns(out: Analysis, phase: FloatArray, run: StoredRun, columns: Colu
     for row, col in np.rint(columns.positions_A[few] / run.pixel_A).astype(int):
         marked[max(row, 0) : row + 1, max(col, 0) : col + 1] = marked.max()
     out.pictures["columns"] = Picture(marked, (run.pixel_A, run.pixel_A))
+
+
+def _rings(found: RadialMean, radius: str, mean: str) -> dict[str, list[float]]:
+    return {radius: found.radius.tolist(), mean: found.mean.tolist()}
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

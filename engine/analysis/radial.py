@@ -1,0 +1,54 @@
+"""Means over rings: of the object's power by frequency, of the probe's intensity by distance from its middle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptylive.schema.model import Array, ComplexArray, DoubleArray, FloatArray
+
+
+@dataclass(frozen=True)
+class RadialMean:
+    """Means over rings one pixel wide."""
+
+    radius: DoubleArray
+    """Of each ring's middle line: 1/Å, or Å."""
+    mean: DoubleArray
+
+
+def object_power(phase: FloatArray, pixel_A: float) -> RadialMean:
+    """Power spectrum of the phase of all slices together (slices, Y, X), Hann window, up to Nyquist's frequency.
+
+    Mean |F|² over rings, F the discrete Fourier transform over the number of pixels: what lies at a frequency, in rad².
+    """
+    plane = phase.sum(axis=0, dtype=np.float64)
+    window = np.hanning(plane.shape[0])[:, None] * np.hanning(plane.shape[1])
+    weight = window.sum()
+    level = (plane * window).sum() / weight if weight > 0 else 0.0
+    power = np.abs(np.fft.fft2((plane - level) * window) / max(weight, 1e-300)) ** 2
+    row, column = (np.fft.fftfreq(n, pixel_A) for n in plane.shape)
+    step = 1 / (max(plane.shape) * pixel_A)
+    return _rings(power, np.hypot(row[:, None], column), step, 0.5 / pixel_A)
+
+
+def probe_intensity(probe: ComplexArray, pixel_A: float) -> RadialMean:
+    """Intensity of all modes of a probe (modes, P, P) around its middle of mass, over the largest ring's."""
+    intensity = (np.abs(probe) ** 2).sum(axis=0, dtype=np.float64)
+    at = np.arange(intensity.shape[-1])
+    total = max(float(intensity.sum()), 1e-300)
+    middle = [(intensity.sum(axis=1 - axis) * at).sum() / total for axis in (0, 1)]
+    away = np.hypot((at - middle[0])[:, None], at - middle[1]) * pixel_A
+    found = _rings(intensity, away, pixel_A, (len(at) // 2) * pixel_A)
+    return RadialMean(found.radius, found.mean / max(float(found.mean.max()), 1e-300))
+
+
+def _rings(values: Array, radius: Array, step: float, largest: float) -> RadialMean:
+    """Means of values over rings of a width, as far as the largest radius."""
+    ring = np.rint(radius / step).astype(int).ravel()
+    count = int(np.floor(largest / step)) + 1
+    sums = np.bincount(ring, weights=values.ravel(), minlength=count)[:count]
+    pixels = np.bincount(ring, minlength=count)[:count]
+    radii = np.asarray(step * np.arange(count), dtype=np.float64)
+    return RadialMean(radii, np.asarray(sums / np.maximum(pixels, 1), dtype=np.float64))
