@@ -226,6 +226,8 @@ def _write_refinement(group: h5py.Group, run: Run) -> None:
         _write_curve(group.create_group(f"scans/{number}_{curve.quantity}"), curve)
     for number, stage in enumerate(result.stages, 1):
         _write_stage(group.create_group(f"stages/{number}"), stage)
+    if result.calibration is not None:
+        _write_calibration(group, result.calibration)
     _write_judged(group, result)
     group["loss"] = np.asarray(result.loss, dtype=np.float64)
     for name, units, says in _SIGNALS:  # for programs that read NeXus: docs/files.md

@@ -74,8 +74,9 @@ class StoredRun:
                     raise InputFileError(f"{path} has no run {name!r}", f"it has {', '.join(names)}")
                 chosen = name or str(file.get("refinement", getlink=True).path).rsplit("/", 1)[-1]
                 date = str(file["settings"].attrs.get("date", "")) if "settings" in file else ""
-                calibration = Calibration.from_attributes(dict(file["calibration"].attrs))
-                return cls._of(chosen, file[f"refinements/{chosen}"], calibration, date)
+                group = file[f"refinements/{chosen}"]
+                own = group.get("calibration", file["calibration"])  # files of earlier versions have one for all
+                return cls._of(chosen, group, Calibration.from_attributes(dict(own.attrs)), date)
         except FAULTS as error:
             raise damaged(path, error) from None
 

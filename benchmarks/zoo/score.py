@@ -53,7 +53,7 @@ class Reconstruction:
             rows, columns = np.broadcast_to(np.asarray(found.attrs["sampling_A"], float), 2)
             origin = np.asarray(found.attrs["origin_A"], float)
             phase = np.angle(found[0]).astype(float)
-            turn = float(file["calibration"].attrs["rotation_deg"])
+            turn = float(file["refinement/calibration"].attrs["rotation_deg"])
         return cls(phase, (float(rows), float(columns)), (float(origin[0]), float(origin[1])), turn)
 
     def turned(self, places: Floats, true_rotation_deg: float) -> Floats:

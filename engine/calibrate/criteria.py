@@ -25,8 +25,10 @@ from ptylive.schema.scan import rotation_matrix
 
 GRID_FREQUENCIES = 80
 ALIASED_FREQUENCIES = 8
-UNDERSAMPLED = 1.5
-"""Aliases a frequency has, on average, from which on a scan is undersampled."""
+UNDERSAMPLED, TOO_MANY = 1.5, 40
+"""Aliases a frequency has, on average, from which on a scan is undersampled, and from which on they tell nothing."""
+MOST_ALIASES, LEAST_FREQUENCIES = 1500, 60
+"""Of all frequencies that are looked at together: the brightest ones; but at least so many of these."""
 REGULARISATION = 0.02
 
 
@@ -117,11 +119,16 @@ class Criteria:
         return len(self.aliases.q) > len(self.aliases.first)
 
     def with_aliases(self) -> Criteria | None:
-        """The same with what the frequencies may be besides themselves; None where that is hardly anything."""
-        other, conditions = copy(self), self.conditions
-        limit = 2 * conditions.probe.semiangle_invA
-        other.aliases = Aliases.of(self.modulation.q_scan, conditions.step_A, limit)
-        return other if len(other.aliases.q) > UNDERSAMPLED * len(other.aliases.first) else None
+        """The same with what the frequencies may be besides themselves; None where that is hardly anything, or all."""
+        limit, step_A = 2 * self.conditions.probe.semiangle_invA, self.conditions.step_A
+        aliases = Aliases.of(self.modulation.q_scan, step_A, limit)
+        each = len(aliases.q) / len(aliases.first)
+        if not UNDERSAMPLED < each < TOO_MANY:
+            return None
+        modulation = self.modulation.brightest(max(LEAST_FREQUENCIES, round(MOST_ALIASES / each)))
+        other = Criteria(modulation, self.conditions, self.fixed)
+        other.aliases = aliases.of_first(len(modulation.q_scan))
+        return other
 
     def transposed(self) -> Criteria:
         """The same with the detector's axes swapped."""

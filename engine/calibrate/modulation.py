@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import fft, ndimage
@@ -70,6 +70,10 @@ class Modulation:
         spectra = _transform(cube, q[chosen] * step_A) * scale
         field = max(cube.shape[1] * step_A[0], cube.shape[2] * step_A[1])
         return cls(q[chosen], spectra.astype(np.complex64), mean_bins(store), float(field))
+
+    def brightest(self, count: int) -> Modulation:
+        """The first ``count`` frequencies only."""
+        return replace(self, q_scan=self.q_scan[:count], spectra=self.spectra[:, :count])
 
 
 def _tapered(store: Store, visited: BoolArray, rows: slice) -> FloatArray:

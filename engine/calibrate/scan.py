@@ -199,7 +199,7 @@ class _Work:
             fixed = search.at_defocus(self._in_focus())
             criteria, grid = self._oriented(criteria, Grid.of(criteria, fixed), fixed, curl)
             fit = fit_aberrations(criteria, fixed, grid, sparse=sparse)
-            criteria, fit = (criteria, fit) if sparse else self._among_aliases(criteria, fixed, fit)
+            criteria, fit = self._among_aliases(criteria, fixed, fit)
             if fit.explained * criteria.coefficients >= LEAST_EXPLAINED * criteria.aliases.chance:
                 self._adopt(fit, curl, criteria)
         elif not self.given("rotation_deg"):
@@ -215,7 +215,7 @@ class _Work:
             alignment = align(self.store, criteria.conditions)
             grid = grid if alignment is None else replace(grid, starts=[*grid.starts, alignment.start])
         fit = fit_aberrations(criteria, search, grid, sparse=sparse)
-        criteria, fit = (criteria, fit) if sparse else self._among_aliases(criteria, search, fit)
+        criteria, fit = self._among_aliases(criteria, search, fit)
         if fit.explained * criteria.coefficients < LEAST_EXPLAINED * criteria.aliases.chance:
             return
         if not sparse:

@@ -145,7 +145,7 @@ def _written(job: RefineJob, result: RefineResult, inbox: Inbox, out: BinaryIO) 
     settings = {**describe_run(job.command_line, result.backend), **describe_scan("", job.recording)}
     run = Run(job.run, job.preset, result, goes_on=job.resume)
     stored = stored_at_last(
-        lambda: add_refinement(job.results, run, job.calibration, settings),
+        lambda: add_refinement(job.results, run, result.calibration or job.calibration, settings),
         inbox.stop,
         lambda words: _send(out, {"kind": "warning", "message": words}),
     )

@@ -16,6 +16,7 @@ from ptylive.engine.refine.results.curve import Curve
 from ptylive.engine.refine.results.phase_deviation import PhaseDeviation
 from ptylive.engine.refine.results.prior import PriorReport
 from ptylive.engine.refine.results.ring_correlation import Validation
+from ptylive.schema import Calibration
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray
 
 Phase = Literal["trial", "sweep", "lbfgs", "dgp"]
@@ -123,6 +124,8 @@ class RefineResult:
     """How far counting noise scatters the phase; None where it was not asked for or cannot be told."""
     convergence: Convergence | None = None
     """Whether the run had come to rest; None after too few epochs, or where it did not get to its end."""
+    calibration: Calibration | None = None
+    """What it was refined under: as asked for, with what trials changed; None where nobody says."""
     prior: PriorReport | None = None
     """What networks came to that were trained after the pixels; None where there were none."""
 

@@ -25,7 +25,8 @@ from ptylive.engine.refine.run.generative import refined_with_prior
 from ptylive.engine.refine.run.history import History
 from ptylive.engine.refine.run.refinement import Observers, Refinement
 from ptylive.engine.refine.run.stages import Ended, refine_stages
-from ptylive.engine.refine.tuning.depth_choice import with_found_depth, with_given_depth
+from ptylive.engine.refine.tuning.depth_choice import with_found_depth, with_given_depth, with_told_depth
+from ptylive.engine.refine.tuning.half_turn import start_half_turned
 from ptylive.engine.refine.tuning.held_out import TrialContext, central_part
 from ptylive.engine.refine.tuning.mode_choice import with_chosen_modes
 from ptylive.engine.refine.tuning.parameter_search import Tuned, tune
@@ -82,6 +83,8 @@ def _refined(
         check_possible(preset)
 
     tuned = _settled(dataset, preset, context, warm, observers)
+    context = _under(tuned, context)
+    warm = warm.half_turned() if warm is not None and tuned.half_turn else warm
     measured = measure(tuned.dataset, tuned.preset)
     strategy = decide(measured, tuned.preset, has_start=context.start is not None)
     problem = lay_out(measured, strategy, tuned.preset, context.start)
@@ -98,7 +101,10 @@ def _settled(
     dataset: Dataset, preset: Preset, context: TrialContext, earlier: WarmStart | None, observers: Observers
 ) -> Tuned:
     """Data set and preset with what short trials decide: calibration values, depth, probe modes, a tilt of slices."""
-    tuned = with_found_depth(tune(dataset, with_given_depth(dataset, preset), context), context)
+    tuned = with_told_depth(Tuned(dataset, with_given_depth(dataset, preset)), context)
+    tuned = tune(tuned, _under(tuned, context))
+    tuned = with_found_depth(tuned, _under(tuned, context))
+    context = _under(tuned, context)
     modes = None if earlier is None else earlier.modes
     preset, choice = with_chosen_modes(tuned.dataset, tuned.preset, context, modes)
     tuned = replace(tuned, preset=preset, words=tuned.words if choice is None else (*tuned.words, choice.reason))
@@ -109,6 +115,11 @@ def _settled(
     middle = central_part(tuned.dataset, SEARCH_PATTERNS)
     quiet = replace(observers, on_progress=lambda progress: None, checkpoint=None, loss_table=None, history=None)
     return replace(tuned, preset=find_tilt(preset, partial(_once, middle, context, quiet)), tilt_found=True)
+
+
+def _under(tuned: Tuned, context: TrialContext) -> TrialContext:
+    """The context with the start as the half turn that was found has it."""
+    return replace(context, start=start_half_turned(context.start)) if tuned.half_turn else context
 
 
 def _once(

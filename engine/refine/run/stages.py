@@ -26,6 +26,7 @@ from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.run.refinement import Observers
 from ptylive.engine.refine.tuning.depth_choice import with_given_depth
+from ptylive.engine.refine.tuning.half_turn import half_turned
 from ptylive.engine.refine.tuning.parameter_search import Tuned, varied
 from ptylive.engine.refine.tuning.warm_start import WarmStart, first_invA
 from ptylive.schema import Calibration, Origin
@@ -57,13 +58,17 @@ class Ended:
     curves: tuple[Curve, ...]
     nominal: Probe
     first_invA: tuple[float, float]
+    half_turn: bool = False
+    """Under the other half turn than its data set."""
 
     @classmethod
     def of(cls, result: RefineResult, tuned: Tuned, problem: Problem) -> Ended:
         """Without the patterns, of which each stage has a copy in its own window."""
         measured = problem.measured
         calibration = tuned.dataset.calibration
-        return cls(result, tuned.preset, calibration, tuned.curves, measured.probe, first_invA(measured))
+        result = replace(result, calibration=calibration)
+        optics = measured.probe, first_invA(measured)
+        return cls(result, tuned.preset, calibration, tuned.curves, *optics, tuned.half_turn)
 
     @property
     def slices(self) -> int:
@@ -230,6 +235,7 @@ class _Chain:
 def moved_on(dataset: Dataset, preset: Preset, ended: Ended) -> Dataset:
     """The whole data set under the calibration and at the positions that a stage on a part of it ended with."""
     result = ended.result
+    dataset = half_turned(dataset) if ended.half_turn else dataset
     for curve in ended.curves:
         if curve.applied and curve.quantity in (Scanned.ROTATION, Scanned.SCALE):
             dataset, _ = varied(dataset, preset, curve.quantity, curve.best)

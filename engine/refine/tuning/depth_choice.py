@@ -7,16 +7,19 @@ as long as that helps, and read from the parabola through the best one and its n
 
 The scale is the depth of focus, wavelength / semi-angle^2: a specimen much thinner looks the same from top to bottom.
 A defocus that was estimated is that of the middle of the specimen; one that was given is that of its entrance.
+
+Where rotation and defocus were both estimated, everything is tried under both half turns (:mod:`half_turn`).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.results.curve import Scanned
 from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.tuning.half_turn import half_turned, is_open, start_half_turned
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext, central_part, held_out_loss
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS, TRIAL_PATTERNS, TRIAL_SETTINGS
 from ptylive.engine.refine.tuning.parameter_search import (
@@ -76,18 +79,60 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
     if FIRST * depth_A > THICKEST_A:
         words = f"one slice: only {least} would show"
         return replace(tuned, preset=_with_slices(preset, 1), words=(*tuned.words, words))
-    gain = _Trials(central_part(dataset, GATE_PATTERNS), preset, context, depth_A).gain(over=NOTHING, of=FIRST)
-    if not (gain.certain and gain.share > WORTH):
-        words = f"one slice: {least} would not predict patterns held out better (gain {gain})"
+    gate = [trials.gain(over=NOTHING, of=FIRST) for trials in _of_halves(tuned, context, depth_A, GATE_PATTERNS)]
+    if not any(gain.certain and gain.share > WORTH for gain in gate):
+        words = f"one slice: {least} would not predict patterns held out better (gain {gate[0]})"
         return replace(tuned, preset=_with_slices(preset, 1), words=(*tuned.words, words))
-    depths, largest = _Trials(central_part(dataset, TRIAL_PATTERNS), preset, context, depth_A).best()
-    thick, preset = thickened(dataset, preset, depths * depth_A, _slices_of(preset, depths * depth_A, depths))
-    words = f"{preset.object.slices} slices, {depths * depth_A:.3g} Å"
+    found = [trials.best() for trials in _of_halves(tuned, context, depth_A, TRIAL_PATTERNS)]
+    tuned, turned = _with_half_turn(tuned, [best.coarse for best in found])
+    best, gain = (found[1], gate[1]) if turned else (found[0], gate[0])
+    thickness_A = best.depths * depth_A
+    thick, preset = thickened(tuned.dataset, preset, thickness_A, _slices_of(preset, thickness_A, best.depths))
+    words = f"{preset.object.slices} slices, {thickness_A:.3g} Å"
     words += f": already {least} predict patterns held out better by {gain}"
-    if thick is not dataset:
+    if thick is not tuned.dataset:
         words += f"; defocus of the entrance {present_value(thick, preset, Scanned.DEFOCUS):.3g} Å"
-    words += "; it may be thicker still: give total_thickness_A" if largest else ""
+    words += "; it may be thicker still: give total_thickness_A" if best.largest else ""
     return replace(tuned, dataset=thick, preset=preset, words=(*tuned.words, words))
+
+
+def with_told_depth(tuned: Tuned, context: TrialContext) -> Tuned:
+    """The half turn that depth settles where it is open and the preset says how thick the specimen is."""
+    form, depth_A = tuned.preset.object, depth_of_focus_A(tuned.dataset)
+    if (
+        depth_A is None
+        or form.slices == 1
+        or not is_open(tuned.dataset)
+        or not _can_be_tried(tuned.dataset, tuned.preset)
+    ):
+        return tuned
+    depths = sum(form.slice_thickness_A) / depth_A
+    halves = _of_halves(tuned, context, depth_A, TRIAL_PATTERNS)
+    return _with_half_turn(tuned, [trials.loss(depths, form.slices) for trials in halves])[0]
+
+
+def _of_halves(tuned: Tuned, context: TrialContext, depth_A: float, patterns: int) -> list[_Trials]:
+    """Trials on the middle of a scan as it is, and under the other half turn where that is open."""
+    part, preset = central_part(tuned.dataset, patterns), tuned.preset
+    trials = [_Trials(part, preset, context, depth_A)]
+    if is_open(part):
+        turned = replace(context, start=start_half_turned(context.start))
+        trials.append(_Trials(half_turned(part), preset, turned, depth_A, "the other half turn, "))
+    return trials
+
+
+def _with_half_turn(tuned: Tuned, losses: list[HeldOutLoss]) -> tuple[Tuned, bool]:
+    """The other half turn where it predicts patterns better beyond doubt, and whether it does."""
+    if len(losses) == 1:
+        return tuned, False
+    gain = Gain.over(losses[0].groups, losses[1].groups)
+    if not (gain.certain and gain.share > WORTH):
+        return tuned, False
+    dataset = half_turned(tuned.dataset)
+    rotation_deg, c10_A = dataset.calibration.rotation_deg, dataset.calibration.aberrations["C10"]
+    words = f"the other half turn, rotation {rotation_deg:.1f}°, C10 {c10_A:.3g} Å:"
+    words += f" through a thick specimen it predicts patterns held out better by {gain}"
+    return replace(tuned, dataset=dataset, half_turn=not tuned.half_turn, words=(*tuned.words, words)), True
 
 
 def with_depth_of(dataset: Dataset, preset: Preset, slices: int, thickness_A: float) -> tuple[Dataset, Preset]:
@@ -147,10 +192,21 @@ def _can_be_tried(dataset: Dataset, preset: Preset) -> bool:
     return frames and preset.refined.update_obj and not preset.propagation.near_field
 
 
+@dataclass(frozen=True)
+class Best:
+    """The thickness that predicts patterns best, in depths of focus, and whether more was never tried."""
+
+    depths: float
+    largest: bool
+    coarse: HeldOutLoss
+    """Of the best thickness in ``COARSE_SLICES`` slices, to be compared with others in as many."""
+
+
 class _Trials:
     """Losses of thicknesses, in depths of focus, on the same patterns."""
 
-    def __init__(self, part: Dataset, preset: Preset, context: TrialContext, depth_A: float) -> None:
+    def __init__(self, part: Dataset, preset: Preset, context: TrialContext, depth_A: float, under: str = "") -> None:
+        self._under = under
         trial = preset.model_copy(update=TRIAL_SETTINGS)
         self._part, self._preset = part, of_trials(trial, preset.probe.probe_modes, frames=True)
         self._context, self._depth_A = context, depth_A
@@ -159,23 +215,24 @@ class _Trials:
 
     def gain(self, *, over: float, of: float) -> Gain:
         """Of two slices so far apart over the same ones at another distance."""
-        near, far = (self._loss(depths, 2) for depths in (over, of))
+        near, far = (self.loss(depths, 2) for depths in (over, of))
         return Gain.over(near.groups, far.groups)
 
-    def best(self) -> tuple[float, bool]:
-        """Thickness in depths of focus, and whether more was never tried: in whole powers of 2, then in halves."""
+    def best(self) -> Best:
+        """In whole powers of 2, then in halves."""
         power = self._lowest(COARSE_SLICES, min(0.0, self._largest), 1.0)
-        largest = power + 1.0 > self._largest
+        largest, coarse = power + 1.0 > self._largest, self.loss(2.0**power, COARSE_SLICES)
         slices = slices_for(2.0**power)
         power = self._lowest(slices, power, 0.5)
         powers = (power - 0.5, power, power + 0.5)
-        return 2.0 ** vertex(powers, [self._loss(2.0**one, slices).mean for one in powers]), largest
+        depths = 2.0 ** vertex(powers, [self.loss(2.0**one, slices).mean for one in powers])
+        return Best(depths, largest, coarse)
 
     def _lowest(self, slices: int, power: float, step: float) -> float:
         """The power of 2 from which a step up or down predicts worse."""
 
         def loss(power: float) -> float:
-            return self._loss(2.0**power, slices).mean
+            return self.loss(2.0**power, slices).mean
 
         more = power + step <= self._largest and loss(power + step) < loss(power)
         way = step if more else -step
@@ -183,11 +240,11 @@ class _Trials:
             power += way
         return power
 
-    def _loss(self, depths: float, slices: int) -> HeldOutLoss:
+    def loss(self, depths: float, slices: int) -> HeldOutLoss:
         """Of as many slices as those it is compared with: more of them predict better by themselves."""
         key = depths, slices
         if key not in self._losses:
-            self._context.before(f"{depths * self._depth_A:.3g} Å of depth in {slices} slices")
+            self._context.before(f"{self._under}{depths * self._depth_A:.3g} Å of depth in {slices} slices")
             changed, settings = thickened(self._part, self._preset, depths * self._depth_A, slices)
             self._losses[key] = held_out_loss(changed, settings, SWEEPS, self._context)
         return self._losses[key]

@@ -47,10 +47,13 @@ class Tuned:
     """What else there is to say of it."""
     tilt_found: bool = False
     """The tilt inside a specimen of several slices is among it."""
+    half_turn: bool = False
+    """The data set is under the other half turn than the one that was asked for."""
 
 
-def tune(dataset: Dataset, preset: Preset, context: TrialContext) -> Tuned:
+def tune(tuned: Tuned, context: TrialContext) -> Tuned:
     """Scan what the preset asks for; with defocus and thickness both, the defocus is scanned again at the end."""
+    dataset, preset = tuned.dataset, tuned.preset
     wanted = wanted_scans(dataset, preset)
     if Scanned.DEFOCUS in wanted and Scanned.THICKNESS in wanted:
         wanted = [*wanted, Scanned.DEFOCUS]
@@ -61,7 +64,7 @@ def tune(dataset: Dataset, preset: Preset, context: TrialContext) -> Tuned:
         curves.append(curve)
         if curve.applied:
             dataset, preset = varied(dataset, preset, quantity, curve.best)
-    return Tuned(dataset, preset, tuple(curves))
+    return replace(tuned, dataset=dataset, preset=preset, curves=tuple(curves))
 
 
 def wanted_scans(dataset: Dataset, preset: Preset) -> list[Scanned]:

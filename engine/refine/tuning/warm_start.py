@@ -71,6 +71,24 @@ class WarmStart:
             refined=result.refined,
         )
 
+    def half_turned(self) -> WarmStart:
+        """The same start under the other half turn (:mod:`half_turn`): conjugated, and turned by 180°."""
+        last = np.asarray(self.object.shape[-2:]) - 1
+        row_A, column_A = (-(np.asarray(self.origin_A) + last * self.sampling_A)).tolist()
+        probe, nominal, refined = self.probe, self.nominal, self.refined
+        if nominal is not None:
+            nominal = replace(nominal, chi_polynomial=-nominal.chi_polynomial)
+        if refined is not None and refined.aberrations_A is not None:
+            refined = replace(refined, aberrations_A=-refined.aberrations_A)
+        return replace(
+            self,
+            object=self.object[..., ::-1, ::-1].conj(),
+            origin_A=(row_A, column_A),
+            probe=None if probe is None else _about_middle(probe).conj(),
+            nominal=nominal,
+            refined=refined,
+        )
+
     @property
     def modes(self) -> int:
         """Modes of one probe."""
@@ -147,6 +165,12 @@ class WarmStart:
         made = in_modes(in_slices(self.object, old_A, new_A), layout.object_modes)
         first_px = (np.asarray(grid.origin_A) - np.asarray(self.origin_A)) / self.sampling_A
         return on_pixels(made, (self.sampling_A, grid.pixel_A), (float(first_px[0]), float(first_px[1])), grid.shape)
+
+
+def _about_middle(images: Array) -> Array:
+    """Images (..., P, P) turned by 180° about pixel P // 2."""
+    even = 1 - images.shape[-1] % 2
+    return np.roll(images[..., ::-1, ::-1], (even, even), axis=(-2, -1))
 
 
 def first_invA(measured: Measurement) -> tuple[float, float]:

@@ -130,7 +130,8 @@ def refine(
                 result = replace(result, validation=validate(dataset, wanted, context))
         finished = Run(name, wanted, result)
         about = {**describe_run(" ".join(sys.argv), result.backend), **scan}
-        stored = stored_at_last(lambda: add_refinement(output, finished, made.calibration, about), Event(), say)
+        calibration = result.calibration or made.calibration
+        stored = stored_at_last(lambda: add_refinement(output, finished, calibration, about), Event(), say)
     seconds = time.perf_counter() - started
     _summarise(result, as_json)
     said = {"file": str(file), "output": str(stored.path), "run": stored.run, "seconds": seconds}

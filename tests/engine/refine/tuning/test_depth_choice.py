@@ -10,6 +10,7 @@ from ptylive.engine.refine import TrialContext
 from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.depth_choice import (
+    Best,
     _Trials,
     thickened,
     with_depth_of,
@@ -76,11 +77,11 @@ def test_thicknesses_end_at_what_electrons_get_through(monkeypatch, depth_A):
         tried.append(depths)
         return HeldOutLoss((1 / depths,))  # thicker is always better
 
-    monkeypatch.setattr(_Trials, "_loss", loss)
-    depths, largest = _Trials(scan_of_columns(points=4), ONE_MODE, CPU, depth_A).best()
-    assert largest
+    monkeypatch.setattr(_Trials, "loss", loss)
+    best = _Trials(scan_of_columns(points=4), ONE_MODE, CPU, depth_A).best()
+    assert best.largest
     most_A = 2000 * 2**0.5 * (1 + 1e-9)  # the parabola wants a point beyond
-    assert 1000 < depth_A * depths < most_A
+    assert 1000 < depth_A * best.depths < most_A
     assert max(tried) * depth_A < most_A
 
 
@@ -135,7 +136,7 @@ def test_more_slices_than_possible_are_refused(thickness_A, distances_A):
 
 def test_a_given_distance_makes_the_slices_of_a_found_thickness(monkeypatch):
     monkeypatch.setattr(_Trials, "gain", lambda self, **_: Gain(0.04, 0.0005))
-    monkeypatch.setattr(_Trials, "best", lambda self: (40.0 / DEPTH_A, False))
+    monkeypatch.setattr(_Trials, "best", lambda self: Best(40.0 / DEPTH_A, False, HeldOutLoss((1.0,))))
     tuned = found(scan_of_columns(points=16), Preset(probe_modes=1, slice_distances_A=(5.0,)))
     assert (tuned.preset.object.num_slices, tuned.preset.object.total_thickness_A) == (8, pytest.approx(40.0))
 

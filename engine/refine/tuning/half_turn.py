@@ -1,0 +1,55 @@
+"""The half turn that the bright field leaves open, settled by depth.
+
+Patterns of one slice do not tell an object from its complex conjugate seen with reversed aberrations by a detector
+turned by 180° (docs/theory/calibration.md). Live, the dark field settles it, and in crystals that one errs. The beam
+runs through the slices in one direction only: with depth between them the wrong half predicts patterns worse.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.data.start_guess import StartGuess
+from ptylive.schema import Calibration, Origin, Quantity
+from ptylive.schema.optics import ABERRATION_NAMES
+
+FOUND = (Origin.ESTIMATED, Origin.UNDECIDED)
+"""Origins of values that nobody stated."""
+
+
+def is_open(dataset: Dataset) -> bool:
+    """Whether neither the rotation nor the defocus was stated: either of them settles the half turn."""
+    return all(dataset.calibration.origin(name) in FOUND for name in ("rotation_deg", "C10"))
+
+
+def half_turned(dataset: Dataset) -> Dataset:
+    """The same patterns under the other half turn: positions turned by 180°, aberrations that were found reversed."""
+    reach_A = dataset.reach_A
+    return replace(
+        dataset,
+        positions_A=-dataset.positions_A,
+        reach_A=None if reach_A is None else -reach_A,
+        calibration=_reversed(dataset.calibration),
+    )
+
+
+def start_half_turned(start: StartGuess | None) -> StartGuess | None:
+    """A phase image as the other half turn has it: turned by 180°, dark where it was bright."""
+    if start is None:
+        return None
+    row, column = start.origin_A
+    return replace(start, phase=-start.phase, rotation_deg=start.rotation_deg + 180.0, origin_A=(-row, -column))
+
+
+def _reversed(calibration: Calibration) -> Calibration:
+    found = {name: entry for name, entry in calibration.entries.items() if entry.origin in FOUND}
+    turned = {
+        name: Quantity(-float(entry.value), Origin.ESTIMATED, entry.uncertainty)
+        for name, entry in found.items()
+        if name in ABERRATION_NAMES
+    }
+    rotation = calibration.entries["rotation_deg"]
+    angle_deg = 180.0 - (-float(rotation.value)) % 360.0
+    turned["rotation_deg"] = Quantity(angle_deg, Origin.ESTIMATED, rotation.uncertainty)
+    return calibration.having(**turned)
