@@ -29,6 +29,8 @@ UNDERSAMPLED, TOO_MANY = 1.5, 40
 """Aliases a frequency has, on average, from which on a scan is undersampled, and from which on they tell nothing."""
 MOST_ALIASES, LEAST_FREQUENCIES = 1500, 60
 """Of all frequencies that are looked at together: the brightest ones; but at least so many of these."""
+FINEST_A = 1.0
+"""Period of the finest frequency that an alias is taken for: lattices show hardly any beyond."""
 REGULARISATION = 0.02
 
 
@@ -120,7 +122,8 @@ class Criteria:
 
     def with_aliases(self) -> Criteria | None:
         """The same with what the frequencies may be besides themselves; None where that is hardly anything, or all."""
-        limit, step_A = 2 * self.conditions.probe.semiangle_invA, self.conditions.step_A
+        step_A = self.conditions.step_A
+        limit = min(2 * self.conditions.probe.semiangle_invA, 1 / FINEST_A)
         aliases = Aliases.of(self.modulation.q_scan, step_A, limit)
         each = len(aliases.q) / len(aliases.first)
         if not UNDERSAMPLED < each < TOO_MANY:

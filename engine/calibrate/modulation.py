@@ -17,6 +17,8 @@ TAPER = 0.15
 PADDING = 1.25
 SPARSE_SCAN = 0.4
 """Scan Nyquist frequency in aperture radii below which a scan is sparse: J1 and J2 are averaged there."""
+PEAKED, PEAKS = 5.0, 4
+"""Times their ring's mean power that the brightest frequencies of a lattice have at least: 6 to 16; amorphous 2."""
 LEAST_ROWS, LEAST_POINTS = 5, 150
 """Less of a scan carries no frequencies."""
 
@@ -38,6 +40,8 @@ class Modulation:
     """(N,) mean coefficients of patterns of unit sum."""
     field_A: float
     """Longer side of the visited field."""
+    peaked: bool = False
+    """Whether a few frequencies stand out of their rings, as those of a lattice do."""
 
     @classmethod
     def of(cls, store: Store, step_A: tuple[float, float], semiangle_invA: float) -> Modulation | None:
@@ -69,7 +73,8 @@ class Modulation:
         scale = 1.0 / np.sqrt(np.maximum(ring_power[ring[chosen]], 1e-30)) if sparse else np.ones(len(chosen))
         spectra = _transform(cube, q[chosen] * step_A) * scale
         field = max(cube.shape[1] * step_A[0], cube.shape[2] * step_A[1])
-        return cls(q[chosen], spectra.astype(np.complex64), mean_bins(store), float(field))
+        peaked = bool(len(chosen) >= PEAKS and white[chosen[PEAKS - 1]] > PEAKED)
+        return cls(q[chosen], spectra.astype(np.complex64), mean_bins(store), float(field), peaked)
 
     def brightest(self, count: int) -> Modulation:
         """The first ``count`` frequencies only."""

@@ -196,10 +196,11 @@ class _Work:
             self._search_defocus(criteria, search, curl, sparse=sparse)
             return
         if rotation_open:
+            ordered = not sparse or modulation.peaked
             fixed = search.at_defocus(self._in_focus())
             criteria, grid = self._oriented(criteria, Grid.of(criteria, fixed), fixed, curl)
             fit = fit_aberrations(criteria, fixed, grid, sparse=sparse)
-            criteria, fit = self._among_aliases(criteria, fixed, fit)
+            criteria, fit = self._among_aliases(criteria, fixed, fit) if ordered else (criteria, fit)
             if fit.explained * criteria.coefficients >= LEAST_EXPLAINED * criteria.aliases.chance:
                 self._adopt(fit, curl, criteria)
         elif not self.given("rotation_deg"):
@@ -209,13 +210,14 @@ class _Work:
 
     def _search_defocus(self, criteria: Criteria, search: Search, curl: RotationFit | None, *, sparse: bool) -> None:
         """Everything open: grid, handedness, fit, higher aberrations where the scan carries them."""
+        ordered = not sparse or criteria.modulation.peaked
         criteria, grid = self._oriented(criteria, Grid.of(criteria, search), search, curl)
         if sparse and search.rotation_deg is None and search.c12_A is None:
             # images of an amorphous specimen can be aligned with each other: one more start, which the criteria judge
             alignment = align(self.store, criteria.conditions)
             grid = grid if alignment is None else replace(grid, starts=[*grid.starts, alignment.start])
         fit = fit_aberrations(criteria, search, grid, sparse=sparse)
-        criteria, fit = self._among_aliases(criteria, search, fit)
+        criteria, fit = self._among_aliases(criteria, search, fit) if ordered else (criteria, fit)
         if fit.explained * criteria.coefficients < LEAST_EXPLAINED * criteria.aliases.chance:
             return
         if not sparse:

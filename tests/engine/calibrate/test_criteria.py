@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ptylive.engine.calibrate.criteria import Aliases
+from ptylive.engine.calibrate.modulation import Modulation, is_sparse
 from ptylive.engine.live.engine import reconstruct
 from ptylive.engine.probe import Probe
 from ptylive.schema import Calibration, Detector, FrameBatch, Optics, Origin, Scan, ScanHeader
@@ -51,8 +52,13 @@ def test_the_best_of_many_explains_more_of_noise() -> None:
     assert drawn.mean() == pytest.approx(found.chance, abs=5 * math.sqrt(math.pi**2 / 6 / 20_000))
 
 
-def lattice_scan(c10_A: float, rotation_deg: float, lattice_A: float, seed: int) -> tuple[ScanHeader, Array]:
-    """A triangular lattice with vacancies, finer than the scan resolves, in 20 000 electrons a pattern."""
+def lattice_scan(
+    c10_A: float, rotation_deg: float, lattice_A: float, seed: int, step_A: float = STEP_A, disorder_A: float = 0.0
+) -> tuple[ScanHeader, Array]:
+    """A triangular lattice with vacancies, finer than the scan resolves, in 20 000 electrons a pattern.
+
+    ``disorder_A``: atoms lie anywhere so far from their sites.
+    """
     rng, wavelength = np.random.default_rng(seed), wavelength_A(ENERGY_EV)
     pixel_invA = 1 / (SIDE * PIXEL_A)
     semiangle_mrad = invA_to_mrad(SEMIANGLE_INVA, wavelength)
@@ -61,11 +67,12 @@ def lattice_scan(c10_A: float, rotation_deg: float, lattice_A: float, seed: int)
         *np.meshgrid(frequency, frequency, indexing="ij")
     )
     probe = np.fft.fftshift(np.fft.ifft2(wave / np.linalg.norm(wave)))
-    reach = int((1.5 * POINTS * STEP_A + SIDE * PIXEL_A) / lattice_A) + 2
+    reach = int((1.5 * POINTS * step_A + SIDE * PIXEL_A) / lattice_A) + 2
     i, j = np.meshgrid(np.arange(-reach, reach), np.arange(-reach, reach), indexing="ij")
     atoms = lattice_A * np.stack([(i + 0.5 * j).ravel(), math.sqrt(0.75) * j.ravel()], -1) + rng.uniform(0, 3, 2)
     atoms = atoms[rng.random(len(atoms)) > 0.1]
-    line = (np.arange(POINTS) - (POINTS - 1) / 2) * STEP_A
+    atoms += disorder_A * rng.uniform(-1, 1, atoms.shape)
+    line = (np.arange(POINTS) - (POINTS - 1) / 2) * step_A
     places = np.stack(np.meshgrid(line, line, indexing="ij"), -1).reshape(-1, 2) @ rotation_matrix(rotation_deg).T
     axis = (np.arange(SIDE) - SIDE // 2) * PIXEL_A
     frames = np.empty((len(places), SIDE, SIDE), "<u2")
@@ -78,7 +85,7 @@ def lattice_scan(c10_A: float, rotation_deg: float, lattice_A: float, seed: int)
         "lattice",
         "lattice",
         len(places),
-        Scan(shape=(POINTS, POINTS), step_A=STEP_A),
+        Scan(shape=(POINTS, POINTS), step_A=step_A),
         optics=Optics(energy_eV=ENERGY_EV, convergence_semiangle_mrad=semiangle_mrad),
         detector=Detector(shape=(SIDE, SIDE), pixel_mrad=invA_to_mrad(pixel_invA, wavelength)),
     )
@@ -86,11 +93,16 @@ def lattice_scan(c10_A: float, rotation_deg: float, lattice_A: float, seed: int)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("c10_A", "rotation_deg", "lattice_A", "seed"), [(250, -35, 2.9, 3), (-170, 20, 2.5, 0)])
+@pytest.mark.parametrize(
+    ("c10_A", "rotation_deg", "lattice_A", "seed", "step_A"),
+    [(250, -35, 2.9, 3, 2.0), (-170, 20, 2.5, 0, 2.0), (170, 50, 2.7, 5, 2.6)],
+)
 def test_a_lattice_finer_than_the_scan_gives_defocus_and_rotation(
-    c10_A: float, rotation_deg: float, lattice_A: float, seed: int
+    c10_A: float, rotation_deg: float, lattice_A: float, seed: int, step_A: float
 ) -> None:
-    header, frames = lattice_scan(c10_A, rotation_deg, lattice_A, seed)
+    """The last is so coarse that it counts as sparse."""
+    assert is_sparse((step_A, step_A), SEMIANGLE_INVA) == (step_A > 2.5)
+    header, frames = lattice_scan(c10_A, rotation_deg, lattice_A, seed, step_A)
     engine, _ = reconstruct(header, lambda: [FrameBatch("lattice", np.arange(len(frames)), frames)], ["bf"])
     found = engine.calibration or Calibration()
     assert (found.origin("C10"), found.origin("rotation_deg")) == (Origin.ESTIMATED, Origin.ESTIMATED)
@@ -98,3 +110,13 @@ def test_a_lattice_finer_than_the_scan_gives_defocus_and_rotation(
     assert float(found.get("C10")) == pytest.approx(c10_A, abs=2 * float(found.entries["C10"].uncertainty or 0))
     assert found.rotation_deg == pytest.approx(rotation_deg, abs=1.0)
     assert found.transform == "none"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("disorder_A", "peaked"), [(0.0, True), (2.0, False)])
+def test_frequencies_of_a_lattice_stand_out_of_their_rings(disorder_A: float, peaked: bool) -> None:
+    header, frames = lattice_scan(170, 50, 2.7, 5, 2.6, disorder_A)
+    engine, _ = reconstruct(header, lambda: [FrameBatch("lattice", np.arange(len(frames)), frames)], ["bf"])
+    modulation = Modulation.of(engine.store, (2.6, 2.6), SEMIANGLE_INVA)
+    assert modulation is not None
+    assert modulation.peaked == peaked
