@@ -79,10 +79,15 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
     if FIRST * depth_A > THICKEST_A:
         words = f"one slice: only {least} would show"
         return replace(tuned, preset=_with_slices(preset, 1), words=(*tuned.words, words))
-    gate = [trials.gain(over=NOTHING, of=FIRST) for trials in _of_halves(tuned, context, depth_A, GATE_PATTERNS)]
-    if not any(gain.certain and gain.share > WORTH for gain in gate):
-        words = f"one slice: {least} would not predict patterns held out better (gain {gate[0]})"
+    thin = _of_halves(tuned, context, depth_A, GATE_PATTERNS)[0].loss(NOTHING, 2)
+    gates = [
+        (begun, [trials.gain(thin) for trials in _of_halves(begun, context, depth_A, GATE_PATTERNS)])
+        for begun in (tuned, *_before_the_scan(tuned))
+    ]
+    if not any(gain.certain and gain.share > WORTH for _, gate in gates for gain in gate):
+        words = f"one slice: {least} would not predict patterns held out better (gain {gates[0][1][0]})"
         return replace(tuned, preset=_with_slices(preset, 1), words=(*tuned.words, words))
+    tuned, gate = max(gates, key=lambda one: max(gain.share for gain in one[1]))
     found = [trials.best() for trials in _of_halves(tuned, context, depth_A, TRIAL_PATTERNS)]
     tuned, turned = _with_half_turn(tuned, [best.coarse for best in found])
     best, gain = (found[1], gate[1]) if turned else (found[0], gate[0])
@@ -94,6 +99,20 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
         words += f"; defocus of the entrance {present_value(thick, preset, Scanned.DEFOCUS):.3g} Å"
     words += "; it may be thicker still: give total_thickness_A" if best.largest else ""
     return replace(tuned, dataset=thick, preset=preset, words=(*tuned.words, words))
+
+
+def _before_the_scan(tuned: Tuned) -> tuple[Tuned, ...]:
+    """The same with the defocus that the maps had, where short trials of one slice changed it.
+
+    In a thick crystal they prefer a plane nearer to the entrance, by up to a depth of focus, and depth is not seen from
+    there.
+    """
+    moved = [curve for curve in tuned.curves if curve.quantity is Scanned.DEFOCUS and curve.applied]
+    if not moved or tuned.dataset.calibration.origin("C10") is not Origin.ESTIMATED:
+        return ()
+    dataset, _ = varied(tuned.dataset, tuned.preset, Scanned.DEFOCUS, moved[0].start)
+    words = f"again from the defocus of {moved[0].start:.4g} Å, through a thick specimen"
+    return (replace(tuned, dataset=dataset, words=(*tuned.words, words)),)
 
 
 def with_told_depth(tuned: Tuned, context: TrialContext) -> Tuned:
@@ -213,10 +232,9 @@ class _Trials:
         self._largest = min(LARGEST_POWER, math.log2(THICKEST_A / depth_A))
         self._losses: dict[tuple[float, int], HeldOutLoss] = {}
 
-    def gain(self, *, over: float, of: float) -> Gain:
-        """Of two slices so far apart over the same ones at another distance."""
-        near, far = (self.loss(depths, 2) for depths in (over, of))
-        return Gain.over(near.groups, far.groups)
+    def gain(self, thin: HeldOutLoss) -> Gain:
+        """Of two slices apart over two that are next to each other."""
+        return Gain.over(thin.groups, self.loss(FIRST, 2).groups)
 
     def best(self) -> Best:
         """In whole powers of 2, then in halves."""

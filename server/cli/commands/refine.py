@@ -128,10 +128,9 @@ def refine(
         if checks and result.state == "done":
             with bar("comparing halves", quiet=as_json):
                 result = replace(result, validation=validate(dataset, wanted, context))
-        finished = Run(name, wanted, result)
+        finished, under = Run(name, wanted, result), result.calibration or made.calibration
         about = {**describe_run(" ".join(sys.argv), result.backend), **scan}
-        calibration = result.calibration or made.calibration
-        stored = stored_at_last(lambda: add_refinement(output, finished, calibration, about), Event(), say)
+        stored = stored_at_last(lambda: add_refinement(output, finished, under, about), Event(), say)
     seconds = time.perf_counter() - started
     _summarise(result, as_json)
     said = {"file": str(file), "output": str(stored.path), "run": stored.run, "seconds": seconds}

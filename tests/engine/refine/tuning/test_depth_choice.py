@@ -51,7 +51,7 @@ def test_a_thin_one_stays_thin():
 
 def test_a_gain_that_is_certain_and_small_is_no_depth(monkeypatch):
     """As of the two sheets of a single layer of MoS2."""
-    monkeypatch.setattr(_Trials, "gain", lambda self, **_: Gain(0.004, 0.0005))
+    monkeypatch.setattr(_Trials, "gain", lambda self, thin: Gain(0.004, 0.0005))
     tuned = found(scan_of_columns(points=16))
     assert tuned.preset.object.num_slices == 1
     assert "(gain 0.4 ± 0.05 %)" in tuned.words[0]
@@ -59,7 +59,7 @@ def test_a_gain_that_is_certain_and_small_is_no_depth(monkeypatch):
 
 def test_a_specimen_nothing_gets_through_is_not_tried(monkeypatch):
     """A semi-angle of 1 mrad at 300 kV, as in cryo-microscopy, has a depth of focus of 2 µm."""
-    monkeypatch.setattr(_Trials, "gain", lambda self, **_: pytest.fail("tried"))
+    monkeypatch.setattr(_Trials, "gain", lambda self, thin: pytest.fail("tried"))
     dataset = scan_of_columns(points=16)
     tiny = replace(
         dataset, calibration=dataset.calibration.having(convergence_semiangle_mrad=Quantity(1.0, Origin.GIVEN))
@@ -135,7 +135,7 @@ def test_more_slices_than_possible_are_refused(thickness_A, distances_A):
 
 
 def test_a_given_distance_makes_the_slices_of_a_found_thickness(monkeypatch):
-    monkeypatch.setattr(_Trials, "gain", lambda self, **_: Gain(0.04, 0.0005))
+    monkeypatch.setattr(_Trials, "gain", lambda self, thin: Gain(0.04, 0.0005))
     monkeypatch.setattr(_Trials, "best", lambda self: Best(40.0 / DEPTH_A, False, HeldOutLoss((1.0,))))
     tuned = found(scan_of_columns(points=16), Preset(probe_modes=1, slice_distances_A=(5.0,)))
     assert (tuned.preset.object.num_slices, tuned.preset.object.total_thickness_A) == (8, pytest.approx(40.0))
