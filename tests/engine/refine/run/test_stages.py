@@ -102,10 +102,10 @@ def test_refined_distances_of_slices_go_on_where_there_are_as_many(simulated):
 def test_a_thickness_that_trials_changed_is_that_of_later_stages(simulated, monkeypatch):
     curve = Curve(Scanned.THICKNESS, (20.0, 26.0), (2.0, 1.0), 20.0, 26.0, 1.0, applied=True, reason="found")
 
-    def tune(dataset, preset, context):
-        if not preset.start.scan_thickness:
-            return Tuned(dataset, preset)
-        return Tuned(*varied(dataset, preset, curve.quantity, curve.best), (curve,))
+    def tune(tuned, context):
+        if not tuned.preset.start.scan_thickness:
+            return tuned
+        return Tuned(*varied(tuned.dataset, tuned.preset, curve.quantity, curve.best), (curve,))
 
     monkeypatch.setattr(run, "tune", tune)
     stages = ({"scan_thickness": True}, {"num_slices": 2}, {"total_thickness_A": 18.0})
