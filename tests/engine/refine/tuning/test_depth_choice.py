@@ -8,6 +8,7 @@ from columns import DEFOCUS_A, ENERGY_EV, SEMIANGLE_MRAD, scan_of_columns
 
 from ptylive.engine.refine import TrialContext
 from ptylive.engine.refine.problem.prepare import prepare
+from ptylive.engine.refine.results.curve import Curve, Scanned
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.depth_choice import (
     Best,
@@ -47,6 +48,22 @@ def test_a_thin_one_stays_thin():
     tuned = found(scan_of_columns(thickness_A=2.0, points=16))
     assert tuned.preset.object.num_slices == 1
     assert tuned.words[0].startswith("one slice: 13.9 Å of depth would not predict patterns held out better")
+
+
+def test_depth_is_looked_for_from_the_defocus_of_the_maps_too(monkeypatch):
+    """Short trials of one slice may have moved it to where no depth is seen."""
+    monkeypatch.setattr(
+        _Trials, "gain", lambda self, thin: Gain(0.1 if self._part.calibration.get("C10") == -25 else 0, 0.01)
+    )
+    monkeypatch.setattr(_Trials, "best", lambda self: Best(1.0, False, HeldOutLoss((1.0,))))
+    dataset = scan_of_columns(points=16)
+    moved = replace(dataset, calibration=dataset.calibration.having(C10=Quantity(-60.0, Origin.ESTIMATED)))
+    curve = Curve(Scanned.DEFOCUS, (25.0, 60.0), (2.0, 1.0), 25.0, 60.0, 1.0, applied=True, reason="found")
+    tuned = with_found_depth(Tuned(moved, ONE_MODE, (curve,)), CPU)
+    assert tuned.dataset.calibration.get("C10") == pytest.approx(-25 - DEPTH_A / 2)
+    assert tuned.words[0] == "again from the defocus of 25 Å, through a thick specimen"
+    left_alone = replace(curve, applied=False)
+    assert with_found_depth(Tuned(moved, ONE_MODE, (left_alone,)), CPU).preset.object.num_slices == 1
 
 
 def test_a_gain_that_is_certain_and_small_is_no_depth(monkeypatch):
