@@ -24,7 +24,7 @@ from ptylive.engine.refine.results.phase_deviation import PhaseDeviation
 from ptylive.engine.results import Run, add_refinement, read_runs, write_maps
 from ptylive.engine.results_file import pending_path, release_run, reserve_run
 from ptylive.engine.stored_run import StoredRun
-from ptylive.schema import Calibration, InputFileError, PtyliveError
+from ptylive.schema import Calibration, InputFileError, Origin, PtyliveError, Quantity
 from ptylive.schema.files.filelock import FileBusyError
 from ptylive.schema.preset import Preset
 
@@ -279,6 +279,16 @@ def test_a_resumed_run_takes_the_place_of_its_earlier_state(tmp_path):
     run = Run("run1", Preset(), writers.small_result(2.0), goes_on=True)
     assert add_refinement(path, run, Calibration(), {}).run == "run1"
     assert whole(path) == {"run1": 2.0}
+
+
+def test_a_run_keeps_the_calibration_it_was_refined_under(tmp_path):
+    """Beside that of the maps, which its trials may have changed; runs of earlier versions have none of their own."""
+    path = tmp_path / "r.h5"
+    maps, own = (Calibration({"rotation_deg": Quantity(angle, Origin.ESTIMATED)}) for angle in (-10.0, 170.0))
+    write_maps(path, [], np.ones((2, 2), bool), maps, {})
+    add_refinement(path, Run("run1", Preset(), replace(writers.small_result(1.0), calibration=own)), own, {})
+    add_refinement(path, Run("run2", Preset(), writers.small_result(1.0)), maps, {})
+    assert [StoredRun.read(path, name).calibration.rotation_deg for name in ("run1", "run2")] == [170.0, -10.0]
 
 
 def test_everything_else_in_the_file_stays(tmp_path):

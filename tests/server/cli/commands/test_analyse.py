@@ -40,7 +40,7 @@ def test_analyse(results, tmp_path):
     figures = json.loads((out / "analysis.json").read_text())
     assert set(figures) == {
         "run", "object", "probe", "aberrations", "transfer", "columns", "section", "ring_correlation",
-        "shell_correlation",
+        "shell_correlation", "grid", "radial",
     }  # fmt: skip
     assert len(figures["section"]["phase_rad"]) == 3
     for name in ("object_phase", "columns", "section", "probe_mode_0", "probe_mode_1", "probe_phase"):
