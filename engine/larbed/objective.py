@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -19,8 +19,8 @@ from ptylive.engine.larbed.tilt_series import TiltSeries
 from ptylive.engine.refine.solvers.descent import Descent
 from ptylive.engine.refine.solvers.lbfgs import Lbfgs
 from ptylive.engine.refine.solvers.line_search import WolfeSearch
-from ptylive.engine.refine.solvers.objective import Evaluation, Objective
-from ptylive.schema.model import Array, DoubleArray, FloatArray
+from ptylive.engine.refine.solvers.loss_function import Evaluation
+from ptylive.schema.model import Array, DoubleArray, FloatArray, IndexArray
 
 THINNEST, THICKEST = 0.3, 1.8
 """Bounds of a thickness, over that of the start: slices stretched further are no longer slices of the crystal."""
@@ -73,6 +73,10 @@ class CrystalLayout:
     def object_block(self, vector: Any) -> Any:
         """A view of the phase."""
         return vector[self.blocks["phase"]]
+
+    def quantities(self) -> list[tuple[slice, bool]]:
+        """Where every quantity lies, the phase first; none is complex."""
+        return [(part, False) for part in self.blocks.values()]
 
     def lower_bounds(self) -> list[tuple[slice, float]]:
         """Parts of the vector and the least they may be: backgrounds are counts; a thickness does not vanish."""
@@ -128,8 +132,10 @@ class TiltObjective:
             background.copy(),
         )
 
-    def evaluate(self, vector: DoubleArray) -> Evaluation:
-        """Loss and its gradient."""
+    def evaluate(self, vector: DoubleArray, indices: IndexArray | None = None) -> Evaluation:
+        """Loss and its gradient, of all tilts. ValueError where some are asked for."""
+        if indices is not None:
+            raise ValueError("a tilt series is refined as a whole")
         moving, crystal = self.moving, self.crystal(vector)
         planes = self._planes(crystal)
         given = self._corrections(crystal)
@@ -176,6 +182,18 @@ class TiltObjective:
         curvature[parts["background"]] = 0.5 * self.count / (series.counts.mean(axis=0).clip(0) + LEAST_BACKGROUND)
         return np.asarray(1 / curvature)
 
+    def dot(self, a: DoubleArray, b: DoubleArray) -> float:
+        """See :class:`~ptylive.engine.refine.solvers.loss_function.LossFunction`."""
+        return float(np.dot(a, b))
+
+    def is_finite(self, vector: DoubleArray) -> bool:
+        """See :class:`~ptylive.engine.refine.solvers.loss_function.LossFunction`."""
+        return bool(np.isfinite(vector).all())
+
+    def anchored(self, reference: Any, curvature: Any) -> TiltObjective:
+        """None: a crystal has no pixels that the series tells nothing of. ValueError."""
+        raise ValueError(f"a tilt series has no anchor ({np.size(reference)} parameters, {np.size(curvature)} pulls)")
+
     def project(self, vector: Any) -> Any:
         """The nearest allowed vector. Changes ``vector``."""
         for part, lowest in self.layout.lower_bounds():
@@ -195,7 +213,7 @@ class TiltObjective:
 
     def minimised(self, iterations: int, on_step: Callable[[float], None] = lambda loss: None) -> tuple[Crystal, float]:
         """Where L-BFGS comes to in a number of steps, and the loss there for each pattern and reflection."""
-        solver = Lbfgs(cast("Objective", self), iterations, HISTORY, Descent(SEARCH), 1.0, 0.0)
+        solver = Lbfgs(self, iterations, HISTORY, Descent(SEARCH), 1.0, 0.0)
         state, scale = solver.init(self.vector()), self.count * self.layout.beams
         while not solver.finished(state):
             state = solver.step(state)

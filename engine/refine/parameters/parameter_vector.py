@@ -177,6 +177,18 @@ class ParameterLayout:
             first += block.start.size
         return values
 
+    def quantities(self) -> list[tuple[slice, bool]]:
+        """Where every quantity lies in the vector, object first, and whether it is complex."""
+        end = self.object_size + self.probe_size
+        parts = [
+            (slice(0, self.object_size), self.object_form is ObjectForm.COMPLEX),
+            (slice(self.object_size, end), self.probe.form is ProbeForm.COMPLEX),
+        ]
+        for block in self.blocks:
+            parts.append((slice(end, end + block.start.size), False))
+            end += block.start.size
+        return parts
+
     def lower_bounds(self) -> list[tuple[slice, float]]:
         """Parts of the vector that are bounded below, with the bound."""
         bounds: list[tuple[slice, float]] = []

@@ -97,6 +97,8 @@ class EpochSchedule:
         if self.empty or (isinstance(state, SweepState) and state.batch > 0 and again):
             return EpochState(sweeps, lbfgs, state)
         now = self.preset.at(epoch)
+        if not isinstance(sweeps.objective, Objective):
+            raise TypeError(f"schedules change an Objective, not a {type(sweeps.objective).__name__}")
         objective = self._objective(sweeps.objective, now, state.vector)
         sweeps = replace(sweeps, objective=objective)
         lbfgs = replace(

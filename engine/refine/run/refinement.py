@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ptylive.engine.backend.multislice.problem import MultisliceBackend
 from ptylive.engine.refine.parameters.device import on_device
 from ptylive.engine.refine.problem.prepare import Problem
@@ -20,16 +18,16 @@ from ptylive.engine.refine.results.phase_deviation import PhaseDeviation
 from ptylive.engine.refine.results.refinement_result import Phase, Progress, RefineResult, State
 from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run.convergence import convergence, held_out
+from ptylive.engine.refine.run.course import Course, CoursePlan
 from ptylive.engine.refine.run.epoch_schedule import EpochSchedule
 from ptylive.engine.refine.run.history import History
 from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.run.loss_table import write_loss_table
 from ptylive.engine.refine.run.outcome import Outcome
 from ptylive.engine.refine.run.preview import build_preview
-from ptylive.engine.refine.solvers.descent import Descent
-from ptylive.engine.refine.solvers.lbfgs import Lbfgs, LbfgsState
+from ptylive.engine.refine.solvers.lbfgs import LbfgsState
 from ptylive.engine.refine.solvers.objective import Objective
-from ptylive.engine.refine.solvers.sweeps import HELD_OUT_SHARE, Sweeps, SweepState
+from ptylive.engine.refine.solvers.sweeps import SweepState
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.validation.phase_deviation import EndOfRun, phase_deviation
 from ptylive.schema.errors import PtyliveError, RefinementError
@@ -39,15 +37,6 @@ from ptylive.schema.preset import Preset
 PREVIEW_SECONDS = 0.5
 REPORT_SECONDS = 0.25
 CHECKPOINT_SECONDS = 10.0
-
-
-def _held_out(count: int, preset: Preset) -> tuple[IndexArray | None, IndexArray | None]:
-    """Patterns to sweep over, and patterns to hold out; all and none where the sweeps do not end by themselves."""
-    if not preset.solver.early_stop:
-        return None, None
-    order = np.random.default_rng(preset.solver.seed).permutation(count)
-    held = max(1, int(HELD_OUT_SHARE * count))
-    return np.sort(order[held:]), np.sort(order[:held])
 
 
 class StopRequested(Exception):
@@ -102,25 +91,8 @@ class Refinement:
             terms=on_device(problem.terms, backend.xp),
             pause=self._pause,
         )
-        self._sweeps = Sweeps(
-            objective,
-            strategy.sweeps,
-            strategy.probe_sweeps,
-            strategy.batch_size,
-            strategy.sweep_step,
-            strategy.probe_step,
-            preset.solver.seed,
-            *_held_out(problem.multislice.count, preset),
-        )
-        self._lbfgs = Lbfgs(
-            objective,
-            strategy.epochs - strategy.sweeps,
-            preset.solver.hist_length,
-            Descent.of(preset.solver),
-            strategy.probe_step / strategy.sweep_step,
-            strategy.anchor,
-            0 if preset.schedules else strategy.more_epochs,
-        )
+        plan = CoursePlan.of(strategy, preset.solver, open_end=not preset.schedules)
+        self._course = Course.of(plan, objective)
         self._schedule, self._begun = EpochSchedule(preset, problem), -1
         self._schedule.check(strategy.epochs)
         self._log = Log()
@@ -138,7 +110,7 @@ class Refinement:
     def run(self, saved: checkpoints.Saved | None) -> RefineResult:
         """Everything, from a saved state where there is one."""
         xp = self._backend.xp
-        state: checkpoints.SolverState = self._sweeps.init(xp.asarray(self._problem.start))
+        state: checkpoints.SolverState = self._course.sweeps.init(xp.asarray(self._problem.start))
         if saved is not None:
             state, self._log, self._message = on_device(saved.state, xp), saved.log, saved.note
         self._hold_out()
@@ -146,7 +118,7 @@ class Refinement:
         self._report(state, "running", force=True)
         self._keep(state)
         try:
-            while not self._finished(state):
+            while not self._course.finished(state):
                 self._pause()
                 state = self._advance(state)
         except StopRequested:
@@ -157,7 +129,7 @@ class Refinement:
         if isinstance(state, LbfgsState) and not math.isfinite(state.loss):
             ended = "failed"
             self._say("the loss is not finite")
-        elif isinstance(state, SweepState) and ended == "done" and not state.losses and self._sweeps.sweeps:
+        elif isinstance(state, SweepState) and ended == "done" and not state.losses and self._course.sweeps.sweeps:
             ended = "failed"  # every sweep was undone
             self._say("diverged: no step lowers the loss")
         rest = self._convergence(state) if ended == "done" else None
@@ -177,13 +149,7 @@ class Refinement:
         """Hold some patterns out of a run whose epochs nobody gave, or go on with those that were."""
         count = self._problem.multislice.count
         self._held = self._asked or self._of_an_open_run(count)
-        if self._held:
-            rest = np.setdiff1d(np.arange(count), np.concatenate(self._held))
-            objective = replace(self._sweeps.objective, chosen=rest)
-            # as many batches as of all patterns: a sweep goes as far by their number
-            size = math.ceil(len(rest) / math.ceil(count / self._sweeps.batch_size))
-            self._sweeps = replace(self._sweeps, objective=objective, batch_size=size)
-            self._lbfgs = replace(self._lbfgs, objective=objective)
+        self._course = self._course.without(self._held)
 
     def _of_an_open_run(self, count: int) -> tuple[IndexArray, ...]:
         """Groups to hold out where the number of epochs was left open, or they were before; else none."""
@@ -196,11 +162,6 @@ class Refinement:
         if len(log.held) != len(log.losses) or not (automatic or log.held):
             return ()
         return held_out(count, preset.solver.seed)
-
-    def _losses_held(self, vector: Any) -> tuple[float, ...]:
-        """Loss per pattern of each group that is held out."""
-        objective = self._sweeps.objective
-        return tuple(float(objective.evaluate(vector, group).loss) / len(group) for group in self._held)
 
     def _convergence(self, state: checkpoints.SolverState) -> Convergence | None:
         """Whether the run has come to rest."""
@@ -216,24 +177,16 @@ class Refinement:
         if self._observers.should_stop():
             raise StopRequested
 
-    def _finished(self, state: checkpoints.SolverState) -> bool:
-        if isinstance(state, LbfgsState):
-            return self._lbfgs.finished(state)
-        return self._sweeps.finished(state) and self._lbfgs.epochs == 0
-
     def _advance(self, state: checkpoints.SolverState) -> checkpoints.SolverState:
-        """One batch, or one L-BFGS epoch, or the change from the one to the other."""
+        """A step of the solvers; what an epoch has come to is told and kept."""
         state = self._as_the_epoch_wants(state)
-        if isinstance(state, LbfgsState):
-            return self._advance_lbfgs(state)
-        if self._sweeps.finished(state):
-            self._log = self._log.with_evaluations(1)
-            return self._lbfgs.init(state.vector)
-        after = self._sweeps.step(state)
-        self._log = self._log.with_evaluations(1 / self._sweeps.batches)
+        after, passes = self._course.advanced(state)
+        self._log = self._log.with_evaluations(passes)
+        if isinstance(after, LbfgsState) != isinstance(state, LbfgsState):
+            return after
         if len(after.losses) > len(state.losses):
-            self._epoch_ended(after, after.losses[-1], "sweep")
-        else:
+            self._epoch_ended(after, after.losses[-1], "lbfgs" if isinstance(after, LbfgsState) else "sweep")
+        elif isinstance(after, SweepState):
             self._report(after, "running")
             self._save_sometimes(after)
         return after
@@ -241,20 +194,15 @@ class Refinement:
     def _as_the_epoch_wants(self, state: checkpoints.SolverState) -> checkpoints.SolverState:
         """Solvers and state with what the preset asks of this epoch."""
         epoch = len(self._log.losses)
-        wanted = self._schedule.begin(epoch, (self._sweeps, self._lbfgs), state, again=epoch == self._begun)
-        self._begun, self._sweeps, self._lbfgs = epoch, wanted.sweeps, wanted.lbfgs
+        solvers = (self._course.sweeps, self._course.lbfgs)
+        wanted = self._schedule.begin(epoch, solvers, state, again=epoch == self._begun)
+        self._begun, self._course = epoch, Course(wanted.sweeps, wanted.lbfgs)
         return wanted.state
-
-    def _advance_lbfgs(self, state: LbfgsState) -> LbfgsState:
-        after = self._lbfgs.step(state)
-        self._log = self._log.with_evaluations(after.evaluations - state.evaluations)
-        if len(after.losses) > len(state.losses):
-            self._epoch_ended(after, after.losses[-1], "lbfgs")
-        return after
 
     def _epoch_ended(self, state: checkpoints.SolverState, loss: float, phase: Phase) -> None:
         now = time.monotonic()
-        self._log = self._log.with_epoch(loss, phase, now - self._epoch_start, self._losses_held(state.vector))
+        held = self._course.losses_of(self._held, state.vector)
+        self._log = self._log.with_epoch(loss, phase, now - self._epoch_start, held)
         self._epoch_start = now
         if self._observers.loss_table is not None:
             table = partial(write_loss_table, log=self._log, earlier=self._observers.earlier)
@@ -314,7 +262,7 @@ class Refinement:
         """Epochs done, fractions included, and planned: a sweep and an L-BFGS epoch cost about the same."""
         done = float(len(self._log.losses))
         if isinstance(state, SweepState):
-            done += state.batch / self._sweeps.batches
+            done += state.batch / self._course.sweeps.batches
         return done, max(float(self._problem.strategy.epochs), done)
 
     def _save_sometimes(self, state: checkpoints.SolverState) -> None:
@@ -360,7 +308,9 @@ class Refinement:
         ):
             return None
         gradient = state.gradient if isinstance(state, LbfgsState) else None
-        end = EndOfRun.of(problem, backend, (state.vector, gradient), self._log.phases, self._lbfgs.objective.terms)
+        loss = self._course.lbfgs.objective
+        terms = loss.terms if isinstance(loss, Objective) else ()
+        end = EndOfRun.of(problem, backend, (state.vector, gradient), self._log.phases, terms)
         try:
             return phase_deviation(problem, end, self._context, preset.solver.seed)
         except PtyliveError as error:

@@ -19,9 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from ptylive.engine.refine.parameters.parameter_vector import ObjectForm, ParameterLayout, ProbeForm
 from ptylive.engine.refine.solvers.line_search import Point, SearchResult, tangent_of
-from ptylive.engine.refine.solvers.objective import Objective
+from ptylive.engine.refine.solvers.loss_function import LossFunction, VectorLayout
 
 Pair = tuple[Any, Any]
 
@@ -33,14 +32,14 @@ ROUNDING = 100 * float(np.finfo(np.float32).eps)
 class FactorOfEachQuantity:
     """See :class:`ptylive.engine.refine.solvers.descent.Scaling`: the known curvature only tells what is rounding."""
 
-    def scaled(self, objective: Objective, known: Any, pairs: tuple[Pair, ...], gradient: Any) -> Any:
+    def scaled(self, objective: LossFunction, known: Any, pairs: tuple[Pair, ...], gradient: Any) -> Any:
         """H0 times a gradient (a vector)."""
         return block_scaled(objective.layout, known, pairs, gradient, objective.xp)
 
 
-def block_scaled(layout: ParameterLayout, known: Any, pairs: tuple[Pair, ...], gradient: Any, xp: Any) -> Any:
+def block_scaled(layout: VectorLayout, known: Any, pairs: tuple[Pair, ...], gradient: Any, xp: Any) -> Any:
     """H0 times a gradient (a vector), with one factor for each quantity."""
-    parts = _parts(layout)
+    parts = layout.quantities()
     if pairs:
         factors = [_barzilai_borwein(pairs[-1], part, xp) * (2.0 if is_complex else 1.0) for part, is_complex in parts]
     else:
@@ -74,19 +73,6 @@ def _barzilai_borwein(pair: Pair, part: slice, xp: Any) -> float:
     return max(float(xp.dot(s, y)) / power, 0.0) if power > 0 else 0.0
 
 
-def _parts(layout: ParameterLayout) -> list[tuple[slice, bool]]:
-    """Where every quantity lies in the vector, object first, and whether it is complex."""
-    end = layout.object_size + layout.probe_size
-    parts = [
-        (slice(0, layout.object_size), layout.object_form is ObjectForm.COMPLEX),
-        (slice(layout.object_size, end), layout.probe.form is ProbeForm.COMPLEX),
-    ]
-    for block in layout.blocks:
-        parts.append((slice(end, end + block.start.size), False))
-        end += block.start.size
-    return parts
-
-
 @dataclass(frozen=True)
 class BacktrackingSearch:
     """PyPty's rule (conditions: :mod:`ptylive.engine.refine.solvers.line_search`), beginning with ``first_step``."""
@@ -99,17 +85,16 @@ class BacktrackingSearch:
     optimism: float = 3.0
     min_step: float = 1e-20
 
-    def along(self, objective: Objective, start: Point, direction: Any) -> SearchResult:
+    def along(self, objective: LossFunction, start: Point, direction: Any) -> SearchResult:
         """See :class:`ptylive.engine.refine.solvers.line_search.Search`."""
-        xp = objective.xp
-        derivative = float(xp.dot(start.gradient, direction))
+        derivative = float(objective.dot(start.gradient, direction))
         step, accepted, count = self.first_step, None, 0
         while count < self.max_count and step >= self.min_step:
             count += 1
             vector = objective.project(start.vector + np.float32(step) * direction)
             result = objective.evaluate(vector)
             loss = float(result.loss)
-            expected = float(xp.dot(start.gradient, vector - start.vector))
+            expected = float(objective.dot(start.gradient, vector - start.vector))
             falls = math.isfinite(loss) and loss <= start.loss + self.c1 * expected
             if not falls or loss >= start.loss:
                 if accepted is not None:
@@ -117,7 +102,7 @@ class BacktrackingSearch:
                 step *= self.reduce_factor
                 continue
             accepted = Point(vector, loss, result.gradient)
-            if float(xp.dot(result.gradient, tangent_of(objective, vector, direction))) >= self.c2 * derivative:
+            if float(objective.dot(result.gradient, tangent_of(objective, vector, direction))) >= self.c2 * derivative:
                 break
             step *= self.optimism
         return SearchResult(accepted, count)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from ptylive.engine.refine.solvers.backtracking import BacktrackingSearch, FactorOfEachQuantity
 from ptylive.engine.refine.solvers.line_search import Search, WolfeSearch
-from ptylive.engine.refine.solvers.objective import Objective
+from ptylive.engine.refine.solvers.loss_function import LossFunction
 from ptylive.schema.preset.solver import SolverSettings
 
 Pair = tuple[Any, Any]
@@ -19,7 +19,7 @@ Pair = tuple[Any, Any]
 class Scaling(Protocol):
     """H0, the inverse Hessian before any pair is applied."""
 
-    def scaled(self, objective: Objective, known: Any, pairs: tuple[Pair, ...], gradient: Any) -> Any:
+    def scaled(self, objective: LossFunction, known: Any, pairs: tuple[Pair, ...], gradient: Any) -> Any:
         """H0 times a gradient (n,).
 
         known: inverse curvature of every parameter (n,), taken at the start; pairs: (s, y), oldest first.
@@ -31,13 +31,12 @@ class Scaling(Protocol):
 class KnownCurvature:
     """The known inverse curvature, its size from the newest pair: gamma = s.y / y.H0 y."""
 
-    def scaled(self, objective: Objective, known: Any, pairs: tuple[Pair, ...], gradient: Any) -> Any:
+    def scaled(self, objective: LossFunction, known: Any, pairs: tuple[Pair, ...], gradient: Any) -> Any:
         """See :class:`Scaling`."""
-        xp = objective.xp
         result = known * gradient
         if pairs:
             s, y = pairs[-1]
-            result *= xp.dot(s, y) / xp.dot(y, known * y)
+            result *= objective.dot(s, y) / objective.dot(y, known * y)
         return result
 
 

@@ -15,10 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from ptylive.engine.refine.parameters.terms import Anchor
 from ptylive.engine.refine.solvers.descent import Descent, Pair
 from ptylive.engine.refine.solvers.line_search import Point
-from ptylive.engine.refine.solvers.objective import Objective
+from ptylive.engine.refine.solvers.loss_function import LossFunction
 
 FALLING, FALLING_EPOCHS = 1e-3, 3
 """A loss that falls by more than this share an epoch, the mean of three, has not come to rest (docs/refinement.md)."""
@@ -50,7 +49,7 @@ class LbfgsState:
 class Lbfgs:
     """The solver: settings only."""
 
-    objective: Objective
+    objective: LossFunction
     epochs: int
     history: int
     descent: Descent
@@ -106,30 +105,30 @@ class Lbfgs:
             losses=(*state.losses, found.point.loss / self.objective.count),
         )
 
-    def _anchored(self, state: LbfgsState) -> Objective:
+    def _anchored(self, state: LbfgsState) -> LossFunction:
         if self.anchor == 0:
             return self.objective
         curvature = np.float32(self.anchor) / self.objective.layout.object_block(state.scaling)
-        anchor = Anchor(state.reference, curvature)
-        return replace(self.objective, terms=(*self.objective.terms, anchor))
+        return self.objective.anchored(state.reference, curvature)
 
     def _direction(self, state: LbfgsState) -> Any:
         """-H g on the parameters that are free to move."""
-        xp = self.objective.xp
+        xp, dot = self.objective.xp, self.objective.dot
         at_bound = self.objective.at_bound(state.vector, state.gradient)
         free_gradient = xp.where(at_bound, 0, state.gradient)
         remainder = free_gradient.copy()
         products = []
         pairs = state.pairs if self.history else ()
         for s, y in reversed(pairs):
-            alpha = xp.dot(s, remainder) / xp.dot(y, s)
+            curvature = dot(y, s)
+            alpha = dot(s, remainder) / curvature
             remainder -= alpha * y
-            products.append(alpha)
+            products.append((alpha, curvature))
         result = self._scaled(state, remainder)
-        for (s, y), alpha in zip(pairs, reversed(products), strict=True):
-            result += (alpha - xp.dot(y, result) / xp.dot(y, s)) * s
+        for (s, y), (alpha, curvature) in zip(pairs, reversed(products), strict=True):
+            result += (alpha - dot(y, result) / curvature) * s
         direction = -xp.where(at_bound, 0, result)
-        if float(xp.dot(direction, free_gradient)) < 0:
+        if float(dot(direction, free_gradient)) < 0:
             return direction
         # rounding spoilt the recursion: steepest descent always descends
         return -self._scaled(replace(state, pairs=()), free_gradient)
@@ -139,8 +138,8 @@ class Lbfgs:
         return self.descent.scaling.scaled(self.objective, state.scaling, state.pairs, gradient)
 
     def _remember(self, state: LbfgsState, point: Point) -> tuple[Pair, ...]:
-        xp = self.objective.xp
+        dot = self.objective.dot
         s, y = point.vector - state.vector, point.gradient - state.gradient
-        enough = float(xp.dot(s, y)) > SMALLEST_CURVATURE * float(xp.linalg.norm(s)) * float(xp.linalg.norm(y))
+        enough = float(dot(s, y)) > SMALLEST_CURVATURE * math.sqrt(float(dot(s, s))) * math.sqrt(float(dot(y, y)))
         pairs = (*state.pairs, (s, y)) if enough else state.pairs
         return pairs[-max(self.history, 1) :]  # without a history the newest still tells the size of a step

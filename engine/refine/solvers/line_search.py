@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ptylive.engine.refine.solvers.objective import Objective
+from ptylive.engine.refine.solvers.loss_function import LossFunction
 
 EDGE = 0.1
 """Interpolated steps keep this share of the bracket away from its ends."""
@@ -41,7 +41,7 @@ class SearchResult:
 class Search(Protocol):
     """How a step length is found."""
 
-    def along(self, objective: Objective, start: Point, direction: Any) -> SearchResult:
+    def along(self, objective: LossFunction, start: Point, direction: Any) -> SearchResult:
         """Look along ``direction``, one of descent: gradient . direction < 0."""
         ...
 
@@ -54,10 +54,9 @@ class WolfeSearch:
     c2: float
     max_count: int
 
-    def along(self, objective: Objective, start: Point, direction: Any) -> SearchResult:
+    def along(self, objective: LossFunction, start: Point, direction: Any) -> SearchResult:
         """See :class:`Search`."""
-        xp = objective.xp
-        derivative = float(xp.dot(start.gradient, direction))
+        derivative = float(objective.dot(start.gradient, direction))
         step, low, high = 1.0, 0.0, math.inf
         low_loss, low_derivative = start.loss, derivative
         accepted: Point | None = None
@@ -65,13 +64,13 @@ class WolfeSearch:
             vector = objective.project(start.vector + np.float32(step) * direction)
             result = objective.evaluate(vector)
             loss = float(result.loss)
-            expected = float(xp.dot(start.gradient, vector - start.vector))
+            expected = float(objective.dot(start.gradient, vector - start.vector))
             if not math.isfinite(loss) or loss > start.loss + self.c1 * expected or loss >= start.loss:
                 high = step
                 step = low + _parabola(loss - low_loss, low_derivative, high - low)
                 continue
             accepted = Point(vector, loss, result.gradient)
-            tangent = float(xp.dot(result.gradient, tangent_of(objective, vector, direction)))
+            tangent = float(objective.dot(result.gradient, tangent_of(objective, vector, direction)))
             if tangent >= self.c2 * derivative:
                 return SearchResult(accepted, count)
             grown = _secant(low_derivative, tangent, step - low)
@@ -80,7 +79,7 @@ class WolfeSearch:
         return SearchResult(accepted, self.max_count)
 
 
-def tangent_of(objective: Objective, vector: Any, direction: Any) -> Any:
+def tangent_of(objective: LossFunction, vector: Any, direction: Any) -> Any:
     """Derivative of the projected path: parameters that came to rest on their bound no longer move."""
     bounds = objective.layout.lower_bounds()
     if not bounds:

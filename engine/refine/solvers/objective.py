@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ from ptylive.engine.backend.multislice.problem import LossGradient, MultisliceBa
 from ptylive.engine.plugins import at_work
 from ptylive.engine.refine.parameters.constraint import Constraint
 from ptylive.engine.refine.parameters.parameter_vector import BlockName, ParameterLayout, Physical
-from ptylive.engine.refine.parameters.terms import Term
+from ptylive.engine.refine.parameters.terms import Anchor, Term
+from ptylive.engine.refine.solvers.loss_function import Evaluation
 from ptylive.schema.model import IndexArray
 
 MIXED_CURVATURE = 0.1
@@ -20,15 +21,6 @@ MIXED_CURVATURE = 0.1
 
 PORTION = 1 << 26
 """Pixels, slices and modes included, evaluated between two pauses: some tenths of a second on one core."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Loss, summed over the patterns asked for, and its gradient (a vector)."""
-
-    loss: Any
-    """A float, or a 0-d array of a device, for whose value one would have to wait."""
-    gradient: Any
 
 
 def _no_pause() -> None:
@@ -71,6 +63,26 @@ class Objective:
     def count(self) -> int:
         """Patterns that count for now."""
         return self.patterns if self.chosen is None else len(self.chosen)
+
+    def moving(self, *, move_object: bool, move_others: bool) -> Objective:
+        """See :class:`~ptylive.engine.refine.solvers.loss_function.PatternLoss`."""
+        return replace(self, move_object=move_object, move_others=move_others)
+
+    def of_patterns(self, chosen: IndexArray) -> Objective:
+        """See :class:`~ptylive.engine.refine.solvers.loss_function.PatternLoss`."""
+        return replace(self, chosen=chosen)
+
+    def anchored(self, reference: Any, curvature: Any) -> Objective:
+        """See :class:`~ptylive.engine.refine.solvers.loss_function.LossFunction`."""
+        return replace(self, terms=(*self.terms, Anchor(reference, curvature)))
+
+    def dot(self, a: Any, b: Any) -> Any:
+        """See :class:`~ptylive.engine.refine.solvers.loss_function.LossFunction`."""
+        return self.xp.dot(a, b)
+
+    def is_finite(self, vector: Any) -> bool:
+        """See :class:`~ptylive.engine.refine.solvers.loss_function.LossFunction`."""
+        return bool(self.xp.isfinite(vector).all())
 
     def evaluate(self, vector: Any, indices: IndexArray | None = None) -> Evaluation:
         """Loss and gradient of the patterns ``indices`` (None: all that count); what is fixed has gradient 0.
@@ -133,8 +145,15 @@ class Objective:
 
     def peak_curvature(self, vector: Any, indices: IndexArray) -> Any:
         """Largest curvature of the loss of the patterns ``indices`` along a parameter of the object, a scalar."""
-        light = self.backend.illumination(self.layout.probe_planes(vector, self.xp), indices).max()
+        return self.peak_curvature_in(self.light(vector, indices).max())
+
+    def peak_curvature_in(self, light: Any) -> Any:
+        """The same where the largest illumination is ``light``, a scalar."""
         return 2 * self.curvature_scale * self.xp.maximum(light.astype(np.float64), 1e-30) / self.layout.object_modes
+
+    def light(self, vector: Any, indices: IndexArray | None) -> Any:
+        """Illumination (Y, X) of the patterns ``indices``; None: of all."""
+        return self.backend.illumination(self.layout.probe_planes(vector, self.xp), indices)
 
     def probe_curvature(self, patterns: int) -> Any:
         """Curvature of the loss of n patterns along the parameters of the probe: a number or (modes, P, P)."""
@@ -142,17 +161,25 @@ class Objective:
 
     def object_curvature(self, vector: Any) -> Any:
         """Curvature of the loss along the object's parameters (object_size,), nowhere near 0."""
+        light = self.light(vector, self.chosen)
+        return self.object_curvature_in(light, light.max())
+
+    def object_curvature_in(self, light: Any, largest: Any) -> Any:
+        """The same where the illumination is ``light`` (Y, X), and that of the whole object ``largest`` at most."""
         layout = self.layout
-        light = self.backend.illumination(layout.probe_planes(vector, self.xp), self.chosen)
-        mixed = (1 - MIXED_CURVATURE) * light + MIXED_CURVATURE * light.max()
+        mixed = (1 - MIXED_CURVATURE) * light + MIXED_CURVATURE * largest
         curvature = 2 * self.curvature_scale / layout.object_modes * mixed
         return self.xp.tile(curvature.ravel(), layout.object_size // light.size)
 
     def inverse_curvature(self, vector: Any, probe_step: float) -> Any:
         """Diagonal scaling of L-BFGS (a vector): the inverse of the known curvatures, the probe's times a step."""
+        return self.inverse_of(self.object_curvature(vector), vector, probe_step)
+
+    def inverse_of(self, object_curvature: Any, vector: Any, probe_step: float) -> Any:
+        """The same with a curvature of the object (object_size,)."""
         xp, layout = self.xp, self.layout
         probe = xp.full(layout.probe_size, probe_step, np.float32).reshape(layout.probe_block(vector).shape)
-        parts = [1 / self.object_curvature(vector), (probe / self.probe_curvature(self.count)).ravel()]
+        parts = [1 / object_curvature, (probe / self.probe_curvature(self.count)).ravel()]
         parts += [1 / xp.asarray(block.curvature).ravel() for block in layout.blocks]
         return xp.concatenate(parts).astype(np.float32)
 

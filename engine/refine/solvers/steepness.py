@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ptylive.engine.refine.solvers.objective import Objective
+from ptylive.engine.refine.solvers.loss_function import PatternLoss
 from ptylive.schema.model import IndexArray
 
 ITERATIONS = 5
@@ -24,7 +24,7 @@ TRIAL_LENGTH = 0.01
 """Distance over which gradients are compared, in lengths of the step: large against rounding in single precision."""
 
 
-def steepness(objective: Objective, vector: Any, indices: IndexArray, scaled: Callable[[Any], Any]) -> float:
+def steepness(objective: PatternLoss, vector: Any, indices: IndexArray, scaled: Callable[[Any], Any]) -> float:
     """Largest eigenvalue of steps times Hessian of the loss of the patterns ``indices``; 0 where nothing moves.
 
     ``scaled`` makes a step of a gradient, in its place.
@@ -32,7 +32,7 @@ def steepness(objective: Objective, vector: Any, indices: IndexArray, scaled: Ca
     gradient = objective.evaluate(vector, indices).gradient
     force = gradient.copy()
     step = scaled(force.copy())
-    length = float(objective.xp.dot(step, force))
+    length = float(objective.dot(step, force))
     unit, found = length, 0.0
     for _ in range(ITERATIONS):
         if not 0 < length < math.inf:
@@ -40,7 +40,7 @@ def steepness(objective: Objective, vector: Any, indices: IndexArray, scaled: Ca
         distance = np.float32(TRIAL_LENGTH * math.sqrt(unit / length))
         ahead = objective.evaluate(vector + distance * step, indices).gradient
         turned = (ahead - gradient) / distance
-        found = max(found, abs(float(objective.xp.dot(step, turned))) / length)
+        found = max(found, abs(float(objective.dot(step, turned))) / length)
         force, step = turned, scaled(turned.copy())
-        length = float(objective.xp.dot(step, force))
+        length = float(objective.dot(step, force))
     return found

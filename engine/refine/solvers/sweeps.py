@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ptylive.engine.refine.solvers.objective import Objective
+from ptylive.engine.refine.solvers.loss_function import PatternLoss
 from ptylive.engine.refine.solvers.steepness import steepness
 from ptylive.schema.model import IndexArray
 
@@ -79,7 +79,7 @@ class SweepState:
 class Sweeps:
     """The solver: settings only."""
 
-    objective: Objective
+    objective: PatternLoss
     sweeps: int
     probe_sweeps: int
     batch_size: int
@@ -141,10 +141,9 @@ class Sweeps:
         )
         return state if state.batch < self.batches else self._ended(state)
 
-    def _moving(self, sweep: int) -> Objective:
+    def _moving(self, sweep: int) -> PatternLoss:
         """The objective of a sweep, with what does not move yet fixed."""
-        return replace(
-            self.objective,
+        return self.objective.moving(
             move_object=self.objective.move_object and sweep >= self.probe_sweeps,
             move_others=sweep > self.probe_sweeps,  # not before there is an object to compare with
         )
@@ -175,12 +174,12 @@ class Sweeps:
             order = swept[order]
         return order[state.batch :: self.batches]
 
-    def _moved(self, objective: Objective, state: SweepState, indices: IndexArray, gradient: Any) -> Any:
+    def _moved(self, objective: PatternLoss, state: SweepState, indices: IndexArray, gradient: Any) -> Any:
         factor = 0.5**state.halvings * LATER_STEPS ** max(0, state.sweep + 1 - FULL_SWEEPS)
         factor *= min(1.0, STEEPEST / max(state.steepness, STEEPEST))
         return objective.project(state.vector - self._scaled(objective, state.vector, indices, factor, gradient))
 
-    def _scaled(self, objective: Objective, vector: Any, indices: IndexArray, factor: float, gradient: Any) -> Any:
+    def _scaled(self, objective: PatternLoss, vector: Any, indices: IndexArray, factor: float, gradient: Any) -> Any:
         """The step, times a factor, against a gradient of the patterns ``indices``, in the gradient's place."""
         layout = objective.layout
         if objective.move_object:
@@ -200,7 +199,7 @@ class Sweeps:
 
     def _ended(self, state: SweepState) -> SweepState:
         loss = float(state.running_loss) / self.count
-        finite = math.isfinite(loss) and bool(self.objective.xp.isfinite(state.vector).all())
+        finite = math.isfinite(loss) and self.objective.is_finite(state.vector)
         if not finite or (state.losses and _risen(state.losses[-1], loss, MEAN_RISE)):
             return self._undone(state, state.start)
         judged = self._judged(state.vector)

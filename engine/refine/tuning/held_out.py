@@ -18,6 +18,7 @@ from ptylive.engine.refine.parameters.device import on_device
 from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.engine.refine.problem.prepare import Problem, prepare
 from ptylive.engine.refine.results.gain import CERTAIN, Gain
+from ptylive.engine.refine.solvers.loss_function import PatternLoss
 from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.engine.refine.solvers.sweeps import Sweeps
 from ptylive.schema.model import IndexArray
@@ -171,25 +172,28 @@ class Trial:
                 found.append(HeldOutLoss(self.judged(solver.objective, state.vector)))
         return tuple(found)
 
-    def judged(self, objective: Objective, vector: Any) -> tuple[float, ...]:
+    def judged(self, objective: PatternLoss, vector: Any) -> tuple[float, ...]:
         """Loss per pattern on each group of the patterns held out."""
         groups = [np.sort(group) for group in np.array_split(self.held, min(GROUPS, len(self.held)))]
         return tuple(float(objective.evaluate(vector, group).loss) / len(group) for group in groups)
 
-    def solver(self, backend: MultisliceBackend, sweeps: int) -> Sweeps:
-        """Sweeps over the patterns that are not held out."""
-        strategy = self.problem.strategy
-        objective = Objective(
+    def objective(self, backend: MultisliceBackend) -> Objective:
+        """The loss that is refined."""
+        return Objective(
             backend,
             on_device(self.problem.layout, backend.xp),
             self.problem.multislice.count,
             move_object=self.preset.refined.update_obj,
             move_probe=self.preset.refined.update_probe,
-            curvature_scale=strategy.curvature_scale,
+            curvature_scale=self.problem.strategy.curvature_scale,
             terms=on_device(self.problem.terms, backend.xp),
         )
+
+    def solver(self, backend: MultisliceBackend, sweeps: int) -> Sweeps:
+        """Sweeps over the patterns that are not held out."""
+        strategy = self.problem.strategy
         return Sweeps(
-            objective,
+            self.objective(backend),
             sweeps,
             min(strategy.probe_sweeps, sweeps - 1),
             self.batch,

@@ -67,7 +67,7 @@ def _of_held_out(
     trial: Trial, backend: MultisliceBackend, sweeps: int, context: TrialContext, on_sweep: OnSweep
 ) -> None:
     course = _Course(trial.solver(backend, sweeps), trial)
-    plain = replace(course.solver.objective, terms=())
+    plain = replace(trial.objective(backend), terms=())
     for sweep in range(1, sweeps + 1):
         course.go_on(sweep, context)
         on_sweep(sweep, _finite(trial.judged(plain, course.state.vector)))

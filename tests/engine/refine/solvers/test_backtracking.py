@@ -125,6 +125,7 @@ def test_a_run_as_pypty_makes_it(simulated):
 
 BOWL = SimpleNamespace(
     xp=np,
+    dot=np.dot,
     layout=SimpleNamespace(lower_bounds=tuple),
     project=lambda vector: vector,
     evaluate=lambda vector: Evaluation(float(vector @ vector), 2 * vector),

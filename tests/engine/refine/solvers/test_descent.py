@@ -22,12 +22,11 @@ class Quadratic:
     layout = SimpleNamespace(
         object_block=lambda vector: vector,
         lower_bounds=lambda: [],
-        object_size=4,
-        probe_size=0,
-        blocks=(),
-        object_form="phase",
-        probe=SimpleNamespace(form="phase"),
+        quantities=lambda: [(slice(0, 4), False), (slice(4, 4), False)],
     )
+
+    def dot(self, a, b):
+        return np.dot(a, b)
 
     def evaluate(self, vector):
         away = vector - 1

@@ -38,6 +38,7 @@ class Landscape:
     scaling: object = None
     """Inverse curvature known beforehand (n,); None: 1."""
     xp = np
+    dot = staticmethod(np.dot)
     layout = AllObject()
     count = 1
     terms = ()

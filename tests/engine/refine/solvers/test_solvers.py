@@ -155,6 +155,7 @@ class Valley:
     """Rosenbrock's function, with what a line search asks of an objective."""
 
     xp = np
+    dot = staticmethod(np.dot)
     layout = ParameterLayout(
         ObjectForm.COMPLEX, False, (1, 1, 1), 1, ProbeModel(ProbeForm.COMPLEX, np.zeros((0, 1, 1), complex))
     )

@@ -19,6 +19,7 @@ class Bowl:
 
     matrix: np.ndarray
     xp = np
+    dot = staticmethod(np.dot)
 
     def evaluate(self, vector, indices=None):
         gradient = self.matrix @ vector

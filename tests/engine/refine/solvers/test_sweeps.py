@@ -55,6 +55,12 @@ class Told:
     xp = np
     layout = ParameterLayout()
 
+    def moving(self, *, move_object, move_others):
+        return replace(self, move_object=move_object, move_others=move_others)
+
+    def is_finite(self, vector):
+        return bool(np.isfinite(vector).all())
+
     def evaluate(self, vector, indices):
         losses = self.held_losses if len(indices) == 1 else self.losses
         if len(indices) > 1:

@@ -1,0 +1,126 @@
+"""The solvers of a run in turn, sweeps and then L-BFGS, as numbers that a strategy and a preset come down to."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ptylive.engine.refine.problem.strategy import Strategy
+from ptylive.engine.refine.solvers.descent import Descent
+from ptylive.engine.refine.solvers.lbfgs import Lbfgs, LbfgsState
+from ptylive.engine.refine.solvers.loss_function import PatternLoss
+from ptylive.engine.refine.solvers.sweeps import HELD_OUT_SHARE, Sweeps, SweepState
+from ptylive.schema.model import IndexArray
+from ptylive.schema.preset.solver import SolverSettings
+
+SolverState = SweepState | LbfgsState
+
+
+@dataclass(frozen=True)
+class CoursePlan:
+    """What the solvers need besides a loss."""
+
+    settings: SolverSettings
+    sweeps: int
+    probe_sweeps: int
+    epochs: int
+    """Of sweeps and L-BFGS together."""
+    batch_size: int
+    object_step: float
+    probe_step: float
+    anchor: float
+    more_epochs: int
+    """Most epochs beyond those, while the loss still falls."""
+
+    @classmethod
+    def of(cls, strategy: Strategy, settings: SolverSettings, *, open_end: bool) -> CoursePlan:
+        """Of a run; ``open_end``: it may go on as long as the strategy allows."""
+        return cls(
+            settings,
+            strategy.sweeps,
+            strategy.probe_sweeps,
+            strategy.epochs,
+            strategy.batch_size,
+            strategy.sweep_step,
+            strategy.probe_step,
+            strategy.anchor,
+            strategy.more_epochs if open_end else 0,
+        )
+
+
+@dataclass(frozen=True)
+class Course:
+    """Both solvers."""
+
+    sweeps: Sweeps
+    lbfgs: Lbfgs
+
+    @classmethod
+    def of(cls, plan: CoursePlan, loss: PatternLoss) -> Course:
+        """As planned, for a loss of all patterns."""
+        sweeps = Sweeps(
+            loss,
+            plan.sweeps,
+            plan.probe_sweeps,
+            plan.batch_size,
+            plan.object_step,
+            plan.probe_step,
+            plan.settings.seed,
+            *_held_out(loss.patterns, plan.settings),
+        )
+        lbfgs = Lbfgs(
+            loss,
+            plan.epochs - plan.sweeps,
+            plan.settings.hist_length,
+            Descent.of(plan.settings),
+            plan.probe_step / plan.object_step,
+            plan.anchor,
+            plan.more_epochs,
+        )
+        return cls(sweeps, lbfgs)
+
+    def without(self, held: tuple[IndexArray, ...]) -> Course:
+        """The same with groups of patterns held out."""
+        if not held:
+            return self
+        count, loss = self.sweeps.objective.patterns, self.sweeps.objective
+        rest = np.setdiff1d(np.arange(count), np.concatenate(held))
+        loss = loss.of_patterns(rest)
+        # as many batches as of all patterns: a sweep goes as far by their number
+        size = math.ceil(len(rest) / math.ceil(count / self.sweeps.batch_size))
+        return Course(
+            replace(self.sweeps, objective=loss, batch_size=size),
+            replace(self.lbfgs, objective=loss),
+        )
+
+    def losses_of(self, groups: tuple[IndexArray, ...], vector: Any) -> tuple[float, ...]:
+        """Loss per pattern of each group of patterns."""
+        loss = self.sweeps.objective
+        return tuple(float(loss.evaluate(vector, group).loss) / len(group) for group in groups)
+
+    def finished(self, state: SolverState) -> bool:
+        """Whether there is nothing left to do."""
+        if isinstance(state, LbfgsState):
+            return self.lbfgs.finished(state)
+        return self.sweeps.finished(state) and self.lbfgs.epochs == 0
+
+    def advanced(self, state: SolverState) -> tuple[SolverState, float]:
+        """One batch, or one L-BFGS epoch, or the change from the one to the other; passes over the data it took."""
+        if isinstance(state, LbfgsState):
+            after = self.lbfgs.step(state)
+            return after, after.evaluations - state.evaluations
+        if self.sweeps.finished(state):
+            return self.lbfgs.init(state.vector), 1
+        return self.sweeps.step(state), 1 / self.sweeps.batches
+
+
+def _held_out(count: int, settings: SolverSettings) -> tuple[IndexArray | None, IndexArray | None]:
+    """Patterns to sweep over, and patterns to hold out; all and none where the sweeps do not end by themselves."""
+    if not settings.early_stop:
+        return None, None
+    order = np.random.default_rng(settings.seed).permutation(count)
+    held = max(1, int(HELD_OUT_SHARE * count))
+    return np.sort(order[held:]), np.sort(order[:held])
