@@ -27,6 +27,11 @@ MOST_HEARD = 64
 _active: weakref.WeakSet[Runner] = weakref.WeakSet()
 
 
+def is_busy() -> bool:
+    """Whether this worker has a refinement of its own."""
+    return bool(_active)
+
+
 class Runner:
     """One job on this worker. ``name`` is nobody else's; its methods are called one after the other."""
 

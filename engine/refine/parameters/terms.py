@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -16,6 +16,25 @@ class Term(Protocol):
 
     def add(self, layout: ParameterLayout, vector: Any, gradient: Any, xp: Any) -> Any:
         """Its value at ``vector``, a scalar in double precision; its gradient is added to ``gradient``."""
+
+
+class Pull(NamedTuple):
+    """A quadratic term of each parameter by itself: its value is half the sum of force times distance."""
+
+    part: slice
+    """Of the vector."""
+    force: Any
+    """(n,) the term's gradient."""
+    away: Any
+    """(n,) how far the parameters are from where it pulls them."""
+
+
+class PullingTerm(Term, Protocol):
+    """A term that is a pull, so that it can be taken of a part of the object's rows."""
+
+    def pull(self, layout: ParameterLayout, vector: Any, xp: Any) -> Pull:
+        """What it does at ``vector``."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -33,10 +52,13 @@ class Anchor:
 
     def add(self, layout: ParameterLayout, vector: Any, gradient: Any, xp: Any) -> Any:
         """See :class:`Term`."""
+        return _added(self.pull(layout, vector, xp), gradient, xp)
+
+    def pull(self, layout: ParameterLayout, vector: Any, xp: Any) -> Pull:
+        """See :class:`PullingTerm`."""
+        del xp
         away = layout.object_block(vector) - self.reference
-        force = self.curvature * away
-        layout.object_block(gradient)[...] += force
-        return 0.5 * xp.dot(force, away).astype(np.float64)
+        return Pull(slice(0, layout.object_size), self.curvature * away, away)
 
 
 @dataclass(frozen=True)
@@ -48,10 +70,19 @@ class Damping:
 
     def add(self, layout: ParameterLayout, vector: Any, gradient: Any, xp: Any) -> Any:
         """See :class:`Term`."""
+        return _added(self.pull(layout, vector, xp), gradient, xp)
+
+    def pull(self, layout: ParameterLayout, vector: Any, xp: Any) -> Pull:
+        """See :class:`PullingTerm`."""
         absorption = layout.absorption_block(vector)
-        force = xp.asarray(self.curvature) * absorption
-        layout.absorption_block(gradient)[...] += force
-        return 0.5 * xp.dot(force, absorption).astype(np.float64)
+        part = slice(layout.object_size // 2, layout.object_size)
+        return Pull(part, xp.asarray(self.curvature) * absorption, absorption)
+
+
+def _added(pull: Pull, gradient: Any, xp: Any) -> Any:
+    """Value of a pull; its force is added to ``gradient``."""
+    gradient[pull.part] += pull.force
+    return 0.5 * xp.dot(pull.force, pull.away).astype(np.float64)
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,7 @@ def _fingerprint(dataset: Dataset, settings: bytes) -> str:
 
 def save(path: Path, state: SolverState, log: Log, identity: Identity) -> None:
     """Write ``path``; what was there becomes ``<name>.previous``."""
-    arrays, plain = _encode(state)
+    arrays, plain = encoded(state)
     belongs = {
         "data": identity.data,
         "settings": identity.settings,
@@ -203,7 +203,7 @@ def load(path: Path, identity: Identity) -> Saved | None:
             if candidate == path
             else f"the last checkpoint {path.name} is missing or damaged: went on from the one before"
         )
-        return Saved(_decode(arrays, header["state"]), log, note)
+        return Saved(decoded(arrays, header["state"]), log, note)
     if candidates:
         raise RefinementError(f"checkpoint {path} is damaged", "remove it and start without --resume")
     return None
@@ -234,7 +234,7 @@ def _digest(arrays: dict[str, Array]) -> bytes:
     return digest.digest()
 
 
-def _encode(state: SolverState) -> tuple[dict[str, Array], dict[str, Any]]:
+def encoded(state: SolverState) -> tuple[dict[str, Array], dict[str, Any]]:
     """Arrays and plain values of a solver's state."""
     arrays: dict[str, Array] = {}
     plain: dict[str, Any] = {"solver": "sweeps" if isinstance(state, SweepState) else "lbfgs"}
@@ -253,7 +253,8 @@ def _encode(state: SolverState) -> tuple[dict[str, Array], dict[str, Any]]:
     return arrays, plain
 
 
-def _decode(arrays: dict[str, Array], plain: dict[str, Any]) -> SolverState:
+def decoded(arrays: dict[str, Array], plain: dict[str, Any]) -> SolverState:
+    """Inverse of :func:`encoded`. Changes both."""
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
     solver = values.pop("solver")
     if solver == "lbfgs":

@@ -16,12 +16,14 @@ from ptylive.engine.refine.results.gain import CERTAIN
 from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.solvers.lbfgs import FALLING, FALLING_EPOCHS
 from ptylive.schema.model import IndexArray
+from ptylive.schema.preset.solver import SolverSettings
 
 LEAST_PATTERNS = 2048
 """With fewer all are needed."""
 SHARE, MOST = 1 / 128, 256
 """Of the patterns, held out: what an object at low dose loses of its correlation is their share of the noise, below
 0.001."""
+NOTHING_LOWER = "converged: no step lowers the loss any more"
 GROUPS = 8
 """Of them, between which the fall scatters."""
 
@@ -39,8 +41,22 @@ def held_out(count: int, seed: int) -> tuple[IndexArray, ...]:
     return tuple(np.sort(group) for group in np.array_split(few, GROUPS))
 
 
-def convergence(log: Log, patterns_held: int) -> Convergence | None:
-    """What the last epochs of a run say; None where there were too few. ``patterns_held``: that were held out."""
+def held_out_of(log: Log, settings: SolverSettings, count: int) -> tuple[IndexArray, ...]:
+    """Groups to hold out of a run that has come so far where the number of epochs was left open, or they were before;
+    else none.
+    """
+    automatic = isinstance(settings.epoch_max, str)
+    if settings.early_stop or len(log.held) != len(log.losses) or not (automatic or log.held):
+        return ()
+    return held_out(count, settings.seed)
+
+
+def convergence(log: Log, patterns_held: int, *, at_rest: bool = False) -> Convergence | None:
+    """What the last epochs of a run say; None where there were too few. ``patterns_held``: that were held out;
+    ``at_rest``: no step lowers the loss any more.
+    """
+    if at_rest:
+        return Convergence(falling=False, fall=0.0, uncertainty=None, held_out=0)
     if len(log.held) > FALLING_EPOCHS and len(log.held) == len(log.losses):
         before, now = np.asarray(log.held[-1 - FALLING_EPOCHS]), np.asarray(log.held[-1])
         scale = max(abs(float(now.mean())), 1e-30) * FALLING_EPOCHS

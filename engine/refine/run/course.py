@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ptylive.engine.refine.problem.strategy import Strategy
+from ptylive.engine.refine.results.refinement_result import Phase
 from ptylive.engine.refine.solvers.descent import Descent
 from ptylive.engine.refine.solvers.lbfgs import Lbfgs, LbfgsState
 from ptylive.engine.refine.solvers.loss_function import PatternLoss
@@ -100,6 +101,20 @@ class Course:
         """Loss per pattern of each group of patterns."""
         loss = self.sweeps.objective
         return tuple(float(loss.evaluate(vector, group).loss) / len(group) for group in groups)
+
+    @staticmethod
+    def epoch_between(before: SolverState, after: SolverState) -> Phase | None:
+        """Of which kind the epoch was that has ended between two states; None where none has."""
+        if isinstance(after, LbfgsState) != isinstance(before, LbfgsState) or len(after.losses) <= len(before.losses):
+            return None
+        return "lbfgs" if isinstance(after, LbfgsState) else "sweep"
+
+    def problem_of(self, state: SolverState, *, stopped: bool) -> str:
+        """Why a state is none to end with, in words; the empty string where it is one."""
+        if isinstance(state, LbfgsState):
+            return "" if math.isfinite(state.loss) else "the loss is not finite"
+        undone = not stopped and not state.losses and self.sweeps.sweeps
+        return "diverged: no step lowers the loss" if undone else ""
 
     def finished(self, state: SolverState) -> bool:
         """Whether there is nothing left to do."""

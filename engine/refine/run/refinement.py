@@ -13,11 +13,10 @@ from typing import Any
 from ptylive.engine.backend.multislice.problem import MultisliceBackend
 from ptylive.engine.refine.parameters.device import on_device
 from ptylive.engine.refine.problem.prepare import Problem
-from ptylive.engine.refine.results.convergence import Convergence
 from ptylive.engine.refine.results.phase_deviation import PhaseDeviation
 from ptylive.engine.refine.results.refinement_result import Phase, Progress, RefineResult, State
 from ptylive.engine.refine.run import checkpoint as checkpoints
-from ptylive.engine.refine.run.convergence import convergence, held_out
+from ptylive.engine.refine.run.convergence import NOTHING_LOWER, convergence, held_out_of
 from ptylive.engine.refine.run.course import Course, CoursePlan
 from ptylive.engine.refine.run.epoch_schedule import EpochSchedule
 from ptylive.engine.refine.run.history import History
@@ -126,17 +125,14 @@ class Refinement:
             self._say("stopped on request")
         except MemoryError:
             raise RefinementError("not enough memory for this refinement", "use fewer slices or modes") from None
-        if isinstance(state, LbfgsState) and not math.isfinite(state.loss):
+        wrong = self._course.problem_of(state, stopped=ended == "stopped")
+        if wrong:
             ended = "failed"
-            self._say("the loss is not finite")
-        elif isinstance(state, SweepState) and ended == "done" and not state.losses and self._course.sweeps.sweeps:
-            ended = "failed"  # every sweep was undone
-            self._say("diverged: no step lowers the loss")
-        rest = self._convergence(state) if ended == "done" else None
-        if isinstance(state, LbfgsState) and state.converged and ended == "done":
-            self._say("converged: no step lowers the loss any more")
-        elif rest is not None:
-            self._say(rest.sentence)
+            self._say(wrong)
+        at_rest = isinstance(state, LbfgsState) and state.converged
+        rest = convergence(self._log, sum(map(len, self._held)), at_rest=at_rest) if ended == "done" else None
+        if rest is not None:
+            self._say(NOTHING_LOWER if at_rest else rest.sentence)
         self._save(state)
         self.vector = state.vector
         deviation = self._phase_deviation(state)
@@ -153,21 +149,11 @@ class Refinement:
 
     def _of_an_open_run(self, count: int) -> tuple[IndexArray, ...]:
         """Groups to hold out where the number of epochs was left open, or they were before; else none."""
-        preset, log = self._preset, self._log
         # nobody else could tell what a pattern has of its own
         own = any(block.per_pattern for block in self._problem.layout.blocks)
-        if own or preset.solver.early_stop or not self._schedule.empty:
+        if own or not self._schedule.empty:
             return ()
-        automatic = isinstance(preset.solver.epoch_max, str)
-        if len(log.held) != len(log.losses) or not (automatic or log.held):
-            return ()
-        return held_out(count, preset.solver.seed)
-
-    def _convergence(self, state: checkpoints.SolverState) -> Convergence | None:
-        """Whether the run has come to rest."""
-        if isinstance(state, LbfgsState) and state.converged:
-            return Convergence(falling=False, fall=0.0, uncertainty=None, held_out=0)
-        return convergence(self._log, sum(map(len, self._held)))
+        return held_out_of(self._log, self._preset.solver, count)
 
     def _say(self, words: str) -> None:
         self._message = f"{self._message}; {words}" if self._message else words
@@ -182,10 +168,9 @@ class Refinement:
         state = self._as_the_epoch_wants(state)
         after, passes = self._course.advanced(state)
         self._log = self._log.with_evaluations(passes)
-        if isinstance(after, LbfgsState) != isinstance(state, LbfgsState):
-            return after
-        if len(after.losses) > len(state.losses):
-            self._epoch_ended(after, after.losses[-1], "lbfgs" if isinstance(after, LbfgsState) else "sweep")
+        phase = self._course.epoch_between(state, after)
+        if phase is not None:
+            self._epoch_ended(after, after.losses[-1], phase)
         elif isinstance(after, SweepState):
             self._report(after, "running")
             self._save_sometimes(after)

@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from ptylive.engine.refine.data.selection import selected
 from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.data.start_positions import with_start_positions
 from ptylive.engine.refine.problem.forward_options import tilt_from_columns
-from ptylive.engine.refine.problem.prepare import decide, lay_out, measure, prepare
+from ptylive.engine.refine.problem.prepare import Problem, decide, lay_out, measure, prepare
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
 from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run.generative import refined_with_prior
@@ -38,6 +39,20 @@ from ptylive.schema.errors import RefinementError
 from ptylive.schema.preset import Preset
 
 
+class Sharing(Protocol):
+    """Many workers that do the run proper together (:mod:`ptylive.engine.refine.tiles`); all before it is done here."""
+
+    def check(self, preset: Preset) -> None:
+        """Raise RefinementError, before anything is done, for what they cannot share."""
+        ...
+
+    def refined(
+        self, problem: Problem, preset: Preset, observers: Observers, context: TrialContext, *, resume: bool
+    ) -> RefineResult:
+        """The run."""
+        ...
+
+
 def refine(  # noqa: PLR0913  (the public call: every keyword has a default)
     dataset: Dataset,
     preset: Preset,
@@ -52,32 +67,41 @@ def refine(  # noqa: PLR0913  (the public call: every keyword has a default)
     loss_table: Path | None = None,
     history: History | None = None,
     warm: WarmStart | None = None,
+    sharing: Sharing | None = None,
 ) -> RefineResult:
     """Refine object and probe of a scan by multislice ptychography.
 
     ``should_stop`` is asked between batches; a stopped run returns what it has and can be resumed from
     ``checkpoint``, on the same trajectory. ``loss_table`` is a CSV file kept up to date, ``history`` a folder of
-    snapshots. ``warm``: object and probe to begin from instead of an empty object. Stages of the preset are refined
-    one after the other. Raises MetadataError for missing optics and RefinementError where the refinement cannot start
+    snapshots. ``warm``: object and probe to begin from instead of an empty object. ``sharing``: workers that refine
+    together. Stages of the preset are refined one after the other. Raises MetadataError for missing optics and RefinementError where the refinement cannot start
     (no such backend, no counts, a checkpoint of other data).
     """
     dataset = with_start_positions(dataset, preset.in_stages()[0].preset.start.start_positions)
     identity = checkpoints.Identity.of(dataset, preset)
     observers = Observers(on_progress, should_stop, checkpoint, identity, loss_table, history=history)
     context = TrialContext(backend, threads, start, _stop_where_asked(should_stop))
-    once = partial(_refined, context, resume)
+    if sharing is not None:
+        sharing.check(preset)
+    once = partial(_refined, context, resume, sharing)
     if preset.stages:
         return refine_stages(dataset, preset, once, observers, warm)
     return once(dataset, preset, observers, warm).result
 
 
 def _refined(
-    context: TrialContext, resume: bool, dataset: Dataset, preset: Preset, observers: Observers, warm: WarmStart | None
+    context: TrialContext,
+    resume: bool,
+    sharing: Sharing | None,
+    dataset: Dataset,
+    preset: Preset,
+    observers: Observers,
+    warm: WarmStart | None,
 ) -> Ended:
     """One refinement, from a data set to its result."""
     dataset, preset = selected(dataset, preset.patterns), preset.model_copy(update={"sequence": None})
     place, identity = observers.checkpoint, observers.identity
-    saved = checkpoints.load(place, identity) if place is not None and resume else None
+    saved = checkpoints.load(place, identity) if place is not None and resume and sharing is None else None
     context = replace(context, tell=_told(observers.on_progress))
     if preset.prior.method == "dgp":
         check_possible(preset)
@@ -91,6 +115,8 @@ def _refined(
     problem = begun(problem.after(tuned.curves, tuned.words, tilt_found=tuned.tilt_found), preset.start, warm)
     if saved is not None and saved.state.vector.shape != problem.start.shape:
         raise RefinementError("the checkpoint is of other slices or probe modes", "start without --resume")
+    if sharing is not None:
+        return Ended.of(sharing.refined(problem, preset, observers, context, resume=resume), tuned, problem)
     with closing(open_backend(context.backend, problem.multislice, context.threads)) as engine:
         if preset.prior.method == "dgp":
             return Ended.of(refined_with_prior(problem, preset, engine, observers, context, saved), tuned, problem)

@@ -1,0 +1,70 @@
+"""Whether a refinement can be cut into tiles: asked before anything is done, and again of what was laid out."""
+
+from __future__ import annotations
+
+from ptylive.engine.backend.multislice.problem import DataTermKind
+from ptylive.engine.refine.parameters.terms import Damping
+from ptylive.engine.refine.problem.prepare import Problem
+from ptylive.engine.refine.regularisers.projections import due
+from ptylive.engine.refine.regularisers.registry import switched_on
+from ptylive.schema.errors import RefinementError
+from ptylive.schema.preset import Preset
+
+REMEDY = "leave it out, or refine on one worker"
+SHARED = frozenset({"update_obj", "update_probe"})
+"""What tiles can refine."""
+BEYOND = (
+    "propmethod",
+    "tilts_mrad",
+    "damping_cutoff_multislice",
+    "update_extra_cut",
+    "recon_type",
+    "aberrations_array_A",
+    "probe_marker",
+    "phase_plate_in_h5",
+    "upsample_pattern",
+)
+"""Settings of a model that only whole scans are refined with."""
+
+
+def check_possible(preset: Preset) -> None:
+    """Raise RefinementError, naming the setting, where tiles cannot do what a preset asks for."""
+    if preset.stages:
+        raise _refused("[[stage]]")
+    if preset.prior.method == "dgp":
+        raise _refused("method=dgp")
+    if preset.schedules:
+        raise _refused(f"a schedule of {', '.join(sorted(preset.schedules))}")
+    now = preset.at(0)
+    if now.solver.optimizer != "scaled":
+        raise _refused(f"optimizer={now.solver.optimizer}")
+    names = sorted((now.refined.moving - SHARED) | switched_on(now.regularisers))
+    for group in (now.propagation, now.probe, now.patterns):
+        fields = type(group).model_fields
+        names += [name for name in BEYOND if name in fields and getattr(group, name) != fields[name].default]
+    if names:
+        raise _refused(", ".join(names))
+    if due(now.regularisers) or now.regularisers.reset_history_flag:
+        raise _refused("a filter of object or probe, or a reset")
+
+
+def check_problem(problem: Problem) -> None:
+    """Raise RefinementError where what was laid out holds more than tiles can do."""
+    layout, model = problem.layout, problem.multislice.model
+    if problem.measured.coefficients is not None:
+        raise _refused("a recording of coefficients")
+    if model is not None:
+        raise _refused(model.beyond_compiled())
+    if layout.blocks:
+        raise _refused(", ".join(str(block.name) for block in layout.blocks))
+    if layout.cleaning is not None:
+        raise _refused("update_extra_cut")
+    if not isinstance(problem.multislice.data_term.kind, DataTermKind):
+        raise _refused(f"algorithm={problem.multislice.data_term.kind}")
+    for term in problem.terms:
+        if not isinstance(term, Damping):
+            raise _refused(type(term).__name__)
+
+
+def _refused(what: str) -> RefinementError:
+    return RefinementError(f"several workers cannot share a refinement with {what}", REMEDY)

@@ -1,0 +1,189 @@
+"""The loss of all patterns as one tile sees it: its own objective, and what the others tell of theirs.
+
+A vector is the tile's rows of the object and all of the probe. Loss and gradient are those of the whole: rows at the
+seams have gained what the neighbours' patterns give, the probe what all patterns give. So a solver that is given this
+in place of :class:`~ptylive.engine.refine.solvers.objective.Objective` takes, on every tile, the step that it would
+take on one machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ptylive.engine.refine.parameters.parameter_vector import ParameterLayout
+from ptylive.engine.refine.parameters.terms import Anchor, PullingTerm
+from ptylive.engine.refine.solvers.loss_function import Evaluation
+from ptylive.engine.refine.solvers.objective import Objective
+from ptylive.engine.refine.tiles.cutting import Tile
+from ptylive.engine.refine.tiles.exchange import Exchange
+from ptylive.schema.model import Array, IndexArray
+
+
+@dataclass
+class _Peak:
+    """Largest illumination of a batch, told together with its loss: it would cost a round of messages."""
+
+    vector: Any = None
+    indices: Any = None
+    light: float = 0.0
+
+
+@dataclass(frozen=True)
+class TileObjective:
+    """See :class:`~ptylive.engine.refine.solvers.loss_function.PatternLoss`; numbers of patterns are among all.
+
+    Every method that is not a mere property is called by all tiles at the same point.
+    """
+
+    own: Objective
+    """Of the patterns here, by their numbers here; without terms."""
+    tile: Tile
+    exchange: Exchange
+    patterns: int
+    chosen: IndexArray | None = None
+    terms: tuple[PullingTerm, ...] = ()
+    """Of the rows held."""
+    _peak: _Peak = field(default_factory=_Peak)
+
+    @property
+    def xp(self) -> Any:
+        """Array module of the vectors."""
+        return self.own.xp
+
+    @property
+    def layout(self) -> ParameterLayout:
+        """Of the rows held."""
+        return self.own.layout
+
+    @property
+    def count(self) -> int:
+        """Patterns that count for now, of all tiles."""
+        return self.patterns if self.chosen is None else len(self.chosen)
+
+    @property
+    def move_object(self) -> bool:
+        """Whether the object moves for now."""
+        return self.own.move_object
+
+    @property
+    def move_probe(self) -> bool:
+        """Whether the probe does."""
+        return self.own.move_probe
+
+    @property
+    def move_others(self) -> bool:
+        """There are none."""
+        return self.own.move_others
+
+    def moving(self, *, move_object: bool, move_others: bool) -> TileObjective:
+        """The same with the object fixed or free."""
+        return replace(self, own=self.own.moving(move_object=move_object, move_others=move_others))
+
+    def of_patterns(self, chosen: IndexArray) -> TileObjective:
+        """The same of some patterns."""
+        return replace(self, chosen=chosen)
+
+    def anchored(self, reference: Any, curvature: Any) -> TileObjective:
+        """The same with a pull of the object."""
+        return replace(self, terms=(*self.terms, Anchor(reference, curvature)))
+
+    def evaluate(self, vector: Any, indices: IndexArray | None = None) -> Evaluation:
+        """Loss and gradient of the patterns ``indices`` (None: all that count), wherever they are."""
+        layout, of_batch = self.layout, indices is not None and self.move_object
+        wanted = self.chosen if indices is None else indices
+        share = 1.0 if wanted is None else len(wanted) / self.patterns
+        loss, gradient = self._own(vector, wanted)
+        pulls = [term.pull(layout, vector, self.xp) for term in self.terms]
+        loss += share * sum(0.5 * self._counted(pull.force, pull.away) for pull in pulls)
+        planes = [gradient[: layout.object_size].reshape(-1, *self._plane)] if self.move_object else []
+        light = self._own_light(vector, wanted) if of_batch else np.zeros((1, *self._plane), np.float32)
+        self.exchange.add_seams([*planes, light] if of_batch else planes)
+        probe = gradient[layout.object_size :] if self.move_probe else None
+        found = self.exchange.total([loss], [self._largest(light)], probe)
+        if probe is not None:
+            probe[...] = found.array
+        if of_batch:
+            self._peak.vector, self._peak.indices, self._peak.light = vector, indices, float(found.peaks[0])
+        result = self.xp.asarray(gradient)
+        for pull in pulls if self.move_object else ():
+            result[pull.part] += result.dtype.type(share) * pull.force
+        return Evaluation(float(found.sums[0]), result)
+
+    def dot(self, a: Any, b: Any) -> float:
+        """Sum of products over all parameters: each row where it counts, the probe at the first tile."""
+        size = self.layout.object_size
+        here = self._counted(a[:size], b[:size])
+        if self.tile.number == 0:
+            here += float(self.xp.dot(a[size:], b[size:]))
+        return float(self.exchange.total([here]).sums[0])
+
+    def is_finite(self, vector: Any) -> bool:
+        """Whether every parameter of every tile is a number."""
+        return self.exchange.total([float(not self.own.is_finite(vector))]).sums[0] == 0
+
+    def peak_curvature(self, vector: Any, indices: IndexArray) -> Any:
+        """See :class:`~ptylive.engine.refine.solvers.loss_function.PatternLoss`."""
+        known = self._peak
+        if known.vector is not vector or known.indices is not indices:
+            return self.own.peak_curvature_in(self.xp.asarray(self._light(vector, indices)[1]))
+        return self.own.peak_curvature_in(self.xp.asarray(known.light))
+
+    def probe_curvature(self, patterns: int) -> Any:
+        """See :class:`~ptylive.engine.refine.solvers.loss_function.PatternLoss`."""
+        return self.own.probe_curvature(patterns)
+
+    def inverse_curvature(self, vector: Any, probe_step: float) -> Any:
+        """See :class:`~ptylive.engine.refine.solvers.loss_function.LossFunction`."""
+        light, largest = self._light(vector, self.chosen)
+        curvature = self.own.object_curvature_in(self.xp.asarray(light), np.float32(largest))
+        return replace(self.own, patterns=self.count).inverse_of(curvature, vector, probe_step)
+
+    def project(self, vector: Any) -> Any:
+        """The nearest allowed vector. Changes ``vector``."""
+        return self.own.project(vector)
+
+    def at_bound(self, vector: Any, gradient: Any) -> Any:
+        """See :class:`~ptylive.engine.refine.solvers.loss_function.LossFunction`."""
+        return self.own.at_bound(vector, gradient)
+
+    @property
+    def _plane(self) -> tuple[int, int]:
+        return self.layout.object_shape[1], self.layout.object_shape[2]
+
+    def _here(self, wanted: IndexArray | None) -> IndexArray | None:
+        return None if wanted is None else self.tile.numbers(wanted)
+
+    def _own(self, vector: Any, wanted: IndexArray | None) -> tuple[float, Array]:
+        """Loss and gradient of the patterns here."""
+        here = self._here(wanted)
+        if here is not None and not len(here):
+            return 0.0, np.zeros(self.layout.size, vector.dtype)
+        found = self.own.evaluate(vector, here)
+        return float(found.loss), self.own.backend.to_numpy(found.gradient)
+
+    def _own_light(self, vector: Any, wanted: IndexArray | None) -> Array:
+        """Illumination (1, rows, columns) of the patterns here."""
+        here = self._here(wanted)
+        if here is not None and not len(here):
+            return np.zeros((1, *self._plane), np.float32)
+        return np.asarray(self.own.backend.to_numpy(self.own.light(vector, here)), np.float32)[None]
+
+    def _light(self, vector: Any, wanted: IndexArray | None) -> tuple[Array, float]:
+        """Illumination (rows, columns) of all patterns, and the largest of the whole object."""
+        light = self._own_light(vector, wanted)
+        self.exchange.add_seams([light])
+        return light[0], float(self.exchange.total([], [self._largest(light)]).peaks[0])
+
+    def _largest(self, planes: Array) -> float:
+        own = planes[:, self.tile.local(self.tile.own)]
+        return float(own.max()) if own.size else 0.0
+
+    def _counted(self, a: Any, b: Any) -> float:
+        """Sum of products over the rows that count here; a, b: (n,) of whole planes."""
+        own = self.tile.local(self.tile.own)
+        rows, columns = self._plane
+        pairs = zip(a.reshape(-1, rows, columns), b.reshape(-1, rows, columns), strict=True)
+        return sum(float(self.xp.dot(x[own].ravel(), y[own].ravel())) for x, y in pairs)

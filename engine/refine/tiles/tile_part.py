@@ -1,0 +1,190 @@
+"""What one worker is given: patterns, object and probe of its tile, and how to refine them; as values that travel."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ptylive.engine.backend.multislice.problem import DataTerm, DataTermKind, MultisliceProblem
+from ptylive.engine.memory import check_fits
+from ptylive.engine.refine.parameters.parameter_vector import (
+    ObjectForm,
+    ParameterLayout,
+    ProbeForm,
+    ProbeModel,
+)
+from ptylive.engine.refine.parameters.terms import Damping
+from ptylive.engine.refine.problem.prepare import Problem
+from ptylive.engine.refine.run.course import CoursePlan
+from ptylive.engine.refine.tiles.cutting import Rows, Segment, Tile, cut
+from ptylive.engine.refine.tiles.packing import packed, unpacked
+from ptylive.schema.model import Array, FloatArray, IndexArray
+from ptylive.schema.preset.refined import RefinedSettings
+from ptylive.schema.preset.solver import SolverSettings
+
+
+@dataclass(frozen=True)
+class TilePart:
+    """A tile with everything that its worker needs."""
+
+    tile: Tile
+    count: int
+    """Patterns of all tiles."""
+    layout: ParameterLayout
+    """Of the rows held."""
+    multislice: MultisliceProblem
+    """Of the patterns here, on the rows held."""
+    start: Array
+    """Parameters to begin from, of the rows held and the probe."""
+    plan: CoursePlan
+    curvature_scale: float
+    move_object: bool
+    move_probe: bool
+    damping: FloatArray | None = None
+    """Of a weakly damped object (``Damping``), of the rows held."""
+    held: tuple[IndexArray, ...] = ()
+    """Groups of patterns held out, by their numbers among all."""
+
+    def to_bytes(self) -> bytes:
+        """See :meth:`of_bytes`."""
+        layout, slices = self.layout, self.multislice
+        plain = {
+            "tile": {name: value for name, value in asdict(self.tile).items() if name != "patterns"},
+            "count": self.count,
+            "layout": [layout.object_form, layout.non_negative, layout.object_shape, layout.object_modes],
+            "probe": layout.probe.form,
+            "term": [slices.data_term.kind, slices.data_term.offset],
+            "plan": {**vars(self.plan), "settings": self.plan.settings.model_dump(mode="json")},
+            "numbers": [self.curvature_scale, self.move_object, self.move_probe],
+            "held": [len(group) for group in self.held],
+        }
+        arrays = {
+            "numbers_of_patterns": self.tile.patterns,
+            "probe_start": layout.probe.start,
+            "patterns": slices.patterns,
+            "weights": slices.weights,
+            "corners": slices.corners,
+            "shifts_px": slices.shifts_px,
+            "propagators": slices.propagators,
+            "start": self.start,
+            "held": np.concatenate(self.held) if self.held else np.zeros(0, np.int64),
+        }
+        optional = {"offsets_px": slices.offsets_px, "phase_per_A": slices.phase_per_A, "damping": self.damping}
+        arrays |= {name: value for name, value in optional.items() if value is not None}
+        return packed(plain, {name: np.asarray(value) for name, value in arrays.items()})
+
+    @classmethod
+    def of_bytes(cls, data: bytes) -> TilePart:
+        """Inverse of :meth:`to_bytes`. Raises RefinementError for what is damaged, or where memory does not suffice."""
+        check_fits(2.0 * len(data), "a tile of the refinement", "take more workers")
+        plain, arrays = unpacked(data)
+        form, non_negative, shape, modes = plain["layout"]
+        probe = ProbeModel(ProbeForm(plain["probe"]), arrays["probe_start"])
+        layout = ParameterLayout(ObjectForm(form), non_negative, tuple(shape), modes, probe)
+        kind, offset = plain["term"]
+        multislice = MultisliceProblem(
+            patterns=arrays["patterns"],
+            weights=arrays["weights"],
+            corners=arrays["corners"],
+            shifts_px=arrays["shifts_px"],
+            object_shape=layout.object_shape,
+            propagators=arrays["propagators"],
+            data_term=DataTerm(DataTermKind(kind), offset),
+            phase_per_A=arrays.get("phase_per_A"),
+            offsets_px=arrays.get("offsets_px"),
+        )
+        settings = SolverSettings.model_validate(plain["plan"].pop("settings"))
+        scale, move_object, move_probe = plain["numbers"]
+        return cls(
+            tile=_tile(plain["tile"], arrays["numbers_of_patterns"]),
+            count=plain["count"],
+            layout=layout,
+            multislice=multislice,
+            start=arrays["start"],
+            plan=CoursePlan(settings, **plain["plan"]),
+            curvature_scale=scale,
+            move_object=move_object,
+            move_probe=move_probe,
+            damping=arrays.get("damping"),
+            held=tuple(np.split(arrays["held"], np.cumsum(plain["held"])[:-1])) if plain["held"] else (),
+        )
+
+
+def _tile(plain: dict[str, Any], patterns: IndexArray) -> Tile:
+    """Of what JSON makes of one."""
+    return Tile(
+        number=plain["number"],
+        tiles=plain["tiles"],
+        patterns=patterns,
+        rows=_rows(plain["rows"]),
+        lit=_rows(plain["lit"]),
+        own=_rows(plain["own"]),
+        given=tuple((other, _rows(rows)) for other, rows in plain["given"]),
+        taken=tuple((other, _rows(rows)) for other, rows in plain["taken"]),
+        segments=tuple(Segment(_rows(one["rows"]), tuple(one["tiles"])) for one in plain["segments"]),
+    )
+
+
+def _rows(plain: list[int]) -> Rows:
+    return int(plain[0]), int(plain[1])
+
+
+def tiles_of(problem: Problem, tiles: int) -> tuple[Tile, ...]:
+    """The cut of a problem. Raises RefinementError where it has fewer patterns than tiles."""
+    layout = problem.layout
+    return cut(problem.multislice.corners[:, 0], layout.window, layout.object_shape[1], tiles)
+
+
+def part_of(
+    problem: Problem, tile: Tile, plan: CoursePlan, refined: RefinedSettings, held: tuple[IndexArray, ...]
+) -> TilePart:
+    """A tile's share of a problem."""
+    layout, whole = problem.layout, problem.multislice
+    slices, _, columns = layout.object_shape
+    shape = (slices, tile.rows[1] - tile.rows[0], columns)
+    mine = whole.part(tile.patterns)
+    dampings = [term.curvature for term in problem.terms if isinstance(term, Damping)]
+    return TilePart(
+        tile=tile,
+        count=whole.count,
+        layout=replace(layout, object_shape=shape),
+        multislice=replace(mine, object_shape=shape, corners=mine.corners - np.array([tile.rows[0], 0])),
+        start=part_of_vector(layout, problem.start, tile),
+        plan=plan,
+        curvature_scale=problem.strategy.curvature_scale,
+        move_object=refined.update_obj,
+        move_probe=refined.update_probe,
+        damping=np.asarray(_rows_of(dampings[0], layout, tile.rows), np.float32) if dampings else None,
+        held=held,
+    )
+
+
+def part_of_vector(layout: ParameterLayout, vector: Array, tile: Tile) -> Array:
+    """The rows of the object that a tile holds, and the probe; ``layout``: of the whole."""
+    return np.concatenate([_rows_of(vector[: layout.object_size], layout, tile.rows), vector[layout.object_size :]])
+
+
+def add_part(layout: ParameterLayout, whole: Array, tile: Tile, vector: Array) -> None:
+    """Put the rows that count at a tile, and the first tile's probe, into the vector of the whole."""
+    columns, rows = layout.object_shape[2], tile.rows[1] - tile.rows[0]
+    planes = layout.object_size // (layout.object_shape[1] * columns)
+    size = planes * rows * columns
+    mine = vector[:size].reshape(planes, rows, columns)
+    target = whole[: layout.object_size].reshape(planes, -1, columns)
+    target[:, slice(*tile.own)] = mine[:, tile.local(tile.own)]
+    if tile.number == 0:
+        whole[layout.object_size :] = vector[size:]
+
+
+def halo_share(tiles: tuple[Tile, ...]) -> float:
+    """Rows held over rows there are: what is held and stepped twice."""
+    held = sum(tile.rows[1] - tile.rows[0] for tile in tiles)
+    return held / max(1, math.ceil(tiles[-1].own[1]))
+
+
+def _rows_of(flat: Array, layout: ParameterLayout, rows: Rows) -> Array:
+    """Rows of planes that lie flat behind one another."""
+    return flat.reshape(-1, *layout.object_shape[1:])[:, slice(*rows)].ravel()

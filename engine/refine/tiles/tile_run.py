@@ -1,0 +1,186 @@
+"""One tile's share of a run: the solvers of a refinement on one machine, step for step with those of the other tiles.
+
+All tiles take the same decisions from the same numbers, so nobody leads. The first one reads the clock, and wishes
+that states be kept; a wish travels with the next sum, and all keep the state of the same step.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from ptylive.engine.backend.multislice.open import open_backend
+from ptylive.engine.backend.multislice.problem import MultisliceBackend
+from ptylive.engine.refine.parameters.device import on_device
+from ptylive.engine.refine.parameters.terms import Damping
+from ptylive.engine.refine.run import checkpoint as checkpoints
+from ptylive.engine.refine.run.course import Course
+from ptylive.engine.refine.run.log import Log
+from ptylive.engine.refine.solvers.lbfgs import LbfgsState
+from ptylive.engine.refine.solvers.objective import Objective
+from ptylive.engine.refine.tiles.exchange import KEEP, STOP, Exchange
+from ptylive.engine.refine.tiles.links import Link, LinkLost
+from ptylive.engine.refine.tiles.packing import packed, unpacked
+from ptylive.engine.refine.tiles.tile_objective import TileObjective
+from ptylive.engine.refine.tiles.tile_part import TilePart
+from ptylive.schema.errors import PtyliveError
+from ptylive.schema.model import Array
+
+REPORT_SECONDS = 0.25
+KEEP_SECONDS = 10.0
+KEPT = 2
+"""States kept until they are fetched; more are not made before the oldest has been asked for."""
+Tell = Callable[[Mapping[str, Any]], None]
+
+
+class TileRun:
+    """The run of one tile; :meth:`run` is called once, everything else from other threads."""
+
+    def __init__(
+        self, part: TilePart, link: Link, *, backend: str = "auto", threads: int = 1, keep_s: float = KEEP_SECONDS
+    ) -> None:
+        self._part, self._backend_name, self._threads, self._keep_s = part, backend, threads, keep_s
+        self._exchange = Exchange(part.tile, link)
+        self._lock = threading.Lock()
+        self._kept: dict[int, tuple[checkpoints.SolverState, Log]] = {}
+        self._serial = 0
+        self._ended = threading.Event()
+        self._log = Log()
+        self._epoch_start = self._last_told = self._last_kept = time.monotonic()
+
+    def stop(self) -> None:
+        """Ask all tiles to end after the step they are at, and to keep its state."""
+        self._exchange.wish(STOP)
+
+    def end(self) -> None:
+        """Give up; whoever waits for messages has to be woken by the link."""
+        self._ended.set()
+
+    def kept(self, serial: int) -> bytes:
+        """A state that was told of, and its log; see :func:`state_of`. LookupError for one that is gone."""
+        with self._lock:
+            state, log = self._kept[serial]
+            for older in [one for one in self._kept if one < serial]:
+                del self._kept[older]
+        arrays, plain = checkpoints.encoded(state)
+        return packed({"state": plain, "log": asdict(log)}, arrays)
+
+    def run(self, tell: Tell, begin: bytes | None = None) -> None:
+        """From the start, or from a state that was kept. Tells how it ended, whatever happens."""
+        try:
+            with closing(open_backend(self._backend_name, self._part.multislice, self._threads)) as backend:
+                tell(self._run(backend, tell, begin))
+        except LinkLost as error:
+            tell({"kind": "lost", "message": str(error)})
+        except PtyliveError as error:
+            tell({"kind": "failed", "message": error.line()})
+        except MemoryError:
+            tell({"kind": "failed", "message": "not enough memory for this tile: take more workers"})
+        except Exception as error:
+            tell({"kind": "failed", "message": f"a tile failed: {error!r}"})
+
+    def _run(self, backend: MultisliceBackend, tell: Tell, begin: bytes | None) -> Mapping[str, Any]:
+        part, xp, started = self._part, backend.xp, time.monotonic()
+        course = Course.of(part.plan, self._objective(backend)).without(part.held)
+        state: checkpoints.SolverState = course.sweeps.init(xp.asarray(part.start))
+        if begin is not None:
+            found, self._log = state_of(begin)
+            state = on_device(found, xp)
+        stopped = False
+        while not stopped and not course.finished(state):
+            self._pause()
+            before, (state, passes) = state, course.advanced(state)
+            self._log = self._log.with_evaluations(passes)
+            self._end_epoch(course, before, state)
+            self._tell_sometimes(course, state, tell)
+            stopped, keep = self._exchange.agreed()
+            if keep and not stopped:
+                self._keep(state, tell)
+        self._keep(state, tell)
+        return {
+            "kind": "ended",
+            "stopped": stopped,
+            "wrong": course.problem_of(state, stopped=stopped),
+            "at_rest": isinstance(state, LbfgsState) and state.converged,
+            "backend": backend.name,
+            "seconds": time.monotonic() - started,
+            "talk_seconds": self._exchange.seconds,
+            "sent_bytes": self._exchange.sent_bytes,
+        }
+
+    def _objective(self, backend: MultisliceBackend) -> TileObjective:
+        part = self._part
+        own = Objective(
+            backend,
+            on_device(part.layout, backend.xp),
+            len(part.tile.patterns),
+            move_object=part.move_object,
+            move_probe=part.move_probe,
+            curvature_scale=part.curvature_scale,
+            pause=self._pause,
+        )
+        terms = () if part.damping is None else (on_device(Damping(part.damping), backend.xp),)
+        return TileObjective(own, part.tile, self._exchange, part.count, terms=terms)
+
+    def _pause(self) -> None:
+        if self._ended.is_set():
+            raise LinkLost("no longer wanted")
+
+    def _end_epoch(self, course: Course, before: checkpoints.SolverState, after: checkpoints.SolverState) -> None:
+        phase = course.epoch_between(before, after)
+        if phase is not None:
+            now, held = time.monotonic(), course.losses_of(self._part.held, after.vector)
+            self._log = self._log.with_epoch(after.losses[-1], phase, now - self._epoch_start, held)
+            self._epoch_start = now
+            self._last_told = 0.0
+
+    def _tell_sometimes(self, course: Course, state: checkpoints.SolverState, tell: Tell) -> None:
+        """The first tile speaks for all, and sees to it that states are kept."""
+        now = time.monotonic()
+        if self._part.tile.number:
+            return
+        if now - self._last_kept >= self._keep_s:
+            self._last_kept = now
+            self._exchange.wish(KEEP)
+        if now - self._last_told >= REPORT_SECONDS:
+            self._last_told = now
+            sweeping = not isinstance(state, LbfgsState)
+            share = state.batch / course.sweeps.batches if not isinstance(state, LbfgsState) else 0.0
+            tell({"kind": "progress", "log": asdict(self._log), "sweeping": sweeping, "share": share})
+
+    def _keep(self, state: checkpoints.SolverState, tell: Tell) -> None:
+        with self._lock:
+            self._serial += 1
+            self._kept[self._serial] = (state, self._log)
+            for older in sorted(self._kept)[:-KEPT]:
+                del self._kept[older]
+        tell({"kind": "kept", "serial": self._serial})
+
+
+def state_of(kept: bytes) -> tuple[checkpoints.SolverState, Log]:
+    """A tile's state and log, from what :meth:`TileRun.kept` gave. Raises RefinementError for what is damaged."""
+    plain, arrays = unpacked(kept)
+    return checkpoints.decoded(arrays, plain["state"]), log_of_plain(plain["log"])
+
+
+def log_of_plain(plain: Mapping[str, Any]) -> Log:
+    """Of what a message or a file makes of a log."""
+    return Log(
+        losses=tuple(plain["losses"]),
+        phases=tuple(plain["phases"]),
+        seconds=tuple(plain["seconds"]),
+        evaluations=plain["evaluations"],
+        held=tuple(tuple(groups) for groups in plain["held"]),
+    )
+
+
+def vector_and_gradient(kept: bytes) -> tuple[Array, Array | None]:
+    """Of a tile's state: parameters, and the gradient of all patterns where it was taken."""
+    state, _ = state_of(kept)
+    return np.asarray(state.vector), np.asarray(state.gradient) if isinstance(state, LbfgsState) else None
