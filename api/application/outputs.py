@@ -127,11 +127,16 @@ def take_in_waiting(results: Path, tell: Callable[[str], None], patience_s: floa
         tell(f"refinements that wait beside {results.name} are not taken in yet: {error.line()}")
 
 
-def check_resumable(checkpoint: Path) -> None:
-    """Raise RefinementError where there is no checkpoint to go on from."""
-    from ptylive.engine.refine.run.checkpoint import exists
+def check_resumable(checkpoint: Path, *, shared: bool = False) -> None:
+    """Raise RefinementError where there is no checkpoint to go on from; ``shared``: of a run on several workers."""
+    from ptylive.engine.refine.run.checkpoint import exists, of_tiles
 
-    if not exists(checkpoint):
+    alone, tiles = exists(checkpoint), of_tiles(checkpoint).exists()
+    if shared and alone and not tiles:
+        raise RefinementError(f"checkpoint {checkpoint} is of a run on one machine", "resume without --workers")
+    if tiles and not shared and not alone:
+        raise RefinementError(f"checkpoint {of_tiles(checkpoint)} is of several workers", "resume with --workers N")
+    if not (alone or tiles):
         raise RefinementError(f"there is no checkpoint {checkpoint} to go on from", "begin without --resume")
 
 

@@ -21,7 +21,7 @@ from ptylive.engine.refine.tiles.tile_part import TilePart
 from ptylive.engine.refine.tiles.tile_run import TileRun
 from ptylive.server.cluster import runner
 from ptylive.server.cluster.transfer import PIECE_BYTES
-from ptylive.server.wire.messages import pack, unpack
+from ptylive.server.wire.messages import pack
 
 if TYPE_CHECKING:
     from distributed import Worker
@@ -84,7 +84,7 @@ class WorkerLink:
 
     @property
     def _loop(self) -> asyncio.AbstractEventLoop:
-        loop: asyncio.AbstractEventLoop = self._worker.loop.asyncio_loop  # type: ignore[attr-defined]
+        loop: asyncio.AbstractEventLoop = self._worker.loop.asyncio_loop
         return loop
 
     # -- on the worker's loop -----------------------------------------------------------------------------------------

@@ -6,10 +6,11 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from ptylive.engine.refine.tiles.crew import Crew, CrewLost, PartOf
+from ptylive.engine.refine.tiles.crew import Crew, CrewBusy, CrewLost, PartOf
 from ptylive.engine.refine.tiles.tile_run import KEEP_SECONDS
 from ptylive.schema import PtyliveError
 from ptylive.server.cluster.remote_job import WorkerLost, answered
@@ -89,15 +90,9 @@ class ClusterCrew:
         """An actor for every tile, neighbours on the same worker where there are fewer workers."""
         self._addresses = [places[tile * len(places) // self._tiles][0] for tile in range(self._tiles)]
         for tile, address in enumerate(self._addresses):
-            options = {"key": f"{self._run}-{tile}", "workers": [address], "allow_other_workers": False}
-            given = (self._run, tile, self._tiles)
-            self._futures.append(
-                self._asked(
-                    lambda given=given, options=options: self._cluster.client.submit(
-                        TileActor, *given, actor=True, pure=False, **options
-                    )
-                )
-            )
+            options = {"workers": [address], "allow_other_workers": False, "actor": True, "pure": False}
+            begin = partial(self._cluster.client.submit, TileActor, self._run, tile, self._tiles)
+            self._futures.append(self._asked(partial(begin, key=f"{self._run}-{tile}", **options)))
         for future, address in zip(self._futures, self._addresses, strict=True):
             actor = self._made(future, address)
             self._actors.append(actor)
@@ -109,7 +104,7 @@ class ClusterCrew:
                 )
             if answer["busy"]:
                 self.busy.add(address)
-                raise CrewLost(f"{address} is busy")
+                raise CrewBusy(f"{address} is busy")
 
     def send(self, tile: int, kind: str, data: bytes) -> None:
         """What a tile needs, in pieces."""

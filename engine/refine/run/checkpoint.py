@@ -156,14 +156,21 @@ def of_stage(path: Path, number: int) -> Path:
     return path if number == 1 else path.with_name(f"{path.name}.stage{number}")
 
 
+def of_tiles(path: Path) -> Path:
+    """What a run on several workers, whose checkpoint is ``path``, writes in its place; its tiles lie beside it."""
+    return path.with_name(f"{path.name}.tiles")
+
+
 def exists(path: Path) -> bool:
     """Whether there is something to go on from."""
     return path.exists() or _previous(path).exists()
 
 
 def remove(path: Path) -> None:
-    """Remove the checkpoints of a run, those of its stages included."""
-    for one in (path, *path.parent.glob(f"{glob.escape(path.name)}.stage*")):
+    """Remove the checkpoints of a run, those of its stages and tiles included."""
+    name = glob.escape(path.name)
+    found = [*path.parent.glob(f"{name}.stage*"), *path.parent.glob(f"{name}.*.tile*"), of_tiles(path)]
+    for one in (path, *found):
         one.unlink(missing_ok=True)
         _previous(one).unlink(missing_ok=True)
 

@@ -74,8 +74,8 @@ def refine(  # noqa: PLR0913  (the public call: every keyword has a default)
     ``should_stop`` is asked between batches; a stopped run returns what it has and can be resumed from
     ``checkpoint``, on the same trajectory. ``loss_table`` is a CSV file kept up to date, ``history`` a folder of
     snapshots. ``warm``: object and probe to begin from instead of an empty object. ``sharing``: workers that refine
-    together. Stages of the preset are refined one after the other. Raises MetadataError for missing optics and RefinementError where the refinement cannot start
-    (no such backend, no counts, a checkpoint of other data).
+    together. Stages of the preset are refined one after the other. Raises MetadataError for missing optics and
+    RefinementError where the refinement cannot start (no such backend, no counts, a checkpoint of other data).
     """
     dataset = with_start_positions(dataset, preset.in_stages()[0].preset.start.start_positions)
     identity = checkpoints.Identity.of(dataset, preset)

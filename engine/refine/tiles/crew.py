@@ -20,6 +20,10 @@ class CrewLost(Exception):
     """A worker does not answer any more: the tiles have to begin anew from states that were kept."""
 
 
+class CrewBusy(CrewLost):
+    """A worker has another refinement: this one has to wait."""
+
+
 class Crew(Protocol):
     """Workers that have the tiles of one run, each its own. All methods raise CrewLost."""
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from functools import reduce
+from operator import add
 from typing import NamedTuple
 
 import numpy as np
@@ -91,12 +93,9 @@ class Exchange:
                         parts.append(each[:, here])
                     else:
                         above = taken[source][0][0]
-                        there = slice(segment.rows[0] - above, segment.rows[1] - above)
-                        parts.append(arrived[source][number][:, there])
-                total = parts[0]
-                for part in parts[1:]:
-                    total = total + part
-                each[:, here] = total
+                        first, last = segment.rows[0] - above, segment.rows[1] - above
+                        parts.append(arrived[source][number][:, first:last])
+                each[:, here] = reduce(add, parts)
         self.seconds += time.perf_counter() - start
 
     def total(self, sums: Sequence[float], peaks: Sequence[float] = (), array: Array | None = None) -> Shared:

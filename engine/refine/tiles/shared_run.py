@@ -28,7 +28,7 @@ from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.run.loss_table import write_loss_table
 from ptylive.engine.refine.run.outcome import Outcome
 from ptylive.engine.refine.run.refinement import Observers
-from ptylive.engine.refine.tiles.crew import Crew, CrewLost, Workers
+from ptylive.engine.refine.tiles.crew import Crew, CrewBusy, CrewLost, Workers
 from ptylive.engine.refine.tiles.possible import check_possible, check_problem
 from ptylive.engine.refine.tiles.tile_part import add_part, part_of, tiles_of
 from ptylive.engine.refine.tiles.tile_run import log_of_plain, state_of, vector_and_gradient
@@ -86,12 +86,15 @@ class SharedRun:
             before = (len(self._log.losses), sets.newest)
             try:
                 self._once(sets)
+            except CrewBusy as error:
+                self._tell(f"waits for workers: {error}")
+                if self._observers.should_stop():
+                    raise RefinementError("stopped on request before the refinement began") from None
             except CrewLost as error:
                 lost = lost + 1 if before == (len(self._log.losses), sets.newest) else 1
                 if lost >= MOST_LOST:
                     raise RefinementError(f"workers were lost {lost} times in a row, the last: {error}") from None
-                if sets.newest is not None:
-                    self._log = state_of(sets.newest.read(0))[1]
+                self._log = Log() if sets.newest is None else state_of(sets.newest.read(0))[1]
                 self._tell(f"a worker was lost ({error}): going on from the last checkpoint")
             else:
                 return

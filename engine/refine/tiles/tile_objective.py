@@ -122,7 +122,7 @@ class TileObjective:
 
     def is_finite(self, vector: Any) -> bool:
         """Whether every parameter of every tile is a number."""
-        return self.exchange.total([float(not self.own.is_finite(vector))]).sums[0] == 0
+        return not self.exchange.total([float(not self.own.is_finite(vector))]).sums.any()
 
     def peak_curvature(self, vector: Any, indices: IndexArray) -> Any:
         """See :class:`~ptylive.engine.refine.solvers.loss_function.PatternLoss`."""

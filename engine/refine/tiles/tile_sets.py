@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ptylive.engine.refine.run.checkpoint import FORMAT, Identity
+from ptylive.engine.refine.run.checkpoint import FORMAT, Identity, of_tiles
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.files.atomic import replacing
 
@@ -46,7 +46,7 @@ class TileSets:
     @property
     def index(self) -> Path:
         """The file that names the sets."""
-        return self._path.with_name(f"{self._path.name}.tiles")
+        return of_tiles(self._path)
 
     @property
     def newest(self) -> TileSet | None:

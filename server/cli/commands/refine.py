@@ -21,6 +21,7 @@ from ptylive.schema.metadata import NAMES, arrays_and_numbers, locate, unsaid
 from ptylive.server.cli.interrupt import ctrl_c_asks_to_stop
 from ptylive.server.cli.options import AsJson, Backend, Cluster, Settings, WhenMissing, checked_backend
 from ptylive.server.cli.output import Interrupted, Shown, answer, bar, say, when_interrupted
+from ptylive.server.cli.refine_together import MOST_WORKERS, shared_by
 from ptylive.server.cli.values import parse_assignments
 from ptylive.server.cluster.where import REFUSE
 
@@ -41,6 +42,7 @@ ptylive refine scan.h5 -o refined.h5 --set num_slices=4 --set total_thickness_A=
 ptylive refine scan.h5 -o refined.h5 --stage thin.toml --stage thick.toml    # one after the other, in one run
 ptylive refine scan.h5 -o refined.h5 --resume             # go on after Ctrl-C
 ptylive refine scan.h5 -o refined.h5 --cluster tcp://scheduler:8786
+ptylive refine scan.h5 -o refined.h5 --cluster local:4 --workers 4      # one refinement on four workers
 """
 
 
@@ -68,6 +70,10 @@ def refine(
     ] = False,
     cluster: Cluster = None,
     when_cluster_missing: WhenMissing = REFUSE,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=MOST_WORKERS, help="workers of the cluster that share this one refinement"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Refine object and probe of a recording by multislice ptychography."""
@@ -85,22 +91,25 @@ def refine(
 
     chosen, values = split_settings(parse_assignments(settings or ()))
     vet(file, values, output)
-    scan, checkpoint = _checked(file, values, output, resume=resume)
+    scan, checkpoint = _checked(file, values, output, resume=resume, shared=workers is not None)
     loaded, values = _loaded(preset, file, values, output)
     wanted = _preset(with_stage_files({**loaded.settings, **chosen}, stage or (), output), epochs)
     checked_backend(backend)
-    if cluster is not None:
-        _check_for_cluster(loaded, checks=checks, history=history)
+    if _is_elsewhere(loaded, cluster, workers, checks=checks, history=history):
         given = replace(_job(file, wanted, values), results=output.absolute(), checkpoint=checkpoint.absolute())
         _refine_elsewhere(
             replace(given, backend=backend, threads=threads, resume=resume),
-            (cluster, when_cluster_missing),
+            (cluster or "", when_cluster_missing),
             as_json=as_json,
         )
         return
     started = time.perf_counter()
     pixels = _pixels_to_compile(file, values, wanted)
-    with reserved_run(output, checkpoint) as name, open_source(file, values) as source:
+    with (
+        shared_by(workers, cluster, wanted, backend, threads, say) as sharing,
+        reserved_run(output, checkpoint) as name,
+        open_source(file, values) as source,
+    ):
         made = _made(
             file, values, wanted, "cpu" if backend == "cpu" else "auto", pixels if backend != "gpu" else 0, as_json
         )
@@ -124,6 +133,7 @@ def refine(
                 resume=resume,
                 loss_table=output.with_suffix(".loss.csv"),
                 history=kept,
+                sharing=sharing,
             )
         if checks and result.state == "done":
             with bar("comparing halves", quiet=as_json):
@@ -138,14 +148,21 @@ def refine(
     _judge(result.state, len(result.loss), result.message, stored)
 
 
-def _check_for_cluster(loaded: PresetFile, *, checks: bool, history: int | None) -> None:
-    """Raise MetadataError for what is done on this machine only."""
+def _is_elsewhere(
+    loaded: PresetFile, cluster: str | None, workers: int | None, *, checks: bool, history: int | None
+) -> bool:
+    """Whether all of it is done on a worker. Raise MetadataError for what is done on this machine only."""
+    if cluster is None:
+        return False
     if history is not None:
         raise MetadataError("--history is kept on this machine", "leave out --history, or --cluster")
+    if workers is not None:
+        return False
     if checks:
         raise MetadataError("--checks compares on this machine", "leave out --checks, or --cluster")
     if loaded.positions_A is not None:
         raise MetadataError("positions of a preset stay on this machine", "leave out --cluster")
+    return True
 
 
 def _job(file: Path, wanted: Preset, values: Mapping[str, Any]) -> RefineJob:
@@ -213,7 +230,9 @@ def _kept(output: Path, epochs: int | None, *, resume: bool) -> History | None:
     return None if epochs is None else History(history_folder(output, resume=resume), epochs)
 
 
-def _checked(file: Path, values: dict[str, Any], output: Path, *, resume: bool) -> tuple[dict[str, Any], Path]:
+def _checked(
+    file: Path, values: dict[str, Any], output: Path, *, resume: bool, shared: bool
+) -> tuple[dict[str, Any], Path]:
     """What is to be written can be: of which scan it is, and the checkpoint's name. Raises InputFileError."""
     from ptylive.application.outputs import check_results_file, check_resumable, scan_settings
     from ptylive.streamer.source import open_source
@@ -223,7 +242,7 @@ def _checked(file: Path, values: dict[str, Any], output: Path, *, resume: bool) 
         check_results_file(output, source)
         scan = scan_settings(source)
     if resume:
-        check_resumable(checkpoint)
+        check_resumable(checkpoint, shared=shared)
     return scan, checkpoint
 
 

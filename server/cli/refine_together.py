@@ -1,0 +1,39 @@
+"""``ptylive refine --cluster --workers``: the run itself shared by the workers of a Dask cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from ptylive.schema import MetadataError
+from ptylive.schema.preset import Preset
+
+if TYPE_CHECKING:
+    from ptylive.engine.refine.run.run import Sharing
+
+MOST_WORKERS = 1024
+
+
+@contextmanager
+def shared_by(
+    workers: int | None, cluster: str | None, preset: Preset, backend: str, threads: int, tell: Callable[[str], None]
+) -> Iterator[Sharing | None]:
+    """Workers that refine together, until the end of the block; None where the run stays on this machine.
+
+    Raises MetadataError where there is no cluster, RefinementError, before it is asked for anything, for what tiles
+    cannot do, and PtyliveError where it is not there.
+    """
+    if workers is None:
+        yield None
+        return
+    if cluster is None:
+        raise MetadataError("--workers are those of a cluster", f"say which, as --cluster local:{workers}")
+    from ptylive.engine.refine.tiles.possible import check_possible
+    from ptylive.engine.refine.tiles.shared_run import Shared
+    from ptylive.server.cluster.opening import opened
+    from ptylive.server.cluster.tile_crew import ClusterWorkers
+
+    check_possible(preset)
+    with opened(cluster, threads, tell) as there:
+        yield Shared(ClusterWorkers(there, workers, backend))
