@@ -1,0 +1,65 @@
+"""Tiles of the small simulated scan, worked on by threads of the test."""
+
+import threading
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
+from ptylive.engine.refine.problem.prepare import prepare
+from ptylive.engine.refine.solvers.objective import Objective
+from ptylive.engine.refine.tiles.exchange import Exchange
+from ptylive.engine.refine.tiles.links import ThreadLinks
+from ptylive.engine.refine.tiles.tile_objective import TileObjective
+from ptylive.engine.refine.tiles.tile_part import part_of_vector, tiles_of
+from ptylive.schema.preset import Preset
+
+PRESET = {"window_px": 24, "probe_modes": 2, "batch_size": 24, "phase_deviation": False}
+
+
+@pytest.fixture(scope="session")
+def problem(simulated):
+    return prepare(simulated.dataset, Preset(**PRESET), None)
+
+
+def in_threads(functions):
+    """What functions return that wait for each other; the first exception of one is raised."""
+    results, errors = [None] * len(functions), []
+
+    def call(number):
+        try:
+            results[number] = functions[number]()
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=call, args=(number,), daemon=True) for number in range(len(functions))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive(), "tiles wait for each other"
+    if errors:
+        raise errors[0]
+    return results
+
+
+def cut_up(problem, tiles, dtype="complex128", **changes):
+    """An objective for each tile of a problem, its patterns on a backend of their own."""
+    links, layout, found = ThreadLinks(tiles), problem.layout, []
+    for tile in tiles_of(problem, tiles):
+        shape = (layout.object_shape[0], tile.rows[1] - tile.rows[0], layout.object_shape[2])
+        mine = problem.multislice.part(tile.patterns)
+        mine = replace(mine, object_shape=shape, corners=mine.corners - np.array([tile.rows[0], 0]))
+        backend = GeneralMultislice(mine, np, dtype, "reference")
+        own = Objective(backend, replace(layout, object_shape=shape), mine.count)
+        exchange = Exchange(tile, links.of(tile.number))
+        found.append(TileObjective(own, tile, exchange, problem.multislice.count, **changes))
+    return found
+
+
+@pytest.fixture
+def cut():
+    """The helpers."""
+    return SimpleNamespace(up=cut_up, together=in_threads, part=part_of_vector)

@@ -1,0 +1,164 @@
+"""A refinement on several workers ends where that on one machine does, whoever is lost meanwhile."""
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ptylive.engine.refine import refine
+from ptylive.engine.refine.tiles import shared_run
+from ptylive.engine.refine.tiles.crew import CrewBusy, CrewLost, Threads
+from ptylive.engine.refine.tiles.shared_run import Shared
+from ptylive.schema.errors import RefinementError
+from ptylive.schema.preset import Preset
+
+PRESET = Preset(window_px=24, probe_modes=2, batch_size=24, sweeps=3, epoch_max=8)
+
+
+def refined(dataset, preset=PRESET, workers=None, **settings):
+    sharing = None if workers is None else Shared(Threads(workers) if isinstance(workers, int) else workers)
+    return refine(dataset, preset, backend="cpu", sharing=sharing, **settings)
+
+
+def alike(found, expected):
+    """Correlation of the objects' phases, and the relative difference of the losses."""
+    a, b = np.angle(found.object).ravel(), np.angle(expected.object).ravel()
+    return np.corrcoef(a, b)[0, 1], abs(found.loss[-1] / expected.loss[-1] - 1)
+
+
+@pytest.fixture(scope="module")
+def single(simulated):
+    return refined(simulated.dataset)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_several_workers_end_where_one_machine_does(simulated, single, workers):
+    found = refined(simulated.dataset, workers=workers)
+    correlation, apart = alike(found, single)
+    assert correlation > 0.999999  # the same steps but for rounding
+    assert apart < 1e-5
+    assert found.phases == single.phases
+    assert (found.state, found.message, found.reason) == ("done", single.message, single.reason)
+    assert found.evaluations == pytest.approx(single.evaluations)
+    assert found.phase_deviation.median_rad == pytest.approx(single.phase_deviation.median_rad, rel=1e-3)
+    assert found.backend == f"{single.backend}, {workers} workers"
+    assert found.convergence.falling == single.convergence.falling
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"num_slices": 3, "total_thickness_A": 30, "weakly_damped_obj": True},
+        {"num_slices": 2, "total_thickness_A": 20, "obj_modes": 2, "probe_sweeps": 1},
+        {"early_stop": True, "phase_only_obj": False, "hist_length": 0},
+        {"probe_part": "phase", "anchor": 0.0},
+    ],
+)
+def test_other_models_end_there_too(simulated, settings):
+    preset = Preset.from_mapping({"window_px": 24, "probe_modes": 1, "batch_size": 36, "epoch_max": 5, **settings})
+    correlation, apart = alike(refined(simulated.dataset, preset, 2), refined(simulated.dataset, preset))
+    # 5 epochs of the same steps, sums in single precision in another order
+    assert correlation > 0.99999
+    assert apart < 1e-4
+
+
+def test_a_run_that_was_stopped_goes_on_the_same_way(simulated, tmp_path):
+    whole = refined(simulated.dataset, workers=2)
+    asked = iter([False] * 6)
+    place = tmp_path / "run.checkpoint"
+    part = refined(simulated.dataset, workers=2, checkpoint=place, should_stop=lambda: next(asked, True))
+    assert part.state == "stopped"
+    table = tmp_path / "loss.csv"
+    rest = refined(simulated.dataset, workers=2, checkpoint=place, resume=True, loss_table=table)
+    assert rest.state == "done"
+    assert (rest.object == whole.object).all()
+    assert len(table.read_text().splitlines()) == 9
+    with pytest.raises(RefinementError, match="is of 2 workers"):
+        refined(simulated.dataset, workers=3, checkpoint=place, resume=True)
+
+
+class Mortal(Threads):
+    """Threads of which one dies after every so many messages, as often as is said; busy before, where that is said."""
+
+    def __init__(self, tiles, deaths, messages=3, busy=0):
+        super().__init__(tiles, keep_s=0.0)
+        self.deaths, self.messages, self.busy, self.crews = deaths, messages, busy, 0
+
+    @contextmanager
+    def crew(self, part_of, kept):
+        self.crews += 1
+        if self.busy:
+            self.busy -= 1
+            raise CrewBusy("tcp://w:1 is busy")
+        with super().crew(part_of, kept) as crew:
+            whole, left = crew.heard, [self.messages]
+
+            def heard():
+                found = whole()
+                left[0] -= sum(message["kind"] == "kept" for _, message in found)
+                if self.deaths and left[0] <= 0:
+                    self.deaths -= 1
+                    raise CrewLost("tcp://w:1 has gone")
+                return found
+
+            crew.heard = heard
+            yield crew
+
+
+def test_workers_that_are_lost_cost_nothing_but_time(simulated, tmp_path):
+    whole = refined(simulated.dataset, workers=2)
+    mortal, said = Mortal(2, deaths=4, busy=2), []
+    place = tmp_path / "run.checkpoint"
+    found = refined(simulated.dataset, workers=mortal, checkpoint=place, on_progress=lambda p: said.append(p.message))
+    assert mortal.crews == 7
+    assert (found.object == whole.object).all()
+    assert (found.loss == whole.loss).all()
+    assert sum("tcp://w:1 has gone" in words for words in said) == 4
+    assert sum("is busy" in words for words in said) == 2
+
+
+def test_a_refinement_that_ends_all_its_workers_is_given_up(simulated, monkeypatch):
+    monkeypatch.setattr(shared_run, "MOST_LOST", 3)
+    mortal = Mortal(2, deaths=100, messages=0)
+    with pytest.raises(RefinementError, match=r"workers were lost 3 times in a row, the last: tcp://w:1 has gone"):
+        refined(simulated.dataset, workers=mortal)
+    assert mortal.crews == 3
+
+
+def test_what_a_tile_cannot_do_ends_the_run_with_its_words(simulated, monkeypatch):
+    monkeypatch.setattr(
+        "ptylive.engine.refine.tiles.tile_run.open_backend", lambda *_: (_ for _ in ()).throw(MemoryError)
+    )
+    with pytest.raises(RefinementError, match=r"worker [12] of 2: not enough memory for this tile"):
+        refined(simulated.dataset, workers=2)
+
+
+def test_a_full_disk_is_said(simulated, monkeypatch):
+    said, full = [], OSError(28, "No space left on device")
+    monkeypatch.setattr("ptylive.engine.refine.tiles.tile_sets.replacing", lambda path: (_ for _ in ()).throw(full))
+    with pytest.raises(RefinementError, match="no state of the tiles could be kept"):
+        workers = Mortal(2, deaths=0)
+        refined(simulated.dataset, workers=workers, on_progress=lambda progress: said.append(progress.warning))
+    assert any("could not be written: No space left on device" in words for words in said)
+
+
+@pytest.mark.slow
+@pytest.mark.data
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(
+    ("file", "settings"),
+    [
+        ("mos2_edge_80kV_defocus.h5", {"num_slices": 1, "probe_modes": 4}),
+        ("sto_10nm_200kV_defocus.h5", {"num_slices": 10, "total_thickness_A": 100, "probe_modes": 4}),
+    ],
+)
+def test_shared_scans_end_at_the_same_place(read_dataset, file, settings):
+    dataset = read_dataset(Path(os.environ.get("PTYLIVE_SHARED_DATA", "data")) / "simulated" / file)
+    preset = Preset.from_mapping({"refine_drift": False, **settings})
+    expected = refined(dataset, preset)
+    for workers in (1, 2, 4):
+        correlation, apart = alike(refined(dataset, preset, workers), expected)
+        assert correlation >= 0.9999
+        assert apart <= 1e-3
