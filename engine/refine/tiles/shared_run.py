@@ -233,7 +233,7 @@ class Shared:
     """A run on many workers, as :func:`ptylive.engine.refine.refine` takes it."""
 
     def __init__(self, workers: Workers) -> None:
-        self._workers = workers
+        self.workers = workers
         self.last: SharedRun | None = None
         """The run that was done."""
 
@@ -245,7 +245,7 @@ class Shared:
         self, problem: Problem, preset: Preset, observers: Observers, context: TrialContext, *, resume: bool
     ) -> RefineResult:
         """See :class:`ptylive.engine.refine.run.run.Sharing`."""
-        self.last = SharedRun(problem, preset, self._workers, observers, context)
+        self.last = SharedRun(problem, preset, self.workers, observers, context)
         return self.last.run(resume=resume)
 
 
