@@ -1,6 +1,6 @@
 """One refinement on 1, 2, 4, … workers: time of sweeps and L-BFGS epochs, speed-up, share spent on messages.
 
-    python benchmarks/refine_workers.py SCAN.h5 [--side 256] [--workers 1 2 4] [--sweeps 2] [--epochs 4] [--threads-only]
+    python benchmarks/refine_workers.py SCAN.h5 [--side 256] [--workers 1 2 4] [--sweeps 2] [--epochs 4]
 
 The scan is made from a recording of a regular scan, by repeating its patterns on SIDE x SIDE points: that changes what
 is seen, not what it takes. Workers are processes of this machine (Dask), of one thread each; --threads-only: threads of
@@ -73,7 +73,7 @@ def main() -> None:
             refine(dataset.part(np.arange(64)), preset.model_copy(update={"epoch_max": 2}), sharing=Shared(crew))
             sharing = Shared(crew)
             result = refine(dataset, preset, backend="cpu", sharing=sharing)
-        assert sharing.last is not None  # noqa: S101
+        assert sharing.last is not None
         times = seconds_of(result)
         first = first or times
         talk = sum(one["talk_seconds"] for one in sharing.last.talk) / sum(one["seconds"] for one in sharing.last.talk)

@@ -54,7 +54,7 @@ class ClusterWorkers:
                 self._cluster.release(address, rest=address in crew.busy)
 
     def _gathered(self) -> list[tuple[str, int]]:
-        """Workers with their threads, one for each tile where there are so many. Raises PtyliveError for none."""
+        """Workers with their threads, one for each tile where there are enough. Raises PtyliveError for none."""
         places: list[tuple[str, int]] = []
         since = time.monotonic()
         while True:

@@ -64,8 +64,8 @@ class Workers(Protocol):
 class Threads:
     """Tiles in threads of this process: for tests, and to see what the cut costs."""
 
-    def __init__(self, tiles: int, keep_s: float = KEEP_SECONDS) -> None:
-        self.tiles, self._keep_s = tiles, keep_s
+    def __init__(self, tiles: int, keep_s: float = KEEP_SECONDS, backend: str = "cpu") -> None:
+        self.tiles, self._keep_s, self._backend = tiles, keep_s, backend
 
     @contextmanager
     def crew(self, part_of: PartOf, kept: PartOf | None) -> Iterator[Crew]:
@@ -74,7 +74,7 @@ class Threads:
         crew = ThreadCrew()
         for tile in range(self.tiles):
             part = TilePart.of_bytes(part_of(tile))
-            run = TileRun(part, links.of(tile), backend="cpu", keep_s=self._keep_s)
+            run = TileRun(part, links.of(tile), backend=self._backend, keep_s=self._keep_s)
             crew.begin(tile, run, None if kept is None else kept(tile))
         try:
             yield crew

@@ -187,12 +187,12 @@ class SharedRun:
         whole = np.zeros(layout.size, np.float32)
         gradient: Array | None = np.zeros(layout.size, np.float32)
         for tile in self._tiles:
-            vector, slope = vector_and_gradient(found.read(tile.number))
+            vector, derivative = vector_and_gradient(found.read(tile.number))
             add_part(layout, whole, tile, vector)
-            if slope is None:
+            if derivative is None:
                 gradient = None
             elif gradient is not None:
-                add_part(layout, gradient, tile, slope)
+                add_part(layout, gradient, tile, derivative)
         self._log = state_of(found.read(0))[1]
         ended: State = "failed" if first["wrong"] else "stopped" if first["stopped"] else "done"
         if ended == "stopped":

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from strict_device import device
 
+from ptylive.engine.backend.multislice import gpu
+from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.tiles import shared_run
 from ptylive.engine.refine.tiles.crew import CrewBusy, CrewLost, Threads
@@ -62,6 +65,23 @@ def test_other_models_end_there_too(simulated, settings):
     # 5 epochs of the same steps, sums in single precision in another order
     assert correlation > 0.99999
     assert apart < 1e-4
+
+
+def test_workers_with_devices_end_there_too(simulated, single, monkeypatch):
+    """On the stand-in for cupy that refuses whatever cupy refuses."""
+
+    def arrays(problem):
+        return GeneralMultislice(problem, device, "complex64", name="gpu")
+
+    monkeypatch.setattr("ptylive.engine.backend.device.missing", lambda: "")
+    monkeypatch.setattr(gpu, "too_small", lambda problem: "")
+    monkeypatch.setattr(gpu, "opened", arrays)
+    preset = PRESET.model_copy(update={"phase_deviation": False})
+    found = refined(simulated.dataset, preset, Threads(2, backend="gpu"))
+    assert found.backend == "gpu, 2 workers"
+    correlation, apart = alike(found, single)
+    assert correlation > 0.999999
+    assert apart < 1e-5
 
 
 def test_a_run_that_was_stopped_goes_on_the_same_way(simulated, tmp_path):
