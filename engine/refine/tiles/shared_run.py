@@ -36,7 +36,7 @@ from ptylive.engine.refine.tiles.tile_sets import TileSet, TileSets
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.validation.phase_deviation import EndOfRun, phase_deviation
 from ptylive.schema.errors import PtyliveError, RefinementError
-from ptylive.schema.model import Array
+from ptylive.schema.model import Array, IndexArray
 from ptylive.schema.preset import Preset
 
 MOST_LOST = 10
@@ -56,6 +56,8 @@ class SharedRun:
         self._tiles = tiles_of(problem, workers.tiles)
         self._plan = CoursePlan.of(problem.strategy, preset.solver, open_end=True)
         self._log, self._message, self._warning = Log(), "", ""
+        self._held: tuple[IndexArray, ...] = ()
+        """Groups of patterns that are held out."""
         self._ended: dict[int, Mapping[str, Any]] = {}
         self._final: dict[int, int] = {}
         self._came: dict[int, set[int]] = {}

@@ -11,6 +11,7 @@ from strict_device import device
 from ptylive.engine.backend.multislice import gpu
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.refine import refine
+from ptylive.engine.refine.run import convergence
 from ptylive.engine.refine.tiles import shared_run
 from ptylive.engine.refine.tiles.crew import CrewBusy, CrewLost, Threads
 from ptylive.engine.refine.tiles.shared_run import Shared
@@ -63,6 +64,19 @@ def test_other_models_end_there_too(simulated, settings):
     preset = Preset.from_mapping({"window_px": 24, "probe_modes": 1, "batch_size": 36, "epoch_max": 5, **settings})
     correlation, apart = alike(refined(simulated.dataset, preset, 2), refined(simulated.dataset, preset))
     # 5 epochs of the same steps, sums in single precision in another order
+    assert correlation > 0.99999
+    assert apart < 1e-4
+
+
+def test_an_open_end_holds_the_same_patterns_out_and_says_the_same(simulated, monkeypatch):
+    monkeypatch.setattr(convergence, "LEAST_PATTERNS", 100)
+    monkeypatch.setattr(convergence, "SHARE", 0.15)
+    preset = Preset(window_px=24, probe_modes=1, batch_size=24, phase_deviation=False)
+    expected, found = refined(simulated.dataset, preset), refined(simulated.dataset, preset, 3)
+    assert expected.convergence.held_out == found.convergence.held_out == 21
+    assert len(found.loss) == len(expected.loss)
+    assert found.convergence.fall == pytest.approx(expected.convergence.fall, abs=1e-6)
+    correlation, apart = alike(found, expected)
     assert correlation > 0.99999
     assert apart < 1e-4
 
