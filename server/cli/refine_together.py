@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from ptylive.schema import MetadataError
 from ptylive.schema.preset import Preset
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
     from ptylive.engine.refine.run.run import Sharing
 
 MOST_WORKERS = 1024
+Workers = Annotated[
+    int | None, typer.Option(min=1, max=MOST_WORKERS, help="workers of the cluster that share this one refinement")
+]
 
 
 @contextmanager

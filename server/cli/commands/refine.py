@@ -21,7 +21,7 @@ from ptylive.schema.metadata import NAMES, arrays_and_numbers, locate, unsaid
 from ptylive.server.cli.interrupt import ctrl_c_asks_to_stop
 from ptylive.server.cli.options import AsJson, Backend, Cluster, Settings, WhenMissing, checked_backend
 from ptylive.server.cli.output import Interrupted, Shown, answer, bar, say, when_interrupted
-from ptylive.server.cli.refine_together import MOST_WORKERS, shared_by
+from ptylive.server.cli.refine_together import Workers, shared_by
 from ptylive.server.cli.values import parse_assignments
 from ptylive.server.cluster.where import REFUSE
 
@@ -70,10 +70,7 @@ def refine(
     ] = False,
     cluster: Cluster = None,
     when_cluster_missing: WhenMissing = REFUSE,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, max=MOST_WORKERS, help="workers of the cluster that share this one refinement"),
-    ] = None,
+    workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
     """Refine object and probe of a recording by multislice ptychography."""
@@ -96,12 +93,9 @@ def refine(
     wanted = _preset(with_stage_files({**loaded.settings, **chosen}, stage or (), output), epochs)
     checked_backend(backend)
     if _is_elsewhere(loaded, cluster, workers, checks=checks, history=history):
-        given = replace(_job(file, wanted, values), results=output.absolute(), checkpoint=checkpoint.absolute())
-        _refine_elsewhere(
-            replace(given, backend=backend, threads=threads, resume=resume),
-            (cluster or "", when_cluster_missing),
-            as_json=as_json,
-        )
+        given = replace(_job(file, wanted, values), backend=backend, threads=threads, resume=resume)
+        given = replace(given, results=output.absolute(), checkpoint=checkpoint.absolute())
+        _refine_elsewhere(given, (cluster or "", when_cluster_missing), as_json=as_json)
         return
     started = time.perf_counter()
     pixels = _pixels_to_compile(file, values, wanted)
