@@ -93,7 +93,7 @@ class StoredRun:
 
     @classmethod
     def _of(cls, name: str, group: Any, calibration: Calibration, date: str) -> StoredRun:
-        known = ("beam_current", "background", "slice_distances_A", "aberrations", "tilts")
+        known = ("beam_current", "background", "slice_distances_A", "aberrations", "tilts", "detector_psf_px")
         attributes = group["object"].attrs
         origin = attributes["origin_A"]
         pixel_A = float(attributes["sampling_A"][0])

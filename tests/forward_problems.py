@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from ptylive.engine.backend.multislice.description import (
     AberrationGroups,
@@ -12,6 +13,7 @@ from ptylive.engine.backend.multislice.description import (
     PerpendicularTerm,
     Tilts,
 )
+from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.backend.multislice.problem import (
     CoefficientTermKind,
     Corrections,
@@ -74,6 +76,7 @@ def every_correction(problem):
         distances_A=rng.uniform(8, 12, problem.object_shape[0] - 1) if problem.object_shape[0] > 1 else None,
         tilts=None if tilts is None else tilts.tangents + 2e-3 * rng.normal(size=tilts.tangents.shape),
         aberrations_A=None if groups is None else groups.values_A + 3 * rng.normal(size=groups.values_A.shape),
+        spread_px2=None if model.spread is None else np.array([0.7]),
     )
 
 
@@ -120,3 +123,33 @@ def coefficients(kind, extra_terms=True):
         perpendicular=perpendicular if extra_terms else (),
         edge=0.3 * rng.random(P * P).astype(np.float32) if extra_terms else None,
     )
+
+
+STEPS = {"tilts": 1e-3, "aberrations_A": 5.0, "distances_A": 2.0}
+"""Size of a random change along which a derivative is taken; 0.3 for all others."""
+
+
+def check_gradients(problem, modes, object_modes, probes=1, without=()):
+    """Object, probe and every correction, each along a random direction."""
+    backend = GeneralMultislice(problem, np, "complex128", "double")
+    planes, probe = make_planes(problem, modes, object_modes, probes)
+    corrections = replace(every_correction(problem), **dict.fromkeys(without))
+
+    def loss(planes=planes, probe=probe, **changes):
+        return backend.loss_and_gradient(planes, probe, corrections=replace(corrections, **changes)).loss
+
+    result = backend.loss_and_gradient(planes, probe, corrections=corrections)
+    rng = np.random.default_rng(1)
+    derivatives = {"planes": (planes, result.object), "probe": (probe, result.probe)}
+    derivatives |= {
+        name: (value, getattr(result.corrections, name))
+        for name, value in vars(corrections).items()
+        if value is not None
+    }
+    for name, (at, derivative) in derivatives.items():
+        direction = STEPS.get(name, 0.3) * rng.normal(size=at.shape)
+        h = 2e-3
+        values = [loss(**{name: at + k * h * direction}) for k in (-2, -1, 1, 2)]
+        expected = (values[0] - 8 * values[1] + 8 * values[2] - values[3]) / (12 * h)
+        # fourth order: truncation leaves some 1e-8 at these steps; a derivative near 0 is measured against the loss
+        assert (derivative * direction).sum() == pytest.approx(expected, rel=1e-6, abs=1e-8 * abs(values[0])), name

@@ -27,6 +27,7 @@ from pydantic_core import InitErrorDetails
 from ptylive.schema.errors import MetadataError, did_you_mean
 from ptylive.schema.model import StrictModel
 from ptylive.schema.preset.added import added_words, declared
+from ptylive.schema.preset.instrument import InstrumentSettings
 from ptylive.schema.preset.loss import LossSettings
 from ptylive.schema.preset.object import ObjectSettings
 from ptylive.schema.preset.patterns import PatternSettings
@@ -55,6 +56,7 @@ class Preset(StrictModel):
     probe: ProbeSettings = ProbeSettings()
     patterns: PatternSettings = PatternSettings()
     propagation: PropagationSettings = PropagationSettings()
+    instrument: InstrumentSettings = InstrumentSettings()
     refined: RefinedSettings = RefinedSettings()
     loss: LossSettings = LossSettings()
     solver: SolverSettings = SolverSettings()

@@ -37,6 +37,7 @@ class RefinedSettings(StrictModel):
         default=("C10", "C12a", "C12b"), description="which aberrations update_aberrations refines (Krivanek's names)"
     )
     update_tilts: bool = Field(default=False, description="refine the tilts that tilt_mode uses")
+    update_detector_psf: bool = Field(default=False, description="refine the Gaussian point spread of the detector")
 
     @property
     def moving(self) -> frozenset[str]:

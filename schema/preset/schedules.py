@@ -19,6 +19,7 @@ SCHEDULABLE = frozenset(
         "update_probe",
         "update_probe_pos",
         "update_beam_current",
+        "update_detector_psf",
         "update_static_background",
         "update_slice_distances",
         "update_aberrations",

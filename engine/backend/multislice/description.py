@@ -83,6 +83,16 @@ class NearField:
 
 
 @dataclass(frozen=True)
+class PointSpread:
+    """Where the detector counts an electron: probabilities around the pixel it hits, the same for all pixels."""
+
+    variance_px2: float = 0.0
+    """Of the Gaussian along each axis, pixels squared."""
+    image: FloatArray | None = None
+    """(p, p) a measured one besides, its middle at [0, 0], at or above 0, sum 1; pixels of the detector's window."""
+
+
+@dataclass(frozen=True)
 class PerpendicularTerm:
     """weight * (p - measured)^2, p = |v|^2 - sum of squared coefficients on one region.
 
@@ -137,6 +147,7 @@ class ForwardModel:
     near_field: NearField | None = None
     upsampling: int = 1
     """Pixels of the model along a pixel of the detector."""
+    spread: PointSpread | None = None
     compressed: CompressedPatterns | None = None
 
     def part(self, chosen: IndexArray | slice) -> ForwardModel:
@@ -168,6 +179,7 @@ class ForwardModel:
             "phase plates": self.phase_plates is not None,
             "the near field": self.near_field is not None,
             "upsampling": self.upsampling > 1,
+            "the detector's point spread": self.spread is not None,
             "coefficients": self.compressed is not None,
         }
         return ", ".join(words for words, asked in parts.items() if asked)

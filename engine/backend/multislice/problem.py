@@ -171,6 +171,8 @@ class Corrections:
     """(N or 1, 6) tangents, in place of the model's."""
     aberrations_A: Any = None
     """(groups, n), in place of the model's."""
+    spread_px2: Any = None
+    """(1,) variance of the detector's Gaussian point spread, pixels squared, in place of the model's."""
 
     def __add__(self, other: Corrections) -> Corrections:
         """Sum of two gradients."""

@@ -58,6 +58,8 @@ class BlockName(StrEnum):
     """(n,) additions to aberration coefficients of the start probe, Å; (groups, n) where patterns form groups."""
     TILTS = "tilts_mrad"
     """(N or 1, 6) tangents in thousandths: before, inside and after the specimen, (row, col) each."""
+    SPREAD = "detector_psf_px2"
+    """(1,) variance of the detector's Gaussian point spread, pixels squared."""
 
 
 @dataclass(frozen=True)
@@ -213,6 +215,7 @@ class ParameterLayout:
             distances_A=others.get(BlockName.DISTANCES),
             tilts=RAD_PER_MRAD * others[BlockName.TILTS] if BlockName.TILTS in others else None,
             aberrations_A=None if self._shared_aberrations else others.get(BlockName.ABERRATIONS),
+            spread_px2=others.get(BlockName.SPREAD),
         )
         return Physical(self._cleaned_planes(vector, xp), self.probe_planes(vector, xp), corrections)
 
@@ -261,6 +264,7 @@ class ParameterLayout:
             BlockName.BACKGROUND: gradient.corrections.background,
             BlockName.DISTANCES: gradient.corrections.distances_A,
             BlockName.ABERRATIONS: gradient.corrections.aberrations_A,
+            BlockName.SPREAD: gradient.corrections.spread_px2,
         }
         if gradient.corrections.tilts is not None:
             others[BlockName.TILTS] = RAD_PER_MRAD * gradient.corrections.tilts

@@ -31,6 +31,8 @@ class Refined:
     aberration_names: tuple[str, ...] = ()
     tilts_mrad: DoubleArray | None = None
     """(N or 1, 6) tangents before, inside and behind the specimen, (row, col) each."""
+    detector_psf_px: float | None = None
+    """Standard deviation of the detector's Gaussian point spread, pixels."""
 
     @classmethod
     def of(
@@ -52,6 +54,7 @@ class Refined:
             slice_distances_A=_numbers(values.get(BlockName.DISTANCES)),
             aberrations_A=_double(values.get(BlockName.ABERRATIONS)),
             tilts_mrad=_double(values.get(BlockName.TILTS)),
+            detector_psf_px=None if BlockName.SPREAD not in values else float(values[BlockName.SPREAD][0]) ** 0.5,
         )
 
 

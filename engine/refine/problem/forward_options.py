@@ -27,11 +27,13 @@ from ptylive.engine.refine.parameters.band_limit import Cleaning, band_limit
 from ptylive.engine.refine.parameters.object_grid import ObjectGrid
 from ptylive.engine.refine.parameters.parameter_vector import RAD_PER_MRAD
 from ptylive.engine.refine.parameters.refined import Refined
+from ptylive.engine.refine.problem.instrument import Instrument
 from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.engine.refine.problem.tilt_from_columns import Area, remove_shear
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 from ptylive.schema.optics import ABERRATION_NAMES
+from ptylive.schema.preset.instrument import InstrumentSettings
 from ptylive.schema.preset.object import ObjectSettings
 from ptylive.schema.preset.probe import ProbeSettings
 from ptylive.schema.preset.propagation import PropagationSettings
@@ -78,8 +80,14 @@ class ForwardOptions:
     probe: ProbeSettings
     propagation: PropagationSettings
     refined: RefinedSettings
+    beyond: InstrumentSettings
     tilt_found: bool = False
     """The tilt inside the specimen was searched for before the run (``tilt_search``) and is kept."""
+
+    @property
+    def instrument(self) -> Instrument:
+        """What detector, source and scan do besides."""
+        return Instrument(self.beyond, self.measured, self.refined.update_detector_psf)
 
     @property
     def window(self) -> ModelWindow:
@@ -212,6 +220,7 @@ class ForwardOptions:
             near_field=self._near_field(),
             upsampling=size // self.measured.window.size,
             compressed=compressed,
+            spread=self.instrument.point_spread(),
         )
         return model if model.beyond_compiled() else None
 

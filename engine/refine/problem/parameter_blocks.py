@@ -92,6 +92,7 @@ class ParameterBlocks:
             (refined.update_slice_distances, self._distances),
             (refined.update_aberrations, self._aberrations),
             (refined.update_tilts and not self.forward.tilt_from_columns, self._tilts),
+            (refined.update_detector_psf, self._spread),
         ]
         return tuple(make() for asked, make in wanted if asked)
 
@@ -195,6 +196,14 @@ class ParameterBlocks:
         patterns = len(self.dataset.patterns) / len(start)
         curvature = np.float32(2 * self.strategy.curvature_scale * self._counts * patterns) * each
         return Block(BlockName.TILTS, start, np.broadcast_to(curvature, start.shape).copy())
+
+    def _spread(self) -> Block:
+        """A variance t of the point spread bends what is counted: dI/dt is half its Laplacian."""
+        mean = np.maximum(mean_pattern(self.window), mean_pattern(self.window).max() * 1e-4) + self.strategy.offset
+        instrument = self.forward.instrument
+        each = float((self._pixel_term.curvature(mean) * instrument.bend()).sum())
+        curvature = np.array([len(self.dataset.patterns) * max(each, 1e-30)], np.float32)
+        return Block(BlockName.SPREAD, np.array([instrument.first_psf_px**2], np.float32), curvature, lowest=0.0)
 
     def _spectrum(self) -> DoubleArray:
         """Weights of the frequencies of the exit wave: the mean pattern; all alike where images are recorded."""

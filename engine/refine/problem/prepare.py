@@ -136,7 +136,7 @@ def lay_out(measured: Measurement, strategy: Strategy, preset: Preset, start: St
     )
     shape = (slices.slices, *grid.shape)
     _check_size(shape, slices.obj_modes, grid.pixel_A)
-    forward = ForwardOptions(measured, slices, preset.probe, preset.propagation, preset.refined)
+    forward = ForwardOptions(measured, slices, preset.probe, preset.propagation, preset.refined, preset.instrument)
     modes = forward.with_given_aberrations(measured.start_modes(preset.probe, strategy.coherence))
     blocks = ParameterBlocks(forward, strategy, grid, modes, preset.regularisers, preset.loss.noise_weighting)
     layout = ParameterLayout(

@@ -29,7 +29,6 @@ from ptylive.schema.errors import RefinementError
 from ptylive.schema.files.atomic import replacing
 from ptylive.schema.model import Array
 from ptylive.schema.preset import Preset
-from ptylive.schema.preset.solver import PriorSettings
 
 FORMAT = 2
 _READ = (1, FORMAT)
@@ -85,8 +84,13 @@ class Identity:
     def of(cls, dataset: Dataset, preset: Preset) -> Identity:
         """Of a refinement of these data with these settings; a stage is known by its own."""
         settings = preset.model_dump(mode="json", exclude={"epoch_max", "phase_deviation"})
-        unknown = {name for name, field in PriorSettings.model_fields.items() if settings[name] == field.default}
-        added = [name for name in settings if name not in FORMAT_1_ORDER and name not in unknown]
+        later = Preset.settings().keys() - set(FORMAT_1_ORDER)  # unknown then: at their defaults they change nothing
+        plain = Preset().model_dump(mode="json")
+        added = [
+            name
+            for name, value in settings.items()
+            if name not in FORMAT_1_ORDER and not (name in later and value == plain.get(name))
+        ]
         first = {name: settings[name] for name in (*FORMAT_1_ORDER, *added)}
         return cls(_fingerprint(dataset, b""), settings, _fingerprint(dataset, to_json(first)))
 

@@ -40,6 +40,7 @@ SWITCHES: Mapping[str, BlockName] = MappingProxyType(
         "update_slice_distances": BlockName.DISTANCES,
         "update_aberrations": BlockName.ABERRATIONS,
         "update_tilts": BlockName.TILTS,
+        "update_detector_psf": BlockName.SPREAD,
     }
 )
 """Settings that hold a block for some epochs."""

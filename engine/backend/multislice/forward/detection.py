@@ -5,7 +5,8 @@ near field   I = E sum over modes |F^H (A L F (tilt psi))|^2     L the lens, E t
 
 turn = exp(2 pi i x . offset / P) is a shift that is known and stays (descan).
 
-Several object modes are averaged. Upsampled models are binned to the detector's pixels, a background is added.
+Several object modes are averaged. Upsampled models are binned to the detector's pixels, counts are spread over
+neighbouring ones (``point_spread``), a background is added.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 
 from ptylive.engine.backend.multislice.description import ForwardModel, NearField
 from ptylive.engine.backend.multislice.forward.arrays import ArrayKit
+from ptylive.engine.backend.multislice.forward.point_spread import PointSpreadBlock
 from ptylive.engine.backend.multislice.forward.values import Values
 from ptylive.engine.backend.multislice.problem import Corrections
 from ptylive.schema.model import DoubleArray
@@ -47,8 +49,9 @@ class Detector:
         self._band = None if model.band is None else xp.asarray(model.band, dtype=kit.real)
         self._offsets: Any = None if offsets_px is None else xp.asarray(offsets_px, dtype=np.float64)
         self._turn_per_offset = 2 * np.pi / size * xp.arange(size)
-        near = model.near_field
+        near, spread = model.near_field, model.spread
         self._defocus: Any = None if near is None else xp.asarray(near.defocus_A)
+        self._spread = None if spread is None else PointSpreadBlock(kit, spread, size // model.upsampling)
 
     def forward(self, exit_wave: Any, values: Values, batch: Any) -> Exposure:
         """The waves in the plane of the detector."""
@@ -102,10 +105,26 @@ class Detector:
         if u > 1:
             n, size = total.shape[0], total.shape[1] // u
             total = total.reshape(n, size, u, size, u).sum(axis=(2, 4))
+        if self._spread is not None:
+            total = self._spread.spread(total, values.spread_px2)
         return total if values.background is None else total + values.background
 
-    def derivative_of_waves(self, derivative: Any, batch: Any) -> Any:
+    def counted(self, planes: Any, values: Values) -> Any:
+        """Changes (n, p, p) of what hits the detector's pixels as changes of what they count."""
+        return planes if self._spread is None else self._spread.spread_any(planes, values.spread_px2)
+
+    def add_of_counts(self, derivative: Any, intensity: Any, values: Values, total: Corrections) -> None:
+        """Add what the detector's own quantities get of dL/dI (n, p, p), at counts as :meth:`intensity` has them."""
+        if total.background is not None:
+            total.background[...] += derivative.sum(axis=0)
+        if total.spread_px2 is not None and self._spread is not None:
+            counts = intensity if values.background is None else intensity - values.background
+            total.spread_px2[...] += self._spread.by_variance(derivative, counts)
+
+    def derivative_of_waves(self, derivative: Any, values: Values, batch: Any) -> Any:
         """dL/d|wave|^2 (n, P, P) from dL/dI (n, p, p); object modes not yet shared out."""
+        if self._spread is not None:
+            derivative = self._spread.adjoint(derivative, values.spread_px2)
         u = self._model.upsampling
         if u > 1:
             derivative = self._kit.xp.repeat(self._kit.xp.repeat(derivative, u, axis=1), u, axis=2)

@@ -118,7 +118,7 @@ class GeneralMultislice:
             for moved in self._illumination.moved(light, values, batch):
                 _, turned = self._exposures(values, prepared, moved, place)
                 each = ((a.wave.conj() * b.wave).real.sum(axis=1) for a, b in zip(waves, turned, strict=True))
-                derivatives.append(2 * sum(each) / len(waves))
+                derivatives.append(self._detector.counted(2 * sum(each) / len(waves), values))
             intensity = self._detector.intensity(waves, values, batch)
             weight = weights / (intensity + (self._problem.data_term.offset + TINY_COUNTS))
             both = xp.stack(derivatives, axis=1)
@@ -154,7 +154,13 @@ class GeneralMultislice:
             background=corrections.background,
             tilts=None if tilts is None else xp.asarray(tilts, dtype=np.float64),
             aberrations_A=None if added is None else xp.asarray(added, dtype=np.float64),
+            spread_px2=self._spread_px2(corrections),
         )
+
+    def _spread_px2(self, corrections: Corrections) -> Any:
+        if corrections.spread_px2 is not None:
+            return self.xp.asarray(corrections.spread_px2, dtype=np.float64)[0]
+        return None if self._model.spread is None else self._model.spread.variance_px2
 
     def _evaluate(
         self, values: Values, chosen: IndexArray, corrections: Corrections, *, probe_gradient: bool
@@ -187,10 +193,10 @@ class GeneralMultislice:
         batch, total = place.batch, place.total
         light = self._illumination.forward(values, batch)
         kept, exposures = self._exposures(values, prepared, light.wave, place)
-        loss, derivative = self._comparison.compare(self._detector.intensity(exposures, values, batch), batch)
-        if total.corrections.background is not None:
-            total.corrections.background[...] += derivative.sum(axis=0)
-        pull = (2 / len(exposures) * self._detector.derivative_of_waves(derivative, batch))[:, None]
+        intensity = self._detector.intensity(exposures, values, batch)
+        loss, derivative = self._comparison.compare(intensity, batch)
+        self._detector.add_of_counts(derivative, intensity, values, total.corrections)
+        pull = (2 / len(exposures) * self._detector.derivative_of_waves(derivative, values, batch))[:, None]
         behind: Any = None
         for mode, exposure in enumerate(exposures):
             gradient = self._detector.adjoint(exposure, exposure.wave * pull, values, batch, total.corrections)

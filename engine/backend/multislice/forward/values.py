@@ -28,6 +28,8 @@ class Values(NamedTuple):
     """(N or 1, 6), or None."""
     aberrations_A: Any
     """(groups, n), or None."""
+    spread_px2: Any = None
+    """Variance of the detector's Gaussian point spread, a number or a 0-d array; None where it has none."""
 
     def tilts_of(self, batch: Any) -> Any:
         """(n or 1, 6) tilts of the patterns of a batch."""

@@ -53,8 +53,9 @@ def run(dataset, **values):
         },
         {"upsample_pattern": 2, "update_static_background": True},
         {"propmethod": "yoshida", "num_slices": 2, "total_thickness_A": 30.0, "update_slice_distances": True},
+        {"detector_psf_px": 0.7, "update_detector_psf": True, "update_static_background": True},
     ],
-    ids=["every tilt", "one tilt", "aperture", "groups", "probes", "band", "upsampled", "yoshida"],
+    ids=["every tilt", "one tilt", "aperture", "groups", "probes", "band", "upsampled", "yoshida", "point spread"],
 )
 def test_gradient_of_the_objective(simulated, values):
     """Along each block of the vector in double precision, as the optimisers see it."""

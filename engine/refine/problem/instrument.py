@@ -1,0 +1,83 @@
+"""What detector, source and scan do besides the plain model, as settings ask for it on one measurement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ptylive.engine.backend.multislice.description import PointSpread
+from ptylive.engine.refine.data.pattern_statistics import mean_pattern
+from ptylive.engine.refine.problem.measurement import Measurement
+from ptylive.schema.errors import MetadataError
+from ptylive.schema.model import DoubleArray, FloatArray
+from ptylive.schema.preset.instrument import InstrumentSettings
+
+FIRST_PSF_PX = 0.5
+"""Width that a point spread is refined from where none is given."""
+LOOKED_PATTERNS = 64
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """The settings, and what they are about."""
+
+    settings: InstrumentSettings
+    measured: Measurement
+    psf_refined: bool
+    """Whether the width of the point spread moves."""
+
+    def point_spread(self) -> PointSpread | None:
+        """The detector's; None where there is none. Raises MetadataError for an unusable image."""
+        asked = self.settings
+        if asked.detector_psf is None and not asked.detector_psf_px and not self.psf_refined:
+            return None
+        size = self.measured.window.size
+        image = None if asked.detector_psf is None else _image("detector_psf", asked.detector_psf, size)
+        return PointSpread(self.first_psf_px**2, image)
+
+    @property
+    def first_psf_px(self) -> float:
+        """Standard deviation of the Gaussian to begin with."""
+        given = self.settings.detector_psf_px
+        return FIRST_PSF_PX if self.psf_refined and not given else given
+
+    def bend(self) -> DoubleArray:
+        """(p, p) mean square of half the Laplacian of what is counted: dI/dt of the Gaussian's variance t.
+
+        Of what was counted, less 5 times its mean: what counting noise adds, of weights -2 and four of 1/2.
+        """
+        window = self.measured.window
+        mean = np.asarray(mean_pattern(window), dtype=np.float64)
+        chosen = np.unique(np.linspace(0, len(window.patterns) - 1, LOOKED_PATTERNS).astype(int))
+        squares = sum(_half_laplacian(np.asarray(window.patterns[n], dtype=np.float64)) ** 2 for n in chosen)
+        signal = np.maximum(squares / len(chosen) - 5 * mean, _half_laplacian(mean) ** 2)
+        unseen = (~window.measured).astype(np.float64)
+        near = _half_laplacian(unseen) != 0  # a hole in the patterns is no structure of them
+        return np.where(near | ~window.measured, 0.0, signal)
+
+
+def _half_laplacian(plane: DoubleArray) -> DoubleArray:
+    around = sum(np.roll(plane, step, axis) for axis in (0, 1) for step in (1, -1))
+    return np.asarray(0.5 * around - 2 * plane)
+
+
+def _image(name: str, path: str, size: int) -> FloatArray:
+    """A point spread (rows, columns) as (size, size), its middle at [0, 0], sum 1. Raises MetadataError."""
+    try:
+        stored = np.load(Path(path), mmap_mode="r", allow_pickle=False)
+        shape, kind = stored.shape, stored.dtype.kind
+        usable = len(shape) == 2 and 0 < min(shape) <= max(shape) <= size and kind in "fiub"
+        values = np.array(stored, dtype=np.float64) if usable else np.zeros((0, 0))
+    except (OSError, ValueError) as error:
+        raise MetadataError(f"{name} {path}: {error}", "give a npy file of numbers") from None
+    if not usable:
+        raise MetadataError(
+            f"{name} {path} holds {kind} of shape {shape}", f"give real numbers, at most {size} x {size} pixels"
+        )
+    if not np.isfinite(values).all() or (values < 0).any() or not values.sum() > 0:
+        raise MetadataError(f"{name} {path} is no point spread", "its values must be at or above 0, and not all 0")
+    image = np.zeros((size, size))
+    image[: shape[0], : shape[1]] = values / values.sum()
+    return np.roll(image, (-(shape[0] // 2), -(shape[1] // 2)), (0, 1)).astype(np.float32)

@@ -1,0 +1,26 @@
+"""What detector, source and scan do to the patterns besides the plain model."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from ptylive.schema.model import StrictModel
+
+MOST_PSF_PX = 20.0
+
+
+class InstrumentSettings(StrictModel):
+    """Imperfections that are modelled: off unless they are asked for (docs/forward-model.md)."""
+
+    detector_psf_px: float = Field(
+        default=0.0,
+        ge=0,
+        le=MOST_PSF_PX,
+        description="Gaussian point spread of the detector, standard deviation, pixels; with update_detector_psf the"
+        " start",
+    )
+    detector_psf: str | None = Field(
+        default=None,
+        description="npy file of the detector's point spread (rows, columns), its middle on pixel n // 2, in the axes"
+        " of the patterns after detector_transform",
+    )
