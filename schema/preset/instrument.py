@@ -24,3 +24,17 @@ class InstrumentSettings(StrictModel):
         description="npy file of the detector's point spread (rows, columns), its middle on pixel n // 2, in the axes"
         " of the patterns after detector_transform",
     )
+    source_blur_A: float = Field(
+        default=0.0,
+        ge=0,
+        le=1e3,
+        description="Gaussian source, standard deviation, Å: every mode of the probe is blurred by it, whatever it is"
+        " refined to (source_size_A only shapes the start)",
+    )
+    fly_scan_share: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="way of the beam while a pattern is exposed, as a share of the step along the fast axis; 1: a beam"
+        " that never stops",
+    )

@@ -12,7 +12,7 @@ All parameters are real, so gradients are plain derivatives.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ import numpy as np
 
 from ptylive.engine.backend.multislice.problem import Corrections, LossGradient
 from ptylive.engine.refine.parameters.band_limit import Cleaning
+from ptylive.engine.refine.parameters.mixture import Mixture
 from ptylive.schema.model import Array, FloatArray
 
 FAINTEST = 0.1
@@ -122,11 +123,18 @@ class ParameterLayout:
     probe: ProbeModel
     blocks: tuple[Block, ...] = ()
     cleaning: Cleaning | None = None
+    mixture: Mixture | None = None
+    """By which the backend's modes are made of those of the probe."""
 
     @property
     def modes(self) -> int:
         """Modes of one probe."""
         return len(self.probe.start) // self.probe.probes
+
+    @property
+    def sharp(self) -> ParameterLayout:
+        """The same without the blur of the probe."""
+        return self if self.mixture is None else replace(self, mixture=None)
 
     @property
     def window(self) -> int:
@@ -238,7 +246,12 @@ class ParameterLayout:
         return planes if self.object_form is ObjectForm.PHASE else planes * xp.exp(-block.reshape(2, *shape)[1])
 
     def probe_planes(self, vector: Any, xp: Any) -> Any:
-        """(2, probes * modes, P, P) in Fourier space, shared aberrations included."""
+        """(2, backend's modes, P, P) in Fourier space, shared aberrations and blur included."""
+        planes = self._sharp_planes(vector, xp)
+        return planes if self.mixture is None else self.mixture.mixed(planes, xp)
+
+    def _sharp_planes(self, vector: Any, xp: Any) -> Any:
+        """(2, probes * modes, P, P): the probe itself."""
         block = self.probe_block(vector)
         if self.probe.form is not ProbeForm.COMPLEX:
             start = self._start_planes(vector.dtype, xp)
@@ -271,6 +284,9 @@ class ParameterLayout:
         object_gradient, probe_gradient, planes = gradient.object, gradient.probe, physical.object
         if self.cleaning is not None:  # real, even filters are their own adjoints
             object_gradient, planes = self.cleaning.clean_object(object_gradient, xp), self._object_planes(vector, xp)
+        if self.mixture is not None:
+            probe_gradient = self.mixture.gathered(probe_gradient, xp)
+        if self.cleaning is not None:
             probe_gradient = self.cleaning.clean_probe(probe_gradient, xp)
         if self._shared_aberrations:
             turning = (gradient.probe[0] * physical.probe[1] - gradient.probe[1] * physical.probe[0]).sum(axis=0)
@@ -329,8 +345,8 @@ class ParameterLayout:
         return np.concatenate([np.ravel(part) for part in parts]).astype(np.float32)
 
     def to_complex(self, vector: Array) -> tuple[Array, Array]:
-        """Transmission (object modes, slices, Y, X) and Fourier modes (probes * modes, P, P) as complex64."""
-        planes, probe = self._cleaned_planes(vector, np), self.probe_planes(vector, np)
+        """Transmission (object modes, slices, Y, X) and sharp Fourier modes (probes * modes, P, P) as complex64."""
+        planes, probe = self._cleaned_planes(vector, np), self._sharp_planes(vector, np)
         objects = (planes[0] + 1j * planes[1]).astype(np.complex64)
         return objects.reshape(self.object_modes, *self.object_shape), (probe[0] + 1j * probe[1]).astype(np.complex64)
 

@@ -8,7 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from ptylive.engine.backend.multislice.description import PointSpread
+from ptylive.engine.probe import ComplexPlane
+from ptylive.engine.refine.data.blur_modes import blur_modes, fast_step_A
 from ptylive.engine.refine.data.pattern_statistics import mean_pattern
+from ptylive.engine.refine.parameters.mixture import Mixture
 from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import DoubleArray, FloatArray
@@ -42,6 +45,21 @@ class Instrument:
         """Standard deviation of the Gaussian to begin with."""
         given = self.settings.detector_psf_px
         return FIRST_PSF_PX if self.psf_refined and not given else given
+
+    def mixture(self, modes: ComplexPlane) -> Mixture | None:
+        """How a probe of start ``modes`` (modes, P, P) is blurred; None where it is not. Raises MetadataError."""
+        asked = self.settings
+        if not asked.source_blur_A and not asked.fly_scan_share:
+            return None
+        if self.measured.near_field:
+            name = "source_blur_A" if asked.source_blur_A else "fly_scan_share"
+            raise MetadataError(f"{name} has no meaning in the near field", "leave it out; see alpha_near_field_mrad")
+        path = np.zeros(2)
+        if asked.fly_scan_share:
+            path = asked.fly_scan_share * fast_step_A(self.measured.dataset, "fly_scan_share")
+        power = (np.abs(modes) ** 2).sum(axis=0)
+        model = self.measured.model
+        return Mixture(blur_modes(model.k_row, model.k_col, power, asked.source_blur_A, path))
 
     def bend(self) -> DoubleArray:
         """(p, p) mean square of half the Laplacian of what is counted: dI/dt of the Gaussian's variance t.

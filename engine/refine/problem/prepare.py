@@ -121,6 +121,8 @@ def decide(measured: Measurement, preset: Preset, *, has_start: bool) -> Strateg
         chosen = replace(chosen, coherence=one, start_from_map=False, probe_sweeps=0)
     elif preset.refined.update_tilts and isinstance(preset.solver.anchor, str):
         chosen = replace(chosen, anchor=0.0)  # slices must come free of each other
+    if preset.instrument.source_blur_A:  # blurred already: its modes are those of the focal spread
+        chosen = replace(chosen, coherence=replace(chosen.coherence, source_A=0.0))
     if not (preset.start.refine_drift and measured.plain):
         return chosen
     nothing = "drift cannot be looked for: it takes a regular, dense scan of at least 16 x 16 points"
@@ -147,6 +149,7 @@ def lay_out(measured: Measurement, strategy: Strategy, preset: Preset, start: St
         blocks.probe_model(),
         blocks.others(),
         forward.cleaning(grid.shape),
+        forward.instrument.mixture(modes),
     )
     scan = ScanGrid.of(dataset.point, dataset.scan_shape, dataset.positions_A)
     regularisation = Regularisation(

@@ -41,6 +41,7 @@ class Penalties:
 
     def add(self, layout: ParameterLayout, vector: Any, gradient: Any, xp: Any) -> Any:
         """See :class:`ptylive.engine.refine.parameters.terms.Term`."""
+        layout = layout.sharp  # what is wanted of a probe is wanted of it, not of the modes of its blur
         physical = layout.physical(vector, xp)
         shape = (layout.object_modes, *layout.object_shape)
         object_value, of_object = _sum(self.of_object, physical.object, shape, xp)

@@ -53,9 +53,23 @@ def run(dataset, **values):
         },
         {"upsample_pattern": 2, "update_static_background": True},
         {"propmethod": "yoshida", "num_slices": 2, "total_thickness_A": 30.0, "update_slice_distances": True},
+        {"source_blur_A": 0.3, "fly_scan_share": 1.0, "probe_modes": 2, "update_aberrations": True},
+        {"source_blur_A": 0.3, "damping_cutoff_multislice": 0.7, "probe_part": "amplitude", "probe_marker": "rows:2"},
         {"detector_psf_px": 0.7, "update_detector_psf": True, "update_static_background": True},
     ],
-    ids=["every tilt", "one tilt", "aperture", "groups", "probes", "band", "upsampled", "yoshida", "point spread"],
+    ids=[
+        "every tilt",
+        "one tilt",
+        "aperture",
+        "groups",
+        "probes",
+        "band",
+        "upsampled",
+        "yoshida",
+        "blur",
+        "limited blur",
+        "point spread",
+    ],
 )
 def test_gradient_of_the_objective(simulated, values):
     """Along each block of the vector in double precision, as the optimisers see it."""

@@ -1,4 +1,4 @@
-"""Imperfections of the instrument as settings ask for them: found where they are refined, refused where they cannot be."""
+"""Imperfections of the instrument as settings ask for them: found where they are refined, refused where they cannot."""
 
 from dataclasses import replace
 
@@ -79,7 +79,7 @@ def test_files_that_are_no_point_spread_are_refused(simulated, tmp_path, values,
 
 
 def test_a_file_that_is_not_there_is_named(simulated, tmp_path):
-    with pytest.raises(MetadataError, match="detector_psf .*none.npy"):
+    with pytest.raises(MetadataError, match=r"detector_psf .*none\.npy"):
         prepared(simulated.dataset, detector_psf=str(tmp_path / "none.npy"))
 
 
@@ -87,3 +87,45 @@ def test_a_width_is_refined_from_the_given_one(simulated):
     assert prepared(simulated.dataset, update_detector_psf=True).forward.instrument.first_psf_px == FIRST_PSF_PX
     given = prepared(simulated.dataset, update_detector_psf=True, detector_psf_px=1.5)
     assert given.multislice.model.spread.variance_px2 == pytest.approx(2.25)
+
+
+@pytest.mark.parametrize("blur", [{"source_blur_A": 0.3}, {"fly_scan_share": 1.0}])
+def test_a_blur_is_modes_of_the_compiled_backend(simulated, blur):
+    """The result's probe is the sharp one; what the backend sees has all of its light in more modes."""
+    problem = prepared(simulated.dataset, probe_modes=2, **blur)
+    layout = problem.layout
+    seen = layout.probe_planes(problem.start, np)
+    assert problem.multislice.model is None
+    assert layout.modes == 2 < seen.shape[1]
+    assert (seen**2).sum() == pytest.approx((layout.probe_block(problem.start) ** 2).sum(), rel=1e-5)  # float32
+    result = refine(simulated.dataset, Preset.from_mapping({**PLAIN, **blur, "epoch_max": 2, "sweeps": 1}))
+    assert result.probe.shape == (1, 1, 24, 24)
+    assert result.backend == "cpu (scipy)", "its window of 24 pixels is none that is compiled"
+
+
+def test_a_blurred_source_is_not_in_the_start_modes_too(simulated):
+    """With no focal spread all of the start's light is in one mode."""
+    given = {"probe_modes": 3, "focal_spread_A": 0.0}
+    for blur, one in ((0.0, False), (0.3, True)):
+        start = prepared(simulated.dataset, source_blur_A=blur, **given).layout.probe.start
+        powers = (np.abs(start) ** 2).sum((1, 2))
+        assert bool(powers.max() > 0.9999 * powers.sum()) is one
+
+
+@pytest.mark.parametrize("name", ["source_blur_A", "fly_scan_share"])
+def test_blurs_of_the_probe_have_no_meaning_for_images(simulated, name):
+    near = {"recon_type": "near_field", "image_pixel_A": 0.5, "defocus_array_A": [100.0]}
+    with pytest.raises(MetadataError, match=f"{name} has no meaning in the near field"):
+        prepared(simulated.dataset, update_probe=False, **near, **{name: 0.5})
+
+
+def test_penalties_are_of_the_sharp_probe(simulated):
+    """Modes of a blur are not kept orthogonal to each other."""
+    problem = prepared(simulated.dataset, source_blur_A=0.3, probe_orthogonality_weight=1.0)
+    assert len(problem.terms) == 0, "a probe of one mode is orthogonal to nothing"
+    both = prepared(simulated.dataset, source_blur_A=0.3, probe_modes=2, probe_orthogonality_weight=1.0)
+    values = [
+        both.terms[0].add(layout, both.start, np.zeros_like(both.start), np)
+        for layout in (both.layout, both.layout.sharp)
+    ]
+    assert values[0] == values[1]
