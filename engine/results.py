@@ -284,10 +284,14 @@ def _write_refined(group: h5py.Group, refined: Refined) -> None:
         "aberrations": refined.aberrations_A,
         "tilts": refined.tilts_mrad,
         "detector_psf_px": refined.detector_psf_px,
+        "opr_coefficients": refined.opr_coefficients,
     }
     for name, values in optional.items():
         if values is not None:
             group[name] = np.asarray(values, dtype=np.float64)
+    if refined.opr_components is not None:
+        group.create_dataset("opr_components", data=refined.opr_components.astype(np.complex64), **COMPRESSION)
+        group["opr_components"].attrs["meaning"] = "first mode of pattern n: probe[0, 0] + opr_coefficients[n] @ these"
     if refined.aberrations_A is not None:
         group["aberrations"].attrs["names"] = list(refined.aberration_names)
         group["aberrations"].attrs["meaning"] = "added to the calibration, Å"

@@ -93,7 +93,15 @@ class StoredRun:
 
     @classmethod
     def _of(cls, name: str, group: Any, calibration: Calibration, date: str) -> StoredRun:
-        known = ("beam_current", "background", "slice_distances_A", "aberrations", "tilts", "detector_psf_px")
+        known = (
+            "beam_current",
+            "background",
+            "slice_distances_A",
+            "aberrations",
+            "tilts",
+            "detector_psf_px",
+            "opr_coefficients",
+        )
         attributes = group["object"].attrs
         origin = attributes["origin_A"]
         pixel_A = float(attributes["sampling_A"][0])

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from ptylive.schema.model import StrictModel
+from ptylive.schema.optics import ABERRATION_NAMES
 
 MOST_PSF_PX = 20.0
+
+
+TILTS = "tilts"
+
+
+def _known(name: str) -> str:
+    if name != TILTS and name not in ABERRATION_NAMES:
+        raise ValueError(f"{name!r} cannot vary over the field; known are {TILTS}, {', '.join(ABERRATION_NAMES)}")
+    return name
+
+
+FieldTerm = Annotated[str, AfterValidator(_known)]
 
 
 class InstrumentSettings(StrictModel):
@@ -37,4 +52,22 @@ class InstrumentSettings(StrictModel):
         le=1,
         description="way of the beam while a pattern is exposed, as a share of the step along the fast axis; 1: a beam"
         " that never stops",
+    )
+    opr_components: int = Field(
+        default=0,
+        ge=0,
+        le=8,
+        description="components by which the probe's first mode varies from pattern to pattern (orthogonal probe"
+        " relaxation), refined with a coefficient for each pattern",
+    )
+    field_order: int = Field(
+        default=0,
+        ge=0,
+        le=4,
+        description="order of the polynomials of the position by which field_terms vary, refined; 0: they do not",
+    )
+    field_terms: Annotated[tuple[FieldTerm, ...], Field(min_length=1)] = Field(
+        default=("C10",),
+        description="what varies over the field: aberrations by Krivanek's names, and tilts, before or behind the"
+        " specimen as tilt_mode says",
     )

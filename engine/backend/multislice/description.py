@@ -148,6 +148,8 @@ class ForwardModel:
     upsampling: int = 1
     """Pixels of the model along a pixel of the detector."""
     spread: PointSpread | None = None
+    varying_modes: int = 0
+    """First modes of the probe that vary over the scan, by :attr:`Corrections.opr_components`; none without these."""
     compressed: CompressedPatterns | None = None
 
     def part(self, chosen: IndexArray | slice) -> ForwardModel:
@@ -180,6 +182,7 @@ class ForwardModel:
             "the near field": self.near_field is not None,
             "upsampling": self.upsampling > 1,
             "the detector's point spread": self.spread is not None,
+            "a probe that varies": self.varying_modes > 0,
             "coefficients": self.compressed is not None,
         }
         return ", ".join(words for words, asked in parts.items() if asked)

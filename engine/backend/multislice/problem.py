@@ -173,6 +173,10 @@ class Corrections:
     """(groups, n), in place of the model's."""
     spread_px2: Any = None
     """(1,) variance of the detector's Gaussian point spread, pixels squared, in place of the model's."""
+    opr_components: Any = None
+    """(2, n * m, P, P) planes in Fourier space by which the first m modes vary, those of one component together."""
+    opr_coefficients: Any = None
+    """(N, n) how much of each component a pattern's probe has."""
 
     def __add__(self, other: Corrections) -> Corrections:
         """Sum of two gradients."""

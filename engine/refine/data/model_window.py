@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ptylive.engine.dataset import Dataset
+from ptylive.engine.probe import chi_polynomial
 from ptylive.engine.refine.data.pattern_view import PatternView
 from ptylive.engine.refine.data.scan_window import KEPT_DTYPES, ScanWindow
 from ptylive.schema.errors import MetadataError
@@ -49,6 +50,12 @@ class ModelWindow:
         k_row = np.broadcast_to(frequency[:, None] * pixel + window.k_row[0, 0], (size, size)).copy()
         k_col = np.broadcast_to(frequency[None, :] * pixel + window.k_col[0, 0], (size, size)).copy()
         return cls(size, pixel, k_row, k_col)
+
+
+def chi_per_A(names: tuple[str, ...], window: ModelWindow, wavelength_A: float) -> DoubleArray:
+    """(n, P, P) aberration phase of one Å of each coefficient, rad."""
+    polynomials = [chi_polynomial(wavelength_A, {name: 1.0}) for name in names]
+    return np.stack([np.polynomial.polynomial.polyval2d(window.k_row, window.k_col, each) for each in polynomials])
 
 
 def as_seen(dataset: Dataset, settings: PatternSettings) -> Dataset:

@@ -21,6 +21,7 @@ import numpy as np
 from ptylive.engine.backend.multislice.problem import Corrections, LossGradient
 from ptylive.engine.refine.parameters.band_limit import Cleaning
 from ptylive.engine.refine.parameters.mixture import Mixture
+from ptylive.engine.refine.parameters.slow_field import SlowField
 from ptylive.schema.model import Array, FloatArray
 
 FAINTEST = 0.1
@@ -61,6 +62,12 @@ class BlockName(StrEnum):
     """(N or 1, 6) tangents in thousandths: before, inside and after the specimen, (row, col) each."""
     SPREAD = "detector_psf_px2"
     """(1,) variance of the detector's Gaussian point spread, pixels squared."""
+    OPR_COMPONENTS = "opr_components"
+    """(2, n, P, P) planes in Fourier space by which the first mode of the probe varies."""
+    OPR_COEFFICIENTS = "opr_coefficients"
+    """(N, n)."""
+    FIELD = "field"
+    """(quantities, K) coefficients of what varies slowly over the field, Å and mrad."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,7 @@ class Block:
     def per_pattern(self) -> bool:
         """Whether each pattern has its own values, so that a batch knows all there is about them."""
         own_tilts = self.name is BlockName.TILTS and len(self.start) > 1
-        return own_tilts or self.name in (BlockName.SHIFTS, BlockName.CURRENT)
+        return own_tilts or self.name in (BlockName.SHIFTS, BlockName.CURRENT, BlockName.OPR_COEFFICIENTS)
 
 
 @dataclass(frozen=True)
@@ -125,6 +132,7 @@ class ParameterLayout:
     cleaning: Cleaning | None = None
     mixture: Mixture | None = None
     """By which the backend's modes are made of those of the probe."""
+    field: SlowField | None = None
 
     @property
     def modes(self) -> int:
@@ -216,14 +224,19 @@ class ParameterLayout:
     def physical(self, vector: Any, xp: Any) -> Physical:
         """Object, probe and corrections that ``vector`` stands for."""
         others = self.other_blocks(vector)
+        tilts, aberrations = others.get(BlockName.TILTS), others.get(BlockName.ABERRATIONS)
+        if self.field is not None:
+            tilts, aberrations = self.field.added(others[BlockName.FIELD], tilts, aberrations, xp)
         corrections = Corrections(
             shifts_px=others.get(BlockName.SHIFTS),
             current=others.get(BlockName.CURRENT),
             background=others.get(BlockName.BACKGROUND),
             distances_A=others.get(BlockName.DISTANCES),
-            tilts=RAD_PER_MRAD * others[BlockName.TILTS] if BlockName.TILTS in others else None,
-            aberrations_A=None if self._shared_aberrations else others.get(BlockName.ABERRATIONS),
+            tilts=None if tilts is None else RAD_PER_MRAD * tilts,
+            aberrations_A=None if self._shared_aberrations else aberrations,
             spread_px2=others.get(BlockName.SPREAD),
+            opr_components=self._as_seen(others.get(BlockName.OPR_COMPONENTS), xp),
+            opr_coefficients=others.get(BlockName.OPR_COEFFICIENTS),
         )
         return Physical(self._cleaned_planes(vector, xp), self.probe_planes(vector, xp), corrections)
 
@@ -247,10 +260,21 @@ class ParameterLayout:
 
     def probe_planes(self, vector: Any, xp: Any) -> Any:
         """(2, backend's modes, P, P) in Fourier space, shared aberrations and blur included."""
-        planes = self._sharp_planes(vector, xp)
-        return planes if self.mixture is None else self.mixture.mixed(planes, xp)
+        return self._as_seen(self._unfiltered_planes(vector, xp), xp)
 
-    def _sharp_planes(self, vector: Any, xp: Any) -> Any:
+    def _as_seen(self, planes: Any, xp: Any) -> Any:
+        """Planes (2, …, P, P) of the probe, or of what it varies by, as the backend sees them; None as it is."""
+        if planes is not None and self.cleaning is not None:
+            planes = self.cleaning.clean_probe(planes, xp)
+        return planes if planes is None or self.mixture is None else self.mixture.mixed(planes, xp)
+
+    def _of_probe(self, gradient: Any, xp: Any) -> Any:
+        """The adjoint of :meth:`_as_seen`; real factors are their own."""
+        if gradient is not None and self.mixture is not None:
+            gradient = self.mixture.gathered(gradient, xp)
+        return gradient if gradient is None or self.cleaning is None else self.cleaning.clean_probe(gradient, xp)
+
+    def _unfiltered_planes(self, vector: Any, xp: Any) -> Any:
         """(2, probes * modes, P, P): the probe itself."""
         block = self.probe_block(vector)
         if self.probe.form is not ProbeForm.COMPLEX:
@@ -258,7 +282,7 @@ class ParameterLayout:
             block = start * block if self.probe.form is ProbeForm.AMPLITUDE else _turned(start, block, xp)
         if self._shared_aberrations:
             block = _turned(block, -self._chi(self.other_blocks(vector)[BlockName.ABERRATIONS], xp), xp)
-        return block if self.cleaning is None else self.cleaning.clean_probe(block, xp)
+        return block
 
     def _start_planes(self, dtype: Any, xp: Any) -> Any:
         """Real and imaginary plane of the start probe (2, probes * modes, P, P)."""
@@ -278,16 +302,18 @@ class ParameterLayout:
             BlockName.DISTANCES: gradient.corrections.distances_A,
             BlockName.ABERRATIONS: gradient.corrections.aberrations_A,
             BlockName.SPREAD: gradient.corrections.spread_px2,
+            BlockName.OPR_COMPONENTS: self._of_probe(gradient.corrections.opr_components, xp),
+            BlockName.OPR_COEFFICIENTS: gradient.corrections.opr_coefficients,
         }
         if gradient.corrections.tilts is not None:
             others[BlockName.TILTS] = RAD_PER_MRAD * gradient.corrections.tilts
+        if self.field is not None:
+            found, tilts = gradient.corrections, others.get(BlockName.TILTS)
+            others[BlockName.FIELD] = self.field.gradient(found.aberrations_A, tilts, xp)
         object_gradient, probe_gradient, planes = gradient.object, gradient.probe, physical.object
         if self.cleaning is not None:  # real, even filters are their own adjoints
             object_gradient, planes = self.cleaning.clean_object(object_gradient, xp), self._object_planes(vector, xp)
-        if self.mixture is not None:
-            probe_gradient = self.mixture.gathered(probe_gradient, xp)
-        if self.cleaning is not None:
-            probe_gradient = self.cleaning.clean_probe(probe_gradient, xp)
+        probe_gradient = self._of_probe(probe_gradient, xp)
         if self._shared_aberrations:
             turning = (gradient.probe[0] * physical.probe[1] - gradient.probe[1] * physical.probe[0]).sum(axis=0)
             rates = xp.asarray(self.probe.phase_per_A, dtype=turning.dtype)
@@ -327,6 +353,11 @@ class ParameterLayout:
         shares = xp.repeat(xp.asarray(self.probe.shares, dtype=np.float32), self.modes)
         return curvature * shares[:, None, None]
 
+    def components(self, vector: Array) -> Array | None:
+        """(n, P, P) by which the first mode varies, in Fourier space, sharp, as complex64; None where it does not."""
+        planes = self.sharp.physical(vector, np).corrections.opr_components
+        return None if planes is None else complex_of(planes).astype(np.complex64)
+
     def start(self, phase: Array) -> Array:
         """Parameters (float32) of an object of given phase (object modes * slices, Y, X) and modulus 1."""
         if self.object_form is ObjectForm.COMPLEX:
@@ -346,9 +377,14 @@ class ParameterLayout:
 
     def to_complex(self, vector: Array) -> tuple[Array, Array]:
         """Transmission (object modes, slices, Y, X) and sharp Fourier modes (probes * modes, P, P) as complex64."""
-        planes, probe = self._cleaned_planes(vector, np), self._sharp_planes(vector, np)
+        planes, probe = self._cleaned_planes(vector, np), self.sharp.probe_planes(vector, np)
         objects = (planes[0] + 1j * planes[1]).astype(np.complex64)
         return objects.reshape(self.object_modes, *self.object_shape), (probe[0] + 1j * probe[1]).astype(np.complex64)
+
+
+def complex_of(planes: Any) -> Any:
+    """Planes (2, …) of real and imaginary parts as complex numbers."""
+    return planes[0] + 1j * planes[1]
 
 
 def _turned(planes: Any, angle: Any, xp: Any) -> Any:

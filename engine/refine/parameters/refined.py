@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ptylive.engine.refine.parameters.parameter_vector import BlockName
-from ptylive.schema.model import Array, DoubleArray
+from ptylive.schema.model import Array, ComplexArray, DoubleArray
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,10 @@ class Refined:
     """(N or 1, 6) tangents before, inside and behind the specimen, (row, col) each."""
     detector_psf_px: float | None = None
     """Standard deviation of the detector's Gaussian point spread, pixels."""
+    opr_components: ComplexArray | None = None
+    """(n, P, P) what the first mode of the probe varies by, real space; orthogonal, strongest first, of its power."""
+    opr_coefficients: DoubleArray | None = None
+    """(N, n) how much of each a pattern's probe has, of mean 0."""
 
     @classmethod
     def of(

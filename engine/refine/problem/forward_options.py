@@ -20,13 +20,15 @@ from ptylive.engine.backend.multislice.description import (
     SplitStep,
     Tilts,
 )
-from ptylive.engine.probe import ComplexPlane, chi_polynomial
-from ptylive.engine.refine.data.model_window import ModelWindow
+from ptylive.engine.probe import ComplexPlane
+from ptylive.engine.refine.data.model_window import ModelWindow, chi_per_A
 from ptylive.engine.refine.data.per_point import PhasePlates, number_of_parts, parts_of_scan, per_pattern
 from ptylive.engine.refine.parameters.band_limit import Cleaning, band_limit
+from ptylive.engine.refine.parameters.mixture import Mixture
 from ptylive.engine.refine.parameters.object_grid import ObjectGrid
 from ptylive.engine.refine.parameters.parameter_vector import RAD_PER_MRAD
 from ptylive.engine.refine.parameters.refined import Refined
+from ptylive.engine.refine.parameters.slow_field import SlowField
 from ptylive.engine.refine.problem.instrument import Instrument
 from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.engine.refine.problem.tilt_from_columns import Area, remove_shear
@@ -48,12 +50,6 @@ def aberration_columns(probe: ProbeSettings, moving: RefinedSettings) -> tuple[s
     given = 0 if probe.aberrations_array_A is None else max(len(row) for row in probe.aberrations_array_A)
     refined = moving.refined_aberrations if moving.update_aberrations else ()
     return tuple(name for i, name in enumerate(ABERRATION_NAMES) if i < given or name in refined)
-
-
-def chi_per_A(names: tuple[str, ...], window: ModelWindow, wavelength_A: float) -> DoubleArray:
-    """(n, P, P) aberration phase of one Å of each coefficient, rad."""
-    polynomials = [chi_polynomial(wavelength_A, {name: 1.0}) for name in names]
-    return np.stack([np.polynomial.polynomial.polyval2d(window.k_row, window.k_col, each) for each in polynomials])
 
 
 def tilt_from_columns(propagation: PropagationSettings, refined: RefinedSettings) -> bool:
@@ -103,14 +99,27 @@ class ForwardOptions:
         """Free space and tilts. Raises MetadataError for tilts of another number than scan points."""
         q = np.fft.fftfreq(self.window.size, self.window.object_pixel_A)
         phase = -np.pi * self.wavelength_A * (q[:, None] ** 2 + q[None, :] ** 2)
-        if self.propagation.tilts_mrad is None and not self.refined.update_tilts:
+        field = self.slow_field()
+        varying = field is not None and field.tilts_mrad is not None
+        if self.propagation.tilts_mrad is None and not self.refined.update_tilts and not varying:
             return FreeSpace(phase, None)
-        tilts = Tilts(RAD_PER_MRAD * self.start_tilts_mrad().astype(float), self.propagation.tilt_mode)
+        start = field.tilts_mrad if varying and field is not None else self.start_tilts_mrad()
+        tilts = Tilts(RAD_PER_MRAD * np.asarray(start, dtype=float), self.propagation.tilt_mode)
         folded = tilts.mode == 0 and len(tilts.tangents) == 1 and not self.propagation.near_field
         if not folded or (self.refined.update_tilts and not self.tilt_from_columns):
             return FreeSpace(phase, tilts)
         row, column = tilts.tangents[0, 2:4]
         return FreeSpace(phase + 2 * np.pi * (q[:, None] * row + q[None, :] * column), None)
+
+    def slow_field(self) -> SlowField | None:
+        """Aberrations and tilts that vary slowly over the field; None where none do. Raises MetadataError."""
+        if not self.beyond.field_order:
+            return None
+        parts = self.probe.aberration_marker is not None or self.refined.update_aberrations
+        moving = self.refined.update_tilts
+        return self.instrument.slow_field(
+            self.start_tilts_mrad(), self.propagation.tilt_mode, parts=parts, tilts_refined=moving
+        )
 
     def start_tilts_mrad(self) -> FloatArray:
         """(1 or N, 6) tilts to start from; rows for each pattern only where they were given for each scan point."""
@@ -137,6 +146,7 @@ class ForwardOptions:
         if refined.aberrations_A is not None:
             shared = refined.aberrations_A.ndim == 1
             names = self.refined.refined_aberrations if shared else aberration_columns(self.probe, self.refined)
+            names = self.instrument.field_aberrations or names
             refined = replace(refined, aberration_names=names)
         if not self.refined.update_tilts or self.propagation.tilt_mode not in INSIDE_MODES:
             return transmission, refined
@@ -171,6 +181,12 @@ class ForwardOptions:
         rates = chi_per_A(names, self.window, self.wavelength_A).astype(np.float32)
         return AberrationGroups(rates, values, parts_of_scan(marker, self.measured.dataset, "aberration_marker"))
 
+    def _of_each_pattern(self) -> AberrationGroups:
+        """Aberrations that vary over the field: each pattern is a part of its own."""
+        names, count = self.instrument.field_aberrations, len(self.measured.dataset.patterns)
+        rates = chi_per_A(names, self.window, self.wavelength_A).astype(np.float32)
+        return AberrationGroups(rates, np.zeros((count, len(names))), np.arange(count))
+
     def with_given_aberrations(self, modes: ComplexPlane) -> ComplexPlane:
         """Start modes (modes, P, P) with the given aberrations that all patterns share."""
         given = self.probe.aberrations_array_A
@@ -202,8 +218,10 @@ class ForwardOptions:
         size, rolloff = self.window.size, self.propagation.smooth_rolloff
         return Cleaning(band_limit(object_shape, closer, rolloff), band_limit((size, size), closer, rolloff))
 
-    def description(self, tilts: Tilts | None, compressed: CompressedPatterns | None) -> ForwardModel | None:
-        """Everything beyond the plain far field; None where nothing is."""
+    def description(
+        self, tilts: Tilts | None, compressed: CompressedPatterns | None, mixture: Mixture | None = None
+    ) -> ForwardModel | None:
+        """Everything beyond the plain far field; None where nothing is. ``mixture``: that each mode is blurred by."""
         propagation, probe, size = self.propagation, self.probe, self.window.size
         cutoff, plates = propagation.damping_cutoff_multislice, probe.phase_plate_in_h5
         model = ForwardModel(
@@ -213,7 +231,7 @@ class ForwardOptions:
             split=SplitStep(propagation.propmethod),
             band=None if cutoff is None else band_limit((size, size), cutoff, propagation.smooth_rolloff),
             tilts=tilts,
-            aberrations=self.aberration_groups(),
+            aberrations=self._of_each_pattern() if self.instrument.field_aberrations else self.aberration_groups(),
             probe_marker=self.probe_marker(),
             probes=1 if probe.probe_marker is None else number_of_parts(probe.probe_marker),
             phase_plates=None if plates is None else PhasePlates(Path(plates), self.measured.dataset, size),
@@ -221,6 +239,7 @@ class ForwardOptions:
             upsampling=size // self.measured.window.size,
             compressed=compressed,
             spread=self.instrument.point_spread(),
+            varying_modes=0 if not self.beyond.opr_components else 1 if mixture is None else len(mixture.factors),
         )
         return model if model.beyond_compiled() else None
 

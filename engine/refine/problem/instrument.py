@@ -7,15 +7,20 @@ from pathlib import Path
 
 import numpy as np
 
-from ptylive.engine.backend.multislice.description import PointSpread
+from ptylive.engine.backend.multislice.description import AFTER_MODES, BEFORE_MODES, INSIDE_MODES, PointSpread
 from ptylive.engine.probe import ComplexPlane
 from ptylive.engine.refine.data.blur_modes import blur_modes, fast_step_A
+from ptylive.engine.refine.data.model_window import chi_per_A
 from ptylive.engine.refine.data.pattern_statistics import mean_pattern
 from ptylive.engine.refine.parameters.mixture import Mixture
+from ptylive.engine.refine.parameters.slow_field import SlowField, polynomials
+from ptylive.engine.refine.parameters.varying_probe import STARTS, start_components
 from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import DoubleArray, FloatArray
-from ptylive.schema.preset.instrument import InstrumentSettings
+from ptylive.schema.optics import ABERRATION_NAMES
+from ptylive.schema.preset.instrument import TILTS, InstrumentSettings
+from ptylive.schema.preset.probe import Marker
 
 FIRST_PSF_PX = 0.5
 """Width that a point spread is refined from where none is given."""
@@ -60,6 +65,61 @@ class Instrument:
         power = (np.abs(modes) ** 2).sum(axis=0)
         model = self.measured.model
         return Mixture(blur_modes(model.k_row, model.k_col, power, asked.source_blur_A, path))
+
+    def components(self, modes: ComplexPlane, parts: Marker | None) -> ComplexPlane | None:
+        """(n, P, P) what the first of the ``modes`` varies by at first, Fourier space; None where it does not vary.
+
+        parts: that have a probe of their own. Raises MetadataError.
+        """
+        number = self.settings.opr_components
+        if not number:
+            return None
+        if self.measured.near_field:
+            raise MetadataError("opr_components has no meaning in the near field", "leave it out")
+        if parts is not None:
+            raise MetadataError("opr_components and probe_marker say twice how the probe varies", "give one of them")
+        model, wavelength_A = self.measured.model, self.measured.wavelength_A
+        return start_components(modes[0], chi_per_A(STARTS[:number], model, wavelength_A))
+
+    def slow_field(
+        self, tilts_mrad: FloatArray, tilt_mode: int, *, parts: bool, tilts_refined: bool
+    ) -> SlowField | None:
+        """What varies over the field by polynomials; None where nothing does.
+
+        tilts_mrad: (1 or N, 6) that tilts vary about; parts: aberrations are those of parts of the scan, or refined;
+        tilts_refined: tilts are refined besides.
+        Raises MetadataError for what does not go together.
+        """
+        order, terms = self.settings.field_order, self.settings.field_terms
+        if not order:
+            return None
+        names = self.field_aberrations
+        if names and self.measured.near_field:
+            raise MetadataError(f"field_terms: {names[0]} has no meaning in the near field", "leave it out")
+        if names and parts:
+            raise MetadataError(
+                "field_order beside aberration_marker or update_aberrations says twice what aberrations the scan has",
+                "give one of them",
+            )
+        columns = (*((0, 1) if tilt_mode in BEFORE_MODES else ()), *((4, 5) if tilt_mode in AFTER_MODES else ()))
+        if TILTS in terms and tilts_refined:
+            raise MetadataError("field_terms: tilts beside update_tilts", "give one of them: the probe takes the mean")
+        if TILTS in terms and (not columns or tilt_mode in INSIDE_MODES):
+            raise MetadataError(
+                f"field_terms: tilts with tilt_mode = {tilt_mode}: inside the specimen they change no pattern",
+                "set tilt_mode to 1 (behind) or 2 (before the specimen)",
+            )
+        count = len(self.measured.dataset.positions_A)
+        basis = polynomials(self.measured.dataset.positions_A, order)
+        if TILTS not in terms:
+            return SlowField(basis, len(names))
+        return SlowField(basis, len(names), columns, np.broadcast_to(tilts_mrad, (count, 6)).astype(np.float32))
+
+    @property
+    def field_aberrations(self) -> tuple[str, ...]:
+        """Aberrations that vary over the field, in the order of their coefficients."""
+        asked = self.settings
+        return tuple(name for name in ABERRATION_NAMES if name in asked.field_terms) if asked.field_order else ()
 
     def bend(self) -> DoubleArray:
         """(p, p) mean square of half the Laplacian of what is counted: dI/dt of the Gaussian's variance t.

@@ -14,6 +14,7 @@ from ptylive.engine.backend.multislice.data_terms import PIXEL_TERMS, PixelTerm
 from ptylive.engine.backend.multislice.problem import CoefficientTermKind, DataTermKind, PythonTerm
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.probe import ComplexPlane
+from ptylive.engine.refine.data.model_window import chi_per_A
 from ptylive.engine.refine.data.pattern_statistics import mean_pattern
 from ptylive.engine.refine.data.scan_window import ScanWindow
 from ptylive.engine.refine.parameters.object_grid import ObjectGrid
@@ -26,7 +27,8 @@ from ptylive.engine.refine.parameters.parameter_vector import (
     ProbeModel,
 )
 from ptylive.engine.refine.parameters.terms import Damping, PositionPrior, Term
-from ptylive.engine.refine.problem.forward_options import ForwardOptions, aberration_columns, chi_per_A, tilt_curvature
+from ptylive.engine.refine.parameters.varying_probe import EXPECTED
+from ptylive.engine.refine.problem.forward_options import ForwardOptions, aberration_columns, tilt_curvature
 from ptylive.engine.refine.problem.strategy import Strategy
 from ptylive.engine.refine.regularisers.of_preset import Regularisation
 from ptylive.schema.model import Array, DoubleArray, FloatArray
@@ -94,7 +96,7 @@ class ParameterBlocks:
             (refined.update_tilts and not self.forward.tilt_from_columns, self._tilts),
             (refined.update_detector_psf, self._spread),
         ]
-        return tuple(make() for asked, make in wanted if asked)
+        return (*(make() for asked, make in wanted if asked), *self._varying(), *self._field())
 
     def terms(self, layout: ParameterLayout) -> tuple[Term, ...]:
         """Terms of the loss that go with what is refined."""
@@ -186,16 +188,20 @@ class ParameterBlocks:
 
     def _tilts(self) -> Block:
         """A tilt turns the illumination, or the spectrum of the wave inside, in proportion to position or frequency."""
-        start, model = self.forward.start_tilts_mrad(), self.forward.window
+        start = self.forward.start_tilts_mrad()
+        patterns = len(self.dataset.patterns) / len(start)
+        curvature = np.float32(2 * self.strategy.curvature_scale * self._counts * patterns) * self._of_tilts()
+        return Block(BlockName.TILTS, start, np.broadcast_to(curvature, start.shape).copy())
+
+    def _of_tilts(self) -> FloatArray:
+        """(6,) phase variance per mrad^2 of each tilt."""
+        model = self.forward.window
         light = np.asarray((np.abs(np.fft.ifft2(self.modes)) ** 2).sum(axis=0), dtype=np.float64)
         x = (np.arange(model.size, dtype=np.float64) - model.size // 2) * model.object_pixel_A
         q = np.fft.fftfreq(self.window.size, model.object_pixel_A)
         spreads = _variances(x, light), _variances(np.asarray(q), self._spectrum())
         depth = float(sum(self.forward.object.slice_thickness_A))
-        each = tilt_curvature(self.forward.propagation.tilt_mode, spreads, self.wavelength_A, depth)
-        patterns = len(self.dataset.patterns) / len(start)
-        curvature = np.float32(2 * self.strategy.curvature_scale * self._counts * patterns) * each
-        return Block(BlockName.TILTS, start, np.broadcast_to(curvature, start.shape).copy())
+        return tilt_curvature(self.forward.propagation.tilt_mode, spreads, self.wavelength_A, depth)
 
     def _spread(self) -> Block:
         """A variance t of the point spread bends what is counted: dI/dt is half its Laplacian."""
@@ -204,6 +210,35 @@ class ParameterBlocks:
         each = float((self._pixel_term.curvature(mean) * instrument.bend()).sum())
         curvature = np.array([len(self.dataset.patterns) * max(each, 1e-30)], np.float32)
         return Block(BlockName.SPREAD, np.array([instrument.first_psf_px**2], np.float32), curvature, lowest=0.0)
+
+    def _varying(self) -> tuple[Block, ...]:
+        """A coefficient adds so much of a component, which has the power of the first mode, and the other way round."""
+        components = self.forward.instrument.components(self.modes, self.forward.probe.probe_marker)
+        if components is None:
+            return ()
+        start, patterns = np.stack([components.real, components.imag]).astype(np.float32), len(self.dataset.patterns)
+        each = 2 * self.strategy.curvature_scale
+        along = each * EXPECTED**2 * patterns if self.forward.refined.update_probe else np.inf
+        coefficients = np.zeros((patterns, len(components)), np.float32)
+        power = float((np.abs(self.modes[0]) ** 2).sum())
+        return (
+            Block(BlockName.OPR_COMPONENTS, start, np.full_like(start, along)),
+            Block(BlockName.OPR_COEFFICIENTS, coefficients, np.full_like(coefficients, each * power)),
+        )
+
+    def _field(self) -> tuple[Block, ...]:
+        """Basis functions of mean square 1: each coefficient has the curvature of what it adds to in all patterns."""
+        field, patterns = self.forward.slow_field(), len(self.dataset.patterns)
+        if field is None:
+            return ()
+        rates = self._chi_per_A(self.forward.instrument.field_aberrations) if field.aberrations else np.zeros((0, 1, 1))
+        spread = [_variance(chi, self._aperture_power) for chi in rates]
+        each = 2 * self.strategy.curvature_scale * self._counts * patterns
+        rows = [LEFT_TO_ABERRATIONS * each * one for one in spread]
+        if field.tilt_columns:
+            rows += [float(each * self._of_tilts()[column]) for column in field.tilt_columns]
+        start = np.zeros((len(rows), field.basis.shape[1]), np.float32)
+        return (Block(BlockName.FIELD, start, (start + np.array(rows)[:, None]).astype(np.float32)),)
 
     def _spectrum(self) -> DoubleArray:
         """Weights of the frequencies of the exit wave: the mean pattern; all alike where images are recorded."""

@@ -17,6 +17,7 @@ from ptylive.engine.refine.data.object_resampling import MODE_SPREAD_RAD
 from ptylive.engine.refine.data.pattern_statistics import PatternStatistics
 from ptylive.engine.refine.data.scan_window import ScanWindow
 from ptylive.engine.refine.data.start_guess import StartGuess
+from ptylive.engine.refine.parameters.mixture import Mixture
 from ptylive.engine.refine.parameters.object_grid import ObjectGrid
 from ptylive.engine.refine.parameters.parameter_vector import ParameterLayout
 from ptylive.engine.refine.parameters.terms import Term
@@ -150,6 +151,7 @@ def lay_out(measured: Measurement, strategy: Strategy, preset: Preset, start: St
         blocks.others(),
         forward.cleaning(grid.shape),
         forward.instrument.mixture(modes),
+        forward.slow_field(),
     )
     scan = ScanGrid.of(dataset.point, dataset.scan_shape, dataset.positions_A)
     regularisation = Regularisation(
@@ -167,12 +169,14 @@ def lay_out(measured: Measurement, strategy: Strategy, preset: Preset, start: St
         layout=layout,
         regularisation=regularisation,
         terms=(*blocks.terms(layout), *regularisation.terms(preset.at(0).regularisers, layout)),
-        multislice=_multislice(forward, strategy, grid, preset.loss),
+        multislice=_multislice(forward, strategy, grid, preset.loss, layout.mixture),
         start=layout.start(_start_planes(grid, start, strategy, layout)),
     )
 
 
-def _multislice(forward: ForwardOptions, strategy: Strategy, grid: ObjectGrid, loss: LossSettings) -> MultisliceProblem:
+def _multislice(
+    forward: ForwardOptions, strategy: Strategy, grid: ObjectGrid, loss: LossSettings, mixture: Mixture | None
+) -> MultisliceProblem:
     """What stays fixed while parameters move."""
     measured, space = forward.measured, forward.free_space()
     distances = np.asarray(forward.object.spacings_A, dtype=float).reshape(-1, 1, 1)
@@ -187,7 +191,7 @@ def _multislice(forward: ForwardOptions, strategy: Strategy, grid: ObjectGrid, l
         data_term=DataTerm(strategy.kind, strategy.offset),
         phase_per_A=space.phase_per_A,
         offsets_px=measured.offsets_px,
-        model=forward.description(space.tilts, compressed),
+        model=forward.description(space.tilts, compressed, mixture),
     )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ptylive.engine.refine.parameters.parameter_vector import ObjectForm
+from ptylive.engine.refine.parameters.parameter_vector import BlockName, ObjectForm
 from ptylive.engine.refine.parameters.refined import Refined
+from ptylive.engine.refine.parameters.varying_probe import Varied, orthogonal
 from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.results.refinement_result import RefineResult, State
 from ptylive.engine.refine.run.log import Log
@@ -32,6 +33,7 @@ class Outcome:
     def result(self, problem: Problem, backend: str) -> RefineResult:
         """In physical units, with everything that led there; ``backend``: its name."""
         transmission, modes = problem.layout.to_complex(self.vector)
+        modes, varied = self._varied(problem, modes)
         probes = problem.layout.probe.probes
         scale = math.sqrt(probes * problem.statistics.counts_per_pattern / float((np.abs(modes) ** 2).sum()))
         if problem.layout.object_form is ObjectForm.COMPLEX and self.modulus_fixed:
@@ -40,8 +42,11 @@ class Outcome:
             # |probe|^2 and |object|^2 trade one factor: fix it by the counts
             transmission = transmission * np.float32(scale ** (-1 / problem.layout.object_shape[0]))
         refined = Refined.of(
-            problem.layout.other_blocks(self.vector), problem.positions_A, problem.grid.shifts_px, problem.grid.pixel_A
+            self._quantities(problem), problem.positions_A, problem.grid.shifts_px, problem.grid.pixel_A
         )
+        if varied is not None:
+            components = real_space(varied.components * np.float32(scale))
+            refined = replace(refined, opr_components=components, opr_coefficients=varied.coefficients)
         transmission, refined = problem.forward.to_results(transmission, refined, problem.grid)
         origin = problem.grid.origin_A - refined.common_shift_A
         thickness = problem.forward.object.slice_thickness_A
@@ -68,6 +73,24 @@ class Outcome:
             curves=problem.curves,
             position_bound_A=self._position_bound(problem) if refined.moved and self.ended != "running" else None,
         )
+
+    def _quantities(self, problem: Problem) -> dict[BlockName, Array]:
+        """What else was refined; what varies over the field as that of each pattern."""
+        found, field = problem.layout.other_blocks(self.vector), problem.layout.field
+        if field is None:
+            return found
+        both = field.added(found[BlockName.FIELD], found.get(BlockName.TILTS), found.get(BlockName.ABERRATIONS), np)
+        in_patterns = zip((BlockName.TILTS, BlockName.ABERRATIONS), both, strict=True)
+        return {**found, **{name: values for name, values in in_patterns if values is not None}}
+
+    def _varied(self, problem: Problem, modes: Array) -> tuple[Array, Varied | None]:
+        """The modes with the mean of all patterns' probes as the first, and what these vary by."""
+        components = problem.layout.components(self.vector)
+        if components is None:
+            return modes, None
+        coefficients = problem.layout.other_blocks(self.vector)[BlockName.OPR_COEFFICIENTS]
+        varied = orthogonal(modes[0], components, coefficients)
+        return np.concatenate([varied.mean[None], modes[1:]]).astype(np.complex64), varied
 
     def _position_bound(self, problem: Problem) -> float:
         physical = problem.layout.physical(self.vector, np)

@@ -17,7 +17,13 @@ from ptylive.schema.preset import Preset
 
 TRIAL_PATTERNS, LEAST_PATTERNS = 1600, 256
 TRIAL_SWEEPS = 3
-TRIAL_SETTINGS = {"refine_drift": False, "update_probe_pos": False, "sweep_step": "auto", "probe_step": "auto"}
+TRIAL_SETTINGS = {
+    "refine_drift": False,
+    "update_probe_pos": False,
+    "opr_components": 0,
+    "sweep_step": "auto",
+    "probe_step": "auto",
+}
 """Of trials, whatever the preset's: what they decide must not depend on the length of a step."""
 
 

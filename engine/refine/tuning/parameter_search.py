@@ -201,6 +201,7 @@ def of_trials(preset: Preset, modes: int | Auto, *, frames: bool) -> Preset:
         "update_slice_distances": False,
         "update_aberrations": False,
         "update_tilts": False,
+        "opr_components": 0,
         "probe_modes": modes,
     }
     return preset.model_copy(update=fixed)

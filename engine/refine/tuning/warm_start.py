@@ -180,11 +180,14 @@ def first_invA(measured: Measurement) -> tuple[float, float]:
 
 def _take_over(refined: Refined, layout: ParameterLayout, vector: Array) -> None:
     """Write quantities that were refined into the blocks of the same shape."""
-    background = refined.background
+    background, components = refined.background, refined.opr_components
+    waves = None if components is None else np.fft.fft2(components, norm="ortho")
     values = {
         BlockName.CURRENT: refined.beam_current,
         BlockName.BACKGROUND: None if background is None else np.fft.ifftshift(background),
         BlockName.ABERRATIONS: refined.aberrations_A,
+        BlockName.OPR_COMPONENTS: None if waves is None else np.stack([waves.real, waves.imag]),
+        BlockName.OPR_COEFFICIENTS: refined.opr_coefficients,
     }
     for name, block in layout.other_blocks(vector).items():
         found = values.get(name)

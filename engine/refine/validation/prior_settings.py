@@ -18,9 +18,10 @@ def check_possible(preset: Preset) -> None:
     now = preset.at(0)
     if not now.refined.update_obj:
         raise RefinementError("method=dgp needs update_obj=true", "set method=pixels, or refine the object")
-    if now.refined.update_probe_pos or now.refined.update_beam_current:
+    if now.refined.update_probe_pos or now.refined.update_beam_current or now.instrument.opr_components:
         raise RefinementError(
-            "method=dgp cannot refine what each pattern has of its own (update_probe_pos, update_beam_current)",
+            "method=dgp cannot refine what each pattern has of its own (update_probe_pos, update_beam_current,"
+            " opr_components)",
             "refine it in a stage of its own before (docs/dgp.md)",
         )
     if "sequence" in preset.schedules:

@@ -20,7 +20,7 @@ from ptylive.engine.backend.multislice.forward.comparison import comparison
 from ptylive.engine.backend.multislice.forward.detection import Detector, Exposure
 from ptylive.engine.backend.multislice.forward.illumination import Illumination
 from ptylive.engine.backend.multislice.forward.specimen import Kept, Place, Prepared, Specimen
-from ptylive.engine.backend.multislice.forward.values import Sums, Values
+from ptylive.engine.backend.multislice.forward.values import Sums, Values, Varied
 from ptylive.engine.backend.multislice.problem import HELD, Corrections, LossGradient, MultisliceProblem
 from ptylive.schema.model import Array, IndexArray
 
@@ -155,7 +155,16 @@ class GeneralMultislice:
             tilts=None if tilts is None else xp.asarray(tilts, dtype=np.float64),
             aberrations_A=None if added is None else xp.asarray(added, dtype=np.float64),
             spread_px2=self._spread_px2(corrections),
+            varied=self._varied(corrections),
         )
+
+    def _varied(self, corrections: Corrections) -> Varied | None:
+        planes, modes = corrections.opr_components, self._model.varying_modes
+        if planes is None or not modes:
+            return None
+        components = (planes[0] + 1j * planes[1]).astype(self._kit.complex)
+        coefficients = self.xp.asarray(corrections.opr_coefficients, dtype=self._kit.real)
+        return Varied(components.reshape(-1, modes, *components.shape[1:]), coefficients)
 
     def _spread_px2(self, corrections: Corrections) -> Any:
         if corrections.spread_px2 is not None:
@@ -228,7 +237,9 @@ class GeneralMultislice:
 
     def _refines_light(self, asked: Corrections) -> bool:
         before = self._model.tilts is not None and self._model.tilts.before and asked.tilts is not None
-        return before or any(part is not None for part in (asked.shifts_px, asked.current, asked.aberrations_A))
+        return before or any(
+            part is not None for part in (asked.shifts_px, asked.current, asked.aberrations_A, asked.opr_components)
+        )
 
     def _where(self, batch: Any) -> Any:
         return self._corners[batch][:, None, None] + self._offsets

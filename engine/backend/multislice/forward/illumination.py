@@ -1,6 +1,8 @@
 """From the refined probe to the wave that enters the specimen, and back.
 
-psi = tilt_n(r) F^H (probe_s(n) * sqrt(current_n) * plate_n * exp(-i chi_g(n)) * ramp_n)
+psi = tilt_n(r) F^H (probe_n * sqrt(current_n) * plate_n * exp(-i chi_g(n)) * ramp_n)
+
+probe_n is one of several probes, or one whose first modes vary over the scan, P + sum_j c_nj V_j.
 
 ramp_n moves the probe by the sub-pixel rest of position n, plate_n is a phase plate, chi_g the aberrations of the
 group, tilt_n(r) = exp(2 pi i r . tan / lam) tilts the beam, which shifts the aperture.
@@ -14,7 +16,7 @@ import numpy as np
 
 from ptylive.engine.backend.multislice.description import ForwardModel
 from ptylive.engine.backend.multislice.forward.arrays import ArrayKit
-from ptylive.engine.backend.multislice.forward.values import Values
+from ptylive.engine.backend.multislice.forward.values import Values, Varied
 from ptylive.engine.backend.multislice.problem import Corrections
 
 
@@ -80,7 +82,19 @@ class Illumination:
         if any(part is not None for part in (total.shifts_px, total.current, total.aberrations_A)):
             entered = self._probes(values, batch) * light.factor
             self._add_per_pattern((spectrum.conj() * entered).sum(axis=1), batch, values, total)
-        return light.factor.conj() * spectrum
+        of_probe = light.factor.conj() * spectrum
+        if values.varied is not None and total.opr_components is not None:
+            self._add_variation(of_probe, values.varied, batch, total)
+        return of_probe
+
+    def _add_variation(self, of_probe: Any, varied: Varied, batch: Any, total: Corrections) -> None:
+        """From dL/d(probe) of each pattern to components and coefficients."""
+        own, used = varied.coefficients[batch], of_probe[:, : self._model.varying_modes]
+        flat, components = used.reshape(len(used), -1), varied.components.reshape(len(varied.components), -1)
+        total.opr_coefficients[batch] += (flat.conj() @ components.T).real
+        by_component = (own.T.astype(flat.dtype) @ flat).reshape(-1, *used.shape[2:])
+        total.opr_components[0] += by_component.real
+        total.opr_components[1] += by_component.imag
 
     def add_to_probe(self, gradient: Any, batch: Any, modes: int, total: Any) -> None:
         """Add gradients (n, modes, P, P) to those of the probes they belong to, (probes * modes, P, P)."""
@@ -96,9 +110,18 @@ class Illumination:
 
     def _probes(self, values: Values, batch: Any) -> Any:
         """(n or 1, modes, P, P) the probe of each pattern."""
+        if values.varied is not None:
+            return self._varied(values.probe, values.varied, batch)
         if self._marker is None:
             return values.probe[None]
         return values.probe.reshape(-1, values.modes, *values.probe.shape[1:])[self._marker[batch]]
+
+    def _varied(self, probe: Any, varied: Varied, batch: Any) -> Any:
+        """(n, modes, P, P): P + sum_j c_nj V_j in the modes that vary."""
+        xp, modes = self._kit.xp, self._model.varying_modes
+        own = xp.repeat(probe[None], len(batch), axis=0)
+        own[:, :modes] += xp.tensordot(varied.coefficients[batch].astype(probe.dtype), varied.components, 1)
+        return own
 
     def _factor(self, values: Values, batch: Any) -> Any:
         kit = self._kit
@@ -115,8 +138,11 @@ class Illumination:
             where = batch.get() if hasattr(batch, "get") else batch
             made = xp.asarray(self._model.phase_plates[where], dtype=kit.complex)[:, None]
         if values.aberrations_A is not None and self._rates is not None and self._group is not None:
-            turned = kit.phase_factor(-xp.tensordot(values.aberrations_A, self._rates, 1))
-            turned = turned[self._group[batch]][:, None]
+            # of the parts, or of the patterns where these are fewer, as when each is a part of its own
+            group, each = self._group[batch], len(batch) < len(values.aberrations_A)
+            coefficients = values.aberrations_A[group] if each else values.aberrations_A
+            turned = kit.phase_factor(-xp.tensordot(coefficients, self._rates, 1))
+            turned = (turned if each else turned[group])[:, None]
             made = turned if made is None else made * turned
         return made
 

@@ -7,6 +7,15 @@ from typing import Any, NamedTuple
 from ptylive.engine.backend.multislice.problem import Corrections
 
 
+class Varied(NamedTuple):
+    """By what the first modes of the probe vary over the scan."""
+
+    components: Any
+    """(n, varying modes, P, P)."""
+    coefficients: Any
+    """(N, n)."""
+
+
 class Values(NamedTuple):
     """What is refined, at one point."""
 
@@ -28,6 +37,7 @@ class Values(NamedTuple):
     """(N or 1, 6), or None."""
     aberrations_A: Any
     """(groups, n), or None."""
+    varied: Varied | None = None
     spread_px2: Any = None
     """Variance of the detector's Gaussian point spread, a number or a 0-d array; None where it has none."""
 

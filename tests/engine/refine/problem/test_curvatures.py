@@ -27,12 +27,14 @@ INTERVALS = {
     BlockName.SHIFTS: (1.0, 1000.0),
     BlockName.ABERRATIONS: (1.0, 200.0),
     BlockName.DISTANCES: (1.0, 3000.0),
+    BlockName.SPREAD: (1.0, 50.0),  # what single patterns are bent by is more than what all have in common
 }
 REFINED = {
     "update_probe_pos": True,
     "update_beam_current": True,
     "update_static_background": True,
     "update_aberrations": True,
+    "update_detector_psf": True,
 }
 
 

@@ -55,6 +55,9 @@ def run(dataset, **values):
         {"propmethod": "yoshida", "num_slices": 2, "total_thickness_A": 30.0, "update_slice_distances": True},
         {"source_blur_A": 0.3, "fly_scan_share": 1.0, "probe_modes": 2, "update_aberrations": True},
         {"source_blur_A": 0.3, "damping_cutoff_multislice": 0.7, "probe_part": "amplitude", "probe_marker": "rows:2"},
+        {"opr_components": 2, "probe_modes": 2, "source_blur_A": 0.2, "num_slices": 2, "total_thickness_A": 30.0},
+        {"field_order": 2, "field_terms": ["C10", "tilts", "C21a"], "tilt_mode": 2, "opr_components": 1},
+        {"field_order": 1, "field_terms": ["tilts"], "tilt_mode": 1, "tilts_mrad": EACH_TILT},
         {"detector_psf_px": 0.7, "update_detector_psf": True, "update_static_background": True},
     ],
     ids=[
@@ -68,12 +71,20 @@ def run(dataset, **values):
         "yoshida",
         "blur",
         "limited blur",
+        "varying",
+        "field",
+        "field of tilts",
         "point spread",
     ],
 )
 def test_gradient_of_the_objective(simulated, values):
     """Along each block of the vector in double precision, as the optimisers see it."""
-    preset = {**PLAIN, "update_tilts": "tilt_mode" in values, "loss_offset": 0.1, **values}
+    preset = {
+        **PLAIN,
+        "update_tilts": "tilt_mode" in values and "field_order" not in values,
+        "loss_offset": 0.1,
+        **values,
+    }
     few = np.array([0, 5, 40, 77, 100, 143])
     dataset = simulated.dataset
     part = replace(

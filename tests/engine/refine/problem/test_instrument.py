@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from ptylive.engine.refine import refine
+from ptylive.engine.refine.parameters.parameter_vector import BlockName
 from ptylive.engine.refine.problem.instrument import FIRST_PSF_PX
 from ptylive.engine.refine.problem.prepare import prepare
+from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema import MetadataError
 from ptylive.schema.preset import Preset
 
@@ -129,3 +131,67 @@ def test_penalties_are_of_the_sharp_probe(simulated):
         for layout in (both.layout, both.layout.sharp)
     ]
     assert values[0] == values[1]
+
+
+def test_what_a_varying_probe_cannot_go_with_is_refused(simulated):
+    near = {"recon_type": "near_field", "image_pixel_A": 0.5, "defocus_array_A": [100.0], "update_probe": False}
+    with pytest.raises(MetadataError, match="opr_components has no meaning in the near field"):
+        prepared(simulated.dataset, opr_components=1, **near)
+    with pytest.raises(MetadataError, match="opr_components and probe_marker"):
+        prepared(simulated.dataset, opr_components=1, probe_marker="rows:2")
+
+
+def test_a_varying_probe_is_refined_and_gone_on_with(simulated):
+    wanted = {**PLAIN, "opr_components": 2, "epoch_max": 12, "sweeps": 8}
+    result = refine(simulated.dataset, Preset.from_mapping(wanted), backend="cpu")
+    components, coefficients = result.refined.opr_components, result.refined.opr_coefficients
+    assert components.shape == (2, 24, 24)
+    assert coefficients.shape == (144, 2)
+    assert "a probe that varies" in result.backend
+    powers = (np.abs(components) ** 2).sum((1, 2))
+    np.testing.assert_allclose(powers, (np.abs(result.probe[0, 0]) ** 2).sum(), rtol=1e-4)  # float32
+    problem = WarmStart.of(result).applied(prepared(simulated.dataset, **wanted))
+    expected = np.fft.ifft2(problem.layout.components(problem.start), norm="ortho")
+    np.testing.assert_allclose(expected, components, atol=1e-4)
+    given = problem.layout.other_blocks(problem.start)[BlockName.OPR_COEFFICIENTS]
+    np.testing.assert_allclose(given, coefficients, atol=1e-6)  # float32
+
+
+def test_components_stay_where_the_probe_is_not_refined(simulated):
+    problem = prepared(simulated.dataset, opr_components=2, update_probe=False)
+    components, coefficients = problem.layout.blocks
+    assert np.isinf(components.curvature).all()
+    assert np.isfinite(coefficients.curvature).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ({"aberration_marker": "rows:2", "aberrations_array_A": [[1.0], [2.0]]}, "field_order beside"),
+        ({"update_aberrations": True}, "field_order beside"),
+        ({"field_terms": ["tilts"]}, "tilt_mode = 0"),
+        ({"field_terms": ["tilts"], "tilt_mode": 3}, "tilt_mode = 3"),
+        ({"field_terms": ["tilts"], "tilt_mode": 2, "update_tilts": True}, "beside update_tilts"),
+        (
+            {"recon_type": "near_field", "image_pixel_A": 0.5, "defocus_array_A": [100.0], "update_probe": False},
+            "no meaning in the near field",
+        ),
+    ],
+)
+def test_what_a_field_cannot_go_with_is_refused(simulated, values, line):
+    with pytest.raises(MetadataError, match=line):
+        prepared(simulated.dataset, field_order=1, **values)
+
+
+def test_only_what_can_vary_is_taken():
+    with pytest.raises(MetadataError, match="cannot vary over the field"):
+        Preset.from_mapping({"field_terms": ["thickness"]})
+
+
+def test_a_defocus_that_does_not_vary_is_found_not_to(simulated):
+    wanted = {**PLAIN, "field_order": 1, "epoch_max": 20, "sweeps": 8}
+    refined = refine(simulated.dataset, Preset.from_mapping(wanted), backend="cpu").refined
+    assert refined.aberration_names == ("C10",)
+    assert refined.aberrations_A.shape == (144, 1)
+    # each of 144 patterns of 4000 counts knows its defocus to some 10 Å: two coefficients of all, to 1 Å
+    assert np.abs(refined.aberrations_A).max() < 4.0

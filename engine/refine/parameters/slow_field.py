@@ -1,0 +1,71 @@
+"""Aberrations and tilts that vary slowly over the field: polynomials of the position, a few coefficients each.
+
+    value of pattern n = sum_k basis[n, k] coefficient[k]
+
+The basis has no constant, which is the probe's own, and its columns are orthogonal over the patterns with a mean square
+of 1: a coefficient is the root mean square of its part.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ptylive.schema.model import DoubleArray, FloatArray
+
+
+def polynomials(positions_A: DoubleArray, order: int) -> FloatArray:
+    """(N, (order + 1)(order + 2) / 2 - 1) of positions (N, 2): row, column, row², row · column, …
+
+    What the positions do not tell apart, as second powers on two lines, is 0.
+    """
+    away = positions_A - positions_A.mean(axis=0)
+    scaled = away / max(float(np.abs(away).max()), 1e-300)
+    columns = [
+        scaled[:, 0] ** (degree - power) * scaled[:, 1] ** power
+        for degree in range(order + 1)
+        for power in range(degree + 1)
+    ]
+    directions, sizes = np.linalg.qr(np.stack(columns, axis=1))
+    told = np.abs(np.diag(sizes)) > 1e-6 * np.abs(np.diag(sizes)).max()
+    signed = directions * np.where(told, np.sign(np.diag(sizes)), 0.0)
+    return np.asarray(signed[:, 1:] * np.sqrt(len(positions_A)), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class SlowField:
+    """What varies, and by which basis: rows of the coefficients are aberrations first, then columns of the tilts."""
+
+    basis: FloatArray
+    """(N, K)."""
+    aberrations: int
+    """How many aberrations vary."""
+    tilt_columns: tuple[int, ...] = ()
+    """Which of the six tilts vary, mrad."""
+    tilts_mrad: FloatArray | None = None
+    """(N, 6) tilts that vary; None where none does."""
+
+    def added(self, coefficients: Any, tilts: Any, aberrations: Any, xp: Any) -> tuple[Any, Any]:
+        """Tilts (N, 6), mrad, and aberrations (N, n), Å, of the patterns for coefficients (quantities, K).
+
+        ``tilts`` and ``aberrations`` as they are where it is not these that vary.
+        """
+        basis = xp.asarray(self.basis, dtype=coefficients.dtype)
+        if self.aberrations:
+            aberrations = basis @ coefficients[: self.aberrations].T
+        if self.tilts_mrad is not None:
+            tilts = xp.array(self.tilts_mrad, dtype=coefficients.dtype)
+            tilts[:, list(self.tilt_columns)] += basis @ coefficients[self.aberrations :].T
+        return tilts, aberrations
+
+    def gradient(self, by_aberrations: Any, by_tilts_mrad: Any, xp: Any) -> Any:
+        """By the coefficients (rows, K), from those by aberrations (N, n) and tilts (N, 6) of the patterns."""
+        rows = []
+        if self.aberrations:
+            rows.append(by_aberrations.T @ xp.asarray(self.basis, dtype=by_aberrations.dtype))
+        if self.tilt_columns:
+            basis = xp.asarray(self.basis, dtype=by_tilts_mrad.dtype)
+            rows.append(by_tilts_mrad[:, list(self.tilt_columns)].T @ basis)
+        return xp.concatenate(rows)

@@ -1,0 +1,73 @@
+"""A probe that varies over the scan (orthogonal probe relaxation; Odstrcil et al., Opt. Express 24 (2016) 8360).
+
+The first mode of the probe of pattern n is P + sum_j c_nj V_j with real coefficients c and components V that are both
+refined. Components begin along what aberrations do to the probe, orthogonal to it and to each other, and with its
+power, so that a coefficient is an amplitude relative to it; coefficients begin at 0.
+
+While they are refined, components may turn into each other. A result has them orthogonal, by the power that they have
+in the patterns, and their mean in the probe: the singular vectors of the probes' deviations.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ptylive.engine.probe import ComplexPlane
+from ptylive.schema.model import Array, DoubleArray
+from ptylive.schema.optics import ABERRATION_NAMES
+
+STARTS = ABERRATION_NAMES[:8]
+"""Whose derivatives components begin with, in this order."""
+EXPECTED = 0.3
+"""Size of a coefficient that steps of components are scaled for: larger than is usual, so that they are short."""
+
+
+class Varied(NamedTuple):
+    """What a probe varies by."""
+
+    mean: ComplexPlane
+    """(P, P) first mode, averaged over the patterns."""
+    components: ComplexPlane
+    """(n, P, P), each with the power of the mean."""
+    coefficients: DoubleArray
+    """(N, n), of mean 0."""
+
+
+def start_components(wave: ComplexPlane, chi_per_A: DoubleArray) -> ComplexPlane:
+    """Components (n, P, P) for a first mode (P, P), in Fourier space: -i chi P, made orthogonal in turn.
+
+    chi_per_A: (n, P, P) aberration phase of one Å of each.
+    """
+    found = [_unit(wave)]
+    for chi in chi_per_A:
+        direction = _unit(-1j * chi * wave)
+        for other in found:
+            direction = np.asarray(direction - _along(other, direction) * other)
+        found.append(_unit(direction))
+    return np.asarray(np.asarray(found[1:]) * np.sqrt((np.abs(wave) ** 2).sum()))
+
+
+def orthogonal(wave: ComplexPlane, components: ComplexPlane, coefficients: Array) -> Varied:
+    """The same probes of all patterns with orthogonal components, strongest first, and their mean in the first mode."""
+    mean_coefficients = coefficients.mean(axis=0, dtype=np.float64)
+    mean = wave + np.tensordot(mean_coefficients, components, 1)
+    away = coefficients - mean_coefficients
+    number = len(components)
+    flat = components.reshape(number, -1)
+    real = np.concatenate([flat.real, flat.imag], axis=1)  # coefficients are real
+    left, right = np.linalg.qr(away), np.linalg.qr(real.T)
+    turned, sizes, directions = np.linalg.svd(left[1] @ right[1].T)
+    size = np.sqrt((np.abs(mean) ** 2).sum())
+    back = (right[0] @ directions[: len(sizes)].T).T.reshape(len(sizes), 2, -1)
+    made = (back[:, 0] + 1j * back[:, 1]).reshape(-1, *wave.shape)
+    return Varied(mean, made * size, (left[0] @ turned[:, : len(sizes)]) * (sizes / size))
+
+
+def _along(unit: ComplexPlane, direction: ComplexPlane) -> float:
+    return float(np.vdot(unit, direction).real)
+
+
+def _unit(plane: ComplexPlane) -> ComplexPlane:
+    return np.asarray(plane / max(float(np.sqrt((np.abs(plane) ** 2).sum())), 1e-300))
