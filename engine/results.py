@@ -283,6 +283,7 @@ def _write_refined(group: h5py.Group, refined: Refined) -> None:
         "slice_distances_A": refined.slice_distances_A,
         "aberrations": refined.aberrations_A,
         "tilts": refined.tilts_mrad,
+        "relative_thickness": refined.relative_thickness,
         "detector_psf_px": refined.detector_psf_px,
         "opr_coefficients": refined.opr_coefficients,
     }

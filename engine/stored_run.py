@@ -99,6 +99,7 @@ class StoredRun:
             "slice_distances_A",
             "aberrations",
             "tilts",
+            "relative_thickness",
             "detector_psf_px",
             "opr_coefficients",
         )

@@ -77,6 +77,7 @@ def every_correction(problem):
         tilts=None if tilts is None else tilts.tangents + 2e-3 * rng.normal(size=tilts.tangents.shape),
         aberrations_A=None if groups is None else groups.values_A + 3 * rng.normal(size=groups.values_A.shape),
         spread_px2=None if model.spread is None else np.array([0.7]),
+        stretch=0.2 * rng.normal(size=COUNT) if model.stretched else None,
         opr_components=rng.normal(size=(2, 2 * model.varying_modes, problem.window, problem.window))
         if model.varying_modes
         else None,

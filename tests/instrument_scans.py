@@ -9,7 +9,10 @@ case draws vacancies and counts.
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,6 +20,8 @@ from simulated_datasets import agreement, dataset_of, found_and_true, simulated
 
 from ptylive.engine.refine import refine
 from ptylive.engine.simulation.illumination import FWHM_PER_SIGMA, Illumination
+from ptylive.pictures.sheet import Cell, sheet
+from ptylive.pictures.snapshot import png
 from ptylive.schema.preset import Preset
 from ptylive.schema.simulation.settings import SimulationSettings
 
@@ -47,6 +52,8 @@ class Case:
     told: dict[str, Any]
     without: tuple[dict[str, Any], ...] = ({}, {"probe_modes": 4})
     """What is refined without being told."""
+    known: Mapping[str, Any] = MappingProxyType({})
+    """What every refinement of it is told besides ``KNOWN``."""
 
 
 def spread(seed):
@@ -84,6 +91,34 @@ def on_a_slope(seed):
     return scan, dataset_of(scan, np.concatenate(patterns))
 
 
+def of_a_wedge(seed):
+    """SrTiO3 in four slices, 80 Å thick in the middle, 40 % less in the first row and more in the last."""
+    rows = 20
+    scan = simulated(
+        specimen="crystal",
+        material="SrTiO3",
+        thickness_A=80,
+        slice_thickness_A=20,
+        detector_shape=48,
+        detector_pixel_mrad=1.8,
+        energy_eV=200e3,
+        seed=seed,
+        scan_shape=rows,
+        scan_step_A=0.5,
+        defocus_A=60,
+        electrons_per_pattern=5e4,
+    )
+    frequency = scan.window.frequencies()
+    squared = frequency[0] ** 2 + frequency[1] ** 2
+    rate = -np.pi * scan.window.wavelength_A * scan.specimen.slice_thickness_A * squared
+    inside, slices = squared <= scan.window.limit_invA**2, scan.specimen.slices
+    patterns = []
+    for row, u in enumerate(np.linspace(-1, 1, rows)):
+        scan._propagators = np.repeat((np.exp(1j * rate * (1 + 0.4 * u)) * inside)[None], slices - 1, axis=0)
+        patterns.append(scan.frames(np.arange(row * rows, (row + 1) * rows)))
+    return scan, dataset_of(scan, np.concatenate(patterns))
+
+
 def moving(seed):
     """Each pattern is exposed over the whole step, by eight moments of it."""
     step_A = 1.2
@@ -116,6 +151,13 @@ CASES = (
     Case("varying probe", varying, {"opr_components": 3}),
     Case("moving beam", moving, {"fly_scan_share": 1.0}),
     Case("inclined specimen", on_a_slope, {"field_order": 1}, ({}, {"opr_components": 2})),
+    Case(
+        "wedge",
+        of_a_wedge,
+        {"field_order": 1, "field_terms": ["thickness"]},
+        ({}, {"field_order": 1}),
+        {"num_slices": 4, "slice_distances_A": [20.0] * 3, "loss_offset": "auto", "epoch_max": 40, "sweeps": 10},
+    ),
     Case("wide source", of_a_wide_source, {"source_blur_A": SOURCE_A / FWHM_PER_SIGMA}),
 )
 
@@ -130,24 +172,16 @@ def refined(scan, dataset, **settings):
 
 def draw(path: str, seed: int = 1) -> None:
     """A picture of all cases: truth, not told, told."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.6, 2.2 * len(CASES)), layout="constrained")
-    axes = figure.subplots(len(CASES), 3)
-    for row, case in zip(axes, CASES, strict=True):
+    cells = []
+    for case in CASES:
         scan, dataset = case.make(seed)
-        _, plain, true, before = refined(scan, dataset)
-        _, found, _, after = refined(scan, dataset, **case.told)
-        shown = (
-            (true, "true"),
-            (plain, f"not told: {before['error']:.3f} rad"),
-            (found, f"{case.name}: {after['error']:.3f} rad"),
-        )
-        for axis, (plane, title) in zip(row, shown, strict=True):
-            axis.imshow(plane, cmap="gray", vmin=true.min(), vmax=true.max())
-            axis.set_title(title, fontsize=8)
-            axis.set_axis_off()
-    figure.savefig(path, dpi=110)
+        _, plain, true, before = refined(scan, dataset, **case.known)
+        _, found, _, after = refined(scan, dataset, **case.known, **case.told)
+        limits, pixel_A = (float(true.min()), float(true.max())), (scan.grid.pixel_A, scan.grid.pixel_A)
+        lines = ("true", f"not told: {before['error']:.3f} rad", f"told: {after['error']:.3f} rad")
+        for plane, line in zip((true, plain, found), lines, strict=True):
+            cells.append(Cell(plane, case.name, (line,), pixel_A=pixel_A, limits=limits))
+    Path(path).write_bytes(png(sheet(cells, 3)))
 
 
 if __name__ == "__main__":

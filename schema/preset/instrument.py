@@ -12,12 +12,13 @@ from ptylive.schema.optics import ABERRATION_NAMES
 MOST_PSF_PX = 20.0
 
 
-TILTS = "tilts"
+TILTS, THICKNESS = "tilts", "thickness"
 
 
 def _known(name: str) -> str:
-    if name != TILTS and name not in ABERRATION_NAMES:
-        raise ValueError(f"{name!r} cannot vary over the field; known are {TILTS}, {', '.join(ABERRATION_NAMES)}")
+    if name not in (TILTS, THICKNESS, *ABERRATION_NAMES):
+        known = ", ".join((TILTS, THICKNESS, *ABERRATION_NAMES))
+        raise ValueError(f"{name!r} cannot vary over the field; known are {known}")
     return name
 
 
@@ -68,6 +69,6 @@ class InstrumentSettings(StrictModel):
     )
     field_terms: Annotated[tuple[FieldTerm, ...], Field(min_length=1)] = Field(
         default=("C10",),
-        description="what varies over the field: aberrations by Krivanek's names, and tilts, before or behind the"
-        " specimen as tilt_mode says",
+        description="what varies over the field: aberrations by Krivanek's names; tilts, before or behind the specimen"
+        " as tilt_mode says; thickness, the distances of all slices by one factor",
     )

@@ -148,6 +148,8 @@ class ForwardModel:
     upsampling: int = 1
     """Pixels of the model along a pixel of the detector."""
     spread: PointSpread | None = None
+    stretched: bool = False
+    """Whether free space is longer for some patterns, by :attr:`Corrections.stretch`."""
     varying_modes: int = 0
     """First modes of the probe that vary over the scan, by :attr:`Corrections.opr_components`; none without these."""
     compressed: CompressedPatterns | None = None
@@ -183,6 +185,7 @@ class ForwardModel:
             "upsampling": self.upsampling > 1,
             "the detector's point spread": self.spread is not None,
             "a probe that varies": self.varying_modes > 0,
+            "a thickness that varies": self.stretched,
             "coefficients": self.compressed is not None,
         }
         return ", ".join(words for words, asked in parts.items() if asked)

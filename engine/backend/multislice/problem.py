@@ -173,6 +173,8 @@ class Corrections:
     """(groups, n), in place of the model's."""
     spread_px2: Any = None
     """(1,) variance of the detector's Gaussian point spread, pixels squared, in place of the model's."""
+    stretch: Any = None
+    """(N,) by which share a pattern's free space between slices is longer than that of all."""
     opr_components: Any = None
     """(2, n * m, P, P) planes in Fourier space by which the first m modes vary, those of one component together."""
     opr_coefficients: Any = None

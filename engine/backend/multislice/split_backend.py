@@ -18,7 +18,7 @@ from ptylive.engine.backend.multislice.problem import (
 )
 from ptylive.schema.model import Array, IndexArray
 
-PER_PATTERN = ("shifts_px", "current", "opr_coefficients")
+PER_PATTERN = ("shifts_px", "current", "opr_coefficients", "stretch")
 """Corrections with one entry for each pattern; the others are the same for all."""
 
 

@@ -67,7 +67,9 @@ class BlockName(StrEnum):
     OPR_COEFFICIENTS = "opr_coefficients"
     """(N, n)."""
     FIELD = "field"
-    """(quantities, K) coefficients of what varies slowly over the field, Å and mrad."""
+    """(quantities, K) coefficients of what varies slowly over the field: Å, mrad, shares."""
+    STRETCH = "relative_thickness"
+    """(N,) what a field makes of the thickness, less 1; no block of its own."""
 
 
 @dataclass(frozen=True)
@@ -225,8 +227,9 @@ class ParameterLayout:
         """Object, probe and corrections that ``vector`` stands for."""
         others = self.other_blocks(vector)
         tilts, aberrations = others.get(BlockName.TILTS), others.get(BlockName.ABERRATIONS)
+        stretch = None
         if self.field is not None:
-            tilts, aberrations = self.field.added(others[BlockName.FIELD], tilts, aberrations, xp)
+            tilts, aberrations, stretch = self.field.added(others[BlockName.FIELD], tilts, aberrations, xp)
         corrections = Corrections(
             shifts_px=others.get(BlockName.SHIFTS),
             current=others.get(BlockName.CURRENT),
@@ -235,6 +238,7 @@ class ParameterLayout:
             tilts=None if tilts is None else RAD_PER_MRAD * tilts,
             aberrations_A=None if self._shared_aberrations else aberrations,
             spread_px2=others.get(BlockName.SPREAD),
+            stretch=stretch,
             opr_components=self._as_seen(others.get(BlockName.OPR_COMPONENTS), xp),
             opr_coefficients=others.get(BlockName.OPR_COEFFICIENTS),
         )
@@ -309,7 +313,7 @@ class ParameterLayout:
             others[BlockName.TILTS] = RAD_PER_MRAD * gradient.corrections.tilts
         if self.field is not None:
             found, tilts = gradient.corrections, others.get(BlockName.TILTS)
-            others[BlockName.FIELD] = self.field.gradient(found.aberrations_A, tilts, xp)
+            others[BlockName.FIELD] = self.field.gradient(found.aberrations_A, tilts, found.stretch, xp)
         object_gradient, probe_gradient, planes = gradient.object, gradient.probe, physical.object
         if self.cleaning is not None:  # real, even filters are their own adjoints
             object_gradient, planes = self.cleaning.clean_object(object_gradient, xp), self._object_planes(vector, xp)

@@ -31,6 +31,8 @@ class Refined:
     aberration_names: tuple[str, ...] = ()
     tilts_mrad: DoubleArray | None = None
     """(N or 1, 6) tangents before, inside and behind the specimen, (row, col) each."""
+    relative_thickness: DoubleArray | None = None
+    """(N,) distances of slices for each pattern, over those of all."""
     detector_psf_px: float | None = None
     """Standard deviation of the detector's Gaussian point spread, pixels."""
     opr_components: ComplexArray | None = None
@@ -58,6 +60,7 @@ class Refined:
             slice_distances_A=_numbers(values.get(BlockName.DISTANCES)),
             aberrations_A=_double(values.get(BlockName.ABERRATIONS)),
             tilts_mrad=_double(values.get(BlockName.TILTS)),
+            relative_thickness=None if (more := _double(values.get(BlockName.STRETCH))) is None else 1 + more,
             detector_psf_px=None if BlockName.SPREAD not in values else float(values[BlockName.SPREAD][0]) ** 0.5,
         )
 

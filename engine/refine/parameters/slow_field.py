@@ -1,4 +1,4 @@
-"""Aberrations and tilts that vary slowly over the field: polynomials of the position, a few coefficients each.
+"""Aberrations, tilts and thickness that vary slowly over the field: polynomials of the position.
 
     value of pattern n = sum_k basis[n, k] coefficient[k]
 
@@ -46,26 +46,30 @@ class SlowField:
     """Which of the six tilts vary, mrad."""
     tilts_mrad: FloatArray | None = None
     """(N, 6) tilts that vary; None where none does."""
+    thickness: bool = False
+    """Whether the thickness does: the last row, as a share of it."""
 
-    def added(self, coefficients: Any, tilts: Any, aberrations: Any, xp: Any) -> tuple[Any, Any]:
-        """Tilts (N, 6), mrad, and aberrations (N, n), Å, of the patterns for coefficients (quantities, K).
+    def added(self, coefficients: Any, tilts: Any, aberrations: Any, xp: Any) -> tuple[Any, Any, Any]:
+        """Tilts (N, 6), mrad, aberrations (N, n), Å, and shares of the thickness (N,) for coefficients (quantities, K).
 
-        ``tilts`` and ``aberrations`` as they are where it is not these that vary.
+        ``tilts`` and ``aberrations`` as they are, and None, where it is not these that vary.
         """
         basis = xp.asarray(self.basis, dtype=coefficients.dtype)
         if self.aberrations:
             aberrations = basis @ coefficients[: self.aberrations].T
         if self.tilts_mrad is not None:
             tilts = xp.array(self.tilts_mrad, dtype=coefficients.dtype)
-            tilts[:, list(self.tilt_columns)] += basis @ coefficients[self.aberrations :].T
-        return tilts, aberrations
+            tilts[:, list(self.tilt_columns)] += basis @ coefficients[self.aberrations : self.aberrations + 2].T
+        return tilts, aberrations, basis @ coefficients[-1] if self.thickness else None
 
-    def gradient(self, by_aberrations: Any, by_tilts_mrad: Any, xp: Any) -> Any:
-        """By the coefficients (rows, K), from those by aberrations (N, n) and tilts (N, 6) of the patterns."""
+    def gradient(self, by_aberrations: Any, by_tilts_mrad: Any, by_stretch: Any, xp: Any) -> Any:
+        """By the coefficients (quantities, K), from those by aberrations (N, n), tilts (N, 6) and thickness (N,)."""
         rows = []
         if self.aberrations:
             rows.append(by_aberrations.T @ xp.asarray(self.basis, dtype=by_aberrations.dtype))
         if self.tilt_columns:
             basis = xp.asarray(self.basis, dtype=by_tilts_mrad.dtype)
             rows.append(by_tilts_mrad[:, list(self.tilt_columns)].T @ basis)
+        if self.thickness:
+            rows.append((by_stretch @ xp.asarray(self.basis, dtype=by_stretch.dtype))[None])
         return xp.concatenate(rows)

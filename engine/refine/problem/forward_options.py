@@ -35,7 +35,7 @@ from ptylive.engine.refine.problem.tilt_from_columns import Area, remove_shear
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 from ptylive.schema.optics import ABERRATION_NAMES
-from ptylive.schema.preset.instrument import InstrumentSettings
+from ptylive.schema.preset.instrument import THICKNESS, InstrumentSettings
 from ptylive.schema.preset.object import ObjectSettings
 from ptylive.schema.preset.probe import ProbeSettings
 from ptylive.schema.preset.propagation import PropagationSettings
@@ -115,6 +115,8 @@ class ForwardOptions:
         """Aberrations and tilts that vary slowly over the field; None where none do. Raises MetadataError."""
         if not self.beyond.field_order:
             return None
+        if THICKNESS in self.beyond.field_terms and self.object.slices == 1:
+            raise MetadataError("field_terms: thickness of a single slice", "give num_slices of at least 2")
         parts = self.probe.aberration_marker is not None or self.refined.update_aberrations
         moving = self.refined.update_tilts
         return self.instrument.slow_field(
@@ -239,6 +241,7 @@ class ForwardOptions:
             upsampling=size // self.measured.window.size,
             compressed=compressed,
             spread=self.instrument.point_spread(),
+            stretched=bool(self.beyond.field_order) and THICKNESS in self.beyond.field_terms,
             varying_modes=0 if not self.beyond.opr_components else 1 if mixture is None else len(mixture.factors),
         )
         return model if model.beyond_compiled() else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import DoubleArray, FloatArray
 from ptylive.schema.optics import ABERRATION_NAMES
-from ptylive.schema.preset.instrument import TILTS, InstrumentSettings
+from ptylive.schema.preset.instrument import THICKNESS, TILTS, InstrumentSettings
 from ptylive.schema.preset.probe import Marker
 
 FIRST_PSF_PX = 0.5
@@ -110,10 +110,14 @@ class Instrument:
                 "set tilt_mode to 1 (behind) or 2 (before the specimen)",
             )
         count = len(self.measured.dataset.positions_A)
-        basis = polynomials(self.measured.dataset.positions_A, order)
+        field = SlowField(
+            polynomials(self.measured.dataset.positions_A, order), len(names), thickness=THICKNESS in terms
+        )
         if TILTS not in terms:
-            return SlowField(basis, len(names))
-        return SlowField(basis, len(names), columns, np.broadcast_to(tilts_mrad, (count, 6)).astype(np.float32))
+            return field
+        return replace(
+            field, tilt_columns=columns, tilts_mrad=np.broadcast_to(tilts_mrad, (count, 6)).astype(np.float32)
+        )
 
     @property
     def field_aberrations(self) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ from ptylive.schema.preset.regularisers import RegulariserSettings
 
 LOWEST_CURRENT, LOWEST_DISTANCE_A = 0.05, 0.1
 LEFT_TO_ABERRATIONS = 1 / 16
-"""Share of the curvature along an aberration that is left when the object has followed."""
+"""Share of the curvature along an aberration, or a field's thickness, that is left when the object has followed."""
 DAMPING = 0.1
 """Pull of the absorption towards 0, as a share of the curvature the data give it."""
 SAME_AS = {
@@ -159,13 +159,17 @@ class ParameterBlocks:
         return Block(BlockName.BACKGROUND, start, curvature, lowest=0.0)
 
     def _distances(self) -> Block:
-        """An Å of free space turns frequency q by pi lam q^2."""
-        q = np.fft.fftfreq(self.window.size, self.window.object_pixel_A)
-        rate = np.pi * self.wavelength_A * (q[:, None] ** 2 + q[None, :] ** 2)
-        each = 2 * self.strategy.curvature_scale * _variance(rate, self._spectrum()) * self._counts
+        """Distances of slices: see :meth:`_of_free_space`."""
+        each = 2 * self.strategy.curvature_scale * self._of_free_space() * self._counts
         start = np.asarray(self.forward.object.spacings_A, dtype=np.float32)
         curvature = np.full_like(start, each * len(self.dataset.patterns))
         return Block(BlockName.DISTANCES, start, curvature, lowest=LOWEST_DISTANCE_A)
+
+    def _of_free_space(self) -> float:
+        """Phase variance per Å^2: an Å of free space turns frequency q by pi lam q^2."""
+        q = np.fft.fftfreq(self.window.size, self.window.object_pixel_A)
+        rate = np.pi * self.wavelength_A * (q[:, None] ** 2 + q[None, :] ** 2)
+        return _variance(rate, self._spectrum())
 
     def _aberrations(self) -> Block:
         """A coefficient turns the probe by its chi; a turn of all frequencies alike changes nothing.
@@ -237,6 +241,9 @@ class ParameterBlocks:
         rows = [LEFT_TO_ABERRATIONS * each * one for one in spread]
         if field.tilt_columns:
             rows += [float(each * self._of_tilts()[column]) for column in field.tilt_columns]
+        if field.thickness:
+            thickness_A = float(sum(self.forward.object.spacings_A))
+            rows.append(LEFT_TO_ABERRATIONS * each * self._of_free_space() * thickness_A**2)
         start = np.zeros((len(rows), field.basis.shape[1]), np.float32)
         return (Block(BlockName.FIELD, start, (start + np.array(rows)[:, None]).astype(np.float32)),)
 

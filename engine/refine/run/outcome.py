@@ -80,7 +80,7 @@ class Outcome:
         if field is None:
             return found
         both = field.added(found[BlockName.FIELD], found.get(BlockName.TILTS), found.get(BlockName.ABERRATIONS), np)
-        in_patterns = zip((BlockName.TILTS, BlockName.ABERRATIONS), both, strict=True)
+        in_patterns = zip((BlockName.TILTS, BlockName.ABERRATIONS, BlockName.STRETCH), both, strict=True)
         return {**found, **{name: values for name, values in in_patterns if values is not None}}
 
     def _varied(self, problem: Problem, modes: Array) -> tuple[Array, Varied | None]:

@@ -172,7 +172,7 @@ def of_some(physical: Physical, chosen: IndexArray, count: int) -> Physical:
     """What a parameter vector stands for, of some patterns."""
     given = physical.corrections
     tilts = given.tilts if given.tilts is None or len(given.tilts) != count else given.tilts[chosen]
-    each = ("shifts_px", "current", "opr_coefficients")
+    each = ("shifts_px", "current", "opr_coefficients", "stretch")
     own = {name: None if (at := getattr(given, name)) is None else at[chosen] for name in each}
     return physical._replace(corrections=replace(given, tilts=tilts, **own))
 

@@ -156,6 +156,7 @@ class GeneralMultislice:
             aberrations_A=None if added is None else xp.asarray(added, dtype=np.float64),
             spread_px2=self._spread_px2(corrections),
             varied=self._varied(corrections),
+            stretch=None if corrections.stretch is None else xp.asarray(corrections.stretch, dtype=np.float64),
         )
 
     def _varied(self, corrections: Corrections) -> Varied | None:

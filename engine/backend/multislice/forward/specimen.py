@@ -144,7 +144,7 @@ class Specimen:
         self._kit.xp.add.at(planes[1], place.where.ravel(), gradient.imag.ravel())
 
     def _tilt(self, step: Propagate, values: Values, place: Place, propagator: Any) -> Any:
-        if not self._tilted:
+        if not self._tilted and values.stretch is None:
             return propagator
         length = _length(step, values)
         # slices of one thickness share theirs, and one ramp is all the memory that it takes; what a length on a device
@@ -152,19 +152,36 @@ class Specimen:
         key = length if isinstance(length, float) else step.shares
         if key not in place.ramps:
             place.ramps.clear()
-            rate = 2 * np.pi * length * values.tilts_of(place.batch)[:, 2:4]
-            place.ramps[key] = propagator * self._kit.plane_ramp(rate, self._q)
+            place.ramps[key] = propagator * self._beyond_common(length, values, place.batch)
         return place.ramps[key]
+
+    def _beyond_common(self, length: Any, values: Values, batch: Any) -> Any:
+        """(n or 1, 1, P, P) what each pattern's free space has beyond the untilted one over a length."""
+        made: Any = None
+        if self._tilted:
+            rate = 2 * np.pi * values.longer(length, batch) * values.tilts_of(batch)[:, 2:4]
+            made = self._kit.plane_ramp(rate, self._q)
+        if values.stretch is None:
+            return made
+        more = (length * values.stretch[batch])[:, None, None]
+        stretched = self._kit.phase_factor(more * self._phase_per_A)[:, None]
+        return stretched if made is None else made * stretched
 
     def _add_free_space(self, step: Propagate, turning: Any, values: Values, place: Place, total: Corrections) -> None:
         """D psi / d length = i (phase_per_A + 2 pi q . tan) psi and d psi / d tan = 2 pi i length q psi."""
         by_q = 2 * np.pi * self._kit.moments(turning, self._q) if self._tilted else None
         if total.tilts is not None and by_q is not None:
-            values.add_tilts(total.tilts, place.batch, slice(2, 4), -_length(step, values) * by_q)
+            length = values.longer(_length(step, values), place.batch)
+            values.add_tilts(total.tilts, place.batch, slice(2, 4), -length * by_q)
+        if total.distances_A is None and total.stretch is None:
+            return
+        each = (turning * self._phase_per_A).sum(axis=(1, 2), dtype=np.float64)
+        if by_q is not None:
+            each = each + (by_q * values.tilts_of(place.batch)[:, 2:4]).sum(axis=1)
+        if total.stretch is not None:
+            total.stretch[place.batch] -= _length(step, values) * each
         if total.distances_A is not None:
-            derivative = (turning * self._phase_per_A).sum(dtype=np.float64)
-            if by_q is not None:
-                derivative = derivative + (by_q * values.tilts_of(place.batch)[:, 2:4]).sum()
+            derivative = (each if values.stretch is None else each * (1 + values.stretch[place.batch])).sum()
             for z, share in step.shares:
                 total.distances_A[min(z, len(total.distances_A) - 1)] -= share * derivative
 
@@ -182,7 +199,7 @@ class Place(NamedTuple):
 
 
 def _asks_for_free_space(asked: Corrections) -> bool:
-    return asked.tilts is not None or asked.distances_A is not None
+    return asked.tilts is not None or asked.distances_A is not None or asked.stretch is not None
 
 
 def _length(step: Propagate, values: Values) -> Any:

@@ -38,8 +38,14 @@ class Values(NamedTuple):
     aberrations_A: Any
     """(groups, n), or None."""
     varied: Varied | None = None
+    stretch: Any = None
+    """(N,) share by which a pattern's free space is longer, or None."""
     spread_px2: Any = None
     """Variance of the detector's Gaussian point spread, a number or a 0-d array; None where it has none."""
+
+    def longer(self, length: Any, batch: Any) -> Any:
+        """A length of free space for the patterns of a batch: (n, 1), or as it is where all have the same."""
+        return length if self.stretch is None else (length * (1 + self.stretch[batch]))[:, None]
 
     def tilts_of(self, batch: Any) -> Any:
         """(n or 1, 6) tilts of the patterns of a batch."""

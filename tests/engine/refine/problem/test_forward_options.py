@@ -58,6 +58,7 @@ def run(dataset, **values):
         {"opr_components": 2, "probe_modes": 2, "source_blur_A": 0.2, "num_slices": 2, "total_thickness_A": 30.0},
         {"field_order": 2, "field_terms": ["C10", "tilts", "C21a"], "tilt_mode": 2, "opr_components": 1},
         {"field_order": 1, "field_terms": ["tilts"], "tilt_mode": 1, "tilts_mrad": EACH_TILT},
+        {"field_order": 1, "field_terms": ["C10", "thickness"], "num_slices": 3, "total_thickness_A": 30.0},
         {"detector_psf_px": 0.7, "update_detector_psf": True, "update_static_background": True},
     ],
     ids=[
@@ -74,6 +75,7 @@ def run(dataset, **values):
         "varying",
         "field",
         "field of tilts",
+        "wedge",
         "point spread",
     ],
 )

@@ -69,7 +69,7 @@ def test_a_measured_spread_lies_where_the_file_has_it(simulated, tmp_path):
         (np.ones((25, 3)), "detector_psf"),
         (np.ones(5), "detector_psf"),
         (np.zeros((3, 3)), "is no point spread"),
-        (-np.eye(3), "is no point spread"),
+        (np.diag([9.0, -1.0, 1.0]), "is no point spread"),
         (np.full((3, 3), np.nan), "is no point spread"),
         (np.ones((3, 3), complex), "holds c"),
     ],
@@ -170,6 +170,7 @@ def test_components_stay_where_the_probe_is_not_refined(simulated):
         ({"aberration_marker": "rows:2", "aberrations_array_A": [[1.0], [2.0]]}, "field_order beside"),
         ({"update_aberrations": True}, "field_order beside"),
         ({"field_terms": ["tilts"]}, "tilt_mode = 0"),
+        ({"field_terms": ["thickness"]}, "thickness of a single slice"),
         ({"field_terms": ["tilts"], "tilt_mode": 3}, "tilt_mode = 3"),
         ({"field_terms": ["tilts"], "tilt_mode": 2, "update_tilts": True}, "beside update_tilts"),
         (
@@ -185,7 +186,7 @@ def test_what_a_field_cannot_go_with_is_refused(simulated, values, line):
 
 def test_only_what_can_vary_is_taken():
     with pytest.raises(MetadataError, match="cannot vary over the field"):
-        Preset.from_mapping({"field_terms": ["thickness"]})
+        Preset.from_mapping({"field_terms": ["probe"]})
 
 
 def test_a_defocus_that_does_not_vary_is_found_not_to(simulated):

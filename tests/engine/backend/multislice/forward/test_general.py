@@ -57,6 +57,12 @@ def test_patterns_that_do_not_lie_in_place(mode, upsampling):
 
 
 @pytest.mark.parametrize("split", list(SplitStep))
+@pytest.mark.parametrize("parts", [{}, {"tilts": tilts(4)}, {"tilts": tilts(0, each=False)}])
+def test_a_thickness_that_varies(split, parts):
+    check_gradients(make_problem(slices=3, split=split, stretched=True, **parts), 2, 1)
+
+
+@pytest.mark.parametrize("split", list(SplitStep))
 @pytest.mark.parametrize("field", ["far", "near"])
 @pytest.mark.parametrize("slices", [1, 3])
 def test_split_steps(split, field, slices):
