@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -52,7 +51,7 @@ class Case:
     told: dict[str, Any]
     without: tuple[dict[str, Any], ...] = ({}, {"probe_modes": 4})
     """What is refined without being told."""
-    known: Mapping[str, Any] = MappingProxyType({})
+    known: Mapping[str, Any] = field(default_factory=dict)
     """What every refinement of it is told besides ``KNOWN``."""
 
 
