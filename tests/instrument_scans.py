@@ -11,16 +11,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from simulated_datasets import agreement, dataset_of, found_and_true, simulated
 
 from ptylive.engine.refine import refine
 from ptylive.engine.simulation.illumination import FWHM_PER_SIGMA, Illumination
 from ptylive.pictures.sheet import Cell, sheet
-from ptylive.pictures.snapshot import png
 from ptylive.schema.preset import Preset
 from ptylive.schema.simulation.settings import SimulationSettings
 
@@ -180,7 +179,7 @@ def draw(path: str, seed: int = 1) -> None:
         lines = ("true", f"not told: {before['error']:.3f} rad", f"told: {after['error']:.3f} rad")
         for plane, line in zip((true, plain, found), lines, strict=True):
             cells.append(Cell(plane, case.name, (line,), pixel_A=pixel_A, limits=limits))
-    Path(path).write_bytes(png(sheet(cells, 3)))
+    Image.fromarray(sheet(cells, 3)).convert("L").reduce(2).quantize(32).save(path, optimize=True)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from ptylive.engine.dataset import Dataset
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import DoubleArray, FloatArray
 
-NEGLECTED = 2e-3
+NEGLECTED = 5e-3
 """Share of the light in the modes left out."""
 MOST_MODES = 32
 SOURCE_NODES = 7

@@ -14,7 +14,7 @@ LARGEST_ERROR = {
     "varying probe": (0.92, 0.95),
     "moving beam": (0.9, 0.96),
     "inclined specimen": (0.9, 0.95),
-    "wedge": (0.9, 0.9),
+    "wedge": (0.9, 0.93),
     "wide source": (0.8, 0.9),
 }
 """Of the phase, over that of refinements which do not know: of one mode, and of what else can take it up."""

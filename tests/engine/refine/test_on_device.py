@@ -110,6 +110,7 @@ TILTED = {"tilts_mrad": [[0] * 6] * 144, "update_tilts": True}
         {**LAYERS, "obja_thresh": True, "obj_zblur_A": 5.0, "q_highpass_invA": 0.05, "layers_tv_weight": 0.1},
         {**LAYERS, "complex_ratio": True, "kz_filter_beta": 0.2, "obj_z_recenter": True, "objp_postiv": True},
         {"weakly_damped_obj": True, "obja_thresh": True, "mirrored_amp": True},
+        {"source_blur_A": 0.2, "fly_scan_share": 1.0, "probe_orthogonality_weight": 0.1, "probe_modes": 2},
     ],
     ids=lambda values: " ".join(values) or "default",
 )
@@ -126,6 +127,9 @@ def test_the_plain_model(simulated, both, values):
     "values",
     [
         {**THICK, **TILTED, "tilt_mode": 4},
+        {"update_detector_psf": True, "update_static_background": True},
+        {"opr_components": 2, "source_blur_A": 0.2, "probe_modes": 2},
+        {**THICK, "field_order": 2, "field_terms": ["C10", "thickness", "tilts"], "tilt_mode": 2},
         {"tilts_mrad": [[0] * 6] * 144, "update_tilts": True, "tilt_mode": 2, "fast_axis_reg_weight_tilts": 1.0},
         {**THICK, "tilt_mode": 0, "tilts_mrad": [[0, 0, 1, 2, 0, 0]], "update_tilts": True},
         {"aberration_marker": "rows:3", "update_aberrations": True, "aberrations_array_A": [[5.0, 1.0], [2.0], [-4.0]]},
