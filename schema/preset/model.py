@@ -27,12 +27,11 @@ from pydantic_core import InitErrorDetails
 from ptylive.schema.errors import MetadataError, did_you_mean
 from ptylive.schema.model import StrictModel
 from ptylive.schema.preset.added import added_words, declared
-from ptylive.schema.preset.instrument import InstrumentSettings
 from ptylive.schema.preset.loss import LossSettings
 from ptylive.schema.preset.object import ObjectSettings
 from ptylive.schema.preset.patterns import PatternSettings
 from ptylive.schema.preset.probe import ProbeSettings
-from ptylive.schema.preset.propagation import PropagationSettings
+from ptylive.schema.preset.propagation import InstrumentSettings, PropagationSettings
 from ptylive.schema.preset.refined import RefinedSettings
 from ptylive.schema.preset.regularisers import RegulariserSettings
 from ptylive.schema.preset.schedules import NARROWING, WORDS, parsed, schedulable, taken_apart

@@ -59,10 +59,12 @@ TITLES: Mapping[str, str] = MappingProxyType(
     }
 )
 """What sentences call them; everything else by its name."""
-SAME_MEASURE = frozenset({"object", "probe", "propagation", "refined", "regularisers"})
+SAME_MEASURE = frozenset({"object", "probe", "propagation", "instrument", "refined", "regularisers"})
 """Groups of settings that leave the loss of held-out patterns what it is."""
 NO_PART = frozenset({"solver", "start"})
 """Groups of settings that trials have of their own."""
+OF_PATTERNS = frozenset({"opr_components"})
+"""Settings that give each pattern something of its own, which one that is held out has not."""
 
 
 class Kind(StrEnum):
@@ -107,7 +109,7 @@ def _tunable(name: str, typed: str, judge: Judge) -> Tunable:
         example = f"for example {', '.join([*SPELLINGS][:4])}, or a setting"
         hint = did_you_mean(typed, [*SPELLINGS, *OPTICS, *TILTS, *groups], example)
         raise MetadataError(f"{brief(typed)} is nothing that could be tuned", hint)
-    if groups[name] in NO_PART:
+    if groups[name] in NO_PART or name in OF_PATTERNS:
         raise MetadataError(f"{name} has no part in trials, whose sweeps are all alike", "give it with --set")
     if groups[name] not in SAME_MEASURE and judge is Judge.HELD_OUT:
         raise MetadataError(f"{name} changes what the loss measures, so that losses cannot be compared", "--by halves")

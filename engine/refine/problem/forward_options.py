@@ -35,10 +35,9 @@ from ptylive.engine.refine.problem.tilt_from_columns import Area, remove_shear
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 from ptylive.schema.optics import ABERRATION_NAMES
-from ptylive.schema.preset.instrument import THICKNESS, InstrumentSettings
 from ptylive.schema.preset.object import ObjectSettings
 from ptylive.schema.preset.probe import ProbeSettings
-from ptylive.schema.preset.propagation import PropagationSettings
+from ptylive.schema.preset.propagation import THICKNESS, InstrumentSettings, PropagationSettings
 from ptylive.schema.preset.refined import RefinedSettings
 
 FADE_SHARE = 8

@@ -19,8 +19,8 @@ from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import DoubleArray, FloatArray
 from ptylive.schema.optics import ABERRATION_NAMES
-from ptylive.schema.preset.instrument import THICKNESS, TILTS, InstrumentSettings
 from ptylive.schema.preset.probe import Marker
+from ptylive.schema.preset.propagation import THICKNESS, TILTS, InstrumentSettings
 
 FIRST_PSF_PX = 0.5
 """Width that a point spread is refined from where none is given."""

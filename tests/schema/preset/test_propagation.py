@@ -5,7 +5,7 @@ import pytest
 from ptylive.schema import MetadataError
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.probe import ProbeSettings
-from ptylive.schema.preset.propagation import PropagationSettings
+from ptylive.schema.preset.propagation import InstrumentSettings, PropagationSettings
 
 TAKEN = {
     "propmethod": "yoshida",
@@ -31,6 +31,14 @@ TAKEN = {
     "edge_weight": 0.1,
     "update_tilts": True,
     "refined_aberrations": ("C10", "C34b"),
+    "detector_psf_px": 0.8,
+    "detector_psf": "spread.npy",
+    "update_detector_psf": True,
+    "source_blur_A": 0.4,
+    "fly_scan_share": 1.0,
+    "opr_components": 3,
+    "field_order": 2,
+    "field_terms": ("C10", "tilts", "thickness"),
 }
 REFUSED = {
     "propmethod": "leapfrog",
@@ -51,6 +59,12 @@ REFUSED = {
     "perpendicular_weight": -1.0,
     "edge_weight": -1.0,
     "refined_aberrations": ("C11",),
+    "detector_psf_px": -0.1,
+    "source_blur_A": -0.1,
+    "fly_scan_share": 1.1,
+    "opr_components": 9,
+    "field_order": 5,
+    "field_terms": (),
 }
 
 
@@ -71,9 +85,17 @@ def test_presets_travel_as_json():
 
 
 def test_every_setting_has_its_words_and_lengths_their_unit():
-    fields = {**PropagationSettings.model_fields, **ProbeSettings.model_fields}
+    groups = (PropagationSettings, ProbeSettings, InstrumentSettings)
+    fields = {name: field for group in groups for name, field in group.model_fields.items()}
     for name, field in fields.items():
         assert field.description, name
-    for name in ("tilts_mrad", "aberrations_array_A", "defocus_array_A", "image_pixel_A", "alpha_near_field_mrad"):
+    for name in (
+        "tilts_mrad",
+        "aberrations_array_A",
+        "defocus_array_A",
+        "image_pixel_A",
+        "alpha_near_field_mrad",
+        "source_blur_A",
+    ):
         unit = name.rsplit("_", 1)[1].replace("A", "Å")
         assert unit in str(fields[name].description), name

@@ -31,7 +31,8 @@ def names(typed, judge=HELD):
         ("defocus", ["defocus_A"]), ("thickness", ["total_thickness_A"]),
         ("semi-angle", ["convergence_semiangle_mrad"]),
         ("tilt", ["tilt_row_mrad", "tilt_col_mrad"]), ("astigmatism", ["C12a", "C12b"]), ("num_slices", ["num_slices"]),
-        ("num-slices", ["num_slices"]), ("atv_weight", ["atv_weight"]), ("rotation_deg", ["rotation_deg"]),
+        ("num-slices", ["num_slices"]), ("source_blur_A", ["source_blur_A"]),
+        ("atv_weight", ["atv_weight"]), ("rotation_deg", ["rotation_deg"]),
     ],
 )  # fmt: skip
 def test_names_are_understood_as_people_type_them(typed, found):
@@ -49,9 +50,9 @@ def test_kinds_are_those_of_the_settings():
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        ("defcus", "did you mean 'defocus'"), ("num_slice", "did you mean 'num_slices'"),
-        ("qqqqqq", "for example defocus"),
-        ("epoch_max", "no part in trials"), ("sequence", "--by halves"), ("algorithm", "--by halves"),
+        ("defcus", "did you mean 'defocus'"), ("num_slice", "did you mean 'num_slices'"), ("qqqqqq", "for example defocus"),
+        ("epoch_max", "no part in trials"), ("opr_components", "no part in trials"),
+        ("sequence", "--by halves"), ("algorithm", "--by halves"),
         ("slice_distances_A", "neither a number nor one of some words"),
     ],
 )  # fmt: skip
