@@ -20,6 +20,7 @@ import results_writers as writers
 
 from ptylive.engine import results as results_module
 from ptylive.engine import results_file
+from ptylive.engine.refine.parameters.refined import Refined
 from ptylive.engine.refine.results.phase_deviation import PhaseDeviation
 from ptylive.engine.results import Run, add_refinement, read_runs, write_maps
 from ptylive.engine.results_file import pending_path, release_run, reserve_run
@@ -343,3 +344,24 @@ def test_how_sure_the_phase_is_lies_beside_the_object(tmp_path):
             stored.attrs["origin_A"], file[f"refinements/{names[1]}/object"].attrs["origin_A"]
         )
         assert file[f"entry/{names[1]}_phase_deviation"].attrs["signal"] == "data"
+
+
+def test_what_was_refined_of_the_instrument_is_kept(tmp_path):
+    components = np.arange(2 * 64, dtype=np.complex64).reshape(2, 8, 8) * 1j
+    refined = Refined(
+        positions_A=np.zeros((4, 2)),
+        common_shift_A=np.zeros(2),
+        detector_psf_px=0.75,
+        relative_thickness=np.array([0.9, 1.0, 1.1, 1.0]),
+        opr_components=components,
+        opr_coefficients=np.array([[0.1, 0.0], [-0.1, 0.2], [0.0, -0.2], [0.0, 0.0]]),
+    )
+    path = tmp_path / "results.h5"
+    result = replace(writers.small_result(1.0), refined=refined)
+    add_refinement(path, Run("one", Preset(), result), Calibration(), writers.SETTINGS)
+    found = StoredRun.read(path).refined
+    assert float(found["detector_psf_px"]) == 0.75
+    np.testing.assert_array_equal(found["relative_thickness"], refined.relative_thickness)
+    np.testing.assert_array_equal(found["opr_coefficients"], refined.opr_coefficients)
+    with h5py.File(path) as file:
+        np.testing.assert_array_equal(file["refinements/one/opr_components"], components)

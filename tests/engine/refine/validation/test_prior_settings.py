@@ -35,6 +35,7 @@ def test_without_torch_nothing_begins_and_one_line_says_why(monkeypatch, simulat
         ({"update_obj": False}, "update_obj=true"),
         ({"update_probe_pos": True}, "update_probe_pos"),
         ({"update_beam_current": True}, "update_beam_current"),
+        ({"opr_components": 1}, "opr_components"),
         ({"obj_zblur_A": 3.0}, "obj_zblur_A"),
         ({"obj_zblur_A": "3 if epoch > 5 else 0"}, "obj_zblur_A"),
         ({"keep_probe_states_orthogonal": True}, "once an epoch"),
