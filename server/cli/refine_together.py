@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ptylive.application.extensions import Preset
 from ptylive.schema import MetadataError
-from ptylive.schema.preset import Preset
 
 if TYPE_CHECKING:
     from ptylive.engine.refine.run.run import Sharing

@@ -9,6 +9,7 @@ from ptylive.engine.refine.regularisers.projections import due
 from ptylive.engine.refine.regularisers.registry import switched_on
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.preset import Preset
+from ptylive.schema.preset.propagation import InstrumentSettings
 
 REMEDY = "leave it out, or refine on one worker"
 SHARED = frozenset({"update_obj", "update_probe"})
@@ -23,6 +24,7 @@ BEYOND = (
     "probe_marker",
     "phase_plate_in_h5",
     "upsample_pattern",
+    *InstrumentSettings.model_fields,
 )
 """Settings of a model that only whole scans are refined with."""
 
@@ -39,7 +41,7 @@ def check_possible(preset: Preset) -> None:
     if now.solver.optimizer != "scaled":
         raise _refused(f"optimizer={now.solver.optimizer}")
     names = sorted((now.refined.moving - SHARED) | switched_on(now.regularisers))
-    for group in (now.propagation, now.probe, now.patterns):
+    for group in (now.propagation, now.instrument, now.probe, now.patterns):
         fields = type(group).model_fields
         names += [name for name in BEYOND if name in fields and getattr(group, name) != fields[name].default]
     if names:

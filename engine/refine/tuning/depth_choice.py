@@ -121,7 +121,7 @@ def with_told_depth(tuned: Tuned, context: TrialContext) -> Tuned:
     if (
         depth_A is None
         or form.slices == 1
-        or not is_open(tuned.dataset)
+        or not is_open(tuned.dataset, tuned.preset)
         or not _can_be_tried(tuned.dataset, tuned.preset)
     ):
         return tuned
@@ -134,7 +134,7 @@ def _of_halves(tuned: Tuned, context: TrialContext, depth_A: float, patterns: in
     """Trials on the middle of a scan as it is, and under the other half turn where that is open."""
     part, preset = central_part(tuned.dataset, patterns), tuned.preset
     trials = [_Trials(part, preset, context, depth_A)]
-    if is_open(part):
+    if is_open(part, preset):
         turned = replace(context, start=start_half_turned(context.start))
         trials.append(_Trials(half_turned(part), preset, turned, depth_A, "the other half turn, "))
     return trials

@@ -13,14 +13,17 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.schema import Calibration, Origin, Quantity
 from ptylive.schema.optics import ABERRATION_NAMES
+from ptylive.schema.preset import Preset
 
 FOUND = (Origin.ESTIMATED, Origin.UNDECIDED)
 """Origins of values that nobody stated."""
 
 
-def is_open(dataset: Dataset) -> bool:
-    """Whether neither the rotation nor the defocus was stated: either of them settles the half turn."""
-    return all(dataset.calibration.origin(name) in FOUND for name in ("rotation_deg", "C10"))
+def is_open(dataset: Dataset, preset: Preset) -> bool:
+    """Whether nobody stated rotation, defocus, or what to begin from: any of them settles the half turn."""
+    stated = (preset.start.start_object, preset.start.start_positions, preset.probe.start_probe)
+    found = all(dataset.calibration.origin(name) in FOUND for name in ("rotation_deg", "C10"))
+    return found and all(one is None for one in stated)
 
 
 def half_turned(dataset: Dataset) -> Dataset:

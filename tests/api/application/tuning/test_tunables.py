@@ -50,8 +50,8 @@ def test_kinds_are_those_of_the_settings():
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        ("defcus", "did you mean 'defocus'"), ("num_slice", "did you mean 'num_slices'"), ("qqqqqq", "for example defocus"),
-        ("epoch_max", "no part in trials"), ("opr_components", "no part in trials"),
+        ("defcus", "did you mean 'defocus'"), ("num_slice", "did you mean 'num_slices'"),
+        ("qqqqqq", "for example defocus"), ("epoch_max", "no part in trials"), ("opr_components", "no part in trials"),
         ("sequence", "--by halves"), ("algorithm", "--by halves"),
         ("slice_distances_A", "neither a number nor one of some words"),
     ],

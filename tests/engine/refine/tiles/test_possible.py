@@ -25,6 +25,8 @@ REFUSED = {
     "a schedule of update_probe": {"update_probe": "epoch > 2"},
     "tilts_mrad": {"tilts_mrad": [[0, 0, 1, 1, 0, 0]]},
     "propmethod": {"propmethod": "yoshida"},
+    "fly_scan_share": {"fly_scan_share": 1.0},
+    "opr_components": {"opr_components": 2},
     "upsample_pattern": {"upsample_pattern": 2},
     "atv_weight": {"atv_weight": 1e-3},
     "a filter of object or probe": {"apply_gaussian_filter_px": 1.0},

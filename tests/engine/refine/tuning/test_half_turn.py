@@ -85,10 +85,14 @@ def test_what_was_found_is_reversed_and_what_was_stated_is_not(simulated):
     )
 
 
-@pytest.mark.parametrize("stated", ["C10", "rotation_deg"])
-def test_either_value_settles_it(simulated, stated):
-    assert is_open(found_blind(simulated.dataset))
-    assert not is_open(found_blind(simulated.dataset, **{stated: Quantity(10.0, Origin.GIVEN)}))
+@pytest.mark.parametrize("stated", ["C10", "rotation_deg", "start_object", "start_probe", "start_positions"])
+def test_whatever_is_stated_settles_it(simulated, stated):
+    blind, plain = found_blind(simulated.dataset), ONE
+    assert is_open(blind, plain)
+    if stated in ("C10", "rotation_deg"):
+        assert not is_open(found_blind(simulated.dataset, **{stated: Quantity(10.0, Origin.GIVEN)}), plain)
+    else:
+        assert not is_open(blind, ONE.model_copy(update={stated: "earlier.h5"}))
 
 
 def test_a_start_phase_lies_turned_and_dark(simulated):
