@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -54,13 +55,20 @@ def test_every_package_is_listed():
     assert found == listed
 
 
+@cache
 def sources():
     return [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
 
 
+@cache
+def parsed(path):
+    """What Python makes of a source, once for all tests that look at it."""
+    return ast.parse(path.read_text())
+
+
 def test_nothing_unpickles_or_evaluates():
     for path in sources():
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.Import | ast.ImportFrom):
                 names = [a.name for a in node.names] + [getattr(node, "module", None) or ""]
                 assert not {"pickle", "marshal", "shelve"} & set(names), path
@@ -107,7 +115,7 @@ def test_retired_names_do_not_come_back():
     found = [str(path) for path in modules() if path.stem in RETIRED_MODULES or path.stem.endswith("_desk")]
     for path in sources():
         text = path.read_text()
-        used = RETIRED.intersection(identifiers(ast.parse(text))) | set(re.findall("[Ss]o many", text))
+        used = RETIRED.intersection(identifiers(parsed(path))) | set(re.findall("[Ss]o many", text))
         found += [f"{path.relative_to(ROOT)}: {name}" for name in sorted(used)]
     assert not found, f"retired names, which have better ones: {found}"
 
@@ -168,7 +176,7 @@ def test_no_circles():
     for path in sources():
         parts = path.relative_to(ROOT).with_suffix("").parts
         parts = (parts[1:] if parts[0] == "api" else parts)[: -1 if parts[-1] == "__init__" else None]
-        modules[".".join(("ptylive", *parts))] = imported(ast.parse(path.read_text()))
+        modules[".".join(("ptylive", *parts))] = imported(parsed(path))
     graph = {name: (found & set(modules)) - {name} for name, found in modules.items()}
     for name, others in graph.items():  # a package holds its modules
         graph[name] = {other for other in others if not name.startswith(f"{other}.")}

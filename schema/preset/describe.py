@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 import re
@@ -59,12 +60,18 @@ def unit_of(name: str) -> str:
 
 def range_of(name: str) -> str:
     """What values a setting takes, in words."""
-    return " or ".join(dict.fromkeys(_ranges(json_schema()["properties"][name])))
+    return " or ".join(dict.fromkeys(_ranges(_schema_of(Preset.full())["properties"][name])))
 
 
 def json_schema() -> dict[str, Any]:
     """JSON schema of a preset, with a unit for each setting; schedules are texts."""
-    schema = _side_by_side(Preset.full()).model_json_schema()
+    return copy.deepcopy(_schema_of(Preset.full()))
+
+
+@lru_cache(maxsize=8)
+def _schema_of(kind: type[Preset]) -> dict[str, Any]:
+    """As :func:`json_schema`, which gives everybody a copy of their own: what was added makes another kind of preset."""
+    schema = _side_by_side(kind).model_json_schema()
     for name, described in schema["properties"].items():
         described["unit"] = unit_of(name)
         if name in schedulable() | WORDS:

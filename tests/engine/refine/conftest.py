@@ -48,6 +48,12 @@ def simulated() -> Simulated:
 
 
 @pytest.fixture(scope="session")
+def small() -> Simulated:
+    """Of the same, a scan of 64 patterns: for what compares two computations and finds no object."""
+    return simulated_scan(8, seed=3)
+
+
+@pytest.fixture(scope="session")
 def drifted() -> Callable[..., Dataset]:
     """A larger scan that has drifted by ``drift`` Å (slow, fast), under nominal positions."""
     return lambda drift_A, seed, wander_px=0.0: (

@@ -23,8 +23,10 @@ from ptylive.engine.refine.tuning.mode_choice import choose_modes
 from ptylive.engine.refine.tuning.parameter_search import Scanned
 from ptylive.schema.preset import Preset
 
-PLAIN = {"window_px": 24, "probe_modes": 1, "epoch_max": 6, "sweeps": 4}
-THICK = {"num_slices": 3, "total_thickness_A": 30.0}
+COUNT = 64
+"""Patterns of the scan: what fails on a device fails for few of them too."""
+PLAIN = {"window_px": 24, "probe_modes": 1, "epoch_max": 4, "sweeps": 2}
+THICK = {"num_slices": 2, "total_thickness_A": 20.0}
 
 
 def arrays(xp: ModuleType, problem: MultisliceProblem) -> MultisliceBackend:
@@ -56,8 +58,11 @@ def run(dataset, **values):
     return refine(dataset, Preset.from_mapping({**PLAIN, **values}), backend="gpu")
 
 
-def same_course(results, rtol=1e-6):
-    """The same arithmetic but for the order of a few sums: 1e-7 of a loss, more of an object in faint light."""
+def same_course(results, rtol=1e-5):
+    """The same arithmetic but for the order of a few sums: 1e-7 of a loss, more of an object in faint light.
+
+    Thresholds and quasi-Newton steps magnify that: 2e-6 found.
+    """
     host, there = results
     assert there.state == host.state == "done"
     assert there.backend == "gpu"
@@ -78,7 +83,7 @@ WEIGHTS = {
     "slow_axis_reg_weight_positions": 1.0,
     "deformation_reg_weight_positions": 0.1,
 }
-TILTED = {"tilts_mrad": [[0] * 6] * 144, "update_tilts": True}
+TILTED = {"tilts_mrad": [[0] * 6] * COUNT, "update_tilts": True}
 
 
 @pytest.mark.parametrize(
@@ -106,7 +111,7 @@ TILTED = {"tilts_mrad": [[0] * 6] * 144, "update_tilts": True}
             "obj_modes": 2,
             "phase_only_obj": False,
         },
-        {**LAYERS, "identical_slices": "epoch < 5", "layers_tikhonov_weight": 0.1, "surface_zero_weight": 0.1},
+        {**LAYERS, "identical_slices": "epoch < 3", "layers_tikhonov_weight": 0.1, "surface_zero_weight": 0.1},
         {**LAYERS, "obja_thresh": True, "obj_zblur_A": 5.0, "q_highpass_invA": 0.05, "layers_tv_weight": 0.1},
         {**LAYERS, "complex_ratio": True, "kz_filter_beta": 0.2, "obj_z_recenter": True, "objp_postiv": True},
         {"weakly_damped_obj": True, "obja_thresh": True, "mirrored_amp": True},
@@ -114,8 +119,8 @@ TILTED = {"tilts_mrad": [[0] * 6] * 144, "update_tilts": True}
     ],
     ids=lambda values: " ".join(values) or "default",
 )
-def test_the_plain_model(simulated, both, values):
-    results = both(lambda: run(simulated.dataset, **values))
+def test_the_plain_model(small, both, values):
+    results = both(lambda: run(small.dataset, **values))
     same_course(results)
     if "update_probe_pos" in values:
         # parts of a pixel in single precision, after some epochs
@@ -130,7 +135,7 @@ def test_the_plain_model(simulated, both, values):
         {"update_detector_psf": True, "update_static_background": True},
         {"opr_components": 2, "source_blur_A": 0.2, "probe_modes": 2},
         {**THICK, "field_order": 2, "field_terms": ["C10", "thickness", "tilts"], "tilt_mode": 2},
-        {"tilts_mrad": [[0] * 6] * 144, "update_tilts": True, "tilt_mode": 2, "fast_axis_reg_weight_tilts": 1.0},
+        {"tilts_mrad": [[0] * 6] * COUNT, "update_tilts": True, "tilt_mode": 2, "fast_axis_reg_weight_tilts": 1.0},
         {**THICK, "tilt_mode": 0, "tilts_mrad": [[0, 0, 1, 2, 0, 0]], "update_tilts": True},
         {"aberration_marker": "rows:3", "update_aberrations": True, "aberrations_array_A": [[5.0, 1.0], [2.0], [-4.0]]},
         {"probe_marker": "columns:2", "probe_modes": 2, "keep_probe_states_orthogonal": True},
@@ -140,8 +145,8 @@ def test_the_plain_model(simulated, both, values):
     ],
     ids=" ".join,
 )
-def test_general_models(simulated, both, values):
-    same_course(both(lambda: run(simulated.dataset, **values)))
+def test_general_models(small, both, values):
+    same_course(both(lambda: run(small.dataset, **values)))
 
 
 @pytest.mark.parametrize(
@@ -152,8 +157,8 @@ def test_general_models(simulated, both, values):
         ("zernike:45+1:sqrt", {"perpendicular_weight": 1e-4, "edge_weight": 1e-3}),
     ],
 )
-def test_coefficients(simulated, both, basis, values):
-    dataset, _ = compressed(simulated.dataset, basis)
+def test_coefficients(small, both, basis, values):
+    dataset, _ = compressed(small.dataset, basis)
     same_course(both(lambda: run(dataset, **values)))
 
 
@@ -168,28 +173,28 @@ def test_coefficients(simulated, both, basis, values):
             "fancy_deconvolution": "richardson_lucy",
         },
         {**THICK, "beta_wedge": "2.0 if epoch == 2 else 0", "phase_only_obj": False},
-        {"restart_from_vacuum": "epoch == 5", "obj_modes": 2, "update_probe": "epoch > 2"},
+        {"restart_from_vacuum": "epoch == 3", "obj_modes": 2, "update_probe": "epoch > 2"},
         {"update_probe_pos": True, "reset_positions": "epoch == 3"},
         {"phase_only_obj": "epoch < 3", "probe_part": "'phase' if epoch < 3 else 'amplitude'"},
         {"keep_probe_states_orthogonal": True, "probe_modes": 2},
         {
             "atv_weight": "0.5 / (1 + epoch)",
-            "sequence": "lambda x: list(range(0, 144, 2)) if x < 2 else list(range(144))",
+            "sequence": f"lambda x: list(range(0, {COUNT}, 2)) if x < 2 else list(range({COUNT}))",
         },
     ],
     ids=" ".join,
 )
-def test_constraints_and_schedules(simulated, both, values):
+def test_constraints_and_schedules(small, both, values):
     # quotients of Richardson and Lucy magnify the rounding of the transforms: found 4e-4
-    rtol = 2e-3 if "fancy_deconvolution" in values else 1e-6
-    same_course(both(lambda: run(simulated.dataset, **values)), rtol)
+    rtol = 2e-3 if "fancy_deconvolution" in values else 1e-5
+    same_course(both(lambda: run(small.dataset, **values)), rtol)
 
 
 EVERYTHING = {**THICK, **OTHERS, "probe_modes": 2, "update_slice_distances": True}
 
 
 @pytest.mark.parametrize("values", [{}, pytest.param(EVERYTHING, marks=pytest.mark.slow)], ids=len)
-def test_the_fused_kernel(simulated, monkeypatch, values):
+def test_the_fused_kernel(small, monkeypatch, values):
     """Its sums are in single precision: the course is that of the arrays to that accuracy."""
     preset = Preset.from_mapping({**PLAIN, "window_px": 32, "epoch_max": 3, "sweeps": 2, **values})
     monkeypatch.setattr("ptylive.engine.backend.device.missing", lambda: "")
@@ -197,22 +202,22 @@ def test_the_fused_kernel(simulated, monkeypatch, values):
     results = []
     for opened in (partial(arrays, np), fused):
         monkeypatch.setattr(gpu, "opened", opened)
-        results.append(refine(simulated.dataset, preset, backend="gpu"))
+        results.append(refine(small.dataset, preset, backend="gpu"))
     same_course(results, rtol=1e-4)
 
 
 @pytest.mark.parametrize("asked_before_stop", [3, 11])
-def test_stopped_and_resumed(simulated, both, tmp_path, asked_before_stop):
-    preset = Preset.from_mapping({**PLAIN, "batch_size": 50, "sweeps": 3, "update_probe_pos": True})
+def test_stopped_and_resumed(small, both, tmp_path, asked_before_stop):
+    preset = Preset.from_mapping({**PLAIN, "batch_size": 22, "epoch_max": 5, "sweeps": 3, "update_probe_pos": True})
 
     def interrupted():
         asked, path = count(1), tmp_path / str(len(list(tmp_path.iterdir())))
         options = {"backend": "gpu", "checkpoint": path}
-        stopped = refine(simulated.dataset, preset, should_stop=lambda: next(asked) > asked_before_stop, **options)
+        stopped = refine(small.dataset, preset, should_stop=lambda: next(asked) > asked_before_stop, **options)
         assert stopped.state == "stopped"
         whole, rest = (
-            refine(simulated.dataset, preset, backend="gpu"),
-            refine(simulated.dataset, preset, resume=True, **options),
+            refine(small.dataset, preset, backend="gpu"),
+            refine(small.dataset, preset, resume=True, **options),
         )
         np.testing.assert_array_equal(rest.loss, whole.loss)
         np.testing.assert_array_equal(rest.object, whole.object)
@@ -221,10 +226,10 @@ def test_stopped_and_resumed(simulated, both, tmp_path, asked_before_stop):
     same_course(both(interrupted))
 
 
-def test_previews(simulated, both):
+def test_previews(small, both):
     def previews():
         seen = []
-        refine(simulated.dataset, Preset.from_mapping(PLAIN), backend="gpu", on_progress=seen.append)
+        refine(small.dataset, Preset.from_mapping(PLAIN), backend="gpu", on_progress=seen.append)
         assert all(isinstance(each.loss, float) for each in seen)
         return seen[-1].preview()
 
@@ -233,22 +238,22 @@ def test_previews(simulated, both):
 
 
 @pytest.mark.slow
-def test_what_goes_before_and_after_a_run(simulated, both):
+def test_what_goes_before_and_after_a_run(small, both):
     """Trials of modes, scans of calibration values, checks and halves."""
     context, preset = TrialContext("gpu"), Preset.from_mapping({**PLAIN, "epoch_max": 2, "sweeps": 2})
     repeated = replace(
-        simulated.dataset,
-        patterns=np.concatenate([simulated.dataset.patterns] * 2),
-        point=np.concatenate([simulated.dataset.point] * 2),
-        positions_A=np.concatenate([simulated.dataset.positions_A] * 2),
+        small.dataset,
+        patterns=np.concatenate([small.dataset.patterns] * 2),
+        point=np.concatenate([small.dataset.point] * 2),
+        positions_A=np.concatenate([small.dataset.positions_A] * 2),
     )
     open_ = Preset.from_mapping({"window_px": 24})
     # losses and correlations of short trials: what a decision rests on, whose steps are percents
-    curves = both(lambda: scan(simulated.dataset, preset, Scanned.DEFOCUS, context, values=(40.0, 60.0, 80.0)))
+    curves = both(lambda: scan(small.dataset, preset, Scanned.DEFOCUS, context, values=(40.0, 60.0, 80.0)))
     np.testing.assert_allclose(curves[1].losses, curves[0].losses, rtol=1e-3)
-    halves = both(lambda: validate(simulated.dataset, preset, context).correlation)
+    halves = both(lambda: validate(small.dataset, preset, context).correlation)
     assert halves[1] == pytest.approx(halves[0], abs=1e-3)
-    assert both(lambda: check(simulated.dataset, preset, context).reason)[1]
+    assert both(lambda: check(small.dataset, preset, context).reason)[1]
     modes = both(lambda: choose_modes(repeated, open_, context))
     assert modes[1].several_course.late.mean == pytest.approx(modes[0].several_course.late.mean, rel=1e-3)
 
@@ -264,11 +269,11 @@ def test_what_goes_before_and_after_a_run(simulated, both):
     ],
     ids=lambda values: " ".join(values) or "default",
 )
-def test_batches_of_a_sweep_do_not_wait_for_each_other(simulated, values):
-    setup = prepare(simulated.dataset, Preset.from_mapping({**PLAIN, **values}), None)
+def test_batches_of_a_sweep_do_not_wait_for_each_other(small, values):
+    setup = prepare(small.dataset, Preset.from_mapping({**PLAIN, **values}), None)
     layout, terms = on_device((setup.layout, setup.terms), device)
     objective = Objective(arrays(device, setup.multislice), layout, setup.multislice.count, terms=terms)
-    solver = Sweeps(objective, 3, 0, 16, 0.3, 0.1, seed=0)
+    solver = Sweeps(objective, 3, 0, 8, 0.3, 0.1, seed=0)
     state = solver.init(device.asarray(setup.start))
     while (state.sweep, state.batch) < (2, 1):  # what steps of several slices are shortened by is measured before
         state = solver.step(state)
@@ -279,10 +284,10 @@ def test_batches_of_a_sweep_do_not_wait_for_each_other(simulated, values):
     assert device.traffic.to_device == 2 * (solver.batches - 2)  # which patterns: for loss and illumination
 
 
-def test_a_sweep_without_a_finite_loss_is_undone_at_its_end(simulated):
-    setup = prepare(simulated.dataset, Preset.from_mapping({**PLAIN, "phase_only_obj": False}), None)
+def test_a_sweep_without_a_finite_loss_is_undone_at_its_end(small):
+    setup = prepare(small.dataset, Preset.from_mapping({**PLAIN, "phase_only_obj": False}), None)
     objective = Objective(arrays(device, setup.multislice), on_device(setup.layout, device), setup.multislice.count)
-    solver = Sweeps(objective, 3, 0, 50, 1e30, 1e30, seed=0)
+    solver = Sweeps(objective, 3, 0, 20, 1e30, 1e30, seed=0)
     state = solver.init(device.asarray(setup.start))
     with np.errstate(all="ignore"):
         for _ in range(solver.batches):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from combinations import every_two
 from forward_problems import (
     COUNT,
     P,
@@ -27,22 +28,22 @@ SHAPES = [(1, 1, 1), (1, 2, 2), (3, 1, 2), (3, 2, 1), (3, 2, 2)]
 """Slices, probe modes, object modes: every two of their values together, and all at their larger ones."""
 
 
-@pytest.mark.parametrize("kind", list(DataTermKind))
-@pytest.mark.parametrize("field", ["far", "near"])
-@pytest.mark.parametrize("mode", range(5))
-@pytest.mark.parametrize(("slices", "modes", "object_modes"), SHAPES)
-def test_every_loss_and_refinable_under_every_tilt(kind, field, mode, slices, modes, object_modes):
+@pytest.mark.parametrize(
+    ("kind", "field", "mode", "shape"), every_two(list(DataTermKind), ["far", "near"], range(5), SHAPES)
+)
+def test_every_loss_and_refinable_under_every_tilt(kind, field, mode, shape):
+    slices, modes, object_modes = shape
     parts = {"tilts": tilts(mode), "aberrations": groups()}
     if field == "near":
         parts["near_field"] = near_field()
     check_gradients(make_problem(kind, slices, **parts), modes, object_modes)
 
 
-@pytest.mark.parametrize("kind", list(CoefficientTermKind))
-@pytest.mark.parametrize("field", ["far", "near"])
-@pytest.mark.parametrize("mode", range(5))
-@pytest.mark.parametrize(("slices", "modes", "object_modes"), SHAPES)
-def test_every_loss_of_coefficients(kind, field, mode, slices, modes, object_modes):
+@pytest.mark.parametrize(
+    ("kind", "field", "mode", "shape"), every_two(list(CoefficientTermKind), ["far", "near"], range(5), SHAPES)
+)
+def test_every_loss_of_coefficients(kind, field, mode, shape):
+    slices, modes, object_modes = shape
     parts = {"tilts": tilts(mode), "aberrations": groups(), "compressed": coefficients(kind)}
     if field == "near":
         parts["near_field"] = near_field()
