@@ -70,7 +70,7 @@ def json_schema() -> dict[str, Any]:
 
 @lru_cache(maxsize=8)
 def _schema_of(kind: type[Preset]) -> dict[str, Any]:
-    """As :func:`json_schema`, which gives everybody a copy of their own: what was added makes another kind of preset."""
+    """As :func:`json_schema`, of which everybody gets a copy; what was added makes another kind of preset."""
     schema = _side_by_side(kind).model_json_schema()
     for name, described in schema["properties"].items():
         described["unit"] = unit_of(name)

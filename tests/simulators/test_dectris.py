@@ -24,7 +24,9 @@ from ptylive.streamer.events import LogEvent
 from ptylive.streamer.protocols import ProtocolSettings
 from ptylive.streamer.source import open_source
 
-PROTOCOLS = ["dectris-v1", "dectris-v2"]
+BOTH = ["dectris-v1", "dectris-v2"]
+PROTOCOLS = [pytest.param("dectris-v1", marks=pytest.mark.slow), "dectris-v2"]
+"""Behind the messages, whose tests are in tests/streamer/protocols, one is served as the other."""
 
 
 def free_address() -> str:
@@ -64,12 +66,12 @@ def sent(run: Running, path: Path, protocol: str, **settings: Any) -> ReplayRepo
     return replay(path, ReplaySettings(to=run.address, protocol=protocol, **settings))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", BOTH)
 @pytest.mark.parametrize(
     ("dtype", "packed"),
     [
         ("<u2", True),
-        ("<u4", False),
+        pytest.param("<u4", False, marks=pytest.mark.slow),
         pytest.param("<u2", False, marks=pytest.mark.slow),
         pytest.param("|u1", False, marks=pytest.mark.slow),
     ],

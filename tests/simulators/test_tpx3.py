@@ -57,8 +57,11 @@ def sent(run: Running, path: Path, faults: Faults | None = None, batch: int | No
     return send(path, settings)
 
 
-@pytest.mark.parametrize("dtype", ["|u1", "<u2", "<u4"])
-@pytest.mark.parametrize("batch", [1, 7, None])
+@pytest.mark.parametrize(
+    ("dtype", "batch"),
+    [("|u1", 1), ("<u2", 7), ("<u4", None)]
+    + [pytest.param(*each, marks=pytest.mark.slow) for each in [("|u1", 7), ("<u2", None), ("<u4", 1)]],
+)
 def test_what_the_file_holds_arrives_and_is_recorded(tmp_path: Path, dtype: str, batch: int | None) -> None:
     path, frames = native(tmp_path / "scan.h5", dtype)
     folder = tmp_path / "recorded"
