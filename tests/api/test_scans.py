@@ -74,7 +74,10 @@ def test_what_is_no_scan_is_refused(array, metadata, said):
 
 
 def test_preset_and_settings_go_together():
-    scan = ptylive.open_scan(bundled(DATA_SET))
+    with h5py.File(bundled(DATA_SET)) as file:
+        counts, about = file["data"][:12, :12], dict(file["metadata"].attrs)
+    known = {name: value for name, value in about.items() if name in NAMES and name != "scan_shape"}
+    scan = ptylive.open_scan(counts, **known)
     refined = scan.refine(ptylive.Preset(epoch_max=3, sweeps=1), epoch_max=1, probe_modes=1)
     assert len(refined.result.loss) <= 2
     assert refined.probe.shape[0] == 1

@@ -26,6 +26,7 @@ def test_a_taken_port_is_one_clear_line(dashboard: RunningDashboard) -> None:
     ]
 
 
+@pytest.mark.slow  # test_access.py starts one, whose server is a fake
 def test_it_runs_without_a_server_and_ends_when_asked() -> None:
     running = start_dashboard("tcp://127.0.0.1:9")
     running.process.send_signal(signal.SIGTERM)
@@ -76,12 +77,12 @@ def test_it_loads_no_kernels_and_no_files() -> None:
         "ptylive.streamer.receiver",
         "ptylive.streamer.storage",
     )
-    script = f"import sys, ptylive.dashboard.app; print([m for m in {heavy!r} if m in sys.modules])"
+    script = (
+        "import sys, ptylive.dashboard.__main__; print('bokeh' in sys.modules);"
+        f"import ptylive.dashboard.app; print([m for m in {heavy!r} if m in sys.modules])"
+    )
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
-    assert loaded.stdout.strip() == "[]"
-    script = "import sys, ptylive.dashboard.__main__; print('bokeh' in sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
-    assert loaded.stdout.strip() == "False"
+    assert loaded.stdout.split() == ["False", "[]"]
 
 
 def test_one_whose_address_nobody_reads_any_more_ends_without_a_word_of_pipes(monkeypatch):

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from combinations import every_two
 
 from ptylive.dashboard.panels.picture import PictureFigure
 from ptylive.dashboard.panels.profile import along_line, around
@@ -35,9 +36,7 @@ def figure() -> PictureFigure:
     return PictureFigure("odd", rings=True)
 
 
-@pytest.mark.parametrize("dead_row", [False, True])
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("fill", FILLS)
+@pytest.mark.parametrize(("dead_row", "shape", "fill"), every_two([False, True], SHAPES, list(FILLS)), ids=str)
 def test_an_odd_scan_is_shown(figure: PictureFigure, fill: str, shape: tuple[int, int], dead_row: bool) -> None:
     data = scan(FILLS[fill], shape, dead_row=dead_row)
     coverage = np.zeros(shape, dtype=bool)

@@ -5,7 +5,8 @@ import tomllib
 
 import numpy as np
 import pytest
-from page_in_memory import CommandSender, ask, content
+from bokeh.document import Document
+from page_in_memory import CommandSender, ask, content, silent_feed
 
 from ptylive.dashboard.client.feed import Feed, FeedView
 from ptylive.dashboard.client.state import RefinementState, RefinementSummary
@@ -62,13 +63,19 @@ def test_every_other_setting_can_be_typed(session: Session) -> None:
     assert refine.preset()["epoch_max"] == 30, "its own field comes first"
 
 
+@pytest.fixture(scope="module")
+def typing() -> Session:
+    """One page for all that is typed into one field."""
+    return Session(Document(), silent_feed(), CommandSender())
+
+
 @pytest.mark.parametrize(
     "typed", ['b = {"x": 1}', "a = null", "c = [null]", "a b = 3", "= 3", "é", "[[[[", '"', "n = NaN"]
 )
-def test_whatever_is_typed_there_the_page_goes_on(session: Session, typed: str) -> None:
+def test_whatever_is_typed_there_the_page_goes_on(typing: Session, typed: str) -> None:
     """The server refuses it; until then it is in a command line and in a preset file that can be read."""
-    session.refine.further.value = typed
-    clips = content(session)["clips"]
+    typing.refine.further.value = typed
+    clips = content(typing)["clips"]
     assert "--set" in clips["command"]
     name = typed.partition("=")[0].strip()
     assert name in tomllib.loads(clips["preset"])["refine"]

@@ -32,6 +32,9 @@ from ptylive.schema.preset import Preset
 PROCESSES = multiprocessing.get_context("fork")  # what the writers import is here already
 
 
+WAYS_AND_NUMBERS = (("appended", 1), ("written anew", 5), ("appended", 5))
+
+
 @pytest.fixture(params=["written anew", "appended"], autouse=True)
 def way(request, monkeypatch):
     """Small files are written anew, large ones grow: here all of them do."""
@@ -87,7 +90,11 @@ def litter(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir() if p.name.startswith("."))
 
 
-@pytest.mark.parametrize("each", [1, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("way", "each"),
+    [("written anew", 1), *(pytest.param(*each, marks=pytest.mark.slow) for each in WAYS_AND_NUMBERS)],
+    indirect=["way"],
+)
 def test_no_refinement_is_lost_beside_two_that_save(tmp_path, each):
     path, stop = tmp_path / "r.h5", tmp_path / "stop"
     with ExitStack() as stack:

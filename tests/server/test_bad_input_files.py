@@ -13,18 +13,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import h5py
 import numpy as np
 import pytest
 from foreign_files import dm_bytes, dm_image, velox, velox_metadata
 from told_messages import is_on_the_page
+from typer.main import get_command
 
 from ptylive.server.cli import main as cli
 from ptylive.streamer.foreign import rosetta
 from ptylive.streamer.vetting import door
 from ptylive.streamer.vetting.worker import FileWorker, Limits
 
-BUILD = functools.cache(cli.build)
+BUILD = cli.build
 Make = Callable[[Path], object]
 SHAPE = (4, 4, 8, 8)
 NO_ZSPY = "RosettaSciIO cannot read it" if sys.version_info < rosetta.NO_ZARR else "cannot be installed on Python 3."
@@ -270,8 +272,14 @@ def worker() -> Iterator[FileWorker]:
 @pytest.fixture(autouse=True)
 def started_once(worker: FileWorker, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command line, and the process that reads files, are the same for all rows."""
-    monkeypatch.setattr(cli, "build", BUILD)
+    monkeypatch.setattr(cli, "build", assembled)
     monkeypatch.setattr(door._READER, "worker", lambda: contextlib.nullcontext(worker))
+
+
+@functools.cache
+def assembled(named: tuple[str, ...]) -> click.Command:
+    """What typer makes of the commands anew whenever the program starts."""
+    return get_command(BUILD(named))
 
 
 def refusal(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> str:

@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import h5py
 import numpy as np
 import pytest
-import typer
 from told_messages import is_on_the_page
+from typer.main import get_command
 
 from ptylive.dashboard.panels.calibration import UnclearValueError, parse_assignment
 from ptylive.schema import InputFileError, MetadataError, PtyliveError, Scan, ScanHeader
@@ -271,8 +272,9 @@ def assembled_once(worker: FileWorker, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @functools.cache
-def assembled(*_named: object) -> typer.Typer:
-    return BUILD()
+def assembled(named: tuple[str, ...]) -> click.Command:
+    """What typer makes of the commands anew whenever the program starts."""
+    return get_command(BUILD(named))
 
 
 @pytest.fixture(scope="module")

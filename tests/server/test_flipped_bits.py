@@ -85,7 +85,14 @@ READERS |= {sparse_recording: READERS[recording], sparse_journal: READERS[journa
 EVERY_KIND = pytest.mark.parametrize("kind", READERS, ids=lambda kind: kind.__name__)
 
 
-@EVERY_KIND
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=pytest.mark.slow if kind in (sparse_recording, sparse_journal) else ())
+        for kind in READERS
+    ],
+    ids=lambda kind: kind.__name__,
+)
 def test_every_file_is_opened_or_refused(kind, tmp_path):
     flip(kind, tmp_path, int(os.environ.get("PTYLIVE_FLIPS", str(QUICK))))
 

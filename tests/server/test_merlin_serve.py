@@ -12,6 +12,7 @@ from ptylive.server.process.config import load_config
 from ptylive.simulators.data import bundled
 
 
+@pytest.mark.slow
 def test_a_detector_is_served_and_commanded(tmp_path: Path) -> None:
     file = bundled("mos2_svac_80kV_focus")
     with software() as merlin:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pytest
 from running import frame_hashes, last_json, ptylive_here, server
 
 import ptylive
@@ -17,6 +18,7 @@ def frames_of(path: Path) -> Array:
         return source.frames(np.arange(source.frame_count))
 
 
+@pytest.mark.slow
 def test_a_detector_is_served_and_its_recording_is_read(tmp_path: Path) -> None:
     file = bundled("mos2_svac_80kV_focus")
     options = ("--protocol", "tpx3", "--set", "scan.step_A=0.5", "--set", "energy_eV=80e3")

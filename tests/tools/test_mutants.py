@@ -76,7 +76,9 @@ def test_a_source_that_no_longer_loads_says_nothing_about_its_tests(tree):
     assert "BROKE DOWN" in said
 
 
-@pytest.mark.parametrize(("slow", "word"), [("double(3) == 6", "noticed"), ("double(3) != 6", "BROKE")])
+@pytest.mark.parametrize(
+    ("slow", "word"), [("double(3) == 6", "noticed"), pytest.param("double(3) != 6", "BROKE", marks=pytest.mark.slow)]
+)
 def test_slow_tests_are_asked_where_the_others_stay_green(tree, slow, word):
     """And are believed only where they are green without the mutant."""
     path = tree.folder / "tests" / "test_arithmetic.py"

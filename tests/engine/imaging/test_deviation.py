@@ -109,6 +109,6 @@ def test_twenty_scans_scatter_by_what_each_says_at_each_pixel(aberrations, elect
 
 
 def test_next_to_no_electrons_leave_nothing_but_noise():
-    """Rings of so small a field agree by chance now and then: found 8 of 10."""
-    maps = repeated({"C10": -60.0}, 0.3, 5)
-    assert sum(one.buried for one in maps["obf"] + maps["tcbf"]) >= 5
+    """Rings of so small a field agree by chance now and then: found 8 of 10 in five scans."""
+    maps = repeated({"C10": -60.0}, 0.3, 2)
+    assert sum(one.buried for one in maps["obf"] + maps["tcbf"]) >= 2

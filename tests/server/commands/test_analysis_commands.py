@@ -116,6 +116,7 @@ def test_defocus_may_be_given_under_either_name(running: Server) -> None:
     finished(running)
 
 
+@pytest.mark.slow
 def test_checks_before_a_refinement(running: Server) -> None:
     finished(running)
     checks = {c["name"]: c for c in running.call("check", preset={})["checks"]}

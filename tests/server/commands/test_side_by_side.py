@@ -16,7 +16,7 @@ from ptylive.server.serve.control import READS_FILES
 from ptylive.streamer.vetting.worker import FileWorker
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def worker():
     worker = FileWorker()
     yield worker

@@ -57,7 +57,10 @@ def test_files_of_a_preset():
     assert files_of(Preset()) == []
 
 
-@pytest.mark.parametrize("setting", ["start_object", "start_probe", "phase_plate_in_h5"])
+@pytest.mark.parametrize(
+    "setting",
+    ["start_object", *(pytest.param(name, marks=pytest.mark.slow) for name in ("start_probe", "phase_plate_in_h5"))],
+)
 def test_files_that_settings_name_are_looked_through_first(tmp_path, keeper, setting):
     loop = put_loop(tmp_path)
     with pytest.raises(InputFileError, match=re.escape("loop.h5 could not be read in 0.3 s")):

@@ -16,7 +16,8 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, str(SCRIPT), str(folder / "run.checkpoint"), str(folder / "result.npz")])
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [1, 50])
 @pytest.mark.timeout(900)
 def test_killed_and_resumed_is_the_same_trajectory(tmp_path, kills):
     whole, broken = tmp_path / "whole", tmp_path / "broken"

@@ -221,8 +221,8 @@ def fuzzed(count: int, seed: int) -> Counter[str]:
     return refused
 
 
-def test_5000_damaged_headers() -> None:
-    assert fuzzed(5000, 1)[REPAIRED] > 500
+def test_1500_damaged_headers() -> None:
+    assert fuzzed(1500, 1)[REPAIRED] > 150
 
 
 @pytest.mark.slow
