@@ -1,9 +1,12 @@
 """Settings for every test: one thread per kernel, one store of compiled code, tests/ importable, no deadlines."""
 
+import gc
 import os
 import sys
+from collections.abc import Generator
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 from ptylive.engine.backend.cache import use_persistent_cache
@@ -17,3 +20,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 # how long an example takes is the machine's affair
 settings.register_profile("anywhere", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("anywhere")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Ten thousand tests, each of many objects, stay to the end: nobody looks for garbage among them."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()

@@ -25,7 +25,7 @@ def with_defocus(dataset, change):
     return replace(dataset, calibration=dataset.calibration.having(C10=Quantity(wrong, Origin.ESTIMATED)))
 
 
-@pytest.mark.parametrize("change", [-45.0, 40.0, 130.0])
+@pytest.mark.parametrize("change", [-45.0, pytest.param(40.0, marks=pytest.mark.slow), 130.0])
 def test_a_wrong_defocus_is_found(simulated, change):
     """The simulated scan has 60 Å; a minimum beyond the first range is followed."""
     curve = scan(with_defocus(simulated.dataset, change), PRESET, Scanned.DEFOCUS, CPU)
