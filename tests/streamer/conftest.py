@@ -5,12 +5,12 @@ these tests look at runs in both.
 """
 
 import pytest
-from kept_recorder import a_recorder_that_stays
+from kept_processes import a_reader_that_stays, a_recorder_that_stays
 
 from ptylive.streamer.receiver import Receiver
 from ptylive.streamer.recording import earlier_runs
 
-__all__ = ["a_recorder_that_stays"]
+__all__ = ["a_reader_that_stays", "a_recorder_that_stays"]
 
 BOTH_LOOPS = (
     "test_receiver",

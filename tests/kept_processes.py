@@ -1,4 +1,4 @@
-"""One recorder process for many tests: a fixture for the ``conftest.py`` of folders whose receivers record."""
+"""Processes that record and that read files, for many tests: fixtures for folders whose tests start some."""
 
 import os
 import subprocess
@@ -6,9 +6,13 @@ import subprocess
 import pytest
 
 from ptylive.streamer.recording.converter import RecorderProcess
+from ptylive.streamer.vetting.worker import FileWorker
 
 SPARE: list[tuple[dict[str, str], subprocess.Popen[str]]] = []
 """Recorders that nobody uses, and the environment that each was started in."""
+READERS: list[tuple[object, subprocess.Popen[bytes]]] = []
+"""Readers of files that nobody uses, and what each was started with."""
+MOST_READERS = 4
 
 
 def environment() -> dict[str, str]:
@@ -48,3 +52,39 @@ def a_recorder_that_stays(request: pytest.FixtureRequest, monkeypatch: pytest.Mo
 
     for name, instead in (("_running", take_up), ("end", lay_down), ("_dismiss", dismiss)):
         monkeypatch.setattr(RecorderProcess, name, instead)
+
+
+@pytest.fixture(autouse=True)
+def a_reader_that_stays(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same for the process that opens files, of which a receiver may have three. It keeps nothing of a file either.
+
+    Tests of that process itself, in the folder ``vetting``, have their own.
+    """
+    if request.path.parent.name == "vetting":
+        return
+    running, close = FileWorker._running, FileWorker.close
+
+    def started_with(worker: FileWorker) -> object:
+        return worker.limits.memory_bytes, worker._modules, environment()
+
+    def take_up(worker: FileWorker) -> subprocess.Popen[bytes]:
+        if worker._process is None:
+            fitting = [one for one in READERS if one[0] == started_with(worker)]
+            if fitting:
+                READERS.remove(fitting[-1])
+                worker._process = fitting[-1][1]
+        return running(worker)
+
+    def lay_down(worker: FileWorker) -> None:
+        if worker._lock.acquire(blocking=False):
+            try:
+                process = worker._process
+                if process is not None and process.poll() is None and len(READERS) < MOST_READERS:
+                    worker._process = None
+                    READERS.append((started_with(worker), process))
+            finally:
+                worker._lock.release()
+        close(worker)
+
+    monkeypatch.setattr(FileWorker, "_running", take_up)
+    monkeypatch.setattr(FileWorker, "close", lay_down)
