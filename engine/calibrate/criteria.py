@@ -28,7 +28,7 @@ ALIASED_FREQUENCIES = 8
 UNDERSAMPLED, TOO_MANY = 1.5, 40
 """Aliases a frequency has, on average, from which on a scan is undersampled, and from which on they tell nothing."""
 MOST_ALIASES, LEAST_FREQUENCIES = 1500, 60
-"""Of all frequencies that are looked at together: the brightest ones, and no fewer of these than that."""
+"""Aliases that are looked at together, of the brightest frequencies; and how few of these are taken at the least."""
 FINEST_A = 1.0
 """Period of the finest frequency that an alias is taken for: lattices show hardly any beyond."""
 REGULARISATION = 0.02
