@@ -56,11 +56,12 @@ collected: $(STAMP)
 	@$(BIN)/python -m pytest --collect-only -q >/dev/null || $(BIN)/python -m pytest --collect-only -q
 
 # Four tests at a time, also on two cores: many of them wait for a server, a browser or a clock.
+# Not "--dist worksteal": twice a run stood still with a request of one worker for the tests of another never answered.
 JOBS ?= 4
 # Compiled Python is kept whatever the environment says: else every worker and every server they start compiles it anew.
 unit check-all collected: export PYTHONDONTWRITEBYTECODE =
 unit: $(STAMP)
-	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist load
 
 check-all: $(STAMP) browser compiler lint types docs
 	$(BIN)/python -m pytest -q -m ''
@@ -87,7 +88,7 @@ mutants: $(STAMP)
 coverage: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[coverage]'
 	rm -rf build/coverage && mkdir -p build/coverage
-	$(BIN)/python -m coverage run -m pytest -q -n $(JOBS) --dist worksteal tests/engine/refine/solvers tests/engine/backend tests/streamer
+	$(BIN)/python -m coverage run -m pytest -q -n $(JOBS) --dist load tests/engine/refine/solvers tests/engine/backend tests/streamer
 	$(BIN)/python -m coverage combine --quiet
 	rm -f build/coverage/data.*  # of file workers, which may write no file
 	for part in engine/refine/solvers engine/backend streamer; do \

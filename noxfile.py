@@ -16,7 +16,7 @@ def run_tests(session: nox.Session, *resolution: str) -> None:
         "python", "-c", "import numpy, scipy, numba; print(numpy.__version__, scipy.__version__, numba.__version__)"
     )
     session.run("ptylive", "--version")
-    session.run("python", "-m", "pytest", "-q", "-n", "3", "--dist", "worksteal", *session.posargs)
+    session.run("python", "-m", "pytest", "-q", "-n", "3", "--dist", "load", *session.posargs)
 
 
 @nox.session(python=PYTHONS, venv_backend="uv|virtualenv")

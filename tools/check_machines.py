@@ -77,7 +77,7 @@ def _pytest(setting: Setting, run: Run, place: Place) -> tuple[int, Path]:
     report.parent.mkdir(exist_ok=True)
     report.parent.chmod(0o777)  # an ordinary user writes there too
     command = [place.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
-    command += ["-n", str(AT_A_TIME), "--dist", "worksteal"]
+    command += ["-n", str(AT_A_TIME), "--dist", "load"]
     seed = [f"--randomly-seed={run.seed}"] if "randomly" in setting.arguments else []
     environment = os.environ | place.environment
     if SHARED_DATA.is_dir():
