@@ -17,6 +17,11 @@ Rate = Annotated[float, Field(gt=0, le=1)]
 class SolverSettings(StrictModel):
     """Epochs, steps, and the constants of the line search."""
 
+    regime: Literal["auto", "thin", "weak"] = Field(
+        default="auto",
+        description="what is taken for a thin specimen where other settings are auto: all of the pattern, or the bright"
+        " field in small steps; auto: by the dose, and at low ones by short trials on patterns held out",
+    )
     epoch_max: Annotated[int, Field(ge=1, le=100_000)] | Auto = Field(
         default="auto", description="epochs in all: mini-batch sweeps first, L-BFGS steps after them"
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ptylive.engine.backend.multislice.problem import CoefficientTermKind, DataTerm, MultisliceProblem
+from ptylive.engine.backend.multislice.problem import CoefficientTermKind, DataTerm, DataTermKind, MultisliceProblem
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.memory import check_fits
 from ptylive.engine.probe import Probe
@@ -24,7 +24,7 @@ from ptylive.engine.refine.parameters.terms import Term
 from ptylive.engine.refine.problem.forward_options import ForwardOptions
 from ptylive.engine.refine.problem.measurement import Measurement, check_near_field
 from ptylive.engine.refine.problem.parameter_blocks import ParameterBlocks
-from ptylive.engine.refine.problem.strategy import Strategy, choose
+from ptylive.engine.refine.problem.strategy import Strategy, background_counts, choose
 from ptylive.engine.refine.regularisers.of_preset import Regularisation
 from ptylive.engine.refine.regularisers.scan_neighbours import ScanGrid
 from ptylive.engine.refine.results.curve import Curve
@@ -171,6 +171,19 @@ def lay_out(measured: Measurement, strategy: Strategy, preset: Preset, start: St
         terms=(*blocks.terms(layout), *regularisation.terms(preset.at(0).regularisers, layout)),
         multislice=_multislice(forward, strategy, grid, preset.loss, layout.mixture),
         start=layout.start(_start_planes(grid, start, strategy, layout)),
+    )
+
+
+def by_likelihood(problem: Problem, *, bright_field_only: bool) -> MultisliceProblem:
+    """The same model compared by the likelihood of measured pixels with a flat background.
+
+    One measure for whatever was refined by another.
+    """
+    measured, compared = problem.measured, replace(problem.strategy, bright_field_only=bright_field_only)
+    return replace(
+        problem.multislice,
+        weights=_weights(measured.window, measured.probe, compared),
+        data_term=DataTerm(DataTermKind.POISSON, background_counts(problem.statistics)),
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import TypeVar
 
 import numpy as np
@@ -49,12 +50,20 @@ FOUR_MODES, ONE_MODE = Coherence(4, 0.0, 0.0), Coherence(1, 0.0, 0.0)
 _T = TypeVar("_T")
 
 
+class Regime(StrEnum):
+    """Defaults of thin specimens."""
+
+    THIN = "thin"
+    WEAK = "weak"
+
+
 @dataclass(frozen=True)
 class Strategy:
     """Everything the solvers need, no ``auto`` left."""
 
     reason: str
     """Why, in one sentence."""
+    regime: Regime
     data_term: str
     """What is said of the data term, where the preset leaves it open."""
     kind: DataTermKind | CoefficientTermKind | PythonTerm
@@ -98,7 +107,7 @@ def choose(
 ) -> Strategy:
     """The strategy for settings and measured statistics; values given always win."""
     thick = form.slices > 1
-    regime = _regime(form.slices, statistics, has_start)
+    regime = _regime(form.slices, solver.regime, statistics, has_start)
     regime = _with_data_term(regime, loss, statistics, slower=0.5 if thick else 1.0)
     if solver.early_stop:  # the sweeps end by themselves
         regime = replace(regime, epochs=regime.epochs - regime.sweeps + MOST_SWEEPS, sweeps=MOST_SWEEPS)
@@ -151,7 +160,7 @@ def _with_data_term(
         return replace(regime, curvature_scale=2.0)
     if kind is not DataTermKind.POISSON:
         raise KeyError(kind)
-    return replace(regime, offset=_given(settings.loss_floor, _floor(statistics)))
+    return replace(regime, offset=_given(settings.loss_floor, background_counts(statistics)))
 
 
 def _with_python_term(
@@ -161,7 +170,7 @@ def _with_python_term(
     term = python_term(settings.algorithm)
     constants = {
         "loss_offset": _given(settings.loss_offset, regime.offset),
-        "loss_floor": _given(settings.loss_floor, _floor(statistics)),
+        "loss_floor": _given(settings.loss_floor, background_counts(statistics)),
     }
     offset = constants.get(term.constant, 0.0)
     # d2 L / d|psi|^2 = 4 I d2 L / dI^2 at a fit, and 2 for lsq_sqrt
@@ -180,7 +189,8 @@ def _with_python_term(
     )
 
 
-def _floor(statistics: PatternStatistics) -> float:
+def background_counts(statistics: PatternStatistics) -> float:
+    """Counts of a pixel that are taken for a flat background where nobody says how many."""
     return max(BACKGROUND * statistics.dark_counts, SMALLEST_FLOOR)
 
 
@@ -197,7 +207,7 @@ def _given(value: _T | str, otherwise: _T) -> _T:
     return otherwise if isinstance(value, str) else value
 
 
-def _regime(slices: int, statistics: PatternStatistics, has_start: bool) -> Strategy:
+def _regime(slices: int, asked: str, statistics: PatternStatistics, has_start: bool) -> Strategy:
     dose = f"{statistics.dose_e_per_A2:.0f} e/Å²"
     if slices > 1:
         return _thick(
@@ -205,14 +215,17 @@ def _regime(slices: int, statistics: PatternStatistics, has_start: bool) -> Stra
             f"{slices} slices: complex object",
             "an offset of three times the dark field's counts",
         )
-    if statistics.dose_e_per_A2 < LOW_DOSE_E_PER_A2:
-        return _weak(statistics, f"low dose ({dose})", has_start)
-    if statistics.dose_e_per_A2 < MAP_DOSE_E_PER_A2 and statistics.noise_spread > NOISE_SPREAD:
-        return _weak(
-            statistics, f"noise of neighbouring pixels correlated ({statistics.noise_spread:.2f}), {dose}", has_start
-        )
-    if statistics.dose_e_per_A2 < MAP_DOSE_E_PER_A2 and has_start:
-        return replace(_weak(statistics, f"moderate dose ({dose}) and a live map", has_start), coherence=FOUR_MODES)
+    moderate = statistics.dose_e_per_A2 < MAP_DOSE_E_PER_A2
+    few = statistics.dose_e_per_A2 < LOW_DOSE_E_PER_A2
+    smeared = moderate and statistics.noise_spread > NOISE_SPREAD
+    why = f"moderate dose ({dose}) and a live map" if moderate and has_start else ""
+    if few:
+        why = f"low dose ({dose})"
+    elif smeared:
+        why = f"noise of neighbouring pixels correlated ({statistics.noise_spread:.2f}), {dose}"
+    if asked == Regime.WEAK or (asked == "auto" and why):
+        weak = _weak(statistics, why or dose, has_start)
+        return weak if few or smeared else replace(weak, coherence=FOUR_MODES)
     return _thin(statistics, f"one slice at {dose}: phase object at or above vacuum")
 
 
@@ -220,6 +233,7 @@ def _thin(statistics: PatternStatistics, reason: str) -> Strategy:
     counted = statistics.counting_share > COUNTING
     return Strategy(
         reason=reason,
+        regime=Regime.THIN,
         data_term=f"a flat background of {BACKGROUND} of the dark field's counts" if counted else "a small offset",
         kind=DataTermKind.POISSON if counted else DataTermKind.AMPLITUDE,
         offset=0.2 * statistics.dark_counts,
@@ -257,6 +271,7 @@ def _weak(statistics: PatternStatistics, why: str, has_start: bool) -> Strategy:
     start = "started from the live map" if has_start else "no live map to start from, so low frequencies come slowly"
     return replace(
         _thin(statistics, f"{why}: weak phase object, bright field only, small steps, {start}"),
+        regime=Regime.WEAK,
         data_term="a large offset",
         kind=DataTermKind.AMPLITUDE,
         offset=1.4 * statistics.bright_counts,

@@ -31,6 +31,7 @@ from ptylive.engine.refine.tuning.half_turn import start_half_turned
 from ptylive.engine.refine.tuning.held_out import TrialContext, central_part
 from ptylive.engine.refine.tuning.mode_choice import with_chosen_modes
 from ptylive.engine.refine.tuning.parameter_search import Tuned, tune
+from ptylive.engine.refine.tuning.regime_choice import with_chosen_regime
 from ptylive.engine.refine.tuning.start_object import begun
 from ptylive.engine.refine.tuning.tilt_search import SEARCH_PATTERNS, expected_patterns, find_tilt, tilted
 from ptylive.engine.refine.tuning.warm_start import WarmStart
@@ -126,11 +127,12 @@ def _refined(
 def _settled(
     dataset: Dataset, preset: Preset, context: TrialContext, earlier: WarmStart | None, observers: Observers
 ) -> Tuned:
-    """Data set and preset with what short trials decide: calibration values, depth, probe modes, a tilt of slices."""
+    """Data set and preset with what short trials decide: calibration, depth, regime, probe modes, a tilt of slices."""
     tuned = with_told_depth(Tuned(dataset, with_given_depth(dataset, preset)), context)
     tuned = tune(tuned, _under(tuned, context))
     tuned = with_found_depth(tuned, _under(tuned, context))
     context = _under(tuned, context)
+    tuned = with_chosen_regime(tuned, context)
     modes = None if earlier is None else earlier.modes
     preset, choice = with_chosen_modes(tuned.dataset, tuned.preset, context, modes)
     tuned = replace(tuned, preset=preset, words=tuned.words if choice is None else (*tuned.words, choice.reason))

@@ -16,7 +16,7 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.parameters.device import on_device
 from ptylive.engine.refine.problem.measurement import Measurement
-from ptylive.engine.refine.problem.prepare import Problem, prepare
+from ptylive.engine.refine.problem.prepare import Problem, by_likelihood, prepare
 from ptylive.engine.refine.results.gain import CERTAIN, Gain
 from ptylive.engine.refine.solvers.loss_function import PatternLoss
 from ptylive.engine.refine.solvers.objective import Objective
@@ -99,6 +99,20 @@ class Course:
         return Gain(gain.share, math.hypot(gain.deviation, beyond / CERTAIN))
 
 
+@dataclass(frozen=True)
+class Likelihoods:
+    """Minus the logarithm of the likelihood of patterns held out, per pattern of each group."""
+
+    everywhere: tuple[float, ...]
+    """Of all pixels that are measured."""
+    bright: tuple[float, ...]
+    """Of the bright field."""
+
+    def __add__(self, others: Likelihoods) -> Likelihoods:
+        """With those of other groups."""
+        return Likelihoods(self.everywhere + others.everywhere, self.bright + others.bright)
+
+
 def held_out_loss(
     dataset: Dataset, preset: Preset, sweeps: int, context: TrialContext, measured: Measurement | None = None
 ) -> HeldOutLoss:
@@ -171,6 +185,21 @@ class Trial:
                     state = solver.step(state)
                 found.append(HeldOutLoss(self.judged(solver.objective, state.vector)))
         return tuple(found)
+
+    def likelihoods(self, context: TrialContext) -> Likelihoods:
+        """Of the patterns held out, after the sweeps of the problem, by one measure whatever was refined."""
+        strategy = self.problem.strategy
+        with closing(open_backend(context.backend, self.problem.multislice, context.threads)) as backend:
+            solver = self.solver(backend, self.enough(strategy.sweeps))
+            state = solver.init(backend.xp.asarray(self.problem.start))
+            while not solver.finished(state):
+                state = solver.step(state)
+        found = []
+        for bright_field_only in (False, True):
+            model = by_likelihood(self.problem, bright_field_only=bright_field_only)
+            with closing(open_backend(context.backend, model, context.threads)) as backend:
+                found.append(self.judged(self.objective(backend), state.vector))
+        return Likelihoods(*found)
 
     def judged(self, objective: PatternLoss, vector: Any) -> tuple[float, ...]:
         """Loss per pattern on each group of the patterns held out."""

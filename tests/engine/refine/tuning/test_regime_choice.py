@@ -1,0 +1,95 @@
+"""All of the pattern, or the bright field, by the likelihood of patterns held out."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ptylive.engine.refine.data.start_guess import StartGuess
+from ptylive.engine.refine.problem.strategy import Regime
+from ptylive.engine.refine.tuning.held_out import Likelihoods, TrialContext
+from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.regime_choice import (
+    MOST_TRIALS,
+    Candidate,
+    RegimeChoice,
+    choose_regime,
+    with_chosen_regime,
+)
+from ptylive.schema.preset import Preset
+
+WEAK, EMPTY, MAP = Candidate(Regime.WEAK, True), Candidate(Regime.THIN, False), Candidate(Regime.THIN, True)
+GROUPS = np.array([100.0, 104.0, 98.0, 102.0])
+UNEVEN = np.array([1.0, -1.0, 1.0, -1.0])
+
+
+def judged(everywhere, bright=0.0, *, uneven=0.0, times=1):
+    """Losses that lie so far below those of the weak regime, whose groups differ."""
+    scatter = uneven * UNEVEN
+    return Likelihoods(tuple(GROUPS - everywhere + scatter) * times, tuple(GROUPS - bright + scatter) * times)
+
+
+@pytest.mark.parametrize(
+    ("empty", "from_map", "best"),
+    [
+        (judged(2.0), judged(1.0), EMPTY),
+        (judged(2.0), judged(2.5), MAP),
+        (judged(2.0, times=2), judged(2.5, times=2), MAP),  # the two were tried more often
+        (judged(1.0, uneven=3.0), judged(-1.0), WEAK),  # the groups disagree
+        (judged(-1.0), judged(-2.0), WEAK),
+        (judged(20.0, bright=-1.0), judged(1.0), WEAK),  # the dark field alone is predicted better
+        (judged(20.0, bright=-1.0, uneven=3.0), judged(1.0), EMPTY),
+    ],
+)
+def test_all_of_the_pattern_where_it_predicts_better_beyond_doubt(empty, from_map, best):
+    choice = RegimeChoice(WEAK, {WEAK: judged(0.0), EMPTY: empty, MAP: from_map})
+    assert choice.best == best
+    assert choice.reason.startswith(f"{best}:")
+    assert ("would not" in choice.reason) == (best == WEAK)
+
+
+@pytest.fixture(scope="module")
+def few_electrons(drifted):
+    """2000 e/Å^2 on atoms that scatter beyond the bright field."""
+    dataset = drifted((0.0, 0.0), 5)
+    thinned = np.random.default_rng(6).binomial(np.where(dataset.bad_pixels, 0, dataset.patterns), 0.3)
+    return replace(dataset, patterns=thinned.astype(np.uint16))
+
+
+@pytest.fixture(scope="module")
+def context():
+    flat = StartGuess(np.zeros((20, 20), np.float32), (0.8, 0.8), 25.0)
+    return TrialContext("cpu", start=flat)
+
+
+def test_atoms_are_refined_by_all_of_the_pattern(few_electrons, context):
+    tuned = with_chosen_regime(Tuned(few_electrons, Preset(num_slices=1, start_from_map=False)), context)
+    assert tuned.preset.solver.regime == "thin"
+    assert tuned.words[-1].startswith("all of the pattern from an empty object")
+
+
+@pytest.mark.parametrize(
+    "stated", [{"regime": "weak"}, {"algorithm": "lsq_sqrt"}, {"bright_field_only": True}, {"num_slices": 2}]
+)
+def test_nothing_is_tried_where_somebody_said(few_electrons, context, stated):
+    preset = Preset(total_thickness_A=20, **{"num_slices": 1, **stated})
+    assert choose_regime(few_electrons, preset, context) is None
+    assert with_chosen_regime(Tuned(few_electrons, preset), context).preset is preset
+
+
+@pytest.mark.slow
+def test_starts_that_do_not_differ_are_tried_until_every_pattern_was_held_out(few_electrons, context):
+    choice = choose_regime(few_electrons, Preset(num_slices=1), context)
+    assert set(choice.losses) == {WEAK, EMPTY, MAP}
+    assert [len(choice.losses[one].bright) for one in (WEAK, EMPTY, MAP)] == [16, 16 * MOST_TRIALS, 16 * MOST_TRIALS]
+
+
+def test_nothing_is_tried_at_a_high_dose_or_under_correlated_noise(few_electrons, context, drifted):
+    assert choose_regime(drifted((0.0, 0.0), 5), Preset(num_slices=1), context) is None
+    fewer = np.random.default_rng(7).binomial(few_electrons.patterns, 0.3)
+    shared = sum(np.roll(fewer, by, axis=(1, 2)) for by in ((0, 0), (1, 0), (0, 1)))  # three counts an electron
+    assert (
+        choose_regime(replace(few_electrons, patterns=fewer), Preset(num_slices=1, start_from_map=False), context)
+        is not None
+    )
+    assert choose_regime(replace(few_electrons, patterns=shared), Preset(num_slices=1), context) is None
