@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
@@ -12,6 +12,10 @@ from ptylive.schema.preset.kinds import Auto, Repeats, StepFactor
 MORE_EPOCHS = 20
 """That a run which has not come to rest is offered."""
 Rate = Annotated[float, Field(gt=0, le=1)]
+Engine = Literal["epie", "lsq_ml", "adam"]
+"""Published engines, for runs to be compared with them."""
+ENGINES: tuple[str, ...] = get_args(Engine)
+BatchChoice = Literal["random", "compact", "sparse"]
 
 
 class SolverSettings(StrictModel):
@@ -49,10 +53,34 @@ class SolverSettings(StrictModel):
         le=100_000,
         description="pairs kept by L-BFGS, two copies of all parameters each; 0: scaled steepest descent",
     )
-    optimizer: Literal["scaled", "pypty"] = Field(
+    optimizer: Literal["scaled", "pypty"] | Engine = Field(
         default="scaled",
         description="L-BFGS scaled by the known curvature, bracketing line search; or PyPty's: a Barzilai-Borwein"
-        " factor for each quantity, steps grown and cut by fixed factors",
+        " factor for each quantity, steps grown and cut by fixed factors; or an engine by name in place of sweeps and"
+        " L-BFGS: epie, lsq_ml, adam (docs/engines.md)",
+    )
+    batch_choice: BatchChoice = Field(
+        default="random",
+        description="patterns of a batch: by chance, anew in every epoch; neighbours (compact); spread over the scan"
+        " (sparse) (optimizer=epie, lsq_ml, adam)",
+    )
+    adam_object_rate: Rate = Field(
+        default=5e-4, description="rate of modulus and phase (rad) of the object (optimizer=adam)"
+    )
+    adam_probe_rate: Rate = Field(
+        default=1e-4,
+        description="rate of the probe in real space, in roots of the largest counts of the mean pattern"
+        " (optimizer=adam)",
+    )
+    adam_position_rate: Rate = Field(
+        default=5e-4, description="rate of positions that are refined, pixels of the object (optimizer=adam)"
+    )
+    lsq_damping: float = Field(
+        default=0.1,
+        ge=0,
+        le=10,
+        description="added to the illumination that steps are divided by, as a share of its maximum"
+        " (optimizer=lsq_ml)",
     )
     update_step_bfgs: float = Field(default=1.0, gt=0, le=1e6, description="first step tried (optimizer=pypty)")
     reduce_factor: float = Field(default=0.1, gt=0, lt=1, description="factor of a step too long (optimizer=pypty)")

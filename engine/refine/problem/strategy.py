@@ -18,6 +18,8 @@ from ptylive.engine.plugins import at_work
 from ptylive.engine.refine.data.pattern_statistics import PatternStatistics
 from ptylive.engine.refine.data.start_probe import Coherence
 from ptylive.engine.refine.data_terms.registry import python_term
+from ptylive.engine.refine.engines.named import PUBLISHED
+from ptylive.engine.refine.engines.rule import Published
 from ptylive.engine.refine.parameters.parameter_vector import ObjectForm
 from ptylive.engine.refine.solvers.sweeps import MOST_SWEEPS
 from ptylive.schema.errors import RefinementError
@@ -107,13 +109,18 @@ def choose(
 ) -> Strategy:
     """The strategy for settings and measured statistics; values given always win."""
     thick = form.slices > 1
+    engine = PUBLISHED.get(solver.optimizer)
     regime = _regime(form.slices, solver.regime, statistics, has_start)
+    if engine is not None:
+        regime = _as_published(regime, solver.optimizer)
+        loss = loss.model_copy(update={"algorithm": "lsq_sqrt"}) if loss.algorithm == "auto" else loss
     regime = _with_data_term(regime, loss, statistics, slower=0.5 if thick else 1.0)
+    regime = regime if engine is None else _with_steps_of(regime, engine)
     if solver.early_stop:  # the sweeps end by themselves
         regime = replace(regime, epochs=regime.epochs - regime.sweeps + MOST_SWEEPS, sweeps=MOST_SWEEPS)
     epochs = _given(solver.epoch_max, regime.epochs)
     most = epochs if isinstance(solver.epoch_max, str) else math.floor(epochs * (1 - LBFGS_SHARE))
-    sweeps = min(_given(solver.sweeps, min(regime.sweeps, most)), epochs)
+    sweeps = epochs if engine is not None else min(_given(solver.sweeps, min(regime.sweeps, most)), epochs)
     object_form = _object_form(form, regime)
     modes = _given(probe.probe_modes, regime.coherence.modes)
     return replace(
@@ -130,7 +137,34 @@ def choose(
         sweep_step=_given(solver.sweep_step, regime.sweep_step),
         probe_step=_given(solver.probe_step, regime.probe_step),
         anchor=_given(solver.anchor, regime.anchor if sweeps else 0.0),
-        more_epochs=MORE_EPOCHS if isinstance(solver.epoch_max, str) and form.slices == 1 else 0,
+        more_epochs=MORE_EPOCHS if isinstance(solver.epoch_max, str) and form.slices == 1 and engine is None else 0,
+    )
+
+
+def _as_published(regime: Strategy, name: str) -> Strategy:
+    """The regime with the choices of a named engine: a complex object, the amplitudes of the whole pattern."""
+    return replace(
+        regime,
+        reason=f"optimizer={name} as published ({regime.reason})",
+        kind=DataTermKind.AMPLITUDE,
+        offset=0.0,
+        object_form=ObjectForm.COMPLEX,
+        non_negative=False,
+        bright_field_only=False,
+        start_from_map=False,
+        probe_sweeps=0,
+        anchor=0.0,
+    )
+
+
+def _with_steps_of(regime: Strategy, engine: Published) -> Strategy:
+    """The regime with the epochs, batches and steps of a named engine."""
+    return replace(
+        regime,
+        epochs=engine.epochs,
+        batch_size=engine.batch_size,
+        sweep_step=engine.object_step,
+        probe_step=engine.probe_step,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ptylive.engine.refine.engines.epochs import BatchEngine
 from ptylive.engine.refine.problem.strategy import Strategy
 from ptylive.engine.refine.results.refinement_result import Phase
 from ptylive.engine.refine.solvers.descent import Descent
@@ -54,9 +55,9 @@ class CoursePlan:
 
 @dataclass(frozen=True)
 class Course:
-    """Both solvers."""
+    """Both solvers; a named engine stands in for the sweeps, and has all epochs."""
 
-    sweeps: Sweeps
+    sweeps: Sweeps | BatchEngine
     lbfgs: Lbfgs
 
     @classmethod
@@ -93,7 +94,7 @@ class Course:
         # as many batches as of all patterns: a sweep goes as far by their number
         size = math.ceil(len(rest) / math.ceil(count / self.sweeps.batch_size))
         return Course(
-            replace(self.sweeps, objective=loss, batch_size=size),
+            replace(self.sweeps, objective=loss, batch_size=size),  # type: ignore[arg-type]
             replace(self.lbfgs, objective=loss),
         )
 
@@ -113,6 +114,8 @@ class Course:
         """Why a state is none to end with, in words; the empty string where it is one."""
         if isinstance(state, LbfgsState):
             return "" if math.isfinite(state.loss) else "the loss is not finite"
+        if isinstance(self.sweeps, BatchEngine) and self.sweeps.failed(state):
+            return "the loss is not finite: take smaller steps (sweep_step, probe_step; the rates of adam)"
         undone = not stopped and not state.losses and self.sweeps.sweeps
         return "diverged: no step lowers the loss" if undone else ""
 

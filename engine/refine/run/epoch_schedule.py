@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ptylive.engine.refine.engines.epochs import BatchEngine
 from ptylive.engine.refine.parameters.amplitude_phase_constraint import AmplitudePhaseConstraint
 from ptylive.engine.refine.parameters.constraint import Constraint, Constraints
 from ptylive.engine.refine.parameters.device import on_device
@@ -91,7 +92,7 @@ class EpochSchedule:
             tried |= found
 
     def begin(
-        self, epoch: int, solvers: tuple[Sweeps, Lbfgs], state: SolverState, *, again: bool = False
+        self, epoch: int, solvers: tuple[Sweeps | BatchEngine, Lbfgs], state: SolverState, *, again: bool = False
     ) -> EpochState:
         """Solvers and state for an epoch. ``again``: begun before, so its hard constraints have been applied."""
         sweeps, lbfgs = solvers

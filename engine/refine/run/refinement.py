@@ -16,6 +16,7 @@ from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.results.phase_deviation import PhaseDeviation
 from ptylive.engine.refine.results.refinement_result import Phase, Progress, RefineResult, State
 from ptylive.engine.refine.run import checkpoint as checkpoints
+from ptylive.engine.refine.run.by_name import engine_of
 from ptylive.engine.refine.run.convergence import NOTHING_LOWER, convergence, held_out_of
 from ptylive.engine.refine.run.course import Course, CoursePlan
 from ptylive.engine.refine.run.epoch_schedule import EpochSchedule
@@ -32,6 +33,7 @@ from ptylive.engine.refine.validation.phase_deviation import EndOfRun, phase_dev
 from ptylive.schema.errors import PtyliveError, RefinementError
 from ptylive.schema.model import IndexArray
 from ptylive.schema.preset import Preset
+from ptylive.schema.preset.solver import ENGINES
 
 PREVIEW_SECONDS = 0.5
 REPORT_SECONDS = 0.25
@@ -92,6 +94,8 @@ class Refinement:
         )
         plan = CoursePlan.of(strategy, preset.solver, open_end=not preset.schedules)
         self._course = Course.of(plan, objective)
+        if preset.solver.optimizer in ENGINES:
+            self._course = replace(self._course, sweeps=engine_of(problem, preset.solver, objective))
         self._schedule, self._begun = EpochSchedule(preset, problem), -1
         self._schedule.check(strategy.epochs)
         self._log = Log()
@@ -285,6 +289,7 @@ class Refinement:
         """How far noise scatters the phase; None where that is not asked for, or cannot be told."""
         preset, problem, backend = self._preset, self._problem, self._backend
         asked = self._context is not None and preset.object.phase_deviation and preset.refined.update_obj
+        asked = asked and preset.solver.optimizer not in ENGINES  # what noise does to their steps is not worked out
         if (
             not asked
             or self._context is None

@@ -18,6 +18,7 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.selection import selected
 from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.data.start_positions import with_start_positions
+from ptylive.engine.refine.engines.possible import check_engine
 from ptylive.engine.refine.problem.forward_options import tilt_from_columns
 from ptylive.engine.refine.problem.prepare import Problem, decide, lay_out, measure, prepare
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
@@ -104,6 +105,7 @@ def _refined(
     place, identity = observers.checkpoint, observers.identity
     saved = checkpoints.load(place, identity) if place is not None and resume and sharing is None else None
     context = replace(context, tell=_told(observers.on_progress))
+    check_engine(preset)
     if preset.prior.method == "dgp":
         check_possible(preset)
 

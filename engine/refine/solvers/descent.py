@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from ptylive.engine.refine.solvers.backtracking import BacktrackingSearch, FactorOfEachQuantity
 from ptylive.engine.refine.solvers.line_search import Search, WolfeSearch
 from ptylive.engine.refine.solvers.loss_function import LossFunction
-from ptylive.schema.preset.solver import SolverSettings
+from ptylive.schema.preset.solver import ENGINES, SolverSettings
 
 Pair = tuple[Any, Any]
 
@@ -51,7 +51,7 @@ class Descent:
     def of(cls, settings: SolverSettings) -> Descent:
         """As the settings say. KeyError for an optimiser that is none."""
         conditions = (settings.wolfe_c1_constant, settings.wolfe_c2_constant, settings.max_count)
-        if settings.optimizer == "scaled":
+        if settings.optimizer in ("scaled", *ENGINES):  # behind a named engine L-BFGS has no epochs
             return cls(WolfeSearch(*conditions))
         if settings.optimizer != "pypty":
             raise KeyError(settings.optimizer)

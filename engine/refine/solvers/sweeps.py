@@ -73,6 +73,10 @@ class SweepState:
     """Loss of the patterns judged by, at the best start or end of a sweep so far."""
     steepness: float = 0.0
     """Largest yet measured, of the steps asked for."""
+    memory: Any = None
+    """(k, n) what a named engine keeps from batch to batch (:mod:`ptylive.engine.refine.engines`); None otherwise."""
+    steps: int = 0
+    """Batches that a named engine has done in all."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import numpy as np
 from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.selection import selected
+from ptylive.engine.refine.engines.possible import check_engine
 from ptylive.engine.refine.parameters.device import on_device
 from ptylive.engine.refine.problem.generative import Generative
 from ptylive.engine.refine.problem.prepare import Problem, prepare
@@ -68,6 +69,7 @@ def check(dataset: Dataset, preset: Preset, context: TrialContext | None = None)
     Raises MetadataError and RefinementError as the run itself would.
     """
     preset = preset.final
+    check_engine(preset)
     if preset.prior.method == "dgp":
         check_possible(preset)
     dataset, preset = selected(dataset, preset.patterns), preset.model_copy(update={"sequence": None})

@@ -77,8 +77,11 @@ class GeneralMultislice:
         parts = list(self._pool.map(evaluate, np.array_split(chosen, self._threads)))
         return sum(parts[1:], parts[0])
 
-    def illumination(self, probe_planes: Any, indices: IndexArray | None = None) -> Any:
-        """See :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend`."""
+    def illumination(self, probe_planes: Any, indices: IndexArray | None = None, shares: Any = None) -> Any:
+        """See :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend`.
+
+        ``shares`` (N,): factor of each pattern's light; None: 1.
+        """
         xp = self.xp
         _, rows, columns = self._problem.object_shape
         nothing = xp.ones((2, self._problem.object_shape[0], rows, columns), self._kit.real)
@@ -87,6 +90,7 @@ class GeneralMultislice:
         for batch in self._batches(np.arange(self._problem.count) if indices is None else indices, values.modes):
             where = self._where(batch)
             light = self._illumination.power(values, batch)
+            light = light if shares is None else light * shares[batch][:, None, None]
             xp.add.at(total, where.ravel(), xp.broadcast_to(light, where.shape).astype(self._kit.real).ravel())
         return total.reshape(rows, columns)
 
@@ -99,6 +103,30 @@ class GeneralMultislice:
             _, exposures = self._exposures(values, prepared, light.wave, self._unasked(batch))
             found.append(self._detector.intensity(exposures, values, batch))
         return self.xp.concatenate(found)
+
+    def waves(self, object_planes: Any, probe_planes: Any, indices: IndexArray) -> Any:
+        """Waves (n, object modes, modes, P, P) of the patterns ``indices`` at the detector, frequency 0 at [0, 0]."""
+        return self.corrected_waves(object_planes, probe_planes, indices, compare=False)[0]
+
+    def corrected_waves(
+        self, object_planes: Any, probe_planes: Any, indices: IndexArray, *, compare: bool = True
+    ) -> tuple[Any, Any]:
+        """The same, and by what the data would change each: -dL/dI times the wave; None where nothing is compared.
+
+        For lsq_sqrt with offset 0 that takes every wave to the measured modulus.
+        """
+        xp, values = self.xp, self._values(object_planes, probe_planes, HELD)
+        prepared, waves, changes = self._specimen.prepared(values, HELD), [], []
+        for batch in self._batches(indices, 2 * values.modes * len(values.objects)):
+            light = self._illumination.forward(values, batch)
+            _, exposures = self._exposures(values, prepared, light.wave, self._unasked(batch))
+            wave = xp.stack([exposure.wave for exposure in exposures], axis=1)
+            waves.append(wave)
+            if compare:
+                _, derivative = self._comparison.compare(self._detector.intensity(exposures, values, batch), batch)
+                pull = self._detector.derivative_of_waves(derivative, values, batch)
+                changes.append(-pull[:, None, None] * wave)
+        return xp.concatenate(waves), xp.concatenate(changes) if compare else None
 
     def position_information(self, object_planes: Any, probe_planes: Any, indices: IndexArray) -> Any:
         """Fisher information of the positions of the patterns ``indices`` for a known object, (n, 2, 2) per pixel^2.

@@ -55,7 +55,7 @@ def test_a_preset_chooses_both(optimizer, search, scaling):
 
 def test_another_optimiser_is_none_of_these():
     with pytest.raises(KeyError, match="adam"):
-        Descent.of(SolverSettings().model_copy(update={"optimizer": "adam"}))
+        Descent.of(SolverSettings().model_copy(update={"optimizer": "newton"}))
 
 
 @pytest.mark.parametrize("search", [WolfeSearch(1e-4, 0.9, 30), BacktrackingSearch(1e-4, 0.9, 30)])

@@ -1,0 +1,107 @@
+"""Problems on which engines are compared: one start, one set of patterns, in arrays that other programs take.
+
+Everything is handed over (patterns, windows, probe, free space between slices), so that what differs is the engine.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptylive.engine.backend.multislice.open import open_backend
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.parameters.device import on_device
+from ptylive.engine.refine.problem.prepare import Problem, prepare
+from ptylive.engine.refine.run.by_name import engine_of
+from ptylive.engine.refine.solvers.objective import Objective
+from ptylive.schema import Calibration, Origin, Quantity
+from ptylive.schema.preset import Preset
+from ptylive.schema.scan import Scan
+
+
+@dataclass(frozen=True)
+class Case:
+    """A recording, and the settings of both programs."""
+
+    scan: str
+    peer: str
+    settings: dict[str, Any]
+    """Of the preset, the engine's among them; what the peer is told follows from them."""
+    epochs: int
+
+
+THICK = {"num_slices": 4, "total_thickness_A": 100}
+PHASE = {"phase_only_obj": True, "non_negative_phase": False}
+GD = {"optimizer": "epie", "batch_size": 32, "sweep_step": 0.5, "probe_step": 0.5, **PHASE}
+ADAM = {"optimizer": "adam", "batch_size": 32}
+CASES = {
+    "adam": Case("mos2_edge_80kV_defocus", "ptyrad", {**ADAM, "probe_modes": 1}, 20),
+    "adam, phase only": Case("mos2_edge_80kV_defocus", "ptyrad", {**ADAM, **PHASE, "probe_modes": 1}, 20),
+    "adam, 4 slices, 3 modes": Case("sto_10nm_200kV_defocus", "ptyrad", {**ADAM, **THICK, "probe_modes": 3}, 10),
+    "gradient descent": Case("mos2_edge_80kV_defocus", "py4dstem", {**GD, "probe_modes": 1}, 20),
+    "gradient descent, 4 slices": Case("sto_10nm_200kV_defocus", "py4dstem", {**GD, **THICK, "probe_modes": 1}, 10),
+}
+
+
+def read(path: Path) -> Dataset:
+    """A recording of frames without flyback, with its metadata as calibration."""
+    import h5py
+    import hdf5plugin  # noqa: F401
+
+    with h5py.File(path) as file:
+        frames, values = file["data"][()], dict(file["metadata"].attrs)
+    shape, rotation = frames.shape[:2], float(values["rotation_deg"])
+    scan = Scan(shape=shape, step_A=values["scan_step_A"], pattern=values["scan_pattern"], rotation_deg=rotation)
+    point = scan.point_of(np.arange(shape[0] * shape[1]))
+    center = tuple(float(value) for value in values["beam_center_px"])
+    told = {name: float(values[name]) for name in ("energy_eV", "convergence_semiangle_mrad", "detector_pixel_invA")}
+    told |= {"rotation_deg": rotation, "C10": -float(values["defocus_A"]), "beam_center_px": center}
+    told |= {"detector_transform": str(values["detector_transform"])}
+    return Dataset(
+        patterns=frames.reshape(-1, *frames.shape[2:]),
+        point=point,
+        positions_A=scan.positions_A(rotation)[point],
+        bad_pixels=np.zeros(frames.shape[2:], bool),
+        beam_center_px=np.asarray(center),
+        scan_shape=shape,
+        calibration=Calibration({name: Quantity(value, Origin.GIVEN) for name, value in told.items()}),
+    )
+
+
+def problem_of(case: Case, dataset: Dataset) -> tuple[Problem, Preset]:
+    """As a refinement of the recording would lay it out, start and all."""
+    preset = Preset(**case.settings, epoch_max=case.epochs, refine_drift=False)
+    return prepare(dataset, preset, None), preset
+
+
+def handed_over(problem: Problem) -> dict[str, Any]:
+    """Arrays of a problem: patterns (N, P, P), frequency 0 at [0, 0]; windows; the start probe in real space."""
+    given = problem.multislice
+    probe = np.fft.ifft2(problem.layout.probe.start, norm="ortho")
+    return {
+        "patterns": np.asarray(given.patterns, np.float32),
+        "corners": given.corners,
+        "shifts_px": given.shifts_px,
+        "object_shape": given.object_shape,
+        "propagators": given.propagators,
+        "probe": probe,
+    }
+
+
+def our_curve(problem: Problem, preset: Preset, seed: int) -> list[float]:
+    """Sum of (sqrt(I) - sqrt(D))^2 over sum of D in each epoch, taken while the parameters move."""
+    settings = preset.model_copy(update={"seed": seed}).solver
+    counts = float(np.asarray(problem.multislice.patterns, np.float64).sum())
+    with closing(open_backend("cpu", problem.multislice, 1)) as backend:
+        layout = on_device(problem.layout, backend.xp)
+        scale = problem.strategy.curvature_scale
+        objective = Objective(backend, layout, problem.multislice.count, curvature_scale=scale)
+        engine = engine_of(problem, settings, objective)
+        state = engine.init(problem.start)
+        while not engine.finished(state):
+            state = engine.step(state)
+    return [loss * problem.multislice.count / counts for loss in state.losses]

@@ -1,0 +1,77 @@
+"""py4DSTEM's gradient descent on a problem that was handed over: INPUT.npz SETTINGS.json OUT.json, in its environment.
+
+Its ``reconstruct`` with an object of a potential and no constraints; what its preprocessing makes is replaced by what
+was handed over.
+"""
+
+import json
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import py4DSTEM
+
+
+def main() -> None:
+    asked = json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
+    with np.load(sys.argv[1]) as file:
+        given = dict(file)
+    curves = [curve(given, asked, seed) for seed in asked["seeds"]]
+    Path(sys.argv[3]).write_text(json.dumps({"version": f"py4DSTEM {version('py4DSTEM')}", "curves": curves}))
+
+
+def curve(given: dict[str, Any], asked: dict[str, Any], seed: int) -> list[float]:
+    """Sum of (sqrt(I) - sqrt(D))^2 over sum of D in each epoch, taken while the parameters move."""
+    run, several = prepared(given), int(given["object_shape"][0]) > 1
+    none = ("fix_probe_com", "object_positivity", "fix_potential_baseline", "gaussian_filter", "butterworth_filter")
+    more = {"kz_regularization_filter": False} if several else {}
+    run.reconstruct(
+        num_iter=asked["epochs"],
+        reconstruction_method="gradient-descent",
+        max_batch_size=asked["batch_size"],
+        step_size=asked["step"],
+        seed_random=seed,
+        progress_bar=False,
+        **dict.fromkeys(none, False),
+        **more,
+    )
+    return [float(error) for error in run.error_iterations]
+
+
+def prepared(given: dict[str, Any]) -> Any:
+    """Its reconstruction, with our patterns, windows, probe and free space."""
+    patterns, size = given["patterns"], given["patterns"].shape[-1]
+    slices, rows, columns = (int(each) for each in given["object_shape"])
+    cube = py4DSTEM.DataCube(np.fft.fftshift(patterns, (1, 2))[:4].reshape(2, 2, size, size))
+    for set_size in (cube.calibration.set_R_pixel_size, cube.calibration.set_Q_pixel_size):
+        set_size(0.05)
+    cube.calibration.set_R_pixel_units("A")
+    cube.calibration.set_Q_pixel_units("A^-1")
+    options = {"datacube": cube, "energy": 80e3, "semiangle_cutoff": 20, "object_type": "potential"}
+    options |= {"verbose": False, "device": "cpu"}
+    phase = py4DSTEM.process.phase
+    if slices > 1:
+        run = phase.MultislicePtychography(num_slices=slices, slice_thicknesses=1.0, **options)
+    else:
+        run = phase.SingleslicePtychography(**options)
+    run.preprocess(plot_center_of_mass=False, plot_rotation=False, plot_probe_overlaps=False, force_com_rotation=0,
+                   force_com_transpose=False)  # fmt: skip
+    run._amplitudes = np.sqrt(patterns)  # noqa: SLF001
+    run._amplitudes_shape = run._region_of_interest_shape = np.array([size, size])  # noqa: SLF001
+    run._mean_diffraction_intensity = float(patterns.sum(dtype=np.float64)) / len(patterns)  # noqa: SLF001
+    run._num_diffraction_patterns = len(patterns)  # noqa: SLF001
+    places = given["corners"] + size // 2 + given["shifts_px"]
+    run._positions_px = places.astype(np.float32)  # noqa: SLF001
+    run._positions_px_initial = run._positions_px.copy()  # noqa: SLF001
+    shape = (rows, columns) if slices == 1 else (slices, rows, columns)
+    run._object, run._object_shape = np.zeros(shape, np.float32), (rows, columns)  # noqa: SLF001
+    run._probe = (np.fft.ifftshift(given["probe"][0]) / size).astype(np.complex64)  # noqa: SLF001  (its fft grows by P)
+    if slices > 1:
+        run._propagator_arrays = given["propagators"].astype(np.complex64)  # noqa: SLF001
+    return run
+
+
+if __name__ == "__main__":
+    main()

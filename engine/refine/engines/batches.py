@@ -1,0 +1,66 @@
+"""Which patterns go together in a batch: by chance, neighbours (compact), or spread over the scan (sparse).
+
+Positions are put into an order in which neighbours follow each other (a k-d tree: halved along the longer side, again
+and again). Compact batches are its pieces; sparse ones take one of every so many positions that follow each other, so
+that each batch sees all of the scan. PtyRAD and PtychoShelves know the three by these names; their compact batches come
+from k-means, their sparse ones from farthest points or a Hilbert curve.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+
+import numpy as np
+
+from ptylive.schema.model import DoubleArray, IndexArray
+from ptylive.schema.preset.solver import BatchChoice
+
+
+class Batches:
+    """The batches of every epoch, from a seed and nothing else."""
+
+    def __init__(self, choice: BatchChoice, positions_px: DoubleArray, seed: int) -> None:
+        """``positions_px`` (N, 2) of all patterns."""
+        self._choice, self._positions, self._seed = choice, positions_px, seed
+        self._last: tuple[tuple[int, int], bytes, list[IndexArray]] | None = None
+
+    def of(self, epoch: int, size: int, chosen: IndexArray | None = None) -> list[IndexArray]:
+        """Batches of about ``size`` of the patterns ``chosen`` (None: all), every pattern in one of them."""
+        key, patterns = (epoch, size), b"" if chosen is None else chosen.tobytes()
+        if self._last is None or self._last[:2] != (key, patterns):
+            self._last = key, patterns, self._made(epoch, size, chosen)
+        return self._last[2]
+
+    def _made(self, epoch: int, size: int, chosen: IndexArray | None) -> list[IndexArray]:
+        indices = np.arange(len(self._positions)) if chosen is None else np.asarray(chosen)
+        number = math.ceil(len(indices) / size)
+        rng = np.random.default_rng([self._seed, epoch])
+        if self._choice == "random":
+            order = indices[rng.permutation(len(indices))]
+            return [order[first::number] for first in range(number)]
+        order = self._ordered if chosen is None else indices[neighbours_in_turn(self._positions[indices])]
+        if self._choice == "compact":
+            pieces = np.array_split(order, number)
+            return [pieces[each] for each in rng.permutation(number)]
+        taken = np.concatenate([rng.permutation(number) for _ in range(math.ceil(len(order) / number))])[: len(order)]
+        return [order[taken == each] for each in range(number)]
+
+    @cached_property
+    def _ordered(self) -> IndexArray:
+        return neighbours_in_turn(self._positions)
+
+
+def neighbours_in_turn(positions: DoubleArray) -> IndexArray:
+    """An order of positions (N, 2) in which those that follow each other lie near each other."""
+    pieces, made = [np.arange(len(positions))], []
+    while pieces:
+        piece = pieces.pop()
+        if len(piece) <= 2:
+            made.append(piece)
+            continue
+        at = positions[piece]
+        along = at[:, int(np.argmax(np.ptp(at, axis=0)))]
+        piece = piece[np.argsort(along, kind="stable")]
+        pieces += [piece[len(piece) // 2 :], piece[: len(piece) // 2]]
+    return np.concatenate(made) if made else np.arange(0)

@@ -1,0 +1,158 @@
+"""LSQ-ML: a step along preconditioned gradients whose lengths each pattern solves for by least squares.
+
+    dP = sum conj(O) chi / (sum |O|^2 + d)             dO = sum conj(P) chi / (sum |P|^2 + d)
+    a_n, b_n >= 0 minimise || chi_n - a_n dO P - b_n dP O ||^2
+    P += dP sum b_n |O|^2 / (sum |O|^2 + d)            O += dO sum a_n |P|^2 / (sum |P|^2 + d)
+
+chi_n is what takes the exit wave of pattern n to the measured moduli; sums over the patterns of a batch, d a share
+``lsq_damping`` of the largest value of the sum beside it (Odstrcil, Menzel and Guizar-Sicairos, Optics Express 26, 3108
+(2018), the engine of PtychoShelves and fold_slice). To the diagonal of the least squares a tenth of its mean over the
+batch is added, as PtychoShelves does. ``sweep_step`` and ``probe_step`` multiply a and b, 1 where nobody says otherwise.
+
+Gradients are the backend's. The changes dO P and dP O of a wave are those of the forward model in the direction of the
+step, so that several slices are one direction, with one a_n, and several modes of the probe have one b_n.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
+from ptylive.engine.refine.engines.real_space import object_power, summed_windows, to_fourier_space, to_real_space
+from ptylive.engine.refine.engines.rule import Batch, Given, Published, Step
+from ptylive.engine.refine.parameters.parameter_vector import ParameterLayout
+from ptylive.schema.model import IndexArray
+
+RIDGE = 0.1
+"""Share of the mean diagonal that is added to the least squares (PtychoShelves)."""
+SHORT = 1e-2
+"""Length, in the largest component of the object's step, over which waves are compared: changes of the wave are then
+known to 1e-4 of themselves at worst, of a phase, and to rounding."""
+PATTERNS_AT_ONCE = 64
+TINY = 1e-30
+
+
+@dataclass(frozen=True)
+class LsqMl:
+    """See :class:`~ptylive.engine.refine.engines.rule.EngineRule`."""
+
+    model: GeneralMultislice
+    """What makes waves of object and probe."""
+    corners: IndexArray
+    """(N, 2) of the windows."""
+    damping: float
+    object_step: float
+    probe_step: float
+
+    published = Published(epochs=50, batch_size=64)
+
+    @classmethod
+    def of(cls, given: Given, xp: Any = np, dtype: str = "complex64") -> LsqMl:
+        """As the settings say, on arrays of the module ``xp``."""
+        model = GeneralMultislice(given.problem, xp, dtype, "waves")
+        return cls(model, given.problem.corners, given.settings.lsq_damping, given.object_step, given.probe_step)
+
+    def stepped(self, batch: Batch, memory: Any, count: int) -> Step:
+        """See :class:`~ptylive.engine.refine.engines.rule.EngineRule`."""
+        objective = batch.objective
+        layout, xp, vector = objective.layout, objective.xp, batch.vector
+        light, seen = self._sums(batch, None)
+        object_step = self._object_direction(batch, light)
+        probe_step = self._probe_direction(batch, seen)
+        a, b = self._lengths(batch, object_step, probe_step)
+        weighed_light, weighed_seen = self._sums(batch, (a, b))
+        moved = vector.copy()
+        if objective.move_object:
+            share = (weighed_light / (light + self.damping * light.max() + TINY)).astype(vector.dtype)
+            by_plane = layout.object_block(object_step).reshape(-1, *share.shape) * share
+            layout.object_block(moved)[...] += np.float32(self.object_step) * by_plane.ravel()
+        if objective.move_probe:
+            share = weighed_seen / (seen + self.damping * seen.max() + TINY)
+            waves = to_real_space(layout.probe_block(probe_step), xp) * share
+            change = to_fourier_space(waves, xp).astype(vector.dtype)
+            layout.probe_block(moved)[...] += np.float32(self.probe_step) * change
+        return Step(moved)
+
+    def _sums(self, batch: Batch, lengths: tuple[Any, Any] | None) -> tuple[Any, Any]:
+        """Sums of |P|^2 (Y, X) and of |O|^2 (P, P) over the batch, each pattern times its lengths."""
+        layout, xp, indices = batch.objective.layout, batch.objective.xp, batch.indices
+        physical = layout.physical(batch.vector, xp)
+        shares, weights = None, xp.ones(len(indices), np.float32)
+        if lengths is not None:
+            shares = xp.zeros(len(self.corners), np.float32)
+            shares[xp.asarray(indices)] = lengths[0]
+            weights = lengths[1]
+        light = self.model.illumination(physical.probe, indices, shares) / layout.object_modes
+        planes = physical.object.reshape(2, layout.object_modes, *layout.object_shape)
+        return light, summed_windows(object_power(planes), self.corners[indices], layout.window, weights, xp)
+
+    def _object_direction(self, batch: Batch, light: Any) -> Any:
+        """(n,) zero but for the object: dO, from half the negative gradient."""
+        layout, xp = batch.objective.layout, batch.objective.xp
+        step = xp.zeros_like(batch.vector)
+        if batch.objective.move_object:
+            planes = layout.object_block(batch.at.gradient).reshape(-1, *light.shape)
+            over = 2 * (light + self.damping * light.max() + TINY)
+            layout.object_block(step)[...] = -(planes / over).ravel()
+        return step
+
+    def _probe_direction(self, batch: Batch, seen: Any) -> Any:
+        """(n,) zero but for the probe: dP."""
+        layout, xp = batch.objective.layout, batch.objective.xp
+        step = xp.zeros_like(batch.vector)
+        if batch.objective.move_probe:
+            waves = to_real_space(layout.probe_block(batch.at.gradient), xp)
+            over = 2 * (seen + self.damping * seen.max() + TINY)
+            layout.probe_block(step)[...] = -to_fourier_space(waves / over, xp)
+        return step
+
+    def _lengths(self, batch: Batch, object_step: Any, probe_step: Any) -> tuple[Any, Any]:
+        """a (n,) and b (n,)."""
+        layout, xp, vector = batch.objective.layout, batch.objective.xp, batch.vector
+        largest = float(xp.abs(layout.object_block(object_step)).max())
+        short = np.float32(SHORT / max(largest, TINY))
+        products = []
+        for first in range(0, len(batch.indices), PATTERNS_AT_ONCE):
+            indices = batch.indices[first : first + PATTERNS_AT_ONCE]
+            here = layout.physical(vector, xp)
+            _, chi = self.model.corrected_waves(here.object, here.probe, indices)
+            ahead, behind = (layout.physical(vector + sign * short * object_step, xp) for sign in (1, -1))
+            ahead, behind = (self.model.waves(one.object, one.probe, indices) for one in (ahead, behind))
+            by_object = (ahead - behind) / (2 * short)
+            of_probe = layout.physical(_with_probe_of(layout, vector, probe_step), xp)
+            by_probe = self.model.waves(of_probe.object, of_probe.probe, indices)  # the wave is linear in the probe
+            pairs = ((by_object, by_object), (by_object, by_probe), (by_probe, by_probe), (by_object, chi), (by_probe, chi))
+            products.append(xp.stack([_inner(one, other, xp) for one, other in pairs]))
+        return solved(xp.concatenate(products, axis=1), xp)
+
+
+def solved(products: Any, xp: Any) -> tuple[Any, Any]:
+    """Lengths a and b (n,) of the two steps, not below 0.
+
+    products (5, n): <A, A>, <A, B>, <B, B>, <A, chi>, <B, chi>, real parts, A and B the changes of the wave.
+    """
+    aa, ab, bb, ac, bc = products
+    aa = aa + RIDGE * aa.mean()
+    bb = bb + RIDGE * bb.mean()
+    determinant = aa * bb - ab * ab
+    both = determinant > TINY  # where one of them does not move the other is alone
+    safe = xp.where(both, determinant, 1)
+    a = xp.where(both, (bb * ac - ab * bc) / safe, ac / xp.maximum(aa, TINY))
+    b = xp.where(both, (aa * bc - ab * ac) / safe, bc / xp.maximum(bb, TINY))
+    return xp.maximum(a, 0).astype(np.float32), xp.maximum(b, 0).astype(np.float32)
+
+
+def _with_probe_of(layout: ParameterLayout, vector: Any, probe_step: Any) -> Any:
+    """The parameters with the probe replaced by its step."""
+    other = vector.copy()
+    layout.probe_block(other)[...] = layout.probe_block(probe_step)
+    return other
+
+
+def _inner(one: Any, other: Any, xp: Any) -> Any:
+    """Real inner product of waves (n, ...) pattern by pattern (n,), in double precision."""
+    axes = tuple(range(1, one.ndim))
+    return (one.real * other.real + one.imag * other.imag).sum(axis=axes, dtype=xp.float64)

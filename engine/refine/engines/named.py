@@ -1,0 +1,29 @@
+"""The engines by the names that ``optimizer`` takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from ptylive.engine.backend.multislice.problem import MultisliceBackend
+from ptylive.engine.refine.engines.adam import Adam
+from ptylive.engine.refine.engines.epie import Epie
+from ptylive.engine.refine.engines.lsq_ml import LsqMl
+from ptylive.engine.refine.engines.rule import EngineRule, Given, Published
+
+PUBLISHED: Mapping[str, Published] = MappingProxyType(
+    {"epie": Epie.published, "lsq_ml": LsqMl.published, "adam": Adam.published}
+)
+"""What ``auto`` stands for under each."""
+
+
+def rule_of(given: Given, backend: MultisliceBackend) -> EngineRule:
+    """The rule that the settings name. KeyError for a name that is none."""
+    name = given.settings.optimizer
+    if name == "epie":
+        return Epie.of(given)
+    if name == "lsq_ml":
+        return LsqMl.of(given, backend.xp)
+    if name == "adam":
+        return Adam.of(given)
+    raise KeyError(name)

@@ -1,0 +1,56 @@
+"""What the named engines are not defined for: asked before anything is refined."""
+
+from __future__ import annotations
+
+from ptylive.engine.refine.regularisers.registry import registered
+from ptylive.schema.errors import RefinementError
+from ptylive.schema.preset import Preset
+from ptylive.schema.preset.solver import ENGINES
+
+MOVES = {
+    "epie": frozenset({"update_obj", "update_probe"}),
+    "lsq_ml": frozenset({"update_obj", "update_probe"}),
+    "adam": frozenset({"update_obj", "update_probe", "update_probe_pos"}),
+}
+"""What each refines."""
+REMEDY = "leave it out, or refine it in a stage of its own with optimizer=scaled"
+
+
+def check_engine(preset: Preset) -> None:
+    """Raise RefinementError, naming the setting, where the engine that a preset names cannot do what it asks for."""
+    name = preset.solver.optimizer
+    if name not in ENGINES:
+        return
+    moving = {one for one in type(preset.refined).model_fields if one in preset.schedules} | preset.refined.moving
+    beyond = sorted(moving - MOVES[name] - {"refined_aberrations"})
+    if beyond:
+        does = " and ".join(sorted(one.removeprefix("update_") for one in MOVES[name]))
+        raise RefinementError(f"optimizer={name} moves {does}, not {', '.join(beyond)}", REMEDY)
+    for setting, asked in _unknown_to(name, preset).items():
+        if asked:
+            raise RefinementError(f"optimizer={name} is not defined with {setting}", REMEDY)
+
+
+def _unknown_to(name: str, preset: Preset) -> dict[str, bool]:
+    """Settings that an engine does not know, and whether they are asked for."""
+    unknown = {
+        "early_stop": preset.solver.early_stop,
+        "opr_components": preset.instrument.opr_components > 0,
+        "field_order": preset.instrument.field_order > 0,
+    }
+    if name == "adam":
+        return unknown
+    unknown |= {
+        f"probe_part={preset.probe.probe_part}": preset.probe.probe_part != "both" and "probe_part" not in preset.schedules,
+        "probe_marker": preset.probe.probe_marker is not None,
+    }
+    if name == "epie":
+        return unknown
+    penalties = [one for each in registered() if each.kind == "penalty" for one in each.switches]
+    return unknown | {
+        f"algorithm={preset.loss.algorithm}": preset.loss.algorithm not in ("auto", "lsq_sqrt"),
+        "loss_offset": preset.loss.loss_offset not in ("auto", 0),
+        "obj_modes": preset.object.obj_modes > 1,
+        "weakly_damped_obj": preset.object.weakly_damped_obj,
+        **{one: bool(preset.regularisers.value(one)) or one in preset.schedules for one in penalties},
+    }

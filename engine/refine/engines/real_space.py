@@ -1,0 +1,44 @@
+"""Probe and object as engines of other programs hold them: the probe in real space, the object in windows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ptylive.engine.backend.multislice.forward.arrays import ArrayKit
+from ptylive.schema.model import IndexArray
+
+WINDOWS_AT_ONCE = 1 << 22
+"""Pixels of windows that are gathered at a time."""
+
+
+def to_real_space(planes: Any, xp: Any) -> Any:
+    """Planes (2, ..., P, P) of a probe in Fourier space as complex waves (..., P, P); the transform is unitary."""
+    return _kit(xp).inverse(planes[0] + 1j * planes[1])
+
+
+def to_fourier_space(waves: Any, xp: Any) -> Any:
+    """Inverse, and adjoint, of :func:`to_real_space`."""
+    spectrum = _kit(xp).fft(waves)
+    return xp.stack([spectrum.real, spectrum.imag])
+
+
+def summed_windows(plane: Any, corners: IndexArray, window: int, weights: Any, xp: Any) -> Any:
+    """Sum of weight times window (P, P) over patterns: plane (Y, X), corners (n, 2), weights (n,)."""
+    inside, total = np.arange(window), xp.zeros((window, window), plane.dtype)
+    size = max(1, WINDOWS_AT_ONCE // window**2)
+    for first in range(0, len(corners), size):
+        at = corners[first : first + size]
+        rows, columns = at[:, 0, None, None] + inside[:, None], at[:, 1, None, None] + inside
+        total += xp.tensordot(weights[first : first + size], plane[xp.asarray(rows), xp.asarray(columns)], 1)
+    return total
+
+
+def object_power(planes: Any) -> Any:
+    """|O|^2 of the first slice, mean of the object's modes (Y, X), of planes (2, modes, slices, Y, X)."""
+    return (planes[0, :, 0] ** 2 + planes[1, :, 0] ** 2).mean(axis=0)
+
+
+def _kit(xp: Any) -> ArrayKit:
+    return ArrayKit(xp, np.dtype(np.complex64))
