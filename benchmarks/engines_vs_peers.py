@@ -1,11 +1,11 @@
 """Engines by name beside the programs that they come from: the loss of every epoch, from one start on one recording.
 
     python -m benchmarks.engines_vs_peers --data DIR [--ptyrad-python P/bin/python] [--py4dstem-python Q/bin/python]
-        [--cases adam ...] [--seeds 3] [--out curves.json]
+        [--cases adam ...] [--seeds 1] [--own-batches] [--out curves.json]
 
 From the root of the repository. DIR holds the recordings (``mos2_edge_80kV_defocus.h5``, ...). Both programs are handed
-the same patterns, windows and probe and begin with an empty object; batches are drawn by each in its own way, so that
-curves of several seeds are compared by their mean. benchmarks/zoo/peers.py says how to install the other programs.
+the same patterns, windows, start and batches; with --own-batches the other draws its own, so that it takes the mean of
+several seeds to compare. benchmarks/zoo/peers.py says how to install the other programs.
 tests/engine/refine/engines/peer_curves.json is written by it.
 """
 
@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.engine_cases import CASES, Case, handed_over, our_curve, problem_of, read
+from benchmarks.peers.engine_cases import CASES, Case, batches_of, handed_over, our_curve, problem_of, read
 from benchmarks.zoo.ours import one_thread
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,20 +35,26 @@ def main() -> None:
         case = CASES[name]
         problem, preset = problem_of(case, read(given.data / f"{case.scan}.h5"))
         ours = [our_curve(problem, preset, seed) for seed in seeds]
-        theirs = peer_curves(case, handed_over(problem), pythons[case.peer], seeds)
+        arrays = handed_over(problem)
+        for seed in seeds:
+            arrays |= batches_of(problem, preset, case.epochs, seed)
+        theirs = peer_curves(case, arrays, pythons[case.peer], seeds, own_batches=given.own_batches)
         found[name] = {"scan": case.scan, **theirs, "ours": rounded(ours)}
         print(row(name, theirs, ours), flush=True)
     if given.out is not None:
         given.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
-def peer_curves(case: Case, arrays: dict[str, Any], python: Path | None, seeds: list[int]) -> dict[str, Any]:
+def peer_curves(
+    case: Case, arrays: dict[str, Any], python: Path | None, seeds: list[int], *, own_batches: bool
+) -> dict[str, Any]:
     """Curves of the other program, and its version. SystemExit where it is not there or fails."""
     if python is None:
         raise SystemExit(f"--{case.peer}-python PATH names an interpreter that has {case.peer}")
     asked = {
         "epochs": case.epochs,
         "seeds": seeds,
+        "own_batches": own_batches,
         "batch_size": case.settings["batch_size"],
         "step": case.settings.get("sweep_step", 1.0),
         "phase_only": bool(case.settings.get("phase_only_obj", False)),
@@ -88,7 +94,8 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--own-batches", action="store_true")
     parser.add_argument("--ptyrad-python", type=Path)
     parser.add_argument("--py4dstem-python", type=Path)
     parser.add_argument("--out", type=Path)

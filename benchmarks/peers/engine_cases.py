@@ -6,7 +6,7 @@ Everything is handed over (patterns, windows, probe, free space between slices),
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.engines.batches import Batches
 from ptylive.engine.refine.parameters.device import on_device
 from ptylive.engine.refine.problem.prepare import Problem, prepare
 from ptylive.engine.refine.run.by_name import engine_of
@@ -34,6 +35,7 @@ class Case:
     epochs: int
 
 
+START_RAD = 0.05
 THICK = {"num_slices": 4, "total_thickness_A": 100}
 PHASE = {"phase_only_obj": True, "non_negative_phase": False}
 GD = {"optimizer": "epie", "batch_size": 32, "sweep_step": 0.5, "probe_step": 0.5, **PHASE}
@@ -75,7 +77,16 @@ def read(path: Path) -> Dataset:
 def problem_of(case: Case, dataset: Dataset) -> tuple[Problem, Preset]:
     """As a refinement of the recording would lay it out, start and all."""
     preset = Preset(**case.settings, epoch_max=case.epochs, refine_drift=False)
-    return prepare(dataset, preset, None), preset
+    problem = prepare(dataset, preset, None)
+    return replace(problem, start=problem.layout.start(start_phase(problem.layout.object_shape))), preset
+
+
+def start_phase(shape: tuple[int, ...]) -> np.ndarray:
+    """Phases of the start object (slices, Y, X), rad: some noise.
+
+    Behind an empty one the dark field holds nothing but rounding, whose phase a program that sets moduli goes by.
+    """
+    return START_RAD * np.random.default_rng(21).standard_normal(shape)
 
 
 def handed_over(problem: Problem) -> dict[str, Any]:
@@ -89,7 +100,18 @@ def handed_over(problem: Problem) -> dict[str, Any]:
         "object_shape": given.object_shape,
         "propagators": given.propagators,
         "probe": probe,
+        "phase": start_phase(given.object_shape),
     }
+
+
+def batches_of(problem: Problem, preset: Preset, epochs: int, seed: int) -> dict[str, np.ndarray]:
+    """The patterns of our batches, one after the other, of every epoch (epochs, N); and how many are in each batch."""
+    settings = preset.model_copy(update={"seed": seed}).solver
+    places = np.asarray(problem.multislice.corners, np.float64) + problem.multislice.shifts_px
+    made = Batches(settings.batch_choice, places, seed)
+    each = [made.of(epoch, problem.strategy.batch_size) for epoch in range(epochs)]
+    sizes = np.array([len(batch) for batch in each[0]])
+    return {f"order_{seed}": np.array([np.concatenate(one) for one in each]), f"sizes_{seed}": sizes}
 
 
 def our_curve(problem: Problem, preset: Preset, seed: int) -> list[float]:

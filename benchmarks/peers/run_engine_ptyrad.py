@@ -49,14 +49,15 @@ def curve(given: dict[str, Any], asked: dict[str, Any], seed: int) -> list[float
 
     loss.get_loss_single = heard
     optimizer = create_optimizer(model.optimizer_params, model.optimizable_params)
-    every_pattern = np.arange(len(given["patterns"]))
-    batches = make_batches(every_pattern, given["corners"].astype(float), asked["batch_size"], "random", seed=seed)
-    found = []
+    batches, found = [], []
     for turn in range(asked["epochs"]):
         told.clear()
-        recon_step(
-            batches, 1, model, optimizer, None, loss, lambda *_: None, turn + 1, compute_loss_fn=compute_loss
-        )
+        if not asked["own_batches"]:
+            batches = np.split(given[f"order_{seed}"][turn], np.cumsum(given[f"sizes_{seed}"])[:-1])
+        elif not batches:  # its own, the same in every epoch
+            everything, places = np.arange(len(given["patterns"])), given["corners"].astype(float)
+            batches = make_batches(everything, places, asked["batch_size"], "random", seed=seed)
+        recon_step(batches, 1, model, optimizer, None, loss, lambda *_: None, turn + 1, compute_loss_fn=compute_loss)
         found.append(sum(one for one, _ in told) / sum(counts for _, counts in told))
     return found
 
@@ -66,11 +67,10 @@ def variables(given: dict[str, Any], seed: int) -> dict[str, Any]:
     patterns = np.fft.fftshift(given["patterns"], (1, 2))
     largest = float(patterns.mean(0, dtype=np.float64).max())
     size, count = patterns.shape[-1], len(patterns)
-    slices, rows, columns = given["object_shape"]
-    free = given["propagators"][0] if slices > 1 else np.ones((size, size))
+    free = given["propagators"][0] if given["object_shape"][0] > 1 else np.ones((size, size))
     return {
         "measurements": (patterns / largest).astype(np.float32),
-        "obj": np.ones((1, slices, rows, columns), np.complex64),
+        "obj": np.exp(1j * given["phase"][None]).astype(np.complex64),
         "obj_tilts": np.zeros((1, 2), np.float32),
         "slice_thickness": 1.0,
         "probe": (given["probe"] / np.sqrt(largest)).astype(np.complex64),

@@ -6,9 +6,11 @@ was handed over.
 
 import json
 import sys
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import py4DSTEM
@@ -27,17 +29,35 @@ def curve(given: dict[str, Any], asked: dict[str, Any], seed: int) -> list[float
     run, several = prepared(given), int(given["object_shape"][0]) > 1
     none = ("fix_probe_com", "object_positivity", "fix_potential_baseline", "gaussian_filter", "butterworth_filter")
     more = {"kz_regularization_filter": False} if several else {}
-    run.reconstruct(
-        num_iter=asked["epochs"],
-        reconstruction_method="gradient-descent",
-        max_batch_size=asked["batch_size"],
-        step_size=asked["step"],
-        seed_random=seed,
-        progress_bar=False,
-        **dict.fromkeys(none, False),
-        **more,
-    )
+    with ExitStack() as stack:
+        if not asked["own_batches"]:
+            hand_over_batches(stack, given, seed, "multislice" if several else "singleslice")
+        run.reconstruct(
+            num_iter=asked["epochs"],
+            reconstruction_method="gradient-descent",
+            max_batch_size=asked["batch_size"],
+            step_size=asked["step"],
+            seed_random=seed,
+            progress_bar=False,
+            **dict.fromkeys(none, False),
+            **more,
+        )
     return [float(error) for error in run.error_iterations]
+
+
+def hand_over_batches(stack: ExitStack, given: dict[str, Any], seed: int, kind: str) -> None:
+    """Have it take our batches in place of those that it would draw."""
+    orders, ends = iter(given[f"order_{seed}"]), np.cumsum(given[f"sizes_{seed}"])
+
+    def shuffle(indices: np.ndarray) -> None:
+        indices[:] = next(orders)
+
+    def batches(*_: Any, **__: Any) -> list[tuple[int, int]]:
+        return list(zip([0, *ends[:-1]], ends, strict=True))
+
+    module = f"py4DSTEM.process.phase.{kind}_ptychography"
+    stack.enter_context(patch("numpy.random.shuffle", shuffle))
+    stack.enter_context(patch(f"{module}.generate_batches", batches))
 
 
 def prepared(given: dict[str, Any]) -> Any:
@@ -66,7 +86,7 @@ def prepared(given: dict[str, Any]) -> Any:
     run._positions_px = places.astype(np.float32)  # noqa: SLF001
     run._positions_px_initial = run._positions_px.copy()  # noqa: SLF001
     shape = (rows, columns) if slices == 1 else (slices, rows, columns)
-    run._object, run._object_shape = np.zeros(shape, np.float32), (rows, columns)  # noqa: SLF001
+    run._object, run._object_shape = given["phase"].reshape(shape).astype(np.float32), (rows, columns)  # noqa: SLF001
     run._probe = (np.fft.ifftshift(given["probe"][0]) / size).astype(np.complex64)  # noqa: SLF001  (its fft grows by P)
     if slices > 1:
         run._propagator_arrays = given["propagators"].astype(np.complex64)  # noqa: SLF001

@@ -161,7 +161,14 @@ RATE = "switches, not rates"
 REST: tuple[Row, ...] = (
     Row("detector_blur_std", MODEL, None, R, (), "no blur of the modelled pattern"),
     Row("preload_data", MODEL, True, S, (), "patterns of large recordings are read when they are asked for"),
-    Row("optimizer_params", MODEL, None, S, (), "sweeps, then L-BFGS: steps follow from the curvature"),
+    Row(
+        "optimizer_params",
+        MODEL,
+        None,
+        S,
+        (),
+        "sweeps, then L-BFGS: steps follow from the curvature; optimizer=adam repeats its Adam",
+    ),
     Row("scheduler_params", MODEL, None, S, (), "steps follow from the curvature"),
     Row(
         "update_params.obja",

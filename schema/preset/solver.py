@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -12,9 +12,8 @@ from ptylive.schema.preset.kinds import Auto, Repeats, StepFactor
 MORE_EPOCHS = 20
 """That a run which has not come to rest is offered."""
 Rate = Annotated[float, Field(gt=0, le=1)]
-Engine = Literal["epie", "lsq_ml", "adam"]
-"""Published engines, for runs to be compared with them."""
-ENGINES: tuple[str, ...] = get_args(Engine)
+ENGINES = ("epie", "lsq_ml", "adam")
+"""Values of ``optimizer`` that are published engines, for runs to be compared with them."""
 BatchChoice = Literal["random", "compact", "sparse"]
 
 
@@ -53,7 +52,7 @@ class SolverSettings(StrictModel):
         le=100_000,
         description="pairs kept by L-BFGS, two copies of all parameters each; 0: scaled steepest descent",
     )
-    optimizer: Literal["scaled", "pypty"] | Engine = Field(
+    optimizer: Literal["scaled", "pypty", "epie", "lsq_ml", "adam"] = Field(
         default="scaled",
         description="L-BFGS scaled by the known curvature, bracketing line search; or PyPty's: a Barzilai-Borwein"
         " factor for each quantity, steps grown and cut by fixed factors; or an engine by name in place of sweeps and"
@@ -79,8 +78,7 @@ class SolverSettings(StrictModel):
         default=0.1,
         ge=0,
         le=10,
-        description="added to the illumination that steps are divided by, as a share of its maximum"
-        " (optimizer=lsq_ml)",
+        description="added to the illumination that steps are divided by, as a share of its maximum (optimizer=lsq_ml)",
     )
     update_step_bfgs: float = Field(default=1.0, gt=0, le=1e6, description="first step tried (optimizer=pypty)")
     reduce_factor: float = Field(default=0.1, gt=0, lt=1, description="factor of a step too long (optimizer=pypty)")

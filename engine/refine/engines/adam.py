@@ -2,7 +2,7 @@
 
     m = b1 m + (1 - b1) g      v = b2 v + (1 - b2) g^2      x -= rate  m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps)
 
-(Kingma and Ba, arXiv:1412.6980; b1 = 0.9, b2 = 0.999, eps = 1e-8, as PyTorch has them.) Adam depends on the coordinates:
+(Kingma and Ba, arXiv:1412.6980; b1 = 0.9, b2 = 0.999, eps = 1e-8, as PyTorch has them.) It depends on the coordinates:
 a complex object is taken as modulus and phase, the probe in real space. It hardly depends on the size of the loss, but
 for eps and for batches that differ: the gradient is that of PtyRAD's loss, the root mean square of the misfit of
 amplitudes over their mean, and the probe is counted in roots of the largest mean counts (Lee et al., Microscopy and
@@ -65,8 +65,13 @@ class Adam:
         second = np.float32(BETA_2) * second + np.float32(1 - BETA_2) * gradient * gradient
         sizes = math.sqrt(1 - BETA_2 ** (count + 1))
         move = first / (xp.sqrt(second) / np.float32(sizes) + np.float32(EPS)) / np.float32(1 - BETA_1 ** (count + 1))
-        self._times_rates(layout, objective.move_object, objective.move_probe, move)
-        return Step(self._moved(layout, vector, move, xp), xp.stack([first, second]))
+        self._times_rates(layout, move)
+        moved = self._moved(layout, vector, move, xp)
+        if not objective.move_object:  # whatever momentum there is
+            layout.object_block(moved)[...] = layout.object_block(vector)
+        if not objective.move_probe:
+            layout.probe_block(moved)[...] = layout.probe_block(vector)
+        return Step(moved, xp.stack([first, second]))
 
     def _scale(self, batch: Batch, xp: Any) -> Any:
         """DPtyRAD's loss / dL: by what a gradient of the sum over a batch is multiplied."""
@@ -90,9 +95,9 @@ class Adam:
             layout.probe_block(gradient)[...] = xp.stack([waves.real, waves.imag])
         return gradient
 
-    def _times_rates(self, layout: ParameterLayout, moves_object: bool, moves_probe: bool, move: Any) -> None:  # noqa: FBT001
-        layout.object_block(move)[...] *= np.float32(self.object_rate if moves_object else 0)
-        layout.probe_block(move)[...] *= np.float32(self.probe_rate if moves_probe else 0)
+    def _times_rates(self, layout: ParameterLayout, move: Any) -> None:
+        layout.object_block(move)[...] *= np.float32(self.object_rate)
+        layout.probe_block(move)[...] *= np.float32(self.probe_rate)
         others = layout.other_blocks(move)
         if BlockName.SHIFTS in others:
             others[BlockName.SHIFTS][...] *= np.float32(self.position_rate)

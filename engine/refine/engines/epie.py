@@ -7,9 +7,9 @@ lsq_sqrt with offset 0, which is what is asked of the backend; sums and largest 
 Steps a and b are ``sweep_step`` and ``probe_step``, 1 where nobody says otherwise.
 
 One pattern: Maiden and Rodenburg, Ultramicroscopy 109, 1256 (2009). Several: Varnavides et al., arXiv:2309.05250.
-Several modes of the probe: Thibault and Menzel, Nature 494, 68 (2013). Several slices move together, each by the
-gradient of its own, over the illumination of the entrance (Maiden, Humphry and Rodenburg, J. Opt. Soc. Am. A 29, 1606
-(2012) take it from slice to slice instead).
+Several modes of the probe: Thibault and Menzel, Nature 494, 68 (2013). Several slices move together, each with the
+wave that enters it in the place of P, as in py4DSTEM (Maiden, Humphry and Rodenburg, J. Opt. Soc. Am. A 29, 1606 (2012)
+carry the step from slice to slice instead).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.refine.engines.real_space import object_power, summed_windows
 from ptylive.engine.refine.engines.rule import Batch, Given, Published, Step
 from ptylive.schema.model import IndexArray
@@ -32,23 +33,36 @@ class Epie:
     """(N, 2) of the windows."""
     object_step: float
     probe_step: float
+    model: GeneralMultislice | None = None
+    """What makes the waves between slices; None for one slice."""
 
     published = Published(epochs=50, batch_size=1)
 
     @classmethod
-    def of(cls, given: Given) -> Epie:
-        """As the settings say."""
-        return cls(given.problem.corners, given.object_step, given.probe_step)
+    def of(cls, given: Given, xp: Any = np) -> Epie:
+        """As the settings say, on arrays of the module ``xp``."""
+        several = given.problem.object_shape[0] > 1
+        model = GeneralMultislice(given.problem, xp, "complex64", "waves") if several else None
+        return cls(given.problem.corners, given.object_step, given.probe_step, model)
 
     def stepped(self, batch: Batch, memory: Any, count: int) -> Step:
         """See :class:`~ptylive.engine.refine.engines.rule.EngineRule`. Changes the gradient of ``batch``."""
         objective, layout, gradient = batch.objective, batch.objective.layout, batch.at.gradient
         if objective.move_object:
-            curvature = objective.peak_curvature(batch.vector, batch.indices)
-            layout.object_block(gradient)[...] *= (self.object_step / curvature).astype(np.float32)
+            planes = layout.object_block(gradient).reshape(-1, layout.object_shape[0], *layout.object_shape[1:])
+            planes *= (self.object_step / self._object_curvature(batch)).astype(np.float32)
         if objective.move_probe:
             layout.probe_block(gradient)[...] *= np.float32(self.probe_step) / self._probe_curvature(batch)
         return Step(batch.vector - gradient)
+
+    def _object_curvature(self, batch: Batch) -> Any:
+        """2 max_r sum_n |P(r - r_n)|^2 of each slice, times the scale of the data term: of (..., slices, Y, X)."""
+        objective, xp = batch.objective, batch.objective.xp
+        if self.model is None:
+            return objective.peak_curvature(batch.vector, batch.indices)
+        physical = objective.layout.physical(batch.vector, xp)
+        light = self.model.light_in_slices(physical.object, physical.probe, batch.indices)
+        return xp.stack([objective.peak_curvature_in(largest) for largest in light.max(axis=(1, 2))])[:, None, None]
 
     def _probe_curvature(self, batch: Batch) -> Any:
         """2 max_r sum_n |O(r + r_n)|^2, times the scale of the data term."""

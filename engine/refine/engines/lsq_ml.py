@@ -7,7 +7,7 @@
 chi_n is what takes the exit wave of pattern n to the measured moduli; sums over the patterns of a batch, d a share
 ``lsq_damping`` of the largest value of the sum beside it (Odstrcil, Menzel and Guizar-Sicairos, Optics Express 26, 3108
 (2018), the engine of PtychoShelves and fold_slice). To the diagonal of the least squares a tenth of its mean over the
-batch is added, as PtychoShelves does. ``sweep_step`` and ``probe_step`` multiply a and b, 1 where nobody says otherwise.
+batch is added, as PtychoShelves does. ``sweep_step`` and ``probe_step`` multiply a and b, 1 where nothing is said.
 
 Gradients are the backend's. The changes dO P and dP O of a wave are those of the forward model in the direction of the
 step, so that several slices are one direction, with one a_n, and several modes of the probe have one b_n.
@@ -110,7 +110,7 @@ class LsqMl:
         return step
 
     def _lengths(self, batch: Batch, object_step: Any, probe_step: Any) -> tuple[Any, Any]:
-        """a (n,) and b (n,)."""
+        """A (n,) and b (n,)."""
         layout, xp, vector = batch.objective.layout, batch.objective.xp, batch.vector
         largest = float(xp.abs(layout.object_block(object_step)).max())
         short = np.float32(SHORT / max(largest, TINY))
@@ -124,7 +124,13 @@ class LsqMl:
             by_object = (ahead - behind) / (2 * short)
             of_probe = layout.physical(_with_probe_of(layout, vector, probe_step), xp)
             by_probe = self.model.waves(of_probe.object, of_probe.probe, indices)  # the wave is linear in the probe
-            pairs = ((by_object, by_object), (by_object, by_probe), (by_probe, by_probe), (by_object, chi), (by_probe, chi))
+            pairs = (
+                (by_object, by_object),
+                (by_object, by_probe),
+                (by_probe, by_probe),
+                (by_object, chi),
+                (by_probe, chi),
+            )
             products.append(xp.stack([_inner(one, other, xp) for one, other in pairs]))
         return solved(xp.concatenate(products, axis=1), xp)
 

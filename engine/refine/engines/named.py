@@ -21,7 +21,7 @@ def rule_of(given: Given, backend: MultisliceBackend) -> EngineRule:
     """The rule that the settings name. KeyError for a name that is none."""
     name = given.settings.optimizer
     if name == "epie":
-        return Epie.of(given)
+        return Epie.of(given, backend.xp)
     if name == "lsq_ml":
         return LsqMl.of(given, backend.xp)
     if name == "adam":

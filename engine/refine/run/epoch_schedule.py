@@ -54,7 +54,7 @@ SolverState = SweepState | LbfgsState
 class EpochState(NamedTuple):
     """Solvers and state with the settings of an epoch."""
 
-    sweeps: Sweeps
+    sweeps: Sweeps | BatchEngine
     lbfgs: Lbfgs
     state: SolverState
 

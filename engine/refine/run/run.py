@@ -18,7 +18,6 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.selection import selected
 from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.data.start_positions import with_start_positions
-from ptylive.engine.refine.engines.possible import check_engine
 from ptylive.engine.refine.problem.forward_options import tilt_from_columns
 from ptylive.engine.refine.problem.prepare import Problem, decide, lay_out, measure, prepare
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
@@ -36,6 +35,7 @@ from ptylive.engine.refine.tuning.regime_choice import with_chosen_regime
 from ptylive.engine.refine.tuning.start_object import begun
 from ptylive.engine.refine.tuning.tilt_search import SEARCH_PATTERNS, expected_patterns, find_tilt, tilted
 from ptylive.engine.refine.tuning.warm_start import WarmStart
+from ptylive.engine.refine.validation.engine_settings import check_engine
 from ptylive.engine.refine.validation.prior_settings import check_possible
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.preset import Preset

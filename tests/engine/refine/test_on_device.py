@@ -103,6 +103,10 @@ TILTED = {"tilts_mrad": [[0] * 6] * COUNT, "update_tilts": True}
         {"sweeps": 0, "epoch_max": 6, "anchor": 0.0},
         {"optimizer": "pypty", "sweeps": 0, "epoch_max": 8},
         {"optimizer": "pypty", "sweeps": 0, "hist_length": 0, **OTHERS},
+        {"optimizer": "epie", "batch_size": 16, "probe_modes": 2},
+        {"optimizer": "epie", "batch_size": 16, **THICK},
+        {"optimizer": "lsq_ml", "batch_size": 16, "probe_modes": 2},
+        {"optimizer": "adam", "batch_size": 16, "update_probe_pos": True},
         {**WEIGHTS, "update_probe_pos": True},
         {
             **THICK,

@@ -94,6 +94,24 @@ class GeneralMultislice:
             xp.add.at(total, where.ravel(), xp.broadcast_to(light, where.shape).astype(self._kit.real).ravel())
         return total.reshape(rows, columns)
 
+    def light_in_slices(self, object_planes: Any, probe_planes: Any, indices: IndexArray) -> Any:
+        """Sum over the patterns ``indices`` and their modes of the intensity that enters each slice, (slices, Y, X).
+
+        At the sub-pixel positions, behind the slices before; the mean of several object modes.
+        """
+        xp, values = self.xp, self._values(object_planes, probe_planes, HELD)
+        slices, rows, columns = self._problem.object_shape
+        total, prepared = xp.zeros((slices, rows * columns), self._kit.real), self._specimen.prepared(values, HELD)
+        for batch in self._batches(indices, self._specimen.waves(HELD) * values.modes):
+            place, where = self._unasked(batch), self._where(batch).ravel()
+            wave = self._illumination.forward(values, batch).wave
+            for mode in range(len(values.objects)):
+                kept, _ = self._specimen.forward(mode, values, prepared, wave, place)
+                for number, share, entering in self._specimen.entering(kept):
+                    light = share / len(values.objects) * (entering.real**2 + entering.imag**2).sum(axis=1)
+                    xp.add.at(total[number], where, light.astype(self._kit.real).ravel())
+        return total.reshape(slices, rows, columns)
+
     def expected_patterns(self, object_planes: Any, probe_planes: Any) -> Any:
         """Intensities (N, p, p) of the model at the problem's positions, frequency 0 at [0, 0]."""
         values, found = self._values(object_planes, probe_planes, HELD), []

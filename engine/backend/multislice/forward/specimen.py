@@ -8,6 +8,7 @@ With a band limit the windows of the object are filtered by A too, as PyPty does
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -102,6 +103,12 @@ class Specimen:
                 kept.append(spectrum if _asks_for_free_space(place.total.corrections) else None)
                 wave = kit.inverse(spectrum)
         return tuple(kept), wave
+
+    def entering(self, kept: Kept) -> Iterator[tuple[int, float, Any]]:
+        """Of what :meth:`forward` kept: each slice, the share of it that is passed in one step, and the wave before."""
+        for step, wave in zip(self._steps, kept, strict=True):
+            if isinstance(step, Transmit):
+                yield step.slice, step.power, wave
 
     def adjoint(
         self, mode: int, values: Values, prepared: Prepared, on_the_way: Kept, gradient: Any, place: Place

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from ptylive.engine.refine.engines.epochs import BatchEngine
 from ptylive.engine.refine.run.course import Course, CoursePlan
 from ptylive.engine.refine.solvers.lbfgs import LbfgsState
 from ptylive.engine.refine.solvers.loss_function import Evaluation
@@ -86,6 +87,15 @@ def test_states_that_are_no_end_say_why():
     assert "diverged" in found.problem_of(undone, stopped=False)
     assert found.problem_of(undone, stopped=True) == ""
     assert found.problem_of(SWEEP, stopped=False) == ""
+
+
+def test_an_engine_by_name_says_that_its_steps_were_too_long():
+    engine = BatchEngine(Loss(), 5, 0, 30, None, None)
+    found = replace(course(), sweeps=engine)
+    lost = SweepState(np.zeros(1), sweep=1, losses=(3.0,), halvings=7)
+    assert found.finished(lost) is False  # L-BFGS, were there epochs for it
+    assert "take smaller steps" in found.problem_of(lost, stopped=False)
+    assert found.problem_of(NEXT_SWEEP, stopped=False) == ""
 
 
 def test_the_course_ends_with_lbfgs_or_without():

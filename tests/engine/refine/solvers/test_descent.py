@@ -54,7 +54,7 @@ def test_a_preset_chooses_both(optimizer, search, scaling):
 
 
 def test_another_optimiser_is_none_of_these():
-    with pytest.raises(KeyError, match="adam"):
+    with pytest.raises(KeyError, match="newton"):
         Descent.of(SolverSettings().model_copy(update={"optimizer": "newton"}))
 
 

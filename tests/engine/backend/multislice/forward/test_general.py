@@ -132,3 +132,42 @@ def test_a_loss_of_pixels_is_no_loss_of_coefficients():
     problem = make_problem(DataTermKind.AMPLITUDE, compressed=coefficients(CoefficientTermKind.GAUSS))
     with pytest.raises(KeyError):
         GeneralMultislice(problem, np, "complex128", "double").loss_and_gradient(*make_planes(problem, 1, 1))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 2, 2)])
+def test_waves_are_those_of_the_patterns_and_their_change_half_the_gradient(shape):
+    """-dL/dI wave: what makes the gradient of the probe, by an object that is 1 and a probe that is not moved."""
+    slices, modes, object_modes = shape
+    problem = make_problem(DataTermKind.AMPLITUDE, slices, offset=0.0)
+    backend = GeneralMultislice(problem, np, "complex128", "general")
+    planes = make_planes(problem, modes, object_modes)
+    waves, changes = backend.corrected_waves(*planes, np.arange(COUNT))
+    assert waves.shape == (COUNT, object_modes, modes, P, P)
+    patterns = (abs(waves) ** 2).sum(axis=2).mean(axis=1)
+    np.testing.assert_allclose(patterns, backend.expected_patterns(*planes), rtol=1e-12)
+    root = np.sqrt(problem.patterns / patterns) - 1
+    np.testing.assert_allclose(changes, (problem.weights * root)[:, None, None] * waves, rtol=1e-5)
+    np.testing.assert_array_equal(backend.waves(*planes, np.arange(1, COUNT)), waves[1:])
+
+
+def test_light_in_slices_is_what_enters_them():
+    problem = make_problem(slices=3)
+    problem = replace(problem, shifts_px=np.zeros((COUNT, 2)))
+    backend = GeneralMultislice(problem, np, "complex128", "general")
+    planes = make_planes(problem, 2, 2)
+    light = backend.light_in_slices(*planes, np.arange(COUNT))
+    np.testing.assert_allclose(light[0], backend.illumination(planes[1]), rtol=1e-12)  # nothing in front of the first
+    damped = (planes[0] * np.array([1, 0.5, 1] * 2).reshape(1, 6, 1, 1), planes[1])
+    less = backend.light_in_slices(*damped, np.arange(COUNT))
+    np.testing.assert_allclose(less.sum(axis=(1, 2)) / light.sum(axis=(1, 2)), [1, 1, 0.25], rtol=1e-12)
+    some = backend.light_in_slices(*planes, np.array([2]))
+    np.testing.assert_allclose(light - some, backend.light_in_slices(*planes, np.array([0, 1])), atol=1e-10)
+
+
+def test_light_may_be_shared_out_by_pattern():
+    problem = make_problem()
+    backend = GeneralMultislice(problem, np, "complex128", "general")
+    planes, shares = make_planes(problem, 2, 1)[1], np.array([2.0, 0.0, 0.5])
+    each = [backend.illumination(planes, np.array([n])) for n in range(COUNT)]
+    wanted = sum(share * one for share, one in zip(shares, each, strict=True))
+    np.testing.assert_allclose(backend.illumination(planes, None, shares), wanted, rtol=1e-6)

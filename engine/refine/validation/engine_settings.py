@@ -41,7 +41,8 @@ def _unknown_to(name: str, preset: Preset) -> dict[str, bool]:
     if name == "adam":
         return unknown
     unknown |= {
-        f"probe_part={preset.probe.probe_part}": preset.probe.probe_part != "both" and "probe_part" not in preset.schedules,
+        f"probe_part={preset.probe.probe_part}": preset.probe.probe_part != "both"
+        and "probe_part" not in preset.schedules,
         "probe_marker": preset.probe.probe_marker is not None,
     }
     if name == "epie":
