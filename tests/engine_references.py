@@ -19,13 +19,19 @@ START_RAD = 0.05
 RIDGE = 0.1
 
 
-def laid_out(dataset, **settings):
-    """A problem whose object begins with some noise: behind an empty one the dark field is rounding."""
+def laid_out(dataset, *, absorbing=False, **settings):
+    """A problem whose object begins with some noise: behind an empty one the dark field is rounding.
+
+    absorbing: its modulus is anything from 0.4 to 1.
+    """
     values = {"window_px": 24, "probe_modes": 1, "algorithm": "lsq_sqrt", **settings}
     preset = Preset.from_mapping(values)
     problem = prepare(dataset, preset, None)
     rng = np.random.default_rng(8)
     start = problem.layout.start(START_RAD * rng.standard_normal((problem.layout.planes, *problem.grid.shape)))
+    if absorbing:
+        planes = problem.layout.object_block(start).reshape(2, -1)
+        planes *= rng.uniform(0.4, 1, planes.shape[1])
     return problem, preset, start
 
 

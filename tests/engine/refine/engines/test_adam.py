@@ -39,9 +39,9 @@ def test_the_first_step_is_the_rate_in_each_coordinate(made):
     assert np.median(probe) == pytest.approx(RATES["adam_probe_rate"], rel=1e-2)
 
 
-def test_the_gradient_is_that_of_the_root_mean_square_in_its_coordinates(made):
-    """Against central differences of PtyRAD's loss, in the steps of Adam: 1e-3, for losses in single precision."""
-    problem, preset, start = made
+def test_the_gradient_is_that_of_the_root_mean_square_in_its_coordinates(small):
+    """Against central differences of PtyRAD's loss, in the steps of Adam: 1e-3, for units in single precision."""
+    problem, preset, start = laid_out(small.dataset, absorbing=True, optimizer="adam", batch_size=16, **RATES)
     solver = engine(problem, preset, "complex128")
     rule, layout, indices = solver.rule, problem.layout, np.arange(0, 64, 4)
     at = solver.objective.evaluate(start.astype(float), indices)

@@ -20,8 +20,9 @@ FOUR_DIGITS = 1e-4
         {"batch_size": 16},
         {"batch_size": 64, "lsq_damping": 0.02},
         {"batch_size": 9, "probe_modes": 3, "batch_choice": "sparse"},
+        {"batch_size": 2, "absorbing": True, "lsq_damping": 0.5},
     ],
-    ids=["batches", "all at once", "three modes"],
+    ids=["batches", "all at once", "three modes", "absorbing"],
 )
 def test_the_curve_is_that_of_the_paper(small, values):
     problem, preset, start = laid_out(small.dataset, optimizer="lsq_ml", epoch_max=5, seed=3, **values)
