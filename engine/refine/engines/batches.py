@@ -1,9 +1,9 @@
 """Which patterns go together in a batch: by chance, neighbours (compact), or spread over the scan (sparse).
 
 Positions are put into an order in which neighbours follow each other (a k-d tree: halved along the longer side, again
-and again). Compact batches are its pieces; of n sparse ones each takes one of n positions that follow each other, and so
-sees all of the scan. PtyRAD and PtychoShelves know the three by these names; their compact batches come from k-means, their
-sparse ones from farthest points or a Hilbert curve.
+and again). Compact batches are its pieces. Of n sparse ones each takes one of n positions that follow each other, and
+so sees all of the scan. PtyRAD and PtychoShelves know the three by these names; their compact batches come from
+k-means, their sparse ones from farthest points or a Hilbert curve.
 """
 
 from __future__ import annotations
