@@ -6,7 +6,7 @@
 From the root of the repository. DIR holds the recordings (``mos2_edge_80kV_defocus.h5``, ...). Both programs are handed
 the same patterns, windows, start and batches; with --own-batches the other draws its own, so that it takes the mean of
 several seeds to compare. benchmarks/zoo/peers.py says how to install the other programs.
-tests/engine/refine/engines/peer_curves.json is written by it.
+tests/engine/refine/engines/peer_curves.json is written by it; benchmarks/peers/plot_engines.py makes the picture.
 """
 
 from __future__ import annotations
