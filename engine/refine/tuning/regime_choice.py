@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.engines.named import PUBLISHED
 from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.engine.refine.problem.prepare import decide, measure
 from ptylive.engine.refine.problem.strategy import NOISE_SPREAD, Regime
@@ -132,7 +133,7 @@ def _is_open(preset: Preset) -> bool:
     """Whether nobody said what tells the regimes apart."""
     stated = (preset.solver.regime, preset.loss.algorithm, preset.loss.bright_field_only)
     plain = preset.refined.update_obj and not preset.propagation.near_field and preset.object.slices == 1
-    return plain and all(one == "auto" for one in stated)
+    return plain and preset.solver.optimizer not in PUBLISHED and all(one == "auto" for one in stated)
 
 
 def _losses(

@@ -69,7 +69,15 @@ def test_atoms_are_refined_by_all_of_the_pattern(few_electrons, context):
 
 
 @pytest.mark.parametrize(
-    "stated", [{"regime": "weak"}, {"algorithm": "lsq_sqrt"}, {"bright_field_only": True}, {"num_slices": 2}]
+    "stated",
+    [
+        {"regime": "weak"},
+        {"algorithm": "lsq_sqrt"},
+        {"bright_field_only": True},
+        {"num_slices": 2},
+        {"optimizer": "epie"},
+        {"optimizer": "epie"},
+    ],
 )
 def test_nothing_is_tried_where_somebody_said(few_electrons, context, stated):
     preset = Preset(total_thickness_A=20, **{"num_slices": 1, **stated})
