@@ -55,7 +55,9 @@ STEP_NAMES = ("scan_step_A", "field_of_view_A", "scan_matrix")
 """Names of one quantity: whichever of them is given last counts."""
 FILE_ARRAYS = ("bad_pixel_mask", "positions_A", "vacuum_pattern", *REFERENCES)
 """Arrays beside the attributes of a file."""
-ARRAY_NAMES = (*FILE_ARRAYS, "masks")
+MASKS = "masks"
+"""Virtual detectors (K, Qy, Qx), whose readings a recording holds in the place of patterns."""
+ARRAY_NAMES = (*FILE_ARRAYS, MASKS)
 
 
 def locate(name: str) -> tuple[str, str]:
@@ -76,7 +78,7 @@ def locate(name: str) -> tuple[str, str]:
 def array_name(name: str) -> str | None:
     """The array of a detector that a flat (``dark_reference``) or dotted (``detector.…``) name means; None: none."""
     flat = name.removeprefix("detector.")
-    return flat if flat in DETECTOR_ARRAYS else None
+    return flat if flat in (*DETECTOR_ARRAYS, MASKS) else None
 
 
 def arrays_and_numbers(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

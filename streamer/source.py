@@ -13,7 +13,7 @@ import numpy as np
 
 from ptylive.schema import Detector, EventBatch, EventFrames, FrameBatch, InputFileError, PtyliveError, Scan, ScanHeader
 from ptylive.schema.detector import ALLOWED_DTYPES, array_problem
-from ptylive.schema.metadata import NAMES, arrays_and_numbers, build, locate, overlay, sections_from
+from ptylive.schema.metadata import MASKS, NAMES, arrays_and_numbers, build, locate, overlay, sections_from
 from ptylive.schema.model import Array, BoolArray, IndexArray
 from ptylive.streamer.detector_arrays import read_detector_arrays, with_arrays
 from ptylive.streamer.storage.layout import StoredScan
@@ -125,9 +125,12 @@ def open_source(path: Path, values: Mapping[str, Any] | None = None) -> Abstract
     Raises InputFileError naming file, field and remedy: missing file, unknown format, no frames, wrong dimensions or
     type, impossible scan shape or metadata, data that lie outside the file. MetadataError for unknown ``values``.
     """
+    from ptylive.streamer.foreign.exchange.readings import open_readings
     from ptylive.streamer.foreign.formats import reader_for
 
-    path = Path(path)
+    path, masks = Path(path), arrays_and_numbers(values or {})[0].get(MASKS)
+    if masks is not None:
+        return _opened(path, open_readings(path, masks), values or {})
     return _opened(path, (reader_for(path, values) or open_native)(path), values or {})
 
 
@@ -151,6 +154,7 @@ def open_array(frames: Array, values: Mapping[str, Any] | None = None) -> Abstra
 @contextmanager
 def _opened(path: Path, opening: AbstractContextManager[ScanFile], values: Mapping[str, Any]) -> Iterator[FileSource]:
     files, values = arrays_and_numbers(values)
+    files.pop(MASKS, None)
     given = read_detector_arrays(files)
     with opening as file:
         stored = StoredScan(file.leading)

@@ -16,7 +16,7 @@ from ptylive.schema.files.small_files import read_bytes
 from ptylive.schema.foreign_plans.phaser import import_phaser, looks_like_phaser
 from ptylive.schema.foreign_plans.ptyrad import import_ptyrad, looks_like_ptyrad
 from ptylive.schema.foreign_plans.yaml_text import read_yaml
-from ptylive.schema.metadata import NAMES, SECTIONS
+from ptylive.schema.metadata import MASKS, NAMES, SECTIONS
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset.describe import to_toml, toml_section
 from ptylive.schema.preset.stages import checked_tables, settings_in
@@ -51,6 +51,9 @@ class PresetFile:
     """What became of each parameter, where a plan of PtyRAD or phaser was imported."""
     corrections: Mapping[str, Any] = field(default_factory=dict)
     """Of the experiment, too, and better known than the recording has it; what the command line says wins."""
+
+    masks: str | None = None
+    """File of virtual detectors, whose readings the recording holds."""
 
     def placed(self, dataset: Dataset) -> Dataset:
         """The data set at the positions of the preset, where it gives some. Raises MetadataError for another number."""
@@ -94,16 +97,36 @@ def load_preset(
         return replace(_ours(parsed.values), notes=(f"{said}: {hint}",) if otherwise else ())
     found = import_preset(parsed.values, pattern_shape=pattern_shape, lenient=lenient)
     files = {name: str((beside or path).with_suffix(f".{name}.npy")) for name in found.arrays}
+    described = dict(found.metadata)
+    masks = described.pop(MASKS, None)
     for name, file in files.items():
         with replacing(Path(file)) as temporary, temporary.open("wb") as out:
             np.save(out, found.arrays[name], allow_pickle=False)
     unread = (f"{path}: {parsed.unread} statements of the script were not read",) if parsed.unread else ()
+    masks = files.pop(MASKS, masks)
+    opened = (f"the recording holds readings of virtual detectors: --set masks={masks}",) if masks is not None else ()
     return PresetFile(
-        {**found.settings, **files},
-        found.metadata,
+        with_modes_of({**found.settings, **files}),
+        described,
         found.positions_A,
-        (*unread, *found.notes, *(f"left behind: {words}" for words in found.left_behind)),
+        (*unread, *found.notes, *opened, *(f"left behind: {words}" for words in found.left_behind)),
+        masks=masks,
     )
+
+
+def with_modes_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with as many object modes as an array of PyPty's (Y, X, slices, modes) to start from has.
+
+    What is no such array is left to whoever opens it.
+    """
+    start = settings.get("start_object")
+    if "obj_modes" in settings or not isinstance(start, str) or not start.endswith(".npy"):
+        return dict(settings)
+    try:
+        shape = np.load(start, mmap_mode="r", allow_pickle=False).shape
+    except (OSError, ValueError):
+        return dict(settings)
+    return {**settings, "obj_modes": shape[3]} if len(shape) == 4 and shape[3] > 1 else dict(settings)
 
 
 def preset_of(given: Preset | Mapping[str, Any] | str | Path | None, folder: Path) -> PresetFile:
@@ -121,6 +144,8 @@ def preset_of(given: Preset | Mapping[str, Any] | str | Path | None, folder: Pat
     loaded = load_preset(path, beside=folder / path.name)
     if loaded.positions_A is not None:
         raise MetadataError(f"{path} has positions, which are of one scan", "refine that scan with ptylive refine")
+    if loaded.masks is not None:
+        raise MetadataError(f"{path} has masks of one recording", "refine that recording with ptylive refine")
     return loaded
 
 

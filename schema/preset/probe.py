@@ -14,9 +14,10 @@ Order = Annotated[int, Field(ge=1, le=8)]
 PartNumber = Annotated[int, Field(ge=0, le=4095)]
 Marker = (
     Annotated[tuple[PartNumber, ...], Field(min_length=1)]
-    | Annotated[str, Field(pattern=r"^(rows|columns):[1-9]\d{0,2}$")]
+    | Annotated[str, Field(pattern=r"^(rows|columns|squares):[1-9]\d{0,2}$")]
 )
-"""Part of the scan each scan point belongs to: a number each, or bands of rows or columns (four: ``rows:4``)."""
+"""Part of the scan each scan point belongs to: a number each, bands of rows or columns (four: ``rows:4``),
+or squares of so many points a side (``squares:20``)."""
 Coefficients = Annotated[tuple[float, ...], Field(max_length=len(ABERRATION_NAMES))]
 
 
@@ -32,14 +33,16 @@ class ProbeSettings(StrictModel):
         default="both", description="what of the probe is refined, in the aperture plane"
     )
     probe_marker: Marker | None = Field(
-        default=None, description="probe each scan point was taken with, from 0, or rows:4, columns:4; one probe each"
+        default=None,
+        description="probe each scan point was taken with, from 0, or rows:4, columns:4, squares:20 (points a side)",
     )
     aberrations_array_A: Annotated[tuple[Coefficients, ...], Field(min_length=1)] | None = Field(
         default=None,
         description="aberrations added to the probe, Å, a list for each part of the scan: C10, C12a, C12b, C21a, …",
     )
     aberration_marker: Marker | None = Field(
-        default=None, description="part of the scan for aberrations_array_A of each scan point, or rows:4, columns:4"
+        default=None,
+        description="part of the scan for aberrations_array_A of each scan point, or rows:4, columns:4, squares:20",
     )
     phase_plate_in_h5: str | None = Field(
         default=None,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ptylive.schema.model import StrictModel
 from ptylive.schema.preset.kinds import Auto
@@ -22,9 +22,28 @@ class StartSettings(StrictModel):
         description="object to start from, brought to these slices, pixels and modes: a results file of ptylive, "
         "PtyRAD, py4DSTEM, fold_slice, phaser, ptychodus or PyPty, or PyPty's npy",
     )
+    start_phase_image: str | None = Field(
+        default=None,
+        description="npy image of the phase, rad, to start from: any number of pixels on the field of the scan",
+    )
+    start_amplitude_image: str | None = Field(
+        default=None, description="the same of the modulus, alone or beside start_phase_image"
+    )
+    start_phase_noise_rad: float = Field(
+        default=0.0, ge=0, le=10, description="random phases added to each slice and mode to start from, from 0 to this"
+    )
     start_positions: str | None = Field(
         default=None,
         description="positions to start from, instead of the nominal ones: a results file, as start_object",
+    )
+    start_beam_current: str | None = Field(
+        default=None,
+        description="npy file of beam currents, one for each scan point; held unless update_beam_current refines them",
+    )
+    start_background: str | None = Field(
+        default=None,
+        description="npy file (P, P) of counts in every pattern, centred on pixel P // 2; held unless"
+        " update_static_background refines them",
     )
     scan_defocus: bool | Auto = Field(
         default="auto", description="find the defocus by short trials first; auto: where it was only estimated"
@@ -35,3 +54,9 @@ class StartSettings(StrictModel):
         default="auto",
         description="look for a drift of regular scans, and take it out; auto: where it is certain",
     )
+
+    @model_validator(mode="after")
+    def _one_object(self) -> Self:
+        if self.start_object is not None and (self.start_phase_image or self.start_amplitude_image):
+            raise ValueError("start_object and an image to start from exclude each other")
+        return self

@@ -170,14 +170,6 @@ def probe_part(part: str) -> Converter:
     return convert
 
 
-def background(value: Any, into: Gathered) -> None:
-    """``static_background``: a number starts one, which is found from 0 here; arrays are not taken."""
-    if isinstance(value, list):
-        raise MetadataError("a given static background is not read", "refine it: update_static_background")
-    if number(value, "static_background") > 0:
-        into.notes.append("static_background: refined from 0 where update_static_background is on")
-
-
 def mean_pattern(value: Any, into: Gathered) -> None:
     """``mean_pattern``: of an array (P, P) the root is the start probe's amplitude; else the recording's own mean."""
     if not isinstance(value, list):
@@ -297,7 +289,7 @@ def marker(key: str) -> Converter:
     """Whole numbers, one for each measurement."""
 
     def convert(value: Any, into: Gathered) -> None:
-        into.preset[key] = [int(part) for part in np.asarray(value).ravel()]
+        into.preset[key] = value if isinstance(value, str) else [int(part) for part in np.asarray(value).ravel()]
 
     return convert
 

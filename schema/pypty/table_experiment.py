@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ptylive.schema.pypty import array_converters as arrays
 from ptylive.schema.pypty import converters as into
 from ptylive.schema.pypty.rows import Fate, Row, array, metadata, plain, same
 
@@ -22,7 +23,15 @@ EXPERIMENT: tuple[Row, ...] = (
     Row("default_dtype", DATA, "double", S, (), "single precision with sums in double; tests run in double"),
     Row("data_path", DATA, "", S, (), "the FILE argument of every command"),
     Row("dataset", DATA, None, R, (), "arrays are not carried in presets: save them as npy, and open that"),
-    Row("masks", DATA, None, E, (), "compressed recordings carry their masks (`/basis`); `ptylive convert --basis`"),
+    Row(
+        "masks",
+        DATA,
+        None,
+        M,
+        ("masks",),
+        "an array becomes a npy file; the recording then holds a number for each mask: `--set masks=FILE`",
+        arrays.masks,
+    ),
     Row("data_multiplier", DATA, 1, M, ("counts_per_electron",), "its inverse", into.multiplier),
     Row("data_pad", DATA, 0, M, ("window_px",), "pattern + 2 data_pad; auto pads to a fast size", into.padding),
     Row("data_bin", DATA, 1, E, (), "`ptylive convert --bin N`"),
@@ -34,7 +43,14 @@ EXPERIMENT: tuple[Row, ...] = (
     Row("output_folder", SAVING, "", S, (), "`-o OUT.h5`"),
     Row("save_loss_log", SAVING, True, S, (), "always written: `<output>.loss.csv` and in the result"),
     Row("epoch_prev", SAVING, 0, S, (), "`--resume` counts on by itself"),
-    Row("save_checkpoints_every_epoch", SAVING, False, S, (), "a checkpoint every ten seconds, checked when read"),
+    Row(
+        "save_checkpoints_every_epoch",
+        SAVING,
+        False,
+        S,
+        (),
+        "a checkpoint every ten seconds; `ptylive refine --history N` keeps what every Nth epoch had",
+    ),
     Row("save_inter_checkpoints", SAVING, True, S, (), "the same; PyPty's arrays by `ptylive export --to pypty`"),
     Row("print_flag", SAVING, 3, S, (), "a progress bar on a terminal, `--json` for scripts"),
     Row("acc_voltage", OPTICS, 60, M, ("energy_eV",), "kV to eV", metadata("energy_eV", 1e3)),
@@ -93,9 +109,10 @@ EXPERIMENT: tuple[Row, ...] = (
         ARRAYS,
         None,
         M,
-        ("start_object",),
-        "`co.npy` or another npy file of it; arrays in presets hold no complex numbers",
-        into.array_file("obj", "start_object"),
+        ("start_object", "obj_modes"),
+        "`co.npy` or another npy file; arrays in presets hold no complex numbers: ones say how many slices and modes"
+        " there are",
+        arrays.first_object,
     ),
     Row(
         "probe",
@@ -114,11 +131,19 @@ EXPERIMENT: tuple[Row, ...] = (
         ARRAYS,
         0,
         M,
-        ("update_static_background",),
-        "counts, not their root; found from 0; arrays are refused",
-        into.background,
+        ("start_background", "update_static_background"),
+        "an array becomes a npy file of its squares, which are counts; a number is found from 0",
+        arrays.background,
     ),
-    Row("beam_current", ARRAYS, None, R, (), "refined from 1 (`update_beam_current`); given ones are not read"),
+    Row(
+        "beam_current",
+        ARRAYS,
+        None,
+        M,
+        ("start_beam_current",),
+        "an array becomes a npy file of its squares, held unless `update_beam_current` refines them",
+        arrays.beam_current,
+    ),
     Row(
         "aberrations_array",
         BEAMS,
@@ -274,6 +299,26 @@ EXPERIMENT: tuple[Row, ...] = (
         "other sign: underfocus is positive here",
         into.underfocus("extra_probe_defocus_A"),
     ),
+    Row(
+        "num_obj_modes",
+        APPEND,
+        None,
+        M,
+        ("obj_modes", "start_phase_noise_rad"),
+        "with random phases to begin from, as there",
+        arrays.object_modes,
+    ),
+    Row(
+        "obj_phase_sigma",
+        APPEND,
+        1,
+        M,
+        ("start_phase_noise_rad",),
+        "phases drawn between 0 and it, as there; only with `num_obj_modes`",
+        arrays.object_noise,
+    ),
+    Row("chemical_formula", APPEND, "", S, (), "a tag of PyPty's NeXus file, of no effect on the reconstruction"),
+    Row("sample_name", APPEND, "", S, (), "a tag of PyPty's NeXus file; a run here has a name of its own"),
     Row("plot", APPEND, False, S, (), "`ptylive inspect`, and the dashboard"),
     Row("save_preprocessing_files", APPEND, False, S, (), "calibration and its origins are in every results file"),
 )

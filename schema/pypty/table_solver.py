@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from ptylive.schema.pypty import converters as into
+from ptylive.schema.pypty.array_converters import own_optimiser
 from ptylive.schema.pypty.rows import Fate, Row, plain, same, switch
 
 PROPAGATION = "Propagation, shifting, and resizing"
 BAND = "Bandwidth limitation"
 OPTIMISER = "Optimization settings"
 UPDATE = "Updating refinable arrays"
-WITH_PYPTY = 'used with `optimizer = "pypty"`; the default scales by curvature and interpolates'
+WITH_PYPTY = 'brings `optimizer = "pypty"`; without any of them ours scales by curvature and interpolates'
 M, S, R = Fate.MAPPED, Fate.SET_ASIDE, Fate.REFUSED
 
 SOLVER: tuple[Row, ...] = (
@@ -68,11 +69,19 @@ SOLVER: tuple[Row, ...] = (
         "loss_weight", OPTIMISER, 1, M, ("loss_weight",), "regularisers are divided by it instead", same("loss_weight")
     ),
     Row("max_count", OPTIMISER, 20, M, ("max_count",), "100 at most", into.count),
-    Row("reduce_factor", OPTIMISER, 0.1, M, ("reduce_factor",), WITH_PYPTY, plain("reduce_factor")),
-    Row("optimism", OPTIMISER, 3.0, M, ("optimism",), WITH_PYPTY, plain("optimism")),
-    Row("min_step", OPTIMISER, 1e-20, M, ("min_step",), WITH_PYPTY, plain("min_step")),
+    Row("reduce_factor", OPTIMISER, 0.1, M, ("reduce_factor", "optimizer"), WITH_PYPTY, own_optimiser("reduce_factor")),
+    Row("optimism", OPTIMISER, 3.0, M, ("optimism", "optimizer"), WITH_PYPTY, own_optimiser("optimism")),
+    Row("min_step", OPTIMISER, 1e-20, M, ("min_step", "optimizer"), WITH_PYPTY, own_optimiser("min_step")),
     Row("hist_length", OPTIMISER, 10, M, ("hist_length",), "infinite ones are 100000 pairs", into.history),
-    Row("update_step_bfgs", OPTIMISER, 1, M, ("update_step_bfgs",), WITH_PYPTY, same("update_step_bfgs")),
+    Row(
+        "update_step_bfgs",
+        OPTIMISER,
+        1,
+        M,
+        ("update_step_bfgs", "optimizer"),
+        WITH_PYPTY,
+        own_optimiser("update_step_bfgs"),
+    ),
     Row(
         "phase_only_obj",
         OPTIMISER,

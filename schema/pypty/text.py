@@ -1,8 +1,9 @@
 """PyPty presets as text: JSON, or the Python in which they are written, read without running any of it.
 
 Of Python only this is understood: assignments of plain values, lists, dictionaries (also ``dict(…)``), lambdas (kept as
-text), ``np.array`` of lists, ``np.inf``, ``np.pi``, arithmetic of numbers, and names assigned before. Other statements
-are counted and left alone; a value of another kind is an error that names its line.
+text), ``np.array`` of lists, ``np.ones``, ``np.zeros``, PyPty's own helpers, ``np.inf``, ``np.pi``, arithmetic of
+numbers, and names assigned before. Other statements are counted and left alone; a value of another kind is an error
+that names its line.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ptylive.schema.errors import MetadataError
+from ptylive.schema.pypty.helpers import HELPERS, called
 from ptylive.schema.settings_text import read_json
 
 LARGEST = 64 * 2**20
@@ -26,6 +28,9 @@ _ARITHMETIC: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = MappingPro
     {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 )
 _CONSTANTS: Mapping[str, float] = MappingProxyType({"inf": math.inf, "pi": math.pi, "nan": math.nan})
+_FILLED: Mapping[str, float] = MappingProxyType({"ones": 1.0, "zeros": 0.0})
+MOST_FILLED, MOST_AXES = 2**20, 4
+"""Numbers and axes of an array that is filled with one value."""
 _MODULES = ("np", "numpy", "cp", "cupy", "math")
 _ARRAY_MAKERS = ("array", "asarray", "float", "int", "list", "tuple")
 
@@ -86,6 +91,10 @@ class _Reader:
         match statement:
             case ast.Expr(value=ast.Dict() as value):
                 self.parsed.values.update(self._dictionary(value))
+            case (
+                ast.Expr(value=ast.Call() as call) | ast.Assign(targets=[ast.Name(id=_)], value=ast.Call() as call)
+            ) if _helper(call.func):
+                self.parsed.values.update(self._called(call))
             case ast.Assign(targets=[ast.Name(id=_)], value=ast.Dict() | ast.Call(func=ast.Name(id="dict")) as value):
                 self.parsed.values.update(self._dictionary(value))
             case ast.Assign(targets=[ast.Subscript(slice=ast.Constant(value=str() as key))], value=value):
@@ -121,9 +130,38 @@ class _Reader:
                 return ast.unparse(node)
             case ast.Name(id=name) if name in self._known:
                 return self._known[name]
+            case ast.Call():
+                return self._result(node)
+        return self._computed(node)
+
+    def _result(self, node: ast.Call) -> Any:
+        """Of calls that make arrays, and of the helper that gives a list back."""
+        match node:
             case ast.Call(func=function, args=[first, *_]) if _makes_arrays(function):
                 return self._value(first)
-        return self._computed(node)
+            case ast.Call(func=function, args=[shape, *_]) if (filling := _fills(function)) is not None:
+                return self._filled(shape, filling)
+            case ast.Call(func=function) if _helper(function) == "create_sequence_from_points":
+                return self._called(node)["sequence"]
+        raise self._refusal(node, ast.unparse(node)[:60])
+
+    def _filled(self, node: ast.expr, filling: float) -> Any:
+        """``np.ones`` and ``np.zeros`` of a shape."""
+        said = self._value(node)
+        shape = said if isinstance(said, list) else [said]
+        whole = all(isinstance(size, int) and not isinstance(size, bool) and size >= 0 for size in shape)
+        if not whole or len(shape) > MOST_AXES or math.prod(shape) > MOST_FILLED:
+            raise self._refusal(node, ast.unparse(node)[:60])
+        value: Any = filling
+        for size in reversed(shape):
+            value = [value] * size
+        return value
+
+    def _called(self, call: ast.Call) -> dict[str, Any]:
+        """What one of PyPty's helpers would set."""
+        words = {word.arg: self._value(word.value) for word in call.keywords if word.arg not in (None, "pypty_params")}
+        given = [self._value(one) for one in call.args[0 if "pypty_params" in _names(call) else 1 :]]
+        return called(_helper(call.func) or "", self.parsed.values, given, {str(key): v for key, v in words.items()})
 
     def _computed(self, node: ast.expr) -> Any:
         """Arithmetic, and names of numpy."""
@@ -151,6 +189,26 @@ class _Reader:
 
     def _refusal(self, node: ast.expr, what: str) -> MetadataError:
         return MetadataError(f"{self._name}, line {node.lineno}: {what!r} is not read", "write the value itself")
+
+
+def _helper(function: ast.expr) -> str | None:
+    """The name of the helper that is called; None for any other function."""
+    match function:
+        case ast.Attribute(attr=name) | ast.Name(id=name) if name in HELPERS:
+            return name
+    return None
+
+
+def _names(call: ast.Call) -> list[str | None]:
+    return [word.arg for word in call.keywords]
+
+
+def _fills(function: ast.expr) -> float | None:
+    """What ``np.ones`` or ``np.zeros`` fill an array with; None for any other function."""
+    match function:
+        case ast.Attribute(value=ast.Name(id=module), attr=name) if module in _MODULES and name in _FILLED:
+            return _FILLED[name]
+    return None
 
 
 def _makes_arrays(function: ast.expr) -> bool:

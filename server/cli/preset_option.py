@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptylive.application.extensions import Preset
+from ptylive.schema.metadata import MASKS
 from ptylive.server.cli.output import say
 
 if TYPE_CHECKING:
@@ -30,3 +31,13 @@ def looked_through(settings: dict[str, Any]) -> Preset:
     preset = Preset.from_mapping(settings)
     vet_results(*files_of(preset))
     return preset
+
+
+def with_masks(preset: Path | None, values: dict[str, Any], output: Path) -> dict[str, Any]:
+    """The metadata given, with the masks of a PyPty preset: without them a recording of readings cannot be opened."""
+    from ptylive.application.presets import load_preset
+
+    if preset is None or MASKS in values or preset.suffix.lower() in (".toml", ".yaml", ".yml"):
+        return values
+    masks = load_preset(preset, beside=output, lenient=True).masks
+    return values if masks is None else {**values, MASKS: masks}

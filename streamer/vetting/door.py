@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from ptylive.schema.metadata import arrays_and_numbers
+from ptylive.schema.metadata import MASKS, arrays_and_numbers
 from ptylive.streamer.detector_arrays import given_path
 from ptylive.streamer.foreign.formats import HDF5_NAMES
 from ptylive.streamer.vetting.tasks import walk, walk_hdf5
@@ -36,6 +36,8 @@ def vet(path: Path, values: Mapping[str, Any] | None = None, *results: Path) -> 
     What is missing or no file of its kind is left to whoever opens it, and says so better.
     """
     images, numbers = arrays_and_numbers(values or {})
+    if (masks := images.pop(MASKS, None)) is not None:
+        numbers[MASKS] = masks
     vet_images(images)
     with _READER.worker() as worker:
         if is_file(path):

@@ -33,14 +33,22 @@ def parts_of_scan(marker: Marker, dataset: Dataset, setting: str) -> IndexArray:
     if not isinstance(marker, str):
         return np.asarray(per_pattern(np.asarray(marker, dtype=np.int64), dataset, setting), dtype=np.int64)
     direction, bands = marker.split(":")
+    if direction == "squares":
+        row, column = np.divmod(dataset.point, dataset.scan_shape[1]) // np.int64(bands)
+        return np.asarray(row * -(-dataset.scan_shape[1] // int(bands)) + column, dtype=np.int64)
     axis = 0 if direction == "rows" else 1
     line = np.divmod(dataset.point, dataset.scan_shape[1])[axis]
     return np.asarray(line * int(bands) // dataset.scan_shape[axis], dtype=np.int64)
 
 
-def number_of_parts(marker: Marker) -> int:
+def number_of_parts(marker: Marker, scan_shape: tuple[int, int]) -> int:
     """Parts a marker speaks of, also where a data set holds patterns of some of them only."""
-    return int(marker.split(":")[1]) if isinstance(marker, str) else max(marker) + 1
+    if not isinstance(marker, str):
+        return max(marker) + 1
+    kind, number = marker.split(":")
+    if kind != "squares":
+        return int(number)
+    return -(-scan_shape[0] // int(number)) * -(-scan_shape[1] // int(number))
 
 
 class PhasePlates:

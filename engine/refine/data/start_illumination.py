@@ -99,14 +99,14 @@ class StartIllumination:
         k_squared = model.k_row**2 + model.k_col**2
         turn = np.pi * probe.wavelength_A * self.settings.extra_probe_defocus_A * k_squared
         if self.settings.beam_ctf is not None:
-            turn = turn - _from_file("beam_ctf", self.settings.beam_ctf, model.size)
+            turn = turn - centred_array("beam_ctf", self.settings.beam_ctf, model.size)
         return np.asarray(np.exp(1j * turn))
 
     def _aperture(self) -> DoubleArray | None:
         """A given mask, or 1 where the pattern is bright and 0 elsewhere; None where neither is given."""
         settings = self.settings
         if settings.aperture_mask is not None:
-            return _from_file("aperture_mask", settings.aperture_mask, len(self.pattern))
+            return centred_array("aperture_mask", settings.aperture_mask, len(self.pattern))
         level = 0.0
         if settings.bright_threshold is not None:
             level = settings.bright_threshold * float(self.pattern.max())
@@ -183,7 +183,7 @@ def _vacuum(dataset: Dataset, size: int) -> DoubleArray:
     return np.asarray(ScanWindow.of(alone, size).patterns[0], dtype=np.float64)
 
 
-def _from_file(name: str, path: str, size: int) -> DoubleArray:
+def centred_array(name: str, path: str, size: int) -> DoubleArray:
     """An array (P, P), centred in the file on pixel P // 2, smaller ones padded with 0; FFT order."""
     try:
         values = np.asarray(np.load(Path(path), allow_pickle=False), dtype=np.float64)

@@ -17,6 +17,7 @@ from ptylive.engine.probe import ComplexPlane
 from ptylive.engine.refine.data.model_window import chi_per_A
 from ptylive.engine.refine.data.pattern_statistics import mean_pattern
 from ptylive.engine.refine.data.scan_window import ScanWindow
+from ptylive.engine.refine.data.start_counts import start_background, start_currents
 from ptylive.engine.refine.parameters.object_grid import ObjectGrid
 from ptylive.engine.refine.parameters.parameter_vector import (
     Block,
@@ -33,6 +34,7 @@ from ptylive.engine.refine.problem.strategy import Strategy
 from ptylive.engine.refine.regularisers.of_preset import Regularisation
 from ptylive.schema.model import Array, DoubleArray, FloatArray
 from ptylive.schema.preset.regularisers import RegulariserSettings
+from ptylive.schema.preset.start import StartSettings
 
 LOWEST_CURRENT, LOWEST_DISTANCE_A = 0.05, 0.1
 LEFT_TO_ABERRATIONS = 1 / 16
@@ -59,6 +61,8 @@ class ParameterBlocks:
     regularisers: RegulariserSettings
     noise_weighting: bool
     """Of least squares of coefficients."""
+    begin: StartSettings
+    """What beam currents and background begin from."""
 
     @property
     def dataset(self) -> Dataset:
@@ -146,7 +150,8 @@ class ParameterBlocks:
 
     def _current(self) -> Block:
         """I = s I1: the curvature of the amplitude loss is sum I1 / 2."""
-        start = np.ones(len(self.dataset.patterns), np.float32)
+        given = start_currents(self.begin, self.dataset)
+        start = np.ones(len(self.dataset.patterns), np.float32) if given is None else given
         curvature = np.full_like(start, 0.5 * self.strategy.curvature_scale * self._counts)
         return Block(BlockName.CURRENT, start, curvature, lowest=LOWEST_CURRENT)
 
@@ -154,7 +159,8 @@ class ParameterBlocks:
         """I = I1 + b: the curvature along b is that along I, in every pattern."""
         mean = np.maximum(mean_pattern(self.window), mean_pattern(self.window).max() * 1e-4) + self.strategy.offset
         each = self._pixel_term.curvature(mean)
-        start = np.zeros((self.window.size, self.window.size), np.float32)
+        given = start_background(self.begin, self.window.size)
+        start = np.zeros((self.window.size, self.window.size), np.float32) if given is None else given
         curvature = (len(self.dataset.patterns) * each).astype(np.float32)
         return Block(BlockName.BACKGROUND, start, curvature, lowest=0.0)
 

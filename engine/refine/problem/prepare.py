@@ -12,10 +12,11 @@ import numpy as np
 from ptylive.engine.backend.multislice.problem import CoefficientTermKind, DataTerm, DataTermKind, MultisliceProblem
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.memory import check_fits
-from ptylive.engine.probe import Probe
+from ptylive.engine.probe import ComplexPlane, Probe
 from ptylive.engine.refine.data.object_resampling import MODE_SPREAD_RAD
 from ptylive.engine.refine.data.pattern_statistics import PatternStatistics
 from ptylive.engine.refine.data.scan_window import ScanWindow
+from ptylive.engine.refine.data.start_counts import start_background
 from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.parameters.mixture import Mixture
 from ptylive.engine.refine.parameters.object_grid import ObjectGrid
@@ -28,7 +29,7 @@ from ptylive.engine.refine.problem.strategy import Strategy, background_counts, 
 from ptylive.engine.refine.regularisers.of_preset import Regularisation
 from ptylive.engine.refine.regularisers.scan_neighbours import ScanGrid
 from ptylive.engine.refine.results.curve import Curve
-from ptylive.schema.errors import RefinementError
+from ptylive.schema.errors import MetadataError, RefinementError
 from ptylive.schema.model import Array, DoubleArray, FloatArray
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.loss import LossSettings
@@ -141,7 +142,9 @@ def lay_out(measured: Measurement, strategy: Strategy, preset: Preset, start: St
     _check_size(shape, slices.obj_modes, grid.pixel_A)
     forward = ForwardOptions(measured, slices, preset.probe, preset.propagation, preset.refined, preset.instrument)
     modes = forward.with_given_aberrations(measured.start_modes(preset.probe, strategy.coherence))
-    blocks = ParameterBlocks(forward, strategy, grid, modes, preset.regularisers, preset.loss.noise_weighting)
+    modes = _without_background(modes, measured, preset)
+    settings = preset.regularisers, preset.loss.noise_weighting, preset.start
+    blocks = ParameterBlocks(forward, strategy, grid, modes, *settings)
     layout = ParameterLayout(
         strategy.object_form,
         strategy.non_negative,
@@ -170,7 +173,7 @@ def lay_out(measured: Measurement, strategy: Strategy, preset: Preset, start: St
         regularisation=regularisation,
         terms=(*blocks.terms(layout), *regularisation.terms(preset.at(0).regularisers, layout)),
         multislice=_multislice(forward, strategy, grid, preset.loss, layout.mixture),
-        start=layout.start(_start_planes(grid, start, strategy, layout)),
+        start=layout.start(_start_planes(grid, start, strategy, layout, preset.start.start_phase_noise_rad)),
     )
 
 
@@ -185,6 +188,20 @@ def by_likelihood(problem: Problem, *, bright_field_only: bool) -> MultislicePro
         weights=_weights(measured.window, measured.probe, compared),
         data_term=DataTerm(DataTermKind.POISSON, background_counts(problem.statistics)),
     )
+
+
+def _without_background(modes: ComplexPlane, measured: Measurement, preset: Preset) -> ComplexPlane:
+    """The start probe with the counts that a given background leaves to it. Raises MetadataError where it is all."""
+    background, counts = start_background(preset.start, measured.window.size), measured.statistics.counts_per_pattern
+    if background is None:
+        return modes
+    left = 1 - float(background.sum()) / counts
+    if left <= 0:
+        raise MetadataError(
+            f"start_background has {background.sum():.4g} counts, a pattern {counts:.4g} in the mean",
+            "give the counts that are in every pattern",
+        )
+    return np.asarray(modes * np.sqrt(left))
 
 
 def _multislice(
@@ -229,14 +246,18 @@ def _weights(window: ScanWindow, probe: Probe, strategy: Strategy) -> FloatArray
 
 
 def _start_planes(
-    grid: ObjectGrid, start: StartGuess | None, strategy: Strategy, layout: ParameterLayout
+    grid: ObjectGrid, start: StartGuess | None, strategy: Strategy, layout: ParameterLayout, noise_rad: float = 0.0
 ) -> FloatArray:
-    """Phases (object modes * slices, Y, X) to start from; several object modes must differ a little."""
+    """Phases (object modes * slices, Y, X) to start from; several object modes must differ a little.
+
+    ``noise_rad``: random phases from 0 to it, as they are asked for.
+    """
     phase = np.zeros((layout.planes, *grid.shape), np.float32)
     if start is not None and strategy.start_from_map:
         phase[...] = _start_phase(grid, start, strategy) / layout.object_shape[0]
-    if layout.object_modes > 1:
-        phase += MODE_SPREAD_RAD * np.random.default_rng(0).random(phase.shape, np.float32)
+    spread_rad = noise_rad or (MODE_SPREAD_RAD if layout.object_modes > 1 else 0.0)
+    if spread_rad > 0:
+        phase += np.float32(spread_rad) * np.random.default_rng(0).random(phase.shape, np.float32)
     return phase
 
 

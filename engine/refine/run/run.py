@@ -16,6 +16,7 @@ import numpy as np
 from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.selection import selected
+from ptylive.engine.refine.data.start_counts import with_given_counts
 from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.data.start_positions import with_start_positions
 from ptylive.engine.refine.problem.forward_options import tilt_from_columns
@@ -101,7 +102,10 @@ def _refined(
     warm: WarmStart | None,
 ) -> Ended:
     """One refinement, from a data set to its result."""
-    dataset, preset = selected(dataset, preset.patterns), preset.model_copy(update={"sequence": None})
+    dataset, preset = (
+        selected(dataset, preset.patterns),
+        with_given_counts(preset).model_copy(update={"sequence": None}),
+    )
     place, identity = observers.checkpoint, observers.identity
     saved = checkpoints.load(place, identity) if place is not None and resume and sharing is None else None
     context = replace(context, tell=_told(observers.on_progress))

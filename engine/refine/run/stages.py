@@ -19,6 +19,7 @@ import numpy as np
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.probe import Probe
 from ptylive.engine.refine.data.drift import without_drift
+from ptylive.engine.refine.data.start_counts import KEPT
 from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.results.curve import Curve, Scanned
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult, StageEnd
@@ -43,8 +44,6 @@ SETTLED: Mapping[str, Any] = {
 }
 """Settings of later stages, where they do not say otherwise: trials were made in the first."""
 DEPTH = ("num_slices", "total_thickness_A", "slice_distances_A")
-KEPT = "epoch < 0"
-"""Schedule of a quantity that an earlier stage refined and this one does not: there, and never moved."""
 
 
 @dataclass(frozen=True)

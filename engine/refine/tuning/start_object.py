@@ -9,6 +9,7 @@ import numpy as np
 from ptylive.engine.earlier_results.earlier_result import EarlierResult
 from ptylive.engine.earlier_results.formats import read_earlier
 from ptylive.engine.refine.problem.prepare import Problem
+from ptylive.engine.refine.tuning.start_images import from_images
 from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import ComplexArray
@@ -22,6 +23,8 @@ def begun(problem: Problem, settings: StartSettings, earlier: WarmStart | None) 
     """The problem beginning where an earlier refinement ended, or with the object of a file; else as it is."""
     if earlier is None and settings.start_object is not None:
         earlier = given_object(settings.start_object, problem)
+    elif earlier is None:
+        earlier = from_images(settings, problem)
     return problem if earlier is None else earlier.applied(problem)
 
 

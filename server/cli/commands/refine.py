@@ -21,6 +21,7 @@ from ptylive.schema.metadata import NAMES, arrays_and_numbers, locate, unsaid
 from ptylive.server.cli.interrupt import ctrl_c_asks_to_stop
 from ptylive.server.cli.options import AsJson, Backend, Cluster, Settings, WhenMissing, checked_backend
 from ptylive.server.cli.output import Interrupted, Shown, answer, bar, say, when_interrupted
+from ptylive.server.cli.preset_option import with_masks
 from ptylive.server.cli.refine_together import Workers, shared_by
 from ptylive.server.cli.values import parse_assignments
 from ptylive.server.cluster.where import REFUSE
@@ -87,7 +88,7 @@ def refine(
     from ptylive.streamer.vetting.door import vet
 
     chosen, values = split_settings(parse_assignments(settings or ()))
-    vet(file, values, output)
+    vet(file, values := with_masks(preset, values, output), output)
     scan, checkpoint = _checked(file, values, output, resume=resume, shared=workers is not None)
     loaded, values = _loaded(preset, file, values, output)
     wanted = _preset(with_stage_files({**loaded.settings, **chosen}, stage or (), output), epochs)

@@ -34,12 +34,13 @@ def test_another_number_of_values_is_refused_by_name(rows):
         ("columns:3", [0, 1, 2, 2, 1, 0, 0, 1]),
         ("rows:2", [0, 0, 0, 0, 0, 0, 1, 1]),
         ("rows:1", [0] * 8),
+        ("squares:2", [0, 0, 1, 1, 0, 0, 2, 2]),
         ((0, 0, 1, 1, 2, 2, 3, 3, 3), [0, 0, 1, 2, 2, 1, 3, 3]),
     ],
 )
 def test_parts_follow_the_scan_and_not_the_order_of_acquisition(marker, parts):
     assert parts_of_scan(marker, DATASET, "probe_marker").tolist() == parts
-    assert max(parts) < number_of_parts(marker)
+    assert max(parts) < number_of_parts(marker, DATASET.scan_shape)
 
 
 def plates_file(path, shape=(9, 4, 4), name=PLATES):

@@ -1,0 +1,69 @@
+"""Beam currents and a background to begin from, given in files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.data.start_illumination import centred_array
+from ptylive.schema.errors import MetadataError
+from ptylive.schema.model import FloatArray
+from ptylive.schema.preset import Preset
+from ptylive.schema.preset.start import StartSettings
+
+KEPT = "epoch < 0"
+"""Schedule of what is part of the model and never refined."""
+
+
+def start_currents(settings: StartSettings, dataset: Dataset) -> FloatArray | None:
+    """(N,) beam current of each pattern, 1 in the mean; None where none are given.
+
+    The file holds one for each scan point, row by row, or for each pattern. Raises MetadataError for another number,
+    and for what is no current.
+    """
+    path = settings.start_beam_current
+    if path is None:
+        return None
+    try:
+        values = np.asarray(np.load(Path(path), allow_pickle=False), dtype=np.float64).ravel()
+    except (OSError, ValueError, TypeError) as error:
+        raise MetadataError(f"start_beam_current {path}: {error}", "give a npy file of numbers") from None
+    points, patterns = int(np.prod(dataset.scan_shape)), len(dataset.patterns)
+    if len(values) == points:
+        values = values[dataset.point]
+    elif len(values) != patterns:
+        raise MetadataError(
+            f"start_beam_current {path} holds {len(values)} numbers", f"the scan has {points} points; give one for each"
+        )
+    if not np.isfinite(values).all() or (values <= 0).any():
+        raise MetadataError(f"start_beam_current {path} holds what is no current", "give numbers above 0")
+    return np.asarray(values / values.mean(), dtype=np.float32)
+
+
+def start_background(settings: StartSettings, size: int) -> FloatArray | None:
+    """(P, P) counts that are added to every pattern, zero frequency at [0, 0]; None where none are given.
+
+    The file holds them centred on pixel P // 2, smaller ones surrounded by 0. Raises MetadataError for another window,
+    and for counts below 0.
+    """
+    path = settings.start_background
+    if path is None:
+        return None
+    counts = centred_array("start_background", path, size)
+    if not np.isfinite(counts).all() or (counts < 0).any():
+        raise MetadataError(f"start_background {path} holds what are no counts", "give numbers at or above 0")
+    return counts.astype(np.float32)
+
+
+def with_given_counts(preset: Preset) -> Preset:
+    """The preset with beam currents and background in the model where they are given, held where not refined."""
+    changes = {}
+    if preset.start.start_beam_current is not None and not preset.refined.update_beam_current:
+        changes["update_beam_current"] = KEPT
+    if preset.start.start_background is not None and not preset.refined.update_static_background:
+        changes["update_static_background"] = KEPT
+    if not changes:
+        return preset
+    return Preset.from_mapping({**preset.model_dump(exclude_unset=True), **changes})
