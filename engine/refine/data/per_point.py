@@ -34,8 +34,9 @@ def parts_of_scan(marker: Marker, dataset: Dataset, setting: str) -> IndexArray:
         return np.asarray(per_pattern(np.asarray(marker, dtype=np.int64), dataset, setting), dtype=np.int64)
     direction, bands = marker.split(":")
     if direction == "squares":
-        row, column = np.divmod(dataset.point, dataset.scan_shape[1]) // np.int64(bands)
-        return np.asarray(row * -(-dataset.scan_shape[1] // int(bands)) + column, dtype=np.int64)
+        columns, side = dataset.scan_shape[1], int(bands)
+        row, column = np.divmod(dataset.point, columns)
+        return np.asarray(row // side * -(-columns // side) + column // side, dtype=np.int64)
     axis = 0 if direction == "rows" else 1
     line = np.divmod(dataset.point, dataset.scan_shape[1])[axis]
     return np.asarray(line * int(bands) // dataset.scan_shape[axis], dtype=np.int64)

@@ -19,6 +19,7 @@ EXAMPLES = """
 ptylive convert scan.mib scan.h5 --set scan_shape=256,256
 ptylive convert scan.h5 small.h5 --bin 2 --crop 8,8,8,8
 ptylive convert scan.h5 coefficients.h5 --basis zernike:45+1
+ptylive convert scan.h5 for_pypty.h5 --to pypty           # and for_pypty.py, its preset
 ptylive convert scan.h5 counts.h5 --set dark_reference=dark.h5 --set bad_pixel_mask=mask.npy
 """
 
@@ -48,6 +49,9 @@ def convert(
     ] = "",
     rescale: Annotated[float, typer.Option(metavar="X", help="X times as many pixels along each side")] = 1.0,
     dtype: Annotated[str | None, typer.Option(metavar="T", help="pixel type, such as u2 or f4")] = None,
+    to: Annotated[
+        Literal["ptylive", "pypty"], typer.Option(help="whose file; pypty: patterns as they are, OUT.py its preset")
+    ] = "ptylive",
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
@@ -72,6 +76,11 @@ def convert(
     )
     choice, values = parse_basis(basis), parse_assignments(settings or ())
     vet(source, values)
+    if to == "pypty":
+        if not (preparation.changes_nothing and choice.is_raw):
+            raise MetadataError("--to pypty writes patterns as they are", "prepare the scan first, then write that")
+        _for_pypty(source, target, values, as_json=as_json)
+        return
     started = time.perf_counter()
     kept = f"{target} was not written; begin again with the same command"
     with when_interrupted(kept), bar(f"converting {source.name}", quiet=as_json) as shown:
@@ -92,6 +101,19 @@ def convert(
     answer(outcome | ({} if made.report is None else asdict(made.report)), as_json=as_json)
     if made.missing:
         end_partial(f"{source}: {made.missing}")
+
+
+def _for_pypty(source: Path, target: Path, values: dict[str, Any], *, as_json: bool) -> None:
+    """The scan in the form of PyPty, with a preset that opens it."""
+    from ptylive.application.pypty_scan import write_for_pypty
+    from ptylive.engine.backend.cache import use_persistent_cache
+
+    use_persistent_cache()
+    kept = f"{target} was not written; begin again with the same command"
+    with when_interrupted(kept), bar(f"writing {target.name}", quiet=as_json) as shown:
+        made, script = write_for_pypty(source, target, values, shown.update)
+    said = {"file": str(source), "output": str(target), "preset": str(script), "frames": made.patterns}
+    answer({**said, "pixels": made.size, "bad_pixels_filled": made.filled, "beam_off_px": made.off_px}, as_json=as_json)
 
 
 def parse_crop(text: str) -> tuple[int, int, int, int]:

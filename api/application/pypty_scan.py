@@ -1,0 +1,37 @@
+"""From a scan file to what PyPty opens, calibrated as maps of it would be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ptylive.application.offline import reconstruct_source, refinable
+from ptylive.application.outputs import check_output_file, check_recording
+from ptylive.engine.exports.pypty_dataset import PyptyScan, script_of, write_pypty_dataset
+
+QUICKEST = ("bf",)
+"""A map is made of the scan, since it is calibrated with its maps."""
+
+
+def write_for_pypty(
+    path: Path,
+    target: Path,
+    values: Mapping[str, Any],
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[PyptyScan, Path]:
+    """Write patterns to ``target`` and the preset beside it; what was written, and the preset.
+
+    ``values`` are metadata that win over the file's; what nobody says is estimated. Raises InputFileError,
+    MetadataError; OSError for a full disk.
+    """
+    from ptylive.streamer.source import open_source
+
+    script = script_of(target)
+    with open_source(path, values) as source:
+        check_recording(target, source)
+        check_output_file(script, [path])
+        calibration = reconstruct_source(source, values, QUICKEST).calibration
+        known = {"uid": source.stored_uid, "series": source.header.series}
+        dataset = refinable(source, calibration)
+        return write_pypty_dataset(dataset, target, script, known, on_progress), script
