@@ -5,6 +5,7 @@ Places run from 0 to 1 along both axes, from left to right and from the bottom u
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,8 @@ from ptylive.schema.model import DoubleArray
 WIDTH, HEIGHT = 560, 400
 LEFT, RIGHT, TOP, BOTTOM = 78, 18, 30, 56
 FONT_PX, TICK_PX, DOT_PX = 17, 5, 4
+COLOURS = ((31, 90, 160), (190, 60, 20), (30, 130, 60), (120, 60, 150), (200, 140, 0), (90, 90, 90))
+FEW_POINTS, MOST_DECADES, LEGEND_PX = 40, 6, 190
 BAND, LINE, MARK = (205, 222, 240), (31, 90, 160), (190, 60, 20)
 
 Pen = ImageDraw.ImageDraw
@@ -60,6 +63,57 @@ def curve(across: Axis, up: Axis, drawn: Curve, points: Points, mark: float | No
     _dots(pen, points, BLACK, WHITE)
     _axes(pen, across, up)
     return np.asarray(page, dtype=np.uint8)
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """A line: (k,) values across and up, in the units of the axes; what is no number leaves a gap."""
+
+    name: str
+    across: DoubleArray
+    up: DoubleArray
+
+
+def lines(across: str, up: str, series: Sequence[Series], *, log: bool = False) -> Rgb:
+    """RGB (rows, cols, 3) of lines in colours of their own, each with its name; ``log``: decades upwards.
+
+    Raises ValueError where no line has a point to draw.
+    """
+    shown = [(one, _finite(one, log=log)) for one in series]
+    points = [point for _, found in shown for point in (found,) if len(found)]
+    if not points:
+        raise ValueError("there is nothing to draw")
+    every = np.concatenate(points)
+    (left, low), (right, high) = every.min(axis=0), every.max(axis=0)
+    right, high = (right if right > left else left + 1), (high if high > low else low + (abs(low) or 1.0))
+    span = np.array([right - left, high - low])
+    page, pen = _page()
+    for number, (one, found) in enumerate(shown):
+        colour = COLOURS[number % len(COLOURS)]
+        places = [_at(*place) for place in (found - (left, low)) / span]
+        if len(places) > 1:
+            pen.line(places, fill=colour, width=2)
+        for x, y in places if len(places) <= FEW_POINTS else []:
+            pen.ellipse((x - DOT_PX, y - DOT_PX, x + DOT_PX, y + DOT_PX), fill=colour)
+        if len(series) > 1:
+            write_line(pen, (WIDTH - LEGEND_PX, TOP + 6 + number * FONT_PX), one.name, colour, font_of(FONT_PX))
+    ticks = tuple(((value - left) / (right - left), f"{value:g}") for value in nice_ticks(left, right))
+    _axes(pen, Axis(across, ticks), Axis(up, _upward(low, high, log=log)))
+    return np.asarray(page, dtype=np.uint8)
+
+
+def _finite(one: Series, *, log: bool) -> DoubleArray:
+    """(points, 2) what can be drawn of a line."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        up = np.log10(one.up) if log else np.asarray(one.up, dtype=float)
+    both = np.stack([np.asarray(one.across, dtype=float), up], axis=1)
+    return np.asarray(both[np.isfinite(both).all(axis=1)])
+
+
+def _upward(low: float, high: float, *, log: bool) -> tuple[tuple[float, str], ...]:
+    decades = [float(n) for n in range(int(np.ceil(low)), int(np.floor(high)) + 1)] if log else []
+    values = decades[:: max(1, len(decades) // MOST_DECADES)] if len(decades) > 1 else nice_ticks(low, high)
+    return tuple(((value - low) / (high - low), f"{10**value:.3g}" if log else f"{value:.4g}") for value in values)
 
 
 def surface(across: Axis, up: Axis, heights: DoubleArray, points: Points, best: tuple[float, float]) -> Rgb:

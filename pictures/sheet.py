@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ptylive.pictures.colours import ColourMap, Levels
 from ptylive.pictures.snapshot import Rgb, draw, draw_scale_bar
+from ptylive.pictures.waves import wave_colours
 from ptylive.schema.model import Array, BoolArray
 
 SIDE_PX = 480
@@ -22,7 +23,7 @@ WHITE, BLACK, GREY = (255, 255, 255), (0, 0, 0), (96, 96, 96)
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """A picture (rows, cols) and what stands below it. pixel_A: (row, col), None where the scale is not known."""
+    """A picture (rows, cols), of waves in colours, and what stands below it. pixel_A: (row, col), None: not known."""
 
     data: Array
     title: str
@@ -84,7 +85,12 @@ def write_line(
 
 def drawn(cell: Cell, side_px: int = SIDE_PX) -> Rgb:
     """The picture alone, its longer side ``side_px``: pixels of small ones stay squares, of large ones are averaged."""
-    plain = Image.fromarray(draw(cell.data, cell.colour_map, visited=cell.visited, limits=cell.limits, least_side=1))
+    if np.iscomplexobj(cell.data):
+        plain = Image.fromarray(wave_colours(cell.data, None if cell.limits is None else cell.limits[1]))
+    else:
+        plain = Image.fromarray(
+            draw(cell.data, cell.colour_map, visited=cell.visited, limits=cell.limits, least_side=1)
+        )
     rows, cols = cell.data.shape
     tall, wide = (rows, cols) if cell.pixel_A is None else (rows * cell.pixel_A[0], cols * cell.pixel_A[1])
     zoom = side_px / max(tall, wide)

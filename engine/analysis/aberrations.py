@@ -7,13 +7,29 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ptylive.engine.probe import chi_polynomial
 from ptylive.schema.model import ComplexArray, DoubleArray
-from ptylive.schema.optics import ABERRATION_NAMES, KRIVANEK_ORDERS
 
 ROUNDS = 20
 FAINTEST = 0.1
 """Amplitudes below this share of the largest say nothing of a phase."""
+
+
+LOWEST_ORDER, HIGHEST_ORDER = 3, 8
+
+
+def krivanek_orders(order: int) -> dict[str, tuple[int, int]]:
+    """Name, radial order n and azimuthal symmetry m of every aberration up to an order: C10, C12, C21, … C56, …
+
+    n + m is odd and m at most n + 1 (Krivanek, Dellby and Lupini, Ultramicroscopy 78 (1999) 1).
+    """
+    return {f"C{n}{m}": (n, m) for n in range(1, order + 1) for m in range((n + 1) % 2, n + 2, 2)}
+
+
+def aberration_names(order: int) -> tuple[str, ...]:
+    """Cartesian coefficients up to an order; those up to third order first, as optics name them."""
+    return tuple(
+        name + part for name, (_, m) in krivanek_orders(order).items() for part in (("a", "b") if m else ("",))
+    )
 
 
 @dataclass(frozen=True)
@@ -41,9 +57,14 @@ class AberrationReport:
 
 
 def report(
-    mode: ComplexArray, pixel_A: float, wavelength_A: float, semiangle_mrad: float, given: Mapping[str, float]
+    mode: ComplexArray,
+    pixel_A: float,
+    wavelength_A: float,
+    semiangle_mrad: float,
+    given: Mapping[str, float],
+    order: int = LOWEST_ORDER,
 ) -> AberrationReport:
-    """Fit Krivanek coefficients up to third order to the phase of a mode (P, P), real space, centred on P // 2.
+    """Fit Krivanek coefficients up to an order to the phase of a mode (P, P), real space, centred on P // 2.
 
     Gauss-Newton on sum |P| (arg(P / |P| exp(i chi)))^2 from the given coefficients; phases are compared as angles
     between waves, so nothing is unwrapped. Right where the given ones are within a radian or two at the rim.
@@ -54,9 +75,10 @@ def report(
     k_row, k_col = np.broadcast_arrays(k[:, None], k[None, :])
     weights = np.abs(wave) * (np.hypot(k_row, k_col) * wavelength_A * 1e3 <= 1.05 * semiangle_mrad)
     lit = weights > FAINTEST * weights.max()
-    rates = np.stack([_chi(name, wavelength_A, k_row[lit], k_col[lit]) for name in ABERRATION_NAMES])
+    names = aberration_names(order)
+    rates = np.stack([_chi(name, wavelength_A, k_row[lit], k_col[lit]) for name in names])
     design = np.vstack([rates, 2 * np.pi * k_row[lit], 2 * np.pi * k_col[lit], np.ones(int(lit.sum()))]).T
-    found = np.array([given.get(name, 0.0) for name in ABERRATION_NAMES] + [0.0, 0.0, 0.0])
+    found = np.array([given.get(name, 0.0) for name in names] + [0.0, 0.0, 0.0])
     root = np.sqrt(weights[lit])
     found[-1] = -np.angle((wave[lit] * np.exp(1j * (design @ found))).sum())
     scale = np.maximum(np.abs(design).max(axis=0), 1e-12)  # few pixels may not see a coefficient at all
@@ -69,7 +91,7 @@ def report(
     angle = semiangle_mrad * 1e-3
     coefficients = tuple(
         Aberration(name, float(value), float(given.get(name, 0.0)), _at_rim(name, float(value), wavelength_A, angle))
-        for name, value in zip(ABERRATION_NAMES, found[:-3], strict=True)
+        for name, value in zip(names, found[:-3], strict=True)
     )
     return AberrationReport(coefficients, (float(found[-3]), float(found[-2])), left)
 
@@ -98,10 +120,14 @@ def _overlap(frequency: DoubleArray, semiangle_invA: float) -> DoubleArray:
 
 
 def _chi(name: str, wavelength_A: float, k_row: DoubleArray, k_col: DoubleArray) -> DoubleArray:
-    """Phase of one Å of a coefficient, rad."""
-    return np.asarray(np.polynomial.polynomial.polyval2d(k_row, k_col, chi_polynomial(wavelength_A, {name: 1.0})))
+    """Phase of one Å of a coefficient, rad: 2 pi / lam (lam k)^(n+1) / (n+1) cos or sin of m theta, from +row."""
+    n, m = int(name[1]), int(name[2])
+    angular = (k_row + 1j * k_col) ** m
+    part = angular.imag if name.endswith("b") else angular.real
+    radial = (k_row**2 + k_col**2) ** ((n + 1 - m) // 2)
+    return np.asarray(2 * np.pi * wavelength_A**n / (n + 1) * part * radial)
 
 
 def _at_rim(name: str, value: float, wavelength_A: float, angle: float) -> float:
-    n, _ = KRIVANEK_ORDERS[name[:3]]
+    n = int(name[1])
     return float(2 * np.pi / wavelength_A * value * angle ** (n + 1) / (n + 1))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ptylive.application.analysis import curve, same_place
+from ptylive.application.analysis.figures import curve, same_place
 from ptylive.engine.analysis.fourier_correlation import ring_correlation
 from ptylive.engine.analysis.sections import Point, depth_section
 from ptylive.engine.stored_run import StoredRun

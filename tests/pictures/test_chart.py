@@ -6,6 +6,7 @@ import pytest
 from ptylive.pictures.chart import (
     BAND,
     BOTTOM,
+    COLOURS,
     HEIGHT,
     LEFT,
     LINE,
@@ -16,6 +17,8 @@ from ptylive.pictures.chart import (
     Axis,
     Curve,
     Points,
+    Series,
+    lines,
     nice_ticks,
     surface,
 )
@@ -70,3 +73,16 @@ def test_ticks_are_round(low, high, ticks):
 def test_ticks_take_a_range():
     with pytest.raises(ValueError, match="no range"):
         nice_ticks(1.0, 1.0)
+
+
+def test_lines_are_drawn_where_their_values_are():
+    """Of two lines that cross, each at its end; a gap is left out, and nothing at all is refused."""
+    rising = Series("up", np.arange(3.0), np.array([1.0, np.nan, 100.0]))
+    falling = Series("down", np.arange(3.0), np.array([100.0, 10.0, 1.0]))
+    picture = lines("epoch", "loss", [rising, falling], log=True)
+    assert picture.shape == (HEIGHT, WIDTH, 3)
+    middle = ((TOP + HEIGHT - BOTTOM) // 2, (LEFT + WIDTH - RIGHT) // 2)
+    assert picture[middle].tolist() == list(COLOURS[1])  # of decades the middle is 10
+    assert lines("a", "b", [Series("", np.ones(1), np.ones(1))]).shape == (HEIGHT, WIDTH, 3)
+    with pytest.raises(ValueError, match="nothing to draw"):
+        lines("a", "b", [Series("", np.ones(1), np.zeros(1))], log=True)

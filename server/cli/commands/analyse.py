@@ -15,7 +15,7 @@ from ptylive.server.cli.output import Shown, answer, bar, end_partial, say, when
 from ptylive.server.cli.values import parse_assignments
 
 if TYPE_CHECKING:
-    from ptylive.application.analysis import Analysis
+    from ptylive.application.analysis.figures import Analysis
     from ptylive.engine.analysis.half_dose import HalfDose
     from ptylive.engine.analysis.sections import Point
     from ptylive.engine.refine.results.refinement_result import Progress
@@ -25,6 +25,7 @@ EXAMPLES = """
 ptylive analyse refined.h5 analysis/
 ptylive analyse refined.h5 analysis/ --with other.h5      # ring and shell correlation with another run
 ptylive analyse refined.h5 analysis/ --half-dose scan.h5  # refines two halves of the dose
+ptylive analyse refined.h5 analysis/ --order 5 --log refined.loss.csv   # aberrations to C56, the log by column
 """
 
 
@@ -43,12 +44,17 @@ def analyse(
     half_dose: Annotated[
         Path | None, typer.Option(metavar="RECORDING", help="refine two halves of the dose and compare them")
     ] = None,
+    order: Annotated[int, typer.Option(min=3, max=8, help="of the aberrations fitted to the probe")] = 3,
+    log: Annotated[
+        Path | None, typer.Option(metavar="CSV", help="log of losses, ours or PyPty's: a chart for each column")
+    ] = None,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
     """Tell what a reconstruction holds: resolution, probe, aberrations, atom columns, depth section."""
-    from ptylive.application.analysis import STEPS
-    from ptylive.application.analysis import analyse as look
+    from ptylive.application.analysis.figures import STEPS
+    from ptylive.application.analysis.figures import analyse as look
+    from ptylive.application.analysis.waves import add_log
     from ptylive.application.outputs import check_output_folder, take_in_waiting
     from ptylive.engine.stored_run import StoredRun
     from ptylive.streamer.vetting.door import vet
@@ -64,7 +70,9 @@ def analyse(
     kept = f"nothing was written to {folder}; begin again with the same command"
     with when_interrupted(kept), bar(f"analysing {stored.name}", quiet=as_json) as shown:
         steps = Steps(shown, STEPS + (second is not None) + (half_dose is not None) + 1)
-        found = look(stored, line_A=line_A, radius_A=radius, on_step=steps)
+        found = look(stored, line_A=line_A, radius_A=radius, order=order, on_step=steps)
+        if log is not None:
+            add_log(found.figures, found.pages, log)
         missing = _compared(found, stored, second, steps)
         if half_dose is not None:
             missing += _half_dosed(found, stored, half_dose, parse_assignments(settings or ()), steps)
@@ -99,7 +107,7 @@ class Steps:
 
 def _compared(found: Analysis, stored: StoredRun, second: StoredRun | None, steps: Steps) -> list[str]:
     """Add the comparison with another run; what is missing where they cannot be compared."""
-    from ptylive.application.analysis import compare
+    from ptylive.application.analysis.figures import compare
 
     if second is None:
         return []
@@ -115,7 +123,7 @@ def _half_dosed(
     found: Analysis, stored: StoredRun, recording: Path, values: dict[str, object], steps: Steps
 ) -> list[str]:
     """Add the agreement of two halves of the dose; what is missing where it cannot be made."""
-    from ptylive.application.analysis import add_half_dose
+    from ptylive.application.analysis.figures import add_half_dose
 
     steps("halves of the dose")
     try:

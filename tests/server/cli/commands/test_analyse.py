@@ -11,7 +11,7 @@ from running import last_json, ptylive_here
 from shown_progress import Updates, progress
 from stored_runs import write_results
 
-from ptylive.application.analysis import STEPS, analyse, compare
+from ptylive.application.analysis.figures import STEPS, analyse, compare
 from ptylive.schema import MetadataError
 from ptylive.server.cli.commands.analyse import Steps, parse_line, tell_of_half
 from ptylive.server.process.exit_codes import ExitCode
@@ -40,10 +40,12 @@ def test_analyse(results, tmp_path):
     figures = json.loads((out / "analysis.json").read_text())
     assert set(figures) == {
         "run", "object", "probe", "aberrations", "transfer", "columns", "section", "ring_correlation",
-        "shell_correlation", "grid", "radial",
+        "shell_correlation", "grid", "radial", "loss", "principal_components", "on_scan",
     }  # fmt: skip
     assert len(figures["section"]["phase_rad"]) == 3
-    for name in ("object_phase", "columns", "section", "probe_mode_0", "probe_mode_1", "probe_phase"):
+    waves = ("probe_modes", "object_modes", "probe_components", "object_components", "colour_wheel", "loss")
+    pictures = ("object_phase", "object_on_scan", "columns", "section", "probe_mode_0", "probe_mode_1", "probe_phase")
+    for name in (*pictures, *waves):
         with Image.open(out / f"{name}.png") as picture:
             assert min(picture.size) > 1
 

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ptylive.engine.analysis.aberrations import double_overlap_transfer, phase_contrast_transfer, report
+from ptylive.application.analysis.waves import add_waves
+from ptylive.engine.analysis.aberrations import (
+    LOWEST_ORDER,
+    double_overlap_transfer,
+    phase_contrast_transfer,
+    report,
+)
 from ptylive.engine.analysis.columns import Columns, find_columns
 from ptylive.engine.analysis.fourier_correlation import (
     ONE_SEVENTH,
@@ -23,7 +29,8 @@ from ptylive.engine.analysis.fourier_correlation import (
 )
 from ptylive.engine.analysis.probe_modes import ProbeModes
 from ptylive.engine.analysis.radial import RadialMean, object_power, probe_intensity
-from ptylive.engine.analysis.refined_grid import refined_grid
+from ptylive.engine.analysis.refined_grid import RefinedGrid, refined_grid
+from ptylive.engine.analysis.scan_frame import ScanFrame, finer_by, phase_on_scan
 from ptylive.engine.analysis.sections import Point, depth_section
 from ptylive.engine.stored_run import StoredRun
 from ptylive.schema import MetadataError
@@ -35,7 +42,7 @@ if TYPE_CHECKING:
 
 TRANSFER_POINTS = 64
 LISTED_COLUMNS = 1000
-STEPS = 4
+STEPS = 5
 """Of :func:`analyse`, as progress counts them."""
 
 
@@ -57,6 +64,8 @@ class Analysis:
     figures: dict[str, Any] = field(default_factory=dict)
     pictures: dict[str, Picture] = field(default_factory=dict)
     arrays: dict[str, Array] = field(default_factory=dict)
+    pages: dict[str, Array] = field(default_factory=dict)
+    """RGB (rows, cols, 3), ready as they are."""
 
     def write(self, folder: Path) -> list[Path]:
         """``analysis.json``, the pictures, and the arrays as npy files."""
@@ -65,6 +74,7 @@ class Analysis:
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(self.figures, indent=2, allow_nan=False), encoding="utf-8")
         pictures = [_write_png(folder / f"{name}.png", picture) for name, picture in self.pictures.items()]
+        pictures += [_write_rgb(folder / f"{name}.png", page) for name, page in self.pages.items()]
         return [path, *pictures, *(_write_npy(folder / f"{name}.npy", array) for name, array in self.arrays.items())]
 
 
@@ -73,11 +83,13 @@ def analyse(
     *,
     line_A: tuple[Point, Point] | None = None,
     radius_A: float = 0.6,
+    order: int = LOWEST_ORDER,
     on_step: Callable[[str], None] = lambda words: None,
 ) -> Analysis:
     """Everything that one reconstruction tells about itself. Raises MetadataError for an impossible line.
 
-    ``on_step`` is told what comes next, :data:`STEPS` times.
+    ``order``: of the aberrations that are fitted to the probe. ``on_step`` is told what comes next, :data:`STEPS`
+    times.
     """
     if line_A is not None and run.slices == 1:
         raise MetadataError("one slice has no depth section", "refine with num_slices")
@@ -100,9 +112,12 @@ def analyse(
     out.figures["radial"] = {"object_power": _rings(object_power(phase, run.pixel_A), "frequency_invA", "power_rad2")}
     if (grid := refined_grid(run.positions_A)) is not None:
         out.figures["grid"] = _plain(asdict(grid))
+        _add_on_scan(out, run, grid)
     on_step("probe")
-    _add_probe(out, run)
+    _add_probe(out, run, order)
     out.figures["radial"]["probe"] = _rings(probe_intensity(run.probe[0], run.pixel_A), "radius_A", "intensity")
+    on_step("waves")
+    add_waves(out.figures, out.pages, run)
     on_step("atom columns")
     _add_columns(out, phase, run, find_columns(phase, run.pixel_A, radius_A=radius_A))
     on_step("depth section")
@@ -175,7 +190,20 @@ def curve(correlation: FourierCorrelation) -> dict[str, Any]:
     }
 
 
-def _add_probe(out: Analysis, run: StoredRun) -> None:
+def _add_on_scan(out: Analysis, run: StoredRun, grid: RefinedGrid) -> None:
+    """The phase of all slices together, cropped to the field of the scan and turned along its axes."""
+    frame = ScanFrame.of_positions(run.positions_A, grid.shape, grid.step_A)
+    if frame is None:
+        return
+    finer = finer_by(run, grid.shape, grid.step_A)
+    picture = phase_on_scan(run, frame, grid.shape, grid.step_A, finer)
+    sampling = (grid.step_A[0] / finer, grid.step_A[1] / finer)
+    out.figures["on_scan"] = {"sampling_A": list(sampling), "shape": list(picture.shape)}
+    out.pictures["object_on_scan"] = Picture(picture, sampling)
+    out.arrays["object_on_scan_rad"] = picture
+
+
+def _add_probe(out: Analysis, run: StoredRun, order: int) -> None:
     modes = ProbeModes.of(run.probe[0], run.pixel_A)
     out.figures["probe"] = {
         "counts": modes.counts,
@@ -189,7 +217,7 @@ def _add_probe(out: Analysis, run: StoredRun) -> None:
     semiangle = run.calibration.get("convergence_semiangle_mrad")
     if semiangle is None or run.calibration.get("energy_eV") is None:
         return
-    found = report(modes.modes[0], run.pixel_A, run.wavelength_A, float(semiangle), run.calibration.aberrations)
+    found = report(modes.modes[0], run.pixel_A, run.wavelength_A, float(semiangle), run.calibration.aberrations, order)
     values = {each.name: each for each in found.coefficients}
     out.figures["aberrations"] = {
         "coefficients": {name: _plain(vars(each)) for name, each in values.items()},
@@ -238,6 +266,14 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
 def _write_npy(path: Path, array: Array) -> Path:
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.save(file, array, allow_pickle=False)
+    return path
+
+
+def _write_rgb(path: Path, picture: Array) -> Path:
+    from ptylive.pictures.snapshot import png
+
+    with replacing(path) as temporary:
+        temporary.write_bytes(png(picture))
     return path
 
 

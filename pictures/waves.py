@@ -1,0 +1,56 @@
+"""Waves in colours: the hue is the phase, the brightness the modulus; and the wheel that explains them."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from ptylive.pictures.snapshot import LEAST_SIDE, Rgb, draw_scale_bar
+from ptylive.schema.model import Array, DoubleArray
+
+
+@cache
+def _hues() -> DoubleArray:
+    """(256, 3) red, green and blue, 0 to 1, of phases from 0 around to 2 pi; about equally bright."""
+    import colorcet
+
+    colours = colorcet.palette["colorwheel"]
+    return np.array([[int(one[at : at + 2], 16) / 255 for at in (1, 3, 5)] for one in colours])
+
+
+def wave_colours(wave: Array, largest: float | None = None) -> Rgb:
+    """RGB (rows, cols, 3) of a complex picture: black where it is 0, in full colour from the modulus ``largest`` on.
+
+    ``largest`` None: the largest that there is. What is no number is black.
+    """
+    wave = np.where(np.isfinite(wave), wave, 0)
+    modulus = np.abs(wave)
+    top = float(modulus.max(initial=0.0)) if largest is None else largest
+    share = np.clip(modulus / max(top, 1e-30), 0, 1)
+    hues = _hues()
+    place = np.angle(wave) / (2 * np.pi) % 1 * len(hues)
+    first = np.floor(place).astype(int) % len(hues)
+    part = (place - np.floor(place))[..., None]
+    colour = hues[first] * (1 - part) + hues[(first + 1) % len(hues)] * part
+    return np.rint(255 * colour * share[..., None]).astype(np.uint8)
+
+
+def draw_wave(
+    wave: Array, pixel_A: float | None = None, largest: float | None = None, least_side: int = LEAST_SIDE
+) -> Rgb:
+    """The same, enlarged, with a scale bar where the pixel is known."""
+    factor = max(1, least_side // max(wave.shape))
+    picture = np.repeat(np.repeat(wave_colours(wave, largest), factor, axis=0), factor, axis=1)
+    if pixel_A is not None:
+        draw_scale_bar(picture, pixel_A / factor)
+    return picture
+
+
+def wheel(side: int = 256) -> Rgb:
+    """The colours of all waves up to the modulus 1: real part to the right, imaginary part up; white around."""
+    at = np.linspace(-1, 1, side)
+    wave = at[None, :] + 1j * at[::-1, None]
+    picture = wave_colours(wave, 1.0)
+    picture[np.abs(wave) > 1] = 255
+    return picture
