@@ -33,7 +33,7 @@ def wave_colours(wave: Array, largest: float | None = None) -> Rgb:
     first = np.floor(place).astype(int) % len(hues)
     part = (place - np.floor(place))[..., None]
     colour = hues[first] * (1 - part) + hues[(first + 1) % len(hues)] * part
-    return np.rint(255 * colour * share[..., None]).astype(np.uint8)
+    return np.asarray(np.rint(255 * colour * share[..., None]), dtype=np.uint8)
 
 
 def draw_wave(

@@ -10,6 +10,7 @@ from ptylive.engine.imaging import registry
 from ptylive.schema.foreign_plans.phaser import phaser_parity
 from ptylive.schema.foreign_plans.ptyrad import ptyrad_parity
 from ptylive.schema.preset.describe import table
+from ptylive.schema.preset.published import published_table
 from ptylive.schema.pypty import parity_table
 from ptylive.schema.simulation import settings as simulation
 
@@ -29,5 +30,6 @@ write("pypty-parity.md", parity_table())
 write("ptyrad-phaser-parity.md", f"## PtyRAD\n\n{ptyrad_parity()}\n## phaser\n\n{phaser_parity()}")
 write("maps.md", f"{registry.table()}\n{registry.settings_table()}")
 write("simulate.md", simulation.table())
+write("compression.md", published_table())
 write("troubleshooting.md", messages.table())
 write("python.md", python_reference.reference())

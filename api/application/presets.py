@@ -19,6 +19,7 @@ from ptylive.schema.foreign_plans.yaml_text import read_yaml
 from ptylive.schema.metadata import MASKS, NAMES, SECTIONS
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset.describe import to_toml, toml_section
+from ptylive.schema.preset.published import published
 from ptylive.schema.preset.stages import checked_tables, settings_in
 from ptylive.schema.pypty import import_preset
 from ptylive.schema.pypty.convert import is_all_pypty, looks_like_pypty, means_otherwise
@@ -77,11 +78,13 @@ class PresetFile:
 def load_preset(
     path: Path, *, pattern_shape: tuple[int, int] | None = None, beside: Path | None = None, lenient: bool = False
 ) -> PresetFile:
-    """Read a preset file of ours, PyPty's, PtyRAD's or phaser's.
+    """Read a preset file of ours, PyPty's, PtyRAD's or phaser's, or one that a paper gives, by name.
 
     ``pattern_shape``: of the recording it is for; ``beside``: arrays of the preset become npy files named after this
     one; ``lenient``: leave behind what PyPty has and this program has not. Raises MetadataError.
     """
+    if (known := published(str(path))) is not None:
+        return PresetFile(known)
     text = _text(path)
     if path.suffix == ".toml":
         return _ours(read_toml(text, str(path)))

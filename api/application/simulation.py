@@ -69,8 +69,10 @@ def simulate_file(
 
     use_persistent_cache()
     from ptylive.engine.simulation.simulated_scan import SimulatedScan
+    from ptylive.engine.simulation.simulated_tilts import SimulatedTilts
 
-    scan = SimulatedScan.of(settings, target)
+    kind = SimulatedTilts if settings.tilts.beam == "parallel" else SimulatedScan
+    scan = kind.of(settings, target)
     with replacing(target) as temporary:
         written = write_scan(temporary, scan, on_progress)
         write_truth(temporary, *scan.truth())

@@ -43,6 +43,9 @@ class LossSettings(StrictModel):
     perpendicular_weight: float = Field(
         default=0.0, ge=0, description="weight of the squared length the masks leave out, where it was recorded"
     )
+    perpendicular_weight_dark: Annotated[float, Field(ge=0)] | None = Field(
+        default=None, description="the same of the dark field alone; none: as perpendicular_weight"
+    )
     edge_weight: float = Field(
         default=0.0, ge=0, description="weight of modelled counts where no mask looks (compressed data)"
     )

@@ -194,6 +194,26 @@ class ScanSettings(StrictModel):
         return self
 
 
+class TiltSettings(StrictModel):
+    """A parallel beam in place of the probe, tilted from point to point of the scan (LARBED, docs/larbed.md)."""
+
+    beam: Literal["probe", "parallel"] = Field(
+        default="probe", description="parallel: a tilt series of a crystal; the scan is the raster of its tilts"
+    )
+    tilt_step_mrad: float = Field(default=4.0, gt=0, le=100, description="distance between tilts of the beam")
+    tilt_centre_mrad: tuple[float, float] = Field(
+        default=(0.0, 0.0), description="tilt (row, column) in the middle of the raster"
+    )
+    tilt_rotation_deg: float = Field(default=0.0, description="raster of tilts to detector axes")
+    follows_tilt: bool = Field(default=False, description="patterns move with the tilt: they are not de-scanned")
+    spot_px: float = Field(default=0.8, ge=0.2, le=100, description="standard deviation of a spot, detector pixels")
+
+    @field_validator("tilt_centre_mrad", mode="before")
+    @classmethod
+    def _two_angles(cls, value: Any) -> Any:
+        return _pair(value, float)
+
+
 class DetectorSettings(StrictModel):
     """What becomes of the electrons. Places and shifts in pixels as recorded, (row, column)."""
 

@@ -19,6 +19,7 @@ from ptylive.schema.simulation.groups import (
     ProbeSettings,
     ScanSettings,
     SpecimenSettings,
+    TiltSettings,
 )
 from ptylive.schema.units import number_and_unit, unit_factor
 
@@ -36,6 +37,7 @@ class SimulationSettings(StrictModel):
     specimen: SpecimenSettings = Field(default_factory=SpecimenSettings)
     probe: ProbeSettings = Field(default_factory=ProbeSettings)
     scan: ScanSettings = Field(default_factory=ScanSettings)
+    tilts: TiltSettings = Field(default_factory=TiltSettings)
     detector: DetectorSettings = Field(default_factory=DetectorSettings)
     dose: DoseSettings = Field(default_factory=DoseSettings)
     model: ModelSettings = Field(default_factory=ModelSettings)
@@ -77,6 +79,7 @@ GROUPS: dict[str, type[StrictModel]] = {
     "specimen": SpecimenSettings,
     "probe": ProbeSettings,
     "scan": ScanSettings,
+    "tilts": TiltSettings,
     "detector": DetectorSettings,
     "dose": DoseSettings,
     "model": ModelSettings,

@@ -15,12 +15,19 @@ import psutil
 from ptylive.application.export import Export, export_stem, written
 from ptylive.application.extensions import Preset
 from ptylive.engine.calibrate.scan import measured_rotation
-from ptylive.engine.imaging.virtual_detectors import DetectorBank, VirtualDetector, parse_detectors
+from ptylive.engine.imaging.virtual_detectors import (
+    Detecting,
+    DetectorBank,
+    MaskDetector,
+    VirtualDetector,
+    parse_detectors,
+)
 from ptylive.engine.live.trotter import Trotter, trotter
 from ptylive.engine.results import read_runs
-from ptylive.schema import CommandError, LiveMap, ScanHeader
+from ptylive.schema import CommandError, LiveMap, PtyliveError, ScanHeader
 from ptylive.server.commands.checks import Checked
 from ptylive.server.commands.library_commands import Stage
+from ptylive.server.commands.reflections import found_reflections
 from ptylive.server.commands.run_curves import run_curves
 from ptylive.server.commands.runs import nominal_positions, read_run
 from ptylive.server.commands.side_by_side import report_page, side_by_side
@@ -42,6 +49,7 @@ class AnalysisCommands:
         self._config, self._refinements = config, refinements
         self._stage, self._finisher = stage, finisher
         self._detectors: tuple[VirtualDetector, ...] = ()
+        self._reflections: tuple[MaskDetector, ...] = ()
 
     def _scan(self) -> ScanSession:
         scan = self._stage.shown
@@ -56,8 +64,13 @@ class AnalysisCommands:
         if header.scan.shape is None or header.detector.shape is None or not header.basis.is_raw:
             return None
         bank = DetectorBank(header)
-        bank.use(self._detectors)
+        bank.use(self._asked(header))
         return bank
+
+    def _asked(self, header: ScanHeader) -> list[Detecting]:
+        """Detectors, and the reflections of a tilt series on this detector."""
+        here = [one for one in self._reflections if one.weights.shape == header.detector_shape]
+        return [*self._detectors, *here]
 
     def command_detectors(self, detectors: Iterable[Mapping[str, Any]] | None = None) -> dict[str, Any]:
         """The virtual detectors; with an argument, use exactly these from now on (maps `vd_<name>`)."""
@@ -65,11 +78,27 @@ class AnalysisCommands:
             found = parse_detectors(detectors)
             scan = self._stage.shown
             if scan is not None:
-                self._equip(scan, found)
+                self._equip(scan, [*found, *self._asked(scan.header)[len(self._detectors) :]])
             self._detectors = found
         return {"detectors": [one.model_dump(mode="json") for one in self._detectors]}
 
-    def _equip(self, scan: ScanSession, detectors: tuple[VirtualDetector, ...]) -> None:
+    def command_reflections(self, cell: Iterable[float] | None = None, number: int = 12) -> dict[str, Any]:
+        """Each of the strongest reflections of a tilt series as a map `vd_g<h>_<k>`, of this and later scans.
+
+        ``cell``: a and b in Å, their angle in degrees; ``number`` 0: none from now on; without ``cell`` only asks.
+        """
+        if cell is not None or number == 0:
+            scan = self._scan()
+            found = () if number == 0 or cell is None else found_reflections(scan, cell, number)
+            before, self._reflections = self._reflections, found
+            try:
+                self._equip(scan, self._asked(scan.header))
+            except PtyliveError:
+                self._reflections = before
+                raise
+        return {"reflections": [{"name": one.name, "source": one.source} for one in self._reflections]}
+
+    def _equip(self, scan: ScanSession, detectors: Iterable[Detecting]) -> None:
         with scan.lock:
             if scan.detectors is None:
                 scan.detectors = self.bank(scan.header)

@@ -1,5 +1,6 @@
 """Waves in colours."""
 
+import colorcet
 import numpy as np
 
 from ptylive.pictures.waves import draw_wave, wave_colours, wheel
@@ -11,6 +12,12 @@ def test_brightness_is_the_modulus_and_hue_the_phase():
     np.testing.assert_allclose(picture[0, 1], picture[0, 2] / 2, atol=1)  # rounded
     colours = [tuple(picture[at]) for at in ((0, 2), (1, 0), (1, 1))]
     assert len(set(colours)) == 3
+
+
+def test_a_quarter_turn_is_a_quarter_of_the_wheel():
+    quarter = colorcet.palette["colorwheel"][64]
+    expected = [int(quarter[at : at + 2], 16) for at in (1, 3, 5)]
+    np.testing.assert_allclose(wave_colours(np.array([[1j]]))[0, 0], expected, atol=1)
 
 
 def test_beyond_the_largest_it_is_no_brighter():

@@ -98,7 +98,7 @@ class Coefficients:
             values=values,
             masks=masks,
             whitening=self._whitening(masks) if whiten else None,
-            perpendicular=self._perpendicular(settings.perpendicular_weight),
+            perpendicular=self._perpendicular(settings),
             edge=settings.edge_weight * unseen.astype(np.float32) if settings.edge_weight > 0 else None,
         )
 
@@ -134,17 +134,19 @@ class Coefficients:
         covariance = (masks * mean) @ masks.T.astype(float)
         return np.asarray(0.5 * np.linalg.inv(np.linalg.cholesky(covariance)), dtype=np.float32)
 
-    def _perpendicular(self, weight: float) -> tuple[PerpendicularTerm, ...]:
+    def _perpendicular(self, settings: LossSettings) -> tuple[PerpendicularTerm, ...]:
         """Terms of the regions whose perpendicular length was recorded. Raises MetadataError where none was."""
-        if weight == 0:
+        bright, dark = settings.perpendicular_weight, settings.perpendicular_weight_dark
+        weights = {"perp_bright": bright, "perp_dark": bright if dark is None else dark}
+        if not any(weights.values()):
             return ()
         n, count = self.dataset.basis.n_bright, len(self.masks)
         found = []
         for name, rows in (("perp_bright", np.arange(n)), ("perp_dark", np.arange(n, count))):
             measured = self.recorded(name)
-            if measured is not None and len(rows):
+            if measured is not None and len(rows) and weights[name] > 0:
                 region = (self.masks[rows] != 0).any(axis=0).astype(np.float32)
-                found.append(PerpendicularTerm(region, rows, measured, weight))
+                found.append(PerpendicularTerm(region, rows, measured, weights[name]))
         if not found:
             raise MetadataError("perpendicular_weight: the recording holds no perp_bright or perp_dark", "leave it out")
         return tuple(found)

@@ -148,3 +148,18 @@ def test_halves_and_shuffled_coefficients_are_compared(simulated):
     dataset, _ = compressed(simulated.dataset, "zernike:45+1")
     judged = validate(dataset, Preset.from_mapping({**PLAIN, "epoch_max": 4}))
     assert np.isfinite(judged.halves).all()
+
+
+def test_bright_and_dark_perpendicular_lengths_have_weights_of_their_own(simulated):
+    """Without a second number both have the first; 0 leaves a part out."""
+    dataset, _ = compressed(simulated.dataset, "zernike:21+3")
+
+    def weights(**values):
+        problem = prepare(dataset, Preset.from_mapping({**PLAIN, **values}), None)
+        return [(len(one.masks), one.weight) for one in problem.multislice.model.compressed.perpendicular]
+
+    assert weights(perpendicular_weight=2.0) == [(21, 2.0), (3, 2.0)]
+    assert weights(perpendicular_weight=2.0, perpendicular_weight_dark=0.5) == [(21, 2.0), (3, 0.5)]
+    assert weights(perpendicular_weight=2.0, perpendicular_weight_dark=0.0) == [(21, 2.0)]
+    assert weights(perpendicular_weight_dark=0.5) == [(3, 0.5)]
+    assert weights() == []

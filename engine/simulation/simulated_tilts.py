@@ -1,0 +1,234 @@
+"""A tilt series that is computed frame by frame: a parallel beam on a crystal, tilted from point to point of the scan.
+
+The window is the cell, wrapped, so that every beam lies on a point of its transform. A beam tilted by the tangents tau
+adds 2 q . tau / lam to q^2 in free space. Beams become Gaussian spots on the detector, which is that of any simulation.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptylive.engine.memory import check_fits
+from ptylive.engine.simulation.atomic_potential import SCATTERING_VA2, interaction_rad_per_VA, scattering_factor_A
+from ptylive.engine.simulation.atoms import Cell, crystal_cell
+from ptylive.engine.simulation.illumination import Illumination
+from ptylive.engine.simulation.object_grid import ObjectGrid, Window
+from ptylive.engine.simulation.readout import Readout
+from ptylive.engine.simulation.simulated_scan import SimulatedScan, header_of
+from ptylive.engine.simulation.specimen import OF_FILES_A, Specimen
+from ptylive.engine.simulation.trajectory import Trajectory
+from ptylive.schema.errors import MetadataError
+from ptylive.schema.model import Array, ComplexArray, DoubleArray, FloatArray, IndexArray
+from ptylive.schema.scan import rotation_matrix
+from ptylive.schema.simulation.settings import SimulationSettings
+from ptylive.schema.units import mrad_to_invA
+
+BYTES_PER_FRAME = 400
+BEYOND = 1.5
+"""Times the detector's edge that beams are followed."""
+LEAST_PIXELS, MOST_PIXELS = 16, 256
+TILTS_AT_A_TIME = 64
+FEWEST_SLICES = 1
+
+
+@dataclass(frozen=True)
+class TiltedCrystal:
+    """One cell on P x P pixels, slice after slice. Vectors are (row, column) of the detector."""
+
+    cell_A: DoubleArray
+    """(2, 2) rows a1, a2."""
+    potential_VA: ComplexArray
+    """(layers, P, P) structure factors of each layer of a cell, over its area, zero frequency first."""
+    layers: int
+    """In all."""
+    layer_A: float
+    energy_eV: float
+    wavelength_A: float
+
+    @classmethod
+    def of(cls, settings: SimulationSettings, window: Window) -> TiltedCrystal:
+        """Raises MetadataError for a specimen that is no perfect crystal, and for too fine a cell."""
+        asked = settings.specimen
+        if asked.specimen != "crystal" or asked.structure_file or asked.configurations > 1 or asked.vacancies:
+            raise MetadataError(
+                "beam=parallel is of a perfect crystal", "set specimen=crystal; displacement_A blurs its atoms"
+            )
+        cell = crystal_cell(asked.material or "SrTiO3")
+        across = np.asarray(cell.across_A, dtype=float) @ rotation_matrix(asked.orientation_deg).T
+        reach = BEYOND * window.detector_edge_invA
+        orders = math.ceil(reach * float(np.linalg.norm(across, axis=1).max()))
+        pixels = max(LEAST_PIXELS, 2 * math.ceil(1.5 * (orders + 1)))
+        if pixels > MOST_PIXELS:
+            raise MetadataError(f"the cell would have {pixels} pixels", "lower detector_pixel_mrad")
+        per_cell = max(FEWEST_SLICES, round(cell.height_A / (asked.slice_thickness_A or OF_FILES_A)))
+        cells = max(1, round(asked.thickness_A / cell.height_A))
+        layers = np.stack([_layer(cell, across, pixels, (k, per_cell), asked.displacement_A) for k in range(per_cell)])
+        energy = settings.probe.energy_eV
+        return cls(across, layers, cells * per_cell, cell.height_A / per_cell, energy, window.wavelength_A)
+
+    @property
+    def pixels(self) -> int:
+        """P."""
+        return int(self.potential_VA.shape[-1])
+
+    @cached_property
+    def hk(self) -> IndexArray:
+        """(P * P, 2) orders of the beams."""
+        orders = np.rint(np.fft.fftfreq(self.pixels, 1 / self.pixels)).astype(np.int64)
+        return np.stack(np.meshgrid(orders, orders, indexing="ij"), axis=-1).reshape(-1, 2)
+
+    @cached_property
+    def q_invA(self) -> DoubleArray:
+        """(P * P, 2) of the beams."""
+        return np.asarray(self.hk @ np.linalg.inv(self.cell_A).T)
+
+    @cached_property
+    def inside(self) -> FloatArray:
+        """(P, P) 1 where products of waves and layers do not alias."""
+        kept = np.abs(self.hk).max(axis=1) <= self.pixels // 3
+        return np.asarray(kept.reshape(self.pixels, self.pixels), dtype=np.float32)
+
+    def beams(self, tilts_mrad: DoubleArray) -> FloatArray:
+        """(n, P * P) intensities behind the crystal, of 1 before it, for tilts (n, 2) of the beam."""
+        sigma = interaction_rad_per_VA(self.energy_eV)
+        phases = sigma * np.fft.ifft2(self.potential_VA).real * self.pixels**2
+        through = [np.fft.ifft2(np.fft.fft2(np.exp(1j * one)) * self.inside) for one in phases]
+        tangents = np.tan(1e-3 * np.asarray(tilts_mrad))
+        q2 = (self.q_invA**2).sum(axis=1) + 2 * tangents @ self.q_invA.T / self.wavelength_A
+        free = np.exp(-1j * np.pi * self.wavelength_A * self.layer_A * q2).reshape(-1, self.pixels, self.pixels)
+        free = free * self.inside
+        wave = np.ones((len(tilts_mrad), self.pixels, self.pixels), np.complex128)
+        for number in range(self.layers):
+            spectrum = np.fft.fft2(wave * through[number % len(through)])
+            wave = np.fft.ifft2(spectrum * free)
+        intensity = np.abs(np.fft.fft2(wave) / self.pixels**2) ** 2
+        return np.asarray(intensity.reshape(len(tilts_mrad), -1), dtype=np.float32)
+
+
+def _layer(cell: Cell, across_A: DoubleArray, pixels: int, part: tuple[int, int], blur_A: float) -> ComplexArray:
+    """Structure factors (P, P) of the atoms in one of several layers of a cell, V Å of its projected potential."""
+    orders = np.rint(np.fft.fftfreq(pixels, 1 / pixels))
+    h, k = np.meshgrid(orders, orders, indexing="ij")
+    q = np.stack([h, k], axis=-1) @ np.linalg.inv(across_A).T
+    q2 = (q**2).sum(axis=-1)
+    places = np.asarray(cell.positions_A, dtype=float)
+    share = places[:, :2] @ np.linalg.inv(np.asarray(cell.across_A))
+    number, count = part
+    inside = np.clip((places[:, 2] / cell.height_A * count + 1e-9).astype(int), 0, count - 1) == number
+    total = np.zeros((pixels, pixels), np.complex128)
+    for (u, v), symbol, taken in zip(share, cell.symbols, inside, strict=True):
+        if taken:
+            total += scattering_factor_A(symbol, q2) * np.exp(-2j * np.pi * (h * u + k * v))
+    return np.asarray(total * np.exp(-2 * np.pi**2 * blur_A**2 * q2) * SCATTERING_VA2 / abs(np.linalg.det(across_A)))
+
+
+@dataclass(eq=False)
+class SimulatedTilts(SimulatedScan):
+    """The file of a tilt series that does not exist yet."""
+
+    crystal: TiltedCrystal | None = None
+    tilts_mrad: DoubleArray | None = None
+    """(frames, 2) of the beam, in the order of acquisition."""
+
+    @classmethod
+    def of(cls, settings: SimulationSettings, path: Path) -> SimulatedTilts:
+        """Everything but the frames. Raises MetadataError for what cannot be."""
+        window = Window.of(settings)
+        readout = Readout.of(settings, window)
+        header = header_of(settings, readout, window)
+        header = replace(
+            header,
+            scan=header.scan.model_copy(update={"step_A": None}),
+            optics=header.optics.model_copy(update={"convergence_semiangle_mrad": None, "aberrations": {}}),
+        )
+        check_fits(float(header.frames) * BYTES_PER_FRAME, f"{header.frames} frames", "take fewer tilts")
+        trajectory = Trajectory.of(settings, header.scan)
+        readout.check_descan(trajectory.descan_px)
+        crystal = TiltedCrystal.of(settings, window)
+        nothing = np.zeros((1, 1, 1), np.complex64)
+        return cls(
+            settings,
+            path,
+            header,
+            window,
+            ObjectGrid((1, 1), window.pixel_A, (0.0, 0.0)),
+            trajectory,
+            Illumination(nothing, nothing[0]),
+            Specimen((), np.zeros((crystal.layers, 1, 1), np.float32), crystal.layer_A),
+            readout,
+            nothing,
+            crystal=crystal,
+            tilts_mrad=_tilts(settings, trajectory),
+        )
+
+    def _parts(self) -> tuple[TiltedCrystal, DoubleArray]:
+        if self.crystal is None or self.tilts_mrad is None:
+            raise ValueError("a tilt series is made by SimulatedTilts.of")
+        return self.crystal, self.tilts_mrad
+
+    def _intensities(self, index: IndexArray) -> FloatArray:
+        """Far-field intensities (n, P, P) of the model, zero frequency first: spots of the beams."""
+        crystal, tilts = self._parts()
+        offsets = self.readout.offsets_px(self.trajectory.descan_px[index])
+        if self.settings.tilts.follows_tilt:
+            offsets = offsets + mrad_to_invA(1.0, self.window.wavelength_A) * tilts[index] * self.window.side_A
+        parts = [crystal.beams(tilts[index[at : at + TILTS_AT_A_TIME]]) for at in range(0, len(index), TILTS_AT_A_TIME)]
+        wide = self.settings.tilts.spot_px * self.window.oversampling
+        places = crystal.q_invA * self.window.side_A
+        made = [
+            _spots(one, places + offset, wide, self.window.size)
+            for one, offset in zip(np.concatenate(parts), offsets, strict=True)
+        ]
+        return np.stack(made)
+
+    def truth(self) -> tuple[dict[str, Array], dict[str, Any]]:
+        """Arrays and attributes of the group ``/truth``: tilts, and the structure factors of the mean potential."""
+        crystal, tilts = self._parts()
+        scan = self.header.scan
+        rows, columns = scan.require_shape()[0], scan.frames_per_row
+        mean_V = crystal.potential_VA.sum(axis=0) / (crystal.layer_A * len(crystal.potential_VA))
+        seen = crystal.inside.ravel() > 0
+        arrays: dict[str, Array] = {
+            "tilts_mrad": tilts.reshape(rows, columns, 2),
+            "hk": crystal.hk[seen],
+            "structure_factors_V": mean_V.ravel()[seen],
+            "descan_px": self.trajectory.descan_px.reshape(rows, columns, 2),
+        }
+        attributes: dict[str, Any] = {
+            "cell_A": crystal.cell_A,
+            "thickness_A": crystal.layers * crystal.layer_A,
+            "slice_thickness_A": crystal.layer_A,
+            "wavelength_A": crystal.wavelength_A,
+            "detected_fraction": self.detected_fraction,
+            "electrons_per_pattern": self.settings.electrons_per_pattern,
+            "settings": json.dumps(self.settings.model_dump()),
+            "seed": self.settings.model.seed,
+            "beam_center_px": np.asarray(self.readout.center_px),
+            "note": "structure factors of the mean inner potential, exp(-2 pi i (h u + k v)), u and v along cell_A",
+        }
+        return arrays, attributes
+
+
+def _tilts(settings: SimulationSettings, trajectory: Trajectory) -> DoubleArray:
+    """Of all frames: the raster's points in steps around its middle, turned from +row towards +column."""
+    asked, scan = settings.tilts, settings.scan
+    steps = trajectory.nominal_A @ rotation_matrix(scan.rotation_deg) / np.asarray(scan.scan_step_A)
+    steps = steps - (np.asarray(scan.scan_shape) - 1) / 2
+    turn = rotation_matrix(asked.tilt_rotation_deg)
+    return np.asarray(asked.tilt_step_mrad * steps @ turn.T + np.asarray(asked.tilt_centre_mrad))
+
+
+def _spots(intensity: FloatArray, places: DoubleArray, wide: float, size: int) -> FloatArray:
+    """(P, P) Gaussians of a sum at places (M, 2) in pixels from zero frequency; what lies beyond the model is lost."""
+    seen = (np.abs(places) < size / 2 - 1).all(axis=1) & (intensity > 0)
+    at = np.fft.fftfreq(size, 1 / size)
+    along = [np.exp(-0.5 * ((at - place[:, None]) / wide) ** 2) for place in places[seen].T]
+    rows, cols = (one / one.sum(axis=1, keepdims=True) for one in along)
+    return np.asarray((rows * intensity[seen][:, None]).T @ cols, dtype=np.float32)
