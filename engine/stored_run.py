@@ -22,6 +22,16 @@ def turned(transmission: ComplexArray) -> ComplexArray:
 
 
 @dataclass(frozen=True)
+class StoredPrior:
+    """What networks came to (docs/dgp.md)."""
+
+    losses_held: DoubleArray
+    """(1 + epochs,) loss per pattern held out: of the pixels, then after each epoch."""
+    said: dict[str, Any]
+    """``epoch`` (taken; 0: the pixels), ``warning`` of the null test, ``sentence``, … as plain values."""
+
+
+@dataclass(frozen=True)
 class StoredRun:
     """Object, probe and what goes with them."""
 
@@ -54,6 +64,8 @@ class StoredRun:
     """Over the scanned area."""
     convergence: str = ""
     """Whether it had come to rest, in words; empty where that is not known."""
+    prior: StoredPrior | None = None
+    """Where networks were trained."""
     date: str = ""
     """When the file it lies in was last changed, ISO 8601; empty where that is not known."""
 
@@ -131,6 +143,7 @@ class StoredRun:
             refined={n: np.asarray(group[n][()], dtype=np.float64) for n in known if n in group},
             phase_deviation=deviation,
             median_deviation_rad=median_rad,
+            prior=_prior(group),
             date=date,
         )
 
@@ -171,6 +184,14 @@ class StoredRun:
     def depths_A(self) -> DoubleArray:
         """(slices,) depth of each slice behind the first, Å."""
         return np.cumsum([0.0, *self.slice_thickness_A[: self.slices - 1]])
+
+
+def _prior(group: Any) -> StoredPrior | None:
+    """What the run says of its networks; None where it has none."""
+    if "prior/losses_held" not in group:
+        return None
+    said = {name: np.asarray(value).tolist() for name, value in group["prior"].attrs.items()}
+    return StoredPrior(np.atleast_1d(np.asarray(group["prior/losses_held"][()], dtype=np.float64)), said)
 
 
 def _deviation(group: Any, shape: tuple[int, ...]) -> tuple[FloatArray | None, float | None]:

@@ -113,7 +113,7 @@ def _finite(one: Series, *, log: bool) -> DoubleArray:
 def _upward(low: float, high: float, *, log: bool) -> tuple[tuple[float, str], ...]:
     decades = [float(n) for n in range(int(np.ceil(low)), int(np.floor(high)) + 1)] if log else []
     values = decades[:: max(1, len(decades) // MOST_DECADES)] if len(decades) > 1 else nice_ticks(low, high)
-    return tuple(((value - low) / (high - low), f"{10**value:.3g}" if log else f"{value:.4g}") for value in values)
+    return tuple(((value - low) / (high - low), f"{10**value:.3g}" if log else f"{value:.7g}") for value in values)
 
 
 def surface(across: Axis, up: Axis, heights: DoubleArray, points: Points, best: tuple[float, float]) -> Rgb:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ptylive.application.analysis.side_by_side import add_comparison, prior_figures, prior_page, resolution_page
 from ptylive.application.analysis.waves import add_waves
 from ptylive.engine.analysis.aberrations import (
     LOWEST_ORDER,
@@ -118,6 +119,10 @@ def analyse(
     out.figures["radial"]["probe"] = _rings(probe_intensity(run.probe[0], run.pixel_A), "radius_A", "intensity")
     on_step("waves")
     add_waves(out.figures, out.pages, run)
+    if (networks := prior_figures(run)) is not None:
+        out.figures["prior"] = networks
+    if (page := prior_page(run)) is not None:
+        out.pages["prior"] = page
     on_step("atom columns")
     _add_columns(out, phase, run, find_columns(phase, run.pixel_A, radius_A=radius_A))
     on_step("depth section")
@@ -136,7 +141,10 @@ def analyse(
 def compare(out: Analysis, run: StoredRun, other: StoredRun) -> None:
     """Add ring and shell correlation with another reconstruction of the same scan. Raises MetadataError."""
     one, two = same_place(run, other)
-    out.figures["ring_correlation"] = curve(ring_correlation(one.sum(axis=0), two.sum(axis=0), run.pixel_A))
+    rings = ring_correlation(one.sum(axis=0), two.sum(axis=0), run.pixel_A)
+    out.figures["ring_correlation"] = curve(rings)
+    out.pages["ring_correlation"] = resolution_page(rings, "rings")
+    add_comparison(out.pages, (run, other), (one, two))
     if run.slices > 1 and run.slices == other.slices:
         out.figures["shell_correlation"] = curve(shell_correlation(one, two, run.pixel_A, run.spacing_A))
 
@@ -161,6 +169,7 @@ def add_half_dose(out: Analysis, halves: HalfDose) -> None:
         for length, count in zip(sure.deviation_rad.shape, sure.limit_A.shape, strict=True)
     ]
     out.figures["half_dose"] = {"rings": curve(halves.rings)}
+    out.pages["half_dose"] = resolution_page(halves.rings, "halves of the dose")
     if halves.shells is not None:
         out.figures["half_dose"]["shells"] = curve(halves.shells)
     quantiles = np.quantile(sure.deviation_rad, (0.05, 0.5, 0.95))

@@ -12,6 +12,9 @@ from ptylive.engine.larbed.crystal import CrystalGrid
 from ptylive.engine.larbed.objective import Crystal, TiltObjective
 from ptylive.engine.larbed.structure_factors import interaction_rad_per_VA
 from ptylive.engine.larbed.tilt_series import TiltSeries, raster_tilts
+from ptylive.engine.simulation.atomic_potential import layer_phase
+from ptylive.engine.simulation.atoms import Atoms, crystal_cell
+from ptylive.engine.simulation.object_grid import ObjectGrid
 from ptylive.engine.simulation.simulated_tilts import SimulatedTilts
 from ptylive.schema import MetadataError
 from ptylive.schema.simulation.settings import SimulationSettings
@@ -105,3 +108,13 @@ def test_only_of_perfect_crystals():
     for values in ({"specimen": "bilayer", "material": "", "thickness_A": None}, {"configurations": 2}):
         with pytest.raises(MetadataError, match="perfect crystal"):
             series(**values)
+
+
+def test_the_potential_is_that_of_other_simulations():
+    """All layers of an upright cell together, against the sum over atoms on a grid of pixels."""
+    made = series(orientation_deg=0.0, displacement_A=0.0).crystal
+    cell, pixels = crystal_cell("SrTiO3"), made.pixels
+    grid = ObjectGrid((pixels, pixels), cell.height_A / pixels, (0.0, 0.0))
+    expected = layer_phase(Atoms(np.asarray(cell.symbols), np.asarray(cell.positions_A)), grid, 120e3)
+    found = np.fft.ifft2(made.potential_VA.sum(axis=0)).real * pixels**2 * interaction_rad_per_VA(120e3)
+    np.testing.assert_allclose(found, expected, atol=1e-4 * expected.max())  # of single precision
