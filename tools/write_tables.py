@@ -7,10 +7,10 @@ import python_reference
 
 import ptylive.application.extensions  # noqa: F401  (settings that stand with what they belong to)
 from ptylive.engine.imaging import registry
+from ptylive.schema.foreign_plans.basis_paper import published_table
 from ptylive.schema.foreign_plans.phaser import phaser_parity
 from ptylive.schema.foreign_plans.ptyrad import ptyrad_parity
 from ptylive.schema.preset.describe import table
-from ptylive.schema.preset.published import published_table
 from ptylive.schema.pypty import parity_table
 from ptylive.schema.simulation import settings as simulation
 

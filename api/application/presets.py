@@ -13,13 +13,13 @@ from ptylive.application.extensions import Preset
 from ptylive.schema.errors import InputFileError, MetadataError, did_you_mean
 from ptylive.schema.files.atomic import replacing
 from ptylive.schema.files.small_files import read_bytes
+from ptylive.schema.foreign_plans.basis_paper import published
 from ptylive.schema.foreign_plans.phaser import import_phaser, looks_like_phaser
 from ptylive.schema.foreign_plans.ptyrad import import_ptyrad, looks_like_ptyrad
 from ptylive.schema.foreign_plans.yaml_text import read_yaml
 from ptylive.schema.metadata import MASKS, NAMES, SECTIONS
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset.describe import to_toml, toml_section
-from ptylive.schema.preset.published import published
 from ptylive.schema.preset.stages import checked_tables, settings_in
 from ptylive.schema.pypty import import_preset
 from ptylive.schema.pypty.convert import is_all_pypty, looks_like_pypty, means_otherwise

@@ -17,7 +17,7 @@ Marker = (
     | Annotated[str, Field(pattern=r"^(rows|columns|squares):[1-9]\d{0,2}$")]
 )
 """Part of the scan each scan point belongs to: a number each, bands of rows or columns (four: ``rows:4``),
-or squares of so many points a side (``squares:20``)."""
+or squares of points, with their side (``squares:20``)."""
 Coefficients = Annotated[tuple[float, ...], Field(max_length=len(ABERRATION_NAMES))]
 
 

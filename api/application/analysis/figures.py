@@ -31,7 +31,6 @@ from ptylive.engine.analysis.fourier_correlation import (
 from ptylive.engine.analysis.probe_modes import ProbeModes
 from ptylive.engine.analysis.radial import RadialMean, object_power, probe_intensity
 from ptylive.engine.analysis.refined_grid import RefinedGrid, refined_grid
-from ptylive.engine.analysis.scan_frame import ScanFrame, finer_by, phase_on_scan
 from ptylive.engine.analysis.sections import Point, depth_section
 from ptylive.engine.stored_run import StoredRun
 from ptylive.schema import MetadataError
@@ -201,6 +200,8 @@ def curve(correlation: FourierCorrelation) -> dict[str, Any]:
 
 def _add_on_scan(out: Analysis, run: StoredRun, grid: RefinedGrid) -> None:
     """The phase of all slices together, cropped to the field of the scan and turned along its axes."""
+    from ptylive.engine.analysis.scan_frame import ScanFrame, finer_by, phase_on_scan
+
     frame = ScanFrame.of_positions(run.positions_A, grid.shape, grid.step_A)
     if frame is None:
         return

@@ -17,7 +17,6 @@ from ptylive.engine.probe import ComplexPlane
 from ptylive.engine.refine.data.model_window import chi_per_A
 from ptylive.engine.refine.data.pattern_statistics import mean_pattern
 from ptylive.engine.refine.data.scan_window import ScanWindow
-from ptylive.engine.refine.data.start_counts import start_background, start_currents
 from ptylive.engine.refine.parameters.object_grid import ObjectGrid
 from ptylive.engine.refine.parameters.parameter_vector import (
     Block,
@@ -30,6 +29,7 @@ from ptylive.engine.refine.parameters.parameter_vector import (
 from ptylive.engine.refine.parameters.terms import Damping, PositionPrior, Term
 from ptylive.engine.refine.parameters.varying_probe import EXPECTED
 from ptylive.engine.refine.problem.forward_options import ForwardOptions, aberration_columns, tilt_curvature
+from ptylive.engine.refine.problem.start_counts import start_background, start_currents
 from ptylive.engine.refine.problem.strategy import Strategy
 from ptylive.engine.refine.regularisers.of_preset import Regularisation
 from ptylive.schema.model import Array, DoubleArray, FloatArray

@@ -16,7 +16,6 @@ from ptylive.engine.probe import ComplexPlane, Probe
 from ptylive.engine.refine.data.object_resampling import MODE_SPREAD_RAD
 from ptylive.engine.refine.data.pattern_statistics import PatternStatistics
 from ptylive.engine.refine.data.scan_window import ScanWindow
-from ptylive.engine.refine.data.start_counts import start_background
 from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.parameters.mixture import Mixture
 from ptylive.engine.refine.parameters.object_grid import ObjectGrid
@@ -25,6 +24,7 @@ from ptylive.engine.refine.parameters.terms import Term
 from ptylive.engine.refine.problem.forward_options import ForwardOptions
 from ptylive.engine.refine.problem.measurement import Measurement, check_near_field
 from ptylive.engine.refine.problem.parameter_blocks import ParameterBlocks
+from ptylive.engine.refine.problem.start_counts import start_background
 from ptylive.engine.refine.problem.strategy import Strategy, background_counts, choose
 from ptylive.engine.refine.regularisers.of_preset import Regularisation
 from ptylive.engine.refine.regularisers.scan_neighbours import ScanGrid

@@ -16,7 +16,6 @@ import numpy as np
 from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.selection import selected
-from ptylive.engine.refine.data.start_counts import with_given_counts
 from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.data.start_positions import with_start_positions
 from ptylive.engine.refine.problem.forward_options import tilt_from_columns
@@ -26,7 +25,7 @@ from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run.generative import refined_with_prior
 from ptylive.engine.refine.run.history import History
 from ptylive.engine.refine.run.refinement import Observers, Refinement
-from ptylive.engine.refine.run.stages import Ended, refine_stages
+from ptylive.engine.refine.run.stages import Ended, refine_stages, with_given_counts
 from ptylive.engine.refine.tuning.depth_choice import with_found_depth, with_given_depth, with_told_depth
 from ptylive.engine.refine.tuning.half_turn import start_half_turned
 from ptylive.engine.refine.tuning.held_out import TrialContext, central_part

@@ -19,7 +19,6 @@ import numpy as np
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.probe import Probe
 from ptylive.engine.refine.data.drift import without_drift
-from ptylive.engine.refine.data.start_counts import KEPT
 from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.results.curve import Curve, Scanned
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult, StageEnd
@@ -43,6 +42,8 @@ SETTLED: Mapping[str, Any] = {
     "refine_drift": False,
 }
 """Settings of later stages, where they do not say otherwise: trials were made in the first."""
+KEPT = "epoch < 0"
+"""Schedule of what is part of the model and never refined."""
 DEPTH = ("num_slices", "total_thickness_A", "slice_distances_A")
 
 
@@ -287,3 +288,15 @@ def _fingerprint(result: RefineResult, before: str) -> str:
     for array in (result.object, result.probe, result.positions_A):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
+
+
+def with_given_counts(preset: Preset) -> Preset:
+    """The preset with beam currents and background in the model where they are given, held where not refined."""
+    changes: dict[str, Any] = {}
+    if preset.start.start_beam_current is not None and not preset.refined.update_beam_current:
+        changes |= {"update_beam_current": KEPT}
+    if preset.start.start_background is not None and not preset.refined.update_static_background:
+        changes |= {"update_static_background": KEPT}
+    if not changes:
+        return preset
+    return Preset.from_mapping({**preset.model_dump(exclude_unset=True), **changes})

@@ -6,8 +6,8 @@ import pytest
 
 from ptylive.application.presets import load_preset
 from ptylive.schema import MetadataError
+from ptylive.schema.foreign_plans.basis_paper import PUBLISHED, published, published_table
 from ptylive.schema.preset import Preset
-from ptylive.schema.preset.published import PUBLISHED, published, published_table
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -10,11 +10,7 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.start_illumination import centred_array
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import FloatArray
-from ptylive.schema.preset import Preset
 from ptylive.schema.preset.start import StartSettings
-
-KEPT = "epoch < 0"
-"""Schedule of what is part of the model and never refined."""
 
 
 def start_currents(settings: StartSettings, dataset: Dataset) -> FloatArray | None:
@@ -55,15 +51,3 @@ def start_background(settings: StartSettings, size: int) -> FloatArray | None:
     if not np.isfinite(counts).all() or (counts < 0).any():
         raise MetadataError(f"start_background {path} holds what are no counts", "give numbers at or above 0")
     return counts.astype(np.float32)
-
-
-def with_given_counts(preset: Preset) -> Preset:
-    """The preset with beam currents and background in the model where they are given, held where not refined."""
-    changes = {}
-    if preset.start.start_beam_current is not None and not preset.refined.update_beam_current:
-        changes["update_beam_current"] = KEPT
-    if preset.start.start_background is not None and not preset.refined.update_static_background:
-        changes["update_static_background"] = KEPT
-    if not changes:
-        return preset
-    return Preset.from_mapping({**preset.model_dump(exclude_unset=True), **changes})
