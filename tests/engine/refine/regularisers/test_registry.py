@@ -39,7 +39,8 @@ def test_those_of_the_folder_are_found_in_the_order_they_are_added_up():
 def test_what_makes_a_history_old_is_told_by_the_registry():
     """The same settings as were once told by the word weight in their name."""
     by_name = {name for name in Preset.settings() if "weight" in name}
-    not_of_regularisers = {"loss_weight", "perpendicular_weight", "edge_weight", "noise_weighting"}
+    perpendicular = {"perpendicular_weight", "perpendicular_weight_dark"}
+    not_of_regularisers = {"loss_weight", "edge_weight", "noise_weighting", *perpendicular}
     assert {name for each in registered() for name in each.switches} >= by_name - not_of_regularisers
     assert switched_on(Preset().regularisers) == frozenset()
     assert _active(Preset(atv_weight=1)) - _active(Preset()) == {"atv_weight"}
