@@ -61,6 +61,8 @@ def import_preset(
             _convert(row, value, into)
     if left and not lenient:
         raise MetadataError(f"not imported: {'; '.join(left)}", "take it out, or import leniently")
+    if "scan_step_A" not in into.metadata and (step_A := _step_of(into)) is not None:
+        into.metadata["scan_step_A"] = step_A
     settings = dict(into.preset)
     if settings.get("num_slices", 1) == 1 and "total_thickness_A" in settings:
         settings.pop("slice_distances_A", None)
@@ -94,6 +96,16 @@ def means_otherwise(values: Mapping[str, Any]) -> tuple[str, ...]:
         if into.notes or into.preset.get(name, value) != value:
             found.append(name)
     return tuple(found)
+
+
+def _step_of(into: Gathered) -> list[float] | None:
+    """The step of a scan that is told by its positions only: the median distance along both axes; None: not known."""
+    places, shape = into.positions_A, into.metadata.get("scan_shape")
+    if places is None or shape is None or len(places) != shape[0] * shape[1] or min(shape) < 2:
+        return None
+    grid = np.asarray(places, dtype=float).reshape(*shape, 2)
+    steps = [float(np.median(np.linalg.norm(np.diff(grid, axis=axis), axis=-1))) for axis in (0, 1)]
+    return steps if min(steps) > 0 else None
 
 
 def _row_of_added(name: str) -> Row | None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ptylive.schema.errors import MetadataError
+from ptylive.schema.model import Array
 from ptylive.schema.optics import ABERRATION_NAMES, KRIVANEK_ORDERS
 from ptylive.schema.pypty.rows import Converter, Gathered, followed, number
 from ptylive.schema.schedule import Schedule
@@ -180,7 +181,15 @@ def mean_pattern(value: Any, into: Gathered) -> None:
         raise MetadataError("mean_pattern is no pattern of counts", "give rows of finite numbers, or leave it out")
     amplitude = np.sqrt(np.maximum(counts, 0) / counts.max())
     mask = into.given.get("aperture_mask")
-    into.arrays["aperture_mask"] = amplitude * np.asarray(mask, float) if isinstance(mask, list) else amplitude
+    into.arrays["aperture_mask"] = _within(amplitude, np.asarray(mask, float)) if isinstance(mask, list) else amplitude
+
+
+def _within(amplitude: Array, mask: Array) -> Array:
+    """A pattern inside a mask, which PyPty pads by ``data_pad`` and the pattern not. Raises MetadataError."""
+    spare = np.subtract(mask.shape, amplitude.shape) if mask.ndim == 2 else np.array([-1])
+    if (spare < 0).any() or (spare % 2).any():
+        raise MetadataError(f"mean_pattern {amplitude.shape} and aperture_mask {mask.shape} differ", "leave one out")
+    return np.asarray(np.pad(amplitude, [(each // 2, each // 2) for each in spare]) * mask)
 
 
 def probe_weight(key: str, *, real_space: bool) -> Converter:
@@ -305,6 +314,8 @@ def sequence(value: Any, into: Gathered) -> None:
 def field_of_view(value: Any, into: Gathered) -> None:
     """``fov_nm`` along the fast axis to the scan step."""
     size = into.given.get("scan_size")
+    if number(value, "fov_nm") == 0:  # as PyPty writes one that it was not told
+        return
     if size is None:
         raise MetadataError("fov_nm needs scan_size", "add it, or give scan_step_A")
     into.metadata["scan_step_A"] = 10 * number(value, "fov_nm") / int(size[1])
@@ -338,3 +349,10 @@ def multiplier(value: Any, into: Gathered) -> None:
     """``data_multiplier``: counts that one electron leaves are its inverse."""
     if number(value, "data_multiplier") != 1:
         into.metadata["counts_per_electron"] = 1 / number(value, "data_multiplier")
+
+
+def scan_step(value: Any, into: Gathered) -> None:
+    """``scan_step_A``: 0 is what PyPty writes where positions were given in its place."""
+    steps = np.asarray(value, dtype=float)
+    if steps.any():
+        into.metadata["scan_step_A"] = float(steps) if steps.ndim == 0 else steps.tolist()

@@ -276,7 +276,7 @@ EXPERIMENT: tuple[Row, ...] = (
     ),
     Row("aperture", APPEND, None, M, ("aperture_mask",), "an array becomes a npy file", array("aperture_mask")),
     Row("bright_threshold", APPEND, None, M, ("bright_threshold",), "the same", same("bright_threshold")),
-    Row("scan_step_A", APPEND, None, M, ("scan_step_A",), "the same", metadata("scan_step_A")),
+    Row("scan_step_A", APPEND, None, M, ("scan_step_A",), "the same", into.scan_step),
     Row("fov_nm", APPEND, None, M, ("scan_step_A",), "over the points of the fast axis", into.field_of_view),
     Row("special_positions_A", APPEND, None, M, ("positions_A",), "the same", into.special_positions),
     Row(

@@ -215,3 +215,28 @@ def test_a_given_mean_pattern_is_the_amplitude_of_the_start_probe():
     for none in ([1.0, 2.0], [[0.0, 0.0]], [[np.inf, 1.0]]):
         with pytest.raises(MetadataError, match="no pattern of counts"):
             import_preset({"mean_pattern": none})
+
+
+def test_what_pypty_itself_writes():
+    """As ``append_exp_params`` leaves it: an aperture that is padded and a mean pattern that is not, 0 for not told."""
+    rows, columns = np.divmod(np.arange(12), 4)
+    pixels = np.stack([3.0 * rows, 2.0 * columns], axis=1)
+    found = import_preset(
+        {
+            "positions": pixels.tolist(),
+            "pixel_size_x_A": 0.5,
+            "pixel_size_y_A": 0.5,
+            "scan_size": [3, 4],
+            "scan_step_A": 0.0,
+            "fov_nm": 0,
+            "aperture_mask": np.ones((8, 8)).tolist(),
+            "mean_pattern": np.full((4, 4), 4.0).tolist(),
+        }
+    )
+    assert found.metadata["scan_step_A"] == [1.5, 1.0]  # from the positions
+    mask = found.arrays["aperture_mask"]
+    assert mask.shape == (8, 8)
+    assert mask[2:6, 2:6].min() == 1.0
+    assert mask.sum() == 16.0
+    with pytest.raises(MetadataError, match="differ"):
+        import_preset({"aperture_mask": np.ones((7, 8)).tolist(), "mean_pattern": np.ones((4, 4)).tolist()})
