@@ -11,10 +11,11 @@ import pytest
 from running import last_json, ptylive_here
 
 from ptylive.application.offline import method_of, start_guess
-from ptylive.application.presets import files_of, load_preset, with_stage_files
+from ptylive.application.presets import files_of, load_preset, preset_of, with_stage_files
 from ptylive.schema import Calibration, LiveMap, MetadataError, Origin, Quantity
 from ptylive.schema.preset import Preset
 from ptylive.server.cli.commands.refine import _loaded
+from ptylive.server.cli.preset_option import with_masks
 from ptylive.server.cli.values import parse_assignments
 from ptylive.simulators.data import bundled
 
@@ -276,3 +277,30 @@ def test_a_file_of_ptyrad_is_a_preset(tmp_path):
     (tmp_path / "other.yaml").write_text("a: 1\n")
     with pytest.raises(MetadataError, match="neither a parameter file of PtyRAD nor a plan of phaser"):
         load_preset(tmp_path / "other.yaml")
+
+
+def test_masks_of_a_preset_open_the_recording(tmp_path):
+    """Before anything else is read, since without them the recording is no scan; a batch refuses them."""
+    masks = np.ones((2, 4, 4))
+    path = tmp_path / "pypty.json"
+    path.write_text(json.dumps({"acc_voltage": 80, "masks": masks.tolist(), "beam_current": [1.0, 2.0]}))
+    values = with_masks(path, {"energy_eV": 1.0}, tmp_path / "out.h5")
+    assert values["energy_eV"] == 1.0
+    np.testing.assert_array_equal(np.load(values["masks"]), masks)
+    assert with_masks(None, {}, tmp_path / "out.h5") == {}
+    assert with_masks(path, {"masks": "mine.npy"}, tmp_path / "out.h5") == {"masks": "mine.npy"}
+    loaded = load_preset(path, beside=tmp_path / "out.h5")
+    assert "masks" not in loaded.metadata
+    assert "--set masks=" in " ".join(loaded.notes)
+    np.testing.assert_array_equal(np.load(loaded.settings["start_beam_current"]), [1.0, 4.0])
+    with pytest.raises(MetadataError, match="masks of one recording"):
+        preset_of(path, tmp_path)
+
+
+def test_an_object_of_several_modes_sets_their_number(tmp_path):
+    np.save(tmp_path / "co.npy", np.ones((6, 6, 2, 3), np.complex64))
+    path = tmp_path / "pypty.json"
+    path.write_text(json.dumps({"acc_voltage": 80, "obj": str(tmp_path / "co.npy")}))
+    assert load_preset(path).settings["obj_modes"] == 3
+    path.write_text(json.dumps({"acc_voltage": 80, "obj": str(tmp_path / "none.npy")}))
+    assert "obj_modes" not in load_preset(path).settings
