@@ -59,9 +59,13 @@ def _data(path: Path, file: Any) -> Any:
         raise InputFileError(f"{path} has no data set /data", "give a native file, or one of those in docs/files.md")
     if data.ndim not in (3, 4) or 0 in data.shape:
         shape = " x ".join(map(str, data.shape)) or "a single number"
-        readings = "; readings of virtual detectors: --set masks=FILE" if data.ndim == 2 else ""
+        if data.ndim == 2:
+            raise InputFileError(
+                f"{path}: /data is {shape}",
+                "it must be (Ry, Rx, Qy, Qx) or (N, Qy, Qx); readings of virtual detectors need --set masks=FILE",
+            )
         raise InputFileError(
-            f"{path}: /data is {shape}", f"it must be (Ry, Rx, Qy, Qx), or (N, Qy, Qx) in acquisition order{readings}"
+            f"{path}: /data is {shape}", "it must be (Ry, Rx, Qy, Qx), or (N, Qy, Qx) in acquisition order"
         )
     return data
 
