@@ -1,5 +1,8 @@
 """A tilt series in a server: each reflection's disc is a map, of the series that is shown and of the next."""
 
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import h5py
 import numpy as np
 import pytest
@@ -7,6 +10,8 @@ from running import ptylive, server
 
 import ptylive as program
 from ptylive.application.larbed import TiltGeometry, read
+from ptylive.schema import CommandError, Detector, Optics
+from ptylive.server.commands.reflections import found_reflections
 
 SETTINGS = {
     "beam": "parallel",
@@ -22,6 +27,34 @@ SETTINGS = {
     "detector_pixel_mrad": 0.9,
     "dtype": "f4",
 }
+
+
+def shown(mean, **detector):
+    """A scan as the command sees it."""
+    header = SimpleNamespace(
+        detector=Detector(shape=(96, 96), **detector),
+        optics=Optics(energy_eV=120e3),
+        arrays={},
+        detector_shape=(96, 96),
+    )
+    engine = SimpleNamespace(recent_mean=lambda patience_s: mean, header=header)
+    return SimpleNamespace(header=header, engine=engine, lock=nullcontext())
+
+
+@pytest.mark.parametrize(
+    ("scan", "cell", "number", "said"),
+    [
+        (shown(None, pixel_mrad=0.9), [3.9, 3.9], 4, "three numbers"),
+        (shown(None, pixel_mrad=0.9), [3.9, 3.9, 90], 99, "99 reflections"),
+        (shown(None), [3.9, 3.9, 90], 4, "detector_pixel_mrad"),
+        (shown(None, pixel_mrad=0.9), [3.9, 3.9, 90], 4, "no frames"),
+        (shown(np.ones((96, 96)), pixel_mrad=9.0), [3.9, 3.9, 90], 4, "pixels apart"),
+        (shown(np.ones((96, 96)), pixel_mrad=0.9), [3.9, 0.0, 90], 4, "no cell"),
+    ],
+)
+def test_what_it_cannot_find_is_said(scan, cell, number, said):
+    with pytest.raises(CommandError, match=said):
+        found_reflections(scan, cell, number)
 
 
 @pytest.mark.slow
