@@ -34,6 +34,11 @@ class Gain:
         return cls.of(np.subtract(others, losses), float(np.mean(others)))
 
     @property
+    def opposite(self) -> Gain:
+        """Of the other model over this one."""
+        return Gain(-self.share, self.deviation)
+
+    @property
     def certain(self) -> bool:
         """Whether it is there beyond doubt."""
         return self.exceeds(CERTAIN)

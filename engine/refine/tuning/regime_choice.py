@@ -4,7 +4,7 @@ How many electrons there are to an area does not tell: at 30 kV, or of heavy ato
 2000 of them have to say, and of ice it holds the tail of the detector. So each regime refines most of the patterns of
 the middle of the scan, and the others judge it, by one measure: the likelihood of all their pixels with a flat
 background. What is scattered without a trace of the specimen fills the dark field too, and a probe without bounds
-describes it: who predicts the bright field worse is not taken.
+describes it: who predicts the bright field worse is not taken, and who predicts it alone better is.
 
 All of the pattern is tried from an empty object and from the live map. The map has low frequencies that come slowly
 from the patterns, and is wrong where the specimen is strong.
@@ -69,15 +69,16 @@ class RegimeChoice:
     def reason(self) -> str:
         """The choice in words."""
         everywhere, bright = self._gains
+        gains = f"{everywhere}, in the bright field {bright}"
         if self._taken:
-            return f"{self._ahead}: it predicts patterns held out better than {self.safe}, by {everywhere}"
-        gain = f"gain {everywhere}, of their bright field {bright}"
-        return f"{self.safe}: {self._ahead} would not predict patterns held out better ({gain})"
+            return f"{self._ahead}: it predicts patterns held out better than {self.safe}, by {gains}"
+        return f"{self.safe}: {self._ahead} would not predict patterns held out better (gain {gains})"
 
     @property
     def _taken(self) -> bool:
-        everywhere, bright = self._gains
-        return everywhere.certain and not Gain(-bright.share, bright.deviation).certain
+        """Better beyond doubt in all pixels or in those of the bright field, and worse in neither."""
+        gains = self._gains
+        return any(gain.certain for gain in gains) and not any(gain.opposite.certain for gain in gains)
 
     @property
     def _ahead(self) -> Candidate:
@@ -145,4 +146,4 @@ def _losses(
 
 def _told_apart(one: Likelihoods, other: Likelihoods) -> bool:
     gain = Gain.over(one.everywhere, other.everywhere)
-    return gain.certain or Gain(-gain.share, gain.deviation).certain
+    return gain.certain or gain.opposite.certain

@@ -38,7 +38,8 @@ def judged(everywhere, bright=0.0, *, uneven=0.0, times=1):
         (judged(1.0, uneven=3.0), judged(-1.0), WEAK),  # the groups disagree
         (judged(-1.0), judged(-2.0), WEAK),
         (judged(20.0, bright=-1.0), judged(1.0), WEAK),  # the dark field alone is predicted better
-        (judged(20.0, bright=-1.0, uneven=3.0), judged(1.0), EMPTY),
+        (judged(-0.5, bright=2.0, uneven=3.0), judged(-1.0), WEAK),
+        (Likelihoods(judged(-0.5, uneven=3.0).everywhere, judged(0.0, bright=2.0).bright), judged(-9.0), EMPTY),
     ],
 )
 def test_all_of_the_pattern_where_it_predicts_better_beyond_doubt(empty, from_map, best):
