@@ -41,6 +41,8 @@ class Drift:
     focal_spread_A: float
     applied: bool
     reason: str
+    deviations: float = 0.0
+    """Standard deviations that it is large; 0 where it is too small to matter, or the fit has no maximum."""
 
 
 def find_drift(dataset: Dataset, window: ScanWindow, probe: Probe, *, certain: bool = True) -> Drift | None:
@@ -61,7 +63,8 @@ def find_drift(dataset: Dataset, window: ScanWindow, probe: Probe, *, certain: b
     covariance = taken @ strain.covariance_A2 @ taken.T + unsure_A**2 * np.eye(2)
     deviations = math.sqrt(max(float(drift @ np.linalg.pinv(covariance) @ drift), 0.0))
     large = float(np.hypot(*drift)) > HARMLESS / probe.semiangle_invA
-    applied = strain.is_maximum and large and deviations > (SIGNIFICANCE if certain else 1.0)
+    deviations = deviations if strain.is_maximum and large else 0.0
+    applied = deviations > (SIGNIFICANCE if certain else 1.0)
     uncertainty = np.sqrt(np.diag(covariance))
     found = ", ".join(f"{one:.2f} ± {sd:.2f}" for one, sd in zip(drift, uncertainty, strict=True))
     return Drift(
@@ -69,8 +72,9 @@ def find_drift(dataset: Dataset, window: ScanWindow, probe: Probe, *, certain: b
         uncertainty_A=(float(uncertainty[0]), float(uncertainty[1])),
         defocus_A=strain.defocus_A,
         focal_spread_A=strain.focal_spread_A,
-        applied=bool(applied),
+        applied=applied,
         reason=f"drift ({found}) Å along slow and fast axis: {'applied' if applied else 'left alone'}",
+        deviations=deviations,
     )
 
 

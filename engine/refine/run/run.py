@@ -27,6 +27,7 @@ from ptylive.engine.refine.run.history import History
 from ptylive.engine.refine.run.refinement import Observers, Refinement
 from ptylive.engine.refine.run.stages import Ended, refine_stages, with_given_counts
 from ptylive.engine.refine.tuning.depth_choice import with_found_depth, with_given_depth, with_told_depth
+from ptylive.engine.refine.tuning.drift_check import with_checked_drift
 from ptylive.engine.refine.tuning.half_turn import start_half_turned
 from ptylive.engine.refine.tuning.held_out import TrialContext, central_part
 from ptylive.engine.refine.tuning.mode_choice import with_chosen_modes
@@ -115,7 +116,7 @@ def _refined(
     tuned = _settled(dataset, preset, context, warm, observers)
     context = _under(tuned, context)
     warm = warm.half_turned() if warm is not None and tuned.half_turn else warm
-    measured = measure(tuned.dataset, tuned.preset)
+    measured = with_checked_drift(measure(tuned.dataset, tuned.preset), tuned, context)
     strategy = decide(measured, tuned.preset, has_start=context.start is not None)
     problem = lay_out(measured, strategy, tuned.preset, context.start)
     problem = begun(problem.after(tuned.curves, tuned.words, tilt_found=tuned.tilt_found), preset.start, warm)

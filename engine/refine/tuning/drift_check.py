@@ -1,0 +1,69 @@
+"""A drift that the lattice of the scan shows, judged by patterns held out.
+
+The lattice is found from where pairs of discs overlap (:mod:`drift`), with an uncertainty that trusts a model of single
+scattering and of one defocus. Where that is off, drift appears that is not there, and well beyond its uncertainty; and
+of a drift that is there, the overlaps of a weak scan say little. A short refinement sees all of the patterns: an object
+can follow positions that are stretched or sheared, but the probe with its detector has a scale and angles of its own,
+which then fit no longer. It begins from an empty object: a live map was made on positions with the drift, and argues
+for them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.data.drift import Drift, without_drift
+from ptylive.engine.refine.problem.measurement import Measurement
+from ptylive.engine.refine.problem.prepare import measure
+from ptylive.engine.refine.problem.strategy import Regime
+from ptylive.engine.refine.results.gain import CERTAIN, Gain
+from ptylive.engine.refine.tuning.held_out import Trial, TrialContext, central_part
+from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS, TRIAL_PATTERNS, TRIAL_SETTINGS
+from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.schema.preset import Preset
+
+POSSIBLE, BEYOND_DOUBT = 1.0, 3.0
+"""Standard deviations of the lattice from which on a drift is tried, and those that patterns held out must then add."""
+FROM_NOTHING = {**TRIAL_SETTINGS, "regime": str(Regime.THIN), "start_from_map": False}
+
+
+def with_checked_drift(measured: Measurement, tuned: Tuned, context: TrialContext) -> Measurement:
+    """The measurement of ``tuned`` with its drift taken out where lattice and trials agree on it, and only there.
+
+    Only a drift that nobody asked for is tried, in scans of enough patterns.
+    """
+    drift, preset = measured.drift, tuned.preset
+    if drift is None or not _is_open(drift, preset) or len(tuned.dataset.patterns) < LEAST_PATTERNS:
+        return measured
+    gain = _gain(tuned, replace(drift, applied=True), context)
+    taken = gain.exceeds(CERTAIN if drift.applied else BEYOND_DOUBT)
+    found = drift.reason.rsplit(": ", 1)[0]
+    if taken:
+        reason = f"{found}: applied, by which patterns held out are predicted better by {gain}"
+    else:
+        reason = f"{found}: left alone, without it patterns held out are not predicted better (gain {gain})"
+    decided = replace(drift, applied=taken, reason=reason)
+    if taken == drift.applied:
+        return replace(measured, drift=decided)
+    dataset = without_drift(tuned.dataset, decided)
+    return replace(measure(dataset, preset.model_copy(update={"refine_drift": False})), drift=decided)
+
+
+def _is_open(drift: Drift, preset: Preset) -> bool:
+    unasked = preset.start.refine_drift == "auto" and preset.refined.update_obj
+    return unasked and drift.deviations > POSSIBLE
+
+
+def _gain(tuned: Tuned, drift: Drift, context: TrialContext) -> Gain:
+    """Of positions without the drift."""
+    context = replace(context, start=None)
+    quick = tuned.preset.model_copy(update=FROM_NOTHING)
+
+    def losses(dataset: Dataset) -> tuple[float, ...]:
+        return Trial.of(central_part(dataset, TRIAL_PATTERNS), quick, context).likelihoods(context).everywhere
+
+    context.before("the positions as they are")
+    as_given = losses(tuned.dataset)
+    context.before("the positions without drift")
+    return Gain.over(as_given, losses(without_drift(tuned.dataset, drift)))
