@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from ptylive.engine.refine.results.refinement_result import RefineResult, StageEnd
     from ptylive.engine.refine.results.ring_correlation import Validation
 
-SCAN_UID, SCAN_FILE = "scan_uid", "scan_file"
+SCAN_UID, SCAN_FILE, SCAN_PATH, SCAN_SHA256 = "scan_uid", "scan_file", "scan_path", "scan_sha256"
 _SIGNALS = (
     ("object", "1", "transmission"),
     ("probe", "sqrt(counts)", "probe"),
@@ -154,9 +155,14 @@ def read_runs(path: Path) -> dict[str, dict[str, Any]]:
         }
 
 
-def describe_scan(uid: str, file: Path | None) -> dict[str, str]:
-    """Attributes of `/settings` that say of which scan the results are: its uid, the name of its file."""
-    said = {SCAN_UID: uid, SCAN_FILE: "" if file is None else file.name}
+def describe_scan(uid: str, file: Path | None, results: Path | None = None, digest: str = "") -> dict[str, str]:
+    """Attributes of `/settings` that say of which scan the results are, as far as each is known.
+
+    Its uid, the name of its file, the way to it from the folder of ``results``, and the ``digest`` of its patterns.
+    """
+    said = {SCAN_UID: uid, SCAN_FILE: "" if file is None else file.name, SCAN_SHA256: digest}
+    if file is not None and results is not None:
+        said[SCAN_PATH] = Path(os.path.relpath(file.resolve(), results.resolve().parent)).as_posix()
     return {name: value for name, value in said.items() if value}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -20,6 +22,9 @@ from ptylive.streamer.storage.layout import StoredScan
 from ptylive.streamer.storage.native import DAMAGED_HINT, open_native
 from ptylive.streamer.storage.scan_file import ScanFile
 from ptylive.streamer.wire.armmap import array_shape
+
+DIGESTED, DIGESTED_BYTES = 16, 2**26
+"""Patterns that a digest is made of: reading all of a large scan would take minutes."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,23 @@ class FileSource:
                 yield EventBatch(self.header.uid, index, events if received.all() else events.kept(received))
             elif len(index):
                 yield FrameBatch(self.header.uid, index, self.frames(index))
+
+    def digest(self) -> str:
+        """SHA-256 of size, type and some patterns spread over the scan, as hexadecimal digits.
+
+        Names, containers and copies do not change it. Empty where one of these patterns cannot be read.
+        """
+        there = np.flatnonzero(self.received)
+        data = self._file.frames
+        kind, size = data.dtype, data.shape[len(self._stored.shape) :]
+        most = min(DIGESTED, max(DIGESTED_BYTES // max(kind.itemsize * math.prod(size), 1), 1), len(there))
+        found = hashlib.sha256(repr((self.frame_count, size, kind.kind, kind.itemsize)).encode())
+        try:
+            for number in there[np.linspace(0, len(there) - 1, most).astype(np.int64)] if most else ():
+                found.update(self.frames(np.array([number])).astype(kind.newbyteorder("<"), copy=False).tobytes())
+        except InputFileError:
+            return ""
+        return found.hexdigest()
 
     def stored_pattern(self, number: int) -> bytes:
         """One pattern as it lies in the file: a ``bslz4`` part of the stream. Needs :attr:`stores_bslz4`."""

@@ -59,25 +59,33 @@ def _probe(folder: Path) -> None:
 def check_results_file(path: Path, source: FileSource) -> None:
     """Raise InputFileError where the results of an open scan cannot go into this file.
 
-    Only a results file takes results, and only those of one scan: where both files say which one they are of, the uid
-    has to be the same, else the name of the file.
+    Only a results file takes results, and only those of one scan. Where both files say which one they are of, the uid
+    has to be the same; files of other programs have none, and are told by the hash of their patterns, which earlier
+    versions did not write: then by their name.
     """
-    from ptylive.engine.results import SCAN_FILE, SCAN_UID
+    from ptylive.engine.results import SCAN_FILE, SCAN_SHA256, SCAN_UID
     from ptylive.engine.results_file import look
 
     check_output_file(path, [source.path])
     said = look(real_path(path)).settings
-    uid, file = str(said.get(SCAN_UID, "")), str(said.get(SCAN_FILE, ""))
-    same = uid == source.stored_uid if uid and source.stored_uid else file in ("", source.path.name)
+    uid, file, digest = (str(said.get(name, "")) for name in (SCAN_UID, SCAN_FILE, SCAN_SHA256))
+    named = file in ("", source.path.name)
+    if uid and source.stored_uid:
+        named = same = uid == source.stored_uid
+    else:
+        found = source.digest() if digest else ""
+        same = digest == found if found else named
+    if named and not same:
+        raise InputFileError(f"{path} holds the results of other patterns than {source.path} has now", OTHER_NAME)
     if not same:
         raise InputFileError(f"{path} holds the results of another scan, {file or uid}", OTHER_NAME)
 
 
-def scan_settings(source: FileSource) -> dict[str, Any]:
-    """Attributes of `/settings` that say of which scan results are."""
+def scan_settings(source: FileSource, results: Path | None = None) -> dict[str, Any]:
+    """Attributes of `/settings` that say of which scan results are; ``results``: where they stay."""
     from ptylive.engine.results import describe_scan
 
-    return describe_scan(source.stored_uid, source.path)
+    return describe_scan(source.stored_uid, source.path, results, source.digest())
 
 
 def check_recording(path: Path, source: FileSource) -> None:

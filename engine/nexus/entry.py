@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ENTRY, MAPS, RUNS = "entry", "maps", "refinements"
 PROGRAM = "ptylive"
 SHOWN_FIRST = ("obf", "idpc", "bf")
-MOST_POINTS, MOST_PLOTS = 2**20, 2000
+MOST_POINTS, MOST_PLOTS, LONGEST_NAME = 2**20, 2000, 200
 """Of an axis, and in an entry: what is beyond belongs to a file that is no results file of ours."""
 POSITION = "position_"
 """Of a run: ``position_y``, ``position_x`` (N,), what ``positions_A`` holds, as vectors that can be axes."""
@@ -59,6 +59,11 @@ class ScanPath:
     """Path of the group."""
     count: int
 
+    @property
+    def caption(self) -> str:
+        """The words above the curve."""
+        return self.name
+
 
 @dataclass(frozen=True)
 class Plot:
@@ -68,6 +73,15 @@ class Plot:
     target: str
     """Path of the data set."""
     axes: tuple[Axis, ...]
+    long_name: str = ""
+    """Of the data: what it is, and in which unit."""
+
+    @property
+    def caption(self) -> str:
+        """The words above a picture, such as "obf, rad": viewers write no unit at their scale of colours."""
+        if self.long_name.startswith(self.name):
+            return self.long_name
+        return ": ".join(filter(None, (self.name, self.long_name)))
 
 
 Plots = Mapping[str, tuple[Plot | ScanPath, ...]]
@@ -111,7 +125,7 @@ def write_entry(root: h5py.Group, plots: Plots) -> None:
     for plot in [plot for group in plots.values() for plot in group][:MOST_PLOTS]:
         group = entry.create_group(_free_name(plot.name, names.values()))
         names[plot.name] = group.name.rsplit("/", 1)[-1]
-        group["title"] = plot.name
+        group["title"] = plot.caption
         if isinstance(plot, ScanPath):
             _write_path(group, plot)
         else:
@@ -160,7 +174,8 @@ def _maps(group: Any) -> Iterator[Plot]:
     for name in group:
         data = group.get(name)
         if _has_axes(data, 2):
-            yield Plot(str(name), f"/{MAPS}/{name}", _plane(data.shape, _numbers(data, "sampling_A", 2), (0.0, 0.0)))
+            axes = _plane(data.shape, _numbers(data, "sampling_A", 2), (0.0, 0.0))
+            yield Plot(str(name), f"/{MAPS}/{name}", axes, _text(data, "long_name"))
 
 
 def _run(group: Any, run: str) -> Iterator[Plot | ScanPath]:
@@ -171,7 +186,7 @@ def _run(group: Any, run: str) -> Iterator[Plot | ScanPath]:
         if _has_axes(picture, 2):
             origin = _numbers(picture, "origin_A", 2) or (0.0, 0.0)
             plane = _plane(picture.shape, _numbers(picture, "sampling_A", 2), origin)
-            yield Plot(f"{run}_{name}", f"{where}/{name}", plane)
+            yield Plot(f"{run}_{name}", f"{where}/{name}", plane, _text(picture, "long_name"))
     if _has_axes(transmission, 4):
         modes, slices, *size = transmission.shape
         origin = _numbers(transmission, "origin_A", 2) or (0.0, 0.0)
@@ -181,18 +196,21 @@ def _run(group: Any, run: str) -> Iterator[Plot | ScanPath]:
             f"{run}_object",
             f"{where}/object",
             (*axes, *_plane(size, _numbers(transmission, "sampling_A", 2), origin)),
+            _text(transmission, "long_name"),
         )
     if _has_axes(probe, 4):
         probes, modes, *size = probe.shape
         sampling = _numbers(probe, "sampling_A", 2)
         centre = (0.0, 0.0) if sampling is None else (-sampling[0] * (size[0] // 2), -sampling[1] * (size[1] // 2))
         axes = (_counted("probe", "probe", probes), _counted("mode", "probe mode", modes))
-        yield Plot(f"{run}_probe", f"{where}/probe", (*axes, *_plane(size, sampling, centre)))
+        plane = _plane(size, sampling, centre)
+        yield Plot(f"{run}_probe", f"{where}/probe", (*axes, *plane), _text(probe, "long_name"))
     columns = [group.get(f"{POSITION}{axis}") for axis in "yx"]
     if all(_has_axes(column, 1) for column in columns) and columns[0].shape == columns[1].shape:
         yield ScanPath(f"{run}_positions", where, int(columns[0].shape[0]))
     if _has_axes(loss, 1):
-        yield Plot(f"{run}_loss", f"{where}/loss", (_counted("epoch", "epoch", loss.shape[0]),))
+        epochs = _counted("epoch", "epoch", loss.shape[0])
+        yield Plot(f"{run}_loss", f"{where}/loss", (epochs,), _text(loss, "long_name"))
 
 
 def _plane(shape: Iterable[int], sampling: tuple[float, ...] | None, start: tuple[float, ...]) -> tuple[Axis, Axis]:
@@ -229,6 +247,12 @@ def _numbers(data: Any, name: str, count: int | None = None) -> tuple[float, ...
     if value.ndim != 1 or not value.size or value.dtype.kind not in "iuf" or not np.isfinite(value).all():
         return None
     return tuple(float(v) for v in value) if count in (None, len(value)) else None
+
+
+def _text(data: Any, name: str) -> str:
+    """An attribute of one short line of text; empty where there is none."""
+    value = data.attrs.get(name, "")
+    return value if isinstance(value, str) and value.isprintable() and len(value) <= LONGEST_NAME else ""
 
 
 def _free_name(name: str, taken: Iterable[str]) -> str:

@@ -262,7 +262,7 @@ def save_results(scan: ScanSession, command_line: str, patience_s: float = PATIE
         if scan.recording is None or not maps:
             return None
         path = results_path(scan.recording)
-        settings = {**describe_run(command_line, scan.backend), **describe_scan(scan.uid, scan.recording)}
+        settings = {**describe_run(command_line, scan.backend), **describe_scan(scan.uid, scan.recording, path)}
         write_maps(path, maps, coverage, calibration, settings, patience_s)
         scan.results = path
         return path

@@ -1,6 +1,7 @@
 """Native files: what is read, and one clear line for each thing that can be wrong with them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -196,3 +197,29 @@ def test_batches_pass_over_what_did_not_arrive(tmp_path: Path) -> None:
             list(range(30, 40)),
             [40, 41],
         ]
+
+
+def test_a_digest_knows_the_patterns_whatever_holds_them(tmp_path: Path) -> None:
+    """The same for a grid, a list and the other order of bytes; another for another count, size, type or pattern."""
+    frames = np.arange(6 * 7 * 4 * 5, dtype="<u2").reshape(6, 7, 4, 5)
+    changed = frames.copy()
+    changed[0, 0, 3, 2] += 1
+
+    def digest(array: Any) -> str:
+        with open_array(array, {"scan_shape": (6, 7)} if array.ndim == 3 else None) as source:
+            return source.digest()
+
+    one = digest(frames)
+    assert digest(frames.reshape(42, 4, 5)) == digest(frames.astype(">u2")) == one
+    with open_source(native(tmp_path / "scan.h5", frames)) as source:
+        assert source.digest() == one
+    others = {digest(other) for other in (frames[:5], frames.reshape(6, 7, 5, 4), frames.astype("<u4"), changed)}
+    assert len(others | {one}) == 5
+
+
+def test_a_digest_takes_few_patterns_of_those_that_arrived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_array(np.ones((20, 20, 4, 4), np.uint8)) as source:
+        read: list[int] = []
+        monkeypatch.setattr(type(source), "frames", lambda self, index: read.extend(index) or np.ones((1, 4, 4), "u1"))
+        replace(source, received=np.arange(400) >= 100).digest()
+    assert (len(read), read[0], read[-1]) == (16, 100, 399)

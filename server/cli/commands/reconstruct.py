@@ -63,7 +63,7 @@ def reconstruct(
     vet(file, values, output)
     with open_source(file, values) as source:
         check_results_file(output, source)
-        scan = scan_settings(source)
+        scan = scan_settings(source, output)
     started = time.perf_counter()
     with when_interrupted(f"{output} was not written"), bar(f"reconstructing {file.name}", quiet=as_json) as shown:
         made = reconstruct_file(file, values, wanted, request, shown.update)

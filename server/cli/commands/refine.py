@@ -235,7 +235,7 @@ def _checked(
     checkpoint = output.with_suffix(".checkpoint")
     with open_source(file, values) as source:
         check_results_file(output, source)
-        scan = scan_settings(source)
+        scan = scan_settings(source, output)
     if resume:
         check_resumable(checkpoint, shared=shared)
     return scan, checkpoint

@@ -11,7 +11,13 @@ from stored_runs import write_results
 from typer.testing import CliRunner
 
 from ptylive.application import offline
-from ptylive.application.outputs import check_output_file, check_output_folder, check_results_file, reserved_run
+from ptylive.application.outputs import (
+    check_output_file,
+    check_output_folder,
+    check_results_file,
+    reserved_run,
+    scan_settings,
+)
 from ptylive.engine.results import describe_scan, write_maps
 from ptylive.schema import Calibration, Detector, InputFileError, PtyliveError, RefinementError, Scan, ScanHeader
 from ptylive.schema.files.filelock import FileBusyError
@@ -125,6 +131,27 @@ def test_results_without_a_uid_belong_to_the_file_of_that_name(folder, tmp_path)
         check_results_file(results, source)
         check_results_file(old, source)
     with open_source(folder / "scan.h5") as source, pytest.raises(InputFileError, match=r"another scan, foreign\.h5"):
+        check_results_file(results, source)
+
+
+def test_files_without_a_uid_are_told_by_their_patterns(folder):
+    """Renamed it is the same scan; another one of the same name is not."""
+    rng = np.random.default_rng(3)
+    for place in ("a", "b"):
+        (folder / place).mkdir()
+        np.save(folder / place / "scan.npy", rng.integers(0, 9, (4, 4, 8, 8), np.uint16))
+    results = folder / "mine.h5"
+    with open_source(folder / "a/scan.npy") as source:
+        about = scan_settings(source, results)
+        write_maps(results, [], np.ones((4, 4), bool), Calibration(), about)
+    assert (about["scan_path"], len(about["scan_sha256"])) == ("a/scan.npy", 64)
+    with (
+        open_source(folder / "b/scan.npy") as source,
+        pytest.raises(InputFileError, match="other patterns than"),
+    ):
+        check_results_file(results, source)
+    (folder / "a/scan.npy").rename(folder / "renamed.npy")
+    with open_source(folder / "renamed.npy") as source:
         check_results_file(results, source)
 
 

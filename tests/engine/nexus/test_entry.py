@@ -46,6 +46,12 @@ def test_every_map_and_run_can_be_plotted(path):
         assert file["entry/run2_object/data"] == file["refinements/run2/object"]
         np.testing.assert_array_equal(file["entry/obf/y"][()], np.arange(32.0))
         assert list(file["entry/run1_object"].attrs["axes"]) == ["mode", "z", "y", "x"]
+        captions = {name: file[f"entry/{name}/title"].asstr()[()] for name in ("obf", "run1_phase", "run1_positions")}
+        assert captions == {
+            "obf": "obf, rad",
+            "run1_phase": "run1_phase: phase of the object, rad",
+            "run1_positions": "run1_positions",
+        }
 
 
 def test_axes_have_place_and_unit(tmp_path):
