@@ -1,7 +1,8 @@
-"""Who may see the page and who may command: two secret tokens, a signed cookie, nothing else.
+"""Who may see the page and who may command: secret tokens, a signed cookie, nothing else.
 
-Operators get the page at ``/``, everybody with the other token the read-only one at ``/view``. Without tokens (the
-default on this machine's own addresses) both are open.
+Operators get the page at ``/``, everybody with the viewers' token the read-only one at ``/view``. Operators share a
+token, or have one each with their name, which goes along with their commands. Without tokens (the default on this
+machine's own addresses) both are open.
 """
 
 from __future__ import annotations
@@ -9,17 +10,16 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from ptylive.dashboard.client.orders import CommandSender, Reply
 from ptylive.schema import CommandError, PtyliveError
+from ptylive.server.process.operators import TOKENS_VARIABLE, is_operator
 
-ENVIRONMENT = "PTYLIVE_DASHBOARD_TOKENS"
-"""Operator's and viewer's token, separated by a space: not on the command line, which everybody can read."""
 LEAST_TOKEN_CHARACTERS = 16
 QUESTIONS: Mapping[str, frozenset[str]] = {
     "analyse": frozenset({"run", "other", "line_A"}),
@@ -48,57 +48,107 @@ class Role(StrEnum):
     VIEWER = "viewer"
 
 
+class Visitor(NamedTuple):
+    """Who has proved to be whom; ``name`` is empty for the tokens that people share."""
+
+    role: Role
+    name: str = ""
+
+    @property
+    def words(self) -> bytes:
+        """What a cookie is signed for."""
+        return f"{self.role} {self.name}".strip().encode()
+
+
 PATHS: Mapping[Role, str] = {Role.OPERATOR: "/", Role.VIEWER: "/view"}
 
 
 @dataclass(frozen=True)
 class Access:
-    """The two tokens. Raises PtyliveError when one is too short to be secret."""
+    """The tokens that people share, and those of single operators: (name, token).
+
+    Raises PtyliveError when one is too short to be secret, or not its own; or when a name is none.
+    """
 
     operator: str
     viewer: str
+    named: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse tokens that could be guessed."""
-        if min(len(self.operator), len(self.viewer)) < LEAST_TOKEN_CHARACTERS or self.operator == self.viewer:
+        tokens = [token for _, token in self._known()]
+        if min(map(len, tokens)) < LEAST_TOKEN_CHARACTERS or len(set(tokens)) < len(tokens):
             raise PtyliveError(
-                f"{ENVIRONMENT}: two different tokens of at least {LEAST_TOKEN_CHARACTERS} characters are needed",
+                f"{TOKENS_VARIABLE}: two different tokens of at least {LEAST_TOKEN_CHARACTERS} characters are needed, "
+                "and another one for each NAME:TOKEN",
                 "let ptylive serve --token make them",
             )
+        names = [name for name, _ in self.named]
+        if len(set(names)) < len(names) or not all(map(is_operator, names)):
+            hint = "give letters, digits, dots and dashes"
+            raise PtyliveError(f"{TOKENS_VARIABLE}: a name in NAME:TOKEN is none, or there twice", hint)
+
+    def _known(self) -> Iterator[tuple[Visitor, str]]:
+        yield Visitor(Role.OPERATOR), self.operator
+        yield Visitor(Role.VIEWER), self.viewer
+        for name, token in self.named:
+            yield Visitor(Role.OPERATOR, name), token
 
     @classmethod
     def from_environment(cls) -> Access | None:
         """The tokens this process was given, if any."""
-        words = os.environ.get(ENVIRONMENT, "").split()
+        words = os.environ.get(TOKENS_VARIABLE, "").split()
         if not words:
             return None
-        return cls(*words) if len(words) == 2 else cls("", "")
+        shared = [word for word in words if ":" not in word]
+        named = [(name, token) for name, colon, token in (word.partition(":") for word in words) if colon]
+        operator, viewer = shared if len(shared) == 2 else ("", "")
+        return cls(operator, viewer, tuple(named))
 
     @property
     def secret(self) -> bytes:
         """Key for signing: the same after a restart with the same tokens, so that nobody has to log in again."""
         return hashlib.sha256(f"ptylive {self.operator} {self.viewer}".encode()).digest()
 
-    def role_of_token(self, token: str) -> Role | None:
+    def visitor_of_token(self, token: str) -> Visitor | None:
         """Whose token it is."""
-        for role, known in ((Role.OPERATOR, self.operator), (Role.VIEWER, self.viewer)):
-            if hmac.compare_digest(token.encode(), known.encode()):
-                return role
-        return None
+        known = (visitor for visitor, own in self._known() if hmac.compare_digest(token.encode(), own.encode()))
+        return next(known, None)
 
-    def cookie(self, role: Role) -> str:
-        """What a browser keeps after logging in."""
-        return f"{role}.{hmac.new(self.secret, role.encode(), hashlib.sha256).hexdigest()}"
+    def cookie(self, visitor: Visitor) -> str:
+        """What a browser keeps after logging in; it ends with the token that it was given for."""
+        own = dict(self.named).get(visitor.name, "").encode()
+        signed = hmac.new(self.secret + own, visitor.words, hashlib.sha256)
+        return f"{visitor.role}.{signed.hexdigest()}"
 
-    def role_of_cookie(self, cookie: str) -> Role | None:
-        """The role a cookie proves."""
-        return next((r for r in Role if hmac.compare_digest(cookie.encode(), self.cookie(r).encode())), None)
+    def visitor_of_cookie(self, cookie: str) -> Visitor | None:
+        """Who a cookie proves to be."""
+        given = cookie.encode()
+        return next((v for v, _ in self._known() if hmac.compare_digest(given, self.cookie(v).encode())), None)
 
 
 def may_visit(role: Role, path: str) -> bool:
     """Whether a role may ask for a path: the read-only page and the scripts are everybody's."""
     shared = path == "/view" or path.startswith(("/view/", "/static/")) or path == "/favicon.ico"
     return role is Role.OPERATOR or shared
+
+
+def is_question(command: str, arguments: Mapping[str, Any]) -> bool:
+    """Whether a command changes nothing."""
+    return command in QUESTIONS and arguments.keys() <= QUESTIONS[command]
+
+
+class NamedSender:
+    """Says with every command that changes something who has given it."""
+
+    def __init__(self, sender: CommandSender, name: str) -> None:
+        self._sender, self._name = sender, name
+
+    def submit(self, command: str, **arguments: Any) -> Future[Reply]:
+        """Send a command; the future holds the reply, or a PtyliveError."""
+        if is_question(command, arguments):
+            return self._sender.submit(command, **arguments)
+        return self._sender.submit(command, **arguments, by=self._name)
 
 
 class ReadOnlySender:
@@ -109,7 +159,7 @@ class ReadOnlySender:
 
     def submit(self, command: str, **arguments: Any) -> Future[Reply]:
         """Send a question; for anything else the future holds a CommandError."""
-        if command in QUESTIONS and arguments.keys() <= QUESTIONS[command]:
+        if is_question(command, arguments):
             return self._sender.submit(command, **arguments)
         refused: Future[Reply] = Future()
         refused.set_exception(CommandError(*READ_ONLY.split(": ")))

@@ -19,14 +19,14 @@ from bokeh.server.util import bind_sockets
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 
-from ptylive.dashboard.access import PATHS, Access, ReadOnlySender, Role
+from ptylive.dashboard.access import PATHS, Access, NamedSender, ReadOnlySender, Role
 from ptylive.dashboard.client.commands import CommandQueue
 from ptylive.dashboard.client.feed import Feed
 from ptylive.dashboard.session import Session
 from ptylive.dashboard.web.downloads import Downloads
 from ptylive.dashboard.web.guard import GuardedApplication, require_loopback
 from ptylive.dashboard.web.hosts import Hosts
-from ptylive.dashboard.web.page_document import PageDocument
+from ptylive.dashboard.web.page_document import PageDocument, operator_of
 from ptylive.dashboard.web.page_socket import RefusedMessages
 from ptylive.schema import PtyliveError
 
@@ -103,7 +103,9 @@ class Dashboard:
         return self._application.open_pages
 
     def _open_page(self, document: Document) -> None:
-        Session(document, self.feed, self.commands, offer_download=self.downloads.offer)
+        name = operator_of(document)
+        sender = NamedSender(self.commands, name) if name else self.commands
+        Session(document, self.feed, sender, offer_download=self.downloads.offer)
 
     def _open_read_only(self, document: Document) -> None:
         Session(document, self.feed, ReadOnlySender(self.commands), read_only=True)

@@ -22,7 +22,7 @@ from bokeh.server.views.ws import WSHandler
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
 from tornado.web import OutputTransform, RedirectHandler, RequestHandler
 
-from ptylive.dashboard.access import PATHS, Access, Role, may_visit
+from ptylive.dashboard.access import PATHS, Access, Role, Visitor, may_visit
 from ptylive.dashboard.web.downloads import DownloadHandler, Downloads
 from ptylive.dashboard.web.hosts import Host, Hosts, is_loopback
 from ptylive.dashboard.web.page_document import PageDocument, PageHandler
@@ -98,7 +98,8 @@ class GuardedApplication(BokehTornado):
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
         """The handler of a request, or a page that says why there is none."""
         path = self._within_prefix(request.path)
-        role = self.role_of(request)
+        visitor = self.visitor_of(request)
+        role = None if visitor is None else visitor.role
         refusal = self._refusal(request, path, role)
         if refusal is not None:
             return self.get_handler_delegate(request, RefusalHandler, refusal)
@@ -145,12 +146,12 @@ class GuardedApplication(BokehTornado):
         """Whether another page may be opened; some are kept for operators."""
         return self.open_pages < MOST_SESSIONS - (FOR_OPERATORS if read_only else 0)
 
-    def role_of(self, request: HTTPServerRequest) -> Role | None:
-        """What the visitor has proved to be; without tokens everybody is an operator."""
+    def visitor_of(self, request: HTTPServerRequest) -> Visitor | None:
+        """Who the visitor has proved to be; without tokens everybody is an operator."""
         if self.access is None:
-            return Role.OPERATOR
+            return Visitor(Role.OPERATOR)
         cookie = request.cookies.get(cookie_name(request.host))
-        return None if cookie is None else self.access.role_of_cookie(cookie.value)
+        return None if cookie is None else self.access.visitor_of_cookie(cookie.value)
 
     def admits(self, headers: HTTPHeaders, *, websocket: bool) -> bool:
         """Whether Host and Origin are ours; a websocket must name its origin, a page need not."""
@@ -186,14 +187,16 @@ class LoginHandler(RefusalHandler):
 
     async def get(self) -> None:
         """Let in, or 401."""
-        role = Role.OPERATOR if self._access is None else self._access.role_of_token(self.get_argument("token", ""))
-        if role is None:
+        token = self.get_argument("token", "")
+        visitor = Visitor(Role.OPERATOR) if self._access is None else self._access.visitor_of_token(token)
+        if visitor is None:
             await super().prepare()
             return
         if self._access is not None:
-            name, value = cookie_name(self.request.host), self._access.cookie(role)
-            self.set_cookie(name, value, httponly=True, samesite="Strict", path="/", expires_days=30)
-        self.redirect("view" if role is Role.VIEWER else "./")
+            name, value = cookie_name(self.request.host), self._access.cookie(visitor)
+            proxied = self.request.headers.get("X-Forwarded-Proto") == "https"
+            self.set_cookie(name, value, httponly=True, samesite="Strict", secure=proxied, path="/", expires_days=30)
+        self.redirect("view" if visitor.role is Role.VIEWER else "./")
 
 
 class SecurityHeaders(OutputTransform):

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from bokeh.core.templates import FILE, MACROS
+from bokeh.document import Document
 from bokeh.embed.bundle import bundle_for_objs_and_resources
 from bokeh.embed.elements import html_page_for_render_items
 from bokeh.embed.util import RenderRoot
@@ -24,6 +25,8 @@ from ptylive.dashboard.skeleton import TITLE, page_template, page_variables, pla
 COMPONENTS = ("bokeh", "bokeh-widgets")
 """Bundles of BokehJS that the page uses; no tables, no WebGL, and no formulas (1.8 MB)."""
 PLACEHOLDER = "THE-TOKEN-OF-THE-PAGE"
+OPERATOR_NAME = "operator"
+"""In the token of a page, which is signed: whose it is."""
 
 
 class Places:
@@ -94,6 +97,12 @@ class PageDocument:
         return self._html.replace(PLACEHOLDER, token)
 
 
+def operator_of(document: Document) -> str:
+    """Name of the operator to whom a page was given out; empty where operators share a token, or need none."""
+    context: Any = document.session_context
+    return str(context.token_payload.get(OPERATOR_NAME, ""))
+
+
 class PageHandler(RequestHandler):
     """Gives out the page, each time with a new token for its websocket."""
 
@@ -109,6 +118,7 @@ class PageHandler(RequestHandler):
             secret_key=secret,
             signed=signed,
             expiration=application.session_token_expiration,
+            extra_payload={OPERATOR_NAME: application.visitor_of(self.request).name},
         )
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.set_header("Cache-Control", "no-store")

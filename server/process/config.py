@@ -21,6 +21,7 @@ from ptylive.schema.files.small_files import read_text
 from ptylive.schema.metadata import SECTIONS, array_name, arrays_and_numbers, overlay, typed
 from ptylive.schema.model import StrictModel
 from ptylive.schema.settings_text import MAX_TOML, as_table, read_toml
+from ptylive.server.process.operators import is_operator
 from ptylive.server.process.ports import EVENTS_OFFSET
 from ptylive.streamer.protocols.inlet import ProtocolName
 
@@ -48,6 +49,22 @@ class Security(StrictModel):
     keys: str | None = Field(default=None, description="key folder; none: no encryption, this machine only")
     token: bool = Field(default=False, description="the dashboard asks for a token, printed at the start")
     names: tuple[str, ...] = Field(default=(), description="names that browsers may ask for: NAME or NAME:PORT")
+    operators: tuple[str, ...] = Field(
+        default=(), description="names of operators, each with a token of their own; the log says who did what"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _operators_have_tokens(cls, values: Any) -> Any:
+        return {"token": True, **values} if isinstance(values, dict) and values.get("operators") else values
+
+    @field_validator("operators")
+    @classmethod
+    def _names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not is_operator(name) or value.count(name) > 1:
+                raise ValueError(f"{name!r} is not a name of letters, digits, dots and dashes, or there twice")
+        return value
 
 
 class ServerConfig(StrictModel):

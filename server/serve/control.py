@@ -11,6 +11,7 @@ import os
 import queue
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -18,6 +19,7 @@ import zmq
 
 from ptylive.schema import CommandError, PtyliveError
 from ptylive.schema.errors import brief, printable
+from ptylive.server.process.operators import is_operator
 from ptylive.server.serve.arguments import check_form, checked
 from ptylive.server.serve.session import Session
 from ptylive.server.wire.messages import MAX_MESSAGE_BYTES, pack, unpack
@@ -36,6 +38,9 @@ MOST_WAITING = 64
 _Request = tuple[bytes, dict[str, Any]]
 
 log = logging.getLogger(__name__)
+orders = logging.getLogger(f"{__name__}.orders")
+"""Who did what: told whatever level is asked for otherwise."""
+orders.setLevel(logging.INFO)
 
 
 class ControlServer:
@@ -165,10 +170,23 @@ class ControlServer:
                 n.removeprefix("command_") for group in groups for n in dir(group) if n.startswith("command_")
             )
             raise CommandError(f"unknown command {brief(command)}", f"known are {', '.join(known)}")
-        wanted = arguments.pop("if_shown", None)
+        wanted, by = arguments.pop("if_shown", None), arguments.pop("by", None)
+        if by is not None and not is_operator(by):
+            raise CommandError(f"{brief(by)} is no name of an operator", "give letters, digits, dots and dashes")
         if wanted is not None:
             self._require_shown(str(wanted))
-        return dict(method(**checked(str(command), method, arguments)))
+        given = checked(str(command), method, arguments)
+        reply = dict(method(**given))
+        if by is not None:
+            self._say_who(by, str(command), given)
+        return reply
+
+    def _say_who(self, by: str, command: str, given: Mapping[str, Any]) -> None:
+        """Tell the log what an operator has done."""
+        words = ", ".join(f"{name} {brief(value)}" for name, value in given.items() if value is not None)
+        line = printable(f"{by}: {command}{' of ' if words else ''}{words}")
+        self._session.publisher.log("info", line)
+        orders.info("%s", line)
 
     def _require_shown(self, uid: str) -> None:
         """Raise CommandError where another scan than that of ``uid`` is shown: the command meant that one."""

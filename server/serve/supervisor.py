@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import signal
 import socket
 import subprocess
@@ -26,11 +25,10 @@ import numpy as np
 from ptylive.schema import PtyliveError
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.process.exit_codes import ExitCode
+from ptylive.server.process.operators import TOKENS_VARIABLE, token_of_each, tokens_for
 from ptylive.server.process.recording_folder import require_recordable
 from ptylive.streamer.sockets.security import KEYS_VARIABLE, ServerKeys
 
-TOKENS_VARIABLE = "PTYLIVE_DASHBOARD_TOKENS"
-"""Where the dashboard finds its tokens; set before the start, they are kept over restarts of the server."""
 STOP_TIMEOUT_S = 25.0
 RESTART_PAUSE_S = 1.0
 MOST_RESTARTS, RESTARTS_WITHIN_S = 5, 120.0
@@ -139,7 +137,7 @@ class Supervisor:
         if self.config.prefix:
             options += ["--prefix", self.config.prefix]
         if self.config.security.token and not self._tokens:
-            self._tokens = tuple(os.environ.get(TOKENS_VARIABLE, "").split()) or _new_tokens()
+            self._tokens = tokens_for(self.config.security.operators, os.environ.get(TOKENS_VARIABLE, ""))
         self._dashboard = _python(["ptylive.dashboard", *options], keys=self.config.key_folder, tokens=self._tokens)
         thread = threading.Thread(target=self._hear_dashboard, args=(self._dashboard,), daemon=True)
         thread.start()
@@ -152,9 +150,9 @@ class Supervisor:
 
     @property
     def logins(self) -> dict[str, str]:
-        """Address of the dashboard for each role; empty without tokens."""
-        roles = zip(("operator", "read-only"), self._tokens, strict=False)
-        return {role: f"{self.dashboard_url}/login?token={token}" for role, token in roles}
+        """Address of the dashboard for each role, and for each operator with a name; empty without tokens."""
+        known = token_of_each(self._tokens)
+        return {who: f"{self.dashboard_url}/login?token={token}" for who, token in known.items()}
 
     @property
     def running(self) -> bool:
@@ -244,11 +242,6 @@ def _free_address(address: str) -> str:
         except OSError as error:
             problem = f"cannot serve the dashboard at {address}: {error.strerror}"
             raise PtyliveError(problem, "choose another port with --dashboard") from None
-
-
-def _new_tokens() -> tuple[str, str]:
-    """Tokens of the operator and of the viewers, 256 bits each."""
-    return secrets.token_urlsafe(32), secrets.token_urlsafe(32)
 
 
 def _python(

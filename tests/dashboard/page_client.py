@@ -3,9 +3,12 @@
 import asyncio
 import json
 import re
+import ssl
 from typing import Any
+from urllib.parse import urlsplit
 
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
+from tornado.netutil import DefaultLoopResolver, OverrideResolver
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
 PATIENCE_S = 180.0
@@ -18,14 +21,20 @@ class PageClient:
         self.socket, self.page = socket, page
 
     @classmethod
-    async def open(cls, url: str, path: str = "/", **headers: str) -> "PageClient":
-        request = HTTPRequest(url + path, request_timeout=PATIENCE_S, headers=headers)
-        page = (await AsyncHTTPClient().fetch(request)).body.decode()
+    async def open(cls, url: str, path: str = "/", tls: ssl.SSLContext | None = None, **headers: str) -> "PageClient":
+        """``tls``: what certificate to believe; the name in ``url`` is then one of this machine."""
+        here = {str(urlsplit(url).hostname): "127.0.0.1"} if tls is not None else {}
+        request = HTTPRequest(url + path, request_timeout=PATIENCE_S, headers=headers, ssl_options=tls)
+        asking = AsyncHTTPClient(force_instance=True, hostname_mapping=here)
+        page = (await asking.fetch(request)).body.decode()
+        asking.close()
         token = re.search(r'"token":"([^"]+)"', page)
         assert token is not None
         address = url.replace("http", "ws") + path.rstrip("/") + "/ws"
-        request = HTTPRequest(address, headers={"Origin": url, **headers}, connect_timeout=PATIENCE_S)
-        client = cls(await websocket_connect(request, subprotocols=["bokeh", token[1]]), page)
+        given = {"Origin": url, **headers}
+        request = HTTPRequest(address, headers=given, connect_timeout=PATIENCE_S, ssl_options=tls)
+        names = OverrideResolver(resolver=DefaultLoopResolver(), mapping=here)
+        client = cls(await websocket_connect(request, subprotocols=["bokeh", token[1]], resolver=names), page)
         task = asyncio.current_task()
         assert task is not None
         task.add_done_callback(lambda _: client.socket.close())  # tornado minds one that is left open

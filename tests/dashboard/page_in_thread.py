@@ -8,7 +8,7 @@ from typing import Any
 
 from page_client import PATIENCE_S
 
-from ptylive.dashboard.access import Access
+from ptylive.dashboard.access import Access, Role, Visitor
 from ptylive.dashboard.app import Dashboard
 
 OPERATOR, VIEWER = "operator-token-0123456789", "viewer-token-0123456789"
@@ -52,4 +52,4 @@ class Running:
         self._thread.join(PATIENCE_S)
 
     def cookie(self, role: str) -> str:
-        return f"ptylive_{self.dashboard.port}={ACCESS.cookie(role)}"  # type: ignore[arg-type]
+        return f"ptylive_{self.dashboard.port}={ACCESS.cookie(Visitor(Role(role)))}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
-from ptylive.dashboard.access import ENVIRONMENT
+from ptylive.server.process.operators import TOKENS_VARIABLE
 
 END_S = 60.0
 FORKING = multiprocessing.get_context("forkserver")
@@ -47,7 +47,7 @@ class RunningDashboard:
 def start_dashboard(control: str, port: int = 0, tokens: str = "") -> RunningDashboard:
     """Start ``python -m ptylive.dashboard`` and wait for its one line."""
     command = [sys.executable, "-m", "ptylive.dashboard", *_options(control, port, os.getpid())]
-    environment = {**os.environ, ENVIRONMENT: tokens}
+    environment = {**os.environ, TOKENS_VARIABLE: tokens}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     assert process.stdout is not None
     return RunningDashboard(process, _url(process.stdout.readline()))

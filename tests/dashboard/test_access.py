@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 from bokeh.document import Document
 from fake_server import FakeServer, state_payload
+from page_client import PageClient
+from page_in_thread import Running
 from running_dashboard import RunningDashboard, start_dashboard
 
-from ptylive.dashboard.access import Access, ReadOnlySender, Role, may_visit
+from ptylive.dashboard import app
+from ptylive.dashboard.access import Access, NamedSender, ReadOnlySender, Role, Visitor, may_visit
 from ptylive.dashboard.client.feed import Feed, FeedView
 from ptylive.dashboard.client.state import ServerState
 from ptylive.dashboard.session import Session
@@ -99,11 +102,78 @@ def test_tokens_must_be_secret() -> None:
     with pytest.raises(PtyliveError, match="two different tokens"):
         Access(OPERATOR, OPERATOR)
     access = Access(OPERATOR, VIEWER)
-    assert access.role_of_token(VIEWER) is Role.VIEWER
-    assert access.role_of_cookie(access.cookie(Role.OPERATOR)) is Role.OPERATOR
-    assert Access(OPERATOR, VIEWER + "x").role_of_cookie(access.cookie(Role.OPERATOR)) is None
+    operators = Visitor(Role.OPERATOR)
+    assert access.visitor_of_token(VIEWER) == Visitor(Role.VIEWER)
+    assert access.visitor_of_cookie(access.cookie(operators)) == operators
+    assert Access(OPERATOR, VIEWER + "x").visitor_of_cookie(access.cookie(operators)) is None
     assert may_visit(Role.VIEWER, "/view/ws")
     assert not may_visit(Role.VIEWER, "/viewer")
     refused = ReadOnlySender(None).submit("note", text="x")  # type: ignore[arg-type]
     with pytest.raises(CommandError, match="read-only"):
         refused.result()
+
+
+ANNA, BEN = ("anna", "token-of-anna-0123456789"), ("ben", "token-of-ben-0123456789")
+
+
+def test_an_operator_with_a_name_is_known_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By their own token and cookie, which end with the token; nobody else's cookie is changed by that."""
+    monkeypatch.setenv("PTYLIVE_DASHBOARD_TOKENS", f"{OPERATOR} anna:{ANNA[1]} {VIEWER} ben:{BEN[1]}")
+    access = Access.from_environment()
+    assert access == Access(OPERATOR, VIEWER, (ANNA, BEN))
+    anna = access.visitor_of_token(ANNA[1])
+    assert anna == Visitor(Role.OPERATOR, "anna")
+    cookies = {access.cookie(who) for who in (anna, Visitor(Role.OPERATOR, "ben"), Visitor(Role.OPERATOR))}
+    assert len(cookies) == 3
+    assert access.visitor_of_cookie(access.cookie(anna)) == anna
+    assert Access(OPERATOR, VIEWER, (("anna", BEN[1]),)).visitor_of_cookie(access.cookie(anna)) is None
+    assert Access(OPERATOR, VIEWER, (BEN,)).visitor_of_cookie(access.cookie(anna)) is None
+    assert Access(OPERATOR, VIEWER).visitor_of_cookie(access.cookie(Visitor(Role.OPERATOR))) is not None
+
+
+@pytest.mark.parametrize(
+    "named", [(("anna", "short"),), (("anna", OPERATOR),), (ANNA, ("anna", BEN[1])), (("a;b", BEN[1]),)]
+)
+def test_tokens_of_operators_must_be_secret_and_their_own(named: tuple[tuple[str, str], ...]) -> None:
+    with pytest.raises(PtyliveError, match="NAME:TOKEN"):
+        Access(OPERATOR, VIEWER, named)
+
+
+class Kept:
+    """Keeps what is sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, dict[str, Any]]] = []
+
+    def submit(self, command: str, **arguments: Any) -> Future[dict[str, Any]]:
+        self.sent.append((command, arguments))
+        return Future()
+
+
+def test_commands_that_change_something_carry_the_name() -> None:
+    kept = Kept()
+    sender = NamedSender(kept, "anna")
+    sender.submit("undo")
+    sender.submit("note", recording="a")
+    sender.submit("note", recording="a", text="mine")
+    assert kept.sent == [
+        ("undo", {"by": "anna"}),
+        ("note", {"recording": "a"}),
+        ("note", {"recording": "a", "text": "mine", "by": "anna"}),
+    ]
+
+
+def test_a_page_belongs_to_who_has_logged_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    senders: list[Any] = []
+    monkeypatch.setattr(app, "Session", lambda document, feed, sender, **_: senders.append(sender))
+    access = Access(OPERATOR, VIEWER, (ANNA,))
+    page = Running(access=access)
+    try:
+        for who in (Visitor(Role.OPERATOR, "anna"), Visitor(Role.OPERATOR)):
+            cookie = f"ptylive_{page.dashboard.port}={access.cookie(who)}"
+            page.do(lambda cookie=cookie: PageClient.open(page.dashboard.url, Cookie=cookie))
+        assert isinstance(senders[0], NamedSender)
+        assert senders[0]._name == "anna"
+        assert senders[1] is page.dashboard.commands
+    finally:
+        page.end()

@@ -1,10 +1,14 @@
-"""The dashboard behind nginx and Caddy, set up as packaging/proxies and the documents say, without TLS."""
+"""The dashboard behind nginx and Caddy, set up as packaging/proxies and the documents say, which do TLS."""
 
+import http.client
 import re
 import shutil
 import socket
+import ssl
 import subprocess
 import time
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -29,7 +33,10 @@ http {{
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
     server {{
-        listen 127.0.0.1:{port};
+        listen 127.0.0.1:{port} ssl;
+        server_name microscope.example.org;
+        ssl_certificate {folder}/certificate.pem;
+        ssl_certificate_key {folder}/key.pem;
 {location}
     }}
 }}
@@ -43,9 +50,10 @@ def nginx(port, upstream, folder):
 
 
 def caddy(port, upstream, folder):
-    """A name that is its own and a port that is free: it asks nobody for a certificate."""
+    """With a certificate of our own and a port that is free: it asks nobody for one."""
     text = (PROXIES / "Caddyfile").read_text(encoding="utf-8").replace("127.0.0.1:5006", upstream)
-    text = text.replace(f"{NAME} {{", f"http://{NAME}:{port} {{")
+    own = f"    tls {folder}/certificate.pem {folder}/key.pem\n"
+    text = text.replace(f"{NAME} {{\n", f"https://{NAME}:{port} {{\n{own}")
     (folder / "Caddyfile").write_text("{\n    admin off\n    auto_https off\n}\n" + text, encoding="utf-8")
     return ["caddy", "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
 
@@ -57,25 +65,51 @@ def page():
     running.end()
 
 
+@dataclass(frozen=True)
+class Proxy:
+    """One that runs: its port, and what makes its certificate believed."""
+
+    port: int
+    tls: ssl.SSLContext
+
+    def get(self, path: str, **headers: str) -> tuple[int, http.client.HTTPMessage, bytes]:
+        with closing(socket.create_connection(("127.0.0.1", self.port), PATIENCE_S)) as plain:
+            connection = http.client.HTTPConnection(NAME)
+            connection.sock = self.tls.wrap_socket(plain, server_hostname=NAME)
+            connection.request("GET", path, headers={"Host": NAME, **headers})
+            answer = connection.getresponse()
+            found = answer.status, answer.headers, answer.read()
+            connection.close()
+            return found
+
+    def open_page(self, page: Running, **headers: str) -> PageClient:
+        url = f"https://{NAME}:{self.port}"
+        return page.do(lambda: PageClient.open(url, "/ptylive/", tls=self.tls, **headers))
+
+
 @pytest.fixture(scope="module", params=[nginx, caddy], ids=lambda start: start.__name__)
-def port(request, page, tmp_path_factory):
-    """Of a proxy before the page."""
-    if shutil.which(request.param.__name__) is None:
-        pytest.skip(f"no {request.param.__name__} on this machine (apt-get install {request.param.__name__})")
+def proxy(request, page, tmp_path_factory):
+    """Before the page, with a certificate that was made for it."""
+    for name in (request.param.__name__, "openssl"):
+        if shutil.which(name) is None:
+            pytest.skip(f"no {name} on this machine (apt-get install {name})")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         found = free.getsockname()[1]
     folder = tmp_path_factory.mktemp(request.param.__name__)
+    certify = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-noenc", "-days", "2", "-subj", f"/CN={NAME}"]
+    certify += ["-addext", f"subjectAltName=DNS:{NAME}", "-keyout", "key.pem", "-out", "certificate.pem"]
+    subprocess.run(certify, cwd=folder, check=True, capture_output=True)
     command = request.param(found, f"127.0.0.1:{page.dashboard.port}", folder)
     with (folder / "said").open("w") as said:
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(folder)}
-        proxy = subprocess.Popen(command, stdout=said, stderr=said, env=environment)
+        running = subprocess.Popen(command, stdout=said, stderr=said, env=environment)
     try:
-        wait_for(found, proxy, folder / "said")
-        yield found
+        wait_for(found, running, folder / "said")
+        yield Proxy(found, ssl.create_default_context(cafile=folder / "certificate.pem"))
     finally:
-        proxy.terminate()
-        proxy.wait(30)
+        running.terminate()
+        running.wait(30)
 
 
 def wait_for(port, proxy, said):
@@ -90,31 +124,31 @@ def wait_for(port, proxy, said):
     raise AssertionError(said.read_text())
 
 
-def signed_in(page, port):
-    """The cookie that a login through the proxy gives."""
-    status, headers, _ = page.get(f"/ptylive/login?token={OPERATOR}", port=port, Host=NAME)
+def signed_in(proxy):
+    """The cookie that a login through the proxy gives: it never leaves TLS."""
+    status, headers, _ = proxy.get(f"/ptylive/login?token={OPERATOR}")
     assert status in (302, 303)
     assert headers["Location"] == "./"
     cookie = headers["Set-Cookie"]
     assert re.search(r"Path=/(ptylive)?(;|$)", cookie)
+    assert {"Secure", "HttpOnly", "SameSite=Strict"} <= set(cookie.split("; "))
     return cookie.split(";")[0]
 
 
 @pytest.mark.slow
-def test_a_page_opens_with_its_websocket(page, port):
-    cookie = signed_in(page, port)
-    client = page.do(lambda: PageClient.open(f"http://127.0.0.1:{port}", "/ptylive/", Cookie=cookie, **OURS))
+def test_a_page_opens_with_its_websocket(page, proxy):
+    cookie = signed_in(proxy)
+    client = proxy.open_page(page, Cookie=cookie, **OURS)
     source = re.search(r'src="\./(static/[^"?]+)', client.page)
-    assert page.get(f"/ptylive/{source[1]}", port=port, Host=NAME, Cookie=cookie)[0] == 200
+    assert proxy.get(f"/ptylive/{source[1]}", Cookie=cookie)[0] == 200
 
 
 @pytest.mark.slow
-def test_who_has_no_token_and_who_comes_from_elsewhere_is_kept_out(page, port):
-    assert page.get("/ptylive/", port=port, Host=NAME)[0] == 401
-    cookie = signed_in(page, port)
+def test_who_has_no_token_and_who_comes_from_elsewhere_is_kept_out(page, proxy):
+    assert proxy.get("/ptylive/")[0] == 401
     elsewhere = {**OURS, "Origin": "https://evil.example"}
     with pytest.raises(HTTPClientError, match="403"):
-        page.do(lambda: PageClient.open(f"http://127.0.0.1:{port}", "/ptylive/", Cookie=cookie, **elsewhere))
+        proxy.open_page(page, Cookie=signed_in(proxy), **elsewhere)
 
 
 @pytest.mark.parametrize(("language", "name"), [("nginx", "ptylive.nginx"), ("caddy", "Caddyfile")])

@@ -61,6 +61,10 @@ def serve(
     token: Annotated[
         bool, typer.Option("--token", help="the dashboard asks for a token: operator or read-only")
     ] = False,
+    operator: Annotated[
+        list[str] | None,
+        typer.Option("--operator", metavar="NAME", help="a token of one's own, and the log says who did what"),
+    ] = None,
     allow_host: Annotated[
         list[str] | None,
         typer.Option(
@@ -90,6 +94,7 @@ def serve(
     assignments = {
         **({"security.token": True} if token else {}),
         **({"security.names": tuple(allow_host)} if allow_host else {}),
+        **({"security.token": True, "security.operators": tuple(operator)} if operator else {}),
         **parse_assignments(settings or ()),
     }
     loaded = load_config(config, options, assignments)

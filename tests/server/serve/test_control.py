@@ -13,10 +13,13 @@ from ptylive.server.wire.client import ControlClient
 
 
 class Commands:
-    """One command, which says that it was called."""
+    """One command, which says that it was called, and one with an argument."""
 
     def command_save(self) -> dict[str, Any]:
         return {"saved": True}
+
+    def command_keep(self, text: str = "") -> dict[str, Any]:
+        return {}
 
 
 def control(shown: Any) -> ControlServer:
@@ -33,6 +36,25 @@ def test_a_command_for_another_scan_is_refused() -> None:
         control(shown)._answer("save", {"if_shown": "scan-1"})
     with pytest.raises(CommandError, match="no scan is shown now"):
         control(None)._answer("save", {"if_shown": "scan-1"})
+
+
+def test_the_log_says_who_did_what(caplog: pytest.LogCaptureFixture) -> None:
+    told: list[tuple[str, str]] = []
+    server = control(None)
+    server._session.publisher = SimpleNamespace(log=lambda *words: told.append(words))
+    assert server._answer("save", {"by": "anna"}) == {"saved": True}
+    server._answer("keep", {"by": "ben", "text": "a\x1b[31m" + "b" * 200})
+    server._answer("save", {})
+    assert told[0] == ("info", "anna: save")
+    assert told[1][1].startswith("ben: keep of text 'a\\x1b[31mbb")
+    assert len(told) == 2 and len(told[1][1]) < 100
+    assert [record.getMessage() for record in caplog.records] == [line for _, line in told]
+
+
+@pytest.mark.parametrize("name", ["a\nb", "", 7, "x" * 99])
+def test_who_it_is_has_to_be_a_name(name: object) -> None:
+    with pytest.raises(CommandError, match="no name of an operator"):
+        control(None)._answer("save", {"by": name})
 
 
 class Session:
