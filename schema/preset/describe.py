@@ -178,7 +178,7 @@ def _ranges(described: Mapping[str, Any]) -> Iterator[str]:
     elif kind == "string":
         yield described.get("title", "text") if described.get("title") == "expression in epoch" else "text"
     elif kind == "object":
-        yield "{name: value}" if described.get("additionalProperties") is True else "{name: expression}"
+        yield "{name: value}" if described.get("additionalProperties", True) is True else "{name: expression}"
 
 
 def _interval(described: Mapping[str, Any]) -> str:

@@ -116,9 +116,10 @@ def on_pixels(
 
     scale = sampling_A[1] / sampling_A[0]
     blur_px = 0.5 * np.sqrt(max(scale**2 - 1, 0.0))  # Gaussian widths add in squares: half a pixel becomes half a pixel
+    matrix = np.diag([scale, scale])  # SciPy before 1.14 warns of two numbers in its place
     made = np.empty((*transmission.shape[:2], *shape), np.complex64)
     for index in np.ndindex(*transmission.shape[:2]):
         away = transmission[index] - 1
         away = gaussian_filter(away, blur_px) if blur_px > 0.5 else away
-        made[index] = 1 + affine_transform(away, np.full(2, scale), first_px, shape, order=3, mode="constant")
+        made[index] = 1 + affine_transform(away, matrix, first_px, shape, order=3, mode="constant")
     return made
