@@ -3,6 +3,7 @@
 import re
 import shutil
 from functools import cache
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -78,6 +79,28 @@ def test_the_site_begins_at_its_start_page():
     text = (SITE / "index.html").read_text(encoding="utf-8")
     assert "docs/index.html" in text
     assert (SITE / "docs" / "index.html").exists()
+
+
+ANSWERS = {
+    "Which way is up?": "Up on a map is the first row of the scan",
+    "What is tcBF?": "moves the picture of each pixel back into place",
+    "Why is my map black?": "contrast follows the data",
+    "How do I send frames?": "with LiveScan(",
+    "How do I add a loss?": '@data_term( "cube_roots"',
+}
+
+
+@pytest.mark.parametrize("question", ANSWERS)
+def test_what_a_newcomer_asks_is_answered_one_click_from_the_start_page(question):
+    """The link beside the question leads to the very heading below which the words of the answer stand."""
+    start = SITE / "docs" / "index.html"
+    row = start.read_text(encoding="utf-8").split(question)[1]
+    target, heading = leads_to(start, re.search(r'<td><p><a [^>]*href="([^"]+)"', row)[1])
+    shown = target.read_text(encoding="utf-8").split("<article")[1]
+    if heading:
+        shown = shown.split(f'id="{heading}"')[1].split("<h2")[1]
+    words = " ".join(unescape(re.sub(r"<[^>]+>", "", shown)).split())
+    assert ANSWERS[question].replace(" ", "") in words.replace(" ", "")
 
 
 def test_messages_are_found_by_the_search():
