@@ -17,14 +17,18 @@ from ptylive.engine.refine.data.drift import Drift, without_drift
 from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.engine.refine.problem.prepare import measure
 from ptylive.engine.refine.problem.strategy import Regime
-from ptylive.engine.refine.results.gain import CERTAIN, Gain
+from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.held_out import Trial, TrialContext, central_part
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS, TRIAL_PATTERNS, TRIAL_SETTINGS
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.schema.preset import Preset
 
-POSSIBLE, BEYOND_DOUBT = 1.0, 3.0
-"""Standard deviations of the lattice from which on a drift is tried, and those that patterns held out must then add."""
+POSSIBLE = 1.0
+"""Standard deviations of the lattice from which on a drift is tried."""
+AT_ALL, BEYOND_DOUBT = 0.5, 3.0
+"""Standard deviations by which patterns held out must then gain: where the lattice is certain, and where it is not.
+Few patterns say little; a drift that is not there gains by the former once in three times, and the lattice is rarely
+certain of one."""
 FROM_NOTHING = {**TRIAL_SETTINGS, "regime": str(Regime.THIN), "start_from_map": False}
 
 
@@ -37,7 +41,7 @@ def with_checked_drift(measured: Measurement, tuned: Tuned, context: TrialContex
     if drift is None or not _is_open(drift, preset) or len(tuned.dataset.patterns) < LEAST_PATTERNS:
         return measured
     gain = _gain(tuned, replace(drift, applied=True), context)
-    taken = gain.exceeds(CERTAIN if drift.applied else BEYOND_DOUBT)
+    taken = gain.exceeds(AT_ALL if drift.applied else BEYOND_DOUBT)
     found = drift.reason.rsplit(": ", 1)[0]
     if taken:
         reason = f"{found}: applied, by which patterns held out are predicted better by {gain}"
