@@ -4,7 +4,8 @@
 
 `reduced`: frames in memory become bins, regions and moments, on one thread, once as events and once as patterns.
 `received`: a Timepix3 stream from a process of its own over loopback becomes those numbers (and a journal with
---record), and the same frames sent as patterns with the native protocol do.
+--record), as sparse frames (`events`) and as raw packets of single hits with line triggers (`packets`), and the same
+frames sent as patterns with the native protocol do. `_us`: processor time a frame of the receiving program.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.schema import Detector, EventBatch, EventFrames, FrameBatch, Scan, ScanHeader
 from ptylive.schema.model import Array
 from ptylive.simulators.sender import Sender, SendPatience
+from ptylive.simulators.timepix3_packets import LineTiming, chunk, edge_word, line_packets
 from ptylive.streamer.protocols import ProtocolSettings
 from ptylive.streamer.protocols.tpx3.chunks import Csr, pack_chunk
 from ptylive.streamer.protocols.tpx3.headers import (
@@ -41,6 +44,8 @@ from ptylive.streamer.protocols.tpx3.headers import (
     pack_header,
 )
 from ptylive.streamer.receiver import Receiver, ReceiverSettings
+from ptylive.streamer.timepix3.live import LATE
+from ptylive.streamer.timepix3.sensor import Sensor
 from ptylive.streamer.wire import EndMessage, FramesMessage
 
 DIFFERENT = 256
@@ -118,6 +123,9 @@ def send(options: argparse.Namespace) -> None:
             connection.shutdown(socket.SHUT_WR)
             sys.stdin.readline()
         return
+    if options.send == "tpx3-raw":
+        sender_of_packets(options, frames, header)
+        return
     batch = max(1, min(64, 2**20 // frames[0].nbytes))
     print("ready", flush=True)
     sys.stdin.readline()
@@ -129,8 +137,25 @@ def send(options: argparse.Namespace) -> None:
         sender.end(EndMessage(header.uid, header.frames, "complete"))
 
 
-def received(options: argparse.Namespace, protocol: str, folder: Path | None) -> float:
-    """Rate of one scan from a socket into a store, frames/s."""
+def sender_of_packets(options: argparse.Namespace, frames: Array, header: ScanHeader) -> None:
+    """Raw packets out of memory: hits at random times within 10 us, a pulse at trigger input 1 for each line."""
+    rng, timing = np.random.default_rng(0), LineTiming.of(10.0, 50.0)
+    sensor = Sensor(four=False)
+    rows = header.frames // LINE
+    lines = [line_packets(frames, row, timing, sensor, rng) for row in range(rows)]
+    after = timing.line(rows, LINE) + 2 * LATE
+    lines.append(chunk(0, np.array([edge_word("2 fall", after, 0)], dtype="<u8")))
+    stream = memoryview(b"".join(lines))
+    with socket.create_server(("127.0.0.1", options.port)) as listener:
+        print("ready", flush=True)
+        connection, _ = listener.accept()
+        sys.stdin.readline()
+        connection.sendall(stream)
+        sys.stdin.readline()
+
+
+def received(options: argparse.Namespace, protocol: str, folder: Path | None) -> tuple[float, float]:
+    """Rate of one scan from a socket into a store, frames/s, and processor time a frame, us."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     header = header_of(options)
@@ -143,10 +168,14 @@ def received(options: argparse.Namespace, protocol: str, folder: Path | None) ->
             if isinstance(item, FrameBatch):
                 store.add(item)
 
-    settings = ReceiverSettings(f"tcp://127.0.0.1:{port}", folder, protocol=ProtocolSettings(protocol))  # type: ignore[arg-type]
+    def prepare(scan_header: ScanHeader) -> ScanHeader:
+        return replace(scan_header, frames=header.frames, scan=header.scan) if protocol == "tpx3-raw" else scan_header
+
+    protocol_settings = ProtocolSettings(protocol, prepare)  # type: ignore[arg-type]
+    settings = ReceiverSettings(f"tcp://127.0.0.1:{port}", folder, protocol=protocol_settings)
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as sender:
         assert sender.stdout is not None and sender.stdin is not None
-        if protocol == "tpx3":
+        if protocol != "native":
             sender.stdout.readline()
         receiver = Receiver(settings, on_event=lambda event: None)
         assert receiver.accelerate()
@@ -156,16 +185,16 @@ def received(options: argparse.Namespace, protocol: str, folder: Path | None) ->
         if protocol == "native":
             sender.stdout.readline()
         time.sleep(1)
-        started = time.perf_counter()
+        busy, started = time.process_time(), time.perf_counter()
         print("go", file=sender.stdin, flush=True)
         while store.total_frames < header.frames:
             time.sleep(0.002)
-        seconds = time.perf_counter() - started
+        seconds, busy = time.perf_counter() - started, time.process_time() - busy
         print("end", file=sender.stdin, flush=True)
         receiver.stop()
         reading.join()
     assert receiver.status().lost == 0, receiver.status()
-    return header.frames / seconds
+    return header.frames / seconds, 1e6 * busy / header.frames
 
 
 def main() -> None:
@@ -175,20 +204,26 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=16384)
     parser.add_argument("--record", action="store_true")
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--send", choices=["tpx3", "native"], help=argparse.SUPPRESS)
+    parser.add_argument("--send", choices=["tpx3", "tpx3-raw", "native"], help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.send:
         send(options)
         return
     rates = reduced(options)
-    for protocol, name in (("tpx3", "received_events"), ("native", "received_patterns")):
+    names = {"tpx3": "received_events", "tpx3-raw": "received_packets", "native": "received_patterns"}
+    for protocol, name in names.items():
         runs = []
         for _ in range(options.repeat):
             with tempfile.TemporaryDirectory() as folder:
                 runs.append(received(options, protocol, Path(folder) if options.record else None))
-        rates[name] = float(np.median(runs))
-    print(json.dumps({name: round(rate) for name, rate in rates.items()} | {"load": os.getloadavg()[0]}))
+        rates[name], rates[f"{name}_us"] = np.median(runs, axis=0).tolist()
+    print(
+        json.dumps(
+            {name: round(rate, 1 if name.endswith("_us") else None) for name, rate in rates.items()}
+            | {"load": os.getloadavg()[0]}
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
-"""Blocks of patterns from many messages, as the compiled loop hands them over (:mod:`ptylive.streamer.fast`)."""
+"""Blocks of patterns from many messages, as the compiled loop hands them over (:mod:`ptylive.streamer.fast`), and
+the memory they lie in.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,6 +16,8 @@ from ptylive.streamer.wire import FramesMessage
 from ptylive.streamer.wire.arrays import Buffer
 from ptylive.streamer.wire.codec import Codec
 from ptylive.streamer.wire.limits import MAX_BATCH
+
+_KEPT_BLOCKS = 16
 
 
 @dataclass(frozen=True)
@@ -49,3 +54,26 @@ class FrameBlock:
         offset = int(ends[start - 1]) if start else 0
         lengths = np.diff(ends[start:stop], prepend=offset)
         return head, lengths.tolist(), data[offset : int(ends[stop - 1])].data
+
+
+class BlockMemory:
+    """Blocks (bytes,) uint8, used again once nobody holds them: fresh memory is as slow as decoding."""
+
+    def __init__(self) -> None:
+        self._nbytes = 0
+        self._blocks: list[np.ndarray] = []
+
+    def shape(self, nbytes: int) -> None:
+        """Make blocks of this size from now on."""
+        if self._nbytes != nbytes:
+            self._nbytes, self._blocks = nbytes, []
+
+    def block(self) -> np.ndarray:
+        """A block that nobody else refers to."""
+        for k in range(len(self._blocks)):
+            if sys.getrefcount(self._blocks[k]) == 2:  # the list and this question
+                return self._blocks[k]
+        made = np.empty(self._nbytes, np.uint8)
+        if len(self._blocks) < _KEPT_BLOCKS:
+            self._blocks.append(made)
+        return made

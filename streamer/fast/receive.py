@@ -11,14 +11,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 
 import numpy as np
 import zmq
 
 from ptylive.schema import FrameBatch, PtyliveError, WireError
-from ptylive.streamer.blocks import FrameBlock
+from ptylive.streamer.blocks import BlockMemory, FrameBlock
 from ptylive.streamer.fast import libzmq
 from ptylive.streamer.fast.coded import CodedBatch
 from ptylive.streamer.fast.header import CODEC_BSLZ4, CODEC_NONE, COUNT, FIRST, SENDER, new_values
@@ -37,7 +36,6 @@ LARGEST_RAW_MESSAGE_BYTES = 2**18
 LARGEST_PATTERN_BYTES = 2**20
 """Larger patterns come so seldom that nothing is gained."""
 _CODECS: dict[Codec, int] = {"none": CODEC_NONE, "bslz4": CODEC_BSLZ4}
-_KEPT_BLOCKS = 16
 _MOST_SENDERS = 8
 _TEXT_BYTES = 2**20 + 2
 """Room for a first part, DECTRIS's texts included; longer ones are refused as they are."""
@@ -70,12 +68,14 @@ class CompiledLoop:
         """Load libzmq, compile (or load from numba's cache) and try it. Raises PtyliveError where it cannot work."""
         libzmq.load()
         from ptylive.streamer.fast.decoder import use_compiled_decoder
+        from ptylive.streamer.fast.merlin_pixels import use_compiled_runs
         from ptylive.streamer.fast.self_test import self_test
 
         try:
             made = cls()
             self_test(made)
             use_compiled_decoder()
+            use_compiled_runs()
         except PtyliveError:
             raise
         except Exception as error:  # numba's errors are many, and all mean the same here
@@ -251,26 +251,3 @@ class CompiledLoop:
         if second:
             parts.append(self._header[first : first + second].tobytes())
         return parts, bool(self._state[loop.MORE])
-
-
-class BlockMemory:
-    """Blocks (bytes,) uint8, used again once nobody holds them: fresh memory is as slow as decoding."""
-
-    def __init__(self) -> None:
-        self._nbytes = 0
-        self._blocks: list[np.ndarray] = []
-
-    def shape(self, nbytes: int) -> None:
-        """Make blocks of this size from now on."""
-        if self._nbytes != nbytes:
-            self._nbytes, self._blocks = nbytes, []
-
-    def block(self) -> np.ndarray:
-        """A block that nobody else refers to."""
-        for k in range(len(self._blocks)):
-            if sys.getrefcount(self._blocks[k]) == 2:  # the list and this question
-                return self._blocks[k]
-        made = np.empty(self._nbytes, np.uint8)
-        if len(self._blocks) < _KEPT_BLOCKS:
-            self._blocks.append(made)
-        return made

@@ -1,8 +1,18 @@
-"""The buffer that bytes of a TCP stream are read into, until whole messages have come; bounded by one message."""
+"""The buffer that bytes of a TCP stream are read into, until whole messages have come; bounded by one message.
+
+What has come is handed on as parts of the buffer, without being copied: nothing is written over as long as somebody
+holds a part. When a buffer is full, reading goes on in another one that nobody holds, or in a new one.
+"""
 
 from __future__ import annotations
 
-_FIRST_BYTES = 2**20
+import sys
+
+_FIRST_BYTES = 4 * 2**20
+"""Much is read at a time: the frames of one read are decoded, journalled and reduced together."""
+_LEAST_ROOM = 2**16
+_KEPT = 8
+"""Buffers that are used again: fresh memory costs as much as filling it."""
 
 
 class ReceivedBytes:
@@ -12,8 +22,9 @@ class ReceivedBytes:
     """
 
     def __init__(self, most_bytes: int) -> None:
-        self._most_bytes = most_bytes
-        self._bytes = bytearray(min(_FIRST_BYTES, most_bytes))
+        self._most_bytes = most_bytes + _LEAST_ROOM
+        self._buffers: list[bytearray] = []
+        self._bytes = self._unused(_FIRST_BYTES)
         self._view = memoryview(self._bytes)
         self._first = self._last = 0  # what has come and was not handed on
         self._searched = 0  # up to where there is nothing that is looked for
@@ -26,21 +37,38 @@ class ReceivedBytes:
 
     def room(self) -> memoryview:
         """Where to read the next bytes to: at least one, at most what one message may need."""
-        if self._first == self._last or self._last == len(self._bytes):
-            self._to_the_beginning()
-        if self._last == len(self._bytes):
-            self._grow()
+        if len(self._bytes) - self._last < _LEAST_ROOM:
+            self._go_on_elsewhere()
         return self._view[self._last :]
 
-    def _to_the_beginning(self) -> None:
-        """Move what is there to the beginning of the buffer."""
-        there = bytes(self._view[self._first : self._last])
+    def _part(self, start: int, stop: int) -> memoryview:
+        """Bytes of the buffer, good as long as they are held."""
+        return memoryview(self._bytes)[start:stop]  # of its own, so that the buffer knows that it is held
+
+    def _go_on_elsewhere(self) -> None:
+        """Move what is there to the beginning of a buffer that nobody holds, with room for the message that is coming:
+        its length is known and bounded, and as much of it has come.
+        """
+        there = self._view[self._first : self._last].tobytes()
+        nbytes = _FIRST_BYTES
+        while nbytes - len(there) < _LEAST_ROOM and nbytes < self._most_bytes:
+            nbytes = min(2 * nbytes, self._most_bytes)
+        self._view = memoryview(b"")
+        self._bytes = self._unused(nbytes)
+        self._view = memoryview(self._bytes)
         self._view[: len(there)] = there
         self._searched = max(0, self._searched - self._first)
         self._first, self._last = 0, len(there)
 
-    def _grow(self) -> None:
-        """Make room for the message that is coming: its length is known and bounded, and as much of it has come."""
-        grown = bytearray(min(2 * len(self._bytes), self._most_bytes))
-        grown[: self._last] = self._view[: self._last]
-        self._bytes, self._view = grown, memoryview(grown)
+    def _unused(self, nbytes: int) -> bytearray:
+        """A buffer of so many bytes that nobody holds; the one in use may be it."""
+        self._bytes = bytearray()
+        if nbytes > _FIRST_BYTES:
+            return bytearray(nbytes)
+        for k in range(len(self._buffers)):
+            if sys.getrefcount(self._buffers[k]) == 2:  # the list and this question
+                return self._buffers[k]
+        made = bytearray(nbytes)
+        if len(self._buffers) < _KEPT:
+            self._buffers.append(made)
+        return made

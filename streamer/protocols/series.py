@@ -19,7 +19,8 @@ from ptylive.streamer.protocols.dead_pixels import dead_pixels
 from ptylive.streamer.protocols.header import Header, arm_message
 from ptylive.streamer.protocols.image import Image, check_image, layout_text
 from ptylive.streamer.protocols.inlet import Note, ProtocolSettings
-from ptylive.streamer.wire import ArmMessage, EndMessage, Message, PingMessage
+from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, Message, PingMessage
+from ptylive.streamer.wire.arrays import Buffer
 
 _REMEMBERED_SERIES = 16
 _PAUSE_S = 1.0
@@ -109,6 +110,26 @@ class Series:
         ):
             return None
         return scan_header.uid, self._pass * scan_header.frames if self._in_turns(scan_header) else 0
+
+    def together(self, key: str, shape: tuple[int, int], dtype: str, first: int) -> int:
+        """How many images from ``first`` on may come together, see :meth:`images`: those of the scan that has begun."""
+        place, scan_header = self.place(key, shape, dtype), self._scan_header
+        if place is None or scan_header is None or self._highest < 0 or first < place[1]:
+            return 0
+        return max(0, scan_header.frames - (first - place[1]))
+
+    def images(self, first: int, count: int, data: Buffer) -> Iterator[Message]:
+        """Patterns of images that follow one another, back to back: as many as :meth:`together` allows."""
+        scan_header = self._scan_header
+        if scan_header is None:
+            return
+        yield from self.flush()
+        if time.monotonic() - self._named_at > _NAMED_EVERY_S:
+            yield PingMessage(scan_header.uid, scan_header)
+            self._named_at = time.monotonic()
+        number = first - (self._pass * scan_header.frames if self._in_turns(scan_header) else 0)
+        self.advance(number + count - 1)
+        yield FramesMessage(scan_header.uid, number, count, "none", (data,))
 
     def advance(self, number: int) -> None:
         """Images up to frame ``number`` of the open scan have been placed."""

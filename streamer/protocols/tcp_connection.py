@@ -24,8 +24,10 @@ from ptylive.schema import PtyliveError, WireError
 from ptylive.streamer.wire.arrays import Buffer
 
 MOST_QUEUED = 16
-"""What is handed over at a time, between the connection and the receiver: 16 MiB."""
+"""What is handed over at a time, between the connection and the receiver: parts of at most as many buffers of 4 MiB."""
 _MOST_TOGETHER, _MOST_TOGETHER_BYTES = 64, 2**20
+_LITTLE_BYTES, _MOMENT_S = 2**20, 0.001
+"""Where a read has brought little, the next one waits a moment: what comes together costs less, and TCP keeps it."""
 _CONNECT_TIMEOUT_S = 2.0
 _TICK_S = 0.2
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 5.0
@@ -48,7 +50,7 @@ class Splitter(Protocol):
         ...
 
     def read(self, count: int) -> Iterator[Buffer | WireError]:
-        """The messages that ``count`` bytes complete, and what was refused on the way; good until more is read.
+        """The messages that ``count`` bytes complete, and what was refused on the way; good as long as they are held.
 
         No bytes: nothing more has come for a while.
         """
@@ -172,6 +174,8 @@ class DetectorConnection:
                 break
             brought = True
             self._take(splitter, count)
+            if count < _LITTLE_BYTES:
+                time.sleep(_MOMENT_S)
         self._take(splitter, 0)
         if splitter.pending and not self._stop.is_set():
             self._tell(_REFUSED, f"the connection ended {splitter.pending} bytes into a message", "truncated")
@@ -208,7 +212,7 @@ class DetectorConnection:
         """Wait as long as the receiver takes nothing: meanwhile nothing is read."""
         while not self._stop.is_set():
             with contextlib.suppress(zmq.Again):
-                self._push.send_multipart(parts)  # copied: cheaper than keeping account of who still needs the bytes
+                self._push.send_multipart(parts, copy=False)  # parts of a buffer that is not written over meanwhile
                 return
 
 

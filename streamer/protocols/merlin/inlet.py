@@ -22,6 +22,8 @@ from ptylive.streamer.protocols.merlin.headers import (
     parse_frame_header,
 )
 from ptylive.streamer.protocols.merlin.pixels import decode_pixels, gap_pixels, pixel_layout
+from ptylive.streamer.protocols.merlin.runs import RunDecoder, RunTemplate
+from ptylive.streamer.protocols.merlin.splitter import PREFIX_BYTES, is_run, message_bytes
 from ptylive.streamer.protocols.series import Series
 from ptylive.streamer.protocols.tcp_connection import event
 from ptylive.streamer.wire import Message
@@ -56,6 +58,8 @@ class MerlinInlet:
         self._described: _Frame | None = None  # whose header says what the scan is like
         self._doubtful: _Frame | None = None  # of an acquisition whose header did not come, if the next frame agrees
         self._count = 0
+        self._template: RunTemplate | None = None  # a frame of the acquisition, with which others are compared
+        self._runs = RunDecoder()
         self._waiting: deque[Buffer] = deque()  # came together with a message that was refused
 
     @property
@@ -76,7 +80,44 @@ class MerlinInlet:
     def _taken(self) -> Iterator[Message]:
         """What has come. Raises WireError for a message that is refused; those behind it wait for the next call."""
         while self._waiting:
-            yield from self._message(self._waiting.popleft())
+            part = self._waiting.popleft()
+            yield from self._run(part) if is_run(part) else self._message(part)
+
+    def _run(self, run: Buffer) -> Iterator[Message]:
+        """Frames of one length, with their prefixes: those together that are like one that has been placed."""
+        taken, messages = self._together(run)
+        if not taken:
+            taken = min(len(run), message_bytes(run))
+            messages = self._compared_with(run[PREFIX_BYTES:taken])
+        if taken < len(run):
+            self._waiting.appendleft(run[taken:])
+        yield from messages
+
+    def _together(self, run: Buffer) -> tuple[int, Iterator[Message]]:
+        """Bytes of a run that are taken, 0 where its first frame must be looked at; and what becomes of them."""
+        template, latest = self._template, self._latest
+        if template is None or latest is None or self._announced or self._doubtful is not None:
+            return 0, iter(())
+        rows, layout = template.rows(run), template.layout
+        first, count = (0, 0) if rows is None else template.alike(rows)
+        if rows is None or not count:
+            self._template = None
+            return 0, iter(())
+        count = min(count, self._series.together(self._key, layout.shape, layout.dtype, first))
+        if not count or first <= latest.number:
+            return 0, iter(())
+        last = parse_frame_header(rows[count - 1, PREFIX_BYTES:].data)
+        self._latest = last if last.time >= latest.time else latest
+        patterns = self._runs.decode(template, rows[:count])
+        return count * template.stride, self._series.images(first, count, patterns.data)
+
+    def _compared_with(self, message: Buffer) -> Iterator[Message]:
+        """A frame, with which those that follow are compared unless it is refused or in doubt."""
+        yield from self._message(message)
+        if self._template is None and self._key and self._doubtful is None:
+            header = parse_frame_header(message)
+            layout = pixel_layout(header, header.counter_depth or self._acquisition.counter_depth)
+            self._template = RunTemplate.of(message, header, layout)
 
     def _message(self, message: Buffer) -> Iterator[Message]:
         """One message of Merlin."""
@@ -106,7 +147,8 @@ class MerlinInlet:
         problems = list[WireError]()
         yield from self._settled(problems)
         yield from self._over()
-        self._acquisition, self._announced, self._key, self._latest = acquisition, True, "", None
+        self._acquisition, self._announced, self._key = acquisition, True, ""
+        self._latest = self._template = None
         if problems:
             raise problems[0]
 
@@ -174,7 +216,7 @@ class MerlinInlet:
         self._count += 1
         self._key = frame.header.time[:_NAME_LENGTH].replace(":", ".") or f"acquisition {self._count}"
         self._acquisition, self._announced = AcquisitionHeader(), False
-        self._described, self._latest = frame, None
+        self._described, self._latest, self._template = frame, None, None
 
     def _placed(self, frame: _Frame) -> Iterator[Message]:
         header, latest = frame.header, self._latest

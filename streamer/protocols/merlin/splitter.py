@@ -2,7 +2,8 @@
 
 The length counts the comma behind it. TCP loses nothing, but a sender may: bytes that are no message are skipped up to
 the next beginning of a header or frame, and a message that has such a beginning inside was cut short. So whatever
-comes in between, every whole message is found.
+comes in between, every whole message is found. Frames as long as the one before them that follow one another are handed
+on together, with their prefixes: a run.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 
 from ptylive.schema import WireError
 from ptylive.streamer.protocols.received_bytes import ReceivedBytes
+from ptylive.streamer.wire.arrays import Buffer
 
 DATA_PORT = 6342
 """Merlin's own, where an address names none."""
@@ -25,6 +27,19 @@ _MARKER_BYTES = len(_SAMPLES[0])
 _PREFIX = re.compile(rb"MPX,([0-9]{10}),")
 
 
+def is_run(part: Buffer) -> bool:
+    """Whether a part is frames of one length with their prefixes, and no single message without one."""
+    return bytes(part[:4]) == b"MPX,"
+
+
+def message_bytes(part: Buffer) -> int:
+    """Bytes of the first frame of a run with its prefix. Raises WireError where that says no length."""
+    found = _PREFIX.match(part)
+    if found is None or int(found.group(1)) <= _LEAST_BYTES:
+        raise WireError(f"message of unknown type {bytes(part[:_LEAST_BYTES])!r}", "unknown_type")
+    return PREFIX_BYTES + int(found.group(1)) - 1
+
+
 class MpxSplitter(ReceivedBytes):
     """A buffer that bytes are read into, and the messages that have come; bounded by one message."""
 
@@ -32,16 +47,20 @@ class MpxSplitter(ReceivedBytes):
         super().__init__(PREFIX_BYTES + MAX_MPX_BYTES)
         self._wanted = 0  # of the message that begins at _first, with its prefix; 0: not known
         self._usual = 0  # length of the last frame, with its prefix
+        self._usual_beginning = b""
 
     def read(self, count: int) -> Iterator[memoryview | WireError]:
         """The messages, without their prefixes, that ``count`` bytes complete, and what was refused on the way:
         ``not_mpx``, ``oversized``, ``truncated``. No bytes: nothing more has come for a while.
 
-        A message whose last bytes may be the beginning of the next one waits for more, or for that. Messages are parts
-        of the buffer: good until more is read.
+        A message whose last bytes may be the beginning of the next one waits for more, or for that. What begins with
+        ``MPX,`` is a run (:func:`is_run`). Messages are parts of the buffer: good as long as they are held.
         """
         self._last += count
         while self._first < self._last:
+            if (stop := self._end_of_run()) > self._first:
+                yield self._handed_on(stop, skipped=0)
+                continue
             if self._skipping and not self._found():
                 return
             if self._wanted == 0:
@@ -60,11 +79,31 @@ class MpxSplitter(ReceivedBytes):
             elif there < self._wanted or (count and self._may_be_cut()):
                 return
             else:
-                start, stop = self._first + PREFIX_BYTES, self._first + self._wanted
-                if self._bytes.startswith(b"MQ1,", start):
-                    self._usual = self._wanted
-                self._first, self._wanted = stop, 0
-                yield self._view[start:stop]
+                self._note_usual()
+                yield self._handed_on(self._first + self._wanted, skipped=PREFIX_BYTES)
+
+    def _handed_on(self, stop: int, skipped: int) -> memoryview:
+        """What stands in the buffer up to a place, but for its first bytes."""
+        start, self._first, self._wanted = self._first + skipped, stop, 0
+        return self._part(start, stop)
+
+    def _note_usual(self) -> None:
+        """The frame that has come tells how others begin."""
+        start = self._first + PREFIX_BYTES
+        if self._bytes.startswith(b"MQ1,", start):
+            self._usual = self._wanted
+            self._usual_beginning = bytes(self._view[self._first : start + _LEAST_BYTES])
+
+    def _end_of_run(self) -> int:
+        """Behind the frames of the usual length, one after the other, that have come whole and fit (:meth:`_fits`)."""
+        at, usual = self._first, self._usual
+        if not usual or self._skipping or self._wanted not in (0, usual):
+            return at
+        while self._bytes.startswith(self._usual_beginning, at, self._last) and self._bytes.startswith(
+            b"MPX,", at + usual, self._last
+        ):
+            at += usual
+        return at
 
     def _fits(self) -> bool:
         """Whether a frame is as long as the one before it, and the next message follows: it need not be looked through.

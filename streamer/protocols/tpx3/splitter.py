@@ -113,7 +113,7 @@ class Tpx3Splitter(ReceivedBytes):
                 frames = read_csr(header, acquisition, self._view[start + HEADER_BYTES : stop])
                 yield from () if frames is None else cut(frames, acquisition)
                 return
-        yield self._view[start:stop]
+        yield self._part(start, stop)
 
     def _header_at(self, at: int) -> Tpx3Header:
         """A header that could stand at a place. Raises WireError."""

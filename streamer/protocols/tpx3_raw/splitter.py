@@ -39,7 +39,7 @@ class Tpx3RawSplitter(ReceivedBytes):
                 self._first += size
                 continue
             if self._first > start:
-                yield self._view[start : self._first]
+                yield self._part(start, self._first)
             skipped = self._skip()
             if not self._skipping:
                 yield WireError(f"{skipped} bytes or more that are no chunk of packets", "not_tpx3")
@@ -48,7 +48,7 @@ class Tpx3RawSplitter(ReceivedBytes):
             if self._last - start < WORD_BYTES:
                 return
         if self._first > start:
-            yield self._view[start : self._first]
+            yield self._part(start, self._first)
 
     def _next(self) -> int | None:
         """Bytes of the chunk that begins here; None when it has not come whole, 0 where none begins."""

@@ -21,10 +21,11 @@ from stream_tools import compressed, connected, make_frames, make_header, messag
 
 from ptylive.engine.backend import cache
 from ptylive.schema import PtyliveError, ScanHeader, WireError
+from ptylive.streamer.blocks import BlockMemory
 from ptylive.streamer.fast import libzmq
 from ptylive.streamer.fast.header import CODEC, COUNT, FIRST, new_values, read_frames_header
 from ptylive.streamer.fast.loop import BROKEN, HEADER, IDLE
-from ptylive.streamer.fast.receive import BlockMemory, CompiledLoop
+from ptylive.streamer.fast.receive import CompiledLoop
 from ptylive.streamer.progress import ScanProgress
 from ptylive.streamer.receiver import Receiver, ReceiverSettings
 from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, decode, encode

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from dectris_tools import as_scan, inlet, scans_of, taken
-from merlin_tools import CHIP, START, acquisition, acquisition_header, counts, frame, raw_frame
+from merlin_tools import CHIP, START, acquisition, acquisition_header, counts, frame, mpx, raw_frame
 
 from ptylive.schema import WireError
 from ptylive.schema.model import Array
@@ -17,6 +17,7 @@ from ptylive.streamer.acquisition import Acquisition
 from ptylive.streamer.events import Announcer
 from ptylive.streamer.patience import Patience
 from ptylive.streamer.protocols import Inlet
+from ptylive.streamer.protocols.merlin.splitter import MpxSplitter
 from ptylive.streamer.ring import Ring
 from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, Message
 
@@ -314,6 +315,62 @@ def test_10_000_mutated_messages() -> None:
 @pytest.mark.slow
 def test_100_000_mutated_messages() -> None:
     fuzzed(100_000, 2)
+
+
+def of_stream(stream: bytes, chance: random.Random) -> tuple[list[Message], list[str]]:
+    """What bytes become that are read in pieces, with all that the splitter hands on together."""
+    splitter, one = MpxSplitter(), inlet("merlin", values=SCAN)
+    out: list[Message] = []
+    reasons, at = [], 0
+    while at <= len(stream):
+        count = min(chance.choice([1, 300, 2000, 9000]), len(stream) - at)
+        splitter.room()[:count] = stream[at : at + count]
+        at += max(count, 1)
+        for item in splitter.read(count):
+            if isinstance(item, WireError):
+                reasons.append(item.reason)
+                continue
+            coming = one.take([item])
+            while coming is not None:
+                try:
+                    out += coming
+                    coming = one.flush() if one.holding else None
+                except WireError as error:
+                    reasons.append(error.reason)
+                    coming = one.flush()
+    return out, reasons
+
+
+def test_runs_become_what_single_frames_do_also_with_damage_between_them() -> None:
+    """Frames that follow one another come together, and every frame with a header of its own that is damaged alone."""
+    chance = random.Random(3)
+    together = 0
+    for _ in range(30):
+        messages = acquisition(counts(SHAPE, 12, chance.randrange(2**31), 12))
+        for _ in range(chance.randrange(3)):
+            k = chance.randrange(1, 13)
+            head = bytearray(messages[k])
+            head[chance.randrange(0, 150)] = chance.randrange(256)
+            messages[k] = bytes(head)
+        single, reasons = take(inlet("merlin", values=SCAN), messages)
+        found, told = of_stream(b"".join(map(mpx, messages)), chance)
+        patterns = sorted(_patterns(found))
+        assert patterns == sorted(_patterns(single))
+        assert sorted(told) == sorted(reasons)
+        together += max((message.count for message in found if isinstance(message, FramesMessage)), default=0) > 4
+    assert together > 20
+
+
+def test_frames_of_a_run_that_came_before_count_as_repeats_and_the_next_scan_begins_where_it_does() -> None:
+    first, second = counts(SHAPE, 12, 1, 12), counts(SHAPE, 12, 2, 12)
+    one = acquisition(first)
+    two = acquisition(second, start=START + timedelta(minutes=1))
+    stream = b"".join(map(mpx, [*one, *one[5:9], *two]))
+    found, reasons = of_stream(stream, random.Random(5))
+    assert reasons == []
+    assert list(scans_of(found).values()) == [as_scan(turned(first)), as_scan(turned(second))]
+    numbers = [k for message in found if isinstance(message, FramesMessage) for k in _numbers(message)]
+    assert numbers == [*range(12), *range(4, 8), *range(12)]
 
 
 def test_what_is_refused_takes_nothing_with_it_that_came_together() -> None:

@@ -1,0 +1,128 @@
+"""Runs of frames of one length: headers are compared with one that has been read, pixels are decoded all together.
+
+What must be as in the first frame is compared byte by byte: the fields that say how the pixels lie, and where they
+stand. Sequence numbers are read; times, exposures, thresholds and converters may change from frame to frame. The first
+frame that differs otherwise ends what is taken, and is read like any other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from ptylive.schema.model import Array, ByteArray, IndexArray
+from ptylive.streamer.blocks import BlockMemory
+from ptylive.streamer.protocols.merlin.headers import FrameHeader
+from ptylive.streamer.protocols.merlin.pixels import PixelLayout, decode_pixels
+from ptylive.streamer.protocols.merlin.splitter import PREFIX_BYTES
+from ptylive.streamer.wire.arrays import Buffer
+
+MOST_BYTES = 4 * 2**20
+"""Of patterns that are decoded together."""
+_FIRST_FIXED, _LAST_FIXED = 2, 7
+"""Fields from the data offset to the layout."""
+_MOST_DIGITS = 10
+_LEAST_PACKED_BYTES = 2**18
+"""Smaller runs are decoded to other memory: they would hold a buffer of which most is something else."""
+
+
+class Compiled(Protocol):
+    """What decodes runs faster than numpy; see :mod:`ptylive.streamer.fast.merlin_pixels`."""
+
+    def decode(self, layout: PixelLayout, frames: ByteArray, offset: int, patterns: ByteArray) -> bool:
+        """Fill patterns (bytes,) from frames (n, bytes) with their pixels from a column on; False: not of this kind."""
+        ...
+
+    def pack(self, layout: PixelLayout, frames: ByteArray, offset: int) -> ByteArray | None:
+        """The same in the memory of the frames; None where that cannot be."""
+        ...
+
+
+_compiled: list[Compiled] = []
+
+
+def decode_runs_with(compiled: Compiled) -> None:
+    """Have runs decoded by compiled functions from now on."""
+    _compiled[:] = [compiled]
+
+
+@dataclass(frozen=True)
+class RunTemplate:
+    """A frame that has been read, as others of its acquisition are compared with it.
+
+    stride: bytes of a frame with prefix and header; offset: of them, before the pixels; digits: where the sequence
+    number stands; places, text: what must be the same.
+    """
+
+    stride: int
+    offset: int
+    digits: slice
+    places: IndexArray
+    text: ByteArray
+    header: FrameHeader
+    layout: PixelLayout
+
+    @classmethod
+    def of(cls, message: Buffer, header: FrameHeader, layout: PixelLayout) -> RunTemplate | None:
+        """Of a frame without its prefix; None for a header that is written so that others cannot be compared."""
+        text = bytes(message[: header.data_offset])
+        fields = text.split(b",")
+        starts = np.cumsum([0, *(len(field) + 1 for field in fields)])
+        if not (fields[1].isdigit() and len(fields[1]) <= _MOST_DIGITS):
+            return None
+        same = [np.arange(starts[1]), np.arange(starts[_FIRST_FIXED] - 1, starts[_LAST_FIXED + 1])]
+        if b"MQ1A" in fields:  # where it says the depth of the counter
+            at = fields.index(b"MQ1A")
+            for k in [at, at + 3] if len(fields) > at + 4 else [at]:
+                same.append(np.arange(starts[k] - 1, starts[k + 1]))
+        places = np.concatenate(same)
+        return cls(
+            stride=PREFIX_BYTES + len(message),
+            offset=PREFIX_BYTES + header.data_offset,
+            digits=slice(PREFIX_BYTES + int(starts[1]), PREFIX_BYTES + int(starts[1]) + len(fields[1])),
+            places=PREFIX_BYTES + places,
+            text=np.frombuffer(text, np.uint8)[places],
+            header=header,
+            layout=layout,
+        )
+
+    def rows(self, run: Buffer) -> ByteArray | None:
+        """The frames of a run that are taken together (n, stride); None where they are of another length."""
+        if len(run) % self.stride:
+            return None
+        each = max(1, int(np.prod(self.layout.shape)) * np.dtype(self.layout.dtype).itemsize)
+        return np.frombuffer(run, np.uint8).reshape(-1, self.stride)[: max(1, MOST_BYTES // each)]
+
+    def alike(self, rows: ByteArray) -> tuple[int, int]:
+        """Number of the first frame, from 0, and how many from there on are like this one and follow one another."""
+        good = (rows[:, self.places] == self.text).all(axis=1)
+        digits = rows[:, self.digits] - np.uint8(ord("0"))
+        good &= (digits <= 9).all(axis=1)
+        numbers = digits.astype(np.int64) @ 10 ** np.arange(digits.shape[1], dtype=np.int64)[::-1] - 1
+        good &= (numbers == numbers[0] + np.arange(len(rows))) & (numbers >= 0)
+        return int(numbers[0]), len(rows) if good.all() else int(np.argmin(good))
+
+
+class RunDecoder:
+    """Patterns of runs, in memory that is used again."""
+
+    def __init__(self) -> None:
+        self._memory = BlockMemory()
+
+    def decode(self, template: RunTemplate, rows: ByteArray) -> Array:
+        """Patterns back to back, (bytes,) uint8, of frames (n, stride) that are alike; these may be gone then."""
+        layout = template.layout
+        if _compiled and rows.flags.writeable and rows.nbytes >= _LEAST_PACKED_BYTES:
+            packed = _compiled[0].pack(layout, rows, template.offset)
+            if packed is not None:
+                return packed
+        nbytes = int(np.prod(layout.shape)) * np.dtype(layout.dtype).itemsize
+        self._memory.shape(max(nbytes, MOST_BYTES // nbytes * nbytes))
+        found = self._memory.block()[: len(rows) * nbytes]
+        if not (_compiled and _compiled[0].decode(layout, rows, template.offset, found)):
+            for k, row in enumerate(rows):
+                pattern = decode_pixels(layout, row[template.offset :].data)
+                found[k * nbytes : (k + 1) * nbytes] = np.frombuffer(pattern, np.uint8)
+        return found
