@@ -107,9 +107,9 @@ def _decode_lines(source, count, stride, stored, line, rows, what, target):
 
 
 @nb.jit(**COMPILED)
-def _decode_quads(source, count, stride, stored, line, rows, upright, turned, side, target):
+def _decode_quads(source, count, stride, stored, line, rows, as_stored, turned, side, target):
     """Frames of four raw chips: ``rows`` lines of each, ``stored`` bytes of one; ``side`` lines of ``line`` bytes."""
-    chip = stored * 8 if upright == _BITS else stored
+    chip = stored * 8 if as_stored == _BITS else stored
     right = line - chip
     for n in range(count):
         start = target + nb.uintp(n * side * line)
@@ -122,8 +122,8 @@ def _decode_quads(source, count, stride, stored, line, rows, upright, turned, si
             top, low = start + nb.uintp(row * line), start + nb.uintp((side - 1 - row) * line)
             _turned(top + nb.uintp(right), four, stored, turned)
             _turned(top, four + nb.uintp(stored), stored, turned)
-            _line_of_chip(low + nb.uintp(right), four + nb.uintp(2 * stored), stored, upright)
-            _line_of_chip(low, four + nb.uintp(3 * stored), stored, upright)
+            _line_of_chip(low + nb.uintp(right), four + nb.uintp(2 * stored), stored, as_stored)
+            _line_of_chip(low, four + nb.uintp(3 * stored), stored, as_stored)
 
 
 @nb.jit(**COMPILED)
@@ -135,12 +135,12 @@ def _pack_lines(source, count, stride, line, rows, what, target, space):
 
 
 @nb.jit(**COMPILED)
-def _pack_quads(source, count, stride, stored, rows, upright, turned, target, space):
+def _pack_quads(source, count, stride, stored, rows, as_stored, turned, target, space):
     """The same for four raw chips without gaps."""
     nbytes = 4 * stored * rows
     for n in range(count):
         _line(space, source + nb.uintp(n * stride), nbytes, _PLAIN)
-        _decode_quads(space, 1, 0, stored, 2 * stored, rows, upright, turned, 2 * rows, target + nb.uintp(n * nbytes))
+        _decode_quads(space, 1, 0, stored, 2 * stored, rows, as_stored, turned, 2 * rows, target + nb.uintp(n * nbytes))
 
 
 class CompiledRuns:
@@ -182,9 +182,9 @@ class CompiledRuns:
         where = frames.ctypes.data + offset, len(frames), frames.strides[0]
         if layout.quad:
             stored = _CHIP // 8 if one_bit else _CHIP * itemsize
-            upright, turned = (_BITS, _BITS) if one_bit else (_WORDS, _SWAPPED[itemsize])
+            as_stored, turned = (_BITS, _BITS) if one_bit else (_WORDS, _SWAPPED[itemsize])
             chip_rows = layout.nbytes // (4 * stored)
-            _decode_quads(*where, stored, line, chip_rows, upright, turned, rows, patterns.ctypes.data)
+            _decode_quads(*where, stored, line, chip_rows, as_stored, turned, rows, patterns.ctypes.data)
             return True
         what = _SWAPPED[itemsize] if layout.depth == 0 else _BITS if one_bit else _WORDS
         _decode_lines(*where, layout.nbytes // rows, line, rows, what, patterns.ctypes.data)

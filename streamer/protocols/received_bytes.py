@@ -11,8 +11,8 @@ import sys
 _FIRST_BYTES = 4 * 2**20
 """Much is read at a time: the frames of one read are decoded, journalled and reduced together."""
 _LEAST_ROOM = 2**16
-_KEPT = 8
-"""Buffers that are used again: fresh memory costs as much as filling it."""
+_KEPT = 48
+"""Buffers that are used again, fresh memory costs as much as filling it: nearly what a full ring of frames holds."""
 
 
 class ReceivedBytes:
@@ -61,7 +61,7 @@ class ReceivedBytes:
         self._first, self._last = 0, len(there)
 
     def _unused(self, nbytes: int) -> bytearray:
-        """A buffer of so many bytes that nobody holds; the one in use may be it."""
+        """A buffer of ``nbytes`` bytes that nobody holds; the one in use may be it."""
         self._bytes = bytearray()
         if nbytes > _FIRST_BYTES:
             return bytearray(nbytes)

@@ -27,7 +27,9 @@ MOST_QUEUED = 16
 """What is handed over at a time, between the connection and the receiver: parts of at most as many buffers of 4 MiB."""
 _MOST_TOGETHER, _MOST_TOGETHER_BYTES = 64, 2**20
 _LITTLE_BYTES, _MOMENT_S = 2**20, 0.001
-"""Where a read has brought little, the next one waits a moment: what comes together costs less, and TCP keeps it."""
+"""Where a read has brought little, the next one waits a moment: what comes together costs less, and TCP keeps it, where
+its buffer holds :data:`_KERNEL_BYTES` (a smaller one would be full, and the sender would wait as long)."""
+_KERNEL_BYTES = 4 * 2**20
 _CONNECT_TIMEOUT_S = 2.0
 _TICK_S = 0.2
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 5.0
@@ -155,6 +157,7 @@ class DetectorConnection:
     def _receive(self, connection: socket.socket) -> bool:
         """Hand on what comes until the connection ends; whether anything came."""
         _keep_alive(connection)
+        roomy = _has_room(connection)
         connection.settimeout(_TICK_S)
         splitter, since, brought = self._make_splitter(), time.monotonic(), False
         why = "closed by the other side"
@@ -174,7 +177,7 @@ class DetectorConnection:
                 break
             brought = True
             self._take(splitter, count)
-            if count < _LITTLE_BYTES:
+            if roomy and count < _LITTLE_BYTES:
                 time.sleep(_MOMENT_S)
         self._take(splitter, 0)
         if splitter.pending and not self._stop.is_set():
@@ -222,3 +225,17 @@ def _keep_alive(connection: socket.socket) -> None:
     for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):
         if (option := getattr(socket, name, None)) is not None:
             connection.setsockopt(socket.IPPROTO_TCP, option, _KEEP_ALIVE_S)
+
+
+def _has_room(connection: socket.socket) -> bool:
+    """Make the kernel's buffer large; whether it is.
+
+    A bytes count that reading is asked to wait for makes Linux enlarge the buffer for it, up to ``tcp_rmem``, and the
+    buffer stays so; SO_RCVBUF is bound to ``rmem_max``, which is less than two frames by default.
+    """
+    if (least := getattr(socket, "SO_RCVLOWAT", None)) is None:
+        return False
+    with contextlib.suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, least, _KERNEL_BYTES)
+        connection.setsockopt(socket.SOL_SOCKET, least, 1)
+    return connection.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) >= _KERNEL_BYTES

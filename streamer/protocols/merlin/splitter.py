@@ -99,9 +99,8 @@ class MpxSplitter(ReceivedBytes):
         at, usual = self._first, self._usual
         if not usual or self._skipping or self._wanted not in (0, usual):
             return at
-        while self._bytes.startswith(self._usual_beginning, at, self._last) and self._bytes.startswith(
-            b"MPX,", at + usual, self._last
-        ):
+        begins, last = self._bytes.startswith, self._last
+        while begins(self._usual_beginning, at, last) and begins(b"MPX,", at + usual, last):
             at += usual
         return at
 

@@ -361,16 +361,23 @@ def test_runs_become_what_single_frames_do_also_with_damage_between_them() -> No
     assert together > 20
 
 
-def test_frames_of_a_run_that_came_before_count_as_repeats_and_the_next_scan_begins_where_it_does() -> None:
+def test_frames_of_a_run_that_came_before_are_repeats_and_later_ones_another_acquisition() -> None:
     first, second = counts(SHAPE, 12, 1, 12), counts(SHAPE, 12, 2, 12)
     one = acquisition(first)
     two = acquisition(second, start=START + timedelta(minutes=1))
-    stream = b"".join(map(mpx, [*one, *one[5:9], *two]))
+    stream = b"".join(map(mpx, [*one, *one[5:9], *two[1:]]))
     found, reasons = of_stream(stream, random.Random(5))
     assert reasons == []
     assert list(scans_of(found).values()) == [as_scan(turned(first)), as_scan(turned(second))]
     numbers = [k for message in found if isinstance(message, FramesMessage) for k in _numbers(message)]
     assert numbers == [*range(12), *range(4, 8), *range(12)]
+
+
+def test_a_run_ends_where_the_scan_does() -> None:
+    both = counts(SHAPE, 12, 1, 24)
+    stream = b"".join(map(mpx, [acquisition_header(0), *acquisition(both)[1:]]))
+    found, reasons = of_stream(stream, random.Random(7))
+    assert (list(scans_of(found).values()), reasons) == ([as_scan(turned(part)) for part in (both[:12], both[12:])], [])
 
 
 def test_what_is_refused_takes_nothing_with_it_that_came_together() -> None:
