@@ -7,7 +7,7 @@ within a round. LiberTEM-live computes the centre of mass with 2 workers and
 stores nothing. This program receives, checks, decodes and
 
 - ``frames``: hands the frames on and reduces nothing, stores nothing;
-- ``com``: reduces to moments (the centre of mass), ring sums and bins of the bright field; stores nothing;
+- ``com``: reduces on one thread to moments (the centre of mass), ring sums and bins of the bright field;
 - ``maps``: finds disc and centre by itself, reduces to the same, and shows bright field and centre of mass five times a
   second, as a server does: some of it costs the same for a short scan and a long one; stores nothing;
 - ``recorded``: the same, with a journal on the disk.
@@ -258,7 +258,7 @@ class Ours:
 
     def _reduce(self) -> None:
         engine: LiveEngine | Store | None = None
-        pool, due = ThreadPool(os.cpu_count() or 1), 0.0
+        pool, due = ThreadPool(1 if self._way == "com" else os.cpu_count() or 1), 0.0
         with threadpool_limits(limits=1), ThreadPoolExecutor(1, initializer=step_back) as builders:
             for item in self._reader:
                 if isinstance(item, ArmEvent) and self._way == "com":

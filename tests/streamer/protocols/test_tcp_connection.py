@@ -19,7 +19,7 @@ from ptylive.schema import PtyliveError, ScanHeader, WireError
 from ptylive.schema.metadata import overlay
 from ptylive.schema.model import Array
 from ptylive.streamer.events import LogEvent
-from ptylive.streamer.protocols import ProtocolSettings
+from ptylive.streamer.protocols import ProtocolSettings, tcp_connection
 from ptylive.streamer.protocols.merlin.splitter import DATA_PORT, MpxSplitter
 from ptylive.streamer.protocols.tcp_connection import MOST_QUEUED, DetectorConnection, event, host_and_port, is_gone
 from ptylive.streamer.receiver import Receiver, ReceiverSettings
@@ -217,6 +217,19 @@ def test_nothing_is_read_while_the_receiver_takes_nothing() -> None:
     connection.stop()
     port.close()
     context.destroy(linger=0)
+
+
+@pytest.mark.skipif(not hasattr(socket, "SO_RCVLOWAT"), reason="the kernel's buffer cannot be asked to grow")
+def test_the_kernels_buffer_is_made_large_and_every_byte_still_wakes_the_reader() -> None:
+    port = Port()
+    with socket.create_connection(("127.0.0.1", port.port)) as client:
+        port.accept()
+        assert tcp_connection._has_room(client)
+        assert client.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) >= tcp_connection._KERNEL_BYTES
+        client.settimeout(PATIENCE_S)
+        port.send(b"x")
+        assert client.recv(10) == b"x"
+    port.close()
 
 
 def test_a_fault_of_ours_ends_one_connection_only(monkeypatch: pytest.MonkeyPatch) -> None:
