@@ -37,3 +37,13 @@ def shuffled(patterns: Array, order: IndexArray) -> PatternView:
     """The patterns in another order."""
     shape = (len(order), int(patterns.shape[1]), int(patterns.shape[2]))
     return PatternView(shape, patterns.dtype, lambda index: patterns[order[index]])
+
+
+def transposed(patterns: Array) -> Array:
+    """The patterns with rows and columns exchanged; of a view they are exchanged as they are read."""
+    if not isinstance(patterns, PatternView):
+        return patterns.swapaxes(-1, -2)
+    count, rows, columns = patterns.shape
+    return PatternView(
+        (count, columns, rows), patterns.dtype, lambda index: patterns[index].swapaxes(-1, -2)
+    ).as_array()

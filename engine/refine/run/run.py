@@ -31,6 +31,7 @@ from ptylive.engine.refine.tuning.drift_check import with_checked_drift
 from ptylive.engine.refine.tuning.half_turn import start_half_turned
 from ptylive.engine.refine.tuning.held_out import TrialContext, central_part
 from ptylive.engine.refine.tuning.mode_choice import with_chosen_modes
+from ptylive.engine.refine.tuning.orientation_search import with_found_orientation
 from ptylive.engine.refine.tuning.parameter_search import Tuned, tune
 from ptylive.engine.refine.tuning.regime_choice import with_chosen_regime
 from ptylive.engine.refine.tuning.start_object import begun
@@ -134,7 +135,9 @@ def _settled(
     dataset: Dataset, preset: Preset, context: TrialContext, earlier: WarmStart | None, observers: Observers
 ) -> Tuned:
     """Data set and preset with what short trials decide: calibration, depth, regime, probe modes, a tilt of slices."""
-    tuned = with_told_depth(Tuned(dataset, with_given_depth(dataset, preset)), context)
+    tuned = Tuned(dataset, with_given_depth(dataset, preset))
+    tuned = tuned if earlier is not None else with_found_orientation(tuned, context)
+    tuned = with_told_depth(tuned, _under(tuned, context))
     tuned = tune(tuned, _under(tuned, context))
     tuned = with_found_depth(tuned, _under(tuned, context))
     context = _under(tuned, context)
@@ -152,7 +155,8 @@ def _settled(
 
 
 def _under(tuned: Tuned, context: TrialContext) -> TrialContext:
-    """The context with the start as the half turn that was found has it."""
+    """The context with the start as the half turn that was found has it; under another orientation it shows nothing."""
+    context = context if tuned.orientation is None else replace(context, start=None)
     return replace(context, start=start_half_turned(context.start)) if tuned.half_turn else context
 
 

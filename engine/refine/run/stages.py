@@ -27,6 +27,7 @@ from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.run.refinement import Observers
 from ptylive.engine.refine.tuning.depth_choice import with_given_depth
 from ptylive.engine.refine.tuning.half_turn import half_turned
+from ptylive.engine.refine.tuning.orientation import Orientation
 from ptylive.engine.refine.tuning.parameter_search import Tuned, varied
 from ptylive.engine.refine.tuning.warm_start import WarmStart, first_invA
 from ptylive.schema import Calibration, Origin
@@ -60,6 +61,8 @@ class Ended:
     first_invA: tuple[float, float]
     half_turn: bool = False
     """Under the other half turn than its data set."""
+    orientation: Orientation | None = None
+    """Another than that of its data set, before the half turn."""
 
     @classmethod
     def of(cls, result: RefineResult, tuned: Tuned, problem: Problem) -> Ended:
@@ -68,7 +71,7 @@ class Ended:
         calibration = tuned.dataset.calibration
         result = replace(result, calibration=calibration)
         optics = measured.probe, first_invA(measured)
-        return cls(result, tuned.preset, calibration, tuned.curves, *optics, tuned.half_turn)
+        return cls(result, tuned.preset, calibration, tuned.curves, *optics, tuned.half_turn, tuned.orientation)
 
     @property
     def slices(self) -> int:
@@ -235,6 +238,7 @@ class _Chain:
 def moved_on(dataset: Dataset, preset: Preset, ended: Ended) -> Dataset:
     """The whole data set under the calibration and at the positions that a stage on a part of it ended with."""
     result = ended.result
+    dataset = dataset if ended.orientation is None else ended.orientation.of(dataset)
     dataset = half_turned(dataset) if ended.half_turn else dataset
     for curve in ended.curves:
         if curve.applied and curve.quantity in (Scanned.ROTATION, Scanned.SCALE):

@@ -16,6 +16,7 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.results.curve import Curve, Scanned
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext, central_part, held_out_loss
 from ptylive.engine.refine.tuning.mode_choice import choose_modes
+from ptylive.engine.refine.tuning.orientation import Orientation
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.preset import Preset
@@ -49,6 +50,8 @@ class Tuned:
     """The tilt inside a specimen of several slices is among it."""
     half_turn: bool = False
     """The data set is under the other half turn than the one that was asked for."""
+    orientation: Orientation | None = None
+    """That was found, of the data set that was asked for; the half turn comes after it."""
 
 
 def tune(tuned: Tuned, context: TrialContext) -> Tuned:

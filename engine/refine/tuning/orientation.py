@@ -1,0 +1,56 @@
+"""Another turn and another handedness of scan and detector than a data set was read with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.data.pattern_view import transposed as transposed_patterns
+from ptylive.schema import Calibration, Origin, Quantity
+from ptylive.schema.scan import rotation_matrix
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """Of a data set, relative to the present one."""
+
+    transposed: bool
+    """Rows and columns of the patterns are exchanged."""
+    turn_deg: float
+    """Added to the rotation."""
+
+    def of(self, dataset: Dataset) -> Dataset:
+        """The same patterns that way round, the first point of the scan where it was; the defocus is kept."""
+        turn, reach_A = rotation_matrix(self.turn_deg).T, dataset.reach_A
+        dataset = replace(
+            dataset,
+            positions_A=dataset.positions_A @ turn,
+            reach_A=None if reach_A is None else reach_A @ turn,
+            calibration=self._calibration(dataset.calibration),
+        )
+        if not self.transposed:
+            return dataset
+        vacuum, offsets_px = dataset.vacuum, dataset.offsets_px
+        return replace(
+            dataset,
+            patterns=transposed_patterns(dataset.patterns),
+            bad_pixels=np.ascontiguousarray(dataset.bad_pixels.T),
+            beam_center_px=dataset.beam_center_px[::-1].copy(),
+            vacuum=None if vacuum is None else np.ascontiguousarray(vacuum.T),
+            offsets_px=None if offsets_px is None else np.ascontiguousarray(offsets_px[:, ::-1]),
+        )
+
+    def _calibration(self, calibration: Calibration) -> Calibration:
+        rotation = calibration.entries.get("rotation_deg", Quantity(0.0, Origin.DEFAULT))
+        angle_deg = 180.0 - (180.0 - float(rotation.value) - self.turn_deg) % 360.0
+        changed = {"rotation_deg": replace(rotation, value=angle_deg)}
+        if self.transposed:
+            words = [word for word in calibration.transform.split("+") if word != "none"]
+            words = words[1:] if words[:1] == ["transpose"] else ["transpose", *words]
+            changed["detector_transform"] = Quantity("+".join(words) or "none", Origin.ESTIMATED)
+        return calibration.having(**changed)
+
+
+AS_IT_IS = Orientation(transposed=False, turn_deg=0.0)

@@ -1,0 +1,135 @@
+"""How scan and detector lie to each other, where maps could not tell: by the loss on held-out patterns.
+
+Centre of mass and bright field see a scan through what its step resolves. Whole patterns overlap many times over, and
+agree with each other under one turn and one handedness only, of scans too coarse for any map of them. So both
+handednesses are tried at angles all around, on few patterns in the middle of the scan (the fewer, the less an angle
+moves them, and the coarser the angles may be), and the best of each is followed on more of them.
+
+One slice does not tell a turn by 180° from the other sign of the defocus (:mod:`half_turn`): the sign is kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.tuning.half_turn import FOUND
+from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext, central_part, held_out_loss
+from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS
+from ptylive.engine.refine.tuning.orientation import AS_IT_IS, Orientation
+from ptylive.engine.refine.tuning.parameter_search import SMALLEST_SHARE, Tuned, of_trials, vertex
+from ptylive.schema import Origin
+from ptylive.schema.preset import Preset
+
+COARSE_PATTERNS, PATTERNS = 144, 576
+"""In the middle of the scan, for all angles and for the best of each handedness."""
+COARSE_STEP_DEG, FINE_STEPS_DEG = 15.0, (7.5, 4.0, 2.0)
+SWEEPS = 2
+BEYOND_DOUBT = 4.0
+"""Standard deviations by which the best of some fifty must be better than what there is."""
+
+
+def with_found_orientation(tuned: Tuned, context: TrialContext) -> Tuned:
+    """Rotation and handedness that the calibration could not decide, where the patterns tell them beyond doubt."""
+    dataset, preset = tuned.dataset, tuned.preset
+    if not is_open(dataset, preset):
+        return tuned
+    found = _Search(dataset, preset, replace(context, start=None)).best()
+    if isinstance(found, str):
+        return replace(tuned, words=(*tuned.words, found))
+    dataset = found.orientation.of(dataset)
+    rotation = replace(dataset.calibration.entries["rotation_deg"], origin=Origin.ESTIMATED)
+    rotation = replace(rotation, uncertainty=found.uncertainty_deg)
+    transform = dataset.calibration.entries["detector_transform"]
+    transform = replace(transform, origin=Origin.ESTIMATED) if transform.origin in FOUND else transform
+    calibration = dataset.calibration.having(rotation_deg=rotation, detector_transform=transform)
+    words = f"detector transform {transform.value}, rotation {rotation.value:.1f} ± {found.uncertainty_deg:.1g}°:"
+    words += f" maps could not tell, and so patterns held out are predicted better by {found.gain}"
+    dataset = replace(dataset, calibration=calibration)
+    return replace(tuned, dataset=dataset, orientation=found.orientation, words=(*tuned.words, words))
+
+
+def is_open(dataset: Dataset, preset: Preset) -> bool:
+    """Whether the calibration looked for the orientation and could not tell, and whole patterns may."""
+    calibration = dataset.calibration
+    rotation, transform = calibration.entries.get("rotation_deg"), calibration.entries.get("detector_transform")
+    if rotation is None or transform is None or rotation.origin not in FOUND:
+        return False
+    nothing = rotation.origin is Origin.UNDECIDED and rotation.uncertainty is None
+    stated = (preset.start.start_object, preset.start.start_positions, preset.probe.start_probe)
+    return (
+        (nothing or transform.origin is Origin.UNDECIDED)
+        and all(one is None for one in stated)
+        and dataset.masks is None
+        and not preset.propagation.near_field
+        and preset.refined.update_obj
+        and len(dataset.patterns) >= LEAST_PATTERNS
+    )
+
+
+@dataclass(frozen=True)
+class _Found:
+    orientation: Orientation
+    uncertainty_deg: float
+    gain: Gain
+
+
+@dataclass(frozen=True)
+class _Followed:
+    """The best angle of one handedness."""
+
+    orientation: Orientation
+    uncertainty_deg: float
+    loss: HeldOutLoss
+
+
+class _Search:
+    def __init__(self, dataset: Dataset, preset: Preset, context: TrialContext) -> None:
+        self._context = context
+        plain = {"num_slices": 1, "total_thickness_A": None, "slice_distances_A": None}
+        modes = preset.probe.probe_modes if isinstance(preset.probe.probe_modes, int) else 1
+        self._preset = of_trials(preset.model_copy(update=plain), modes, frames=True)
+        self._few, self._more = central_part(dataset, COARSE_PATTERNS), central_part(dataset, PATTERNS)
+        fixed = dataset.calibration.origin("detector_transform") not in FOUND
+        self._hands = (False,) if fixed else (False, True)
+
+    def best(self) -> _Found | str:
+        """The orientation to take, or why none."""
+        followed = sorted((self._followed(hand) for hand in self._hands), key=lambda one: one.loss.mean)
+        first, present = followed[0], self._loss(self._more, AS_IT_IS)
+        gain = Gain.over(present.groups, first.loss.groups)
+        if not gain.exceeds(BEYOND_DOUBT):
+            return f"rotation and handedness as they are: no others would predict patterns held out better ({gain})"
+        if len(followed) > 1:
+            over = Gain.over(followed[1].loss.groups, first.loss.groups)
+            if not over.certain:
+                return f"rotation and handedness as they are: patterns do not tell the handedness ({over})"
+        return _Found(first.orientation, first.uncertainty_deg, gain)
+
+    def _followed(self, hand: bool) -> _Followed:
+        angles = np.arange(-180.0, 180.0, COARSE_STEP_DEG)
+        losses = [self._loss(self._few, Orientation(hand, float(angle))).mean for angle in angles]
+        middle = float(angles[int(np.argmin(losses))])
+        fine: dict[float, HeldOutLoss] = {}
+        for step in FINE_STEPS_DEG:
+            tried = [middle + k * step for k in (-1, 0, 1)]
+            fine |= {angle: self._loss(self._more, Orientation(hand, angle)) for angle in tried}
+            middle = _lowest(fine, None)
+        halves = [_lowest(fine, half) for half in (0, 1)]
+        orientation = Orientation(hand, middle)
+        doubt = max(abs(halves[0] - halves[1]) / 2, SMALLEST_SHARE * FINE_STEPS_DEG[-1])
+        return _Followed(orientation, doubt, self._loss(self._more, orientation))
+
+    def _loss(self, part: Dataset, orientation: Orientation) -> HeldOutLoss:
+        hand = "transposed, " if orientation.transposed else ""
+        self._context.before(f"{hand}turned by {orientation.turn_deg:.4g}°")
+        return held_out_loss(orientation.of(part), self._preset, SWEEPS, self._context)
+
+
+def _lowest(losses: dict[float, HeldOutLoss], half: int | None) -> float:
+    """Angle of the lowest loss, of all groups or of one half of them."""
+    angles = sorted(losses)
+    return vertex(angles, [losses[angle].mean if half is None else losses[angle].halves[half] for angle in angles])
