@@ -1,6 +1,6 @@
 """One refinement on 1, 2, 4, … workers: time of sweeps and L-BFGS epochs, speed-up, share spent on messages.
 
-    python benchmarks/refine_workers.py SCAN.h5 [--side 256] [--workers 1 2 4] [--sweeps 2] [--epochs 4]
+    python benchmarks/refine_workers.py SCAN.h5 [--side 256] [--workers 1 2 4] [--sweeps 2] [--epochs 4] [--batch 512]
 
 The scan is made from a recording of a regular scan, by repeating its patterns on SIDE x SIDE points: that changes what
 is seen, not what it takes. Workers are processes of this machine (Dask), of one thread each; --threads-only: threads of
@@ -56,6 +56,9 @@ def main() -> None:
     parser.add_argument("--sweeps", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--modes", type=int, default=4)
+    parser.add_argument(
+        "--batch", type=int, default=None, help="patterns in a mini-batch; default: as refinements choose"
+    )
     parser.add_argument("--threads-only", action="store_true")
     args = parser.parse_args()
     use_persistent_cache()
@@ -63,7 +66,10 @@ def main() -> None:
         made = reconstruct_file(args.scan, {}, ("com",), MapRequest(backend="cpu"))
         dataset = enlarged(refinable(source, made.calibration), args.side)
     settings = {"num_slices": 1, "probe_modes": args.modes, "refine_drift": False, "phase_deviation": False}
-    preset = Preset(**settings, sweeps=args.sweeps, epoch_max=args.epochs)
+    if args.epochs <= args.sweeps:
+        raise SystemExit("more epochs than sweeps: the rest are L-BFGS")
+    batch = {} if args.batch is None else {"batch_size": args.batch}
+    preset = Preset(**settings, **batch, sweeps=args.sweeps, epoch_max=args.epochs)
     print(f"{len(dataset.patterns)} patterns, {args.modes} modes; {args.sweeps} sweeps of {args.epochs} epochs")
     print("workers  sweep s  L-BFGS epoch s  speed-up (sweep, L-BFGS)  messages, share  sent, MB  loss")
     first: tuple[float, float] | None = None
