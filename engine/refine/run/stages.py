@@ -28,7 +28,7 @@ from ptylive.engine.refine.run.refinement import Observers
 from ptylive.engine.refine.tuning.depth_choice import with_given_depth
 from ptylive.engine.refine.tuning.half_turn import half_turned
 from ptylive.engine.refine.tuning.orientation import Orientation
-from ptylive.engine.refine.tuning.parameter_search import Tuned, varied
+from ptylive.engine.refine.tuning.parameter_search import Tuned, with_best
 from ptylive.engine.refine.tuning.warm_start import WarmStart, first_invA
 from ptylive.schema import Calibration, Origin
 from ptylive.schema.errors import RefinementError
@@ -242,7 +242,7 @@ def moved_on(dataset: Dataset, preset: Preset, ended: Ended) -> Dataset:
     dataset = half_turned(dataset) if ended.half_turn else dataset
     for curve in ended.curves:
         if curve.applied and curve.quantity in (Scanned.ROTATION, Scanned.SCALE):
-            dataset, _ = varied(dataset, preset, curve.quantity, curve.best)
+            dataset, _ = with_best(dataset, preset, curve)
     if result.drift is not None and result.drift.applied:
         dataset = without_drift(dataset, result.drift)
     sequence, positions_A = preset.patterns.sequence, dataset.positions_A.copy()

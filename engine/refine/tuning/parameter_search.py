@@ -66,7 +66,7 @@ def tune(tuned: Tuned, context: TrialContext) -> Tuned:
         curve = scan(dataset, preset, quantity, context, finer=finer)
         curves.append(curve)
         if curve.applied:
-            dataset, preset = varied(dataset, preset, quantity, curve.best)
+            dataset, preset = with_best(dataset, preset, curve)
     return replace(tuned, dataset=dataset, preset=preset, curves=tuple(curves))
 
 
@@ -178,10 +178,17 @@ def varied(dataset: Dataset, preset: Preset, quantity: Scanned, value: float) ->
         thickness = float(sum(preset.object.slice_thickness_A))
         number = {"num_slices": round(value), "total_thickness_A": thickness, "slice_distances_A": None}
         return dataset, preset.model_copy(update=number)
-    middle = dataset.positions_A.mean(axis=0)
+    middle = dataset.positions_A.mean(axis=0)  # whatever a trial begins from stays under the patterns
     away = dataset.positions_A - middle
     moved = away * value if quantity is Scanned.SCALE else away @ rotation_matrix(value).T
     return replace(dataset, positions_A=middle + moved), preset
+
+
+def with_best(dataset: Dataset, preset: Preset, curve: Curve) -> tuple[Dataset, Preset]:
+    """Data set and preset with what a scan has found. A turned one keeps its first point: results are placed by it."""
+    if curve.quantity is Scanned.ROTATION:
+        return Orientation(transposed=False, turn_deg=curve.best).of(dataset), preset
+    return varied(dataset, preset, curve.quantity, curve.best)
 
 
 def _modes(dataset: Dataset, preset: Preset, quantity: Scanned, context: TrialContext) -> int:

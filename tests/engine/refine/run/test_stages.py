@@ -11,7 +11,7 @@ from ptylive.engine.refine.results.curve import Curve, Scanned
 from ptylive.engine.refine.run import run
 from ptylive.engine.refine.run.checkpoint import of_stage
 from ptylive.engine.refine.run.stages import KEPT
-from ptylive.engine.refine.tuning.parameter_search import Tuned, varied
+from ptylive.engine.refine.tuning.parameter_search import Tuned, with_best
 from ptylive.schema import MetadataError, Origin, Quantity, RefinementError
 from ptylive.schema.preset import Preset
 
@@ -105,7 +105,7 @@ def test_a_thickness_that_trials_changed_is_that_of_later_stages(simulated, monk
     def tune(tuned, context):
         if not tuned.preset.start.scan_thickness:
             return tuned
-        return Tuned(*varied(tuned.dataset, tuned.preset, curve.quantity, curve.best), (curve,))
+        return Tuned(*with_best(tuned.dataset, tuned.preset, curve), (curve,))
 
     monkeypatch.setattr(run, "tune", tune)
     stages = ({"scan_thickness": True}, {"num_slices": 2}, {"total_thickness_A": 18.0})

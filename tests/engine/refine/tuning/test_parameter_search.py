@@ -7,8 +7,9 @@ import pytest
 from shared_data import shared_data
 
 from ptylive.engine.refine import Scanned, TrialContext, check, refine, scan
+from ptylive.engine.refine.results.curve import Curve
 from ptylive.engine.refine.tuning.held_out import central_part
-from ptylive.engine.refine.tuning.parameter_search import present_value, varied, wanted_scans
+from ptylive.engine.refine.tuning.parameter_search import present_value, varied, wanted_scans, with_best
 from ptylive.schema import Origin, Quantity, RefinementError
 from ptylive.schema.preset import Preset
 
@@ -46,6 +47,15 @@ def test_a_right_defocus_is_left_alone(simulated):
 def test_a_wrong_rotation_is_found(simulated):
     turned, _ = varied(simulated.dataset, PRESET, Scanned.ROTATION, -2.0)
     assert scan(turned, PRESET, Scanned.ROTATION, CPU).best == pytest.approx(2.0, abs=1.0)  # a step
+
+
+def test_a_turned_scan_keeps_its_first_point_and_says_its_rotation(simulated):
+    """Results place the object by the first point, and maps beside it by the rotation."""
+    curve = Curve(Scanned.ROTATION, (2.0, 3.0, 4.0), (1.0, 0.9, 1.0), 0.0, 3.0, 0.3, True, "found")
+    changed, _ = with_best(simulated.dataset, PRESET, curve)
+    assert changed.positions_A[0] == pytest.approx(simulated.dataset.positions_A[0], abs=1e-12)
+    assert not np.allclose(changed.positions_A, simulated.dataset.positions_A)
+    assert changed.calibration.rotation_deg == pytest.approx(simulated.dataset.calibration.rotation_deg + 3.0)
 
 
 def test_values_may_be_given(simulated):
