@@ -14,8 +14,9 @@ The same code as ``ptylive reconstruct`` and ``ptylive refine``: the numbers are
 from __future__ import annotations
 
 import base64
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from html import escape
@@ -34,10 +35,12 @@ from ptylive.schema.model import Array, ComplexArray, DoubleArray, FloatArray
 if TYPE_CHECKING:
     from ptylive.application.extensions import Preset
     from ptylive.application.offline import Reconstruction
+    from ptylive.application.tilt_series import Recorded
     from ptylive.engine.refine.results.refinement_result import RefineResult
     from ptylive.server.wire.client import ControlClient
     from ptylive.streamer.source import FileSource
 
+log = logging.getLogger(__name__)
 SHOWN_PERCENTILES = (0.5, 99.5)
 START_MAP = "obf"
 DESCRIBED = ("energy_eV", "convergence_semiangle_mrad")
@@ -300,15 +303,19 @@ class Scan:
         threads: int = 1,
         history: str | Path | None = None,
         history_epochs: int = 1,
+        beside: Iterable[Scan] = (),
         **settings: Any,
     ) -> Refined:
         """Refine object and probe, from the map ``obf`` on; ``settings`` (docs/settings.md) win over the preset's.
 
-        history: folder for object, probe, loss and positions of every ``history_epochs``-th epoch (docs/film.md).
+        beside: scans of the same place at other tilts of the specimen, refined together with this one;
+        ``scan_tilts_mrad`` then has a pair for each, this scan's first (docs/how-to/tilt-series.md). history: folder
+        for object, probe, loss and positions of every ``history_epochs``-th epoch (docs/film.md).
         Raises MetadataError for missing optics or an unknown setting, RefinementError where it cannot start.
         """
         from ptylive.application.extensions import Preset
         from ptylive.application.offline import refinable, start_guess
+        from ptylive.application.tilt_series import Recorded, together
         from ptylive.engine.refine import refine
         from ptylive.engine.refine.run.history import History
 
@@ -316,9 +323,21 @@ class Scan:
         given = preset.model_dump(exclude_unset=True) if isinstance(preset, Preset) else dict(preset or {})
         wanted = Preset.from_mapping({**given, **settings})
         start = start_guess(self._start.get(START_MAP), self._start.calibration)
-        with self._open() as source:
+        with ExitStack() as opened:
+            source = opened.enter_context(self._open())
             dataset = refinable(source, self._start.calibration)
+            scans = [Recorded(source.path.name, dataset, start)]
+            for other in beside:
+                scans.append(other._beside(scans[0], opened))  # noqa: SLF001  (another of the same)
+            dataset = together(scans, wanted, log.info) if len(scans) > 1 else dataset
             return Refined(refine(dataset, wanted, start=start, backend=backend, threads=threads, history=kept))
+
+    def _beside(self, first: Recorded, opened: ExitStack) -> Recorded:
+        """One of several scans: this one, its file open as long as ``opened`` is."""
+        from ptylive.application.tilt_series import Recorded
+
+        source = opened.enter_context(self._open())
+        return Recorded.beside(first, source, self._start.calibration, self._start.get(START_MAP))
 
 
 def _grey(data: Array) -> Array:

@@ -41,6 +41,10 @@ class Dataset:
     """(n, 2) positions the object must hold besides those of the patterns."""
     offsets_px: DoubleArray | None = None
     """(N, 2) how far each pattern still lies from its place, detector frame: the model is moved by it (descan)."""
+    scan_of: IndexArray | None = None
+    """(N,) number of the scan each pattern was taken in, where several were joined; None: of one."""
+    scan_names: tuple[str, ...] = ()
+    """Of the scans that were joined."""
 
     @classmethod
     def of(cls, header: ScanHeader, calibration: Calibration, index: IndexArray, frames: Array) -> Dataset:
@@ -89,6 +93,7 @@ class Dataset:
             point=self.point[chosen],
             positions_A=self.positions_A[chosen],
             offsets_px=None if self.offsets_px is None else self.offsets_px[chosen],
+            scan_of=None if self.scan_of is None else self.scan_of[chosen],
         )
 
 

@@ -296,6 +296,12 @@ def _write_refined(group: h5py.Group, refined: Refined) -> None:
     for name, values in optional.items():
         if values is not None:
             group[name] = np.asarray(values, dtype=np.float64)
+    if refined.scans is not None:
+        of_scans = {"tilts_mrad": refined.scans.tilts_mrad, "shifts_A": refined.scans.shifts_A}
+        for name, values in {**of_scans, "beam_current": refined.scans.currents}.items():
+            group[f"tilt_series/{name}"] = np.asarray(values, dtype=np.float64)
+        group["tilt_series"].attrs["scans"] = list(refined.scans.names)
+        group["tilt_series/patterns"] = refined.scans.patterns
     if refined.opr_components is not None:
         group.create_dataset("opr_components", data=refined.opr_components.astype(np.complex64), **COMPRESSION)
         group["opr_components"].attrs["meaning"] = "first mode of pattern n: probe[0, 0] + opr_coefficients[n] @ these"

@@ -34,6 +34,7 @@ from ptylive.schema.preset.probe import ProbeSettings
 from ptylive.schema.preset.propagation import InstrumentSettings, PropagationSettings
 from ptylive.schema.preset.refined import RefinedSettings
 from ptylive.schema.preset.regularisers import RegulariserSettings
+from ptylive.schema.preset.scans import ScansSettings
 from ptylive.schema.preset.schedules import NARROWING, WORDS, parsed, schedulable, taken_apart
 from ptylive.schema.preset.solver import PriorSettings, SolverSettings
 from ptylive.schema.preset.stages import NAME, Stage, checked_tables, titled
@@ -62,6 +63,7 @@ class Preset(StrictModel):
     prior: PriorSettings = PriorSettings()
     regularisers: RegulariserSettings = RegulariserSettings()
     start: StartSettings = StartSettings()
+    scans: ScansSettings = ScansSettings()
     schedules: dict[str, str] = Field(
         default={}, description="settings that follow the epoch, each as an expression in epoch"
     )

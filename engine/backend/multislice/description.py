@@ -36,6 +36,8 @@ class Tilts:
     """(N or 1, 6): before (row, col), inside (row, col), after (row, col)."""
     mode: int
     """PyPty's ``tilt_mode``, 0 to 4."""
+    fixed: bool = False
+    """Whether they never move, so that they may be part of the free space."""
 
     @property
     def before(self) -> bool:

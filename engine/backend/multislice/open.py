@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from ptylive.engine.backend import device
 from ptylive.engine.backend.multislice.problem import MultisliceBackend, MultisliceProblem, PythonTerm
+from ptylive.engine.backend.multislice.tilted_parts import opened_by_tilts
 from ptylive.schema.errors import RefinementError
 
 
@@ -20,9 +22,14 @@ def open_backend(name: str, problem: MultisliceProblem, threads: int = 1) -> Mul
 
         reason = device.missing() or gpu.too_small(problem)
         if not reason:
-            return gpu.opened(problem)
+            return opened_by_tilts(problem, gpu.opened)
         if name == "gpu":
             raise RefinementError(f"no GPU to refine on: {reason}", "use --backend cpu")
+    return opened_by_tilts(problem, partial(_on_processor, threads=threads))
+
+
+def _on_processor(problem: MultisliceProblem, threads: int) -> MultisliceBackend:
+    """The compiled kernel where it can do what is asked for, whole arrays elsewhere."""
     kind = problem.data_term.kind
     python = kind.why_not_compiled if isinstance(kind, PythonTerm) else ""
     beyond = "" if problem.model is None else problem.model.beyond_compiled()

@@ -24,9 +24,9 @@ class Lattice:
 
     @classmethod
     def of(cls, dataset: Dataset) -> Lattice | None:
-        """The lattice of the nominal positions; None where they do not form one or the scan is tiny."""
+        """The lattice of the nominal positions; None where they do not form one, of several scans, and where tiny."""
         rows, columns = np.divmod(dataset.point, dataset.scan_shape[1])
-        if min(dataset.scan_shape) < SMALLEST_SCAN:
+        if min(dataset.scan_shape) < SMALLEST_SCAN or dataset.scan_of is not None:
             return None
         design = np.column_stack([np.ones(len(rows)), rows, columns])
         solution, _, rank, _ = np.linalg.lstsq(design, dataset.positions_A, rcond=None)

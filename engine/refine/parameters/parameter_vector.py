@@ -21,6 +21,8 @@ import numpy as np
 from ptylive.engine.backend.multislice.problem import Corrections, LossGradient
 from ptylive.engine.refine.parameters.band_limit import Cleaning
 from ptylive.engine.refine.parameters.mixture import Mixture
+from ptylive.engine.refine.parameters.planes import complex_of, turned
+from ptylive.engine.refine.parameters.scan_quantities import ScanQuantities
 from ptylive.engine.refine.parameters.slow_field import SlowField
 from ptylive.schema.model import Array, FloatArray
 
@@ -68,6 +70,8 @@ class BlockName(StrEnum):
     """(N, n)."""
     FIELD = "field"
     """(quantities, K) coefficients of what varies slowly over the field: Å, mrad, shares."""
+    SCANS = "scans"
+    """(scans, 5) shift, tilt (row, col each; Å, mrad) and relative beam current of scans that were joined."""
     STRETCH = "relative_thickness"
     """(N,) what a field makes of the thickness, less 1; no block of its own."""
 
@@ -135,6 +139,7 @@ class ParameterLayout:
     mixture: Mixture | None = None
     """By which the backend's modes are made of those of the probe."""
     field: SlowField | None = None
+    scans: ScanQuantities | None = None
 
     @property
     def modes(self) -> int:
@@ -230,9 +235,12 @@ class ParameterLayout:
         stretch = None
         if self.field is not None:
             tilts, aberrations, stretch = self.field.added(others[BlockName.FIELD], tilts, aberrations, xp)
+        shifts, current = others.get(BlockName.SHIFTS), others.get(BlockName.CURRENT)
+        if self.scans is not None:
+            shifts, tilts, current = self.scans.added(others[BlockName.SCANS], shifts, tilts, current, xp)
         corrections = Corrections(
-            shifts_px=others.get(BlockName.SHIFTS),
-            current=others.get(BlockName.CURRENT),
+            shifts_px=shifts,
+            current=current,
             background=others.get(BlockName.BACKGROUND),
             distances_A=others.get(BlockName.DISTANCES),
             tilts=None if tilts is None else RAD_PER_MRAD * tilts,
@@ -283,9 +291,9 @@ class ParameterLayout:
         block = self.probe_block(vector)
         if self.probe.form is not ProbeForm.COMPLEX:
             start = self._start_planes(vector.dtype, xp)
-            block = start * block if self.probe.form is ProbeForm.AMPLITUDE else _turned(start, block, xp)
+            block = start * block if self.probe.form is ProbeForm.AMPLITUDE else turned(start, block, xp)
         if self._shared_aberrations:
-            block = _turned(block, -self._chi(self.other_blocks(vector)[BlockName.ABERRATIONS], xp), xp)
+            block = turned(block, -self._chi(self.other_blocks(vector)[BlockName.ABERRATIONS], xp), xp)
         return block
 
     def _start_planes(self, dtype: Any, xp: Any) -> Any:
@@ -314,6 +322,11 @@ class ParameterLayout:
         if self.field is not None:
             found, tilts = gradient.corrections, others.get(BlockName.TILTS)
             others[BlockName.FIELD] = self.field.gradient(found.aberrations_A, tilts, found.stretch, xp)
+        if self.scans is not None:
+            found = gradient.corrections
+            others[BlockName.SCANS] = self.scans.gradient(
+                found.shifts_px, others.get(BlockName.TILTS), found.current, xp
+            )
         object_gradient, probe_gradient, planes = gradient.object, gradient.probe, physical.object
         if self.cleaning is not None:  # real, even filters are their own adjoints
             object_gradient, planes = self.cleaning.clean_object(object_gradient, xp), self._object_planes(vector, xp)
@@ -323,7 +336,7 @@ class ParameterLayout:
             rates = xp.asarray(self.probe.phase_per_A, dtype=turning.dtype)
             others[BlockName.ABERRATIONS] = (rates * turning).sum(axis=(1, 2))
             aberrations = self.other_blocks(vector)[BlockName.ABERRATIONS]
-            probe_gradient = _turned(probe_gradient, self._chi(aberrations, xp), xp)
+            probe_gradient = turned(probe_gradient, self._chi(aberrations, xp), xp)
         parts = [self._object_gradient(planes, object_gradient, xp), self._probe_gradient(vector, probe_gradient, xp)]
         parts += [xp.asarray(others[block.name], dtype=gradient.object.dtype) for block in self.blocks]
         return xp.concatenate([part.ravel() for part in parts])
@@ -343,7 +356,7 @@ class ParameterLayout:
         start = self._start_planes(gradient.dtype, xp)
         if self.probe.form is ProbeForm.AMPLITUDE:
             return (start * gradient).sum(axis=0)
-        now = _turned(start, self.probe_block(vector), xp)
+        now = turned(start, self.probe_block(vector), xp)
         return now[0] * gradient[1] - now[1] * gradient[0]
 
     def probe_curvature(self, xp: Any) -> Any:
@@ -384,14 +397,3 @@ class ParameterLayout:
         planes, probe = self._cleaned_planes(vector, np), self.sharp.probe_planes(vector, np)
         objects = (planes[0] + 1j * planes[1]).astype(np.complex64)
         return objects.reshape(self.object_modes, *self.object_shape), (probe[0] + 1j * probe[1]).astype(np.complex64)
-
-
-def complex_of(planes: Any) -> Any:
-    """Planes (2, …) of real and imaginary parts as complex numbers."""
-    return planes[0] + 1j * planes[1]
-
-
-def _turned(planes: Any, angle: Any, xp: Any) -> Any:
-    """Planes (2, …) of a complex quantity times exp(i angle)."""
-    cosine, sine = xp.cos(angle), xp.sin(angle)
-    return xp.stack([planes[0] * cosine - planes[1] * sine, planes[0] * sine + planes[1] * cosine])

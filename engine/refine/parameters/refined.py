@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ptylive.engine.refine.parameters.parameter_vector import BlockName
-from ptylive.schema.model import Array, ComplexArray, DoubleArray
+from ptylive.schema.model import Array, ComplexArray, DoubleArray, IndexArray
+
+
+@dataclass(frozen=True)
+class ScanReport:
+    """Scans of one place that were refined together, in the order in which they were given."""
+
+    names: tuple[str, ...]
+    tilts_mrad: DoubleArray
+    """(scans, 2) of the specimen."""
+    shifts_A: DoubleArray
+    """(scans, 2) found beyond the shifts that the run began with."""
+    currents: DoubleArray
+    """(scans,) beam current over that of the first."""
+    patterns: IndexArray
+    """(scans,) patterns of each; those of the first come first."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +54,8 @@ class Refined:
     """(n, P, P) what the first mode of the probe varies by, real space; orthogonal, strongest first, of its power."""
     opr_coefficients: DoubleArray | None = None
     """(N, n) how much of each a pattern's probe has, of mean 0."""
+    scans: ScanReport | None = None
+    """Where several scans were refined together; positions are then those in the middle of the specimen."""
 
     @classmethod
     def of(
@@ -63,6 +80,10 @@ class Refined:
             relative_thickness=None if (more := _double(values.get(BlockName.STRETCH))) is None else 1 + more,
             detector_psf_px=None if BlockName.SPREAD not in values else float(values[BlockName.SPREAD][0]) ** 0.5,
         )
+
+    def of_scans(self, scans: ScanReport, of_pattern: IndexArray) -> Refined:
+        """The same with what was found of each scan, whose number each pattern (N,) has."""
+        return replace(self, scans=scans, positions_A=self.positions_A + scans.shifts_A[of_pattern])
 
 
 def _double(values: Array | None) -> DoubleArray | None:

@@ -32,6 +32,7 @@ from ptylive.engine.refine.parameters.slow_field import SlowField
 from ptylive.engine.refine.problem.instrument import Instrument
 from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.engine.refine.problem.tilt_from_columns import Area, remove_shear
+from ptylive.engine.refine.problem.tilt_series import TiltSeries
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 from ptylive.schema.optics import ABERRATION_NAMES
@@ -78,6 +79,8 @@ class ForwardOptions:
     beyond: InstrumentSettings
     tilt_found: bool = False
     """The tilt inside the specimen was searched for before the run (``tilt_search``) and is kept."""
+    series: TiltSeries | None = None
+    """Where several scans are refined together."""
 
     @property
     def instrument(self) -> Instrument:
@@ -98,6 +101,9 @@ class ForwardOptions:
         """Free space and tilts. Raises MetadataError for tilts of another number than scan points."""
         q = np.fft.fftfreq(self.window.size, self.window.object_pixel_A)
         phase = -np.pi * self.wavelength_A * (q[:, None] ** 2 + q[None, :] ** 2)
+        if self.series is not None:
+            tangents = RAD_PER_MRAD * np.asarray(self.series.tilts_of_patterns, dtype=float)
+            return FreeSpace(phase, Tilts(tangents, 0, fixed="tilts" not in self.series.moving))
         field = self.slow_field()
         varying = field is not None and field.tilts_mrad is not None
         if self.propagation.tilts_mrad is None and not self.refined.update_tilts and not varying:

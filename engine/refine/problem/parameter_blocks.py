@@ -100,7 +100,7 @@ class ParameterBlocks:
             (refined.update_tilts and not self.forward.tilt_from_columns, self._tilts),
             (refined.update_detector_psf, self._spread),
         ]
-        return (*(make() for asked, make in wanted if asked), *self._varying(), *self._field())
+        return (*(make() for asked, make in wanted if asked), *self._varying(), *self._field(), *self._scans())
 
     def terms(self, layout: ParameterLayout) -> tuple[Term, ...]:
         """Terms of the loss that go with what is refined."""
@@ -252,6 +252,16 @@ class ParameterBlocks:
             rows.append(LEFT_TO_ABERRATIONS * each * self._of_free_space() * thickness_A**2)
         start = np.zeros((len(rows), field.basis.shape[1]), np.float32)
         return (Block(BlockName.FIELD, start, (start + np.array(rows)[:, None]).astype(np.float32)),)
+
+    def _scans(self) -> tuple[Block, ...]:
+        """What all patterns of a scan share has the curvatures that single patterns have."""
+        series = self.forward.series
+        if series is None or not series.moving:
+            return ()
+        of_shift = np.asarray(self._shifts().curvature[0] / self.grid.pixel_A**2)
+        of_tilt = 2 * self.strategy.curvature_scale * self._counts * self._of_tilts()[2:4]
+        of_current = 0.5 * self.strategy.curvature_scale * self._counts
+        return (Block(BlockName.SCANS, series.start, series.curvature(of_shift, of_tilt, of_current)),)
 
     def _spectrum(self) -> DoubleArray:
         """Weights of the frequencies of the exit wave: the mean pattern; all alike where images are recorded."""

@@ -26,6 +26,7 @@ from ptylive.engine.refine.problem.measurement import Measurement, check_near_fi
 from ptylive.engine.refine.problem.parameter_blocks import ParameterBlocks
 from ptylive.engine.refine.problem.start_counts import start_background
 from ptylive.engine.refine.problem.strategy import Strategy, background_counts, choose
+from ptylive.engine.refine.problem.tilt_series import TiltSeries
 from ptylive.engine.refine.regularisers.of_preset import Regularisation
 from ptylive.engine.refine.regularisers.scan_neighbours import ScanGrid
 from ptylive.engine.refine.results.curve import Curve
@@ -135,12 +136,13 @@ def decide(measured: Measurement, preset: Preset, *, has_start: bool) -> Strateg
 def lay_out(measured: Measurement, strategy: Strategy, preset: Preset, start: StartGuess | None) -> Problem:
     """Grid, forward model, parameters with their start, and the terms of the loss."""
     dataset, model, slices = measured.dataset, measured.model, preset.object
-    grid = ObjectGrid.of(
-        dataset.positions_A, model.object_pixel_A, model.size, dataset.reach_A, slices.extra_space_on_side_px
-    )
+    series = TiltSeries.of(measured, preset)
+    entered_A = dataset.positions_A if series is None else series.entered_A(dataset.positions_A)
+    grid = ObjectGrid.of(entered_A, model.object_pixel_A, model.size, dataset.reach_A, slices.extra_space_on_side_px)
     shape = (slices.slices, *grid.shape)
     _check_size(shape, slices.obj_modes, grid.pixel_A)
-    forward = ForwardOptions(measured, slices, preset.probe, preset.propagation, preset.refined, preset.instrument)
+    beyond = preset.propagation, preset.refined, preset.instrument
+    forward = ForwardOptions(measured, slices, preset.probe, *beyond, series=series)
     modes = forward.with_given_aberrations(measured.start_modes(preset.probe, strategy.coherence))
     modes = _without_background(modes, measured, preset)
     settings = preset.regularisers, preset.loss.noise_weighting, preset.start
@@ -155,6 +157,7 @@ def lay_out(measured: Measurement, strategy: Strategy, preset: Preset, start: St
         forward.cleaning(grid.shape),
         forward.instrument.mixture(modes),
         forward.slow_field(),
+        None if series is None else series.quantities(grid),
     )
     scan = ScanGrid.of(dataset.point, dataset.scan_shape, dataset.positions_A)
     regularisation = Regularisation(

@@ -44,6 +44,8 @@ class Outcome:
         refined = Refined.of(
             self._quantities(problem), problem.positions_A, problem.grid.shifts_px, problem.grid.pixel_A
         )
+        if (series := problem.forward.series) is not None:
+            refined = refined.of_scans(series.report(self._of_scans(problem)), series.of_pattern)
         if varied is not None:
             components = real_space(varied.components * np.float32(scale))
             refined = replace(refined, opr_components=components, opr_coefficients=varied.coefficients)
@@ -82,6 +84,10 @@ class Outcome:
         both = field.added(found[BlockName.FIELD], found.get(BlockName.TILTS), found.get(BlockName.ABERRATIONS), np)
         in_patterns = zip((BlockName.TILTS, BlockName.ABERRATIONS, BlockName.STRETCH), both, strict=True)
         return {**found, **{name: values for name, values in in_patterns if values is not None}}
+
+    def _of_scans(self, problem: Problem) -> Array | None:
+        """What was refined of scans that were joined, (scans, 5)."""
+        return problem.layout.other_blocks(self.vector).get(BlockName.SCANS)
 
     def _varied(self, problem: Problem, modes: Array) -> tuple[Array, Varied | None]:
         """The modes with the mean of all patterns' probes as the first, and what these vary by."""

@@ -20,6 +20,7 @@ from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.data.start_positions import with_start_positions
 from ptylive.engine.refine.problem.forward_options import tilt_from_columns
 from ptylive.engine.refine.problem.prepare import Problem, decide, lay_out, measure, prepare
+from ptylive.engine.refine.problem.tilt_series import check_scans
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
 from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run.generative import refined_with_prior
@@ -111,6 +112,7 @@ def _refined(
     saved = checkpoints.load(place, identity) if place is not None and resume and sharing is None else None
     context = replace(context, tell=_told(observers.on_progress))
     check_engine(preset)
+    check_scans(dataset, preset)
     if preset.prior.method == "dgp":
         check_possible(preset)
 

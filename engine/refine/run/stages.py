@@ -259,6 +259,8 @@ def _refined_before(last: Ended, preset: Preset) -> dict[str, Any]:
     if refined.tilts_mrad is not None and preset.propagation.tilts_mrad is None:
         if len(refined.tilts_mrad) == 1:
             changes["tilts_mrad"] = [refined.tilts_mrad[0].tolist()]
+    if refined.scans is not None:
+        changes["scan_tilts_mrad"] = refined.scans.tilts_mrad.tolist()
     if refined.detector_psf_px is not None:
         changes["detector_psf_px"] = refined.detector_psf_px
     if refined.beam_current is not None and not preset.refined.update_beam_current:

@@ -25,6 +25,7 @@ BEYOND = (
     "phase_plate_in_h5",
     "upsample_pattern",
     *InstrumentSettings.model_fields,
+    "scan_tilts_mrad",
 )
 """Settings of a model that only whole scans are refined with."""
 
@@ -41,7 +42,7 @@ def check_possible(preset: Preset) -> None:
     if now.solver.optimizer != "scaled":
         raise _refused(f"optimizer={now.solver.optimizer}")
     names = sorted((now.refined.moving - SHARED) | switched_on(now.regularisers))
-    for group in (now.propagation, now.instrument, now.probe, now.patterns):
+    for group in (now.propagation, now.instrument, now.probe, now.patterns, now.scans):
         fields = type(group).model_fields
         names += [name for name in BEYOND if name in fields and getattr(group, name) != fields[name].default]
     if names:

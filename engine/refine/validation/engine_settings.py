@@ -37,6 +37,7 @@ def _unknown_to(name: str, preset: Preset) -> dict[str, bool]:
         "early_stop": preset.solver.early_stop,
         "opr_components": preset.instrument.opr_components > 0,
         "field_order": preset.instrument.field_order > 0,
+        "update_scans": preset.scans.scan_tilts_mrad is not None and bool(preset.scans.update_scans),
     }
     if name == "adam":
         return unknown

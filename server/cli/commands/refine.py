@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,13 +22,17 @@ from ptylive.server.cli.interrupt import ctrl_c_asks_to_stop
 from ptylive.server.cli.options import AsJson, Backend, Cluster, Settings, WhenMissing, checked_backend
 from ptylive.server.cli.output import Interrupted, Shown, answer, bar, say, when_interrupted
 from ptylive.server.cli.preset_option import with_masks
+from ptylive.server.cli.refine_series import look_through, map_of, with_others
 from ptylive.server.cli.refine_together import Workers, shared_by
+from ptylive.server.cli.refine_words import describe_checks, outcome_of
 from ptylive.server.cli.values import parse_assignments
 from ptylive.server.cluster.where import REFUSE
 
 if TYPE_CHECKING:
     from ptylive.application.offline import Reconstruction
     from ptylive.application.presets import PresetFile
+    from ptylive.engine.dataset import Dataset
+    from ptylive.engine.refine import TrialContext
     from ptylive.engine.refine.data.start_guess import StartGuess
     from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
     from ptylive.engine.refine.run.history import History
@@ -41,6 +45,8 @@ EXAMPLES = """
 ptylive refine scan.h5 -o refined.h5
 ptylive refine scan.h5 -o refined.h5 --set num_slices=4 --set total_thickness_A=80
 ptylive refine scan.h5 -o refined.h5 --stage thin.toml --stage thick.toml    # one after the other, in one run
+ptylive refine flat.h5 left.h5 right.h5 -o refined.h5 --set num_slices=20 --set total_thickness_A=200 \
+    --set 'scan_tilts_mrad=[[0,0],[20,0],[-20,0]]'
 ptylive refine scan.h5 -o refined.h5 --resume             # go on after Ctrl-C
 ptylive refine scan.h5 -o refined.h5 --cluster tcp://scheduler:8786
 ptylive refine scan.h5 -o refined.h5 --cluster local:4 --workers 4      # one refinement on four workers
@@ -48,7 +54,9 @@ ptylive refine scan.h5 -o refined.h5 --cluster local:4 --workers 4      # one re
 
 
 def refine(
-    file: Annotated[Path, typer.Argument(help="native HDF5 file")],
+    files: Annotated[
+        list[Path], typer.Argument(help="native HDF5 file; several are scans of one place at different tilts")
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="results file")],
     preset: Annotated[
         Path | None, typer.Option(help="settings of the refinement: TOML, JSON, or a PyPty preset as JSON or text")
@@ -81,18 +89,20 @@ def refine(
     from ptylive.application.offline import refinable, stored_at_last
     from ptylive.application.outputs import reserved_run
     from ptylive.application.presets import with_stage_files
-    from ptylive.engine.refine import TrialContext, check, validate
+    from ptylive.engine.refine import TrialContext, validate
     from ptylive.engine.refine import refine as run
     from ptylive.engine.results import Run, add_refinement, describe_run
     from ptylive.streamer.source import open_source
     from ptylive.streamer.vetting.door import vet
 
+    file = files[0]
     chosen, values = split_settings(parse_assignments(settings or ()))
     vet(file, values := with_masks(preset, values, output), output)
     scan, checkpoint = _checked(file, values, output, resume=resume, shared=workers is not None)
     loaded, values = _loaded(preset, file, values, output)
     wanted = _preset(with_stage_files({**loaded.settings, **chosen}, stage or (), output), epochs)
     checked_backend(backend)
+    look_through(files[1:], values, loaded, shared=cluster is not None or workers is not None)
     if _is_elsewhere(loaded, cluster, workers, checks=checks, history=history):
         given = replace(_job(file, wanted, values), backend=backend, threads=threads, resume=resume)
         given = replace(given, results=output.absolute(), checkpoint=checkpoint.absolute())
@@ -104,17 +114,17 @@ def refine(
         shared_by(workers, cluster, wanted, backend, threads, say) as sharing,
         reserved_run(output, checkpoint) as name,
         open_source(file, values) as source,
+        ExitStack() as opened,
     ):
-        made = _made(
-            file, values, wanted, "cpu" if backend == "cpu" else "auto", pixels if backend != "gpu" else 0, as_json
-        )
-        start_map = next((m for m in made.rendering.maps if m.name == wanted.start.start_map), None)
-        guess, context = _told_start(made, start_map), TrialContext(backend, threads)
+        mapping = partial(_made, values=values, wanted=wanted, backend="cpu" if backend == "cpu" else "auto")
+        made = mapping(file, pixels=pixels if backend != "gpu" else 0, as_json=as_json)
+        guess, context = _told_start(made, map_of(made, wanted)), TrialContext(backend, threads)
         dataset = loaded.placed(refinable(source, made.calibration))
+        others = (opened.enter_context(open_source(each, values)) for each in files[1:])
+        first, rest = (file.name, dataset, guess), partial(mapping, pixels=0, as_json=as_json)
+        dataset = with_others(first, others, wanted, rest)
         frames, kept = len(dataset.patterns), _kept(output, history, resume=resume)
-        before = check(dataset, wanted, context) if checks else None
-        if before is not None and not as_json:
-            say("\nptylive: ".join(describe_checks(before)))
+        before = _told_before(dataset, wanted, context, as_json) if checks else None
         with bar("refining", quiet=as_json) as shown, _stoppable() as asked:
             result = run(
                 dataset,
@@ -136,10 +146,14 @@ def refine(
         finished, under = Run(name, wanted, result), result.calibration or made.calibration
         about = {**describe_run(" ".join(sys.argv), result.backend), **scan}
         stored = stored_at_last(lambda: add_refinement(output, finished, under, about), Event(), say)
-    seconds = time.perf_counter() - started
+    outcome = outcome_of(result, frames, before, kept)
+    _conclude(file, stored, result, {"seconds": time.perf_counter() - started, **outcome}, as_json=as_json)
+
+
+def _conclude(file: Path, stored: Stored, result: RefineResult, outcome: dict[str, Any], *, as_json: bool) -> None:
+    """Say what it came to. Raises Interrupted, PtyliveError where the run did not get to its end."""
     _summarise(result, as_json)
-    said = {"file": str(file), "output": str(stored.path), "run": stored.run, "seconds": seconds}
-    answer({**said, **_outcome(result, frames, before, kept)}, as_json=as_json)
+    answer({"file": str(file), "output": str(stored.path), "run": stored.run, **outcome}, as_json=as_json)
     _judge(result.state, len(result.loss), result.message, stored)
 
 
@@ -294,6 +308,16 @@ def _pixels_to_compile(file: Path, values: dict[str, Any], wanted: Preset) -> in
         return max(source.header.detector_shape) if source.header.basis.is_raw else 0
 
 
+def _told_before(dataset: Dataset, wanted: Preset, context: TrialContext, as_json: bool) -> Checks:
+    """What is known before the run, said."""
+    from ptylive.engine.refine import check
+
+    before = check(dataset, wanted, context)
+    if not as_json:
+        say("\nptylive: ".join(describe_checks(before)))
+    return before
+
+
 def _told_start(made: Reconstruction, start_map: LiveMap | None) -> StartGuess | None:
     """The map to start from, and what looks wrong in the file said."""
     from ptylive.application.offline import start_guess
@@ -301,47 +325,6 @@ def _told_start(made: Reconstruction, start_map: LiveMap | None) -> StartGuess |
     for remark in made.remarks:
         say(remark)
     return start_guess(start_map, made.calibration)
-
-
-def _outcome(result: RefineResult, frames: int, before: Checks | None, kept: History | None) -> dict[str, Any]:
-    """What a refinement came to, as ``--json`` tells it."""
-    spent = float(result.seconds.sum())
-    outcome: dict[str, Any] = {
-        "state": result.state,
-        "frames": frames,
-        "epochs": len(result.loss),
-        "loss": float(result.loss[-1]) if len(result.loss) else None,
-        "algorithm": result.algorithm,
-        "reason": result.reason,
-        "message": result.message,
-        "seconds_per_epoch": float(result.seconds.mean()) if len(result.seconds) else None,
-        "frames_per_s": frames * result.evaluations / max(spent, 1e-9),
-        "backend": result.backend,
-    }
-    if result.convergence is not None:
-        outcome.update(converged=not result.convergence.falling, convergence=result.convergence.sentence)
-    if result.phase_deviation is not None and math.isfinite(result.phase_deviation.median_rad):
-        outcome["phase_deviation_rad"] = result.phase_deviation.median_rad
-    if before is not None:
-        outcome.update(warnings=list(before.warnings), expected_seconds=before.seconds)
-    if result.validation is not None:
-        outcome["validation"] = result.validation.summary()
-    if kept is not None:
-        outcome["history"] = str(kept.folder)
-    return outcome
-
-
-def describe_checks(checks: Checks) -> list[str]:
-    """What is known before the run, a line each."""
-    rows, columns = checks.object_shape[1:]
-    return [
-        f"{checks.patterns} patterns, window {checks.window_px} px,"
-        f" object {checks.object_shape[0]} × {rows} × {columns} pixels of {checks.object_pixel_A:.3g} Å",
-        f"probe {checks.probe_diameter_A:.3g} Å wide, neighbours overlap by {100 * checks.overlap:.0f} %;"
-        f" {checks.dose_e_per_A2:.3g} e/Å²; a pattern tells its position to {checks.position_bound_A:.2g} Å at best",
-        f"about {checks.seconds:.0f} s and {checks.memory_bytes / 2**30:.1f} GiB",
-        *checks.warnings,
-    ]
 
 
 def split_settings(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

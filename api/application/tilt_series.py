@@ -1,0 +1,74 @@
+"""Several recordings of one place at different tilts of the specimen, brought together for one refinement.
+
+How the refinement sees them: :mod:`ptylive.engine.refine.problem.tilt_series`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ptylive.application.offline import refinable, start_guess
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.data.joint_scans import joined, under_one_calibration
+from ptylive.engine.refine.data.scan_registration import registered
+from ptylive.engine.refine.problem.tilt_series import check_scans
+from ptylive.schema import Calibration, LiveMap, MetadataError
+from ptylive.schema.preset import Preset
+
+if TYPE_CHECKING:
+    from ptylive.engine.refine.data.start_guess import StartGuess
+    from ptylive.streamer.source import FileSource
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One of the scans."""
+
+    name: str
+    dataset: Dataset
+    guess: StartGuess | None
+    """The map it is found by."""
+
+    @classmethod
+    def beside(
+        cls, first: Recorded, source: FileSource, calibration: Calibration, start_map: LiveMap | None
+    ) -> Recorded:
+        """A later scan, whose file stays open; ``calibration`` and ``start_map`` as it has them for itself.
+
+        Raises MetadataError for a scan that cannot go together with the first.
+        """
+        if not source.header.basis.is_raw:
+            raise MetadataError(f"{source.path.name} holds coefficients", "several scans are refined from frames only")
+        common = under_one_calibration(first.dataset.calibration, calibration)
+        return cls(source.path.name, refinable(source, common), start_guess(start_map, common))
+
+
+def together(scans: Sequence[Recorded], preset: Preset, tell: Callable[[str], None]) -> Dataset:
+    """All scans in the frame of the first, shifted as the settings say, or as their maps show.
+
+    ``tell`` hears where each was found. Raises MetadataError for what does not go together and for maps that do not
+    agree.
+    """
+    given = preset.scans.scan_shifts_A
+    if given is not None and len(given) != len(scans):
+        raise MetadataError(f"scan_shifts_A speaks of {len(given)} scans, there are {len(scans)}", "give one for each")
+    shifts_A = np.zeros((len(scans), 2)) if given is None else np.asarray(given, dtype=float)
+    names = [scan.name for scan in scans]
+    dataset = joined([scan.dataset for scan in scans], names, shifts_A)
+    check_scans(dataset, preset)  # before maps are looked at
+    if given is not None:
+        return dataset
+    for number, scan in enumerate(scans[1:], 1):
+        if scans[0].guess is None or scan.guess is None:
+            raise MetadataError(
+                f"no map {preset.start.start_map} to find {scan.name} by", "give scan_shifts_A, or another start_map"
+            )
+        found = registered(scans[0].guess, scan.guess)
+        shifts_A[number] = found.shift_A
+        row, column = found.shift_A
+        tell(f"{scan.name} lies {row:.2f}, {column:.2f} Å from {names[0]} (correlation {found.correlation:.2f})")
+    return joined([scan.dataset for scan in scans], names, shifts_A)

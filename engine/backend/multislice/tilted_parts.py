@@ -1,0 +1,137 @@
+"""A handful of fixed tilts: a backend for the patterns of each, which has the tilt in its free space.
+
+What shears the space of all patterns alike is a factor of its propagators, which the compiled and the fused kernels
+take as they are. So scans of one place at different tilts are refined by these kernels, one after the other, instead
+of by whole arrays with a ramp for every pattern.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ptylive.engine.backend.multislice.problem import (
+    HELD,
+    Corrections,
+    LossGradient,
+    MultisliceBackend,
+    MultisliceProblem,
+)
+from ptylive.engine.backend.multislice.split_backend import PER_PATTERN
+from ptylive.schema.model import Array, DoubleArray, IndexArray
+
+MOST_PARTS = 16
+"""Tilts up to which patterns are told apart by them; each part makes an object gradient of its own."""
+OpenPart = Callable[[MultisliceProblem], MultisliceBackend]
+
+
+def opened_by_tilts(problem: MultisliceProblem, open_part: OpenPart) -> MultisliceBackend:
+    """One backend, or one for each of a few fixed tilts inside the specimen where nothing else is special."""
+    part_of = _parts(problem)
+    return open_part(problem) if part_of is None else TiltedParts(problem, part_of, open_part)
+
+
+def _parts(problem: MultisliceProblem) -> IndexArray | None:
+    """(N,) number of the tilt of each pattern; None where the problem is not made of a few tilts."""
+    model = problem.model
+    if model is None or model.tilts is None or not model.tilts.fixed or model.tilts.mode != 0:
+        return None
+    if replace(model, tilts=None).beyond_compiled() or len(model.tilts.tangents) != problem.count:
+        return None
+    different, part_of = np.unique(model.tilts.tangents[:, 2:4], axis=0, return_inverse=True)
+    return None if len(different) > MOST_PARTS else part_of.ravel()
+
+
+def _folded(problem: MultisliceProblem, own: IndexArray) -> MultisliceProblem:
+    """Patterns of one tilt, with the tilt in the free space instead of the model."""
+    model, phase_per_A = problem.model, problem.phase_per_A
+    assert model is not None and model.tilts is not None and phase_per_A is not None  # noqa: S101  (by _parts)
+    q = np.fft.fftfreq(problem.window, model.pixel_A)
+    row, column = model.tilts.tangents[own[0], 2:4]
+    shear: DoubleArray = 2 * np.pi * (q[:, None] * row + q[None, :] * column)
+    distances = np.asarray(model.thickness_A[: len(problem.propagators)], dtype=float).reshape(-1, 1, 1)
+    propagators = problem.propagators * np.exp(1j * shear * distances)
+    part = replace(problem, model=None).part(own)
+    return replace(part, phase_per_A=phase_per_A + shear, propagators=propagators)
+
+
+class TiltedParts:
+    """:class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend` made of one for each tilt."""
+
+    def __init__(self, problem: MultisliceProblem, part_of: IndexArray, open_part: OpenPart) -> None:
+        self._count, self._part_of = problem.count, part_of
+        self._own = [np.flatnonzero(part_of == part) for part in range(int(part_of.max()) + 1)]
+        self._among_own = np.empty(problem.count, dtype=np.int64)
+        for own in self._own:
+            self._among_own[own] = np.arange(len(own))
+        self._backends = [open_part(_folded(problem, own)) for own in self._own]
+        self.xp: ModuleType = self._backends[0].xp
+        self.name = f"{self._backends[0].name}, {len(self._own)} tilts"
+
+    def loss_and_gradient(
+        self,
+        object_planes: Any,
+        probe_planes: Any,
+        indices: IndexArray | None = None,
+        *,
+        probe_gradient: bool = True,
+        corrections: Corrections = HELD,
+    ) -> LossGradient:
+        """See :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend`."""
+        if corrections.tilts is not None:
+            raise ValueError("fixed tilts are not refined")
+        found = [
+            self._among_all(
+                part,
+                self._backends[part].loss_and_gradient(
+                    object_planes,
+                    probe_planes,
+                    chosen,
+                    probe_gradient=probe_gradient,
+                    corrections=self._of_part(corrections, part),
+                ),
+            )
+            for part, chosen in self._shares(indices)
+        ]
+        return sum(found[1:], found[0])
+
+    def illumination(self, probe_planes: Any, indices: IndexArray | None = None) -> Any:
+        """See :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend`."""
+        return sum(self._backends[part].illumination(probe_planes, chosen) for part, chosen in self._shares(indices))
+
+    def to_numpy(self, array: Any) -> Array:
+        """See :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend`."""
+        return self._backends[0].to_numpy(array)
+
+    def close(self) -> None:
+        """Close every part."""
+        for backend in self._backends:
+            backend.close()
+
+    def _shares(self, indices: IndexArray | None) -> list[tuple[int, IndexArray]]:
+        """Parts that have something to do, and the numbers their patterns have among their own."""
+        chosen = np.arange(self._count) if indices is None else np.asarray(indices)
+        parts = self._part_of[chosen]
+        shares = [(part, self._among_own[chosen[parts == part]]) for part in range(len(self._own))]
+        return [(part, share) for part, share in shares if len(share)]
+
+    def _of_part(self, corrections: Corrections, part: int) -> Corrections:
+        """Corrections of the patterns of a part only."""
+        own = self.xp.asarray(self._own[part])
+        values = {name: getattr(corrections, name) for name in PER_PATTERN}
+        return replace(corrections, **{name: at[own] for name, at in values.items() if at is not None})
+
+    def _among_all(self, part: int, result: LossGradient) -> LossGradient:
+        """A part's result with the gradients of its patterns at the places they have among all."""
+        own, moved = self.xp.asarray(self._own[part]), {}
+        for name in PER_PATTERN:
+            values = getattr(result.corrections, name)
+            if values is not None:
+                among_all = self.xp.zeros((self._count, *values.shape[1:]), values.dtype)
+                among_all[own] = values
+                moved[name] = among_all
+        return replace(result, corrections=replace(result.corrections, **moved))

@@ -1,0 +1,123 @@
+"""Where a scan lies from another of the same place, as their maps show it.
+
+Normalised cross-correlation of two images where both were measured (Padfield, IEEE Trans. Image Process. 21 (2012)
+2706). Maps of a crystal agree a lattice vector farther as well: of places that agree about as well as the best one the
+nearest counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import fft
+from scipy.ndimage import map_coordinates, maximum_filter
+
+from ptylive.engine.refine.data.start_guess import StartGuess
+from ptylive.schema.errors import MetadataError
+from ptylive.schema.model import BoolArray, DoubleArray
+from ptylive.schema.scan import rotation_matrix
+
+OVERLAP = 0.4
+"""Of the smaller map at least that both must show: fewer pixels agree by chance."""
+AS_GOOD = 0.95
+"""Of the best correlation from which on a nearer place is taken."""
+LEAST_CORRELATION = 0.3
+"""Below it two maps have nothing in common. Maps of few features agree better than that by chance: it is told."""
+MOST_PIXELS = 2048
+
+
+@dataclass(frozen=True)
+class Registered:
+    """Where the second map lies."""
+
+    shift_A: tuple[float, float]
+    """Place in the frame of the first map less that in its own, Å."""
+    correlation: float
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A map on upright pixels."""
+
+    values: DoubleArray
+    mask: BoolArray
+    origin_A: DoubleArray
+
+
+def registered(first: StartGuess, second: StartGuess) -> Registered:
+    """Where the second map lies. Raises MetadataError where they do not agree anywhere."""
+    pixel_A = min(*first.sampling_A, *second.sampling_A)
+    one, two = _upright(first, pixel_A), _upright(second, pixel_A)
+    correlation = _correlation(one, two)
+    row, column = _nearest_peak(correlation, two.mask.shape, one.origin_A - two.origin_A, pixel_A)
+    best = float(correlation[row, column])
+    if best < LEAST_CORRELATION:
+        raise MetadataError(
+            f"the maps of two scans agree nowhere (correlation {best:.2f} at best)",
+            "are they of one place? give scan_shifts_A where that is known",
+        )
+    fine = np.array([row, column]) + [_vertex(correlation, (row, column), axis) for axis in (0, 1)]
+    moved = (fine - (np.asarray(two.mask.shape) - 1)) * pixel_A + one.origin_A - two.origin_A
+    return Registered((float(moved[0]), float(moved[1])), best)
+
+
+def _upright(image: StartGuess, pixel_A: float) -> _Seen:
+    """The map along the axes of the detector."""
+    rows, columns = np.asarray(image.phase.shape) - 1
+    turn, sampling = rotation_matrix(image.rotation_deg), np.asarray(image.sampling_A)
+    corners = (np.array([[0, 0], [0, columns], [rows, 0], [rows, columns]]) * sampling) @ turn.T
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    size = np.floor((high - low) / pixel_A + 1e-6).astype(int) + 1
+    if size.max() > MOST_PIXELS:
+        raise MetadataError(f"maps of {size[0]} x {size[1]} pixels are not compared", "give scan_shifts_A")
+    y, x = np.meshgrid(*(np.arange(n) for n in size), indexing="ij")
+    place = (np.stack([y, x], -1) * pixel_A + low) @ turn / sampling
+    inside = ((place > -1e-6) & (place < np.array([rows, columns]) + 1e-6)).all(axis=-1)
+    values = map_coordinates(np.asarray(image.phase, dtype=float), np.moveaxis(place, -1, 0), order=1, mode="nearest")
+    return _Seen(values, inside, np.asarray(image.origin_A) + low)
+
+
+def _correlation(one: _Seen, two: _Seen) -> DoubleArray:
+    """For each displacement of the second map, its last pixel on the first one's first: the correlation, or -1."""
+    shape = [fft.next_fast_len(a + b - 1) for a, b in zip(one.mask.shape, two.mask.shape, strict=True)]
+    full = tuple(slice(0, a + b - 1) for a, b in zip(one.mask.shape, two.mask.shape, strict=True))
+
+    def correlated(a: DoubleArray, b: DoubleArray) -> DoubleArray:
+        product = fft.rfft2(a, shape) * fft.rfft2(b[::-1, ::-1], shape)
+        return np.asarray(fft.irfft2(product, shape)[full])
+
+    masks = [seen.mask.astype(float) for seen in (one, two)]
+    values = [(s.values - s.values[s.mask].mean()) * m for s, m in zip((one, two), masks, strict=True)]
+    common = np.maximum(correlated(*masks), 1e-9)
+    sum_one, sum_two = correlated(values[0], masks[1]), correlated(masks[0], values[1])
+    product = correlated(*values) - sum_one * sum_two / common
+    squares = (correlated(values[0] ** 2, masks[1]) - sum_one**2 / common) * (
+        correlated(masks[0], values[1] ** 2) - sum_two**2 / common
+    )
+    usable = (common > OVERLAP * min(mask.sum() for mask in masks)) & (squares > 1e-12 * squares.max())
+    return np.where(usable, product / np.sqrt(np.maximum(squares, 1e-300)), -1.0)
+
+
+def _nearest_peak(
+    correlation: DoubleArray, second: tuple[int, ...], between_A: DoubleArray, pixel_A: float
+) -> tuple[int, int]:
+    """Of maxima about as high as the highest the one of the smallest displacement."""
+    peaks = (correlation == maximum_filter(correlation, 3)) & (correlation >= AS_GOOD * correlation.max())
+    places = np.argwhere(peaks)
+    away = np.hypot(*((places - (np.asarray(second) - 1)) * pixel_A + between_A).T)
+    row, column = places[np.argmin(away)]
+    return int(row), int(column)
+
+
+def _vertex(values: DoubleArray, at: tuple[int, int], axis: int) -> float:
+    """Of the parabola through a maximum and its neighbours, in pixels from the middle one."""
+    near = []
+    for step in (-1, 0, 1):
+        place = list(at)
+        place[axis] += step
+        if not 0 <= place[axis] < values.shape[axis]:
+            return 0.0
+        near.append(float(values[place[0], place[1]]))
+    bend = near[0] - 2 * near[1] + near[2]
+    return 0.0 if min(near) < -0.5 or bend >= 0 else 0.5 * (near[0] - near[2]) / bend

@@ -1,0 +1,171 @@
+"""Several scans of one place at different tilts of the specimen, as settings have it.
+
+One object is refined from all patterns; each scan sees it sheared by its own tilt. Tilts of some tens of mrad tell
+depth far better than the probe's convergence does (tilt-coupled multislice ptychography: Dong et al., Nature
+Communications 16 (2025) 1219; for whole tomograms Romanov et al., J. Phys. Mater. (2024), and You et al.,
+arXiv:2407.19407).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.parameters.object_grid import ObjectGrid
+from ptylive.engine.refine.parameters.refined import ScanReport
+from ptylive.engine.refine.parameters.scan_quantities import (
+    CURRENT,
+    QUANTITIES,
+    SHIFT,
+    TILT,
+    ScanQuantities,
+    pivot_A,
+)
+from ptylive.engine.refine.problem.measurement import Measurement
+from ptylive.schema.errors import MetadataError
+from ptylive.schema.model import Array, DoubleArray, FloatArray, IndexArray
+from ptylive.schema.preset import Preset
+
+LOOKED_PATTERNS = 256
+"""Of each scan, for its beam current and how much its patterns differ."""
+LEAST_CHANGING = 1e-4
+LARGE = 1.0
+"""Curvatures only scale steps, and are rather taken too large."""
+
+
+@dataclass(frozen=True)
+class TiltSeries:
+    """The scans of one measurement."""
+
+    of_pattern: IndexArray
+    names: tuple[str, ...]
+    tilts_mrad: FloatArray
+    """(scans, 2)."""
+    depth_A: float
+    """From the first slice to the last."""
+    moving: frozenset[str]
+    currents: FloatArray
+    """(scans,) beam current over that of the first."""
+    changing: float
+    """Share of the light that changes from place to place: of it only patterns tell where a scan lies."""
+
+    @classmethod
+    def of(cls, measured: Measurement, preset: Preset) -> TiltSeries | None:
+        """None where there is one scan. Raises MetadataError for settings that do not go together."""
+        of_pattern, given = measured.dataset.scan_of, preset.scans.scan_tilts_mrad
+        if of_pattern is None or given is None:
+            return None
+        each = {"shifts": preset.refined.update_probe_pos, "currents": preset.refined.update_beam_current}
+        moving = frozenset(name for name in preset.scans.update_scans if not each.get(name, False))
+        return cls(
+            of_pattern,
+            measured.dataset.scan_names,
+            np.asarray(given, dtype=np.float32),
+            float(sum(preset.object.spacings_A)),
+            moving,
+            *_light(measured.window.patterns, of_pattern, len(given)),
+        )
+
+    @property
+    def start(self) -> FloatArray:
+        """(scans, 5) values of the block to begin from."""
+        values = np.zeros((len(self.tilts_mrad), QUANTITIES), np.float32)
+        values[:, TILT] = self.tilts_mrad
+        values[:, CURRENT] = self.currents
+        return values
+
+    @property
+    def tilts_of_patterns(self) -> FloatArray:
+        """(N, 6) mrad."""
+        tilts = np.zeros((len(self.of_pattern), 6), np.float32)
+        tilts[:, 2:4] = self.tilts_mrad[self.of_pattern]
+        return tilts
+
+    def entered_A(self, positions_A: DoubleArray) -> DoubleArray:
+        """(N, 2) where patterns that look at ``positions_A`` in the middle of the specimen enter it."""
+        return np.asarray(positions_A + pivot_A(self.of_pattern, self.tilts_mrad, self.depth_A))
+
+    def quantities(self, grid: ObjectGrid) -> ScanQuantities | None:
+        """What moves; None where nothing does."""
+        if not self.moving:
+            return None
+        half_px = self.depth_A / 2 / grid.pixel_A
+        scans = len(self.tilts_mrad)
+        return ScanQuantities(
+            self.of_pattern, scans, grid.shifts_px, self.tilts_mrad, half_px, grid.pixel_A, self.moving
+        )
+
+    def curvature(self, of_shift: Array, of_tilt: Array, of_current: float) -> FloatArray:
+        """(scans, 5) from those of one pattern by Å, mrad and share; infinite for what does not move.
+
+        ``of_shift`` and ``of_tilt`` are those of the wave itself. What is counted knows of a displacement only as far
+        as patterns change: measured curvatures were 0.6 to 1.6 of that share, for phases of 0.1 and 0.35 rad an atom.
+        """
+        patterns = np.bincount(self.of_pattern, minlength=len(self.tilts_mrad)).astype(np.float64)
+        each = np.full((len(patterns), QUANTITIES), np.inf)
+        later = slice(1, None)
+        if "shifts" in self.moving:
+            each[later, SHIFT] = LARGE * self.changing * of_shift
+        if "tilts" in self.moving:
+            each[later, TILT] = LARGE * self.changing * of_tilt
+        if "currents" in self.moving:
+            each[later, CURRENT] = of_current
+        return (each * np.maximum(patterns, 1)[:, None]).astype(np.float32)
+
+    def report(self, values: Array | None) -> ScanReport:
+        """What is told of the scans; ``values``: the block (scans, 5), None where nothing was refined."""
+        found = np.asarray(self.start if values is None else values, dtype=np.float64)
+        patterns = np.bincount(self.of_pattern, minlength=len(found))
+        return ScanReport(self.names, found[:, TILT], found[:, SHIFT], found[:, CURRENT], patterns)
+
+
+def check_scans(dataset: Dataset, preset: Preset) -> None:
+    """Raise MetadataError where scans and settings do not go together."""
+    given, scans = preset.scans.scan_tilts_mrad, len(dataset.scan_names)
+    if dataset.scan_of is None:
+        if given is not None:
+            raise MetadataError(f"scan_tilts_mrad speaks of {len(given)} scans, there is one", "give as many files")
+        return
+    if given is None or len(given) != scans:
+        said = "is not given" if given is None else f"speaks of {len(given)}"
+        example = ",".join("[0,0]" for _ in range(scans))
+        raise MetadataError(f"{scans} scans, and scan_tilts_mrad {said}", f"give scan_tilts_mrad=[{example}], mrad")
+    for name, asked in _beside(preset).items():
+        if asked:
+            raise MetadataError(f"{name} does not go with several scans", "leave it out, or refine one scan")
+
+
+def _beside(preset: Preset) -> dict[str, bool]:
+    """What is refused beside several scans, and whether it is asked for."""
+    tilted = preset.scans.scan_tilts_mrad is not None and np.ptp(preset.scans.scan_tilts_mrad, axis=0).any()
+    return {
+        "num_slices=1": preset.object.num_slices == 1 and bool(tilted),
+        "tilts_mrad": preset.propagation.tilts_mrad is not None,
+        "tilt_mode": preset.propagation.tilt_mode != 0,
+        "update_tilts (update_scans has tilts)": preset.refined.update_tilts,
+        "field_order": preset.instrument.field_order > 0,
+        "recon_type=near_field": preset.propagation.near_field,
+        "method=dgp": preset.prior.method == "dgp",
+    }
+
+
+def _light(patterns: Array, of_pattern: IndexArray, scans: int) -> tuple[FloatArray, float]:
+    """(scans,) mean counts of each scan over those of the first, and the share of all that changes from place to place.
+
+    The former is 1 where a scan has no pattern, or no counts. Counting noise adds 1/4 to the variance of a root.
+    """
+    counts, changing, light = np.full(scans, np.nan), 0.0, 0.0
+    for scan in range(scans):
+        own = np.flatnonzero(of_pattern == scan)
+        if not len(own):
+            continue
+        seen = np.asarray(patterns[own[:: max(1, len(own) // LOOKED_PATTERNS)]], dtype=np.float64)
+        mean = seen.mean(axis=0)
+        changing += float(np.maximum(np.sqrt(seen).var(axis=0) - np.minimum(mean, 0.25), 0).sum())
+        light += float(mean.sum())
+        counts[scan] = mean.sum() if mean.any() else np.nan
+    relative = counts / counts[0]
+    share = min(1.0, max(changing / max(light, 1e-30), LEAST_CHANGING))
+    return np.where(np.isfinite(relative), relative, 1.0).astype(np.float32), share

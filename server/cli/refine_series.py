@@ -1,0 +1,57 @@
+"""``ptylive refine`` with several files: scans of one place at different tilts, as one data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ptylive.schema import MetadataError
+from ptylive.server.cli.output import say
+
+if TYPE_CHECKING:
+    from ptylive.application.offline import Reconstruction
+    from ptylive.application.presets import PresetFile
+    from ptylive.engine.dataset import Dataset
+    from ptylive.engine.refine.data.start_guess import StartGuess
+    from ptylive.schema import LiveMap
+    from ptylive.schema.preset import Preset
+    from ptylive.streamer.source import FileSource
+
+
+def look_through(others: Sequence[Path], values: Mapping[str, Any], loaded: PresetFile, *, shared: bool) -> None:
+    """Look through the files beside the first. Raises MetadataError for what is done with one file only."""
+    from ptylive.streamer.vetting.door import vet
+
+    if others and shared:
+        raise MetadataError("several scans are refined together on this machine", "leave out --cluster, or refine one")
+    if others and loaded.positions_A is not None:
+        raise MetadataError("the preset has positions of one scan", "leave its positions out, or refine one scan")
+    for file in others:
+        vet(file, values)
+
+
+def map_of(made: Reconstruction, wanted: Preset) -> LiveMap | None:
+    """The map that a refinement begins from, and by which scans are found."""
+    return next((one for one in made.rendering.maps if one.name == wanted.start.start_map), None)
+
+
+def with_others(
+    first: tuple[str, Dataset, StartGuess | None],
+    others: Iterable[FileSource],
+    wanted: Preset,
+    mapping: Callable[[Path], Reconstruction],
+) -> Dataset:
+    """The first scan (name, data set, map) and others, open ones, as one data set; without others as it is.
+
+    ``mapping`` makes the map that each is found by. Raises MetadataError, InputFileError.
+    """
+    from ptylive.application.tilt_series import Recorded, together
+
+    scans = [Recorded(*first)]
+    for source in others:
+        made = mapping(source.path)
+        for remark in made.remarks:
+            say(f"{source.path.name}: {remark}")
+        scans.append(Recorded.beside(scans[0], source, made.calibration, map_of(made, wanted)))
+    return scans[0].dataset if len(scans) == 1 else together(scans, wanted, say)

@@ -1,0 +1,156 @@
+"""Several scans at different tilts: derivatives, what is found, what is refused, and one scan as ever."""
+
+import json
+from dataclasses import replace
+
+import h5py
+import numpy as np
+import pytest
+from tilted_scans import TiltedScans
+
+from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
+from ptylive.engine.backend.multislice.open import open_backend
+from ptylive.engine.refine import refine
+from ptylive.engine.refine.parameters.parameter_vector import BlockName
+from ptylive.engine.refine.problem.prepare import prepare
+from ptylive.engine.refine.solvers.objective import Objective
+from ptylive.engine.refine.tuning.warm_start import WarmStart
+from ptylive.engine.results import Run, add_refinement
+from ptylive.schema import Calibration, MetadataError, PtyliveError
+from ptylive.schema.preset import Preset
+
+TILTS = ((0.0, 0.0), (20.0, -8.0), (-15.0, 12.0))
+THICK = {"num_slices": 3, "total_thickness_A": 60.0, "probe_modes": 1, "window_px": 32}
+
+
+def scattered(points=4, counts=1e5, seed=2):
+    rng = np.random.default_rng(seed)
+    places = rng.uniform((-4, -4, 0), (points + 4, points + 4, 60), (60, 3))
+    return TiltedScans(places, np.full(60, 0.35), 60.0, points=points, counts=counts)
+
+
+def preset(**values):
+    return Preset.from_mapping({**THICK, "scan_tilts_mrad": TILTS, **values})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"update_scans": ["shifts", "tilts", "currents"]},
+        {"update_scans": ["tilts"], "update_slice_distances": True},
+        {"update_scans": ["shifts", "currents"], "update_aberrations": True},
+        {"update_scans": ["shifts", "tilts", "currents"], "update_probe_pos": True, "update_beam_current": True},
+    ],
+    ids=["all", "tilts", "shifts", "beside those of patterns"],
+)
+def test_gradient_of_the_objective(values):
+    """Along each block of the vector in double precision, as the optimisers see it."""
+    together = scattered(points=2).together(TILTS)
+    setup = prepare(together, preset(loss_offset=0.1, **values), None)
+    layout, rng = setup.layout, np.random.default_rng(0)
+    backend = GeneralMultislice(setup.multislice, np, "complex128", "double")
+    objective = Objective(backend, layout, setup.multislice.count)
+    vector, scale = setup.start.astype(np.float64), np.full(layout.size, 0.05)
+    scale[layout.object_size : layout.object_size + layout.probe_size] *= np.abs(layout.probe_block(vector)).max()
+    for block in layout.blocks:
+        layout.other_blocks(scale)[block.name][...] = 0.05 if block.name in ("beam_current", "shifts_px") else 0.2
+    vector += scale * rng.random(vector.size)
+    gradient = objective.evaluate(vector).gradient
+    ends = np.cumsum([layout.object_size, layout.probe_size, *(b.start.size for b in layout.blocks)])
+    assert len(ends) > 2
+    for part in np.split(np.arange(vector.size), ends[:-1]):
+        direction = np.zeros(vector.size)
+        direction[part] = scale[part] * rng.normal(size=len(part))
+        at = [objective.evaluate(vector + k * 3e-3 * direction).loss for k in (-2, -1, 1, 2)]
+        expected = (at[0] - 8 * at[1] + 8 * at[2] - at[3]) / (12 * 3e-3)
+        assert gradient @ direction == pytest.approx(expected, rel=1e-6)  # truncation: the fourth power of 3e-3
+
+
+def found(dataset, **values):
+    settings = {"epoch_max": 30, "refine_drift": False, **values}
+    return refine(dataset, preset(**settings), backend="cpu")
+
+
+def test_currents_are_found():
+    currents = [1.0, 1.2, 0.9]
+    result = found(scattered(points=6).together(TILTS, currents=currents), epoch_max=15)
+    np.testing.assert_allclose(result.refined.scans.currents, currents, rtol=0.01)  # counted in 4e6 electrons
+
+
+def test_shifts_go_back_where_the_object_is_known():
+    """Along the loss's gradient by them alone, from an object of the true places: one that moves takes up a part."""
+    specimen, shifts_A = scattered(points=6), np.array([[0.0, 0.0], [0.3, 0.2], [-0.2, 0.3]])
+    settings = preset(refine_drift=False, update_scans=["shifts"], sweeps=1)
+    true = specimen.together(TILTS)
+    setup = prepare(replace(true, positions_A=true.positions_A - shifts_A[true.scan_of]), settings, None)
+    known = WarmStart.of(refine(true, preset(refine_drift=False, epoch_max=30, update_scans=[]), backend="cpu"))
+    setup = known.applied(replace(setup, strategy=replace(setup.strategy, start_from_map=False)))
+    backend = open_backend("cpu", setup.multislice)
+    objective = Objective(backend, setup.layout, setup.multislice.count, move_object=False, move_probe=False)
+    vector = setup.start.copy()
+    curvature = np.concatenate([np.ravel(block.curvature) for block in setup.layout.blocks])
+    for _ in range(20):
+        vector[-len(curvature) :] -= 0.5 * objective.evaluate(vector).gradient[-len(curvature) :] / curvature
+    told = setup.layout.other_blocks(vector)[BlockName.SCANS][:, :2]
+    assert told[0].tolist() == [0.0, 0.0]
+    np.testing.assert_allclose(told, shifts_A, atol=0.02)  # the object is that of 108 noisy patterns
+
+
+def test_signs_are_those_of_sheared_atoms():
+    """Atoms are moved by the simulation, space is sheared by the model: the other sign fits worse, and so does none."""
+    together = scattered(points=8).together(TILTS)
+    opposite = [(-row, -column) for row, column in TILTS]
+    exchanged = [(column, row) for row, column in TILTS]
+    right, *wrong = (found(together, scan_tilts_mrad=t).loss[-1] for t in (TILTS, opposite, exchanged, [(0, 0)] * 3))
+    assert all(right < 0.95 * other for other in wrong)  # 119 of 140 and more
+
+
+def test_one_scan_is_as_ever():
+    """Nothing of it is in the problem, whatever stands in update_scans."""
+    scan = scattered().scan()
+    problem = prepare(scan, Preset.from_mapping({**THICK, "update_scans": ["tilts"]}), None)
+    assert problem.multislice.model is None and problem.layout.scans is None and not problem.layout.blocks
+    assert problem.forward.series is None
+
+
+def test_the_results_hold_tilts_shifts_and_currents(tmp_path):
+    result = found(scattered(points=3).together(TILTS), epoch_max=2, sweeps=1)
+    path = add_refinement(tmp_path / "r.h5", Run("r", preset(), result), Calibration(), {}).path
+    with h5py.File(path) as file:
+        group = file["refinements/r/tilt_series"]
+        assert list(group.attrs["scans"]) == ["scan0.h5", "scan1.h5", "scan2.h5"]
+        np.testing.assert_allclose(group["tilts_mrad"], TILTS)
+        assert group["shifts_A"].shape == (3, 2) and group["beam_current"].shape == (3,)
+        assert group["patterns"][()].tolist() == [9, 9, 9]
+
+
+def test_a_stage_goes_on_with_what_the_one_before_found():
+    stages = [{"name": "first", "epoch_max": 3}, {"name": "second", "epoch_max": 3, "update_scans": ["tilts"]}]
+    together = scattered(points=4).together(TILTS)
+    result = found(together, stages=stages, update_scans=["tilts", "shifts"], sweeps=2)
+    assert json.loads(result.stages[1].settings)["scan_tilts_mrad"][1] != list(TILTS[1])
+    assert result.refined.scans.tilts_mrad[0].tolist() == list(TILTS[0])
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"scan_tilts_mrad": None}, "scan_tilts_mrad is not given"),
+        ({"scan_tilts_mrad": TILTS[:2]}, "speaks of 2"),
+        ({"num_slices": 1, "total_thickness_A": None}, "num_slices=1"),
+        ({"tilts_mrad": [[0, 0, 1, 0, 0, 0]]}, "tilts_mrad does not go"),
+        ({"tilt_mode": 2}, "tilt_mode"),
+        ({"update_tilts": True}, "update_tilts"),
+        ({"field_order": 1}, "field_order"),
+        ({"method": "dgp"}, "method=dgp"),
+        ({"optimizer": "epie"}, "update_scans"),
+    ],
+)
+def test_what_does_not_go_together_is_named(values, named):
+    with pytest.raises(PtyliveError, match=named):
+        refine(scattered(points=2).together(TILTS), preset(**values), backend="cpu")
+
+
+def test_one_scan_with_tilts_of_several_is_refused():
+    with pytest.raises(MetadataError, match="speaks of 3 scans, there is one"):
+        refine(scattered(points=2).scan(), preset(), backend="cpu")

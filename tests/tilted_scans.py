@@ -1,0 +1,105 @@
+"""Scans of one thick specimen at several tilts, computed from slices that are really sheared.
+
+Nothing here knows of tilted free space: atoms move, slices are thin, and the product's model has fewer of them.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.data.joint_scans import joined
+from ptylive.schema import Calibration, Origin, Quantity
+from ptylive.schema.units import wavelength_A
+
+ENERGY_EV, SEMIANGLE_MRAD = 200e3, 25.0
+LAMBDA_A = wavelength_A(ENERGY_EV)
+
+
+@dataclass(frozen=True)
+class TiltedScans:
+    """Gaussian atoms (n, 3: row, column, depth) of so much phase (n,), and how they are looked at."""
+
+    atoms_A: np.ndarray
+    phase_rad: np.ndarray
+    thickness_A: float
+    points: int = 8
+    step_A: float = 1.0
+    pixels: int = 32
+    pixel_mrad: float = 3.0
+    slice_A: float = 4.0
+    defocus_A: float = 60.0
+    counts: float = 1e5
+    width_A: float = 0.35
+    seed: int = 0
+    margin_A: float = field(default=1.0)
+
+    @property
+    def detector_pixel_invA(self) -> float:
+        return self.pixel_mrad * 1e-3 / LAMBDA_A
+
+    def calibration(self, **others) -> Calibration:
+        values = {
+            "energy_eV": ENERGY_EV,
+            "convergence_semiangle_mrad": SEMIANGLE_MRAD,
+            "detector_pixel_invA": self.detector_pixel_invA,
+            "C10": -self.defocus_A,
+            "rotation_deg": 0.0,
+            "beam_center_px": (self.pixels // 2, self.pixels // 2),
+            **others,
+        }
+        return Calibration({name: Quantity(value, Origin.GIVEN) for name, value in values.items()})
+
+    def scan(self, tilt_mrad=(0.0, 0.0), first_A=(0.0, 0.0), current=1.0, seed=0) -> Dataset:
+        """Counted electrons of a specimen tilted about the middle of its depth; point (0, 0) lies at ``first_A``."""
+        n, pixel_A = self.pixels, LAMBDA_A / (self.pixels * self.pixel_mrad * 1e-3)
+        middle, q = self.thickness_A / 2, np.fft.fftfreq(n, pixel_A)
+        tangent = 1e-3 * np.asarray(tilt_mrad)
+        moved = self.atoms_A[:, :2] - tangent * (self.atoms_A[:, 2:] - middle)
+        square = q[:, None] ** 2 + q[None, :] ** 2
+        aperture = np.clip((SEMIANGLE_MRAD * 1e-3 / LAMBDA_A - np.sqrt(square)) * n * pixel_A + 0.5, 0, 1)
+        wave = np.fft.ifft2(aperture * np.exp(1j * np.pi * LAMBDA_A * self.defocus_A * square))
+        propagator = np.exp(-1j * np.pi * LAMBDA_A * self.slice_A * square)
+        slices = max(1, round(self.thickness_A / self.slice_A))
+        which = np.minimum((self.atoms_A[:, 2] / self.slice_A).astype(int), slices - 1)
+        raster = np.stack(np.meshgrid(*2 * [np.arange(self.points)], indexing="ij"), -1).reshape(-1, 2) * self.step_A
+        away = (np.fft.fftfreq(n) * n * pixel_A)[None, :]
+        patterns = np.empty((len(raster), n, n))
+        for number, place in enumerate(raster + np.asarray(first_A)):
+            entered = np.roll(wave, 0)
+            near = (moved - place + n * pixel_A / 2) % (n * pixel_A) - n * pixel_A / 2
+            inside = (np.abs(moved - place) < n * pixel_A / 2).all(axis=1)
+            for z in range(slices):
+                own = inside & (which == z)
+                rows, columns = (
+                    np.exp(
+                        -(((away - near[own, axis, None] + n * pixel_A / 2) % (n * pixel_A) - n * pixel_A / 2) ** 2)
+                        / 2
+                        / self.width_A**2
+                    )
+                    for axis in (0, 1)
+                )
+                entered = entered * np.exp(1j * (self.phase_rad[own, None] * rows).T @ columns)
+                entered = np.fft.ifft2(propagator * np.fft.fft2(entered)) if z < slices - 1 else entered
+            patterns[number] = np.fft.fftshift(np.abs(np.fft.fft2(entered)) ** 2)
+        scale = self.counts * current / float((np.abs(np.fft.fft2(wave)) ** 2).sum())
+        counted = np.random.default_rng(self.seed + 1000 * seed).poisson(patterns * scale).astype(np.uint16)
+        return Dataset(
+            counted,
+            np.arange(len(raster)),
+            raster,
+            np.zeros((n, n), bool),
+            np.full(2, float(n // 2)),
+            (self.points, self.points),
+            self.calibration(),
+        )
+
+    def together(self, tilts_mrad, shifts_A=None, currents=None) -> Dataset:
+        """A scan for each tilt, joined; shifts are the true ones, in a frame in which the first has none."""
+        shifts_A = np.zeros((len(tilts_mrad), 2)) if shifts_A is None else np.asarray(shifts_A)
+        currents = np.ones(len(tilts_mrad)) if currents is None else currents
+        scans = [
+            self.scan(tilt, shift, current, seed)
+            for seed, (tilt, shift, current) in enumerate(zip(tilts_mrad, shifts_A, currents, strict=True))
+        ]
+        return joined(scans, [f"scan{n}.h5" for n in range(len(scans))], shifts_A)
