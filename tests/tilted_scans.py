@@ -50,12 +50,25 @@ class TiltedScans:
         }
         return Calibration({name: Quantity(value, Origin.GIVEN) for name, value in values.items()})
 
+    def slices(self, rows_A, columns_A) -> np.ndarray:
+        """(slices, rows, columns) phase of the straight specimen."""
+        count = max(1, round(self.thickness_A / self.slice_A))
+        which, found = np.minimum((self.atoms_A[:, 2] / self.slice_A).astype(int), count - 1), []
+        for z in range(count):
+            places, phases = self.atoms_A[which == z], self.phase_rad[which == z]
+            row, column = (
+                np.exp(-((axis[:, None] - places[:, number]) ** 2) / 2 / self.width_A**2)
+                for number, axis in enumerate((rows_A, columns_A))
+            )
+            found.append((row * phases) @ column.T)
+        return np.stack(found)
+
     def scan(self, tilt_mrad=(0.0, 0.0), first_A=(0.0, 0.0), current=1.0, seed=0) -> Dataset:
         """Counted electrons of a specimen tilted about the middle of its depth; point (0, 0) lies at ``first_A``."""
         n, pixel_A = self.pixels, LAMBDA_A / (self.pixels * self.pixel_mrad * 1e-3)
         middle, q = self.thickness_A / 2, np.fft.fftfreq(n, pixel_A)
         tangent = 1e-3 * np.asarray(tilt_mrad)
-        moved = self.atoms_A[:, :2] - tangent * (self.atoms_A[:, 2:] - middle)
+        moved = self.atoms_A[:, :2] + tangent * (self.atoms_A[:, 2:] - middle)
         square = q[:, None] ** 2 + q[None, :] ** 2
         aperture = np.clip((SEMIANGLE_MRAD * 1e-3 / LAMBDA_A - np.sqrt(square)) * n * pixel_A + 0.5, 0, 1)
         wave = np.fft.ifft2(aperture * np.exp(1j * np.pi * LAMBDA_A * self.defocus_A * square))

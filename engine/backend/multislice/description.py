@@ -1,7 +1,8 @@
 """What may be modelled beyond the plain far field of :mod:`ptylive.engine.backend.multislice.problem`.
 
 Frequencies have the zero at [0, 0]; real-space coordinates are counted from pixel P // 2, where the probe stands.
-Tilts are tangents; exp(+2 pi i d q . tan) moves the wave by d tan over the distance d (the field's sign, not PyPty's).
+Tilts are tangents; exp(+2 pi i d q . tan) moves the wave by -d tan over the distance d, as slices would that lie d tan
+further than those before (the field's sign, not PyPty's).
 """
 
 from __future__ import annotations

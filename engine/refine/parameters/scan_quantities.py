@@ -1,10 +1,11 @@
 """What all patterns of a scan share, where several scans of one place are refined together: shift, tilt, beam current.
 
-A tilted specimen is the straight one with its slices sheared, which is the same as a straight specimen in a space that
-is sheared the other way: the wave of scan k moves by d tan_k over a distance d. The specimen pivots about the middle of
-its depth D, so that its projection stays in place: pattern n of scan k enters at
+A tilted specimen is the straight one with its slices sheared: what lies deeper by d lies d tan_k further in scan k.
+That is the same as a straight specimen in a space that is sheared the other way: the wave moves by -d tan_k over a
+distance d. The specimen pivots about the middle of its depth D, so that its projection stays in place: pattern n of
+scan k enters at
 
-    r_n + shift_k - D / 2 tan_k
+    r_n + shift_k + D / 2 tan_k
 
 The first scan is the frame of the others, which is why nothing of it moves.
 """
@@ -54,7 +55,7 @@ class ScanQuantities:
         of = self.of_pattern
         if self.moves_positions:
             since = block[:, TILT] - xp.asarray(self.start_mrad, dtype=block.dtype)
-            each = block[:, SHIFT] / self.pixel_A - RAD_PER_MRAD * self.half_depth_px * since
+            each = block[:, SHIFT] / self.pixel_A + RAD_PER_MRAD * self.half_depth_px * since
             shifts = (xp.asarray(self.shifts_px, dtype=block.dtype) if shifts is None else shifts) + each[of]
         if "tilts" in self.moving:
             tilts = xp.zeros((len(of), 6), block.dtype)
@@ -70,7 +71,7 @@ class ScanQuantities:
         if self.moves_positions:
             by_place = self._summed(by_shifts_px, xp)
             total[:, SHIFT] = by_place / self.pixel_A
-            total[:, TILT] = -RAD_PER_MRAD * self.half_depth_px * by_place
+            total[:, TILT] = RAD_PER_MRAD * self.half_depth_px * by_place
         if "tilts" in self.moving:
             total[:, TILT] += self._summed(by_tilts_mrad[:, 2:4], xp)
         if "currents" in self.moving:
@@ -84,4 +85,4 @@ class ScanQuantities:
 
 def pivot_A(of_pattern: IndexArray, tilts_mrad: FloatArray, depth_A: float) -> DoubleArray:
     """(N, 2) where patterns enter a specimen of a depth, from where they look at its middle."""
-    return np.asarray(-RAD_PER_MRAD * depth_A / 2 * np.asarray(tilts_mrad, dtype=float)[of_pattern])
+    return np.asarray(RAD_PER_MRAD * depth_A / 2 * np.asarray(tilts_mrad, dtype=float)[of_pattern])

@@ -18,17 +18,17 @@ def values(seed=0):
 
 
 def test_a_tilt_turns_the_specimen_about_its_middle():
-    """10 mrad more over 50 pixels of half the depth: patterns enter half a pixel before."""
+    """10 mrad more over 50 pixels of half the depth: patterns enter half a pixel further."""
     block = np.zeros((3, 5))
     block[:, 2:4] = quantities().start_mrad + np.array([[0, 0], [10.0, 0], [0, -4.0]])
     block[:, 0] = [0, 0.4, 0]
     shifts, tilts, current = quantities("shifts", "tilts").added(block, None, None, None, np)
     away = shifts - quantities().shifts_px
-    np.testing.assert_allclose(away[OF == 1], [[2.0 - 0.5, 0.0]] * 3, atol=1e-6)
-    np.testing.assert_allclose(away[OF == 2], [[0.0, 0.2]], atol=1e-6)
+    np.testing.assert_allclose(away[OF == 1], [[2.0 + 0.5, 0.0]] * 3, atol=1e-6)
+    np.testing.assert_allclose(away[OF == 2], [[0.0, -0.2]], atol=1e-6)
     np.testing.assert_allclose(tilts[:, 2:4], block[OF, 2:4])
     assert not tilts[:, [0, 1, 4, 5]].any() and current is None
-    np.testing.assert_allclose(pivot_A(OF, quantities().start_mrad, 200.0)[2], [-2.0, -0.5], atol=1e-6)
+    np.testing.assert_allclose(pivot_A(OF, quantities().start_mrad, 200.0)[2], [2.0, 0.5], atol=1e-6)
 
 
 @pytest.mark.parametrize("moving", [("shifts",), ("tilts",), ("currents",), ("shifts", "tilts", "currents")])
@@ -50,6 +50,6 @@ def test_what_each_pattern_has_besides_stays():
     own, current = np.ones((6, 2)), np.full(6, 2.0)
     shifts, _, currents = quantities("shifts", "currents").added(values(), own, None, current, np)
     np.testing.assert_allclose(
-        shifts, 1 + values()[OF, :2] / 0.2 - 1e-3 * 50 * (values()[:, 2:4] - quantities().start_mrad)[OF]
+        shifts, 1 + values()[OF, :2] / 0.2 + 1e-3 * 50 * (values()[:, 2:4] - quantities().start_mrad)[OF]
     )
     np.testing.assert_allclose(currents, 2 * values()[OF, 4])

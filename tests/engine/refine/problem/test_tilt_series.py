@@ -96,6 +96,31 @@ def test_shifts_go_back_where_the_object_is_known():
     np.testing.assert_allclose(told, shifts_A, atol=0.02)  # the object is that of 108 noisy patterns
 
 
+@pytest.mark.parametrize("tilt", [(20.0, 0.0), (0.0, -20.0), (9.0, 14.0)])
+def test_the_model_is_that_of_sheared_atoms(tilt):
+    """True slices under the tilt give the patterns of atoms that were moved; under the opposite one they do not."""
+    specimen = scattered(points=3)
+    together, count = specimen.together([(0.0, 0.0), tilt]), round(specimen.thickness_A / specimen.slice_A)
+    slices = {"num_slices": count, "slice_distances_A": [specimen.slice_A], "total_thickness_A": None}
+    losses = {}
+    for sign in (1, -1):
+        asked = preset(scan_tilts_mrad=[(0, 0), [sign * one for one in tilt]], phase_only_obj=True, **slices)
+        setup = prepare(together, asked, None)
+        vector = setup.start.copy()
+        rows, columns = (
+            np.arange(n) * setup.grid.pixel_A + setup.grid.origin_A[i] for i, n in enumerate(setup.grid.shape)
+        )
+        setup.layout.object_block(vector)[...] = specimen.slices(rows, columns).ravel()
+        at, backend = setup.layout.physical(vector, np), open_backend("cpu", setup.multislice)
+        losses[sign] = [
+            float(backend.loss_and_gradient(at.object, at.probe, np.flatnonzero(together.scan_of == scan)).loss)
+            for scan in (0, 1)
+        ]
+    straight, tilted = losses[1]
+    assert tilted < 1.5 * straight  # the middle of the slices lies 2 Å before that of the specimen
+    assert losses[-1][1] > 5 * straight
+
+
 def test_signs_are_those_of_sheared_atoms():
     """Atoms are moved by the simulation, space is sheared by the model: the other sign fits worse, and so does none."""
     together = scattered(points=8).together(TILTS)
