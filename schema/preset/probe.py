@@ -14,10 +14,10 @@ Order = Annotated[int, Field(ge=1, le=8)]
 PartNumber = Annotated[int, Field(ge=0, le=4095)]
 Marker = (
     Annotated[tuple[PartNumber, ...], Field(min_length=1)]
-    | Annotated[str, Field(pattern=r"^(rows|columns|squares):[1-9]\d{0,2}$")]
+    | Annotated[str, Field(pattern=r"^(scans|(rows|columns|squares):[1-9]\d{0,2})$")]
 )
 """Part of the scan each scan point belongs to: a number each, bands of rows or columns (four: ``rows:4``),
-or squares of points, with their side (``squares:20``)."""
+squares of points, with their side (``squares:20``), or the scans that are refined together (``scans``)."""
 Coefficients = Annotated[tuple[float, ...], Field(max_length=len(ABERRATION_NAMES))]
 
 
@@ -34,7 +34,7 @@ class ProbeSettings(StrictModel):
     )
     probe_marker: Marker | None = Field(
         default=None,
-        description="probe each scan point was taken with, from 0, or rows:4, columns:4, squares:20 (points a side)",
+        description="probe of each scan point, from 0, or rows:4, columns:4, squares:20 (points a side), scans",
     )
     aberrations_array_A: Annotated[tuple[Coefficients, ...], Field(min_length=1)] | None = Field(
         default=None,
@@ -42,7 +42,7 @@ class ProbeSettings(StrictModel):
     )
     aberration_marker: Marker | None = Field(
         default=None,
-        description="part of the scan for aberrations_array_A of each scan point, or rows:4, columns:4, squares:20",
+        description="part of the scan (aberrations_array_A) of each point, or rows:4, columns:4, squares:20, scans",
     )
     phase_plate_in_h5: str | None = Field(
         default=None,

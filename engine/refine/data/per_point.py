@@ -11,6 +11,8 @@ from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import Array, ComplexArray, DoubleArray, IndexArray
 from ptylive.schema.preset.probe import Marker
 
+SCANS = "scans"
+"""Marker of scans that are refined together."""
 PLATES = "configs"
 """PyPty's name of the data set with the phase plates."""
 
@@ -32,6 +34,9 @@ def parts_of_scan(marker: Marker, dataset: Dataset, setting: str) -> IndexArray:
     """(N,) part of the scan that each pattern belongs to. Raises MetadataError for a marker of another length."""
     if not isinstance(marker, str):
         return np.asarray(per_pattern(np.asarray(marker, dtype=np.int64), dataset, setting), dtype=np.int64)
+    if marker == SCANS:
+        number_of_parts(marker, dataset)
+        return np.asarray(dataset.scan_of, dtype=np.int64)
     direction, bands = marker.split(":")
     if direction == "squares":
         columns, side = dataset.scan_shape[1], int(bands)
@@ -42,10 +47,18 @@ def parts_of_scan(marker: Marker, dataset: Dataset, setting: str) -> IndexArray:
     return np.asarray(line * int(bands) // dataset.scan_shape[axis], dtype=np.int64)
 
 
-def number_of_parts(marker: Marker, scan_shape: tuple[int, int]) -> int:
-    """Parts a marker speaks of, also where a data set holds patterns of some of them only."""
+def number_of_parts(marker: Marker, dataset: Dataset) -> int:
+    """Parts a marker speaks of, also where a data set holds patterns of some of them only.
+
+    Raises MetadataError where scans are asked for and there is one.
+    """
+    scan_shape = dataset.scan_shape
     if not isinstance(marker, str):
         return max(marker) + 1
+    if marker == SCANS:
+        if dataset.scan_of is None:
+            raise MetadataError("a marker of scans, and there is one scan", "give several files, or another marker")
+        return len(dataset.scan_names)
     kind, number = marker.split(":")
     if kind != "squares":
         return int(number)

@@ -174,7 +174,7 @@ class ForwardOptions:
                 raise MetadataError("aberrations_array_A has several lists", "give aberration_marker too")
             return None
         names = aberration_columns(self.probe, self.refined)
-        groups = number_of_parts(marker, self.measured.dataset.scan_shape)
+        groups = number_of_parts(marker, self.measured.dataset)
         if not names:
             raise MetadataError(
                 "aberration_marker without aberrations", "give aberrations_array_A, or set update_aberrations"
@@ -213,7 +213,7 @@ class ForwardOptions:
         marker, chosen = self.probe.probe_marker, self.probe_marker()
         if marker is None or chosen is None:
             return None
-        counts = np.bincount(chosen, minlength=number_of_parts(marker, self.measured.dataset.scan_shape))
+        counts = np.bincount(chosen, minlength=number_of_parts(marker, self.measured.dataset))
         return np.asarray(np.maximum(counts, 1) / len(chosen), dtype=np.float32)
 
     def cleaning(self, object_shape: tuple[int, int]) -> Cleaning | None:
@@ -240,9 +240,7 @@ class ForwardOptions:
             tilts=tilts,
             aberrations=self._of_each_pattern() if self.instrument.field_aberrations else self.aberration_groups(),
             probe_marker=self.probe_marker(),
-            probes=1
-            if probe.probe_marker is None
-            else number_of_parts(probe.probe_marker, self.measured.dataset.scan_shape),
+            probes=1 if probe.probe_marker is None else number_of_parts(probe.probe_marker, self.measured.dataset),
             phase_plates=None if plates is None else PhasePlates(Path(plates), self.measured.dataset, size),
             near_field=self._near_field(),
             upsampling=size // self.measured.window.size,

@@ -40,7 +40,7 @@ def test_another_number_of_values_is_refused_by_name(rows):
 )
 def test_parts_follow_the_scan_and_not_the_order_of_acquisition(marker, parts):
     assert parts_of_scan(marker, DATASET, "probe_marker").tolist() == parts
-    assert max(parts) < number_of_parts(marker, DATASET.scan_shape)
+    assert max(parts) < number_of_parts(marker, DATASET)
 
 
 def plates_file(path, shape=(9, 4, 4), name=PLATES):
@@ -72,3 +72,11 @@ def test_a_file_that_is_none_is_refused_by_name(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(MetadataError, match=r"phase_plate_in_h5: .*plates\.h5"):
         PhasePlates(path, DATASET, 4)
+
+
+def test_scans_are_parts_of_several_scans_only():
+    joint = SimpleNamespace(scan_shape=(3, 3), scan_of=np.array([0, 0, 1, 1]), scan_names=("a", "b"))
+    assert parts_of_scan("scans", joint, "marker").tolist() == joint.scan_of.tolist()
+    assert number_of_parts("scans", joint) == 2
+    with pytest.raises(MetadataError, match="there is one scan"):
+        parts_of_scan("scans", SimpleNamespace(scan_shape=(3, 3), scan_of=None), "marker")

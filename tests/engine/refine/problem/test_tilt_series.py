@@ -39,9 +39,11 @@ def preset(**values):
         {"update_scans": ["shifts", "tilts", "currents"]},
         {"update_scans": ["tilts"], "update_slice_distances": True},
         {"update_scans": ["shifts", "currents"], "update_aberrations": True},
+        {"aberration_marker": "scans", "update_aberrations": True, "refined_aberrations": ["C10"]},
+        {"probe_marker": "scans"},
         {"update_scans": ["shifts", "tilts", "currents"], "update_probe_pos": True, "update_beam_current": True},
     ],
-    ids=["all", "tilts", "shifts", "beside those of patterns"],
+    ids=["all", "tilts", "shifts", "defocus of each", "probe of each", "beside those of patterns"],
 )
 def test_gradient_of_the_objective(values):
     """Along each block of the vector in double precision, as the optimisers see it."""
