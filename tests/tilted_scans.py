@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ptylive.engine.dataset import Dataset
-from ptylive.engine.refine.data.joint_scans import joined
+from ptylive.engine.refine.data.series.joint_scans import joined
 from ptylive.schema import Calibration, Origin, Quantity
 from ptylive.schema.units import wavelength_A
 

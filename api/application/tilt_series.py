@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ptylive.application.extensions import Preset
 from ptylive.application.offline import refinable, start_guess
 from ptylive.engine.dataset import Dataset
-from ptylive.engine.refine.data.joint_scans import joined, under_one_calibration
-from ptylive.engine.refine.data.scan_registration import registered
-from ptylive.engine.refine.problem.tilt_series import check_scans
+from ptylive.engine.refine.data.series.joint_scans import joined, under_one_calibration
+from ptylive.engine.refine.data.series.scan_registration import registered
+from ptylive.engine.refine.validation.scan_settings import check_scans
 from ptylive.schema import Calibration, LiveMap, MetadataError
-from ptylive.schema.preset import Preset
 
 if TYPE_CHECKING:
     from ptylive.engine.refine.data.start_guess import StartGuess

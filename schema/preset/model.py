@@ -29,12 +29,11 @@ from ptylive.schema.model import StrictModel
 from ptylive.schema.preset.added import added_words, declared
 from ptylive.schema.preset.loss import LossSettings
 from ptylive.schema.preset.object import ObjectSettings
-from ptylive.schema.preset.patterns import PatternSettings
+from ptylive.schema.preset.patterns import PatternSettings, ScansSettings
 from ptylive.schema.preset.probe import ProbeSettings
 from ptylive.schema.preset.propagation import InstrumentSettings, PropagationSettings
 from ptylive.schema.preset.refined import RefinedSettings
 from ptylive.schema.preset.regularisers import RegulariserSettings
-from ptylive.schema.preset.scans import ScansSettings
 from ptylive.schema.preset.schedules import NARROWING, WORDS, parsed, schedulable, taken_apart
 from ptylive.schema.preset.solver import PriorSettings, SolverSettings
 from ptylive.schema.preset.stages import NAME, Stage, checked_tables, titled

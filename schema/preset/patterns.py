@@ -1,14 +1,19 @@
-"""The patterns a refinement looks at, and how their pixels lie in the model's."""
+"""The patterns a refinement looks at, how their pixels lie in the model's, and what is known of several scans."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from ptylive.schema.model import StrictModel
 from ptylive.schema.preset.kinds import Auto
 from ptylive.schema.preset.sequence import check_sequence
+
+MOST_SCANS, LARGEST_TILT_MRAD = 9, 50.0
+"""Tilts are shears of the specimen: at 50 mrad columns are 0.1 % too long, 0.2 Å of 200."""
+Pair = tuple[float, float]
+OfScan = Literal["shifts", "tilts", "currents"]
 
 
 class PatternSettings(StrictModel):
@@ -35,3 +40,29 @@ class PatternSettings(StrictModel):
     @classmethod
     def _readable_sequence(cls, value: object) -> object:
         return check_sequence(value)
+
+
+class ScansSettings(StrictModel):
+    """Several scans of one place at different tilts, in the order in which they are given."""
+
+    scan_tilts_mrad: Annotated[tuple[Pair, ...], Field(min_length=2, max_length=MOST_SCANS)] | None = Field(
+        default=None,
+        description="tilt of the specimen (row, column) in each of several scans that are refined together, mrad",
+    )
+    scan_shifts_A: Annotated[tuple[Pair, ...], Field(min_length=2, max_length=MOST_SCANS)] | None = Field(
+        default=None,
+        description="where scan point (0, 0) of each of these scans lies (row, column), Å; left out: from their maps",
+    )
+    update_scans: tuple[OfScan, ...] = Field(
+        default=("shifts", "currents"),
+        description="what is refined of each of these scans but the first: shifts, tilts, currents",
+    )
+
+    @model_validator(mode="after")
+    def _small_and_as_many(self) -> Self:
+        tilts, shifts = self.scan_tilts_mrad, self.scan_shifts_A
+        if tilts is not None and max(abs(one) for pair in tilts for one in pair) > LARGEST_TILT_MRAD:
+            raise ValueError(f"scan_tilts_mrad: tilts above {LARGEST_TILT_MRAD:g} mrad are no shears any more")
+        if shifts is not None and (tilts is None or len(tilts) != len(shifts)):
+            raise ValueError("scan_shifts_A needs scan_tilts_mrad of as many scans")
+        return self

@@ -10,12 +10,12 @@ from ptylive.schema import MetadataError
 from ptylive.server.cli.output import say
 
 if TYPE_CHECKING:
+    from ptylive.application.extensions import Preset
     from ptylive.application.offline import Reconstruction
     from ptylive.application.presets import PresetFile
     from ptylive.engine.dataset import Dataset
     from ptylive.engine.refine.data.start_guess import StartGuess
     from ptylive.schema import LiveMap
-    from ptylive.schema.preset import Preset
     from ptylive.streamer.source import FileSource
 
 

@@ -136,7 +136,7 @@ def decide(measured: Measurement, preset: Preset, *, has_start: bool) -> Strateg
 def lay_out(measured: Measurement, strategy: Strategy, preset: Preset, start: StartGuess | None) -> Problem:
     """Grid, forward model, parameters with their start, and the terms of the loss."""
     dataset, model, slices = measured.dataset, measured.model, preset.object
-    series = TiltSeries.of(measured, preset)
+    series = TiltSeries.of(measured, preset.scans, slices, preset.refined)
     entered_A = dataset.positions_A if series is None else series.entered_A(dataset.positions_A)
     grid = ObjectGrid.of(entered_A, model.object_pixel_A, model.size, dataset.reach_A, slices.extra_space_on_side_px)
     shape = (slices.slices, *grid.shape)

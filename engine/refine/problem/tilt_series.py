@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.parameters.object_grid import ObjectGrid
 from ptylive.engine.refine.parameters.refined import ScanReport
 from ptylive.engine.refine.parameters.scan_quantities import (
@@ -24,9 +23,10 @@ from ptylive.engine.refine.parameters.scan_quantities import (
     pivot_A,
 )
 from ptylive.engine.refine.problem.measurement import Measurement
-from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import Array, DoubleArray, FloatArray, IndexArray
-from ptylive.schema.preset import Preset
+from ptylive.schema.preset.object import ObjectSettings
+from ptylive.schema.preset.patterns import ScansSettings
+from ptylive.schema.preset.refined import RefinedSettings
 
 LOOKED_PATTERNS = 256
 """Of each scan, for its beam current and how much its patterns differ."""
@@ -52,18 +52,20 @@ class TiltSeries:
     """Share of the light that changes from place to place: of it only patterns tell where a scan lies."""
 
     @classmethod
-    def of(cls, measured: Measurement, preset: Preset) -> TiltSeries | None:
-        """None where there is one scan. Raises MetadataError for settings that do not go together."""
-        of_pattern, given = measured.dataset.scan_of, preset.scans.scan_tilts_mrad
+    def of(
+        cls, measured: Measurement, scans: ScansSettings, thick: ObjectSettings, refined: RefinedSettings
+    ) -> TiltSeries | None:
+        """None where there is one scan."""
+        of_pattern, given = measured.dataset.scan_of, scans.scan_tilts_mrad
         if of_pattern is None or given is None:
             return None
-        each = {"shifts": preset.refined.update_probe_pos, "currents": preset.refined.update_beam_current}
-        moving = frozenset(name for name in preset.scans.update_scans if not each.get(name, False))
+        each = {"shifts": refined.update_probe_pos, "currents": refined.update_beam_current}
+        moving = frozenset(name for name in scans.update_scans if not each.get(name, False))
         return cls(
             of_pattern,
             measured.dataset.scan_names,
             np.asarray(given, dtype=np.float32),
-            float(sum(preset.object.spacings_A)),
+            float(sum(thick.spacings_A)),
             moving,
             *_light(measured.window.patterns, of_pattern, len(given)),
         )
@@ -119,36 +121,6 @@ class TiltSeries:
         found = np.asarray(self.start if values is None else values, dtype=np.float64)
         patterns = np.bincount(self.of_pattern, minlength=len(found))
         return ScanReport(self.names, found[:, TILT], found[:, SHIFT], found[:, CURRENT], patterns)
-
-
-def check_scans(dataset: Dataset, preset: Preset) -> None:
-    """Raise MetadataError where scans and settings do not go together."""
-    given, scans = preset.scans.scan_tilts_mrad, len(dataset.scan_names)
-    if dataset.scan_of is None:
-        if given is not None:
-            raise MetadataError(f"scan_tilts_mrad speaks of {len(given)} scans, there is one", "give as many files")
-        return
-    if given is None or len(given) != scans:
-        said = "is not given" if given is None else f"speaks of {len(given)}"
-        example = ",".join("[0,0]" for _ in range(scans))
-        raise MetadataError(f"{scans} scans, and scan_tilts_mrad {said}", f"give scan_tilts_mrad=[{example}], mrad")
-    for name, asked in _beside(preset).items():
-        if asked:
-            raise MetadataError(f"{name} does not go with several scans", "leave it out, or refine one scan")
-
-
-def _beside(preset: Preset) -> dict[str, bool]:
-    """What is refused beside several scans, and whether it is asked for."""
-    tilted = preset.scans.scan_tilts_mrad is not None and np.ptp(preset.scans.scan_tilts_mrad, axis=0).any()
-    return {
-        "num_slices=1": preset.object.num_slices == 1 and bool(tilted),
-        "tilts_mrad": preset.propagation.tilts_mrad is not None,
-        "tilt_mode": preset.propagation.tilt_mode != 0,
-        "update_tilts (update_scans has tilts)": preset.refined.update_tilts,
-        "field_order": preset.instrument.field_order > 0,
-        "recon_type=near_field": preset.propagation.near_field,
-        "method=dgp": preset.prior.method == "dgp",
-    }
 
 
 def _light(patterns: Array, of_pattern: IndexArray, scans: int) -> tuple[FloatArray, float]:

@@ -20,7 +20,6 @@ from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.data.start_positions import with_start_positions
 from ptylive.engine.refine.problem.forward_options import tilt_from_columns
 from ptylive.engine.refine.problem.prepare import Problem, decide, lay_out, measure, prepare
-from ptylive.engine.refine.problem.tilt_series import check_scans
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
 from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run.generative import refined_with_prior
@@ -40,6 +39,7 @@ from ptylive.engine.refine.tuning.tilt_search import SEARCH_PATTERNS, expected_p
 from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.engine.refine.validation.engine_settings import check_engine
 from ptylive.engine.refine.validation.prior_settings import check_possible
+from ptylive.engine.refine.validation.scan_settings import check_scans
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.preset import Preset
 

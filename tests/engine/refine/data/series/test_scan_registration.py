@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from ptylive.engine.refine.data.scan_registration import registered
+from ptylive.engine.refine.data.series.scan_registration import registered
 from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.schema import MetadataError
 from ptylive.schema.scan import rotation_matrix

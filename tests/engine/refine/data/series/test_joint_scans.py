@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from tilted_scans import TiltedScans
 
-from ptylive.engine.refine.data.joint_scans import joined, under_one_calibration
 from ptylive.engine.refine.data.lattice import Lattice
+from ptylive.engine.refine.data.series.joint_scans import joined, under_one_calibration
 from ptylive.schema import MetadataError, Origin, Quantity
 
 SPECIMEN = TiltedScans(np.array([[3.0, 3.0, 10.0]]), np.array([0.4]), 20.0, points=3, pixels=16, pixel_mrad=4.0)

@@ -1,0 +1,1 @@
+"""Several scans of one place: brought into one frame, and joined."""

@@ -1,0 +1,39 @@
+"""What does not go together with several scans: asked before anything is refined."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ptylive.engine.dataset import Dataset
+from ptylive.schema.errors import MetadataError
+from ptylive.schema.preset import Preset
+
+
+def check_scans(dataset: Dataset, preset: Preset) -> None:
+    """Raise MetadataError where scans and settings do not go together."""
+    given, scans = preset.scans.scan_tilts_mrad, len(dataset.scan_names)
+    if dataset.scan_of is None:
+        if given is not None:
+            raise MetadataError(f"scan_tilts_mrad speaks of {len(given)} scans, there is one", "give as many files")
+        return
+    if given is None or len(given) != scans:
+        said = "is not given" if given is None else f"speaks of {len(given)}"
+        example = ",".join("[0,0]" for _ in range(scans))
+        raise MetadataError(f"{scans} scans, and scan_tilts_mrad {said}", f"give scan_tilts_mrad=[{example}], mrad")
+    for name, asked in _beside(preset).items():
+        if asked:
+            raise MetadataError(f"{name} does not go with several scans", "leave it out, or refine one scan")
+
+
+def _beside(preset: Preset) -> dict[str, bool]:
+    """What is refused beside several scans, and whether it is asked for."""
+    tilted = preset.scans.scan_tilts_mrad is not None and np.ptp(preset.scans.scan_tilts_mrad, axis=0).any()
+    return {
+        "num_slices=1": preset.object.num_slices == 1 and bool(tilted),
+        "tilts_mrad": preset.propagation.tilts_mrad is not None,
+        "tilt_mode": preset.propagation.tilt_mode != 0,
+        "update_tilts (update_scans has tilts)": preset.refined.update_tilts,
+        "field_order": preset.instrument.field_order > 0,
+        "recon_type=near_field": preset.propagation.near_field,
+        "method=dgp": preset.prior.method == "dgp",
+    }
