@@ -37,7 +37,7 @@ from ptylive.engine.refine.tuning.regime_choice import with_chosen_regime
 from ptylive.engine.refine.tuning.start_object import begun
 from ptylive.engine.refine.tuning.tilt_search import SEARCH_PATTERNS, expected_patterns, find_tilt, tilted
 from ptylive.engine.refine.tuning.warm_start import WarmStart
-from ptylive.engine.refine.validation.engine_settings import check_engine
+from ptylive.engine.refine.validation.engine_settings import check_engine, unused_settings
 from ptylive.engine.refine.validation.prior_settings import check_possible
 from ptylive.engine.refine.validation.scan_settings import check_scans
 from ptylive.schema.errors import RefinementError
@@ -122,7 +122,11 @@ def _refined(
     measured = with_checked_drift(measure(tuned.dataset, tuned.preset), tuned, context)
     strategy = decide(measured, tuned.preset, has_start=context.start is not None)
     problem = lay_out(measured, strategy, tuned.preset, context.start)
-    problem = begun(problem.after(tuned.curves, tuned.words, tilt_found=tuned.tilt_found), preset.start, warm)
+    problem = begun(
+        problem.after(tuned.curves, (*tuned.words, *unused_settings(preset)), tilt_found=tuned.tilt_found),
+        preset.start,
+        warm,
+    )
     if saved is not None and saved.state.vector.shape != problem.start.shape:
         raise RefinementError("the checkpoint is of other slices or probe modes", "start without --resume")
     if sharing is not None:

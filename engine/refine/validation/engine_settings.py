@@ -13,6 +13,8 @@ MOVES = {
     "adam": frozenset({"update_obj", "update_probe", "update_probe_pos"}),
 }
 """What each refines."""
+OF_SWEEPS_AND_LBFGS = ("sweeps", "anchor", "hist_length")
+"""Settings of sweeps and L-BFGS that no named engine looks at: every epoch of its counts as a sweep."""
 REMEDY = "leave it out, or refine it in a stage of its own with optimizer=scaled"
 
 
@@ -29,6 +31,15 @@ def check_engine(preset: Preset) -> None:
     for setting, asked in _unknown_to(name, preset).items():
         if asked:
             raise RefinementError(f"optimizer={name} is not defined with {setting}", REMEDY)
+
+
+def unused_settings(preset: Preset) -> tuple[str, ...]:
+    """Words for what is set and means nothing to the engine that a preset names; stages share settings with others."""
+    solver, plain = preset.solver, type(preset.solver)()
+    if solver.optimizer not in ENGINES:
+        return ()
+    set_so = [name for name in OF_SWEEPS_AND_LBFGS if getattr(solver, name) != getattr(plain, name)]
+    return (f"{', '.join(set_so)}: no matter of optimizer={solver.optimizer}",) if set_so else ()
 
 
 def _unknown_to(name: str, preset: Preset) -> dict[str, bool]:

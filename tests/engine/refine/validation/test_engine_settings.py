@@ -2,7 +2,7 @@
 
 import pytest
 
-from ptylive.engine.refine.validation.engine_settings import check_engine
+from ptylive.engine.refine.validation.engine_settings import check_engine, unused_settings
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.preset import Preset
 
@@ -40,3 +40,12 @@ def test_what_is_not_defined_is_refused(name, settings, words):
 )
 def test_what_is_defined_passes(name, settings):
     check_engine(Preset.from_mapping({"optimizer": name, **settings}))
+
+
+def test_settings_that_mean_nothing_to_an_engine_are_told():
+    """Not refused: stages share them with sweeps and L-BFGS."""
+    given = {"sweeps": 8, "anchor": 0.5, "probe_step": 0.7}
+    assert unused_settings(Preset.from_mapping({"optimizer": "epie", **given})) == (
+        "sweeps, anchor: no matter of optimizer=epie",
+    )
+    assert unused_settings(Preset.from_mapping(given)) == unused_settings(Preset(optimizer="adam")) == ()
