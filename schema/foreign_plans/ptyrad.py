@@ -148,6 +148,11 @@ def weighed(remark: str) -> Converter:
     return convert
 
 
+def detector_blur(value: Any, into: Gathered) -> None:
+    """``detector_blur_std``: standard deviation of a Gaussian on the modelled pattern, pixels."""
+    into.preset["detector_psf_px"] = number_of(value, "detector_blur_std")
+
+
 def batch(value: Any, into: Gathered) -> None:
     """``BATCH_SIZE``: patterns behind one step."""
     said = table_of(value, "BATCH_SIZE")
@@ -159,7 +164,7 @@ OTHER_MEASURE = "its weight is of another measure there"
 FIGURES = "`ptylive analyse`, `ptylive export`, `ptylive film`"
 RATE = "switches, not rates"
 REST: tuple[Row, ...] = (
-    Row("detector_blur_std", MODEL, None, R, (), "no blur of the modelled pattern"),
+    Row("detector_blur_std", MODEL, None, M, ("detector_psf_px",), "", detector_blur),
     Row("preload_data", MODEL, True, S, (), "patterns of large recordings are read when they are asked for"),
     Row(
         "optimizer_params",

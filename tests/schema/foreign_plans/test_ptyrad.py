@@ -106,7 +106,7 @@ def test_batches_are_those_behind_one_step():
 @pytest.mark.parametrize(
     ("sections", "said"),
     [
-        ({"model_params": {"detector_blur_std": 1}}, "no blur of the modelled pattern"),
+        ({"model_params": {"detector_blur_std": "wide"}}, "is no number"),
         ({"recon_params": {"INDICES_MODE": {"mode": "sub", "subscan_slow": 3}}}, "--set sequence"),
         ({"recon_params": {"NITR": 3}}, "did you mean 'NITER'"),
         ({"reconn_params": {}}, "unknown section reconn_params"),
@@ -124,8 +124,12 @@ def test_what_is_not_taken_over_is_one_line(sections, said):
 
 
 def test_leniently_it_is_left_out():
-    found = import_ptyrad({"init_params": INIT, "model_params": {"detector_blur_std": 1}}, lenient=True)
-    assert any("left out: detector_blur_std" in note for note in found.notes)
+    found = import_ptyrad({"init_params": INIT, "recon_params": {"NITR": 3}}, lenient=True)
+    assert any("left out: NITR" in note for note in found.notes)
+
+
+def test_a_blur_of_the_detector_is_the_point_spread():
+    assert added(model_params={"detector_blur_std": 0.7}) == {"detector_psf_px": 0.7}
 
 
 def test_what_is_a_file_of_ptyrad():
