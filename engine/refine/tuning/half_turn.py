@@ -20,10 +20,10 @@ FOUND = (Origin.ESTIMATED, Origin.UNDECIDED)
 
 
 def is_open(dataset: Dataset, preset: Preset) -> bool:
-    """Whether nobody stated rotation, defocus, or what to begin from: any of them settles the half turn."""
+    """Whether nobody stated rotation, defocus, tilts of scans, or what to begin from: each settles the half turn."""
     stated = (preset.start.start_object, preset.start.start_positions, preset.probe.start_probe)
     found = all(dataset.calibration.origin(name) in FOUND for name in ("rotation_deg", "C10"))
-    return found and all(one is None for one in stated)
+    return found and dataset.scan_of is None and all(one is None for one in stated)
 
 
 def half_turned(dataset: Dataset) -> Dataset:

@@ -64,6 +64,7 @@ def is_open(dataset: Dataset, preset: Preset) -> bool:
         (nothing or transform.origin is Origin.UNDECIDED)
         and all(one is None for one in stated)
         and dataset.masks is None
+        and dataset.scan_of is None  # tilts are given in the frame there is
         and not preset.propagation.near_field
         and preset.refined.update_obj
         and len(dataset.patterns) >= LEAST_PATTERNS

@@ -42,6 +42,8 @@ def test_loss_and_gradients_are_those_of_a_ramp_for_every_pattern(problem, indic
     )
     parts, whole = opened_by_tilts(model, double), double(model)
     assert isinstance(parts, TiltedParts)
+    fixed = [backend.loss_and_gradient(at.object, at.probe, indices).loss for backend in (parts, whole)]
+    assert fixed[0] == pytest.approx(fixed[1], rel=1e-12)
     ours, theirs = (b.loss_and_gradient(at.object, at.probe, indices, corrections=moved) for b in (parts, whole))
     assert ours.loss == pytest.approx(theirs.loss, rel=1e-12)
     for name in ("object", "probe"):
