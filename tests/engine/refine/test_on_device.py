@@ -10,6 +10,7 @@ import pytest
 from compressed_scans import compressed
 from device_kernels import fused
 from strict_device import device
+from tilted_scans import TiltedScans
 
 from ptylive.engine.backend.multislice import gpu
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
@@ -298,3 +299,15 @@ def test_a_sweep_without_a_finite_loss_is_undone_at_its_end(small):
             state = solver.step(state)
     assert (state.sweep, state.halvings) == (0, 1)
     np.testing.assert_array_equal(state.vector.get(), setup.start)
+
+
+@pytest.mark.parametrize("moving", [["shifts", "currents"], ["shifts", "tilts", "currents"]], ids=["fixed", "refined"])
+def test_scans_at_several_tilts(both, moving):
+    specimen = TiltedScans(np.array([[2.0, 2.0, 5.0], [3.0, 1.0, 25.0]]), np.full(2, 0.4), 40.0, points=4)
+    tilts = [(0.0, 0.0), (20.0, -5.0)]
+    together = specimen.together(tilts)
+    settings = {**THICK, "window_px": 32, "scan_tilts_mrad": tilts, "update_scans": moving}
+    host, there = both(lambda: run(together, **settings))
+    assert there.backend == ("gpu" if "tilts" in moving else "gpu, 2 tilts")
+    np.testing.assert_allclose(there.loss, host.loss, rtol=1e-5)
+    np.testing.assert_allclose(there.refined.scans.shifts_A, host.refined.scans.shifts_A, atol=1e-4)
