@@ -28,6 +28,7 @@ QUESTIONS: Mapping[str, frozenset[str]] = {
     "runs": frozenset({"pictures"}),
     "history": frozenset({"limit", "offset"}),
     "note": frozenset({"recording"}),
+    "pattern": frozenset({"point", "to"}),
     "scans": frozenset(),
     "snapshot": frozenset({"uid"}),
     "trotter": frozenset({"q_invA"}),
@@ -37,7 +38,9 @@ QUESTIONS: Mapping[str, frozenset[str]] = {
 
 
 READ_ONLY = "this page is read-only: open the operator's address"
-OWN_VIEW = frozenset({"key", "run", "compare", "past", "overwrite", "preset", "ready", "files", "landscape", "place"})
+OWN_VIEW = frozenset(
+    {"key", "run", "compare", "past", "overwrite", "preset", "ready", "files", "landscape", "place", "pick"}
+)
 """Requests of a page that change what this viewer sees, or that come to a command, which is refused as such."""
 
 

@@ -33,6 +33,8 @@ KEYS: tuple[Key, ...] = (
     Key("D", "dark, light"),
     Key("/", "note on this scan"),
     Key("W A S D", "move the chosen virtual detector (with Alt; Shift: 5 px)"),
+    Key("click on a map", "the diffraction pattern of that point"),
+    Key("Alt + arrows", "move the point; with Shift the mean of a rectangle"),
     Key("?", "this list"),
     Key("Esc", "close, leave full screen"),
 )

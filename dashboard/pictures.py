@@ -383,8 +383,10 @@ SLICE = "slice:"
 RECIPES: Mapping[str, Recipe] = {
     "pattern": pattern_picture,
     "pattern_mean": pattern_picture,
+    "pattern_here": pattern_picture,
     "pattern_log": log_pattern_picture,
     "pattern_mean_log": log_pattern_picture,
+    "pattern_here_log": log_pattern_picture,
     "object": object_picture,
     "object_deviation": deviation_picture,
     "probe": probe_picture,
@@ -393,5 +395,6 @@ RECIPES: Mapping[str, Recipe] = {
 DERIVED: Mapping[str, tuple[str, ...]] = {
     "pattern_log": ("pattern",),
     "pattern_mean_log": ("pattern_mean",),
+    "pattern_here_log": ("pattern_here",),
     "dpc": ("com_row", "com_col"),
 }

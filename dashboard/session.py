@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 from bokeh.document import Document
-from bokeh.models import CustomJS, InlineStyleSheet, RadioButtonGroup, Toggle
+from bokeh.models import InlineStyleSheet, RadioButtonGroup, Toggle
 
 from ptylive.dashboard import readouts, recipes
 from ptylive.dashboard.access import OWN_VIEW, READ_ONLY
@@ -24,6 +24,9 @@ from ptylive.dashboard.panels.calibration import CalibrationPanel
 from ptylive.dashboard.panels.curves import RunCurves
 from ptylive.dashboard.panels.diffraction import DiffractionPanel
 from ptylive.dashboard.panels.library import LibraryPanel
+from ptylive.dashboard.panels.live.browser_hooks import connect_choices, connect_page
+from ptylive.dashboard.panels.live.doubts import Doubts
+from ptylive.dashboard.panels.live.pick import HERE, PickedPoint
 from ptylive.dashboard.panels.loss import LossCurve
 from ptylive.dashboard.panels.map_numbers import MapNumbers
 from ptylive.dashboard.panels.maps import Mosaic
@@ -96,6 +99,8 @@ class Session:
         self.profile = ProfilePanel(self.mosaic.panels, style)
         self._map_keys = MapKeys(self.mosaic)
         self.diffraction = DiffractionPanel(style, self._watch, self.orders)
+        profiling = lambda: bool(self.profile.active.active)  # noqa: E731
+        self.picked = PickedPoint(self.mosaic.panels, self.orders, profiling, self.diffraction.show_here)
         self.trotter = TrotterPanel(style, self._watch, self.orders)
         self.past = PastScans(self.orders)
         self.calibration = CalibrationPanel(self.orders)
@@ -105,6 +110,7 @@ class Session:
         self.positions = PositionsOverlay(self.reconstruction.object.figure, style, self.orders)
         self.runs = RunsPanel(self.orders, self.reconstruction.object.window)
         self.loss = LossCurve(self.runs.losses)
+        self.doubts = Doubts(self.orders)
         self.curves = RunCurves(self.reconstruction.object.figure, style, self.orders)
         self.place = PlaceChoice()
         actions = RefineActions(self.orders, self.place, lambda: self.refine.queues, lambda: self._go_to("refine"))
@@ -131,37 +137,17 @@ class Session:
         parts += [self.reconstruction, self.positions, self.runs, self.curves, self.refine, self.tune]
         self.view_choice.tags = [self.page, self.asked]  # a model belongs to the document only if a root refers to it
         roots: list[Any] = [self.view_choice, self.light, *(root for part in parts for root in part.roots)]
-        self._connect_browser(document)
+        connect_page(
+            document, self.page, self.asked, [*(one.view for one in self.mosaic.panels), self.diffraction.view]
+        )
+        choosers = [chooser for panel in self.mosaic.panels for chooser in (panel.choice, panel.colours)]
+        connect_choices(choosers, self.view_choice, list(VIEWS), self.light)
         self._roots = PageRoots(document, roots)
         self.light.on_change("active", self._light)
         self.asked.on_change("content", lambda _attr, _old, new: self._requests.take(new))
         self.view_choice.on_change("active", lambda _attr, _old, _new: self._watch())
         document.add_periodic_callback(self.tick, TICK_MS)
         document.on_session_destroyed(self._leave)
-
-    def _connect_browser(self, document: Document) -> None:
-        """What the browser does by itself, in session.js."""
-        views = [*(panel.view for panel in self.mosaic.panels), self.diffraction.view]
-        pairs = [[view.source, view.shown] for view in views]
-        self.page.js_on_change(
-            "content", CustomJS(args={"page": self.page}, code="window.ptylive?.render(page.content)")
-        )
-        self.page.js_on_change("cards", CustomJS(args={"page": self.page}, code="window.ptylive?.cards(page.cards)"))
-        self.view_choice.js_on_change(
-            "active", CustomJS(args={"views": list(VIEWS)}, code="window.ptylive?.view(views[cb_obj.active])")
-        )
-        for panel in self.mosaic.panels:
-            for chooser in (panel.choice, panel.colours):
-                chooser.js_on_change("value", CustomJS(code="window.ptylive?.release()"))
-        self.light.js_on_change("active", CustomJS(code="window.ptylive?.light(cb_obj.active)"))
-        document.js_on_event(
-            "document_ready",
-            CustomJS(
-                args={"page": self.page, "asked": self.asked, "pairs": pairs},
-                code="window.ptylive?.ready(page, asked, pairs)",
-            ),
-        )
-        document.js_on_event("connection_lost", CustomJS(code="window.ptylive?.disconnected()"))
 
     def _leave(self, _context: Any) -> None:
         self.feed.watch(self.id, ())
@@ -196,7 +182,9 @@ class Session:
         self._complete()
         self.orders.collect()
         self.past.follow(view)
-        seen = self.past.view(view, self._wanted())
+        here = any(name.startswith(HERE) for name in self._wanted())
+        self.picked.follow(self.past.state or view.state, looking_back=self.past.looking_back, wanted=here)
+        seen = self.picked.view(self.past.view(view, self._wanted()))
         self.document.hold("combine")
         try:
             self.mosaic.offer(seen.available, view.kinds)
@@ -208,6 +196,7 @@ class Session:
             if self.view_name == "session":
                 self._follow_trotter(view, seen)
             self.runs.follow(view, self.refine.preset())
+            self.doubts.follow(view, self.runs.findings)
             self.runs.show(self.reconstruction.phase_limits, view.pictures.get("object"))
             self.positions.follow(view)
             self.curves.follow(view, view.pictures.get(self.reconstruction.figures[0][1]), self.runs.compared)
@@ -269,7 +258,8 @@ class Session:
         guide = self.profile.text()
         self._texts["sentence"] = guide or readouts.sentence(view, self.orders.said, self.orders.said_s_ago)
         self._texts |= self.runs.texts() | self.curves.texts() | self.library.texts() | self.past.texts()
-        self._texts |= self.tune.texts()
+        self._texts |= self.tune.texts() | self.doubts.texts(panel.kind.name for panel in self.mosaic.panels)
+        self._texts |= self.picked.texts(shown=any(name.startswith(HERE) for _, name in self.diffraction.figures))
         if self.trotter.on_show:
             self._texts |= self.trotter.readouts()
         text = json.dumps(self._content(view), ensure_ascii=False)
@@ -286,6 +276,7 @@ class Session:
             styles |= panel.styles()
         marks = readouts.marks(view) | self.runs.marks() | self.curves.marks() | self.refine.marks() | self.past.marks()
         marks |= self.reconstruction.marks(view.available) | self.place.marks() | self.tune.marks() | self.batch.marks()
+        marks |= self.doubts.marks()
         marks["role"] = "viewer" if self.read_only else "operator"
         switches = {"advice": self._texts.get("advice_line"), "profile": self.profile.active.active}
         switches |= {"trotter": self.trotter.on_show, "overwrite": self.mosaic.panels[0].overwrites}
@@ -310,6 +301,8 @@ class Session:
             "ready": self._loaded,
             "key": self._key,
             "set": self.calibration.set,
+            "use": self.doubts.use,
+            "pick": self.picked.ask,
             "numbers": self.map_numbers.set,
             "estimate": self.calibration.estimate,
             "pin": self.calibration.pin,

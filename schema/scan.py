@@ -152,6 +152,15 @@ class Scan(Model):
             col = np.where(row % 2 == 1, cols - 1 - col, col)
         return np.where(valid, row * cols + col, -1)
 
+    def acquired_at(self, point: IndexArray) -> IndexArray:
+        """Numbers (n, repeats) of the frames of flat scan points (n,): the inverse of :meth:`point_of`."""
+        cols = self.require_shape()[1]
+        row, col = np.divmod(np.asarray(point, dtype=np.int64), cols)
+        if self.pattern == "snake":
+            col = np.where(row % 2 == 1, cols - 1 - col, col)
+        first = self.skip_first + row * self.frames_per_row + col * self.repeats
+        return np.asarray(first[:, None] + np.arange(self.repeats))
+
     def coverage(self, received: BoolArray) -> BoolArray:
         """Scan points (rows, columns) for which at least one frame arrived; ``received`` is in acquisition order."""
         rows, cols = self.require_shape()

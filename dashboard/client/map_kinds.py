@@ -11,7 +11,9 @@ from ptylive.pictures.colours import ColourMap
 
 FIRST_CHOICE = ("obf", "tcbf", "idpc", "adf")
 """Maps of the four panels when the page opens."""
-NOT_MAPS = frozenset({"coverage", "pattern", "pattern_mean", "object", "probe", "slices", "object_deviation"})
+NOT_MAPS = frozenset(
+    {"coverage", "pattern", "pattern_mean", "pattern_here", "object", "probe", "slices", "object_deviation"}
+)
 DETECTOR = "vd_"
 LAST_PLACE = 1000
 MOST_KINDS = 256

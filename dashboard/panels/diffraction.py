@@ -10,13 +10,15 @@ from bokeh.models import Circle, ColumnDataSource, InlineStyleSheet, RadioButton
 from ptylive.dashboard.client.orders import Orders
 from ptylive.dashboard.client.state import ServerState
 from ptylive.dashboard.panels.detectors import DetectorHandles
+from ptylive.dashboard.panels.live.pick import HERE
 from ptylive.dashboard.panels.picture import PictureFigure
 from ptylive.dashboard.pictures import Picture
 from ptylive.dashboard.theme import DISC_COLOUR
 from ptylive.dashboard.words import UNKNOWN, number
 from ptylive.pictures.colours import ColourMap
 
-PATTERNS = ("pattern", "pattern_mean")
+PATTERNS = ("pattern", "pattern_mean", HERE)
+LABELS = ("last", "mean", "here")
 
 
 class DiffractionPanel:
@@ -25,7 +27,7 @@ class DiffractionPanel:
     def __init__(self, style: InlineStyleSheet, on_choice: Callable[[], None], orders: Orders) -> None:
         self.view = PictureFigure("diffraction", colour_map=ColourMap.INFERNO, scale_bar=False)
         self.which = RadioButtonGroup(
-            name="diffraction_which", labels=["last", "mean"], active=0, height=24, margin=0, stylesheets=[style]
+            name="diffraction_which", labels=list(LABELS), active=0, height=24, margin=0, stylesheets=[style]
         )
         self.log = Toggle(
             name="diffraction_log", label="log", active=True, width=42, height=24, margin=0, stylesheets=[style]
@@ -48,6 +50,10 @@ class DiffractionPanel:
         """The figure and the picture it shows."""
         return ((self.view, PATTERNS[self.which.active or 0] + ("_log" if self.log.active else "")),)
 
+    def show_here(self) -> None:
+        """The pattern of the point that was clicked."""
+        self.which.active = PATTERNS.index(HERE)
+
     def _choose(self, _attr: str, _old: object, _new: object) -> None:
         self.view.forget()
         self._on_choice()
@@ -69,7 +75,8 @@ class DiffractionPanel:
     def texts(self, name: str, picture: Picture | None) -> dict[str, str]:
         """Brightest shade in counts, and why there is no pattern."""
         if picture is None:
-            return {"pattern_high": UNKNOWN, "pattern_note": "no pattern yet"}
+            note = "click a map: the pattern of that point" if name.startswith(HERE) else "no pattern yet"
+            return {"pattern_high": UNKNOWN, "pattern_note": note}
         high = self.view.limits[1]
         counts = 10**high - 1 if name.endswith("_log") else high
         return {"pattern_high": f"max {number(counts, 2)} {picture.units or 'counts'}", "pattern_note": ""}

@@ -35,6 +35,8 @@ class RunsPanel:
         self._picture: Picture | None = None
         self._versions = count(1)
         self._checks: list[dict[str, str]] = []
+        self.findings: list[Mapping[str, Any]] = []
+        """The checks as the server told them."""
         self._runs: dict[str, dict[str, Any]] = {}
         self._waiting: list[dict[str, str]] = []
         self._checked: str = ""
@@ -54,7 +56,7 @@ class RunsPanel:
         if not view.connected or not state.uid:
             return
         if state.uid != self._uid:
-            self._uid, self._runs, self._checks = state.uid, {}, []
+            self._uid, self._runs, self._checks, self.findings = state.uid, {}, [], []
             self._leave()
         self._present = "" if view.refinement is None else str(view.refinement.run or "")
         self._waiting = [
@@ -74,9 +76,8 @@ class RunsPanel:
             self._orders.ask("runs", self._take_runs)
 
     def _take_checks(self, reply: Reply) -> None:
-        self._checks = [
-            {key: str(check.get(key, "")) for key in ("name", "state", "text")} for check in reply.get("checks", [])
-        ]
+        self.findings = [check for check in reply.get("checks", []) if isinstance(check, Mapping)]
+        self._checks = [{key: str(check.get(key, "")) for key in ("name", "state", "text")} for check in self.findings]
 
     def _take_runs(self, reply: Reply) -> None:
         runs = reply.get("runs")

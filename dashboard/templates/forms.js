@@ -86,6 +86,7 @@
     pin: button => ask("pin", {name: button.dataset.name ?? ""}),
     estimate: button => ask("estimate", {name: button.dataset.name ?? ""}),
     undo: () => ask("undo"),
+    use: () => ask("use"),
     run: button => ask("run", {key: button.dataset.name}),
     compare: button => ask("compare", {name: button.dataset.name}),
     copy: button => copy(button.dataset.name, button),

@@ -55,7 +55,10 @@
       return;
     }
     if (event.ctrlKey || event.metaKey) return;
-    if (event.altKey) {
+    if (event.altKey && event.key in arrows) {  // the point that was picked; with Shift the rectangle grows
+      const [dx, dy] = arrows[event.key];
+      window.ptylive.ask("pick", {key: event.shiftKey ? "grow" : "move", numbers: [dy, dx]});
+    } else if (event.altKey) {
       if (!(event.code in moves)) return;
       const step = event.shiftKey ? 5 : 1;
       window.ptylive.ask("detector", {key: "move", numbers: moves[event.code].map(v => v * step)});

@@ -22,7 +22,10 @@ window.ptylive = (() => {
         element.title = value;
       }
     });
-    differing("marks", marks, (key, value) => { document.body.dataset[key] = value; });
+    differing("marks", marks, (key, value) => {
+      document.body.dataset[key] = value;
+      for (const button of document.querySelectorAll(`[data-needs="${key}"]`)) button.disabled = value === "off";
+    });
     differing("styles", styles, (key, value) => { document.body.style.setProperty(key, value); });
     differing("lists", lists, (key, value) => painters[key]?.(value));
     differing("clips", clips, () => {});
@@ -104,6 +107,15 @@ window.ptylive = (() => {
 
   function light(on) { document.body.dataset.theme = on ? "light" : "dark"; }
 
+  // Fields of Bokeh have no names for those who listen to a page; ours stand in the page around them.
+  function name_fields() {
+    for (const slot of document.querySelectorAll("[data-label]")) {
+      for (const host of slot.querySelectorAll("*")) {
+        for (const field of host.shadowRoot?.querySelectorAll("select, input") ?? []) field.setAttribute("aria-label", slot.dataset.label);
+      }
+    }
+  }
+
   function ready(page, asked_model, pairs) {
     asked = asked_model;
     for (const element of document.querySelectorAll("[data-text], [data-title]")) {
@@ -114,6 +126,8 @@ window.ptylive = (() => {
     cards(page.cards);
     for (const [source, shown] of pairs) acknowledge(source, shown);
     document.body.dataset.ready = "yes";
+    name_fields();
+    document.addEventListener("focusin", name_fields);  // some fields come later
     ask("ready");
   }
 

@@ -36,9 +36,12 @@ from ptylive.server.refinement.refinements import Refinements
 from ptylive.server.session.finisher import Finisher
 from ptylive.server.session.library import LARGE
 from ptylive.server.session.scan_session import ScanSession
+from ptylive.server.session.stored_scans import mean_pattern
 from ptylive.server.session.waiting_results import take_in_now
 from ptylive.server.wire.messages import array_from_plain, array_to_plain
 
+MOST_AVERAGED = 1024
+"""Frames of a rectangle whose mean is taken; of more every second, third, …"""
 SLICE, DEVIATION = "slice:", "object_deviation"
 
 
@@ -158,6 +161,22 @@ class AnalysisCommands:
         line = None if line_A is None else [float(v) for v in line_A]
         return dict(self._finisher.files.read(run_curves, results, LARGE, run=run, other=other, line_A=line))
 
+    def command_pattern(self, point: Iterable[float], to: Iterable[float] | None = None) -> dict[str, Any]:
+        """Diffraction pattern of a scan point (row, column) of the recording; with ``to`` the mean of a rectangle."""
+        scan = self._scan()
+        corners = [_point(scan, point), _point(scan, point if to is None else to)]
+        if scan.recording is None or not scan.recorded.is_set():
+            hint = "it is there when the scan has ended" if scan.recording_error == "" else scan.recording_error
+            raise CommandError("the pattern of a point comes from the recording of the scan", hint)
+        (top, left), (bottom, right) = np.min(corners, axis=0), np.max(corners, axis=0)
+        rows, cols = np.meshgrid(np.arange(top, bottom + 1), np.arange(left, right + 1), indexing="ij")
+        numbers = scan.header.scan.acquired_at((rows * scan.header.scan.require_shape()[1] + cols).ravel()).ravel()
+        numbers = numbers[:: -(-len(numbers) // MOST_AVERAGED)]
+        found = self._finisher.files.read(mean_pattern, scan.recording, LARGE, numbers=numbers)
+        if found["pattern"] is None:
+            raise CommandError("there is no pattern of this point", "its frame was lost, or not kept")
+        return {"pattern": array_to_plain(found["pattern"]), "frames": int(found["frames"])}
+
     # -- exports --------------------------------------------------------------------------------------------------
 
     def _to_export(self, scan: ScanSession, name: str) -> dict[str, Any]:
@@ -233,6 +252,17 @@ class AnalysisCommands:
         path = self._export_stem(scan, name).with_suffix(f".{kind}")
         written(path, found.pop(kind).tobytes())
         return {**found, "files": [str(path)], "path": str(path)}
+
+
+def _point(scan: ScanSession, point: Iterable[float]) -> tuple[int, int]:
+    """A scan point (row, column) as a command brings it. Raises CommandError for one that the scan has not."""
+    rows, cols = scan.header.scan.shape or (0, 0)
+    values = list(point)
+    if len(values) != 2 or any(float(v) != int(v) for v in values):
+        raise CommandError("a point is ROW, COLUMN", "whole numbers, from 0")
+    if not (0 <= values[0] < rows and 0 <= values[1] < cols):
+        raise CommandError(f"point {values[0]:g}, {values[1]:g} is not in this scan of {rows} x {cols} points")
+    return int(values[0]), int(values[1])
 
 
 def refined(name: str) -> bool:

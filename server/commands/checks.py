@@ -37,10 +37,12 @@ class Check:
     name: str
     state: CheckState
     text: str
+    use: tuple[str, ...] = ()
+    """Quantities that `calibrate` would take from the data instead, where the data contradict what is in use."""
 
     def to_plain(self) -> dict[str, Any]:
         """Plain values for a reply."""
-        return asdict(self)
+        return asdict(self) | {"use": list(self.use)}
 
 
 @dataclass(frozen=True)
@@ -108,14 +110,18 @@ class Checked:
         spread = self.measured.spread_deg or 0.0
         says = f"{fit.rotation_deg:.1f} ± {spread:.1g}°"
         if fit.transposed:
-            return Check("rotation", "bad", f"{used}, the data say {says} and a transposed detector")
+            said = f"{used}, the data say {says} and a transposed detector"
+            return Check("rotation", "bad", said, ("rotation_deg", "detector_transform"))
         apart = abs((fit.rotation_deg - self.calibration.rotation_deg + 180) % 360 - 180)
         along = min(apart, 180 - apart)  # the half turn is told by the dark field only
         state = graded(ok=along < max(GOOD_ANGLE_DEG, 3 * spread), bad=along >= max(BAD_ANGLE_DEG, 3 * spread))
         if state == "ok" and apart > 90 and fit.sign_trusted:
-            return Check("rotation", "warn", f"{used}, half a turn off by the dark field, which errs in thick crystals")
+            said = f"{used}, half a turn off by the dark field, which errs in thick crystals"
+            return Check("rotation", "warn", said, ("rotation_deg",))
         other = "" if fit.sign_trusted else " or half a turn more"
-        return Check("rotation", state, f"{used}, the data say {says}{other}")
+        return Check(
+            "rotation", state, f"{used}, the data say {says}{other}", () if state == "ok" else ("rotation_deg",)
+        )
 
     def saturation(self) -> Check:
         """Full pixels tell less than they got, and every map is off there."""

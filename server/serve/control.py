@@ -27,7 +27,18 @@ from ptylive.streamer.sockets.security import Gate
 
 STATE_INTERVAL_S = 0.25
 READS_FILES = frozenset(
-    {"history", "open", "runs", "analyse", "side_by_side", "report", "tune_status", "batch_status", "batch_table"}
+    {
+        "history",
+        "open",
+        "runs",
+        "analyse",
+        "pattern",
+        "side_by_side",
+        "report",
+        "tune_status",
+        "batch_status",
+        "batch_table",
+    }
 )
 """Commands that wait for untrusted files."""
 AT_ONCE = frozenset({"status", "snapshot", "watch", "scans", "received", "record", "shutdown"})

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from ptylive.schema import Calibration
-from ptylive.schema.model import Array
+from ptylive.schema.model import Array, IndexArray
 
 THUMBNAIL_SIDE = 96
+AT_ONCE = 32
+"""Frames that are in memory at a time while a mean is taken."""
 THUMBNAIL_MAPS = ("obf", "idpc", "tcbf", "bf", "adf")
 
 
@@ -44,6 +46,25 @@ def describe_results(path: Path) -> dict[str, Any]:
         "calibration": Calibration.from_attributes(stored["calibration"]).to_plain(),
         "thumbnail": _thumbnail({found["name"]: found["data"] for found in stored["maps"]}),
     }
+
+
+def mean_pattern(path: Path, numbers: IndexArray) -> dict[str, Any]:
+    """Mean of some frames by their numbers: ``pattern`` (Qy, Qx) float32, and how many ``frames`` there were.
+
+    ``pattern`` is None where none of them arrived, or where the recording holds coefficients in place of patterns.
+    """
+    from ptylive.streamer.source import open_source
+
+    with open_source(path) as source:
+        asked = np.asarray(numbers, dtype=np.int64)
+        asked = asked[asked < len(source.received)]
+        there = asked[source.received[asked]]
+        if not len(there) or not source.header.basis.is_raw:
+            return {"pattern": None, "frames": 0}
+        total = np.zeros(source.header.detector.shape or source.frames(there[:1]).shape[1:])
+        for first in range(0, len(there), AT_ONCE):
+            total += source.frames(there[first : first + AT_ONCE]).sum(axis=0, dtype=float)
+        return {"pattern": (total / len(there)).astype(np.float32), "frames": len(there)}
 
 
 def scan_header(path: Path) -> dict[str, Any]:

@@ -26,8 +26,9 @@ from ptylive.server.serve.session import Session as Server
 
 OF_THE_BROWSER = {"full", "help", "copy", "load", "preset", "overwrite", "notify"}
 """Buttons that only change what this viewer sees, or what is in the clipboard."""
-TESTED_ELSEWHERE = {"past", "landscape"}
-"""Opens the earlier scan that is looked at (test_present.py); draws the loss against another value (panels/series)."""
+TESTED_ELSEWHERE = {"past", "landscape", "use"}
+"""Opens the earlier scan that is looked at (test_present.py); draws the loss against another value (panels/series);
+takes over what the data say (panels/live)."""
 COMMANDS: dict[str, tuple[dict[str, Any], str]] = {
     "edit": ({"what": "set", "name": "C10", "value": "10 nm"}, "configure"),
     "estimate": ({"what": "estimate", "name": "C10"}, "calibrate"),

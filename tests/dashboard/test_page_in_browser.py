@@ -243,8 +243,11 @@ COVERED = """() => {
   const view = `[data-of=${document.body.dataset.view}]`;
   const out = [];
   for (const e of document.querySelectorAll(`header .slot, header button, ${view} .slot, ${view} button.small`)) {
-    const style = getComputedStyle(e), box = e.getBoundingClientRect();
+    const style = getComputedStyle(e);
+    let box = e.getBoundingClientRect();
     if (style.visibility === 'hidden' || !box.width || !box.height || style.display === 'none') continue;
+    if (innerWidth <= 1100) e.scrollIntoView({block: 'center'});  // one column that scrolls
+    box = e.getBoundingClientRect();
     const name = e.dataset.act || e.className + ' ' + e.textContent.trim().slice(0, 20);
     const panel = e.closest('article, header, section').getBoundingClientRect();
     if (box.left < panel.left - 1 || box.right > panel.right + 1 || box.bottom > panel.bottom + 1) {

@@ -43,6 +43,8 @@ def test_scan_order():
     np.testing.assert_array_equal(points[1:7], [0, 1, 2, 3, -1, -1])
     np.testing.assert_array_equal(points[7:13], [7, 6, 5, 4, -1, -1])
     assert scan.point_of(np.array([scan.frames])) == -1
+    for point in range(scan.require_shape()[0] * scan.require_shape()[1]):
+        assert np.array_equal(scan.acquired_at(np.array([point]))[0], np.flatnonzero(points == point))
 
 
 def test_repeats_share_a_point():

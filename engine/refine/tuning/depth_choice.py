@@ -31,6 +31,7 @@ from ptylive.engine.refine.tuning.parameter_search import (
     vertex,
 )
 from ptylive.schema import MetadataError, Origin
+from ptylive.schema.half_turn import half_turn_words
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.object import MOST_SLICES
 
@@ -149,8 +150,8 @@ def _with_half_turn(tuned: Tuned, losses: list[HeldOutLoss]) -> tuple[Tuned, boo
         return tuned, False
     dataset = half_turned(tuned.dataset)
     rotation_deg, c10_A = dataset.calibration.rotation_deg, dataset.calibration.aberrations["C10"]
-    words = f"the other half turn, rotation {rotation_deg:.1f}°, C10 {c10_A:.3g} Å:"
-    words += f" through a thick specimen it predicts patterns held out better by {gain}"
+    words = f"{half_turn_words(rotation_deg, c10_A)}: through a thick specimen it predicts patterns held out"
+    words += f" better by {gain}"
     return replace(tuned, dataset=dataset, half_turn=not tuned.half_turn, words=(*tuned.words, words)), True
 
 

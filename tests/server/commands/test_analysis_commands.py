@@ -299,3 +299,21 @@ def test_looking_back_replaying_and_deleting(alone: Server) -> None:
     assert alone.call("history")["count"] == count - 1
     with pytest.raises(CommandError, match="no recording"):
         alone.call("delete", recording="../" + recording, sure=True)
+
+
+@pytest.mark.slow
+def test_the_pattern_of_a_point_is_that_of_the_recording(running: Server) -> None:
+    from ptylive.streamer.source import open_source
+
+    with open_source(bundled("mos2_svac_80kV_focus")) as source:
+        one, row = source.frames(np.array([5 * 64 + 7]))[0], source.frames(np.arange(5 * 64 + 7, 5 * 64 + 10))
+    found = running.call("pattern", point=[5, 7])
+    assert found["frames"] == 1
+    assert np.array_equal(array_from_plain(found["pattern"]), one)
+    found = running.call("pattern", point=[5, 9], to=[5, 7])
+    assert found["frames"] == 3
+    assert array_from_plain(found["pattern"]) == pytest.approx(row.mean(axis=0, dtype=float), rel=1e-6)
+    assert running.call("pattern", point=[0, 0], to=[63, 63])["frames"] == 1024, "every fourth"
+    for point, match in (([64, 0], "not in this scan"), ([1.5, 2], "a point is"), ([1], "a point is")):
+        with pytest.raises(CommandError, match=match):
+            running.call("pattern", point=point)

@@ -1,0 +1,30 @@
+"""What the browser does by itself when something of the page changes: calls of session.js."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bokeh.document import Document
+from bokeh.models import CustomJS, Model
+
+from ptylive.dashboard.models import Asked, Page
+from ptylive.dashboard.panels.picture import PictureFigure
+
+
+def connect_page(document: Document, page: Page, asked: Asked, views: Iterable[PictureFigure]) -> None:
+    """Paint texts and cards as they come, say what was asked, and answer for the pictures of ``views``."""
+    pairs = [[view.source, view.shown] for view in views]
+    page.js_on_change("content", CustomJS(args={"page": page}, code="window.ptylive?.render(page.content)"))
+    page.js_on_change("cards", CustomJS(args={"page": page}, code="window.ptylive?.cards(page.cards)"))
+    arguments = {"page": page, "asked": asked, "pairs": pairs}
+    ready = CustomJS(args=arguments, code="window.ptylive?.ready(page, asked, pairs)")
+    document.js_on_event("document_ready", ready)
+    document.js_on_event("connection_lost", CustomJS(code="window.ptylive?.disconnected()"))
+
+
+def connect_choices(choosers: Iterable[Model], view: Model, names: list[str], light: Model) -> None:
+    """Give the keyboard back after a choice; change view and theme at once."""
+    for chooser in choosers:
+        chooser.js_on_change("value", CustomJS(code="window.ptylive?.release()"))
+    view.js_on_change("active", CustomJS(args={"views": names}, code="window.ptylive?.view(views[cb_obj.active])"))
+    light.js_on_change("active", CustomJS(code="window.ptylive?.light(cb_obj.active)"))

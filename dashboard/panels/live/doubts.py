@@ -1,0 +1,84 @@
+"""Where data or a refinement contradict the values in use: said beside them, with one click that takes theirs over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ptylive.dashboard.client.feed import FeedView
+from ptylive.dashboard.client.orders import Orders
+from ptylive.dashboard.client.state import ServerState
+from ptylive.dashboard.panels.calibration import ESTIMABLE
+from ptylive.dashboard.requests import Request
+from ptylive.dashboard.words import defocus
+from ptylive.schema.half_turn import heard_half_turn
+
+FREE_OF_ROTATION = frozenset({"adf", "bf", "abf"})
+"""Maps that are sums over the detector: no rotation makes them wrong; nor those of virtual detectors."""
+BADGE = "rotation in doubt"
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A sentence, and what the click sends: a command with its arguments."""
+
+    text: str
+    command: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Doubts:
+    """The first doubt that matters, of the newest scan; ``checks`` gives the findings of `check`."""
+
+    def __init__(self, orders: Orders) -> None:
+        self._orders = orders
+        self._doubt = Doubt("")
+
+    def follow(self, view: FeedView, checks: Iterable[Mapping[str, Any]]) -> None:
+        """See what contradicts the values in use."""
+        told = [view.state.refinement.message, None if view.refinement is None else view.refinement.message]
+        said = " ".join(filter(None, told))
+        self._doubt = of_refinement(view.state, said) or of_data(checks) or Doubt("")
+
+    def use(self, _request: Request) -> None:
+        """Take over what contradicts."""
+        if self._doubt.command:
+            self._orders.send(self._doubt.command, "taken over; undo goes back", **self._doubt.arguments)
+
+    def texts(self, kinds: Iterable[str]) -> dict[str, str]:
+        """The sentence, and a badge for each panel whose map (``kinds``, in their order) depends on the rotation."""
+        badges = {f"map_{i}_badge": BADGE if self._doubt.text and turns(kind) else "" for i, kind in enumerate(kinds)}
+        return {"doubt": self._doubt.text, **badges}
+
+    def marks(self) -> dict[str, str]:
+        """Whether there is any."""
+        return {"doubt": "on" if self._doubt.text else "off"}
+
+
+def turns(kind: str) -> bool:
+    """Whether a map depends on the rotation of the scan."""
+    return kind not in FREE_OF_ROTATION and not kind.startswith("vd_")
+
+
+def of_refinement(state: ServerState, said: str) -> Doubt | None:
+    """A refinement of the scan that is shown ended under the other half turn than the maps."""
+    found, used = heard_half_turn(said), state.calibrated("rotation_deg")
+    if found is None or state.refinement.state not in ("done", "stopped"):
+        return None
+    rotation_deg, c10_A = found
+    apart = abs((rotation_deg - float(used or 0.0) + 180.0) % 360.0 - 180.0)
+    if apart < 90.0:
+        return None
+    text = f"{state.refinement.run} found the other half turn: {rotation_deg:.1f}°, {defocus(c10_A)}"
+    text += "; the maps show it reversed"
+    return Doubt(text, "configure", {"values": {"rotation_deg": rotation_deg, "C10": c10_A}})
+
+
+def of_data(checks: Iterable[Mapping[str, Any]]) -> Doubt | None:
+    """The data say otherwise than the values in use."""
+    for check in checks:
+        names = [name for name in check.get("use") or () if name in ESTIMABLE]
+        if names:
+            return Doubt(f"{check.get('name')} {check.get('text')}", "calibrate", {"names": names})
+    return None

@@ -1,0 +1,171 @@
+"""A point of the scan that was clicked on a map: marked on all of them, and its diffraction pattern."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import count
+from types import MappingProxyType
+
+from bokeh.events import Tap
+from bokeh.models import ColumnDataSource, Line, Scatter
+
+from ptylive.dashboard.client.feed import FeedView, raw_picture
+from ptylive.dashboard.client.orders import Orders, Reply
+from ptylive.dashboard.client.state import ServerState
+from ptylive.dashboard.panels.maps import MapPanel
+from ptylive.dashboard.pictures import Picture, RawPicture, Surroundings, prepare
+from ptylive.dashboard.requests import Request
+from ptylive.dashboard.words import count as counted
+from ptylive.dashboard.words import number
+
+HERE = "pattern_here"
+"""Name of the picture: the pattern of the point, or the mean of a rectangle."""
+NAMES = (HERE, f"{HERE}_log")
+COLOUR = "#4cff9d"
+FARTHEST = 2**20
+Point = tuple[int, int]
+"""Row and column of a scan point, from 0."""
+logger = logging.getLogger(__name__)
+
+
+class PickedPoint:
+    """The point (or rectangle) that was picked; ``busy``: whether clicks mean something else; ``picked``: is called."""
+
+    def __init__(
+        self, panels: Sequence[MapPanel], orders: Orders, busy: Callable[[], bool], picked: Callable[[], None]
+    ) -> None:
+        self._orders, self._busy, self._picked = orders, busy, picked
+        self._panels = list(panels)
+        self.point: Point | None = None
+        self.to: Point | None = None
+        self._state = ServerState()
+        self._back = False
+        self._raw: RawPicture | None = None
+        self._pictures: dict[str, Picture] = {}
+        self._versions = count(1)
+        self._said = ""
+        self._asked: tuple[object, ...] = ()
+        self._mark = ColumnDataSource(data={"x": [], "y": []})
+        self._frame = ColumnDataSource(data={"x": [], "y": []})
+        self._glyphs = []
+        for panel in panels:
+            plot = panel.view.figure
+            cross = Scatter(x="x", y="y", marker="cross", size=22, line_color=COLOUR, line_width=2)
+            outline = Line(x="x", y="y", line_color=COLOUR, line_width=2)
+            self._glyphs.append((plot.add_glyph(self._mark, cross), plot.add_glyph(self._frame, outline)))
+            plot.on_event(Tap, lambda event, panel=panel: self.tap(panel, event.x, event.y))
+
+    def tap(self, panel: MapPanel, x: float | None, y: float | None) -> None:
+        """A click on a map that is no Fourier transform."""
+        step, shape = self._steps(panel), self._state.scan.shape
+        if self._busy() or panel.shows_fft or x is None or y is None or shape is None:
+            return
+        point = (math.floor(y / step[0] + 0.5), math.floor(x / step[1] + 0.5))
+        if all(0 <= place < most for place, most in zip(point, shape, strict=True)):
+            self.choose(point)
+
+    def _steps(self, panel: MapPanel) -> tuple[float, float]:
+        """Length of a scan step in the coordinates of the maps."""
+        step = self._state.scan.step_A
+        return step if step is not None and panel.view.calibrated else (1.0, 1.0)
+
+    def ask(self, request: Request) -> None:
+        """Move the point by (rows, columns), or make it the corner of a rectangle that is so large."""
+        if self.point is None or len(request.numbers) != 2 or self._state.scan.shape is None:
+            return
+        if not all(abs(one) < FARTHEST for one in request.numbers):
+            return
+        start = self.to or self.point if request.key == "grow" else self.point
+        moved = [
+            min(max(place + round(by), 0), most - 1)
+            for place, by, most in zip(start, request.numbers, self._state.scan.shape, strict=True)
+        ]
+        self.choose(
+            self.point if request.key == "grow" else (moved[0], moved[1]),
+            (moved[0], moved[1]) if request.key == "grow" else None,
+        )
+
+    def choose(self, point: Point, to: Point | None = None) -> None:
+        """Mark a point or a rectangle, and ask for its pattern."""
+        self.point, self.to = point, None if to == point else to
+        self._picked()
+
+    def follow(self, state: ServerState, *, looking_back: bool, wanted: bool) -> None:
+        """Ask once for what is picked, as soon as somebody wants to see it; ``state``: of the scan that is seen."""
+        if state.uid != self._state.uid:
+            self.point = self.to = None
+            self._forget("")
+        self._state, self._back = state, looking_back
+        self._draw()
+        key = (state.uid, state.state, self.point, self.to, looking_back)
+        if not wanted or self.point is None or key == self._asked:
+            return
+        self._asked = key
+        if looking_back:
+            self._forget("open this scan to see its patterns")
+            return
+
+        def take(reply: Reply) -> None:
+            if key == self._asked:
+                self._take(reply)
+
+        corner = {} if self.to is None else {"to": list(self.to)}
+        refused = lambda line: self._forget(line) if key == self._asked else None  # noqa: E731
+        self._orders.ask("pattern", take, on_refusal=refused, point=list(self.point), **corner)
+
+    def _take(self, reply: Reply) -> None:
+        try:
+            raw = replace(raw_picture(HERE, reply["pattern"]), units="counts")
+            frames, total = int(reply["frames"]), float(raw.data.sum())
+        except (KeyError, TypeError, ValueError) as error:
+            logger.warning("a pattern was not understood: %s", error)
+            self._forget("the answer was not understood")
+            return
+        self._raw, self._pictures = raw, {}
+        what = f"mean of {frames} frames" if self.to is not None else "1 frame" if frames == 1 else f"{frames} frames"
+        self._said = f"{what}, {counted(total) if total >= 10 else number(total)} counts"
+
+    def _forget(self, said: str) -> None:
+        self._raw, self._pictures, self._said = None, {}, said
+
+    def _draw(self) -> None:
+        """The marks, in the coordinates of maps; none on a Fourier transform."""
+        step = self._steps(self._panels[0])
+        mark: dict[str, list[float]] = {"x": [], "y": []}
+        frame: dict[str, list[float]] = {"x": [], "y": []}
+        if self.point is not None and self.to is None:
+            mark = {"x": [self.point[1] * step[1]], "y": [self.point[0] * step[0]]}
+        elif self.point is not None and self.to is not None:
+            (top, bottom), (left, right) = (sorted(pair) for pair in zip(self.point, self.to, strict=True))
+            rows, cols = (top - 0.5, bottom + 0.5), (left - 0.5, right + 0.5)
+            corners = [(0, 0), (0, 1), (1, 1), (1, 0), (0, 0)]
+            frame = {"x": [cols[j] * step[1] for _, j in corners], "y": [rows[i] * step[0] for i, _ in corners]}
+        for source, data in ((self._mark, mark), (self._frame, frame)):
+            if data != dict(source.data):
+                source.data = data
+        for panel, glyphs in zip(self._panels, self._glyphs, strict=True):
+            for glyph in glyphs:
+                if glyph.visible == panel.shows_fft:
+                    glyph.visible = not panel.shows_fft
+
+    def view(self, seen: FeedView) -> FeedView:
+        """What panels are to show, with the pattern of the point among it."""
+        if self._raw is None:
+            return seen
+        for name in NAMES:
+            if name not in self._pictures:
+                self._pictures[name] = prepare(self._raw, -next(self._versions), Surroundings(), wanted=name)
+        pictures = MappingProxyType({**seen.pictures, **self._pictures})
+        return replace(seen, pictures=pictures, available=seen.available | {HERE})
+
+    def texts(self, *, shown: bool) -> dict[str, str]:
+        """Which point, and how many counts; ``shown``: its pattern is what the panel shows."""
+        if not shown or self.point is None:
+            return {"pattern_where": ""}
+        place = "row {}, column {}".format(*self.point)
+        if self.to is not None:
+            place += " to {}, {}".format(*self.to)
+        return {"pattern_where": f"{place}: {self._said or '…'}"}

@@ -1,0 +1,64 @@
+"""What contradicts the values in use, and what a click takes over."""
+
+import pytest
+from bokeh.document import Document
+from page_in_memory import CommandSender, ask, content, silent_feed
+
+from ptylive.dashboard.session import Session
+
+WRONG = {"name": "rotation", "state": "bad", "text": "given: 90.0°, the data say 0.3 ± 0.2°", "use": ["rotation_deg"]}
+FINE = {"name": "rotation", "state": "ok", "text": "given: 0.0°, the data say 0.3 ± 0.2°", "use": []}
+
+
+@pytest.fixture
+def session(sender: CommandSender) -> Session:
+    return Session(Document(), silent_feed(), sender)
+
+
+def checked(session: Session, sender: CommandSender, *findings: dict[str, object]) -> dict[str, dict[str, str]]:
+    content(session)
+    sender.answer("check", checks=list(findings))
+    content(session)
+    return content(session)
+
+
+def test_a_rotation_that_the_data_contradict_is_replaced_by_a_click(session: Session, sender: CommandSender) -> None:
+    shown = checked(session, sender, WRONG)
+    assert shown["marks"]["doubt"] == "on"
+    assert shown["texts"]["doubt"] == "rotation given: 90.0°, the data say 0.3 ± 0.2°"
+    assert [shown["texts"][f"map_{i}_badge"] for i in range(4)] == ["rotation in doubt"] * 3 + [""]
+    ask(session, what="use")
+    command, arguments = sender.sent[-1]
+    assert (command, arguments["names"]) == ("calibrate", ["rotation_deg"])
+
+
+def test_nothing_is_said_and_nothing_sent_where_all_is_well(session: Session, sender: CommandSender) -> None:
+    shown = checked(session, sender, FINE)
+    assert shown["marks"]["doubt"] == "off"
+    assert shown["texts"]["doubt"] == shown["texts"]["map_0_badge"] == ""
+    ask(session, what="use")
+    assert sender.sent == []
+
+
+@pytest.mark.parametrize(("state", "said"), [("done", True), ("running", False)])
+def test_the_other_half_turn_of_a_refinement_is_offered(sender: CommandSender, state: str, said: bool) -> None:
+    words = "the other half turn, rotation 164.8°, C10 150 Å: through a thick specimen it predicts patterns better"
+    feed = silent_feed(refinement={"state": state, "run": "run2", "message": words})
+    session = Session(Document(), feed, sender)
+    content(session)
+    shown = content(session)
+    assert (shown["marks"]["doubt"] == "on") is said
+    ask(session, what="use")
+    if said:
+        assert shown["texts"]["doubt"].startswith("run2 found the other half turn: 164.8°, 150 Å overfocus")
+        values = sender.sent[-1][1]["values"]
+        assert (sender.sent[-1][0], values) == ("configure", {"rotation_deg": 164.8, "C10": 150.0})
+    else:
+        assert sender.sent == []
+
+
+def test_a_half_turn_that_was_taken_over_is_no_doubt(sender: CommandSender) -> None:
+    words = "the other half turn, rotation -15.2°, C10 150 Å"
+    session = Session(Document(), silent_feed(refinement={"state": "done", "run": "r", "message": words}), sender)
+    content(session)
+    assert content(session)["marks"]["doubt"] == "off", "the maps have it"

@@ -1,0 +1,114 @@
+"""A click on a map: the mark, the command, and the pattern of the point."""
+
+import numpy as np
+import pytest
+from bokeh.document import Document
+from page_in_memory import CommandSender, ask, content, silent_feed
+
+from ptylive.dashboard.panels.live.pick import HERE
+from ptylive.dashboard.session import Session
+from ptylive.server.wire.messages import array_to_plain
+
+COUNTS = np.arange(64.0, dtype=np.float32).reshape(8, 8)
+
+
+class Sender(CommandSender):
+    """Answers for the pattern too only when told to."""
+
+    def submit(self, command: str, **arguments: object):
+        if command == "pattern":
+            future = super().submit("note")
+            self.asked[-1] = (command, arguments, future)
+            return future
+        return super().submit(command, **arguments)
+
+
+@pytest.fixture
+def sender() -> Sender:
+    return Sender()
+
+
+@pytest.fixture
+def session(sender: Sender) -> Session:
+    session = Session(Document(), silent_feed(), sender)
+    content(session)
+    for panel in session.mosaic.panels:
+        panel.view.calibrated = True
+    return session
+
+
+def click(session: Session, x_A: float, y_A: float, panel: int = 0) -> None:
+    session.picked.tap(session.mosaic.panels[panel], x_A, y_A)
+
+
+def patterns_asked(sender: Sender) -> list[dict[str, object]]:
+    return [arguments for command, arguments, _ in sender.asked if command == "pattern"]
+
+
+def test_a_click_asks_for_the_pattern_of_the_point_and_shows_it(session: Session, sender: Sender) -> None:
+    """The fake scan has 64 x 64 points 0.5 Å apart."""
+    click(session, x_A=10.1, y_A=3.2)
+    content(session)
+    assert patterns_asked(sender) == [{"point": [6, 20]}]
+    sender.answer("pattern", pattern=array_to_plain(COUNTS), frames=1)
+    shown = content(session)
+    assert shown["texts"]["pattern_where"] == "row 6, column 20: 1 frame, 2\u2009016 counts"
+    (figure, name), *_ = session.diffraction.figures
+    assert name == f"{HERE}_log"
+    assert figure.showing == HERE
+    assert figure.source.data["image"][0].shape == COUNTS.shape
+    content(session)
+    assert len(patterns_asked(sender)) == 1, "once"
+    marks = session.picked._mark.data
+    assert (marks["x"], marks["y"]) == ([10.0], [3.0]), "at the point itself"
+
+
+def test_arrows_move_it_and_let_a_rectangle_grow(session: Session, sender: Sender) -> None:
+    click(session, x_A=0.0, y_A=0.0)
+    ask(session, what="pick", key="move", numbers=[-1, 3])
+    content(session)
+    assert patterns_asked(sender)[-1] == {"point": [0, 3]}, "not beyond the edge"
+    ask(session, what="pick", key="grow", numbers=[2, 0])
+    ask(session, what="pick", key="grow", numbers=[0, 1])
+    content(session)
+    assert patterns_asked(sender)[-1] == {"point": [0, 3], "to": [2, 4]}
+    assert session.picked._frame.data["y"] == [-0.25, -0.25, 1.25, 1.25, -0.25]
+    sender.answer("pattern", pattern=array_to_plain(COUNTS), frames=6)
+    assert "row 0, column 3 to 2, 4: mean of 6 frames" in content(session)["texts"]["pattern_where"]
+
+
+def test_clicks_elsewhere_pick_nothing(session: Session, sender: Sender) -> None:
+    click(session, x_A=32.0, y_A=3.0)
+    session.mosaic.panels[1].fft.active = True
+    click(session, x_A=0.1, y_A=0.1, panel=1)
+    session.profile.active.active = True
+    click(session, x_A=1.0, y_A=1.0)
+    content(session)
+    assert session.picked.point is None
+    assert patterns_asked(sender) == []
+
+
+def test_another_scan_has_another_point(session: Session, sender: Sender) -> None:
+    click(session, x_A=1.0, y_A=1.0)
+    content(session)
+    sender.answer("pattern", pattern=array_to_plain(COUNTS), frames=1)
+    content(session)
+    session.feed._view = silent_feed(uid="scan-2")._view
+    assert content(session)["texts"]["pattern_where"] == ""
+    assert session.picked._mark.data["x"] == []
+
+
+def test_why_there_is_none_is_said(session: Session, sender: Sender) -> None:
+    click(session, x_A=1.0, y_A=1.0)
+    content(session)
+    future = next(f for c, _, f in sender.asked if c == "pattern")
+    future.set_exception(RuntimeError("lost"))
+    content(session)
+    assert "lost" in content(session)["texts"]["pattern_where"]
+
+
+def test_a_point_far_away_or_none_is_no_request(session: Session, sender: Sender) -> None:
+    ask(session, what="pick", key="move", numbers=[1, 1])
+    click(session, x_A=1.0, y_A=1.0)
+    ask(session, what="pick", key="move", numbers=[1e300, 0])
+    assert session.picked.point == (2, 2)

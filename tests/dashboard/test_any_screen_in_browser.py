@@ -1,0 +1,121 @@
+"""Phones to walls: everything fits, can be hit with a finger, has a name for those who listen, and comes quickly."""
+
+import shutil
+import subprocess
+import tarfile
+
+import numpy as np
+import pytest
+from browser_tools import SIDE, Watched, eventually, pixels, quadrants, rows_covered
+from fake_server import FakeServer, state_payload
+from playwright.sync_api import Page, expect
+from running_dashboard import RunningDashboard
+
+AXE = "axe-core@4.10.3"
+MOST_BYTES = 1.5e6
+VIEWS = ("Session", "Refine", "Tune", "Library")
+NARROW = ((390, 844), (768, 1024), (960, 540), (1024, 768))
+"""A phone, a tablet, a full HD screen at 200 %, an old laptop."""
+WIDE = ((1280, 800), (1920, 1080), (2560, 1440))
+SMALL_TARGETS = """() => [...document.querySelectorAll("button, select, input[type=checkbox]")]
+  .filter(e => e.offsetParent && getComputedStyle(e).visibility === "visible")
+  .map(e => [e.title || e.textContent || e.className, e.getBoundingClientRect()])
+  .filter(([, box]) => box.height && (box.height < 23.5 || box.width < 23.5)).map(([name]) => name)"""
+SIDEWAYS = "() => document.documentElement.scrollWidth > innerWidth"
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The script of axe-core, from npm."""
+    if shutil.which("npm") is None:
+        pytest.skip("no npm on this machine")
+    folder = tmp_path_factory.mktemp("axe")
+    packed = subprocess.run(["npm", "pack", AXE], cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    if packed.returncode:
+        pytest.skip(f"npm gives no {AXE}")
+    with tarfile.open(folder / packed.stdout.split()[-1]) as archive:
+        script = archive.extractfile("package/axe.min.js")
+        assert script is not None
+        return script.read().decode()
+
+
+@pytest.fixture
+def page(server: FakeServer, dashboard: RunningDashboard, watched: Watched) -> Page:
+    """A page of a scan with a refinement, a library, and something to worry about."""
+    scan = {"recording": "a.h5", "series": "grain", "time": 1.8e9, "frames": 64, "lost": 3, "shape": [8, 8]}
+    server.replies["history"] = {"scans": [scan], "count": 1}
+    server.replies["runs"] = {"runs": {"run1": {"epochs": 3, "loss": 1.5, "state": "done"}}, "pictures": []}
+    server.replies["check"] = {"checks": [{"name": "overlap", "state": "warn", "text": "35 %"}]}
+    server.publish("maps", rows_covered(SIDE))
+    server.maps_of(adf=quadrants())
+    server.publish("state", state_payload(series="0142_a_grain_with_a_long_name", lost=3))
+    return watched.open(dashboard.url)
+
+
+def show(page: Page, view: str) -> None:
+    page.get_by_role("button", name=view, exact=True).first.click()
+    page.wait_for_timeout(400)  # Bokeh lays out anew
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "height"), NARROW)
+def test_one_column_that_scrolls_and_shows_every_map(page: Page, width: int, height: int) -> None:
+    page.set_viewport_size({"width": width, "height": height})
+    for view in VIEWS:
+        show(page, view)
+        assert not page.evaluate(SIDEWAYS), view
+    show(page, "Session")
+    panel = page.locator("#canvas-map-3")
+    panel.scroll_into_view_if_needed()
+    eventually(lambda: pixels(page, "#canvas-map-3").max() > 240)
+    box = panel.bounding_box()
+    assert box is not None and min(box["width"], box["height"]) > 0.3 * min(width, 800)
+    shot = pixels(page, "#canvas-map-3")
+    assert np.ptp(shot.reshape(-1, 3), axis=0).min() > 200, "white and black quadrants are on the screen"
+    column = page.locator("[data-of=session] aside").bounding_box()
+    maps = page.locator(".maps").bounding_box()
+    assert column is not None and maps is not None and column["y"] >= maps["y"] + maps["height"], "below the maps"
+    expect(page.locator(".series")).to_contain_text("0142")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "height"), NARROW[:1] + WIDE)
+def test_targets_are_large_enough_for_a_finger(page: Page, width: int, height: int) -> None:
+    page.set_viewport_size({"width": width, "height": height})
+    for view in VIEWS:
+        show(page, view)
+        assert page.evaluate(SMALL_TARGETS) == [], (view, width)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [390, 1280])
+def test_no_serious_fault_for_axe(page: Page, axe: str, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 844})
+    page.evaluate(axe)
+    for theme in ("dark", "light"):
+        for view in VIEWS:
+            show(page, view)
+            page.wait_for_timeout(600)  # fields that come later
+            found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+            serious = [
+                (one["id"], [node["target"] for node in one["nodes"]])
+                for one in found["violations"]
+                if one["impact"] in ("serious", "critical")
+            ]
+            assert serious == [], (theme, view)
+        page.keyboard.press("d")
+
+
+@pytest.mark.slow
+def test_what_cannot_be_done_cannot_be_pressed(page: Page) -> None:
+    for view, name in (("Refine", "resume"), ("Tune", "Use the best values"), ("Library", "retry failed")):
+        show(page, view)
+        expect(page.get_by_role("button", name=name)).to_be_disabled()
+
+
+@pytest.mark.slow
+def test_the_page_is_light(dashboard: RunningDashboard, watched: Watched) -> None:
+    sizes: list[int] = []
+    watched.page.on("requestfinished", lambda request: sizes.append(request.sizes()["responseBodySize"]))
+    watched.open(dashboard.url)
+    assert 1e5 < sum(sizes) < MOST_BYTES
