@@ -6,7 +6,7 @@ import gc
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from uuid import uuid4
 
 from bokeh.document import Document
@@ -26,22 +26,23 @@ from ptylive.dashboard.panels.diffraction import DiffractionPanel
 from ptylive.dashboard.panels.library import LibraryPanel
 from ptylive.dashboard.panels.live.browser_hooks import connect_choices, connect_page
 from ptylive.dashboard.panels.live.doubts import Doubts
+from ptylive.dashboard.panels.live.parts import Part, PicturePanel
 from ptylive.dashboard.panels.live.pick import HERE, PickedPoint
+from ptylive.dashboard.panels.live.shown_run import ShownRun
 from ptylive.dashboard.panels.loss import LossCurve
 from ptylive.dashboard.panels.map_numbers import MapNumbers
 from ptylive.dashboard.panels.maps import Mosaic
 from ptylive.dashboard.panels.past import PastScans
-from ptylive.dashboard.panels.picture import PictureFigure
 from ptylive.dashboard.panels.positions import PositionsOverlay
 from ptylive.dashboard.panels.profile import ProfilePanel
 from ptylive.dashboard.panels.reconstruction import ReconstructionPanel
 from ptylive.dashboard.panels.refine import RefinePanel, refinement_texts
 from ptylive.dashboard.panels.runs import RunsPanel
-from ptylive.dashboard.panels.series.batch import BatchPanel
+from ptylive.dashboard.panels.series.batch import BatchPanel, chosen
 from ptylive.dashboard.panels.series.place import PlaceChoice
 from ptylive.dashboard.panels.series.tune import TunePanel
 from ptylive.dashboard.panels.trotter import TrotterPanel
-from ptylive.dashboard.pictures import OVERWRITING, Picture
+from ptylive.dashboard.pictures import OVERWRITING
 from ptylive.dashboard.present import ShownScanSender
 from ptylive.dashboard.requests import Request, RequestDispatcher
 from ptylive.dashboard.skeleton import TITLE, PageRoots, read_template
@@ -49,28 +50,6 @@ from ptylive.dashboard.theme import Theme
 
 TICK_MS = 100
 VIEWS = ("session", "refine", "tune", "library")
-
-
-class Part(Protocol):
-    """A part of the page: models that the page's HTML places by their names."""
-
-    @property
-    def roots(self) -> tuple[object, ...]:
-        """What the page places."""
-        ...
-
-
-class PicturePanel(Part, Protocol):
-    """A part that shows pictures of the feed."""
-
-    @property
-    def figures(self) -> tuple[tuple[PictureFigure, str], ...]:
-        """Its figures, each with the name of the picture it shows."""
-        ...
-
-    def texts(self, name: str, picture: Picture | None) -> dict[str, str]:
-        """The captions of a picture, or of its absence."""
-        ...
 
 
 class Session:
@@ -110,7 +89,7 @@ class Session:
         self.positions = PositionsOverlay(self.reconstruction.object.figure, style, self.orders)
         self.runs = RunsPanel(self.orders, self.reconstruction.object.window)
         self.loss = LossCurve(self.runs.losses)
-        self.doubts = Doubts(self.orders)
+        self.doubts, self.shown_run = Doubts(self.orders), ShownRun(self.orders)
         self.curves = RunCurves(self.reconstruction.object.figure, style, self.orders)
         self.place = PlaceChoice()
         actions = RefineActions(self.orders, self.place, lambda: self.refine.queues, lambda: self._go_to("refine"))
@@ -188,25 +167,27 @@ class Session:
         self.document.hold("combine")
         try:
             self.mosaic.offer(seen.available, view.kinds)
-            self._offer_pictures(view if self.view_name == "refine" else seen)
+            refined = self.shown_run.view(view)
+            self._offer_pictures(refined if self.view_name == "refine" else seen)
             self.profile.show(seen.pictures.get(self.profile.source))
-            self.loss.show(view.refinement)
+            self.loss.show(refined.refinement)
             self.diffraction.draw_disc(self.past.state or view.state)
             self.diffraction.detectors.follow(view.state)
             if self.view_name == "session":
                 self._follow_trotter(view, seen)
             self.runs.follow(view, self.refine.preset())
+            self.shown_run.follow(view, self.runs.known)
             self.doubts.follow(view, self.runs.findings)
-            self.runs.show(self.reconstruction.phase_limits, view.pictures.get("object"))
-            self.positions.follow(view)
-            self.curves.follow(view, view.pictures.get(self.reconstruction.figures[0][1]), self.runs.compared)
+            self.runs.show(self.reconstruction.phase_limits, refined.pictures.get("object"))
+            self.positions.follow(refined)
+            self.curves.follow(refined, refined.pictures.get(self.reconstruction.figures[0][1]), self.runs.compared)
             self.library.follow(view, on_show=self.view_name == "library")
             free = view.connected and not self.orders.busy and not self.read_only
             self.place.follow(view.state)
             self.tune.follow(view, on_show=self.view_name == "tune", free=free)
             self.batch.follow(view, on_show=self.view_name == "library", free=free)
             self.refine.enable(view.state, view.refinement, free=free)
-            self._write(view)
+            self._write(view, refined)
         finally:
             self.document.unhold()
 
@@ -248,16 +229,18 @@ class Session:
             return [self.reconstruction]
         return [*([self.trotter] if self.trotter.on_show else self.mosaic.panels), self.diffraction]
 
-    def _write(self, view: FeedView) -> None:
+    def _write(self, view: FeedView, refined: FeedView) -> None:
         state = view.state
         self._texts |= readouts.header_texts(state) | readouts.stream_texts(state) | readouts.welcome_texts(state)
         self._texts |= self.map_numbers.texts(state.map_settings)
         self._texts.update(readouts.calibration_texts(self.past.state or state))
-        self._texts.update(refinement_texts(state.refinement, view.refinement, state.uid))
+        self._texts.update(refinement_texts(refined.state.refinement, refined.refinement, state.uid))
         self._texts["banner"] = readouts.banner(view, self.feed.control)
         guide = self.profile.text()
         self._texts["sentence"] = guide or readouts.sentence(view, self.orders.said, self.orders.said_s_ago)
-        self._texts |= self.runs.texts() | self.curves.texts() | self.library.texts() | self.past.texts()
+        self._texts |= (
+            self.runs.texts() | self.shown_run.texts() | self.curves.texts() | self.library.texts() | self.past.texts()
+        )
         self._texts |= self.tune.texts() | self.doubts.texts(panel.kind.name for panel in self.mosaic.panels)
         self._texts |= self.picked.texts(shown=any(name.startswith(HERE) for _, name in self.diffraction.figures))
         if self.trotter.on_show:
@@ -276,16 +259,20 @@ class Session:
             styles |= panel.styles()
         marks = readouts.marks(view) | self.runs.marks() | self.curves.marks() | self.refine.marks() | self.past.marks()
         marks |= self.reconstruction.marks(view.available) | self.place.marks() | self.tune.marks() | self.batch.marks()
-        marks |= self.doubts.marks()
+        marks |= self.doubts.marks() | self.shown_run.marks() | self.library.marks()
         marks["role"] = "viewer" if self.read_only else "operator"
         switches = {"advice": self._texts.get("advice_line"), "profile": self.profile.active.active}
         switches |= {"trotter": self.trotter.on_show, "overwrite": self.mosaic.panels[0].overwrites}
         marks |= {name: "on" if on else "off" for name, on in switches.items()}
-        lists = {**self.calibration.lists(self.past.state or view.state), **self.runs.lists(), "slices": view.slices}
+        lists = {
+            **self.calibration.lists(self.past.state or view.state),
+            **self.runs.lists(self.shown_run.name or str(view.state.refinement.run or "")),
+            "slices": view.slices,
+        }
         lists |= {**self.library.lists(), **self.past.lists(), "downloads": self.exports.downloads}
         lists |= {**self.place.lists(), **self.tune.lists(), **self.batch.lists()}
         lists["heard"] = readouts.heard(view.state)
-        preset, state = self.refine.preset(), view.state
+        preset, state = self.shown_run.preset or self.refine.preset(), view.state
         clips = {
             **self.calibration.clips(self.past.state or view.state),
             **self.map_numbers.clips(view.state.map_settings),
@@ -310,6 +297,9 @@ class Session:
             "depth": self.calibration.depth,
             "run": self._run,
             "compare": self.runs.compare,
+            "beside": self._beside,
+            "show_run": self.shown_run.choose,
+            "fetch": self._fetch,
             "preset": lambda request: self.orders.say(self.refine.load(request.value)),
             "withdraw": self.runs.withdraw,
             "past": self.past.choose,
@@ -332,6 +322,18 @@ class Session:
     def _looked_at(self) -> str:
         """The earlier scan that this viewer looks at, in words; empty when it is the one that is shown."""
         return self.past.texts()["past"] if self.past.looking_back else ""
+
+    def _beside(self, request: Request) -> None:
+        """Another scan's last run beside that of the scan that is shown."""
+        self.runs.beside(request)
+        self._go_to("refine")
+
+    def _fetch(self, request: Request) -> None:
+        """Let the browser fetch the files of the scans that are ticked."""
+        if names := chosen(request.value):
+            self.orders.send("fetch", "to be fetched by the links below", self.exports.written, recordings=names)
+        else:
+            self.orders.say("no scan is chosen: tick some")
 
     def _overwrite(self, _request: Request) -> None:
         """Let a new scan be drawn over the one before, or on a fresh ground."""

@@ -24,6 +24,7 @@ from ptylive.server.wire.messages import array_from_plain
 
 ASK_EVERY_S = 5.0
 PAGE = 24
+MOST_TYPED = 200
 CARD_VALUES = (("rotation_deg", "rotation", "°"), ("C10", "defocus", ""))
 
 
@@ -37,6 +38,8 @@ class LibraryPanel:
         self._asked_at = -ASK_EVERY_S
         self._files: dict[str, Any] | None = None
         self._match = ""
+        self._search: dict[str, Any] = {}
+        self._offset = self._count = 0
         self._note, self._note_of, self._note_asked_at = "", "", -ASK_EVERY_S
         self._thumbnails: dict[tuple[str, float, ColourMap], str] = {}
         self._kinds = MapKinds()
@@ -54,7 +57,7 @@ class LibraryPanel:
             self._orders.ask("note", self._take_note)
         if on_show and time.monotonic() - self._asked_at > ASK_EVERY_S:
             self._asked_at = time.monotonic()
-            self._orders.ask("history", self._take_history, limit=PAGE)
+            self._orders.ask("history", self._take_history, limit=PAGE, offset=self._offset, **self._search)
             self._orders.ask("files", self._take_files, on_refusal=self._no_files, match=self._match)
 
     def _take_files(self, reply: Reply) -> None:
@@ -72,6 +75,22 @@ class LibraryPanel:
         """List files whose names have this in them."""
         self._match, self._asked_at = request.value, -ASK_EVERY_S
 
+    def search(self, request: Request) -> None:
+        """List scans with these words, refined ones, of these days; or the older or newer ones of the list."""
+        name, value = request.key, request.value
+        if name in ("older", "newer"):
+            self._offset = max(0, self._offset + (PAGE if name == "older" else -PAGE))
+            self._offset = min(self._offset, PAGE * ((max(self._count, 1) - 1) // PAGE))
+        elif name == "refined":
+            self._narrow({**self._search, "refined": value == "on"})
+        elif name in ("match", "since", "until"):
+            self._narrow({**self._search, name: value[:MOST_TYPED]})
+        self._asked_at = -ASK_EVERY_S
+
+    def _narrow(self, search: dict[str, Any]) -> None:
+        self._search = {name: value for name, value in search.items() if value}
+        self._offset = 0
+
     def take(self, request: Request) -> None:
         """Have a file of another program sent as a scan."""
         name = request.value
@@ -83,8 +102,9 @@ class LibraryPanel:
     def _take_history(self, reply: Reply) -> None:
         scans = [scan for scan in reply.get("scans", []) if isinstance(scan, Mapping)]
         self._cards = [self._card(scan) for scan in scans]
-        total = int(reply.get("count") or len(scans))
-        self._text = f"{count(total)} scan{'' if total == 1 else 's'}" if scans else "no recordings yet"
+        self._count = int(reply.get("count") or len(scans))
+        self._text = _how_many(self._count, int(reply.get("total") or self._count), int(reply.get("pending") or 0))
+        self._offset = min(self._offset, PAGE * ((max(self._count, 1) - 1) // PAGE))
         for scan in scans:
             if scan.get("recording") == file_name(self._note_of):
                 self._note = str(scan.get("note") or "")
@@ -107,6 +127,8 @@ class LibraryPanel:
             "lines": [frames, " · ".join(values), problem or _runs(scan.get("runs") or {})],
             "lost": f"{count(lost)} lost" if lost else "",
             "note": str(scan.get("note") or ""),
+            "noted": _noted(scan),
+            "refined": bool(scan.get("runs")),
             "picture": self._thumbnail(scan),
         }
 
@@ -131,6 +153,7 @@ class LibraryPanel:
             "replay": self.replay,
             "delete": self.delete,
             "note": self.note,
+            "search": self.search,
             "files": self.match_files,
             "take": self.take,
         }
@@ -159,8 +182,15 @@ class LibraryPanel:
         self._orders.send("note", "note kept", text=request.value, recording=request.name)
 
     def texts(self) -> dict[str, str]:
-        """How many there are."""
-        return {"library_count": self._text}
+        """How many there are, and which of them are listed."""
+        last = min(self._offset + PAGE, self._count)
+        page = f"{count(self._offset + 1)} to {count(last)}" if self._count > PAGE else ""
+        return {"library_count": self._text, "library_page": page}
+
+    def marks(self) -> dict[str, str]:
+        """Whether there are older and newer scans than those that are listed."""
+        older = "on" if self._offset + PAGE < self._count else "off"
+        return {"older": older, "newer": "on" if self._offset else "off"}
 
     def lists(self) -> dict[str, Any]:
         """The note of the scan that is shown."""
@@ -169,6 +199,21 @@ class LibraryPanel:
     def cards(self) -> str:
         """Scans and files as JSON."""
         return json.dumps({"scans": self._cards, "files": self._files}, ensure_ascii=False)
+
+
+def _how_many(found: int, total: int, pending: int) -> str:
+    """How many scans there are, and how many of them are wanted."""
+    if not total:
+        return "no recordings yet"
+    scans = f"{count(total)} scan{'' if total == 1 else 's'}"
+    words = scans if found == total and not pending else f"{count(found)} of {scans}"
+    return f"{words}, {count(pending)} still to be looked into …" if pending else words
+
+
+def _noted(scan: Mapping[str, Any]) -> str:
+    """Who wrote the note, and when."""
+    noted, author = float(scan.get("noted") or 0), str(scan.get("author") or "")
+    return "" if not noted else f"{author} {datetime.fromtimestamp(noted).strftime('%Y-%m-%d')}".strip()
 
 
 def _file_text(file: Mapping[str, Any]) -> str:

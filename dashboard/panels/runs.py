@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Mapping
 from itertools import count
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,11 @@ class RunsPanel:
         self._uid: str | None = None
         self._present = ""
         self._around = Surroundings()
+
+    @property
+    def known(self) -> Mapping[str, Any]:
+        """Runs of the scan that is shown, by name."""
+        return self._runs
 
     @property
     def roots(self) -> tuple[object, ...]:
@@ -91,6 +97,16 @@ class RunsPanel:
         self.compared = request.name
         self._orders.send("runs", f"comparing with {request.name}", self._take_run, pictures=[request.name])
 
+    def beside(self, request: Request) -> None:
+        """Show the last run of another scan of the library beside the present one; what it is called is told."""
+        self.compared = f"{PurePath(request.name).stem} last run"
+        said = f"{PurePath(request.name).stem} stands beside"
+        self._orders.send("runs_of", said, self._take_other, recording=request.name, pictures=["last"])
+
+    def _take_other(self, reply: Reply) -> None:
+        self._around = Surroundings()
+        self._take_run(reply)
+
     def _take_run(self, reply: Reply) -> None:
         try:
             run = reply["pictures"][0]
@@ -129,13 +145,15 @@ class RunsPanel:
         line = " · ".join(f"{c['name']}: {c['text']}" for c in worst) or ("checks ok" if self._checks else "")
         return {"checks_line": line, "compare_name": self.compared, "present_name": self._present * bool(self.compared)}
 
-    def lists(self) -> dict[str, Any]:
-        """Checks and runs for the page to draw."""
+    def lists(self, shown: str = "") -> dict[str, Any]:
+        """Checks and runs for the page to draw; ``shown``: the run that is looked at."""
         runs = [
             {
                 "name": name,
                 "text": _how_far(run),
+                "made": _how_made(run),
                 "loss": number(run.get("loss"), 5),
+                "shown": name == shown,
                 "on": name == self.compared,
             }
             for name, run in self._runs.items()
@@ -155,4 +173,20 @@ def _how_far(run: Mapping[str, Any]) -> str:
     """Epochs of a run, and its state where it was not carried to its end."""
     state = str(run.get("state", ""))
     word = "" if state == "done" else f", {REFINEMENT_WORDS.get(state, state)}"
+    word = ", not converged" if state == "done" and run.get("falling") else word
     return f"{run.get('epochs', 0)} epochs{word}"
+
+
+def _how_made(run: Mapping[str, Any]) -> str:
+    """Slices, their thickness, probe modes and data term, as far as the file says."""
+    slices, thickness, modes = run.get("slices"), run.get("thickness_A"), run.get("modes")
+    words = [str(run.get("algorithm") or "")]
+    if isinstance(modes, int):
+        words.insert(0, f"{modes} mode{'' if modes == 1 else 's'}")
+    if isinstance(slices, int):
+        deep = slices > 1 and isinstance(thickness, int | float) and thickness > 0
+        words.insert(
+            0,
+            f"{slices} × {number(thickness / slices)} Å" if deep else "1 slice" if slices == 1 else f"{slices} slices",
+        )
+    return ", ".join(filter(None, words))

@@ -87,6 +87,9 @@
     estimate: button => ask("estimate", {name: button.dataset.name ?? ""}),
     undo: () => ask("undo"),
     use: () => ask("use"),
+    search: button => ask("search", {key: button.dataset.name}),
+    beside: button => ask("beside", {name: button.dataset.name}),
+    show_run: button => ask("show_run", {name: button.dataset.name ?? ""}),
     run: button => ask("run", {key: button.dataset.name}),
     compare: button => ask("compare", {name: button.dataset.name}),
     copy: button => copy(button.dataset.name, button),
@@ -95,7 +98,7 @@
     open: button => ask("open", {name: button.dataset.name ?? "", key: button.dataset.key ?? ""}),
     replay: button => ask("replay", {name: button.dataset.name ?? "", key: button.dataset.key ?? ""}),
     take: button => ask("take", {value: button.dataset.name}),
-    delete: button => twice(button, () => ask("delete", {name: button.dataset.name})),
+    delete: button => twice(button, () => { window.ptylive.untick(button.dataset.name); ask("delete", {name: button.dataset.name}); }),
     withdraw: button => ask("withdraw", {name: button.dataset.name, value: button.dataset.uid}),
     overwrite: () => ask("overwrite"),
     record: () => ask("record"),
@@ -148,6 +151,13 @@
     const match = document.getElementById("files-match");
     match.addEventListener("input", () => ask("files", {value: match.value}));
 
+    for (const key of ["match", "since", "until"]) {
+      const field = document.getElementById(key);
+      field.addEventListener("input", () => ask("search", {key, value: field.value}));
+    }
+    const refined = document.getElementById("refined");
+    refined.addEventListener("change", () => ask("search", {key: "refined", value: refined.checked ? "on" : ""}));
+
     const note = document.querySelector("[data-note-field]");
     note.addEventListener("change", () => ask("note", {value: note.value}));
     note.addEventListener("keydown", event => { if (event.key === "Enter") note.blur(); });
@@ -156,21 +166,23 @@
 
   // Links to what was exported last; the address is ours, whatever the name.
   painters.downloads = files => document.getElementById("downloads").replaceChildren(...files.map(({name, href}) =>
-    make("a", {href: `./${href}`, download: name, title: name, text: `⤓ ${name.split(".").pop()}`})));
+    make("a", {href: `./${href}`, download: name, title: name, text: files.length > 6 ? "⤓" : `⤓ ${name.split(".").pop()}`})));
 
   painters.checks = checks => document.getElementById("checks").replaceChildren(...checks.map(({name, state, text}) =>
     make("li", {"data-check": state}, make("b", {text: name}), make("span", {text, title: text}))));
 
   painters.runs = ({known, waiting}) => document.getElementById("runs").replaceChildren(
-    ...known.map(({name, text, loss, on}) =>
-      make("li", {}, make("b", {text: name}), make("span", {text}), make("span", {text: `loss ${loss}`}),
+    ...known.map(({name, text, made, loss, on, shown}) =>
+      make("li", {"data-shown": String(shown)},
+        make("button", {class: "small run", "data-act": "show_run", "data-name": name, "aria-pressed": String(shown), title: "show this run, with its settings", text: name}),
+        make("span", {text: [text, made].filter(Boolean).join(", "), title: made}), make("span", {text: `loss ${loss}`}),
         make("button", {class: "small", "data-act": "compare", "data-name": name, "aria-pressed": String(on),
           text: on ? "comparing" : "compare"}))),
     ...waiting.map(({run, uid, series}) =>
       make("li", {}, make("b", {text: run}), make("span", {text: series ? `waits (${series})` : "waits"}),
         make("button", {class: "small", "data-act": "withdraw", "data-name": run, "data-uid": uid, text: "withdraw"}))));
 
-  function card({recording, title, time = "", lines, lost = "", note, picture}) {
+  function card({recording, title, time = "", lines, lost = "", note, noted = "", refined = false, picture}) {
     const image = picture ? make("img", {src: picture, alt: ""}) : make("div", {class: "no-picture", text: "no maps"});
     const remark = make("input", {class: "field", placeholder: "note", value: note, "aria-label": `note on ${title}`});
     remark.addEventListener("change", () => ask("note", {name: recording, value: remark.value}));
@@ -180,10 +192,11 @@
     const buttons = make("div", {class: "actions"},
       button("open", "open", "show this scan again"),
       button("open", "refine", "show it and go to the refinement", {"data-key": "refine"}),
+      ...(refined ? [button("beside", "beside", "its last refinement beside that of the scan that is shown")] : []),
       button("replay", "replay", "send it again, as a new scan"),
       button("delete", "delete", "move it to the folder .trash; asks twice"));
     return make("article", {class: "card"}, image, window.ptylive.tick(recording, title), head, make("small", {text: time}),
-      ...lines.filter(Boolean).map(text => make("span", {text})), remark, buttons);
+      ...lines.filter(Boolean).map(text => make("span", {text})), remark, make("small", {text: noted}), buttons);
   }
 
   // Files of other programs that this server may open; null: it was not told of a folder.

@@ -50,11 +50,11 @@
   // -- batches
 
   function count() {
-    document.getElementById("chosen").textContent = chosen.size ? `${chosen.size} ticked` : "tick scans to refine them";
+    document.getElementById("chosen").textContent = chosen.size ? `${chosen.size} ticked` : "tick scans to refine or fetch them";
   }
 
   window.ptylive.tick = (recording, title) => {
-    const box = make("input", {type: "checkbox", class: "tick", "aria-label": `choose ${title}`, title: "for refine ticked"});
+    const box = make("input", {type: "checkbox", class: "tick", "aria-label": `choose ${title}`, title: "for refine ticked and download ticked"});
     box.checked = chosen.has(recording);
     box.addEventListener("change", () => {
       chosen[box.checked ? "add" : "delete"](recording);
@@ -63,11 +63,12 @@
     return box;
   };
 
+  window.ptylive.untick = recording => { chosen.delete(recording); count(); };
+
   const history = painters.history;
   painters.history = entries => {
     shown = entries.map(({recording}) => recording);
-    for (const one of [...chosen]) if (!shown.includes(one)) chosen.delete(one);
-    count();
+    count();  // what was ticked stays so on other pages of the list
     history(entries);
   };
 
@@ -88,6 +89,7 @@
 
   const actions = {
     tune: button => ask("tune", {key: button.dataset.name, value: form()}),
+    fetch: () => ask("fetch", {value: JSON.stringify([...chosen])}),
     landscape: button => ask("landscape", {name: button.dataset.name}),
     batch: button => {
       if (button.dataset.name === "all") { choose_all(); return; }

@@ -7,20 +7,27 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
 from ptylive.engine.imaging.virtual_detectors import DetectorBank
+from ptylive.engine.results import read_runs
 from ptylive.schema import CommandError, ScanHeader
+from ptylive.server.commands.runs import read_run
 from ptylive.server.process.config import ServerConfig
-from ptylive.server.session.finisher import Finisher
-from ptylive.server.session.library import Library, read_note, write_note
+from ptylive.server.session.finisher import Finisher, results_path
+from ptylive.server.session.library import LARGE, Library, read_remark, write_note
+from ptylive.server.session.library_filter import Wanted
 from ptylive.server.session.scan_session import ScanSession
+from ptylive.server.session.waiting_results import take_in_now
 from ptylive.server.wire.publisher import Publisher
 from ptylive.simulators.data import bundled
 
 REPLAY_FRAMES_PER_S = 500.0
+MOST_FETCHED = 24
+LAST, MOST_PICTURES = "last", 4
+MOST_AUTHOR = 64
 DEMO = "mos2_svac_80kV_focus"
 END_TIMEOUT_S = 3.0
 
@@ -80,9 +87,38 @@ class LibraryCommands:
         """A past scan that is not shown. Raises CommandError, InputFileError."""
         return self._library.open(recording)
 
-    def command_history(self, limit: int = 24, offset: int = 0) -> dict[str, Any]:
-        """Scans of the recording folder, newest first, each with thumbnail, calibration, refinements and note."""
-        return self._library.history(limit, offset)
+    def command_history(
+        self,
+        limit: int = 24,
+        offset: int = 0,
+        match: str = "",
+        refined: bool = False,
+        since: str = "",
+        until: str = "",
+    ) -> dict[str, Any]:
+        """Scans of the recording folder, newest first, each with thumbnail, calibration, refinements and note.
+
+        ``match``: words of name or note (tags are words too); ``refined``: only those; ``since``, ``until``: days.
+        """
+        return self._library.history(limit, offset, Wanted.of(match, since, until, refined=refined))
+
+    def command_runs_of(self, recording: str, pictures: Iterable[str] = ()) -> dict[str, Any]:
+        """What `runs` tells, of a scan of the library that is not shown; ``last`` is a name for its newest run."""
+        results, files = results_path(self._library.find(recording)), self._finisher.files
+        take_in_now(results, self._finisher.tell)
+        runs = files.read(read_runs, results)
+        if not runs:
+            raise CommandError(f"{recording} has not been refined", "refine it first")
+        newest = max(runs, key=_number_of)
+        names = [newest if name == LAST else str(name) for name in pictures][:MOST_PICTURES]
+        return {"runs": runs, "pictures": [files.read(read_run, results, LARGE, run=name) for name in names]}
+
+    def command_fetch(self, recordings: Iterable[str]) -> dict[str, Any]:
+        """Paths of recordings with their results and exports: what a viewer's browser may fetch."""
+        names = [recordings] if isinstance(recordings, str) else list(recordings)
+        if len(names) > MOST_FETCHED:
+            raise CommandError(f"{len(names)} scans at once", f"fetch at most {MOST_FETCHED}")
+        return {"files": [str(path) for name in names for path in self._library.files(name)]}
 
     def command_open(self, recording: str = "") -> dict[str, Any]:
         """Show a past scan, to be looked at, calibrated or refined again; without a name, the newest live one."""
@@ -98,15 +134,18 @@ class LibraryCommands:
             self._finisher.add(scan)
         return {"uid": scan.uid, "recording": str(scan.recording), "results": str(scan.results or "")}
 
-    def command_note(self, text: str | None = None, recording: str = "") -> dict[str, Any]:
-        """The note of a scan (default: the one that is shown); with a text, write it."""
+    def command_note(self, text: str | None = None, recording: str = "", author: str = "") -> dict[str, Any]:
+        """The note of a scan (default: the one that is shown); with a text, write it. Words like #thin are tags.
+
+        ``author``: who writes; that of an operator who has given a name comes by itself.
+        """
         shown = self._stage.shown
         path = self._library.find(recording) if recording else None if shown is None else shown.recording
         if path is None:
             raise CommandError("a note is kept beside the recording, and this scan has none")
         if text is not None:
-            write_note(path, str(text))
-        return {"note": read_note(path)}
+            write_note(path, str(text), author[:MOST_AUTHOR])
+        return read_remark(path)
 
     def command_replay(
         self, recording: str = "", rate: float = REPLAY_FRAMES_PER_S, demo: bool = False
@@ -143,3 +182,9 @@ class LibraryCommands:
         if self._stage.needs(path):
             raise CommandError(f"a refinement needs {recording!r}", "stop or withdraw it first")
         return {"path": str(self._library.discard(path))}
+
+
+def _number_of(run: str) -> tuple[int, str]:
+    """Runs are called run1, run2, …; others come before them."""
+    digits = run.removeprefix("run")
+    return (int(digits) if digits.isdecimal() else 0, run)

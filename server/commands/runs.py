@@ -14,6 +14,8 @@ from ptylive.schema.model import DoubleArray
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.wire.messages import array_to_plain
 
+MOST_PROBE_PIXELS = 2**22
+"""Of all modes; a larger probe does not come along."""
 MOST_POSITIONS = 1600
 """Positions of a scan that are shown at most; of larger scans every second, third, …"""
 
@@ -32,8 +34,12 @@ def read_run(path: Path, run: str, nominal_A: DoubleArray | None = None) -> dict
             raise CommandError(f"there is no refinement {run!r} in {path}", "see the command runs")
         transmission = np.asarray(group["object"][0])
         phase = np.angle(transmission * np.exp(-1j * np.angle(transmission.sum(axis=(1, 2), keepdims=True))))
+        probe = group.get("probe")
+        shown = None if probe is None or probe.size > MOST_PROBE_PIXELS else np.asarray(probe[0], dtype=np.complex64)
+        sampling = [float(v) for v in group["object"].attrs["sampling_A"]]
         return {
             "run": run,
+            "probe": None if shown is None else {**array_to_plain(shown), "sampling_A": sampling},
             "losses": [float(v) for v in group["loss"][()]],
             "phases": [as_text(v) for v in group["loss"].attrs.get("phase", ())],
             "preset": json.loads(as_text(group.attrs.get("preset", "{}"))),
@@ -43,7 +49,7 @@ def read_run(path: Path, run: str, nominal_A: DoubleArray | None = None) -> dict
             ),
             "object": {
                 **array_to_plain(phase.sum(axis=0).astype(np.float32)),
-                "sampling_A": [float(v) for v in group["object"].attrs["sampling_A"]],
+                "sampling_A": sampling,
             },
         }
 

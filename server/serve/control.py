@@ -186,6 +186,8 @@ class ControlServer:
             raise CommandError(f"{brief(by)} is no name of an operator", "give letters, digits, dots and dashes")
         if wanted is not None:
             self._require_shown(str(wanted))
+        if by is not None and command == "note":
+            arguments["author"] = by
         given = checked(str(command), method, arguments)
         reply = dict(method(**given))
         if by is not None:

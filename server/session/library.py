@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from ptylive.engine.imaging.render import Rendering
+from ptylive.engine.results import read_runs
 from ptylive.schema import Calibration, CommandError, InputFileError, LiveMap
 from ptylive.schema.errors import brief
 from ptylive.schema.files.atomic import replacing
 from ptylive.schema.files.small_files import read_text
 from ptylive.server.session.finisher import results_path
+from ptylive.server.session.library_filter import RefinedScans, Wanted
 from ptylive.server.session.recovered_maps import how_to_make
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.session.stored_scans import describe_results, describe_scan, read_results, scan_header
@@ -55,6 +57,7 @@ class Library:
         self._wanted: list[Path] = []
         self._changed = threading.Condition()
         self._reader: threading.Thread | None = None
+        self._refined = RefinedScans(self._has_runs)
 
     @property
     def folder(self) -> Path:
@@ -63,12 +66,14 @@ class Library:
             raise CommandError("this server records nothing", "start it without --no-record")
         return self._folder
 
-    def history(self, limit: int = 24, offset: int = 0) -> dict[str, Any]:
-        """Entries of the newest recordings, newest first, and how many there are.
+    def history(self, limit: int = 24, offset: int = 0, wanted: Wanted | None = None) -> dict[str, Any]:
+        """Entries of the newest recordings that are wanted, newest first, and how many there are.
 
-        What could not be read at once says so; it is read in the background, to be asked for again.
+        What could not be read at once says so; it is read in the background, to be asked for again. ``total``: of all
+        recordings; ``pending``: how many have yet to be looked into.
         """
-        found = self._recordings()
+        every = self._recordings()
+        found, pending = self._wanted_of(every, wanted or Wanted())
         offset, limit = max(0, int(offset)), min(MOST_ENTRIES, max(1, int(limit)))
         asked = found[offset : offset + limit]
         with self._changed:
@@ -78,7 +83,24 @@ class Library:
                 self._reader.start()
             self._changed.wait_for(lambda: not self._wanted, PATIENCE_S)
         entries = [self._known[path][1] if path in self._known else _unread(path) for path in asked]
-        return {"scans": entries, "count": len(found)}
+        return {"scans": entries, "count": len(found), "total": len(every), "pending": pending}
+
+    def _wanted_of(self, paths: list[Path], wanted: Wanted) -> tuple[list[Path], int]:
+        """Recordings that are wanted, and how many could not be looked into in time."""
+        if wanted.everything:
+            return paths, 0
+        found = [p for p in paths if wanted.dated(_changed_ns(p) / 1e9) and wanted.names(p, read_note)]
+        if not wanted.refined:
+            return found, 0
+        refined, pending = self._refined.among(results_path(path) for path in found)
+        return [path for path in found if results_path(path) in refined], pending
+
+    def _has_runs(self, results: Path) -> bool:
+        """Whether a results file holds a refinement; none that cannot be read does."""
+        try:
+            return bool(self._files.read(read_runs, results))
+        except InputFileError:
+            return False
 
     def _recordings(self) -> list[Path]:
         found = [p for p in self.folder.glob("*.h5") if not p.name.startswith(".") and not p.stem.endswith("_results")]
@@ -112,7 +134,7 @@ class Library:
     def _entry(self, path: Path) -> dict[str, Any]:
         """What the card of a scan shows; a file that cannot be read leaves the reason in its place."""
         results = results_path(path)
-        entry = {"recording": path.name, "time": _changed_ns(path) / 1e9, "note": read_note(path)}
+        entry = {"recording": path.name, "time": _changed_ns(path) / 1e9, **read_remark(path)}
         try:
             entry.update(self._files.read(describe_scan, path))
         except InputFileError as error:
@@ -138,10 +160,7 @@ class Library:
     def discard(self, path: Path) -> Path:
         """Move a recording with its results, note, checkpoints and exports to `.trash`; returns where it lies now."""
         trash = self.folder / TRASH / f"{path.stem}_{time.strftime('%Y%m%d-%H%M%S')}"
-        others = {other.stem for other in self._recordings()} - {path.stem}
-        names = (f"{glob.escape(path.stem)}*", f".{glob.escape(path.stem)}_results.h5.*")  # hidden: names of runs
-        found = (p for pattern in names for p in self.folder.glob(pattern))
-        belonging = [p for p in found if _belongs(p.name.removeprefix("."), path.stem, others)]
+        belonging = self._belonging(path)
         try:
             trash.mkdir(parents=True, exist_ok=True)
             for one in belonging:
@@ -149,6 +168,18 @@ class Library:
         except OSError as error:
             raise CommandError(f"{path} could not be moved to {trash}: {error.strerror or error}") from None
         return trash / path.name
+
+    def _belonging(self, path: Path) -> list[Path]:
+        others = {other.stem for other in self._recordings()} - {path.stem}
+        names = (f"{glob.escape(path.stem)}*", f".{glob.escape(path.stem)}_results.h5.*")  # hidden: names of runs
+        found = (p for pattern in names for p in self.folder.glob(pattern))
+        return [p for p in found if _belongs(p.name.removeprefix("."), path.stem, others)]
+
+    def files(self, recording: str) -> list[Path]:
+        """A recording, its results and what was exported of it: regular files only, the recording first."""
+        path = self.find(recording)
+        found = [p for p in self._belonging(path) if p.is_file() and not p.is_symlink() and not p.name.startswith(".")]
+        return sorted(found, key=lambda one: (one != path, one.name))
 
     def open(self, recording: str) -> ScanSession:
         """A past scan with its maps, as if it had just finished; its engine is made when something is changed."""
@@ -194,18 +225,25 @@ def note_path(recording: Path) -> Path:
 
 def read_note(recording: Path) -> str:
     """The note of a recording; empty when there is none."""
+    return str(read_remark(recording)["note"])
+
+
+def read_remark(recording: Path) -> dict[str, Any]:
+    """The ``note`` of a recording with its ``author`` and when it was written (``noted``, Unix time, 0: no note)."""
     try:
-        return str(json.loads(read_text(note_path(recording), MAX_NOTE_BYTES))["note"])
-    except (InputFileError, ValueError, KeyError, TypeError, RecursionError):
-        return ""
+        kept = json.loads(read_text(note_path(recording), MAX_NOTE_BYTES))
+        noted = float(kept.get("time") or 0)
+        return {"note": str(kept["note"]), "author": str(kept.get("author") or ""), "noted": noted}
+    except (InputFileError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {"note": "", "author": "", "noted": 0.0}
 
 
-def write_note(recording: Path, note: str) -> Path:
+def write_note(recording: Path, note: str, author: str = "") -> Path:
     """Keep a note beside its recording; an empty one removes it. Raises CommandError: too long, cannot be written."""
     if len(note) > MAX_NOTE_CHARACTERS:
         raise CommandError(f"a note has at most {MAX_NOTE_CHARACTERS} characters")
     path = note_path(recording)
-    content = json.dumps({"note": note, "time": time.time()}, ensure_ascii=False)
+    content = json.dumps({"note": note, "author": author, "time": time.time()}, ensure_ascii=False)
     try:
         if not note.strip():
             path.unlink(missing_ok=True)

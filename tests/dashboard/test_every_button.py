@@ -26,9 +26,9 @@ from ptylive.server.serve.session import Session as Server
 
 OF_THE_BROWSER = {"full", "help", "copy", "load", "preset", "overwrite", "notify"}
 """Buttons that only change what this viewer sees, or what is in the clipboard."""
-TESTED_ELSEWHERE = {"past", "landscape", "use"}
+TESTED_ELSEWHERE = {"past", "landscape", "use", "show_run", "search"}
 """Opens the earlier scan that is looked at (test_present.py); draws the loss against another value (panels/series);
-takes over what the data say (panels/live)."""
+takes over what the data say (panels/live), or shows a run of the file; lists some scans only."""
 COMMANDS: dict[str, tuple[dict[str, Any], str]] = {
     "edit": ({"what": "set", "name": "C10", "value": "10 nm"}, "configure"),
     "estimate": ({"what": "estimate", "name": "C10"}, "calibrate"),
@@ -36,6 +36,8 @@ COMMANDS: dict[str, tuple[dict[str, Any], str]] = {
     "undo": ({"what": "undo"}, "undo"),
     "run": ({"what": "run", "key": "resume"}, "refine_resume"),
     "compare": ({"what": "compare", "name": "run1"}, "runs"),
+    "beside": ({"what": "beside", "name": "a.h5"}, "runs_of"),
+    "fetch": ({"what": "fetch", "value": '["a.h5"]'}, "fetch"),
     "withdraw": ({"what": "withdraw", "name": "run2"}, "refine_withdraw"),
     "open": ({"what": "open", "name": "a.h5"}, "open"),
     "replay": ({"what": "replay", "name": "a.h5"}, "replay"),

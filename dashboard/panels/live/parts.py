@@ -1,0 +1,30 @@
+"""What the page takes for one of its parts."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ptylive.dashboard.panels.picture import PictureFigure
+from ptylive.dashboard.pictures import Picture
+
+
+class Part(Protocol):
+    """A part of the page: models that the page's HTML places by their names."""
+
+    @property
+    def roots(self) -> tuple[object, ...]:
+        """What the page places."""
+        ...
+
+
+class PicturePanel(Part, Protocol):
+    """A part that shows pictures of the feed."""
+
+    @property
+    def figures(self) -> tuple[tuple[PictureFigure, str], ...]:
+        """Its figures, each with the name of the picture it shows."""
+        ...
+
+    def texts(self, name: str, picture: Picture | None) -> dict[str, str]:
+        """The captions of a picture, or of its absence."""
+        ...
