@@ -25,9 +25,11 @@ from ptylive.dashboard.panels.curves import RunCurves
 from ptylive.dashboard.panels.diffraction import DiffractionPanel
 from ptylive.dashboard.panels.library import LibraryPanel
 from ptylive.dashboard.panels.live.browser_hooks import connect_choices, connect_page
+from ptylive.dashboard.panels.live.contrast import Contrast
 from ptylive.dashboard.panels.live.doubts import Doubts
 from ptylive.dashboard.panels.live.parts import Part, PicturePanel
 from ptylive.dashboard.panels.live.pick import HERE, PickedPoint
+from ptylive.dashboard.panels.live.refined_map import RefinedMap
 from ptylive.dashboard.panels.live.shown_run import ShownRun
 from ptylive.dashboard.panels.loss import LossCurve
 from ptylive.dashboard.panels.map_numbers import MapNumbers
@@ -90,6 +92,8 @@ class Session:
         self.runs = RunsPanel(self.orders, self.reconstruction.object.window)
         self.loss = LossCurve(self.runs.losses)
         self.doubts, self.shown_run = Doubts(self.orders), ShownRun(self.orders)
+        self.refined_map = RefinedMap()
+        self.contrast = Contrast(self.mosaic.panels, self.reconstruction.object)
         self.curves = RunCurves(self.reconstruction.object.figure, style, self.orders)
         self.place = PlaceChoice()
         actions = RefineActions(self.orders, self.place, lambda: self.refine.queues, lambda: self._go_to("refine"))
@@ -141,7 +145,8 @@ class Session:
         self.feed.watch(self.id, self._wanted())
 
     def _wanted(self) -> set[str]:
-        return {name for panel in self._panels_on_show() for _, name in panel.figures}
+        wanted = {name for panel in self._panels_on_show() for _, name in panel.figures}
+        return wanted | self.refined_map.sources(wanted)
 
     def _light(self, _attr: str, _old: bool, new: bool) -> None:
         self._wear(Theme.LIGHT if new else Theme.DARK)
@@ -163,12 +168,14 @@ class Session:
         self.past.follow(view)
         here = any(name.startswith(HERE) for name in self._wanted())
         self.picked.follow(self.past.state or view.state, looking_back=self.past.looking_back, wanted=here)
+        refined = self.shown_run.view(view)
         seen = self.picked.view(self.past.view(view, self._wanted()))
+        seen = seen if self.past.looking_back else self.refined_map.view(seen, refined)
         self.document.hold("combine")
         try:
             self.mosaic.offer(seen.available, view.kinds)
-            refined = self.shown_run.view(view)
             self._offer_pictures(refined if self.view_name == "refine" else seen)
+            self.contrast.follow(seen, refined, self.reconstruction.figures[0][1])
             self.profile.show(seen.pictures.get(self.profile.source))
             self.loss.show(refined.refinement)
             self.diffraction.draw_disc(self.past.state or view.state)
@@ -271,7 +278,7 @@ class Session:
         }
         lists |= {**self.library.lists(), **self.past.lists(), "downloads": self.exports.downloads}
         lists |= {**self.place.lists(), **self.tune.lists(), **self.batch.lists()}
-        lists["heard"] = readouts.heard(view.state)
+        lists |= {"heard": readouts.heard(view.state), **self.contrast.lists()}
         preset, state = self.shown_run.preset or self.refine.preset(), view.state
         clips = {
             **self.calibration.clips(self.past.state or view.state),
@@ -290,6 +297,7 @@ class Session:
             "set": self.calibration.set,
             "use": self.doubts.use,
             "pick": self.picked.ask,
+            "contrast": self.contrast.ask,
             "numbers": self.map_numbers.set,
             "estimate": self.calibration.estimate,
             "pin": self.calibration.pin,

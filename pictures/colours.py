@@ -56,15 +56,19 @@ def shades(colour_map: ColourMap) -> tuple[str, ...]:
     return tuple(full[i] for i in picked)
 
 
-def palette(colour_map: ColourMap) -> list[str]:
-    """256 colours for the browser: the unvisited colour, then the map."""
-    return [UNVISITED, *shades(colour_map)]
+def palette(colour_map: ColourMap, gamma: float = 1.0) -> list[str]:
+    """256 colours for the browser: the unvisited colour, then the map; ``gamma`` below 1 lifts what is dark."""
+    colours = shades(colour_map)
+    if gamma == 1.0:
+        return [UNVISITED, *colours]
+    share = np.linspace(0.0, 1.0, SHADES) ** gamma
+    return [UNVISITED, *(colours[i] for i in np.rint(share * (SHADES - 1)).astype(int))]
 
 
 @cache
-def gradient(colour_map: ColourMap, stops: int = 24) -> str:
+def gradient(colour_map: ColourMap, stops: int = 24, gamma: float = 1.0) -> str:
     """The colour map as a CSS gradient from left to right."""
-    colours = shades(colour_map)
+    colours = palette(colour_map, gamma)[1:]
     picked = np.round(np.linspace(0, len(colours) - 1, stops)).astype(int)
     return f"linear-gradient(to right, {', '.join(colours[i] for i in picked)})"
 

@@ -96,6 +96,16 @@ WHEEL = MapKind(
 """Made here, of the two components of the centre of mass."""
 
 
+REFINED = MapKind(
+    "refined",
+    "refined phase",
+    ColourMap.MAGMA,
+    place=5,
+    about="the phase of the refined object, turned and cropped to the scanned field. Trust it: as the refinement",
+)
+"""Made here, of the object; offered once there is one."""
+
+
 @dataclass(frozen=True)
 class MapKinds:
     """All that are known, by name."""
@@ -116,14 +126,15 @@ class MapKinds:
 
     def called(self, name: str) -> MapKind:
         """The kind of that name; a map nobody told us about goes by its own name."""
-        if name == WHEEL.name:
-            return WHEEL
+        if name in (WHEEL.name, REFINED.name):
+            return WHEEL if name == WHEEL.name else REFINED
         return self.known.get(name) or by_its_name(name)
 
     def offered(self, available: Iterable[str]) -> list[tuple[str, str]]:
         """(name, label) of every map to choose from: those that every scan has, then whatever else has come."""
         every = {kind.name for kind in self.known.values() if not kind.afterwards} or set(FIRST_CHOICE)
-        names = every | {WHEEL.name} | set(available) - NOT_MAPS
+        refined = {REFINED.name} if "object" in available else set()
+        names = every | {WHEEL.name} | refined | set(available) - NOT_MAPS
         kinds = sorted((self.called(name) for name in names), key=lambda kind: (kind.place, kind.name))
         return [(kind.name, kind.label) for kind in kinds]
 

@@ -10,7 +10,7 @@ from ptylive.dashboard.client.map_kinds import FIRST_CHOICE, MapKinds
 from ptylive.dashboard.panels.picture import PictureFigure, Window
 from ptylive.dashboard.pictures import FFT, OVERWRITING, Picture
 from ptylive.dashboard.words import UNKNOWN, carried, limits, number
-from ptylive.pictures.colours import ColourMap, gradient, wheel_gradient
+from ptylive.pictures.colours import ColourMap, Levels, gradient, wheel_gradient
 
 
 class MapPanel:
@@ -93,8 +93,14 @@ class MapPanel:
     def _transform(self, _attr: str, _old: bool, _new: bool) -> None:
         self._start_again()
 
+    def hold(self, limits: Levels | None) -> None:
+        """Contrast between two values from now on; None: it follows the data."""
+        self.lock.active = limits is not None
+        self.view.locked = limits
+
     def _start_again(self) -> None:
         """Another picture comes, with a contrast of its own."""
+        self.view.bend(1.0)
         self.lock.active = False
         self.view.forget()
         self.on_choice()
@@ -127,7 +133,11 @@ class MapPanel:
     def styles(self) -> dict[str, str]:
         """The colour bar, and the legend of the wheel beside it where vectors are shown."""
         wheel = self.kind.name == "dpc"
-        bar = "linear-gradient(var(--box), var(--box))" if wheel else gradient(self.view.colour_map)
+        bar = (
+            "linear-gradient(var(--box), var(--box))"
+            if wheel
+            else gradient(self.view.colour_map, gamma=self.view.gamma)
+        )
         return {
             f"--map-{self.index}-bar": bar,
             f"--map-{self.index}-wheel": wheel_gradient() if wheel else "none",

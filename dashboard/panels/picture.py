@@ -95,7 +95,7 @@ class PictureFigure:
     ) -> None:
         self.window = window or Window()
         self.windows = [self.window, *others]
-        self.colour_map = colour_map
+        self.colour_map, self.gamma = colour_map, 1.0
         self.shown = Shown()
         self.locked: Levels | None = None
         self.limits: Levels = (0.0, 1.0)
@@ -164,13 +164,20 @@ class PictureFigure:
         if colour_map is not self.colour_map:
             self.colour_map = colour_map
             if not self._wheel:
-                self.mapper.palette = palette(colour_map)
+                self.mapper.palette = palette(colour_map, self.gamma)
+
+    def bend(self, gamma: float) -> None:
+        """Another gamma: shades below 1 are lifted."""
+        if gamma != self.gamma:
+            self.gamma = gamma
+            if not self._wheel:
+                self.mapper.palette = palette(self.colour_map, gamma)
 
     def _take_wheel(self, wheel: bool) -> None:
         """Colours of a vector map, or of the chosen colour map."""
         if wheel is not self._wheel:
             self._wheel = wheel
-            colours = wheel_palette() if wheel else palette(self.colour_map)
+            colours = wheel_palette() if wheel else palette(self.colour_map, self.gamma)
             self.mapper.update(palette=colours, high=len(colours) - 0.5)
 
     def _mark(self, rings: Sequence[Ring]) -> None:

@@ -96,4 +96,4 @@ class ReconstructionPanel:
 
     def styles(self) -> dict[str, str]:
         """The colour bar."""
-        return {"--object-bar": gradient(self.object.colour_map)}
+        return {"--object-bar": gradient(self.object.colour_map, gamma=self.object.gamma)}

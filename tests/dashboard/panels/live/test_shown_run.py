@@ -1,0 +1,106 @@
+"""A run of the file in the place of the one that is told."""
+
+import numpy as np
+import pytest
+from bokeh.document import Document
+from page_in_memory import CommandSender, ask, content, silent_feed
+
+from ptylive.application.extensions import Preset
+from ptylive.dashboard.client.state import RefinementState
+from ptylive.dashboard.panels.live.shown_run import changed_settings, number_of
+from ptylive.dashboard.session import Session
+from ptylive.server.wire.messages import array_to_plain
+
+RUNS = {
+    name: {"epochs": 2, "loss": 1.5, "state": "done", "slices": 5, "thickness_A": 100.0} for name in ("run1", "run10")
+}
+PHASE = np.linspace(-1, 1, 400, dtype=np.float32).reshape(20, 20)
+
+
+def stored(name: str) -> dict[str, object]:
+    preset = Preset.from_mapping({"epoch_max": 7}).model_dump(mode="json")
+    picture = {**array_to_plain(PHASE), "sampling_A": [0.2, 0.2]}
+    probe = {**array_to_plain(np.ones((2, 8, 8), np.complex64)), "sampling_A": [0.2, 0.2]}
+    losses = {"losses": [3.0, 2.5], "phases": ["sweep", "lbfgs"]}
+    return {"run": name, **losses, "preset": preset, "state": "done", "object": picture, "probe": probe}
+
+
+class Sender(CommandSender):
+    """Keeps questions for stored runs too until they are answered."""
+
+    def submit(self, command: str, **arguments: object):
+        if command == "runs" and arguments.get("pictures"):
+            future = super().submit("note")
+            self.asked[-1] = ("stored", arguments, future)
+            return future
+        return super().submit(command, **arguments)
+
+
+@pytest.fixture
+def sender() -> Sender:
+    return Sender()
+
+
+@pytest.fixture
+def session(sender: Sender) -> Session:
+    """The Refine view of a scan that was opened again: nothing is told of its refinements, and it has two."""
+    session = Session(Document(), silent_feed(), sender)
+    session.view_choice.active = 1
+    content(session)
+    sender.answer("runs", runs=RUNS)
+    content(session)
+    return session
+
+
+def test_the_last_run_is_shown_when_a_scan_is_opened(session: Session, sender: Sender) -> None:
+    content(session)
+    assert [a["pictures"] for c, a, _ in sender.asked if c == "stored"] == [["run10"]], "10 comes after 1"
+    sender.answer("stored", runs=RUNS, pictures=[stored("run10")])
+    shown = content(session)
+    shown = content(session)
+    assert session.reconstruction.object.showing == "object"
+    assert session.reconstruction.object.source.data["image"][0].shape == PHASE.shape
+    assert shown["texts"]["shown_run"] == "run10"
+    assert shown["texts"]["shown_settings"] == "epoch_max = 7"
+    assert shown["texts"]["refine_epoch"] == "2 of 2"
+    assert "epoch_max=7" in shown["clips"]["command"], "what is copied is the run that is shown"
+    assert list(session.loss.sources["lbfgs"].data["loss"]) == [3.0, 2.5]
+    rows = {row["name"]: row for row in shown["lists"]["runs"]["known"]}
+    assert rows["run10"]["shown"]
+    assert not rows["run1"]["shown"]
+    assert rows["run1"]["made"] == "5 × 20.0 Å"
+
+
+def test_a_click_shows_another_and_a_second_click_goes_back(session: Session, sender: Sender) -> None:
+    ask(session, what="show_run", name="run1")
+    content(session)
+    assert [a["pictures"] for c, a, _ in sender.asked if c == "stored"][-1] == ["run1"]
+    sender.answer("stored", runs=RUNS, pictures=[stored("run1")])
+    content(session)
+    assert content(session)["texts"]["shown_run"] == "run1"
+    ask(session, what="show_run", name="run1")
+    content(session)
+    assert content(session)["texts"]["shown_run"] == ""
+
+
+def test_the_run_that_is_told_needs_no_file(sender: Sender) -> None:
+    feed = silent_feed(refinement={"state": "done", "run": "run10"})
+    session = Session(Document(), feed, sender)
+    told = RefinementState(uid="scan-1", run="run10", state="done", losses=[1.0])
+    feed._view = type(feed._view)(**{**vars(feed._view), "refinement": told})
+    content(session)
+    sender.answer("runs", runs=RUNS)
+    content(session)
+    content(session)
+    assert [a for c, a, _ in sender.asked if c == "stored"] == []
+
+
+def test_settings_that_are_as_always_are_left_out() -> None:
+    assert changed_settings(Preset.from_mapping({"probe_modes": 3}).model_dump(mode="json")) == {"probe_modes": 3}
+    assert changed_settings(Preset.from_mapping({}).model_dump(mode="json")) == {}
+    assert changed_settings("none") == {}
+    assert changed_settings({"of another version": 1}) == {"of another version": 1}
+
+
+def test_run_ten_comes_after_run_nine() -> None:
+    assert max(["run9", "run10", "mine"], key=number_of) == "run10"
