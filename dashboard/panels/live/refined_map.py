@@ -11,14 +11,15 @@ import numpy as np
 
 from ptylive.dashboard.client.feed import FeedView, surroundings_of
 from ptylive.dashboard.client.map_kinds import REFINED
-from ptylive.dashboard.pictures import FFT, MAP_SIDE, Picture, RawPicture, Surroundings, fft_picture
+from ptylive.dashboard.panels.live.shown_run import of_another_scan
+from ptylive.dashboard.pictures import FFT, MAP_SIDE, OVERWRITING, Picture, RawPicture, Surroundings, fft_picture
 from ptylive.pictures.colours import levels, to_indices
 from ptylive.schema.half_turn import heard_half_turn
 from ptylive.schema.model import DoubleArray, FloatArray
 from ptylive.schema.scan import rotation_matrix
 
 OBJECT = "object"
-NAMES = frozenset({REFINED.name, REFINED.name + FFT})
+NAMES = frozenset(REFINED.name + ending for ending in ("", FFT, OVERWRITING))
 
 
 class RefinedMap:
@@ -37,7 +38,7 @@ class RefinedMap:
     def view(self, seen: FeedView, refined: FeedView) -> FeedView:
         """What the panels are to show, with the object of ``refined`` among it where there is one."""
         picture, scan = refined.pictures.get(OBJECT), seen.state.scan
-        if OBJECT not in refined.available or scan.shape is None or scan.step_A is None:
+        if of_another_scan(refined) or OBJECT not in refined.available or scan.shape is None or scan.step_A is None:
             return seen
         there = seen.available | {REFINED.name}
         if picture is None or not picture.calibrated:
@@ -86,7 +87,8 @@ def made(
         method="refined object, on the grid of the scan",
     )
     raw = RawPicture(REFINED.name, data, picture.units, pixel)
-    return {plain.name: plain, plain.name + FFT: fft_picture((raw,), -version, around)}
+    over = replace(plain, name=plain.name + OVERWRITING)  # the newest refinement there is, whatever is scanned
+    return {plain.name: plain, over.name: over, plain.name + FFT: fft_picture((raw,), -version, around)}
 
 
 def on_scan(picture: Picture, shape: tuple[int, int], pixel: tuple[float, float], rotation_deg: float) -> FloatArray:

@@ -87,7 +87,7 @@ class ShownRun:
     def view(self, view: FeedView) -> FeedView:
         """What the Refine view shows: the stored run in the place of the one that is told."""
         if not self._raw:
-            return view
+            return without_other_scans(view)
         losses, state = self._told["losses"], str(self._told.get("state") or "done")
         run = RefinementState(
             uid=view.state.uid,
@@ -122,6 +122,22 @@ class ShownRun:
     def marks(self) -> dict[str, str]:
         """Whether a stored run is shown."""
         return {"stored": "on" if self._raw else "off"}
+
+
+def of_another_scan(view: FeedView) -> bool:
+    """Whether the refinement that is told belongs to another scan than the one that is shown."""
+    told = view.refinement
+    return told is not None and bool(told.uid) and told.uid != view.state.uid
+
+
+def without_other_scans(view: FeedView) -> FeedView:
+    """Nothing of a refinement of another scan that has ended; one that runs can be watched, and is so called."""
+    if not of_another_scan(view) or view.state.refinement.state in BUSY:
+        return view
+    pictures = MappingProxyType({name: one for name, one in view.pictures.items() if not _of_a_run(name)})
+    there = frozenset(name for name in view.available if not _of_a_run(name))
+    nothing = view.state.model_copy(update={"refinement": RefinementSummary()})
+    return replace(view, state=nothing, refinement=None, pictures=pictures, available=there, slices=0)
 
 
 def number_of(run: str) -> tuple[int, str]:
