@@ -37,6 +37,13 @@ class Exports:
         """Write maps, calibration and refinement as one page."""
         self._orders.send("report", "report written", self.written)
 
+    def fetch(self, recordings: list[str]) -> None:
+        """Let the browser fetch recordings, with their results and exports."""
+        if recordings:
+            self._orders.send("fetch", "to be fetched by the links below", self.written, recordings=recordings)
+        else:
+            self._orders.say("no scan is chosen: tick some")
+
     def _compared(self, reply: dict[str, Any]) -> None:
         self.written(reply)
         self._orders.say(agreement(reply))

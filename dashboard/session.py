@@ -27,6 +27,7 @@ from ptylive.dashboard.panels.library import LibraryPanel
 from ptylive.dashboard.panels.live.browser_hooks import connect_choices, connect_page
 from ptylive.dashboard.panels.live.contrast import Contrast
 from ptylive.dashboard.panels.live.doubts import Doubts
+from ptylive.dashboard.panels.live.missing import explained
 from ptylive.dashboard.panels.live.parts import Part, PicturePanel
 from ptylive.dashboard.panels.live.pick import HERE, PickedPoint
 from ptylive.dashboard.panels.live.refined_map import RefinedMap
@@ -80,8 +81,7 @@ class Session:
         self.profile = ProfilePanel(self.mosaic.panels, style)
         self._map_keys = MapKeys(self.mosaic)
         self.diffraction = DiffractionPanel(style, self._watch, self.orders)
-        profiling = lambda: bool(self.profile.active.active)  # noqa: E731
-        self.picked = PickedPoint(self.mosaic.panels, self.orders, profiling, self.diffraction.show_here)
+        self.picked = PickedPoint(self.mosaic.panels, self.orders, self._profiling, self.diffraction.show_here)
         self.trotter = TrotterPanel(style, self._watch, self.orders)
         self.past = PastScans(self.orders)
         self.calibration = CalibrationPanel(self.orders)
@@ -92,8 +92,7 @@ class Session:
         self.runs = RunsPanel(self.orders, self.reconstruction.object.window)
         self.loss = LossCurve(self.runs.losses)
         self.doubts, self.shown_run = Doubts(self.orders), ShownRun(self.orders)
-        self.refined_map = RefinedMap()
-        self.contrast = Contrast(self.mosaic.panels, self.reconstruction.object)
+        self.refined_map, self.contrast = RefinedMap(), Contrast(self.mosaic.panels, self.reconstruction.object)
         self.curves = RunCurves(self.reconstruction.object.figure, style, self.orders)
         self.place = PlaceChoice()
         actions = RefineActions(self.orders, self.place, lambda: self.refine.queues, lambda: self._go_to("refine"))
@@ -153,10 +152,8 @@ class Session:
         self.light.label = "dark" if new else "light"
 
     def _wear(self, theme: Theme) -> None:
-        self.loss.wear(theme)
-        self.curves.wear(theme)
-        self.tune.landscape.wear(theme)
-        self.profile.wear(theme)
+        for part in (self.loss, self.curves, self.tune.landscape, self.profile):
+            part.wear(theme)
 
     # -- a few times a second -------------------------------------------------------------------------------------
 
@@ -279,6 +276,9 @@ class Session:
         lists |= {**self.library.lists(), **self.past.lists(), "downloads": self.exports.downloads}
         lists |= {**self.place.lists(), **self.tune.lists(), **self.batch.lists()}
         lists |= {"heard": readouts.heard(view.state), **self.contrast.lists()}
+        notes, needs = explained(view.state, self.mosaic.panels)
+        self._texts |= notes
+        lists |= needs
         preset, state = self.shown_run.preset or self.refine.preset(), view.state
         clips = {
             **self.calibration.clips(self.past.state or view.state),
@@ -307,7 +307,7 @@ class Session:
             "compare": self.runs.compare,
             "beside": self._beside,
             "show_run": self.shown_run.choose,
-            "fetch": self._fetch,
+            "fetch": lambda request: self.exports.fetch(chosen(request.value)),
             "preset": lambda request: self.orders.say(self.refine.load(request.value)),
             "withdraw": self.runs.withdraw,
             "past": self.past.choose,
@@ -336,12 +336,8 @@ class Session:
         self.runs.beside(request)
         self._go_to("refine")
 
-    def _fetch(self, request: Request) -> None:
-        """Let the browser fetch the files of the scans that are ticked."""
-        if names := chosen(request.value):
-            self.orders.send("fetch", "to be fetched by the links below", self.exports.written, recordings=names)
-        else:
-            self.orders.say("no scan is chosen: tick some")
+    def _profiling(self) -> bool:
+        return bool(self.profile.active.active)
 
     def _overwrite(self, _request: Request) -> None:
         """Let a new scan be drawn over the one before, or on a fresh ground."""

@@ -71,6 +71,8 @@ class MapKind:
     """Made when a scan has ended: offered once it has come."""
     numbers: tuple[MapNumber, ...] = ()
     """That may be set of it."""
+    method: str = ""
+    """What it is made by: one method may make several maps."""
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> MapKind:
@@ -87,6 +89,7 @@ class MapKind:
             f"{shows}. Trust it: {trust}" if shows and trust else shows,
             bool(plain.get("afterwards")),
             tuple(MapNumber.from_plain(one) for one in list(plain.get("settings") or ())[:MOST_NUMBERS]),
+            _text(plain.get("method")) or name,
         )
 
 

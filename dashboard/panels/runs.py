@@ -183,10 +183,8 @@ def _how_made(run: Mapping[str, Any]) -> str:
     words = [str(run.get("algorithm") or "")]
     if isinstance(modes, int):
         words.insert(0, f"{modes} mode{'' if modes == 1 else 's'}")
-    if isinstance(slices, int):
-        deep = slices > 1 and isinstance(thickness, int | float) and thickness > 0
-        words.insert(
-            0,
-            f"{slices} × {number(thickness / slices)} Å" if deep else "1 slice" if slices == 1 else f"{slices} slices",
-        )
+    if isinstance(slices, int) and slices > 1 and isinstance(thickness, int | float) and thickness > 0:
+        words.insert(0, f"{slices} × {number(thickness / slices)} Å")
+    elif isinstance(slices, int):
+        words.insert(0, "1 slice" if slices == 1 else f"{slices} slices")
     return ", ".join(filter(None, words))

@@ -28,6 +28,7 @@
     field.addEventListener("blur", () => { cell.classList.remove("edited"); field.remove(); });
     cell.classList.add("edited");
     cell.append(field);
+    field.scrollIntoView?.({block: "nearest"});
     field.select();
   }
 
@@ -167,6 +168,14 @@
   // Links to what was exported last; the address is ours, whatever the name.
   painters.downloads = files => document.getElementById("downloads").replaceChildren(...files.map(({name, href}) =>
     make("a", {href: `./${href}`, download: name, title: name, text: files.length > 6 ? "⤓" : `⤓ ${name.split(".").pop()}`})));
+
+  // What is not known of the scan, where its map would be: the button opens the field in the calibration.
+  painters.needs = panels => panels.forEach((lacking, i) => {
+    const place = document.querySelector(`#canvas-map-${i} .needs`);
+    place.hidden = lacking.length === 0;
+    place.replaceChildren(make("p", {text: `this map needs the ${lacking.map(({label}) => label).join(", the ")}: give`}),
+      ...lacking.map(({name, label}) => make("button", {class: "small", "data-act": "edit", "data-name": name, text: label})));
+  });
 
   painters.checks = checks => document.getElementById("checks").replaceChildren(...checks.map(({name, state, text}) =>
     make("li", {"data-check": state}, make("b", {text: name}), make("span", {text, title: text}))));

@@ -44,9 +44,8 @@ class RefinedMap:
         if picture is None or not picture.calibrated:
             return replace(seen, available=there)
         around = surroundings_of(seen.state, None)
-        told = " ".join(
-            filter(None, [refined.state.refinement.message, refined.refinement and refined.refinement.message])
-        )
+        run = refined.refinement
+        told = f"{refined.state.refinement.message or ''} {(run and run.message) or ''}"
         turned = heard_half_turn(told)
         rotation_deg = around.rotation_deg if turned is None else turned[0]
         signature = (picture.version, scan.shape, scan.step_A, rotation_deg)

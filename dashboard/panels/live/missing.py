@@ -1,0 +1,38 @@
+"""Why a panel is empty: what is not known of the scan, in words, each with a field to fill."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ptylive.dashboard.client.map_kinds import MapKind
+from ptylive.dashboard.client.state import ServerState
+from ptylive.dashboard.panels.maps import MapPanel
+
+FIELDS = (
+    ("energy_eV", "energy"),
+    ("convergence_semiangle_mrad", "semi-angle"),
+    ("scan_step_A", "scan step"),
+)
+"""What a person knows and maps are made with, in the order in which it is asked for."""
+_CLAUSE = re.compile(r"(?:^|; )([\w, ]+): needs ([^;]*)")
+
+
+def lacking(state: ServerState, kind: MapKind) -> list[tuple[str, str]]:
+    """(name, label) of what has to be given for a map; nothing for one that is only on its way.
+
+    The server says of which maps it lacks something (``message`` of its status), and names the first that it lacks;
+    what else nobody has said is asked for at once.
+    """
+    clauses = _CLAUSE.findall(state.message or "")
+    if not any(kind.method in (word.strip() for word in methods.split(",")) for methods, _ in clauses):
+        return []
+    return [(name, label) for name, label in FIELDS if state.calibrated(name) is None]
+
+
+def explained(state: ServerState, panels: Iterable[MapPanel]) -> tuple[dict[str, str], Mapping[str, Any]]:
+    """Of panels that show nothing and could, were more known: their notes, and what is to be given in each."""
+    lacks = [[] if panel.view.showing else lacking(state, panel.kind) for panel in panels]
+    notes = {f"map_{index}_note": "" for index, names in enumerate(lacks) if names}
+    return notes, {"needs": [[{"name": name, "label": label} for name, label in one] for one in lacks]}

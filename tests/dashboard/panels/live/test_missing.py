@@ -1,0 +1,43 @@
+"""An empty panel says what it needs; one that is on its way does not."""
+
+import pytest
+from bokeh.document import Document
+from page_in_memory import CommandSender, content, silent_feed
+
+from ptylive.dashboard.client.map_kinds import MapKind
+from ptylive.dashboard.panels.live.missing import lacking
+from ptylive.dashboard.session import Session
+
+MESSAGE = (
+    "com, idpc: needs detector_pixel_invA, found from the disc once energy_eV and convergence_semiangle_mrad are known;"
+    " obf, tcbf, wdd: needs scan_step_A"
+)
+STEP = {"scan_step_A": {"value": [0.4, 0.4], "origin": "given"}}
+
+
+def state_of(**more: object):
+    return silent_feed(message=MESSAGE, **more)._view.state
+
+
+@pytest.mark.parametrize(("method", "asks"), [("obf", True), ("idpc", True), ("adf", False), ("b", False)])
+def test_what_is_lacking_is_asked_for_where_a_map_lacks_it(method: str, asks: bool) -> None:
+    found = lacking(state_of(calibration={}), MapKind("x", "x", method=method))
+    assert found == (
+        [("energy_eV", "energy"), ("convergence_semiangle_mrad", "semi-angle"), ("scan_step_A", "scan step")]
+        if asks
+        else []
+    )
+
+
+def test_what_is_known_is_not_asked_for() -> None:
+    names = [name for name, _ in lacking(state_of(calibration=STEP), MapKind("obf", "x", method="obf"))]
+    assert names == ["energy_eV", "convergence_semiangle_mrad"]
+
+
+def test_the_page_offers_the_fields_in_place_of_the_map(sender: CommandSender) -> None:
+    session = Session(Document(), silent_feed(message=MESSAGE, calibration=STEP), sender)
+    content(session)
+    shown = content(session)
+    assert [len(one) for one in shown["lists"]["needs"]] == [2, 2, 2, 0]
+    assert shown["texts"]["map_0_note"] == ""
+    assert shown["texts"]["map_3_note"] == "no data yet"
