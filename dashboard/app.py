@@ -35,6 +35,8 @@ MAX_UPLOAD_BYTES = 2**20
 UNUSED_SESSION_MS = 3_000
 """How long a page that nobody looks at any more is kept."""
 PARENT_CHECK_S = 1.0
+FAREWELL_S = 0.4
+"""Some ticks of the pages, which then say that the server was ended; else they would promise to come back."""
 logger = logging.getLogger(__name__)
 
 
@@ -116,6 +118,8 @@ class Dashboard:
         self._server.start()
         try:
             await stop.wait()
+            self.feed.end()
+            await asyncio.sleep(FAREWELL_S if self.open_pages else 0.0)
         finally:
             # callbacks of pages that wait for their turn are cancelled now, which Bokeh tells as an error
             logging.getLogger("bokeh.util.tornado").setLevel(logging.CRITICAL)

@@ -199,7 +199,8 @@ def marks(view: FeedView) -> dict[str, str]:
     state = view.state
     return {
         "state": state.state,
-        "link": "up" if view.connected else "gone",
+        "link": "up" if view.connected and not view.ended else "gone",
+        "ended": "on" if view.ended else "off",
         "lost": "alarm" if state.lost else "",
         "late": "alarm" if state.late else "",
         "rejected": "alarm" if sum(state.rejected.values()) else "",
@@ -241,7 +242,13 @@ def styles(view: FeedView) -> dict[str, str]:
 
 
 def banner(view: FeedView, control: str) -> str:
-    """The line that says since when the server has been silent; empty while it speaks."""
+    """The line that says since when the server has been silent, or that it was ended; empty while it speaks."""
+    if view.ended:
+        state = view.state
+        file = file_name(state.recording)
+        kept = f"{file} holds what came of the last scan" if state.recording else "nothing was being recorded"
+        when = clock(view.last_contact or time.time())
+        return f"the server was ended at {when}: {kept}; start it again with ptylive serve, then this page comes back"
     if view.connected:
         return ""
     if view.last_contact is None:

@@ -66,6 +66,8 @@ class FeedView:
     """Slices of the object that can be looked at one by one."""
     kinds: MapKinds = field(default_factory=MapKinds)
     """What the server says of its maps."""
+    ended: bool = False
+    """Whether the server is being ended on purpose, and this dashboard with it."""
 
     def is_coming(self, wanted: str) -> bool:
         """Whether the picture ``wanted`` exists or is about to."""
@@ -89,7 +91,7 @@ class Feed:
         self._before: Mapping[str, RawPicture] = MappingProxyType({})
         self._left: deque[str] = deque(maxlen=SCANS_LEFT)
         self._snapshot_due: float | None = 0.0
-        self._listening = False
+        self._listening = self._ended = False
         self._name = f"dashboard-{uuid.uuid4().hex}"
         self._told: list[str] | None = None
         self._tell_due = 0.0
@@ -106,7 +108,11 @@ class Feed:
 
     def view(self) -> FeedView:
         """The newest view."""
-        return self._view
+        return replace(self._view, ended=True) if self._ended else self._view
+
+    def end(self) -> None:
+        """Somebody ends the server: pages say so from now on."""
+        self._ended = True
 
     def watch(self, viewer: str, names: Collection[str]) -> None:
         """Say which pictures ``viewer`` shows; others are not prepared. No names: the viewer has gone."""

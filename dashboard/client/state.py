@@ -117,6 +117,8 @@ class ServerState(Message):
     optics: OpticsSummary = Field(default_factory=OpticsSummary)
     calibration: dict[str, CalibrationEntry] = Field(default_factory=dict)
     pinned: dict[str, Any] = Field(default_factory=dict)
+    contradicted: dict[str, Any] = Field(default_factory=dict)
+    """What the header says of values that are pinned otherwise."""
     map_settings: dict[str, float] = Field(default_factory=dict)
     detectors: list[DetectorEntry] | None = None
     dose: Dose = Field(default_factory=Dose)

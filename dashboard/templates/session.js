@@ -134,7 +134,8 @@ window.ptylive = (() => {
   // The dashboard itself has gone: say so, and load the page again as soon as it answers.
   function disconnected() {
     const since = new Date().toLocaleTimeString("en-GB");
-    render(JSON.stringify({
+    const ended = document.body.dataset.ended === "on";
+    if (!ended) render(JSON.stringify({
       texts: {banner: `dashboard gone since ${since}: the last picture stays; reconnecting by itself`},
       marks: {link: "gone"},
     }));

@@ -28,6 +28,14 @@ SPELLINGS: Mapping[str, tuple[str, ...]] = {
 """Quantities that can be estimated, and the metadata names under which they may have been given."""
 _ONE_QUANTITY = (*SPELLINGS.values(), STEP_NAMES)
 """Names that stand for the same: of several the last one counts."""
+SAID: Mapping[str, Callable[[ScanHeader], Any]] = {
+    "energy_eV": lambda header: header.optics.energy_eV,
+    "convergence_semiangle_mrad": lambda header: header.optics.convergence_semiangle_mrad,
+    "scan_step_A": lambda header: header.scan.step_A,
+    "rotation_deg": lambda header: header.scan.rotation_deg,
+    "C10": lambda header: header.optics.aberrations.get("C10"),
+}
+"""Values whose pin is compared with what a header says."""
 _PLACES = frozenset({"scan_shape", "flyback_frames", "skip_first", "repeats"})
 """Names that say which frame belongs to which point."""
 ESTIMATED_TOGETHER = ("rotation_deg", "detector_transform", "beam_center_px")
@@ -70,6 +78,14 @@ class CalibrationCommands:
     def pinned(self) -> dict[str, Any]:
         """Values of this and all later scans."""
         return dict(self._pinned)
+
+    def contradicted(self, scan: ScanSession | None) -> dict[str, Any]:
+        """What the sender of a scan said otherwise than the pinned values that the scan has instead, by row names."""
+        if scan is None or scan.stored is not None:
+            return {}
+        rows = [row for row in SAID if not {row, *SPELLINGS.get(row, ())}.isdisjoint(self._pinned)]
+        found = {row: SAID[row](scan.source) for row in rows}
+        return {row: said for row, said in found.items() if said is not None and said != SAID[row](scan.header)}
 
     @property
     def own(self) -> Mapping[str, Mapping[str, Any]]:

@@ -298,6 +298,7 @@ class Session:
                 filter(None, (self.compilation.word, ("" if scan is None else scan.message) or self._notice()))
             ),
             pinned=self.calibration.pinned,
+            contradicted=self.calibration.contradicted(scan),
             map_settings=self.maps.settings,
             restarts=self.restarts,
             recordings_failed=len(self._recording_status.failures),

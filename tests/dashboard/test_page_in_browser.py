@@ -173,6 +173,20 @@ def test_the_dashboard_goes_and_the_page_comes_back(server: FakeServer, watched:
 
 
 @pytest.mark.slow
+def test_a_server_that_was_ended_promises_nothing(server: FakeServer, watched: Watched) -> None:
+    running = fork_dashboard(server.control)
+    page = watched.open(running.url)
+    expect(page.locator("[data-text=state]")).to_have_text("SCANNING")
+    running.end()
+    banner = page.locator(".banner")
+    expect(banner).to_contain_text("the server was ended at")
+    expect(banner).to_contain_text("0142.h5 holds what came of the last scan; start it again with ptylive serve")
+    page.wait_for_timeout(1500)
+    expect(banner).not_to_contain_text("reconnecting")
+    assert page.title().endswith("ptylive")
+
+
+@pytest.mark.slow
 def test_a_page_whose_first_connection_fails_is_loaded_again(dashboard: RunningDashboard, watched: Watched) -> None:
     page, tried = watched.page, []
 

@@ -140,3 +140,20 @@ def test_step_field_of_view_and_matrix_are_one_quantity_and_the_last_counts() ->
     stage.commands.command_configure({"field_of_view_A": 2.0})
     assert (stage.header.scan.step_A, stage.header.scan.matrix) == ((0.5, 0.5), None)
     assert stage.arrives("two", scan_step_A=1.0).scan.matrix == ((0.0, 0.5), (-0.5, 0.0)), "it is pinned"
+
+
+def test_a_header_that_says_otherwise_than_a_pin_is_heard() -> None:
+    stage = Stage()
+    stage.arrives("one")
+    stage.commands.command_configure({"energy_eV": "80 keV", "defocus_A": 30.0}, pin=True)
+    stage.arrives("two", energy_eV=80e3, defocus_A=700.0)
+    assert stage.commands.contradicted(stage.scan) == {"C10": -700.0}
+    stage.commands.command_configure({"C10": -700.0})
+    assert stage.commands.contradicted(stage.scan) == {}, "taken for this scan"
+    assert "C10" in stage.commands.contradicted(_next(stage)), "the pin stays"
+    assert stage.commands.contradicted(None) == {}
+
+
+def _next(stage: Stage) -> ScanSession | None:
+    stage.arrives("three", energy_eV=80e3, defocus_A=700.0)
+    return stage.scan
