@@ -72,6 +72,7 @@ def take(supervisor: Supervisor, source: Path, folder: Path) -> None:
         show_tools(pages, client, folder)
         show_trotters(pages, folder)
         show_refinement(pages, client, folder)
+        show_refined_map(pages, folder)
         show_trials(pages, client, folder)
         view(pages, "Library")
         time.sleep(6)
@@ -158,6 +159,22 @@ def show_refinement(pages: dict[str, Page], client: ControlClient, folder: Path)
         page.get_by_role("button", name="compare").first.click()
     time.sleep(3)
     keep(pages, folder, "refine-compare")
+
+
+def show_refined_map(pages: dict[str, Page], folder: Path) -> None:
+    """The refined object among the maps, the pattern of a point, and a histogram."""
+    view(pages, "Session")
+    for page in pages.values():
+        page.locator("[data-panel='1'] select").first.select_option("refined phase")
+        box = page.locator("#canvas-map-0").bounding_box()
+        page.mouse.click(box["x"] + 0.48 * box["width"], box["y"] + 0.42 * box["height"])
+    time.sleep(3)
+    for page in pages.values():
+        page.get_by_role("button", name="contrast of panel 3").click()
+    time.sleep(2)
+    keep(pages, folder, "session-refined")
+    for page in pages.values():
+        page.keyboard.press("Escape")
 
 
 def draw_line(page: Page, selector: str) -> None:

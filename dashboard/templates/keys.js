@@ -20,6 +20,27 @@
     }
   }
 
+  // What a browser keeps: the layout of the maps, and the theme. One that keeps nothing is no reason to stop.
+  const LAYOUTS = ["four", "large", "one"];
+  const kept = name => { try { return localStorage.getItem(`ptylive.${name}`); } catch { return null; } };
+  const keep = (name, value) => { try { localStorage.setItem(`ptylive.${name}`, value); } catch { /* then not */ } };
+
+  function layout(name) {
+    document.body.dataset.layout = name;
+    for (const panel of document.querySelectorAll(".maps .panel")) {
+      panel.classList.toggle("alone", Number(panel.dataset.panel) === (focused < 4 ? focused : 0));
+    }
+  }
+
+  function next_layout() {
+    const name = LAYOUTS[(LAYOUTS.indexOf(document.body.dataset.layout) + 1) % LAYOUTS.length];
+    layout(name);
+    keep("layout", name);
+  }
+
+  window.ptylive.theme_kept = on => keep("theme", on ? "light" : "dark");
+  window.ptylive.as_kept = () => { if (kept("theme") === "light") window.ptylive.ask("key", {key: "d"}); };
+
   function help(on) { document.body.dataset.help = on ? "on" : "off"; }
 
   // The nearest panel in the direction of the arrow.
@@ -90,8 +111,12 @@
     if (!button) return;
     const {act} = button.dataset;
     if (act === "full") full(Number(button.closest("[data-panel]").dataset.panel));
+    if (act === "layout") next_layout();
     if (act === "help") help(document.body.dataset.help !== "on");
   });
 
-  document.addEventListener("DOMContentLoaded", () => focus(0));
+  document.addEventListener("DOMContentLoaded", () => {
+    focus(0);
+    layout(LAYOUTS.includes(kept("layout")) ? kept("layout") : "four");
+  });
 })();

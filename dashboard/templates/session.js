@@ -105,7 +105,7 @@ window.ptylive = (() => {
 
   function view(name) { document.body.dataset.view = name; }
 
-  function light(on) { document.body.dataset.theme = on ? "light" : "dark"; }
+  function light(on) { document.body.dataset.theme = on ? "light" : "dark"; if (asked) window.ptylive.theme_kept?.(on); }
 
   // Fields of Bokeh have no names for those who listen to a page; ours stand in the page around them.
   function name_fields() {
@@ -129,6 +129,7 @@ window.ptylive = (() => {
     name_fields();
     document.addEventListener("focusin", name_fields);  // some fields come later
     ask("ready");
+    window.ptylive.as_kept?.();
   }
 
   // The dashboard itself has gone: say so, and load the page again as soon as it answers.

@@ -119,3 +119,28 @@ def test_the_page_is_light(dashboard: RunningDashboard, watched: Watched) -> Non
     watched.page.on("requestfinished", lambda request: sizes.append(request.sizes()["responseBodySize"]))
     watched.open(dashboard.url)
     assert 1e5 < sum(sizes) < MOST_BYTES
+
+
+@pytest.mark.slow
+def test_layout_and_theme_are_kept_by_the_browser(page: Page) -> None:
+    page.set_viewport_size({"width": 1920, "height": 1080})
+
+    def widths() -> list[float]:
+        boxes = [page.locator(f"#canvas-map-{i}").bounding_box() for i in range(4)]
+        return [0.0 if box is None else box["width"] for box in boxes]
+
+    assert np.ptp(widths()) < 4
+    change = page.get_by_role("button", name="layout of the maps")
+    change.click()
+    eventually(lambda: widths()[0] > 1.8 * widths()[1] > 100)
+    page.get_by_role("button", name="light", exact=True).click()
+    expect(page.locator("body")).to_have_attribute("data-theme", "light")
+    page.reload()
+    page.wait_for_selector("body[data-ready=yes]")
+    expect(page.locator("body")).to_have_attribute("data-theme", "light")
+    assert widths()[0] > 1.8 * widths()[1] > 100
+    eventually(lambda: pixels(page, "#canvas-map-3").max() > 240)
+    change.click()
+    eventually(lambda: widths()[1:] == [0.0, 0.0, 0.0] and widths()[0] > 1000)
+    change.click()
+    eventually(lambda: np.ptp(widths()) < 4)

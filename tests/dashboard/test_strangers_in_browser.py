@@ -37,7 +37,8 @@ def maps(one: Server) -> dict[str, np.ndarray]:
 
 def agrees(found: dict[str, np.ndarray], wanted: np.ndarray) -> bool:
     """Whether the OBF phase is there (maps are made anew one by one) and is the right one."""
-    return "obf" in found and bool(np.corrcoef(found["obf"].ravel(), wanted.ravel())[0, 1] > 0.98)
+    obf = found.get("obf", np.zeros((1, 1)))
+    return obf.shape == wanted.shape and bool(np.corrcoef(obf.ravel(), wanted.ravel())[0, 1] > 0.98)
 
 
 @pytest.fixture(scope="module")

@@ -47,12 +47,12 @@ def patterns_asked(sender: Sender) -> list[dict[str, object]]:
 
 def test_a_click_asks_for_the_pattern_of_the_point_and_shows_it(session: Session, sender: Sender) -> None:
     """The fake scan has 64 x 64 points 0.5 Å apart."""
-    click(session, x_A=10.1, y_A=3.2)
+    click(session, x_A=10.1, y_A=3.4)
     content(session)
-    assert patterns_asked(sender) == [{"point": [6, 20]}]
+    assert patterns_asked(sender) == [{"point": [7, 20]}]
     sender.answer("pattern", pattern=array_to_plain(COUNTS), frames=1)
     shown = content(session)
-    assert shown["texts"]["pattern_where"] == "row 6, column 20: 1 frame, 2\u2009016 counts"
+    assert shown["texts"]["pattern_where"] == "row 7, column 20: 1 frame, 2\u2009016 counts"
     (figure, name), *_ = session.diffraction.figures
     assert name == f"{HERE}_log"
     assert figure.showing == HERE
@@ -60,7 +60,7 @@ def test_a_click_asks_for_the_pattern_of_the_point_and_shows_it(session: Session
     content(session)
     assert len(patterns_asked(sender)) == 1, "once"
     marks = session.picked._mark.data
-    assert (marks["x"], marks["y"]) == ([10.0], [3.0]), "at the point itself"
+    assert (marks["x"], marks["y"]) == ([10.0], [3.5]), "at the point itself"
 
 
 def test_arrows_move_it_and_let_a_rectangle_grow(session: Session, sender: Sender) -> None:

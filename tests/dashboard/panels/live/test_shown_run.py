@@ -12,7 +12,7 @@ from ptylive.dashboard.session import Session
 from ptylive.server.wire.messages import array_to_plain
 
 RUNS = {
-    name: {"epochs": 2, "loss": 1.5, "state": "done", "slices": 5, "thickness_A": 100.0} for name in ("run1", "run10")
+    name: {"epochs": 2, "loss": 1.5, "state": "done", "slices": 5, "thickness_A": 100.0} for name in ("run9", "run10")
 }
 PHASE = np.linspace(-1, 1, 400, dtype=np.float32).reshape(20, 20)
 
@@ -54,7 +54,7 @@ def session(sender: Sender) -> Session:
 
 def test_the_last_run_is_shown_when_a_scan_is_opened(session: Session, sender: Sender) -> None:
     content(session)
-    assert [a["pictures"] for c, a, _ in sender.asked if c == "stored"] == [["run10"]], "10 comes after 1"
+    assert [a["pictures"] for c, a, _ in sender.asked if c == "stored"] == [["run10"]], "10 comes after 9"
     sender.answer("stored", runs=RUNS, pictures=[stored("run10")])
     shown = content(session)
     shown = content(session)
@@ -67,18 +67,18 @@ def test_the_last_run_is_shown_when_a_scan_is_opened(session: Session, sender: S
     assert list(session.loss.sources["lbfgs"].data["loss"]) == [3.0, 2.5]
     rows = {row["name"]: row for row in shown["lists"]["runs"]["known"]}
     assert rows["run10"]["shown"]
-    assert not rows["run1"]["shown"]
-    assert rows["run1"]["made"] == "5 × 20.0 Å"
+    assert not rows["run9"]["shown"]
+    assert rows["run9"]["made"] == "5 × 20.0 Å"
 
 
 def test_a_click_shows_another_and_a_second_click_goes_back(session: Session, sender: Sender) -> None:
-    ask(session, what="show_run", name="run1")
+    ask(session, what="show_run", name="run9")
     content(session)
-    assert [a["pictures"] for c, a, _ in sender.asked if c == "stored"][-1] == ["run1"]
-    sender.answer("stored", runs=RUNS, pictures=[stored("run1")])
+    assert [a["pictures"] for c, a, _ in sender.asked if c == "stored"][-1] == ["run9"]
+    sender.answer("stored", runs=RUNS, pictures=[stored("run9")])
     content(session)
-    assert content(session)["texts"]["shown_run"] == "run1"
-    ask(session, what="show_run", name="run1")
+    assert content(session)["texts"]["shown_run"] == "run9"
+    ask(session, what="show_run", name="run9")
     content(session)
     assert content(session)["texts"]["shown_run"] == ""
 
