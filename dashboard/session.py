@@ -275,7 +275,7 @@ class Session:
         }
         lists |= {**self.library.lists(), **self.past.lists(), "downloads": self.exports.downloads}
         lists |= {**self.place.lists(), **self.tune.lists(), **self.batch.lists()}
-        lists |= {"heard": readouts.heard(view.state), **self.contrast.lists()}
+        lists |= {"heard": readouts.heard(view.state), **self.contrast.lists(), **self.refine.lists()}
         notes, needs = explained(view.state, self.mosaic.panels)
         self._texts |= notes
         lists |= needs

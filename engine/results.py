@@ -27,7 +27,7 @@ from ptylive.engine.results_file import (
     Change,
     ResultsFileError,
 )
-from ptylive.engine.stored_run import turned
+from ptylive.engine.stored_run import how_made, turned
 from ptylive.schema import Calibration, LiveMap, PtyliveError
 from ptylive.schema.files.atomic import replacing
 from ptylive.schema.model import BoolArray, ComplexArray
@@ -153,25 +153,10 @@ def read_runs(path: Path) -> dict[str, dict[str, Any]]:
                 "state": str(group.attrs.get("state", "")),
                 "loss": float(group["loss"][-1]) if len(group["loss"]) else None,
                 "epochs": len(group["loss"]),
-                **_how_made(group),
+                **how_made(group),
             }
             for name, group in file.get("refinements", {}).items()
         }
-
-
-def _how_made(group: h5py.Group) -> dict[str, Any]:
-    """What tells one run from another: slices, their thickness in all (Å), probe modes, data term, at rest or not."""
-    transmission, probe = group.get("object"), group.get("probe")
-    slices = None if transmission is None or transmission.ndim != 4 else int(transmission.shape[1])
-    thickness = None if transmission is None else transmission.attrs.get("slice_thickness_A")
-    converged = group.attrs.get("converged")
-    return {
-        "slices": slices,
-        "thickness_A": None if thickness is None else float(np.sum(thickness)),
-        "modes": None if probe is None or probe.ndim != 4 else int(probe.shape[1]),
-        "algorithm": str(group.attrs.get("algorithm", "")),
-        "falling": converged is not None and not bool(converged),
-    }
 
 
 def describe_scan(uid: str, file: Path | None, results: Path | None = None, digest: str = "") -> dict[str, str]:

@@ -226,3 +226,18 @@ def _preset(text: str) -> Preset:
     if known.get("algorithm", "auto") not in get_args(kind.settings()["algorithm"].annotation):
         del known["algorithm"]
     return kind.model_validate_json(json.dumps(known))
+
+
+def how_made(group: Any) -> dict[str, Any]:
+    """What tells one run from another: slices, their thickness in all (Å), probe modes, data term, at rest or not."""
+    transmission, probe = group.get("object"), group.get("probe")
+    slices = None if transmission is None or transmission.ndim != 4 else int(transmission.shape[1])
+    thickness = None if transmission is None else transmission.attrs.get("slice_thickness_A")
+    converged = group.attrs.get("converged")
+    return {
+        "slices": slices,
+        "thickness_A": None if thickness is None else float(np.sum(thickness)),
+        "modes": None if probe is None or probe.ndim != 4 else int(probe.shape[1]),
+        "algorithm": str(group.attrs.get("algorithm", "")),
+        "falling": converged is not None and not bool(converged),
+    }

@@ -153,6 +153,8 @@ class RefinePanel:
     ) -> None:
         self.queues = False
         """Whether a refinement that is asked for now waits in line."""
+        self._judged: dict[str, Any] = {}
+        self._wrong: dict[str, str] = {}
         self.fields = {setting.key: _field(setting, style) for setting in SETTINGS}
         self.further = TextInput(
             name=f"setting_{FURTHER}",
@@ -201,6 +203,13 @@ class RefinePanel:
     def marks(self) -> dict[str, str]:
         """Whether there is something to resume, or to go on with."""
         return {action: "on" if can else "off" for action, can in self._can.items()}
+
+    def lists(self) -> dict[str, Any]:
+        """What is wrong with the settings as they stand, by the field."""
+        preset = self.preset()
+        if preset != self._judged:
+            self._judged, self._wrong = preset, wrong_settings(preset)
+        return {"wrong": self._wrong}
 
     def preset(self) -> dict[str, Any]:
         """The settings as they stand; empty fields are left to the server."""
@@ -254,6 +263,34 @@ class RefinePanel:
         for button in self._buttons[action]:
             if button.disabled != disabled:
                 button.disabled = disabled
+
+
+def wrong_settings(preset: Mapping[str, Any]) -> dict[str, str]:
+    """What is wrong with each setting, in a few words; what concerns several stands at the first that is named.
+
+    A setting without a field of its own is told at the field for all others.
+    """
+    found: dict[str, str] = {}
+    every = {setting.key for setting in SETTINGS}
+    for key, value in preset.items():
+        if line := _refused({key: value}, alone=True):
+            found.setdefault(key if key in every else FURTHER, line)
+    if not found and (line := _refused(preset, alone=False)):
+        named = [key for key in preset if key in line]
+        found[next((key for key in named if key in every), FURTHER)] = line
+    return found
+
+
+def _refused(preset: Mapping[str, Any], *, alone: bool) -> str:
+    """Why settings are refused; of one setting ``alone`` not that it needs another one."""
+    try:
+        Preset.from_mapping(preset)
+    except PtyliveError as error:
+        line = error.line().removeprefix("refinement settings: ").removesuffix(": correct the value or leave it out")
+        for key in preset:
+            line = line.removeprefix(f"refinement setting {key}: ")
+        return "" if alone and error.line().startswith("refinement settings: ") else line
+    return ""
 
 
 def _field(setting: Setting, style: InlineStyleSheet) -> TextInput | Select:

@@ -169,6 +169,10 @@
   painters.downloads = files => document.getElementById("downloads").replaceChildren(...files.map(({name, href}) =>
     make("a", {href: `./${href}`, download: name, title: name, text: files.length > 6 ? "⤓" : `⤓ ${name.split(".").pop()}`})));
 
+  painters.wrong = lines => {
+    for (const place of document.querySelectorAll("[data-wrong]")) place.textContent = lines[place.dataset.wrong] ?? "";
+  };
+
   // What is not known of the scan, where its map would be: the button opens the field in the calibration.
   painters.needs = panels => panels.forEach((lacking, i) => {
     const place = document.querySelector(`#canvas-map-${i} .needs`);

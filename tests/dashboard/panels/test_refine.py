@@ -1,0 +1,36 @@
+"""What is wrong with the form is said at its field."""
+
+import pytest
+from bokeh.document import Document
+from page_in_memory import CommandSender, content, silent_feed
+
+from ptylive.dashboard.panels.refine import wrong_settings
+from ptylive.dashboard.session import Session
+
+
+@pytest.mark.parametrize(
+    ("preset", "field", "words"),
+    [
+        ({"epoch_max": "many"}, "epoch_max", "valid integer"),
+        ({"num_slices": 0, "sweeps": -1}, "num_slices", "greater than or equal to 1"),
+        ({"num_slices": 0, "sweeps": -1}, "sweeps", "greater than or equal to 0"),
+        ({"num_slices": 3}, "num_slices", "needs total_thickness_A"),
+        ({"nonsense": 1}, "further", "unknown refinement setting 'nonsense'"),
+    ],
+)
+def test_each_field_says_what_is_wrong_with_it(preset: dict[str, object], field: str, words: str) -> None:
+    assert words in wrong_settings(preset)[field]
+
+
+@pytest.mark.parametrize("preset", [{}, {"num_slices": 3, "total_thickness_A": "5 nm"}, {"epoch_max": 7}])
+def test_what_is_right_says_nothing(preset: dict[str, object]) -> None:
+    assert wrong_settings(preset) == {}
+
+
+def test_the_page_has_it_and_forgets_it(sender: CommandSender) -> None:
+    session = Session(Document(), silent_feed(), sender)
+    assert content(session)["lists"]["wrong"] == {}
+    session.refine.fields["epoch_max"].value = "-3"
+    assert set(content(session)["lists"]["wrong"]) == {"epoch_max"}
+    session.refine.fields["epoch_max"].value = "30"
+    assert content(session)["lists"]["wrong"] == {}
