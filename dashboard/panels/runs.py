@@ -180,7 +180,7 @@ def _how_far(run: Mapping[str, Any]) -> str:
 def _how_made(run: Mapping[str, Any]) -> str:
     """Slices, their thickness, probe modes and data term, as far as the file says."""
     slices, thickness, modes = run.get("slices"), run.get("thickness_A"), run.get("modes")
-    words = [str(run.get("algorithm") or "")]
+    words = [str(run.get("algorithm") or "").partition(",")[0]]
     if isinstance(modes, int):
         words.insert(0, f"{modes} mode{'' if modes == 1 else 's'}")
     if isinstance(slices, int) and slices > 1 and isinstance(thickness, int | float) and thickness > 0:

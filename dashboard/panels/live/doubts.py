@@ -13,7 +13,7 @@ from ptylive.dashboard.panels.calibration import ESTIMABLE
 from ptylive.dashboard.readouts import CALIBRATION_ROWS, quantity
 from ptylive.dashboard.requests import Request
 from ptylive.dashboard.words import defocus
-from ptylive.schema.half_turn import heard_half_turn
+from ptylive.schema.advice.half_turn import heard_half_turn
 
 FREE_OF_ROTATION = frozenset({"adf", "bf", "abf"})
 """Maps that are sums over the detector: no rotation makes them wrong; nor those of virtual detectors."""

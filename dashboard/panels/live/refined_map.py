@@ -14,7 +14,7 @@ from ptylive.dashboard.client.map_kinds import REFINED
 from ptylive.dashboard.panels.live.shown_run import of_another_scan
 from ptylive.dashboard.pictures import FFT, MAP_SIDE, OVERWRITING, Picture, RawPicture, Surroundings, fft_picture
 from ptylive.pictures.colours import levels, to_indices
-from ptylive.schema.half_turn import heard_half_turn
+from ptylive.schema.advice.half_turn import heard_half_turn
 from ptylive.schema.model import DoubleArray, FloatArray
 from ptylive.schema.scan import rotation_matrix
 

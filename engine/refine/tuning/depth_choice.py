@@ -31,7 +31,7 @@ from ptylive.engine.refine.tuning.parameter_search import (
     vertex,
 )
 from ptylive.schema import MetadataError, Origin
-from ptylive.schema.half_turn import half_turn_words
+from ptylive.schema.advice.half_turn import half_turn_words
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.object import MOST_SLICES
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ptylive.schema.half_turn import half_turn_words, heard_half_turn
+from ptylive.schema.advice.half_turn import half_turn_words, heard_half_turn
 
 
 @pytest.mark.parametrize(("rotation", "c10"), [(164.84, 150.0), (-0.04, -1.2e5), (12.0, -0.00123)])
