@@ -126,7 +126,8 @@ def test_words_can_be_read_in_both_themes(server: FakeServer, dashboard: Running
               return [...document.querySelectorAll(words)]
                 .filter(e => e.childElementCount === 0 && (e.textContent.trim() || e.value) && !e.closest(".canvas")
                           && !(e.matches("input") && ["range", "checkbox"].includes(e.type))
-                          && getComputedStyle(e).opacity === "1" && !e.closest("[disabled]") && getComputedStyle(e.parentElement).opacity === "1"
+                          && getComputedStyle(e).opacity === "1"
+                          && !e.closest("[disabled]") && getComputedStyle(e.parentElement).opacity === "1"
                           && getComputedStyle(e).visibility === "visible" && e.offsetParent)
                 .map(e => { const [a, b] = [luminance(parse(getComputedStyle(e).color)), luminance(ground(e))];
                   return [e.textContent || e.className, (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)]; })
