@@ -17,6 +17,7 @@ import numpy as np
 
 from ptylive.engine import results_file
 from ptylive.engine.nexus.entry import POSITION
+from ptylive.engine.refine.results.groups import COMPRESSION, write_curve, write_judged, write_stage
 from ptylive.engine.results_file import (
     CHOSEN,
     GOES_ON,
@@ -37,11 +38,7 @@ if TYPE_CHECKING:
     import h5py
 
     from ptylive.engine.refine.parameters.refined import Refined
-    from ptylive.engine.refine.results.curve import Curve
-    from ptylive.engine.refine.results.phase_deviation import PhaseDeviation
-    from ptylive.engine.refine.results.prior import PriorReport
-    from ptylive.engine.refine.results.refinement_result import RefineResult, StageEnd
-    from ptylive.engine.refine.results.ring_correlation import Validation
+    from ptylive.engine.refine.results.refinement_result import RefineResult
 
 SCAN_UID, SCAN_FILE, SCAN_PATH, SCAN_SHA256 = "scan_uid", "scan_file", "scan_path", "scan_sha256"
 _SIGNALS = (
@@ -50,7 +47,6 @@ _SIGNALS = (
     ("loss", "1", "loss per pattern"),
 )
 """Data sets of a run: units, long name."""
-COMPRESSION = {"compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
 
 
 def write_maps(
@@ -233,12 +229,12 @@ def _write_refinement(group: h5py.Group, run: Run) -> None:
     if result.refined is not None:
         _write_refined(group, result.refined)
     for number, curve in enumerate(result.curves, 1):
-        _write_curve(group.create_group(f"scans/{number}_{curve.quantity}"), curve)
+        write_curve(group.create_group(f"scans/{number}_{curve.quantity}"), curve)
     for number, stage in enumerate(result.stages, 1):
-        _write_stage(group.create_group(f"stages/{number}"), stage)
+        write_stage(group.create_group(f"stages/{number}"), stage)
     if result.calibration is not None:
         _write_calibration(group, result.calibration)
-    _write_judged(group, result)
+    write_judged(group, result)
     group["loss"] = np.asarray(result.loss, dtype=np.float64)
     for name, units, says in _SIGNALS:  # for programs that read NeXus: docs/files.md
         group[name].attrs.update(units=units, long_name=says)
@@ -317,84 +313,6 @@ def _write_refined(group: h5py.Group, refined: Refined) -> None:
             f"{at}_{along}" for at in ("before", "inside", "after") for along in ("row", "col")
         ]
         group["tilts"].attrs["units"] = "mrad"
-
-
-def _write_deviation(group: h5py.Group, deviation: PhaseDeviation) -> None:
-    """How far counting noise scatters the phase of all slices together."""
-    group.create_dataset("phase_deviation", data=deviation.map_rad, **COMPRESSION)
-    group["phase_deviation"].attrs.update(
-        {
-            "units": "rad",
-            "long_name": "standard deviation of the phase, rad",
-            "median": deviation.median_rad,
-            "patterns": deviation.patterns,
-            **{name: group["object"].attrs[name] for name in ("sampling_A", "origin_A")},
-        }
-    )
-
-
-def _write_curve(group: h5py.Group, curve: Curve) -> None:
-    """A scan of a calibration value before the run."""
-    group["values"] = np.asarray(curve.values, dtype=np.float64)
-    group["loss"] = np.asarray(curve.losses, dtype=np.float64)
-    group.attrs.update(
-        {
-            "start": curve.start,
-            "best": curve.best,
-            "uncertainty": curve.uncertainty,
-            "applied": curve.applied,
-            "reason": curve.reason,
-        }
-    )
-
-
-def _write_stage(group: h5py.Group, stage: StageEnd) -> None:
-    """One of several refinements that followed each other."""
-    group.attrs.update(
-        {
-            "name": stage.name,
-            "first_epoch": stage.first_epoch,
-            "preset": stage.settings,
-            "state": stage.state,
-            "algorithm": stage.algorithm,
-            "reason": stage.reason,
-            "message": stage.message,
-        }
-    )
-
-
-def _write_judged(group: h5py.Group, result: RefineResult) -> None:
-    """What is told of a result beyond itself, as far as it was asked for."""
-    if result.validation is not None:
-        _write_validation(group.create_group("validation"), result.validation)
-    if result.phase_deviation is not None:
-        _write_deviation(group, result.phase_deviation)
-    if result.prior is not None:
-        _write_prior(group.create_group("prior"), result.prior)
-
-
-def _write_prior(group: h5py.Group, prior: PriorReport) -> None:
-    """What networks came to that were trained after the pixels."""
-    group["losses_held"] = prior.losses_held
-    group.attrs.update(
-        {
-            "first_epoch": prior.first_epoch,
-            "epoch": prior.epoch,
-            "held_out": prior.held_out,
-            "gain": (prior.over_pixels.share, prior.over_pixels.deviation),
-            "gain_over_chance": (prior.over_chance.share, prior.over_chance.deviation),
-            "warning": prior.warning,
-            "sentence": prior.sentence,
-        }
-    )
-
-
-def _write_validation(group: h5py.Group, validation: Validation) -> None:
-    """Half-data ring correlation and null test."""
-    for name in ("frequencies_invA", "halves", "null", "at_harmonic"):
-        group[name] = np.asarray(getattr(validation, name))
-    group.attrs["correlation"] = validation.correlation
-    group.attrs["summary"] = validation.summary()
 
 
 def _soft_link(target: str) -> Any:

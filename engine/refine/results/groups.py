@@ -1,0 +1,97 @@
+"""Groups of a results file beside a run's object and probe: scans of values, stages, and what judges the result."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ptylive.engine.refine.results.curve import Curve
+from ptylive.engine.refine.results.phase_deviation import PhaseDeviation
+from ptylive.engine.refine.results.prior import PriorReport
+from ptylive.engine.refine.results.ring_correlation import Validation
+
+if TYPE_CHECKING:
+    import h5py
+
+    from ptylive.engine.refine.results.refinement_result import RefineResult, StageEnd
+
+COMPRESSION = {"compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
+
+
+def _write_deviation(group: h5py.Group, deviation: PhaseDeviation) -> None:
+    """How far counting noise scatters the phase of all slices together."""
+    group.create_dataset("phase_deviation", data=deviation.map_rad, **COMPRESSION)
+    group["phase_deviation"].attrs.update(
+        {
+            "units": "rad",
+            "long_name": "standard deviation of the phase, rad",
+            "median": deviation.median_rad,
+            "patterns": deviation.patterns,
+            **{name: group["object"].attrs[name] for name in ("sampling_A", "origin_A")},
+        }
+    )
+
+
+def write_curve(group: h5py.Group, curve: Curve) -> None:
+    """A scan of a calibration value before the run."""
+    group["values"] = np.asarray(curve.values, dtype=np.float64)
+    group["loss"] = np.asarray(curve.losses, dtype=np.float64)
+    group.attrs.update(
+        {
+            "start": curve.start,
+            "best": curve.best,
+            "uncertainty": curve.uncertainty,
+            "applied": curve.applied,
+            "reason": curve.reason,
+        }
+    )
+
+
+def write_stage(group: h5py.Group, stage: StageEnd) -> None:
+    """One of several refinements that followed each other."""
+    group.attrs.update(
+        {
+            "name": stage.name,
+            "first_epoch": stage.first_epoch,
+            "preset": stage.settings,
+            "state": stage.state,
+            "algorithm": stage.algorithm,
+            "reason": stage.reason,
+            "message": stage.message,
+        }
+    )
+
+
+def write_judged(group: h5py.Group, result: RefineResult) -> None:
+    """What is told of a result beyond itself, as far as it was asked for."""
+    if result.validation is not None:
+        _write_validation(group.create_group("validation"), result.validation)
+    if result.phase_deviation is not None:
+        _write_deviation(group, result.phase_deviation)
+    if result.prior is not None:
+        _write_prior(group.create_group("prior"), result.prior)
+
+
+def _write_prior(group: h5py.Group, prior: PriorReport) -> None:
+    """What networks came to that were trained after the pixels."""
+    group["losses_held"] = prior.losses_held
+    group.attrs.update(
+        {
+            "first_epoch": prior.first_epoch,
+            "epoch": prior.epoch,
+            "held_out": prior.held_out,
+            "gain": (prior.over_pixels.share, prior.over_pixels.deviation),
+            "gain_over_chance": (prior.over_chance.share, prior.over_chance.deviation),
+            "warning": prior.warning,
+            "sentence": prior.sentence,
+        }
+    )
+
+
+def _write_validation(group: h5py.Group, validation: Validation) -> None:
+    """Half-data ring correlation and null test."""
+    for name in ("frequencies_invA", "halves", "null", "at_harmonic"):
+        group[name] = np.asarray(getattr(validation, name))
+    group.attrs["correlation"] = validation.correlation
+    group.attrs["summary"] = validation.summary()
