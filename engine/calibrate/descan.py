@@ -3,7 +3,7 @@
 A specimen deflects the beam from one atom to the next, descan moves the pattern slowly over the whole field. The mean
 centre of mass of each block of the scan is fitted with a plane and with a parabola, robustly; which of them, if any,
 is taken is decided on parts of the field that the fit did not see (docs/theory/calibration.md, Descan). Jumps between
-lines are taken out before.
+lines, steps in mid-scan and the two ways of a snake are taken out before.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ptylive.engine.calibrate.disc import Disc
-from ptylive.engine.calibrate.line_jumps import LineJumps, halves_of, line_jumps, may_jump
+from ptylive.engine.calibrate.line_jumps import LineJumps, halves_of, may_jump
+from ptylive.engine.calibrate.line_steps import StepLimits, line_offsets
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.detector import Descan, descan_terms, scan_places
@@ -83,7 +84,8 @@ def _jumps(store: Store, disc_radius_px: float) -> LineJumps | None:
     half, count = halves_of(seen, store.shape), 2 * store.shape[0]
     weight = np.maximum(np.bincount(half, store.moments[seen, 0], count), 1e-12)
     place = np.stack([np.bincount(half, store.moments[seen, k], count) / weight for k in (1, 2)], axis=1)
-    return line_jumps(place, np.bincount(half, minlength=count), store.shape, disc_radius_px)
+    points, limits = np.bincount(half, minlength=count), StepLimits.of(store.header, disc_radius_px)
+    return line_offsets(place, points, store.shape, disc_radius_px, limits)
 
 
 def _seen(store: Store) -> IndexArray:
@@ -143,6 +145,7 @@ class LineEdges:
     counts: DoubleArray
     points: IndexArray
     disc: Disc
+    limits: StepLimits
 
 
 def sharpened(
@@ -167,7 +170,7 @@ def sharpened(
         half, where = halves_of(seen, scan_shape), descan.at_points(seen, scan_shape)
         before = _means(where, half, 2 * scan_shape[0])
         place = before + edge_shifts(lines.counts, patterns.mean(axis=0), lines.disc)
-        jumps = line_jumps(place, lines.points, scan_shape, disc.radius_px)
+        jumps = line_offsets(place, lines.points, scan_shape, disc.radius_px, lines.limits)
         taken = where - descan.smooth.at_points(seen, scan_shape)
         if jumps is not None:
             taken = taken - jumps.place_px[seen // scan_shape[1]]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ptylive.schema.model import DoubleArray, IndexArray
+from ptylive.schema.model import BoolArray, DoubleArray, IndexArray
 
 LEAST_LINES, LEAST_COLUMNS = 24, 8
 MOST_LINES = 2048
@@ -66,14 +66,13 @@ def line_jumps(
     do not count.
     """
     left, right = place_px[::2], place_px[1::2]
-    every = np.array([(scan_shape[1] + 1) // 2, scan_shape[1] // 2])
-    seen = np.asarray((2 * points.reshape(-1, 2) > every).all(axis=1))
+    seen = lines_seen(points, scan_shape)
     both = seen[1:] & seen[:-1]
     if both.sum() < LEAST_LINES - 1:
         return None
     place = (left + right) / 2
     terms = _course(len(place))
-    slow = np.linalg.lstsq(terms[seen], place[seen], rcond=None)[0]
+    slow = slow_course(place, seen)
     step = [np.diff(half - terms @ slow, axis=0)[both] for half in (left, right)]
     product = (step[0] * step[1]).sum(axis=1)
     shared = float(product.mean()) / 2
@@ -87,7 +86,18 @@ def line_jumps(
     offset = np.where(seen[:, None], place - terms @ slow, 0.0)
     if float(np.median(product)) < USUAL_SHARE * 2 * shared or not _white(offset[seen]):
         return None
-    return LineJumps(offset, np.asarray(slow), math.sqrt(apart))
+    return LineJumps(offset, slow, math.sqrt(apart))
+
+
+def lines_seen(points: IndexArray, scan_shape: tuple[int, int]) -> BoolArray:
+    """Lines (rows,) of which more than half was visited on either side; points (2 rows,): in their halves."""
+    every = np.array([(scan_shape[1] + 1) // 2, scan_shape[1] // 2])
+    return np.asarray((2 * points.reshape(-1, 2) > every).all(axis=1))
+
+
+def slow_course(place_px: DoubleArray, seen: BoolArray) -> DoubleArray:
+    """The parabola (3, 2) through the places (rows, 2) of lines that were seen (rows,)."""
+    return np.asarray(np.linalg.lstsq(_course(len(place_px))[seen], place_px[seen], rcond=None)[0])
 
 
 def _course(rows: int) -> DoubleArray:

@@ -24,6 +24,7 @@ from ptylive.engine.calibrate.descan import (
 from ptylive.engine.calibrate.detector import calibrate_detector
 from ptylive.engine.calibrate.disc import Disc, find_disc
 from ptylive.engine.calibrate.line_jumps import halves_of
+from ptylive.engine.calibrate.line_steps import StepLimits
 from ptylive.engine.calibrate.scan import calibrate_scan
 from ptylive.engine.descan import given_descan, lying_still, moved_back
 from ptylive.engine.imaging.accumulation.reduction import Reduction
@@ -156,7 +157,8 @@ class MeansAtRest:
                 np.add.at(edges, half, still[:, ring])
                 points += np.bincount(half, minlength=halves)
         mean = sums.sum(axis=0) / max(number.sum(), 1)
-        lines = LineEdges(edges / np.maximum(points, 1)[:, None], points, disc) if halves else None
+        per_point = edges / np.maximum(points, 1)[:, None]
+        lines = LineEdges(per_point, points, disc, StepLimits.of(header, disc.radius_px)) if halves else None
         return cls(sums / np.maximum(number, 1)[:, None, None], mean, np.flatnonzero(seen), lines)
 
 

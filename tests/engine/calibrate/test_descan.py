@@ -21,6 +21,7 @@ from ptylive.engine.calibrate.descan import (
     sharpened,
 )
 from ptylive.engine.calibrate.disc import Disc
+from ptylive.engine.calibrate.line_steps import StepLimits
 from ptylive.engine.descan import moved
 from ptylive.engine.live.plan import Plan
 from ptylive.engine.live.reading import reduced
@@ -153,7 +154,7 @@ def edges_of_lines(offset, shape, disc):
     """Of patterns whose lines lie ``offset`` (rows, 2) off."""
     ring = edge_of(disc, (40, 44))
     counts = np.stack([disc_pattern(20 + r, 22 + c)[ring] for r, c in np.repeat(offset, 2, axis=0)])
-    return LineEdges(counts, np.full(2 * shape[0], shape[1] // 2), disc)
+    return LineEdges(counts, np.full(2 * shape[0], shape[1] // 2), disc, StepLimits())
 
 
 def test_jumps_are_sharpened_on_the_edge_too():

@@ -1,0 +1,179 @@
+"""Lines of a scan whose pattern lies elsewhere from some line on, or on every way back of a snake.
+
+Somebody moves the projector in mid-scan, or a coil charges; and what brings the pattern back lags behind a beam that
+runs both ways. Neither is a jump of most lines by themselves (:mod:`line_jumps`). A specimen makes steps, too, where a
+film begins, so that what is found in the centre of mass has to be seen on the edge of the disc (:mod:`descan`). Even
+that is moved by magnetic domains and wedges, whose fields act alike over the whole probe; but by less than LEAST_MRAD.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ptylive.engine.calibrate.line_jumps import LEAST_LINES, LineJumps, line_jumps, lines_seen, slow_course
+from ptylive.schema import ScanHeader
+from ptylive.schema.model import BoolArray, DoubleArray, IndexArray
+
+AROUND = 6
+"""Lines on each side of a step that it is measured on, beside a slope."""
+LEAST_STEP_PX, LEAST_SHARE = 0.3, 0.03
+"""Steps of less, or than this share of the disc's radius, are left alone: strong specimens show such."""
+LEAST_MRAD = 0.2
+"""A step of less may be a specimen's: domains deflect by some 0.01 mrad, a wedge of 45° by 0.1 mrad at 200 kV."""
+BELIEVED, APART = 6.0, 0.3
+"""Standard errors of a step, of some hundred places where it might be; share of it by which halves of lines differ."""
+SHARP = 0.7
+"""Share of a step that takes two lines at most, in both halves: what lies aslant takes more."""
+STANDS_OUT = 4.0
+"""Times the usual change from line to line elsewhere, so that layers and rows of atoms are no steps."""
+MOST_STEPS, LEFT = 3, 0.5
+"""At most, and the share of the smallest that nothing else may reach."""
+_LINES = np.arange(2 * AROUND) - AROUND + 0.5
+DESIGN = np.stack([np.ones(2 * AROUND), _LINES, _LINES > 0], axis=1)
+"""A mean, a slope and a step in the middle of 2 AROUND lines."""
+SOLVED = np.linalg.pinv(DESIGN)
+
+
+_Step = tuple[int, DoubleArray, float]
+"""The line from which on all lie elsewhere, by how much (2,), and its standard error, pixels."""
+
+
+@dataclass(frozen=True)
+class StepLimits:
+    """What steps are looked for in a scan."""
+
+    both_ways: bool = False
+    """The beam runs both ways."""
+    least_px: float = LEAST_STEP_PX
+    """Of what moves the pattern from some line on."""
+
+    @classmethod
+    def of(cls, header: ScanHeader, disc_radius_px: float) -> StepLimits:
+        """Of a scan; where the semi-angle is not told nothing moves but the ways of a snake."""
+        semiangle_mrad = header.optics.convergence_semiangle_mrad
+        deflected_px = LEAST_MRAD / semiangle_mrad * disc_radius_px if semiangle_mrad else math.inf
+        return cls(header.scan.pattern == "snake", max(LEAST_STEP_PX, LEAST_SHARE * disc_radius_px, deflected_px))
+
+
+def line_offsets(
+    place_px: DoubleArray,
+    points: IndexArray,
+    scan_shape: tuple[int, int],
+    disc_radius_px: float,
+    limits: StepLimits,
+) -> LineJumps | None:
+    """Steps, the ways of a snake and jumps of single lines together; see :func:`line_jumps`."""
+    seen = lines_seen(points, scan_shape)
+    if seen.sum() < LEAST_LINES:
+        return line_jumps(place_px, points, scan_shape, disc_radius_px)
+    halves = _Halves(place_px[::2], place_px[1::2], seen)
+    found = _found(halves, limits, max(LEAST_STEP_PX, LEAST_SHARE * disc_radius_px))
+    if found is None:
+        return line_jumps(place_px, points, scan_shape, disc_radius_px)
+    offset, doubt = found
+    rest = line_jumps(place_px - np.repeat(offset, 2, axis=0), points, scan_shape, disc_radius_px)
+    if rest is None:
+        return LineJumps(offset, slow_course(halves.without(offset).place, seen), doubt)
+    return replace(rest, offset_px=rest.offset_px + offset, uncertainty_px=math.hypot(rest.uncertainty_px, doubt))
+
+
+@dataclass(frozen=True)
+class _Halves:
+    """Places (rows, 2) of the pattern in the left and the right halves of lines, and which lines were seen."""
+
+    left: DoubleArray
+    right: DoubleArray
+    seen: BoolArray
+
+    @property
+    def place(self) -> DoubleArray:
+        return (self.left + self.right) / 2
+
+    def without(self, offset: DoubleArray) -> _Halves:
+        return _Halves(self.left - offset, self.right - offset, self.seen)
+
+
+def _found(halves: _Halves, limits: StepLimits, least_way_px: float) -> tuple[DoubleArray, float] | None:
+    """Offsets (rows, 2) of lines about their mean, and their standard error; None for none."""
+    rows = len(halves.seen)
+    offset, doubts = np.zeros((rows, 2)), list[float]()
+    if limits.both_ways and (way := _way_back(halves, least_way_px)) is not None:
+        offset[1::2] += way[0]
+        doubts.append(way[1])
+    steps = _steps(halves.without(offset), limits.least_px)
+    for line, height, doubt in steps:
+        offset[line:] += height
+        doubts.append(doubt)
+    if not doubts:
+        return None
+    return offset - offset[halves.seen].mean(axis=0), math.hypot(*doubts)
+
+
+def _way_back(halves: _Halves, least_px: float) -> tuple[DoubleArray, float] | None:
+    """By how much (2,) odd lines lie elsewhere than their neighbours, and its standard error."""
+    whole = halves.seen[1:-1] & halves.seen[:-2] & halves.seen[2:]
+    sign = np.where(np.arange(1, len(whole) + 1) % 2, 1.0, -1.0)[whole, None]
+
+    def apart(place: DoubleArray) -> DoubleArray:
+        return sign * (place[1:-1] - (place[:-2] + place[2:]) / 2)[whole]
+
+    every = apart(halves.place)
+    error = math.sqrt(float(every.var(axis=0).sum()) / (len(every) / 3))  # three lines in each, shared with neighbours
+    way, left, right = (apart(one).mean(axis=0) for one in (halves.place, halves.left, halves.right))
+    return (way, error) if _believed(way, left, right, error, least_px) else None
+
+
+def _steps(halves: _Halves, least_px: float) -> list[_Step]:
+    """Steps, the largest first; none where others of their kind, or too many, are left: layers of a specimen."""
+    found = list[_Step]()
+    while len(found) < MOST_STEPS and (step := _step(halves, least_px)) is not None:
+        found.append(step)
+        halves = halves.without(np.outer(np.arange(len(halves.seen)) >= step[0], step[1]))
+    if not found:
+        return []
+    left = np.linalg.norm(_heights(halves.place[halves.seen]), axis=1).max()
+    return found if left < LEFT * min(np.linalg.norm(height) for _, height, _ in found) else []
+
+
+def _step(halves: _Halves, least_px: float) -> _Step | None:
+    """The largest step; None where none is believed."""
+    lines = np.flatnonzero(halves.seen)
+    place, left, right = (one[lines] for one in (halves.place, halves.left, halves.right))
+    height = _heights(place)
+    size = np.linalg.norm(height, axis=1)
+    best = int(size.argmax())
+    apart = np.abs(np.arange(len(size)) - best) >= AROUND
+    if not apart.any():
+        return None
+    here = slice(best, best + 2 * AROUND)
+    rest = place[here] - DESIGN @ (SOLVED @ place[here])
+    scatter = float((rest**2).sum()) / (2 * AROUND - 3)
+    error = math.sqrt(scatter * float(SOLVED[2] @ SOLVED[2]))
+    halves_of_it = [SOLVED[2] @ one[here] for one in (left, right)]
+    if size[best] < STANDS_OUT * float(np.median(size[apart])):
+        return None
+    changes = [max(_change(one[here], lines) for lines in (1, 2)) for one in (left, right)]
+    if min(changes) < SHARP * size[best] or not _believed(height[best], *halves_of_it, error, least_px):
+        return None
+    return int(lines[best + AROUND]), np.asarray(height[best]), error
+
+
+def _heights(place: DoubleArray) -> DoubleArray:
+    """Steps (n - 2 AROUND + 1, 2) in the middle of all neighbouring lines of places (n, 2)."""
+    return np.asarray(np.lib.stride_tricks.sliding_window_view(place, 2 * AROUND, axis=0) @ SOLVED[2])
+
+
+def _change(place: DoubleArray, lines: int) -> float:
+    """Largest change, pixels, of places (2 AROUND, 2) within that number of lines about their middle."""
+    change = place[lines:] - place[:-lines]
+    middle = slice(AROUND - lines, AROUND)
+    return float(np.linalg.norm(change[middle], axis=1).max())
+
+
+def _believed(offset: DoubleArray, left: DoubleArray, right: DoubleArray, error_px: float, least_px: float) -> bool:
+    """Whether an offset is large and certain enough, and both halves of lines have it."""
+    size = float(np.linalg.norm(offset))
+    return size > max(least_px, BELIEVED * error_px) and float(np.linalg.norm(left - right)) < APART * size
