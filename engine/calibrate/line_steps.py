@@ -25,8 +25,6 @@ LEAST_MRAD = 0.2
 """A step of less may be a specimen's: domains deflect by some 0.01 mrad, a wedge of 45° by 0.1 mrad at 200 kV."""
 BELIEVED, APART = 6.0, 0.3
 """Standard errors of a step, of some hundred places where it might be; share of it by which halves of lines differ."""
-SHARP = 0.7
-"""Share of a step that takes two lines at most, in both halves: what lies aslant takes more."""
 STANDS_OUT = 4.0
 """Times the usual change from line to line elsewhere, so that layers and rows of atoms are no steps."""
 MOST_STEPS, LEFT = 3, 0.5
@@ -155,8 +153,7 @@ def _step(halves: _Halves, least_px: float) -> _Step | None:
     halves_of_it = [SOLVED[2] @ one[here] for one in (left, right)]
     if size[best] < STANDS_OUT * float(np.median(size[apart])):
         return None
-    changes = [max(_change(one[here], lines) for lines in (1, 2)) for one in (left, right)]
-    if min(changes) < SHARP * size[best] or not _believed(height[best], *halves_of_it, error, least_px):
+    if not _believed(height[best], *halves_of_it, error, least_px):
         return None
     return int(lines[best + AROUND]), np.asarray(height[best]), error
 
@@ -164,13 +161,6 @@ def _step(halves: _Halves, least_px: float) -> _Step | None:
 def _heights(place: DoubleArray) -> DoubleArray:
     """Steps (n - 2 AROUND + 1, 2) in the middle of all neighbouring lines of places (n, 2)."""
     return np.asarray(np.lib.stride_tricks.sliding_window_view(place, 2 * AROUND, axis=0) @ SOLVED[2])
-
-
-def _change(place: DoubleArray, lines: int) -> float:
-    """Largest change, pixels, of places (2 AROUND, 2) within that number of lines about their middle."""
-    change = place[lines:] - place[:-lines]
-    middle = slice(AROUND - lines, AROUND)
-    return float(np.linalg.norm(change[middle], axis=1).max())
 
 
 def _believed(offset: DoubleArray, left: DoubleArray, right: DoubleArray, error_px: float, least_px: float) -> bool:
