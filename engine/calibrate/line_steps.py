@@ -150,10 +150,10 @@ def _step(halves: _Halves, least_px: float) -> _Step | None:
     rest = place[here] - DESIGN @ (SOLVED @ place[here])
     scatter = float((rest**2).sum()) / (2 * AROUND - 3)
     error = math.sqrt(scatter * float(SOLVED[2] @ SOLVED[2]))
-    halves_of_it = [SOLVED[2] @ one[here] for one in (left, right)]
+    on_left, on_right = SOLVED[2] @ left[here], SOLVED[2] @ right[here]
     if size[best] < STANDS_OUT * float(np.median(size[apart])):
         return None
-    if not _believed(height[best], *halves_of_it, error, least_px):
+    if not _believed(height[best], on_left, on_right, error, least_px):
         return None
     return int(lines[best + AROUND]), np.asarray(height[best]), error
 
