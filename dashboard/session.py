@@ -15,6 +15,7 @@ from bokeh.models import InlineStyleSheet, RadioButtonGroup, Toggle
 from ptylive.dashboard import readouts, recipes
 from ptylive.dashboard.access import OWN_VIEW, READ_ONLY
 from ptylive.dashboard.actions import RefineActions
+from ptylive.dashboard.client import dose
 from ptylive.dashboard.client.feed import Feed, FeedView
 from ptylive.dashboard.client.orders import CommandSender, Orders
 from ptylive.dashboard.exports import Exports
@@ -237,7 +238,7 @@ class Session:
         state = view.state
         self._texts |= readouts.header_texts(state) | readouts.stream_texts(state) | readouts.welcome_texts(state)
         self._texts |= self.map_numbers.texts(state.map_settings)
-        self._texts.update(readouts.calibration_texts(self.past.state or state))
+        self._texts.update(readouts.calibration_texts(self.past.state or state) | dose.texts(self.past.state or state))
         self._texts.update(refinement_texts(refined.state.refinement, refined.refinement, state.uid))
         self._texts["banner"] = readouts.banner(view, self.feed.control)
         guide = self.profile.text()
@@ -273,6 +274,7 @@ class Session:
             **self.runs.lists(self.shown_run.name or str(view.state.refinement.run or "")),
             "slices": view.slices,
         }
+        lists["dose"] = dose.points(self.past.state or view.state)
         lists |= {**self.library.lists(), **self.past.lists(), "downloads": self.exports.downloads}
         lists |= {**self.place.lists(), **self.tune.lists(), **self.batch.lists()}
         lists |= {"heard": readouts.heard(view.state), **self.contrast.lists(), **self.refine.lists()}

@@ -14,6 +14,8 @@ LEAST_CORRELATION = 0.143
 """Correlation of two halves at which their sum is as good as a map that correlates by a half with the truth."""
 DOSES = (1.0, 2.0, 4.0)
 """Multiples of the dose whose information limits are told."""
+SURE_ERRORS = 3.0
+"""Standard errors by which the correlation of a ring exceeds LEAST_CORRELATION where it surely carries something."""
 MOST_DOUBT = 0.25
 """Share of an information limit up to which its uncertainty leaves something to tell."""
 
@@ -62,22 +64,36 @@ class RingQuality:
         """Where two halves of a scan with ``dose`` times as many electrons on a field of ``area_A2`` no longer agree.
 
         That is where their correlation, a mean over three rings, first falls to LEAST_CORRELATION, read between rings;
-        the first ring, in which there is little but the shape of the field, does not count.
+        the first ring, in which there is little but the shape of the field, does not count. Nor do those before the
+        one that agrees best: inside its first beams a crystal has nothing that could.
         The signal's power grows with the square of the number of electrons and that of the noise with the number, so
         that the ratio of the two, r / (1 - r) of a correlation r of halves, grows with the dose. A ring of n
         independent frequencies tells r to (1 - r^2) / sqrt(2 n); the uncertainty is half the distance of the limits
         of all rings one such error higher and lower.
         """
+        found, low, high = self.crossings(dose, area_A2)
+        return InformationLimit(1 / found, abs(1 / low - 1 / high) / 2, bool(found >= self.frequency_invA[-1]))
+
+    def crossings(self, dose: float, area_A2: float, errors: float = 1.0) -> tuple[float, float, float]:
+        """Frequencies of the limit that :meth:`expected` finds, and of rings ``errors`` errors lower and higher, 1/Å.
+
+        The first ring's frequency where nothing is carried, the last one's where all is.
+        """
         spacing = self.frequency_invA[1] - self.frequency_invA[0] if len(self.frequency_invA) > 1 else 0.0
         count = np.pi * self.frequency_invA * spacing * area_A2  # of a half plane
         mean = np.convolve(np.pad(self.half_data_correlation, 1, mode="edge"), np.ones(3) / 3, "valid")
         error = (1 - np.clip(mean, 0, 1) ** 2) / np.sqrt(2 * np.maximum(3 * count, 1.0))
-        found, low, high = (self._crossing(_at_dose(values, dose)) for values in (mean, mean - error, mean + error))
-        return InformationLimit(1 / found, abs(1 / low - 1 / high) / 2, bool(found >= self.frequency_invA[-1]))
+        best = int(mean.argmax())
+        start = best if mean[best] - SURE_ERRORS * error[best] >= LEAST_CORRELATION else 0
+        spread = errors * error
+        found, low, high = (
+            self._crossing(_at_dose(values, dose), start) for values in (mean, mean - spread, mean + spread)
+        )
+        return found, low, high
 
-    def _crossing(self, correlation: DoubleArray) -> float:
-        """Frequency at which a correlation first falls to LEAST_CORRELATION, the first ring left out."""
-        below = np.flatnonzero(correlation[1:] < LEAST_CORRELATION) + 1
+    def _crossing(self, correlation: DoubleArray, start: int) -> float:
+        """Frequency at which a correlation first falls to LEAST_CORRELATION beyond the ring ``start``."""
+        below = np.flatnonzero(correlation[start + 1 :] < LEAST_CORRELATION) + start + 1
         if not len(below):
             return float(self.frequency_invA[-1])
         last = below[0]

@@ -75,6 +75,8 @@ class Dose(Message):
     per_A2: float | None = None
     unit: str = "counts"
     saturated_frames: int = 0
+    curve: dict[str, Any] | None = None
+    """What it brings, and more would, as `dose` events tell it."""
 
 
 class DetectorEntry(Message):

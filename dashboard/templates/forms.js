@@ -181,6 +181,36 @@
       ...lacking.map(({name, label}) => make("button", {class: "small", "data-act": "edit", "data-name": name, text: label})));
   });
 
+  // Information limit by dose, both on logarithmic axes: bars what was measured and is expected, the line what the first
+  // scan alone lets expect.
+  painters.dose = ({measured, predicted, expected}) => {
+    const plot = document.getElementById("dose-curve"), all = [...measured, ...predicted, ...expected];
+    plot.replaceChildren();
+    if (!all.length) return;
+    const {log} = Math, scans = all.map(point => log(point[0])), limits = all.map(point => log(point[1]));
+    const [left, right, low, high] = [Math.min(...scans), Math.max(...scans), Math.min(...limits) - .1, Math.max(...limits) + .1];
+    const x = scan => 34 + 198 * (log(scan) - left) / (right - left || 1);
+    const y = limit => 48 - 44 * Math.min(1, Math.max(0, (log(limit) - low) / (high - low)));
+    const draw = (tag, values, text = "") => {
+      const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+      for (const [name, value] of Object.entries(values)) element.setAttribute(name, value);
+      element.textContent = text;
+      plot.append(element);
+    };
+    draw("polyline", {class: "predicted", points: predicted.map(([scan, limit]) => `${x(scan)},${y(limit)}`).join(" ")});
+    for (const [kind, points] of [["measured", measured], ["expected", expected]]) {
+      for (const [scan, limit, finest, coarsest] of points) {
+        draw("line", {class: kind, x1: x(scan), x2: x(scan), y1: y(finest), y2: y(coarsest)});
+        draw("circle", {class: kind, cx: x(scan), cy: y(limit), r: 2.5});
+      }
+    }
+    const [finest, coarsest] = [Math.min(...limits), Math.max(...limits)].map(Math.exp);
+    draw("text", {x: 0, y: y(coarsest) + 3}, `${coarsest.toPrecision(3)} Å`);
+    if (coarsest > 1.05 * finest) draw("text", {x: 0, y: y(finest) + 3}, finest.toPrecision(3));
+    for (const scan of new Set([measured[0], measured.at(-1), expected.at(-1)].filter(Boolean).map(point => point[0]))) {
+      draw("text", {x: x(scan), y: 59, "text-anchor": "middle"}, `${scan}×`);
+    }
+  };
   painters.checks = checks => document.getElementById("checks").replaceChildren(...checks.map(({name, state, text}) =>
     make("li", {"data-check": state}, make("b", {text: name}), make("span", {text, title: text}))));
 

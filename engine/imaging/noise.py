@@ -24,6 +24,8 @@ Shift = tuple[int, int]
 """Quarters of the sampling frequency along rows and columns of the scan."""
 HALVES: tuple[Shift, ...] = ((2, 2), (2, 0), (0, 2))
 SHIFTS: tuple[Shift, ...] = (*HALVES, (1, 1), (2, 1), (1, 2))
+WEAKEST = 1e-3
+"""Frequencies whose variance is below this share of the largest tell nothing about signal or noise."""
 LEAK = 0.1
 """Amplitude of the signal that a shift may bring along, as a share, before another one is taken."""
 
@@ -78,18 +80,36 @@ def ring_floor(ring: IndexArray, noise: DoubleArray, use: BoolArray) -> DoubleAr
 
 
 def ring_quality(
-    spectrum: ComplexArray, shifted: ComplexArray, ring: IndexArray, step_A: tuple[float, float]
+    spectrum: ComplexArray,
+    shifted: ComplexArray,
+    ring: IndexArray,
+    step_A: tuple[float, float],
+    variance: DoubleArray | None = None,
 ) -> RingQuality:
     """What a map carries on each ring; ``shifted`` is the same map with every c_hat half a sampling frequency away.
 
     The maps of the even and the odd points of a checkerboard (or of rows, columns) are the sum and the difference of
-    the two.
+    the two. ``variance``: of each frequency by noise, up to a factor for each ring; where it is given, the noise of a
+    ring is :func:`ring_floor`, and beams of a lattice that reach the shifted map are not taken for noise.
     """
     whole, alias = spectrum.ravel(), shifted.ravel()
-    even, odd = whole + alias, whole - alias
     power = ring_sum(ring, np.abs(whole) ** 2)
+    frequency = (np.arange(len(power)) + 0.5) * 0.5 / min(step_A) / RINGS
+    if variance is not None:
+        noise = _ring_noise(ring, np.abs(alias) ** 2, variance)
+        share = np.clip(1.0 - noise / np.maximum(power, 1e-30), 0.0, 1.0)
+        return RingQuality(frequency, share, (power - noise) / np.maximum(power + noise, 1e-30))
+    even, odd = whole + alias, whole - alias
     share = np.clip(1.0 - ring_sum(ring, np.abs(alias) ** 2) / np.maximum(power, 1e-30), 0.0, 1.0)
     halves = ring_sum(ring, np.abs(even) ** 2) * ring_sum(ring, np.abs(odd) ** 2)
     correlation = ring_sum(ring, (even * odd.conj()).real) / np.sqrt(np.maximum(halves, 1e-30))
-    frequency = (np.arange(len(power)) + 0.5) * 0.5 / min(step_A) / RINGS
     return RingQuality(frequency, share, correlation)
+
+
+def _ring_noise(ring: IndexArray, noise: DoubleArray, variance: DoubleArray) -> DoubleArray:
+    """Noise power of each ring, of frequencies whose variance is not one and the same."""
+    use = variance > WEAKEST * variance.max()
+    safe = np.where(use, variance, 1.0)
+    count = np.maximum(ring_sum(ring, np.ones(len(ring)), use), 1.0)
+    level = ring_floor(ring, noise / safe, use) / count
+    return np.asarray(level * ring_sum(ring, variance, use) + ring_sum(ring, noise, ~use))

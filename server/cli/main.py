@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "convert": "Write a scan anew: patterns prepared, as frames or as coefficients in a detector basis.",
         "simulate": "Simulate a scan: object, probe, scan and detector computed by the model of refinements.",
         "plan": "Tell before an experiment what its numbers mean: sampling, overlap, dose, depth, memory and time.",
+        "dose": "Add up scans of one place: the information limit by dose, and what more dose would bring.",
         "preset": "Check a preset and write it as TOML; without FILE, every setting with its meaning and default.",
         "export": "Write a refinement in the format of another program, or live maps as pictures.",
         "compare": "Show maps and refined phase of a scan side by side, and tell how far they agree.",

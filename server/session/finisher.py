@@ -23,6 +23,7 @@ from ptylive.engine.results_file import PATIENCE_S
 from ptylive.schema import FrameBatch, PtyliveError
 from ptylive.server.process.compilation import Compilation, pieces_for
 from ptylive.server.session.calibration_events import tell_calibration
+from ptylive.server.session.dose_curves import DoseCurves
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.session.subscriptions import Subscriptions
 from ptylive.server.wire.messages import map_to_plain
@@ -59,6 +60,7 @@ class Finisher:
         device: Callable[[], MapDevice],
     ) -> None:
         self._publisher, self._command_line, self._on_finished = publisher, command_line, on_finished
+        self._dose_curves = DoseCurves(publisher)
         self._compression, self._subscriptions, self._compilation = compression, subscriptions, compilation
         self._device = device
         self.files = FileWorker(LIMITS, modules=("ptylive.server.session.stored_scans",))
@@ -181,6 +183,7 @@ class Finisher:
         for payload in payloads:
             self._publisher.publish("maps", payload)
         tell_calibration(self._publisher, scan, final=True)
+        self._dose_curves.take(scan)
         save_results(scan, self._command_line)
         if frames is not None and scan.recording is not None and not scan.compressed:
             self._compress(scan, scan.recording)

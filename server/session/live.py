@@ -23,6 +23,7 @@ from ptylive.engine.live.engine import LiveEngine
 from ptylive.schema import FrameBatch, PtyliveError, ScanHeader
 from ptylive.server.process.compilation import CompiledReader
 from ptylive.server.session.calibration_events import tell_calibration
+from ptylive.server.session.dose_curves import tell_dose_so_far
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.session.subscriptions import Subscriptions
 from ptylive.server.wire.publisher import Publisher
@@ -233,6 +234,7 @@ class LiveThread:
         for payload in payloads:
             self._publisher.publish("maps", payload)
         tell_calibration(self._publisher, scan)
+        tell_dose_so_far(self._publisher, scan)
         self._dirty = False
         spent = time.thread_time() - processor
         if self._reader.ring_fill > FRAMES_WAIT:

@@ -16,8 +16,9 @@ from ptylive.engine.imaging.render import Rendering
 from ptylive.engine.imaging.virtual_detectors import DetectorBank
 from ptylive.engine.live.engine import LiveEngine
 from ptylive.engine.live.evaluation import backend_of
+from ptylive.engine.repeats.repeated_scan import dose_per_A2
 from ptylive.schema import Calibration, LiveMap, ScanHeader
-from ptylive.schema.model import BoolArray
+from ptylive.schema.model import BoolArray, DoubleArray
 from ptylive.server.wire.messages import array_to_plain, map_to_plain
 
 DOSE_PATIENCE_S = 0.05
@@ -65,6 +66,8 @@ class ScanSession:
     """Of its live maps, checked."""
     stored: Calibration | None = None
     """Calibration of a scan that was opened from its files."""
+    dose_curve: dict[str, Any] | None = None
+    """What its dose brings, and more would (docs/dose.md)."""
     told_calibration: dict[str, Any] = field(default_factory=dict)
     """What listeners were last told of its calibration."""
 
@@ -103,12 +106,16 @@ class ScanSession:
     @property
     def dose(self) -> dict[str, Any]:
         """Mean dose of the scan per Å²: in electrons where counts per electron are given, else in counts."""
-        mean = None if self.engine is None else self.engine.recent_mean(DOSE_PATIENCE_S)
-        step, gain = self.header.scan.step_A, self.header.detector.counts_per_electron
-        if mean is None or step is None:
-            return {}
-        per_A2 = float(mean.sum()) / (gain or 1.0) / (step[0] * step[1])
-        return {"per_A2": per_A2, "unit": "counts" if gain is None else "e", "saturated_frames": self.saturated_frames}
+        per_A2, unit = dose_per_A2(self.header, self.mean)
+        curve = {} if self.dose_curve is None else {"curve": self.dose_curve}
+        if per_A2 is None:
+            return curve
+        return {"per_A2": per_A2, "unit": unit, "saturated_frames": self.saturated_frames, **curve}
+
+    @property
+    def mean(self) -> DoubleArray | None:
+        """Mean pattern of what has arrived, or of what had a moment ago."""
+        return None if self.engine is None else self.engine.recent_mean(DOSE_PATIENCE_S)
 
     @property
     def saturated_frames(self) -> int:

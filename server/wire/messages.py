@@ -12,7 +12,7 @@ from ptylive.schema import LiveMap, ServerGoneError
 from ptylive.schema.model import Array
 from ptylive.server.process.ports import CONTROL_PORT, EVENTS_OFFSET
 
-TOPICS = ("maps", "state", "calibration", "refinement", "log", "ack")
+TOPICS = ("maps", "state", "calibration", "dose", "refinement", "log", "ack")
 """Of events."""
 MAX_MESSAGE_BYTES = 256 * 2**20
 

@@ -17,12 +17,10 @@ from ptylive.engine.imaging.band import Band
 from ptylive.engine.imaging.bank import Picture, Spectra
 from ptylive.engine.imaging.declaration import UPSAMPLE, MapSetting, MapWords, Method, Needs, live_map, with_deviation
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
-from ptylive.engine.imaging.noise import TRUSTED_SHARE, ring_floor, ring_mean, ring_quality, ring_sum, rings
+from ptylive.engine.imaging.noise import TRUSTED_SHARE, WEAKEST, ring_floor, ring_mean, ring_quality, ring_sum, rings
 from ptylive.pictures.colours import ColourMap
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 
-WEAKEST = 1e-3
-"""Frequencies whose E is below this share of the largest tell nothing about signal or noise."""
 LEAST_SIGNAL = 0.02
 """Signal power is never taken below this share of the noise, so that empty rings fade instead of exploding."""
 
@@ -82,7 +80,7 @@ class OptimumBrightField:
         gain = self._gain(spectra.visited_share, numerator, shifted, noise)
         gain_here = gain / spectra.density
         phase = spectra.image(self.band, (numerator * gain_here).astype(np.complex64))
-        quality = ring_quality(numerator, shifted, self.ring, spectra.conditions.step_A)
+        quality = ring_quality(numerator, shifted, self.ring, spectra.conditions.step_A, self.information)
         quality = replace(quality, transfer=ring_mean(self.ring, self.information * gain))
         method = "optimum bright field, radial Wiener"
         said = {"upsample": self.band.grid.upsample, "noise": noise}

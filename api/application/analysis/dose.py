@@ -1,0 +1,52 @@
+"""Recordings of one place added up: what their dose brings, and more would (docs/dose.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ptylive.application.offline import MapRequest, Reconstruction, reconstruct_source
+from ptylive.engine.repeats import Places, RepeatedScan
+from ptylive.schema import LiveMap
+from ptylive.schema.advice.dose_curve import DoseCurve
+from ptylive.streamer.source import open_source
+
+METHOD = "obf"
+PATIENCE_S = 60.0
+
+
+@dataclass(frozen=True, eq=False)
+class DoseStep:
+    """After one more recording: the curve of its place, None where it tells nothing (``problem``), and the mean map."""
+
+    path: Path
+    made: Reconstruction
+    curve: DoseCurve | None
+    mean: LiveMap | None
+    problem: str = ""
+
+
+def added_up(
+    paths: Sequence[Path],
+    values: Mapping[str, Any],
+    backend: str = "auto",
+    on_progress: Callable[[int, int, str], None] | None = None,
+) -> Iterator[DoseStep]:
+    """Recordings one after the other, in the order given. Raises PtyliveError for a file of which no map is made.
+
+    ``values``: metadata of all of them, over those of the files.
+    """
+    places = Places()
+    for number, path in enumerate(paths):
+        with open_source(path, values) as source:
+            made = reconstruct_source(source, values, [METHOD], MapRequest(backend=backend), on_progress)
+            # two files may hold the same scan twice, or tell no identity
+            header = made.engine.header.renamed(f"{number}", path.stem)
+        scan = RepeatedScan.of(header, made.rendering.maps, made.engine.recent_mean(PATIENCE_S))
+        if scan is None:
+            yield DoseStep(path, made, None, None, made.rendering.missing.get(METHOD, "no map was made of it"))
+            continue
+        curve = places.take(scan)
+        yield DoseStep(path, made, curve, None if curve is None else places.mean(), scan.problem)

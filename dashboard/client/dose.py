@@ -1,0 +1,52 @@
+"""What the dose of a place brings, and more would: a line for the stream box, and the points of its small plot."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ptylive.dashboard.client.state import ServerState
+from ptylive.dashboard.words import UNKNOWN, number
+from ptylive.schema.advice.dose_curve import DoseCurve, DosePoint, Verdict
+
+
+def curve_of(state: ServerState) -> DoseCurve | None:
+    """The dose curve of the scan on show; None where there is none, or one that cannot be read."""
+    plain = state.dose.curve
+    if plain is None:
+        return None
+    try:
+        return DoseCurve.from_plain(plain)
+    except (LookupError, TypeError, ValueError, OverflowError):
+        return None
+
+
+def texts(state: ServerState) -> dict[str, str]:
+    """The row in the stream box, short and as a sentence."""
+    curve = curve_of(state)
+    if curve is None or not curve.measured:
+        return {"enough": UNKNOWN, "enough_line": ""}
+    now, further = curve.measured[-1], [point for point in curve.expected if point.limit_A is not None]
+    short = f"{number(now.limit_A)} Å" if now.limit_A is not None else "cannot tell"
+    if curve.scans > 1:
+        short = f"{curve.scans} scans: {short}"
+    if curve.verdict is Verdict.CHANGES:
+        short = f"{short}; the specimen changes"
+    elif now.finer:
+        short = f"{short}, all the step shows"
+    elif further:
+        last = further[-1]
+        short = f"{short}; {last.scans / curve.scans:g} × dose: {number(last.limit_A)} Å"
+    return {"enough": short, "enough_line": curve.line}
+
+
+def points(state: ServerState) -> dict[str, Any]:
+    """For the plot: scans, limit and its bounds, Å, of what was measured, predicted and is expected."""
+    curve = curve_of(state)
+    if curve is None or curve.scans < 2:
+        return {"measured": [], "predicted": [], "expected": []}
+    named = {"measured": curve.measured, "predicted": curve.predicted, "expected": curve.expected}
+    return {name: [_plain(point) for point in kind if point.limit_A is not None] for name, kind in named.items()}
+
+
+def _plain(point: DosePoint) -> list[float | None]:
+    return [point.scans, point.limit_A, point.finest_A, point.coarsest_A]

@@ -1,0 +1,191 @@
+"""Spectra of several maps on the field that all of them show, ring by ring.
+
+A frequency of a tapered field is not independent of its neighbours: of n of them m = n (sum w^2)^2 / (N sum w^4) count
+(Welch 1967, for the overlap of windows; here for the variance of a sum over frequencies).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import fft
+from scipy.signal.windows import tukey
+
+from ptylive.schema.maps import LiveMap, RingQuality
+from ptylive.schema.model import Array, ComplexArray, DoubleArray, IndexArray
+
+TAPER = 0.3
+"""Share of each side over which the window falls to 0 (Tukey's)."""
+LEAST_SIDE_PX = 16
+MOST_GAIN = 5.0
+"""Most that a ring of a map is raised or lowered to the transfer of the first one."""
+
+
+def window(shape: tuple[int, int]) -> DoubleArray:
+    """Tukey's window over a field (rows, cols), nowhere 0."""
+    return np.outer(*(tukey(n + 2, TAPER)[1:-1] for n in shape))
+
+
+def without_ramp(picture: Array) -> DoubleArray:
+    """A picture (rows, cols) without its mean and its ramp: they say nothing of the place."""
+    values = np.asarray(picture, dtype=np.float64)
+    row, col = (np.linspace(-1.0, 1.0, n) for n in values.shape)
+    values = values - values.mean()
+    values -= (row @ values.mean(axis=1) / (row @ row)) * row[:, None]
+    return np.asarray(values - (col @ values.mean(axis=0) / (col @ col)) * col)
+
+
+def ring_of(shape: tuple[int, int], sampling_A: tuple[float, float], quality: RingQuality) -> IndexArray:
+    """Ring of each frequency of a real transform (rows, cols // 2 + 1); beyond the last one, their number."""
+    row, col = fft.fftfreq(shape[0], sampling_A[0]), fft.rfftfreq(shape[1], sampling_A[1])
+    spacing = quality.frequency_invA[1] - quality.frequency_invA[0]
+    ring = (np.hypot(row[:, None], col) / spacing).astype(np.int64)
+    ring[fft.fftfreq(shape[0]) < 0, 0] = len(quality.frequency_invA)  # conjugates of others
+    return np.asarray(np.minimum(ring, len(quality.frequency_invA)))
+
+
+@dataclass(frozen=True, eq=False)
+class RingPowers:
+    """Mean products of the spectra of n scans, by ring.
+
+    products (rings, n, n): Re <F_j F_k*>, the powers on the diagonal; independent (rings,): how many independent
+    frequencies each is the mean of; frequency_invA (rings,); area_A2: of the common field, as far as it counts.
+    """
+
+    products: DoubleArray
+    independent: DoubleArray
+    frequency_invA: DoubleArray
+    area_A2: float
+
+    def of_first(self, count: int) -> RingPowers:
+        """Of the first scans alone, on the same field."""
+        return RingPowers(self.products[:, :count, :count], self.independent, self.frequency_invA, self.area_A2)
+
+    @property
+    def signal(self) -> DoubleArray:
+        """(rings,) what different scans have in common: the mean product of two of them."""
+        count = self.products.shape[1]
+        diagonal = np.trace(self.products, axis1=1, axis2=2)
+        return np.asarray((self.products.sum(axis=(1, 2)) - diagonal) / (count * (count - 1)))
+
+    @property
+    def noise(self) -> DoubleArray:
+        """(rings,) what a scan has for itself."""
+        power = np.trace(self.products, axis1=1, axis2=2) / self.products.shape[1]
+        return np.asarray(np.maximum(power - np.maximum(self.signal, 0.0), 1e-6 * power))
+
+    @property
+    def quality(self) -> RingQuality:
+        """What the sum of all carries: correlation of its halves, each of half of the scans.
+
+        Two or more scans; r = K S / (K S + 2 N) of K scans with a common power S and a noise power N each. Of two it is
+        their Fourier ring correlation.
+        """
+        signal, count = self.products.shape[1] * self.signal, self.products.shape[1]
+        both = np.maximum(count * self.signal + 2 * self.noise, 1e-30)
+        correlation = np.where(self.noise > 0, signal / both, 0.0)
+        share = np.clip(signal / np.maximum(signal + self.noise, 1e-30), 0.0, 1.0)
+        return RingQuality(self.frequency_invA, share, correlation)
+
+
+@dataclass(frozen=True, eq=False)
+class CommonField:
+    """Spectra (n, frequencies) of n maps on the field that all of them show, and the ring of each frequency."""
+
+    spectra: ComplexArray
+    ring: IndexArray
+    frequency_px: DoubleArray
+    """(frequencies, 2), cycles a pixel."""
+    frequency_invA: DoubleArray
+    """(rings,) middle of each ring."""
+    area_A2: float
+    share: float
+    """Of the frequencies, that are independent of each other."""
+
+    @classmethod
+    def of(cls, maps: Sequence[LiveMap], shifts_px: Sequence[DoubleArray]) -> CommonField | None:
+        """Of maps of one shape; ``shifts_px`` (2,): by how far each shows what the first shows farther on.
+
+        Whole pixels are cut off, fractions are taken out in Fourier space. None where too little is seen by all.
+        """
+        whole = [np.rint(shift).astype(int) for shift in shifts_px]
+        start = -np.min([*whole, np.zeros(2, int)], axis=0)
+        stop = np.asarray(maps[0].data.shape) - np.max([*whole, np.zeros(2, int)], axis=0)
+        if (stop - start < LEAST_SIDE_PX).any():
+            return None
+        shape = (int(stop[0] - start[0]), int(stop[1] - start[1]))
+        first, taper = _quality(maps[0]), window(shape)
+        rings = min(len(_quality(one).frequency_invA) for one in maps)
+        ring = np.minimum(ring_of(shape, _sampling(maps[0]), first), rings).ravel()
+        kept = np.flatnonzero(ring < rings)
+        q = np.stack(np.broadcast_arrays(fft.fftfreq(shape[0])[:, None], fft.rfftfreq(shape[1])), -1).reshape(-1, 2)
+        spectra, white = [], _whitening(maps[0], rings)
+        for one, cut, shift in zip(maps, whole, shifts_px, strict=True):
+            corner = start + cut
+            flat = _flattened(one, white * _levelled(one, first, rings), first.frequency_invA[:rings])
+            part = flat[corner[0] : corner[0] + shape[0], corner[1] : corner[1] + shape[1]]
+            turned = np.exp(2j * np.pi * (q[kept] @ (np.asarray(shift) - cut)))
+            found = fft.rfft2(without_ramp(part) * taper).ravel()[kept]
+            spectra.append(found * turned)
+        share = float((taper**2).mean() ** 2 / (taper**4).mean())
+        area = float(np.prod(_sampling(maps[0]))) * taper.size * share
+        return cls(np.stack(spectra), ring[kept], q[kept], first.frequency_invA[:rings], area, share)
+
+    def powers(self) -> RingPowers:
+        """Products of the spectra, ring by ring."""
+        rings, scans = len(self.frequency_invA), len(self.spectra)
+        order, count = np.argsort(self.ring, kind="stable"), np.bincount(self.ring, minlength=rings)
+        products = np.zeros((rings, scans, scans))
+        for number, last in enumerate(np.cumsum(count)):
+            part = self.spectra[:, order[last - count[number] : last]]
+            products[number] = (part @ part.conj().T).real / max(int(count[number]), 1)
+        independent = np.maximum(count * self.share, 1e-3)
+        return RingPowers(products, independent, self.frequency_invA, self.area_A2)
+
+
+def _whitening(one: LiveMap, rings: int) -> DoubleArray:
+    """(rings,) factors after which all rings of a map have equal noise.
+
+    Its filter leaves little of rings that carry little; what leaks into those from strong beams, which are cut off at
+    the border of the field like all else, would be more.
+    """
+    taper = np.outer(*(np.hanning(n + 2)[1:-1] for n in one.data.shape))
+    ring = np.minimum(ring_of((int(taper.shape[0]), int(taper.shape[1])), _sampling(one), _quality(one)), rings).ravel()
+    power = np.bincount(ring, np.abs(fft.rfft2(without_ramp(one.data) * taper)).ravel() ** 2, minlength=rings + 1)
+    mean = power[:rings] / np.maximum(np.bincount(ring, minlength=rings + 1)[:rings], 1)
+    noise = mean * np.clip(1.0 - _quality(one).signal_share[:rings], 0.02, 1.0)
+    return np.asarray(1 / np.sqrt(np.maximum(noise, 1e-8 * noise.max() + 1e-300)))
+
+
+def _flattened(one: LiveMap, factor: DoubleArray, frequency_invA: DoubleArray) -> DoubleArray:
+    """A map (rows, cols) with its frequencies times a factor that is given ring by ring.
+
+    By a cosine transform, so that the map goes on beyond its border as its mirror image: without a jump.
+    """
+    (rows, cols), step = one.data.shape, _sampling(one)
+    q = np.hypot(np.arange(rows)[:, None] / (2 * rows * step[0]), np.arange(cols) / (2 * cols * step[1]))
+    smooth = np.exp(np.interp(q, frequency_invA, np.log(factor)))
+    return np.asarray(fft.idctn(fft.dctn(without_ramp(one.data)) * smooth))
+
+
+def _levelled(one: LiveMap, first: RingQuality, rings: int) -> DoubleArray:
+    """(rings,) factors after which a map shows as much of the phase as the first one does."""
+    own = _quality(one).transfer
+    if own is not None and first.transfer is not None:
+        gain = first.transfer[:rings] / np.maximum(own[:rings], 1e-12)
+        return np.asarray(np.clip(gain, 1 / MOST_GAIN, MOST_GAIN))
+    return np.ones(rings)
+
+
+def _quality(one: LiveMap) -> RingQuality:
+    if one.quality is None:
+        raise ValueError(f"what the map {one.name} carries was not measured")
+    return one.quality
+
+
+def _sampling(one: LiveMap) -> tuple[float, float]:
+    if one.sampling_A is None:
+        raise ValueError(f"the step of the map {one.name} is not known")
+    return one.sampling_A

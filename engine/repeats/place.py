@@ -1,0 +1,168 @@
+"""Scans of one place, registered with each other, and what their sum carries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from math import isfinite
+
+import numpy as np
+from scipy import ndimage
+
+from ptylive.engine.repeats.change import UNKNOWN, Value, change, is_change
+from ptylive.engine.repeats.field import LEAST_SIDE_PX, CommonField, RingPowers, without_ramp
+from ptylive.engine.repeats.registration import Registration, agreement, register, signal_share
+from ptylive.engine.repeats.repeated_scan import RepeatedScan
+from ptylive.schema.advice.dose_curve import DoseCurve, DosePoint, Verdict
+from ptylive.schema.maps import LiveMap, RingQuality
+from ptylive.schema.model import DoubleArray
+
+MOST_SCANS = 16
+"""Of one place: the oldest are left out of the sum beyond."""
+LAST_SCANS = 4
+"""The mean of the last scans, which a new one is compared with: a specimen that changes slowly is still known."""
+ERRORS = 1.96
+"""Standard errors on either side that hold a number in 19 of 20 cases."""
+FURTHER = (2.0, 4.0)
+"""Multiples of the dose so far whose information limit is told."""
+LEAST_OF_TWO = 3.0
+"""Standard errors by which two scans have to agree less than two of an unchanged place, to be told."""
+
+
+@dataclass(eq=False)
+class Place:
+    """Scans of one place and their shifts against the first, pixels of its map."""
+
+    scans: list[RepeatedScan]
+    shifts_px: list[DoubleArray] = field(default_factory=lambda: [np.zeros(2)])
+    last: Registration | None = None
+
+    def compare(self, scan: RepeatedScan) -> Registration | None:
+        """Registration of a scan with the mean of the last scans, in the frame of the first."""
+        recent = list(zip(self.scans, self.shifts_px, strict=True))[-LAST_SCANS:]
+        whole = np.rint(recent[-1][1])
+        rests = [shift - whole for _, shift in recent]
+        low = np.max([np.ceil(np.maximum(-rest, 0)) for rest in rests], axis=0).astype(int)
+        high = np.asarray(scan.live_map.data.shape) - np.max([np.ceil(np.maximum(rest, 0)) for rest in rests], axis=0)
+        if (high - low < LEAST_SIDE_PX).any():
+            return None
+        seen = slice(low[0], int(high[0])), slice(low[1], int(high[1]))  # by all of them
+        pictures = [without_ramp(one.live_map.data) for one, _ in recent]
+        moved = [ndimage.shift(one, -rest)[seen] for one, rest in zip(pictures, rests, strict=True)]
+        mean = replace(recent[-1][0].live_map, data=np.mean(moved, axis=0, dtype=np.float32))
+        found = register(mean, replace(scan.live_map, data=scan.live_map.data[seen]), len(recent))
+        if found is None:
+            return None
+        maps = [*(one.live_map for one, _ in recent), scan.live_map]
+        together = CommonField.of(maps, [*rests, found.shift_px])
+        if together is None:
+            return None
+        powers = together.powers()
+        shares = [signal_share(_single(one)[0])[: len(powers.products)] for one in (*(one for one, _ in recent), scan)]
+        sure = agreement(powers, [np.sqrt(share * shares[-1]) for share in shares[:-1]])
+        return Registration(found.shift_px + whole, *sure)
+
+    def add(self, scan: RepeatedScan, found: Registration) -> None:
+        """One more scan; the oldest give way beyond MOST_SCANS, and where they share no field with it."""
+        self.scans.append(scan)
+        self.shifts_px.append(found.shift_px)
+        self.last = found
+        while len(self.scans) > 1 and (len(self.scans) > MOST_SCANS or self._powers() is None):
+            self.scans.pop(0)
+            self.shifts_px = [shift - self.shifts_px[1] for shift in self.shifts_px[1:]]
+
+    def drop_last(self) -> None:
+        """Forget the newest scan."""
+        self.scans.pop()
+        self.shifts_px.pop()
+        self.last = None
+
+    def mean(self) -> LiveMap:
+        """The mean of all maps, moved to where they lie over the first, at each point of those that saw it.
+
+        Its ``quality`` is that of the sum, its frames are those of all.
+        """
+        first, powers = self.scans[0].live_map, self._powers()
+        if len(self.scans) == 1 or powers is None:
+            return first
+        maps = [scan.live_map for scan in self.scans]
+        moved = np.zeros((2, *first.data.shape))
+        for one, shift in zip(maps, self.shifts_px, strict=True):
+            seen = ndimage.shift(np.ones(first.data.shape), -shift, order=0)
+            moved += np.stack([ndimage.shift(one.data.astype(float), -shift, mode="nearest") * seen, seen])
+        settings = {**first.settings, "scans": len(maps), "shifts_px": np.round(self.shifts_px, 3).tolist()}
+        words = f"{first.method}, mean of {len(maps)} scans of one place"
+        data, frames = (moved[0] / moved[1]).astype(np.float32), sum(one.frames for one in maps)  # the first saw all
+        whole = replace(first, data=data, frames=frames, method=words, settings=settings, deviation=None)
+        return replace(whole, quality=replace(powers.quality, transfer=None))
+
+    def _powers(self) -> RingPowers | None:
+        """Of all scans on their common field; None where that is too small."""
+        field_of_all = CommonField.of([scan.live_map for scan in self.scans], self.shifts_px)
+        return None if field_of_all is None else field_of_all.powers()
+
+    def curve(self) -> DoseCurve:
+        """What the scans carry, one after the other, and what more would bring."""
+        first, many = self.scans[0], len(self.scans)
+        powers = None if many == 1 else self._powers()
+        measured = [self._point(1, 1.0, *_single(first))]
+        firsts = [] if powers is None else [powers.of_first(count) for count in range(2, many + 1)]
+        measured += [self._point(len(one.products[0]), 1.0, one.quality, one.area_A2) for one in firsts]
+        predicted = [self._point(count, self._multiple(count), *_single(first)) for count in range(1, many + 1)]
+        fading, drifting = (UNKNOWN, UNKNOWN) if powers is None else change(powers)
+        verdict = self._verdict(fading, drifting)
+        newest = _single(first) if powers is None else (powers.quality, powers.area_A2)
+        expected = [self._point(many * more, more, *newest) for more in FURTHER]
+        sampling = first.live_map.sampling_A or (1.0, 1.0)
+        return DoseCurve(
+            map=first.live_map.name,
+            series=tuple(scan.series for scan in self.scans),
+            unit=first.unit,
+            measured=tuple(measured),
+            predicted=tuple(predicted),
+            expected=() if verdict is Verdict.CHANGES else tuple(expected),
+            verdict=verdict,
+            fading=fading,
+            drifting=drifting,
+            agreement=(1.0, np.inf) if self.last is None else (self.last.agreement, self.last.uncertainty),
+            shift_A=(float(self.shifts_px[-1][0] * sampling[0]), float(self.shifts_px[-1][1] * sampling[1])),
+        )
+
+    def _verdict(self, fading: Value, drifting: Value) -> Verdict:
+        if self.last is None:
+            return Verdict.ONE_SCAN
+        if isfinite(fading[1]):
+            return Verdict.CHANGES if is_change(fading) or is_change(drifting) else Verdict.STEADY
+        apart = 1.0 - self.last.agreement > LEAST_OF_TWO * self.last.uncertainty
+        return Verdict.CHANGES if apart else Verdict.STEADY
+
+    def _multiple(self, count: int) -> float:
+        """Dose of the first scans over that of the first one."""
+        doses = [scan.dose for scan in self.scans[:count]]
+        known = [dose for dose in doses if dose]
+        return sum(known) / known[0] if len(known) == count else float(count)
+
+    def _dose(self, scans: float) -> float | None:
+        """Of that many scans: those that are there, and the mean of them for what is to come."""
+        doses = [scan.dose for scan in self.scans]
+        known = [dose for dose in doses if dose]
+        if len(known) < len(doses):
+            return None
+        there = min(int(scans), len(known))
+        return sum(known[:there]) + (scans - there) * sum(known) / len(known)
+
+    def _point(self, scans: float, more: float, quality: RingQuality, area_A2: float) -> DosePoint:
+        """The limit with ``more`` times the dose that the quality was measured at."""
+        nothing, everything = float(quality.frequency_invA[0]), float(quality.frequency_invA[-1])
+        found, low, high = quality.crossings(more, area_A2, ERRORS)
+        dose = self._dose(scans)
+        if found <= nothing:
+            return DosePoint(scans, dose)
+        return DosePoint(scans, dose, 1 / found, 1 / high, 1 / low, found >= everything)
+
+
+def _single(scan: RepeatedScan) -> tuple[RingQuality, float]:
+    """What a scan's map carries, as measured on its two halves, and its area, Å²."""
+    one = scan.live_map
+    if one.quality is None or one.sampling_A is None:
+        raise ValueError(f"what the map {one.name} carries was not measured")
+    return one.quality, float(np.prod(one.sampling_A)) * one.data.size * one.visited

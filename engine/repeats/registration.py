@@ -1,0 +1,204 @@
+"""How far two maps are shifted against each other, and whether they show the same place.
+
+Peaks of the normalised cross-correlation of what is seen by both (Padfield 2012: a window that stands still would draw
+them to no shift at all), after a filter that divides every ring by its power and weights it by the signal in it. Single
+bright beams are cut down, so that a lattice, which repeats, does not decide alone; of its many peaks the one is taken
+at which the two maps differ least beyond their noise, and moved to where their phases agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import fft, ndimage
+from scipy.signal.windows import tukey
+
+from ptylive.engine.repeats.field import CommonField, RingPowers, ring_of, without_ramp
+from ptylive.schema.maps import LiveMap, RingQuality
+from ptylive.schema.model import DoubleArray
+
+FARTHEST = 0.25
+"""Shift that is looked for, as a share of the sides: a place that is scanned again drifts by less."""
+SURE = 0.5
+"""Correlation of halves that a ring has by chance hardly ever, and beams of a lattice often."""
+BRIGHTEST = 4.0
+"""Modulus of a spectrum, over its ring's root mean square, that single frequencies are cut down to."""
+BORDER = 0.05
+"""Share of each side, at either end, in which a filtered map is not looked at: there it knows what lies outside."""
+MOST_PEAKS = 12
+LOWEST_PEAK = 0.75
+"""Peaks of at least this share of the highest are looked at closely: a lattice has many that are almost equal."""
+STEPS = 5
+"""Of Newton's method, to the place between pixels."""
+MOST_EXPECTED = 0.9
+"""Correlation that is expected at most: the border of the field, which is not the same in both, costs the rest."""
+LEAST_SIGNIFICANCE = 5.0
+"""Standard errors that the agreement exceeds 0 by: of some hundred independent shifts by noise once in 10^4."""
+LEAST_AGREEMENT = 0.75
+"""Correlation, over the one that the signal of both lets expect, from which on two maps show the same."""
+
+
+@dataclass(frozen=True, eq=False)
+class Registration:
+    """``shift_px`` (2,): what the first shows at p, the second shows at p + shift.
+
+    ``agreement``: correlation of both, over that of two scans of one unchanged place, and its standard error.
+    """
+
+    shift_px: DoubleArray
+    agreement: float
+    uncertainty: float
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the two have something in common."""
+        return self.agreement >= LEAST_SIGNIFICANCE * self.uncertainty
+
+    @property
+    def is_same_place(self) -> bool:
+        """Whether it is as much as it has to be."""
+        return self.is_sure and self.agreement >= LEAST_AGREEMENT
+
+
+def signal_share(quality: RingQuality) -> DoubleArray:
+    """Share of a map's power in each ring that is signal, by its two halves.
+
+    A mean over three rings where they agree by less than SURE: one ring alone may do so by chance. Two halves that correlate by r make a whole of which 2 r / (1 + r) is signal (Rosenthal and Henderson 2003).
+    """
+    mean = np.convolve(np.pad(quality.half_data_correlation, 1, mode="edge"), np.ones(3) / 3, "valid")
+    mean = np.where(quality.half_data_correlation > SURE, quality.half_data_correlation, mean).clip(0.0, 0.99)
+    return np.asarray(2 * mean / (1 + mean))
+
+
+def register(first: LiveMap, second: LiveMap, scans: int = 1) -> Registration | None:
+    """Shift between two maps of one shape whose quality is known; None where they have no ring in common.
+
+    ``scans``: how many ``first`` is the mean of; its quality is that of one.
+    """
+    if first.quality is None or second.quality is None:
+        raise ValueError("maps whose quality was not measured cannot be registered")
+    rings = min(len(first.quality.frequency_invA), len(second.quality.frequency_invA))
+    single = signal_share(first.quality)[:rings]
+    shares = scans * single / (scans * single + 1 - single), signal_share(second.quality)[:rings]
+    weight = np.sqrt(shares[0] * shares[1])
+    if not weight[1:].any():
+        return None
+    pair = [_filtered(one, first.quality, np.append(np.sqrt(weight), 0.0)) for one in (first, second)]
+    return _best((first, second), shares, _peaks(*pair))
+
+
+def _filtered(one: LiveMap, quality: RingQuality, weight: DoubleArray) -> DoubleArray:
+    """A map (rows, cols) with rings of equal power times ``weight`` (rings + 1,), bright beams cut down."""
+    if one.sampling_A is None:
+        raise ValueError("maps without a scale cannot be registered")
+    shape = (int(one.data.shape[0]), int(one.data.shape[1]))
+    taper = np.outer(*(tukey(n + 2, 2 * BORDER)[1:-1] for n in shape))
+    spectrum = fft.rfft2(without_ramp(one.data) * taper)
+    ring = np.minimum(ring_of(shape, one.sampling_A, quality), len(weight) - 1)
+    count = np.maximum(np.bincount(ring.ravel(), minlength=len(weight)), 1)
+    level = np.sqrt(np.bincount(ring.ravel(), np.abs(spectrum.ravel()) ** 2, minlength=len(weight)) / count)
+    spectrum = spectrum / np.maximum(level, 1e-300)[ring] * weight[ring]
+    spectrum *= np.minimum(1.0, BRIGHTEST * weight[ring] / np.maximum(np.abs(spectrum), 1e-300))
+    return np.asarray(fft.irfft2(spectrum, s=shape))
+
+
+def _peaks(first: DoubleArray, second: DoubleArray) -> list[DoubleArray]:
+    """Shifts (2,) in whole pixels within FARTHEST at which two filtered maps are most alike; at least one.
+
+    Noise grows with the part that both show, so that likeness counts by its root.
+    """
+    shape = first.shape
+    border = [int(np.ceil(BORDER * n)) for n in shape]
+    inside = np.zeros(shape)
+    inside[border[0] : shape[0] - border[0], border[1] : shape[1] - border[1]] = 1.0
+    size = [fft.next_fast_len(2 * n, real=True) for n in shape]
+
+    def seen(values: DoubleArray) -> DoubleArray:
+        return np.asarray(fft.rfft2(values * inside, s=size))
+
+    def by_shift(one: DoubleArray, other: DoubleArray) -> DoubleArray:
+        return np.asarray(fft.irfft2(one.conj() * other, s=size))
+
+    mask, powers = seen(np.ones(shape)), (seen(first**2), seen(second**2))
+    common = np.maximum(by_shift(mask, mask), 1.0)
+    norm = np.sqrt(np.maximum(by_shift(powers[0], mask), 0) * np.maximum(by_shift(mask, powers[1]), 0))
+    alike = by_shift(seen(first), seen(second)) / np.maximum(norm, 1e-12 * norm.max()) * np.sqrt(common)
+    lags = [np.rint(fft.fftfreq(n) * n).astype(int) for n in size]
+    near = np.outer(*(np.abs(lag) <= FARTHEST * n for lag, n in zip(lags, shape, strict=True)))
+    alike = np.where(near, alike, -np.inf)
+    high = (alike >= LOWEST_PEAK * alike.max()) & (alike >= ndimage.maximum_filter(alike, 3, mode="wrap"))
+    places = np.flatnonzero(high)
+    places = places[np.argsort(-alike.ravel()[places], kind="stable")][:MOST_PEAKS]
+    return [
+        np.array([lags[0][row], lags[1][col]], float)
+        for row, col in zip(*np.unravel_index(places, alike.shape), strict=True)
+    ]
+
+
+def _best(
+    pair: tuple[LiveMap, LiveMap], shares: tuple[DoubleArray, DoubleArray], shifts: list[DoubleArray]
+) -> Registration | None:
+    """The shift at which both differ least beyond their noise; of almost equal ones the shortest."""
+    tried = []
+    for whole in shifts:
+        shift, powers = _between_pixels(pair, shares, whole)
+        if powers is None:
+            continue
+        own = np.diagonal(powers.products, axis1=1, axis2=2)
+        noise = np.maximum(own[:, 0] * (1 - shares[0]) + own[:, 1] * (1 - shares[1]), 1e-300)
+        rest = (own.sum(axis=1) - 2 * powers.products[:, 0, 1]) / noise
+        counted = np.where((shares[0] > 0) & (shares[1] > 0), powers.independent, 0.0)
+        many = max(float(counted[1:].sum()), 1e-300)
+        found = Registration(shift, *agreement(powers, [np.sqrt(shares[0] * shares[1])]))
+        tried.append((float(counted[1:] @ rest[1:]) / many, many, found))
+    if not tried:
+        return None
+    least = min(left for left, _, _ in tried)
+    equal = [found for left, many, found in tried if left <= least * (1 + 3 / np.sqrt(many))]
+    return min(equal, key=lambda found: float(np.hypot(*found.shift_px)))
+
+
+def _between_pixels(
+    pair: tuple[LiveMap, LiveMap], shares: tuple[DoubleArray, DoubleArray], shift: DoubleArray
+) -> tuple[DoubleArray, RingPowers | None]:
+    """Shift at which the phases of both agree, at most STEPS pixels on, and the powers there.
+
+    Newton's method for the highest sum of Re F1* F2 exp(2 pi i q shift), every ring over its noise.
+    """
+    powers = None
+    for step in range(STEPS + 1):
+        seen = CommonField.of(pair, [np.zeros(2), shift])
+        if seen is None:
+            return shift, None
+        powers = seen.powers()
+        if step == STEPS:
+            break
+        own = np.diagonal(powers.products, axis1=1, axis2=2)
+        noise = np.maximum(own[:, 0] * (1 - shares[0]) + own[:, 1] * (1 - shares[1]), 1e-300)
+        weight = np.where(np.arange(len(noise)) > 0, np.sqrt(shares[0] * shares[1]) / noise, 0.0)[seen.ring]
+        product = seen.spectra[0].conj() * seen.spectra[1] * weight
+        turn = 2 * np.pi * seen.frequency_px
+        bend = (turn * product.real[:, None]).T @ turn
+        if np.linalg.eigvalsh(bend)[0] <= 1e-9 * np.abs(bend).max():
+            break  # no peak
+        shift = shift - np.clip(np.linalg.solve(bend, turn.T @ product.imag), -1.0, 1.0)
+    return shift, powers
+
+
+def agreement(powers: RingPowers, common: Sequence[DoubleArray]) -> tuple[float, float]:
+    """How far the last of several maps correlates with the others, over what is expected, and the standard error.
+
+    ``common`` (rings,) for each of the others: the correlation that the signal in it and in the last one lets expect.
+    Rings are weighted by it; the first one, which holds little but the shape of the field, is left out.
+    """
+    products, independent = powers.products[1:], powers.independent[1:]
+    found = expected = 0.0
+    for other, wanted in enumerate(common):
+        power = np.sqrt(np.maximum(products[:, other, other] * products[:, -1, -1], 1e-300))
+        weight = independent * np.minimum(wanted[1:], MOST_EXPECTED)
+        found += float(weight @ (products[:, other, -1] / power))
+        expected += float(weight @ np.minimum(wanted[1:], MOST_EXPECTED))
+    spread = np.sqrt(expected / 2)  # of correlations by chance, whose variance is 1 / 2n of n frequencies
+    return found / max(expected, 1e-300), float(spread / max(expected, 1e-300))

@@ -1,0 +1,70 @@
+"""A scan as far as it matters for which place it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from ptylive.engine.repeats.field import LEAST_SIDE_PX
+from ptylive.schema.maps import LiveMap
+from ptylive.schema.model import DoubleArray
+from ptylive.schema.scan_header import ScanHeader
+
+MAPS = ("obf", "tcbf")
+"""Maps whose signal and noise are measured, the better one first."""
+MOST_PIXELS = 2048 * 2048
+ALIKE = 1e-3
+"""Relative difference up to which steps and optics are the same."""
+
+
+@dataclass(frozen=True, eq=False)
+class RepeatedScan:
+    """A scan: its map, its dose per Å² in ``unit`` where known, and numbers that have to be those of its repeats."""
+
+    uid: str
+    series: str
+    live_map: LiveMap
+    optics: tuple[float, ...] = ()
+    dose: float | None = None
+    unit: str = "counts"
+
+    @classmethod
+    def of(cls, header: ScanHeader, maps: Iterable[LiveMap], mean: DoubleArray | None = None) -> Self | None:
+        """A scan by its header, its maps and its mean pattern; None where there is no map that tells the place."""
+        by_name = {one.name: one for one in maps}
+        live_map = next((by_name[name] for name in MAPS if name in by_name), None)
+        if live_map is None:
+            return None
+        known = (header.optics.energy_eV, header.optics.convergence_semiangle_mrad, *(header.scan.step_A or ()))
+        dose, unit = dose_per_A2(header, mean)
+        return cls(header.uid, header.series, live_map, tuple(float(v or 0.0) for v in known), dose, unit)
+
+    @property
+    def problem(self) -> str:
+        """Why it cannot be told which place it shows; empty: it can."""
+        one = self.live_map
+        if one.quality is None or one.sampling_A is None or len(one.quality.frequency_invA) < 3:
+            return "what its map carries is not known"
+        if min(one.data.shape) < LEAST_SIDE_PX or one.data.size > MOST_PIXELS:
+            return f"a map of {one.data.shape[0]} x {one.data.shape[1]} pixels is not compared"
+        return "its map is nothing but noise" if one.buried else ""
+
+    def is_like(self, other: RepeatedScan) -> bool:
+        """Whether map, step, size and optics are the same."""
+        mine, theirs = self.live_map, other.live_map
+        if (mine.name, mine.data.shape) != (theirs.name, theirs.data.shape) or len(self.optics) != len(other.optics):
+            return False
+        numbers = (*(mine.sampling_A or ()), *self.optics), (*(theirs.sampling_A or ()), *other.optics)
+        return bool(np.allclose(*numbers, rtol=ALIKE, atol=0.0))
+
+
+def dose_per_A2(header: ScanHeader, mean: DoubleArray | None) -> tuple[float | None, str]:
+    """Mean dose of a scan per Å² by its mean pattern (Qy, Qx), and its unit: e where it is told what a count is."""
+    step, gain = header.scan.step_A, header.detector.counts_per_electron
+    unit = "counts" if gain is None else "e"
+    if mean is None or step is None:
+        return None, unit
+    return float(mean.sum()) / (gain or 1.0) / (step[0] * step[1]), unit

@@ -1,0 +1,5 @@
+"""``ptylive dose``; a package, for the folder of commands is full."""
+
+from ptylive.server.cli.commands.dose.command import EXAMPLES, dose
+
+__all__ = ["EXAMPLES", "dose"]

@@ -1,0 +1,109 @@
+"""The command ``dose``: recordings of one place added up, and what more dose would bring."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ptylive.schema import MetadataError, PtyliveError
+from ptylive.server.cli.options import AsJson, Backend, Settings, checked_backend
+from ptylive.server.cli.output import answer, bar, end_partial, say
+from ptylive.server.cli.values import parse_assignments
+
+if TYPE_CHECKING:
+    from ptylive.application.analysis.dose import DoseStep
+
+MOST_FILES = 64
+
+EXAMPLES = """
+ptylive dose scan1.h5 scan2.h5 scan3.h5
+ptylive dose scan.h5 --json                      # of one scan: what twice and four times the dose would bring
+ptylive dose scan1.h5 scan2.h5 -o sum.h5 --set energy_eV=80e3
+"""
+
+
+def dose(
+    files: Annotated[list[Path], typer.Argument(help="scan files, native or foreign, in the order they were taken")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="results file for the mean map of the last place")
+    ] = None,
+    settings: Settings = None,
+    backend: Backend = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Add up scans of one place: the information limit by dose, and what more dose would bring."""
+    from ptylive.engine.backend.cache import use_persistent_cache
+
+    use_persistent_cache()
+    from ptylive.application.analysis.dose import added_up
+    from ptylive.application.outputs import check_output_file
+    from ptylive.streamer.vetting.door import vet
+
+    checked_backend(backend)
+    if len(files) > MOST_FILES:
+        raise MetadataError(f"{len(files)} files are more than the {MOST_FILES} that are added up", "give fewer")
+    values = parse_assignments(settings or ())
+    if output is not None:
+        check_output_file(output, files)
+    for file in files:
+        vet(file, values, *([] if output is None else [output]))
+    steps: list[DoseStep] = []
+    with bar("adding up", quiet=as_json) as shown:
+        for step in added_up(files, values, backend, shown.update):
+            steps.append(step)
+            if step.curve is not None and not as_json:
+                say(f"{step.path.name}: {step.curve.line}")
+    missing = [f"{step.path}: {step.problem}" for step in steps if step.curve is None]
+    told = [step for step in steps if step.curve is not None]
+    if not told:
+        raise PtyliveError(f"nothing can be told of any of them: {'; '.join(missing)}", "is there a specimen?")
+    if output is not None:
+        _write(output, told[-1])
+    _tell(told, missing, as_json=as_json)
+    if missing:
+        end_partial("; ".join(missing))
+
+
+def _tell(told: Sequence[DoseStep], missing: list[str], *, as_json: bool) -> None:
+    """The curves after each file as one JSON line, or the last one as a table."""
+    curves = [(step.path, step.curve.to_plain()) for step in told if step.curve is not None]
+    if as_json:
+        steps = [{"file": str(path), **curve} for path, curve in curves]
+        answer({"steps": steps, "line": curves[-1][1]["line"], "missing": missing}, as_json=True)
+    else:
+        sys.stdout.write(f"{table(curves[-1][1])}\n{curves[-1][1]['line']}\n")
+
+
+def table(curve: dict[str, Any]) -> str:
+    """The points of a curve as lines of text."""
+    lines = ["scans  dose/Å²      information limit, Å     predicted from the first, Å"]
+    predicted = {point["scans"]: point for point in curve["predicted"]}
+    for kind in ("measured", "expected"):
+        for point in curve[kind]:
+            name = f"{point['scans']:g}" + ("" if kind == "measured" else " *")
+            beside = _limit(predicted[point["scans"]]) if point["scans"] in predicted else ""
+            dose_text = "–" if point["dose"] is None else f"{point['dose']:.3g}"
+            lines.append(f"{name:<6} {dose_text:<11} {_limit(point):<24} {beside}".rstrip())
+    return "\n".join([*lines, *(["* expected if nothing changes"] if curve["expected"] else [])])
+
+
+def _limit(point: dict[str, Any]) -> str:
+    if point["limit_A"] is None:
+        return "cannot tell"
+    if point["finer"]:
+        return f"{point['limit_A']:.3g} or finer"
+    return f"{point['limit_A']:.3g} ({point['finest_A']:.3g} to {point['coarsest_A']:.3g})"
+
+
+def _write(output: Path, step: Any) -> None:
+    """The mean map as a results file."""
+    from ptylive.engine.live.evaluation import backend_of
+    from ptylive.engine.results import describe_run, write_maps
+
+    engine = step.made.engine
+    about = describe_run(" ".join(sys.argv), backend_of(engine.computed_on))
+    write_maps(output, [step.mean], engine.coverage, step.made.calibration, about)

@@ -1,0 +1,52 @@
+"""What the dose of a scan brings: while it comes, of the scan alone; when it has ended, of all scans of its place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ptylive.engine.repeats import Places, RepeatedScan
+from ptylive.engine.repeats.place import Place
+from ptylive.schema.advice.dose_curve import DoseCurve
+from ptylive.server.session.scan_session import ScanSession
+from ptylive.server.wire.publisher import Publisher
+
+TOPIC = "dose"
+
+
+def tell_dose_so_far(publisher: Publisher, scan: ScanSession) -> None:
+    """Publish what a scan carries while it comes; called where maps are published."""
+    with scan.lock:
+        found = RepeatedScan.of(scan.header, scan.rendering.maps, scan.mean)
+    if found is None or found.problem:
+        return
+    _tell(publisher, scan, Place([found]).curve(), final=False)
+
+
+class DoseCurves:
+    """Of the scans that end one after the other; for the finisher's thread."""
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher, self._places = publisher, Places()
+
+    def take(self, scan: ScanSession) -> None:
+        """Add a scan whose maps have been made to the place it shows, and publish the curve of that place."""
+        if scan.stored is not None:
+            return  # opened from its files: it was not scanned now
+        with scan.lock:
+            found = RepeatedScan.of(scan.header, scan.rendering.maps, scan.mean)
+        curve = None if found is None else self._places.take(found)
+        if curve is None:
+            scan.dose_curve = None
+            return
+        _tell(self._publisher, scan, curve, final=True)
+        if curve.scans > 1 or curve.apart:
+            self._publisher.log("info", f"dose: {curve.line}")
+
+
+def _tell(publisher: Publisher, scan: ScanSession, curve: DoseCurve, *, final: bool) -> None:
+    plain: dict[str, Any] = curve.to_plain()
+    if plain == scan.dose_curve and not final:
+        return
+    scan.dose_curve = plain
+    about = {"uid": scan.uid, "frames": scan.frames_seen, "final": final}
+    publisher.publish(TOPIC, {**about, **plain})
