@@ -1,4 +1,4 @@
-"""Maps of scans of drawn places, made without any scan: a smooth random field, shifted, with noise that halves share."""
+"""Maps of scans of drawn places, made without any scan: a smooth random field, shifted, with noise."""
 
 import numpy as np
 

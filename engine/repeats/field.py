@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import fft
-from scipy.signal.windows import tukey
 
 from ptylive.schema.maps import LiveMap, RingQuality
 from ptylive.schema.model import Array, ComplexArray, DoubleArray, IndexArray
@@ -23,9 +22,14 @@ MOST_GAIN = 5.0
 """Most that a ring of a map is raised or lowered to the transfer of the first one."""
 
 
-def window(shape: tuple[int, int]) -> DoubleArray:
-    """Tukey's window over a field (rows, cols), nowhere 0."""
-    return np.outer(*(tukey(n + 2, TAPER)[1:-1] for n in shape))
+def window(shape: tuple[int, int], share: float = TAPER) -> DoubleArray:
+    """Tukey's window over a field (rows, cols), nowhere 0; ``share`` of each side is not 1."""
+
+    def line(count: int) -> DoubleArray:
+        place = np.minimum(np.arange(1, count + 1), np.arange(count, 0, -1)) / (count + 1)
+        return np.asarray(0.5 - 0.5 * np.cos(np.pi * np.minimum(2 * place / share, 1.0)))
+
+    return np.outer(line(shape[0]), line(shape[1]))
 
 
 def without_ramp(picture: Array) -> DoubleArray:

@@ -157,7 +157,7 @@ class Place:
         dose = self._dose(scans)
         if found <= nothing:
             return DosePoint(scans, dose)
-        return DosePoint(scans, dose, 1 / found, 1 / high, 1 / low, found >= everything)
+        return DosePoint(scans, dose, 1 / found, 1 / high, 1 / low, low >= everything)
 
 
 def _single(scan: RepeatedScan) -> tuple[RingQuality, float]:

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import fft, ndimage
-from scipy.signal.windows import tukey
 
-from ptylive.engine.repeats.field import CommonField, RingPowers, ring_of, without_ramp
+from ptylive.engine.repeats.field import CommonField, RingPowers, ring_of, window, without_ramp
 from ptylive.schema.maps import LiveMap, RingQuality
 from ptylive.schema.model import DoubleArray
 
@@ -65,7 +64,8 @@ class Registration:
 def signal_share(quality: RingQuality) -> DoubleArray:
     """Share of a map's power in each ring that is signal, by its two halves.
 
-    A mean over three rings where they agree by less than SURE: one ring alone may do so by chance. Two halves that correlate by r make a whole of which 2 r / (1 + r) is signal (Rosenthal and Henderson 2003).
+    A mean over three rings where they agree by less than SURE: one ring alone may do so by chance. Two halves that
+    correlate by r make a whole of which 2 r / (1 + r) is signal (Rosenthal and Henderson 2003).
     """
     mean = np.convolve(np.pad(quality.half_data_correlation, 1, mode="edge"), np.ones(3) / 3, "valid")
     mean = np.where(quality.half_data_correlation > SURE, quality.half_data_correlation, mean).clip(0.0, 0.99)
@@ -94,8 +94,7 @@ def _filtered(one: LiveMap, quality: RingQuality, weight: DoubleArray) -> Double
     if one.sampling_A is None:
         raise ValueError("maps without a scale cannot be registered")
     shape = (int(one.data.shape[0]), int(one.data.shape[1]))
-    taper = np.outer(*(tukey(n + 2, 2 * BORDER)[1:-1] for n in shape))
-    spectrum = fft.rfft2(without_ramp(one.data) * taper)
+    spectrum = fft.rfft2(without_ramp(one.data) * window(shape, 2 * BORDER))
     ring = np.minimum(ring_of(shape, one.sampling_A, quality), len(weight) - 1)
     count = np.maximum(np.bincount(ring.ravel(), minlength=len(weight)), 1)
     level = np.sqrt(np.bincount(ring.ravel(), np.abs(spectrum.ravel()) ** 2, minlength=len(weight)) / count)

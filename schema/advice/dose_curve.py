@@ -24,7 +24,8 @@ class DosePoint:
     """Finest period after ``scans`` scans and ``dose`` electrons (or counts) per Å² of all of them; None: not known.
 
     limit_A, finest_A, coarsest_A: None where nothing is carried that can be told; the last two hold the limit in 19 of
-    20 cases. ``finer``: everything that the step can show is carried.
+    20 cases. ``finer``: everything that the step can show is carried
+    for sure.
     """
 
     scans: float

@@ -40,7 +40,10 @@ def test_what_it_says_where_more_brings_nothing(curve):
 def test_the_plot_has_what_is_known_of_repeated_scans(curve):
     shown = points(state(curve))
     assert [len(shown[name]) for name in ("measured", "predicted", "expected")] == [3, 3, 2]
-    assert shown["measured"][-1] == [3.0, *(getattr(curve.measured[-1], n) for n in ("limit_A", "finest_A", "coarsest_A"))]
+    assert shown["measured"][-1] == [
+        3.0,
+        *(getattr(curve.measured[-1], n) for n in ("limit_A", "finest_A", "coarsest_A")),
+    ]
     alone = replace(curve, series=("a",), measured=curve.measured[:1])
     assert points(state(alone)) == {"measured": [], "predicted": [], "expected": []}
 

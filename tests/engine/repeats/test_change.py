@@ -38,7 +38,7 @@ def test_noise_alone_is_no_change():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_signal_that_fades_is_told(seed):
-    fading, drifting = change(drawn(seed, fading=0.1))
+    fading, _ = change(drawn(seed, fading=0.1))
     assert is_change(fading)
     # the pairs' products fall by (1 - 0.1 j)(1 - 0.1 k), of the first scan's by 0.2 a scan at first, less later
     assert fading[0] == pytest.approx(0.18, abs=4 * fading[1])

@@ -7,7 +7,6 @@ import pytest
 from repeated_maps import place, scanned
 
 from ptylive.engine.repeats import Places
-from ptylive.engine.repeats.place import MOST_SCANS, Place
 from ptylive.schema.advice.dose_curve import DoseCurve, Verdict
 
 NOISE = 3.0
@@ -115,18 +114,6 @@ def test_nothing_is_told_of_noise_or_of_a_map_without_quality():
         assert bad.problem
         assert places.take(bad) is None
     assert places.mean() is None
-
-
-def test_scans_are_bounded():
-    field = place(8)
-    one = Place([scanned(field, (0, 0), 1.0, 0)])
-    for k in range(1, MOST_SCANS + 3):
-        scan = scanned(field, (0.5 * k, 0), 1.0, k)
-        one.add(scan, one.compare(scan))
-    assert len(one.scans) == MOST_SCANS
-    assert one.scans[0].series == "scan3"
-    np.testing.assert_allclose(one.shifts_px[0], 0)
-    np.testing.assert_allclose(one.shifts_px[-1], (0.5 * (MOST_SCANS - 1), 0), atol=0.5)
 
 
 def test_a_curve_travels():

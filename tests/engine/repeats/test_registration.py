@@ -35,6 +35,14 @@ def test_other_places_do_not_agree(seed):
     assert not found.is_same_place
 
 
+def test_a_place_that_is_half_another_one_is_not_the_same():
+    mixed = 0.5 * place(1) + np.sqrt(0.75) * place(2)
+    found = register(scanned(place(1), (0, 0), 0.3, 1).live_map, scanned(mixed, (2, 1), 0.3, 2).live_map)
+    assert found.is_sure
+    assert found.agreement == pytest.approx(0.5, abs=4 * found.uncertainty)
+    assert not found.is_same_place
+
+
 def test_a_lattice_is_registered_up_to_its_period():
     made = lattice(8.0)
     found = register(scanned(made, (0, 0), 0.5, 1).live_map, scanned(made, (3.0, 2.0), 0.5, 2).live_map)

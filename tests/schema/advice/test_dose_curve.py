@@ -9,7 +9,9 @@ from ptylive.schema.advice.dose_curve import DoseCurve, DosePoint, Verdict
 
 ONE = DosePoint(1, 100.0, 1.4, 1.3, 1.5)
 TWO = DosePoint(2, 200.0, 1.2, 1.1, 1.3)
-CURVE = DoseCurve("obf", ("a", "b"), "e", (ONE, TWO), (ONE, TWO), (replace(TWO, scans=4), replace(TWO, scans=8, limit_A=1.1)))
+CURVE = DoseCurve(
+    "obf", ("a", "b"), "e", (ONE, TWO), (ONE, TWO), (replace(TWO, scans=4), replace(TWO, scans=8, limit_A=1.1))
+)
 STEADY = replace(CURVE, verdict=Verdict.STEADY)
 
 

@@ -1,45 +1,48 @@
 """``ptylive dose`` as it is typed, on two counts of one simulated specimen, and on another one."""
 
 import json
+import shutil
 
 import h5py
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from ptylive.schema import PtyliveError
+from ptylive.application.simulation import simulate_file
+from ptylive.engine.stored_maps import StoredMaps
+from ptylive.schema import InputFileError, MetadataError
 from ptylive.schema.simulation.settings import SimulationSettings
-from ptylive.engine.simulation.simulated_scan import SimulatedScan
 from ptylive.server.cli.main import build
 
 RUNNER = CliRunner()
 SETTINGS = {
-    "specimen": "gaussians",
-    "scan_shape": (24, 24),
+    "specimen": "bilayer",
+    "scan_shape": (32, 32),
     "scan_step_A": (0.5, 0.5),
     "detector_shape": (24, 24),
     "energy_eV": 80e3,
     "convergence_semiangle_mrad": 20.0,
     "detector_pixel_mrad": 2.5,
-    "dose_e_per_A2": 2e4,
+    "dose_e_per_A2": 1e4,
     "reach": 1.0,
 }
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Two counts of one specimen, one of another, and one of nothing."""
-    from ptylive.application.simulation import simulate
-
-    folder, made = tmp_path_factory.mktemp("dose"), []
-    for number, more in enumerate(({"seed": 1}, {"seed": 1}, {"seed": 2}, {"seed": 3, "specimen": "vacuum"})):
-        simulate(folder / f"scan{number}.h5", **{**SETTINGS, **more})
-        made.append(folder / f"scan{number}.h5")
-    with h5py.File(made[1], "r+") as file:  # counted once more
-        name = "frames" if "frames" in file else "data"
-        frames = np.asarray(file[name][()])
-        drawn = np.random.default_rng(7).poisson(np.asarray(frames, dtype=float))
-        file[name][...] = drawn.astype(frames.dtype)
+    """Three counts of one specimen, and one of another."""
+    folder = tmp_path_factory.mktemp("dose")
+    made = [folder / f"{name}.h5" for name in ("first", "second", "third", "other")]
+    for seed, some in ((1, made[:3]), (2, made[3:])):
+        mean = folder / f"mean{seed}.h5"
+        simulate_file(
+            mean, SimulationSettings.of({**SETTINGS, "poisson": False, "dtype": "f4", "orientation_deg": 25.0 * seed})
+        )
+        for number, path in enumerate(some):
+            shutil.copy(mean, path)
+            with h5py.File(path, "r+") as file:
+                draw = np.random.default_rng([seed, number]).poisson(np.maximum(file["data"][()], 0))
+                file["data"][...] = draw
     return made
 
 
@@ -50,7 +53,30 @@ def ran(*words, code=0):
 
 
 def test_a_table_and_a_sentence(files):
-    lines = ran(files[0], files[2]).splitlines()
+    lines = ran(files[0], files[3]).splitlines()
     assert lines[0].split() == "scans dose/Å² information limit, Å predicted from the first, Å".split()
     assert lines[1].startswith("1 ")
     assert "another place" in lines[-1]
+
+
+def test_each_step_as_json_and_the_mean_as_a_file(files, tmp_path):
+    told = json.loads(ran(*files[:3], "-o", tmp_path / "sum.h5", "--json").splitlines()[-1])
+    assert [len(step["series"]) for step in told["steps"]] == [1, 2, 3]
+    last = told["steps"][-1]
+    assert last["verdict"] == "steady", last["line"]
+    assert np.abs(last["shift_A"]).max() < 0.25
+    doses = [point["dose"] for point in last["measured"]]
+    np.testing.assert_allclose(doses, doses[0] * np.arange(1, 4), rtol=0.01)
+    maps = StoredMaps.read(tmp_path / "sum.h5").maps
+    assert maps["obf"].settings["scans"] == 3
+
+
+def test_a_file_twice_counts_once(files):
+    assert "there already" in ran(files[0], files[0])
+
+
+def test_too_many_files_and_one_that_is_none(files, tmp_path):
+    with pytest.raises(MetadataError, match="65 files"):
+        ran(*[files[0]] * 65)
+    with pytest.raises(InputFileError, match="absent"):
+        ran(tmp_path / "absent.h5")
