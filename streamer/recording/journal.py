@@ -292,9 +292,12 @@ class Journal:
 
     def _sync_often(self) -> None:
         while not self._stop.wait(SYNC_INTERVAL_S):
-            self._hand_on()
-            if self._file is not None and self.error is None:
-                self._sync(self._file)
+            try:
+                self._hand_on()
+                if self._file is not None and self.error is None:
+                    self._sync(self._file)
+            except Exception as error:  # as of the thread that writes: without this one nothing is safe any more
+                self._give_up(OSError(f"the journal cannot be synced: {error!r}"))
 
     def _hand_on(self) -> None:
         """What is buffered goes to the thread that writes, however little it is."""

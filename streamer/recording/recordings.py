@@ -77,6 +77,9 @@ class Recordings:
 
         ``keep_bytes``: what of the journal is whole, where that is known.
         """
+        if not self._is_left(path):
+            self._fail(scan, f"{path}: what was written before is still being closed; the journal is kept")
+            return
         self._converter.forget(path)
         if (closed := self._unsaid.pop(scan.uid, None)) is not None:
             scan.progress.senders = max(scan.progress.senders, closed.progress.senders)
@@ -90,6 +93,17 @@ class Recordings:
         self._go_on(scan, lambda: path, keep_bytes=keep_bytes)
         if scan.progress.senders > 1:  # what was written of it may be lost with what a full disk did not take
             self.note_senders(scan)
+
+    def _is_left(self, path: Path) -> bool:
+        """Whether nothing of this process writes a journal any more: one that failed is closed a little later, by the
+        thread that does so, and until then its file is claimed. Waited for unless the disk does not answer.
+        """
+        give_up = time.monotonic() + READ_PATIENCE_S
+        while writing := [one for one in self._journals if one.path == path and not one.closed]:
+            if time.monotonic() > give_up or any(one.stalled for one in writing):
+                return False
+            time.sleep(_POLL_S)
+        return True
 
     def _keep_bytes(self, path: Path) -> int:
         """What of a journal is whole; 0 where there is none. Raises PtyliveError, OSError."""

@@ -13,6 +13,7 @@ from stream_tools import compressed, make_frames, make_header, messages_of
 
 from ptylive.schema import InputFileError
 from ptylive.streamer.recording.journal import Journal
+from ptylive.streamer.recording.journal_file import JournalFile
 from ptylive.streamer.storage.journal_reader import JournalReader
 from ptylive.streamer.storage.resync import FILE_HEADER
 from ptylive.streamer.wire import EndMessage, FramesMessage
@@ -206,4 +207,24 @@ def test_whatever_ends_the_thread_that_writes_is_said() -> None:
     with pytest.raises(OSError, match="no such place"):
         journal.append(messages_of(header, make_frames(header))[0])
     with pytest.raises(OSError, match="no such place"):
+        journal.close()
+
+
+def test_whatever_ends_the_thread_that_syncs_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it what is written waits for ever to be called safe."""
+    header = make_header()
+    journal = Journal(tmp_path / "a.journal", header)
+
+    def broken(*_: object) -> None:
+        raise ValueError("not an open file")
+
+    monkeypatch.setattr(JournalFile, "sync", broken)
+    journal.append(messages_of(header, make_frames(header))[0])
+    journal._syncer.join(0.05)
+    while journal.error is None:
+        assert journal._syncer.is_alive()
+        journal._syncer.join(0.05)
+    assert "cannot be synced" in str(journal.error)
+    monkeypatch.undo()
+    with pytest.raises(OSError, match="cannot be synced"):
         journal.close()
