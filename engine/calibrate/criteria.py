@@ -30,7 +30,8 @@ UNDERSAMPLED, TOO_MANY = 1.5, 40
 MOST_ALIASES, LEAST_FREQUENCIES = 1500, 60
 """Aliases that are looked at together, of the brightest frequencies; and how few of these are taken at the least."""
 FINEST_A = 1.0
-"""Period of the finest frequency that an alias is taken for: lattices show hardly any beyond."""
+"""Period of the finest frequency that an alias of a lattice is taken for: they show hardly any beyond. Of atoms that
+lie anywhere as much lies beyond as the aperture lets through."""
 REGULARISATION = 0.02
 
 
@@ -123,7 +124,9 @@ class Criteria:
     def with_aliases(self) -> Criteria | None:
         """The same with what the frequencies may be besides themselves; None where that is hardly anything, or all."""
         step_A = self.conditions.step_A
-        limit = min(2 * self.conditions.probe.semiangle_invA, 1 / FINEST_A)
+        limit = 2 * self.conditions.probe.semiangle_invA
+        if self.modulation.peaked:
+            limit = min(limit, 1 / FINEST_A)
         aliases = Aliases.of(self.modulation.q_scan, step_A, limit)
         each = len(aliases.q) / len(aliases.first)
         if not UNDERSAMPLED < each < TOO_MANY:

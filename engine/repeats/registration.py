@@ -35,8 +35,9 @@ MOST_EXPECTED = 0.9
 """Correlation that is expected at most: the border of the field, which is not the same in both, costs the rest."""
 LEAST_SIGNIFICANCE = 5.0
 """Standard errors that the agreement exceeds 0 by: of some hundred independent shifts by noise once in 10^4."""
-LEAST_AGREEMENT = 0.75
-"""Correlation, over the one that the signal of both lets expect, from which on two maps show the same."""
+LEAST_AGREEMENT, LENIENT = 0.87, 1.5
+"""Correlation, over the one that the signal of both lets expect, from which on two maps show the same; and how many
+standard errors it may fall below that. Places of one crystal agree by half to three quarters."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +59,7 @@ class Registration:
     @property
     def is_same_place(self) -> bool:
         """Whether it is as much as it has to be."""
-        return self.is_sure and self.agreement >= LEAST_AGREEMENT
+        return self.is_sure and self.agreement >= LEAST_AGREEMENT - LENIENT * self.uncertainty
 
 
 def signal_share(quality: RingQuality) -> DoubleArray:

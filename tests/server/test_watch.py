@@ -14,7 +14,7 @@ from running import Server, frame_hashes, server
 from ptylive.server.wire.client import EventStream
 
 WATCH = ("--set", "server.watch_settle_s=0.5", "--watch")
-PATIENCE_S = 120.0
+PATIENCE_S = 480.0  # 22 files on a busy machine
 
 
 @contextmanager
