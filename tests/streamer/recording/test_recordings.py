@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -20,14 +21,20 @@ from stream_tools import (
     running,
     send,
 )
+from two_senders import HEADER as TOLD
+from two_senders import ONE
 
+from ptylive.streamer.acquisition import Acquisition
 from ptylive.streamer.events import Announcer, LogEvent, RecordingEvent
+from ptylive.streamer.patience import Patience
 from ptylive.streamer.recording import earlier_runs, in_time, journal, recordings, recovery
 from ptylive.streamer.recording.backlog import Backlog
 from ptylive.streamer.recording.converter import Job
+from ptylive.streamer.recording.journal_file import JournalFile
 from ptylive.streamer.recording.recordings import Recordings
 from ptylive.streamer.recording.recovery import Leftover, journals
 from ptylive.streamer.recording.scan_record import ScanRecord
+from ptylive.streamer.ring import Ring
 from ptylive.streamer.storage.journal_reader import JournalReader
 from ptylive.streamer.vetting.worker import FileWorker
 from ptylive.streamer.wire import ArmMessage
@@ -322,3 +329,34 @@ def test_threads_that_cannot_be_started_cost_recordings(
     states = [event.state for event in said if isinstance(event, RecordingEvent)]
     assert states == ["failed", "converting", "failed"]
     assert not made.is_converting(scan.uid)
+
+
+def test_a_scan_that_is_opened_again_waits_until_its_failed_journal_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file is claimed until then: opened at once it could not be written, and nothing would be recorded."""
+    acquisition = Acquisition(Ring(10**7), tmp_path, Patience(), Announcer(lambda event: None))
+    known = acquisition.senders.known
+    acquisition.handle(ArmMessage(TOLD), known(20))
+    acquisition.handle(ONE[0], known(20))
+    scan, asked = acquisition._open["test"], threading.Event()
+    while not scan.safe.any():
+        time.sleep(0.01)
+    closing, journal = JournalFile.close, scan.journal
+    assert journal is not None
+    monkeypatch.setattr(JournalFile, "close", lambda self: (asked.wait(60), closing(self)))
+    acquisition._recordings._fail(scan, "the disk is full")
+    acquisition.senders.lost(20)
+    acquisition._close(scan, "aborted")
+    pause = time.sleep
+    monkeypatch.setattr("ptylive.streamer.recording.recordings.time.sleep", lambda s: (asked.set(), pause(s)))
+    acquisition.handle(ONE[1], known(22))
+    again = acquisition._open["test"]
+    asked.set()
+    assert journal.closed
+    assert again.journal is not None
+    while not again.safe[ONE[1].first]:
+        assert again.journal.error is None
+        time.sleep(0.01)
+    acquisition.stop(60)
+    assert again.recording_state != "failed"

@@ -1,7 +1,6 @@
 """Frames that come before a word of whose they are, after restarts and reconnects, and what is said of them."""
 
 import errno
-import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -357,37 +356,6 @@ def test_what_a_full_disk_took_of_two_senders_is_written_when_the_scan_is_opened
         assert reader.senders == 2
     acquisition.stop(60)
     assert said_senders(tmp_path) == {"test": 2}
-
-
-def test_a_scan_that_is_opened_again_waits_until_its_failed_journal_is_closed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its file is claimed until then: opened at once it could not be written, and nothing would be recorded."""
-    acquisition = Acquisition(Ring(10**7), tmp_path, Patience(), Announcer(lambda event: None))
-    known = acquisition.senders.known
-    acquisition.handle(ArmMessage(HEADER), known(20))
-    acquisition.handle(ONE[0], known(20))
-    scan, asked = acquisition._open["test"], threading.Event()
-    while not scan.safe.any():
-        time.sleep(0.01)
-    closing, journal = JournalFile.close, scan.journal
-    assert journal is not None
-    monkeypatch.setattr(JournalFile, "close", lambda self: (asked.wait(60), closing(self)))
-    acquisition._recordings._fail(scan, "the disk is full")
-    acquisition.senders.lost(20)
-    acquisition._close(scan, "aborted")
-    pause = time.sleep
-    monkeypatch.setattr("ptylive.streamer.recording.recordings.time.sleep", lambda s: (asked.set(), pause(s)))
-    acquisition.handle(ONE[1], known(22))
-    again = acquisition._open["test"]
-    asked.set()
-    assert journal.closed
-    assert again.journal is not None
-    while not again.safe[ONE[1].first]:
-        assert again.journal.error is None
-        time.sleep(0.01)
-    acquisition.stop(60)
-    assert again.recording_state != "failed"
 
 
 def test_by_itself_the_compiled_loop_takes_what_is_known_to_be_of_the_open_scan() -> None:
