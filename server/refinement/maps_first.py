@@ -81,6 +81,7 @@ def _make(job: RefineJob, tell: Tell, should_stop: Callable[[], bool]) -> None:
         missing = "; ".join(f"{name}: {reason}" for name, reason in made.rendering.missing.items())
         raise PtyliveError(f"{job.recording}: none of the maps could be made ({missing})", "give what is missing")
     with open_source(job.recording, job.values) as source:
-        about = {**describe_run(job.command_line, backend_of(made.engine.computed_on)), **scan_settings(source)}
+        scan = scan_settings(source, job.results)
+    about = {**describe_run(job.command_line, backend_of(made.engine.computed_on)), **scan}
     write_maps(job.results, made.rendering.maps, made.engine.coverage, made.calibration, about)
     tell({"kind": "maps"})

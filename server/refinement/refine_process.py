@@ -80,6 +80,7 @@ def _run(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper) ->
         trust(job.recording, job.known)
         doorkeeper.admit_scan(job.recording)
     from ptylive.application.offline import refinable
+    from ptylive.application.outputs import scan_settings
     from ptylive.engine.refine import refine
     from ptylive.streamer.source import open_source
 
@@ -97,7 +98,8 @@ def _run(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper) ->
             checkpoint=job.checkpoint,
             resume=job.resume,
         )
-    return _written(job, result, inbox, out)
+        scan = scan_settings(source, job.results)
+    return _written(job, result, scan, inbox, out)
 
 
 def _follow(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper) -> dict[str, Any]:
@@ -133,16 +135,32 @@ def _follow(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper)
     assert whole is not None  # noqa: S101  (nothing else ends the rounds)
     if dataset is None:
         return _run(whole, inbox, out, doorkeeper)
-    return _written(whole, incremental.conclude(dataset, whole.start, whole.checkpoint), inbox, out)
+    result = incremental.conclude(dataset, whole.start, whole.checkpoint)
+    return _written(whole, result, _scan_of(whole, doorkeeper), inbox, out)
 
 
-def _written(job: RefineJob, result: RefineResult, inbox: Inbox, out: BinaryIO) -> dict[str, Any]:
-    """The result in its file, and what to say of it."""
+def _scan_of(job: RefineJob, doorkeeper: Doorkeeper) -> dict[str, Any]:
+    """Which scan a job refined without its recording: a result is not lost where that cannot be opened."""
+    from ptylive.application.outputs import scan_settings
+    from ptylive.engine.results import describe_scan
+    from ptylive.streamer.source import open_source
+
+    trust(job.recording, job.known)
+    try:
+        doorkeeper.admit_scan(job.recording)
+        with open_source(job.recording, job.values) as source:
+            return scan_settings(source, job.results)
+    except PtyliveError:
+        return dict(describe_scan("", job.recording, job.results))
+
+
+def _written(job: RefineJob, result: RefineResult, scan: dict[str, Any], inbox: Inbox, out: BinaryIO) -> dict[str, Any]:
+    """The result in its file, with which scan it is of, and what to say of it."""
     inbox.begun.set()
     from ptylive.application.offline import stored_at_last
-    from ptylive.engine.results import Run, add_refinement, describe_run, describe_scan
+    from ptylive.engine.results import Run, add_refinement, describe_run
 
-    settings = {**describe_run(job.command_line, result.backend), **describe_scan("", job.recording)}
+    settings = {**describe_run(job.command_line, result.backend), **scan}
     run = Run(job.run, job.preset, result, goes_on=job.resume)
     stored = stored_at_last(
         lambda: add_refinement(job.results, run, result.calibration or job.calibration, settings),

@@ -10,6 +10,7 @@ import queue
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from ptylive.application.conversion import RecordingCompression
@@ -265,7 +266,18 @@ def save_results(scan: ScanSession, command_line: str, patience_s: float = PATIE
         if scan.recording is None or not maps:
             return None
         path = results_path(scan.recording)
-        settings = {**describe_run(command_line, scan.backend), **describe_scan(scan.uid, scan.recording, path)}
+        about = describe_scan(scan.uid, scan.recording, path, _digest(scan, scan.recording))
+        settings = {**describe_run(command_line, scan.backend), **about}
         write_maps(path, maps, coverage, calibration, settings, patience_s)
         scan.results = path
         return path
+
+
+def _digest(scan: ScanSession, recording: Path) -> str:
+    """Of the patterns as this server has recorded them; empty while it does, and for files that others wrote."""
+    from ptylive.streamer.source import open_source
+
+    if scan.stored is None and is_known(recording):
+        with suppress(PtyliveError), open_source(recording) as source:  # results are not lost for want of a hash
+            return source.digest()
+    return ""

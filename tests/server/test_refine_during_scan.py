@@ -12,6 +12,7 @@ from shared_data import shared_data
 from ptylive.engine.refine.run.incremental import FIRST_SWEEPS
 from ptylive.schema import CommandError
 from ptylive.simulators.replay import ReplaySettings, replay
+from ptylive.streamer.source import open_source
 
 QUICK = ("--set", "refine.probe_modes=1", "--set", "refine.algorithm=lsq_sqrt")
 
@@ -43,7 +44,11 @@ def test_a_scan_is_refined_from_its_first_rows_on(tmp_path):
             assert len(run["loss"]) == len(phases)
             assert 8 <= phases.count("sweep") <= 11  # at most 8 in rounds, 3 at the end: as many as time allows
             assert phases.count("lbfgs") >= 6
+            said = dict(file["settings"].attrs)
         assert running.call("runs")["runs"]["run1"]["state"] == "done"
+    recording = tmp_path / said["scan_path"]
+    with open_source(recording) as recorded:
+        assert (said["scan_uid"], said["scan_sha256"]) == (recorded.stored_uid, recorded.digest())
 
 
 @pytest.mark.slow

@@ -20,6 +20,11 @@ def maps_of(path) -> dict:
         return {name: data[()] for name, data in file["maps"].items()}
 
 
+def identity_in(path) -> tuple:
+    with h5py.File(path) as file:
+        return tuple(file["settings"].attrs[name] for name in ("scan_uid", "scan_file", "scan_sha256"))
+
+
 def assert_live_equals_offline(status, tmp_path):
     offline = tmp_path / "offline.h5"
     assert (
@@ -27,6 +32,7 @@ def assert_live_equals_offline(status, tmp_path):
         == status["frames"]
     )
     live, again = maps_of(status["results"]), maps_of(offline)
+    assert identity_in(status["results"]) == identity_in(offline)
     assert set(live) == set(again)
     for name, data in again.items():
         assert np.abs(live[name] - data).max() <= 1e-5 * np.abs(data).max(), name

@@ -36,7 +36,8 @@ def test_maps_are_stored_and_start_the_refinement(job):
     assert any(message["kind"] == "note" for message in said)
     with h5py.File(job.results) as file:
         assert {"com_row", "idpc"} <= set(file["maps"])
-        assert file["settings"].attrs["scan_file"] == "a.h5"
+        said = file["settings"].attrs
+        assert (said["scan_file"], said["scan_path"], len(said["scan_sha256"])) == ("a.h5", "a.h5", 64)
     assert ready.start is not None and ready.start.phase.shape == (8, 8)
     assert ready.calibration.get("C10") == -40.0
 

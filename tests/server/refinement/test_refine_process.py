@@ -5,11 +5,16 @@ import math
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
+import h5py
 import msgpack
+import numpy as np
 import pytest
 from odd_files import put_loop
 
+from ptylive.application.offline import reconstruct_file
+from ptylive.application.outputs import scan_settings
 from ptylive.application.presets import files_of
 from ptylive.engine.refine.results.refinement_result import Progress
 from ptylive.schema import Calibration, Detector, InputFileError, Scan, ScanHeader
@@ -21,6 +26,7 @@ from ptylive.server.refinement.refine_job import RefineJob
 from ptylive.server.refinement.refinements import WAITS, RunState
 from ptylive.server.refinement.warm_refinement import COMPILING
 from ptylive.server.wire.messages import pack
+from ptylive.streamer.source import open_source
 from ptylive.streamer.vetting import vouched
 from ptylive.streamer.vetting.vouched import Doorkeeper, known_as
 from ptylive.streamer.vetting.worker import FileWorker
@@ -116,6 +122,47 @@ def test_a_run_on_the_first_rows_of_a_scan_is_nothing_to_keep(tmp_path, monkeypa
     inbox.whole = job(tmp_path)
     refine_process._tell(swept, inbox, io.BytesIO())
     assert inbox.begun.is_set()
+
+
+def foreign_scan(path):
+    """Of another program: without a uid, with all that a refinement asks for."""
+    rows, cols = np.indices((16, 16)) - 7.5
+    counts = np.random.default_rng(3).poisson(20.0 * (np.hypot(rows, cols) < 5), (4, 4, 16, 16)).astype(np.uint16)
+    with h5py.File(path, "w") as file:
+        file["data"] = counts
+        values = {"energy_eV": 80e3, "convergence_semiangle_mrad": 20.0, "scan_step_A": 0.5, "rotation_deg": 0.0}
+        file.create_group("metadata").attrs.update({**values, "C10": -40.0, "detector_transform": "none"})
+    return path
+
+
+@pytest.fixture
+def foreign(tmp_path):
+    """A job of such a scan, and what its results have to say of it."""
+    path = foreign_scan(tmp_path / "scan.h5")
+    with open_source(path) as source:
+        told = scan_settings(source, tmp_path / "scan_results.h5")
+    assert told["scan_path"] == "scan.h5" and len(told["scan_sha256"]) == 64
+    return job(tmp_path, recording=path, backend="cpu", preset=Preset(num_slices=1, epoch_max=1, sweeps=1)), told
+
+
+def said_in(results):
+    with h5py.File(results) as file:
+        return {name: value for name, value in file["settings"].attrs.items() if name.startswith("scan_")}
+
+
+def test_results_say_of_which_patterns_they_are(foreign, keeper):
+    asked, told = foreign
+    asked = replace(asked, calibration=reconstruct_file(asked.recording, {}, ("com",)).calibration)
+    ended = refine_process._refined(asked, refine_inbox.Inbox(io.BytesIO()), io.BytesIO(), keeper)
+    assert ended["state"] == "done"
+    assert said_in(asked.results) == told
+
+
+def test_a_refinement_during_the_scan_says_so_too_and_is_not_lost_with_the_recording(foreign, keeper):
+    asked, told = foreign
+    assert refine_process._scan_of(asked, keeper) == told
+    asked.recording.write_bytes(b"no scan")
+    assert refine_process._scan_of(asked, keeper) == {"scan_file": "scan.h5", "scan_path": "scan.h5"}
 
 
 def test_trials_are_told_of_in_words_and_are_nothing_to_keep(tmp_path):

@@ -3,16 +3,20 @@
 import threading
 from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pytest
 
-from ptylive.schema import Detector, Scan, ScanHeader
+from ptylive.engine.imaging.render import Rendering
+from ptylive.schema import Detector, LiveMap, Scan, ScanHeader
 from ptylive.server.commands import refine_commands
 from ptylive.server.commands.placement import Placement
 from ptylive.server.commands.refine_commands import RefineCommands
 from ptylive.server.process.config import ServerConfig
-from ptylive.server.session.finisher import Finisher
+from ptylive.server.session.finisher import Finisher, save_results
 from ptylive.server.session.scan_session import ScanSession
+from ptylive.streamer.source import open_source
+from ptylive.streamer.vetting.vouched import vouch
 
 
 @pytest.fixture
@@ -68,3 +72,21 @@ def finisher_parameters() -> int:
     import inspect
 
     return len(inspect.signature(Finisher.__init__).parameters) - 1
+
+
+def test_results_say_of_which_patterns_they_are_once_the_recording_is_complete(scan):
+    counts = np.random.default_rng(3).integers(0, 9, (4, 4, 8, 8), np.uint16)
+    with h5py.File(scan.recording, "w") as file:
+        file["data"] = counts
+    with open_source(scan.recording) as source:
+        digest = source.digest()
+    scan.rendering = Rendering([LiveMap("bf", np.ones((4, 4), np.float32), "1", None, 16, "bf")])
+
+    def said():
+        with h5py.File(save_results(scan, "test")) as file:
+            return {name: value for name, value in file["settings"].attrs.items() if name.startswith("scan_")}
+
+    names = {"scan_uid": "a", "scan_file": "grain.h5", "scan_path": "grain.h5"}
+    assert said() == names  # not vouched for: still being written
+    vouch(scan.recording)
+    assert said() == {**names, "scan_sha256": digest}
