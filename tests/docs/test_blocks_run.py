@@ -15,6 +15,8 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import h5py
+import hdf5plugin  # noqa: F401
 import numpy as np
 import pytest
 from document_blocks import DOCUMENTS, ROOT, blocks
@@ -35,6 +37,8 @@ ELSEWHERE = {
 """Lines of Python that want something around them, and the test that gives it."""
 SMALL = {"scan_shape": "12,12", "detector_shape": "32,32", "reach": "1"}
 """Of the scan that documents name."""
+ELSEWHERE_SIMULATED = ("scan_shape=24,24", "scan_step_A=0.4", "detector_shape=64,64", "detector_pixel_mrad=1.2")
+"""The scan of another program, as the document describes it."""
 SHORT = ("--set", "scan_shape=8,8")
 """For simulations that a document asks for: fewer points, for time; what they are about stays."""
 QUICK = ("--set", "num_slices=1", "--epochs", "2")
@@ -67,6 +71,27 @@ def run(line, folder):
     return done.stdout
 
 
+def result_of_ptyrad(path):
+    """One that it wrote itself, with a position for each point of the small scan."""
+    shutil.copy(ROOT / "tests/fixtures/earlier/ptyrad.hdf5", path)
+    points = [int(number) for number in SMALL["scan_shape"].split(",")]
+    with h5py.File(path, "r+") as file:
+        there = file["model_attributes/crop_pos"][()]
+        ways = [
+            np.linspace(low, high, count) for low, high, count in zip(there.min(0), there.max(0), points, strict=True)
+        ]
+        grid = np.stack(np.meshgrid(*ways, indexing="ij"), -1).reshape(-1, 2)
+        replaced = {
+            "indices": np.arange(len(grid)),
+            "model_attributes/crop_pos": grid.round(),
+            "optimizable_tensors/probe_pos_shifts": grid - grid.round(),
+        }
+        for name, values in replaced.items():
+            kind = file[name].dtype
+            del file[name]
+            file[name] = values.astype(kind)
+
+
 @pytest.fixture(scope="session")
 def files(tmp_path_factory):
     """Files that documents name and do not make themselves."""
@@ -78,6 +103,13 @@ def files(tmp_path_factory):
     run(f"{PTYLIVE} convert scan.h5 quick_scan.h5 --basis zernike:15+1", folder)
     for name in ("refined.h5", "other.h5"):
         shutil.copy(folder / "results.h5", folder / name)
+    shutil.copy(folder / "scan.h5", folder / "vacuum.h5")
+    with h5py.File(folder / "vacuum.h5", "r+") as file:
+        del file["metadata"].attrs["descan_px"]  # as that of a microscope, which nobody knows yet
+    result_of_ptyrad(folder / "model_iter0200.hdf5")
+    run(f"{PTYLIVE} simulate other_program.h5 {' '.join(f'--set {one}' for one in ELSEWHERE_SIMULATED)}", folder)
+    with h5py.File(folder / "other_program.h5") as file:
+        np.save(folder / "simulated.npy", file["data"][()])
     np.save(folder / "gain.npy", np.ones((32, 32)))
     np.save(folder / "mask.npy", np.ones((32, 32)))
     run(f"{PTYLIVE} convert scan.h5 dark.h5", folder)
