@@ -1,0 +1,55 @@
+"""rattler-build, which conda-forge builds with, takes the recipe and sees in it what pyproject.toml says."""
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from other_programs import pip
+
+pytestmark = pytest.mark.peers
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPE = ROOT / "packaging" / "conda" / "recipe.yaml"
+RENDER = """
+import json, sys
+from rattler_build import Stage0Recipe, VariantConfig
+(variant,) = Stage0Recipe.from_yaml(sys.stdin.read()).render(VariantConfig())
+print(json.dumps(variant.recipe.to_dict()))
+"""
+
+
+@pytest.fixture(scope="module")
+def rattler_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python with rattler-build: that of $PTYLIVE_RATTLER_PYTHON, or a new one."""
+    if "PTYLIVE_RATTLER_PYTHON" in os.environ:
+        return Path(os.environ["PTYLIVE_RATTLER_PYTHON"])
+    folder = tmp_path_factory.mktemp("rattler")
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    pip("--python", folder / "bin" / "python", "install", "py-rattler-build>=0.73")
+    return folder / "bin" / "python"
+
+
+def rendered(python: Path, recipe: str) -> subprocess.CompletedProcess:
+    return subprocess.run([python, "-c", RENDER], input=recipe, capture_output=True, text=True, timeout=120)
+
+
+def test_the_recipe_is_taken(rattler_python):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    done = rendered(rattler_python, RECIPE.read_text(encoding="utf-8"))
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout)
+    assert (made["package"]["name"], made["package"]["version"]) == (project["name"], project["version"])
+    assert made["source"][0]["url"].endswith(f"/ptylive-{project['version']}.tar.gz")  # the variable was filled in
+    assert (made["build"]["noarch"], made["about"]["license"]) == ("python", project["license"])
+    assert len(made["requirements"]["run"]) == 1 + len(project["dependencies"])  # Python is one; names: tests/packaging
+    assert [list(one) for one in made["tests"]] == [["python"], ["script"]]
+
+
+def test_a_word_that_it_does_not_know_is_refused(rattler_python):
+    """So that what is taken was read."""
+    done = rendered(rattler_python, RECIPE.read_text(encoding="utf-8").replace("  license: MIT", "  licence: MIT"))
+    assert done.returncode != 0 and "licence" in done.stderr
