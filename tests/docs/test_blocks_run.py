@@ -106,6 +106,7 @@ def files(tmp_path_factory):
     shutil.copy(folder / "scan.h5", folder / "vacuum.h5")
     with h5py.File(folder / "vacuum.h5", "r+") as file:
         del file["metadata"].attrs["descan_px"]  # as that of a microscope, which nobody knows yet
+    (folder / "params.yaml").write_text("init_params: {probe_kv: 80, obj_Nlayer: 1}\nrecon_params: {NITER: 3}\n")
     result_of_ptyrad(folder / "model_iter0200.hdf5")
     run(f"{PTYLIVE} simulate other_program.h5 {' '.join(f'--set {one}' for one in ELSEWHERE_SIMULATED)}", folder)
     with h5py.File(folder / "other_program.h5") as file:
