@@ -5,6 +5,7 @@ Every public ``command_*`` method is a command of the control protocol (docs/pro
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -169,9 +170,12 @@ class AnalysisCommands:
             hint = "it is there when the scan has ended" if scan.recording_error == "" else scan.recording_error
             raise CommandError("the pattern of a point comes from the recording of the scan", hint)
         (top, left), (bottom, right) = np.min(corners, axis=0), np.max(corners, axis=0)
-        rows, cols = np.meshgrid(np.arange(top, bottom + 1), np.arange(left, right + 1), indexing="ij")
-        numbers = scan.header.scan.acquired_at((rows * scan.header.scan.require_shape()[1] + cols).ravel()).ravel()
-        numbers = numbers[:: -(-len(numbers) // MOST_AVERAGED)]
+        width = int(right - left + 1)
+        count = width * int(bottom - top + 1)
+        rows, cols = np.divmod(np.arange(0, count, -(-count // MOST_AVERAGED)), width)
+        points = (top + rows) * scan.header.scan.require_shape()[1] + left + cols
+        numbers = scan.header.scan.acquired_at(points).ravel()
+        numbers = numbers[:: -(-len(numbers) // MOST_AVERAGED)]  # of points that were visited several times
         found = self._finisher.files.read(mean_pattern, scan.recording, LARGE, numbers=numbers)
         if found["pattern"] is None:
             raise CommandError("there is no pattern of this point", "its frame was lost, or not kept")
@@ -257,12 +261,15 @@ class AnalysisCommands:
 def _point(scan: ScanSession, point: Iterable[float]) -> tuple[int, int]:
     """A scan point (row, column) as a command brings it. Raises CommandError for one that the scan has not."""
     rows, cols = scan.header.scan.shape or (0, 0)
-    values = list(point)
-    if len(values) != 2 or any(float(v) != int(v) for v in values):
+    try:
+        row, col = (float(value) for value in point)
+    except (TypeError, ValueError):
+        row = col = math.nan
+    if not (row.is_integer() and col.is_integer()):
         raise CommandError("a point is ROW, COLUMN", "whole numbers, from 0")
-    if not (0 <= values[0] < rows and 0 <= values[1] < cols):
-        raise CommandError(f"point {values[0]:g}, {values[1]:g} is not in this scan of {rows} x {cols} points")
-    return int(values[0]), int(values[1])
+    if not (0 <= row < rows and 0 <= col < cols):
+        raise CommandError(f"point {row:g}, {col:g} is not in this scan of {rows} x {cols} points")
+    return int(row), int(col)
 
 
 def refined(name: str) -> bool:

@@ -163,7 +163,7 @@ class ControlServer:
             reply["error"] = printable(
                 f"{where}{error.strerror or error}: is there room, and may the server write there?"
             )
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, ArithmeticError) as error:
             log.warning("a command failed: %r", error)
             reply = {"id": reply["id"], "ok": False, "error": f"bad request: {error}"}
         except Exception as error:

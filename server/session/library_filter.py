@@ -86,7 +86,7 @@ def _day(name: str, text: str) -> date | None:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise CommandError(f"{name} {text[:20]!r} is no day", "YYYY-MM-DD") from None
+        raise CommandError(f"{name} is a day written YYYY-MM-DD, not {text[:20]!r}", "write it so") from None
 
 
 def _changed_ns(path: Path) -> int:

@@ -33,15 +33,18 @@ class RefinedMap:
     @staticmethod
     def sources(wanted: Collection[str]) -> set[str]:
         """What has to be prepared for what panels show."""
-        return {OBJECT} if any(name in NAMES for name in wanted) else set()
+        return set() if NAMES.isdisjoint(wanted) else {OBJECT}
 
-    def view(self, seen: FeedView, refined: FeedView) -> FeedView:
-        """What the panels are to show, with the object of ``refined`` among it where there is one."""
+    def view(self, seen: FeedView, refined: FeedView, wanted: Collection[str] = NAMES) -> FeedView:
+        """What the panels are to show, with the object of ``refined`` among it where there is one.
+
+        ``wanted``: names that panels show; the object is laid out on the scan's grid where it is among them.
+        """
         picture, scan = refined.pictures.get(OBJECT), seen.state.scan
         if of_another_scan(refined) or OBJECT not in refined.available or scan.shape is None or scan.step_A is None:
             return seen
         there = seen.available | {REFINED.name}
-        if picture is None or not picture.calibrated:
+        if picture is None or not picture.calibrated or NAMES.isdisjoint(wanted):
             return replace(seen, available=there)
         around = surroundings_of(seen.state, None)
         run = refined.refinement

@@ -152,6 +152,10 @@ class MultisliceProblem:
         )
 
 
+PER_PATTERN = ("shifts_px", "current", "opr_coefficients", "stretch")
+"""Corrections with one entry for each pattern; where patterns are shared out, the others are the same for all."""
+
+
 @dataclass(frozen=True)
 class Corrections:
     """What may be refined besides object and probe. None: held as the problem has it, and no gradient is made.
@@ -185,6 +189,27 @@ class Corrections:
         return Corrections(
             *(None if a is None else a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True))
         )
+
+    def of_patterns(self, own: IndexArray | slice, xp: ModuleType) -> Corrections:
+        """Those of some patterns only, in the array module and on the device in use."""
+        found = self._on_device(xp)
+        own = own if isinstance(own, slice) else xp.asarray(own)
+        chosen = {name: xp.ascontiguousarray(found[name][own]) for name in PER_PATTERN if found[name] is not None}
+        return Corrections(**{**found, **chosen})
+
+    def among_all(self, own: IndexArray | slice, count: int, xp: ModuleType) -> Corrections:
+        """The inverse for a gradient: entries at the places that patterns ``own`` have among ``count``, 0 elsewhere."""
+        found = self._on_device(xp)
+        own = own if isinstance(own, slice) else xp.asarray(own)
+        for name in PER_PATTERN:
+            if found[name] is not None:
+                placed = xp.zeros((count, *found[name].shape[1:]), found[name].dtype)
+                placed[own] = found[name]
+                found[name] = placed
+        return Corrections(**found)
+
+    def _on_device(self, xp: ModuleType) -> dict[str, Any]:
+        return {name: None if at is None else xp.asarray(at) for name, at in vars(self).items()}
 
 
 HELD = Corrections()

@@ -18,9 +18,6 @@ from ptylive.engine.backend.multislice.problem import (
 )
 from ptylive.schema.model import Array, IndexArray
 
-PER_PATTERN = ("shifts_px", "current", "opr_coefficients", "stretch")
-"""Corrections with one entry for each pattern; the others are the same for all."""
-
 
 class SplitMultislice:
     """:class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend` made of one for each device.
@@ -39,7 +36,7 @@ class SplitMultislice:
         self._backends: list[MultisliceBackend] = []
         for number, device in enumerate(self._devices):
             with device:
-                self._backends.append(open_share(_share(problem, number, len(self._devices))))
+                self._backends.append(open_share(problem.part(self._own(number))))
         self.xp: ModuleType = self._backends[0].xp
         self.name = f"{self._backends[0].name} x {len(self._devices)}"
 
@@ -61,7 +58,7 @@ class SplitMultislice:
                     xp.asarray(probe_planes),
                     share,
                     probe_gradient=probe_gradient,
-                    corrections=self._of_share(corrections, number),
+                    corrections=corrections.of_patterns(self._own(number), xp),
                 )
             parts.append((number, result))
         with self._devices[0]:
@@ -97,28 +94,11 @@ class SplitMultislice:
         shares = [(number, chosen[chosen % devices == number] // devices) for number in range(devices)]
         return [(number, share) for number, share in shares if len(share)]
 
-    def _of_share(self, corrections: Corrections, number: int) -> Corrections:
-        """Corrections on the current device, those of its patterns only."""
-        own = slice(number, None, len(self._devices))
-        moved = {name: None if at is None else self.xp.asarray(at) for name, at in vars(corrections).items()}
-        for name in PER_PATTERN:
-            values: Any = moved[name]
-            moved[name] = None if values is None else self.xp.ascontiguousarray(values[own])
-        return Corrections(**moved)
+    def _own(self, number: int) -> slice:
+        """The patterns of a device among all."""
+        return slice(number, None, len(self._devices))
 
     def _fetched(self, number: int, result: LossGradient) -> LossGradient:
         """A share's result on the first device, per-pattern gradients at the places they have among all."""
-        xp = self.xp
-        moved = {name: None if at is None else xp.asarray(at) for name, at in vars(result.corrections).items()}
-        for name in PER_PATTERN:
-            own: Any = moved[name]
-            if own is not None:
-                among_all = xp.zeros((self._count, *own.shape[1:]), own.dtype)
-                among_all[number :: len(self._devices)] = own
-                moved[name] = among_all
-        loss, planes, probe = (xp.asarray(value) for value in (result.loss, result.object, result.probe))
-        return LossGradient(loss, planes, probe, Corrections(**moved))
-
-
-def _share(problem: MultisliceProblem, number: int, devices: int) -> MultisliceProblem:
-    return problem.part(slice(number, None, devices))
+        loss, planes, probe = (self.xp.asarray(value) for value in (result.loss, result.object, result.probe))
+        return LossGradient(loss, planes, probe, result.corrections.among_all(self._own(number), self._count, self.xp))

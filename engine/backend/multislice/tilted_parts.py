@@ -21,7 +21,6 @@ from ptylive.engine.backend.multislice.problem import (
     MultisliceBackend,
     MultisliceProblem,
 )
-from ptylive.engine.backend.multislice.split_backend import PER_PATTERN
 from ptylive.schema.model import Array, DoubleArray, IndexArray
 
 MOST_PARTS = 16
@@ -84,19 +83,17 @@ class TiltedParts:
         """See :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend`."""
         if corrections.tilts is not None:
             raise ValueError("fixed tilts are not refined")
-        found = [
-            self._among_all(
-                part,
-                self._backends[part].loss_and_gradient(
-                    object_planes,
-                    probe_planes,
-                    chosen,
-                    probe_gradient=probe_gradient,
-                    corrections=self._of_part(corrections, part),
-                ),
+        found = []
+        for part, chosen in self._shares(indices):
+            result = self._backends[part].loss_and_gradient(
+                object_planes,
+                probe_planes,
+                chosen,
+                probe_gradient=probe_gradient,
+                corrections=corrections.of_patterns(self._own[part], self.xp),
             )
-            for part, chosen in self._shares(indices)
-        ]
+            moved = result.corrections.among_all(self._own[part], self._count, self.xp)
+            found.append(replace(result, corrections=moved))
         return sum(found[1:], found[0])
 
     def illumination(self, probe_planes: Any, indices: IndexArray | None = None) -> Any:
@@ -118,20 +115,3 @@ class TiltedParts:
         parts = self._part_of[chosen]
         shares = [(part, self._among_own[chosen[parts == part]]) for part in range(len(self._own))]
         return [(part, share) for part, share in shares if len(share)]
-
-    def _of_part(self, corrections: Corrections, part: int) -> Corrections:
-        """Corrections of the patterns of a part only."""
-        own = self.xp.asarray(self._own[part])
-        values = {name: getattr(corrections, name) for name in PER_PATTERN}
-        return replace(corrections, **{name: at[own] for name, at in values.items() if at is not None})
-
-    def _among_all(self, part: int, result: LossGradient) -> LossGradient:
-        """A part's result with the gradients of its patterns at the places they have among all."""
-        own, moved = self.xp.asarray(self._own[part]), {}
-        for name in PER_PATTERN:
-            values = getattr(result.corrections, name)
-            if values is not None:
-                among_all = self.xp.zeros((self._count, *values.shape[1:]), values.dtype)
-                among_all[own] = values
-                moved[name] = among_all
-        return replace(result, corrections=replace(result.corrections, **moved))

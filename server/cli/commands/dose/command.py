@@ -51,26 +51,29 @@ def dose(
         check_output_file(output, files)
     for file in files:
         vet(file, values, *([] if output is None else [output]))
-    steps: list[DoseStep] = []
+    curves: list[tuple[Path, dict[str, Any]]] = []
+    missing: list[str] = []
+    last: DoseStep | None = None  # a step holds what was made of its scan: only one at a time
     with bar("adding up", quiet=as_json) as shown:
         for step in added_up(files, values, backend, shown.update):
-            steps.append(step)
-            if step.curve is not None and not as_json:
+            if step.curve is None:
+                missing.append(f"{step.path}: {step.problem}")
+                continue
+            last = step
+            curves.append((step.path, step.curve.to_plain()))
+            if not as_json:
                 say(f"{step.path.name}: {step.curve.line}")
-    missing = [f"{step.path}: {step.problem}" for step in steps if step.curve is None]
-    told = [step for step in steps if step.curve is not None]
-    if not told:
+    if last is None:
         raise PtyliveError(f"nothing can be told of any of them: {'; '.join(missing)}", "is there a specimen?")
     if output is not None:
-        _write(output, told[-1])
-    _tell(told, missing, as_json=as_json)
+        _write(output, last)
+    _tell(curves, missing, as_json=as_json)
     if missing:
         end_partial("; ".join(missing))
 
 
-def _tell(told: Sequence[DoseStep], missing: list[str], *, as_json: bool) -> None:
+def _tell(curves: Sequence[tuple[Path, dict[str, Any]]], missing: list[str], *, as_json: bool) -> None:
     """The curves after each file as one JSON line, or the last one as a table."""
-    curves = [(step.path, step.curve.to_plain()) for step in told if step.curve is not None]
     if as_json:
         steps = [{"file": str(path), **curve} for path, curve in curves]
         answer({"steps": steps, "line": curves[-1][1]["line"], "missing": missing}, as_json=True)

@@ -85,3 +85,11 @@ def test_a_half_turn_that_the_refinement_found_turns_its_object() -> None:
 def test_fine_objects_are_brought_to_the_size_of_a_panel() -> None:
     view = object_of(Scan(shape=(16, 16), step_A=0.5), 0.0, 40)
     assert on_scan(view.pictures["object"], (5, 7), (1.0, 1.0), 0.0).shape == (5, 7)
+
+
+def test_it_is_made_for_panels_that_show_it_only() -> None:
+    view = object_of(Scan(shape=(16, 16), step_A=0.5), 0.0, 40)
+    found = RefinedMap().view(view, view, wanted={"obf", "bf"})
+    assert "refined" in found.available, "it can be chosen"
+    assert "refined" not in found.pictures
+    assert "refined" in RefinedMap().view(view, view, wanted={"bf", "refined:fft"}).pictures
