@@ -18,14 +18,16 @@ from ptylive.engine.bad_pixels import bad_pixels
 from ptylive.engine.bases.choice import BasisChoice, make_basis
 from ptylive.engine.bases.compressor import Compressor
 from ptylive.engine.bases.field import DetectorField
+from ptylive.engine.bases.following import HeardWander, Wander, at_place, mean_center
 from ptylive.engine.bases.masks import MaskBasis
 from ptylive.engine.calibrate.bad_pixels import BadPixels
 from ptylive.engine.calibrate.detector import calibrate_detector
-from ptylive.engine.descan import given_descan, lying_still, moved_back
+from ptylive.engine.calibrate.disc import find_disc
+from ptylive.engine.descan import given_descan, lying_still, moved_back, read_at_pixels
 from ptylive.engine.probe import Probe
 from ptylive.schema import Basis, FrameBatch, MetadataError, ScanHeader
 from ptylive.schema.detector import Descan
-from ptylive.schema.model import Array, BoolArray, FloatArray, IndexArray
+from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, IndexArray
 
 SAMPLE_FRAMES = 320
 """Patterns that disc and learnt masks are made from (basis paper, appendix C)."""
@@ -126,6 +128,26 @@ def _measured_field(header: ScanHeader, sample: Array) -> DetectorField:
     return DetectorField((float(center[0]), float(center[1])), radius, ~bad_pixels(header))
 
 
+def centred_sample(header: ScanHeader, wander: Wander, index: IndexArray, sample: Array) -> tuple[Array, DoubleArray]:
+    """The first frames (n, Qy, Qx) of a scan moved to where its masks will be, and (2,) how their centre of mass lies.
+
+    By whole pixels; to the beam centre where it is given, to their own mean elsewhere. The second, pixels from the
+    centre of the disc: what a background or a specimen does to it; 0 where no disc is seen.
+    """
+    sample = at_place(header, wander, index, sample)
+    center, usual = mean_center(header, sample), np.zeros(2)
+    if center is None:
+        return sample, usual
+    disc = find_disc(np.mean(header.readout.counts(sample)[0], axis=0, dtype=float), bad_pixels(header))
+    if disc is not None:
+        usual = np.subtract(center, disc.center_px)
+    given = header.detector.beam_center_px
+    if given is not None and isinstance(wander, HeardWander):
+        row, col = np.rint(center - usual - given).astype(int).tolist()
+        sample = read_at_pixels(sample, row, col)
+    return sample, usual
+
+
 def resolution(compressor: Compressor, header: ScanHeader) -> tuple[float | None, int | None]:
     """Finest period (Å) that the bright-field masks resolve, and how many the whole scan would need.
 
@@ -163,15 +185,15 @@ class _SeenAs:
 
 @dataclass(frozen=True, eq=False)
 class StillSource(_SeenAs):
-    """An open scan whose patterns are moved back by the descan that was given: coefficients cannot be."""
+    """An open scan whose patterns are moved back by a descan: of coefficients little of it can be taken out."""
 
     descan: Descan
 
     @classmethod
-    def of(cls, source: PatternSource) -> PatternSource:
-        """The scan as it would be without descan; itself where none was given."""
-        descan = given_descan(source.header)
-        if descan is None:
+    def of(cls, source: PatternSource, found: Descan | None = None) -> PatternSource:
+        """The scan as it would be without the descan that was given, or else ``found``; itself where there is none."""
+        descan = given_descan(source.header) or found
+        if descan is None or not descan.moves:
             return source
         plain = lying_still(source.header.of_counts, descan)
         none = {"descan_px": Descan.of([0]).numbers, "dtype": "<f4"}

@@ -82,7 +82,7 @@ class Dataset:
             vacuum=None
             if vacuum is None
             else np.ascontiguousarray(undo_transform(np.asarray(vacuum, float), transform)),
-            offsets_px=None if descan is None else offsets_px(header, descan, point, transform),
+            offsets_px=offsets_px(header, descan, point, transform, frames),
         )
 
     def part(self, chosen: IndexArray, patterns: Array | None = None) -> Dataset:

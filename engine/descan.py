@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from scipy import fft, ndimage
 
 from ptylive.engine.bad_pixels import bad_pixels
-from ptylive.schema import Calibration, MetadataError, ScanHeader
-from ptylive.schema.detector import Descan
+from ptylive.schema import Basis, Calibration, MetadataError, ScanHeader
+from ptylive.schema.basis import MOMENTS
+from ptylive.schema.detector import Descan, undo_transform_of_displacement
 from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, IndexArray
 
 NEAR_PX = 5
@@ -62,23 +64,55 @@ def moved_by_whole_pixels(header: ScanHeader, descan: Descan, index: IndexArray,
     """The same to the nearest pixel, counts and their type as they were."""
     whole = np.rint(_displacement(header, descan, index)).astype(np.int64)
     out, bad = np.zeros(frames.shape, dtype=frames.dtype), bad_pixels(header)
-    rows, cols = frames.shape[1:]
     for n, (row, col) in enumerate(whole.tolist()):
         frame = _filled(frames[n], bad) if bad.any() else frames[n]
-        into_rows, from_rows = _overlap(row, rows)
-        into_cols, from_cols = _overlap(col, cols)
-        counts = frame[from_rows, from_cols]
-        out[n, into_rows, into_cols] = np.rint(counts) if out.dtype.kind in "ui" else counts
+        counts = read_at_pixels(frame[None], row, col)[0]
+        out[n] = np.rint(counts) if out.dtype.kind in "ui" else counts
     return out
 
 
-def offsets_px(header: ScanHeader, descan: Descan, point: IndexArray, transform: str) -> DoubleArray:
-    """(N, 2), detector frame: how far patterns of scan points (N,) lie from their place.
+def read_at_pixels(frames: Array, row: int, col: int) -> Array:
+    """Frames (n, Qy, Qx) read so many whole pixels farther on; 0 from outside."""
+    out = np.zeros(frames.shape, dtype=frames.dtype)
+    into_rows, from_rows = _overlap(row, frames.shape[1])
+    into_cols, from_cols = _overlap(col, frames.shape[2])
+    out[:, into_rows, into_cols] = frames[:, from_rows, from_cols]
+    return out
 
-    Of frames it is what :func:`moved_by_whole_pixels` leaves; coefficients stay as they are, and so it is everything.
+
+def offsets_px(header: ScanHeader, descan: Descan | None, point: IndexArray, transform: str, frames: Array) -> Any:
+    """(N, 2), detector frame: how far patterns of scan points (N,) lie from their place; None where they lie there.
+
+    Of frames it is what :func:`moved_by_whole_pixels` leaves; coefficients (N, coefficients + extras) stay as they are,
+    and so it is everything but what their masks followed.
     """
-    every = descan.undone(transform).at_points(point, header.scan.require_shape())
-    return every - np.rint(every) if header.basis.is_raw else every
+    words, shape = header.basis, header.scan.require_shape()
+    if words.is_raw:
+        every = None if descan is None else descan.undone(transform).at_points(point, shape)
+        return None if every is None else every - np.rint(every)
+    if descan is None and not words.follows:
+        return None
+    wander = (descan or Descan.of([0])).at_points(point, shape)
+    sums = words.columns(frames, MOMENTS) if words.follows else np.zeros((len(point), 3))
+    left = beside_masks(words, wander, words.moved_px(frames), sums)
+    return undo_transform_of_displacement(left, transform)
+
+
+def beside_masks(words: Basis, wander: DoubleArray, moved_px: DoubleArray, moments: DoubleArray) -> DoubleArray:
+    """(n, 2) pixels, how far patterns lie from the place of their masks.
+
+    wander: the descan, moved_px: what the masks followed of it, both (n, 2); moments (n, 3): where they followed, the
+    mean centre of mass tells the place that neither knows. Masks that stood still were made for the mean place.
+    """
+    if not words.follows:
+        return wander
+    usual = np.zeros(2)
+    if words.com_px is not None and words.center_px is not None:
+        usual = np.subtract(words.com_px, words.center_px)
+    counts = max(float(moments[:, 0].sum()), 1e-12)
+    place = moments[:, 1:].sum(axis=0) / counts - usual
+    left: DoubleArray = wander - moments[:, 0] @ wander / counts + place - moved_px
+    return left
 
 
 def _displacement(header: ScanHeader, descan: Descan, index: IndexArray) -> DoubleArray:

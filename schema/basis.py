@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 from pydantic import Field
 
-from ptylive.schema.model import Model
+from ptylive.schema.model import Array, DoubleArray, Model
+
+MOVED = ("moved_row", "moved_col")
+"""Extras of coefficients whose masks followed the beam: how far they lay from their place, detector pixels."""
+MOMENTS = ("sum", "k_row", "k_col")
+"""Extras that tell the centre of mass: sum of I, of I (row - row_0), of I (col - col_0), pixels from ``center_px``."""
 
 
 class Basis(Model):
@@ -20,7 +26,27 @@ class Basis(Model):
     center_px: tuple[float, float] | None = Field(default=None, description="beam centre the masks were made for")
     radius_px: float | None = Field(default=None, gt=0, description="radius of the disc they were made for, pixels")
 
+    com_px: tuple[float, float] | None = Field(
+        default=None, description="mean centre of mass of the patterns that centre was found on"
+    )
+
     @property
     def is_raw(self) -> bool:
         """Whether frames carry pixels."""
         return self.kind == "pixels"
+
+    @property
+    def follows(self) -> bool:
+        """Whether the masks followed the beam, and each vector says how far."""
+        return {*MOVED, *MOMENTS} <= set(self.extra)
+
+    def moved_px(self, vectors: Array) -> DoubleArray:
+        """(n, 2) how far the masks of vectors (n, coefficients + extras) lay from their place; 0 where they stood."""
+        if not self.follows:
+            return np.zeros((len(vectors), 2))
+        return self.columns(vectors, MOVED)
+
+    def columns(self, vectors: Array, names: tuple[str, ...]) -> DoubleArray:
+        """(n, names) some of the exact numbers of vectors (n, coefficients + extras)."""
+        first = self.n_bright + self.n_dark
+        return np.asarray(vectors[:, [first + self.extra.index(name) for name in names]], dtype=float)

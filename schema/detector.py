@@ -367,3 +367,14 @@ def undo_transform_of_center(center_px: tuple[float, float], shape: tuple[int, i
             axis = 0 if word == "flip_rows" else 1
             center = np.where(np.arange(2) == axis, size - 1 - center, center)
     return np.asarray(center, dtype=float)
+
+
+def undo_transform_of_displacement(displacement_px: DoubleArray, words: str) -> DoubleArray:
+    """Displacements (n, 2) of patterns, rows and columns as recorded, in the detector frame."""
+    out = np.array(displacement_px, dtype=float)
+    for word in reversed(parse_transform(words)):
+        if word == "transpose":
+            out = out[:, ::-1].copy()
+        else:
+            out[:, 0 if word == "flip_rows" else 1] *= -1
+    return out

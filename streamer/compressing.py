@@ -47,8 +47,8 @@ class FrameCompressor(Protocol):
         """The scan as its vectors tell it: basis, masks."""
         ...
 
-    def vectors(self, frames: Array) -> FloatArray:
-        """Coefficients and extras (n, N + M), float32, of frames (n, Qy, Qx)."""
+    def vectors(self, index: IndexArray, frames: Array) -> FloatArray:
+        """Coefficients and extras (n, N + M), float32, of frames (n, Qy, Qx) by acquisition number (n,)."""
         ...
 
 
@@ -297,7 +297,8 @@ class CompressingInlet:
         for problem in problems:
             self._refuse(problem)
         for start, stop in runs_of(good):
-            vectors = np.ascontiguousarray(maker.vectors(frames[start:stop]), dtype="<f4")
+            index = np.arange(message.first + start, message.first + stop)
+            vectors = np.ascontiguousarray(maker.vectors(index, frames[start:stop]), dtype="<f4")
             yield FramesMessage(
                 message.uid, message.first + start, stop - start, "none", (vectors.data.cast("B"),), message.seq
             )

@@ -20,6 +20,7 @@ from ptylive.engine.compression import (
     resolution,
     sample_of,
 )
+from ptylive.engine.live.reading import found_descan
 from ptylive.engine.preparation import Preparation, PreparedSource
 from ptylive.schema import InputFileError, ScanHeader
 from ptylive.schema.files.atomic import replacing
@@ -87,11 +88,11 @@ class CompressionReport:
 
 
 def compressed(source: PatternSource, choice: BasisChoice) -> tuple[CompressedSource, CompressionReport]:
-    """An open scan seen through the basis a user chose, without the descan that was given.
+    """An open scan seen through the basis a user chose, without the descan that was given, or that is found in it.
 
     Raises InputFileError, MetadataError.
     """
-    source = StillSource.of(source)
+    source = StillSource.of(source, found_descan(source))
     sample = sample_of(source) if source.header.basis.is_raw else np.zeros((0, *source.header.detector_shape))
     compressor = compressor_for(source.header, choice, sample, saved_basis(choice))
     return CompressedSource.of(source, compressor), CompressionReport.of(compressor, source.header, sample)

@@ -11,8 +11,10 @@ import numpy as np
 from ptylive.application.conversion import CompressionReport, saved_basis
 from ptylive.engine.bases.choice import BasisChoice
 from ptylive.engine.bases.compressor import Compressor
-from ptylive.engine.compression import SAMPLE_FRAMES, SAMPLE_SEED, SavedBasis, compressor_for
+from ptylive.engine.bases.following import FollowingCompressor, wander_of
+from ptylive.engine.compression import SAMPLE_FRAMES, SAMPLE_SEED, SavedBasis, centred_sample, compressor_for
 from ptylive.schema import Basis, ScanHeader
+from ptylive.schema.basis import MOVED
 from ptylive.schema.model import Array, FloatArray, IndexArray
 
 JUDGED_FRAMES = 64
@@ -26,11 +28,13 @@ class ScanCompressor:
     """The compressor of one scan, and the scan as its vectors tell it."""
 
     header: ScanHeader
-    compressor: Compressor
+    compressor: Compressor | FollowingCompressor
 
-    def vectors(self, frames: Array) -> FloatArray:
-        """Coefficients and extras (n, N + M) of frames (n, Qy, Qx)."""
-        return self.compressor.vectors(frames)
+    def vectors(self, index: IndexArray, frames: Array) -> FloatArray:
+        """Coefficients and extras (n, N + M) of frames (n, Qy, Qx) by acquisition number."""
+        if isinstance(self.compressor, Compressor):
+            return self.compressor.vectors(frames)
+        return self.compressor.vectors(index, frames)
 
 
 class StreamCompression:
@@ -51,10 +55,15 @@ class StreamCompression:
 
     def learn(self, header: ScanHeader, index: IndexArray, frames: Array) -> ScanCompressor:
         """Masks for a scan from its first frames (n, Qy, Qx), and a word on what they keep. Raises MetadataError."""
-        prepared, sample = self._prepare(header), _sample(header, index, frames)
+        prepared = self._prepare(header)
+        index, sample = _sample(header, index, frames)
+        wander = wander_of(prepared)
+        sample, usual = centred_sample(prepared, wander, index, sample)
         compressor = compressor_for(prepared, self._choice, sample, self._saved, whole=False)
         self._report(prepared, compressor, sample[:: max(1, len(sample) // JUDGED_FRAMES)])
-        return ScanCompressor(compressor.described(header), compressor)
+        row, col = (usual + compressor.field.center_px).tolist()
+        following = FollowingCompressor.of(replace(compressor, com_px=(row, col)), prepared.scan, wander)
+        return ScanCompressor(following.described(header), following)
 
     def resume(self, header: ScanHeader) -> ScanCompressor:
         """The compressor that made the vectors of a stored scan. Raises MetadataError."""
@@ -62,7 +71,11 @@ class StreamCompression:
         saved = SavedBasis(words, np.asarray(header.arrays["masks"], dtype=np.float32))
         none = np.zeros((0, *header.detector_shape), dtype=np.float32)
         made = compressor_for(replace(header, basis=Basis()), self._choice, none, saved)
-        return ScanCompressor(header, replace(made, extras=words.extra))
+        made = replace(made, extras=tuple(name for name in words.extra if name not in MOVED), com_px=words.com_px)
+        if not words.follows:
+            return ScanCompressor(header, made)
+        prepared = self._prepare(header)
+        return ScanCompressor(header, FollowingCompressor.of(made, prepared.scan, wander_of(prepared)))
 
     def _report(self, header: ScanHeader, compressor: Compressor, sample: Array) -> None:
         report = CompressionReport.of(compressor, header, sample)
@@ -71,9 +84,10 @@ class StreamCompression:
             self._say("warning", report.warning)
 
 
-def _sample(header: ScanHeader, index: IndexArray, frames: Array) -> Array:
+def _sample(header: ScanHeader, index: IndexArray, frames: Array) -> tuple[IndexArray, Array]:
     """At most SAMPLE_FRAMES of the frames, flyback left out where there are others, always the same ones."""
     if header.scan.shape is not None and (seen := header.scan.point_of(index) >= 0).any():
-        frames = frames[seen]
+        index, frames = index[seen], frames[seen]
     drawn = np.random.default_rng(SAMPLE_SEED).choice(len(frames), min(SAMPLE_FRAMES, len(frames)), replace=False)
-    return frames[np.sort(drawn)] if len(frames) else frames
+    drawn = np.sort(drawn)
+    return (index[drawn], frames[drawn]) if len(frames) else (index, frames)

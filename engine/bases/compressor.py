@@ -33,6 +33,8 @@ class Compressor:
     square_root: bool = False
     extras: tuple[str, ...] = EXTRAS
     readout: Readout = AS_RECORDED
+    com_px: tuple[float, float] | None = None
+    """Mean centre of mass (row, col) of the patterns that the disc was found on, where that matters."""
 
     @property
     def words(self) -> Basis:
@@ -45,6 +47,7 @@ class Compressor:
             extra=self.extras,
             center_px=self.field.center_px,
             radius_px=self.field.radius_px,
+            com_px=self.com_px,
         )
 
     def described(self, header: ScanHeader) -> ScanHeader:

@@ -269,13 +269,12 @@ class LiveEngine:
         if self._concluded and self.calibration is not None:
             self._adopt(self._with_given_values(self.calibration, self.store))
             self._render_in_turn(self._in_turn(shown)[:-1], show)
-        if frames is not None:
-            self.store = reading.brought_to_rest(self.store, frames, where)
+        self.store = reading.brought_to_rest(self.store, frames, where)
         header = lying_still(self.header, self.store.descan)
         plan = Plan.of_pattern(header, self.store.mean_pattern)
         if not plan.reduction.same_as(self.store.reduction):
             if frames is not None:
-                self.store = reading.reduced(self.header, plan.reduction, frames, self.store.descan, where)
+                self.store = reading.reduced_again(self.store, plan.reduction, frames, where)
             else:
                 log.warning("no recording to read again: the maps keep the disc found on the first frames")
         return self.conclude(plan.calibration, show, shown)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -26,11 +26,13 @@ from ptylive.engine.calibrate.disc import Disc, find_disc
 from ptylive.engine.calibrate.line_jumps import halves_of
 from ptylive.engine.calibrate.line_steps import StepLimits
 from ptylive.engine.calibrate.scan import calibrate_scan
+from ptylive.engine.compression import PatternSource
 from ptylive.engine.descan import given_descan, lying_still, moved_back
 from ptylive.engine.imaging.accumulation.reduction import Reduction
 from ptylive.engine.imaging.accumulation.scratch import Scratch
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.live.plan import Plan
+from ptylive.engine.live.vectors_at_rest import vectors_at_rest
 from ptylive.engine.memory import check_fits
 from ptylive.schema import Calibration, FrameBatch, ScanHeader
 from ptylive.schema.detector import Descan
@@ -39,6 +41,7 @@ from ptylive.schema.model import DoubleArray, IndexArray
 log = logging.getLogger(__name__)
 
 PASSES = 3
+FRAMES_AT_A_TIME = 256
 LARGE_PX = 0.2
 """A larger correction of what the centre of mass said is measured once more: the edge of the disc is a pixel wide."""
 FrameSource = Callable[[], Iterable[FrameBatch]]
@@ -73,13 +76,16 @@ def read(header: ScanHeader, frames: FrameSource, descan: Descan | None = None, 
     return reduced(header, Plan.of(lying_still(header, descan), mean.frame).reduction, frames, descan, where)
 
 
-def brought_to_rest(store: Store, frames: FrameSource, where: Where = HERE) -> Store:
+def brought_to_rest(store: Store, frames: FrameSource | None, where: Where = HERE) -> Store:
     """The store of patterns that lie still: the same one, or one read again with the descan given or seen in it.
 
-    What was seen is measured once more on the way, on the edge of the disc.
+    What was seen is measured once more on the way, on the edge of the disc. Of coefficients the centre of mass has to
+    do, and they are corrected as they are; without ``frames`` nothing else can be.
     """
     header = store.header
     if not header.basis.is_raw:
+        return _vectors_brought_to_rest(store, frames, where)
+    if frames is None:
         return store
     if header.detector.descan_px is not None:
         wanted = Descan.of(header.detector.descan_px)
@@ -87,20 +93,58 @@ def brought_to_rest(store: Store, frames: FrameSource, where: Where = HERE) -> S
         return store if same else read(header, frames, given_descan(header), where) or store
     if store.descan_given:  # and taken back since: to be measured on patterns as they were recorded
         store = read(header, frames, None, where) or store
-    disc = find_disc(store.mean_pattern, bad_pixels(header))
-    if disc is None or store.descan is not None:
+    descan = None if store.descan is not None else _found(store, frames)
+    if descan is None:
         return store
-    first = first_look(store, disc.radius_px, lines=True)
-    if first is None:
-        return store
-    descan = _sharpened(first, store, frames, disc)
-    if first.lines and not descan.lines:  # a specimen lies along the lines: what is smooth counts by itself
-        smooth = first_look(store, disc.radius_px, lines=False)
-        descan = Descan.of([0]) if smooth is None else _sharpened(smooth, store, frames, disc)
     if descan.moves:
         return read(header, frames, descan, where) or store
     store.descan = descan  # what moved the centre of mass is the specimen
     return store
+
+
+def _found(store: Store, frames: FrameSource) -> Descan | None:
+    """The descan of patterns that were not moved; of nothing where what moved the centre of mass is the specimen."""
+    disc = find_disc(store.mean_pattern, bad_pixels(store.header))
+    first = None if disc is None else first_look(store, disc.radius_px, lines=True)
+    if disc is None or first is None:
+        return None
+    descan = _sharpened(first, store, frames, disc)
+    if first.lines and not descan.lines:  # a specimen lies along the lines: what is smooth counts by itself
+        smooth = first_look(store, disc.radius_px, lines=False)
+        descan = Descan.of([0]) if smooth is None else _sharpened(smooth, store, frames, disc)
+    return descan
+
+
+def found_descan(source: PatternSource) -> Descan | None:
+    """The descan of an open scan of frames that nobody gave; None where there is none, or nothing can be told."""
+    header = source.header
+    if not header.basis.is_raw or header.scan.shape is None or header.detector.descan_px is not None:
+        return None
+    numbers = np.flatnonzero(source.received)
+
+    def frames() -> Iterator[FrameBatch]:
+        for start in range(0, len(numbers), FRAMES_AT_A_TIME):
+            index = numbers[start : start + FRAMES_AT_A_TIME]
+            yield FrameBatch(header.uid, index, source.frames(index))
+
+    store = first_read(header, frames, BadPixels())
+    return None if store is None else _found(store, frames)
+
+
+def _vectors_brought_to_rest(store: Store, frames: FrameSource | None, where: Where) -> Store:
+    """The same of coefficients: corrected once, and anew from the recording where another descan is given since."""
+    if store.descan is None:
+        return vectors_at_rest(store)
+    given = store.header.detector.descan_px
+    same = not store.descan_given if given is None else Descan.of(given) == store.descan
+    return store if same or frames is None else reduced_again(store, store.reduction, frames, where)
+
+
+def reduced_again(store: Store, reduction: Reduction, frames: FrameSource, where: Where = HERE) -> Store:
+    """The frames of a store reduced in another way, of patterns that lie still."""
+    if store.header.basis.is_raw:
+        return reduced(store.header, reduction, frames, store.descan, where)
+    return vectors_at_rest(reduced(store.header, reduction, frames, None, where))
 
 
 def _sharpened(descan: Descan, store: Store, frames: FrameSource, disc: Disc) -> Descan:

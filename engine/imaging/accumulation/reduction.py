@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -171,6 +171,13 @@ class VectorReduction:
         if not isinstance(other, VectorReduction):
             return False
         return self.basis.same_as(other.basis) and np.array_equal(self.to_regions, other.to_regions)
+
+    def change_of_regions(self, before: Array, after: Array) -> DoubleArray:
+        """By what the region sums (n, 4) change with the coefficients (n, N) alone."""
+        if not self.square_root:
+            return np.asarray((np.asarray(after, dtype=float) - before) @ self.to_regions[: self.basis.count])
+        alone = replace(self, extra=())
+        return alone.squared_lengths(np.asarray(after, float)) - alone.squared_lengths(np.asarray(before, float))
 
     def squared_lengths(self, vectors: DoubleArray) -> DoubleArray:
         """Intensity of the bright field as ``inner``, of the dark field as ``dark``: squares and what they left out.

@@ -62,6 +62,8 @@ class Store:
         self.regions: DoubleArray = numbers.regions
         self.moments: DoubleArray = numbers.moments
         self.frames: IndexArray = np.zeros(points, dtype=np.int64)
+        self.moved: DoubleArray | None = np.zeros((points, 2)) if header.basis.follows else None
+        """(points, 2) sums of how far the masks of coefficients were moved, where they followed the beam."""
         self.total_frames = 0
         self.masked_counts = 0
         """Values that were no finite numbers, and were taken as 0."""
@@ -89,6 +91,8 @@ class Store:
             batch = batch if not masked else FrameBatch(batch.uid, batch.index, frames)
         with self._summing:
             self._add(batch, point)
+        if self.moved is not None:
+            np.add.at(self.moved, point[point >= 0], self.header.basis.moved_px(batch.frames[point >= 0]))
 
     def _type_of(self, batch: FrameBatch) -> np.dtype[Any]:
         """The type of its pixels; frames that must be decoded first are not asked."""
@@ -198,8 +202,21 @@ class Store:
         other = copy(self)
         copied = {name: getattr(self, name).copy() for name in ("regions", "moments", "frames")}
         copied["bins"] = self._scratch.copy(self.bins, "coefficients")
+        copied["moved"] = None if self.moved is None else self.moved.copy()
         vars(other).update(
             copied, _frame_sum=self.frame_sum, _accumulators=[], _on_device=None, _summing=threading.Lock()
+        )
+        return other
+
+    def at_rest(self, descan: Descan, bins: FloatArray, regions: DoubleArray) -> Store:
+        """A copy with the coefficients (points, N) and region sums (points, 4) of patterns that lie still."""
+        other, frame_sum = self.snapshot(), self.frame_sum
+        frame_sum[: bins.shape[1]] += (bins - self.bins).sum(axis=0, dtype=float)
+        displacement = descan.minus(self.descan).at_points(np.arange(len(bins)), self.shape)
+        other.moments[:, 1:] -= other.moments[:, :1] * displacement
+        given = self.header.detector.descan_px is not None
+        vars(other).update(
+            bins=bins, regions=regions, _frame_sum=frame_sum, moved=None, descan=descan, descan_given=given
         )
         return other
 

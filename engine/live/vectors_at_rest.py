@@ -1,0 +1,70 @@
+"""Coefficients of a scan whose pattern wandered over the detector, as they would be had it lain still."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from ptylive.engine.bases.at_rest import AtRest
+from ptylive.engine.bases.stream import stream_disc
+from ptylive.engine.calibrate.descan import first_look
+from ptylive.engine.descan import beside_masks
+from ptylive.engine.imaging.accumulation.reduction import VectorReduction
+from ptylive.engine.imaging.accumulation.store import Store
+from ptylive.schema.detector import Descan
+from ptylive.schema.model import DoubleArray
+
+log = logging.getLogger(__name__)
+
+LEAST_PX = 0.05
+"""Coefficients of patterns nearer to their place stay as they are."""
+MOST_SHARE = 0.15
+"""Of the disc's radius. Beyond it the masks have lost what no calculation brings back."""
+
+
+def wander_of(store: Store) -> Descan | None:
+    """The descan of a scan of coefficients: as it was given, or as the centres of mass show it; None for none."""
+    given, disc = store.header.detector.descan_px, stream_disc(store.header)
+    if given is not None:
+        return Descan.of(given)
+    return None if disc is None else first_look(store, disc[1], lines=False)
+
+
+def vectors_at_rest(store: Store) -> Store:
+    """The same store where the patterns lie still, or are as near as the masks followed them; else a corrected one."""
+    found, reduction = wander_of(store), store.reduction
+    if not isinstance(reduction, VectorReduction) or (found is None and store.moved is None):
+        return store
+    descan = Descan.of([0]) if found is None else found
+    left, seen = left_px(store, descan), store.frames > 0
+    reach = float(np.abs(left[seen]).max(initial=0.0))
+    if reach < LEAST_PX and not descan.moves:
+        return store
+    bins = store.bins.copy()
+    disc = stream_disc(store.header)
+    if reach >= LEAST_PX and disc is not None:
+        _tell(store, reach, disc[1])
+        frames = store.frames[seen, None]
+        still = AtRest.of(reduction.basis, disc[1], reach).coefficients(store.bins[seen] / frames, left[seen])
+        bins[seen] = still * frames
+    return store.at_rest(descan, bins, store.regions + reduction.change_of_regions(store.bins, bins))
+
+
+def left_px(store: Store, descan: Descan) -> DoubleArray:
+    """(points, 2) how far the pattern of each scan point lay from the place of the masks."""
+    wander = descan.minus(store.descan).at_points(np.arange(len(store.frames)), store.shape)
+    if store.moved is None:
+        return wander
+    moved = store.moved / np.maximum(store.frames, 1)[:, None]
+    return beside_masks(store.header.basis, wander, moved, store.moments)
+
+
+def _tell(store: Store, reach_px: float, radius_px: float) -> None:
+    if reach_px > MOST_SHARE * radius_px:
+        log.warning(
+            "scan %s: the pattern lay up to %.1f detector pixels beside the masks of its coefficients (descan): maps of"
+            " the bright field miss what the masks did not see; compress with a given descan_px",
+            store.header.series,
+            reach_px,
+        )
