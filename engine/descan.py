@@ -121,8 +121,8 @@ def _displacement(header: ScanHeader, descan: Descan, index: IndexArray) -> Doub
     return descan.at_points(point.clip(min=0), header.scan.require_shape()) * (point >= 0)[:, None]
 
 
-def moved(frames: Array, displacement_px: DoubleArray) -> FloatArray:
-    """Frames (n, Qy, Qx) read at ``displacement_px`` (n, 2) from each pixel; 0 from outside.
+def moved(frames: Array, displacement_px: DoubleArray, *, round_the_edge: bool = False) -> FloatArray:
+    """Frames (n, Qy, Qx) read at ``displacement_px`` (n, 2) from each pixel; 0 from outside, or from the other side.
 
     By the shift theorem: no blur, and noise stays white. Counts may become a little negative.
     """
@@ -133,8 +133,9 @@ def moved(frames: Array, displacement_px: DoubleArray) -> FloatArray:
         turn = np.exp(2j * np.pi * row * k_row) * np.exp(2j * np.pi * col * k_col)
         spectrum = fft.rfft2(frames[n].astype(np.float32)) * turn.astype(np.complex64)
         out[n] = fft.irfft2(spectrum, s=(rows, cols))
-        out[n, _from_outside(row, rows)] = 0.0
-        out[n, :, _from_outside(col, cols)] = 0.0
+        if not round_the_edge:
+            out[n, _from_outside(row, rows)] = 0.0
+            out[n, :, _from_outside(col, cols)] = 0.0
     return out
 
 

@@ -70,16 +70,17 @@ class CompressionReport:
         return f"{what}, intact-information angles {angles}"
 
     @classmethod
-    def of(cls, compressor: Compressor, header: ScanHeader, sample: Any) -> CompressionReport:
-        """Judge a compressor on a sample (n, Qy, Qx) of the scan it was made for."""
+    def of(cls, compressor: Compressor, header: ScanHeader, sample: Any, more: int = 0) -> CompressionReport:
+        """Judge a compressor on a sample (n, Qy, Qx) of the scan it was made for; ``more`` numbers stand beside."""
+        numbers = compressor.basis.count + len(compressor.extras) + more
         bright, dark = compressor.intact_angles_deg(sample)
         finest_period_A, masks_advised = resolution(compressor, header)
         return cls(
             basis=compressor.basis.kind,
             n_bright=compressor.basis.n_bright,
             n_dark=compressor.basis.n_dark,
-            numbers=compressor.basis.count + len(compressor.extras),
-            compression=compressor.ratio,
+            numbers=numbers,
+            compression=float(compressor.basis.masks[0].size / numbers),
             angle_bright_deg=bright,
             angle_dark_deg=dark,
             finest_period_A=finest_period_A,

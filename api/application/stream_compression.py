@@ -12,6 +12,7 @@ from ptylive.application.conversion import CompressionReport, saved_basis
 from ptylive.engine.bases.choice import BasisChoice
 from ptylive.engine.bases.compressor import Compressor
 from ptylive.engine.bases.following import FollowingCompressor, wander_of
+from ptylive.engine.calibrate.bad_pixels import BadPixels
 from ptylive.engine.compression import SAMPLE_FRAMES, SAMPLE_SEED, SavedBasis, centred_sample, compressor_for
 from ptylive.schema import Basis, ScanHeader
 from ptylive.schema.basis import MOVED
@@ -58,11 +59,18 @@ class StreamCompression:
         prepared = self._prepare(header)
         index, sample = _sample(header, index, frames)
         wander = wander_of(prepared)
-        sample, usual = centred_sample(prepared, wander, index, sample)
+        moved, usual = centred_sample(prepared, wander, index, sample)
+        if not np.array_equal(moved, sample):  # hot pixels stand still, and would be smeared
+            seen = np.mean(prepared.readout.counts(sample)[0], axis=0, dtype=float)
+            prepared, sample = BadPixels().look(prepared, seen, len(sample), dead=False), moved
         compressor = compressor_for(prepared, self._choice, sample, self._saved, whole=False)
-        self._report(prepared, compressor, sample[:: max(1, len(sample) // JUDGED_FRAMES)])
         row, col = (usual + compressor.field.center_px).tolist()
         following = FollowingCompressor.of(replace(compressor, com_px=(row, col)), prepared.scan, wander)
+        more = len(following.words.extra) - len(compressor.extras)
+        report = CompressionReport.of(compressor, prepared, sample[:: max(1, len(sample) // JUDGED_FRAMES)], more)
+        self._say("info", f"{header.series}: {report.line}")
+        if report.warning:
+            self._say("warning", report.warning)
         return ScanCompressor(following.described(header), following)
 
     def resume(self, header: ScanHeader) -> ScanCompressor:
@@ -76,12 +84,6 @@ class StreamCompression:
             return ScanCompressor(header, made)
         prepared = self._prepare(header)
         return ScanCompressor(header, FollowingCompressor.of(made, prepared.scan, wander_of(prepared)))
-
-    def _report(self, header: ScanHeader, compressor: Compressor, sample: Array) -> None:
-        report = CompressionReport.of(compressor, header, sample)
-        self._say("info", f"{header.series}: {report.line}")
-        if report.warning:
-            self._say("warning", report.warning)
 
 
 def _sample(header: ScanHeader, index: IndexArray, frames: Array) -> tuple[IndexArray, Array]:

@@ -57,7 +57,7 @@ class AtRest:
         flat = masks.reshape(len(masks), -1)
         overlap = np.empty((number**2, len(masks), len(masks)))
         for n, place in enumerate((row, col) for row in nodes for col in nodes):
-            displaced = moved(masks, np.tile(np.negative(place), (len(masks), 1)))
+            displaced = moved(masks, np.tile(np.negative(place), (len(masks), 1)), round_the_edge=True)
             overlap[n] = flat @ displaced.reshape(len(masks), -1).T
         back, one = np.empty_like(overlap), np.eye(len(masks))
         for n, at in enumerate(overlap):

@@ -25,7 +25,7 @@ from ptylive.schema.model import Array, DoubleArray, FloatArray, IndexArray
 STEPS_PER_PX = 4
 HALF_LIFE_LINES = 4.0
 """Lines of the scan after which a frame counts half: slow enough to see no atoms, fast enough for a slope."""
-PRIOR_FRAMES = 8.0
+PRIOR_FRAMES = 2.0
 """Frames that say the pattern lies still, in which few others are heard."""
 BELIEVED = 3.0
 """Standard errors by which a pattern must lie beside its place before it is followed."""
@@ -223,7 +223,7 @@ class FollowingCompressor:
 
 def displaced(basis: MaskBasis, row_px: float, col_px: float) -> MaskBasis:
     """Masks as they are a little beside their place: by the shift theorem, what rings beyond their edge left out."""
-    masks = moved(basis.masks, np.tile([-row_px, -col_px], (basis.count, 1)))
+    masks = moved(basis.masks, np.tile([-row_px, -col_px], (basis.count, 1)), round_the_edge=True)
     for own in (slice(0, basis.n_bright), slice(basis.n_bright, None)):
         if len(basis.masks[own]):
             masks[own] *= ndimage.binary_dilation((basis.masks[own] != 0).any(axis=0))

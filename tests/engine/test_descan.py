@@ -138,7 +138,7 @@ def test_what_is_left_of_a_descan_is_told_in_the_detector_frame(words):
     still = undo_transform(moved_by_whole_pixels(scan, descan, point, recorded), words)
     rows, cols = np.indices((24, 24))
     middle = undo_transform_of_center((12.0, 12.0), (24, 24), words)
-    for pattern, offset in zip(still, offsets_px(scan, descan, point, words), strict=True):
+    for pattern, offset in zip(still, offsets_px(scan, descan, point, words, recorded), strict=True):
         place = [(pattern * axis).sum() / pattern.sum() for axis in (rows, cols)]
         assert np.array(place) - middle == pytest.approx(offset, abs=1e-6)  # tails of the spot
 
@@ -146,5 +146,21 @@ def test_what_is_left_of_a_descan_is_told_in_the_detector_frame(words):
 def test_coefficients_stay_and_all_of_a_descan_is_told():
     scan = replace(header(), basis=Basis(kind="zernike", n_bright=3, n_dark=0))
     descan = Descan.of([3.3, -0.4, 1.2, 2.1])
-    every = descan.at_points(np.arange(64), (8, 8))
-    assert np.allclose(offsets_px(scan, descan, np.arange(64), "none"), every)
+    every, vectors = descan.at_points(np.arange(64), (8, 8)), np.ones((64, 3), np.float32)
+    assert np.allclose(offsets_px(scan, descan, np.arange(64), "none", vectors), every)
+    assert offsets_px(scan, None, np.arange(64), "none", vectors) is None
+
+
+def test_of_coefficients_that_followed_what_is_left_is_told():
+    """Masks at (15, 15), the centre of mass at rest at (15.2, 15); all patterns lie (1, -2) beside, and wander."""
+    words = Basis(kind="zernike", n_bright=1, n_dark=0, extra=("sum", "k_row", "k_col", "moved_row", "moved_col"))
+    words = words.model_copy(update={"center_px": (15.0, 15.0), "com_px": (15.2, 15.0)})
+    scan, descan, point = replace(header(), basis=words), Descan.of([3.3, -0.4, 1.2, 2.1]), np.arange(64)
+    place = descan.at_points(point, (8, 8)) + np.array([1.0, -2.0])
+    followed = np.round(4 * place) / 4
+    counts = np.random.default_rng(1).uniform(90, 110, (64, 1))
+    vectors = np.concatenate([counts, counts, counts * (place + np.array([0.2, 0.0])), followed], axis=1)
+    found = offsets_px(scan, descan, point, "transpose+flip_cols", vectors)
+    left = place - followed
+    assert found == pytest.approx(np.stack([-left[:, 1], left[:, 0]], 1), abs=1e-6)
+    assert np.abs(found).max() <= 0.125 + 1e-6

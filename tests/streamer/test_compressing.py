@@ -33,7 +33,8 @@ class Projection:
 
     header: ScanHeader
 
-    def vectors(self, frames: Array) -> FloatArray:
+    def vectors(self, index: IndexArray, frames: Array) -> FloatArray:
+        del index
         flat = frames.reshape(len(frames), -1).astype(np.float32)
         return flat @ self.header.arrays["masks"].reshape(MASKS, -1).T
 
@@ -92,7 +93,7 @@ def check(path: str | Path, frames: Array, missing: tuple[int, ...] = ()) -> Non
     """The recording holds the products of every frame with its masks."""
     with open_source(Path(path)) as source:
         assert not source.header.basis.is_raw
-        wanted = Projection(source.header).vectors(frames)
+        wanted = Projection(source.header).vectors(np.arange(len(frames)), frames)
         there = np.setdiff1d(np.arange(len(frames)), missing)
         assert np.flatnonzero(source.received).tolist() == there.tolist()
         np.testing.assert_allclose(source.frames(there), wanted[there], rtol=1e-5)
@@ -233,7 +234,7 @@ def test_a_scan_of_vectors_passes(tmp_path: Path) -> None:
     header = make_header()
     frames, compression = make_frames(header), FirstPatterns()
     maker = compression.learn(header, np.arange(42), frames)
-    vectors = maker.vectors(frames)
+    vectors = maker.vectors(np.arange(42), frames)
     with running(tmp_path, compression) as run, connected(run.address) as socket:
         send(socket, ArmMessage(maker.header), *messages_of(header, vectors))
         run.wait_for_state("complete")

@@ -52,3 +52,4 @@ def test_maps_of_coefficients_are_those_of_patterns_that_lie_still(scans, tmp_pa
     assert agreement(maps_of(tmp_path / "out.h5"), wanted) > 0.99
     assert agreement(maps_of(wandering, given, MapRequest(BASIS)), wanted) > 0.99
     assert agreement(maps_of(wandering, {"descan_px": (0,)}, MapRequest(BASIS)), wanted) < 0.9
+    assert agreement(maps_of(wandering, {}, MapRequest(BASIS)), wanted) > 0.99, "nobody gave it, and it is found"
