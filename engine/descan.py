@@ -72,7 +72,7 @@ def moved_by_whole_pixels(header: ScanHeader, descan: Descan, index: IndexArray,
 
 
 def read_at_pixels(frames: Array, row: int, col: int) -> Array:
-    """Frames (n, Qy, Qx) read so many whole pixels farther on; 0 from outside."""
+    """Frames (n, Qy, Qx) read ``row`` and ``col`` whole pixels farther on; 0 from outside."""
     out = np.zeros(frames.shape, dtype=frames.dtype)
     into_rows, from_rows = _overlap(row, frames.shape[1])
     into_cols, from_cols = _overlap(col, frames.shape[2])
