@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from ptylive.schema import MetadataError
@@ -23,18 +24,28 @@ def parse_assignments(items: Iterable[str]) -> dict[str, Any]:
     """{key: value} of KEY=VALUE texts. Raises MetadataError for one without an equals sign.
 
     Metadata are looked at, so that an odd value is asked about; a unit stays with its value, for the server asks too.
+    A file after descan_px is read. Raises InputFileError for one that does not tell it.
     """
     out: dict[str, Any] = {}
     for item in items:
         key, equals, value = item.partition("=")
         if not equals or not key.strip():
             raise MetadataError(f"{item!r} is not KEY=VALUE", "write for example --set energy_eV=80e3")
-        out[key.strip()] = parse_value(value.strip())
+        out[key.strip()] = _measured(key.strip(), parse_value(value.strip()))
         _look_at(key.strip(), out[key.strip()])
     for one, other in SAME:
         if out.get(one) is not None and out.get(other) is not None:
             raise MetadataError(f"{one} and {other} say the same thing twice", "give one of them")
     return out
+
+
+def _measured(key: str, value: Any) -> Any:
+    """The value; of the descan what a scan shows whose file is named."""
+    if key.rpartition(".")[2] != "descan_px" or not isinstance(value, str):
+        return value
+    from ptylive.application.descan_files import descan_of_file
+
+    return descan_of_file(Path(value))
 
 
 def _look_at(key: str, value: Any) -> None:
