@@ -43,7 +43,7 @@ def _measured(key: str, value: Any) -> Any:
     """The value; of the descan what a scan shows whose file is named."""
     if key.rpartition(".")[2] != "descan_px" or not isinstance(value, str):
         return value
-    from ptylive.application.descan_files import descan_of_file
+    from ptylive.application.analysis.descan_files import descan_of_file
 
     return descan_of_file(Path(value))
 

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from ptylive.application.descan_files import descan_of_file
+from ptylive.application.analysis.descan_files import descan_of_file
 from ptylive.application.simulation import simulate_file
 from ptylive.schema import InputFileError, MetadataError
 from ptylive.schema.detector import Descan
