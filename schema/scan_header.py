@@ -75,13 +75,15 @@ class CodedFrames:
     """Frames as they came, back to back, checked, and how compiled code decodes one of them.
 
     data (bytes,) uint8; ends (n,) int64: where each ends; decode: address of a C function int64 (data, size, itemsize,
-    target, target_bytes, work), every argument 64 bits wide, 0 when it has decoded; work_bytes it needs.
+    target, target_bytes, work, told), every argument 64 bits wide, 0 when it has decoded; work_bytes it needs; told
+    (m,) int64: what it must know besides, of all frames.
     """
 
     data: ByteArray
     ends: IndexArray
     decode: int
     work_bytes: int
+    told: IndexArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
 
 @dataclass(frozen=True)

@@ -139,8 +139,8 @@ class Acquisition:
         progress.heard, progress.active_at = True, time.monotonic()
         for start, stop in block.runs():
             self._watch(scan, int(block.index[start]), stop - start)
-        self._recordings.write_block(scan, block)
-        progress.place_block(block.index, now=progress.active_at)
+        block = self._recordings.write_block(scan, block)
+        progress.place_block(block.index, now=progress.active_at, marks=block.marks)
         self._handed_on(scan, block.batch)
 
     def reject(self, error: WireError, *, of_open_scan: bool = False) -> None:

@@ -5,14 +5,14 @@ the memory they lie in.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ptylive.schema import FrameBatch
-from ptylive.schema.model import IndexArray
-from ptylive.streamer.wire import FramesMessage
+from ptylive.schema.model import Array, ByteArray, IndexArray
+from ptylive.streamer.wire import FrameLayout, FramesMessage
 from ptylive.streamer.wire.arrays import Buffer
 from ptylive.streamer.wire.codec import Codec
 from ptylive.streamer.wire.limits import MAX_BATCH
@@ -22,10 +22,17 @@ _KEPT_BLOCKS = 16
 
 @dataclass(frozen=True)
 class FrameBlock:
-    """New patterns of one scan in the order they came, and how they came: ``batch.coded`` unless ``codec`` is none."""
+    """New patterns of one scan in the order they came, and how they came: ``batch.coded`` unless ``codec`` is none.
+
+    Patterns in a detector's own coding follow one another; ``codec`` is none, as they are written decoded: decode
+    (bytes,) uint8 does that, perhaps where they lie, so that the batch is gone then. marks (n,) uint32, where whoever
+    made the block has not put them down.
+    """
 
     batch: FrameBatch
     codec: Codec
+    marks: Array | None = None
+    decode: Callable[[], ByteArray] | None = None
 
     @property
     def uid(self) -> str:
@@ -36,6 +43,18 @@ class FrameBlock:
     def index(self) -> IndexArray:
         """Acquisition numbers, (n,)."""
         return self.batch.index
+
+    def decoded(self) -> FramesMessage:
+        """Patterns in a detector's own coding, that follow one another, as a message; the block is gone then."""
+        assert self.decode is not None  # noqa: S101  (not asked of others)
+        return FramesMessage(self.uid, int(self.index[0]), len(self.index), "none", (self.decode().data,))
+
+    def in_bytes(self, layout: FrameLayout) -> FrameBlock:
+        """The same block with its patterns as they are written; one in a detector's own coding is gone then."""
+        if self.decode is None:
+            return self
+        frames = self.decode().view(layout.dtype).reshape(-1, *layout.shape)
+        return replace(self, batch=FrameBatch(self.uid, self.index, frames), decode=None)
 
     def runs(self) -> Iterator[tuple[int, int]]:
         """Half-open ranges of patterns whose acquisition numbers follow each other, each at most a message long."""

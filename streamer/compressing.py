@@ -17,7 +17,9 @@ import numpy as np
 
 from ptylive.schema import Basis, PtyliveError, ScanHeader, WireError
 from ptylive.schema.model import Array, FloatArray, IndexArray
+from ptylive.streamer.blocks import FrameBlock
 from ptylive.streamer.protocols import Inlet, Note
+from ptylive.streamer.protocols.inlet import Taken
 from ptylive.streamer.tracking.names import same_header
 from ptylive.streamer.wire import (
     ArmMessage,
@@ -165,8 +167,9 @@ class CompressingInlet:
         """See :class:`~ptylive.streamer.protocols.Inlet`."""
         self._inlet.advance(number)
 
-    def _converted(self, messages: Iterable[Message]) -> Iterator[Message]:
-        for message in messages:
+    def _converted(self, messages: Iterable[Taken]) -> Iterator[Message]:
+        for taken in messages:
+            message = taken.decoded() if isinstance(taken, FrameBlock) else taken
             if isinstance(message, FramesMessage):
                 yield from self._on_frames(message)
             elif isinstance(message, ArmMessage):

@@ -13,8 +13,8 @@ from ptylive.schema import MetadataError, ScanHeader
 from ptylive.schema.model import Array
 from ptylive.streamer.detector_arrays import with_arrays
 from ptylive.streamer.protocols.image_template import ImageTemplate
-from ptylive.streamer.protocols.inlet import Inlet
-from ptylive.streamer.wire import ArmMessage, Message, PingMessage
+from ptylive.streamer.protocols.inlet import Inlet, Taken
+from ptylive.streamer.wire import ArmMessage, PingMessage
 from ptylive.streamer.wire.arrays import Buffer
 
 
@@ -31,11 +31,11 @@ class DescribingInlet:
         """See :class:`~ptylive.streamer.protocols.inlet.Inlet`."""
         return self._inlet.holding
 
-    def take(self, parts: Sequence[Buffer]) -> Iterator[Message]:
+    def take(self, parts: Sequence[Buffer]) -> Iterator[Taken]:
         """See :class:`~ptylive.streamer.protocols.inlet.Inlet`."""
         yield from self._described(self._inlet.take(parts))
 
-    def flush(self) -> Iterable[Message]:
+    def flush(self) -> Iterable[Taken]:
         """See :class:`~ptylive.streamer.protocols.inlet.Inlet`."""
         return self._inlet.flush()  # frames: nothing else is held
 
@@ -47,7 +47,7 @@ class DescribingInlet:
         """See :class:`~ptylive.streamer.protocols.inlet.Inlet`."""
         self._inlet.advance(number)
 
-    def _described(self, messages: Iterable[Message]) -> Iterator[Message]:
+    def _described(self, messages: Iterable[Taken]) -> Iterator[Taken]:
         for message in messages:
             if isinstance(message, ArmMessage | PingMessage) and message.header is not None:
                 yield replace(message, header=self._with_arrays(message.header))

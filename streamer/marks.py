@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ptylive.schema import EventFrames
-from ptylive.schema.model import Array
+from ptylive.schema.model import Array, IndexArray
 from ptylive.streamer.wire import FrameLayout, FramesMessage, events_of
 from ptylive.streamer.wire.arrays import Buffer
 from ptylive.streamer.wire.codec import Codec
@@ -59,6 +59,16 @@ def marks_of_parts(parts: Sequence[Buffer], codec: Codec) -> Array:
     windows = np.ndarray(len(joined) - 7, "<u8", joined, strides=(1,))  # a word at each byte
     words = windows[starts[:, None] + _places(sizes[:, None])]
     return _summed(words, sizes.astype(np.uint64), KIND[codec])
+
+
+def marked_bytes(nbytes: int) -> IndexArray:
+    """Which bytes of a frame of at least 8 bytes its mark is taken from, (WORDS * 8,): see :func:`marks_of_bytes`."""
+    return (_places(nbytes)[:, None] + np.arange(8)).ravel()
+
+
+def marks_of_bytes(found: Array, nbytes: int) -> Array:
+    """Marks (n,) uint32 of uncompressed frames of ``nbytes`` bytes from their :func:`marked_bytes` (n, WORDS * 8)."""
+    return _summed(np.ascontiguousarray(found).view("<u8"), np.array([nbytes], np.uint64), KIND["none"])
 
 
 def marks_of_events(frames: EventFrames) -> Array:

@@ -7,7 +7,8 @@ import time
 import numpy as np
 
 from ptylive.schema import ScanHeader
-from ptylive.schema.model import BoolArray, IndexArray
+from ptylive.schema.model import Array, BoolArray, IndexArray
+from ptylive.streamer.blocks import FrameBlock
 from ptylive.streamer.events import EndReason, ScanSummary
 from ptylive.streamer.shared_stream import SharedStreamWatch
 from ptylive.streamer.wire import EndMessage, FrameLayout
@@ -64,9 +65,20 @@ class ScanProgress:
         self._new_frames += n
         self._update_rate(now)
 
-    def place_block(self, index: IndexArray, *, now: float) -> None:
-        """Mark new frames, in the order they came, as arrived; the same bookkeeping as :meth:`place`, many at once."""
+    def lacks(self, block: FrameBlock) -> bool:
+        """Whether a block of frames that follow one another is of this scan, under its sender's uid, and all new."""
+        first, stop = int(block.index[0]), int(block.index[-1]) + 1
+        of_scan = block.uid == self.header.uid == self.sent_as and stop <= self.header.frames
+        return of_scan and not self.received[first:stop].any()
+
+    def place_block(self, index: IndexArray, *, now: float, marks: Array | None = None) -> None:
+        """Mark new frames, in the order they came, as arrived; the same bookkeeping as :meth:`place`, many at once.
+
+        ``marks`` (n,): where they have not been put down yet.
+        """
         self.received[index] = True
+        if marks is not None:
+            self.marks[index] = marks
         reached = np.maximum.accumulate(np.concatenate(([self.highest], index)))
         self.placed += len(index)
         self.late += int(np.count_nonzero(index < reached[:-1]))

@@ -29,18 +29,20 @@ import zmq
 from ptylive.schema import PtyliveError, WireError
 from ptylive.schema.model import Array
 from ptylive.streamer.acquisition import Acquisition
+from ptylive.streamer.blocks import FrameBlock
 from ptylive.streamer.compressing import CompressingInlet, Compression, Stored
 from ptylive.streamer.describing import DescribingInlet
 from ptylive.streamer.events import Announcer, StreamEvent, StreamStatus
 from ptylive.streamer.patience import Patience
 from ptylive.streamer.protocols import Inlet, ProtocolSettings, make_connection, make_inlet
+from ptylive.streamer.protocols.inlet import Taken
 from ptylive.streamer.protocols.tcp_connection import MOST_QUEUED as MOST_DETECTOR_QUEUED
 from ptylive.streamer.protocols.tcp_connection import DetectorConnection
 from ptylive.streamer.ring import DEFAULT_RING_BYTES, Ring
 from ptylive.streamer.sockets.connection import Connection
 from ptylive.streamer.sockets.queue_length import MOST_QUEUED, SocketQueue
 from ptylive.streamer.sockets.security import Gate, ServerKeys
-from ptylive.streamer.wire import ArmMessage, FramesMessage, Message, PingMessage
+from ptylive.streamer.wire import ArmMessage, FramesMessage, PingMessage
 from ptylive.streamer.wire.arrays import Buffer
 from ptylive.streamer.wire.limits import MAX_MESSAGE_BYTES, MAX_PART_BYTES, MAX_PARTS
 
@@ -249,7 +251,7 @@ class Receiver:
             self._receive_message()
             return
         for message in self._inlet.flush():
-            self._guarded(partial(self._acquisition.handle, message))
+            self._hand_on(message, -1)
         if self._acquisition.open_scan is scan:  # what was held may have been the last of it
             loop.follow(scan)
             self._receive_compiled(loop, images)
@@ -285,7 +287,7 @@ class Receiver:
             self._hand_on(message, source)
             self._note(loop, message, source)
 
-    def _note(self, loop: CompiledLoop, message: Message, source: int) -> None:
+    def _note(self, loop: CompiledLoop, message: Taken, source: int) -> None:
         """What the compiled loop may take by itself: more like frames whose sender means the open scan."""
         scan, senders = self._acquisition.open_scan, self._acquisition.senders
         if isinstance(message, ArmMessage | PingMessage):
@@ -295,8 +297,13 @@ class Receiver:
             if not message.sender or meant == scan.header.uid:
                 loop.expect(message.codec, message.sender)
 
-    def _hand_on(self, message: Message, source: int) -> None:
+    def _hand_on(self, taken: Taken, source: int) -> None:
         """A message that has been read; ``source``: descriptor of its connection, -1 where it is not known."""
+        scan = self._acquisition.open_scan
+        if isinstance(taken, FrameBlock) and scan is not None and scan.lacks(taken):
+            self._guarded(partial(self._acquisition.take_block, taken))
+            return
+        message = taken.decoded() if isinstance(taken, FrameBlock) else taken
         if not self._native:
             self._guarded(partial(self._acquisition.handle, message))
             return
@@ -323,10 +330,14 @@ class Receiver:
 
         Of a message with too many parts every part is read, then it is refused.
         """
+        flags = 0 if wait else zmq.NOBLOCK
+        if self._connection is not None:
+            self._socket.recv(flags)
+            return list(self._connection.taken()), -1
         parts: list[Buffer] = []
         nbytes, more, count = 0, True, before
         while more:
-            part = self._socket.recv(0 if wait else zmq.NOBLOCK, copy=False)
+            part = self._socket.recv(flags, copy=False)
             more, count = part.more, count + 1
             nbytes += len(part)
             if count <= MAX_PARTS and nbytes <= MAX_MESSAGE_BYTES:

@@ -344,11 +344,12 @@ def decode_bslz4(part, itemsize, target, block, words):
 
 WORK_BYTES = 2 * MAX_BLOCK_BYTES + SLACK_BYTES
 """Work space of :func:`decode_at`."""
-_WORDS = nb.types.int64(nb.uintp, nb.int64, nb.int64, nb.uintp, nb.int64, nb.uintp)
+DECODER = nb.types.int64(nb.uintp, nb.int64, nb.int64, nb.uintp, nb.int64, nb.uintp, nb.uintp)
+"""What :class:`ptylive.schema.CodedFrames` says of the function that decodes one."""
 
 
-@nb.cfunc(_WORDS, nopython=True, cache=True, error_model="numpy", boundscheck=False)
-def decode_at(data, size, itemsize, target, target_bytes, work):
+@nb.cfunc(DECODER, nopython=True, cache=True, error_model="numpy", boundscheck=False)
+def decode_at(data, size, itemsize, target, target_bytes, work, _told):
     """:func:`decode_bslz4` as a C function of addresses: see :class:`ptylive.schema.CodedFrames`."""
     words = bytes_at(work, MAX_BLOCK_BYTES).view(np.uint64)
     block = bytes_at(_U(work + _U(MAX_BLOCK_BYTES)), MAX_BLOCK_BYTES + SLACK_BYTES)

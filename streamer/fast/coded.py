@@ -10,13 +10,8 @@ from ptylive.streamer.fast.bslz4 import WORK_BYTES, decode_all, decode_at, work_
 from ptylive.streamer.wire import FrameLayout
 
 
-class CodedBatch(FrameBatch):
-    """A batch of bslz4 patterns that the receive loop has checked: every one of them decodes."""
-
-    def __init__(self, uid: str, index: IndexArray, data: ByteArray, ends: IndexArray, layout: FrameLayout) -> None:
-        """Patterns back to back in data (bytes,) uint8, each up to ends (n,)."""
-        coded = CodedFrames(data, ends, decode_at.address, WORK_BYTES)
-        vars(self).update(uid=uid, index=index, coded=coded, _layout=layout)
+class HandedOn(FrameBatch):
+    """A batch of coded patterns, every one of which decodes."""
 
     @property
     def frames(self) -> Array:
@@ -30,13 +25,28 @@ class CodedBatch(FrameBatch):
     @property
     def nbytes(self) -> int:
         """Bytes as they came."""
+        return self._coded.data.nbytes
+
+    @property
+    def _coded(self) -> CodedFrames:
         assert self.coded is not None  # noqa: S101  (always given here)
-        return self.coded.data.nbytes
+        return self.coded
+
+    def _decoded(self, first: int, count: int) -> Array:
+        """``count`` patterns from place ``first`` on."""
+        raise NotImplementedError
+
+
+class CodedBatch(HandedOn):
+    """A batch of bslz4 patterns that the receive loop has checked."""
+
+    def __init__(self, uid: str, index: IndexArray, data: ByteArray, ends: IndexArray, layout: FrameLayout) -> None:
+        """Patterns back to back in data (bytes,) uint8, each up to ends (n,)."""
+        coded = CodedFrames(data, ends, decode_at.address, WORK_BYTES)
+        vars(self).update(uid=uid, index=index, coded=coded, _layout=layout)
 
     def _decoded(self, first: int, count: int) -> Array:
         layout: FrameLayout = vars(self)["_layout"]
-        coded = self.coded
-        assert coded is not None  # noqa: S101  (always given here)
-        frames = np.empty((count, layout.nbytes), dtype=np.uint8)
+        coded, frames = self._coded, np.empty((count, layout.nbytes), dtype=np.uint8)
         decode_all(coded.data, coded.ends, first, layout.dtype.itemsize, frames, *work_space())
         return frames.view(layout.dtype).reshape(count, *layout.shape)

@@ -20,7 +20,7 @@ class CompiledDecoder:
         """One pattern of ``nbytes`` bytes, None where it is not for this decoder. Raises ValueError."""
         source, room = (part.ctypes.data, part.size), np.empty(nbytes + SLACK_BYTES, np.uint8)
         if codec == "bslz4" and itemsize in (1, 2, 4) and block <= MAX_BLOCK_BYTES:
-            outcome = decode_at.ctypes(*source, itemsize, room.ctypes.data, nbytes, self._work.ctypes.data)
+            outcome = decode_at.ctypes(*source, itemsize, room.ctypes.data, nbytes, self._work.ctypes.data, 0)
         elif codec == "lz4" and block > 0:
             outcome = decode_lz4_at.ctypes(*source, block, room.ctypes.data, nbytes)
         else:

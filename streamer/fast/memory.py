@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numba as nb
@@ -28,6 +29,12 @@ def _pointer(_typing, address):
 def bytes_at(address, length):
     """The ``length`` bytes at an address as an array (uint8); they stay where they are, and nobody keeps them alive."""
     return nb.carray(_pointer(nb.uintp(address)), (length,), nb.uint8)
+
+
+@nb.jit(**COMPILED)
+def words_at(address, length):
+    """The same for ``length`` numbers int64."""
+    return nb.carray(_pointer(nb.uintp(address)), (length,), nb.int64)
 
 
 def _loader(bits: int, numba_type: types.Integer) -> Any:
@@ -89,6 +96,30 @@ def fill32(_typing, target, word):
         return context.get_dummy_value()
 
     return types.void(types.uintp, types.uint64), generate
+
+
+def shuffled_copy(order: Sequence[int]) -> Any:
+    """A function (target, source) that copies ``len(order)`` bytes between two addresses (uintp), at any alignment.
+
+    Byte k comes from place ``order[k]``. The processor does it a vector at a time.
+    """
+
+    @intrinsic
+    def copy(_typing, target, source):
+        def generate(context, builder, _signature, arguments):
+            kind = ir.VectorType(ir.IntType(8), len(order))
+            lanes = ir.VectorType(ir.IntType(32), len(order))
+            value = builder.load(builder.inttoptr(arguments[1], kind.as_pointer()))
+            value.align = 1
+            mask = ir.Constant(lanes, [ir.Constant(ir.IntType(32), k) for k in order])
+            moved = builder.shuffle_vector(value, ir.Constant(kind, ir.Undefined), mask)
+            done = builder.store(moved, builder.inttoptr(arguments[0], kind.as_pointer()))
+            done.align = 1
+            return context.get_dummy_value()
+
+        return types.void(types.uintp, types.uintp), generate
+
+    return copy
 
 
 load8, store8 = _loader(8, types.uint8), _storer(8, types.uint8)

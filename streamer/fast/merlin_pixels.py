@@ -1,7 +1,8 @@
-"""Compiled decoder of runs of Merlin frames: what :mod:`ptylive.streamer.protocols.merlin.pixels` does to one.
+"""Compiled decoder of Merlin frames: what :mod:`ptylive.streamer.protocols.merlin.pixels` does to one.
 
 Rows are turned over, words of 64 bits become pixels in this machine's order. Raw words hold their pixels from the
-highest column down, so that a chip that lies turned by 180 degrees is read with its words in reverse.
+highest column down, so that a chip that lies turned by 180 degrees is read with its words in reverse. Frames of a run
+are handed on as they came, and decoded by whoever looks at them; for a journal they are decoded where they lie.
 """
 
 from __future__ import annotations
@@ -9,8 +10,11 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-from ptylive.schema.model import ByteArray
-from ptylive.streamer.fast.memory import COMPILED, load8, load64, store8, store64
+from ptylive.schema import CodedFrames
+from ptylive.schema.model import Array, ByteArray, IndexArray
+from ptylive.streamer.fast.bslz4 import DECODED, DECODER, WRONG_SIZE
+from ptylive.streamer.fast.coded import HandedOn
+from ptylive.streamer.fast.memory import COMPILED, load8, load64, shuffled_copy, store8, words_at
 from ptylive.streamer.protocols.merlin.pixels import PixelLayout
 from ptylive.streamer.protocols.merlin.runs import decode_runs_with
 
@@ -19,46 +23,51 @@ _PLAIN, _PAIRS, _FOURS, _WORDS, _BITS = 0, 1, 2, 3, 4
 _SWAPPED = {1: _PLAIN, 2: _PAIRS, 4: _FOURS}
 _LEFT_TO_NUMPY, _CHIP = 24, 256
 _ALIGNED = 64
+_OFFSET, _STORED_BYTES, _BYTES, _ROWS, _STORED, _LINE, _AS_STORED, _TURNED, _SIDE = range(9)
+"""Where :func:`told_of` says: bytes before the pixels, of the pixels as they come and of the pattern, rows and bytes of
+a stored line (of one chip), bytes of a line of the pattern, what becomes of its words; of four chips what becomes of
+the words of those that are turned, and rows of the pattern (0: one chip)."""
 _TWO = np.uint64(0x00FF00FF00FF00FF)
 _FOUR = np.uint64(0x0000FFFF0000FFFF)
 _8, _16, _32, _1 = np.uint64(8), np.uint64(16), np.uint64(32), np.uint64(1)
 
 
-@nb.jit(**COMPILED)
-def _pairs(word):
-    return ((word >> _8) & _TWO) | ((word & _TWO) << _8)
-
-
-@nb.jit(**COMPILED)
-def _fours(word):
-    word = _pairs(word)
-    return ((word >> _16) & _FOUR) | ((word & _FOUR) << _16)
+_VECTOR = 64
+_copy_plain, _copy_pairs, _copy_fours, _copy_words = (
+    shuffled_copy([k ^ ((1 << what) - 1) for k in range(_VECTOR)]) for what in (_PLAIN, _PAIRS, _FOURS, _WORDS)
+)
+_turn_plain, _turn_pairs = (
+    shuffled_copy([(_VECTOR - 8 - k // 8 * 8 + k % 8) ^ ((1 << what) - 1) for k in range(_VECTOR)])
+    for what in (_PLAIN, _PAIRS)
+)
 
 
 @nb.jit(**COMPILED)
 def _words(word):
-    word = _fours(word)
+    """A word with its bytes in reverse."""
+    word = ((word >> _8) & _TWO) | ((word & _TWO) << _8)
+    word = ((word >> _16) & _FOUR) | ((word & _FOUR) << _16)
     return (word >> _32) | (word << _32)
 
 
 @nb.jit(**COMPILED)
 def _line(target, source, nbytes, what):
-    """``nbytes`` bytes of a line; of one that is no whole number of words the rest byte by byte."""
-    words = nbytes // 8
+    """``nbytes`` bytes of a line; of one that is no whole number of vectors the rest byte by byte."""
+    vectors = nbytes // _VECTOR
     if what == _PAIRS:
-        for k in range(words):
-            store64(target + nb.uintp(8 * k), _pairs(load64(source + nb.uintp(8 * k))))
+        for k in range(vectors):
+            _copy_pairs(target + nb.uintp(_VECTOR * k), source + nb.uintp(_VECTOR * k))
     elif what == _FOURS:
-        for k in range(words):
-            store64(target + nb.uintp(8 * k), _fours(load64(source + nb.uintp(8 * k))))
+        for k in range(vectors):
+            _copy_fours(target + nb.uintp(_VECTOR * k), source + nb.uintp(_VECTOR * k))
     elif what == _WORDS:
-        for k in range(words):
-            store64(target + nb.uintp(8 * k), _words(load64(source + nb.uintp(8 * k))))
+        for k in range(vectors):
+            _copy_words(target + nb.uintp(_VECTOR * k), source + nb.uintp(_VECTOR * k))
     else:
-        for k in range(words):
-            store64(target + nb.uintp(8 * k), load64(source + nb.uintp(8 * k)))
-    within = (1 << what) - 1  # of a swapped pixel: never reached by words of raw frames
-    for k in range(8 * words, nbytes):
+        for k in range(vectors):
+            _copy_plain(target + nb.uintp(_VECTOR * k), source + nb.uintp(_VECTOR * k))
+    within = (1 << what) - 1  # of what is swapped
+    for k in range(_VECTOR * vectors, nbytes):
         store8(target + nb.uintp(k), load8(source + nb.uintp(k ^ within)))
 
 
@@ -82,69 +91,125 @@ def _line_of_chip(target, source, nbytes, what):
 
 @nb.jit(**COMPILED)
 def _turned(target, source, nbytes, what):
-    """The same with its columns in reverse: words from the last to the first, each as it is in memory."""
+    """The same with its columns in reverse: words from the last to the first; a chip's line is whole vectors."""
     words = nbytes // 8
     if what == _BITS:
         for k in range(words):
             word = _words(load64(source + nb.uintp(8 * (words - 1 - k))))
             for bit in range(64):
                 store8(target + nb.uintp(64 * k + bit), nb.uint8((word >> nb.uint64(63 - bit)) & _1))
-        return
-    for k in range(words):
-        word = load64(source + nb.uintp(8 * (words - 1 - k)))
-        store64(target + nb.uintp(8 * k), _pairs(word) if what == _PAIRS else word)
+    elif what == _PAIRS:
+        for k in range(nbytes // _VECTOR):
+            _turn_pairs(target + nb.uintp(_VECTOR * k), source + nb.uintp(nbytes - _VECTOR * (k + 1)))
+    else:
+        for k in range(nbytes // _VECTOR):
+            _turn_plain(target + nb.uintp(_VECTOR * k), source + nb.uintp(nbytes - _VECTOR * (k + 1)))
 
 
 @nb.jit(**COMPILED)
-def _decode_lines(source, count, stride, stored, line, rows, what, target):
-    """``count`` frames at an address, ``stride`` bytes from one to the next: ``rows`` lines of ``stored`` bytes become
-    lines of ``line`` bytes, turned over.
-    """
-    for n in range(count):
-        for row in range(rows):
-            place = target + nb.uintp((n * rows + rows - 1 - row) * line)
-            _line_of_chip(place, source + nb.uintp(n * stride + row * stored), stored, what)
+def _decode_lines(source, stored, line, rows, what, target):
+    """A frame at an address: ``rows`` lines of ``stored`` bytes become lines of ``line`` bytes, turned over."""
+    for row in range(rows):
+        place = target + nb.uintp((rows - 1 - row) * line)
+        _line_of_chip(place, source + nb.uintp(row * stored), stored, what)
 
 
 @nb.jit(**COMPILED)
-def _decode_quads(source, count, stride, stored, line, rows, as_stored, turned, side, target):
-    """Frames of four raw chips: ``rows`` lines of each, ``stored`` bytes of one; ``side`` lines of ``line`` bytes."""
+def _decode_quad(source, told, target):
+    """A frame of four raw chips."""
+    stored, line, rows, side = told[_STORED], told[_LINE], told[_ROWS], told[_SIDE]
+    as_stored, turned = told[_AS_STORED], told[_TURNED]
     chip = stored * 8 if as_stored == _BITS else stored
     right = line - chip
-    for n in range(count):
-        start = target + nb.uintp(n * side * line)
-        for row in range(side):
-            between = rows <= row < side - rows
-            for k in range(0 if between else chip, line if between else right):
-                store8(start + nb.uintp(row * line + k), nb.uint8(0))
-        for row in range(rows):
-            four = source + nb.uintp(n * stride + 4 * stored * row)
-            top, low = start + nb.uintp(row * line), start + nb.uintp((side - 1 - row) * line)
-            _turned(top + nb.uintp(right), four, stored, turned)
-            _turned(top, four + nb.uintp(stored), stored, turned)
-            _line_of_chip(low + nb.uintp(right), four + nb.uintp(2 * stored), stored, as_stored)
-            _line_of_chip(low, four + nb.uintp(3 * stored), stored, as_stored)
+    for row in range(side):
+        between = rows <= row < side - rows
+        for k in range(0 if between else chip, line if between else right):
+            store8(target + nb.uintp(row * line + k), nb.uint8(0))
+    for row in range(rows):
+        four = source + nb.uintp(4 * stored * row)
+        top, low = target + nb.uintp(row * line), target + nb.uintp((side - 1 - row) * line)
+        _turned(top + nb.uintp(right), four, stored, turned)
+        _turned(top, four + nb.uintp(stored), stored, turned)
+        _line_of_chip(low + nb.uintp(right), four + nb.uintp(2 * stored), stored, as_stored)
+        _line_of_chip(low, four + nb.uintp(3 * stored), stored, as_stored)
 
 
 @nb.jit(**COMPILED)
-def _pack_lines(source, count, stride, line, rows, what, target, space):
-    """As :func:`_decode_lines`, where the patterns lie in the memory of the frames and none behind its own frame."""
-    for n in range(count):
-        _line(space, source + nb.uintp(n * stride), rows * line, _PLAIN)
-        _decode_lines(space, 1, 0, line, line, rows, what, target + nb.uintp(n * rows * line))
+def _decode_one(source, told, target):
+    """A frame whose pixels begin at an address."""
+    if told[_SIDE]:
+        _decode_quad(source, told, target)
+    else:
+        _decode_lines(source, told[_STORED], told[_LINE], told[_ROWS], told[_AS_STORED], target)
 
 
 @nb.jit(**COMPILED)
-def _pack_quads(source, count, stride, stored, rows, as_stored, turned, target, space):
-    """The same for four raw chips without gaps."""
-    nbytes = 4 * stored * rows
+def _decode_all(frames, count, stride, told, target):
+    """``count`` frames, ``stride`` bytes from one to the next, to patterns back to back."""
     for n in range(count):
-        _line(space, source + nb.uintp(n * stride), nbytes, _PLAIN)
-        _decode_quads(space, 1, 0, stored, 2 * stored, rows, as_stored, turned, 2 * rows, target + nb.uintp(n * nbytes))
+        _decode_one(frames + nb.uintp(n * stride + told[_OFFSET]), told, target + nb.uintp(n * told[_BYTES]))
+
+
+@nb.jit(**COMPILED)
+def _pack_all(frames, count, stride, told, target, space):
+    """The same where the patterns lie in the memory of the frames and none behind its own frame."""
+    for n in range(count):
+        _line(space, frames + nb.uintp(n * stride + told[_OFFSET]), told[_STORED_BYTES], _PLAIN)
+        _decode_one(space, told, target + nb.uintp(n * told[_BYTES]))
+
+
+@nb.cfunc(DECODER, nopython=True, cache=True, error_model="numpy", boundscheck=False)
+def decode_frame_at(data, size, _itemsize, target, target_bytes, _work, told):
+    """A frame with prefix and header as a C function of addresses: see :class:`ptylive.schema.CodedFrames`."""
+    words = words_at(told, _SIDE + 1)
+    if size != words[_OFFSET] + words[_STORED_BYTES] or target_bytes != words[_BYTES]:
+        return nb.int64(WRONG_SIZE)
+    _decode_one(data + nb.uintp(words[_OFFSET]), words, target)
+    return nb.int64(DECODED)
+
+
+def told_of(layout: PixelLayout, offset: int) -> IndexArray | None:
+    """What the compiled functions must know (9,) int64 of frames whose pixels begin after ``offset`` bytes.
+
+    None for raw frames of 24 bits, which are left to numpy.
+    """
+    (rows, columns), itemsize = layout.shape, np.dtype(layout.dtype).itemsize
+    if layout.depth == _LEFT_TO_NUMPY:
+        return None
+    line, one_bit = columns * itemsize, layout.depth == 1
+    sizes = (offset, layout.nbytes, rows * line)
+    if layout.quad:
+        stored = _CHIP // 8 if one_bit else _CHIP * itemsize
+        swapped = (_BITS, _BITS) if one_bit else (_WORDS, _SWAPPED[itemsize])
+        return np.array([*sizes, layout.nbytes // (4 * stored), stored, line, *swapped, rows], dtype=np.int64)
+    what = _SWAPPED[itemsize] if layout.depth == 0 else _BITS if one_bit else _WORDS
+    return np.array([*sizes, rows, layout.nbytes // rows, line, what, 0, 0], dtype=np.int64)
+
+
+class RunBatch(HandedOn):
+    """Frames of a run (n, bytes) uint8 as they came, each with prefix and header."""
+
+    def __init__(self, uid: str, index: IndexArray, frames: ByteArray, layout: PixelLayout, told: IndexArray) -> None:
+        ends = np.arange(1, len(frames) + 1, dtype=np.int64) * frames.shape[1]
+        coded = CodedFrames(frames.reshape(-1), ends, decode_frame_at.address, 0, told)
+        vars(self).update(uid=uid, index=index, coded=coded, _rows=frames, _layout=layout)
+
+    def _decoded(self, first: int, count: int) -> Array:
+        layout: PixelLayout = vars(self)["_layout"]
+        found = np.empty((count, *layout.shape), dtype=layout.dtype)
+        rows, told = vars(self)["_rows"][first : first + count], self._coded.told
+        _decode_all(rows.ctypes.data, len(rows), rows.strides[0], told, found.ctypes.data)
+        return found
 
 
 class CompiledRuns:
     """What :func:`ptylive.streamer.protocols.merlin.runs.decode_runs_with` takes."""
+
+    @staticmethod
+    def handed_on(layout: PixelLayout, frames: ByteArray, offset: int, uid: str, index: IndexArray) -> RunBatch | None:
+        """Frames (n, bytes) of a scan that are decoded by whoever looks at them; None where numpy must do it."""
+        told = told_of(layout, offset)
+        return None if told is None else RunBatch(uid, index, frames, layout, told)
 
     @staticmethod
     def pack(layout: PixelLayout, frames: ByteArray, offset: int) -> ByteArray | None:
@@ -154,19 +219,12 @@ class CompiledRuns:
 
         What has just been received is near; other memory would have to be fetched first, and so takes twice the time.
         """
-        (rows, columns), itemsize = layout.shape, np.dtype(layout.dtype).itemsize
-        line, start = columns * itemsize, frames.ctypes.data
+        start, told = frames.ctypes.data, told_of(layout, offset)
         skipped = -start % _ALIGNED
-        if layout.depth in (1, _LEFT_TO_NUMPY) or layout.nbytes != rows * line or offset < skipped:
+        if told is None or layout.nbytes != told[_BYTES] or offset < skipped:
             return None
         space = np.empty(layout.nbytes, np.uint8)
-        where = start + offset, len(frames), frames.strides[0]
-        if layout.quad:
-            stored = _CHIP * itemsize
-            _pack_quads(*where, stored, rows // 2, _WORDS, _SWAPPED[itemsize], start + skipped, space.ctypes.data)
-        else:
-            what = _SWAPPED[itemsize] if layout.depth == 0 else _WORDS
-            _pack_lines(*where, line, rows, what, start + skipped, space.ctypes.data)
+        _pack_all(start, len(frames), frames.strides[0], told, start + skipped, space.ctypes.data)
         return frames.reshape(-1)[skipped : skipped + len(frames) * layout.nbytes]
 
     @staticmethod
@@ -175,28 +233,17 @@ class CompiledRuns:
 
         False for raw frames of 24 bits, which are left to numpy.
         """
-        (rows, columns), itemsize = layout.shape, np.dtype(layout.dtype).itemsize
-        if layout.depth == _LEFT_TO_NUMPY:
+        if (told := told_of(layout, offset)) is None:
             return False
-        line, one_bit = columns * itemsize, layout.depth == 1
-        where = frames.ctypes.data + offset, len(frames), frames.strides[0]
-        if layout.quad:
-            stored = _CHIP // 8 if one_bit else _CHIP * itemsize
-            as_stored, turned = (_BITS, _BITS) if one_bit else (_WORDS, _SWAPPED[itemsize])
-            chip_rows = layout.nbytes // (4 * stored)
-            _decode_quads(*where, stored, line, chip_rows, as_stored, turned, rows, patterns.ctypes.data)
-            return True
-        what = _SWAPPED[itemsize] if layout.depth == 0 else _BITS if one_bit else _WORDS
-        _decode_lines(*where, layout.nbytes // rows, line, rows, what, patterns.ctypes.data)
+        _decode_all(frames.ctypes.data, len(frames), frames.strides[0], told, patterns.ctypes.data)
         return True
 
 
 def use_compiled_runs() -> None:
     """Compile it (seconds the first time on a machine), and have runs decoded here from now on, in every thread."""
     compiled = CompiledRuns()
-    for shape, depth, quad in (((2, 8), 0, False), ((2 * _CHIP, 2 * _CHIP), 6, True)):
-        frame = np.zeros((1, shape[0] * shape[1] + _ALIGNED), np.uint8)
-        layout = PixelLayout(shape, "|u1", depth, quad, shape[0] * shape[1])
-        compiled.decode(layout, frame, _ALIGNED, np.empty(layout.nbytes, np.uint8))
-        compiled.pack(layout, frame, _ALIGNED)
+    frame = np.zeros((1, 64 + _ALIGNED), np.uint8)
+    layout = PixelLayout((8, 8), "|u1", 6, False, 64)
+    compiled.decode(layout, frame, _ALIGNED, np.empty(64, np.uint8))
+    compiled.pack(layout, frame, _ALIGNED)
     decode_runs_with(compiled)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from ptylive.schema import ScanHeader
+from ptylive.streamer.blocks import FrameBlock
 from ptylive.streamer.protocols.image_template import ImageTemplate
 from ptylive.streamer.wire import Message, decode
 from ptylive.streamer.wire.arrays import Buffer
@@ -14,6 +15,8 @@ from ptylive.streamer.wire.arrays import Buffer
 ProtocolName = Literal["native", "dectris-v1", "dectris-v2", "merlin", "tpx3", "tpx3-raw"]
 Prepare = Callable[[ScanHeader], ScanHeader]
 """Lays the server's configuration under and over what a sender said of its scan; may raise PtyliveError."""
+Taken = Message | FrameBlock
+"""What becomes of what has come: messages, and frames that are handed on as they came."""
 Note = Callable[[str], None]
 """Takes one line that a person should read."""
 
@@ -48,11 +51,11 @@ class ProtocolSettings:
 class Inlet(Protocol):
     """One protocol on its way in; used by one thread."""
 
-    def take(self, parts: Sequence[Buffer]) -> Iterable[Message]:
+    def take(self, parts: Sequence[Buffer]) -> Iterable[Taken]:
         """The messages that one ZeroMQ message completes. Iterating raises WireError for what is refused."""
         ...
 
-    def flush(self) -> Iterable[Message]:
+    def flush(self) -> Iterable[Taken]:
         """What is held back to hand on larger batches; call it when nothing more is waiting."""
         ...
 

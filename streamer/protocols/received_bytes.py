@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import sys
 
-_FIRST_BYTES = 4 * 2**20
+_FIRST_BYTES = 8 * 2**20
 """Much is read at a time: the frames of one read are decoded, journalled and reduced together."""
-_LEAST_ROOM = 2**16
-_KEPT = 48
+_LEAST_ROOM = 2**20
+_KEPT = 24
 """Buffers that are used again, fresh memory costs as much as filling it: nearly what a full ring of frames holds."""
 
 
@@ -49,11 +49,10 @@ class ReceivedBytes:
         """Move what is there to the beginning of a buffer that nobody holds, with room for the message that is coming:
         its length is known and bounded, and as much of it has come.
         """
-        there = self._view[self._first : self._last].tobytes()
+        there = self._view[self._first : self._last]
         nbytes = _FIRST_BYTES
         while nbytes - len(there) < _LEAST_ROOM and nbytes < self._most_bytes:
             nbytes = min(2 * nbytes, self._most_bytes)
-        self._view = memoryview(b"")
         self._bytes = self._unused(nbytes)
         self._view = memoryview(self._bytes)
         self._view[: len(there)] = there
@@ -61,8 +60,7 @@ class ReceivedBytes:
         self._first, self._last = 0, len(there)
 
     def _unused(self, nbytes: int) -> bytearray:
-        """A buffer of ``nbytes`` bytes that nobody holds; the one in use may be it."""
-        self._bytes = bytearray()
+        """A buffer of ``nbytes`` bytes that nobody holds."""
         if nbytes > _FIRST_BYTES:
             return bytearray(nbytes)
         for k in range(len(self._buffers)):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from ptylive.schema import ScanHeader, WireError
@@ -18,9 +18,8 @@ from ptylive.streamer.protocols.batch import Batch
 from ptylive.streamer.protocols.dead_pixels import dead_pixels
 from ptylive.streamer.protocols.header import Header, arm_message
 from ptylive.streamer.protocols.image import Image, check_image, layout_text
-from ptylive.streamer.protocols.inlet import Note, ProtocolSettings
-from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, Message, PingMessage
-from ptylive.streamer.wire.arrays import Buffer
+from ptylive.streamer.protocols.inlet import Note, ProtocolSettings, Taken
+from ptylive.streamer.wire import ArmMessage, EndMessage, Message, PingMessage
 
 _REMEMBERED_SERIES = 16
 _PAUSE_S = 1.0
@@ -118,8 +117,10 @@ class Series:
             return 0
         return max(0, scan_header.frames - (first - place[1]))
 
-    def images(self, first: int, count: int, data: Buffer) -> Iterator[Message]:
-        """Patterns of images that follow one another, back to back: as many as :meth:`together` allows."""
+    def images(self, first: int, count: int, made: Callable[[str, int], Taken]) -> Iterator[Taken]:
+        """Images that follow one another, as many as :meth:`together` allows; ``made``: what they become, of the scan
+        and the number in it of the first.
+        """
         scan_header = self._scan_header
         if scan_header is None:
             return
@@ -129,7 +130,7 @@ class Series:
             self._named_at = time.monotonic()
         number = first - (self._pass * scan_header.frames if self._in_turns(scan_header) else 0)
         self.advance(number + count - 1)
-        yield FramesMessage(scan_header.uid, number, count, "none", (data,))
+        yield made(scan_header.uid, number)
 
     def advance(self, number: int) -> None:
         """Images up to frame ``number`` of the open scan have been placed."""

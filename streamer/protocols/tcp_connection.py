@@ -1,10 +1,11 @@
 """The TCP connection to a detector's port: a thread that owns it, and hands whole messages to the receiver's socket.
 
-The receiver's PULL socket is bound to an inner address; this thread pushes to it. Where the receiver does not take
-what is there (its ring is full), the short queue between them fills, nothing more is read, and TCP holds the detector
-back. Each part is a message of the detector, as many together as one read has completed: two threads that hand over
-single frames spend most of their time waiting for Python's lock. What happens to the connection comes in order with
-them, as four parts of which the first is empty (:func:`event`).
+The receiver's PULL socket is bound to an inner address; this thread pushes to it that there is something, which lies
+beside it (:meth:`DetectorConnection.taken`): to have libzmq hand over memory costs more. Where the receiver does not
+take what is there (its ring is full), the short queue between them fills, nothing more is read, and TCP holds the
+detector back. Each part is a message of the detector, as many together as have come: two threads that hand over single
+frames spend most of their time waiting for Python's lock. What happens to the connection comes in order with them, as
+four parts of which the first is empty (:func:`event`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import logging
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -26,9 +28,10 @@ from ptylive.streamer.wire.arrays import Buffer
 MOST_QUEUED = 16
 """What is handed over at a time, between the connection and the receiver: parts of at most as many buffers of 4 MiB."""
 _MOST_TOGETHER, _MOST_TOGETHER_BYTES = 64, 2**20
-_LITTLE_BYTES, _MOMENT_S = 2**20, 0.001
-"""Where a read has brought little, the next one waits a moment: what comes together costs less, and TCP keeps it, where
-its buffer holds :data:`_KERNEL_BYTES` (a smaller one would be full, and the sender would wait as long)."""
+_MUCH_BYTES, _ENOUGH_BYTES, _MOMENT_S = 2**20, 3 * 2**20, 0.002
+"""While bytes come one after the other, a read waits for so many of them, at most so long, and so many are handed on
+together: that costs less, and TCP keeps what comes, where its buffer holds :data:`_KERNEL_BYTES` (a smaller one would
+be full, and the sender would wait as long)."""
 _KERNEL_BYTES = 4 * 2**20
 _CONNECT_TIMEOUT_S = 2.0
 _TICK_S = 0.2
@@ -113,6 +116,7 @@ class DetectorConnection:
         self._inner = inner
         self._stop = threading.Event()
         self._away = False  # told, and not back
+        self._handed: deque[Sequence[Buffer]] = deque()
         self._thread = threading.Thread(target=self._run, name="detector", daemon=True)
 
     def start(self) -> None:
@@ -124,6 +128,10 @@ class DetectorConnection:
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join(2 * _CONNECT_TIMEOUT_S)  # longer only where the name of a host is looked up
+
+    def taken(self) -> Sequence[Buffer]:
+        """The parts that belong to the oldest message at the inner address that has been read: one call for each."""
+        return self._handed.popleft()
 
     def _run(self) -> None:
         with contextlib.suppress(zmq.ZMQError), self._context.socket(zmq.PUSH) as push:  # the context has been closed
@@ -157,28 +165,35 @@ class DetectorConnection:
     def _receive(self, connection: socket.socket) -> bool:
         """Hand on what comes until the connection ends; whether anything came."""
         _keep_alive(connection)
-        roomy = _has_room(connection)
+        roomy, many = _has_room(connection), False
         connection.settimeout(_TICK_S)
         splitter, since, brought = self._make_splitter(), time.monotonic(), False
+        room, there = splitter.room(), 0
         why = "closed by the other side"
         while not self._stop.is_set():
             if self._away and (brought or time.monotonic() - since > _STANDS_S):
                 self._away = False
                 self._tell(_NOTE, f"connected to the detector at {self.address}")
             try:
-                count = connection.recv_into(splitter.room())
+                count = connection.recv_into(room[there:])
             except TimeoutError:
-                self._take(splitter, 0)
+                if there or not many:
+                    self._take(splitter, there)
+                    room, there = splitter.room(), 0
+                many = many and _wait_for(connection, 1, _TICK_S)
                 continue
             except OSError as error:
                 why = error.strerror or str(error)
                 break
             if not count:
                 break
-            brought = True
-            self._take(splitter, count)
-            if roomy and count < _LITTLE_BYTES:
-                time.sleep(_MOMENT_S)
+            brought, there = True, there + count
+            if not roomy or there > min(_ENOUGH_BYTES, len(room) - _MUCH_BYTES):
+                self._take(splitter, there)
+                room, there = splitter.room(), 0
+            if roomy and not many:
+                many = _wait_for(connection, _MUCH_BYTES, _MOMENT_S)
+        self._take(splitter, there)
         self._take(splitter, 0)
         if splitter.pending and not self._stop.is_set():
             self._tell(_REFUSED, f"the connection ended {splitter.pending} bytes into a message", "truncated")
@@ -213,9 +228,10 @@ class DetectorConnection:
 
     def _hand_on(self, parts: Sequence[Buffer]) -> None:
         """Wait as long as the receiver takes nothing: meanwhile nothing is read."""
+        self._handed.append(parts)  # of a buffer that is not written over meanwhile
         while not self._stop.is_set():
             with contextlib.suppress(zmq.Again):
-                self._push.send_multipart(parts, copy=False)  # parts of a buffer that is not written over meanwhile
+                self._push.send(b"")
                 return
 
 
@@ -225,6 +241,13 @@ def _keep_alive(connection: socket.socket) -> None:
     for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):
         if (option := getattr(socket, name, None)) is not None:
             connection.setsockopt(socket.IPPROTO_TCP, option, _KEEP_ALIVE_S)
+
+
+def _wait_for(connection: socket.socket, nbytes: int, patience_s: float) -> bool:
+    """Let the next read wait for so many bytes, at most so long; whether that is more than one."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, nbytes)
+    connection.settimeout(patience_s)
+    return nbytes > 1
 
 
 def _has_room(connection: socket.socket) -> bool:

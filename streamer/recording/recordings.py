@@ -187,15 +187,20 @@ class Recordings:
         except OSError as error:
             self._fail(scan, f"{scan.journal.path or self.folder}: {error.strerror or error}")
 
-    def write_block(self, scan: ScanRecord, block: FrameBlock) -> None:
-        """Append the patterns of a block, as they came: one record for each run of numbers."""
+    def write_block(self, scan: ScanRecord, block: FrameBlock) -> FrameBlock:
+        """Append the patterns of a block, as they came: one record for each run of numbers. What is to be handed on.
+
+        A detector's own coding is in no file: such patterns are decoded, and handed on like that.
+        """
         if scan.journal is None or scan.recording_state == "failed":
-            return
+            return block
+        block = block.in_bytes(scan.progress.layout)
         try:
             for start, stop in block.runs():
                 scan.journal.append_packed(*block.message(start, stop))
         except OSError as error:
             self._fail(scan, f"{scan.journal.path or self.folder}: {error.strerror or error}")
+        return block
 
     def note_senders(self, scan: ScanRecord) -> None:
         """Write into the journal how many senders have announced the scan at the same time; frames may follow.

@@ -10,17 +10,17 @@ _WORD = ir.IntType(64)
 
 
 @intrinsic
-def call_decoder(_typing, function, data, size, itemsize, target, target_bytes, work):
-    """Call the C function at an address: int64 (data, size, itemsize, target, target_bytes, work), all 64 bits wide.
+def call_decoder(_typing, function, data, size, itemsize, target, target_bytes, work, told):
+    """Call the C function at an address: int64 (data, size, itemsize, target, target_bytes, work, told), all 64 bits.
 
     It is the one that :class:`ptylive.schema.CodedFrames` brings along; 0 means decoded.
     """
 
     def generate(_context, builder, _signature, arguments):
-        kind = ir.FunctionType(_WORD, [_WORD] * 6).as_pointer()
+        kind = ir.FunctionType(_WORD, [_WORD] * 7).as_pointer()
         return builder.call(builder.inttoptr(arguments[0], kind), list(arguments[1:]))
 
-    words = (types.uintp, types.uintp, types.int64, types.int64, types.uintp, types.int64, types.uintp)
+    words = (types.uintp, types.uintp, types.int64, types.int64, types.uintp, types.int64, types.uintp, types.uintp)
     return types.int64(*words), generate
 
 

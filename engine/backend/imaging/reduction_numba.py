@@ -42,26 +42,46 @@ def add_patterns(frames, held, pattern):
 
 
 @nb.jit(**FAST)
-def _add_rows(frame, first, stop, total):
-    """Add rows ``first`` to ``stop`` of a frame (pixels,) to ``total`` (cols,)."""
+def _add_rows(frame, first, stop, row_at, total):
+    """Add rows ``first`` to ``stop`` of a frame (pixels,) to ``total`` (cols,); their sum, and that of each times its
+    coordinate: every pixel is looked at once.
+    """
     kind = total.dtype.type
     cols = total.size
+    found = 0.0
+    moment = 0.0
     r = first
     while r + 4 <= stop:
+        # slices of known length vectorise where indices into the frame do not
         one, two = frame[r * cols : (r + 1) * cols], frame[(r + 1) * cols : (r + 2) * cols]
         three, four = frame[(r + 2) * cols : (r + 3) * cols], frame[(r + 3) * cols : (r + 4) * cols]
-        for c in range(cols):
-            total[c] += (kind(one[c]) + kind(two[c])) + (kind(three[c]) + kind(four[c]))
+        a, b, c, d = kind(0), kind(0), kind(0), kind(0)
+        for k in range(cols):
+            in_one, in_two, in_three, in_four = kind(one[k]), kind(two[k]), kind(three[k]), kind(four[k])
+            a += in_one
+            b += in_two
+            c += in_three
+            d += in_four
+            total[k] += (in_one + in_two) + (in_three + in_four)
+        found += a
+        found += b
+        found += c
+        found += d
+        moment += a * row_at[r]
+        moment += b * row_at[r + 1]
+        moment += c * row_at[r + 2]
+        moment += d * row_at[r + 3]
         r += 4
-    while r + 2 <= stop:
-        one, two = frame[r * cols : (r + 1) * cols], frame[(r + 1) * cols : (r + 2) * cols]
-        for c in range(cols):
-            total[c] += kind(one[c]) + kind(two[c])
-        r += 2
-    if r < stop:
+    while r < stop:
         one = frame[r * cols : (r + 1) * cols]
-        for c in range(cols):
-            total[c] += kind(one[c])
+        a = kind(0)
+        for k in range(cols):
+            a += kind(one[k])
+            total[k] += kind(one[k])
+        found += a
+        moment += a * row_at[r]
+        r += 1
+    return found, moment
 
 
 @nb.jit(**FAST)
@@ -73,6 +93,13 @@ def _fill_boxes(line, width, out):
     elif width == 2:
         for j in range(out.size):
             out[j] = np.float32(line[2 * j] + line[2 * j + 1])
+    elif width == 4:
+        for j in range(out.size):
+            out[j] = np.float32((line[4 * j] + line[4 * j + 1]) + (line[4 * j + 2] + line[4 * j + 3]))
+    elif width == 8:
+        for j in range(out.size):
+            left = (line[8 * j] + line[8 * j + 1]) + (line[8 * j + 2] + line[8 * j + 3])
+            out[j] = np.float32(left + (line[8 * j + 4] + line[8 * j + 5]) + (line[8 * j + 6] + line[8 * j + 7]))
     else:
         for j in range(out.size):
             inside = line[j * width]
@@ -83,17 +110,25 @@ def _fill_boxes(line, width, out):
 
 @nb.jit(**FAST)
 def _fill_bins(frame, plan, band, column, bins):
-    """Bins (nb,) of a frame; ``column`` (cols,) becomes the sum of its rows, ``band`` is work space like it."""
+    """Bins (nb,) of a frame; ``column`` (cols,) becomes the sum of its rows, ``band`` is work space like it. Its sum,
+    and the sum of each row times its coordinate.
+    """
     kind = band.dtype.type
     cols, width = plan.col_at.size, plan.width
     column[:] = kind(0)
+    total = 0.0
+    moment = 0.0
     for b in range(plan.band_at.size - 1):
         first, stop = plan.boxes_at[b], plan.boxes_at[b + 1]
         if first == stop:
-            _add_rows(frame, plan.band_at[b], plan.band_at[b + 1], column)
+            found, along = _add_rows(frame, plan.band_at[b], plan.band_at[b + 1], plan.row_at, column)
+            total += found
+            moment += along
             continue
         band[:] = kind(0)
-        _add_rows(frame, plan.band_at[b], plan.band_at[b + 1], band)
+        found, along = _add_rows(frame, plan.band_at[b], plan.band_at[b + 1], plan.row_at, band)
+        total += found
+        moment += along
         for k in range(first, stop):
             left, count, number = plan.boxes[k, 0], plan.boxes[k, 1], plan.boxes[k, 2]
             _fill_boxes(band[left : left + count * width], width, bins[number : number + count])
@@ -104,6 +139,7 @@ def _fill_bins(frame, plan, band, column, bins):
         for k in range(plan.ragged_at[g], plan.ragged_at[g + 1]):
             inside += kind(frame[np.uintp(plan.ragged[k])])
         bins[plan.ragged_bin[g]] = np.float32(inside)
+    return total, moment
 
 
 @nb.jit(**FAST)
@@ -128,21 +164,9 @@ def _reduce_frame(frame, plan, band, column, bins, regions, moments):
 
     band, column: work space (cols,) in the type of sums.
     """
-    kind = band.dtype.type
-    cols = plan.col_at.size
-    total = 0.0
-    row_moment = 0.0
-    for r in range(plan.row_at.size):
-        # slices of known length vectorise where indices into the frame do not
-        line = frame[r * cols : (r + 1) * cols]
-        line_sum = kind(0)
-        for c in range(cols):
-            line_sum += kind(line[c])
-        total += line_sum
-        row_moment += line_sum * plan.row_at[r]
-    _fill_bins(frame, plan, band, column, bins)
+    total, row_moment = _fill_bins(frame, plan, band, column, bins)
     col_moment = 0.0
-    for c in range(cols):
+    for c in range(plan.col_at.size):
         col_moment += column[c] * plan.col_at[c]
     moments[0] = total
     moments[1] = row_moment
@@ -173,13 +197,14 @@ def reduce_frames(source, start, stop, point, plan, most, sums, space, adds):
     """Reduce frames ``start`` to ``stop`` of a batch: how many of them do not decode (their numbers stay as they are),
     and in how many a good pixel was full.
 
-    source (decode, data, ends, itemsize): address of the decoder, 0 for frames as they are; address of the first frame;
-    ends (n,) of the coded ones in bytes. point (n,) where the numbers go, -1: nowhere. sums (bins (points, nb) float32,
-    regions (points, nr), moments (points, 3), pattern (pixels,)); ``adds``: add to what is there, for repeated frames.
+    source (decode, data, ends, itemsize, told): address of the decoder, 0 for frames as they are; address of the first
+    frame; ends (n,) of the coded ones in bytes; address of what the decoder must know besides. point (n,) where the
+    numbers go, -1: nowhere. sums (bins (points, nb) float32, regions (points, nr), moments (points, 3), pattern
+    (pixels,)); ``adds``: add to what is there, for repeated frames.
     most: counts a pixel can tell, more become that; 0 where nobody said.
     space (frames (group, pixels) in the type of pixels, band, column, bins (1, nb), numbers (2, 4), work bytes).
     """
-    decode, data, ends, itemsize = source
+    decode, data, ends, itemsize, told = source
     bins, regions, moments, pattern = sums
     frames, band, column, one_bins, numbers, work = space
     frame_bytes = frames.shape[1] * itemsize
@@ -207,6 +232,7 @@ def reduce_frames(source, start, stop, point, plan, most, sums, space, adds):
                         target,
                         np.int64(frame_bytes),
                         nb.uintp(work.ctypes.data),
+                        nb.uintp(told),
                     )
                 if outcome == 0:
                     which[held] = point[n]

@@ -16,6 +16,12 @@ from ptylive.schema.model import Array, ByteArray, DoubleArray, IndexArray, Labe
 
 GROUP_BYTES = 384 * 2**10
 """Decoded frames that are worked on at a time: they stay in the second-level cache."""
+FEW, FEW_BYTES = 4, 4 * 2**20
+"""So many frames all the same, where they take no more: the sum of all frames is read and written once for them."""
+
+
+def _held(frame_bytes: int) -> int:
+    return max(1, GROUP_BYTES // frame_bytes, min(FEW, FEW_BYTES // frame_bytes))
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +53,7 @@ class PixelAccumulator:
         rows, cols = len(plan.row_at), len(plan.col_at)
         kind = accumulator_of(dtype)
         frame_bytes = rows * cols * dtype.itemsize
-        self._group: Array = np.empty((max(1, GROUP_BYTES // frame_bytes), rows * cols), dtype=dtype)
+        self._group: Array = np.empty((_held(frame_bytes), rows * cols), dtype=dtype)
         self._lines: tuple[Array, Array] = (np.empty(cols, dtype=kind), np.empty(cols, dtype=kind))
         self._pattern: Array = np.zeros(rows * cols, dtype=kind)
         self._total: DoubleArray = np.zeros(rows * cols)
@@ -84,11 +90,11 @@ class PixelAccumulator:
         coded, size = batch.coded, self._dtype.itemsize
         if coded is None:
             frames = np.require(batch.frames, self._dtype, ["C", "A"])
-            source = (0, frames.ctypes.data, np.empty(0, dtype=np.int64), size)
+            source = (0, frames.ctypes.data, np.empty(0, dtype=np.int64), size, 0)
         else:
             if len(self._work) < coded.work_bytes:
                 self._work = np.empty(coded.work_bytes, dtype=np.uint8)
-            source = (coded.decode, coded.data.ctypes.data, coded.ends, size)
+            source = (coded.decode, coded.data.ctypes.data, coded.ends, size, coded.told.ctypes.data)
         one = Numbers.zeros(2, into.bins.shape[1] if repeats else 0)
         space = (self._group, *self._lines, one.bins, one.regions, self._work)
         sums = (into.bins, into.regions, into.moments, self._pattern)

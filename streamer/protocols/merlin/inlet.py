@@ -10,11 +10,12 @@ import contextlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from ptylive.schema import ScanHeader, WireError
 from ptylive.streamer.protocols.header import Header
 from ptylive.streamer.protocols.image import Image
-from ptylive.streamer.protocols.inlet import Note, ProtocolSettings
+from ptylive.streamer.protocols.inlet import Note, ProtocolSettings, Taken
 from ptylive.streamer.protocols.merlin.headers import (
     AcquisitionHeader,
     FrameHeader,
@@ -26,7 +27,6 @@ from ptylive.streamer.protocols.merlin.runs import RunDecoder, RunTemplate
 from ptylive.streamer.protocols.merlin.splitter import PREFIX_BYTES, is_run, message_bytes
 from ptylive.streamer.protocols.series import Series
 from ptylive.streamer.protocols.tcp_connection import event
-from ptylive.streamer.wire import Message
 from ptylive.streamer.wire.arrays import Buffer
 
 _KIND_BYTES = 4
@@ -67,7 +67,7 @@ class MerlinInlet:
         """See :class:`Inlet`."""
         return bool(self._waiting) or self._series.holding
 
-    def take(self, parts: Sequence[Buffer]) -> Iterator[Message]:
+    def take(self, parts: Sequence[Buffer]) -> Iterator[Taken]:
         """See :class:`Inlet`. Messages of Merlin, or what happened to the connection; one that is refused takes no
         other with it.
         """
@@ -77,13 +77,13 @@ class MerlinInlet:
             self._waiting.extend(parts)
         yield from self._taken()
 
-    def _taken(self) -> Iterator[Message]:
+    def _taken(self) -> Iterator[Taken]:
         """What has come. Raises WireError for a message that is refused; those behind it wait for the next call."""
         while self._waiting:
             part = self._waiting.popleft()
             yield from self._run(part) if is_run(part) else self._message(part)
 
-    def _run(self, run: Buffer) -> Iterator[Message]:
+    def _run(self, run: Buffer) -> Iterator[Taken]:
         """Frames of one length, with their prefixes: those together that are like one that has been placed."""
         taken, messages = self._together(run)
         if not taken:
@@ -93,7 +93,7 @@ class MerlinInlet:
             self._waiting.appendleft(run[taken:])
         yield from messages
 
-    def _together(self, run: Buffer) -> tuple[int, Iterator[Message]]:
+    def _together(self, run: Buffer) -> tuple[int, Iterator[Taken]]:
         """Bytes of a run that are taken, 0 where its first frame must be looked at; and what becomes of them."""
         template, latest = self._template, self._latest
         if template is None or latest is None or self._announced or self._doubtful is not None:
@@ -108,10 +108,10 @@ class MerlinInlet:
             return 0, iter(())
         last = parse_frame_header(rows[count - 1, PREFIX_BYTES:].data)
         self._latest = last if last.time >= latest.time else latest
-        patterns = self._runs.decode(template, rows[:count])
-        return count * template.stride, self._series.images(first, count, patterns.data)
+        made = partial(self._runs.message, template, rows[:count])
+        return count * template.stride, self._series.images(first, count, made)
 
-    def _compared_with(self, message: Buffer) -> Iterator[Message]:
+    def _compared_with(self, message: Buffer) -> Iterator[Taken]:
         """A frame, with which those that follow are compared unless it is refused or in doubt."""
         yield from self._message(message)
         if self._template is None and self._key and self._doubtful is None:
@@ -119,7 +119,7 @@ class MerlinInlet:
             layout = pixel_layout(header, header.counter_depth or self._acquisition.counter_depth)
             self._template = RunTemplate.of(message, header, layout)
 
-    def _message(self, message: Buffer) -> Iterator[Message]:
+    def _message(self, message: Buffer) -> Iterator[Taken]:
         """One message of Merlin."""
         kind = bytes(message[:_KIND_BYTES])
         if kind == b"MQ1,":
@@ -129,7 +129,7 @@ class MerlinInlet:
         else:
             raise WireError(f"message of unknown type {kind!r}", "unknown_type")
 
-    def flush(self) -> Iterator[Message]:
+    def flush(self) -> Iterator[Taken]:
         """See :class:`Inlet`."""
         yield from self._taken()
         yield from self._series.flush()
@@ -142,7 +142,7 @@ class MerlinInlet:
         """See :class:`Inlet`."""
         self._series.advance(number)
 
-    def _header(self, acquisition: AcquisitionHeader) -> Iterator[Message]:
+    def _header(self, acquisition: AcquisitionHeader) -> Iterator[Taken]:
         """The detector was armed: what was being received is over."""
         problems = list[WireError]()
         yield from self._settled(problems)
@@ -152,7 +152,7 @@ class MerlinInlet:
         if problems:
             raise problems[0]
 
-    def _over(self) -> Iterator[Message]:
+    def _over(self) -> Iterator[Taken]:
         """Nothing more comes of the acquisition that was being received, if it is one that was taken."""
         if self._key:
             with contextlib.suppress(WireError):
@@ -168,7 +168,7 @@ class MerlinInlet:
             raise WireError(f"frame {header.number}: {nbytes} bytes of pixels instead of {layout.nbytes}", reason)
         return _Frame(header, layout.shape, layout.dtype, decode_pixels(layout, message[header.data_offset :]))
 
-    def _frame(self, frame: _Frame) -> Iterator[Message]:
+    def _frame(self, frame: _Frame) -> Iterator[Taken]:
         """Whose frame it is: of the acquisition whose header came last, unless its number and time speak against it."""
         doubtful, problems = self._doubtful, list[WireError]()
         if doubtful is None and self._counts_anew(frame.header):
@@ -185,7 +185,7 @@ class MerlinInlet:
         if problems:
             raise problems[0]
 
-    def _settled(self, problems: list[WireError]) -> Iterator[Message]:
+    def _settled(self, problems: list[WireError]) -> Iterator[Taken]:
         """The frame that was in doubt belongs to the current acquisition; what is refused costs no other frame."""
         doubtful, self._doubtful = self._doubtful, None
         if doubtful is not None:
@@ -199,7 +199,7 @@ class MerlinInlet:
         latest = self._latest
         return latest is not None and header.number <= latest.number and header.time > latest.time
 
-    def _beginning(self, frame: _Frame) -> Iterator[Message]:
+    def _beginning(self, frame: _Frame) -> Iterator[Taken]:
         """The first frame of an acquisition, which says what its header has not."""
         announced, acquisition = self._announced, self._acquisition
         self._begin_without_header(frame)
@@ -218,7 +218,7 @@ class MerlinInlet:
         self._acquisition, self._announced = AcquisitionHeader(), False
         self._described, self._latest, self._template = frame, None, None
 
-    def _placed(self, frame: _Frame) -> Iterator[Message]:
+    def _placed(self, frame: _Frame) -> Iterator[Taken]:
         header, latest = frame.header, self._latest
         if latest is None or header.time >= latest.time:
             self._latest = header

@@ -12,11 +12,12 @@ show them, so that a scan received and the same scan opened as a file have one o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from ptylive.schema import WireError
-from ptylive.schema.model import Array, BoolArray
+from ptylive.schema.model import Array, BoolArray, IndexArray
 from ptylive.streamer.protocols.merlin.headers import FrameHeader
 from ptylive.streamer.wire.arrays import Buffer
 from ptylive.streamer.wire.limits import MAX_DETECTOR_SIDE, MAX_FRAME_BYTES
@@ -118,6 +119,27 @@ def _joined_quad(counts: Array, shape: tuple[int, int]) -> Array:
     pattern[:height, right], pattern[:height, left] = lines[:, 0, ::-1], lines[:, 1, ::-1]
     pattern[-height:, right], pattern[-height:, left] = lines[::-1, 2], lines[::-1, 3]
     return pattern
+
+
+@lru_cache(maxsize=8)
+def stored_bytes(layout: PixelLayout, wanted: tuple[int, ...]) -> IndexArray | None:
+    """Which byte of a frame as it comes each of some bytes of its pattern is, (n,); -1 between chips.
+
+    None where a pixel is no whole bytes of the frame: 1 bit, and 24 bits. Found out by decoding frames that hold the
+    places of their bytes.
+    """
+    if layout.depth in (1, 24):
+        return None
+    at = np.arange(layout.nbytes)
+    found = np.zeros(len(wanted), dtype=np.int64)
+    for shift in (0, 8, 16):  # of places below MAX_MPX_BYTES
+        found |= _decoded_bytes(layout, (at >> shift).astype("u1"))[list(wanted)].astype(np.int64) << shift
+    found[_decoded_bytes(layout, np.full(layout.nbytes, 0xFF, "u1"))[list(wanted)] == 0] = -1
+    return found
+
+
+def _decoded_bytes(layout: PixelLayout, stored: Array) -> Array:
+    return np.frombuffer(decode_pixels(layout, stored.tobytes()), "u1")
 
 
 def gap_pixels(frame: FrameHeader, shape: tuple[int, int]) -> BoolArray | None:

@@ -8,15 +8,19 @@ frame that differs otherwise ends what is taken, and is read like any other.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Protocol
 
 import numpy as np
 
+from ptylive.schema import FrameBatch
 from ptylive.schema.model import Array, ByteArray, IndexArray
-from ptylive.streamer.blocks import BlockMemory
+from ptylive.streamer.blocks import BlockMemory, FrameBlock
+from ptylive.streamer.marks import marked_bytes, marks_of_bytes
 from ptylive.streamer.protocols.merlin.headers import FrameHeader
-from ptylive.streamer.protocols.merlin.pixels import PixelLayout, decode_pixels
+from ptylive.streamer.protocols.merlin.pixels import PixelLayout, decode_pixels, stored_bytes
 from ptylive.streamer.protocols.merlin.splitter import PREFIX_BYTES
+from ptylive.streamer.wire import FramesMessage
 from ptylive.streamer.wire.arrays import Buffer
 
 MOST_BYTES = 4 * 2**20
@@ -24,8 +28,9 @@ MOST_BYTES = 4 * 2**20
 _FIRST_FIXED, _LAST_FIXED = 2, 7
 """Fields from the data offset to the layout."""
 _MOST_DIGITS = 10
-_LEAST_PACKED_BYTES = 2**18
+_LEAST_KEPT_BYTES = 2**18
 """Smaller runs are decoded to other memory: they would hold a buffer of which most is something else."""
+_LEAST_MARKED_BYTES = 8
 
 
 class Compiled(Protocol):
@@ -33,6 +38,12 @@ class Compiled(Protocol):
 
     def decode(self, layout: PixelLayout, frames: ByteArray, offset: int, patterns: ByteArray) -> bool:
         """Fill patterns (bytes,) from frames (n, bytes) with their pixels from a column on; False: not of this kind."""
+        ...
+
+    def handed_on(
+        self, layout: PixelLayout, frames: ByteArray, offset: int, uid: str, index: IndexArray
+    ) -> FrameBatch | None:
+        """The frames as they are, decoded by whoever looks at them; None: not of this kind."""
         ...
 
     def pack(self, layout: PixelLayout, frames: ByteArray, offset: int) -> ByteArray | None:
@@ -92,8 +103,28 @@ class RunTemplate:
         """The frames of a run that are taken together (n, stride); None where they are of another length."""
         if len(run) % self.stride:
             return None
-        each = max(1, int(np.prod(self.layout.shape)) * np.dtype(self.layout.dtype).itemsize)
-        return np.frombuffer(run, np.uint8).reshape(-1, self.stride)[: max(1, MOST_BYTES // each)]
+        return np.frombuffer(run, np.uint8).reshape(-1, self.stride)[: max(1, MOST_BYTES // max(1, self.pattern_bytes))]
+
+    @cached_property
+    def pattern_bytes(self) -> int:
+        """Bytes of a pattern."""
+        return int(np.prod(self.layout.shape)) * np.dtype(self.layout.dtype).itemsize
+
+    def marks(self, rows: ByteArray) -> Array | None:
+        """Marks (n,) of the patterns of frames (n, stride), without decoding them; None where that cannot be."""
+        if (places := self._marked) is None:
+            return None
+        found = rows[:, self.offset + places]
+        if (places < 0).any():
+            found[:, places < 0] = 0
+        return marks_of_bytes(found, self.pattern_bytes)
+
+    @cached_property
+    def _marked(self) -> IndexArray | None:
+        """Where in a frame's pixels the bytes stand that its mark is taken from."""
+        if self.pattern_bytes < _LEAST_MARKED_BYTES:
+            return None
+        return stored_bytes(self.layout, tuple(marked_bytes(self.pattern_bytes).tolist()))
 
     def alike(self, rows: ByteArray) -> tuple[int, int]:
         """Number of the first frame, from 0, and how many from there on are like this one and follow one another."""
@@ -106,19 +137,31 @@ class RunTemplate:
 
 
 class RunDecoder:
-    """Patterns of runs, in memory that is used again."""
+    """What runs become: frames as they came, or patterns, in memory that is used again."""
 
     def __init__(self) -> None:
         self._memory = BlockMemory()
 
+    def message(self, template: RunTemplate, rows: ByteArray, uid: str, first: int) -> FramesMessage | FrameBlock:
+        """Frames (n, stride) that are alike, of a scan, from number ``first`` on: as they came, where many of them are
+        decoded faster while they are reduced.
+        """
+        decode = partial(self.decode, template, rows)
+        if _compiled and rows.nbytes >= _LEAST_KEPT_BYTES and (marks := template.marks(rows)) is not None:
+            index = np.arange(first, first + len(rows))
+            batch = _compiled[0].handed_on(template.layout, rows, template.offset, uid, index)
+            if batch is not None:
+                return FrameBlock(batch, "none", marks, decode)
+        return FramesMessage(uid, first, len(rows), "none", (decode().data,))
+
     def decode(self, template: RunTemplate, rows: ByteArray) -> Array:
         """Patterns back to back, (bytes,) uint8, of frames (n, stride) that are alike; these may be gone then."""
         layout = template.layout
-        if _compiled and rows.flags.writeable and rows.nbytes >= _LEAST_PACKED_BYTES:
+        if _compiled and rows.flags.writeable and rows.nbytes >= _LEAST_KEPT_BYTES:
             packed = _compiled[0].pack(layout, rows, template.offset)
             if packed is not None:
                 return packed
-        nbytes = int(np.prod(layout.shape)) * np.dtype(layout.dtype).itemsize
+        nbytes = template.pattern_bytes
         self._memory.shape(max(nbytes, MOST_BYTES // nbytes * nbytes))
         found = self._memory.block()[: len(rows) * nbytes]
         if not (_compiled and _compiled[0].decode(layout, rows, template.offset, found)):

@@ -2,8 +2,8 @@
 
 from ptylive.streamer.protocols.received_bytes import ReceivedBytes
 
-USUAL, ROOM = 4 * 2**20, 2**16
-MOST = 9 * 2**20
+USUAL, ROOM = 8 * 2**20, 2**20
+MOST = 17 * 2**20
 
 
 def test_it_grows_to_one_message_and_keeps_what_has_come() -> None:
@@ -17,7 +17,7 @@ def test_it_grows_to_one_message_and_keeps_what_has_come() -> None:
         buffer._last, number = buffer._last + count, number + 1
     assert sizes[0] == USUAL
     assert max(sizes) == MOST + ROOM
-    assert [buffer._bytes[k * 2**19] for k in range(18)] == list(range(18))
+    assert [buffer._bytes[k * 2**19] for k in range(34)] == list(range(34))
     assert buffer.pending == MOST
     buffer._first = buffer._last
     assert len(buffer.room()) == ROOM
