@@ -4,9 +4,9 @@
 
 LiberTEM-live's own simulator sends a made `.mib` set out of memory to one receiver after the other: they take turns
 within a round. LiberTEM-live computes the centre of mass with 2 workers and
-stores nothing. This program receives, checks, decodes and
+stores nothing. This program receives, checks and
 
-- ``frames``: hands the frames on and reduces nothing, stores nothing;
+- ``frames``: hands the frames on, to be decoded by whoever looks at them, and reduces nothing, stores nothing;
 - ``com``: reduces on one thread to moments (the centre of mass), ring sums and bins of the bright field;
 - ``maps``: finds disc and centre by itself, reduces to the same, and shows bright field and centre of mass five times a
   second, as a server does: some of it costs the same for a short scan and a long one; stores nothing;
@@ -24,38 +24,31 @@ import json
 import os
 import socket
 import subprocess
-import sys
-import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from beside_libertem import Made, Reducing, cores, described, free_port, get_ready, libertem_python, process
 
-from ptylive.engine.backend.cache import use_persistent_cache
 from ptylive.engine.geometry import DetectorGrid
 from ptylive.engine.imaging.accumulation.reduction import PixelReduction
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
 from ptylive.engine.live.engine import LiveEngine
-from ptylive.engine.live.warm_up import warm_up
-from ptylive.schema import FrameBatch, Optics, Scan, ScanHeader
+from ptylive.schema import ScanHeader
 from ptylive.schema.model import Array
-from ptylive.server.session.live import TURN_S, step_back
-from ptylive.streamer.events import ArmEvent, EndEvent
 from ptylive.streamer.protocols import ProtocolSettings
 from ptylive.streamer.protocols.merlin.control import MerlinControl
 from ptylive.streamer.protocols.simplon import DetectorError
 from ptylive.streamer.receiver import Receiver, ReceiverSettings
 
 DIFFERENT = 64
-REFRESH_S = 0.2
 ELECTRONS = 1000
 WAYS = ("frames", "com", "maps", "recorded")
 MOST_BINS = 1024
@@ -167,26 +160,6 @@ def write_set(folder: Path, kind: Kind) -> Path:
     return folder / "scan.hdr"
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def process(*command: object, **options: object) -> Iterator[subprocess.Popen[str]]:
-    """A process, ended at the end."""
-    running = subprocess.Popen(list(map(str, command)), text=True, **options)  # type: ignore[call-overload]
-    try:
-        yield running
-    finally:
-        # LiberTEM-live ends its workers only when it ends by itself
-        running.terminate() if running.stdin is None else running.stdin.close()
-        try:
-            running.wait(20)
-        except subprocess.TimeoutExpired:
-            running.kill()
-
-
 @dataclass(frozen=True)
 class Simulator:
     """LiberTEM-live's simulated Merlin, which waits for a trigger."""
@@ -241,62 +214,29 @@ class Ours:
     """Receiver and live engine of this program, fed by a simulator for one acquisition."""
 
     def __init__(self, source: Simulator, kind: Kind, folder: Path | None, way: str) -> None:
-        def prepare(header: ScanHeader) -> ScanHeader:
-            optics = Optics.model_validate({"energy_eV": 80e3, "convergence_semiangle_mrad": 25.0, "defocus_A": 50.0})
-            detector = header.detector.model_copy(update={"pixel_mrad": 100.0 / kind.side, "transform_given": True})
-            geometry = Scan(shape=kind.scan, step_A=(0.5, 0.5), rotation_deg=0.0)
-            return replace(header, frames=kind.frames, scan=geometry, optics=optics, detector=detector)
+        def make(header: ScanHeader, builders: Executor, pool: ThreadPool) -> Made:
+            if way == "frames":
+                return None
+            if way == "com":
+                return store_for(header, pool)
+            return LiveEngine(header, methods=("bf", "com"), background=builders, pool=pool)
 
-        settings = ReceiverSettings(
-            f"tcp://127.0.0.1:{source.data}", folder, protocol=ProtocolSettings("merlin", prepare=prepare)
-        )
+        protocol = ProtocolSettings("merlin", prepare=described(kind.scan, kind.side))
+        settings = ReceiverSettings(f"tcp://127.0.0.1:{source.data}", folder, protocol=protocol)
         self._receiver = Receiver(settings, on_event=lambda event: None)
-        self._reader = self._receiver.ring.reader()
-        self._detector, self._way = source.detector(), way
-        self._reduced = threading.Event()
-        self._thread = threading.Thread(target=self._reduce)
-
-    def _reduce(self) -> None:
-        engine: LiveEngine | Store | None = None
-        pool, due = ThreadPool(1 if self._way == "com" else os.cpu_count() or 1), 0.0
-        with threadpool_limits(limits=1), ThreadPoolExecutor(1, initializer=step_back) as builders:
-            for item in self._reader:
-                if isinstance(item, ArmEvent) and self._way == "com":
-                    engine = store_for(item.header, pool)
-                elif isinstance(item, ArmEvent) and self._way != "frames":
-                    engine = LiveEngine(item.header, methods=("bf", "com"), background=builders, pool=pool)
-                    due = time.perf_counter() + REFRESH_S
-                elif isinstance(item, FrameBatch) and engine is not None:
-                    engine.add(item)
-                    if isinstance(engine, LiveEngine) and time.perf_counter() >= due:
-                        engine.refresh()
-                        due = time.perf_counter() + REFRESH_S
-                elif isinstance(item, EndEvent):
-                    self._reduced.set()
-        pool.close()
+        self._detector = source.detector()
+        assert self._receiver.accelerate()
+        self._reducing = Reducing(self._receiver.ring.reader(), make, 1 if way == "com" else cores())
 
     def seconds(self) -> tuple[float, float]:
         """The acquisition from the trigger to its last frame: wall and processor time."""
-        self._thread.start()
-        assert self._receiver.accelerate()
         self._receiver.start()
         try:
-            return self._acquired()
+            arm(self._detector)
+            return self._reducing.measured(self._detector.trigger, self._receiver)
         finally:
             self._receiver.stop()
-            self._thread.join()
-
-    def _acquired(self) -> tuple[float, float]:
-        arm(self._detector)
-        busy, started = time.process_time(), time.perf_counter()
-        self._detector.trigger()
-        assert self._reduced.wait(300)
-        seconds, busy = time.perf_counter() - started, time.process_time() - busy
-        status = self._receiver.status()
-        assert (status.lost, status.rejected, status.duplicates) == (0, {}, 0), status
-        while self._receiver.status().state != "complete":  # the recording is no part of the time
-            time.sleep(0.05)
-        return seconds, busy
+            self._reducing.join()
 
 
 class Theirs:
@@ -377,18 +317,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--venv", type=Path, metavar="DIR", help="environment with libertem-live[sim] and pymemfd")
     options = parser.parse_args()
-    use_persistent_cache()
-    sys.setswitchinterval(TURN_S)  # as the server's live thread does
-    with ExitStack() as stack:
-        venv = options.venv
-        if venv is None:
-            venv = Path(stack.enter_context(TemporaryDirectory()))
-            subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-            install = [venv / "bin" / "python", "-m", "pip", "install", "-q", "libertem-live[sim]", "pymemfd"]
-            subprocess.run(install, check=True)
-        python = venv / "bin" / "python"
-        with threadpool_limits(limits=1):
-            warm_up()
+    get_ready()
+    with libertem_python(options.venv, "pymemfd") as python:
         for name in options.kinds.split(","):
             kind = KINDS[name]
             row = compare(python, kind, options.ways.split(","), options.rounds)

@@ -17,38 +17,29 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import socket
 import struct
 import subprocess
-import sys
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from beside_libertem import Made, Reducing, cores, described, free_port, get_ready, libertem_python, process
 from stream_rate import bslz4, patterns
-from threadpoolctl import threadpool_limits
 
-from ptylive.engine.backend.cache import use_persistent_cache
 from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
 from ptylive.engine.live.engine import LiveEngine
-from ptylive.engine.live.warm_up import warm_up
-from ptylive.schema import FrameBatch, Optics, Scan, ScanHeader
-from ptylive.server.session.live import TURN_S, step_back
-from ptylive.streamer.events import ArmEvent, EndEvent
+from ptylive.schema import ScanHeader
 from ptylive.streamer.protocols import ProtocolSettings
 from ptylive.streamer.protocols.simplon import Simplon
 from ptylive.streamer.receiver import Receiver, ReceiverSettings
 
 SERIES = 34
 SCANS = {96: 256, 192: 160, 256: 128}
-REFRESH_S = 0.2
 WAYS = {"ptylive": ("bf", "com"), "ptylive tcbf": ("bf", "com", "tcbf")}
 SIMULATOR = """
 from libertem_live.detectors.dectris import sim
@@ -115,29 +106,6 @@ def write_dump(path: Path, size: int, frames: int) -> int:
     return max(map(len, blobs))
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def process(*command: object, **options: object) -> Iterator[subprocess.Popen[str]]:
-    """A process, ended at the end."""
-    running = subprocess.Popen(list(map(str, command)), text=True, **options)  # type: ignore[call-overload]
-    try:
-        yield running
-    finally:
-        if running.stdin is None:
-            running.terminate()
-        else:
-            running.stdin.close()  # LiberTEM-live ends its workers only when it ends by itself
-        try:
-            running.wait(20)
-        except subprocess.TimeoutExpired:
-            running.kill()
-
-
 @contextmanager
 def simulator(python: Path, dump: Path, folder: Path) -> Iterator[tuple[int, int]]:
     """LiberTEM's simulator: ports of its REST interface and of its stream."""
@@ -160,64 +128,33 @@ class Ours:
     """Receiver, journal and live engine of this program, fed by a simulator."""
 
     def __init__(self, ports: tuple[int, int], scan: int, size: int, folder: Path) -> None:
-        def prepare(header: ScanHeader) -> ScanHeader:
-            optics = Optics.model_validate({"energy_eV": 80e3, "convergence_semiangle_mrad": 25.0, "defocus_A": 50.0})
-            detector = header.detector.model_copy(update={"pixel_mrad": 100.0 / size, "transform_given": True})
-            geometry = Scan(shape=(scan, scan), step_A=(0.5, 0.5), rotation_deg=0.0)
-            return replace(header, frames=scan * scan, scan=geometry, optics=optics, detector=detector)
+        def make(header: ScanHeader, builders: Executor, pool: ThreadPool) -> Made:
+            return LiveEngine(header, methods=self._methods, background=builders, pool=pool)
 
-        settings = ReceiverSettings(
-            f"tcp://127.0.0.1:{ports[1]}", folder, protocol=ProtocolSettings("dectris-v1", prepare=prepare)
-        )
-        self.receiver = Receiver(settings, on_event=lambda event: None)
-        self._reader = self.receiver.ring.reader()
-        self._reduced = threading.Event()
-        self.points = self.bins = 0
-        self.methods = WAYS["ptylive"]
-        self._thread = threading.Thread(target=self._reduce)
-        self._thread.start()
-        assert self.receiver.accelerate()
-        self.receiver.start()
+        protocol = ProtocolSettings("dectris-v1", prepare=described((scan, scan), size))
+        settings = ReceiverSettings(f"tcp://127.0.0.1:{ports[1]}", folder, protocol=protocol)
+        self._receiver = Receiver(settings, on_event=lambda event: None)
+        self._methods = WAYS["ptylive"]
+        assert self._receiver.accelerate()
+        self._reducing = Reducing(self._receiver.ring.reader(), make, cores())
+        self._receiver.start()
         self._detector = Simplon(f"http://127.0.0.1:{ports[0]}")
         self._detector.stream("legacy")
 
-    def _reduce(self) -> None:
-        engine: LiveEngine | None = None
-        pool, due = ThreadPool(os.cpu_count() or 1), 0.0
-        with threadpool_limits(limits=1), ThreadPoolExecutor(1, initializer=step_back) as builders:
-            for item in self._reader:
-                if isinstance(item, ArmEvent):
-                    engine = LiveEngine(item.header, methods=self.methods, background=builders, pool=pool)
-                    due = time.perf_counter() + REFRESH_S
-                elif isinstance(item, FrameBatch) and engine is not None:
-                    engine.add(item)
-                    if time.perf_counter() >= due:
-                        engine.refresh()
-                        due = time.perf_counter() + REFRESH_S
-                elif isinstance(item, EndEvent) and engine is not None and engine.store is not None:
-                    self.points, self.bins = engine.store.total_frames, engine.store.reduction.basis.count
-                    self._reduced.set()
-        pool.close()
-
     def seconds(self, way: str) -> float:
         """One series, from arm to the last frame reduced."""
-        self._reduced.clear()
-        self.methods = WAYS[way]
-        started = time.perf_counter()
-        self._detector.arm()
-        assert self._reduced.wait(300)
-        seconds = time.perf_counter() - started
-        status = self.receiver.status()
-        assert (status.lost, status.rejected, status.duplicates) == (0, {}, 0), status
-        assert self.points == status.expected, (self.points, status)
-        while self.receiver.status().state != "complete":  # the recording is no part of the time
-            time.sleep(0.05)
-        return seconds
+        self._methods = WAYS[way]
+        return self._reducing.measured(self._detector.arm, self._receiver)[0]
+
+    @property
+    def bins(self) -> int:
+        """Coefficients of the live maps."""
+        return self._reducing.bins
 
     def close(self) -> None:
         """End the threads."""
-        self.receiver.stop()
-        self._thread.join()
+        self._receiver.stop()
+        self._reducing.join()
 
 
 def compare(python: Path, size: int, scan: int, rounds: int) -> dict[str, float]:
@@ -260,19 +197,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--venv", type=Path, metavar="DIR", help="environment with libertem-live[sim]")
     options = parser.parse_args()
-    use_persistent_cache()
-    sys.setswitchinterval(TURN_S)  # as the server's live thread does
-    with ExitStack() as stack:
-        venv = options.venv
-        if venv is None:
-            venv = Path(stack.enter_context(TemporaryDirectory()))
-            subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-            subprocess.run([venv / "bin" / "python", "-m", "pip", "install", "-q", "libertem-live[sim]"], check=True)
-        with threadpool_limits(limits=1):
-            warm_up()
+    get_ready()
+    with libertem_python(options.venv) as python:
         for size in map(int, options.sizes.split(",")):
             scan = options.scan or SCANS.get(size, 128)
-            row = compare(venv / "bin" / "python", size, scan, options.rounds)
+            row = compare(python, size, scan, options.rounds)
             shown = {name: float(f"{value:.4g}") for name, value in row.items()}
             print(json.dumps({"pixels": size, "frames": scan**2, **shown, "load": os.getloadavg()[0]}), flush=True)
 

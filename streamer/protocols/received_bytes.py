@@ -7,10 +7,12 @@ holds a part. When a buffer is full, reading goes on in another one that nobody 
 from __future__ import annotations
 
 import sys
+import time
 
 _FIRST_BYTES = 8 * 2**20
 """Much is read at a time: the frames of one read are decoded, journalled and reduced together."""
 _LEAST_ROOM = 2**20
+_USUAL, _BRIEFLY_S, _MOMENT_S = 4, 0.01, 0.0003
 _KEPT = 24
 """Buffers that are used again, fresh memory costs as much as filling it: nearly what a full ring of frames holds."""
 
@@ -63,9 +65,14 @@ class ReceivedBytes:
         """A buffer of ``nbytes`` bytes that nobody holds."""
         if nbytes > _FIRST_BYTES:
             return bytearray(nbytes)
-        for k in range(len(self._buffers)):
-            if sys.getrefcount(self._buffers[k]) == 2:  # the list and this question
-                return self._buffers[k]
+        give_up = time.monotonic() + _BRIEFLY_S
+        while True:
+            for k in range(len(self._buffers)):
+                if sys.getrefcount(self._buffers[k]) == 2:  # the list and this question
+                    return self._buffers[k]
+            if len(self._buffers) < _USUAL or time.monotonic() > give_up:
+                break
+            time.sleep(_MOMENT_S)
         made = bytearray(nbytes)
         if len(self._buffers) < _KEPT:
             self._buffers.append(made)
