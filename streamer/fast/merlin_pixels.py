@@ -12,9 +12,11 @@ import numpy as np
 
 from ptylive.schema import CodedFrames
 from ptylive.schema.model import Array, ByteArray, IndexArray
+from ptylive.streamer.fast import merlin_headers
 from ptylive.streamer.fast.bslz4 import DECODED, DECODER, WRONG_SIZE
 from ptylive.streamer.fast.coded import HandedOn
 from ptylive.streamer.fast.memory import COMPILED, load8, load64, shuffled_copy, store8, words_at
+from ptylive.streamer.marks import WORDS
 from ptylive.streamer.protocols.merlin.pixels import PixelLayout
 from ptylive.streamer.protocols.merlin.runs import decode_runs_with
 
@@ -205,6 +207,8 @@ class RunBatch(HandedOn):
 class CompiledRuns:
     """What :func:`ptylive.streamer.protocols.merlin.runs.decode_runs_with` takes."""
 
+    alike, marks = staticmethod(merlin_headers.alike), staticmethod(merlin_headers.marks)
+
     @staticmethod
     def handed_on(layout: PixelLayout, frames: ByteArray, offset: int, uid: str, index: IndexArray) -> RunBatch | None:
         """Frames (n, bytes) of a scan that are decoded by whoever looks at them; None where numpy must do it."""
@@ -246,4 +250,6 @@ def use_compiled_runs() -> None:
     layout = PixelLayout((8, 8), "|u1", 6, False, 64)
     compiled.decode(layout, frame, _ALIGNED, np.empty(64, np.uint8))
     compiled.pack(layout, frame, _ALIGNED)
+    compiled.alike(frame, np.zeros(1, np.int64), np.zeros(1, np.uint8), slice(0, 1))
+    compiled.marks(frame, np.zeros(8 * WORDS, np.int64), 64)
     decode_runs_with(compiled)

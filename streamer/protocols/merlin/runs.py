@@ -34,7 +34,15 @@ _LEAST_MARKED_BYTES = 8
 
 
 class Compiled(Protocol):
-    """What decodes runs faster than numpy; see :mod:`ptylive.streamer.fast.merlin_pixels`."""
+    """What looks at runs and decodes them faster than numpy; see :mod:`ptylive.streamer.fast.merlin_pixels`."""
+
+    def alike(self, frames: ByteArray, places: IndexArray, text: ByteArray, digits: slice) -> tuple[int, int]:
+        """:meth:`RunTemplate.alike` of frames (n, bytes)."""
+        ...
+
+    def marks(self, frames: ByteArray, places: IndexArray, nbytes: int) -> Array:
+        """:meth:`RunTemplate.marks` of frames (n, bytes); places below 0 hold nothing."""
+        ...
 
     def decode(self, layout: PixelLayout, frames: ByteArray, offset: int, patterns: ByteArray) -> bool:
         """Fill patterns (bytes,) from frames (n, bytes) with their pixels from a column on; False: not of this kind."""
@@ -114,20 +122,24 @@ class RunTemplate:
         """Marks (n,) of the patterns of frames (n, stride), without decoding them; None where that cannot be."""
         if (places := self._marked) is None:
             return None
-        found = rows[:, self.offset + places]
-        if (places < 0).any():
-            found[:, places < 0] = 0
+        if _compiled:
+            return _compiled[0].marks(rows, places, self.pattern_bytes)
+        found = rows[:, places]
+        found[:, places < 0] = 0
         return marks_of_bytes(found, self.pattern_bytes)
 
     @cached_property
     def _marked(self) -> IndexArray | None:
-        """Where in a frame's pixels the bytes stand that its mark is taken from."""
+        """Where in a frame the bytes stand that its mark is taken from, -1 for those that are 0."""
         if self.pattern_bytes < _LEAST_MARKED_BYTES:
             return None
-        return stored_bytes(self.layout, tuple(marked_bytes(self.pattern_bytes).tolist()))
+        places = stored_bytes(self.layout, tuple(marked_bytes(self.pattern_bytes).tolist()))
+        return None if places is None else np.where(places < 0, -1, self.offset + places)
 
     def alike(self, rows: ByteArray) -> tuple[int, int]:
         """Number of the first frame, from 0, and how many from there on are like this one and follow one another."""
+        if _compiled:
+            return _compiled[0].alike(rows, self.places, self.text, self.digits)
         good = (rows[:, self.places] == self.text).all(axis=1)
         digits = rows[:, self.digits] - np.uint8(ord("0"))
         good &= (digits <= 9).all(axis=1)

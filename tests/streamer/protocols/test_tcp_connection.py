@@ -18,8 +18,12 @@ from stream_tools import PATIENCE_S, Running, digest, digests_of_file, running
 from ptylive.schema import PtyliveError, ScanHeader, WireError
 from ptylive.schema.metadata import overlay
 from ptylive.schema.model import Array
+from ptylive.streamer.acquisition import Acquisition
+from ptylive.streamer.blocks import FrameBlock
 from ptylive.streamer.events import LogEvent
+from ptylive.streamer.fast.merlin_pixels import CompiledRuns
 from ptylive.streamer.protocols import ProtocolSettings, tcp_connection
+from ptylive.streamer.protocols.merlin import runs
 from ptylive.streamer.protocols.merlin.splitter import DATA_PORT, MpxSplitter
 from ptylive.streamer.protocols.tcp_connection import MOST_QUEUED, DetectorConnection, event, host_and_port, is_gone
 from ptylive.streamer.receiver import Receiver, ReceiverSettings
@@ -102,6 +106,29 @@ def test_two_scans_one_after_the_other_are_recorded_bit_for_bit(tmp_path: Path) 
     found = [digests_of_file(path) for path in sorted(tmp_path.glob("*.h5"))]
     assert sorted(found, key=str) == sorted((digests(scan) for scan in scans), key=str)
     assert lines(run) == []
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_frames_that_are_handed_on_as_they_came_are_the_same_ones(
+    recorded: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Repeats are known by their marks, and what is recorded is decoded first."""
+    monkeypatch.setattr(runs, "_compiled", [CompiledRuns()])
+    monkeypatch.setattr(runs, "_LEAST_KEPT_BYTES", 1)
+    blocks: list[FrameBlock] = []
+    take_block = Acquisition.take_block
+    monkeypatch.setattr(Acquisition, "take_block", lambda self, block: (blocks.append(block), take_block(self, block)))
+    scan = counts(SHAPE, 12, 1, 12)
+    messages = acquisition(scan)
+    with receiving(tmp_path if recorded else None) as (run, port):
+        port.send(stream([*messages[:9], *messages[4:7], *messages[9:]]))
+        (end,) = run.wait_for_ends()
+        assert run.frames[end.uid] == digests(scan)
+        assert (end.reason, end.summary.duplicates, run.receiver.status().rejected) == ("complete", 3, {})
+        if recorded:
+            run.wait(lambda: any(one.state == "complete" for one in run.recordings()))
+    assert sum(len(block.index) for block in blocks) > 4
+    assert [digests_of_file(path) for path in tmp_path.glob("*.h5")] == [digests(scan)] * recorded
 
 
 def test_a_connection_lost_in_mid_scan_costs_what_was_under_way() -> None:

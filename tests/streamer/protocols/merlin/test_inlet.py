@@ -9,21 +9,30 @@ from typing import Any
 import numpy as np
 import pytest
 from dectris_tools import as_scan, inlet, scans_of, taken
+from merlin_streams import of_stream
 from merlin_tools import CHIP, START, acquisition, acquisition_header, counts, frame, mpx, raw_frame
 
 from ptylive.schema import WireError
 from ptylive.schema.model import Array
 from ptylive.streamer.acquisition import Acquisition
 from ptylive.streamer.events import Announcer
+from ptylive.streamer.fast.merlin_pixels import CompiledRuns
 from ptylive.streamer.patience import Patience
 from ptylive.streamer.protocols import Inlet
-from ptylive.streamer.protocols.merlin.splitter import MpxSplitter
+from ptylive.streamer.protocols.merlin import runs
 from ptylive.streamer.ring import Ring
 from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, Message
 
 SHAPE = (12, 16)
 SCAN = {"scan.shape": [3, 4]}
 FRAMES = counts(SHAPE, 12, count=12)
+
+
+@pytest.fixture(params=[False, True], ids=["decoded", "as they came"])
+def handed_on(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs, however short, are decoded at once, or later by whoever looks at them."""
+    monkeypatch.setattr(runs, "_compiled", [CompiledRuns()] if request.param else [])
+    monkeypatch.setattr(runs, "_LEAST_KEPT_BYTES", 1)
 
 
 def turned(stored: Array) -> Array:
@@ -317,30 +326,7 @@ def test_100_000_mutated_messages() -> None:
     fuzzed(100_000, 2)
 
 
-def of_stream(stream: bytes, chance: random.Random) -> tuple[list[Message], list[str]]:
-    """What bytes become that are read in pieces, with all that the splitter hands on together."""
-    splitter, one = MpxSplitter(), inlet("merlin", values=SCAN)
-    out: list[Message] = []
-    reasons, at = [], 0
-    while at <= len(stream):
-        count = min(chance.choice([1, 300, 2000, 9000]), len(stream) - at)
-        splitter.room()[:count] = stream[at : at + count]
-        at += max(count, 1)
-        for item in splitter.read(count):
-            if isinstance(item, WireError):
-                reasons.append(item.reason)
-                continue
-            coming = one.take([item])
-            while coming is not None:
-                try:
-                    out += coming
-                    coming = one.flush() if one.holding else None
-                except WireError as error:
-                    reasons.append(error.reason)
-                    coming = one.flush()
-    return out, reasons
-
-
+@pytest.mark.usefixtures("handed_on")
 def test_runs_become_what_single_frames_do_also_with_damage_between_them() -> None:
     """Frames that follow one another come together, and every frame with a header of its own that is damaged alone."""
     chance = random.Random(3)
@@ -353,7 +339,7 @@ def test_runs_become_what_single_frames_do_also_with_damage_between_them() -> No
             head[chance.randrange(0, 150)] = chance.randrange(256)
             messages[k] = bytes(head)
         single, reasons = take(inlet("merlin", values=SCAN), messages)
-        found, told = of_stream(b"".join(map(mpx, messages)), chance)
+        found, told = of_stream(inlet("merlin", values=SCAN), b"".join(map(mpx, messages)), chance)
         patterns = sorted(_patterns(found))
         assert patterns == sorted(_patterns(single))
         assert sorted(told) == sorted(reasons)
@@ -361,22 +347,24 @@ def test_runs_become_what_single_frames_do_also_with_damage_between_them() -> No
     assert together > 20
 
 
+@pytest.mark.usefixtures("handed_on")
 def test_frames_of_a_run_that_came_before_are_repeats_and_later_ones_another_acquisition() -> None:
     first, second = counts(SHAPE, 12, 1, 12), counts(SHAPE, 12, 2, 12)
     one = acquisition(first)
     two = acquisition(second, start=START + timedelta(minutes=1))
     stream = b"".join(map(mpx, [*one, *one[5:9], *two[1:]]))
-    found, reasons = of_stream(stream, random.Random(5))
+    found, reasons = of_stream(inlet("merlin", values=SCAN), stream, random.Random(5))
     assert reasons == []
     assert list(scans_of(found).values()) == [as_scan(turned(first)), as_scan(turned(second))]
     numbers = [k for message in found if isinstance(message, FramesMessage) for k in _numbers(message)]
     assert numbers == [*range(12), *range(4, 8), *range(12)]
 
 
+@pytest.mark.usefixtures("handed_on")
 def test_a_run_ends_where_the_scan_does() -> None:
     both = counts(SHAPE, 12, 1, 24)
     stream = b"".join(map(mpx, [acquisition_header(0), *acquisition(both)[1:]]))
-    found, reasons = of_stream(stream, random.Random(7))
+    found, reasons = of_stream(inlet("merlin", values=SCAN), stream, random.Random(7))
     assert (list(scans_of(found).values()), reasons) == ([as_scan(turned(part)) for part in (both[:12], both[12:])], [])
 
 

@@ -7,17 +7,20 @@ import pytest
 from merlin_tools import CHIP, acquisition, counts, frame, mpx, raw_frame
 
 from ptylive.schema.model import Array
+from ptylive.streamer.blocks import FrameBlock
 from ptylive.streamer.fast.merlin_pixels import CompiledRuns
+from ptylive.streamer.marks import marks_of_frames
 from ptylive.streamer.protocols.merlin import runs
 from ptylive.streamer.protocols.merlin.headers import parse_frame_header
 from ptylive.streamer.protocols.merlin.pixels import decode_pixels, pixel_layout
 from ptylive.streamer.protocols.merlin.runs import RunDecoder, RunTemplate
+from ptylive.streamer.wire import FrameLayout, FramesMessage
 
 FRAMES = counts((12, 16), 12, count=9)
 MESSAGES = acquisition(FRAMES)[1:]
 
 
-@pytest.fixture(params=[False, True], ids=["numpy", "compiled"])
+@pytest.fixture(params=[False, True], ids=["numpy", "compiled"], autouse=True)
 def compiled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(runs, "_compiled", [CompiledRuns()] if request.param else [])
     yield
@@ -84,6 +87,10 @@ def test_of_a_header_with_an_unusual_number_there_is_no_template() -> None:
 
 
 def messages_of(kind: str) -> list[bytes]:
+    if kind == "gaps":
+        stored = counts((2 * CHIP + 2, 2 * CHIP + 2), 6, count=2)
+        stored[:, CHIP : CHIP + 2] = stored[:, :, CHIP : CHIP + 2] = 0
+        return [raw_frame(k + 1, one, 6, "2x2G") for k, one in enumerate(stored)]
     if kind == "raw24":
         stored = counts((CHIP, CHIP), 24, count=2)
         return [raw_frame(k + 1, one, 24) for k, one in enumerate(stored)]
@@ -94,7 +101,7 @@ def messages_of(kind: str) -> list[bytes]:
 
 @pytest.mark.parametrize("kind", ["small", "raw12", "raw24"])
 @pytest.mark.parametrize("held", [bytes, bytearray], ids=["read only", "writable"])
-def test_patterns_are_those_of_single_frames(compiled: None, kind: str, held: type) -> None:
+def test_patterns_are_those_of_single_frames(kind: str, held: type) -> None:
     messages = messages_of(kind)
     one = template(messages[0])
     stream = held(b"".join(map(mpx, messages)))
@@ -108,10 +115,39 @@ def test_patterns_are_those_of_single_frames(compiled: None, kind: str, held: ty
         assert bytes(stream) == before
 
 
-def test_what_is_decoded_stays_as_long_as_it_is_held(compiled: None) -> None:
+def test_what_is_decoded_stays_as_long_as_it_is_held() -> None:
     decoder, one = RunDecoder(), template()
     held = []
     for k in range(5):
         messages = [frame(1, "U16", np.full_like(FRAMES[0], k))]
         held.append(decoder.decode(one, rows_of(messages)))
     assert [set(patterns.view("<u2").tolist()) for patterns in held] == [{k} for k in range(5)]
+
+
+@pytest.mark.parametrize("kind", ["small", "raw12", "raw24", "gaps"])
+def test_marks_are_those_of_patterns_and_frames_are_handed_on_as_they_came(
+    kind: str, compiled: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "_LEAST_KEPT_BYTES", 1)
+    messages = messages_of(kind)
+    one = template(messages[0])
+    rows = one.rows(bytearray(b"".join(map(mpx, messages))))
+    assert rows is not None
+    wanted = RunDecoder().decode(one, rows.copy()).view(one.layout.dtype).reshape(-1, *one.layout.shape)
+    layout = FrameLayout(one.layout.shape, np.dtype(one.layout.dtype))
+    marks, found = one.marks(rows), RunDecoder().message(one, rows, "u", 5)
+    assert (marks is None) == (kind == "raw24")
+    if marks is not None:
+        assert np.array_equal(marks, marks_of_frames(wanted, layout))
+    if isinstance(found, FramesMessage):
+        assert kind == "raw24" or not runs._compiled
+        assert (found.first, found.count, bytes(found.parts[0])) == (5, len(rows), wanted.tobytes())
+        return
+    assert isinstance(found, FrameBlock) and found.batch.coded is not None
+    assert np.array_equal(found.batch.frames, wanted) and np.array_equal(found.batch.frame(1), wanted[1])
+    assert (found.index.tolist(), found.batch.nbytes) == (list(range(5, 5 + len(rows))), rows.nbytes)
+    assert np.array_equal(found.in_bytes(layout).batch.frames, wanted)
+
+
+def test_short_runs_hold_no_buffer(compiled: None) -> None:
+    assert isinstance(RunDecoder().message(template(), rows_of(MESSAGES), "u", 0), FramesMessage)
