@@ -2,6 +2,7 @@
 
 What has come is handed on as parts of the buffer, without being copied: nothing is written over as long as somebody
 holds a part. When a buffer is full, reading goes on in another one that nobody holds, or in a new one.
+Few are in use as long as readers keep up.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import time
 _FIRST_BYTES = 8 * 2**20
 """Much is read at a time: the frames of one read are decoded, journalled and reduced together."""
 _LEAST_ROOM = 2**20
-_USUAL, _BRIEFLY_S, _MOMENT_S = 4, 0.01, 0.0003
 _KEPT = 24
 """Buffers that are used again, fresh memory costs as much as filling it: nearly what a full ring of frames holds."""
+_USUAL, _BRIEFLY_S, _MOMENT_S = 4, 0.01, 0.0003
+"""While so many are held, one is waited for briefly before another one is taken: readers that keep up let go of the
+first ones, which the cache still knows."""
 
 
 class ReceivedBytes:

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from stream_tools import make_header
 
+from ptylive.schema import FrameBatch
+from ptylive.streamer.blocks import FrameBlock
 from ptylive.streamer.progress import ScanProgress
 from ptylive.streamer.wire import EndMessage
 
@@ -71,3 +73,15 @@ def test_what_cannot_be_compared_is_said_once(scan):
     assert "cannot be told" in scan.note_unchecked(3)
     assert scan.note_unchecked(2) == ""
     assert scan.unchecked == 5
+
+
+def test_a_block_is_placed_at_once_where_all_of_it_is_new_and_of_this_scan(scan):
+    def block(first, stop, uid=scan.header.uid):
+        return FrameBlock(FrameBatch(uid, np.arange(first, stop), np.zeros((stop - first, 8, 8))), "none")
+
+    scan.place_block(np.arange(5, 10), now=1.0, marks=np.arange(50, 55, dtype=np.uint32))
+    assert scan.marks[4:11].tolist() == [0, 50, 51, 52, 53, 54, 0]
+    assert scan.lacks(block(0, 5)) and scan.lacks(block(10, scan.header.frames))
+    for other in (block(0, 6), block(9, 12), block(10, scan.header.frames + 1), block(0, 5, "another")):
+        assert not scan.lacks(other)
+    assert not ScanProgress(scan.header, sent_as="another").lacks(block(0, 5))

@@ -46,3 +46,15 @@ def test_what_somebody_holds_is_not_written_over_and_memory_is_used_again() -> N
         assert set(held) == {number}
         seen.add(id(held.obj))
     assert len(seen) == 2
+
+
+def test_when_all_are_held_another_one_is_taken_after_a_moment() -> None:
+    buffer, held = ReceivedBytes(MOST), []
+    for number in range(7):
+        room = buffer.room()
+        room[:1] = bytes([number])
+        buffer._last += len(room)
+        held.append(buffer._part(buffer._first, buffer._last))
+        buffer._first = buffer._last
+    assert [part[0] for part in held] == list(range(7))
+    assert len({id(part.obj) for part in held}) == 7
