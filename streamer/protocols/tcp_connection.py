@@ -29,9 +29,9 @@ MOST_QUEUED = 16
 """What is handed over at a time, between the connection and the receiver: parts of at most as many buffers of 4 MiB."""
 _MOST_TOGETHER, _MOST_TOGETHER_BYTES = 64, 2**20
 _MUCH_BYTES, _ENOUGH_BYTES, _MOMENT_S = 2**19, 2 * 2**20, 0.002
-"""While bytes come one after the other, a read waits for so many of them, at most so long, and so many are handed on
-together: that costs less, and TCP keeps what comes, where its buffer holds :data:`_KERNEL_BYTES` (a smaller one would
-be full, and the sender would wait as long)."""
+"""While bytes come one after the other, what a read waits for, what is handed on together, and the longest wait: much at
+a time costs less, and TCP keeps what comes, where its buffer holds :data:`_KERNEL_BYTES` (a smaller one would be full,
+and the sender would wait as long)."""
 _KERNEL_BYTES = 4 * 2**20
 _CONNECT_TIMEOUT_S = 2.0
 _TICK_S = 0.2

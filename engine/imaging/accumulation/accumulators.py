@@ -17,7 +17,8 @@ from ptylive.schema.model import Array, ByteArray, DoubleArray, IndexArray, Labe
 GROUP_BYTES = 384 * 2**10
 """Decoded frames that are worked on at a time: they stay in the second-level cache."""
 FEW, FEW_BYTES = 4, 4 * 2**20
-"""So many frames all the same, where they take no more: the sum of all frames is read and written once for them."""
+"""Frames that are worked on at a time all the same, where they take no more than these bytes: the sum of all frames is
+read and written once for them."""
 
 
 def _held(frame_bytes: int) -> int:
