@@ -26,12 +26,12 @@ from ptylive.schema import PtyliveError, WireError
 from ptylive.streamer.wire.arrays import Buffer
 
 MOST_QUEUED = 16
-"""What is handed over at a time, between the connection and the receiver: parts of at most as many buffers of 4 MiB."""
+"""What is handed over at a time, between the connection and the receiver: parts of at most as many buffers of 8 MiB."""
 _MOST_TOGETHER, _MOST_TOGETHER_BYTES = 64, 2**20
 _MUCH_BYTES, _ENOUGH_BYTES, _MOMENT_S = 2**19, 2 * 2**20, 0.002
-"""While bytes come one after the other, what a read waits for, what is handed on together, and the longest wait: much at
-a time costs less, and TCP keeps what comes, where its buffer holds :data:`_KERNEL_BYTES` (a smaller one would be full,
-and the sender would wait as long)."""
+"""While bytes come one after the other, what a read waits for, what is handed on together, and the longest wait: much
+at a time costs less, and TCP keeps what comes, where its buffer holds :data:`_KERNEL_BYTES` (a smaller one would be
+full, and the sender would wait as long)."""
 _KERNEL_BYTES = 4 * 2**20
 _CONNECT_TIMEOUT_S = 2.0
 _TICK_S = 0.2
@@ -244,7 +244,7 @@ def _keep_alive(connection: socket.socket) -> None:
 
 
 def _wait_for(connection: socket.socket, nbytes: int, patience_s: float) -> bool:
-    """Let the next read wait for so many bytes, at most so long; whether that is more than one."""
+    """Let reads wait for a number of bytes, no longer than a patience; whether it is more than one."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, nbytes)
     connection.settimeout(patience_s)
     return nbytes > 1
