@@ -7,7 +7,7 @@ within a round. LiberTEM-live computes the centre of mass with 2 workers and
 stores nothing. This program receives, checks and
 
 - ``frames``: hands the frames on, to be decoded by whoever looks at them, and reduces nothing, stores nothing;
-- ``com``: reduces on one thread to moments (the centre of mass), ring sums and bins of the bright field;
+- ``com``: reduces on two threads to moments (the centre of mass), ring sums and bins of the bright field;
 - ``maps``: finds disc and centre by itself, reduces to the same, and shows bright field and centre of mass five times a
   second, as a server does: some of it costs the same for a short scan and a long one; stores nothing;
 - ``recorded``: the same, with a journal on the disk.
@@ -226,7 +226,7 @@ class Ours:
         self._receiver = Receiver(settings, on_event=lambda event: None)
         self._detector = source.detector()
         assert self._receiver.accelerate()
-        self._reducing = Reducing(self._receiver.ring.reader(), make, 1 if way == "com" else cores())
+        self._reducing = Reducing(self._receiver.ring.reader(), make, cores())
 
     def seconds(self) -> tuple[float, float]:
         """The acquisition from the trigger to its last frame: wall and processor time."""

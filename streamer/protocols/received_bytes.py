@@ -15,7 +15,7 @@ _FIRST_BYTES = 8 * 2**20
 _LEAST_ROOM = 2**20
 _KEPT = 24
 """Buffers that are used again, fresh memory costs as much as filling it: nearly what a full ring of frames holds."""
-_USUAL, _BRIEFLY_S, _MOMENT_S = 4, 0.01, 0.0003
+_USUAL, _BRIEFLY_S, _MOMENT_S = 6, 0.004, 0.0003
 """Buffers in use before one is waited for, briefly, rather than another one taken: readers that keep up let go of the
 first ones, which the cache still knows."""
 
