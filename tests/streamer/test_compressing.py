@@ -1,7 +1,7 @@
 """Frames that become vectors before they are stored: nothing lost, nothing twice, the same masks after a restart."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,17 +12,21 @@ from dectris_tools import free_port
 from replay_tools import native
 from stream_tools import LOOPBACK, Running, compressed, connected, make_frames, make_header, messages_of, send
 
-from ptylive.schema import Basis, MetadataError, ScanHeader
+from ptylive.schema import Basis, FrameBatch, MetadataError, ScanHeader
 from ptylive.schema.metadata import overlay
 from ptylive.schema.model import Array, FloatArray, IndexArray
 from ptylive.simulators.replay import ReplaySettings, replay
 from ptylive.streamer import compressing
+from ptylive.streamer.blocks import FrameBlock
+from ptylive.streamer.compressing import CompressingInlet, Stored
 from ptylive.streamer.events import LogEvent, StreamEvent
 from ptylive.streamer.patience import Patience
 from ptylive.streamer.protocols import ProtocolName, ProtocolSettings
+from ptylive.streamer.protocols.inlet import Taken
 from ptylive.streamer.receiver import Receiver, ReceiverSettings
 from ptylive.streamer.source import open_source
 from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, PingMessage
+from ptylive.streamer.wire.arrays import Buffer
 
 MASKS = 3
 
@@ -329,3 +333,43 @@ def test_a_long_scan_goes_on_beside_many_short_ones(tmp_path: Path) -> None:
 def uid_of(path: Path) -> str:
     with open_source(path) as source:
         return source.header.uid
+
+
+@dataclass
+class Coming:
+    """An inlet of which something is taken whatever comes."""
+
+    taken: list[Taken]
+    holding = False
+
+    def take(self, parts: Sequence[Buffer]) -> list[Taken]:
+        return self.taken
+
+    def flush(self) -> tuple[()]:
+        return ()
+
+    def template(self) -> None:
+        return None
+
+    def advance(self, number: int) -> None:
+        pass
+
+
+def test_frames_that_are_handed_on_as_they_came_become_the_same_vectors() -> None:
+    header = make_header()
+    messages = messages_of(header, make_frames(header))
+
+    def block(message: FramesMessage) -> FrameBlock:
+        index = np.arange(message.first, message.first + message.count)
+        data = np.frombuffer(message.parts[0], np.uint8)
+        return FrameBlock(FrameBatch(header.uid, index, np.empty(0)), "none", decode=lambda: data)
+
+    def vectors(frames: Sequence[Taken]) -> list[tuple[int, bytes]]:
+        stored = Stored(lambda header: None, lambda: None, lambda: False)
+        inlet = Coming([ArmMessage(header), *frames])
+        made = CompressingInlet(inlet, FirstPatterns(), stored, pytest.fail, pytest.fail)
+        out = [*made.take([]), *made.finish()]
+        return [(one.first, bytes(one.parts[0])) for one in out if isinstance(one, FramesMessage)]
+
+    found = vectors([block(message) for message in messages])
+    assert found == vectors(messages) and len(found) == len(messages)
