@@ -25,17 +25,17 @@ from ptylive.engine.backend.multislice.problem import (
 P, COUNT, PIXEL_A, WAVELENGTH_A = 8, 3, 0.8, 0.03
 
 
-def make_problem(kind=DataTermKind.AMPLITUDE, slices=1, offset=0.1, **parts):
-    """Random counts (or coefficients) of a window of P pixels, upsampled where asked for."""
+def make_problem(kind=DataTermKind.AMPLITUDE, slices=1, offset=0.1, window=P, **parts):
+    """Random counts (or coefficients) of a window of P pixels or others, upsampled where asked for."""
     rng = np.random.default_rng(3 + slices)
-    size = P * parts.get("upsampling", 1)
+    size = window * parts.get("upsampling", 1)
     q = np.fft.fftfreq(size, PIXEL_A)
     phase_per_A = -np.pi * WAVELENGTH_A * (q[:, None] ** 2 + q[None, :] ** 2)
     thickness = tuple(8.0 + np.arange(slices))
     distances = np.asarray(thickness[:-1]).reshape(-1, 1, 1)
     return MultisliceProblem(
-        patterns=rng.poisson(3, (COUNT, P, P)).astype("uint16"),
-        weights=(rng.random((P, P)) > 0.1).astype(np.float32),
+        patterns=rng.poisson(3, (COUNT, window, window)).astype("uint16"),
+        weights=(rng.random((window, window)) > 0.1).astype(np.float32),
         corners=np.stack([rng.integers(0, 4, COUNT), rng.integers(0, 3, COUNT)], 1),
         shifts_px=rng.random((COUNT, 2)) - 0.5,
         object_shape=(slices, size + 4, size + 3),
@@ -72,7 +72,7 @@ def every_correction(problem):
     return Corrections(
         shifts_px=problem.shifts_px + 0.3 * rng.normal(size=problem.shifts_px.shape),
         current=rng.uniform(0.8, 1.2, COUNT),
-        background=None if model.compressed is not None else 0.5 * rng.random((P, P)),
+        background=None if model.compressed is not None else 0.5 * rng.random(problem.patterns.shape[1:]),
         distances_A=rng.uniform(8, 12, problem.object_shape[0] - 1) if problem.object_shape[0] > 1 else None,
         tilts=None if tilts is None else tilts.tangents + 2e-3 * rng.normal(size=tilts.tangents.shape),
         aberrations_A=None if groups is None else groups.values_A + 3 * rng.normal(size=groups.values_A.shape),
@@ -111,13 +111,13 @@ def masks(signed, size=P):
     return made / np.sqrt(made.sum(1, keepdims=True))
 
 
-def coefficients(kind, extra_terms=True):
+def coefficients(kind, extra_terms=True, size=P):
     rng = np.random.default_rng(6)
     signed = kind in (CoefficientTermKind.LEAST_SQUARES, CoefficientTermKind.ROOT)
-    shown = masks(signed)
+    shown = masks(signed, size)
     perpendicular = tuple(
         PerpendicularTerm(
-            (rng.random(P * P) > 0.3).astype(np.float32), np.array(rows), rng.random(COUNT).astype(np.float32) * 9, 0.02
+            (rng.random(size * size) > 0.3).astype(np.float32), np.array(rows), rng.random(COUNT).astype(np.float32) * 9, 0.02
         )
         for rows in ([0, 1, 2], [3])
     )
@@ -126,7 +126,7 @@ def coefficients(kind, extra_terms=True):
         masks=shown,
         whitening=(np.eye(4) + 0.2 * rng.normal(size=(4, 4))).astype(np.float32) if signed else None,
         perpendicular=perpendicular if extra_terms else (),
-        edge=0.3 * rng.random(P * P).astype(np.float32) if extra_terms else None,
+        edge=0.3 * rng.random(size * size).astype(np.float32) if extra_terms else None,
     )
 
 

@@ -9,6 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ptylive.engine.backend.multislice.compiled_kernel import (
+    add_loss_and_gradient,
+    add_windows,
+    fill_intensities,
+)
+from ptylive.engine.backend.multislice.compiled_terms import OUTSIDE
+from ptylive.engine.backend.multislice.data_terms import PIXEL_TERMS
+from ptylive.engine.backend.multislice.kernel_parts.arguments import (
     FLOAT32,
     UINT8,
     UINT16,
@@ -16,12 +23,7 @@ from ptylive.engine.backend.multislice.compiled_kernel import (
     Model,
     Patterns,
     Work,
-    add_loss_and_gradient,
-    add_windows,
-    fill_intensities,
 )
-from ptylive.engine.backend.multislice.compiled_terms import OUTSIDE
-from ptylive.engine.backend.multislice.data_terms import PIXEL_TERMS
 from ptylive.engine.backend.multislice.planes_fft import Window
 from ptylive.engine.backend.multislice.problem import (
     HELD,
@@ -48,16 +50,18 @@ class CompiledMultislice:
     def __init__(self, problem: MultisliceProblem, threads: int = 1) -> None:
         self._problem = problem
         self._window = Window(problem.window)
-        self._recorded, self._counts_type = _transposed_patterns(problem.patterns)
-        self._term = _term_of(problem.data_term)
-        self._weights = _flat(problem.weights.T)
+        self._recorded, self._counts_type = transposed_patterns(problem.patterns)
+        self._term = term_of(problem.data_term)
+        self._weights = flat(problem.weights.T)
         self._corners = np.ascontiguousarray(problem.corners, dtype=np.int64)
         self._frequencies = np.fft.fftfreq(problem.window).astype(np.float32)
+        self._places = np.arange(problem.window, dtype=np.float32) - problem.window // 2
         self._shifts = np.array(problem.shifts_px, dtype=np.float64)
         self._ramps = _ramps(self._shifts, problem.window)
-        self._propagators = _transposed_propagators(problem.propagators, problem.window)
+        self._propagators = transposed_propagators(problem.propagators, problem.window)
         self._turns = _turns(problem)
         self._no_currents = np.ones(problem.count, np.float32)
+        self._first_probe = np.zeros(problem.count, np.int64)
         self._threads = max(1, threads)
         self._work: list[Work] = []
         self._pool = ThreadPoolExecutor(self._threads, "refine") if self._threads > 1 else None
@@ -100,15 +104,15 @@ class CompiledMultislice:
         window, modes = problem.window, planes.shape[1] // slices
         background = np.zeros(window**2, np.float32)
         if corrections.background is not None:
-            background = _flat(np.asarray(corrections.background).T) * np.float32(modes * window**2)
+            background = flat(np.asarray(corrections.background).T) * np.float32(modes * window**2)
         propagators, phase_per_A = self._propagators, np.zeros(0, np.float32)
         if corrections.distances_A is not None:
             turn = 1j * np.asarray(problem.phase_per_A)
             distances = np.asarray(corrections.distances_A, dtype=np.float64)[:, None, None]
-            propagators = _transposed_propagators(np.exp(turn * distances), window)
-            phase_per_A = _flat(np.asarray(problem.phase_per_A).T)
-        probe = _flat(np.swapaxes(probe_planes, 2, 3))
-        return Model(planes, columns, probe, propagators, background, self._frequencies, phase_per_A)
+            propagators = transposed_propagators(np.exp(turn * distances), window)
+            phase_per_A = flat(np.asarray(problem.phase_per_A).T)
+        probe = flat(np.swapaxes(probe_planes, 2, 3))
+        return Model(planes, columns, probe, propagators, background, self._frequencies, phase_per_A, self._places)
 
     def _amplitudes(self, corrections: Corrections, chosen: IndexArray) -> FloatArray:
         """Roots of the beam currents; ramps are brought up to the shifts on the way."""
@@ -159,10 +163,8 @@ class CompiledMultislice:
         size, task = self._problem.window, _Task(self._model(object_planes, probe_planes, HELD), self._no_currents)
         if not self._work:
             self._work = self._buffers_for(task.model)
-        every = np.arange(self._problem.count)
-        recorded = (self._recorded, self._counts_type)
-        patterns = Patterns(every, *recorded, self._weights, self._corners, self._ramps, task.amplitudes, self._turns)
-        out = np.empty((len(every), size * size), np.float32)
+        patterns = self._patterns(np.arange(self._problem.count), task)
+        out = np.empty((self._problem.count, size * size), np.float32)
         fill_intensities(self._window, patterns, task.model, self._work[0], out)
         return out.reshape(-1, size, size).swapaxes(1, 2)
 
@@ -194,10 +196,13 @@ class CompiledMultislice:
     def _part(self, task: _Task, share: IndexArray, thread: int) -> tuple[float, Gradient]:
         """One call of compiled code for the whole share: threads meet at the interpreter's lock once only."""
         gradient, work = task.empty_gradient(len(share), self._problem.window), self._work[thread]
-        recorded = (self._recorded, self._counts_type)
-        patterns = Patterns(share, *recorded, self._weights, self._corners, self._ramps, task.amplitudes, self._turns)
-        loss = add_loss_and_gradient(self._window, self._term, patterns, task.model, gradient, work)
+        loss = add_loss_and_gradient(self._window, self._term, self._patterns(share, task), task.model, gradient, work)
         return loss, gradient
+
+    def _patterns(self, share: IndexArray, task: _Task) -> Patterns:
+        """Some patterns as the kernel reads them."""
+        recorded = (self._recorded, self._counts_type, self._weights, self._corners)
+        return Patterns(share, *recorded, self._ramps, task.amplitudes, self._turns, self._first_probe)
 
 
 class _Task(NamedTuple):
@@ -245,7 +250,7 @@ def warm_up(window: int) -> None:
     backend.loss_and_gradient(np.ones((2, 1, window, window), np.float32), probe)
 
 
-def _term_of(term: DataTerm) -> tuple[int, float, int]:
+def term_of(term: DataTerm) -> tuple[int, float, int]:
     """A data term as compiled code takes it. ValueError for one that it cannot compute."""
     offset = float(term.offset)
     if isinstance(term.kind, PythonTerm) and term.kind.pixel is not None:
@@ -255,7 +260,7 @@ def _term_of(term: DataTerm) -> tuple[int, float, int]:
     return PIXEL_TERMS[DataTermKind(str(term.kind))].number, offset, 0
 
 
-def _flat(planes: Any) -> FloatArray:
+def flat(planes: Any) -> FloatArray:
     """Contiguous float32 with the two pixel axes joined."""
     return np.ascontiguousarray(planes, dtype=np.float32).reshape(
         *planes.shape[:-2], planes.shape[-2] * planes.shape[-1]
@@ -271,7 +276,7 @@ def _contiguous(indices: IndexArray) -> IndexArray:
     return np.array(indices, dtype=np.int64, order="C")
 
 
-def _transposed_patterns(patterns: Array) -> tuple[Array, int]:
+def transposed_patterns(patterns: Array) -> tuple[Array, int]:
     """Bytes of the patterns (N, bytes) with the detector axes exchanged, and their type for compiled code.
 
     No copy where the memory already lies that way. What cannot be written is copied: it would be another type of
@@ -298,26 +303,26 @@ def _turns(problem: MultisliceProblem) -> FloatArray:
     return np.stack([np.cos(phase), np.sin(phase)], axis=2).astype(np.float32)
 
 
-def _transposed_propagators(propagators: Array, window: int) -> FloatArray:
+def transposed_propagators(propagators: Array, window: int) -> FloatArray:
     """(2, slices - 1, P * P) with the normalisation of the two transforms around a propagation."""
     transposed = np.swapaxes(propagators, 1, 2) / window**2
-    return _flat(np.stack([transposed.real, transposed.imag]))
+    return flat(np.stack([transposed.real, transposed.imag]))
 
 
 def _buffers(size: int, slices: int, pairs: int) -> Work:
     """Work planes of one thread, aligned to cache lines."""
     plane = size * size
     return Work(
-        waves=_aligned((pairs, slices, 2, plane)),
-        far_field=_aligned((pairs, 2, plane)),
-        a=_aligned((2, plane)),
-        b=_aligned((2, plane)),
-        intensity=_aligned((plane,)),
-        counts=_aligned((plane,)),
+        waves=aligned((pairs, slices, 2, plane)),
+        far_field=aligned((pairs, 2, plane)),
+        a=aligned((2, plane)),
+        b=aligned((2, plane)),
+        intensity=aligned((plane,)),
+        counts=aligned((plane,)),
     )
 
 
-def _aligned(shape: tuple[int, ...]) -> FloatArray:
+def aligned(shape: tuple[int, ...]) -> FloatArray:
     """Zeros whose memory begins on a cache line: vector loads across lines cost a tenth of the speed."""
     count = int(np.prod(shape))
     room = np.zeros(count * 4 + CACHE_LINE, np.uint8)

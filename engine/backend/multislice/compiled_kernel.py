@@ -7,80 +7,48 @@ number of slices and modes, the data term and which gradients are wanted are not
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numba
 import numpy as np
 
 from ptylive.engine.backend.multislice.compiled_terms import compare
+from ptylive.engine.backend.multislice.kernel_parts.aperture import (
+    add_pattern_derivatives,
+    add_unshifted,
+    leave_aperture,
+    own_probes,
+    shifted_probe,
+)
+from ptylive.engine.backend.multislice.kernel_parts.arguments import (
+    ENTRY,
+    EXIT,
+    LENS,
+    SPACES,
+    UINT8,
+    UINT16,
+    Gradient,
+    Model,
+    Patterns,
+    Work,
+)
+from ptylive.engine.backend.multislice.kernel_parts.products import (
+    add_intensity,
+    add_moments,
+    clear,
+    copy,
+    first_intensity,
+    multiply,
+    scale,
+    scale_by_plane,
+    scatter,
+    transmit,
+    transmit_back,
+    turn,
+)
 from ptylive.engine.backend.multislice.planes_fft import FAST, forward, inverse
 
-UINT8, UINT16, FLOAT32 = 0, 1, 2
 CACHED = {**FAST, "cache": True}
-
-
-class Patterns(NamedTuple):
-    """The patterns of one call: which ones; counts and positions of all, weights (P*P)."""
-
-    indices: Any
-    recorded: Any
-    """(N, bytes of a pattern) uint8: counts as they lie in memory, so that one compilation serves every type."""
-    counts_type: int
-    """UINT8, UINT16 or FLOAT32."""
-    weights: Any
-    corners: Any
-    ramps: Any
-    """(N, 2, 2, P): axis (row, col), part (real, imaginary)."""
-    amplitudes: Any
-    """(N,): root of the beam current of each pattern."""
-    turns: Any
-    """(N, 2, 2, P) in real space, as the ramps: what moves a pattern over the detector; or of length 0."""
-
-
-class Model(NamedTuple):
-    """What is refined, and the propagators: planes as real and imaginary parts on the leading axis."""
-
-    slices: Any
-    """(2, object modes * slices, Y * X)."""
-    width: int
-    probe: Any
-    """(2, modes, P * P), transposed."""
-    propagators: Any
-    """(2, slices - 1, P * P), transposed, 1 / P^2 inside."""
-    background: Any
-    """(P * P), transposed, in units of the summed intensity: counts * P^2 * object modes."""
-    frequencies: Any
-    """(P,) cycles per pixel."""
-    phase_per_A: Any
-    """(P * P) phase that an Å of free space adds to a frequency."""
-
-
-class Gradient(NamedTuple):
-    """Where the gradient is added up: shapes as in :class:`Model`, or with a length of 0 where it is not wanted."""
-
-    slices: Any
-    probe: Any
-    patterns: Any
-    """(n, 3) of the patterns of the call: shift along rows, along columns, beam current."""
-    background: Any
-    distances: Any
-    """(slices - 1)."""
-
-
-class Work(NamedTuple):
-    """Buffers of one thread."""
-
-    waves: Any
-    """(pairs, slices, 2, P * P): the wave that enters each slice, for every pair of a probe and an object mode."""
-    far_field: Any
-    """(pairs, 2, P * P)."""
-    a: Any
-    """(2, P * P)."""
-    b: Any
-    intensity: Any
-    """(P * P)."""
-    counts: Any
-    """(P * P): the recorded pattern as float32."""
 
 
 @numba.jit(**FAST)
@@ -100,114 +68,80 @@ def _load_counts(window: Any, recorded: Any, counts_type: int, out: Any) -> None
 
 
 @numba.jit(**FAST)
-def _shifted_probe(window: Any, probe_re: Any, probe_im: Any, ramp: Any, amplitude: Any, out: Any) -> None:
-    """Out = amplitude * probe * ramp / P, on transposed planes."""
+def _filter(window: Any, plane: Any, band: Any, work: Work) -> None:
+    """Plane, in real space, limited to a band; ``work.b`` is used up."""
+    copy(window, plane, work.b)
+    forward(window, work.b[0], work.b[1], plane[0], plane[1])
+    scale_by_plane(window, plane, band, np.float32(1 / (window.size * window.size)))
+    copy(window, plane, work.b)
+    inverse(window, work.b[0], work.b[1], plane[0], plane[1])
+
+
+@numba.jit(**FAST)
+def _see_windows(window: Any, model: Model, start: int, work: Work) -> None:
+    """``work.windows``: what a pattern sees of every slice, limited to the band."""
     size = window.size
-    scale = amplitude * np.float32(1 / size)
-    for i in range(size):
-        cr, ci = ramp[1, 0, i] * scale, ramp[1, 1, i] * scale
-        for j in range(size):
-            wr = cr * ramp[0, 0, j] - ci * ramp[0, 1, j]
-            wi = cr * ramp[0, 1, j] + ci * ramp[0, 0, j]
-            k = i * size + j
-            out[0, k] = probe_re[k] * wr - probe_im[k] * wi
-            out[1, k] = probe_re[k] * wi + probe_im[k] * wr
+    for s in range(work.windows.shape[0]):
+        seen = work.windows[s]
+        for part in range(2):
+            for i in range(size):
+                for j in range(size):
+                    seen[part, i * size + j] = model.slices[part, s, start + i * model.width + j]
+        _filter(window, seen, model.band, work)
 
 
 @numba.jit(**FAST)
-def _add_unshifted(window: Any, wave: Any, ramp: Any, amplitude: Any, total_re: Any, total_im: Any) -> None:
-    """Total += amplitude * conj(ramp) * wave / P: the adjoint of :func:`_shifted_probe`."""
+def _leave_windows(window: Any, model: Model, start: int, work: Work, gradient: Gradient) -> None:
+    """The adjoint of :func:`_see_windows`: ``work.pulled``, limited to the band, to the slices; it is 0 afterwards."""
     size = window.size
-    scale = amplitude * np.float32(1 / size)
-    for i in range(size):
-        cr, ci = ramp[1, 0, i] * scale, ramp[1, 1, i] * scale
-        for j in range(size):
-            wr = cr * ramp[0, 0, j] - ci * ramp[0, 1, j]
-            wi = cr * ramp[0, 1, j] + ci * ramp[0, 0, j]
-            k = i * size + j
-            total_re[k] += wave[0, k] * wr + wave[1, k] * wi
-            total_im[k] += wave[1, k] * wr - wave[0, k] * wi
+    for s in range(work.pulled.shape[0]):
+        pulled = work.pulled[s]
+        _filter(window, pulled, model.band, work)
+        for part in range(2):
+            for i in range(size):
+                for j in range(size):
+                    gradient.slices[part, s, start + i * model.width + j] += pulled[part, i * size + j]
+        clear(window, pulled)
 
 
 @numba.jit(**FAST)
-def _turn(window: Any, wave: Any, turn: Any, conjugate: Any) -> None:
-    """Wave *= turn, on natural planes; conjugated where ``conjugate`` is -1."""
-    size = window.size
-    for i in range(size):
-        rr, ri = turn[0, 0, i], conjugate * turn[0, 1, i]
-        for j in range(size):
-            cr, ci = turn[1, 0, j], conjugate * turn[1, 1, j]
-            wr, wi = rr * cr - ri * ci, rr * ci + ri * cr
-            k = i * size + j
-            a, b = wave[0, k], wave[1, k]
-            wave[0, k] = a * wr - b * wi
-            wave[1, k] = a * wi + b * wr
+def _to_detector(window: Any, model: Model, patterns: Patterns, n: int, far_field: Any, work: Work) -> None:
+    """From the exit wave in ``work.a`` to the detector; ``work.b`` is used up."""
+    a, b = work.a, work.b
+    if patterns.turns.shape[0] > 0:
+        turn(window, a, patterns.turns[n], np.float32(1))
+    forward(window, a[0], a[1], far_field[0], far_field[1])
+    if model.band.shape[0] > 0:
+        scale_by_plane(window, far_field, model.band, np.float32(1))
+    if patterns.lenses.shape[0] > 0:
+        multiply(window, far_field, model.lens[0], model.lens[1], np.float32(1), b)
+        turn(window, b, patterns.lenses[n], np.float32(1))
+        inverse(window, b[0], b[1], far_field[0], far_field[1])
 
 
 @numba.jit(**FAST)
-def _transmit(window: Any, wave: Any, slice_re: Any, slice_im: Any, start: int, width: int, out: Any) -> None:
-    """Out = wave * slice, the slice read in place: its window begins at flat index ``start``."""
-    size = window.size
-    for i in range(size):
-        row = np.uintp(start + i * width)
-        for j in range(size):
-            k = i * size + j
-            a, b = slice_re[row + np.uintp(j)], slice_im[row + np.uintp(j)]
-            out[0, k] = wave[0, k] * a - wave[1, k] * b
-            out[1, k] = wave[0, k] * b + wave[1, k] * a
-
-
-@numba.jit(**FAST)
-def _transmit_back(window: Any, wave: Any, slice_re: Any, slice_im: Any, start: int, width: int, out: Any) -> None:
-    """Out = wave * conj(slice)."""
-    size = window.size
-    for i in range(size):
-        row = np.uintp(start + i * width)
-        for j in range(size):
-            k = i * size + j
-            a, b = slice_re[row + np.uintp(j)], slice_im[row + np.uintp(j)]
-            out[0, k] = wave[0, k] * a + wave[1, k] * b
-            out[1, k] = wave[1, k] * a - wave[0, k] * b
-
-
-@numba.jit(**FAST)
-def _scatter(window: Any, entering: Any, wave: Any, total_re: Any, total_im: Any, start: int, width: int) -> None:
-    """Total += conj(entering) * wave in the window that begins at flat index ``start``."""
-    size = window.size
-    for i in range(size):
-        row = np.uintp(start + i * width)
-        for j in range(size):
-            k = i * size + j
-            total_re[row + np.uintp(j)] += entering[0, k] * wave[0, k] + entering[1, k] * wave[1, k]
-            total_im[row + np.uintp(j)] += entering[0, k] * wave[1, k] - entering[1, k] * wave[0, k]
-
-
-@numba.jit(**FAST)
-def _multiply(window: Any, wave: Any, factor_re: Any, factor_im: Any, conjugate: Any, out: Any) -> None:
-    """Out = wave * factor, conjugated where ``conjugate`` is -1."""
-    for k in range(window.size * window.size):
-        a, b = factor_re[k], conjugate * factor_im[k]
-        out[0, k] = wave[0, k] * a - wave[1, k] * b
-        out[1, k] = wave[0, k] * b + wave[1, k] * a
-
-
-@numba.jit(**FAST)
-def _first_intensity(window: Any, wave: Any, background: Any, intensity: Any) -> None:
-    for k in range(window.size * window.size):
-        intensity[k] = background[k] + wave[0, k] * wave[0, k] + wave[1, k] * wave[1, k]
-
-
-@numba.jit(**FAST)
-def _add_intensity(window: Any, wave: Any, intensity: Any) -> None:
-    for k in range(window.size * window.size):
-        intensity[k] += wave[0, k] * wave[0, k] + wave[1, k] * wave[1, k]
-
-
-@numba.jit(**FAST)
-def _scale(window: Any, wave: Any, factor: Any) -> None:
-    for k in range(window.size * window.size):
-        wave[0, k] *= factor[k]
-        wave[1, k] *= factor[k]
+def _from_detector(
+    window: Any, model: Model, patterns: Patterns, pattern: tuple[int, int], far_field: Any, work: Work, moments: Any
+) -> None:
+    """Its adjoint: the far field times ``work.intensity`` becomes the gradient behind the specimen, in ``work.b``."""
+    a, b, (n, place) = work.a, work.b, pattern
+    if patterns.lenses.shape[0] > 0:
+        if moments.shape[0] > 0:
+            copy(window, far_field, a)
+            forward(window, a[0], a[1], b[0], b[1])
+        scale(window, far_field, work.intensity)
+        forward(window, far_field[0], far_field[1], a[0], a[1])
+        if moments.shape[0] > 0:
+            add_moments(window, a, b, model.frequencies, model.phase_per_A, moments[place, LENS])
+        multiply(window, a, model.lens[0], model.lens[1], np.float32(-1), far_field)
+        turn(window, far_field, patterns.lenses[n], np.float32(-1))
+    else:
+        scale(window, far_field, work.intensity)
+    if model.band.shape[0] > 0:
+        scale_by_plane(window, far_field, model.band, np.float32(1))
+    inverse(window, far_field[0], far_field[1], b[0], b[1])
+    if patterns.turns.shape[0] > 0:
+        turn(window, b, patterns.turns[n], np.float32(-1))
 
 
 @numba.jit(**FAST)
@@ -217,57 +151,96 @@ def _forward_pattern(window: Any, model: Model, patterns: Patterns, n: int, star
     object_modes = model.slices.shape[1] // slices
     a, b = work.a, work.b
     ramp, amplitude = patterns.ramps[n], patterns.amplitudes[n]
+    varied, banded = work.own.shape[0] > 0, work.windows.shape[0] > 0
+    if varied:
+        own_probes(window, model, patterns, n, work)
+    if banded:
+        _see_windows(window, model, start, work)
     for pair in range(work.waves.shape[0]):
         m, first = pair // object_modes, (pair % object_modes) * slices
         entering = work.waves[pair, 0]
-        _shifted_probe(window, model.probe[0, m], model.probe[1, m], ramp, amplitude, a)
+        if varied:
+            shifted_probe(window, work.own[m, 0], work.own[m, 1], ramp, amplitude, a)
+        else:
+            plane = patterns.first_probe[n] + m
+            shifted_probe(window, model.probe[0, plane], model.probe[1, plane], ramp, amplitude, a)
         inverse(window, a[0], a[1], entering[0], entering[1])
+        if patterns.entries.shape[0] > 0:
+            turn(window, entering, patterns.entries[n], np.float32(1))
         for z in range(slices):
-            re, im = model.slices[0, first + z], model.slices[1, first + z]
-            _transmit(window, work.waves[pair, z], re, im, start, model.width, a)
+            if banded:
+                seen = work.windows[first + z]
+                transmit(window, work.waves[pair, z], seen[0], seen[1], 0, window.size, a)
+            else:
+                re, im = model.slices[0, first + z], model.slices[1, first + z]
+                transmit(window, work.waves[pair, z], re, im, start, model.width, a)
             if z < slices - 1:
                 forward(window, a[0], a[1], b[0], b[1])
-                _multiply(window, b, model.propagators[0, z], model.propagators[1, z], np.float32(1), a)
+                multiply(window, b, model.propagators[0, z], model.propagators[1, z], np.float32(1), a)
+                if patterns.spaces.shape[0] > 0:
+                    turn(window, a, patterns.spaces[n, z], np.float32(1))
                 entering = work.waves[pair, z + 1]
                 inverse(window, a[0], a[1], entering[0], entering[1])
-        if patterns.turns.shape[0] > 0:
-            _turn(window, a, patterns.turns[n], np.float32(1))
-        far_field = work.far_field[pair]
-        forward(window, a[0], a[1], far_field[0], far_field[1])
+        _to_detector(window, model, patterns, n, work.far_field[pair], work)
         if pair == 0:
-            _first_intensity(window, far_field, model.background, work.intensity)
+            first_intensity(window, work.far_field[pair], model.background, work.intensity)
         else:
-            _add_intensity(window, far_field, work.intensity)
+            add_intensity(window, work.far_field[pair], work.intensity)
 
 
 @numba.jit(**FAST)
-def _backward_pair(
-    window: Any, model: Model, pair: int, start: int, work: Work, gradient: Gradient, to_probe: bool, turn: Any
+def _back_to_aperture(
+    window: Any,
+    model: Model,
+    patterns: Patterns,
+    pattern: tuple[int, int, int],
+    pair: int,
+    work: Work,
+    gradient: Gradient,
 ) -> None:
-    """From the far-field gradient of a pair of modes to the slices; what is left behind the probe goes to work.b.
+    """From the far field of a pair of modes and ``work.intensity`` to the slices; the rest goes to ``work.b``.
 
-    ``turn``: of this pattern, with a leading axis of length 1, or of length 0.
+    pattern: its number, its place among those of the call, and the first pixel of its window.
     """
+    n, place, start = pattern
     slices = work.waves.shape[1]
     first = (pair % (model.slices.shape[1] // slices)) * slices
-    a, b = work.a, work.b
-    far_field = work.far_field[pair]
-    inverse(window, far_field[0], far_field[1], b[0], b[1])
-    if turn.shape[0] > 0:
-        _turn(window, b, turn[0], np.float32(-1))
+    a, b, far_field, moments = work.a, work.b, work.far_field[pair], gradient.moments
+    banded, asked = work.windows.shape[0] > 0, moments.shape[0] > 0
+    to_probe = asked or gradient.patterns.shape[0] > 0 or gradient.probe.shape[1] > 0 or gradient.aperture.shape[0] > 0
+    _from_detector(window, model, patterns, (n, place), far_field, work, moments)
     for z in range(slices - 1, -1, -1):
         s = first + z
-        _scatter(window, work.waves[pair, z], b, gradient.slices[0, s], gradient.slices[1, s], start, model.width)
+        entering = work.waves[pair, z]
+        if banded:
+            scatter(window, entering, b, work.pulled[s, 0], work.pulled[s, 1], 0, window.size)
+        else:
+            scatter(window, entering, b, gradient.slices[0, s], gradient.slices[1, s], start, model.width)
         if z == 0 and not to_probe:
             break
-        _transmit_back(window, b, model.slices[0, s], model.slices[1, s], start, model.width, a)
+        if banded:
+            transmit_back(window, b, work.windows[s, 0], work.windows[s, 1], 0, window.size, a)
+        else:
+            transmit_back(window, b, model.slices[0, s], model.slices[1, s], start, model.width, a)
+        if asked and z == slices - 1:
+            add_moments(window, a, entering, model.places, model.phase_per_A, moments[place, EXIT])
+        if asked and z == 0:
+            add_moments(window, a, entering, model.places, model.phase_per_A, moments[place, ENTRY])
+        if z == 0 and patterns.entries.shape[0] > 0:
+            turn(window, a, patterns.entries[n], np.float32(-1))
         forward(window, a[0], a[1], b[0], b[1])
         if z > 0:
-            if gradient.distances.shape[0] > 0:
+            if asked or gradient.distances.shape[0] > 0:
                 # the far field is spent: its planes take the spectrum of the wave that enters slice z
-                forward(window, work.waves[pair, z, 0], work.waves[pair, z, 1], far_field[0], far_field[1])
+                forward(window, entering[0], entering[1], far_field[0], far_field[1])
+            if asked:
+                at = moments[place, SPACES + z - 1]
+                add_moments(window, b, far_field, model.frequencies, model.phase_per_A, at)
+            if gradient.distances.shape[0] > 0:
                 gradient.distances[z - 1] += _distance_derivative(window, b, far_field, model.phase_per_A)
-            _multiply(window, b, model.propagators[0, z - 1], model.propagators[1, z - 1], np.float32(-1), a)
+            multiply(window, b, model.propagators[0, z - 1], model.propagators[1, z - 1], np.float32(-1), a)
+            if patterns.spaces.shape[0] > 0:
+                turn(window, a, patterns.spaces[n, z - 1], np.float32(-1))
             inverse(window, a[0], a[1], b[0], b[1])
 
 
@@ -281,30 +254,28 @@ def _distance_derivative(window: Any, gradient: Any, wave: Any, phase_per_A: Any
 
 
 @numba.jit(**FAST)
-def _add_pattern_derivatives(
-    window: Any, probe: Any, wave: Any, ramp: Any, amplitude: Any, model: Model, out: Any
+def _backward_pattern(
+    window: Any, model: Model, patterns: Patterns, pattern: tuple[int, int, int], work: Work, gradient: Gradient
 ) -> None:
-    """Derivatives by shift and beam current from conj(wave) * amplitude * probe * ramp / P (transposed planes)."""
-    size = window.size
-    rows = columns = straight = np.float32(0)
-    for i in range(size):
-        along_row = turned = np.float32(0)
-        for j in range(size):
-            k = i * size + j
-            wr = ramp[1, 0, i] * ramp[0, 0, j] - ramp[1, 1, i] * ramp[0, 1, j]
-            wi = ramp[1, 0, i] * ramp[0, 1, j] + ramp[1, 1, i] * ramp[0, 0, j]
-            pr = probe[0, k] * wr - probe[1, k] * wi
-            pi = probe[0, k] * wi + probe[1, k] * wr
-            turn = wave[0, k] * pi - wave[1, k] * pr
-            straight += wave[0, k] * pr + wave[1, k] * pi
-            along_row += turn * model.frequencies[j]
-            turned += turn
-        rows += along_row
-        columns += turned * model.frequencies[i]
-    scale = amplitude / size
-    out[0] += 2 * np.pi * scale * rows
-    out[1] += 2 * np.pi * scale * columns
-    out[2] += 0.5 * scale * straight / (amplitude * amplitude)
+    """Add what a pattern does to every gradient; ``work.intensity`` is the factor of its far fields."""
+    n, place, start = pattern
+    object_modes = model.slices.shape[1] // work.waves.shape[1]
+    ramp, amplitude, varied = patterns.ramps[n], patterns.amplitudes[n], work.own.shape[0] > 0
+    per_pattern = gradient.patterns.shape[0] > 0
+    for pair in range(work.waves.shape[0]):
+        m = pair // object_modes
+        _back_to_aperture(window, model, patterns, pattern, pair, work, gradient)
+        plane = patterns.first_probe[n] + m
+        if not varied and gradient.probe.shape[1] > 0:
+            add_unshifted(window, work.b, ramp, amplitude, gradient.probe[0, plane], gradient.probe[1, plane])
+        if per_pattern:
+            probe = work.own[m] if varied else model.probe[:, plane]
+            at = gradient.patterns[place]
+            add_pattern_derivatives(window, probe, work.b, ramp, amplitude, model.frequencies, at)
+        if varied:
+            leave_aperture(window, model, patterns, (n, place), m, work, gradient)
+    if work.windows.shape[0] > 0:
+        _leave_windows(window, model, start, work, gradient)
 
 
 @numba.jit(**CACHED)
@@ -317,41 +288,68 @@ def add_loss_and_gradient(
     """
     total = 0.0
     object_modes = model.slices.shape[1] // work.waves.shape[1]
-    scale = np.float32(1 / (window.size * window.size * object_modes))
-    per_pattern = gradient.patterns.shape[0] > 0
-    to_probe = per_pattern or gradient.probe.shape[1] > 0
+    scale_of_counts = np.float32(1 / (window.size * window.size * object_modes))
     for k in range(patterns.indices.shape[0]):
         n = patterns.indices[k]
         start = patterns.corners[n, 0] * model.width + patterns.corners[n, 1]
-        ramp, amplitude = patterns.ramps[n], patterns.amplitudes[n]
         _forward_pattern(window, model, patterns, n, start, work)
         _load_counts(window, patterns.recorded[n], patterns.counts_type, work.counts)
-        total += compare(window, term, work.intensity, work.counts, patterns.weights, scale)
+        total += compare(window, term, work.intensity, work.counts, patterns.weights, scale_of_counts)
         for i in range(gradient.background.shape[0]):
             gradient.background[i] += work.intensity[i]
-        for pair in range(work.waves.shape[0]):
-            m = pair // object_modes
-            _scale(window, work.far_field[pair], work.intensity)
-            _backward_pair(window, model, pair, start, work, gradient, to_probe, patterns.turns[n : n + 1])
-            if gradient.probe.shape[1] > 0:
-                _add_unshifted(window, work.b, ramp, amplitude, gradient.probe[0, m], gradient.probe[1, m])
-            if per_pattern:
-                _add_pattern_derivatives(
-                    window, model.probe[:, m], work.b, ramp, amplitude, model, gradient.patterns[k]
-                )
+        _backward_pattern(window, model, patterns, (n, k, start), work, gradient)
     return total
+
+
+@numba.jit(**FAST)
+def _own_work(work: Work, k: int) -> Work:
+    """Buffers of a pattern where the waves of several are kept."""
+    return Work(
+        work.waves[k],
+        work.far_field[k],
+        work.a[0],
+        work.b[0],
+        work.intensity[k],
+        work.counts[0],
+        work.windows[k],
+        work.pulled[0],
+        work.own[k],
+        work.plate[k],
+    )
+
+
+@numba.jit(**CACHED)
+def fill_waves(window: Any, patterns: Patterns, model: Model, work: Work) -> None:
+    """Waves of ``patterns.indices`` and their intensities, in counts; ``work`` has an axis of patterns in front."""
+    counts = np.float32(work.waves.shape[2] / (window.size * window.size * model.slices.shape[1]))
+    for k in range(patterns.indices.shape[0]):
+        n = patterns.indices[k]
+        start = patterns.corners[n, 0] * model.width + patterns.corners[n, 1]
+        own = _own_work(work, k)
+        _forward_pattern(window, model, patterns, n, start, own)
+        for i in range(window.size * window.size):
+            own.intensity[i] *= counts
+
+
+@numba.jit(**CACHED)
+def add_gradient(window: Any, patterns: Patterns, model: Model, gradient: Gradient, work: Work) -> None:
+    """Behind :func:`fill_waves`: gradients of patterns whose ``work.intensity`` is now the factor of far fields."""
+    for k in range(patterns.indices.shape[0]):
+        n = patterns.indices[k]
+        start = patterns.corners[n, 0] * model.width + patterns.corners[n, 1]
+        _backward_pattern(window, model, patterns, (n, k, start), _own_work(work, k), gradient)
 
 
 @numba.jit(**CACHED)
 def fill_intensities(window: Any, patterns: Patterns, model: Model, work: Work, out: Any) -> None:
     """Out (n, P * P), transposed: the modelled counts of ``patterns.indices``, one after the other."""
-    scale = np.float32(work.waves.shape[1] / (window.size * window.size * model.slices.shape[1]))
+    scale_of_counts = np.float32(work.waves.shape[1] / (window.size * window.size * model.slices.shape[1]))
     for k in range(patterns.indices.shape[0]):
         n = patterns.indices[k]
         start = patterns.corners[n, 0] * model.width + patterns.corners[n, 1]
         _forward_pattern(window, model, patterns, n, start, work)
         for i in range(window.size * window.size):
-            out[k, i] = scale * work.intensity[i]
+            out[k, i] = scale_of_counts * work.intensity[i]
 
 
 @numba.jit(**CACHED)

@@ -41,7 +41,10 @@ def _on_processor(problem: MultisliceProblem, threads: int) -> MultisliceBackend
 
         return CompiledMultislice(problem, threads)
     from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
+    from ptylive.engine.backend.multislice.specialised.backend import SpecialisedMultislice, is_possible
 
-    name = f"cpu (scipy, for {reasons})" if reasons else "cpu (scipy)"
     plain = problem if beyond else replace(problem, model=None)  # what is compiled else is in its propagators
+    if is_possible(plain):
+        return SpecialisedMultislice(plain, f"cpu (compiled, with {reasons})", threads)
+    name = f"cpu (scipy, for {reasons})" if reasons else "cpu (scipy)"
     return GeneralMultislice(plain, np, "complex64", name, threads)

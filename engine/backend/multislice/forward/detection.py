@@ -77,9 +77,7 @@ class Detector:
             gradient = kit.fft(gradient)
             if total.tilts is not None and tilts is not None and tilts.inside:
                 turning = (gradient.conj() * kit.fft(exposure.wave)).imag.sum(axis=1)
-                length = -self._defocus[batch][:, None]
-                derivatives = -2 * np.pi * length * kit.moments(turning, self._q)
-                values.add_tilts(total.tilts, batch, slice(2, 4), derivatives)
+                self.add_lens_tilts(kit.moments(turning, self._q), values, batch, total)
             gradient = gradient * exposure.lens.conj()
         if self._band is not None:
             gradient = gradient * self._band
@@ -91,6 +89,33 @@ class Detector:
             gradient = gradient * exposure.tilt.conj()
         return gradient if self._offsets is None else gradient * self._turn(batch).conj()
 
+    def exit_phases(self, values: Values, batch: Any) -> Any:
+        """(n or 1, 2, P) phase of turn and tilt along rows and columns of real space; None where there is neither."""
+        tilts, phases = self._model.tilts, None
+        if self._offsets is not None:
+            phases = self._offsets[batch][:, :, None] * self._turn_per_offset
+        if tilts is None or not tilts.after:
+            return phases
+        tilted = values.tilts_of(batch)[:, 4:6, None] * self._turn_per_px
+        return tilted if phases is None else phases + tilted
+
+    def lens_phases(self, values: Values, batch: Any) -> Any:
+        """(n, 2, P) phase of the defocus, tilted as the specimen is; what lenses have in common is left out."""
+        defocus, tilts = self._defocus[batch][:, None, None], self._model.tilts
+        phases = np.pi * self._model.wavelength_A * defocus * self._q**2
+        if tilts is not None and tilts.inside:
+            return phases - 2 * np.pi * defocus * values.tilts_of(batch)[:, 2:4, None] * self._q
+        return self._kit.xp.repeat(phases, 2, axis=1)
+
+    def spherical_phase(self, near: NearField) -> Any:
+        """(P, P) what the lenses of all patterns have in common."""
+        return -0.5 * np.pi * near.Cs_A * self._model.wavelength_A**3 * self._q_squared**2
+
+    def add_lens_tilts(self, by_q: Any, values: Values, batch: Any, total: Corrections) -> None:
+        """Add derivatives by the tilts; by_q (n, 2): sums over frequencies of Im(conj(gradient) psi) q."""
+        length = -self._defocus[batch][:, None]
+        values.add_tilts(total.tilts, batch, slice(2, 4), -2 * np.pi * length * by_q)
+
     def _turn(self, batch: Any) -> Any:
         """(n, 1, P, P) what moves the patterns of a batch by their offsets."""
         return self._kit.plane_ramp(self._offsets[batch], self._turn_per_offset)
@@ -99,6 +124,10 @@ class Detector:
         """Counts (n, p, p) in the detector's pixels."""
         waves = [exposure.wave for exposure in exposures]
         total = sum((wave.real**2 + wave.imag**2).sum(axis=1) for wave in waves) / len(waves)
+        return self.counts_of(total, values, batch)
+
+    def counts_of(self, total: Any, values: Values, batch: Any) -> Any:
+        """Counts (n, p, p) of what hits the pixels of the model (n, P, P)."""
         if self._model.near_field is not None:
             total = self._kit.xp.maximum(self._smeared(total, batch), 0)  # rounding may leave less than nothing
         u = self._model.upsampling
@@ -142,8 +171,8 @@ class Detector:
         """(n, 1, P, P); underfocus is free space backwards, tilted as the specimen is."""
         kit, wavelength = self._kit, self._model.wavelength_A
         defocus = self._defocus[batch]
-        spherical = 0.5 * np.pi * near.Cs_A * wavelength**3 * self._q_squared**2
-        lens = kit.phase_factor(np.pi * wavelength * defocus[:, None, None] * self._q_squared - spherical)[:, None]
+        blur = np.pi * wavelength * defocus[:, None, None] * self._q_squared
+        lens = kit.phase_factor(blur + self.spherical_phase(near))[:, None]
         tilts = self._model.tilts
         if tilts is None or not tilts.inside:
             return lens

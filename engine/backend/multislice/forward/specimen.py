@@ -15,7 +15,7 @@ import numpy as np
 
 from ptylive.engine.backend.multislice.description import ForwardModel
 from ptylive.engine.backend.multislice.forward.arrays import ArrayKit
-from ptylive.engine.backend.multislice.forward.split_step import Propagate, Transmit, program
+from ptylive.engine.backend.multislice.forward.split_step import Propagate, Step, Transmit, program
 from ptylive.engine.backend.multislice.forward.values import Sums, Values
 from ptylive.engine.backend.multislice.problem import Corrections
 from ptylive.schema.model import Array, DoubleArray
@@ -55,6 +55,11 @@ class Specimen:
         self._q = xp.asarray(np.fft.fftfreq(window, model.pixel_A))
         self._band = None if model.band is None else xp.asarray(model.band, dtype=kit.real)
         self._tilted = model.tilts is not None and model.tilts.inside
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """What a wave meets, one after the other."""
+        return self._steps
 
     def waves(self, asked: Corrections) -> int:
         """Planes kept for each pattern and mode; spectra in free space only where its derivatives are ``asked``."""
@@ -174,21 +179,47 @@ class Specimen:
         stretched = self._kit.phase_factor(more * self._phase_per_A)[:, None]
         return stretched if made is None else made * stretched
 
+    def own_space(self, step: Propagate, values: Values, batch: Any) -> Any:
+        """What :meth:`_beyond_common` is made of, phases (n or 1, 2, P) along rows and columns; None where nothing is.
+
+        For a free space whose phase is a sum of one of the rows and one of the columns.
+        """
+        length, phases = _length(step, values), None
+        if self._tilted:
+            phases = (2 * np.pi * values.longer(length, batch) * values.tilts_of(batch)[:, 2:4])[:, :, None] * self._q
+        if values.stretch is None:
+            return phases
+        first = self._phase_per_A[0, 0] / 2
+        along = self._kit.xp.stack([self._phase_per_A[:, 0] - first, self._phase_per_A[0, :] - first])
+        more = (length * values.stretch[batch])[:, None, None] * along
+        return more if phases is None else phases + more
+
     def _add_free_space(self, step: Propagate, turning: Any, values: Values, place: Place, total: Corrections) -> None:
-        """D psi / d length = i (phase_per_A + 2 pi q . tan) psi and d psi / d tan = 2 pi i length q psi."""
-        by_q = 2 * np.pi * self._kit.moments(turning, self._q) if self._tilted else None
+        by_q = self._kit.moments(turning, self._q) if self._tilted else None
+        asked = total.distances_A is not None or total.stretch is not None
+        by_phase = (turning * self._phase_per_A).sum(axis=(1, 2), dtype=np.float64) if asked else None
+        self.add_free_space(step, (by_phase, by_q), values, place.batch, total)
+
+    def add_free_space(
+        self, step: Propagate, moments: tuple[Any, Any], values: Values, batch: Any, total: Corrections
+    ) -> None:
+        """D psi / d length = i (phase_per_A + 2 pi q . tan) psi and d psi / d tan = 2 pi i length q psi.
+
+        moments: sums over pixels of Im(conj(gradient) psi) times phase_per_A (n,), and times q (n, 2).
+        """
+        by_q = 2 * np.pi * moments[1] if self._tilted else None
         if total.tilts is not None and by_q is not None:
-            length = values.longer(_length(step, values), place.batch)
-            values.add_tilts(total.tilts, place.batch, slice(2, 4), -length * by_q)
+            length = values.longer(_length(step, values), batch)
+            values.add_tilts(total.tilts, batch, slice(2, 4), -length * by_q)
         if total.distances_A is None and total.stretch is None:
             return
-        each = (turning * self._phase_per_A).sum(axis=(1, 2), dtype=np.float64)
+        each = moments[0]
         if by_q is not None:
-            each = each + (by_q * values.tilts_of(place.batch)[:, 2:4]).sum(axis=1)
+            each = each + (by_q * values.tilts_of(batch)[:, 2:4]).sum(axis=1)
         if total.stretch is not None:
-            total.stretch[place.batch] -= _length(step, values) * each
+            total.stretch[batch] -= _length(step, values) * each
         if total.distances_A is not None:
-            derivative = (each if values.stretch is None else each * (1 + values.stretch[place.batch])).sum()
+            derivative = (each if values.stretch is None else each * (1 + values.stretch[batch])).sum()
             for z, share in step.shares:
                 total.distances_A[min(z, len(total.distances_A) - 1)] -= share * derivative
 

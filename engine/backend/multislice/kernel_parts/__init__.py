@@ -1,0 +1,1 @@
+"""Products, sums and filters of planes in the cache: what the compiled kernel is put together of."""

@@ -1,0 +1,166 @@
+"""The aperture plane of one pattern: its probe, what lies in it, where it stands, and the way back to all of these.
+
+Equations and names: :mod:`ptylive.engine.backend.multislice.forward.illumination`. Planes are transposed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+from ptylive.engine.backend.multislice.kernel_parts.products import clear
+from ptylive.engine.backend.multislice.planes_fft import FAST
+
+
+@numba.jit(**FAST)
+def shifted_probe(window: Any, probe_re: Any, probe_im: Any, ramp: Any, amplitude: Any, out: Any) -> None:
+    """Out = amplitude * probe * ramp / P, on transposed planes."""
+    size = window.size
+    scale = amplitude * np.float32(1 / size)
+    for i in range(size):
+        cr, ci = ramp[1, 0, i] * scale, ramp[1, 1, i] * scale
+        for j in range(size):
+            wr = cr * ramp[0, 0, j] - ci * ramp[0, 1, j]
+            wi = cr * ramp[0, 1, j] + ci * ramp[0, 0, j]
+            k = i * size + j
+            out[0, k] = probe_re[k] * wr - probe_im[k] * wi
+            out[1, k] = probe_re[k] * wi + probe_im[k] * wr
+
+
+@numba.jit(**FAST)
+def add_unshifted(window: Any, wave: Any, ramp: Any, amplitude: Any, total_re: Any, total_im: Any) -> None:
+    """Total += amplitude * conj(ramp) * wave / P: the adjoint of :func:`shifted_probe`."""
+    size = window.size
+    scale = amplitude * np.float32(1 / size)
+    for i in range(size):
+        cr, ci = ramp[1, 0, i] * scale, ramp[1, 1, i] * scale
+        for j in range(size):
+            wr = cr * ramp[0, 0, j] - ci * ramp[0, 1, j]
+            wi = cr * ramp[0, 1, j] + ci * ramp[0, 0, j]
+            k = i * size + j
+            total_re[k] += wave[0, k] * wr + wave[1, k] * wi
+            total_im[k] += wave[1, k] * wr - wave[0, k] * wi
+
+
+@numba.jit(**FAST)
+def add_pattern_derivatives(
+    window: Any, probe: Any, wave: Any, ramp: Any, amplitude: Any, frequencies: Any, out: Any
+) -> None:
+    """Derivatives by shift and beam current from conj(wave) * amplitude * probe * ramp / P (transposed planes)."""
+    size = window.size
+    rows = columns = straight = np.float32(0)
+    for i in range(size):
+        along_row = turned = np.float32(0)
+        for j in range(size):
+            k = i * size + j
+            wr = ramp[1, 0, i] * ramp[0, 0, j] - ramp[1, 1, i] * ramp[0, 1, j]
+            wi = ramp[1, 0, i] * ramp[0, 1, j] + ramp[1, 1, i] * ramp[0, 0, j]
+            pr = probe[0, k] * wr - probe[1, k] * wi
+            pi = probe[0, k] * wi + probe[1, k] * wr
+            turn = wave[0, k] * pi - wave[1, k] * pr
+            straight += wave[0, k] * pr + wave[1, k] * pi
+            along_row += turn * frequencies[j]
+            turned += turn
+        rows += along_row
+        columns += turned * frequencies[i]
+    scale = amplitude / size
+    out[0] += 2 * np.pi * scale * rows
+    out[1] += 2 * np.pi * scale * columns
+    out[2] += 0.5 * scale * straight / (amplitude * amplitude)
+
+
+HALF_PI_HIGH, HALF_PI_LOW = np.float32(1.5707963), np.float32(np.pi / 2 - float(np.float32(1.5707963)))
+PER_HALF_PI, HALF = np.float32(2 / np.pi), np.float32(0.5)
+S3, S5, S7 = np.float32(-1.6666654e-1), np.float32(8.3321608e-3), np.float32(-1.9515296e-4)
+C4, C6, C8 = np.float32(4.1666646e-2), np.float32(-1.3887316e-3), np.float32(2.4433157e-5)
+"""Minimax polynomials of sine and cosine within a quarter turn around 0 (Cephes, sinf.c), within a bit or two."""
+
+
+@numba.jit(**FAST)
+def _turned(window: Any, out: Any) -> None:
+    """Out = exp(-i phase) of the phases in out[0]: np.cos and np.sin would not vectorise here."""
+    one = np.float32(1)
+    for k in range(window.size * window.size):
+        phase = out[0, k]
+        quarter = np.int32(phase * PER_HALF_PI + (HALF if phase >= np.float32(0) else -HALF))
+        whole = np.float32(quarter)
+        x = (phase - whole * HALF_PI_HIGH) - whole * HALF_PI_LOW
+        z = x * x
+        sine = x + x * z * (S3 + z * (S5 + z * S7))
+        cosine = one - HALF * z + z * z * (C4 + z * (C6 + z * C8))
+        odd = (quarter & np.int32(1)) != np.int32(0)
+        c, s = (sine if odd else cosine), (cosine if odd else sine)
+        out[0, k] = -c if ((quarter + np.int32(1)) & np.int32(2)) != np.int32(0) else c
+        out[1, k] = s if (quarter & np.int32(2)) != np.int32(0) else -s
+
+
+@numba.jit(**FAST)
+def own_probes(window: Any, model: Any, patterns: Any, n: int, work: Any) -> None:
+    """``work.own``: the probe of a pattern in every mode, varied and behind what lies in the aperture plane."""
+    pixels = window.size * window.size
+    plate, turns = work.plate, model.rates.shape[0]
+    for j in range(turns):
+        value = patterns.aberrations[n, j]
+        for k in range(pixels):
+            plate[0, k] = value * model.rates[j, k] + (np.float32(0) if j == 0 else plate[0, k])
+    if turns > 0:
+        _turned(window, plate)
+    if patterns.plates.shape[0] > 0:
+        for k in range(pixels):
+            c, d = patterns.plates[n, 0, k], patterns.plates[n, 1, k]
+            a, b = (plate[0, k], plate[1, k]) if turns > 0 else (np.float32(1), np.float32(0))
+            plate[0, k] = a * c - b * d
+            plate[1, k] = a * d + b * c
+    covered = turns > 0 or patterns.plates.shape[0] > 0
+    for m in range(work.own.shape[0]):
+        own, plane = work.own[m], patterns.first_probe[n] + m
+        for k in range(pixels):
+            own[0, k], own[1, k] = model.probe[0, plane, k], model.probe[1, plane, k]
+        for j in range(patterns.varied.shape[1] if m < model.varying_modes else 0):
+            value, component = patterns.varied[n, j], j * model.varying_modes + m
+            for k in range(pixels):
+                own[0, k] += value * model.components[0, component, k]
+                own[1, k] += value * model.components[1, component, k]
+        if covered:
+            for k in range(pixels):
+                a, b = own[0, k], own[1, k]
+                own[0, k] = a * plate[0, k] - b * plate[1, k]
+                own[1, k] = a * plate[1, k] + b * plate[0, k]
+
+
+@numba.jit(**FAST)
+def leave_aperture(window: Any, model: Any, patterns: Any, pattern: Any, m: int, work: Any, gradient: Any) -> None:
+    """From ``work.b``, the gradient in the aperture plane, to probe, aberrations and variation of mode m.
+
+    pattern: its number, and its place among those of the call. The adjoint of :func:`own_probes`.
+    """
+    n, place = pattern
+    a, own, plate, pixels = work.a, work.own[m], work.plate, window.size * window.size
+    clear(window, a)
+    add_unshifted(window, work.b, patterns.ramps[n], patterns.amplitudes[n], a[0], a[1])
+    asked, turns = gradient.aperture.shape[0] > 0, model.rates.shape[0]
+    for j in range(turns if asked else 0):
+        total = np.float32(0)
+        for k in range(pixels):
+            total += (a[0, k] * own[1, k] - a[1, k] * own[0, k]) * model.rates[j, k]
+        gradient.aperture[place, j] += total
+    if turns > 0 or patterns.plates.shape[0] > 0:
+        for k in range(pixels):
+            c, d = a[0, k], a[1, k]
+            a[0, k] = c * plate[0, k] + d * plate[1, k]
+            a[1, k] = d * plate[0, k] - c * plate[1, k]
+    if gradient.probe.shape[1] > 0:
+        plane = patterns.first_probe[n] + m
+        for k in range(pixels):
+            gradient.probe[0, plane, k] += a[0, k]
+            gradient.probe[1, plane, k] += a[1, k]
+    for j in range(patterns.varied.shape[1] if m < model.varying_modes and asked else 0):
+        total, component = np.float32(0), j * model.varying_modes + m
+        value = patterns.varied[n, j]
+        for k in range(pixels):
+            total += a[0, k] * model.components[0, component, k] + a[1, k] * model.components[1, component, k]
+            gradient.components[0, component, k] += value * a[0, k]
+            gradient.components[1, component, k] += value * a[1, k]
+        gradient.aperture[place, turns + j] += total

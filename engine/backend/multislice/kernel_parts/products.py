@@ -1,0 +1,141 @@
+"""Elementwise products and sums of complex planes, (2, P * P) float32: real and imaginary parts.
+
+What depends on a pattern is a factor exp(i (a(row) + b(column))) nearly everywhere (ramps, tilts, descan, a free space
+that is longer, a defocus), so it is kept as one row and one column instead of a plane.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+from ptylive.engine.backend.multislice.planes_fft import FAST
+
+
+@numba.jit(**FAST)
+def turn(window: Any, wave: Any, turn: Any, conjugate: Any) -> None:
+    """Wave *= turn, on natural planes; conjugated where ``conjugate`` is -1."""
+    size = window.size
+    for i in range(size):
+        rr, ri = turn[0, 0, i], conjugate * turn[0, 1, i]
+        for j in range(size):
+            cr, ci = turn[1, 0, j], conjugate * turn[1, 1, j]
+            wr, wi = rr * cr - ri * ci, rr * ci + ri * cr
+            k = i * size + j
+            a, b = wave[0, k], wave[1, k]
+            wave[0, k] = a * wr - b * wi
+            wave[1, k] = a * wi + b * wr
+
+
+@numba.jit(**FAST)
+def transmit(window: Any, wave: Any, slice_re: Any, slice_im: Any, start: int, width: int, out: Any) -> None:
+    """Out = wave * slice, the slice read in place: its window begins at flat index ``start``."""
+    size = window.size
+    for i in range(size):
+        row = np.uintp(start + i * width)
+        for j in range(size):
+            k = i * size + j
+            a, b = slice_re[row + np.uintp(j)], slice_im[row + np.uintp(j)]
+            out[0, k] = wave[0, k] * a - wave[1, k] * b
+            out[1, k] = wave[0, k] * b + wave[1, k] * a
+
+
+@numba.jit(**FAST)
+def transmit_back(window: Any, wave: Any, slice_re: Any, slice_im: Any, start: int, width: int, out: Any) -> None:
+    """Out = wave * conj(slice)."""
+    size = window.size
+    for i in range(size):
+        row = np.uintp(start + i * width)
+        for j in range(size):
+            k = i * size + j
+            a, b = slice_re[row + np.uintp(j)], slice_im[row + np.uintp(j)]
+            out[0, k] = wave[0, k] * a + wave[1, k] * b
+            out[1, k] = wave[1, k] * a - wave[0, k] * b
+
+
+@numba.jit(**FAST)
+def scatter(window: Any, entering: Any, wave: Any, total_re: Any, total_im: Any, start: int, width: int) -> None:
+    """Total += conj(entering) * wave in the window that begins at flat index ``start``."""
+    size = window.size
+    for i in range(size):
+        row = np.uintp(start + i * width)
+        for j in range(size):
+            k = i * size + j
+            total_re[row + np.uintp(j)] += entering[0, k] * wave[0, k] + entering[1, k] * wave[1, k]
+            total_im[row + np.uintp(j)] += entering[0, k] * wave[1, k] - entering[1, k] * wave[0, k]
+
+
+@numba.jit(**FAST)
+def multiply(window: Any, wave: Any, factor_re: Any, factor_im: Any, conjugate: Any, out: Any) -> None:
+    """Out = wave * factor, conjugated where ``conjugate`` is -1."""
+    for k in range(window.size * window.size):
+        a, b = factor_re[k], conjugate * factor_im[k]
+        out[0, k] = wave[0, k] * a - wave[1, k] * b
+        out[1, k] = wave[0, k] * b + wave[1, k] * a
+
+
+@numba.jit(**FAST)
+def first_intensity(window: Any, wave: Any, background: Any, intensity: Any) -> None:
+    """Intensity = background + |wave|^2."""
+    for k in range(window.size * window.size):
+        intensity[k] = background[k] + wave[0, k] * wave[0, k] + wave[1, k] * wave[1, k]
+
+
+@numba.jit(**FAST)
+def add_intensity(window: Any, wave: Any, intensity: Any) -> None:
+    """Intensity += |wave|^2."""
+    for k in range(window.size * window.size):
+        intensity[k] += wave[0, k] * wave[0, k] + wave[1, k] * wave[1, k]
+
+
+@numba.jit(**FAST)
+def scale(window: Any, wave: Any, factor: Any) -> None:
+    """Wave *= factor, a real plane."""
+    for k in range(window.size * window.size):
+        wave[0, k] *= factor[k]
+        wave[1, k] *= factor[k]
+
+
+@numba.jit(**FAST)
+def scale_by_plane(window: Any, wave: Any, factor: Any, scale: Any) -> None:
+    """Wave *= scale * factor, a real plane."""
+    for k in range(window.size * window.size):
+        wave[0, k] *= scale * factor[k]
+        wave[1, k] *= scale * factor[k]
+
+
+@numba.jit(**FAST)
+def clear(window: Any, plane: Any) -> None:
+    """Plane = 0."""
+    for k in range(window.size * window.size):
+        plane[0, k] = plane[1, k] = np.float32(0)
+
+
+@numba.jit(**FAST)
+def copy(window: Any, source: Any, target: Any) -> None:
+    """Target = source."""
+    for k in range(window.size * window.size):
+        target[0, k], target[1, k] = source[0, k], source[1, k]
+
+
+@numba.jit(**FAST)
+def add_moments(window: Any, gradient: Any, wave: Any, axis: Any, phase: Any, out: Any) -> None:
+    """Out (3,) += sums of t phase, t axis[row], t axis[column] for t = Im(conj(gradient) wave)."""
+    size = window.size
+    phases = rows = columns = np.float32(0)
+    for i in range(size):
+        row = along = phased = np.float32(0)
+        for j in range(size):
+            k = i * size + j
+            t = gradient[0, k] * wave[1, k] - gradient[1, k] * wave[0, k]
+            row += t
+            along += t * axis[j]
+            phased += t * phase[k]
+        phases += phased
+        rows += row * axis[i]
+        columns += along
+    out[0] += phases
+    out[1] += rows
+    out[2] += columns

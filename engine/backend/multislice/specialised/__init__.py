@@ -1,0 +1,1 @@
+"""Everything of the forward model on the compiled kernel."""

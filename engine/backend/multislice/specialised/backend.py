@@ -1,0 +1,290 @@
+"""The CPU backend of every forward model: the blocks of ``forward`` know the formulas, the compiled kernel the waves.
+
+Phases, propagators, comparisons and derivatives come from the blocks of
+:class:`~ptylive.engine.backend.multislice.forward.general.GeneralMultislice`; waves go through the kernel that
+:class:`~ptylive.engine.backend.multislice.compiled_backend.CompiledMultislice` runs on.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ptylive.engine.backend.multislice.compiled_backend import (
+    aligned,
+    flat,
+    term_of,
+    transposed_patterns,
+    transposed_propagators,
+)
+from ptylive.engine.backend.multislice.compiled_kernel import add_gradient, add_loss_and_gradient, fill_waves
+from ptylive.engine.backend.multislice.fast_sizes import is_fast
+from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
+from ptylive.engine.backend.multislice.forward.specimen import Prepared
+from ptylive.engine.backend.multislice.forward.values import Values
+from ptylive.engine.backend.multislice.kernel_parts.arguments import (
+    ENTRY,
+    EXIT,
+    LENS,
+    SPACES,
+    Gradient,
+    Model,
+    Work,
+)
+from ptylive.engine.backend.multislice.planes_fft import Window
+from ptylive.engine.backend.multislice.problem import HELD, Corrections, LossGradient, MultisliceProblem
+from ptylive.engine.backend.multislice.specialised.batch import Blocks, Recorded
+from ptylive.engine.backend.multislice.specialised.counting import Counting, in_the_kernel
+from ptylive.engine.backend.multislice.specialised.program import Program
+from ptylive.schema.model import FloatArray, IndexArray
+
+WORK_BYTES = 4 << 20
+"""Of the waves of a batch whose comparison is not in the kernel: what a core has of the last level of cache."""
+MOST_PATTERNS = 64
+"""Of a batch: enough that calls cost nothing, few enough that their ramps stay in the cache."""
+
+
+def is_possible(problem: MultisliceProblem) -> bool:
+    """Whether the window is of a fast size, and what varies of the free space a phase of rows plus one of columns."""
+    if not is_fast(problem.window):
+        return False
+    phase, model = problem.phase_per_A, problem.model
+    if model is None or not model.stretched or phase is None:
+        return True
+    sums = phase[:, :1] + phase[:1, :] - phase[0, 0]
+    return bool(np.allclose(sums, phase, rtol=1e-9, atol=1e-9 * float(np.abs(phase).max())))
+
+
+class _Task(NamedTuple):
+    """One evaluation."""
+
+    values: Values
+    model: Model
+    asked: Corrections
+    probe_gradient: bool
+
+
+class SpecialisedMultislice(GeneralMultislice):
+    """A :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend` for windows of a fast size."""
+
+    def __init__(self, problem: MultisliceProblem, name: str, threads: int = 1) -> None:
+        super().__init__(problem, np, "complex64", name, threads)
+        model, size = self._model, problem.window
+        self._program = Program.of(self._specimen.steps)
+        self._blocks = Blocks(model, self._program, self._illumination, self._specimen, self._detector)
+        self._compiled_window, self._in_natural_order = Window(size), model.near_field is not None
+        self._own_probe = any(
+            part is not None for part in (model.aberrations, model.phase_plates, model.varying_modes or None)
+        )
+        nothing = np.zeros((problem.count, 0), np.uint8)
+        recorded, kind, weights = nothing, 0, np.zeros(0, np.float32)
+        self._term, self._counting = (0, 0.0, 0), None
+        if in_the_kernel(problem, model):
+            natural = self._in_natural_order
+            self._term = term_of(problem.data_term)
+            patterns = np.swapaxes(problem.patterns, 1, 2) if natural else problem.patterns
+            recorded, kind = transposed_patterns(patterns)
+            weights = flat(problem.weights if natural else problem.weights.T)
+        else:
+            self._counting = Counting(self._kit, problem, model)
+        self._recorded = Recorded(recorded, kind, weights, np.ascontiguousarray(problem.corners, dtype=np.int64))
+        phase = problem.phase_per_A
+        self._kernel_phase = flat((np.zeros((size, size)) if phase is None else np.asarray(phase)).T)
+        self._frequencies = np.fft.fftfreq(size).astype(np.float32)
+        self._places = np.arange(size, dtype=np.float32) - size // 2
+        self._buffers: list[Work] = []
+
+    def loss_and_gradient(
+        self,
+        object_planes: Any,
+        probe_planes: Any,
+        indices: IndexArray | None = None,
+        *,
+        probe_gradient: bool = True,
+        corrections: Corrections = HELD,
+    ) -> LossGradient:
+        """See :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend`."""
+        chosen = np.arange(self._problem.count) if indices is None else np.asarray(indices)
+        values = self._values(object_planes, probe_planes, corrections)
+        prepared = self._specimen.prepared(values, corrections)
+        task = _Task(values, self._kernel_model(values, prepared, probe_planes), corrections, probe_gradient)
+        if not self._buffers:
+            self._buffers = [self._work(task) for _ in range(self._threads)]
+        shares = np.array_split(chosen, self._threads)
+        if self._pool is None:
+            parts = [self._share(task, shares[0], 0)]
+        else:
+            parts = list(self._pool.map(self._share, [task] * len(shares), shares, range(len(shares))))
+        loss, gradient, total = parts[0]
+        for more, of_share, corrected in parts[1:]:
+            loss, total = loss + more, total + corrected
+            for name in ("slices", "probe", "components"):
+                getattr(gradient, name)[...] += getattr(of_share, name)
+        return self._result(task, loss, gradient, total)
+
+    def _result(self, task: _Task, loss: Any, gradient: Gradient, total: Corrections) -> LossGradient:
+        """Sums as the interface has them."""
+        slices, rows, columns = self._problem.object_shape
+        powers = self._program.gradient(gradient.slices, self._specimen.powers, slices)
+        planes = self._specimen.object_gradient(task.values, powers).reshape(2, -1, rows, columns)
+        probe = np.zeros((2, *task.values.probe.shape), np.float32)
+        if task.probe_gradient:
+            probe[...] = self._natural(gradient.probe)
+        if total.opr_components is not None:
+            total.opr_components[...] = self._natural(gradient.components)
+        return LossGradient(loss, planes, probe, total)
+
+    def _natural(self, planes: FloatArray) -> FloatArray:
+        size = self._problem.window
+        return np.swapaxes(planes.reshape(2, -1, size, size), 2, 3)
+
+    def _kernel_model(self, values: Values, prepared: Prepared, probe_planes: Any) -> Model:
+        """The parameters as the kernel reads them."""
+        size, near, band = self._problem.window, self._model.near_field, self._model.band
+        spaces = [prepared.propagators[place] for place in self._program.places]
+        propagators = transposed_propagators(np.array(spaces).reshape(-1, size, size), size)
+        background = np.zeros(size * size, np.float32)
+        if self._counting is None and values.background is not None:
+            own = np.asarray(values.background)
+            background = flat(own if self._in_natural_order else own.T) * np.float32(len(values.objects) * size**2)
+        lens, rates = np.zeros((2, 0), np.float32), np.zeros((0, 0), np.float32)
+        if near is not None:
+            common = self._kit.phase_factor(self._detector.spherical_phase(near)).T / size
+            lens = flat(np.stack([common.real, common.imag]))
+        if self._model.aberrations is not None:
+            rates = flat(np.swapaxes(self._model.aberrations.phase_per_A, 1, 2))
+        components = np.zeros((2, 0, 0), np.float32)
+        if values.varied is not None:
+            planes = values.varied.components.reshape(-1, size, size).swapaxes(1, 2)
+            components = flat(np.stack([planes.real, planes.imag]))
+        return Model(
+            self._program.planes(prepared.powers, self._specimen.powers),
+            self._problem.object_shape[2],
+            flat(np.swapaxes(probe_planes, 2, 3)),
+            propagators,
+            background,
+            self._frequencies,
+            self._kernel_phase,
+            self._places,
+            np.zeros(0, np.float32) if band is None else flat(np.asarray(band).T),
+            lens,
+            rates,
+            components,
+            self._model.varying_modes if values.varied is not None else 0,
+        )
+
+    def _work(self, task: _Task) -> Work:
+        """Buffers of one thread; with an axis of patterns where several are kept between waves and gradient."""
+        size, modes, slices = self._problem.window, task.values.modes, len(self._program.slices)
+        pairs, plane = modes * len(task.values.objects), size * size
+        seen = 0 if self._model.band is None else len(task.values.objects) * slices
+        own = modes if self._own_probe else 0
+        counts = 1
+        if self._counting is not None:
+            counts = max(1, min(MOST_PATTERNS, WORK_BYTES // (8 * plane * (pairs * (slices + 1) + seen + own + 1))))
+
+        def room(*shape: int, shared: bool = False) -> FloatArray:
+            leading = () if self._counting is None else (1 if shared else counts,)
+            return aligned((*leading, *shape))
+
+        return Work(
+            waves=room(pairs, slices, 2, plane),
+            far_field=room(pairs, 2, plane),
+            a=room(2, plane, shared=True),
+            b=room(2, plane, shared=True),
+            intensity=room(plane),
+            counts=room(plane, shared=True),
+            windows=room(seen, 2, plane),
+            pulled=room(seen, 2, plane, shared=True),
+            own=room(own, 2, plane),
+            plate=room(2, plane if own else 0),
+        )
+
+    def _share(self, task: _Task, share: IndexArray, thread: int) -> tuple[Any, Gradient, Corrections]:
+        """Loss and sums of some patterns, one thread."""
+        asked, work, values = task.asked, self._buffers[thread], task.values
+        double = {name: None if value is None else np.zeros(value.shape) for name, value in vars(asked).items()}
+        total, loss = Corrections(**double), 0.0
+        size = MOST_PATTERNS if self._counting is None else len(work.waves)
+        whole = self._empty_gradient(task, 0)
+        for start in range(0, len(share), size):
+            batch = share[start : start + size]
+            gradient = whole._replace(**self._of_patterns(task, len(batch)))
+            patterns = self._blocks.patterns(values, batch, self._recorded)
+            if self._counting is None:
+                term = (self._compiled_window, self._term)
+                loss += add_loss_and_gradient(*term, patterns, task.model, gradient, work)
+            else:
+                fill_waves(self._compiled_window, patterns, task.model, work)
+                more, pull = self._counting.compare(work.intensity[: len(batch)], values, batch, total)
+                factor = 2 / (len(values.objects) * self._problem.window**2)
+                work.intensity[: len(batch)] = factor * pull.reshape(len(batch), -1)
+                add_gradient(self._compiled_window, patterns, task.model, gradient, work)
+                loss += more
+            self._add_corrections(values, batch, gradient, total)
+        if self._counting is None and total.background is not None:
+            size = self._problem.window
+            plane = whole.background.reshape(size, size) * (0.5 * size**2 * len(values.objects))
+            total.background[...] += plane if self._in_natural_order else plane.T
+        return loss, whole, total
+
+    def _empty_gradient(self, task: _Task, count: int) -> Gradient:
+        """Zeros where a sum over patterns is wanted."""
+        model, asked, plane = task.model, task.asked, self._problem.window**2
+        background = self._counting is None and asked.background is not None
+        return Gradient(
+            np.zeros(model.slices.shape, np.float32),
+            np.zeros((2, model.probe.shape[1] if task.probe_gradient else 0, plane), np.float32),
+            np.zeros((0, 3)),
+            np.zeros(plane if background else 0),
+            np.zeros(0),
+            components=np.zeros(model.components.shape, np.float32),
+        )
+
+    def _of_patterns(self, task: _Task, count: int) -> dict[str, Any]:
+        """The same of what each pattern has."""
+        asked, model = task.asked, task.model
+        light = asked.shifts_px is not None or asked.current is not None
+        moments = any(part is not None for part in (asked.tilts, asked.distances_A, asked.stretch))
+        aperture = asked.aberrations_A is not None or asked.opr_components is not None
+        columns = len(model.rates) + (0 if task.values.varied is None else task.values.varied.coefficients.shape[1])
+        return {
+            "patterns": np.zeros((count if light else 0, 3)),
+            "moments": np.zeros((count if moments else 0, SPACES + len(self._program.spaces), 3)),
+            "aperture": np.zeros((count if aperture else 0, columns)),
+        }
+
+    def _add_corrections(self, values: Values, batch: IndexArray, gradient: Gradient, total: Corrections) -> None:
+        """From the kernel's sums of each pattern to derivatives."""
+        if total.shifts_px is not None:
+            total.shifts_px[batch] += gradient.patterns[:, :2]
+        if total.current is not None:
+            total.current[batch] += gradient.patterns[:, 2]
+        if len(gradient.aperture):
+            self._add_of_aperture(values, batch, gradient, total)
+        if not len(gradient.moments):
+            return
+        moments, model = gradient.moments, self._model
+        places = 2 * np.pi / model.wavelength_A * model.pixel_A * moments[:, :, 1:]
+        # frequencies of transposed planes, unnormalised transforms on both sides of the product
+        spectra = moments / self._problem.window**2
+        by_q = spectra[:, :, :0:-1] / model.pixel_A
+        if total.tilts is not None and model.tilts is not None:
+            if model.tilts.before:
+                values.add_tilts(total.tilts, batch, slice(0, 2), -places[:, ENTRY])
+            if model.tilts.after:
+                values.add_tilts(total.tilts, batch, slice(4, 6), -places[:, EXIT])
+            if model.tilts.inside and model.near_field is not None:
+                self._detector.add_lens_tilts(by_q[:, LENS], values, batch, total)
+        for number, step in enumerate(self._program.spaces):
+            both = (spectra[:, SPACES + number, 0], by_q[:, SPACES + number])
+            self._specimen.add_free_space(step, both, values, batch, total)
+
+    def _add_of_aperture(self, values: Values, batch: IndexArray, gradient: Gradient, total: Corrections) -> None:
+        groups = self._model.aberrations
+        known = 0 if groups is None else len(groups.phase_per_A)
+        if total.aberrations_A is not None and groups is not None:
+            np.add.at(total.aberrations_A, groups.group[batch], gradient.aperture[:, :known])
+        if total.opr_coefficients is not None and values.varied is not None:
+            total.opr_coefficients[batch] += gradient.aperture[:, known:]

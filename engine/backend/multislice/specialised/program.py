@@ -1,0 +1,53 @@
+"""The way through the specimen as the compiled kernel has it: slices with one free space between any two."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ptylive.engine.backend.multislice.forward.split_step import Propagate, Step, Transmit
+from ptylive.schema.model import Array
+
+
+class Program(NamedTuple):
+    """Steps in the kernel's order. Where free space begins or ends the way, a slice of vacuum stands beside it."""
+
+    slices: tuple[Transmit | None, ...]
+    """What is passed; None: vacuum."""
+    spaces: tuple[Propagate, ...]
+    """Between them."""
+    places: tuple[int, ...]
+    """Number of each space among all steps of the model."""
+
+    @classmethod
+    def of(cls, steps: tuple[Step, ...]) -> Program:
+        """The same for the steps of a model, in which slices and free space alternate."""
+        slices: list[Transmit | None] = [step for step in steps if isinstance(step, Transmit)]
+        if isinstance(steps[0], Propagate):
+            slices.insert(0, None)
+        if isinstance(steps[-1], Propagate):
+            slices.append(None)
+        places = tuple(number for number, step in enumerate(steps) if isinstance(step, Propagate))
+        spaces = tuple(step for step in steps if isinstance(step, Propagate))
+        return cls(tuple(slices), spaces, places)
+
+    def planes(self, powers: tuple[Array, ...], named: tuple[float, ...]) -> Array:
+        """(2, object modes * slices, Y * X) float32 of slices (object modes, slices, Y * X), given for each power."""
+        modes, _, pixels = powers[0].shape
+        planes = np.empty((2, modes, len(self.slices), pixels), np.float32)
+        for number, step in enumerate(self.slices):
+            own = np.ones((modes, pixels), np.complex64)
+            if step is not None:
+                own = powers[named.index(step.power)][:, step.slice]
+            planes[0, :, number], planes[1, :, number] = own.real, own.imag
+        return planes.reshape(2, -1, pixels)
+
+    def gradient(self, planes: Array, named: tuple[float, ...], slices: int) -> Array:
+        """(powers, 2, object modes, slices, Y * X): the adjoint of :meth:`planes`."""
+        given = planes.reshape(2, -1, len(self.slices), planes.shape[-1])
+        total = np.zeros((len(named), 2, given.shape[1], slices, planes.shape[-1]), np.float32)
+        for number, step in enumerate(self.slices):
+            if step is not None:
+                total[named.index(step.power), :, :, step.slice] += given[:, :, number]
+        return total

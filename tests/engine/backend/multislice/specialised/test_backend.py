@@ -1,0 +1,110 @@
+"""Every forward model on the compiled kernel against whole arrays in double precision."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from forward_problems import (
+    COUNT,
+    coefficients,
+    every_correction,
+    groups,
+    make_planes,
+    make_problem,
+    moved_patterns,
+    near_field,
+    tilts,
+)
+from rounding import SINGLE, SINGLE_SIGNED
+
+from ptylive.engine.backend.multislice.description import PointSpread, SplitStep
+from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
+from ptylive.engine.backend.multislice.open import open_backend
+from ptylive.engine.backend.multislice.problem import CoefficientTermKind, DataTermKind
+from ptylive.engine.backend.multislice.specialised.backend import SpecialisedMultislice, is_possible
+
+SIZE = 32
+RNG = np.random.default_rng(9)
+
+
+def band(size=SIZE):
+    q = np.hypot(*np.meshgrid(np.fft.fftfreq(size), np.fft.fftfreq(size)))
+    return np.clip((0.35 - q) * 20, 0, 1).astype(np.float32)
+
+
+def plates(size=SIZE):
+    return np.exp(1j * np.random.default_rng(3).normal(size=(COUNT, size, size)))
+
+
+def compressed(kind, extra=True):
+    return {"kind": kind, "compressed": coefficients(kind, extra, SIZE)}
+
+
+SPREAD = np.zeros((SIZE, SIZE), np.float32)
+SPREAD[:2, :3] = [[0.6, 0.1, 0.05], [0.2, 0.05, 0]]
+MODELS = {
+    "tilts before": {"tilts": tilts(2)},
+    "tilts behind": {"tilts": tilts(1)},
+    "tilts inside": {"slices": 3, "tilts": tilts(0)},
+    "tilts everywhere": {"slices": 3, "tilts": tilts(4)},
+    "one tilt of all": {"slices": 2, "tilts": tilts(4, each=False)},
+    "aberrations": {"aberrations": groups(SIZE)},
+    "phase plates": {"phase_plates": plates(), "aberrations": groups(SIZE)},
+    "plates alone": {"phase_plates": plates()},
+    "several probes": {"probe_marker": np.array([1, 0, 1]), "probes": 3},
+    "a probe that varies": {"varying_modes": 1, "aberrations": groups(SIZE)},
+    "two modes that vary": {"varying_modes": 2},
+    "band": {"slices": 2, "band": band()},
+    "near field": {"slices": 2, "near_field": near_field(), "tilts": tilts(4)},
+    "sharp near field": {"near_field": replace(near_field(), alpha_rad=0.0), "tilts": tilts(0)},
+    "near field in a band": {"near_field": near_field(), "band": band()},
+    "second order": {"slices": 2, "split": SplitStep.SECOND_ORDER, "tilts": tilts(4)},
+    "fourth order": {"slices": 2, "split": SplitStep.FOURTH_ORDER},
+    "fourth order to an image": {"slices": 2, "split": SplitStep.FOURTH_ORDER, "near_field": near_field()},
+    "thickness": {"slices": 3, "stretched": True, "tilts": tilts(0)},
+    "upsampling": {"window": 16, "upsampling": 2, "kind": DataTermKind.POISSON},
+    "point spread": {"spread": PointSpread(0.4, SPREAD)},
+    "least squares of coefficients": compressed(CoefficientTermKind.LEAST_SQUARES),
+    "plain coefficients": compressed(CoefficientTermKind.LEAST_SQUARES, extra=False),
+    "coefficients of roots": compressed(CoefficientTermKind.ROOT),
+    "coefficients, Gauss": compressed(CoefficientTermKind.GAUSS),
+    "coefficients, Poisson": compressed(CoefficientTermKind.POISSON),
+}
+
+
+def check(problem, modes, object_modes, probes, **changes):
+    """Loss, gradients and derivatives of all corrections; what is found, as well."""
+    planes = make_planes(problem, modes, object_modes, probes)
+    corrections = every_correction(problem)
+    arrays = GeneralMultislice(problem, np, "complex128", "double")
+    expected = arrays.loss_and_gradient(*planes, corrections=corrections)
+    single = [plane.astype(np.float32) for plane in planes]
+    backend = SpecialisedMultislice(problem, "kernel", **changes)
+    found = backend.loss_and_gradient(*single, corrections=corrections)
+    again = backend.loss_and_gradient(*single, np.array([2, 0]), probe_gradient=False)
+    some = arrays.loss_and_gradient(*planes, np.array([2, 0]), probe_gradient=False)
+    backend.close()
+    assert found.loss == pytest.approx(expected.loss, rel=SINGLE)
+    assert again.loss == pytest.approx(some.loss, rel=SINGLE)
+    assert not again.probe.any()
+    agree("object, two patterns", again.object, some.object, SINGLE)
+    agree("object", found.object, expected.object, SINGLE)
+    agree("probe", found.probe, expected.probe, SINGLE)
+    for name, value in vars(expected.corrections).items():
+        if value is None:
+            assert getattr(found.corrections, name) is None
+        else:
+            agree(name, getattr(found.corrections, name), value, SINGLE_SIGNED)
+    return found
+
+
+def agree(name, found, expected, share):
+    assert found.shape == expected.shape, name
+    assert np.linalg.norm(found - expected) <= share * np.linalg.norm(expected), name
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_agrees_with_whole_arrays(name):
+    parts = {"window": SIZE, **MODELS[name]}
+    problem = make_problem(**parts)
+    check(moved_patterns(problem) if "near_field" not in parts else problem, 2, 2, parts.get("probes", 1))
