@@ -3,8 +3,8 @@
     python benchmarks/refine_models.py [--window 64] [--slices 1 4] [--rounds 5] [--arrays] [--only WORD]
 
 Each model is measured in turn with the plain far field (of as many slices and modes), ``--rounds`` times; the ratio is
-the median over the rounds. ``--arrays`` measures whole arrays (scipy) too, which is what ran before. What a model has to
-refine is refined: tilts, aberrations, coefficients of varying probes. Compilation is outside the figures.
+the median over the rounds. ``--arrays`` measures whole arrays (scipy) too, which is what ran before. Compilation is
+outside the figures.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def cases(base: MultisliceProblem) -> Iterator[tuple[str, Case]]:
     """Every path by its name."""
     rng, count, size = np.random.default_rng(1), base.count, base.window
     model = base.model
-    assert model is not None  # noqa: S101  (as made above)
+    assert model is not None
 
     def of(**parts: Any) -> MultisliceProblem:
         return replace(base, model=replace(model, **parts))
@@ -79,7 +79,7 @@ def cases(base: MultisliceProblem) -> Iterator[tuple[str, Case]]:
         yield f"tilts {name}, given", (problem, HELD, 1)
         yield f"tilts {name}, refined", (problem, Corrections(tilts=tangents), 1)
     groups = of(aberrations=aberrations(count, size))
-    assert groups.model is not None and groups.model.aberrations is not None  # noqa: S101
+    assert groups.model is not None and groups.model.aberrations is not None
     yield "aberrations of each pattern, given", (groups, HELD, 1)
     yield "the same, refined", (groups, Corrections(aberrations_A=groups.model.aberrations.values_A), 1)
     yield "two probes", (of(probe_marker=np.arange(count) % 2, probes=2), HELD, 2)

@@ -117,7 +117,10 @@ def coefficients(kind, extra_terms=True, size=P):
     shown = masks(signed, size)
     perpendicular = tuple(
         PerpendicularTerm(
-            (rng.random(size * size) > 0.3).astype(np.float32), np.array(rows), rng.random(COUNT).astype(np.float32) * 9, 0.02
+            (rng.random(size * size) > 0.3).astype(np.float32),
+            np.array(rows),
+            rng.random(COUNT).astype(np.float32) * 9,
+            0.02,
         )
         for rows in ([0, 1, 2], [3])
     )

@@ -70,10 +70,8 @@ def _load_counts(window: Any, recorded: Any, counts_type: int, out: Any) -> None
 @numba.jit(**FAST)
 def _filter(window: Any, plane: Any, band: Any, work: Work) -> None:
     """Plane, in real space, limited to a band; ``work.b`` is used up."""
-    copy(window, plane, work.b)
-    forward(window, work.b[0], work.b[1], plane[0], plane[1])
-    scale_by_plane(window, plane, band, np.float32(1 / (window.size * window.size)))
-    copy(window, plane, work.b)
+    forward(window, plane[0], plane[1], work.b[0], work.b[1])
+    scale_by_plane(window, work.b, band, np.float32(1 / (window.size * window.size)))
     inverse(window, work.b[0], work.b[1], plane[0], plane[1])
 
 

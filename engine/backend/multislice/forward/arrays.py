@@ -29,6 +29,11 @@ class ArrayKit:
         """Its inverse, and adjoint."""
         return self._transforms.ifft2(spectrum, norm="ortho")
 
+    def filtered(self, planes: Any, transfer: Any) -> Any:
+        """Real planes (n, P, P) convolved with real kernels, whose transforms are given: (P, P), or (n, P, P)."""
+        half = transfer[..., : planes.shape[-1] // 2 + 1]
+        return self._transforms.irfft2(self._transforms.rfft2(planes) * half, s=planes.shape[-2:])
+
     @property
     def _transforms(self) -> Any:
         """Scipy's keep single precision where numpy's do not."""

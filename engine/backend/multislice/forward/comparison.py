@@ -19,6 +19,10 @@ from ptylive.engine.backend.multislice.data_terms import TINY_COUNTS, compared
 from ptylive.engine.backend.multislice.description import CompressedPatterns, PerpendicularTerm
 from ptylive.engine.backend.multislice.forward.arrays import ArrayKit
 from ptylive.engine.backend.multislice.problem import CoefficientTermKind, DataTerm, MultisliceProblem
+from ptylive.schema.model import Array, FloatArray
+
+FEW_MASKS, SPANS = 4, 16
+"""Pixels that at most a quarter of the masks see are kept apart, in runs of more than a sixteenth of all."""
 
 
 class Comparison(Protocol):
@@ -42,6 +46,51 @@ class Pixels:
         return compared(self._kit.xp, self._term, intensity, counts, self._weights)
 
 
+class Masks:
+    """Products with masks (K, P * P) of which most are 0 at most pixels, as those within the bright field are.
+
+    In spans of pixels where many look, the product is one of dense matrices; elsewhere, of the few that look there.
+    """
+
+    def __init__(self, kit: ArrayKit, masks: FloatArray) -> None:
+        self._spans = _spans((masks != 0).sum(axis=0) * FEW_MASKS > len(masks))
+        elsewhere = masks.copy()
+        for span in self._spans:
+            elsewhere[:, span] = 0
+        few = np.flatnonzero((elsewhere != 0).any(axis=1))
+        if len(few) * FEW_MASKS > len(masks):
+            self._spans, few = [slice(0, masks.shape[1])], few[:0]
+        xp, real = kit.xp, kit.real
+        self._few, self._rest = xp.asarray(few), xp.asarray(elsewhere[few], dtype=real)
+        self._masks = [xp.asarray(np.ascontiguousarray(masks[:, span]), dtype=real) for span in self._spans]
+        self._columns = [xp.asarray(np.ascontiguousarray(masks[:, span].T), dtype=real) for span in self._spans]
+
+    def forward(self, planes: Any) -> Any:
+        """(n, K) of planes (n, P * P)."""
+        made = sum(planes[:, span] @ columns for span, columns in zip(self._spans, self._columns, strict=True))
+        if len(self._few):
+            made[:, self._few] += planes @ self._rest.T
+        return made
+
+    def adjoint(self, coefficients: Any) -> Any:
+        """(n, P * P) of coefficients (n, K)."""
+        if not len(self._few) and len(self._spans) == 1:
+            return coefficients @ self._masks[0]
+        made = coefficients[:, self._few] @ self._rest
+        for span, masks in zip(self._spans, self._masks, strict=True):
+            made[:, span] += coefficients @ masks
+        return made
+
+
+def _spans(here: Array) -> list[slice]:
+    """Runs of pixels, those that are close together made one; all pixels where none is."""
+    where = np.flatnonzero(here)
+    if not len(where):
+        return [slice(0, len(here))]
+    cuts = np.flatnonzero(np.diff(where) > len(here) // SPANS) + 1
+    return [slice(int(run[0]), int(run[-1]) + 1) for run in np.split(where, cuts)]
+
+
 class Coefficients:
     """Recorded coefficients."""
 
@@ -49,23 +98,35 @@ class Coefficients:
         self._kit, self._term, self._compressed = kit, term, compressed
         xp, real = kit.xp, kit.real
         self._values = xp.asarray(compressed.values)
-        self._masks = xp.asarray(compressed.masks, dtype=real)
         self._whitening = None if compressed.whitening is None else xp.asarray(compressed.whitening, dtype=real)
         self._edge = None if compressed.edge is None else xp.asarray(compressed.edge, dtype=real)
-        self._perpendicular = [_Perpendicular(kit, term, self._masks, each) for each in compressed.perpendicular]
+        masks = np.asarray(compressed.masks, dtype=real)
+        self._perpendicular = [_Perpendicular(kit, term, masks, each) for each in compressed.perpendicular]
+        # what the lengths see of the intensity is one more mask each: no second way through the planes
+        scatters = [one.scatter[None] for one in self._perpendicular if one.scatter is not None]
+        self._count, self._masks = len(masks), Masks(kit, np.concatenate([masks, *scatters]))
 
     def compare(self, intensity: Any, batch: Any) -> tuple[Any, Any]:
         """See :class:`Comparison`."""
-        flat = intensity.reshape(len(intensity), -1)
+        xp, flat = self._kit.xp, intensity.reshape(len(intensity), -1)
         rooted = self._term.kind is CoefficientTermKind.ROOT
-        seen = self._kit.xp.sqrt(flat + (self._term.offset + TINY_COUNTS)) if rooted else flat
-        coefficients = seen @ self._masks.T
+        seen = xp.sqrt(flat + (self._term.offset + TINY_COUNTS)) if rooted else flat
+        products = self._masks.forward(seen)
+        coefficients, scattered = products[:, : self._count], products[:, self._count :]
         loss, derivative = self._of_coefficients(coefficients, self._values[batch].astype(self._kit.real))
-        by_seen, by_intensity = derivative @ self._masks, 0.0
-        for term in self._perpendicular:
-            more, of_seen, of_intensity = term.compare(seen, flat, coefficients, batch)
-            loss, by_seen, by_intensity = loss + more, by_seen + of_seen, by_intensity + of_intensity
-        total = by_intensity + (by_seen / (2 * seen) if rooted else by_seen)
+        pulls, insides = [], []
+        for number, term in enumerate(self._perpendicular):
+            of_scatter = scattered[:, number] if term.scatter is not None else 0.0
+            more, pull, inside = term.compare(seen, coefficients, of_scatter, batch)
+            loss, derivative = loss + more, term.taken_out(derivative, pull, coefficients)
+            insides.append(inside)
+            if term.scatter is not None:
+                pulls.append(pull)
+        total = self._masks.adjoint(xp.concatenate([derivative, *pulls], axis=1))
+        for inside in insides:
+            total += inside
+        if rooted:
+            total = total / (2 * seen)
         if self._edge is not None:
             loss = loss + (flat @ self._edge).sum(dtype=np.float64)
             total = total + self._edge
@@ -97,27 +158,32 @@ class Coefficients:
 class _Perpendicular:
     """See :class:`~ptylive.engine.backend.multislice.description.PerpendicularTerm`."""
 
-    def __init__(self, kit: ArrayKit, term: DataTerm, masks: Any, perpendicular: PerpendicularTerm) -> None:
+    def __init__(self, kit: ArrayKit, term: DataTerm, masks: FloatArray, perpendicular: PerpendicularTerm) -> None:
         xp, real = kit.xp, kit.real
-        self._region = xp.asarray(perpendicular.region, dtype=real)
+        region = np.asarray(perpendicular.region, dtype=real)
+        self._xp, self._region = xp, xp.asarray(region)
         self._rows = xp.asarray(perpendicular.masks)
-        self._masks = masks[self._rows]
         self._measured = xp.asarray(perpendicular.measured)
         self._weight, self._real = perpendicular.weight, real
         rooted = term.kind is CoefficientTermKind.ROOT
-        self._scatter = None if rooted else self._region - (self._masks**2).sum(axis=0)
+        self.scatter = None if rooted else region - (masks[perpendicular.masks] ** 2).sum(axis=0)
+        """(P * P,) what the scatter of counts adds to the square, by the intensity; None for roots."""
 
-    def compare(self, seen: Any, flat: Any, coefficients: Any, batch: Any) -> tuple[Any, Any, Any]:
-        """Loss, its derivative by what the masks see, and by the intensity directly."""
-        inside, s = seen * self._region, coefficients[:, self._rows]
-        length = (inside * seen).sum(axis=1) - (s**2).sum(axis=1)
-        if self._scatter is not None:
-            length = length + flat @ self._scatter
+    def compare(self, seen: Any, coefficients: Any, of_scatter: Any, batch: Any) -> tuple[Any, Any, Any]:
+        """Loss, its derivative by the length (n, 1), and what of it falls on what the region sees (n, P * P)."""
+        s = coefficients[:, self._rows]
+        inside = seen * self._region
+        length = self._xp.einsum("nk,nk->n", inside, seen) - (s**2).sum(axis=1) + of_scatter
         away = length - self._measured[batch].astype(self._real)
         pull = (2 * self._weight * away)[:, None]
-        of_seen = pull * 2 * (inside - s @ self._masks)
-        of_intensity = 0.0 if self._scatter is None else pull * self._scatter
-        return self._weight * (away**2).sum(dtype=np.float64), of_seen, of_intensity
+        inside *= 2 * pull
+        return self._weight * (away**2).sum(dtype=np.float64), pull, inside
+
+    def taken_out(self, derivative: Any, pull: Any, coefficients: Any) -> Any:
+        """Derivative by the coefficients (n, K), less what the length has by them."""
+        changed = derivative.copy()
+        changed[:, self._rows] -= 2 * pull * coefficients[:, self._rows]
+        return changed
 
 
 def comparison(kit: ArrayKit, problem: MultisliceProblem, compressed: CompressedPatterns | None) -> Comparison:

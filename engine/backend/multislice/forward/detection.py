@@ -164,8 +164,8 @@ class Detector:
         if near is None or near.alpha_rad == 0:
             return image
         width = (np.pi * near.alpha_rad * self._defocus[batch]) ** 2
-        envelope = self._kit.xp.exp(-width[:, None, None] * self._q_squared).astype(self._kit.real)
-        return self._kit.inverse(self._kit.fft(image) * envelope).real
+        along = self._kit.xp.exp(-width[:, None] * self._q**2).astype(self._kit.real)
+        return self._kit.filtered(image, along[:, :, None] * along[:, None, :])
 
     def _lens(self, near: NearField, values: Values, batch: Any) -> Any:
         """(n, 1, P, P); underfocus is free space backwards, tilted as the specimen is."""

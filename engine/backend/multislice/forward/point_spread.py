@@ -54,4 +54,4 @@ class PointSpreadBlock:
         return (transfer if self._image is None else transfer * self._image).astype(self._kit.complex)
 
     def _filtered(self, planes: Any, transfer: Any) -> Any:
-        return self._kit.inverse(self._kit.fft(planes) * transfer).real
+        return self._kit.filtered(planes, transfer)

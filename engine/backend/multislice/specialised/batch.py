@@ -81,7 +81,9 @@ class Blocks(NamedTuple):
         if self.model.phase_plates is None:
             return NONE_3
         plates = np.swapaxes(np.asarray(self.model.phase_plates[batch]), 1, 2)
-        return _single(np.stack([plates.real, plates.imag], axis=1)).reshape(len(batch), 2, -1)
+        made = np.empty((len(batch), 2, *plates.shape[1:]), np.float32)
+        made[:, 0], made[:, 1] = plates.real, plates.imag
+        return made.reshape(len(batch), 2, -1)
 
 
 def _single(values: Any) -> FloatArray:

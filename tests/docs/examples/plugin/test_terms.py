@@ -40,7 +40,7 @@ def said(tmp_path_factory):
 
 
 def test_both_are_used_in_a_refinement(said):
-    assert said["backend"] == "cpu (scipy, for the data term robust_amplitude, a Python function)"
+    assert said["backend"] == "cpu (compiled, with the data term robust_amplitude, a Python function)"
     assert said["algorithm"].startswith("robust_amplitude, loss_offset")
     assert said["finite"]
     assert said["falls"]

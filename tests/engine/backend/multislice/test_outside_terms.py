@@ -77,10 +77,10 @@ def test_built_in_terms_follow_in_the_same_kernel(make_problem, make_planes):
         assert found.loss == pytest.approx(float(reference.loss), rel=SINGLE)
 
 
-def test_without_a_form_for_a_pixel_it_stays_on_whole_arrays(make_problem):
+def test_without_a_form_for_a_pixel_it_is_compared_on_whole_arrays(make_problem):
     bare = replace(TERM, pixel=None)
     problem = replace(make_problem(32, 1, DataTermKind.AMPLITUDE, OFFSET), data_term=DataTerm(bare, OFFSET))
-    assert open_backend("cpu", problem).name == "cpu (scipy, for the data term mine, a Python function)"
+    assert open_backend("cpu", problem).name == "cpu (compiled, with the data term mine, a Python function)"
     with pytest.raises(ValueError, match="no form for compiled code"):
         address_of(bare, OFFSET)
 

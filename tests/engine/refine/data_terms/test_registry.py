@@ -70,7 +70,7 @@ def of_pixel(intensity, counts, offset):
 
 @pytest.mark.parametrize(
     ("settings", "name"),
-    [({"window_px": 32}, "cpu"), ({"upsample_pattern": 2}, "cpu (scipy, for upsampling)")],
+    [({"window_px": 32}, "cpu"), ({"upsample_pattern": 2}, "cpu (compiled, with upsampling)")],
 )
 def test_with_a_form_for_one_pixel_it_is_compiled_where_any_term_is(mine, simulated, settings, name):
     told = {"help": "the same", "curvature": TERM.curvature, "constant": "loss_offset", "pixel": of_pixel}

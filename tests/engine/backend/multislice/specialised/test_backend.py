@@ -108,3 +108,33 @@ def test_every_model_agrees_with_whole_arrays(name):
     parts = {"window": SIZE, **MODELS[name]}
     problem = make_problem(**parts)
     check(moved_patterns(problem) if "near_field" not in parts else problem, 2, 2, parts.get("probes", 1))
+
+
+@pytest.mark.parametrize("name", ["tilts everywhere", "least squares of coefficients"])
+def test_threads_give_the_same_sums(name):
+    problem = make_problem(window=SIZE, **MODELS[name])
+    one, three = (check(problem, 1, 1, 1, threads=threads) for threads in (1, 3))
+    assert three.loss == pytest.approx(one.loss, rel=1e-6)  # those of patterns are added up in double
+    agree("object", three.object, one.object, SINGLE)
+
+
+def test_patterns_are_taken_in_portions(monkeypatch):
+    monkeypatch.setattr("ptylive.engine.backend.multislice.specialised.backend.WORK_BYTES", 1)
+    monkeypatch.setattr("ptylive.engine.backend.multislice.specialised.backend.MOST_PATTERNS", 2)
+    for name in ("tilts everywhere", "plain coefficients"):
+        check(make_problem(window=SIZE, **MODELS[name]), 1, 2, 1)
+
+
+def test_the_cpu_takes_it_for_every_model_and_says_so():
+    backend = open_backend("cpu", make_problem(window=SIZE, tilts=tilts(0), slices=2))
+    assert (type(backend), backend.name) == (SpecialisedMultislice, "cpu (compiled, with tilts)")
+
+
+def test_a_varying_free_space_must_be_one_of_rows_and_columns():
+    problem = make_problem(window=SIZE, slices=2, stretched=True)
+    assert is_possible(problem)
+    assert not is_possible(replace(problem, phase_per_A=problem.phase_per_A**2))
+    assert is_possible(
+        replace(problem, phase_per_A=problem.phase_per_A**2, model=replace(problem.model, stretched=False))
+    )
+    assert not is_possible(make_problem(stretched=True)), "its window of 8 pixels is none that is compiled"
