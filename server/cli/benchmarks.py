@@ -97,6 +97,8 @@ def refine() -> dict[str, Any]:
         "loss": float(result.loss[-1]),
         "seconds_per_epoch": seconds / len(result.loss),
         "modes": int(result.probe.shape[1]),
+        "window": int(result.probe.shape[-1]),
+        "slices": int(result.object.shape[-3]),
         "backend": result.backend,
         **machine(),
     }

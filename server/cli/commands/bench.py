@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -14,27 +16,38 @@ EXAMPLES = """
 ptylive bench live
 ptylive bench live --backend cpu
 ptylive bench stream --json
+ptylive bench --bounds
 """
 
 
 def bench(
-    what: Annotated[str, typer.Argument(help="live, stream or refine")],
+    what: Annotated[str | None, typer.Argument(help="live, stream or refine; with --bounds all of them")] = None,
     backend: Backend = "auto",
+    bounds: Annotated[
+        bool, typer.Option("--bounds", help="what the machine can do at most, and the share that each figure reaches")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure this machine: live maps, the stream, or the refinement."""
     from ptylive.server.cli import benchmarks
 
-    measured: dict[str, Any]
     checked_backend(backend)
+    benches: dict[str, Callable[[], dict[str, Any]]] = {
+        "live": partial(benchmarks.live, backend),
+        "stream": benchmarks.stream,
+        "refine": benchmarks.refine,
+    }
+    if what not in (*benches, None) or (what is None and not bounds):
+        raise MetadataError(f"unknown benchmark {what!r}", "choose live, stream or refine")
     if what in ("stream", "refine") and backend != "auto":
         raise MetadataError(f"bench {what} takes no --backend", "it is for bench live")
-    if what == "live":
-        measured = benchmarks.live(backend)
-    elif what == "stream":
-        measured = benchmarks.stream()
-    elif what == "refine":
-        measured = benchmarks.refine()
+    if not bounds and what is not None:
+        answer(benches[what](), as_json=as_json)
+        return
+    from ptylive.server.cli.bounds import command
+
+    measured = command.record(benches if what is None else {what: benches[what]})
+    if as_json:
+        answer(measured, as_json=True)
     else:
-        raise MetadataError(f"unknown benchmark {what!r}", "choose live, stream or refine")
-    answer(measured, as_json=as_json)
+        command.show(measured)

@@ -78,7 +78,7 @@ class Masks:
             return coefficients @ self._masks[0]
         made = coefficients[:, self._few] @ self._rest
         for span, masks in zip(self._spans, self._masks, strict=True):
-            made[:, span] += coefficients @ masks
+            made[:, span] = coefficients @ masks  # where the few count among the many
         return made
 
 

@@ -52,6 +52,7 @@ MODELS = {
     "phase plates": {"phase_plates": plates(), "aberrations": groups(SIZE)},
     "plates alone": {"phase_plates": plates()},
     "several probes": {"probe_marker": np.array([1, 0, 1]), "probes": 3},
+    "several probes behind plates": {"probe_marker": np.array([1, 0, 1]), "probes": 2, "phase_plates": plates()},
     "a probe that varies": {"varying_modes": 1, "aberrations": groups(SIZE)},
     "two modes that vary": {"varying_modes": 2},
     "band": {"slices": 2, "band": band()},

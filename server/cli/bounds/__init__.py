@@ -1,0 +1,1 @@
+"""``ptylive bench --bounds``: what the machine can do at most, and which share of it is reached."""
