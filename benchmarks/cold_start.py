@@ -1,0 +1,144 @@
+"""``ptylive demo`` with an empty compile cache: when the first map is there, how quickly commands are answered
+meanwhile, and what is compiled more than once.
+
+    python benchmarks/cold_start.py [--rounds 3] [--busy 0]
+
+``--busy N``: beside so many processes that reckon. The second start of each round finds the cache filled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ptylive.schema import PtyliveError
+from ptylive.server.wire.client import ControlClient, EventStream
+
+PATIENCE_S = 300.0
+BUSY = "while True: sum(range(10**6))"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--busy", type=int, default=0)
+    given = parser.parse_args()
+    others = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(given.busy)]
+    try:
+        for _ in range(given.rounds):
+            with tempfile.TemporaryDirectory() as cache:
+                for kind in ("cold", "warm"):
+                    print(json.dumps({"start": kind, "busy": given.busy, **measure(Path(cache))}), flush=True)
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
+def measure(cache: Path) -> dict[str, Any]:
+    """Seconds from the command to the first answer, frame, map and results; the slowest answer; what was compiled."""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-m", "ptylive", "demo", "--no-browser", "--exit-when-done", "--port", "0"]
+    kept, started = Kept(cache), time.monotonic()
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as demo:
+        said: list[str] = []
+        threading.Thread(target=lambda: said.extend(demo.stdout or ()), daemon=True).start()
+        times: dict[str, float] = {}
+        try:
+            follow(address(said, demo), started, times)
+        finally:
+            demo.wait(PATIENCE_S)
+            kept.close()
+    return {
+        "load": os.getloadavg()[0],
+        **{name: round(value, 2) for name, value in times.items()},
+        "end_s": round(time.monotonic() - started, 2),
+        "compiled": len(kept.written),
+        "twice": sorted(path.name for path, times in kept.written.items() if times > 1),
+    }
+
+
+class Kept(threading.Thread):
+    """Watches compiled functions come into the cache; one that is compiled again is written again."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(daemon=True)
+        self._folder, self._ended = folder, threading.Event()
+        self._known = self._files()
+        self.written: Counter[Path] = Counter()
+        self.start()
+
+    def _files(self) -> dict[Path, int]:
+        found = {}
+        for path in self._folder.rglob("*.nbc"):
+            with suppress(OSError):
+                found[path] = path.stat().st_mtime_ns
+        return found
+
+    def run(self) -> None:
+        """Until it is closed: look twice a second, which is quicker than anything is compiled."""
+        while not self._ended.wait(0.25):
+            self._look()
+
+    def _look(self) -> None:
+        now = self._files()
+        self.written.update(path for path, at in now.items() if self._known.get(path) != at)
+        self._known = now
+
+    def close(self) -> None:
+        """Look once more."""
+        self._ended.set()
+        self.join()
+        self._look()
+
+
+def address(said: list[str], demo: subprocess.Popen[str]) -> str:
+    """Where commands are taken, from what the demo says."""
+    give_up = time.monotonic() + PATIENCE_S
+    while time.monotonic() < give_up and demo.poll() is None:
+        for line in said:
+            if found := re.search(r"commands at (\S+)", line):
+                return found[1]
+        time.sleep(0.01)
+    raise SystemExit("the demo did not say where it takes commands:\n" + "".join(said))
+
+
+def follow(control: str, started: float, times: dict[str, float]) -> None:
+    """Ask for the status again and again until the scan has its results, and listen for maps."""
+    slowest, give_up = 0.0, time.monotonic() + PATIENCE_S
+    with ControlClient(control, timeout_s=60.0) as client, EventStream(control, topics=("maps",)) as events:
+        while time.monotonic() < give_up:
+            asked = time.monotonic()
+            try:
+                status = client.call("status")
+            except PtyliveError:
+                continue
+            now = time.monotonic()
+            if "first_answer_s" in times:
+                slowest = max(slowest, now - asked)
+                times["slowest_answer_s"] = slowest
+            times.setdefault("first_answer_s", now - started)
+            if status["frames"]:
+                times.setdefault("first_frame_s", now - started)
+            if events.next(timeout_s=0.05) is not None:
+                times.setdefault("first_map_s", time.monotonic() - started)
+            if status["results"]:
+                times["results_s"] = now - started
+                return
+
+
+if __name__ == "__main__":
+    main()
