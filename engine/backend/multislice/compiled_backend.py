@@ -56,8 +56,7 @@ class CompiledMultislice:
         self._corners = np.ascontiguousarray(problem.corners, dtype=np.int64)
         self._frequencies = np.fft.fftfreq(problem.window).astype(np.float32)
         self._places = np.arange(problem.window, dtype=np.float32) - problem.window // 2
-        self._shifts = np.array(problem.shifts_px, dtype=np.float64)
-        self._ramps = _ramps(self._shifts, problem.window)
+        self._shifts = np.array(problem.shifts_px, dtype=np.float64, order="C")
         self._propagators = transposed_propagators(problem.propagators, problem.window)
         self._turns = _turns(problem)
         self._no_currents = np.ones(problem.count, np.float32)
@@ -78,7 +77,8 @@ class CompiledMultislice:
         """See :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend`."""
         chosen = np.arange(self._problem.count) if indices is None else _contiguous(indices)
         model = self._model(object_planes, probe_planes, corrections)
-        parts = self._in_parts(_Task(model, self._amplitudes(corrections, chosen), probe_gradient, corrections), chosen)
+        shifts, amplitudes = self._shifts_now(corrections), self._amplitudes(corrections)
+        parts = self._in_parts(_Task(model, shifts, amplitudes, probe_gradient, corrections), chosen)
         loss, total = parts[0]
         for more, gradient in parts[1:]:
             loss += more
@@ -114,14 +114,14 @@ class CompiledMultislice:
         probe = flat(np.swapaxes(probe_planes, 2, 3))
         return Model(planes, columns, probe, propagators, background, self._frequencies, phase_per_A, self._places)
 
-    def _amplitudes(self, corrections: Corrections, chosen: IndexArray) -> FloatArray:
-        """Roots of the beam currents; ramps are brought up to the shifts on the way."""
-        given = self._problem.shifts_px if corrections.shifts_px is None else corrections.shifts_px
-        shifts = np.asarray(given, dtype=np.float64)
-        moved = chosen[(shifts[chosen] != self._shifts[chosen]).any(axis=1)]
-        if len(moved):
-            self._shifts[moved] = shifts[moved]
-            self._ramps[moved] = _ramps(shifts[moved], self._problem.window)
+    def _shifts_now(self, corrections: Corrections) -> DoubleArray:
+        """Shifts of all patterns: one type of array whatever they came as, and so one compiled version."""
+        if corrections.shifts_px is None:
+            return self._shifts
+        return np.array(corrections.shifts_px, dtype=np.float64, order="C")
+
+    def _amplitudes(self, corrections: Corrections) -> FloatArray:
+        """Roots of the beam currents."""
         if corrections.current is None:
             return self._no_currents
         return np.sqrt(np.asarray(corrections.current, dtype=np.float32))
@@ -160,7 +160,8 @@ class CompiledMultislice:
 
         Planes as in :meth:`loss_and_gradient`. What is recorded plays no part.
         """
-        size, task = self._problem.window, _Task(self._model(object_planes, probe_planes, HELD), self._no_currents)
+        size, model = self._problem.window, self._model(object_planes, probe_planes, HELD)
+        task = _Task(model, self._shifts, self._no_currents)
         if not self._work:
             self._work = self._buffers_for(task.model)
         patterns = self._patterns(np.arange(self._problem.count), task)
@@ -202,13 +203,14 @@ class CompiledMultislice:
     def _patterns(self, share: IndexArray, task: _Task) -> Patterns:
         """Some patterns as the kernel reads them."""
         recorded = (self._recorded, self._counts_type, self._weights, self._corners)
-        return Patterns(share, *recorded, self._ramps, task.amplitudes, self._turns, self._first_probe)
+        return Patterns(share, *recorded, task.shifts, task.amplitudes, self._turns, self._first_probe)
 
 
 class _Task(NamedTuple):
     """One evaluation: parameters, and which gradients are wanted."""
 
     model: Model
+    shifts: DoubleArray
     amplitudes: FloatArray
     probe_gradient: bool = False
     corrections: Corrections = HELD
@@ -289,12 +291,6 @@ def transposed_patterns(patterns: Array) -> tuple[Array, int]:
     return flat.view(np.uint8), DIRECT_TYPES[flat.dtype.name]
 
 
-def _ramps(shifts_px: DoubleArray, window: int) -> FloatArray:
-    """exp(-2 pi i f shift) of n shifts (n, 2): (n, axis, part, P)."""
-    phase = -2 * np.pi * shifts_px[:, :, None] * np.fft.fftfreq(window)
-    return np.stack([np.cos(phase), np.sin(phase)], axis=2).astype(np.float32)
-
-
 def _turns(problem: MultisliceProblem) -> FloatArray:
     """exp(2 pi i x offset / P) of the patterns: (N, axis, part, P), or nothing where they have no offsets."""
     if problem.offsets_px is None:
@@ -319,6 +315,7 @@ def _buffers(size: int, slices: int, pairs: int) -> Work:
         b=aligned((2, plane)),
         intensity=aligned((plane,)),
         counts=aligned((plane,)),
+        ramp=aligned((2, 2, size)),
     )
 
 

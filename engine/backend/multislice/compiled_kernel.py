@@ -16,6 +16,7 @@ from ptylive.engine.backend.multislice.compiled_terms import compare
 from ptylive.engine.backend.multislice.kernel_parts.aperture import (
     add_pattern_derivatives,
     add_unshifted,
+    fill_ramp,
     leave_aperture,
     own_probes,
     shifted_probe,
@@ -148,7 +149,8 @@ def _forward_pattern(window: Any, model: Model, patterns: Patterns, n: int, star
     slices = work.waves.shape[1]
     object_modes = model.slices.shape[1] // slices
     a, b = work.a, work.b
-    ramp, amplitude = patterns.ramps[n], patterns.amplitudes[n]
+    ramp, amplitude = work.ramp, patterns.amplitudes[n]
+    fill_ramp(window, patterns.shifts[n], ramp)
     varied, banded = work.own.shape[0] > 0, work.windows.shape[0] > 0
     if varied:
         own_probes(window, model, patterns, n, work)
@@ -258,7 +260,7 @@ def _backward_pattern(
     """Add what a pattern does to every gradient; ``work.intensity`` is the factor of its far fields."""
     n, place, start = pattern
     object_modes = model.slices.shape[1] // work.waves.shape[1]
-    ramp, amplitude, varied = patterns.ramps[n], patterns.amplitudes[n], work.own.shape[0] > 0
+    ramp, amplitude, varied = work.ramp, patterns.amplitudes[n], work.own.shape[0] > 0
     per_pattern = gradient.patterns.shape[0] > 0
     for pair in range(work.waves.shape[0]):
         m = pair // object_modes
@@ -309,6 +311,7 @@ def _own_work(work: Work, k: int) -> Work:
         work.b[0],
         work.intensity[k],
         work.counts[0],
+        work.ramp[0],
         work.windows[k],
         work.pulled[0],
         work.own[k],
@@ -335,7 +338,9 @@ def add_gradient(window: Any, patterns: Patterns, model: Model, gradient: Gradie
     for k in range(patterns.indices.shape[0]):
         n = patterns.indices[k]
         start = patterns.corners[n, 0] * model.width + patterns.corners[n, 1]
-        _backward_pattern(window, model, patterns, (n, k, start), _own_work(work, k), gradient)
+        own = _own_work(work, k)
+        fill_ramp(window, patterns.shifts[n], own.ramp)
+        _backward_pattern(window, model, patterns, (n, k, start), own, gradient)
 
 
 @numba.jit(**CACHED)

@@ -60,10 +60,6 @@ class Illumination:
             return None
         return values.tilts_of(batch)[:, 0:2, None] * self._turn_per_px
 
-    def ramp_phases(self, values: Values, batch: Any) -> Any:
-        """(n, 2, P) phase of the ramp along rows and columns of the aperture plane."""
-        return -2 * np.pi * values.shifts_px[batch][:, :, None] * self._frequencies
-
     def moved(self, light: Light, values: Values, batch: Any) -> tuple[Any, Any]:
         """Derivatives of the wave by the position along rows and columns, one for each pixel of the object."""
         kit, derivatives = self._kit, []

@@ -15,6 +15,21 @@ from ptylive.engine.backend.multislice.planes_fft import FAST
 
 
 @numba.jit(**FAST)
+def fill_ramp(window: Any, shifts: Any, out: Any) -> None:
+    """Out (2, 2, P) = exp(-2 pi i f shift) along both axes: powers of one factor each, in double precision."""
+    size = window.size
+    rows, columns = -2 * np.pi / size * shifts[0], -2 * np.pi / size * shifts[1]
+    ar, ai, br, bi = np.cos(rows), np.sin(rows), np.cos(columns), np.sin(columns)
+    r, i, s, j = 1.0, 0.0, 1.0, 0.0
+    for k in range(size // 2):  # both at a time: neither waits for the other
+        last = size - 1 - k  # the frequency -(k + 1)
+        out[0, 0, k], out[0, 1, k], out[1, 0, k], out[1, 1, k] = r, i, s, j
+        r, i = r * ar - i * ai, r * ai + i * ar
+        s, j = s * br - j * bi, s * bi + j * br
+        out[0, 0, last], out[0, 1, last], out[1, 0, last], out[1, 1, last] = r, -i, s, -j
+
+
+@numba.jit(**FAST)
 def shifted_probe(window: Any, probe_re: Any, probe_im: Any, ramp: Any, amplitude: Any, out: Any) -> None:
     """Out = amplitude * probe * ramp / P, on transposed planes."""
     size = window.size
@@ -139,7 +154,7 @@ def leave_aperture(window: Any, model: Any, patterns: Any, pattern: Any, m: int,
     n, place = pattern
     a, own, plate, pixels = work.a, work.own[m], work.plate, window.size * window.size
     clear(window, a)
-    add_unshifted(window, work.b, patterns.ramps[n], patterns.amplitudes[n], a[0], a[1])
+    add_unshifted(window, work.b, work.ramp, patterns.amplitudes[n], a[0], a[1])
     asked, turns = gradient.aperture.shape[0] > 0, model.rates.shape[0]
     for j in range(turns if asked else 0):
         total = np.float32(0)

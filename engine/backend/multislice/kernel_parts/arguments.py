@@ -25,12 +25,12 @@ class Patterns(NamedTuple):
     """UINT8, UINT16 or FLOAT32."""
     weights: Any
     corners: Any
-    ramps: Any
-    """(N, 2, 2, P): axis (row, col), part (real, imaginary)."""
+    shifts: Any
+    """(N, 2) float64, object pixels: the ramps are made of them, which would fill an eighth of what patterns do."""
     amplitudes: Any
     """(N,): root of the beam current of each pattern."""
     turns: Any
-    """(N, 2, 2, P) in real space, as the ramps: what moves a pattern over the detector; or of length 0."""
+    """(N, 2, 2, P), axis (row, col), part (real, imaginary): what moves a pattern over the detector; or of length 0."""
     first_probe: Any
     """(N,) first plane of the probe that a pattern was taken with."""
     entries: Any = NONE_4
@@ -112,6 +112,8 @@ class Work(NamedTuple):
     """(P * P)."""
     counts: Any
     """(P * P): the recorded pattern as float32."""
+    ramp: Any
+    """(2, 2, P) of the pattern at hand: axis (row, col), part."""
     windows: Any = NONE_3
     """(object modes * slices, 2, P * P) what a pattern sees of the slices where a band is kept; or of length 0."""
     pulled: Any = NONE_3

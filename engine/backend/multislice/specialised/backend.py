@@ -195,6 +195,7 @@ class SpecialisedMultislice(GeneralMultislice):
             b=room(2, plane, shared=True),
             intensity=room(plane),
             counts=room(plane, shared=True),
+            ramp=room(2, 2, size, shared=True),
             windows=room(seen, 2, plane),
             pulled=room(seen, 2, plane, shared=True),
             own=room(own, 2, plane),

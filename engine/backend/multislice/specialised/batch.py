@@ -46,7 +46,7 @@ class Blocks(NamedTuple):
             recorded.counts_type,
             recorded.weights,
             recorded.corners[batch],
-            _unit(self.illumination.ramp_phases(values, batch), count),
+            np.ascontiguousarray(values.shifts_px[batch], dtype=np.float64),
             np.ascontiguousarray(amplitudes, dtype=np.float32),
             _unit_or_none(self.detector.exit_phases(values, batch), count),
             np.ascontiguousarray(marker * values.modes, dtype=np.int64),
