@@ -36,7 +36,9 @@ from ptylive.engine.backend.multislice.problem import (
 )
 from ptylive.schema.model import Array, DoubleArray, FloatArray, IndexArray
 
-CACHE_LINE = 64
+PAGE = 4096
+PLACES = {"far_field": 1792, "a": 1024, "b": 3072, "counts": 2560}
+"""Bytes into a page at which buffers begin; 0 for others. The best of 157 draws (docs/performance.md)."""
 DIRECT_TYPES = {"uint8": UINT8, "uint16": UINT16, "float32": FLOAT32}
 """Recorded types that are read as they are; others are converted to float32 once."""
 
@@ -308,20 +310,24 @@ def transposed_propagators(propagators: Array, window: int) -> FloatArray:
 def _buffers(size: int, slices: int, pairs: int) -> Work:
     """Work planes of one thread, aligned to cache lines."""
     plane = size * size
-    return Work(
-        waves=aligned((pairs, slices, 2, plane)),
-        far_field=aligned((pairs, 2, plane)),
-        a=aligned((2, plane)),
-        b=aligned((2, plane)),
-        intensity=aligned((plane,)),
-        counts=aligned((plane,)),
-        ramp=aligned((2, 2, size)),
-    )
+    shapes = {
+        "waves": (pairs, slices, 2, plane),
+        "far_field": (pairs, 2, plane),
+        "a": (2, plane),
+        "b": (2, plane),
+        "intensity": (plane,),
+        "counts": (plane,),
+        "ramp": (2, 2, size),
+    }
+    return Work(**{name: aligned(shape, name) for name, shape in shapes.items()})
 
 
-def aligned(shape: tuple[int, ...]) -> FloatArray:
-    """Zeros whose memory begins on a cache line: vector loads across lines cost a tenth of the speed."""
+def aligned(shape: tuple[int, ...], name: str) -> FloatArray:
+    """Zeros for the buffer ``name`` of :class:`Work`, at its place within a page of memory.
+
+    Reads wait for earlier writes to the same place of another page, and planes of whole pages then meet at every pixel.
+    """
     count = int(np.prod(shape))
-    room = np.zeros(count * 4 + CACHE_LINE, np.uint8)
-    start = -room.ctypes.data % CACHE_LINE
+    room = np.zeros(count * 4 + 2 * PAGE, np.uint8)
+    start = -room.ctypes.data % PAGE + PLACES.get(name, 0)
     return room[start : start + count * 4].view(np.float32).reshape(shape)

@@ -41,6 +41,8 @@ from ptylive.schema.model import FloatArray, IndexArray
 
 WORK_BYTES = 4 << 20
 """Of the waves of a batch whose comparison is not in the kernel: what a core has of the last level of cache."""
+SHARED = ("a", "b", "counts", "ramp", "pulled")
+"""Buffers that a batch has once, as they hold nothing from waves to gradient."""
 MOST_PATTERNS = 64
 """Of a batch: enough that calls cost nothing, few enough that their ramps stay in the cache."""
 
@@ -184,23 +186,24 @@ class SpecialisedMultislice(GeneralMultislice):
         if self._counting is not None:
             counts = max(1, min(MOST_PATTERNS, WORK_BYTES // (8 * plane * (pairs * (slices + 1) + seen + own + 1))))
 
-        def room(*shape: int, shared: bool = False) -> FloatArray:
-            leading = () if self._counting is None else (1 if shared else counts,)
-            return aligned((*leading, *shape))
+        def room(name: str, *shape: int) -> FloatArray:
+            leading = () if self._counting is None else (1 if name in SHARED else counts,)
+            return aligned((*leading, *shape), name)
 
-        return Work(
-            waves=room(pairs, slices, 2, plane),
-            far_field=room(pairs, 2, plane),
-            a=room(2, plane, shared=True),
-            b=room(2, plane, shared=True),
-            intensity=room(plane),
-            counts=room(plane, shared=True),
-            ramp=room(2, 2, size, shared=True),
-            windows=room(seen, 2, plane),
-            pulled=room(seen, 2, plane, shared=True),
-            own=room(own, 2, plane),
-            plate=room(2, plane if own else 0),
-        )
+        shapes = {
+            "waves": (pairs, slices, 2, plane),
+            "far_field": (pairs, 2, plane),
+            "a": (2, plane),
+            "b": (2, plane),
+            "intensity": (plane,),
+            "counts": (plane,),
+            "ramp": (2, 2, size),
+            "windows": (seen, 2, plane),
+            "pulled": (seen, 2, plane),
+            "own": (own, 2, plane),
+            "plate": (2, plane if own else 0),
+        }
+        return Work(**{name: room(name, *shape) for name, shape in shapes.items()})
 
     def _share(self, task: _Task, share: IndexArray, thread: int) -> tuple[Any, Gradient, Corrections]:
         """Loss and sums of some patterns, one thread."""
