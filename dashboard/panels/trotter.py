@@ -17,8 +17,8 @@ from ptylive.dashboard.client.feed import FeedView
 from ptylive.dashboard.client.orders import Orders, Reply
 from ptylive.dashboard.panels.picture import PictureFigure, Window
 from ptylive.dashboard.pictures import FFT, Picture
+from ptylive.dashboard.pictures.trotters import TrotterPictures
 from ptylive.dashboard.theme import PROFILE_COLOUR
-from ptylive.dashboard.trotters import TrotterPictures
 from ptylive.dashboard.words import UNKNOWN, number
 from ptylive.pictures.colours import ColourMap, gradient
 

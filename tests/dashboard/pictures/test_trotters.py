@@ -5,8 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from ptylive.dashboard.pictures import middle_that_matters
-from ptylive.dashboard.trotters import TrotterPictures
+from ptylive.dashboard.pictures.trotters import TrotterPictures
 from ptylive.server.wire.messages import array_to_plain
 
 
@@ -32,13 +31,3 @@ def test_phases_are_shown_where_two_discs_overlap() -> None:
     assert found.amplitude.origin == (3.0, 7.0)
     with pytest.raises(KeyError):
         TrotterPictures.of({}, 1)
-
-
-def test_a_small_probe_fills_its_picture() -> None:
-    rows, cols = np.indices((128, 128)) - 64
-    modes = np.exp(-(rows**2 + cols**2) / (2 * 4.0**2)).astype(np.float32)[None]
-    shown = middle_that_matters(modes)
-    assert 16 <= shown.shape[1] <= 32
-    assert shown.shape[1] == shown.shape[2]
-    assert (shown**2).sum() > 0.95 * (modes**2).sum()
-    assert np.unravel_index(int(shown[0].argmax()), shown.shape[1:]) == (shown.shape[1] // 2, shown.shape[2] // 2)

@@ -1,4 +1,4 @@
-"""From arrays of events to pictures of panels."""
+"""From arrays of events to pictures of maps and patterns."""
 
 import numpy as np
 import pytest
@@ -32,31 +32,6 @@ def test_patterns_start_at_zero_and_keep_detector_pixels() -> None:
     assert linear.limits == pytest.approx((0.0, 9.0), rel=1e-2)
     assert log.limits == pytest.approx((0.0, 1.0), rel=1e-2)
     assert linear.pixel == (1.0, 1.0)
-
-
-def test_probe_modes_stand_side_by_side_with_their_powers() -> None:
-    modes = np.stack([np.full((8, 8), 3 + 0j), np.full((8, 8), 1j)]).astype(np.complex64)
-    picture = prepare(RawPicture("probe", modes, sampling_A=(0.1, 0.1)), 1, Surroundings())
-    assert picture.data.shape == (8, 16)
-    assert picture.note == "90 · 10 %"
-
-
-def test_other_limits_give_other_indices() -> None:
-    picture = prepare(RawPicture("bf", np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4)), 1, Surroundings())
-    assert picture.indices(picture.limits) is picture.indexed
-    assert (picture.indices((10.0, 11.0)) == 1).all()
-
-
-def test_the_object_is_framed_and_contrasted_by_the_scanned_area() -> None:
-    phase = np.zeros((40, 40), np.float32)
-    phase[:5] = 100.0
-    phase[15:25, 10:30] = np.linspace(0, 1, 20)
-    around = Surroundings(scan_shape=(20, 10), step_A=(1.0, 1.0), rotation_deg=90.0)
-    picture = prepare(RawPicture("object", phase, "rad", (1.0, 1.0)), 1, around)
-    assert picture.focus == pytest.approx((10.0, 20.0))
-    assert picture.limits == pytest.approx((0.0, 1.0), abs=1e-3)
-    small = prepare(RawPicture("object", phase[:4, :4], "rad", (1.0, 1.0)), 1, around)
-    assert small.focus == (4.0, 4.0)
 
 
 def test_a_fourier_transform_has_its_peaks_and_rings_where_they_belong() -> None:

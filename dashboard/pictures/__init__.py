@@ -1,0 +1,30 @@
+"""Pictures as the browser gets them: reduced to what a panel can show, with contrast limits and a version."""
+
+from ptylive.dashboard.pictures.map_pictures import fft_picture
+from ptylive.dashboard.pictures.picture import (
+    FFT,
+    MAP_SIDE,
+    OVERWRITING,
+    SLICE,
+    Picture,
+    RawPicture,
+    Ring,
+    Surroundings,
+)
+from ptylive.dashboard.pictures.prepare import prepare, sources_of
+from ptylive.dashboard.pictures.refined_pictures import middle_that_matters
+
+__all__ = [
+    "FFT",
+    "MAP_SIDE",
+    "OVERWRITING",
+    "SLICE",
+    "Picture",
+    "RawPicture",
+    "Ring",
+    "Surroundings",
+    "fft_picture",
+    "middle_that_matters",
+    "prepare",
+    "sources_of",
+]

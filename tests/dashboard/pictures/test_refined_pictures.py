@@ -1,0 +1,35 @@
+"""Object and probe of a refinement, as panels show them."""
+
+import numpy as np
+import pytest
+
+from ptylive.dashboard.pictures import RawPicture, Surroundings, middle_that_matters, prepare
+
+
+def test_probe_modes_stand_side_by_side_with_their_powers() -> None:
+    modes = np.stack([np.full((8, 8), 3 + 0j), np.full((8, 8), 1j)]).astype(np.complex64)
+    picture = prepare(RawPicture("probe", modes, sampling_A=(0.1, 0.1)), 1, Surroundings())
+    assert picture.data.shape == (8, 16)
+    assert picture.note == "90 · 10 %"
+
+
+def test_the_object_is_framed_and_contrasted_by_the_scanned_area() -> None:
+    phase = np.zeros((40, 40), np.float32)
+    phase[:5] = 100.0
+    phase[15:25, 10:30] = np.linspace(0, 1, 20)
+    around = Surroundings(scan_shape=(20, 10), step_A=(1.0, 1.0), rotation_deg=90.0)
+    picture = prepare(RawPicture("object", phase, "rad", (1.0, 1.0)), 1, around)
+    assert picture.focus == pytest.approx((10.0, 20.0))
+    assert picture.limits == pytest.approx((0.0, 1.0), abs=1e-3)
+    small = prepare(RawPicture("object", phase[:4, :4], "rad", (1.0, 1.0)), 1, around)
+    assert small.focus == (4.0, 4.0)
+
+
+def test_a_small_probe_fills_its_picture() -> None:
+    rows, cols = np.indices((128, 128)) - 64
+    modes = np.exp(-(rows**2 + cols**2) / (2 * 4.0**2)).astype(np.float32)[None]
+    shown = middle_that_matters(modes)
+    assert 16 <= shown.shape[1] <= 32
+    assert shown.shape[1] == shown.shape[2]
+    assert (shown**2).sum() > 0.95 * (modes**2).sum()
+    assert np.unravel_index(int(shown[0].argmax()), shown.shape[1:]) == (shown.shape[1] // 2, shown.shape[2] // 2)
