@@ -1,4 +1,4 @@
-"""Checks of scan and settings before a refinement: overlap, sampling, defocus, rotation, memory, time."""
+"""Checks of scan and settings before a refinement: overlap, sampling, defocus, rotation, thickness, memory, time."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from ptylive.application.extensions import Preset
 from ptylive.engine.calibrate.scan import MeasuredRotation
 from ptylive.engine.planning.detector_window import GOOD_SHARE
 from ptylive.engine.planning.probe_and_step import GOOD_OVERLAP, LEAST_OVERLAP, linear_overlap, probe_diameter_A
+from ptylive.engine.refine.tuning.depth_choice import FIRST, THICKEST_A, slices_of_thickness
+from ptylive.engine.refine.tuning.parameter_search import focal_depth_A
 from ptylive.schema import Calibration, Origin, ScanHeader
 
 GOOD_ANGLE_DEG, BAD_ANGLE_DEG = 5.0, 20.0
@@ -61,7 +63,7 @@ class Checked:
     def all(self) -> list[Check]:
         """Every check, in the order of importance."""
         found = [self.overlap(), self.sampling(), self.defocus(), self.rotation(), self.saturation()]
-        return [*found, self.memory(), self.time()]
+        return [*found, self.thickness(), self.memory(), self.time()]
 
     @property
     def probe_diameter_A(self) -> float | None:
@@ -122,6 +124,28 @@ class Checked:
         return Check(
             "rotation", state, f"{used}, the data say {says}{other}", () if state == "ok" else ("rotation_deg",)
         )
+
+    def thickness(self) -> Check:
+        """How many slices there will be: as given, or as trials at the start of the run find them."""
+        form = self.preset.object
+        angle, wavelength = self.calibration.get("convergence_semiangle_mrad"), self.calibration.wavelength_A
+        depth_A = None if angle is None or wavelength is None else focal_depth_A(wavelength, float(angle))
+        thickness_A, given = form.total_thickness_A, form.num_slices
+        if given == "auto" and thickness_A is None and form.slices == 1:
+            if depth_A is None:
+                return Check("thickness", "unknown", "needs energy and semi-angle, or a thickness")
+            if depth_A * FIRST > THICKEST_A:
+                return Check("thickness", "ok", "one slice: no specimen is thick for this semi-angle")
+            said = f"found by trials at the start of the run, where it is more than {FIRST * depth_A:.2g} Å"
+            return Check("thickness", "ok", said)
+        if given == "auto" and thickness_A is not None:
+            slices = 1 if depth_A is None else slices_of_thickness(thickness_A / depth_A)
+        else:
+            slices, thickness_A = form.slices, sum(form.slice_thickness_A)
+        if slices == 1:
+            return Check("thickness", "ok", "given: one slice")
+        state = graded(ok=depth_A is None or thickness_A / slices < depth_A, bad=False)
+        return Check("thickness", state, f"given: {thickness_A:.3g} Å, {slices} slices of {thickness_A / slices:.2g} Å")
 
     def saturation(self) -> Check:
         """Full pixels tell less than they got, and every map is off there."""

@@ -16,6 +16,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.results.curve import Scanned
 from ptylive.engine.refine.results.gain import Gain
@@ -31,7 +33,9 @@ from ptylive.engine.refine.tuning.parameter_search import (
     vertex,
 )
 from ptylive.schema import MetadataError, Origin
+from ptylive.schema.advice.depth import FoundDepth
 from ptylive.schema.advice.half_turn import half_turn_words
+from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.object import MOST_SLICES
 
@@ -48,6 +52,8 @@ THINNEST = 0.25
 """A given thickness below this is one slice."""
 WORTH = 0.005
 """Share by which patterns must be predicted better: the sheets of a single layer of MoS2 bring 0.001."""
+FINE = 0.5
+"""Step, in powers of 2, between the thicknesses that are tried last."""
 GATE_PATTERNS, SWEEPS = 1024, 3
 """Patterns of the first comparison, which every thin specimen pays for; sweeps of every trial."""
 
@@ -94,8 +100,8 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
     best, gain = (found[1], gate[1]) if turned else (found[0], gate[0])
     thickness_A = best.depths * depth_A
     thick, preset = thickened(tuned.dataset, preset, thickness_A, _slices_of(preset, thickness_A, best.depths))
-    words = f"{preset.object.slices} slices, {thickness_A:.3g} Å"
-    words += f": already {least} predict patterns held out better by {gain}"
+    told = FoundDepth(preset.object.slices, thickness_A, thickness_A / best.factor, thickness_A * best.factor)
+    words = f"{told}: already {least} predict patterns held out better by {gain}"
     if thick is not tuned.dataset:
         words += f"; defocus of the entrance {present_value(thick, preset, Scanned.DEFOCUS):.3g} Å"
     words += "; it may be thicker still: give total_thickness_A" if best.largest else ""
@@ -212,6 +218,18 @@ def _can_be_tried(dataset: Dataset, preset: Preset) -> bool:
     return frames and preset.refined.update_obj and not preset.propagation.near_field
 
 
+def _doubt(powers: tuple[float, ...], losses: DoubleArray) -> float:
+    """How far off the vertex of losses (powers, groups) may be: half a step, and two standard deviations by groups.
+
+    The standard deviation is the jackknife's (Efron and Stein 1981): each group left out once.
+    """
+    groups = losses.shape[1]
+    if groups < 2:
+        return 0.5 * FINE
+    vertices = [vertex(powers, np.delete(losses, one, axis=1).mean(axis=1)) for one in range(groups)]
+    return math.hypot(0.5 * FINE, 2 * math.sqrt((groups - 1) * float(np.var(vertices))))
+
+
 @dataclass(frozen=True)
 class Best:
     """The thickness that predicts patterns best, in depths of focus, and whether more was never tried."""
@@ -220,6 +238,13 @@ class Best:
     largest: bool
     coarse: HeldOutLoss
     """Of the best thickness in ``COARSE_SLICES`` slices, to be compared with others in as many."""
+    doubt: float = 0.5 * FINE
+    """How far off it may be, in powers of 2."""
+
+    @property
+    def factor(self) -> float:
+        """The same as a factor."""
+        return float(2.0**self.doubt)
 
 
 class _Trials:
@@ -242,10 +267,11 @@ class _Trials:
         power = self._lowest(COARSE_SLICES, min(0.0, self._largest), 1.0)
         largest, coarse = power + 1.0 > self._largest, self.loss(2.0**power, COARSE_SLICES)
         slices = slices_for(2.0**power)
-        power = self._lowest(slices, power, 0.5)
-        powers = (power - 0.5, power, power + 0.5)
-        depths = 2.0 ** vertex(powers, [self.loss(2.0**one, slices).mean for one in powers])
-        return Best(depths, largest, coarse)
+        power = self._lowest(slices, power, FINE)
+        powers = (power - FINE, power, power + FINE)
+        losses = np.array([self.loss(2.0**one, slices).groups for one in powers])
+        depths = 2.0 ** vertex(powers, losses.mean(axis=1))
+        return Best(depths, largest, coarse, _doubt(powers, losses))
 
     def _lowest(self, slices: int, power: float, step: float) -> float:
         """The power of 2 from which a step up or down predicts worse."""

@@ -57,6 +57,26 @@ def test_what_is_not_known_is_said() -> None:
     assert (found["rotation"].state, found["rotation"].text[:9]) == ("unknown", "not known")
 
 
+@pytest.mark.parametrize(
+    ("preset", "said"),
+    [
+        ({}, "found by trials at the start of the run, where it is more than 33 Å"),
+        ({"num_slices": 1}, "given: one slice"),
+        ({"total_thickness_A": 100.0}, "given: 100 Å, 5 slices of 20 Å"),
+        ({"num_slices": 4, "total_thickness_A": 100.0}, "given: 100 Å, 4 slices of 25 Å"),
+        ({"num_slices": 3, "slice_distances_A": (10.0, 10.0)}, "given: 30 Å, 3 slices of 10 Å"),
+    ],
+)
+def test_slices_are_told_before_the_run(preset: dict[str, Any], said: str) -> None:
+    """80 kV and 25 mrad: a depth of focus of 67 Å."""
+    assert checked(preset=preset)["thickness"].text == said
+
+
+def test_slices_thicker_than_the_depth_of_focus_are_doubtful() -> None:
+    assert checked(preset={"num_slices": 2, "total_thickness_A": 200.0})["thickness"].state == "warn"
+    assert checked(energy_eV=None)["thickness"].state == "unknown"
+
+
 def test_memory_and_time() -> None:
     assert checked()["memory"].state == "ok"
     assert checked(available=10**8)["memory"].state == "bad"
