@@ -25,6 +25,8 @@ QUESTIONS: Mapping[str, frozenset[str]] = {
     "analyse": frozenset({"run", "other", "line_A"}),
     "batch_status": frozenset(),
     "check": frozenset({"preset"}),
+    "estimates": frozenset(),
+    "orientations": frozenset(),
     "runs": frozenset({"pictures"}),
     "runs_of": frozenset({"recording", "pictures"}),
     "history": frozenset({"limit", "offset", "match", "refined", "since", "until"}),

@@ -21,6 +21,10 @@ from ptylive.dashboard.client.orders import CommandSender, Orders
 from ptylive.dashboard.exports import Exports
 from ptylive.dashboard.keys import MapKeys
 from ptylive.dashboard.models import Asked, Page
+from ptylive.dashboard.panels.advice.advisor import Advisors, Seen
+from ptylive.dashboard.panels.advice.depth import DepthAdvice
+from ptylive.dashboard.panels.advice.orientations import OrientationChoice
+from ptylive.dashboard.panels.advice.values_beside import ValuesBeside
 from ptylive.dashboard.panels.calibration import CalibrationPanel
 from ptylive.dashboard.panels.curves import RunCurves
 from ptylive.dashboard.panels.diffraction import DiffractionPanel
@@ -29,7 +33,7 @@ from ptylive.dashboard.panels.live.browser_hooks import connect_choices, connect
 from ptylive.dashboard.panels.live.contrast import Contrast
 from ptylive.dashboard.panels.live.doubts import Doubts
 from ptylive.dashboard.panels.live.missing import explained
-from ptylive.dashboard.panels.live.parts import Part, PicturePanel
+from ptylive.dashboard.panels.live.parts import Part, PicturePanel, gathered
 from ptylive.dashboard.panels.live.pick import HERE, PickedPoint
 from ptylive.dashboard.panels.live.refined_map import RefinedMap
 from ptylive.dashboard.panels.live.shown_run import ShownRun
@@ -95,6 +99,8 @@ class Session:
         self.doubts, self.shown_run = Doubts(self.orders), ShownRun(self.orders)
         self.refined_map, self.contrast = RefinedMap(), Contrast(self.mosaic.panels, self.reconstruction.object)
         self.curves = RunCurves(self.reconstruction.object.figure, style, self.orders)
+        advisors = [ValuesBeside(self.orders), OrientationChoice(self.orders), DepthAdvice(self._use_also)]
+        self.advisors = Advisors(advisors)
         self.place = PlaceChoice()
         actions = RefineActions(self.orders, self.place, lambda: self.refine.queues, lambda: self._go_to("refine"))
         self.refine = RefinePanel(style, actions.refine, actions.stop, actions.save, actions.resume)
@@ -184,6 +190,7 @@ class Session:
             self.runs.follow(view, self.refine.preset())
             self.shown_run.follow(view, self.runs.known)
             self.doubts.follow(view, self.runs.findings)
+            self.advisors.follow(Seen(view, self.past.looking_back, self.view_name == "session"))
             self.runs.show(self.reconstruction.phase_limits, refined.pictures.get("object"))
             self.positions.follow(refined)
             self.curves.follow(refined, refined.pictures.get(self.reconstruction.figures[0][1]), self.runs.compared)
@@ -244,10 +251,9 @@ class Session:
         self._texts["banner"] = readouts.banner(view, self.feed.control)
         guide = self.profile.text()
         self._texts["sentence"] = guide or readouts.sentence(view, self.orders.said, self.orders.said_s_ago)
-        self._texts |= (
-            self.runs.texts() | self.shown_run.texts() | self.curves.texts() | self.library.texts() | self.past.texts()
-        )
-        self._texts |= self.tune.texts() | self.doubts.texts(panel.kind.name for panel in self.mosaic.panels)
+        said = (self.runs, self.shown_run, self.curves, self.library, self.past, self.tune, self.advisors)
+        self._texts |= gathered("texts", *said)
+        self._texts |= self.doubts.texts(panel.kind.name for panel in self.mosaic.panels)
         self._texts |= self.picked.texts(shown=any(name.startswith(HERE) for _, name in self.diffraction.figures))
         if self.trotter.on_show:
             self._texts |= self.trotter.readouts()
@@ -263,9 +269,9 @@ class Session:
         styles = readouts.styles(view) | self.reconstruction.styles() | self.trotter.styles()
         for panel in self.mosaic.panels:
             styles |= panel.styles()
-        marks = readouts.marks(view) | self.runs.marks() | self.curves.marks() | self.refine.marks() | self.past.marks()
-        marks |= self.reconstruction.marks(view.available) | self.place.marks() | self.tune.marks() | self.batch.marks()
-        marks |= self.doubts.marks() | self.shown_run.marks() | self.library.marks()
+        marked = (self.runs, self.curves, self.refine, self.past, self.place, self.tune, self.batch)
+        marked = (*marked, self.advisors, self.doubts, self.shown_run, self.library)
+        marks = readouts.marks(view) | gathered("marks", *marked) | self.reconstruction.marks(view.available)
         marks["role"] = "viewer" if self.read_only else "operator"
         switches = {"advice": self._texts.get("advice_line"), "profile": self.profile.active.active}
         switches |= {"trotter": self.trotter.on_show, "overwrite": self.mosaic.panels[0].overwrites}
@@ -276,9 +282,12 @@ class Session:
             "slices": view.slices,
         }
         lists["dose"] = dose.points(self.past.state or view.state)
-        lists |= {**self.library.lists(), **self.past.lists(), "downloads": self.exports.downloads}
-        lists |= {**self.place.lists(), **self.tune.lists(), **self.batch.lists()}
-        lists |= {"heard": readouts.heard(view.state), **self.contrast.lists(), **self.refine.lists()}
+        listed = (self.library, self.past, self.place, self.tune, self.batch, self.contrast, self.refine, self.advisors)
+        lists |= {
+            "heard": readouts.heard(view.state),
+            "downloads": self.exports.downloads,
+            **gathered("lists", *listed),
+        }
         notes, needs = explained(view.state, self.mosaic.panels)
         self._texts |= notes
         lists |= needs
@@ -314,11 +323,9 @@ class Session:
             "preset": lambda request: self.orders.say(self.refine.load(request.value)),
             "withdraw": self.runs.withdraw,
             "past": self.past.choose,
-            "overwrite": self._overwrite,
-            "record": self._record,
-            **self.library.takers(),
-            **self.tune.takers(),
-            **self.batch.takers(),
+            "overwrite": lambda _request: self.mosaic.overwrite(self._watch),
+            "record": lambda _request: self.past.record(on=not self.feed.view().state.record),
+            **gathered("takers", self.advisors, self.library, self.tune, self.batch),
             "place": self.place.choose,
             "detector": self.diffraction.detectors.ask,
         }
@@ -342,21 +349,14 @@ class Session:
     def _profiling(self) -> bool:
         return bool(self.profile.active.active)
 
-    def _overwrite(self, _request: Request) -> None:
-        """Let a new scan be drawn over the one before, or on a fresh ground."""
-        for panel in self.mosaic.panels:
-            panel.overwrites = not panel.overwrites
-        self._watch()
-
-    def _record(self, _request: Request) -> None:
-        """Record the scans to come, or no longer."""
-        on = not self.feed.view().state.record
-        self.orders.send("record", f"the next scans are {'' if on else 'not '}recorded", on=on)
-
     def _use(self, settings: dict[str, Any]) -> None:
         """Put settings into the refine form, and show it."""
         self.refine.take_over(settings)
         self._go_to("refine")
+
+    def _use_also(self, settings: dict[str, Any]) -> None:
+        """Put settings into the refine form beside those that stand there."""
+        self._use({**self.refine.preset(), **settings})
 
     def _go_to(self, view: str) -> None:
         self.past.leave()
@@ -382,14 +382,11 @@ class Session:
         self.exports.picture(name, figure)
 
     def _key(self, request: Request) -> None:
-        if request.key == "o":
-            self.trotter.active.active = not self.trotter.active.active
-        elif request.key == "p":
-            self.profile.active.active = not self.profile.active.active
+        switches = {"o": self.trotter.active, "p": self.profile.active, "d": self.light}
+        if request.key in switches:
+            switches[request.key].active = not switches[request.key].active
         elif request.key == "v":
             self.view_choice.active = ((self.view_choice.active or 0) + 1) % len(VIEWS)
-        elif request.key == "d":
-            self.light.active = not self.light.active
         elif request.key in ("r", "s"):
             self.refine.press("refine" if request.key == "r" else "stop")
         elif request.key == "e":

@@ -179,6 +179,12 @@ class Mosaic:
         self._offered: tuple[frozenset[str], MapKinds] | None = None
         self._share_cursor()
 
+    def overwrite(self, watch: Callable[[], None]) -> None:
+        """Let a new scan be drawn over the one before, or on a fresh ground; ``watch``: other pictures are wanted."""
+        for panel in self.panels:
+            panel.overwrites = not panel.overwrites
+        watch()
+
     def offer(self, available: frozenset[str], kinds: MapKinds) -> None:
         """Let every panel choose from the maps that have come, or that the server makes."""
         if (available, kinds) != self._offered:

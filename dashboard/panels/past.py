@@ -79,6 +79,10 @@ class PastScans:
         else:
             self._orders.say("this scan was not recorded: it can only be looked at")
 
+    def record(self, *, on: bool) -> None:
+        """Record the scans to come, or no longer."""
+        self._orders.send("record", f"the next scans are {'' if on else 'not '}recorded", on=on)
+
     def leave(self) -> None:
         """Show the present scan."""
         self._uid = ""

@@ -151,7 +151,7 @@ class _Work:
         """Rotation with the least curl; ``transposed`` given: the angle only."""
         step = self.store.header.scan.step_A or (1.0, 1.0)
         field = np.where(visited, com, 0.0)
-        highest = _highest_frequency(Calibration(self.entries))
+        highest = highest_frequency(Calibration(self.entries))
         return fit_rotation(field, self._dark_field, visited, step, highest, transposed=transposed)
 
     def spread(self, com: DoubleArray, whole: RotationFit) -> float | None:
@@ -350,7 +350,7 @@ def _apart(one_deg: float, other_deg: float) -> float:
     return abs((one_deg - other_deg + 180.0) % 360.0 - 180.0)
 
 
-def _highest_frequency(calibration: Calibration) -> float:
+def highest_frequency(calibration: Calibration) -> float:
     """1.2 times the aperture radius in 1/Å where it is known: no phase contrast lies beyond."""
     wavelength, semiangle = calibration.wavelength_A, calibration.get("convergence_semiangle_mrad")
     if wavelength is None or semiangle is None:

@@ -41,6 +41,8 @@ READS_FILES = frozenset(
     }
 )
 """Commands that wait for untrusted files."""
+COMPUTES = frozenset({"orientations", "estimates"})
+"""Commands that take seconds for a large scan and change nothing: they stand in the same line."""
 AT_ONCE = frozenset({"status", "snapshot", "watch", "scans", "received", "record", "shutdown"})
 """Commands that wait for nothing; all others are done one after the other."""
 MOST_WAITING = 64
@@ -129,7 +131,7 @@ class ControlServer:
             self._socket.send_multipart([identity, self._reply(request)])
             return
         try:
-            (self._reading if command in READS_FILES else self._doing).put_nowait((identity, request))
+            (self._reading if command in READS_FILES | COMPUTES else self._doing).put_nowait((identity, request))
         except queue.Full:
             known = request.get("id")
             said = {

@@ -23,6 +23,7 @@ from ptylive.server.commands.analysis_commands import AnalysisCommands
 from ptylive.server.commands.batch_commands import BatchCommands
 from ptylive.server.commands.calibration_commands import CalibrationCommands
 from ptylive.server.commands.detector_commands import DetectorCommands
+from ptylive.server.commands.independent_commands import IndependentCommands
 from ptylive.server.commands.library_commands import LibraryCommands
 from ptylive.server.commands.map_commands import MapCommands
 from ptylive.server.commands.placement import Placement
@@ -241,7 +242,7 @@ class Session:
     @property
     def commands(self) -> tuple[object, ...]:
         """Where the commands of the control protocol are found: methods ``command_*`` of these."""
-        of_a_scan = (self.calibration, self.maps, self.refine, self.tune, self.analysis)
+        of_a_scan = (self.calibration, self.maps, self.refine, self.tune, self.analysis, IndependentCommands(self))
         return self, *of_a_scan, self.library, self.batch, self.opened_files, self.detector
 
     def _current(self) -> ScanSession | None:

@@ -11,7 +11,19 @@ from ptylive.dashboard.client.map_kinds import MapKinds
 from ptylive.dashboard.client.state import ServerState
 from ptylive.dashboard.session import Session
 
-QUIET = ("check", "runs", "note", "history", "files", "scans", "snapshot", "trotter", "tune_status", "batch_status")
+QUIET = (
+    "check",
+    "estimates",
+    "runs",
+    "note",
+    "history",
+    "files",
+    "scans",
+    "snapshot",
+    "trotter",
+    "tune_status",
+    "batch_status",
+)
 """What a page asks for by itself."""
 
 

@@ -17,6 +17,7 @@ from ptylive.dashboard.skeleton import read_template
 from ptylive.server.commands.analysis_commands import AnalysisCommands
 from ptylive.server.commands.batch_commands import BatchCommands
 from ptylive.server.commands.calibration_commands import CalibrationCommands
+from ptylive.server.commands.independent_commands import IndependentCommands
 from ptylive.server.commands.library_commands import LibraryCommands
 from ptylive.server.commands.map_commands import MapCommands
 from ptylive.server.commands.refine_commands import RefineCommands
@@ -24,11 +25,11 @@ from ptylive.server.commands.tune_commands import TuneCommands
 from ptylive.server.serve.opened_files import OpenedFiles
 from ptylive.server.serve.session import Session as Server
 
-OF_THE_BROWSER = {"full", "help", "copy", "load", "preset", "overwrite", "notify", "contrast", "layout"}
+OF_THE_BROWSER = {"full", "help", "copy", "load", "preset", "overwrite", "notify", "contrast", "layout", "change_depth"}
 """Buttons that only change what this viewer sees, or what is in the clipboard."""
-TESTED_ELSEWHERE = {"past", "landscape", "use", "show_run", "search"}
+TESTED_ELSEWHERE = {"past", "landscape", "use", "use_row", "way", "show_run", "search"}
 """Opens the earlier scan that is looked at (test_present.py); draws the loss against another value (panels/series);
-takes over what the data say (panels/live), or shows a run of the file; lists some scans only."""
+takes over what the data say (panels/live, panels/advice), or shows a run of the file; lists some scans only."""
 COMMANDS: dict[str, tuple[dict[str, Any], str]] = {
     "edit": ({"what": "set", "name": "C10", "value": "10 nm"}, "configure"),
     "estimate": ({"what": "estimate", "name": "C10"}, "calibrate"),
@@ -47,6 +48,7 @@ COMMANDS: dict[str, tuple[dict[str, Any], str]] = {
     "take": ({"what": "take", "value": "a.mib"}, "take"),
     "record": ({"what": "record"}, "record"),
     "export": ({"what": "key", "key": "e"}, "export"),
+    "orientations": ({"what": "orientations", "key": "open"}, "orientations"),
     "detector": ({"what": "detector", "key": "disc", "numbers": [32, 32, 12]}, "detectors"),
 }
 FIELDS: tuple[tuple[dict[str, Any], str], ...] = (
@@ -82,14 +84,15 @@ class Recorder:
 
 
 def buttons_of_the_page() -> set[str]:
-    html = set(re.findall(r'data-act="(\w+)"', read_template("session.html")))
-    script = read_template("forms.js") + read_template("series.js")
+    pages = read_template("session.html") + read_template("advice.html")
+    html = set(re.findall(r'data-act="(\w+)"', pages))
+    script = read_template("forms.js") + read_template("series.js") + read_template("advice.js")
     return html | set(re.findall(r'"data-act": "(\w+)"', script)) | set(re.findall(r'button\("(\w+)"', script))
 
 
 def commands_of_the_server() -> set[str]:
     groups = (Server, CalibrationCommands, MapCommands, RefineCommands, TuneCommands, AnalysisCommands)
-    groups += (LibraryCommands, BatchCommands, OpenedFiles)
+    groups += (LibraryCommands, BatchCommands, OpenedFiles, IndependentCommands)
     return {name.removeprefix("command_") for group in groups for name in dir(group) if name.startswith("command_")}
 
 

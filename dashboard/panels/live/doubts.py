@@ -8,9 +8,8 @@ from typing import Any
 
 from ptylive.dashboard.client.feed import FeedView
 from ptylive.dashboard.client.orders import Orders
-from ptylive.dashboard.client.state import CalibrationEntry, ServerState
+from ptylive.dashboard.client.state import ServerState
 from ptylive.dashboard.panels.calibration import ESTIMABLE
-from ptylive.dashboard.readouts import CALIBRATION_ROWS, quantity
 from ptylive.dashboard.requests import Request
 from ptylive.dashboard.words import defocus
 from ptylive.schema.advice.half_turn import heard_half_turn
@@ -27,8 +26,6 @@ class Doubt:
     text: str
     command: str = ""
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    turns: bool = True
-    """Whether it is of the rotation, or of half a turn: maps that depend on it wear a badge."""
 
 
 class Doubts:
@@ -42,7 +39,7 @@ class Doubts:
         """See what contradicts the values in use."""
         told = [view.state.refinement.message, None if view.refinement is None else view.refinement.message]
         said = " ".join(filter(None, told))
-        self._doubt = of_refinement(view.state, said) or of_pins(view.state) or of_data(checks) or Doubt("")
+        self._doubt = of_refinement(view.state, said) or of_data(checks) or Doubt("")
 
     def use(self, _request: Request) -> None:
         """Take over what contradicts."""
@@ -51,7 +48,7 @@ class Doubts:
 
     def texts(self, kinds: Iterable[str]) -> dict[str, str]:
         """The sentence, and a badge for each panel whose map (``kinds``, in their order) depends on the rotation."""
-        doubted = bool(self._doubt.text) and self._doubt.turns
+        doubted = bool(self._doubt.text)
         badges = {f"map_{i}_badge": BADGE if doubted and turns(kind) else "" for i, kind in enumerate(kinds)}
         return {"doubt": self._doubt.text, **badges}
 
@@ -77,20 +74,6 @@ def of_refinement(state: ServerState, said: str) -> Doubt | None:
     text = f"{state.refinement.run} found the other half turn: {rotation_deg:.1f}°, {defocus(c10_A)}"
     text += "; the maps show it reversed"
     return Doubt(text, "configure", {"values": {"rotation_deg": rotation_deg, "C10": c10_A}})
-
-
-def of_pins(state: ServerState) -> Doubt | None:
-    """The header says otherwise than a pin; what it says can be taken for this scan, the pin stays."""
-    rows = {name: (label, unit) for name, label, unit in CALIBRATION_ROWS}
-    for name, sent in state.contradicted.items():
-        if name not in rows:
-            continue
-        label, unit = rows[name]
-        pinned = quantity(name, CalibrationEntry(value=state.calibrated(name)), unit)
-        told = quantity(name, CalibrationEntry(value=sent), unit)
-        values = {name: list(sent) if isinstance(sent, list | tuple) else sent}
-        return Doubt(f"{label} is pinned, {pinned}; the scan says {told}", "configure", {"values": values}, turns=False)
-    return None
 
 
 def of_data(checks: Iterable[Mapping[str, Any]]) -> Doubt | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from ptylive.dashboard.panels.picture import PictureFigure
 from ptylive.dashboard.pictures import Picture
@@ -28,3 +28,8 @@ class PicturePanel(Part, Protocol):
     def texts(self, name: str, picture: Picture | None) -> dict[str, str]:
         """The captions of a picture, or of its absence."""
         ...
+
+
+def gathered(kind: str, *parts: object) -> dict[str, Any]:
+    """What several parts say: ``kind`` is ``texts``, ``marks``, ``lists``, ``takers``."""
+    return {name: said for part in parts for name, said in getattr(part, kind)().items()}

@@ -120,7 +120,7 @@ def test_defocus_may_be_given_under_either_name(running: Server) -> None:
 def test_checks_before_a_refinement(running: Server) -> None:
     finished(running)
     checks = {c["name"]: c for c in running.call("check", preset={})["checks"]}
-    assert set(checks) == {"overlap", "sampling", "defocus", "rotation", "saturation", "memory", "time"}
+    assert set(checks) == {"overlap", "sampling", "defocus", "rotation", "saturation", "thickness", "memory", "time"}
     assert checks["overlap"]["state"] == "ok"
     assert "step 0.4 Å" in checks["overlap"]["text"]
     assert checks["rotation"]["state"] == "ok"

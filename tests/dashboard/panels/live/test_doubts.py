@@ -62,14 +62,3 @@ def test_a_half_turn_that_was_taken_over_is_no_doubt(sender: CommandSender) -> N
     session = Session(Document(), silent_feed(refinement={"state": "done", "run": "r", "message": words}), sender)
     content(session)
     assert content(session)["marks"]["doubt"] == "off", "the maps have it"
-
-
-def test_a_header_that_contradicts_a_pin_is_said_and_taken_for_this_scan(sender: CommandSender) -> None:
-    energy = {"energy_eV": {"value": 80e3, "origin": "given"}}
-    session = Session(Document(), silent_feed(contradicted={"energy_eV": 300e3}, calibration=energy), sender)
-    content(session)
-    shown = content(session)
-    assert shown["texts"]["doubt"] == "energy is pinned, 80 kV; the scan says 300 kV"
-    assert shown["texts"]["map_0_badge"] == "", "the rotation is not in doubt"
-    ask(session, what="use")
-    assert (sender.sent[-1][0], sender.sent[-1][1]["values"]) == ("configure", {"energy_eV": 300e3})

@@ -1,0 +1,53 @@
+"""How thick a refinement found the specimen, said before its first epoch, with a click that changes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ptylive.dashboard.panels.advice.advisor import Quiet, Seen, Takers
+from ptylive.dashboard.requests import Request
+from ptylive.dashboard.words import number
+from ptylive.schema.advice.depth import FoundDepth
+
+IDLE = ("none", "queued")
+
+
+class DepthAdvice(Quiet):
+    """``take_over`` fills settings into the refine form and shows it."""
+
+    def __init__(self, take_over: Callable[[dict[str, Any]], None]) -> None:
+        self._take_over = take_over
+        self._found: FoundDepth | None = None
+
+    def follow(self, seen: Seen) -> None:
+        """Hear it from the refinement of the scan that is shown."""
+        told, state = seen.view.refinement, seen.view.state
+        other = told is not None and bool(told.uid) and told.uid != state.uid
+        if other or state.refinement.state in IDLE or seen.looking_back:
+            self._found = None
+            return
+        words = [state.refinement.message, None if told is None else told.message]
+        self._found = FoundDepth.heard(" ; ".join(filter(None, words)))
+
+    def texts(self) -> Mapping[str, str]:
+        """The sentence; empty where nothing was found."""
+        found = self._found
+        if found is None:
+            return {"depth_found": ""}
+        slices = f"{found.slices} slices of {number(found.thickness_A / found.slices, 2)} Å"
+        return {"depth_found": f"thickness {found.thinnest_A:.3g} to {found.thickest_A:.3g} Å: {slices}"}
+
+    def marks(self) -> Mapping[str, str]:
+        """Whether there is something to change."""
+        return {"depth_found": "off" if self._found is None else "on"}
+
+    def change(self, _request: Request) -> None:
+        """Put what was found into the form, to be changed."""
+        if self._found is not None:
+            slices, thickness_A = self._found.slices, round(self._found.thickness_A, 1)
+            self._take_over({"num_slices": slices, "total_thickness_A": thickness_A})
+
+    def takers(self) -> Takers:
+        """A click on *change*."""
+        return {"change_depth": self.change}

@@ -1,0 +1,127 @@
+"""The eight ways in which scan and detector may lie to each other, as small pictures, the likeliest first."""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ptylive.dashboard.client.orders import Orders, Reply
+from ptylive.dashboard.panels.advice.advisor import Quiet, Seen, Takers
+from ptylive.dashboard.requests import Request
+from ptylive.dashboard.words import AS_RECORDED
+from ptylive.pictures.colours import ColourMap
+from ptylive.pictures.snapshot import draw, png
+from ptylive.server.wire.messages import array_from_plain
+
+MOST = 8
+UNDECIDED_CURL = 0.2
+"""Of the likeliest: more of it, and the centre of mass tells nothing."""
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Way:
+    """One of them, as it is shown."""
+
+    rotation_deg: float
+    transform: str
+    curl: float
+    in_use: bool
+    picture: str
+    """Address of its data."""
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Way:
+        """From the reply of the command. Raises KeyError, TypeError, ValueError where it is none."""
+        shades = array_from_plain(plain["picture"]).astype(np.float32)
+        drawn = png(draw(shades, ColourMap.MAGMA, limits=(1.0, 255.0), least_side=1))
+        return cls(
+            float(plain["rotation_deg"]),
+            str(plain["detector_transform"]),
+            float(plain["curl"]),
+            bool(plain.get("in_use")),
+            "data:image/png;base64," + base64.b64encode(drawn).decode(),
+        )
+
+    @property
+    def text(self) -> str:
+        """What stands below the picture."""
+        turned = AS_RECORDED if self.transform == "none" else self.transform.replace("_", " ").replace("+", " + ")
+        return f"{self.rotation_deg:.1f}°, {turned}; curl {100 * self.curl:.0f} %".replace("-", "−")
+
+
+class OrientationChoice(Quiet):
+    """Asks when it is opened, and gives the scan the orientation that is clicked."""
+
+    def __init__(self, orders: Orders) -> None:
+        self._orders = orders
+        self._uid: str | None = None
+        self._open = False
+        self._said = ""
+        self._ways: list[Way] = []
+
+    def follow(self, seen: Seen) -> None:
+        """Another scan has other ones."""
+        if seen.view.state.uid != self._uid or seen.looking_back:
+            self._uid = seen.view.state.uid
+            self._close()
+
+    def ask(self, request: Request) -> None:
+        """Open or close them, or use one of them."""
+        if request.key == "use":
+            self._use(request)
+        elif self._open or request.key == "close":
+            self._close()
+        else:
+            self._open, self._said, self._ways = True, "…", []
+            uid = self._uid
+            self._orders.ask("orientations", lambda reply: self._take(reply, uid), on_refusal=self._refused)
+
+    def _close(self) -> None:
+        self._open, self._said, self._ways = False, "", []
+
+    def _refused(self, line: str) -> None:
+        self._said = line
+
+    def _take(self, reply: Reply, uid: str | None) -> None:
+        if not self._open or uid != self._uid:
+            return
+        try:
+            ways = [Way.of(one) for one in list(reply["orientations"])[:MOST]]
+        except (KeyError, TypeError, ValueError) as error:
+            logger.warning("orientations were not understood: %s", error)
+            self._said = "the answer was not understood"
+            return
+        if not ways:
+            self._said = "too few points, or no scan step, to tell orientations apart"
+            return
+        certain = ways[0].curl < UNDECIDED_CURL
+        self._said = (
+            "the first has the least curl; of two that differ by half a turn atoms are bright in the first"
+            if certain
+            else "the centre of mass does not tell them apart: choose by what you know of the specimen"
+        )
+        self._ways = ways
+
+    def _use(self, request: Request) -> None:
+        index = int(request.numbers[0]) if len(request.numbers) == 1 else -1
+        if not 0 <= index < len(self._ways):
+            return
+        way = self._ways[index]
+        values = {"rotation_deg": round(way.rotation_deg, 3), "detector_transform": way.transform}
+        self._orders.send("configure", f"orientation: {way.text}; undo goes back", values=values)
+        self._close()
+
+    def lists(self) -> Mapping[str, Any]:
+        """For the page to draw."""
+        ways = [{"src": one.picture, "text": one.text, "in_use": one.in_use} for one in self._ways]
+        return {"orientations": {"open": self._open, "said": self._said, "ways": ways}}
+
+    def takers(self) -> Takers:
+        """Clicks in the dialog."""
+        return {"orientations": self.ask}

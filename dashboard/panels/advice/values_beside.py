@@ -1,0 +1,115 @@
+"""Beside a value in use: what the header sent instead of a pinned one, and what the data say of one that was given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ptylive.dashboard.client.orders import Orders, Reply
+from ptylive.dashboard.client.state import FINAL_STATES, CalibrationEntry, ServerState
+from ptylive.dashboard.panels.advice.advisor import Quiet, Seen, Takers
+from ptylive.dashboard.readouts import CALIBRATION_ROWS, quantity
+from ptylive.dashboard.requests import Request
+
+FIRST_LOOK = 0.1
+"""Share of a scan after which the data are asked, and once more at its end."""
+ESTIMATED = ("C10", "detector_pixel_invA")
+"""Rows of which the data tell by themselves."""
+DEPENDS_ON = (*ESTIMATED, "depth_A", "rotation_deg", "detector_transform", "energy_eV", "convergence_semiangle_mrad")
+GIVEN = "given"
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A line below a value; ``command``: what the button sends, none where there is nothing to take over."""
+
+    text: str
+    state: str
+    """``sent``, ``agrees`` or ``differs``."""
+    label: str = ""
+    command: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+class ValuesBeside(Quiet):
+    """One line for each row of the calibration of which there is something to say."""
+
+    def __init__(self, orders: Orders) -> None:
+        self._orders = orders
+        self._asked: tuple[object, ...] = ()
+        self._estimates: Mapping[str, Any] = {}
+        self._rows: dict[str, Beside] = {}
+
+    def follow(self, seen: Seen) -> None:
+        """Ask the data where a value was given; nothing is said of an earlier scan."""
+        state = seen.view.state
+        key = _stage(state)
+        if key != self._asked:
+            self._asked, self._estimates = key, {}
+            if key and seen.view.connected:
+                self._orders.ask("estimates", lambda reply: self._take(reply, key))
+        said = {} if seen.looking_back else {**of_data(state, self._estimates), **of_header(state)}
+        self._rows = {name: said[name] for name, _, _ in CALIBRATION_ROWS if name in said}
+
+    def _take(self, reply: Reply, key: tuple[object, ...]) -> None:
+        told = reply.get("estimates")
+        if key == self._asked and isinstance(told, Mapping):
+            self._estimates = told
+
+    def use(self, request: Request) -> None:
+        """Take over what stands beside a row."""
+        row = self._rows.get(request.name)
+        if row is not None and row.command:
+            self._orders.send(row.command, "taken over; undo goes back", **row.arguments)
+
+    def lists(self) -> Mapping[str, Any]:
+        """For the page to draw."""
+        rows = {name: {"text": one.text, "state": one.state, "label": one.label} for name, one in self._rows.items()}
+        return {"beside": rows}
+
+    def takers(self) -> Takers:
+        """Clicks on the buttons."""
+        return {"use_row": self.use}
+
+
+def _stage(state: ServerState) -> tuple[object, ...]:
+    """What an answer is good for; empty while there is nothing to ask."""
+    given = [name for name in ESTIMATED if name in state.calibration and state.calibration[name].origin == GIVEN]
+    ended = state.state in FINAL_STATES
+    if not given or not state.uid or not (ended or state.progress >= FIRST_LOOK):
+        return ()
+    return (state.uid, ended, *(str(state.calibrated(name)) for name in DEPENDS_ON))
+
+
+def of_header(state: ServerState) -> dict[str, Beside]:
+    """Values that are pinned otherwise than the header of this scan says."""
+    rows = {name: unit for name, _, unit in CALIBRATION_ROWS}
+    found = {}
+    for name, sent in state.contradicted.items():
+        if name in rows:
+            pinned = quantity(name, CalibrationEntry(value=state.calibrated(name)), rows[name])
+            told = quantity(name, CalibrationEntry(value=sent), rows[name])
+            values = {name: list(sent) if isinstance(sent, list | tuple) else sent}
+            text = f"typed {pinned}, sent {told}"
+            found[name] = Beside(text, "sent", "use sent", "configure", {"values": values})
+    return found
+
+
+def of_data(state: ServerState, estimates: Mapping[str, Any]) -> dict[str, Beside]:
+    """What the data say, with a button where that is something else."""
+    units = {name: unit for name, _, unit in CALIBRATION_ROWS}
+    found = {}
+    for name in ESTIMATED:
+        told = estimates.get(name)
+        if not isinstance(told, Mapping) or state.calibration.get(name, CalibrationEntry()).origin != GIVEN:
+            continue
+        doubt = told.get("uncertainty")
+        entry = CalibrationEntry(value=told.get("value"), uncertainty=float(doubt) if doubt is not None else None)
+        says = quantity(name, entry, units[name])
+        who = "data say" if name == "C10" else "disc and semi-angle say"
+        if told.get("agrees"):
+            found[name] = Beside(f"{who} {says}", "agrees")
+        else:
+            found[name] = Beside(f"{who} {says}", "differs", "use", "calibrate", {"names": [name]})
+    return found

@@ -1,0 +1,54 @@
+// What the page suggests beside what is in use: lines below values, eight orientations, thickness.
+// Everything that came over the network is set as text, never as HTML; pictures are drawn by the page's own server.
+"use strict";
+(() => {
+  const {painters, ask, make} = window.ptylive;
+
+  painters.beside = rows => {
+    for (const line of document.querySelectorAll("[data-beside]")) {
+      const {text = "", state = "", label = ""} = rows[line.dataset.beside] ?? {};
+      line.hidden = text === "";
+      line.dataset.state = state;
+      line.querySelector("span").textContent = text;
+      line.querySelector("span").title = text;
+      const button = line.querySelector("button");
+      button.hidden = label === "";
+      button.textContent = label;
+    }
+  };
+
+  const dialog = () => document.getElementById("orientations");
+
+  painters.orientations = ({open, said, ways}) => {
+    const before = dialog().hidden;
+    dialog().hidden = !open;
+    dialog().querySelector(".said").textContent = said;
+    dialog().querySelector(".ways").replaceChildren(...ways.map(({src, text, in_use}, i) =>
+      make("button", {class: "way", "data-act": "way", "data-name": String(i), "aria-pressed": String(in_use), title: `use ${text}`},
+        make("img", {src, alt: ""}), make("span", {text: text.split("; ")[0]}), make("small", {text: `${text.split("; ")[1]}${in_use ? ", in use" : ""}`}))));
+    if (open && before) dialog().querySelector("button").focus();
+  };
+
+  // The field of a setting lies in the shadow of a widget; it is there once the view has been shown.
+  function focus_setting(label, patience = 20) {
+    const hosts = [...document.querySelectorAll(`[data-label="${label}"] *`)];
+    const field = hosts.map(host => host.shadowRoot?.querySelector("input")).find(Boolean);
+    if (field && document.body.dataset.view === "refine") { field.focus(); field.select(); }
+    else if (patience > 0) setTimeout(() => focus_setting(label, patience - 1), 100);
+  }
+
+  const actions = {
+    use_row: button => ask("use_row", {name: button.closest("[data-beside]").dataset.beside}),
+    orientations: () => ask("orientations", {key: dialog().hidden ? "open" : "close"}),
+    way: button => ask("orientations", {key: "use", numbers: [Number(button.dataset.name)]}),
+    change_depth: () => { ask("change_depth"); focus_setting("thickness / Å"); },
+  };
+
+  document.addEventListener("click", event => {
+    const button = event.target.closest?.("[data-act]");
+    if (button && button.dataset.act in actions) actions[button.dataset.act](button);
+  });
+  document.addEventListener("keydown", event => {
+    if (event.key === "Escape" && !dialog().hidden) ask("orientations", {key: "close"});
+  });
+})();

@@ -1,0 +1,76 @@
+"""What the data say by themselves, whatever was given."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+from synthetic import WeakPhaseScan, batches
+
+from ptylive.engine.calibrate.independent import independent_defocus, orientations, with_transposition
+from ptylive.engine.live.engine import LiveEngine, reconstruct
+from ptylive.schema import Calibration, Origin, Quantity
+from ptylive.schema.detector import undo_transform
+
+
+def reconstructed(scan: WeakPhaseScan, patterns: np.ndarray, maps: Iterable[str] = ("bf",)) -> LiveEngine:
+    return reconstruct(scan.header(), lambda: batches(patterns.astype(np.float32)), tuple(maps))[0]
+
+
+def wrong_about(engine: LiveEngine, **given: object) -> Calibration:
+    assert engine.calibration is not None
+    return engine.calibration.having(**{name: Quantity(value, Origin.GIVEN) for name, value in given.items()})
+
+
+@pytest.mark.parametrize(
+    ("done", "rotation_deg", "said"),
+    [
+        ("none", 0.0, "none"),
+        ("none", 90.0, "none"),
+        ("none", -127.0, "transpose"),
+        ("transpose", 30.0, "none"),
+        ("flip_rows", 0.0, "none"),
+        ("flip_cols", 180.0, "transpose+flip_rows"),
+    ],
+)
+def test_the_first_of_eight_orientations_is_the_one_that_the_data_have(
+    done: str, rotation_deg: float, said: str
+) -> None:
+    """Patterns of a scan with rotation 0, changed after the fact; the calibration says something else."""
+    scan = WeakPhaseScan.make({}, n=16, strength=0.1)
+    recorded = np.array(undo_transform(scan.patterns, done))  # each of these undoes itself
+    engine = reconstructed(scan, recorded)
+    assert engine.store is not None
+    found = orientations(wrong_about(engine, rotation_deg=rotation_deg, detector_transform=said), engine.store)
+    assert len(found) == 8
+    assert len({(one.transform, round(one.rotation_deg / 90)) for one in found}) == 8
+    assert sum(one.in_use for one in found) == 1
+    best = found[0]
+    assert best.curl < 0.1 < 0.9 < found[-1].curl
+    right = orientations(wrong_about(engine, rotation_deg=0.0, detector_transform=done), engine.store)[0]
+    assert right.in_use
+    assert abs(right.rotation_deg) < 5
+    assert np.corrcoef(best.phase.ravel(), right.phase.ravel())[0, 1] > 0.99, "the same picture, however it is called"
+    assert np.corrcoef(best.phase.ravel(), scan.phase.ravel())[0, 1] > 0.8
+
+
+def test_a_scan_that_is_too_small_has_no_orientations() -> None:
+    engine = reconstructed(scan := WeakPhaseScan.make({}, n=6, strength=0.1), scan.patterns)
+    assert engine.store is not None
+    assert engine.calibration is not None
+    assert orientations(engine.calibration, engine.store) == []
+
+
+@pytest.mark.parametrize("claimed", [-60.0, 300.0])
+def test_a_defocus_that_was_given_is_measured_all_the_same(claimed: float) -> None:
+    scan = WeakPhaseScan.make({"C10": -60.0}, n=32, strength=0.1)
+    engine = reconstructed(scan, scan.patterns)
+    assert engine.store is not None
+    found = independent_defocus(wrong_about(engine, C10=claimed), engine.store)
+    assert found is not None
+    assert found.uncertainty is not None
+    assert abs(found.value + 60.0) < max(3 * found.uncertainty, 10.0), "Å; a tenth of a depth of focus"
+
+
+def test_transposing_twice_changes_nothing() -> None:
+    for words in ("none", "transpose", "flip_rows", "transpose+flip_cols"):
+        assert with_transposition(with_transposition(words)) == words

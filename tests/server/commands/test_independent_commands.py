@@ -1,0 +1,78 @@
+"""What is told of a scan beside the values that were given for it."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from synthetic import ENERGY_EV, WeakPhaseScan, batches
+
+from ptylive.engine.live.engine import LiveEngine, reconstruct
+from ptylive.schema import CommandError, Origin, Quantity
+from ptylive.schema.units import mrad_to_invA, wavelength_A
+from ptylive.server.commands.independent_commands import THUMBNAIL, IndependentCommands, pixel_beside
+from ptylive.server.wire.messages import array_from_plain
+
+
+class Lock:
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def engine() -> LiveEngine:
+    scan = WeakPhaseScan.make({"C10": -60.0}, n=32, strength=0.1)
+    return reconstruct(scan.header(), lambda: batches(scan.patterns.astype(np.float32)), ("bf",))[0]
+
+
+def commands(engine: LiveEngine | None, **given: Any) -> IndependentCommands:
+    calibration = None
+    if engine is not None:
+        assert engine.calibration is not None
+        calibration = engine.calibration.having(**{k: Quantity(v, Origin.GIVEN) for k, v in given.items()})
+    scan: Any = SimpleNamespace(lock=Lock(), engine=engine, calibration=calibration)
+    return IndependentCommands(SimpleNamespace(shown=scan))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("claimed", "agrees"), [(-60.0, True), (-75.0, True), (-200.0, False), (60.0, False)])
+def test_a_defocus_agrees_within_half_a_depth_of_focus(engine: LiveEngine, claimed: float, agrees: bool) -> None:
+    """80 kV, 18.8 mrad: 118 Å, half of it 59."""
+    found = commands(engine, C10=claimed, depth_A=0.0).command_estimates()["estimates"]["C10"]
+    assert found["agrees"] is agrees
+    assert abs(found["value"] + 60.0) < 15.0
+
+
+def test_the_disc_tells_the_pixel_that_semi_angle_and_energy_make(engine: LiveEngine) -> None:
+    assert engine.calibration is not None
+    aperture = mrad_to_invA(20.0, wavelength_A(ENERGY_EV))
+    disc = Quantity(10.0, Origin.ESTIMATED, 0.1)
+    values = {"convergence_semiangle_mrad": Quantity(20.0, Origin.GIVEN), "disc_radius_px": disc}
+
+    def beside(pixel: float, origin: Origin = Origin.GIVEN) -> dict[str, Any] | None:
+        assert engine.calibration is not None
+        return pixel_beside(engine.calibration.having(detector_pixel_invA=Quantity(pixel, origin), **values))
+
+    right = beside(aperture / 10)
+    assert right is not None
+    assert right["value"] == pytest.approx(aperture / 10)
+    assert right["agrees"]
+    wrong = beside(aperture / 12)
+    assert wrong is not None
+    assert not wrong["agrees"]
+    assert beside(aperture / 10, Origin.ESTIMATED) is None, "it was made of the disc"
+
+
+def test_eight_pictures_come_small(engine: LiveEngine) -> None:
+    told = commands(engine).command_orientations()["orientations"]
+    assert len(told) == 8
+    for one in told:
+        picture = array_from_plain(one["picture"])
+        assert picture.dtype == np.uint8
+        assert max(picture.shape) <= THUMBNAIL
+        assert picture.max() > 200
+
+
+def test_without_frames_there_is_nothing_to_ask() -> None:
+    with pytest.raises(CommandError, match="no frames of this scan are in memory"):
+        commands(None).command_estimates()
