@@ -363,7 +363,7 @@ class Session:
         self.view_choice.active = VIEWS.index(view)
 
     def _run(self, request: Request) -> None:
-        if request.key in ("slice", "deviation"):
+        if request.key in ("slice", "deviation", "shows", "fourier"):
             self.reconstruction.choose(request, self.feed.view().slices)
             self._watch()
         elif request.key in ("side_by_side", "report"):

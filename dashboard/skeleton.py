@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, Template
 
 from ptylive.dashboard.keys import KEYS
 from ptylive.dashboard.panels.calibration import EDITABLE, ESTIMABLE
+from ptylive.dashboard.panels.reconstruction import OBJECT_SHOWS
 from ptylive.dashboard.panels.refine import FURTHER_HELP, SETTINGS
 from ptylive.dashboard.panels.series.form import VARIED
 from ptylive.dashboard.readouts import CALIBRATION_ROWS
@@ -41,6 +42,7 @@ def page_variables() -> dict[str, Any]:
     """What the template is filled with, beside Bokeh's roots."""
     return {
         "settings": SETTINGS,
+        "object_shows": OBJECT_SHOWS,
         "further_help": FURTHER_HELP,
         "varied": VARIED,
         "keys": KEYS,

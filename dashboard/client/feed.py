@@ -30,6 +30,10 @@ from ptylive.server.wire.messages import array_from_plain
 
 GONE_AFTER_S = 4.0
 """The server speaks about four times a second, less often on a busy machine; after this silence it is gone."""
+UNITS_OF_A_RUN = (
+    ("object", "rad"), ("probe", ""), ("slices", "rad"), ("object_deviation", "rad"), ("object_amplitude", "")
+)  # fmt: skip
+"""Arrays of a refinement, and their units."""
 TURN_S = 0.1
 SNAPSHOT_TIMEOUT_S = 2.0
 RETRY_S = 1.0
@@ -191,11 +195,11 @@ class Feed:
             return
         before = self._view.refinement
         if before is not None and (before.uid, before.run) != (refinement.uid, refinement.run):
-            self._forget("object", "probe", "slices", "object_deviation")
+            self._forget("object", "probe", "slices", "object_deviation", "object_amplitude")
         elif payload.get("object") and not payload.get("object_deviation"):
             self._forget("object_deviation")  # it goes on: the deviation was that of an earlier object
         self._show(refinement=refinement)
-        for name, units in (("object", "rad"), ("probe", ""), ("slices", "rad"), ("object_deviation", "rad")):
+        for name, units in UNITS_OF_A_RUN:
             if payload.get(name):
                 self._keep(replace(raw_picture(name, payload[name]), units=units))
         self._show(slices=len(self._raw["slices"].data) if "slices" in self._raw else 0)

@@ -13,6 +13,7 @@ FIRST_CHOICE = ("obf", "tcbf", "idpc", "adf")
 """Maps of the four panels when the page opens."""
 NOT_MAPS = frozenset(
     {"coverage", "pattern", "pattern_mean", "pattern_here", "object", "probe", "slices", "object_deviation"}
+    | {"object_amplitude"}
 )
 DETECTOR = "vd_"
 LAST_PLACE = 1000

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from bokeh.models import InlineStyleSheet, Select
 
-from ptylive.dashboard.panels.picture import PictureFigure
+from ptylive.dashboard.panels.picture import PictureFigure, Window
 from ptylive.dashboard.pictures import SLICE, Picture
 from ptylive.dashboard.requests import Request
 from ptylive.dashboard.words import UNKNOWN, limits, number
-from ptylive.pictures.colours import ColourMap, gradient
+from ptylive.pictures.colours import ColourMap, gradient, wheel_gradient
+
+PHASE, AMPLITUDE, WHEEL, DEVIATION = "phase", "amplitude", "phase and amplitude", "standard deviation"
+SHOWS = {PHASE: "object", AMPLITUDE: "object_amplitude", WHEEL: "object_wheel", DEVIATION: "object_deviation"}
+"""What the object can be shown as, and the picture of it."""
+OBJECT_SHOWS = (PHASE, AMPLITUDE, WHEEL)
+"""Those of the chooser; the standard deviation has a button."""
+TITLES = {
+    PHASE: "Object phase",
+    AMPLITUDE: "Object amplitude",
+    WHEEL: "Object",
+    DEVIATION: "Standard deviation of the phase",
+}
 
 
 class ReconstructionPanel:
@@ -16,9 +28,12 @@ class ReconstructionPanel:
 
     def __init__(self, style: InlineStyleSheet) -> None:
         self.object = PictureFigure("object", colour_map=ColourMap.MAGMA)
-        self.probe = PictureFigure("probe", colour_map=ColourMap.INFERNO)
+        self.probe = PictureFigure("probe", colour_map=ColourMap.INFERNO, others=[Window()])
         self.slice = 0
-        self.shows_deviation = False
+        self.shows = PHASE
+        """One of SHOWS."""
+        self.in_fourier_space = False
+        """Whether the probe is shown in the plane of the aperture."""
         self._phase_limits = (0.0, 1.0)
         self.colours = Select(
             name="object_colours",
@@ -39,61 +54,81 @@ class ReconstructionPanel:
     @property
     def figures(self) -> tuple[tuple[PictureFigure, str], ...]:
         """The figures and what they show."""
-        return (self.object, self._shown), (self.probe, "probe")
+        return (self.object, self._shown), (self.probe, "probe_fourier" if self.in_fourier_space else "probe")
 
     @property
     def _shown(self) -> str:
-        if self.shows_deviation:
-            return "object_deviation"
-        return f"{SLICE}{self.slice}" if self.slice else "object"
+        if self.shows == PHASE:
+            return f"{SLICE}{self.slice}" if self.slice else "object"
+        return SHOWS[self.shows]
 
     @property
     def phase_limits(self) -> tuple[float, float]:
         """Contrast of the phase, as it is shown or was last."""
-        if not self.shows_deviation:
+        if self.shows == PHASE:
             self._phase_limits = self.object.limits
         return self._phase_limits
 
     def choose(self, request: Request, slices: int) -> None:
         """What a page asks to see."""
-        if request.key == "deviation":
-            self.choose_deviation()
+        if request.key == "fourier":
+            self.in_fourier_space = not self.in_fourier_space
+            self.probe.forget()
+        elif request.key == "shows" and request.value in SHOWS:
+            self._show(request.value)
+        elif request.key == "deviation":
+            self._show(PHASE if self.shows == DEVIATION else DEVIATION)
         elif len(request.numbers) == 1:
             self.choose_slice(int(request.numbers[0]), slices)
 
-    def choose_deviation(self) -> None:
-        """Show how far noise scatters the phase, or the phase again."""
-        self._phase_limits, self.shows_deviation = self.phase_limits, not self.shows_deviation
-        self.object.forget()
+    def _show(self, what: str) -> None:
+        """Phase, amplitude, both, or how far noise scatters the phase; each with a contrast of its own."""
+        if what != self.shows:
+            self._phase_limits, self.shows = self.phase_limits, what
+            self.object.locked = None
+            self.object.forget()
 
     def marks(self, available: frozenset[str]) -> dict[str, str]:
-        """Whether the standard deviation is there to be chosen, and whether it is."""
-        there = "on" if self.shows_deviation else "off"
-        return {"deviation": there if self.shows_deviation or "object_deviation" in available else "none"}
+        """What is there to be chosen, and what is: standard deviation, amplitude, the probe in Fourier space."""
+        deviates = self.shows == DEVIATION
+        there = "on" if deviates else "off"
+        return {
+            "deviation": there if deviates or "object_deviation" in available else "none",
+            "amplitude": "on" if "object_amplitude" in available else "off",
+            "object_shows": self.shows,
+            "fourier": "on" if self.in_fourier_space else "off",
+        }
 
     def choose_slice(self, number: int, slices: int) -> None:
         """Show one slice of ``slices``, or their sum (0)."""
-        self.slice, self.shows_deviation = number if 0 <= number <= slices else 0, False
+        self.slice, self.shows = number if 0 <= number <= slices else 0, PHASE
         self.object.forget()
 
     def texts(self, name: str, picture: Picture | None) -> dict[str, str]:
         """Limits of the colour bar, powers of the modes, and why there is nothing."""
-        if name == "probe":
+        if name.startswith("probe"):
             return {
                 "probe_powers": picture.note if picture else UNKNOWN,
                 "probe_note": "" if picture else "no probe yet",
             }
         low, high = limits(*self.object.limits) if picture else (UNKNOWN, UNKNOWN)
         scatter = "" if picture is None or picture.deviation is None else f" ± {number(picture.deviation, 2)}"
-        nothing = "no standard deviation of this refinement" if self.shows_deviation else "no refinement yet"
+        wheel = self.shows == WHEEL
+        nothing = "no refinement yet" if self.shows == PHASE else f"no {self.shows} of this refinement"
         return {
-            "object_low": low,
-            "object_high": high,
-            "object_title": "Standard deviation of the phase" if self.shows_deviation else "Object phase",
-            "object_units": f"{picture.units}{scatter}" if picture else "",
+            "object_low": "" if wheel else low,
+            "object_high": "" if wheel else high,
+            "object_title": TITLES[self.shows],
+            "object_units": "" if picture is None else picture.note if wheel else f"{picture.units}{scatter}",
             "object_note": "" if picture else nothing,
         }
 
     def styles(self) -> dict[str, str]:
-        """The colour bar."""
-        return {"--object-bar": gradient(self.object.colour_map, gamma=self.object.gamma)}
+        """The colour bar, or the wheel in its place."""
+        wheel = self.shows == WHEEL
+        bar = gradient(self.object.colour_map, gamma=self.object.gamma)
+        return {
+            "--object-bar": "linear-gradient(var(--box), var(--box))" if wheel else bar,
+            "--object-wheel": wheel_gradient() if wheel else "none",
+            "--object-legend": "block" if wheel else "none",
+        }

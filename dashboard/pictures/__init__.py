@@ -11,10 +11,11 @@ from ptylive.dashboard.pictures.picture import (
     Ring,
     Surroundings,
 )
-from ptylive.dashboard.pictures.prepare import prepare, sources_of
+from ptylive.dashboard.pictures.prepare import DERIVED_OF_A_RUN, prepare, sources_of
 from ptylive.dashboard.pictures.refined_pictures import middle_that_matters
 
 __all__ = [
+    "DERIVED_OF_A_RUN",
     "FFT",
     "MAP_SIDE",
     "OVERWRITING",

@@ -15,7 +15,14 @@ from ptylive.dashboard.pictures.map_pictures import (
     pattern_picture,
 )
 from ptylive.dashboard.pictures.picture import FFT, OVERWRITING, SLICE, Picture, RawPicture, Surroundings
-from ptylive.dashboard.pictures.refined_pictures import deviation_picture, object_picture, probe_picture
+from ptylive.dashboard.pictures.refined_pictures import (
+    amplitude_picture,
+    deviation_picture,
+    fourier_probe_picture,
+    object_picture,
+    object_wheel_picture,
+    probe_picture,
+)
 from ptylive.pictures.sampling import stretched
 
 Recipe = Callable[[Sequence[RawPicture], int, Surroundings], Picture]
@@ -67,7 +74,10 @@ RECIPES: Mapping[str, Recipe] = {
     "pattern_here_log": log_pattern_picture,
     "object": object_picture,
     "object_deviation": deviation_picture,
+    "object_amplitude": amplitude_picture,
+    "object_wheel": object_wheel_picture,
     "probe": probe_picture,
+    "probe_fourier": fourier_probe_picture,
     "dpc": dpc_picture,
 }
 DERIVED: Mapping[str, tuple[str, ...]] = {
@@ -75,4 +85,8 @@ DERIVED: Mapping[str, tuple[str, ...]] = {
     "pattern_mean_log": ("pattern_mean",),
     "pattern_here_log": ("pattern_here",),
     "dpc": ("com_row", "com_col"),
+    "object_wheel": ("object", "object_amplitude"),
+    "probe_fourier": ("probe",),
 }
+DERIVED_OF_A_RUN = ("object_wheel", "probe_fourier")
+"""Pictures that are made of others of a refinement."""

@@ -16,7 +16,7 @@ from ptylive.dashboard.pictures.picture import (
     whole,
     with_limits,
 )
-from ptylive.pictures.colours import levels, to_indices
+from ptylive.pictures.colours import levels, to_indices, to_wheel
 from ptylive.schema.model import FloatArray
 
 
@@ -43,15 +43,59 @@ def deviation_picture(raws: Sequence[RawPicture], version: int, surroundings: Su
     return replace(picture, visited=told, indexed=to_indices(picture.data, picture.limits, told))
 
 
+def amplitude_picture(raws: Sequence[RawPicture], version: int, surroundings: Surroundings) -> Picture:
+    """The amplitude that the object leaves of a wave: 1 where nothing is lost to the detector."""
+    return object_picture(raws, version, surroundings)
+
+
+def object_wheel_picture(raws: Sequence[RawPicture], version: int, surroundings: Surroundings) -> Picture:
+    """Phase (``raws[0]``) as hue and amplitude (``raws[1]``) as brightness; the note says from where to where."""
+    phase = object_picture((raws[0],), version, surroundings)
+    amplitude = amplitude_picture((replace(raws[1], data=np.asarray(raws[1].data, np.float32)),), version, surroundings)
+    low, high = amplitude.limits
+    bright = np.clip((amplitude.data - low) / max(high - low, 1e-9), 0.0, 1.0)
+    vectors = np.stack([bright * np.sin(phase.data), bright * np.cos(phase.data)]).astype(np.float32)
+    return replace(
+        phase,
+        name="object_wheel",
+        data=vectors,
+        limits=(0.0, 1.0),
+        indexed=to_wheel(vectors, 1.0),
+        units="",
+        deviation=None,
+        wheel=True,
+        note=f"hue: phase; brightness: amplitude {low:.2f} to {high:.2f}",
+    )
+
+
 def probe_picture(raws: Sequence[RawPicture], version: int, _: Surroundings) -> Picture:
     """The probe modes (modes, y, x) side by side as amplitudes, each on its own scale; the note says their powers."""
     raw = raws[0]
     modes = np.abs(raw.data if raw.data.ndim == 3 else raw.data[None]).astype(np.float32)
+    return _side_by_side(raw, version, modes)
+
+
+def fourier_probe_picture(raws: Sequence[RawPicture], version: int, _: Surroundings) -> Picture:
+    """The probe modes in the plane of the aperture, as amplitudes; coordinates in 1/Å where the sampling is known."""
+    raw = raws[0]
+    modes = raw.data if raw.data.ndim == 3 else raw.data[None]
+    shifted = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(modes, axes=(1, 2))), axes=(1, 2))
+    sampling = raw.sampling_A
+    if sampling is not None:
+        sampling = (1.0 / (modes.shape[1] * sampling[0]), 1.0 / (modes.shape[2] * sampling[1]))
+    reciprocal = replace(raw, name="probe_fourier", sampling_A=sampling)
+    picture = _side_by_side(reciprocal, version, np.abs(shifted).astype(np.float32))
+    return replace(picture, frequencies=True)
+
+
+def _side_by_side(raw: RawPicture, version: int, modes: FloatArray) -> Picture:
+    """Amplitudes (modes, y, x), the middle of each on its own scale; the note says their shares of the power."""
     powers = (modes**2).sum(axis=(1, 2))
     modes = middle_that_matters(modes)
     strongest = np.maximum(modes.max(axis=(1, 2), keepdims=True), 1e-30)
-    side_by_side = np.concatenate(list(modes / strongest), axis=1)
-    picture = whole(raw, version, side_by_side, PROBE_SIDE, percentiles=(0, 100), calibrated=True)
+    picture = whole(
+        raw, version, np.concatenate(list(modes / strongest), axis=1), PROBE_SIDE, percentiles=(0, 100), calibrated=True
+    )
     shares = " · ".join(f"{100 * p / max(powers.sum(), 1e-30):.0f}" for p in powers) + " %"
     return with_limits(picture, (0.0, 1.0), note=shares)
 

@@ -135,6 +135,9 @@
       name_slice();
     };
 
+    const shows = document.getElementById("object-shows");
+    shows.addEventListener("change", () => ask("run", {key: "shows", value: shows.value}));
+
     const file = document.getElementById("preset-file");
     file.addEventListener("change", async () => {
       if (file.files.length) ask("preset", {value: await file.files[0].text()});

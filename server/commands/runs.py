@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ptylive.engine.refine.results.refinement_result import projected_amplitude
 from ptylive.schema import CommandError
 from ptylive.schema.model import DoubleArray
 from ptylive.server.session.scan_session import ScanSession
@@ -37,6 +38,8 @@ def read_run(path: Path, run: str, nominal_A: DoubleArray | None = None) -> dict
         probe = group.get("probe")
         shown = None if probe is None or probe.size > MOST_PROBE_PIXELS else np.asarray(probe[0], dtype=np.complex64)
         sampling = [float(v) for v in group["object"].attrs["sampling_A"]]
+        amplitude = projected_amplitude(transmission)
+        absorbs = None if amplitude is None else {**array_to_plain(amplitude), "sampling_A": sampling}
         return {
             "run": run,
             "probe": None if shown is None else {**array_to_plain(shown), "sampling_A": sampling},
@@ -51,6 +54,7 @@ def read_run(path: Path, run: str, nominal_A: DoubleArray | None = None) -> dict
                 **array_to_plain(phase.sum(axis=0).astype(np.float32)),
                 "sampling_A": sampling,
             },
+            "object_amplitude": absorbs,
         }
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ptylive.engine.refine.data.start_guess import StartGuess
     from ptylive.engine.refine.results.refinement_result import Progress
 
-PICTURES = ("object", "probe", "slices", "object_deviation")
+PICTURES = ("object", "probe", "slices", "object_deviation", "object_amplitude")
 """Of a run, by the names under which they are told; the last only at its end."""
 MAX_JOB_BYTES = 2**30
 MOST_SLICE_PIXELS = 16 * 2**20
@@ -159,6 +159,8 @@ def progress_to_plain(progress: Progress) -> dict[str, Any]:
         if preview.deviation is not None:
             plain["object"]["deviation"] = float(preview.deviation.median_rad)
             plain["object_deviation"] = {**array_to_plain(preview.deviation.map_rad), "sampling_A": sampling}
+        if preview.amplitude is not None:
+            plain["object_amplitude"] = {**array_to_plain(preview.amplitude.astype(np.float16)), "sampling_A": sampling}
         if len(preview.slices) > 1 and preview.slices.size <= MOST_SLICE_PIXELS:
             plain["slices"] = {**array_to_plain(preview.slices.astype(np.float16)), "sampling_A": sampling}
     return plain

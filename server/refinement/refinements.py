@@ -48,6 +48,7 @@ class RunState:
     probe: dict[str, Any] | None = None
     slices: dict[str, Any] | None = None
     object_deviation: dict[str, Any] | None = None
+    object_amplitude: dict[str, Any] | None = None
 
     def summary(self, compiling: str = "") -> dict[str, Any]:
         """The part that belongs in `status`. ``compiling``: what the results that it waits for wait for."""

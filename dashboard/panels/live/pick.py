@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import count
 from types import MappingProxyType
 
+import numpy as np
 from bokeh.events import Tap
 from bokeh.models import ColumnDataSource, Line, Scatter
 
@@ -73,7 +74,10 @@ class PickedPoint:
         return step if step is not None and panel.view.calibrated else (1.0, 1.0)
 
     def ask(self, request: Request) -> None:
-        """Move the point by (rows, columns), or make it the corner of a rectangle that is so large."""
+        """Move the point by (rows, columns), grow it to a rectangle by so much, or take the rectangle of a drag."""
+        if request.key == "rectangle":
+            self._drag(request)
+            return
         if self.point is None or len(request.numbers) != 2 or self._state.scan.shape is None:
             return
         if not all(abs(one) < FARTHEST for one in request.numbers):
@@ -87,6 +91,20 @@ class PickedPoint:
             self.point if request.key == "grow" else (moved[0], moved[1]),
             (moved[0], moved[1]) if request.key == "grow" else None,
         )
+
+    def _drag(self, request: Request) -> None:
+        """Two corners (y, x, y, x) in the coordinates of a map that is no Fourier transform, moved into the scan."""
+        shape, numbers = self._state.scan.shape, request.numbers
+        if request.panel >= len(self._panels) or len(numbers) != 4 or shape is None:
+            return
+        panel = self._panels[request.panel]
+        if panel.shows_fft or not all(abs(one) < FARTHEST for one in numbers):
+            return
+        places = (np.reshape(numbers, (2, 2)) / self._steps(panel) + 0.5) // 1
+        (top, left), (bottom, right) = (
+            (int(row), int(column)) for row, column in np.clip(places, 0, np.subtract(shape, 1))
+        )
+        self.choose((top, left), (bottom, right))
 
     def choose(self, point: Point, to: Point | None = None) -> None:
         """Mark a point or a rectangle, and ask for its pattern."""

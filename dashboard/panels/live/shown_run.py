@@ -16,11 +16,12 @@ from ptylive.application.extensions import Preset
 from ptylive.dashboard.client.feed import FeedView, raw_picture, surroundings_of
 from ptylive.dashboard.client.orders import Orders, Reply
 from ptylive.dashboard.client.state import RefinementState, RefinementSummary
-from ptylive.dashboard.pictures import RawPicture, prepare
+from ptylive.dashboard.pictures import DERIVED_OF_A_RUN, Picture, RawPicture, prepare, sources_of
 from ptylive.dashboard.requests import Request
 from ptylive.schema import PtyliveError
 
-SHOWN = ("object", "probe")
+SHOWN = ("object", "probe", "object_amplitude")
+OF_A_RUN = frozenset((*SHOWN, "slices", "object_deviation", *DERIVED_OF_A_RUN))
 BUSY = frozenset({"queued", "running", "stopping"})
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class ShownRun:
         self._raw: dict[str, RawPicture] = {}
         self._view = FeedView()
         self._signature: tuple[object, ...] = ()
+        self._pictures: dict[str, Picture] = {}
         self._versions = count(1)
 
     @property
@@ -103,8 +105,11 @@ class ShownRun:
         signature = (around.scan_shape, around.step_A, around.rotation_deg)
         if signature != self._signature:
             self._signature = signature
-            pictures = {name: prepare(raw, -next(self._versions), around) for name, raw in self._raw.items()}
-            self._pictures = pictures
+            self._pictures = {}
+            for name in (*SHOWN, *DERIVED_OF_A_RUN):
+                raws = [self._raw[source] for source in sources_of(name) if source in self._raw]
+                if len(raws) == len(sources_of(name)):
+                    self._pictures[name] = prepare(raws[0], -next(self._versions), around, wanted=name, more=raws[1:])
         summary = RefinementSummary(state=state, run=self.name, epoch=len(losses))
         seen = {name: picture for name, picture in view.pictures.items() if not _of_a_run(name)} | self._pictures
         there = frozenset(name for name in view.available if not _of_a_run(name)) | self._raw.keys()
@@ -159,7 +164,7 @@ def changed_settings(preset: object) -> dict[str, Any]:
 
 
 def _of_a_run(name: str) -> bool:
-    return name in ("object", "probe", "slices", "object_deviation") or name.startswith("slice:")
+    return name in OF_A_RUN or name.startswith("slice:")
 
 
 def _plain(value: object) -> str:

@@ -19,6 +19,8 @@ from ptylive.engine.refine.results.ring_correlation import Validation
 from ptylive.schema import Calibration
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray
 
+LEAST_ABSORPTION = 1e-4
+"""An amplitude nearer to one everywhere is that of an object of phase alone, in single precision."""
 Phase = Literal["trial", "sweep", "lbfgs", "dgp"]
 State = Literal["running", "done", "stopped", "failed"]
 
@@ -36,6 +38,8 @@ class Preview:
     object_sampling_A: float
     deviation: PhaseDeviation | None = None
     """How far noise scatters the phase; None until the run has ended, or where it is not known."""
+    amplitude: FloatArray | None = None
+    """(Y, X) product of the amplitudes of all slices; None of an object that is phase alone."""
 
 
 @dataclass(frozen=True)
@@ -133,3 +137,9 @@ class RefineResult:
 def wrapped_phase(transmission: npt.NDArray[np.complex64]) -> FloatArray:
     """Phase relative to the mean transmission, rad, in (-pi, pi]."""
     return np.asarray(np.angle(transmission * np.exp(-1j * np.angle(transmission.sum()))), dtype=np.float32)
+
+
+def projected_amplitude(slices: ComplexArray) -> FloatArray | None:
+    """Product (Y, X) of the amplitudes of slices (n, Y, X); None where it is one everywhere."""
+    amplitude = np.abs(slices).prod(axis=0).astype(np.float32)
+    return amplitude if np.abs(amplitude - 1).max(initial=0.0) > LEAST_ABSORPTION else None

@@ -9,7 +9,7 @@ import numpy as np
 from ptylive.engine.backend.multislice.problem import MultisliceBackend
 from ptylive.engine.refine.parameters.parameter_vector import ParameterLayout
 from ptylive.engine.refine.results.phase_deviation import PhaseDeviation
-from ptylive.engine.refine.results.refinement_result import Preview, wrapped_phase
+from ptylive.engine.refine.results.refinement_result import Preview, projected_amplitude, wrapped_phase
 from ptylive.schema.model import Array, ComplexArray
 
 
@@ -22,8 +22,10 @@ def build_preview(
 ) -> Preview:
     """Pictures of a parameter vector; vectors never change once made, so this may be done at any time."""
     transmission, modes = layout.to_complex(backend.to_numpy(vector))
-    slices = np.stack([wrapped_phase(one) for one in transmission.mean(axis=0)])
-    return Preview(slices.sum(axis=0), slices, real_space(modes), pixel_A, deviation)
+    mean = transmission.mean(axis=0)
+    slices = np.stack([wrapped_phase(one) for one in mean])
+    amplitude = projected_amplitude(mean)
+    return Preview(slices.sum(axis=0), slices, real_space(modes), pixel_A, deviation, amplitude)
 
 
 def real_space(modes: Array) -> ComplexArray:

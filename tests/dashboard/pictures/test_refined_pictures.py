@@ -33,3 +33,34 @@ def test_a_small_probe_fills_its_picture() -> None:
     assert shown.shape[1] == shown.shape[2]
     assert (shown**2).sum() > 0.95 * (modes**2).sum()
     assert np.unravel_index(int(shown[0].argmax()), shown.shape[1:]) == (shown.shape[1] // 2, shown.shape[2] // 2)
+
+
+def test_phase_is_hue_and_amplitude_brightness() -> None:
+    phase = np.zeros((8, 8), np.float32)
+    phase[:, 4:] = np.pi / 2
+    amplitude = np.full((8, 8), 0.5, np.float16)
+    amplitude[4:] = 1.0
+    raws = [RawPicture("object", phase, "rad", (0.1, 0.1)), RawPicture("object_amplitude", amplitude, "", (0.1, 0.1))]
+    picture = prepare(raws[0], 1, Surroundings(), wanted="object_wheel", more=raws[1:])
+    assert picture.wheel
+    right, down = picture.data[1], picture.data[0]
+    assert right[6, 1] == pytest.approx(1.0, abs=0.05), "phase 0 to the right"
+    assert down[6, 6] == pytest.approx(1.0, abs=0.05), "a quarter turn further: down"
+    assert np.hypot(right, down)[1].max() < 0.05, "the darkest amplitude has no brightness"
+    assert picture.note == "hue: phase; brightness: amplitude 0.50 to 1.00"
+
+
+def test_a_probe_in_fourier_space_is_its_aperture() -> None:
+    side, radius = 64, 10
+    rows, cols = np.indices((side, side)) - side // 2
+    aperture = (np.hypot(rows, cols) <= radius).astype(complex)
+    probe = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(aperture)))
+    modes = np.stack([3 * probe, np.roll(probe, 3, axis=0)]).astype(np.complex64)
+    raw = RawPicture("probe", modes, sampling_A=(0.2, 0.2))
+    picture = prepare(raw, 1, Surroundings(), wanted="probe_fourier")
+    assert picture.frequencies
+    assert picture.pixel == pytest.approx((1 / (side * 0.2),) * 2), "1/Å"
+    assert picture.note == prepare(raw, 1, Surroundings()).note == "90 · 10 %"
+    each = picture.data.shape[0]
+    for mode in (picture.data[:, :each], picture.data[:, each:]):
+        assert (mode > 0.5).sum() == aperture.sum().real, "flat inside, nothing outside, also of a shifted mode"

@@ -112,3 +112,31 @@ def test_a_point_far_away_or_none_is_no_request(session: Session, sender: Sender
     click(session, x_A=1.0, y_A=1.0)
     ask(session, what="pick", key="move", numbers=[1e300, 0])
     assert session.picked.point == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "corners"),
+    [
+        ([3.4, 10.1, 5.6, 12.0], ([7, 20], [11, 24])),
+        ([5.6, 12.0, 3.4, 10.1], ([11, 24], [7, 20])),
+        ([-9.0, 4.9, 100.0, 99.0], ([0, 10], [63, 63])),
+    ],
+)
+def test_a_drag_with_shift_asks_for_the_mean_of_the_rectangle(
+    session: Session, sender: Sender, numbers: list[float], corners: tuple[list[int], list[int]]
+) -> None:
+    """Å on the maps; 64 x 64 points 0.5 Å apart."""
+    ask(session, what="pick", key="rectangle", panel=3, numbers=numbers)
+    content(session)
+    assert patterns_asked(sender) == [{"point": corners[0], "to": corners[1]}]
+    sender.answer("pattern", pattern=array_to_plain(COUNTS), frames=25)
+    assert content(session)["texts"]["pattern_where"].endswith("mean of 25 frames, 2\u2009016 counts")
+
+
+def test_drags_that_are_none_of_a_map_ask_for_nothing(session: Session, sender: Sender) -> None:
+    session.mosaic.panels[2].fft.active = True
+    for panel, numbers in ((2, [0, 0, 1, 1]), (4, [0, 0, 1, 1]), (0, [0, 0, 1]), (0, [0, 0, 1, 1e9])):
+        ask(session, what="pick", key="rectangle", panel=panel, numbers=numbers)
+    content(session)
+    assert patterns_asked(sender) == []
+    assert session.picked.point is None
