@@ -23,6 +23,7 @@ from ptylive.dashboard.keys import MapKeys
 from ptylive.dashboard.models import Asked, Page
 from ptylive.dashboard.panels.advice.advisor import Advisors, Seen
 from ptylive.dashboard.panels.advice.depth import DepthAdvice
+from ptylive.dashboard.panels.advice.first_maps import FirstMaps
 from ptylive.dashboard.panels.advice.orientations import OrientationChoice
 from ptylive.dashboard.panels.advice.values_beside import ValuesBeside
 from ptylive.dashboard.panels.calibration import CalibrationPanel
@@ -99,7 +100,9 @@ class Session:
         self.doubts, self.shown_run = Doubts(self.orders), ShownRun(self.orders)
         self.refined_map, self.contrast = RefinedMap(), Contrast(self.mosaic.panels, self.reconstruction.object)
         self.curves = RunCurves(self.reconstruction.object.figure, style, self.orders)
-        advisors = [ValuesBeside(self.orders), OrientationChoice(self.orders), DepthAdvice(self._use_also)]
+        beside = ValuesBeside(self.orders)
+        self.first_maps = FirstMaps(self.mosaic.panels, lambda: beside.modulation)
+        advisors = [beside, self.first_maps, OrientationChoice(self.orders), DepthAdvice(self._use_also)]
         self.advisors = Advisors(advisors)
         self.place = PlaceChoice()
         actions = RefineActions(self.orders, self.place, lambda: self.refine.queues, lambda: self._go_to("refine"))
@@ -253,7 +256,8 @@ class Session:
         self._texts["sentence"] = guide or readouts.sentence(view, self.orders.said, self.orders.said_s_ago)
         said = (self.runs, self.shown_run, self.curves, self.library, self.past, self.tune, self.advisors)
         self._texts |= gathered("texts", *said)
-        self._texts |= self.doubts.texts(panel.kind.name for panel in self.mosaic.panels)
+        kinds = [panel.kind.name for panel in self.mosaic.panels]
+        self._texts |= self.doubts.texts(kinds, self.first_maps.badge)
         self._texts |= self.picked.texts(shown=any(name.startswith(HERE) for _, name in self.diffraction.figures))
         if self.trotter.on_show:
             self._texts |= self.trotter.readouts()

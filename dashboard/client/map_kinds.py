@@ -11,6 +11,10 @@ from ptylive.pictures.colours import ColourMap
 
 FIRST_CHOICE = ("obf", "tcbf", "idpc", "adf")
 """Maps of the four panels when the page opens."""
+STRONG_CHOICE = ("idpc", "adf", "tcbf", "obf")
+"""The same of a specimen that is not weak."""
+LINEAR = frozenset({"obf", "ssb"})
+"""Maps that take the exit wave for linear in the potential of the specimen."""
 NOT_MAPS = frozenset(
     {"coverage", "pattern", "pattern_mean", "pattern_here", "object", "probe", "slices", "object_deviation"}
     | {"object_amplitude"}

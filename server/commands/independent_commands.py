@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ptylive.engine.calibrate.independent import Candidate, independent_defocus, orientations
+from ptylive.engine.calibrate.independent import Candidate, bright_modulation, independent_defocus, orientations
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.refine.tuning.parameter_search import focal_depth_A
 from ptylive.pictures.colours import levels, to_indices
@@ -51,10 +51,14 @@ class IndependentCommands:
         return {"orientations": [_plain(one) for one in orientations(*self._looked_at())]}
 
     def command_estimates(self) -> dict[str, Any]:
-        """What the data say of values that were given: {name: {value, uncertainty, agrees}}; C10 of the plane seen."""
+        """What the data say of values that were given: {name: {value, uncertainty, agrees}}; C10 of the plane seen.
+
+        ``modulation``: by how much the bright field changes over the scan; null where that cannot be told.
+        """
         calibration, store = self._looked_at()
         found = {"C10": defocus_beside(calibration, store), "detector_pixel_invA": pixel_beside(calibration)}
-        return {"estimates": {name: told for name, told in found.items() if told is not None}}
+        estimates = {name: told for name, told in found.items() if told is not None}
+        return {"estimates": estimates, "modulation": bright_modulation(store)}
 
 
 def defocus_beside(calibration: Calibration, store: Store) -> dict[str, Any] | None:

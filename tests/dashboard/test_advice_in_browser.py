@@ -108,6 +108,24 @@ def test_one_of_eight_orientations_is_used_by_a_click(
 
 
 @pytest.mark.slow
+def test_of_a_thick_specimen_obf_does_not_come_first(server: FakeServer, page: Page, watched: Watched) -> None:
+    first = page.locator("[data-panel='0'] select").first
+    expect(first).to_have_value("phase (OBF)")
+    server.maps_of(idpc=np.full((SIDE, SIDE), 0.5, np.float32), tcbf=quadrants())
+    server.replies["estimates"] = {"estimates": {}, "modulation": 0.8}
+    server.publish("state", state_payload(state="complete", uid="scan-2"))
+    server.maps_of(adf=quadrants())
+    expect(first).to_have_value("iDPC phase")
+    expect(page.locator("[data-panel='3'] select").first).to_have_value("phase (OBF)")
+    expect(page.locator("[data-text=map_3_badge]")).to_have_text("too thick for this map")
+    expect(page.locator("[data-text=map_0_badge]")).to_have_text("")
+    expect(page.locator(".first-maps")).to_contain_text("multiple scattering: bright-field pixels change by 80 %")
+    badge = pixels(page, "[data-text=map_3_badge]")
+    assert (np.abs(badge - [0x6D, 0x2A, 0x12]).max(-1) < 12).mean() > 0.4, "it is on the screen"
+    assert watched.complaints == []
+
+
+@pytest.mark.slow
 def test_a_thickness_that_was_found_is_changed_by_a_click(server: FakeServer, page: Page, watched: Watched) -> None:
     message = f"{FoundDepth(5, 102.0, 90.0, 120.0)}: already 20 Å of depth predict patterns held out better"
     refinement = {"state": "running", "run": "run1", "epoch": 0, "loss": None, "message": message}

@@ -13,7 +13,7 @@ from ptylive.dashboard.readouts import CALIBRATION_ROWS, quantity
 from ptylive.dashboard.requests import Request
 
 FIRST_LOOK = 0.1
-"""Share of a scan after which the data are asked, and once more at its end."""
+"""Share of a scan after which the data are asked, and once more at its end, and when a value has changed."""
 ESTIMATED = ("C10", "detector_pixel_invA")
 """Rows of which the data tell by themselves."""
 DEPENDS_ON = (*ESTIMATED, "depth_A", "rotation_deg", "detector_transform", "energy_eV", "convergence_semiangle_mrad")
@@ -39,13 +39,17 @@ class ValuesBeside(Quiet):
         self._orders = orders
         self._asked: tuple[object, ...] = ()
         self._estimates: Mapping[str, Any] = {}
+        self.modulation: float | None = None
+        """Of the bright field over the scan, as far as it is known."""
         self._rows: dict[str, Beside] = {}
 
     def follow(self, seen: Seen) -> None:
-        """Ask the data where a value was given; nothing is said of an earlier scan."""
+        """Ask the data; nothing is said of an earlier scan."""
         state = seen.view.state
         key = _stage(state)
         if key != self._asked:
+            if key[:1] != self._asked[:1]:
+                self.modulation = None
             self._asked, self._estimates = key, {}
             if key and seen.view.connected:
                 self._orders.ask("estimates", lambda reply: self._take(reply, key))
@@ -53,9 +57,10 @@ class ValuesBeside(Quiet):
         self._rows = {name: said[name] for name, _, _ in CALIBRATION_ROWS if name in said}
 
     def _take(self, reply: Reply, key: tuple[object, ...]) -> None:
-        told = reply.get("estimates")
+        told, modulation = reply.get("estimates"), reply.get("modulation")
         if key == self._asked and isinstance(told, Mapping):
             self._estimates = told
+            self.modulation = float(modulation) if isinstance(modulation, int | float) else None
 
     def use(self, request: Request) -> None:
         """Take over what stands beside a row."""
@@ -75,9 +80,8 @@ class ValuesBeside(Quiet):
 
 def _stage(state: ServerState) -> tuple[object, ...]:
     """What an answer is good for; empty while there is nothing to ask."""
-    given = [name for name in ESTIMATED if name in state.calibration and state.calibration[name].origin == GIVEN]
     ended = state.state in FINAL_STATES
-    if not given or not state.uid or not (ended or state.progress >= FIRST_LOOK):
+    if not state.uid or not (ended or state.progress >= FIRST_LOOK):
         return ()
     return (state.uid, ended, *(str(state.calibrated(name)) for name in DEPENDS_ON))
 

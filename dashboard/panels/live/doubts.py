@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,10 +46,15 @@ class Doubts:
         if self._doubt.command:
             self._orders.send(self._doubt.command, "taken over; undo goes back", **self._doubt.arguments)
 
-    def texts(self, kinds: Iterable[str]) -> dict[str, str]:
-        """The sentence, and a badge for each panel whose map (``kinds``, in their order) depends on the rotation."""
+    def texts(self, kinds: Iterable[str], otherwise: Callable[[str], str] = lambda _kind: "") -> dict[str, str]:
+        """The sentence, and a badge for each panel whose map (``kinds``, in their order) depends on the rotation.
+
+        ``otherwise``: badges of maps without this one.
+        """
         doubted = bool(self._doubt.text)
-        badges = {f"map_{i}_badge": BADGE if doubted and turns(kind) else "" for i, kind in enumerate(kinds)}
+        badges = {
+            f"map_{i}_badge": BADGE if doubted and turns(kind) else otherwise(kind) for i, kind in enumerate(kinds)
+        }
         return {"doubt": self._doubt.text, **badges}
 
     def marks(self) -> dict[str, str]:

@@ -73,6 +73,10 @@ def test_eight_pictures_come_small(engine: LiveEngine) -> None:
         assert picture.max() > 200
 
 
+def test_a_weak_specimen_is_told_to_be_one(engine: LiveEngine) -> None:
+    assert 0.01 < commands(engine).command_estimates()["modulation"] < 0.4
+
+
 def test_without_frames_there_is_nothing_to_ask() -> None:
     with pytest.raises(CommandError, match="no frames of this scan are in memory"):
         commands(None).command_estimates()

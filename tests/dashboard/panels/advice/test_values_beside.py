@@ -50,7 +50,6 @@ def asked(sender: CommandSender) -> int:
     [
         ({"state": "scanning", "frames": 100}, 0),
         ({"state": "scanning", "frames": 500}, 1),
-        ({"calibration": {"C10": {"value": -300.0, "origin": "estimated"}}}, 0),
         ({}, 1),
     ],
 )
