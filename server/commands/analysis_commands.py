@@ -163,9 +163,15 @@ class AnalysisCommands:
         return dict(self._finisher.files.read(run_curves, results, LARGE, run=run, other=other, line_A=line))
 
     def command_pattern(self, point: Iterable[float], to: Iterable[float] | None = None) -> dict[str, Any]:
-        """Diffraction pattern of a scan point (row, column) of the recording; with ``to`` the mean of a rectangle."""
+        """Diffraction pattern of a scan point (row, column) of the recording; with ``to`` the mean of a rectangle.
+
+        While the scan comes, of the patterns that are kept: ``nearest`` is then the point it is of, where that is
+        another one.
+        """
         scan = self._scan()
         corners = [_point(scan, point), _point(scan, point if to is None else to)]
+        if scan.kept is not None and not scan.recorded.is_set():
+            return _of_kept(scan, corners)
         if scan.recording is None or not scan.recorded.is_set():
             hint = "it is there when the scan has ended" if scan.recording_error == "" else scan.recording_error
             raise CommandError("the pattern of a point comes from the recording of the scan", hint)
@@ -256,6 +262,17 @@ class AnalysisCommands:
         path = self._export_stem(scan, name).with_suffix(f".{kind}")
         written(path, found.pop(kind).tobytes())
         return {**found, "files": [str(path)], "path": str(path)}
+
+
+def _of_kept(scan: ScanSession, corners: list[tuple[int, int]]) -> dict[str, Any]:
+    """The reply of `pattern` while a scan comes. Raises CommandError for points that nothing is kept of."""
+    with scan.lock:
+        kept = scan.kept
+        found = None if kept is None else kept.mean(corners[0], corners[1])
+    if found is None:
+        raise CommandError("no pattern of this point yet", "the scan has not come so far, or its frames are too large")
+    plain = {"pattern": array_to_plain(found.pattern), "frames": found.frames}
+    return plain if found.nearest is None else {**plain, "nearest": list(found.nearest)}
 
 
 def _point(scan: ScanSession, point: Iterable[float]) -> tuple[int, int]:

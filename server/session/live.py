@@ -24,6 +24,7 @@ from ptylive.schema import FrameBatch, PtyliveError, ScanHeader
 from ptylive.server.process.compilation import CompiledReader
 from ptylive.server.session.calibration_events import tell_calibration
 from ptylive.server.session.dose_curves import tell_dose_so_far
+from ptylive.server.session.kept_patterns import KeptPatterns
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.session.subscriptions import Subscriptions
 from ptylive.server.wire.publisher import Publisher
@@ -162,7 +163,7 @@ class LiveThread:
         except PtyliveError as error:
             problem = error.line()
         scan = self._open_scans[header.uid] = ScanSession(
-            header, engine, source, problem=problem, map_settings=settings
+            header, engine, source, problem=problem, map_settings=settings, kept=KeptPatterns(header)
         )
         self._on_scan(scan, beside)
         if beside:
@@ -177,6 +178,8 @@ class LiveThread:
             return
         with scan.lock:
             scan.engine.add(batch)
+            if scan.kept is not None:
+                scan.kept.add(batch)
             if scan.detectors is not None:
                 scan.detectors.add(batch)
         self._dirty |= scan is self._scan

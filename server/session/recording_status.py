@@ -62,4 +62,5 @@ def _tell(scan: ScanSession, event: RecordingEvent) -> None:
     if event.state == "failed":
         scan.recording_error = event.message
     if event.state in SETTLED:
+        scan.kept = None
         scan.recorded.set()

@@ -19,6 +19,7 @@ from ptylive.engine.live.evaluation import backend_of
 from ptylive.engine.repeats.repeated_scan import dose_per_A2
 from ptylive.schema import Calibration, LiveMap, ScanHeader
 from ptylive.schema.model import BoolArray, DoubleArray
+from ptylive.server.session.kept_patterns import KeptPatterns
 from ptylive.server.wire.messages import array_to_plain, map_to_plain
 
 DOSE_PATIENCE_S = 0.05
@@ -59,6 +60,8 @@ class ScanSession:
     rendering: Rendering = field(default_factory=Rendering)
     coverage: BoolArray = field(default_factory=lambda: np.zeros((0, 0), dtype=bool))
     """Scan points (rows, cols) that the pictures know."""
+    kept: KeptPatterns | None = None
+    """Patterns while it comes; none once there is a recording."""
     detectors: DetectorBank | None = None
     values: dict[str, Any] = field(default_factory=dict)
     """What a user gave for this scan, under flat names; None: taken back, to be estimated."""

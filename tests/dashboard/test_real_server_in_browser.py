@@ -14,8 +14,10 @@ from playwright.sync_api import Page, expect
 from running import Server
 from running import server as real_server
 
+from ptylive.server.wire.messages import array_from_plain
 from ptylive.simulators.data import bundled
 from ptylive.simulators.replay import ReplaySettings, replay
+from ptylive.streamer.source import open_source
 
 pytestmark = pytest.mark.browser
 SCAN = "mos2_svac_80kV_focus"
@@ -156,3 +158,31 @@ def test_a_newcomer_is_told_where_frames_are_awaited_and_sends_the_demo_scan(tmp
         eventually(lambda: page.evaluate(PAINTED) >= 1)
         eventually(lambda: page.title() == f"✓ {status['series']} · ptylive")
         assert page.evaluate("window.told") == [f"scan {status['series']} is complete"]
+
+
+@pytest.mark.slow
+def test_a_click_shows_the_pattern_of_a_point_while_the_scan_runs(running: Server, watched: Watched) -> None:
+    page = watched.open(running.status()["dashboard"])
+    with open_source(bundled(SCAN)) as source:
+        (first,) = source.frames(np.array([2 * 64 + 32]))
+    sending = threading.Thread(target=replay, args=(bundled(SCAN), ReplaySettings(to=running.data, rate=150.0)))
+    sending.start()
+    try:
+        running.wait_for(lambda s: s["state"] == "scanning" and s["frames"] > 8 * 64)
+        eventually(lambda: page.evaluate(PAINTED) >= 1)
+        box = page.locator("#canvas-map-0").bounding_box()
+        assert box is not None
+        side = min(box["width"], box["height"])
+        page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2 + side * (2.0 / 64 - 0.5) + 2)
+        where = page.locator("[data-text=pattern_where]")
+        expect(where).to_contain_text("1 frame,")
+        status = running.status()
+        row, column = (int(word.split()[-1]) for word in where.inner_text().split(":")[0].split(","))
+        found = running.call("pattern", point=[2, 32])
+        assert status["state"] == "scanning", "the recording is not there yet"
+        assert (row <= 3, abs(column - 32) <= 1) == (True, True)
+        assert np.array_equal(array_from_plain(found["pattern"]), first)
+    finally:
+        sending.join()
+    running.wait_for_results()
+    assert watched.complaints == []

@@ -27,6 +27,8 @@ HERE = "pattern_here"
 NAMES = (HERE, f"{HERE}_log")
 COLOUR = "#4cff9d"
 FARTHEST = 2**20
+LIVE, AGAIN_FRAMES = "scanning", 256
+"""While a scan comes, a point that it has not reached is asked for again after so many frames."""
 Point = tuple[int, int]
 """Row and column of a scan point, from 0."""
 logger = logging.getLogger(__name__)
@@ -49,6 +51,8 @@ class PickedPoint:
         self._versions = count(1)
         self._said = ""
         self._asked: tuple[object, ...] = ()
+        self._waits = False
+        """Whether the pattern of a point is asked for again when more frames have come."""
         self._mark = ColumnDataSource(data={"x": [], "y": []})
         self._frame = ColumnDataSource(data={"x": [], "y": []})
         self._glyphs = []
@@ -118,7 +122,8 @@ class PickedPoint:
             self._forget("")
         self._state, self._back = state, looking_back
         self._draw()
-        key = (state.uid, state.state, self.point, self.to, looking_back)
+        arrived = (state.frames or 0) // AGAIN_FRAMES if self._waits else -1
+        key = (state.uid, state.state, self.point, self.to, looking_back, arrived)
         if not wanted or self.point is None or key == self._asked:
             return
         self._asked = key
@@ -128,10 +133,16 @@ class PickedPoint:
 
         def take(reply: Reply) -> None:
             if key == self._asked:
+                self._waits, self._asked = False, (*key[:-1], -1)
                 self._take(reply)
 
         corner = {} if self.to is None else {"to": list(self.to)}
-        refused = lambda line: self._forget(line) if key == self._asked else None  # noqa: E731
+
+        def refused(line: str) -> None:
+            if key == self._asked:
+                self._waits = state.state == LIVE
+                self._forget(line)
+
         self._orders.ask("pattern", take, on_refusal=refused, point=list(self.point), **corner)
 
     def _take(self, reply: Reply) -> None:
@@ -144,7 +155,9 @@ class PickedPoint:
             return
         self._raw, self._pictures = raw, {}
         what = f"mean of {frames} frames" if self.to is not None else "1 frame" if frames == 1 else f"{frames} frames"
-        self._said = f"{what}, {counted(total) if total >= 10 else number(total)} counts"
+        nearest = reply.get("nearest")
+        near = f" of row {nearest[0]}, column {nearest[1]}" if isinstance(nearest, list | tuple) else ""
+        self._said = f"{what}{near}, {counted(total) if total >= 10 else number(total)} counts"
 
     def _forget(self, said: str) -> None:
         self._raw, self._pictures, self._said = None, {}, said

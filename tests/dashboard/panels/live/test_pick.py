@@ -7,6 +7,7 @@ from page_in_memory import CommandSender, ask, content, silent_feed
 
 from ptylive.dashboard.panels.live.pick import HERE
 from ptylive.dashboard.session import Session
+from ptylive.schema import CommandError
 from ptylive.server.wire.messages import array_to_plain
 
 COUNTS = np.arange(64.0, dtype=np.float32).reshape(8, 8)
@@ -140,3 +141,27 @@ def test_drags_that_are_none_of_a_map_ask_for_nothing(session: Session, sender: 
     content(session)
     assert patterns_asked(sender) == []
     assert session.picked.point is None
+
+
+def test_a_point_that_a_scan_has_not_reached_is_asked_for_again(sender: Sender) -> None:
+    """And not once more after it was shown."""
+    session = Session(Document(), silent_feed(frames=2000), sender)
+    content(session)
+    session.picked.choose((60, 3))
+    content(session)
+    for frames in (2000, 2001, 2002):
+        for command, _, future in sender.asked:
+            if command == "pattern" and not future.done():
+                future.set_exception(CommandError("no pattern of this point yet"))
+        session.feed._view = silent_feed(frames=frames)._view
+        content(session)
+    assert len(patterns_asked(sender)) == 2, "at once, and when it is known to be waited for"
+    session.feed._view = silent_feed(frames=3900)._view
+    content(session)
+    assert len(patterns_asked(sender)) == 3
+    sender.answer("pattern", pattern=array_to_plain(COUNTS), frames=1, nearest=[60, 2])
+    for frames in (3901, 3999, 4096):
+        session.feed._view = silent_feed(frames=frames)._view
+        shown = content(session)
+    assert len(patterns_asked(sender)) == 3
+    assert shown["texts"]["pattern_where"] == "row 60, column 3: 1 frame of row 60, column 2, 2\u2009016 counts"
