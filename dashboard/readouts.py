@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 import time
+from pathlib import PurePath
 from typing import Any
 
 from ptylive.dashboard.client.feed import FeedView
@@ -243,17 +245,32 @@ def styles(view: FeedView) -> dict[str, str]:
 
 def banner(view: FeedView, control: str) -> str:
     """The line that says since when the server has been silent, or that it was ended; empty while it speaks."""
-    if view.ended:
-        state = view.state
-        file = file_name(state.recording)
-        kept = f"{file} holds what came of the last scan" if state.recording else "nothing was being recorded"
-        when = clock(view.last_contact or time.time())
-        return f"the server was ended at {when}: {kept}; start it again with ptylive serve, then this page comes back"
-    if view.connected:
+    if view.connected and not view.ended:
         return ""
-    if view.last_contact is None:
+    if view.last_contact is None and not view.ended:
         return f"no server at {control} yet: start one with ptylive serve; this page connects by itself"
-    return f"server gone since {clock(view.last_contact)} ({control}): the last picture stays; reconnecting by itself"
+    when, kept, command = clock(view.last_contact or time.time()), saved(view.state), start_again(view.state)
+    if view.ended:
+        return f"the server was ended at {when}: {kept}; start it again with {command}, then this page comes back"
+    again = f"ptylive serve starts it again by itself; where it does not: {command}"
+    return f"server gone since {when} ({control}): {kept}; {again}. This page comes back with it"
+
+
+def saved(state: ServerState) -> str:
+    """What there is of the last scan, whatever became of the server."""
+    if not state.recording:
+        return "nothing was being recorded"
+    file = file_name(state.recording)
+    if state.state not in ("armed", "scanning", "finishing"):
+        return f"{file} holds the last scan"
+    came = f"{count(state.received)} of {count(state.expected)} frames of {state.series} had come"
+    return f"{came} and lie on the disk; the next start makes {file} of them"
+
+
+def start_again(state: ServerState) -> str:
+    """The command that starts a server with the folder of this one."""
+    folder = str(PurePath(state.recording).parent) if state.recording else ""
+    return f"ptylive serve --record {shlex.quote(folder)}" if folder not in ("", ".") else "ptylive serve"
 
 
 def shortfall(state: ServerState) -> str:

@@ -134,7 +134,7 @@ class Feed:
             while not self._stopping.is_set():
                 try:
                     self._take_all(_newest(events))
-                    self._keep_contact(client)
+                    self._keep_contact(client, linked=events.is_connected())
                     self._tell_what_is_shown(client)
                     self._prepare_wanted()
                 except Exception:  # whatever it was, it must not silence the page for ever
@@ -215,10 +215,13 @@ class Feed:
 
     # -- keeping in touch -----------------------------------------------------------------------------------------
 
-    def _keep_contact(self, client: ControlClient) -> None:
-        """Notice that the server has gone; ask for everything at the start, after a silence and after a scan."""
+    def _keep_contact(self, client: ControlClient, *, linked: bool) -> None:
+        """Notice that the server has gone; ask for everything at the start, after a silence and after a scan.
+
+        ``linked``: whether its events are connected; one that was killed takes the connection with it.
+        """
         silent_for = time.time() - (self._view.last_contact or 0.0)
-        if silent_for > GONE_AFTER_S:
+        if silent_for > GONE_AFTER_S or (self._listening and not linked):
             self._listening = False
             if self._view.connected:
                 self._show(connected=False)

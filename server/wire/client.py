@@ -143,6 +143,11 @@ class EventStream:
         topic, payload = self._socket.recv_multipart()
         return topic.decode(), unpack(payload)
 
+    def is_connected(self) -> bool:
+        """Whether a server is at the other end; of one that was killed the system says so at once."""
+        self._connection.look()
+        return self._connection.peers > 0
+
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()

@@ -1,7 +1,7 @@
 """What the page says, from what the server says."""
 
 import time
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from fake_server import state_payload
@@ -114,6 +114,24 @@ def test_banner_says_since_when() -> None:
     assert readouts.banner(FeedView(connected=True), "tcp://x") == ""
     assert "no server at tcp://x yet" in readouts.banner(FeedView(), "tcp://x")
     assert "server gone since" in readouts.banner(FeedView(last_contact=time.time()), "tcp://x")
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        (
+            {"state": "scanning"},
+            "2\u2009048 of 4\u2009096 frames of 0142 had come and lie on the disk; the next start makes",
+        ),
+        ({"state": "complete", "recording": "/a b/0142.h5"}, "0142.h5 holds the last scan"),
+        ({"state": "complete", "recording": "/a b/0142.h5"}, "ptylive serve --record '/a b'"),
+        ({"recording": None}, "nothing was being recorded"),
+        ({"recording": None}, "where it does not: ptylive serve. This"),
+    ],
+)
+def test_banner_says_what_was_saved_and_how_to_start_again(state: dict[str, Any], said: str) -> None:
+    view = FeedView(last_contact=time.time(), state=ServerState.model_validate(state_payload(**state)))
+    assert said in readouts.banner(view, "tcp://x")
 
 
 def test_the_sentence_prefers_answers_then_people_then_the_log() -> None:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import h5py
 import numpy as np
+import psutil
 import pytest
 from browser_tools import Watched, answers, eventually
 from playwright.sync_api import Page, expect
@@ -158,6 +159,41 @@ def test_a_newcomer_is_told_where_frames_are_awaited_and_sends_the_demo_scan(tmp
         eventually(lambda: page.evaluate(PAINTED) >= 1)
         eventually(lambda: page.title() == f"✓ {status['series']} · ptylive")
         assert page.evaluate("window.told") == [f"scan {status['series']} is complete"]
+
+
+@pytest.mark.slow
+def test_an_acquisition_that_is_killed_is_said_within_two_seconds(tmp_path: Path, watched: Watched) -> None:
+    """With what was saved; it is started again, and the page goes on. Two seconds are the promise: of seeing, not of
+    starting again."""
+    with real_server(tmp_path, "--dashboard", "127.0.0.1:0") as one:
+        url = one.status()["dashboard"]
+        eventually(lambda: answers(url))
+        page = watched.open(url)
+        rate = ReplaySettings(to=one.data, control=one.control, rate=200.0)
+        sending = threading.Thread(target=replay, args=(bundled(SCAN), rate))
+        sending.start()
+        one.wait_for(lambda s: s["state"] == "scanning" and s["frames"] > 500)
+        expect(page.locator("[data-text=state]")).to_have_text("SCANNING")
+        (acquire,) = (
+            child
+            for child in psutil.Process(one.process.pid).children()
+            if any("acquire" in word for word in child.cmdline())
+        )
+        banner = page.locator(".banner")
+        began = time.monotonic()
+        acquire.kill()
+        banner.wait_for(state="visible", timeout=10_000)
+        took = time.monotonic() - began
+        text = banner.inner_text()
+        assert "server gone since" in text
+        assert "of 4\u2009096 frames of" in text
+        assert "lie on the disk" in text
+        assert f"ptylive serve --record {tmp_path}" in text
+        expect(banner).to_be_hidden()
+        sending.join()
+        status = one.wait_for(lambda s: s["state"] == "complete", 120)
+        assert status["frames"] == 4096
+    assert took < 2.0, f"{took:.1f} s"
 
 
 @pytest.mark.slow
