@@ -14,7 +14,7 @@ from pathlib import PurePath
 from typing import Any
 
 from ptylive.dashboard.client.feed import FeedView
-from ptylive.dashboard.client.state import CalibrationEntry, Dose, ServerState
+from ptylive.dashboard.client.state import CalibrationEntry, Dose, Drift, ServerState
 from ptylive.dashboard.words import (
     AS_RECORDED,
     THIN_SPACE,
@@ -107,6 +107,7 @@ def stream_texts(state: ServerState) -> dict[str, str]:
         "lag": lag,
         "frames": f"{count(state.frames)} of {count(state.expected)}",
         "dose": dose(state.dose),
+        "drift": drift(state.drift),
         "lost": count(state.lost),
         "late": count(state.late),
         "duplicates": count(state.duplicates),
@@ -125,6 +126,14 @@ def dose(value: Dose) -> str:
     amount = count(round(value.per_A2 / digits) * digits) if 1e3 <= value.per_A2 < 1e9 else number(value.per_A2)
     full = f", {value.saturated_frames} frames saturated" if value.saturated_frames else ""
     return f"{amount} {'e⁻' if value.unit == 'e' else value.unit}/Å²{full}"
+
+
+def drift(found: Drift | None) -> str:
+    """How far the scan lies from the first one of its place."""
+    if found is None:
+        return UNKNOWN
+    too_much = f", more than {number(found.bound_A)} Å" if found.A > found.bound_A else ""
+    return f"{number(found.A)} Å since {found.since}{too_much}"
 
 
 def calibration_texts(state: ServerState) -> dict[str, str]:
@@ -207,6 +216,7 @@ def marks(view: FeedView) -> dict[str, str]:
         "late": "alarm" if state.late else "",
         "rejected": "alarm" if sum(state.rejected.values()) else "",
         "ring": "alarm" if (state.ring_fill or 0) > 0.8 else "",
+        "drift": "" if state.drift is None else "alarm" if state.drift.A > state.drift.bound_A else "known",
         "refinement": state.refinement.state,
         "record": "on" if state.record else "off",
         "protocol": state.protocol,
@@ -217,7 +227,8 @@ def marks(view: FeedView) -> dict[str, str]:
 def heard(state: ServerState) -> dict[str, Any]:
     """What the tab says, and what a browser may tell a viewer who looks elsewhere; of the scan that is shown."""
     run = state.refinement
-    told = news(state.state, state.series or "", state.lost or 0, str(run.run or ""), run.state)
+    moved = None if state.drift is None else state.drift.model_dump()
+    told = news(state.state, state.series or "", state.lost or 0, str(run.run or ""), run.state, moved)
     return {
         "title": _title(state),
         "of": state.uid or "",
@@ -234,7 +245,8 @@ def _title(state: ServerState) -> str:
         word = "refining "
     else:
         word = {"complete": "✓ ", "incomplete": "✗ ", "aborted": "✗ ", "failed": "✗ "}.get(state.state, "")
-    return f"{word}{state.series or ''}".strip()
+    drifts = state.drift is not None and state.drift.A > state.drift.bound_A
+    return f"{'(drift) ' if drifts else ''}{word}{state.series or ''}".strip()
 
 
 def styles(view: FeedView) -> dict[str, str]:

@@ -79,6 +79,14 @@ class Dose(Message):
     """What it brings, and more would, as `dose` events tell it."""
 
 
+class Drift(Message):
+    """Of a scan against the first one of its place, and what is too much; Å."""
+
+    A: float
+    bound_A: float
+    since: str = ""
+
+
 class DetectorEntry(Message):
     """A virtual detector, pixels of the recorded pattern."""
 
@@ -124,6 +132,7 @@ class ServerState(Message):
     map_settings: dict[str, float] = Field(default_factory=dict)
     detectors: list[DetectorEntry] | None = None
     dose: Dose = Field(default_factory=Dose)
+    drift: Drift | None = None
     message: str | None = None
 
     @property

@@ -98,6 +98,9 @@ class ServerConfig(StrictModel):
     notify: str | None = Field(
         default=None, description="http address that is told when a scan or refinement has ended"
     )
+    drift_bound_A: float | None = Field(
+        default=None, gt=0, description="drift between scans of one place that is told of; none: a tenth of the field"
+    )
     security: Security = Field(default_factory=Security, description="keys")
     idle_timeout_s: float = Field(default=5.0, gt=0, description="silence after which a scan counts as aborted")
     refine_threads: int = Field(default=1, ge=1, le=256, description="threads of a refinement")

@@ -118,6 +118,7 @@ def notifying(session: Session) -> Notifier:
         return {
             **session.receiver.status().to_plain(),
             "refinement": session.refine.refinements.current.summary(),
+            "drift": session.drift,
         }
 
     config = session.config

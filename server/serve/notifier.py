@@ -34,7 +34,7 @@ Post = Callable[[str, bytes], None]
 class Notifier:
     """Looks at the status now and then. ``log``: takes a level and a line.
 
-    ``ask``: gives the status of the stream, whatever scan is shown, with that of the ``refinement`` in it.
+    ``ask``: gives the status of the stream, whatever scan is shown, with that of ``refinement`` and ``drift`` in it.
 
     ``url``: where messages go, None: nowhere; ``folder``: where recordings go, None: nothing is recorded.
     """
@@ -70,7 +70,12 @@ class Notifier:
         status = self._ask()
         run = status["refinement"]
         told = news(
-            str(status["state"]), str(status["series"]), int(status["lost"]), str(run["run"] or ""), str(run["state"])
+            str(status["state"]),
+            str(status["series"]),
+            int(status["lost"]),
+            str(run["run"] or ""),
+            str(run["state"]),
+            status.get("drift"),
         )
         if self._is_low(now):
             told["disk"] = f"the disk is nearly full: less than {LOW_DISK_BYTES / 1e9:g} GB left in {self._folder}"

@@ -34,6 +34,7 @@ from ptylive.server.process.config import ServerConfig
 from ptylive.server.serve.metrics import FrameTotals, render, serve_metrics
 from ptylive.server.serve.opened_files import OpenedFiles
 from ptylive.server.serve.receiving import receiver_settings
+from ptylive.server.session.dose_curves import drift_since_first
 from ptylive.server.session.finisher import Finisher, save_results
 from ptylive.server.session.live import LiveThread, Resources, find_device
 from ptylive.server.session.recent_scans import RecentScans
@@ -309,7 +310,13 @@ class Session:
             status["optics"] = scan.header.optics.model_dump(mode="json")
             status["calibration"] = scan.calibration.to_plain()
             status.update(dose=scan.dose, memory=scan.memory, computed_on=scan.computed_on)
+            status["drift"] = drift_since_first(scan, self.config.drift_bound_A)
         return status
+
+    @property
+    def drift(self) -> dict[str, Any] | None:
+        """Of the newest scan against the first of its place."""
+        return drift_since_first(self._newest, self.config.drift_bound_A)
 
     @property
     def recordings_failed(self) -> bool:

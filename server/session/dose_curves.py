@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ptylive.engine.repeats import Places, RepeatedScan
@@ -11,6 +12,8 @@ from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.wire.publisher import Publisher
 
 TOPIC = "dose"
+SHARE_OF_FIELD = 0.1
+"""Drift that is told of where no bound was given, of the shorter side of the field."""
 
 
 def tell_dose_so_far(publisher: Publisher, scan: ScanSession) -> None:
@@ -41,6 +44,20 @@ class DoseCurves:
         _tell(self._publisher, scan, curve, final=True)
         if curve.scans > 1 or curve.apart:
             self._publisher.log("info", f"dose: {curve.line}")
+
+
+def drift_since_first(scan: ScanSession | None, bound_A: float | None) -> dict[str, Any] | None:
+    """How far a scan of a place that was scanned before lies from the first one there: {A, bound_A, since}.
+
+    None of a place that was scanned once.
+    """
+    curve = None if scan is None else scan.dose_curve
+    if scan is None or curve is None or len(curve["series"]) < 2:
+        return None
+    shape, steps = scan.header.scan.require_shape(), scan.header.scan.step_A or (1.0, 1.0)
+    field_A = min(n * step for n, step in zip(shape, steps, strict=True))
+    bound_A = SHARE_OF_FIELD * field_A if bound_A is None else bound_A
+    return {"A": math.hypot(*curve["shift_A"]), "bound_A": bound_A, "since": str(curve["series"][0])}
 
 
 def _tell(publisher: Publisher, scan: ScanSession, curve: DoseCurve, *, final: bool) -> None:

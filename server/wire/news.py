@@ -1,6 +1,9 @@
-"""What somebody who looks elsewhere wants to hear: a scan or a refinement has ended, frames are being lost."""
+"""What somebody who looks elsewhere wants to hear: a scan or a refinement has ended, frames are lost, it drifts."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 SCAN_ENDS = {
     "complete": "is complete",
@@ -11,8 +14,10 @@ SCAN_ENDS = {
 REFINEMENT_ENDS = {"done": "is done", "stopped": "has stopped", "failed": "has failed"}
 
 
-def news(state: str, series: str, lost: int, run: str, run_state: str) -> dict[str, str]:
-    """A sentence for each of ``scan``, ``refinement`` and ``lost`` of which there is something to say.
+def news(
+    state: str, series: str, lost: int, run: str, run_state: str, drift: Mapping[str, Any] | None = None
+) -> dict[str, str]:
+    """A sentence for each of ``scan``, ``refinement``, ``lost`` and ``drift`` of which there is something to say.
 
     Arguments are those of `status` (docs/protocol.md). A sentence that was not there the last time is news.
     """
@@ -24,4 +29,6 @@ def news(state: str, series: str, lost: int, run: str, run_state: str) -> dict[s
         told["lost"] = f"{scan} is losing frames"
     if run and run_state in REFINEMENT_ENDS:
         told["refinement"] = f"refinement {run} {REFINEMENT_ENDS[run_state]}"
+    if drift is not None and drift["A"] > drift["bound_A"]:
+        told["drift"] = f"drift of {drift['A']:.3g} Å since scan {drift['since']}, more than {drift['bound_A']:.3g} Å"
     return told

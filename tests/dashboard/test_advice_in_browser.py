@@ -139,3 +139,26 @@ def test_a_thickness_that_was_found_is_changed_by_a_click(server: FakeServer, pa
     expect(field).to_have_value("102.0")
     expect(page.locator(".setting", has=page.get_by_text("slices", exact=True)).locator("input")).to_have_value("5")
     assert watched.complaints == []
+
+
+@pytest.mark.slow
+def test_a_drift_beyond_its_bound_is_said_in_title_stream_and_by_the_browser(
+    server: FakeServer, page: Page, watched: Watched
+) -> None:
+    expect(page.locator("dd.drifts")).to_be_hidden()
+    page.evaluate(
+        """() => { window.told = [];
+        window.Notification = class { constructor(_, {body}) { told.push(body); } static permission = "granted"; };
+        Object.defineProperty(document, "hidden", {get: () => true}); }"""
+    )
+    server.publish("state", state_payload(state="scanning"))
+    expect(page.locator("[data-text=state]")).to_have_text("SCANNING")
+    drift = {"A": 12.3, "bound_A": 3.2, "since": "0137"}
+    server.publish("state", state_payload(state="complete", drift=drift))
+    expect(page.locator("dd.drifts")).to_have_text("12.3 Å since 0137, more than 3.20 Å")
+    eventually(lambda: page.title() == "(drift) ✓ 0142 · ptylive")
+    eventually(lambda: "drift of 12.3 Å since scan 0137, more than 3.2 Å" in page.evaluate("window.told"))
+    server.publish("state", state_payload(state="complete", drift={**drift, "A": 1.0}))
+    eventually(lambda: page.title() == "✓ 0142 · ptylive")
+    expect(page.locator("dd.drifts")).to_have_text("1.00 Å since 0137")
+    assert watched.complaints == []

@@ -123,3 +123,13 @@ def test_a_server_of_the_web_gets_json(monkeypatch: pytest.MonkeyPatch) -> None:
         notifier._post(f"http://127.0.0.1:{server.server_port}/hook", b'{"text": "scan 1 is complete"}')
         thread.join()
     assert got == [{"text": "scan 1 is complete"}]
+
+
+def test_a_drift_beyond_its_bound_is_told_once() -> None:
+    lab = Lab()
+    small, large = ({"A": length, "bound_A": 3.2, "since": "1"} for length in (1.0, 12.0))
+    lab.look(state="complete", series="2", uid="a", drift=small)
+    assert lab.took[-1]["what"] == "scan"
+    lab.look(state="complete", series="2", uid="a", drift=large)
+    assert lab.took[-1]["what"] == "drift"
+    assert len(lab.look()) == 2

@@ -10,7 +10,7 @@ from repeated_maps import place, scanned
 from ptylive.engine.imaging.render import Rendering
 from ptylive.schema import Detector, Scan, ScanHeader
 from ptylive.schema.advice.dose_curve import DoseCurve, Verdict
-from ptylive.server.session.dose_curves import DoseCurves, tell_dose_so_far
+from ptylive.server.session.dose_curves import DoseCurves, drift_since_first, tell_dose_so_far
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.wire.messages import TOPICS, pack, unpack
 
@@ -70,3 +70,14 @@ def test_what_was_opened_or_shows_nothing_is_not_added(publisher):
         assert scan.dose_curve is None
     tell_dose_so_far(publisher, buried)
     assert publisher.sent == []
+
+
+def test_the_drift_of_a_place_is_that_from_its_first_scan_and_its_bound_a_tenth_of_the_field(publisher):
+    curves, scans = DoseCurves(publisher), [session(k, place(1), (2 * k, 0)) for k in range(3)]
+    for scan in scans:
+        curves.take(scan)
+    assert drift_since_first(scans[0], None) is None, "scanned once"
+    found = drift_since_first(scans[2], None)
+    assert found == {"A": pytest.approx(2.0, abs=0.1), "bound_A": pytest.approx(3.2), "since": "s0"}
+    assert drift_since_first(scans[2], 1.5)["bound_A"] == 1.5
+    assert drift_since_first(None, 1.5) is None

@@ -22,3 +22,10 @@ def test_so_is_that_of_a_refinement_even_while_the_next_scan_loses_frames(state:
         "lost": "the scan is losing frames",
         "refinement": f"refinement run2 {REFINEMENT_ENDS[state]}",
     }
+
+
+def test_drift_is_told_beyond_its_bound_only() -> None:
+    drift = {"A": 12.34, "bound_A": 3.2, "since": "0137"}
+    said = news("complete", "0142", 0, "", "none", drift)
+    assert said["drift"] == "drift of 12.3 Å since scan 0137, more than 3.2 Å"
+    assert "drift" not in news("complete", "0142", 0, "", "none", {**drift, "A": 3.2})
