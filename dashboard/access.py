@@ -42,7 +42,7 @@ QUESTIONS: Mapping[str, frozenset[str]] = {
 
 READ_ONLY = "this page is read-only: open the operator's address"
 OWN_VIEW = frozenset(
-    {"key", "run", "compare", "past", "overwrite", "preset", "ready", "files", "landscape", "place", "pick"}
+    {"key", "run", "compare", "past", "overwrite", "preset", "ready", "files", "landscape", "place", "pick", "guide"}
 )
 """Requests of a page that change what this viewer sees, or that come to a command, which is refused as such."""
 

@@ -21,11 +21,8 @@ from ptylive.dashboard.client.orders import CommandSender, Orders
 from ptylive.dashboard.exports import Exports
 from ptylive.dashboard.keys import MapKeys
 from ptylive.dashboard.models import Asked, Page
-from ptylive.dashboard.panels.advice.advisor import Advisors, Seen
-from ptylive.dashboard.panels.advice.depth import DepthAdvice
-from ptylive.dashboard.panels.advice.first_maps import FirstMaps
-from ptylive.dashboard.panels.advice.orientations import OrientationChoice
-from ptylive.dashboard.panels.advice.values_beside import ValuesBeside
+from ptylive.dashboard.panels.advice.advisor import Seen
+from ptylive.dashboard.panels.advice.page_advice import PageAdvice
 from ptylive.dashboard.panels.calibration import CalibrationPanel
 from ptylive.dashboard.panels.curves import RunCurves
 from ptylive.dashboard.panels.diffraction import DiffractionPanel
@@ -92,7 +89,12 @@ class Session:
         self.past = PastScans(self.orders)
         self.calibration = CalibrationPanel(self.orders)
         self.map_numbers = MapNumbers(self.mosaic.panels, self.orders)
-        self.library = LibraryPanel(self.orders, lambda: self._go_to("session"), lambda: self._go_to("refine"))
+        self.library = LibraryPanel(
+            self.orders,
+            lambda: self._go_to("session"),
+            lambda: self._go_to("refine"),
+            lambda: self.advice.guide.begin(feed.view().state),
+        )
         self.reconstruction = ReconstructionPanel(style)
         self.positions = PositionsOverlay(self.reconstruction.object.figure, style, self.orders)
         self.runs = RunsPanel(self.orders, self.reconstruction.object.window)
@@ -100,10 +102,8 @@ class Session:
         self.doubts, self.shown_run = Doubts(self.orders), ShownRun(self.orders)
         self.refined_map, self.contrast = RefinedMap(), Contrast(self.mosaic.panels, self.reconstruction.object)
         self.curves = RunCurves(self.reconstruction.object.figure, style, self.orders)
-        beside = ValuesBeside(self.orders)
-        self.first_maps = FirstMaps(self.mosaic.panels, lambda: beside.modulation)
-        advisors = [beside, self.first_maps, OrientationChoice(self.orders), DepthAdvice(self._use_also)]
-        self.advisors = Advisors(advisors)
+        picked = lambda: self.picked.point is not None  # noqa: E731
+        self.advice = PageAdvice(self.orders, self.mosaic.panels, picked, self._use_also)
         self.place = PlaceChoice()
         actions = RefineActions(self.orders, self.place, lambda: self.refine.queues, lambda: self._go_to("refine"))
         self.refine = RefinePanel(style, actions.refine, actions.stop, actions.save, actions.resume)
@@ -193,7 +193,7 @@ class Session:
             self.runs.follow(view, self.refine.preset())
             self.shown_run.follow(view, self.runs.known)
             self.doubts.follow(view, self.runs.findings)
-            self.advisors.follow(Seen(view, self.past.looking_back, self.view_name == "session"))
+            self.advice.follow(Seen(view, self.past.looking_back, self.view_name == "session"))
             self.runs.show(self.reconstruction.phase_limits, refined.pictures.get("object"))
             self.positions.follow(refined)
             self.curves.follow(refined, refined.pictures.get(self.reconstruction.figures[0][1]), self.runs.compared)
@@ -254,10 +254,10 @@ class Session:
         self._texts["banner"] = readouts.banner(view, self.feed.control)
         guide = self.profile.text()
         self._texts["sentence"] = guide or readouts.sentence(view, self.orders.said, self.orders.said_s_ago)
-        said = (self.runs, self.shown_run, self.curves, self.library, self.past, self.tune, self.advisors)
+        said = (self.runs, self.shown_run, self.curves, self.library, self.past, self.tune, self.advice)
         self._texts |= gathered("texts", *said)
         kinds = [panel.kind.name for panel in self.mosaic.panels]
-        self._texts |= self.doubts.texts(kinds, self.first_maps.badge)
+        self._texts |= self.doubts.texts(kinds, self.advice.first_maps.badge)
         self._texts |= self.picked.texts(shown=any(name.startswith(HERE) for _, name in self.diffraction.figures))
         if self.trotter.on_show:
             self._texts |= self.trotter.readouts()
@@ -274,7 +274,7 @@ class Session:
         for panel in self.mosaic.panels:
             styles |= panel.styles()
         marked = (self.runs, self.curves, self.refine, self.past, self.place, self.tune, self.batch)
-        marked = (*marked, self.advisors, self.doubts, self.shown_run, self.library)
+        marked = (*marked, self.advice, self.doubts, self.shown_run, self.library)
         marks = readouts.marks(view) | gathered("marks", *marked) | self.reconstruction.marks(view.available)
         marks["role"] = "viewer" if self.read_only else "operator"
         switches = {"advice": self._texts.get("advice_line"), "profile": self.profile.active.active}
@@ -286,7 +286,7 @@ class Session:
             "slices": view.slices,
         }
         lists["dose"] = dose.points(self.past.state or view.state)
-        listed = (self.library, self.past, self.place, self.tune, self.batch, self.contrast, self.refine, self.advisors)
+        listed = (self.library, self.past, self.place, self.tune, self.batch, self.contrast, self.refine, self.advice)
         lists |= {
             "heard": readouts.heard(view.state),
             "downloads": self.exports.downloads,
@@ -329,7 +329,7 @@ class Session:
             "past": self.past.choose,
             "overwrite": lambda _request: self.mosaic.overwrite(self._watch),
             "record": lambda _request: self.past.record(on=not self.feed.view().state.record),
-            **gathered("takers", self.advisors, self.library, self.tune, self.batch),
+            **gathered("takers", self.advice, self.library, self.tune, self.batch),
             "place": self.place.choose,
             "detector": self.diffraction.detectors.ask,
         }

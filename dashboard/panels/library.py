@@ -31,8 +31,14 @@ CARD_VALUES = (("rotation_deg", "rotation", "°"), ("C10", "defocus", ""))
 class LibraryPanel:
     """Asks for the history while it is looked at."""
 
-    def __init__(self, orders: Orders, on_open: Callable[[], None], on_refine: Callable[[], None]) -> None:
-        self._orders, self._on_open, self._on_refine = orders, on_open, on_refine
+    def __init__(
+        self,
+        orders: Orders,
+        on_open: Callable[[], None],
+        on_refine: Callable[[], None],
+        on_demo: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._orders, self._on_open, self._on_refine, self._on_demo = orders, on_open, on_refine, on_demo
         self._cards: list[dict[str, Any]] = []
         self._text = ""
         self._asked_at = -ASK_EVERY_S
@@ -167,6 +173,8 @@ class LibraryPanel:
     def replay(self, request: Request) -> None:
         """Send a past scan again; with the key `demo` the one that comes with the program."""
         which = {"demo": True} if request.key == "demo" else {"recording": request.name}
+        if request.key == "demo":
+            self._on_demo()
         self._orders.send("replay", "replay started", lambda _reply: self._on_open(), **which)
 
     def delete(self, request: Request) -> None:

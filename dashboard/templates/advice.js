@@ -29,6 +29,14 @@
     if (open && before) dialog().querySelector("button").focus();
   };
 
+  painters.guide = steps => {
+    const box = document.getElementById("guide");
+    box.hidden = steps.length === 0;
+    box.querySelector("ol").replaceChildren(...steps.map(({title, text, state}) =>
+      make("li", {"data-step": state, ...(state === "now" ? {"aria-current": "step"} : {})}, make("b", {text: title}), ...(state === "now" ? [make("span", {text})] : []))));
+    box.querySelector(".said").textContent = steps.length && steps.every(({state}) => state === "done") ? "That was all. The Library keeps this scan; ? lists the keys." : "";
+  };
+
   // The field of a setting lies in the shadow of a widget; it is there once the view has been shown.
   function focus_setting(label, patience = 20) {
     const hosts = [...document.querySelectorAll(`[data-label="${label}"] *`)];
@@ -41,6 +49,7 @@
     use_row: button => ask("use_row", {name: button.closest("[data-beside]").dataset.beside}),
     orientations: () => ask("orientations", {key: dialog().hidden ? "open" : "close"}),
     way: button => ask("orientations", {key: "use", numbers: [Number(button.dataset.name)]}),
+    guide: () => ask("guide"),
     change_depth: () => { ask("change_depth"); focus_setting("thickness / Å"); },
   };
 

@@ -25,7 +25,19 @@ from ptylive.server.commands.tune_commands import TuneCommands
 from ptylive.server.serve.opened_files import OpenedFiles
 from ptylive.server.serve.session import Session as Server
 
-OF_THE_BROWSER = {"full", "help", "copy", "load", "preset", "overwrite", "notify", "contrast", "layout", "change_depth"}
+OF_THE_BROWSER = {
+    "full",
+    "help",
+    "copy",
+    "load",
+    "preset",
+    "overwrite",
+    "notify",
+    "contrast",
+    "layout",
+    "change_depth",
+    "guide",
+}
 """Buttons that only change what this viewer sees, or what is in the clipboard."""
 TESTED_ELSEWHERE = {"past", "landscape", "use", "use_row", "way", "show_run", "search"}
 """Opens the earlier scan that is looked at (test_present.py); draws the loss against another value (panels/series);

@@ -153,12 +153,26 @@ def test_a_newcomer_is_told_where_frames_are_awaited_and_sends_the_demo_scan(tmp
         page.evaluate(LOOKS_ELSEWHERE)
         page.get_by_role("button", name="replay the demo scan").click()
         expect(welcome).to_be_hidden()
+        now = page.locator("#guide [data-step=now] b")
+        expect(now).to_have_text("The scan arrives")
         status = one.wait_for(lambda s: s["state"] == "complete")
         assert status["frames"] == status["expected"] == 4096
         assert Path(status["recording"]).parent == tmp_path
         eventually(lambda: page.evaluate(PAINTED) >= 1)
         eventually(lambda: page.title() == f"✓ {status['series']} · ptylive")
         assert page.evaluate("window.told") == [f"scan {status['series']} is complete"]
+        expect(now).to_have_text("Look at a pattern")
+        box = page.locator("#canvas-map-1").bounding_box()
+        assert box is not None
+        page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        expect(now).to_have_text("Change the defocus")
+        page.get_by_role("button", name="change defocus").click()
+        field = page.locator(".calibration input.field")
+        field.fill("10 nm")
+        field.press("Enter")
+        expect(now).to_have_text("Refine")
+        page.get_by_role("button", name="close the four steps").click()
+        expect(page.locator("#guide")).to_be_hidden()
 
 
 @pytest.mark.slow

@@ -1,0 +1,70 @@
+"""Four steps through the demo scan, each done when the page has seen it happen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ptylive.dashboard.client.state import FINAL_STATES, ServerState
+from ptylive.dashboard.panels.advice.advisor import Quiet, Seen, Takers
+from ptylive.dashboard.requests import Request
+
+STEPS = (
+    ("The scan arrives", "Maps appear row by row; what the scan has not visited is dark green."),
+    ("Look at a pattern", "Click a map: Diffraction shows the pattern of that point. Alt and the arrows move it."),
+    ("Change the defocus", "✎ beside defocus, 10 nm, Enter: the maps follow. undo goes back to what was sent."),
+    ("Refine", "Press Refine this scan. Thickness, probe modes and the rest are found from the data."),
+)
+
+
+class Guide(Quiet):
+    """Shown from the moment the demo is asked for; ``picked``: whether a point is."""
+
+    def __init__(self, picked: Callable[[], bool]) -> None:
+        self._picked = picked
+        self._on = False
+        self._uid: str | None = None
+        self._defocus: Any = None
+        self._done = [False] * len(STEPS)
+
+    def begin(self, state: ServerState) -> None:
+        """The demo was asked for; the scan that is shown now is not it."""
+        self._on, self._uid, self._done = True, state.uid, [False] * len(STEPS)
+        self._defocus = None
+
+    def follow(self, seen: Seen) -> None:
+        """See which steps have been done; of the scan that came after the beginning."""
+        state = seen.view.state
+        if not self._on or state.uid == self._uid:
+            return
+        ended = state.state in FINAL_STATES
+        defocus = state.calibrated("C10")
+        if not self._done[0] and ended:
+            self._defocus = defocus
+        happened = (
+            ended,
+            self._picked(),
+            self._done[0] and defocus != self._defocus,
+            state.refinement.state == "done",
+        )
+        self._done = [before or now for before, now in zip(self._done, happened, strict=True)]
+
+    def close(self, _request: Request) -> None:
+        """No more of it."""
+        self._on = False
+
+    def lists(self) -> Mapping[str, Any]:
+        """For the page to draw: nothing where it is off."""
+        if not self._on:
+            return {"guide": []}
+        now = self._done.index(False) if False in self._done else len(STEPS)
+        return {
+            "guide": [
+                {"title": title, "text": text, "state": "done" if self._done[i] else "now" if i == now else "later"}
+                for i, (title, text) in enumerate(STEPS)
+            ]
+        }
+
+    def takers(self) -> Takers:
+        """Its ✕."""
+        return {"guide": self.close}
