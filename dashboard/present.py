@@ -42,7 +42,8 @@ class ShownScanSender:
 
     def submit(self, command: str, **arguments: Any) -> Future[Reply]:
         """Send a command; the future holds the reply, or a PtyliveError."""
-        elsewhere = command == "note" and (arguments.get("recording") or "text" not in arguments)
+        asks = not {"text", "sample"} & arguments.keys()
+        elsewhere = command == "note" and (arguments.get("recording") or asks)
         if command not in OF_THE_SHOWN_SCAN or elsewhere:
             return self._sender.submit(command, **arguments)
         if self._seen():

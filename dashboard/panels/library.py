@@ -132,7 +132,9 @@ class LibraryPanel:
             "time": datetime.fromtimestamp(float(scan.get("time") or 0)).strftime("%Y-%m-%d %H:%M"),
             "lines": [frames, " · ".join(values), problem or _runs(scan.get("runs") or {})],
             "lost": f"{count(lost)} lost" if lost else "",
+            "day": datetime.fromtimestamp(float(scan.get("time") or 0)).strftime("%A, %Y-%m-%d"),
             "note": str(scan.get("note") or ""),
+            "sample": str(scan.get("sample") or ""),
             "noted": _noted(scan),
             "refined": bool(scan.get("runs")),
             "picture": self._thumbnail(scan),
@@ -183,7 +185,11 @@ class LibraryPanel:
         self._orders.send("delete", "moved to the trash", recording=request.name, sure=True)
 
     def note(self, request: Request) -> None:
-        """Write the note of a scan; of the one that is shown where none is named."""
+        """Write the note of a scan (of the one that is shown where none is named), or with the key `sample` that."""
+        if request.key == "sample":
+            self._asked_at = -ASK_EVERY_S
+            self._orders.send("note", "sample kept", sample=request.value, recording=request.name)
+            return
         if not request.name:
             self._note = request.value
         self._asked_at = -ASK_EVERY_S

@@ -228,10 +228,12 @@
       make("li", {}, make("b", {text: run}), make("span", {text: series ? `waits (${series})` : "waits"}),
         make("button", {class: "small", "data-act": "withdraw", "data-name": run, "data-uid": uid, text: "withdraw"}))));
 
-  function card({recording, title, time = "", lines, lost = "", note, noted = "", refined = false, picture}) {
+  function card({recording, title, time = "", lines, lost = "", note, sample = "", noted = "", refined = false, picture}) {
     const image = picture ? make("img", {src: picture, alt: ""}) : make("div", {class: "no-picture", text: "no maps"});
     const remark = make("input", {class: "field", placeholder: "note", value: note, "aria-label": `note on ${title}`});
     remark.addEventListener("change", () => ask("note", {name: recording, value: remark.value}));
+    const of = make("input", {class: "field", placeholder: "sample", value: sample, list: "samples", maxlength: "80", "aria-label": `sample of ${title}`});
+    of.addEventListener("change", () => ask("note", {name: recording, key: "sample", value: of.value}));
     const button = (act, text, title, more = {}) =>
       make("button", {class: "small", "data-act": act, "data-name": recording, text, title, ...more});
     const head = make("div", {class: "head"}, make("b", {text: title, title: recording}), make("em", {text: lost}));
@@ -242,7 +244,7 @@
       button("replay", "replay", "send it again, as a new scan"),
       button("delete", "delete", "move it to the folder .trash; asks twice"));
     return make("article", {class: "card"}, image, window.ptylive.tick(recording, title), head, make("small", {text: time}),
-      ...lines.filter(Boolean).map(text => make("span", {text})), remark, make("small", {text: noted}), buttons);
+      ...lines.filter(Boolean).map(text => make("span", {text})), of, remark, make("small", {text: noted}), buttons);
   }
 
   // Files of other programs that this server may open; null: it was not told of a folder.
@@ -258,6 +260,15 @@
   painters.history = entries => {
     const list = document.getElementById("cards");
     if (list.contains(document.activeElement) && document.activeElement.matches("input.field")) return;
-    list.replaceChildren(...entries.map(card));
+    let day = "";
+    const dated = entries.map(entry => {
+      const first = (entry.day ?? "") !== day;
+      day = entry.day ?? "";
+      const many = entries.filter(other => (other.day ?? "") === day).length;
+      return first && day ? [make("h3", {class: "day", text: `${day} · ${many} scan${many === 1 ? "" : "s"}`}), card(entry)] : [card(entry)];
+    });
+    list.replaceChildren(...dated.flat());
+    const samples = [...new Set(entries.map(({sample}) => sample).filter(Boolean))];
+    document.getElementById("samples").replaceChildren(...samples.map(value => make("option", {value})));
   };
 })();

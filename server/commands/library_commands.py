@@ -134,8 +134,10 @@ class LibraryCommands:
             self._finisher.add(scan)
         return {"uid": scan.uid, "recording": str(scan.recording), "results": str(scan.results or "")}
 
-    def command_note(self, text: str | None = None, recording: str = "", author: str = "") -> dict[str, Any]:
-        """The note of a scan (default: the one that is shown); with a text, write it. Words like #thin are tags.
+    def command_note(
+        self, text: str | None = None, recording: str = "", author: str = "", sample: str | None = None
+    ) -> dict[str, Any]:
+        """Note and sample of a scan (default: the one that is shown); what is given is written. #thin is a tag.
 
         ``author``: who writes; that of an operator who has given a name comes by itself.
         """
@@ -143,8 +145,8 @@ class LibraryCommands:
         path = self._library.find(recording) if recording else None if shown is None else shown.recording
         if path is None:
             raise CommandError("a note is kept beside the recording, and this scan has none")
-        if text is not None:
-            write_note(path, str(text), author[:MOST_AUTHOR])
+        if text is not None or sample is not None:
+            write_note(path, text, author[:MOST_AUTHOR], sample)
         return read_remark(path)
 
     def command_replay(

@@ -35,6 +35,7 @@ LARGE = Limits(cpu_s=20.0, wall_s=60.0)
 """What reading all maps of a scan may take."""
 MOST_ENTRIES = 100
 MAX_NOTE_CHARACTERS = 2000
+MOST_SAMPLE = 80
 MAX_NOTE_BYTES = 64 * 2**10
 MOST_REMEMBERED = 2000
 TRASH = ".trash"
@@ -89,7 +90,7 @@ class Library:
         """Recordings that are wanted, and how many could not be looked into in time."""
         if wanted.everything:
             return paths, 0
-        found = [p for p in paths if wanted.dated(_changed_ns(p) / 1e9) and wanted.names(p, read_note)]
+        found = [p for p in paths if wanted.dated(_changed_ns(p) / 1e9) and wanted.names(p, remarks)]
         if not wanted.refined:
             return found, 0
         refined, pending = self._refined.among(results_path(path) for path in found)
@@ -210,7 +211,13 @@ def _is_there(path: Path) -> bool:
 
 def _unread(path: Path) -> dict[str, Any]:
     """The entry of a scan that has not been read yet."""
-    return {"recording": path.name, "time": _changed_ns(path) / 1e9, "note": "", "problem": f"{path.name}: being read"}
+    return {
+        "recording": path.name,
+        "time": _changed_ns(path) / 1e9,
+        "note": "",
+        "sample": "",
+        "problem": f"{path.name}: being read",
+    }
 
 
 def _stamp(path: Path) -> _Stamp:
@@ -229,23 +236,37 @@ def read_note(recording: Path) -> str:
 
 
 def read_remark(recording: Path) -> dict[str, Any]:
-    """The ``note`` of a recording with its ``author`` and when it was written (``noted``, Unix time, 0: no note)."""
+    """The ``note`` and the ``sample`` of a recording, their ``author`` and when (``noted``, Unix time, 0: nothing)."""
     try:
         kept = json.loads(read_text(note_path(recording), MAX_NOTE_BYTES))
-        noted = float(kept.get("time") or 0)
-        return {"note": str(kept["note"]), "author": str(kept.get("author") or ""), "noted": noted}
+        said = {"note": str(kept["note"]), "sample": str(kept.get("sample") or "")[:MOST_SAMPLE]}
+        return {**said, "author": str(kept.get("author") or ""), "noted": float(kept.get("time") or 0)}
     except (InputFileError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return {"note": "", "author": "", "noted": 0.0}
+        return {"note": "", "sample": "", "author": "", "noted": 0.0}
 
 
-def write_note(recording: Path, note: str, author: str = "") -> Path:
-    """Keep a note beside its recording; an empty one removes it. Raises CommandError: too long, cannot be written."""
+def remarks(recording: Path) -> str:
+    """Words of note and sample, to be searched."""
+    kept = read_remark(recording)
+    return f"{kept['note']} {kept['sample']}"
+
+
+def write_note(recording: Path, note: str | None, author: str = "", sample: str | None = None) -> Path:
+    """Keep note and sample beside their recording; None leaves one as it is, and without both the file is removed.
+
+    Raises CommandError: too long, cannot be written.
+    """
+    before = read_remark(recording)
+    note = before["note"] if note is None else note
+    sample = before["sample"] if sample is None else " ".join(sample.split())
     if len(note) > MAX_NOTE_CHARACTERS:
         raise CommandError(f"a note has at most {MAX_NOTE_CHARACTERS} characters")
+    if len(sample) > MOST_SAMPLE:
+        raise CommandError(f"the name of a sample has at most {MOST_SAMPLE} characters")
     path = note_path(recording)
-    content = json.dumps({"note": note, "author": author, "time": time.time()}, ensure_ascii=False)
+    content = json.dumps({"note": note, "sample": sample, "author": author, "time": time.time()}, ensure_ascii=False)
     try:
-        if not note.strip():
+        if not note.strip() and not sample:
             path.unlink(missing_ok=True)
             return path
         with replacing(path) as temporary:

@@ -37,7 +37,7 @@ class CommandSender:
 
     def submit(self, command: str, **arguments: Any) -> Future[dict[str, Any]]:
         future: Future[dict[str, Any]] = Future()
-        if command in QUIET and not arguments.get("pictures") and "text" not in arguments:
+        if command in QUIET and not arguments.get("pictures") and not {"text", "sample"} & set(arguments):
             self.asked.append((command, arguments, future))
         else:
             self.sent.append((command, arguments))

@@ -37,6 +37,8 @@ OF_THE_BROWSER = {
     "layout",
     "change_depth",
     "guide",
+    "picture",
+    "print",
 }
 """Buttons that only change what this viewer sees, or what is in the clipboard."""
 TESTED_ELSEWHERE = {"past", "landscape", "use", "use_row", "way", "show_run", "search"}
@@ -99,6 +101,7 @@ def buttons_of_the_page() -> set[str]:
     pages = read_template("session.html") + read_template("advice.html")
     html = set(re.findall(r'data-act="(\w+)"', pages))
     script = read_template("forms.js") + read_template("series.js") + read_template("advice.js")
+    script += read_template("take_home.js")
     return html | set(re.findall(r'"data-act": "(\w+)"', script)) | set(re.findall(r'button\("(\w+)"', script))
 
 

@@ -51,6 +51,17 @@ def test_words_are_looked_for_in_names_and_notes(tmp_path: Path) -> None:
     assert found(library, wanted("00004")) == ["scan00004.h5"]
     told = library.history(wanted=wanted("#gold grain"))
     assert (told["count"], told["total"]) == (1, 5)
+    write_note(tmp_path / "scan00003.h5", None, sample="  SrTiO3   lamella 7 ")
+    kept = library.history(wanted=wanted("lamella thick"))["scans"]
+    assert [(one["recording"], one["sample"], one["note"]) for one in kept] == [
+        ("scan00003.h5", "SrTiO3 lamella 7", "#gold thick")
+    ]
+    write_note(tmp_path / "scan00003.h5", "")
+    assert found(library, wanted("lamella")) == ["scan00003.h5"], "the sample stays when the note goes"
+    write_note(tmp_path / "scan00003.h5", None, sample="")
+    assert not note_path(tmp_path / "scan00003.h5").exists()
+    with pytest.raises(CommandError, match="at most 80"):
+        write_note(tmp_path / "scan00003.h5", None, sample="x" * 81)
     assert told["scans"][0]["author"] == "anna"
     assert abs(told["scans"][0]["noted"] - time.time()) < 3600
 

@@ -1,0 +1,111 @@
+"""The library as a notebook, and what a browser takes along: pictures, print, files that are dropped."""
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from browser_tools import SIDE, Watched, eventually, pixels, quadrants, rows_covered
+from fake_server import FakeServer, state_payload
+from PIL import Image
+from playwright.sync_api import Page, expect
+from running_dashboard import RunningDashboard
+
+pytestmark = pytest.mark.browser
+DAY_S = 86_400.0
+CLIPBOARD = """async () => {
+  const [item] = await navigator.clipboard.read();
+  const bytes = new Uint8Array(await (await item.getType("image/png")).arrayBuffer());
+  return btoa(String.fromCharCode(...bytes));
+}"""
+DROP = """name => {
+  const data = new DataTransfer();
+  data.items.add(new File(["x"], name));
+  document.body.dispatchEvent(new DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true}));
+}"""
+
+
+def scan(name: str, time: float, **more: object) -> dict[str, object]:
+    plain = {"recording": f"{name}.h5", "series": name, "time": time, "frames": 64, "lost": 0, "shape": [8, 8]}
+    return {**plain, **more}
+
+
+@pytest.fixture
+def page(server: FakeServer, dashboard: RunningDashboard, watched: Watched) -> Page:
+    first, second = 1.79e9, 1.79e9 - 2 * DAY_S
+    scans = [scan("c", first, sample="SrTiO3"), scan("b", first - 60), scan("a", second, note="thin")]
+    server.replies["history"] = {"scans": scans, "count": 3, "total": 3}
+    server.replies["files"] = {"folder": "/data", "count": 1, "files": [{"name": "day/x.mib", "bytes": 1e6, "time": 0}]}
+    server.publish("maps", rows_covered(SIDE))
+    server.maps_of(adf=quadrants(), obf=quadrants())
+    server.publish("state", state_payload(state="complete"))
+    page = watched.open(dashboard.url)
+    eventually(lambda: pixels(page, "#canvas-map-3").max() > 240)
+    return page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "height"), [(1024, 768), (1280, 800), (1920, 1080)])
+def test_scans_stand_by_days_and_have_a_sample(
+    server: FakeServer, page: Page, watched: Watched, width: int, height: int
+) -> None:
+    page.set_viewport_size({"width": width, "height": height})
+    page.get_by_role("button", name="Library", exact=True).click()
+    days = page.locator("#cards .day")
+    expect(days).to_have_count(2)
+    expect(days.first).to_contain_text("2 scans")
+    expect(days.last).to_contain_text("1 scan")
+    boxes = [days.nth(i).bounding_box() for i in range(2)]
+    cards = page.locator(".card").first.bounding_box()
+    assert cards is not None and boxes[0] is not None and boxes[1] is not None
+    assert boxes[0]["y"] < cards["y"] < boxes[1]["y"]
+    assert boxes[0]["width"] > 0.8 * min(width, 1000), "a line of its own"
+    expect(page.get_by_label("sample of c")).to_have_value("SrTiO3")
+    field = page.get_by_label("sample of b")
+    field.fill("SrTiO3 lamella 7")
+    field.press("Tab")
+    eventually(lambda: any("sample" in one for one in server.received("note")))
+    (sent,) = (one for one in server.received("note") if "sample" in one)
+    assert (sent["recording"], sent["sample"]) == ("b.h5", "SrTiO3 lamella 7")
+    assert watched.complaints == []
+
+
+@pytest.mark.slow
+def test_a_picture_is_copied_as_it_is_shown(page: Page, watched: Watched) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.locator("[data-panel='3']").get_by_role("button", name="copy the picture").click()
+    expect(page.locator("[data-panel='3'] [data-act=picture]")).to_have_text("✓")
+    copied = np.asarray(Image.open(io.BytesIO(base64.b64decode(page.evaluate(CLIPBOARD)))).convert("RGB"), int)
+    height, width = copied.shape[:2]
+    quarter = min(height, width) // 4
+    found = [[copied[height // 2 + r * quarter, width // 2 + c * quarter, 0] for c in (-1, 1)] for r in (-1, 1)]
+    assert np.abs(np.array(found) - 255 * np.array([[0, 1], [0.5, 0.25]])).max() < 6
+    assert watched.complaints == []
+
+
+@pytest.mark.slow
+def test_a_report_goes_to_the_printer(server: FakeServer, page: Page, watched: Watched, tmp_path: Path) -> None:
+    page.add_init_script("window.print = () => { window.top.printed = document.body.textContent; }")
+    page.reload()
+    page.wait_for_selector("body[data-ready=yes]")
+    report = tmp_path / "0142_report.html"
+    report.write_text("<!doctype html><title>report</title><body>scan 0142: maps and values</body>")
+    server.replies["report"] = {"files": [str(report)], "path": str(report)}
+    page.locator("[data-of=session]").get_by_role("button", name="report").click()
+    page.locator("#downloads").get_by_role("button", name="print").click()
+    eventually(lambda: page.evaluate("window.printed ?? ''") == "scan 0142: maps and values")
+    assert watched.complaints == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "asked"), [("x.mib", "day/x.mib"), ("unknown.h5", "unknown.h5")])
+def test_a_file_that_is_dropped_is_looked_for_in_the_folder_that_may_be_opened(
+    server: FakeServer, page: Page, watched: Watched, name: str, asked: str
+) -> None:
+    page.get_by_role("button", name="Library", exact=True).click()
+    expect(page.locator("#files li")).to_have_count(1)
+    page.evaluate(DROP, name)
+    eventually(lambda: bool(server.received("take")))
+    assert server.received("take")[-1]["file"] == asked
+    assert watched.complaints == []
