@@ -132,7 +132,7 @@ def drift(found: Drift | None) -> str:
     """How far the scan lies from the first one of its place."""
     if found is None:
         return UNKNOWN
-    too_much = f", more than {number(found.bound_A)} Å" if found.A > found.bound_A else ""
+    too_much = f" (> {found.bound_A:.3g} Å)" if found.A > found.bound_A else ""
     return f"{number(found.A)} Å since {found.since}{too_much}"
 
 

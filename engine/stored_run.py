@@ -228,8 +228,18 @@ def _preset(text: str) -> Preset:
     return kind.model_validate_json(json.dumps(known))
 
 
+def _attribute(group: Any, part: str, name: str) -> float | None:
+    """A number that is told of a part of a run; None where there is none."""
+    value = None if part not in group else group[part].attrs.get(name)
+    return None if value is None or not np.isfinite(value) else float(value)
+
+
 def how_made(group: Any) -> dict[str, Any]:
-    """What tells one run from another: slices, their thickness in all (Å), probe modes, data term, at rest or not."""
+    """What tells one run from another: slices, their thickness in all (Å), probe modes, data term, at rest or not.
+
+    And how good it is, beside its loss: ``deviation_rad``, by how much counting noise scatters its phase (median), and
+    ``halves``, the correlation of objects refined from either half of the data, where that was asked for.
+    """
     transmission, probe = group.get("object"), group.get("probe")
     slices = None if transmission is None or transmission.ndim != 4 else int(transmission.shape[1])
     thickness = None if transmission is None else transmission.attrs.get("slice_thickness_A")
@@ -240,4 +250,6 @@ def how_made(group: Any) -> dict[str, Any]:
         "modes": None if probe is None or probe.ndim != 4 else int(probe.shape[1]),
         "algorithm": str(group.attrs.get("algorithm", "")),
         "falling": converged is not None and not bool(converged),
+        "deviation_rad": _attribute(group, "phase_deviation", "median"),
+        "halves": _attribute(group, "validation", "correlation"),
     }

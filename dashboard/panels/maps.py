@@ -27,7 +27,7 @@ class MapPanel:
         self.view = PictureFigure(f"map_{index}", windows[0], kind.colour_map, others=windows[1:])
         common = {"height": 24, "margin": 0, "stylesheets": [style]}
         self.choice = Select(
-            name=f"map_{index}_choice", value=kind.name, options=kinds.offered(()), width=165, **common
+            name=f"map_{index}_choice", value=kind.name, options=kinds.offered(()), width=142, **common
         )
         self.colours = Select(
             name=f"map_{index}_colours",

@@ -153,6 +153,7 @@ class RunsPanel:
                 "text": _how_far(run),
                 "made": _how_made(run),
                 "loss": number(run.get("loss"), 5),
+                "quality": _how_good(run),
                 "shown": name == shown,
                 "on": name == self.compared,
             }
@@ -175,6 +176,14 @@ def _how_far(run: Mapping[str, Any]) -> str:
     word = "" if state == "done" else f", {REFINEMENT_WORDS.get(state, state)}"
     word = ", not converged" if state == "done" and run.get("falling") else word
     return f"{run.get('epochs', 0)} epochs{word}"
+
+
+def _how_good(run: Mapping[str, Any]) -> str:
+    """What compares with other runs, whatever their loss is: noise of the phase, agreement of halves of the data."""
+    noise, halves = run.get("deviation_rad"), run.get("halves")
+    words = [f"noise {number(noise, 2)} rad"] if isinstance(noise, int | float) else []
+    words += [f"halves agree by {halves:.2f}"] if isinstance(halves, int | float) else []
+    return ", ".join(words)
 
 
 def _how_made(run: Mapping[str, Any]) -> str:

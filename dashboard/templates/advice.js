@@ -7,7 +7,9 @@
   painters.beside = rows => {
     for (const line of document.querySelectorAll("[data-beside]")) {
       const {text = "", state = "", label = ""} = rows[line.dataset.beside] ?? {};
-      line.hidden = text === "";
+      line.hidden = text === "" || state === "agrees";  // a tick beside the value says that, and the words when asked
+      const origin = document.querySelector(`tr[data-row="${line.dataset.beside}"] .origin`);
+      if (origin && state === "agrees") origin.title = text;
       line.dataset.state = state;
       line.querySelector("span").textContent = text;
       line.querySelector("span").title = text;

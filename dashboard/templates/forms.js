@@ -218,10 +218,11 @@
     make("li", {"data-check": state}, make("b", {text: name}), make("span", {text, title: text}))));
 
   painters.runs = ({known, waiting}) => document.getElementById("runs").replaceChildren(
-    ...known.map(({name, text, made, loss, on, shown}) =>
+    ...known.map(({name, text, made, loss, quality = "", on, shown}) =>
       make("li", {"data-shown": String(shown)},
         make("button", {class: "small run", "data-act": "show_run", "data-name": name, "aria-pressed": String(shown), title: "show this run, with its settings", text: name}),
-        make("span", {text: [text, made].filter(Boolean).join(", "), title: made}), make("span", {text: `loss ${loss}`}),
+        make("span", {text: [text, made].filter(Boolean).join(", "), title: made}),
+        make("span", {text: [`loss ${loss}`, quality].filter(Boolean).join(", "), title: quality}),
         make("button", {class: "small", "data-act": "compare", "data-name": name, "aria-pressed": String(on),
           text: on ? "comparing" : "compare"}))),
     ...waiting.map(({run, uid, series}) =>

@@ -68,8 +68,10 @@ def test_what_contradicts_a_value_stands_below_it_with_a_click(
     server.replies["estimates"] = {"estimates": agree}
     server.publish("state", state_payload(state="complete", uid="scan-2", calibration=GIVEN))
     expect(energy).to_be_hidden()
-    expect(defocus).to_have_attribute("data-state", "agrees")
-    expect(defocus.get_by_role("button")).to_be_hidden()
+    expect(defocus).to_be_hidden()
+    origin = page.locator("[data-text=cal_C10_origin]")
+    expect(origin).to_have_text("given ✓")
+    expect(origin).to_have_attribute("title", "data say 290 ± 11 Å underfocus")
     assert watched.complaints == []
 
 
@@ -119,7 +121,7 @@ def test_of_a_thick_specimen_obf_does_not_come_first(server: FakeServer, page: P
     expect(page.locator("[data-panel='3'] select").first).to_have_value("phase (OBF)")
     expect(page.locator("[data-text=map_3_badge]")).to_have_text("too thick for this map")
     expect(page.locator("[data-text=map_0_badge]")).to_have_text("")
-    expect(page.locator(".first-maps")).to_contain_text("multiple scattering: bright-field pixels change by 80 %")
+    expect(page.locator(".first-maps")).to_contain_text("multiple scattering (bright field ± 80 %): iDPC first, OBF last")
     badge = pixels(page, "[data-text=map_3_badge]")
     assert (np.abs(badge - [0x6D, 0x2A, 0x12]).max(-1) < 12).mean() > 0.4, "it is on the screen"
     assert watched.complaints == []
@@ -155,7 +157,7 @@ def test_a_drift_beyond_its_bound_is_said_in_title_stream_and_by_the_browser(
     expect(page.locator("[data-text=state]")).to_have_text("SCANNING")
     drift = {"A": 12.3, "bound_A": 3.2, "since": "0137"}
     server.publish("state", state_payload(state="complete", drift=drift))
-    expect(page.locator("dd.drifts")).to_have_text("12.3 Å since 0137, more than 3.20 Å")
+    expect(page.locator("dd.drifts")).to_have_text("12.3 Å since 0137 (> 3.2 Å)")
     eventually(lambda: page.title() == "(drift) ✓ 0142 · ptylive")
     eventually(lambda: "drift of 12.3 Å since scan 0137, more than 3.2 Å" in page.evaluate("window.told"))
     server.publish("state", state_payload(state="complete", drift={**drift, "A": 1.0}))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from stored_runs import write_results
 
+from ptylive.engine.results import read_runs
 from ptylive.engine.stored_run import StoredRun
 from ptylive.schema import InputFileError
 from ptylive.schema.preset import Preset
@@ -86,3 +87,13 @@ def test_how_sure_the_phase_is_comes_along_and_older_runs_have_none(tmp_path):
         file["refinements/run1/phase_deviation"] = np.zeros((3, 4))
     with pytest.raises(InputFileError, match=r"its phase_deviation has the shape \(3, 4\), its object \(20, 24\)"):
         StoredRun.read(tmp_path / "r.h5")
+
+
+def test_the_list_of_runs_says_how_good_they_are(tmp_path):
+    write_results(tmp_path / "plain.h5")
+    write_results(tmp_path / "r.h5", deviation=True)
+    with h5py.File(tmp_path / "r.h5", "a") as file:
+        file["refinements/run1"].create_group("validation").attrs["correlation"] = 0.97
+    plain, told = (read_runs(tmp_path / name)["run1"] for name in ("plain.h5", "r.h5"))
+    assert (plain["deviation_rad"], plain["halves"]) == (None, None)
+    assert (told["deviation_rad"], told["halves"]) == (0.01, 0.97)

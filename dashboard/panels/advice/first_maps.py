@@ -50,5 +50,4 @@ class FirstMaps(Quiet):
         modulation = self._modulation()
         if not self._strong or modulation is None:
             return {"first_maps": ""}
-        change = f"bright-field pixels change by {100 * modulation:.0f} % over the scan"
-        return {"first_maps": f"multiple scattering: {change}, so iDPC and dark field come before OBF"}
+        return {"first_maps": f"multiple scattering (bright field ± {100 * modulation:.0f} %): iDPC first, OBF last"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,8 @@ ESTIMATED = ("C10", "detector_pixel_invA")
 """Rows of which the data tell by themselves."""
 DEPENDS_ON = (*ESTIMATED, "depth_A", "rotation_deg", "detector_transform", "energy_eV", "convergence_semiangle_mrad")
 GIVEN = "given"
+AGAIN_S = 5.0
+"""After a refusal."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class ValuesBeside(Quiet):
     def __init__(self, orders: Orders) -> None:
         self._orders = orders
         self._asked: tuple[object, ...] = ()
+        self._not_before = 0.0
         self._estimates: Mapping[str, Any] = {}
         self.modulation: float | None = None
         """Of the bright field over the scan, as far as it is known."""
@@ -46,15 +50,19 @@ class ValuesBeside(Quiet):
     def follow(self, seen: Seen) -> None:
         """Ask the data; nothing is said of an earlier scan."""
         state = seen.view.state
-        key = _stage(state)
+        key = _stage(state) if time.monotonic() >= self._not_before else self._asked
         if key != self._asked:
             if key[:1] != self._asked[:1]:
                 self.modulation = None
             self._asked, self._estimates = key, {}
             if key and seen.view.connected:
-                self._orders.ask("estimates", lambda reply: self._take(reply, key))
+                self._orders.ask("estimates", lambda reply: self._take(reply, key), on_refusal=self._refused)
         said = {} if seen.looking_back else {**of_data(state, self._estimates), **of_header(state)}
         self._rows = {name: said[name] for name, _, _ in CALIBRATION_ROWS if name in said}
+
+    def _refused(self, _line: str) -> None:
+        """Ask again: while results are made nobody has its frames."""
+        self._asked, self._not_before = (), time.monotonic() + AGAIN_S
 
     def _take(self, reply: Reply, key: tuple[object, ...]) -> None:
         told, modulation = reply.get("estimates"), reply.get("modulation")
@@ -67,6 +75,10 @@ class ValuesBeside(Quiet):
         row = self._rows.get(request.name)
         if row is not None and row.command:
             self._orders.send(row.command, "taken over; undo goes back", **row.arguments)
+
+    def texts(self) -> Mapping[str, str]:
+        """A tick in the place of the origin where the data agree with what was given."""
+        return {f"cal_{name}_origin": f"{GIVEN} ✓" for name, one in self._rows.items() if one.state == "agrees"}
 
     def lists(self) -> Mapping[str, Any]:
         """For the page to draw."""

@@ -24,7 +24,7 @@ def test_of_a_strong_specimen_the_maps_come_first_that_do_not_take_it_for_weak(s
     session = Session(Document(), silent_feed(state="complete"), sender)
     texts = answered(session, sender, STRONG + 0.1)
     assert shown(session) == STRONG_CHOICE
-    assert texts["first_maps"].startswith("multiple scattering: bright-field pixels change by 65 %")
+    assert texts["first_maps"].startswith("multiple scattering (bright field ± 65 %)")
     assert [texts[f"map_{i}_badge"] for i in range(4)] == ["", "", "", BADGE]
     session.feed._view = silent_feed(state="complete", uid="scan-2")._view
     content(session)

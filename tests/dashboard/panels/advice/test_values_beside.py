@@ -37,6 +37,7 @@ def test_one_that_agrees_is_said_to_and_has_no_button(sender: CommandSender) -> 
     found = beside(session, sender, C10={**SAYS, "agrees": True})
     assert found["C10"]["state"] == "agrees"
     assert found["C10"]["label"] == ""
+    assert content(session)["texts"]["cal_C10_origin"] == "given ✓"
     ask(session, what="use_row", name="C10")
     assert sender.sent == []
 

@@ -104,3 +104,13 @@ def test_settings_that_are_as_always_are_left_out() -> None:
 
 def test_run_ten_comes_after_run_nine() -> None:
     assert max(["run9", "run10", "mine"], key=number_of) == "run10"
+
+
+def test_a_row_says_what_compares_with_other_runs(session: Session, sender: CommandSender) -> None:
+    runs = {"run1": {**RUNS["run9"], "deviation_rad": 0.0053, "halves": 0.974}, "run2": RUNS["run9"]}
+    session.feed._view = silent_feed(state="complete", uid="scan-2")._view
+    content(session)
+    sender.answer("runs", runs=runs)
+    content(session)
+    rows = content(session)["lists"]["runs"]["known"]  # type: ignore[index]
+    assert [row["quality"] for row in rows] == ["noise 0.0053 rad, halves agree by 0.97", ""]
