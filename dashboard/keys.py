@@ -35,6 +35,8 @@ KEYS: tuple[Key, ...] = (
     Key("W A S D", "move the chosen virtual detector (with Alt; Shift: 5 px)"),
     Key("click on a map", "the diffraction pattern of that point"),
     Key("Alt + arrows", "move the point; with Shift the mean of a rectangle"),
+    Key("Shift + drag", "a rectangle of a map: its mean pattern"),
+    Key("Ctrl + drag", "a length and its angle; twice: between both"),
     Key("?", "this list"),
     Key("Esc", "close, leave full screen"),
 )

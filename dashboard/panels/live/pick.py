@@ -78,7 +78,7 @@ class PickedPoint:
         return step if step is not None and panel.view.calibrated else (1.0, 1.0)
 
     def ask(self, request: Request) -> None:
-        """Move the point by (rows, columns), grow it to a rectangle by so much, or take the rectangle of a drag."""
+        """Move the point by (rows, columns), grow it to a rectangle by (rows, columns), or take that of a drag."""
         if request.key == "rectangle":
             self._drag(request)
             return
