@@ -27,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="further name that browsers may ask for",
     )
     parser.add_argument("--prefix", default="", metavar="PATH", help="path under which a proxy serves the dashboard")
+    parser.add_argument("--viewers-fetch", action="store_true", help="let viewers download scans and exports")
     parser.add_argument(
         "--exit-with-parent",
         type=int,
@@ -39,14 +40,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from ptylive.dashboard.access import Access
     from ptylive.dashboard.app import Dashboard, serve
 
+    def made() -> Dashboard:
+        where = (options.control, options.address, options.port)
+        dashboard = Dashboard(*where, access, options.allow_host, options.prefix)
+        dashboard.viewers_fetch = options.viewers_fetch
+        return dashboard
+
     try:
         access = Access.from_environment()
-        serve(
-            lambda: Dashboard(
-                options.control, options.address, options.port, access, options.allow_host, options.prefix
-            ),
-            options.exit_with_parent,
-        )
+        serve(made, options.exit_with_parent)
     except PtyliveError as error:
         sys.stderr.write(f"ptylive.dashboard: {error.line()}\n")
         return 1

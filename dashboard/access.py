@@ -40,6 +40,8 @@ QUESTIONS: Mapping[str, frozenset[str]] = {
 """Commands that change nothing, with the arguments under which that is so."""
 
 
+FETCH = "fetch"
+"""Command and request for files of the library: viewers' where the configuration says so."""
 READ_ONLY = "this page is read-only: open the operator's address"
 OWN_VIEW = frozenset(
     {"key", "run", "compare", "past", "overwrite", "preset", "ready", "files", "landscape", "place", "pick", "guide"}
@@ -158,14 +160,18 @@ class NamedSender:
 
 
 class ReadOnlySender:
-    """Lets questions through to a sender of commands and refuses every command that changes something."""
+    """Lets questions through to a sender of commands and refuses every command that changes something.
 
-    def __init__(self, sender: CommandSender) -> None:
-        self._sender = sender
+    ``may_fetch``: files may be asked for, too.
+    """
+
+    def __init__(self, sender: CommandSender, *, may_fetch: bool = False) -> None:
+        self._sender, self._may_fetch = sender, may_fetch
 
     def submit(self, command: str, **arguments: Any) -> Future[Reply]:
         """Send a question; for anything else the future holds a CommandError."""
-        if is_question(command, arguments):
+        fetches = self._may_fetch and command == FETCH and arguments.keys() <= {"recordings"}
+        if fetches or is_question(command, arguments):
             return self._sender.submit(command, **arguments)
         refused: Future[Reply] = Future()
         refused.set_exception(CommandError(*READ_ONLY.split(": ")))

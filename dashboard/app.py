@@ -100,6 +100,15 @@ class Dashboard:
         return self._application.downloads
 
     @property
+    def viewers_fetch(self) -> bool:
+        """Whether viewers may download recordings with their results and exports."""
+        return self._application.viewers_fetch
+
+    @viewers_fetch.setter
+    def viewers_fetch(self, may: bool) -> None:
+        self._application.viewers_fetch = may
+
+    @property
     def open_pages(self) -> int:
         """How many pages are open."""
         return self._application.open_pages
@@ -110,7 +119,9 @@ class Dashboard:
         Session(document, self.feed, sender, offer_download=self.downloads.offer)
 
     def _open_read_only(self, document: Document) -> None:
-        Session(document, self.feed, ReadOnlySender(self.commands), read_only=True)
+        may_fetch = self.viewers_fetch
+        sender = ReadOnlySender(self.commands, may_fetch=may_fetch)
+        Session(document, self.feed, sender, read_only=True, offer_download=self.downloads.offer if may_fetch else None)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until ``stop`` is set."""

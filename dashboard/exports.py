@@ -22,6 +22,11 @@ class Exports:
         self.downloads: list[dict[str, str]] = []
         """Name and address of the files that were written last."""
 
+    @property
+    def offers(self) -> bool:
+        """Whether this page may fetch files."""
+        return self._offer is not None
+
     def picture(self, name: str, figure: PictureFigure) -> None:
         """Write a picture of the server as it is shown, and its numbers."""
         limits, colours = [float(v) for v in figure.limits], str(figure.colour_map)

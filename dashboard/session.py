@@ -13,7 +13,7 @@ from bokeh.document import Document
 from bokeh.models import InlineStyleSheet, RadioButtonGroup, Toggle
 
 from ptylive.dashboard import readouts, recipes
-from ptylive.dashboard.access import OWN_VIEW, READ_ONLY
+from ptylive.dashboard.access import FETCH, OWN_VIEW, READ_ONLY
 from ptylive.dashboard.actions import RefineActions
 from ptylive.dashboard.client import dose
 from ptylive.dashboard.client.feed import Feed, FeedView
@@ -276,7 +276,7 @@ class Session:
         marked = (self.runs, self.curves, self.refine, self.past, self.place, self.tune, self.batch)
         marked = (*marked, self.advice, self.doubts, self.shown_run, self.library)
         marks = readouts.marks(view) | gathered("marks", *marked) | self.reconstruction.marks(view.available)
-        marks["role"] = "viewer" if self.read_only else "operator"
+        marks |= {"role": "viewer" if self.read_only else "operator", "fetches": "on" if self.exports.offers else "off"}
         switches = {"advice": self._texts.get("advice_line"), "profile": self.profile.active.active}
         switches |= {"trotter": self.trotter.on_show, "overwrite": self.mosaic.panels[0].overwrites}
         marks |= {name: "on" if on else "off" for name, on in switches.items()}
@@ -336,7 +336,7 @@ class Session:
 
     def _may_ask(self, request: Request) -> bool:
         """Whether this viewer may ask for that; if not, it is said."""
-        if self.read_only and request.what not in OWN_VIEW:
+        if self.read_only and request.what not in OWN_VIEW and not (request.what == FETCH and self.exports.offers):
             self.orders.say(READ_ONLY)
             return False
         return True

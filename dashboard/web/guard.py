@@ -79,6 +79,8 @@ class GuardedApplication(BokehTornado):
         **settings: Any,
     ) -> None:
         self.hosts, self.access, self.page = hosts, access, page
+        self.viewers_fetch = False
+        """Whether downloads are viewers' too."""
         self.refused, self.turnstile, self.downloads = RefusedMessages(), Turnstile(), Downloads()
         secret = secrets.token_bytes(32) if access is None else access.secret
         super().__init__(
@@ -131,7 +133,8 @@ class GuardedApplication(BokehTornado):
             return None
         if role is None:
             return not_known()
-        if not may_visit(role, path) and not (path == "/" and role is Role.VIEWER):
+        fetches = self.viewers_fetch and path.startswith(DOWNLOAD)
+        if not (may_visit(role, path) or fetches or (path == "/" and role is Role.VIEWER)):
             return not_permitted()
         if path in PATHS.values() and not self.has_room(read_only=path != "/"):
             return too_many(self.open_pages)

@@ -49,6 +49,7 @@ class Security(StrictModel):
     keys: str | None = Field(default=None, description="key folder; none: no encryption, this machine only")
     token: bool = Field(default=False, description="the dashboard asks for a token, printed at the start")
     names: tuple[str, ...] = Field(default=(), description="names that browsers may ask for: NAME or NAME:PORT")
+    viewers_fetch: bool = Field(default=False, description="viewers may download scans, results and exports too")
     operators: tuple[str, ...] = Field(
         default=(), description="names of operators, each with a token of their own; the log says who did what"
     )

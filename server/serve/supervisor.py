@@ -134,6 +134,8 @@ class Supervisor:
         options += ["--exit-with-parent", str(os.getpid())]
         for name in self.config.security.names:
             options += ["--allow-host", name]
+        if self.config.security.viewers_fetch:
+            options.append("--viewers-fetch")
         if self.config.prefix:
             options += ["--prefix", self.config.prefix]
         if self.config.security.token and not self._tokens:

@@ -1,15 +1,17 @@
 """Roles: tokens, cookies, the read-only page, and what a page without rights cannot do."""
 
 import http.client
+import json
 from collections.abc import Iterator
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 import pytest
 from bokeh.document import Document
 from fake_server import FakeServer, state_payload
 from page_client import PageClient
-from page_in_thread import Running
+from page_in_thread import ACCESS, Running
 from running_dashboard import RunningDashboard, start_dashboard
 
 from ptylive.dashboard import app
@@ -177,3 +179,48 @@ def test_a_page_belongs_to_who_has_logged_in(monkeypatch: pytest.MonkeyPatch) ->
         assert senders[1] is page.dashboard.commands
     finally:
         page.end()
+
+
+def viewers_page(may_fetch: bool, sent: list[tuple[str, dict[str, Any]]]) -> Session:
+    class Sender:
+        def submit(self, command: str, **arguments: Any) -> Future[dict[str, Any]]:
+            sent.append((command, arguments))
+            future: Future[dict[str, Any]] = Future()
+            if command == "fetch":
+                future.set_result({"files": ["/data/a.h5"]})
+            return future
+
+    sender = ReadOnlySender(Sender(), may_fetch=may_fetch)
+    offer = (lambda path: f"download/key/{path.name}") if may_fetch else None
+    return Session(Document(), Feed("tcp://127.0.0.1:9"), sender, read_only=True, offer_download=offer)
+
+
+@pytest.mark.parametrize("may_fetch", [False, True])
+def test_viewers_fetch_where_they_may_and_command_nothing(may_fetch: bool) -> None:
+    sent: list[tuple[str, dict[str, Any]]] = []
+    page = viewers_page(may_fetch, sent)
+    for number, request in enumerate(({"what": "fetch", "value": '["a.h5"]'}, {"what": "delete", "name": "a.h5"})):
+        page.asked.content = json.dumps({"number": number, **request})
+        page.tick()
+    page.tick()
+    asked = [(command, arguments) for command, arguments in sent if command in ("fetch", "delete", "export")]
+    assert asked == ([("fetch", {"recordings": ["a.h5"]})] if may_fetch else [])
+    shown = json.loads(page.page.content)
+    assert shown["marks"]["fetches"] == ("on" if may_fetch else "off")
+    assert [one["href"] for one in shown["lists"]["downloads"]] == (["download/key/a.h5"] if may_fetch else [])
+
+
+@pytest.mark.parametrize(("may_fetch", "status"), [(False, 403), (True, 200)])
+def test_a_download_is_a_viewers_too_where_that_is_so(tmp_path: Path, may_fetch: bool, status: int) -> None:
+    running = Running(access=ACCESS)
+    try:
+        file = tmp_path / "a.h5"
+        file.write_bytes(b"frames")
+        running.dashboard.viewers_fetch = may_fetch
+        address = f"/{running.dashboard.downloads.offer(file)}"
+        found, _, body = running.get(address, Cookie=running.cookie("viewer"))
+        assert found == status
+        assert (body == b"frames") is may_fetch
+        assert running.get(address)[0] in (401, 403), "nobody without a token"
+    finally:
+        running.end()
