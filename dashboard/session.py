@@ -273,8 +273,8 @@ class Session:
         styles = readouts.styles(view) | self.reconstruction.styles() | self.trotter.styles()
         for panel in self.mosaic.panels:
             styles |= panel.styles()
-        marked = (self.runs, self.curves, self.refine, self.past, self.place, self.tune, self.batch)
-        marked = (*marked, self.advice, self.doubts, self.shown_run, self.library)
+        of_runs = (self.runs, self.curves, self.refine, self.shown_run, self.tune, self.batch, self.place)
+        marked = (*of_runs, self.past, self.advice, self.doubts, self.library)
         marks = readouts.marks(view) | gathered("marks", *marked) | self.reconstruction.marks(view.available)
         marks |= {"role": "viewer" if self.read_only else "operator", "fetches": "on" if self.exports.offers else "off"}
         switches = {"advice": self._texts.get("advice_line"), "profile": self.profile.active.active}

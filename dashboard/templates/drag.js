@@ -6,7 +6,7 @@
   const SVG = "http://www.w3.org/2000/svg";
   let drag = null, lines = [], held = null;
 
-  const figure_of = panel => window.Bokeh?.documents[0]?.get_model_by_name(NAMES[panel]);
+  const figure_of = panel => panel in NAMES ? window.Bokeh?.documents[0]?.get_model_by_name(NAMES[panel]) : null;
   const tidy = text => text.replace("-", "−");
 
   function overlay(canvas) {

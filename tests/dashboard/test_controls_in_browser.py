@@ -209,7 +209,7 @@ def test_the_library_opens_a_scan_and_shows_names_as_text(
     eventually(lambda: [c["recording"] for c in server.received("open")] == ["a.h5"])
     expect(page.locator("body")).to_have_attribute("data-view", "session")
     page.get_by_role("button", name="Library", exact=True).click()
-    note = page.locator(".card input.field")
+    note = page.locator(".card input[placeholder=note]")
     note.fill("better")
     note.press("Tab")
     eventually(lambda: any(c.get("text") == "better" and c["recording"] == "a.h5" for c in server.received("note")))
