@@ -28,7 +28,7 @@ NAMES = (HERE, f"{HERE}_log")
 COLOUR = "#4cff9d"
 FARTHEST = 2**20
 LIVE, AGAIN_FRAMES = "scanning", 256
-"""While a scan comes, a point that it has not reached is asked for again after so many frames."""
+"""While a scan comes, a point that it has not reached is asked for again with every 256 frames."""
 Point = tuple[int, int]
 """Row and column of a scan point, from 0."""
 logger = logging.getLogger(__name__)
