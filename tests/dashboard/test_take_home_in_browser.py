@@ -12,6 +12,8 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 from running_dashboard import RunningDashboard
 
+from ptylive.server.wire.messages import array_to_plain
+
 pytestmark = pytest.mark.browser
 DAY_S = 86_400.0
 CLIPBOARD = """async () => {
@@ -68,6 +70,25 @@ def test_scans_stand_by_days_and_have_a_sample(
     eventually(lambda: any("sample" in one for one in server.received("note")))
     (sent,) = (one for one in server.received("note") if "sample" in one)
     assert (sent["recording"], sent["sample"]) == ("b.h5", "SrTiO3 lamella 7")
+    assert watched.complaints == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "height"), [(1024, 768), (1280, 800), (1920, 1080)])
+def test_cards_of_many_scans_hold_all_that_is_in_them(
+    server: FakeServer, page: Page, watched: Watched, width: int, height: int
+) -> None:
+    page.set_viewport_size({"width": width, "height": height})
+    thumbnail = {**array_to_plain(np.arange(64, dtype=np.uint8).reshape(8, 8)), "map": "obf"}
+    scans = [scan(f"s{i}", 1.79e9 - 60 * i, thumbnail=thumbnail, runs={"run1": {}}) for i in range(24)]
+    server.replies["history"] = {"scans": scans, "count": 24, "total": 24}
+    page.get_by_role("button", name="Library", exact=True).click()
+    expect(page.locator(".card")).to_have_count(24)
+    squeezed = "[...document.querySelectorAll('.card')].filter(e => e.scrollHeight > e.clientHeight + 1).length"
+    assert page.evaluate(squeezed) == 0
+    first = page.locator(".card").first
+    rows = {round(box["y"]) for one in first.locator(".actions button").all() if (box := one.bounding_box())}
+    assert len(rows) == 1, "open, refine, beside, replay and delete stand in one row"
     assert watched.complaints == []
 
 
