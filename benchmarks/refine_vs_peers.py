@@ -200,7 +200,7 @@ def ours(scan: Path, handed: Path, refining: Sequence[str]) -> dict[str, Any]:
     works in a process of its own (as it does beside a server).
     """
     from ptylive.engine.backend.cache import use_persistent_cache
-    from ptylive.engine.backend.multislice.compiled_backend import warm_up
+    from ptylive.engine.backend.multislice.warm_up import warm_up
     from ptylive.schema.preset import Preset
 
     use_persistent_cache()

@@ -2,12 +2,11 @@
 
     python tools/compile_all.py
 
-One to two minutes on a machine that has never run this version, nothing on others.
+About a minute on a machine that has never run this version, nothing on others.
 """
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -15,7 +14,7 @@ from ptylive.engine.backend.cache import use_persistent_cache
 from ptylive.server.process.compilation import EVERYTHING, compile_missing
 
 WINDOWS = (32, 48, 64)
-"""Pixels along a side of the models of most tests: the kernel of refinements is compiled for each."""
+"""Pixels along a side of the models of most tests: transforms are compiled for each."""
 
 
 def compile_pieces() -> None:
@@ -25,20 +24,20 @@ def compile_pieces() -> None:
         compile_missing(piece)
 
 
-def compile_kernel(window: int) -> None:
+def compile_kernel() -> None:
     """What refinements need."""
     use_persistent_cache()
-    from ptylive.engine.backend.multislice.compiled_backend import warm_up
+    from ptylive.engine.backend.multislice.warm_up import warm_up
 
-    warm_up(window)
+    for window in WINDOWS:
+        warm_up(window)
 
 
 def main() -> None:
-    """Compile everything that is missing, on all cores."""
-    with ProcessPoolExecutor(min(4, os.cpu_count() or 1), get_context("spawn")) as pool:
-        waiting = [pool.submit(compile_pieces), *(pool.submit(compile_kernel, window) for window in WINDOWS)]
-        for one in waiting:
-            one.result()
+    """Compile everything that is missing, on two cores."""
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        for waiting in [pool.submit(compile_pieces), pool.submit(compile_kernel)]:
+            waiting.result()
 
 
 if __name__ == "__main__":

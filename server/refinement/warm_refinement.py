@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
     exit_with_parent()
     os.nice(int(arguments[1]) if len(arguments) > 1 else 0)
     mark = _mark(int(arguments[0]))
-    from ptylive.engine.backend.multislice.compiled_backend import warm_up
+    from ptylive.engine.backend.multislice.warm_up import warm_up
 
     warm_up(padded_size(int(arguments[0])))
     mark.parent.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,6 @@ from ptylive.engine.backend.multislice.kernel_parts.arguments import (
     Patterns,
     Work,
 )
-from ptylive.engine.backend.multislice.planes_fft import Window
 from ptylive.engine.backend.multislice.problem import (
     HELD,
     Corrections,
@@ -34,6 +33,7 @@ from ptylive.engine.backend.multislice.problem import (
     MultisliceProblem,
     PythonTerm,
 )
+from ptylive.engine.backend.multislice.window import window_of
 from ptylive.schema.model import Array, DoubleArray, FloatArray, IndexArray
 
 PAGE = 4096
@@ -51,7 +51,7 @@ class CompiledMultislice:
 
     def __init__(self, problem: MultisliceProblem, threads: int = 1) -> None:
         self._problem = problem
-        self._window = Window(problem.window)
+        self._window = window_of(problem.window)
         self._recorded, self._counts_type = transposed_patterns(problem.patterns)
         self._term = term_of(problem.data_term)
         self._weights = flat(problem.weights.T)
@@ -228,30 +228,6 @@ class _Task(NamedTuple):
             np.zeros(0 if asked.background is None else window**2),
             np.zeros(0 if asked.distances_A is None else len(asked.distances_A)),
         )
-
-
-def warm_up(window: int) -> None:
-    """Compile (or load from the cache) what a refinement with this window needs, whatever type was recorded.
-
-    Takes seconds the first time on a machine; call it in the background while a scan runs.
-    """
-    from ptylive.engine.backend.multislice.fast_sizes import is_fast
-
-    if not is_fast(window):
-        return
-    problem = MultisliceProblem(
-        patterns=np.zeros((1, window, window), np.uint16),
-        weights=np.ones((window, window), np.float32),
-        corners=np.zeros((1, 2), np.int64),
-        shifts_px=np.zeros((1, 2)),
-        object_shape=(1, window, window),
-        propagators=np.zeros((0, window, window), np.complex128),
-        data_term=DataTerm(DataTermKind.AMPLITUDE, 0.0),
-    )
-    backend = CompiledMultislice(problem)
-    probe = np.zeros((2, 1, window, window), np.float32)
-    backend.illumination(probe)
-    backend.loss_and_gradient(np.ones((2, 1, window, window), np.float32), probe)
 
 
 def term_of(term: DataTerm) -> tuple[int, float, int]:

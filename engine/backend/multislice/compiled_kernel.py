@@ -1,8 +1,8 @@
 """Loss and gradient of one pattern after another, each staying in the processor's cache from probe to gradient.
 
 Planes are flat float32 (P * P); everything in Fourier space is transposed, as :mod:`planes_fft` leaves it. The physics
-and the names are those of :mod:`ptylive.engine.backend.multislice.problem`. The window's size is compiled in; the
-number of slices and modes, the data term and which gradients are wanted are not, so one compilation serves all.
+and the names are those of :mod:`ptylive.engine.backend.multislice.problem`. The window's size, the number of slices and
+modes, the data term and which gradients are wanted are values at run time, so one compilation serves all.
 """
 
 from __future__ import annotations
@@ -47,9 +47,12 @@ from ptylive.engine.backend.multislice.kernel_parts.products import (
     transmit_back,
     turn,
 )
-from ptylive.engine.backend.multislice.planes_fft import FAST, forward, inverse
+from ptylive.engine.backend.multislice.planes_fft import FAST
+from ptylive.engine.backend.multislice.window import forward, inverse
 
 CACHED = {**FAST, "cache": True}
+PART = {**FAST, "inline": "always"}
+"""Of functions called from one or two places: each would otherwise be optimised again with all that it calls."""
 
 
 @numba.jit(**FAST)
@@ -68,7 +71,7 @@ def _load_counts(window: Any, recorded: Any, counts_type: int, out: Any) -> None
             out[k] = floats[k]
 
 
-@numba.jit(**FAST)
+@numba.jit(**PART)
 def _filter(window: Any, plane: Any, band: Any, work: Work) -> None:
     """Plane, in real space, limited to a band; ``work.b`` is used up."""
     forward(window, plane[0], plane[1], work.b[0], work.b[1])
@@ -76,7 +79,7 @@ def _filter(window: Any, plane: Any, band: Any, work: Work) -> None:
     inverse(window, work.b[0], work.b[1], plane[0], plane[1])
 
 
-@numba.jit(**FAST)
+@numba.jit(**PART)
 def _see_windows(window: Any, model: Model, start: int, work: Work) -> None:
     """``work.windows``: what a pattern sees of every slice, limited to the band."""
     size = window.size
@@ -89,7 +92,7 @@ def _see_windows(window: Any, model: Model, start: int, work: Work) -> None:
         _filter(window, seen, model.band, work)
 
 
-@numba.jit(**FAST)
+@numba.jit(**PART)
 def _leave_windows(window: Any, model: Model, start: int, work: Work, gradient: Gradient) -> None:
     """The adjoint of :func:`_see_windows`: ``work.pulled``, limited to the band, to the slices; it is 0 afterwards."""
     size = window.size
@@ -103,7 +106,7 @@ def _leave_windows(window: Any, model: Model, start: int, work: Work, gradient: 
         clear(window, pulled)
 
 
-@numba.jit(**FAST)
+@numba.jit(**PART)
 def _to_detector(window: Any, model: Model, patterns: Patterns, n: int, far_field: Any, work: Work) -> None:
     """From the exit wave in ``work.a`` to the detector; ``work.b`` is used up."""
     a, b = work.a, work.b
@@ -118,7 +121,7 @@ def _to_detector(window: Any, model: Model, patterns: Patterns, n: int, far_fiel
         inverse(window, b[0], b[1], far_field[0], far_field[1])
 
 
-@numba.jit(**FAST)
+@numba.jit(**PART)
 def _from_detector(
     window: Any, model: Model, patterns: Patterns, pattern: tuple[int, int], far_field: Any, work: Work, moments: Any
 ) -> None:
@@ -188,7 +191,7 @@ def _forward_pattern(window: Any, model: Model, patterns: Patterns, n: int, star
             add_intensity(window, work.far_field[pair], work.intensity)
 
 
-@numba.jit(**FAST)
+@numba.jit(**PART)
 def _back_to_aperture(
     window: Any,
     model: Model,

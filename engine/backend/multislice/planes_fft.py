@@ -6,7 +6,7 @@ Fourier space; the inverse transform brings the order back. Unnormalised in both
 
 Why it is written this way (each point was measured, docs/refinement.md):
 - sizes are compile-time constants: LLVM vectorises the passes only when it can prove that the streams do not overlap;
-- flat planes with unsigned offsets: signed two-dimensional indices carry numba's test for negative values;
+- flat planes: two-dimensional indices carry numba's test for negative values;
 - the 16 x 16 transpose is emitted as vector loads, shuffles and stores: loops are ten times slower.
 """
 
@@ -21,7 +21,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core.datamodel import models
-from numba.extending import NativeValue, intrinsic, overload, overload_attribute, register_model, unbox
+from numba.extending import intrinsic, overload, register_model
 
 from ptylive.engine.backend.multislice.fast_sizes import RADICES
 
@@ -30,39 +30,15 @@ FAST = {"nopython": True, "nogil": True, "fastmath": True, "error_model": "numpy
 BLOCK = 16
 
 
-class WindowType(types.Type):  # type: ignore[misc,unused-ignore]
-    """Type of a window whose size is known when code is compiled."""
+class SizeType(types.Type):  # type: ignore[misc,unused-ignore]
+    """Type of a size that is known when code is compiled."""
 
     def __init__(self, size: int) -> None:
         self.size = size
-        super().__init__(name=f"Window({size})")
+        super().__init__(name=f"Size({size})")
 
 
-class Window:
-    """A square window of ``size`` pixels; compiled functions that take one are compiled for that size."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self._numba_type_ = WindowType(size)
-
-
-register_model(WindowType)(models.OpaqueModel)
-
-
-@unbox(WindowType)
-def _unbox_window(_kind: WindowType, _value: Any, context: Any) -> NativeValue:
-    """A window carries nothing at run time."""
-    return NativeValue(context.context.get_dummy_value())
-
-
-@overload_attribute(WindowType, "size")
-def _window_size(window: Any) -> Any:
-    size = window.size
-
-    def get(window: Any) -> Any:  # numba wants the same signature, annotations included
-        return size
-
-    return get
+register_model(SizeType)(models.OpaqueModel)
 
 
 @numba.jit(**FAST)
@@ -233,8 +209,7 @@ def _transpose_block(
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         vector = ir.VectorType(ir.FloatType(), BLOCK)
-        from_data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        to_data = context.make_array(signature.args[2])(context, builder, args[2]).data
+        from_data, to_data = args[0], args[2]
 
         def address(data: Any, start: Any, row: int) -> Any:
             offset = builder.add(start, builder.mul(args[4], ir.Constant(args[4].type, row)))
@@ -269,24 +244,42 @@ def _transpose(source: Any, target: Any, size: int) -> None:
             _transpose_block(source, i * size + j, target, j * size + i, size)
 
 
-def forward(window: Any, xr: Any, xi: Any, yr: Any, yi: Any) -> None:
-    """Transposed F x of the plane x into y; x is used up. Callable from compiled code only."""
+PLANE = types.CPointer(types.float32)
+
+
+def compiled_transforms(size: int) -> tuple[Any, Any]:
+    """C functions (forward, inverse), each of (nothing, xr, xi, yr, yi): transposed F x or F^H x into y; x is used up.
+
+    Compiled on first use, or loaded from the persistent cache.
+    """
+    kept = numba.cfunc(types.void(SizeType(size), *[PLANE] * 4), cache=True, fastmath=True, error_model="numpy")
+    return kept(_run_forward), kept(_run_inverse)
+
+
+def _run_forward(size: Any, xr: Any, xi: Any, yr: Any, yi: Any) -> None:
+    _forward(size, xr, xi, yr, yi)
+
+
+def _run_inverse(size: Any, xr: Any, xi: Any, yr: Any, yi: Any) -> None:
+    _inverse(size, xr, xi, yr, yi)
+
+
+def _forward(size: Any, xr: Any, xi: Any, yr: Any, yi: Any) -> None:
     raise NotImplementedError
 
 
-def inverse(window: Any, xr: Any, xi: Any, yr: Any, yi: Any) -> None:
-    """Transposed F^H x of the plane x into y; x is used up. Callable from compiled code only."""
+def _inverse(size: Any, xr: Any, xi: Any, yr: Any, yi: Any) -> None:
     raise NotImplementedError
 
 
-@overload(forward)
-def _forward(window: Any, xr: Any, xi: Any, yr: Any, yi: Any) -> Any:
-    return _transform(window.size, -1)
+@overload(_forward)
+def _forward_of(size: Any, xr: Any, xi: Any, yr: Any, yi: Any) -> Any:
+    return _transform(size.size, -1)
 
 
-@overload(inverse)
-def _inverse(window: Any, xr: Any, xi: Any, yr: Any, yi: Any) -> Any:
-    return _transform(window.size, +1)
+@overload(_inverse)
+def _inverse_of(size: Any, xr: Any, xi: Any, yr: Any, yi: Any) -> Any:
+    return _transform(size.size, +1)
 
 
 def _transform(size: int, sign: int) -> Pass:
@@ -296,25 +289,25 @@ def _transform(size: int, sign: int) -> Pass:
     return _named(makers[len(passes)](size, *passes), "transform", size, sign)
 
 
-def _two_passes(size: int, first: Pass, second: Pass) -> Pass:
-    def transform(window: Any, xr: Any, xi: Any, yr: Any, yi: Any) -> Any:
+def _two_passes(pixels: int, first: Pass, second: Pass) -> Pass:
+    def transform(size: Any, xr: Any, xi: Any, yr: Any, yi: Any) -> Any:
         first(xr, xi, yr, yi)
         second(yr, yi, xr, xi)
-        _transpose(xr, yr, size)
-        _transpose(xi, yi, size)
+        _transpose(xr, yr, pixels)
+        _transpose(xi, yi, pixels)
         first(yr, yi, xr, xi)
         second(xr, xi, yr, yi)
 
     return transform
 
 
-def _three_passes(size: int, first: Pass, second: Pass, third: Pass) -> Pass:
-    def transform(window: Any, xr: Any, xi: Any, yr: Any, yi: Any) -> Any:
+def _three_passes(pixels: int, first: Pass, second: Pass, third: Pass) -> Pass:
+    def transform(size: Any, xr: Any, xi: Any, yr: Any, yi: Any) -> Any:
         first(xr, xi, yr, yi)
         second(yr, yi, xr, xi)
         third(xr, xi, yr, yi)
-        _transpose(yr, xr, size)
-        _transpose(yi, xi, size)
+        _transpose(yr, xr, pixels)
+        _transpose(yi, xi, pixels)
         first(xr, xi, yr, yi)
         second(yr, yi, xr, xi)
         third(xr, xi, yr, yi)
@@ -322,14 +315,14 @@ def _three_passes(size: int, first: Pass, second: Pass, third: Pass) -> Pass:
     return transform
 
 
-def _four_passes(size: int, first: Pass, second: Pass, third: Pass, fourth: Pass) -> Pass:
-    def transform(window: Any, xr: Any, xi: Any, yr: Any, yi: Any) -> Any:
+def _four_passes(pixels: int, first: Pass, second: Pass, third: Pass, fourth: Pass) -> Pass:
+    def transform(size: Any, xr: Any, xi: Any, yr: Any, yi: Any) -> Any:
         first(xr, xi, yr, yi)
         second(yr, yi, xr, xi)
         third(xr, xi, yr, yi)
         fourth(yr, yi, xr, xi)
-        _transpose(xr, yr, size)
-        _transpose(xi, yi, size)
+        _transpose(xr, yr, pixels)
+        _transpose(xi, yi, pixels)
         first(yr, yi, xr, xi)
         second(xr, xi, yr, yi)
         third(yr, yi, xr, xi)

@@ -111,7 +111,7 @@ def _turned(window: Any, out: Any) -> None:
         out[1, k] = s if (quarter & np.int32(2)) != np.int32(0) else -s
 
 
-@numba.jit(**FAST)
+@numba.jit(**FAST, inline="always")
 def own_probes(window: Any, model: Any, patterns: Any, n: int, work: Any) -> None:
     """``work.own``: the probe of a pattern in every mode, varied and behind what lies in the aperture plane."""
     pixels = window.size * window.size
@@ -145,7 +145,7 @@ def own_probes(window: Any, model: Any, patterns: Any, n: int, work: Any) -> Non
                 own[1, k] = a * plate[1, k] + b * plate[0, k]
 
 
-@numba.jit(**FAST)
+@numba.jit(**FAST, inline="always")
 def leave_aperture(window: Any, model: Any, patterns: Any, pattern: Any, m: int, work: Any, gradient: Any) -> None:
     """From ``work.b``, the gradient in the aperture plane, to probe, aberrations and variation of mode m.
 

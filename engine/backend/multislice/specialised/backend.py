@@ -32,11 +32,11 @@ from ptylive.engine.backend.multislice.kernel_parts.arguments import (
     Model,
     Work,
 )
-from ptylive.engine.backend.multislice.planes_fft import Window
 from ptylive.engine.backend.multislice.problem import HELD, Corrections, LossGradient, MultisliceProblem
 from ptylive.engine.backend.multislice.specialised.batch import Blocks, Recorded
 from ptylive.engine.backend.multislice.specialised.counting import Counting, in_the_kernel
 from ptylive.engine.backend.multislice.specialised.program import Program
+from ptylive.engine.backend.multislice.window import window_of
 from ptylive.schema.model import FloatArray, IndexArray
 
 WORK_BYTES = 4 << 20
@@ -75,7 +75,7 @@ class SpecialisedMultislice(GeneralMultislice):
         model, size = self._model, problem.window
         self._program = Program.of(self._specimen.steps)
         self._blocks = Blocks(model, self._program, self._illumination, self._specimen, self._detector)
-        self._compiled_window, self._in_natural_order = Window(size), model.near_field is not None
+        self._compiled_window, self._in_natural_order = window_of(size), model.near_field is not None
         self._own_probe = any(
             part is not None for part in (model.aberrations, model.phase_plates, model.varying_modes or None)
         )

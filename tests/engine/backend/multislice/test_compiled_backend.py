@@ -5,7 +5,7 @@ import pytest
 from forward_problems import moved_patterns
 from rounding import SINGLE
 
-from ptylive.engine.backend.multislice.compiled_backend import CompiledMultislice, warm_up
+from ptylive.engine.backend.multislice.compiled_backend import CompiledMultislice
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.backend.multislice.problem import DataTermKind
 
@@ -86,11 +86,6 @@ def test_transposed_memory_is_not_copied(make_problem):
     stored = np.ascontiguousarray(problem.patterns.swapaxes(1, 2))
     object.__setattr__(problem, "patterns", stored.swapaxes(1, 2))
     assert np.shares_memory(CompiledMultislice(problem)._recorded, stored)
-
-
-def test_warm_up_of_sizes_without_compiled_code_does_nothing():
-    warm_up(30)
-    warm_up(32)
 
 
 @pytest.mark.parametrize(("slices", "modes", "object_modes"), [(1, 1, 1), (3, 2, 2)])

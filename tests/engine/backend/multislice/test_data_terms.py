@@ -11,8 +11,8 @@ from ptylive.engine.backend.multislice.compiled_backend import CompiledMultislic
 from ptylive.engine.backend.multislice.compiled_terms import compare
 from ptylive.engine.backend.multislice.data_terms import NUMBERS, PIXEL_TERMS, pixel_terms
 from ptylive.engine.backend.multislice.fused.plan import Plan
-from ptylive.engine.backend.multislice.planes_fft import Window
 from ptylive.engine.backend.multislice.problem import CoefficientTermKind, DataTerm, DataTermKind
+from ptylive.engine.backend.multislice.window import window_of
 
 
 def test_every_data_term_has_a_row_and_a_number_of_its_own():
@@ -49,7 +49,7 @@ def test_a_loss_of_coefficients_is_no_loss_of_pixels(kind, make_problem):
 
 @pytest.mark.parametrize("kind", list(DataTermKind))
 def test_compiled_code_calls_what_the_table_names(kind):
-    rng, window, row = np.random.default_rng(0), Window(32), PIXEL_TERMS[kind]
+    rng, window, row = np.random.default_rng(0), window_of(32), PIXEL_TERMS[kind]
     intensity, counts, weights = rng.uniform(0.1, 9, (3, 32 * 32)).astype(np.float32)
     offset, scale = np.float32(0.3), np.float32(0.5)
     takes_offset = kind in (DataTermKind.AMPLITUDE, DataTermKind.POISSON)
@@ -66,7 +66,7 @@ def test_compiled_code_calls_what_the_table_names(kind):
 
 def test_a_number_that_no_data_term_has_gives_no_loss():
     """Compiled code cannot raise where it is fast: the loss is not a number, which ends a refinement at once."""
-    window, pixels = Window(32), np.ones(32 * 32, np.float32)
+    window, pixels = window_of(32), np.ones(32 * 32, np.float32)
     assert np.isnan(compare(window, (max(NUMBERS.values()) + 1, 0.0, 0), pixels.copy(), pixels, pixels, np.float32(1)))
 
 

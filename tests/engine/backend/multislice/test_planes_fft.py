@@ -8,7 +8,8 @@ import pytest
 from rounding import U
 
 from ptylive.engine.backend.multislice.fast_sizes import RADICES, is_fast, padded_size
-from ptylive.engine.backend.multislice.planes_fft import BLOCK, FAST, Window, forward, inverse
+from ptylive.engine.backend.multislice.planes_fft import BLOCK, FAST
+from ptylive.engine.backend.multislice.window import forward, inverse, window_of
 
 
 @numba.jit(**FAST)
@@ -34,7 +35,7 @@ def test_transform_is_numpys_transposed(backwards, size):
     wave = rng.normal(size=(size, size)) + 1j * rng.normal(size=(size, size))
     planes = [wave.real.astype(np.float32).ravel(), wave.imag.astype(np.float32).ravel()]
     out = [np.empty(size * size, np.float32) for _ in range(2)]
-    (run_inverse if backwards else run_forward)(Window(size), *planes, *out)
+    (run_inverse if backwards else run_forward)(window_of(size), *planes, *out)
     expected = (np.fft.ifft2(wave) * size * size if backwards else np.fft.fft2(wave)).T
     got = (out[0] + 1j * out[1]).reshape(size, size)
     # log2(n) passes along either axis, each of which rounds some three times: all of them the same way at worst

@@ -1,0 +1,41 @@
+"""Compile (or load from the cache) what a refinement needs, before the first one waits for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ptylive.engine.backend.multislice.compiled_backend import CompiledMultislice
+from ptylive.engine.backend.multislice.description import ForwardModel, PointSpread
+from ptylive.engine.backend.multislice.fast_sizes import is_fast
+from ptylive.engine.backend.multislice.problem import DataTerm, DataTermKind, MultisliceProblem
+from ptylive.engine.backend.multislice.specialised.backend import SpecialisedMultislice
+
+
+def warm_up(window: int) -> None:
+    """All the compiled kernel's ways, whatever type was recorded; nothing for a window that is not of a fast size.
+
+    The first time on a machine it takes some twenty seconds, and three for every further size of window; call it in
+    the background while a scan runs.
+    """
+    if not is_fast(window):
+        return
+    problem = MultisliceProblem(
+        patterns=np.zeros((1, window, window), np.uint16),
+        weights=np.ones((window, window), np.float32),
+        corners=np.zeros((1, 2), np.int64),
+        shifts_px=np.zeros((1, 2)),
+        object_shape=(1, window, window),
+        propagators=np.zeros((0, window, window), np.complex128),
+        data_term=DataTerm(DataTermKind.AMPLITUDE, 0.0),
+        phase_per_A=np.zeros((window, window)),
+    )
+    ones, probe = np.ones((2, 1, window, window), np.float32), np.zeros((2, 1, window, window), np.float32)
+    backend = CompiledMultislice(problem)
+    backend.illumination(probe)
+    backend.loss_and_gradient(ones, probe)
+    backend.intensities(ones, probe)
+    # a detector that spreads counts: patterns are compared outside the kernel, as coefficients are
+    outside = ForwardModel(pixel_A=1.0, wavelength_A=0.02, thickness_A=(), spread=PointSpread(variance_px2=1.0))
+    SpecialisedMultislice(replace(problem, model=outside), "warm-up").loss_and_gradient(ones, probe)
