@@ -164,8 +164,7 @@ class Acquisition:
         self._recordings.note_late()
         self._known.take_in(self._recordings.late_leftovers(), self._open, self._waiting)
         for uid in self._known.released():
-            for message in self._known.held.take(uid):
-                self._take_held(message)
+            self._take_held(uid)
         armed = [uid for uid in self._waiting if uid not in self._only_pinged]
         if self._current is None and armed:
             self._start(*self._waiting[armed[-1]])
@@ -254,6 +253,9 @@ class Acquisition:
         if scan is None:
             raise WireError(f"frames of the unknown scan {message.uid}", "unknown_scan")
         if self._known.hold(scan, message):
+            return None
+        if message.uid in self._known.held.uids:
+            self._take_held(message.uid, message)
             return None
         if scan.progress.complete:
             return scan  # duplicates, or another scan under the same uid
@@ -388,10 +390,11 @@ class Acquisition:
         patience_s = self._patience.recovery_grace_s if unheard else self._patience.idle_timeout_s
         return time.monotonic() - scan.progress.active_at > patience_s
 
-    def _take_held(self, message: FramesMessage) -> None:
-        """Frames that waited: of their scan, or of the one that its uid has come to mean since."""
-        scan = self._known.closed.get(message.uid)
-        try:
-            self._on_named(message, message.uid if scan is None else scan.progress.sent_as)
-        except WireError as error:
-            self.reject(error)
+    def _take_held(self, name: str, *behind: FramesMessage) -> None:
+        """Frames that waited, before those ``behind`` them: of their scan, or of the one that its uid means since."""
+        for message in (*self._known.held.take(name), *behind):
+            scan = self._known.closed.get(message.uid)
+            try:
+                self._on_named(message, message.uid if scan is None else scan.progress.sent_as)
+            except WireError as error:
+                self.reject(error)

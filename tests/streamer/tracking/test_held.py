@@ -1,7 +1,20 @@
-"""Messages that wait are bounded in what they take, also where they hold nothing."""
+"""Messages that wait are bounded in what they take, also where they hold nothing, and nothing overtakes them."""
 
+import time
+from pathlib import Path
+
+import pytest
+from stream_tools import PATIENCE_S
+from two_senders import AGAIN, FIRST, HEADER, ONE, SECOND, TWO, digests, recorded, said_senders
+
+from ptylive.schema import WireError
+from ptylive.streamer.acquisition import Acquisition
+from ptylive.streamer.events import Announcer
+from ptylive.streamer.patience import Patience
+from ptylive.streamer.ring import Ring
 from ptylive.streamer.tracking.held import HeldMessages
-from ptylive.streamer.wire import FramesMessage
+from ptylive.streamer.tracking.stored_marks import StoredMarks
+from ptylive.streamer.wire import ArmMessage, FramesMessage
 
 
 def test_messages_without_content_are_bounded_too() -> None:
@@ -11,3 +24,64 @@ def test_messages_without_content_are_bounded_too() -> None:
     assert not all(kept)
     assert len(held.take("u")) == sum(kept)
     assert held.add(FramesMessage("u", 0, 1, "bslz4", (b"",))), "what was taken counts no more"
+
+
+def acquisition_in(folder: Path) -> Acquisition:
+    return Acquisition(Ring(10**7), folder, Patience(), Announcer(lambda event: None))
+
+
+def record_first(folder: Path) -> None:
+    """An earlier run that has recorded the first scan."""
+    earlier = acquisition_in(folder)
+    for message in (ArmMessage(HEADER), *ONE):
+        earlier.handle(message)
+    earlier.stop(60)
+
+
+@pytest.mark.parametrize("held", [1, 2, 3])
+def test_frames_that_come_once_marks_are_known_do_not_overtake_those_that_waited_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: int
+) -> None:
+    """What begins another scan waits; what is sent after it comes when the marks have, and before the next look."""
+    record_first(tmp_path)
+    is_ready, may_be = StoredMarks.ready, list[bool]()
+    monkeypatch.setattr(StoredMarks, "ready", lambda marks, uid: bool(may_be) and is_ready(marks, uid))
+    acquisition = acquisition_in(tmp_path)
+    acquisition.recover()
+    acquisition.handle(ArmMessage(HEADER))
+    sent = [TWO[0], *ONE[4:], TWO[4]]
+    for message in sent[:held]:
+        acquisition.handle(message)
+    give_up = time.monotonic() + PATIENCE_S
+    while not is_ready(acquisition._known._marks, "test"):
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+    may_be.append(True)
+    for message in sent[held:-1]:
+        acquisition.handle(message)
+    try:
+        acquisition.handle(sent[-1])
+    except WireError as error:
+        acquisition.reject(error)
+    acquisition.tick()
+    assert acquisition.status().rejected == {"other_data": 1}
+    acquisition.stop(60)
+    assert said_senders(tmp_path) == {"test": 1, AGAIN: 2}
+    assert recorded(tmp_path) == {"test": digests(FIRST), AGAIN: digests(SECOND[:7]) | digests(FIRST[28:], 28)}
+
+
+def test_frames_there_is_no_room_for_do_not_overtake_those_that_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record_first(tmp_path)
+    monkeypatch.setattr(StoredMarks, "ready", lambda *_: False)
+    acquisition = acquisition_in(tmp_path)
+    acquisition._known.held = HeldMessages(3000)
+    acquisition.recover()
+    acquisition.handle(ArmMessage(HEADER))
+    for message in TWO:
+        acquisition.handle(message)
+    assert not acquisition.status().rejected
+    acquisition.stop(60)
+    assert recorded(tmp_path) == {"test": digests(FIRST), AGAIN: digests(SECOND)}
+    assert said_senders(tmp_path) == {"test": 1, AGAIN: 1}
