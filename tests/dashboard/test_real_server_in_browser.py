@@ -1,5 +1,6 @@
 """One page in a real Chromium before a real server: a scan arrives, is refined by a click, and looked back at."""
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -94,6 +95,7 @@ def test_a_refinement_that_was_too_short_goes_on_by_a_click(running: Server, wat
     expect(state).to_have_text("not converged", timeout=120_000)
     page.locator("[data-of=refine], h2").get_by_role("button", name="+20 epochs").first.click()
     expect(page.locator("dd[data-text=refine_epoch]")).to_have_text("24 of 24", timeout=120_000)
+    expect(state).to_have_text(re.compile("^(done|not converged)$"), timeout=120_000)  # the result is stored
     with h5py.File(status["results"]) as results:
         (run,) = results["refinements"]
         assert len(results[f"refinements/{run}/loss"]) == 24
