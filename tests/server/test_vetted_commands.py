@@ -11,7 +11,7 @@ COMMANDS = {
     "refine": ("refine", "FILE", "-o", "OUT"),
     "replay": ("replay", "FILE", "--to", "tcp://127.0.0.1:9"),
     "convert": ("convert", "FILE", "OUT"),
-    "export": ("export", "FILE", "--to", "pypty", "-o", "OUT"),
+    "export": ("export", "FILE", "OUT", "--to", "pypty"),
     "preset": ("preset", "FILE"),
 }
 
@@ -34,7 +34,7 @@ def test_a_file_that_is_read_for_ever(command, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", ["reconstruct", "replay", "convert"])
+@pytest.mark.parametrize("command", ["reconstruct", "replay", "convert", "export"])
 def test_a_file_that_is_read_for_ever_by_the_other_commands(command, tmp_path):
     (line,) = refused(command, put_loop(tmp_path), tmp_path / "out.h5")
     assert "loop.h5 could not be read in 3" in line
