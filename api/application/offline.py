@@ -21,6 +21,7 @@ from ptylive.engine.imaging.render import METHODS, OUTPUTS, Rendering
 from ptylive.engine.imaging.virtual_detectors import DetectorBank, MaskDetector
 from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.engine.refine.data.pattern_view import PatternView
+from ptylive.engine.refine.validation.run_size import STREAMED_PIXELS
 from ptylive.schema import Calibration, FrameBatch, InputFileError, LiveMap, MetadataError, PtyliveError, ScanHeader
 from ptylive.schema.detector import undo_transform
 from ptylive.schema.metadata import array_name, overlay
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 BATCH_FRAMES = 256
 AS_STORED = BasisChoice(PIXELS)
 RETRY_S = 10.0
-STREAMED_PIXELS = 1 << 28
-"""Recordings of more pixels are read from the file twice rather than kept in memory twice."""
 CONTRAST_PER_RAD = 2.0
 """Bright-field contrast of a radian of phase where its transfer is 1 (tcbf: 2 sin chi)."""
 

@@ -190,9 +190,10 @@ class TiltObjective:
         """See :class:`~ptylive.engine.refine.solvers.loss_function.LossFunction`."""
         return bool(np.isfinite(vector).all())
 
-    def anchored(self, reference: Any, curvature: Any) -> TiltObjective:
+    def anchored(self, reference: Any, inverse_curvature: Any, share: float) -> TiltObjective:
         """None: a crystal has no pixels that the series tells nothing of. ValueError."""
-        raise ValueError(f"a tilt series has no anchor ({np.size(reference)} parameters, {np.size(curvature)} pulls)")
+        del inverse_curvature
+        raise ValueError(f"a tilt series has no anchor ({np.size(reference)} parameters, a share of {share})")
 
     def project(self, vector: Any) -> Any:
         """The nearest allowed vector. Changes ``vector``."""

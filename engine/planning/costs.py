@@ -11,12 +11,13 @@ from ptylive.engine.imaging.imaging_conditions import padded_shape
 from ptylive.engine.live.plan import filter_bytes, max_bins
 from ptylive.engine.planning.depth import slices_for_plan
 from ptylive.engine.planning.detector_window import bright_field_pixels, window_of, window_pixels
+from ptylive.engine.planning.electrons import CLIPPING_SIGMAS, counts_per_pixel
 from ptylive.engine.planning.experiment import Experiment
 from ptylive.engine.planning.figure import Row, Told, Verdict, graded, number_text, size_text, time_text
 from ptylive.engine.planning.probe_and_step import OPTICS
 from ptylive.engine.refine.parameters.object_grid import ObjectGrid
-from ptylive.engine.refine.validation.run_size import RunSize
-from ptylive.schema import RefinementError
+from ptylive.engine.refine.validation.run_size import STREAMED_PIXELS, RunSize, kept_bytes
+from ptylive.schema import MetadataError, RefinementError
 from ptylive.schema.preset import Preset
 from ptylive.schema.scan import rotation_matrix
 
@@ -58,6 +59,15 @@ def object_shape(experiment: Experiment) -> tuple[int, int]:
     return ObjectGrid.of(corners @ experiment.cell_A.T @ turned.T, window_of(experiment) / window, window).shape
 
 
+def largest_count(experiment: Experiment) -> float:
+    """That a pixel is likely to have; infinite where the beam current is not known."""
+    try:
+        mean = counts_per_pixel(experiment)
+    except MetadataError:
+        return math.inf
+    return (experiment.header.detector.counts_per_electron or 1.0) * (mean + CLIPPING_SIGMAS * math.sqrt(mean))
+
+
 def refinement_bytes(experiment: Experiment) -> int:
     """Memory at the peak of a refinement by default settings on one core of the processor.
 
@@ -65,12 +75,13 @@ def refinement_bytes(experiment: Experiment) -> int:
     """
     window, slices = window_pixels(experiment), slices_for_plan(experiment)
     patterns = math.prod(experiment.scan_shape)
+    streamed = experiment.header.basis.is_raw and patterns * math.prod(experiment.detector_shape) >= STREAMED_PIXELS
     size = RunSize(
         patterns=patterns,
-        recorded_bytes=patterns * experiment.frame_bytes,
+        recorded_bytes=0 if streamed else patterns * experiment.frame_bytes,
         shown=patterns if experiment.header.basis.is_raw else 1,
         window_px=window,
-        pixel_bytes=min(4, experiment.header.frame_dtype.itemsize),
+        pixel_bytes=kept_bytes(experiment.header.frame_dtype.itemsize, largest_count(experiment)),
         object_pixels=slices * math.prod(object_shape(experiment)),
         object_parts=1 if slices == 1 else 2,
         probe_size=2 * PROBE_MODES * window**2,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ptylive.application.offline import STREAMED_PIXELS
+from ptylive.engine.refine.validation.run_size import STREAMED_PIXELS
 from ptylive.schema import CommandError, ScanHeader
 from ptylive.schema.metadata import to_attributes
 from ptylive.server.refinement.refinements import Refinements

@@ -33,6 +33,7 @@ from ptylive.engine.backend.multislice.kernel_parts.arguments import (
     Patterns,
     Work,
 )
+from ptylive.engine.backend.multislice.kernel_parts.coefficients import Projection, compare_coefficients
 from ptylive.engine.backend.multislice.kernel_parts.products import (
     add_intensity,
     add_moments,
@@ -298,6 +299,25 @@ def add_loss_and_gradient(
         _forward_pattern(window, model, patterns, n, start, work)
         _load_counts(window, patterns.recorded[n], patterns.counts_type, work.counts)
         total += compare(window, term, work.intensity, work.counts, patterns.weights, scale_of_counts)
+        for i in range(gradient.background.shape[0]):
+            gradient.background[i] += work.intensity[i]
+        _backward_pattern(window, model, patterns, (n, k, start), work, gradient)
+    return total
+
+
+@numba.jit(**CACHED)
+def add_loss_of_coefficients(
+    window: Any, projection: Projection, patterns: Patterns, model: Model, gradient: Gradient, work: Work
+) -> float:
+    """As :func:`add_loss_and_gradient`, for what masks saw of ``patterns.indices``, in the order of the call."""
+    total, sums = 0.0, np.empty((3, projection.many.shape[0]), np.float32)
+    object_modes = model.slices.shape[1] // work.waves.shape[1]
+    scale_of_counts = np.float32(1 / (window.size * window.size * object_modes))
+    for k in range(patterns.indices.shape[0]):
+        n = patterns.indices[k]
+        start = patterns.corners[n, 0] * model.width + patterns.corners[n, 1]
+        _forward_pattern(window, model, patterns, n, start, work)
+        total += compare_coefficients(window, projection, k, work, sums, scale_of_counts)
         for i in range(gradient.background.shape[0]):
             gradient.background[i] += work.intensity[i]
         _backward_pattern(window, model, patterns, (n, k, start), work, gradient)

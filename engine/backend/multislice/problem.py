@@ -227,6 +227,12 @@ class LossGradient:
     """(2, modes, P, P)."""
     corrections: Corrections = HELD
 
+    def __iadd__(self, other: LossGradient) -> LossGradient:
+        """The sum, object and probe in the place of this gradient's: they may be a good part of the memory there is."""
+        for own, more in ((self.object, other.object), (self.probe, other.probe)):
+            own[...] += more
+        return LossGradient(self.loss + other.loss, self.object, self.probe, self.corrections + other.corrections)
+
     def __add__(self, other: LossGradient) -> LossGradient:
         """Loss and gradient of the patterns of both."""
         return LossGradient(

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from ptylive.engine.backend.multislice.compiled_backend import CompiledMultislice
-from ptylive.engine.backend.multislice.description import ForwardModel, PointSpread
+from ptylive.engine.backend.multislice.description import CompressedPatterns, ForwardModel, PointSpread
 from ptylive.engine.backend.multislice.fast_sizes import is_fast
-from ptylive.engine.backend.multislice.problem import DataTerm, DataTermKind, MultisliceProblem
+from ptylive.engine.backend.multislice.problem import CoefficientTermKind, DataTerm, DataTermKind, MultisliceProblem
 from ptylive.engine.backend.multislice.specialised.backend import SpecialisedMultislice
 
 
@@ -36,6 +36,10 @@ def warm_up(window: int) -> None:
     backend.illumination(probe)
     backend.loss_and_gradient(ones, probe)
     backend.intensities(ones, probe)
-    # a detector that spreads counts: patterns are compared outside the kernel, as coefficients are
-    outside = ForwardModel(pixel_A=1.0, wavelength_A=0.02, thickness_A=(), spread=PointSpread(variance_px2=1.0))
-    SpecialisedMultislice(replace(problem, model=outside), "warm-up").loss_and_gradient(ones, probe)
+    beyond = ForwardModel(pixel_A=1.0, wavelength_A=0.02, thickness_A=())
+    # a detector that spreads counts: patterns are compared outside the kernel
+    outside = replace(beyond, spread=PointSpread(variance_px2=1.0))
+    masks = CompressedPatterns(np.zeros((1, 1), np.float32), np.ones((1, window**2), np.float32))
+    seen = replace(problem, data_term=DataTerm(CoefficientTermKind.LEAST_SQUARES, 0.0))
+    for each in (replace(problem, model=outside), replace(seen, model=replace(beyond, compressed=masks))):
+        SpecialisedMultislice(each, "warm-up").loss_and_gradient(ones, probe)

@@ -6,7 +6,9 @@ is evaluated. Frequencies of the window that no pixel measured, and bad pixels, 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +16,7 @@ from ptylive.engine.dataset import Dataset
 from ptylive.schema.model import Array, BoolArray, DoubleArray
 
 KEPT_DTYPES = ("uint8", "uint16", "float32")
-"""Recorded types kept as they are; others become float32."""
+"""Types that patterns are kept in; counts in the first that holds them all, what is no whole number in the last."""
 ROWS_AT_ONCE = 256
 
 
@@ -77,14 +79,41 @@ def _rolled(
     patterns: Array, size: int, rows: tuple[Array, Array], columns: tuple[Array, Array], good: BoolArray
 ) -> Array:
     """Patterns (N, size, size) in FFT order, a view of memory with the detector axes exchanged."""
-    dtype = patterns.dtype.newbyteorder("=")
-    kept = dtype if dtype.name in KEPT_DTYPES else np.dtype(np.float32)
-    stored = np.zeros((len(patterns), size, size), dtype=kept)
+    dtype, room = patterns.dtype.newbyteorder("="), _Room((len(patterns), size, size), patterns.dtype)
     target = np.ix_(columns[0], rows[0])
     for first in range(0, len(patterns), ROWS_AT_ONCE):
         block = patterns[first : first + ROWS_AT_ONCE][:, rows[1]][:, :, columns[1]]
         if dtype.kind != "u":  # gain-corrected or background-subtracted counts may be negative
             block = np.maximum(block, 0)
-        block = np.where(good, block, 0).astype(kept)
+        block = np.where(good, block, 0)
+        stored = room.holding(block.max(initial=0), first)
         stored[first : first + ROWS_AT_ONCE][:, target[0], target[1]] = np.swapaxes(block, 1, 2)
-    return np.swapaxes(stored, 1, 2)
+    return np.swapaxes(room.stored, 1, 2)
+
+
+class _Room:
+    """Patterns in the narrowest type that holds the counts so far, widened in place when larger ones come.
+
+    Memory is reserved for the widest type; the system gives only what is written to.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], recorded: np.dtype[Any]) -> None:
+        widest = recorded.itemsize if recorded.name in KEPT_DTYPES else np.dtype(np.float32).itemsize
+        every = [np.dtype(name) for name in KEPT_DTYPES]
+        whole = recorded.kind in "uib"
+        self._types = [one for one in every if one.itemsize <= widest] if whole else every[-1:]
+        self._shape, self._bytes = shape, np.zeros(math.prod(shape) * widest, np.uint8)
+        self.stored: Array = self._seen_as(self._types[0])
+
+    def holding(self, largest: Any, written: int) -> Array:
+        """Where patterns go of which the largest count is ``largest``; so many are there already."""
+        while self.stored.dtype.kind == "u" and largest > np.iinfo(self.stored.dtype).max:
+            narrow = self.stored
+            self.stored = self._seen_as(self._types[self._types.index(narrow.dtype) + 1])
+            for first in reversed(range(0, written, ROWS_AT_ONCE)):  # the last first: none is written over unread
+                several = slice(first, min(first + ROWS_AT_ONCE, written))
+                self.stored[several] = narrow[several].copy()
+        return self.stored
+
+    def _seen_as(self, dtype: np.dtype[Any]) -> Array:
+        return self._bytes[: math.prod(self._shape) * dtype.itemsize].view(dtype).reshape(self._shape)

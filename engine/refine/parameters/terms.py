@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ptylive.engine.refine.parameters.parameter_vector import BlockName, ParameterLayout
+from ptylive.engine.refine.parameters.pieces import pieces
 from ptylive.schema.model import FloatArray
 
 
@@ -47,18 +48,24 @@ class Anchor:
 
     reference: Any
     """(object_size,)."""
-    curvature: Any
-    """(object_size,) in units of the loss's curvature."""
+    inverse_curvature: Any
+    """(object_size,) of the loss."""
+    share: float = 1.0
+    """Curvature of the pull over that."""
 
     def add(self, layout: ParameterLayout, vector: Any, gradient: Any, xp: Any) -> Any:
-        """See :class:`Term`."""
-        return _added(self.pull(layout, vector, xp), gradient, xp)
+        """See :class:`Term`. In pieces: what it pulls at is the largest part of a run's memory."""
+        block = layout.object_block(vector)
+        return sum(_added(self._of(block, piece), gradient, xp) for piece in pieces(layout.object_size, xp))
 
     def pull(self, layout: ParameterLayout, vector: Any, xp: Any) -> Pull:
         """See :class:`PullingTerm`."""
         del xp
-        away = layout.object_block(vector) - self.reference
-        return Pull(slice(0, layout.object_size), self.curvature * away, away)
+        return self._of(layout.object_block(vector), slice(0, layout.object_size))
+
+    def _of(self, block: Any, piece: slice) -> Pull:
+        away = block[piece] - self.reference[piece]
+        return Pull(piece, np.float32(self.share) / self.inverse_curvature[piece] * away, away)
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,8 @@ class Refinement:
 
         ``held``: groups of patterns to hold out in any case.
         """
+        self._start = [problem.start]
+        problem = replace(problem, start=problem.start[:0].copy())  # as large as the object, and left at the first step
         self._problem, self._preset, self._backend, self._observers = problem, preset, backend, observers
         self._context = context
         strategy = problem.strategy
@@ -111,11 +113,12 @@ class Refinement:
         """What could not be written the last time it was tried, and why."""
 
     def run(self, saved: checkpoints.Saved | None) -> RefineResult:
-        """Everything, from a saved state where there is one."""
+        """Everything, from a saved state where there is one; once."""
         xp = self._backend.xp
-        state: checkpoints.SolverState = self._course.sweeps.init(xp.asarray(self._problem.start))
+        state: checkpoints.SolverState = self._course.sweeps.init(xp.asarray(self._start.pop()))
         if saved is not None:
             state, self._log, self._message = on_device(saved.state, xp), saved.log, saved.note
+            del saved  # its pairs go as newer ones come
         self._hold_out()
         ended: State = "done"
         self._report(state, "running", force=True)
@@ -138,6 +141,8 @@ class Refinement:
         if rest is not None:
             self._say(NOTHING_LOWER if at_rest else rest.sentence)
         self._save(state)
+        if isinstance(state, LbfgsState):
+            state = replace(state, pairs=())  # most of a run's memory; what is left to do needs it
         self.vector = state.vector
         deviation = self._phase_deviation(state)
         if self._unwritten:

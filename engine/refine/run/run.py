@@ -130,11 +130,15 @@ def _refined(
     if saved is not None and saved.state.vector.shape != problem.start.shape:
         raise RefinementError("the checkpoint is of other slices or probe modes", "start without --resume")
     if sharing is not None:
-        return Ended.of(sharing.refined(problem, preset, observers, context, resume=resume), tuned, problem)
+        return Ended.of(sharing.refined(problem, preset, observers, context, resume=resume), tuned, problem.measured)
     with closing(open_backend(context.backend, problem.multislice, context.threads)) as engine:
         if preset.prior.method == "dgp":
-            return Ended.of(refined_with_prior(problem, preset, engine, observers, context, saved), tuned, problem)
-        return Ended.of(Refinement(problem, preset, engine, observers, context).run(saved), tuned, problem)
+            found = refined_with_prior(problem, preset, engine, observers, context, saved)
+            return Ended.of(found, tuned, problem.measured)
+        run, measured = Refinement(problem, preset, engine, observers, context), problem.measured
+        begin = [saved]
+        del problem, saved  # a start that the run has left takes as much memory as the object
+        return Ended.of(run.run(begin.pop()), tuned, measured)
 
 
 def _settled(

@@ -19,7 +19,7 @@ import numpy as np
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.probe import Probe
 from ptylive.engine.refine.data.drift import without_drift
-from ptylive.engine.refine.problem.prepare import Problem
+from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.engine.refine.results.curve import Curve, Scanned
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult, StageEnd
 from ptylive.engine.refine.run import checkpoint as checkpoints
@@ -65,9 +65,8 @@ class Ended:
     """Another than that of its data set, before the half turn."""
 
     @classmethod
-    def of(cls, result: RefineResult, tuned: Tuned, problem: Problem) -> Ended:
+    def of(cls, result: RefineResult, tuned: Tuned, measured: Measurement) -> Ended:
         """Without the patterns, of which each stage has a copy in its own window."""
-        measured = problem.measured
         calibration = tuned.dataset.calibration
         result = replace(result, calibration=calibration)
         optics = measured.probe, first_invA(measured)

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ptylive.engine.refine.solvers.line_search import Point, SearchResult, tangent_of
+from ptylive.engine.refine.solvers.line_search import Point, SearchResult, stepped, tangent_of
 from ptylive.engine.refine.solvers.loss_function import LossFunction, VectorLayout
 
 Pair = tuple[Any, Any]
@@ -91,10 +91,10 @@ class BacktrackingSearch:
         step, accepted, count = self.first_step, None, 0
         while count < self.max_count and step >= self.min_step:
             count += 1
-            vector = objective.project(start.vector + np.float32(step) * direction)
+            vector = stepped(objective, start.vector, step, direction)
+            expected = float(objective.dot(start.gradient, vector - start.vector))
             result = objective.evaluate(vector)
             loss = float(result.loss)
-            expected = float(objective.dot(start.gradient, vector - start.vector))
             falls = math.isfinite(loss) and loss <= start.loss + self.c1 * expected
             if not falls or loss >= start.loss:
                 if accepted is not None:

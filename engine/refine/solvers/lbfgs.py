@@ -13,8 +13,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
+from ptylive.engine.refine.parameters.pieces import add_scaled
 from ptylive.engine.refine.solvers.descent import Descent, Pair
 from ptylive.engine.refine.solvers.line_search import Point
 from ptylive.engine.refine.solvers.loss_function import LossFunction
@@ -108,26 +107,28 @@ class Lbfgs:
     def _anchored(self, state: LbfgsState) -> LossFunction:
         if self.anchor == 0:
             return self.objective
-        curvature = np.float32(self.anchor) / self.objective.layout.object_block(state.scaling)
-        return self.objective.anchored(state.reference, curvature)
+        return self.objective.anchored(state.reference, self.objective.layout.object_block(state.scaling), self.anchor)
 
     def _direction(self, state: LbfgsState) -> Any:
         """-H g on the parameters that are free to move."""
         xp, dot = self.objective.xp, self.objective.dot
         at_bound = self.objective.at_bound(state.vector, state.gradient)
-        free_gradient = xp.where(at_bound, 0, state.gradient)
-        remainder = free_gradient.copy()
+        bounded = bool(at_bound.any())
+        free_gradient = xp.where(at_bound, 0, state.gradient) if bounded else state.gradient
+        result = free_gradient.copy()
         products = []
         pairs = state.pairs if self.history else ()
         for s, y in reversed(pairs):
             curvature = dot(y, s)
-            alpha = dot(s, remainder) / curvature
-            remainder -= alpha * y
+            alpha = dot(s, result) / curvature
+            add_scaled(result, -alpha, y, xp)
             products.append((alpha, curvature))
-        result = self._scaled(state, remainder)
+        result = self._scaled(state, result)
         for (s, y), (alpha, curvature) in zip(pairs, reversed(products), strict=True):
-            result += (alpha - dot(y, result) / curvature) * s
-        direction = -xp.where(at_bound, 0, result)
+            add_scaled(result, alpha - dot(y, result) / curvature, s, xp)
+        if bounded:
+            result[at_bound] = 0
+        direction = xp.negative(result, out=result)
         if float(dot(direction, free_gradient)) < 0:
             return direction
         # rounding spoilt the recursion: steepest descent always descends

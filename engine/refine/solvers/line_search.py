@@ -61,22 +61,31 @@ class WolfeSearch:
         low_loss, low_derivative = start.loss, derivative
         accepted: Point | None = None
         for count in range(1, self.max_count + 1):
-            vector = objective.project(start.vector + np.float32(step) * direction)
+            vector = stepped(objective, start.vector, step, direction)
+            expected = float(objective.dot(start.gradient, vector - start.vector))
             result = objective.evaluate(vector)
             loss = float(result.loss)
-            expected = float(objective.dot(start.gradient, vector - start.vector))
             if not math.isfinite(loss) or loss > start.loss + self.c1 * expected or loss >= start.loss:
+                del vector, result  # before there are others
                 high = step
                 step = low + _parabola(loss - low_loss, low_derivative, high - low)
                 continue
             accepted = Point(vector, loss, result.gradient)
             tangent = float(objective.dot(result.gradient, tangent_of(objective, vector, direction)))
+            del vector, result
             if tangent >= self.c2 * derivative:
                 return SearchResult(accepted, count)
             grown = _secant(low_derivative, tangent, step - low)
             low, low_loss, low_derivative = step, loss, tangent
             step = (low + high) / 2 if math.isfinite(high) else low + grown
         return SearchResult(accepted, self.max_count)
+
+
+def stepped(objective: LossFunction, vector: Any, step: float, direction: Any) -> Any:
+    """A new vector: the allowed one nearest to ``vector`` + step * direction."""
+    moved = np.float32(step) * direction
+    moved += vector
+    return objective.project(moved)
 
 
 def tangent_of(objective: LossFunction, vector: Any, direction: Any) -> Any:

@@ -80,7 +80,7 @@ class LossFunction(Protocol):
         """Parameters that rest on their bound and would be pushed through it by a step against the gradient."""
         ...
 
-    def anchored(self, reference: Any, curvature: Any) -> LossFunction:
+    def anchored(self, reference: Any, inverse_curvature: Any, share: float) -> LossFunction:
         """The same with a pull of the object towards ``reference`` (:class:`Anchor`). ValueError where it has none."""
         ...
 

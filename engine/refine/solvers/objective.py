@@ -72,9 +72,9 @@ class Objective:
         """See :class:`~ptylive.engine.refine.solvers.loss_function.PatternLoss`."""
         return replace(self, chosen=chosen)
 
-    def anchored(self, reference: Any, curvature: Any) -> Objective:
+    def anchored(self, reference: Any, inverse_curvature: Any, share: float) -> Objective:
         """See :class:`~ptylive.engine.refine.solvers.loss_function.LossFunction`."""
-        return replace(self, terms=(*self.terms, Anchor(reference, curvature)))
+        return replace(self, terms=(*self.terms, Anchor(reference, inverse_curvature, share)))
 
     def dot(self, a: Any, b: Any) -> Any:
         """See :class:`~ptylive.engine.refine.solvers.loss_function.LossFunction`."""
@@ -94,11 +94,15 @@ class Objective:
         result = self._in_portions(physical, indices)
         gradient = self.layout.chain(vector, physical, result, self.xp)
         loss = result.loss
-        if self.terms:
+        del result, physical  # as large as the vector: what follows needs the room
+        share = 1.0 if indices is None else len(indices) / self.patterns
+        if share == 1:
+            loss = loss + sum(self._added(term, vector, gradient) for term in self.terms)
+        elif self.terms:
             of_terms = self.xp.zeros_like(gradient)
-            share = 1.0 if indices is None else len(indices) / self.patterns
             loss = loss + share * sum(self._added(term, vector, of_terms) for term in self.terms)
-            gradient += of_terms.dtype.type(share) * of_terms
+            of_terms *= of_terms.dtype.type(share)
+            gradient += of_terms
         gradient = self._of_what_moves(gradient)
         if self.constraint is not None:
             self.constraint.project_gradient(self.layout, vector, gradient, self.xp)
@@ -138,8 +142,9 @@ class Objective:
             )
             if total is not None:
                 self.pause()
-                part = total + part
-            total = part
+                total += part
+            else:
+                total = part
         assert total is not None  # noqa: S101  (there is at least one pattern)
         return total
 

@@ -86,9 +86,9 @@ class TileObjective:
         """The same of some patterns."""
         return replace(self, chosen=chosen)
 
-    def anchored(self, reference: Any, curvature: Any) -> TileObjective:
+    def anchored(self, reference: Any, inverse_curvature: Any, share: float) -> TileObjective:
         """The same with a pull of the object."""
-        return replace(self, terms=(*self.terms, Anchor(reference, curvature)))
+        return replace(self, terms=(*self.terms, Anchor(reference, inverse_curvature, share)))
 
     def evaluate(self, vector: Any, indices: IndexArray | None = None) -> Evaluation:
         """Loss and gradient of the patterns ``indices`` (None: all that count), wherever they are."""

@@ -132,7 +132,7 @@ def memory_bytes(
     layout = problem.layout
     size = RunSize(
         patterns=len(dataset.patterns),
-        recorded_bytes=dataset.patterns.size * dataset.patterns.dtype.itemsize,
+        recorded_bytes=dataset.patterns.nbytes if isinstance(dataset.patterns, np.ndarray) else 0,
         shown=len(dataset.patterns) if dataset.masks is None else 1,  # coefficients share one mean pattern
         window_px=layout.window,
         pixel_bytes=problem.multislice.patterns.dtype.itemsize,

@@ -4,6 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+STREAMED_PIXELS = 1 << 28
+"""Recordings of more pixels are read from the file twice rather than kept in memory twice."""
+PROGRAM_BYTES = 270_000_000
+"""Of the program itself, its libraries and what was compiled, before there are patterns (docs/performance.md)."""
+VECTORS = 9
+"""Beside the history: parameters, gradient, scaling, reference, direction, two steps of a line search with a gradient
+of one, and the gradient that is put together for the other."""
+
+BYTE = 255
+
+
+def kept_bytes(pixel_bytes: int, largest: float) -> int:
+    """Of a pixel of counts up to ``largest`` in the window, as recorded in so many: one byte where they fit it."""
+    return 1 if largest <= BYTE else min(4, pixel_bytes)
+
 
 @dataclass(frozen=True)
 class RunSize:
@@ -11,7 +26,7 @@ class RunSize:
 
     patterns: int
     recorded_bytes: int
-    """Of all patterns as they are read."""
+    """Of all patterns as they are read, where they lie in memory: those of a large file do not."""
     shown: int
     """Patterns that the window holds: all, or one mean pattern of a compressed scan."""
     window_px: int
@@ -29,11 +44,12 @@ class RunSize:
     def peak_bytes(self, history: int, threads: int) -> int:
         """Bytes at the peak of a run on the CPU, with ``history`` pairs of L-BFGS and some threads.
 
-        Patterns as read and as the window sees them, parameters and the vectors of the solver, complex planes.
+        The program, patterns as read and as the window sees them, parameters and the vectors of the solver, complex
+        planes: a gradient of each thread, a sum of them, and the transmission where parameters are phases.
         """
         window = self.shown * self.window_px**2 * self.pixel_bytes
         vector = 4 * (self.object_parts * self.object_pixels + self.probe_size)
-        vectors = 2 * history + 9  # parameters, gradients, scaling, reference, direction and trial steps
-        planes = 8 * self.object_pixels * (2 + threads)
-        ramps = self.patterns * 4 * self.window_px * 4 * (2 if self.descanned else 1)
-        return int(self.recorded_bytes + window + vectors * vector + planes + ramps)
+        planes = 8 * self.object_pixels * (threads + (2 if self.object_parts == 1 else 1))
+        turns = self.patterns * 4 * self.window_px * 4 if self.descanned else 0
+        vectors = (2 * history + VECTORS) * vector
+        return int(PROGRAM_BYTES + self.recorded_bytes + window + vectors + planes + turns)

@@ -18,7 +18,12 @@ from ptylive.engine.backend.multislice.compiled_backend import (
     transposed_patterns,
     transposed_propagators,
 )
-from ptylive.engine.backend.multislice.compiled_kernel import add_gradient, add_loss_and_gradient, fill_waves
+from ptylive.engine.backend.multislice.compiled_kernel import (
+    add_gradient,
+    add_loss_and_gradient,
+    add_loss_of_coefficients,
+    fill_waves,
+)
 from ptylive.engine.backend.multislice.fast_sizes import is_fast
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.backend.multislice.forward.specimen import Prepared
@@ -36,6 +41,7 @@ from ptylive.engine.backend.multislice.problem import HELD, Corrections, LossGra
 from ptylive.engine.backend.multislice.specialised.batch import Blocks, Recorded
 from ptylive.engine.backend.multislice.specialised.counting import Counting, in_the_kernel
 from ptylive.engine.backend.multislice.specialised.program import Program
+from ptylive.engine.backend.multislice.specialised.projection import of_patterns, projection_of
 from ptylive.engine.backend.multislice.window import window_of
 from ptylive.schema.model import FloatArray, IndexArray
 
@@ -82,13 +88,14 @@ class SpecialisedMultislice(GeneralMultislice):
         nothing = np.zeros((problem.count, 0), np.uint8)
         recorded, kind, weights = nothing, 0, np.zeros(0, np.float32)
         self._term, self._counting = (0, 0.0, 0), None
+        self._projection = projection_of(problem, model)
         if in_the_kernel(problem, model):
             natural = self._in_natural_order
             self._term = term_of(problem.data_term)
             patterns = np.swapaxes(problem.patterns, 1, 2) if natural else problem.patterns
             recorded, kind = transposed_patterns(patterns)
             weights = flat(problem.weights if natural else problem.weights.T)
-        else:
+        elif self._projection is None:
             self._counting = Counting(self._kit, problem, model)
         self._recorded = Recorded(recorded, kind, weights, np.ascontiguousarray(problem.corners, dtype=np.int64))
         phase = problem.phase_per_A
@@ -216,9 +223,11 @@ class SpecialisedMultislice(GeneralMultislice):
             batch = share[start : start + size]
             gradient = whole._replace(**self._of_patterns(task, len(batch)))
             patterns = self._blocks.patterns(values, batch, self._recorded)
-            if self._counting is None:
-                term = (self._compiled_window, self._term)
-                loss += add_loss_and_gradient(*term, patterns, task.model, gradient, work)
+            window, called = self._compiled_window, (patterns, task.model, gradient, work)
+            if self._projection is not None:
+                loss += add_loss_of_coefficients(window, of_patterns(self._projection, batch), *called)
+            elif self._counting is None:
+                loss += add_loss_and_gradient(window, self._term, *called)
             else:
                 fill_waves(self._compiled_window, patterns, task.model, work)
                 more, pull = self._counting.compare(work.intensity[: len(batch)], values, batch, total)

@@ -9,6 +9,7 @@ def test_nothing_is_left_to_compile():
     warm_up(32)
     ways = (
         compiled_kernel.add_loss_and_gradient,
+        compiled_kernel.add_loss_of_coefficients,
         compiled_kernel.fill_waves,
         compiled_kernel.add_gradient,
         compiled_kernel.fill_intensities,

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ptylive.engine.refine.data import scan_window
 from ptylive.engine.refine.data.scan_window import ScanWindow
 
 
@@ -19,10 +20,34 @@ def test_pixels_land_at_their_frequency(simulated):
     assert window.object_pixel_A == pytest.approx(1 / 2.4)
 
 
-def test_recorded_type_is_kept_and_memory_is_transposed(simulated):
-    window = ScanWindow.of(simulated.dataset, 32)
-    assert window.patterns.dtype == np.uint16
+@pytest.mark.parametrize(
+    ("recorded", "largest", "kept"),
+    [
+        ("uint8", 255, "uint8"),
+        ("uint16", 255, "uint8"),
+        ("uint16", 256, "uint16"),
+        (">u2", 65535, "uint16"),
+        ("int32", 255, "uint8"),
+        ("uint32", 65535, "uint16"),
+        ("uint32", 65536, "float32"),
+        ("float32", 3, "float32"),
+        ("float64", 3, "float32"),
+    ],
+)
+@pytest.mark.parametrize("where", [0, 70, 143])
+def test_counts_are_kept_in_the_narrowest_type_that_holds_them_and_memory_is_transposed(
+    simulated, monkeypatch, recorded, largest, kept, where
+):
+    monkeypatch.setattr(scan_window, "ROWS_AT_ONCE", 32)
+    counts = np.minimum(simulated.dataset.patterns, 200)
+    counts[where, 12, 13] = min(largest, np.iinfo(counts.dtype).max)
+    counts = counts.astype(recorded)
+    counts[where, 12, 13] = largest
+    window = ScanWindow.of(replace(simulated.dataset, patterns=counts), 24)
+    assert window.patterns.dtype == kept
     assert window.patterns.swapaxes(1, 2).flags.c_contiguous
+    centred = np.roll(counts, (-12, -12), (1, 2))  # centre (12.25, 11.6)
+    np.testing.assert_array_equal(window.patterns[:, window.measured], centred[:, window.measured])
 
 
 def test_bad_and_unmeasured_pixels_are_masked(simulated):

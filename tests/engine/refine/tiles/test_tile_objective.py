@@ -54,7 +54,7 @@ def test_a_pull_counts_once_at_every_row(problem, cut, tiles):
     vector = np.concatenate([0.3 * rng.random(layout.object_size), problem.start[problem.layout.object_size :]])
     curvature = rng.random(layout.object_size // 2).astype(np.float32)
     reference, anchor = rng.random(layout.object_size), rng.random(layout.object_size)
-    whole = whole_of(damped, terms=(Damping(curvature),)).anchored(reference, anchor)
+    whole = whole_of(damped, terms=(Damping(curvature),)).anchored(reference, 1 / anchor, 0.5)
     tail = np.zeros(layout.probe_size)
 
     def ask(one, indices):
@@ -62,7 +62,7 @@ def test_a_pull_counts_once_at_every_row(problem, cut, tiles):
         size = one.layout.object_size
         twice = np.concatenate([curvature, curvature, tail])
         damping = Damping(cut.part(layout, twice, one.tile)[: size // 2])
-        pulled = replace(one, terms=(damping,)).anchored(rows[0][:size], rows[1][:size])
+        pulled = replace(one, terms=(damping,)).anchored(rows[0][:size], 1 / rows[1][:size], 0.5)
         return pulled.evaluate(cut.part(layout, vector, one.tile), indices)
 
     for indices in (None, np.arange(50)):

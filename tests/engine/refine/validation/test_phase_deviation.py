@@ -81,7 +81,7 @@ def test_nothing_is_said_where_hardly_any_light_fell(simulated, known):
 def test_a_pull_adds_its_curvature(simulated, known, form):
     known(2.0, 3.0)
     problem = problem_of(simulated, non_negative_phase=False, **form)
-    pull = Anchor(problem.layout.object_block(problem.start), np.full(problem.layout.object_size, 500.0, np.float32))
+    pull = Anchor(problem.layout.object_block(problem.start), np.full(problem.layout.object_size, 1 / 500, np.float32))
     free, held = (phase_deviation(problem, ended(problem, terms=terms), CPU, 0) for terms in ((), (pull,)))
     # curvature 2 for each of 100 units of light, and 500 more
     assert held.median_rad / free.median_rad == pytest.approx(200 / 700, rel=0.02)

@@ -1,6 +1,8 @@
 """Memory of a run: what it is made of."""
 
-from ptylive.engine.refine.validation.run_size import RunSize
+import dataclasses
+
+from ptylive.engine.refine.validation.run_size import PROGRAM_BYTES, RunSize, kept_bytes
 
 SIZE = RunSize(
     patterns=10,
@@ -17,6 +19,18 @@ SIZE = RunSize(
 def test_every_part_is_counted():
     patterns = 5000 + 10 * 8 * 8 * 2
     vectors = (2 * 3 + 9) * 4 * (300 + 128)  # pairs of L-BFGS, and what else the solver keeps, in single precision
-    planes = (2 + 2) * 300 * 8  # complex64: two, and one for each thread
-    ramps = 10 * 4 * 8 * 4  # cosine and sine along both axes, a float each
-    assert SIZE.peak_bytes(history=3, threads=2) == patterns + vectors + planes + ramps
+    planes = (2 + 2) * 300 * 8  # complex64: transmission, sum and a gradient of each thread
+    whole = PROGRAM_BYTES + patterns + vectors + planes
+    assert SIZE.peak_bytes(history=3, threads=2) == whole
+    turns = 10 * 4 * 8 * 4  # cosine and sine along both axes, a float each
+    assert dataclasses.replace(SIZE, descanned=True).peak_bytes(history=3, threads=2) == whole + turns
+
+
+def test_a_complex_object_is_its_own_transmission():
+    complex_one = dataclasses.replace(SIZE, object_parts=2)
+    assert complex_one.peak_bytes(3, 1) - SIZE.peak_bytes(3, 1) == 15 * 4 * 300 - 8 * 300
+
+
+def test_small_counts_take_a_byte():
+    assert [kept_bytes(2, most) for most in (255.0, 256.0)] == [1, 2]
+    assert [kept_bytes(8, most) for most in (3.0, float("inf"))] == [1, 4]

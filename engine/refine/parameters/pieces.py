@@ -1,0 +1,23 @@
+"""Arithmetic on long vectors piece by piece: a copy of one that is as large as the object costs more than sums do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+IN_CACHE, ON_DEVICE = 1 << 15, 1 << 24
+"""Numbers of a piece: what the second level of cache holds a few of; many, where every piece is a call to a device."""
+
+
+def pieces(size: int, xp: Any) -> Iterator[slice]:
+    """Slices that cover a vector of ``size`` numbers."""
+    step = IN_CACHE if xp is np else ON_DEVICE
+    return (slice(first, min(first + step, size)) for first in range(0, size, step))
+
+
+def add_scaled(vector: Any, factor: Any, other: Any, xp: Any) -> None:
+    """Vector += factor * other, both (n,), to the last bit as whole vectors give it."""
+    for piece in pieces(len(vector), xp):
+        vector[piece] += factor * other[piece]
