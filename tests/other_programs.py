@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,16 @@ def pip(*arguments: object, timeout_s: float = 600) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
     if done.returncode:
         pytest.skip(f"cannot install: {done.stderr.strip().splitlines()[-1]}")
+
+
+def python_with(variable: str, folder: Path, *packages: str) -> Path:
+    """A Python with packages: that which the environment's ``variable`` names, or a new one in ``folder``."""
+    if variable in os.environ:
+        return Path(os.environ[variable])
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    python = folder / "bin" / "python"
+    pip("--python", python, "install", *packages)
+    return python
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from ptylive.engine.planning.electrons import CLIPPING_SIGMAS, counts_per_pixel
 from ptylive.engine.planning.experiment import Experiment
 from ptylive.engine.planning.figure import Row, Told, Verdict, graded, number_text, size_text, time_text
 from ptylive.engine.planning.probe_and_step import OPTICS
+from ptylive.engine.refine.data.overlap_fit import pixels_fitted
 from ptylive.engine.refine.parameters.object_grid import ObjectGrid
 from ptylive.engine.refine.validation.run_size import STREAMED_PIXELS, RunSize, kept_bytes
 from ptylive.schema import MetadataError, RefinementError
@@ -68,6 +69,15 @@ def largest_count(experiment: Experiment) -> float:
     return (experiment.header.detector.counts_per_electron or 1.0) * (mean + CLIPPING_SIGMAS * math.sqrt(mean))
 
 
+def _fitted(experiment: Experiment) -> int:
+    """Pixels times points that a drift is looked for in."""
+    if not experiment.header.basis.is_raw:
+        return 0
+    return pixels_fitted(round(bright_field_pixels(experiment)), experiment.scan_shape) * math.prod(
+        experiment.scan_shape
+    )
+
+
 def refinement_bytes(experiment: Experiment) -> int:
     """Memory at the peak of a refinement by default settings on one core of the processor.
 
@@ -85,6 +95,7 @@ def refinement_bytes(experiment: Experiment) -> int:
         object_pixels=slices * math.prod(object_shape(experiment)),
         object_parts=1 if slices == 1 else 2,
         probe_size=2 * PROBE_MODES * window**2,
+        fitted=_fitted(experiment),
         descanned=experiment.header.detector.descan_px is not None,
     )
     return size.peak_bytes(Preset().solver.hist_length, threads=1)

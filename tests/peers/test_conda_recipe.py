@@ -1,14 +1,12 @@
 """rattler-build, which conda-forge builds with, takes the recipe and sees in it what pyproject.toml says."""
 
 import json
-import os
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
-from other_programs import pip
+from other_programs import python_with
 
 pytestmark = pytest.mark.peers
 
@@ -25,12 +23,7 @@ print(json.dumps(variant.recipe.to_dict()))
 @pytest.fixture(scope="module")
 def rattler_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Python with rattler-build: that of $PTYLIVE_RATTLER_PYTHON, or a new one."""
-    if "PTYLIVE_RATTLER_PYTHON" in os.environ:
-        return Path(os.environ["PTYLIVE_RATTLER_PYTHON"])
-    folder = tmp_path_factory.mktemp("rattler")
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    pip("--python", folder / "bin" / "python", "install", "py-rattler-build>=0.73")
-    return folder / "bin" / "python"
+    return python_with("PTYLIVE_RATTLER_PYTHON", tmp_path_factory.mktemp("rattler"), "py-rattler-build>=0.73")
 
 
 def rendered(python: Path, recipe: str) -> subprocess.CompletedProcess:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ from ptylive.engine.backend.multislice.kernel_parts.arguments import (
     Patterns,
     Work,
 )
+from ptylive.engine.backend.multislice.kernel_parts.buffers import aligned, plane_shapes
 from ptylive.engine.backend.multislice.problem import (
     HELD,
     Corrections,
@@ -34,11 +35,9 @@ from ptylive.engine.backend.multislice.problem import (
     PythonTerm,
 )
 from ptylive.engine.backend.multislice.window import window_of
+from ptylive.engine.backend.shares import Shares
 from ptylive.schema.model import Array, DoubleArray, FloatArray, IndexArray
 
-PAGE = 4096
-PLACES = {"far_field": 1792, "a": 1024, "b": 3072, "counts": 2560}
-"""Bytes into a page at which buffers begin; 0 for others. The best of 157 draws (docs/performance.md)."""
 DIRECT_TYPES = {"uint8": UINT8, "uint16": UINT16, "float32": FLOAT32}
 """Recorded types that are read as they are; others are converted to float32 once."""
 
@@ -63,9 +62,8 @@ class CompiledMultislice:
         self._turns = _turns(problem)
         self._no_currents = np.ones(problem.count, np.float32)
         self._first_probe = np.zeros(problem.count, np.int64)
-        self._threads = max(1, threads)
+        self._shares = Shares(threads)
         self._work: list[Work] = []
-        self._pool = ThreadPoolExecutor(self._threads, "refine") if self._threads > 1 else None
 
     def loss_and_gradient(
         self,
@@ -177,24 +175,22 @@ class CompiledMultislice:
 
     def close(self) -> None:
         """Stop the threads."""
-        if self._pool is not None:
-            self._pool.shutdown()
+        self._shares.close()
 
     def _in_parts(self, task: _Task, chosen: IndexArray) -> list[tuple[float, Gradient]]:
         """Every thread's loss and private gradient; the split depends on nothing but the number of threads."""
         if not self._work:
             self._work = self._buffers_for(task.model)
-        shares = np.array_split(chosen, self._threads)
-        if self._pool is None:
-            return [self._part(task, shares[0], 0)]
-        futures = [self._pool.submit(self._part, task, share, thread) for thread, share in enumerate(shares)]
-        return [future.result() for future in futures]
+        return self._shares.each(partial(self._part, task), chosen)
 
     def _buffers_for(self, model: Model) -> list[Work]:
         """Work planes of every thread."""
         slices = self._problem.object_shape[0]
         pairs = model.probe.shape[1] * model.slices.shape[1] // slices
-        return [_buffers(self._problem.window, slices, pairs) for _ in range(self._threads)]
+        shapes = plane_shapes(self._problem.window, slices, pairs)
+        return [
+            Work(**{name: aligned(shape, name) for name, shape in shapes.items()}) for _ in range(self._shares.count)
+        ]
 
     def _part(self, task: _Task, share: IndexArray, thread: int) -> tuple[float, Gradient]:
         """One call of compiled code for the whole share: threads meet at the interpreter's lock once only."""
@@ -281,29 +277,3 @@ def transposed_propagators(propagators: Array, window: int) -> FloatArray:
     """(2, slices - 1, P * P) with the normalisation of the two transforms around a propagation."""
     transposed = np.swapaxes(propagators, 1, 2) / window**2
     return flat(np.stack([transposed.real, transposed.imag]))
-
-
-def _buffers(size: int, slices: int, pairs: int) -> Work:
-    """Work planes of one thread, aligned to cache lines."""
-    plane = size * size
-    shapes = {
-        "waves": (pairs, slices, 2, plane),
-        "far_field": (pairs, 2, plane),
-        "a": (2, plane),
-        "b": (2, plane),
-        "intensity": (plane,),
-        "counts": (plane,),
-        "ramp": (2, 2, size),
-    }
-    return Work(**{name: aligned(shape, name) for name, shape in shapes.items()})
-
-
-def aligned(shape: tuple[int, ...], name: str) -> FloatArray:
-    """Zeros for the buffer ``name`` of :class:`Work`, at its place within a page of memory.
-
-    Reads wait for earlier writes to the same place of another page, and planes of whole pages then meet at every pixel.
-    """
-    count = int(np.prod(shape))
-    room = np.zeros(count * 4 + 2 * PAGE, np.uint8)
-    start = -room.ctypes.data % PAGE + PLACES.get(name, 0)
-    return room[start : start + count * 4].view(np.float32).reshape(shape)

@@ -43,6 +43,8 @@ MOST_PIXELS = 1000
 """Of the bright field: further ones are left out by chance; the scatter of the frequencies sets the uncertainty."""
 LARGEST_BYTES, BYTES_EACH = 1 << 29, 32
 """Fewer still where the transforms over the scan, this many bytes for each pixel and point, would take more."""
+AT_ONCE = 64
+"""Pixels that are transformed together."""
 MOST_EXPLAINED = 1 - 1e-6
 FREQUENCY_STEP, PHASE_STEP = 0.01, 0.1
 """Differences: of a frequency, in semi-angles; of the focus and its spread, in radians at the rim of the aperture."""
@@ -65,6 +67,11 @@ class Strain:
     """Whether the likelihood has its maximum there; otherwise the covariance says nothing."""
 
 
+def pixels_fitted(lit: int, scan_shape: tuple[int, int]) -> int:
+    """How many of the ``lit`` pixels of the bright field are fitted over a scan."""
+    return min(lit, max(1, min(MOST_PIXELS, LARGEST_BYTES // (BYTES_EACH * math.prod(scan_shape)))))
+
+
 class OverlapFit:
     """Likelihood of the strongest scan frequencies as a function of lattice, defocus and variance of the focus.
 
@@ -76,7 +83,7 @@ class OverlapFit:
         self._probe, self._lattice = probe, lattice
         lit = window.measured & (window.k_radius < probe.semiangle_invA + window.pixel_invA)
         pixels = np.argwhere(lit)
-        most = max(1, min(MOST_PIXELS, LARGEST_BYTES // (BYTES_EACH * math.prod(lattice.shape))))
+        most = pixels_fitted(len(pixels), lattice.shape)
         pixels = pixels[np.sort(np.random.default_rng(0).permutation(len(pixels))[:most])]
         self._k = np.stack([window.k_row[tuple(pixels.T)], window.k_col[tuple(pixels.T)]]).astype(np.float32)
         self._aperture = probe.aperture(*self._k.astype(float)).astype(np.float32)
@@ -87,7 +94,9 @@ class OverlapFit:
     def _choose(self, half: tuple[DoubleArray, Array]) -> None:
         """Keep the frequencies that the nominal geometry explains best, each as the alias that does."""
         orders, spectra = half
-        energetic = np.argsort(-(np.abs(spectra) ** 2).sum(axis=(1, 2)), kind="stable")[:CANDIDATES]
+        parts = np.array_split(spectra, AT_ONCE)  # a copy of all of them would be as large
+        energies = np.concatenate([(np.abs(each) ** 2).sum(axis=(1, 2)) for each in parts])
+        energetic = np.argsort(-energies, kind="stable")[:CANDIDATES]
         orders, spectra = orders[energetic], spectra[energetic]
         best, chosen = np.full(len(orders), -1.0), orders.copy()
         for alias in np.ndindex(3, 3):
@@ -274,8 +283,10 @@ def _half_spectra(dataset: Dataset, window: ScanWindow, pixels: Array) -> tuple[
     orders = np.stack(np.meshgrid(np.fft.fftfreq(rows, 1 / rows), np.fft.fftfreq(columns, 1 / columns), indexing="ij"))
     flat = orders.reshape(2, -1).T
     half = (flat[:, 0] > 0) | ((flat[:, 0] == 0) & (flat[:, 1] > 0)) | (2 * flat[:, 0] == -rows)
-    spectra = []
-    for taper in (np.ones_like(hann), hann / np.sqrt((hann**2).mean())):
-        whole = scipy.fft.fft2(cube * taper[..., None], axes=(0, 1), overwrite_x=True)
-        spectra.append(whole.reshape(rows * columns, -1)[half].astype(np.complex64))
-    return flat[half], np.stack(spectra, axis=1)
+    spectra = np.empty((np.count_nonzero(half), 2, len(pixels)), np.complex64)
+    for number, taper in enumerate((np.ones_like(hann), hann / np.sqrt((hann**2).mean()))):
+        for first in range(0, len(pixels), AT_ONCE):
+            some = slice(first, first + AT_ONCE)
+            whole = scipy.fft.fft2(cube[..., some] * taper[..., None], axes=(0, 1), overwrite_x=True)
+            spectra[:, number, some] = whole.reshape(rows * columns, -1)[half]
+    return flat[half], spectra

@@ -11,6 +11,7 @@ import numpy as np
 
 from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.data.overlap_fit import pixels_fitted
 from ptylive.engine.refine.data.selection import selected
 from ptylive.engine.refine.parameters.device import on_device
 from ptylive.engine.refine.problem.generative import Generative
@@ -95,7 +96,7 @@ def check(dataset: Dataset, preset: Preset, context: TrialContext | None = None)
         counts_per_pattern=problem.statistics.counts_per_pattern,
         dose_e_per_A2=problem.statistics.dose_e_per_A2,
         position_bound_A=_bound(problem),
-        memory_bytes=memory_bytes(dataset, problem, preset.solver.hist_length, shape, where.threads),
+        memory_bytes=memory_bytes(dataset, problem, preset, shape, where.threads),
         seconds=_expected_seconds(len(dataset.patterns), part, preset, where),
         reason=problem.strategy.reason,
         warnings=(),
@@ -126,7 +127,7 @@ def _with_networks(checks: Checks, problem: Problem, preset: Preset, context: Tr
 
 
 def memory_bytes(
-    dataset: Dataset, problem: Problem, history: int, object_shape: tuple[int, int, int], threads: int
+    dataset: Dataset, problem: Problem, preset: Preset, object_shape: tuple[int, int, int], threads: int
 ) -> int:
     """Bytes at the peak of a run on the CPU: data as read and as the window sees them, object, gradients, history."""
     layout = problem.layout
@@ -139,9 +140,17 @@ def memory_bytes(
         object_pixels=int(np.prod(object_shape)) * layout.object_modes,
         object_parts=layout.object_size // max(1, int(np.prod(layout.object_shape)) * layout.object_modes),
         probe_size=layout.probe_size,
+        fitted=_fitted(dataset, problem) if preset.start.refine_drift and problem.measured.plain else 0,
         descanned=dataset.offsets_px is not None,
     )
-    return size.peak_bytes(history, threads)
+    return size.peak_bytes(preset.solver.hist_length, threads)
+
+
+def _fitted(dataset: Dataset, problem: Problem) -> int:
+    """Pixels times points that a drift is looked for in."""
+    window, lit = problem.measured.window, problem.measured.probe.semiangle_invA
+    pixels = np.count_nonzero(window.measured & (window.k_radius < lit + window.pixel_invA))
+    return pixels_fitted(pixels, dataset.scan_shape) * math.prod(dataset.scan_shape)
 
 
 def _warned(checks: Checks, refined: RefinedSettings) -> Checks:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 STREAMED_PIXELS = 1 << 28
 """Recordings of more pixels are read from the file twice rather than kept in memory twice."""
-PROGRAM_BYTES = 270_000_000
-"""Of the program itself, its libraries and what was compiled, before there are patterns (docs/performance.md)."""
+LIBRARY_BYTES, PROGRAM_BYTES = 110_000_000, 270_000_000
+"""Of the program before anything is refined, and with what was compiled and tried (docs/performance.md)."""
+FIT_BYTES = 16
+"""Of each pixel and point that a drift is looked for in: spectra over the scan, and what is chosen of them."""
 VECTORS = 9
 """Beside the history: parameters, gradient, scaling, reference, direction, two steps of a line search with a gradient
 of one, and the gradient that is put together for the other."""
@@ -38,6 +40,8 @@ class RunSize:
     """Parameters of an object pixel: 1 for a phase, 2 for a complex number."""
     probe_size: int
     """Parameters of the probe."""
+    fitted: int = 0
+    """Pixels of the bright field times points of the scan in which a drift is looked for, before anything else."""
     descanned: bool = False
     """Whether each pattern is moved by an offset of its own."""
 
@@ -52,4 +56,5 @@ class RunSize:
         planes = 8 * self.object_pixels * (threads + (2 if self.object_parts == 1 else 1))
         turns = self.patterns * 4 * self.window_px * 4 if self.descanned else 0
         vectors = (2 * history + VECTORS) * vector
-        return int(PROGRAM_BYTES + self.recorded_bytes + window + vectors + planes + turns)
+        before = LIBRARY_BYTES + FIT_BYTES * self.fitted
+        return int(self.recorded_bytes + window + max(before, PROGRAM_BYTES + vectors + planes + turns))

@@ -7,7 +7,6 @@ are checked against. In single precision it is what runs where nothing compiled 
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 from typing import Any
 
@@ -22,6 +21,7 @@ from ptylive.engine.backend.multislice.forward.illumination import Illumination
 from ptylive.engine.backend.multislice.forward.specimen import Kept, Place, Prepared, Specimen
 from ptylive.engine.backend.multislice.forward.values import Sums, Values, Varied
 from ptylive.engine.backend.multislice.problem import HELD, Corrections, LossGradient, MultisliceProblem
+from ptylive.engine.backend.shares import Shares
 from ptylive.schema.model import Array, IndexArray
 
 BATCH_BYTES = {"numpy": 4 << 20, "cupy": 1 << 30}
@@ -53,8 +53,7 @@ class GeneralMultislice:
         tilts, groups = model.tilts, model.aberrations
         self._tilts: Any = None if tilts is None else xp.asarray(tilts.tangents, dtype=np.float64)
         self._aberrations_A: Any = None if groups is None else xp.asarray(groups.values_A, dtype=np.float64)
-        self._threads = max(1, threads) if xp is np else 1
-        self._pool = ThreadPoolExecutor(self._threads, "refine") if self._threads > 1 else None
+        self._shares = Shares(threads if xp is np else 1)
 
     def loss_and_gradient(
         self,
@@ -69,12 +68,10 @@ class GeneralMultislice:
         chosen = np.arange(self._problem.count) if indices is None else np.asarray(indices)
         values = self._values(object_planes, probe_planes, corrections)
 
-        def evaluate(part: IndexArray) -> LossGradient:
+        def evaluate(part: IndexArray, _: int) -> LossGradient:
             return self._evaluate(values, part, corrections, probe_gradient=probe_gradient)
 
-        if self._pool is None:
-            return evaluate(chosen)
-        parts = list(self._pool.map(evaluate, np.array_split(chosen, self._threads)))
+        parts = self._shares.each(evaluate, chosen)
         return sum(parts[1:], parts[0])
 
     def illumination(self, probe_planes: Any, indices: IndexArray | None = None, shares: Any = None) -> Any:
@@ -177,8 +174,7 @@ class GeneralMultislice:
 
     def close(self) -> None:
         """End the threads."""
-        if self._pool is not None:
-            self._pool.shutdown()
+        self._shares.close()
 
     def _values(self, object_planes: Any, probe_planes: Any, corrections: Corrections) -> Values:
         xp, model, kit = self.xp, self._model, self._kit

@@ -7,12 +7,12 @@ Phases, propagators, comparisons and derivatives come from the blocks of
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ptylive.engine.backend.multislice.compiled_backend import (
-    aligned,
     flat,
     term_of,
     transposed_patterns,
@@ -37,6 +37,7 @@ from ptylive.engine.backend.multislice.kernel_parts.arguments import (
     Model,
     Work,
 )
+from ptylive.engine.backend.multislice.kernel_parts.buffers import aligned, plane_shapes
 from ptylive.engine.backend.multislice.problem import HELD, Corrections, LossGradient, MultisliceProblem
 from ptylive.engine.backend.multislice.specialised.batch import Blocks, Recorded
 from ptylive.engine.backend.multislice.specialised.counting import Counting, in_the_kernel
@@ -119,12 +120,8 @@ class SpecialisedMultislice(GeneralMultislice):
         prepared = self._specimen.prepared(values, corrections)
         task = _Task(values, self._kernel_model(values, prepared, probe_planes), corrections, probe_gradient)
         if not self._buffers:
-            self._buffers = [self._work(task) for _ in range(self._threads)]
-        shares = np.array_split(chosen, self._threads)
-        if self._pool is None:
-            parts = [self._share(task, shares[0], 0)]
-        else:
-            parts = list(self._pool.map(self._share, [task] * len(shares), shares, range(len(shares))))
+            self._buffers = [self._work(task) for _ in range(self._shares.count)]
+        parts = self._shares.each(partial(self._share, task), chosen)
         loss, gradient, total = parts[0]
         for more, of_share, corrected in parts[1:]:
             loss, total = loss + more, total + corrected
@@ -198,13 +195,7 @@ class SpecialisedMultislice(GeneralMultislice):
             return aligned((*leading, *shape), name)
 
         shapes = {
-            "waves": (pairs, slices, 2, plane),
-            "far_field": (pairs, 2, plane),
-            "a": (2, plane),
-            "b": (2, plane),
-            "intensity": (plane,),
-            "counts": (plane,),
-            "ramp": (2, 2, size),
+            **plane_shapes(size, slices, pairs),
             "windows": (seen, 2, plane),
             "pulled": (seen, 2, plane),
             "own": (own, 2, plane),

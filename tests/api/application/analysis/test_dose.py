@@ -1,26 +1,10 @@
 """Recordings one after the other, of which a map is made or not."""
 
 import h5py
-import numpy as np
 import pytest
+from counted_scans import counted
 
 from ptylive.application.analysis.dose import added_up
-from ptylive.application.simulation import simulate_file
-from ptylive.schema.simulation.settings import SimulationSettings
-
-SETTINGS = {
-    "specimen": "bilayer",
-    "scan_shape": (24, 24),
-    "scan_step_A": (0.5, 0.5),
-    "detector_shape": (24, 24),
-    "energy_eV": 80e3,
-    "convergence_semiangle_mrad": 20.0,
-    "detector_pixel_mrad": 2.5,
-    "dose_e_per_A2": 2e4,
-    "reach": 1.0,
-    "poisson": False,
-    "dtype": "f4",
-}
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +12,7 @@ def files(tmp_path_factory):
     """One specimen counted twice."""
     folder = tmp_path_factory.mktemp("dose")
     made = [folder / f"scan{number}.h5" for number in range(2)]
-    for number, path in enumerate(made):
-        simulate_file(path, SimulationSettings.of(SETTINGS))
-        with h5py.File(path, "r+") as file:
-            file["data"][...] = np.random.default_rng(number).poisson(np.maximum(file["data"][()], 0))
+    counted(folder / "mean.h5", made, 0, scan_shape=(24, 24), dose_e_per_A2=2e4)
     return made
 
 

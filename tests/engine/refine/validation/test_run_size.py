@@ -2,7 +2,13 @@
 
 import dataclasses
 
-from ptylive.engine.refine.validation.run_size import PROGRAM_BYTES, RunSize, kept_bytes
+from ptylive.engine.refine.validation.run_size import (
+    FIT_BYTES,
+    LIBRARY_BYTES,
+    PROGRAM_BYTES,
+    RunSize,
+    kept_bytes,
+)
 
 SIZE = RunSize(
     patterns=10,
@@ -24,6 +30,13 @@ def test_every_part_is_counted():
     assert SIZE.peak_bytes(history=3, threads=2) == whole
     turns = 10 * 4 * 8 * 4  # cosine and sine along both axes, a float each
     assert dataclasses.replace(SIZE, descanned=True).peak_bytes(history=3, threads=2) == whole + turns
+
+
+def test_a_large_fit_of_the_drift_is_the_peak():
+    patterns = 5000 + 10 * 8 * 8 * 2
+    assert dataclasses.replace(SIZE, fitted=10).peak_bytes(3, 1) == SIZE.peak_bytes(3, 1), "before the rest begins"
+    fitted = dataclasses.replace(SIZE, fitted=10**8).peak_bytes(3, 1)
+    assert fitted == LIBRARY_BYTES + patterns + FIT_BYTES * 10**8
 
 
 def test_a_complex_object_is_its_own_transmission():

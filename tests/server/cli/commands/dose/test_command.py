@@ -1,31 +1,17 @@
 """``ptylive dose`` as it is typed, on two counts of one simulated specimen, and on another one."""
 
 import json
-import shutil
 
-import h5py
 import numpy as np
 import pytest
+from counted_scans import counted
 from typer.testing import CliRunner
 
-from ptylive.application.simulation import simulate_file
 from ptylive.engine.stored_maps import StoredMaps
 from ptylive.schema import InputFileError, MetadataError
-from ptylive.schema.simulation.settings import SimulationSettings
 from ptylive.server.cli.main import build
 
 RUNNER = CliRunner()
-SETTINGS = {
-    "specimen": "bilayer",
-    "scan_shape": (32, 32),
-    "scan_step_A": (0.5, 0.5),
-    "detector_shape": (24, 24),
-    "energy_eV": 80e3,
-    "convergence_semiangle_mrad": 20.0,
-    "detector_pixel_mrad": 2.5,
-    "dose_e_per_A2": 1e4,
-    "reach": 1.0,
-}
 
 
 @pytest.fixture(scope="module")
@@ -34,15 +20,8 @@ def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("dose")
     made = [folder / f"{name}.h5" for name in ("first", "second", "third", "other")]
     for seed, some in ((1, made[:3]), (2, made[3:])):
-        mean = folder / f"mean{seed}.h5"
-        simulate_file(
-            mean, SimulationSettings.of({**SETTINGS, "poisson": False, "dtype": "f4", "orientation_deg": 25.0 * seed})
-        )
-        for number, path in enumerate(some):
-            shutil.copy(mean, path)
-            with h5py.File(path, "r+") as file:
-                draw = np.random.default_rng([seed, number]).poisson(np.maximum(file["data"][()], 0))
-                file["data"][...] = draw
+        optics = {"scan_shape": (32, 32), "dose_e_per_A2": 1e4, "orientation_deg": 25.0 * seed}
+        counted(folder / f"mean{seed}.h5", some, seed, **optics)
     return made
 
 

@@ -1,0 +1,33 @@
+"""Work on patterns shared out among threads: which thread has which depends on nothing but how many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+
+from ptylive.schema.model import IndexArray
+
+_Found = TypeVar("_Found")
+
+
+class Shares:
+    """Threads that evaluate a share of the patterns each; a single one is the caller's own."""
+
+    def __init__(self, threads: int) -> None:
+        self.count = max(1, threads)
+        self._pool = ThreadPoolExecutor(self.count, "refine") if self.count > 1 else None
+
+    def each(self, evaluate: Callable[[IndexArray, int], _Found], chosen: IndexArray) -> list[_Found]:
+        """What every thread finds for its share of the patterns ``chosen``, and its number, in the order of shares."""
+        shares = np.array_split(chosen, self.count)
+        if self._pool is None:
+            return [evaluate(shares[0], 0)]
+        return list(self._pool.map(evaluate, shares, range(self.count)))
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._pool is not None:
+            self._pool.shutdown()

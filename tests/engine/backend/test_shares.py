@@ -1,0 +1,31 @@
+"""Patterns shared out among threads."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from ptylive.engine.backend.shares import Shares
+
+
+@pytest.mark.parametrize(("threads", "count"), [(0, 1), (1, 1), (3, 3)])
+def test_each_share_once_and_in_order(threads, count):
+    shares = Shares(threads)
+    assert shares.count == count
+    found = shares.each(lambda share, number: (number, share.tolist()), np.arange(7)[::-1])
+    shares.close()
+    assert [number for number, _ in found] == list(range(count))
+    assert [pattern for _, share in found for pattern in share] == list(range(7))[::-1]
+
+
+def test_threads_work_at_the_same_time():
+    shares, met = Shares(2), threading.Barrier(2, timeout=30)
+    shares.each(lambda share, number: met.wait(), np.arange(2))
+    shares.close()
+
+
+def test_what_goes_wrong_in_a_share_is_raised():
+    shares = Shares(2)
+    with pytest.raises(ZeroDivisionError):
+        shares.each(lambda share, number: 1 // number, np.arange(4))
+    shares.close()
