@@ -106,7 +106,7 @@ class _Room:
         self.stored: Array = self._seen_as(self._types[0])
 
     def holding(self, largest: Any, written: int) -> Array:
-        """Where patterns go of which the largest count is ``largest``; so many are there already."""
+        """Where patterns go of which the largest count is ``largest``; ``written`` of them are there already."""
         while self.stored.dtype.kind == "u" and largest > np.iinfo(self.stored.dtype).max:
             narrow = self.stored
             self.stored = self._seen_as(self._types[self._types.index(narrow.dtype) + 1])

@@ -18,7 +18,7 @@ BYTE = 255
 
 
 def kept_bytes(pixel_bytes: int, largest: float) -> int:
-    """Of a pixel of counts up to ``largest`` in the window, as recorded in so many: one byte where they fit it."""
+    """Of a pixel in the window that was recorded in ``pixel_bytes``: one where its counts are at most 255."""
     return 1 if largest <= BYTE else min(4, pixel_bytes)
 
 

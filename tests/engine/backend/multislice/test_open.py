@@ -69,6 +69,6 @@ def test_whole_arrays_use_the_threads_they_are_given(make_problem, make_planes, 
     backend = open_backend("cpu", problem, threads)
     expected = GeneralMultislice(problem, np, "complex128", "reference").loss_and_gradient(planes, probe)
     found = backend.loss_and_gradient(planes.astype(np.float32), probe.astype(np.float32))
-    assert backend._threads == threads
+    assert backend._shares.count == threads
     assert float(found.loss) == pytest.approx(float(expected.loss), rel=SINGLE)
     backend.close()

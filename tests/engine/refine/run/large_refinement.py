@@ -1,7 +1,8 @@
 """A large scan refined in a process of its own; prints the peak of its memory in bytes.
 
 Patterns come from a view, as from a file. Every evaluation looks at a few patterns only, so that the run takes a
-minute and not an hour; arrays have their full size.
+minute and not an hour; arrays have their full size. ``--check``: what was expected, behind the peak; ``--bright``: with
+counts that do not lie in a byte.
 """
 
 import resource
@@ -33,6 +34,7 @@ GIVEN = {
 def dataset() -> Dataset:
     count = SIDE * SIDE
     block = np.random.default_rng(0).poisson(2, (64, PIXELS, PIXELS)).astype(np.uint16)
+    block[0, 0, 0] = 300 if "--bright" in sys.argv else 0
     view = PatternView((count, PIXELS, PIXELS), np.dtype(np.uint16), lambda index: block[index % 64])
     points = np.stack(np.meshgrid(np.arange(SIDE), np.arange(SIDE), indexing="ij"), -1).reshape(-1, 2)
     calibration = Calibration({name: Quantity(value, Origin.GIVEN) for name, value in GIVEN.items()})

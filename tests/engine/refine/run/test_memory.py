@@ -1,4 +1,4 @@
-"""128 x 128 scan of 256 x 256 uint16 patterns, 8 slices, full L-BFGS history: within 4 GiB."""
+"""128 x 128 scan of 256 x 256 uint16 patterns, 8 slices, full L-BFGS history: what it takes, and what was expected."""
 
 import subprocess
 import sys
@@ -10,11 +10,13 @@ import pytest
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_large_scan_fits_four_gibibytes():
+def test_a_large_scan_takes_little_more_than_its_patterns():
     if psutil.virtual_memory().available < 6 << 30:
         pytest.skip("less than 6 GiB of memory are free")
     script = Path(__file__).with_name("large_refinement.py")
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
-    peak, _, modes, slices, *_ = (int(word) for word in done.stdout.split())
+    done = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True, check=True)
+    peak, expected, modes, slices, rows, columns, _ = (int(word) for word in done.stdout.split())
     assert (modes, slices) == (1, 8)
-    assert peak < 4 << 30
+    # 1.3 times the patterns as recorded, and twelve objects: counts up to 255 lie in a byte
+    assert peak < 1.3 * 128**2 * 256**2 * 2 + 12 * 8 * rows * columns * 8
+    assert peak == pytest.approx(expected, rel=0.1)
