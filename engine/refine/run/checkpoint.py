@@ -241,7 +241,7 @@ def _digest(arrays: dict[str, Array]) -> bytes:
     for name in sorted(arrays):
         if name != "sha256":
             digest.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode())
-            digest.update(memoryview(np.ascontiguousarray(arrays[name])))
+            digest.update(np.ascontiguousarray(arrays[name]).data)
     return digest.digest()
 
 

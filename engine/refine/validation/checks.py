@@ -149,7 +149,7 @@ def memory_bytes(
 def _fitted(dataset: Dataset, problem: Problem) -> int:
     """Pixels times points that a drift is looked for in."""
     window, lit = problem.measured.window, problem.measured.probe.semiangle_invA
-    pixels = np.count_nonzero(window.measured & (window.k_radius < lit + window.pixel_invA))
+    pixels = int(np.count_nonzero(window.measured & (window.k_radius < lit + window.pixel_invA)))
     return pixels_fitted(pixels, dataset.scan_shape) * math.prod(dataset.scan_shape)
 
 

@@ -38,7 +38,8 @@ def test_memory_is_that_which_the_refinement_itself_expects(name):
     with scan._open() as source:
         dataset = refinable(source, scan.reconstruct(["obf"]).calibration)
     expected = check(dataset, ptylive.Preset(num_slices=1)).memory_bytes
-    assert ptylive.plan(bundled(name))["refinement_bytes"].value == expected
+    # a plan does not look at counts, of which small ones take a byte each
+    assert ptylive.plan(bundled(name))["refinement_bytes"].value == pytest.approx(expected, rel=0.1)
 
 
 def test_values_win_over_the_file():
