@@ -20,7 +20,8 @@ frequencies as it is, so it holds for a model that is not quite right. G(-q) = G
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -89,6 +90,7 @@ class OverlapFit:
         self._aperture = probe.aperture(*self._k.astype(float)).astype(np.float32)
         self._floor = ENERGY_FLOOR * float((self._aperture**2).sum())
         self._defocus_A, self._rest = _split_defocus(probe)
+        self._rest_here = 0.0 if self._rest is None else _polynomial(*self._k, self._rest)
         self._choose(_half_spectra(dataset, window, pixels))
 
     def _choose(self, half: tuple[DoubleArray, Array]) -> None:
@@ -213,16 +215,21 @@ class OverlapFit:
         damping = np.float32(-0.5 * (math.pi * self._probe.wavelength_A) ** 2 * tau)
         along = q @ self._k
         q_squared = (q**2).sum(axis=1, keepdims=True)
-        sides = []
+        row, column = 0.0, 0.0
         for sign in (-1, 1):
             moved = [self._k[axis] + sign * q[:, axis : axis + 1] for axis in (0, 1)]
             away = q_squared + sign * 2 * along  # (K +- q)^2 - K^2
-            side = self._aperture_at(moved) * np.exp(damping * away**2)
+            side = -sign * self._aperture_at(moved) * np.exp(damping * away**2)
             turn = -sign * focus * q_squared
             if self._rest is not None:
-                turn = turn + sign * (self._rest.chi(*moved) - self._rest.chi(*self._k)).astype(np.float32)
-            sides.append(side * np.exp(1j * turn))
-        return np.asarray(self._aperture * np.exp(-2j * focus * along) * (sides[0] - sides[1]))
+                turn = turn + sign * (_polynomial(*moved, self._rest) - self._rest_here)
+            row, column = row + side * np.cos(turn), column + side * np.sin(turn)
+        # cosines and sines of single precision are many at a time; complex exponentials are not
+        turn = -2 * focus * along
+        cosine, sine = self._aperture * np.cos(turn), self._aperture * np.sin(turn)
+        overlap = np.empty(along.shape, np.complex64)
+        overlap.real, overlap.imag = cosine * row - sine * column, cosine * column + sine * row
+        return overlap
 
     def _aperture_at(self, k: list[Array]) -> Array:
         distance = np.float32(self._probe.semiangle_invA) - np.sqrt(k[0] ** 2 + k[1] ** 2)
@@ -237,8 +244,8 @@ def _damped_step(gradient: DoubleArray, hessian: DoubleArray, damping: float) ->
     return np.asarray(scale * (vectors @ (along / (np.maximum(np.abs(values), 1e-3) + damping))))
 
 
-def _split_defocus(probe: Probe) -> tuple[float, Probe | None]:
-    """Defocus (Å, underfocus positive) and a probe with all other aberrations, None where there are none.
+def _split_defocus(probe: Probe) -> tuple[float, FloatArray | None]:
+    """Defocus (Å, underfocus positive), and the coefficients of chi without it, None where there are no others.
 
     chi of defocus is -pi lam df (k_row^2 + k_col^2): the mean of the two quadratic coefficients.
     """
@@ -247,7 +254,16 @@ def _split_defocus(probe: Probe) -> tuple[float, Probe | None]:
     rest[2, 0] -= quadratic
     rest[0, 2] -= quadratic
     defocus = -quadratic / (math.pi * probe.wavelength_A)
-    return float(defocus), replace(probe, chi_polynomial=rest) if np.abs(rest).max() > 0 else None
+    return float(defocus), rest.astype(np.float32) if np.abs(rest).max() > 0 else None
+
+
+def _polynomial(row: Array, column: Array, coefficients: FloatArray) -> Array:
+    """Sum of c[i, j] row^i column^j, without the powers that there are not."""
+    powers: list[list[Any]] = [[np.float32(1.0)], [np.float32(1.0)]]
+    for k, axis in enumerate((row, column)):
+        for _ in range(int(np.argwhere(coefficients)[:, k].max())):
+            powers[k].append(powers[k][-1] * axis)
+    return np.asarray(sum(c * powers[0][i] * powers[1][j] for (i, j), c in np.ndenumerate(coefficients) if c))
 
 
 def _read(patterns: Array, offsets_px: DoubleArray | None, pixels: Array) -> Array:
