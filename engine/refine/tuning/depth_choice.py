@@ -19,6 +19,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.problem.measurement import Measurement
+from ptylive.engine.refine.problem.prepare import measure
 from ptylive.engine.refine.results.curve import Scanned
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.half_turn import half_turned, is_open, start_half_turned
@@ -37,6 +39,7 @@ from ptylive.schema.advice.depth import FoundDepth
 from ptylive.schema.advice.half_turn import half_turn_words
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset import Preset
+from ptylive.schema.preset.kinds import Auto
 from ptylive.schema.preset.object import MOST_SLICES
 
 NOTHING = 0.05
@@ -52,9 +55,11 @@ THINNEST = 0.25
 """A given thickness below this is one slice."""
 WORTH = 0.005
 """Share by which patterns must be predicted better: the sheets of a single layer of MoS2 bring 0.001."""
+CLEAR = 0.02
+"""Share that no blur of the probe brings: sheets, particles and films of the zoo, in one mode, reach 0.003."""
 FINE = 0.5
 """Step, in powers of 2, between the thicknesses that are tried last."""
-GATE_PATTERNS, SWEEPS = 1024, 3
+GATE_PATTERNS, SWEEPS = 512, 3
 """Patterns of the first comparison, which every thin specimen pays for; sweeps of every trial."""
 
 
@@ -86,18 +91,15 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
     if FIRST * depth_A > THICKEST_A:
         words = f"one slice: only {least} would show"
         return replace(tuned, preset=_with_slices(preset, 1), words=(*tuned.words, words))
-    thin = _of_halves(tuned, context, depth_A, GATE_PATTERNS)[0].loss(NOTHING, 2)
-    gates = [
-        (begun, [trials.gain(thin) for trials in _of_halves(begun, context, depth_A, GATE_PATTERNS)])
-        for begun in (tuned, *_before_the_scan(tuned))
-    ]
-    if not any(gain.certain and gain.share > WORTH for _, gate in gates for gain in gate):
-        words = f"one slice: {least} would not predict patterns held out better (gain {gates[0][1][0]})"
+    begun, gain = _gate(tuned, context, depth_A)
+    if begun is None:
+        words = f"one slice: {least} would not predict patterns held out better (gain {gain})"
         return replace(tuned, preset=_with_slices(preset, 1), words=(*tuned.words, words))
-    tuned, gate = max(gates, key=lambda one: max(gain.share for gain in one[1]))
-    found = [trials.best() for trials in _of_halves(tuned, context, depth_A, TRIAL_PATTERNS)]
-    tuned, turned = _with_half_turn(tuned, [best.coarse for best in found])
-    best, gain = (found[1], gate[1]) if turned else (found[0], gate[0])
+    halves = _of_halves(begun, context, depth_A, TRIAL_PATTERNS, 1)
+    found = [trials.coarse() for trials in halves]
+    tuned, turned = _with_half_turn(begun, [coarse.loss for coarse in found])
+    finer = _of_halves(begun, context, depth_A, TRIAL_PATTERNS, preset.probe.probe_modes)
+    best = finer[turned].fine(found[turned])
     thickness_A = best.depths * depth_A
     thick, preset = thickened(tuned.dataset, preset, thickness_A, _slices_of(preset, thickness_A, best.depths))
     told = FoundDepth(preset.object.slices, thickness_A, thickness_A / best.factor, thickness_A * best.factor)
@@ -106,6 +108,33 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
         words += f"; defocus of the entrance {present_value(thick, preset, Scanned.DEFOCUS):.3g} Å"
     words += "; it may be thicker still: give total_thickness_A" if best.largest else ""
     return replace(tuned, dataset=thick, preset=preset, words=(*tuned.words, words))
+
+
+def _gate(tuned: Tuned, context: TrialContext, depth_A: float) -> tuple[Tuned | None, Gain]:
+    """What depth is seen from (None: from nothing), and by how much it predicts better.
+
+    One mode takes the blur of a source for depth, and so shows depth first: where it shows none there is none, for a
+    quarter of the time. What it shows and no blur explains has to be there with as many modes as the run begins with.
+    """
+    modes = tuned.preset.probe.probe_modes
+    thin = _of_halves(tuned, context, depth_A, GATE_PATTERNS, 1)[0].loss(NOTHING, 2)
+    seen = [
+        (trials.gain(thin), half, begun)
+        for begun in (tuned, *_before_the_scan(tuned))
+        for half, trials in enumerate(_of_halves(begun, context, depth_A, GATE_PATTERNS, 1))
+    ]
+    best, half, begun = max(seen, key=lambda one: one[0].share)
+    if not any(_shows_depth(gain) for gain, _, _ in seen):
+        return None, seen[0][0]
+    if modes == 1 or (best.certain and best.share > CLEAR):
+        return begun, best
+    thin = _of_halves(tuned, context, depth_A, GATE_PATTERNS, modes)[0].loss(NOTHING, 2)
+    gain = _of_halves(begun, context, depth_A, GATE_PATTERNS, modes)[half].gain(thin)
+    return begun if _shows_depth(gain) else None, gain
+
+
+def _shows_depth(gain: Gain) -> bool:
+    return gain.certain and gain.share > WORTH
 
 
 def _before_the_scan(tuned: Tuned) -> tuple[Tuned, ...]:
@@ -133,13 +162,16 @@ def with_told_depth(tuned: Tuned, context: TrialContext) -> Tuned:
     ):
         return tuned
     depths = sum(form.slice_thickness_A) / depth_A
-    halves = _of_halves(tuned, context, depth_A, TRIAL_PATTERNS)
+    halves = _of_halves(tuned, context, depth_A, TRIAL_PATTERNS, tuned.preset.probe.probe_modes)
     return _with_half_turn(tuned, [trials.loss(depths, form.slices) for trials in halves])[0]
 
 
-def _of_halves(tuned: Tuned, context: TrialContext, depth_A: float, patterns: int) -> list[_Trials]:
+def _of_halves(
+    tuned: Tuned, context: TrialContext, depth_A: float, patterns: int, modes: int | Auto
+) -> list[_Trials]:
     """Trials on the middle of a scan as it is, and under the other half turn where that is open."""
     part, preset = central_part(tuned.dataset, patterns), tuned.preset
+    preset = preset.model_copy(update={"probe_modes": modes})
     trials = [_Trials(part, preset, context, depth_A)]
     if is_open(part, preset):
         turned = replace(context, start=start_half_turned(context.start))
@@ -231,13 +263,21 @@ def _doubt(powers: tuple[float, ...], losses: DoubleArray) -> float:
 
 
 @dataclass(frozen=True)
+class Coarse:
+    """The thickness that predicts patterns best among powers of 2 depths of focus, and whether more was never tried."""
+
+    power: float
+    largest: bool
+    loss: HeldOutLoss
+    """In ``COARSE_SLICES`` slices, to be compared with others in as many."""
+
+
+@dataclass(frozen=True)
 class Best:
     """The thickness that predicts patterns best, in depths of focus, and whether more was never tried."""
 
     depths: float
     largest: bool
-    coarse: HeldOutLoss
-    """Of the best thickness in ``COARSE_SLICES`` slices, to be compared with others in as many."""
     doubt: float = 0.5 * FINE
     """How far off it may be, in powers of 2."""
 
@@ -257,21 +297,26 @@ class _Trials:
         self._context, self._depth_A = context, depth_A
         self._largest = min(LARGEST_POWER, math.log2(THICKEST_A / depth_A))
         self._losses: dict[tuple[float, int], HeldOutLoss] = {}
+        self._measured: Measurement | None = None
+        """Of the part as it is, once it was looked at."""
 
     def gain(self, thin: HeldOutLoss) -> Gain:
         """Of two slices apart over two that are next to each other."""
         return Gain.over(thin.groups, self.loss(FIRST, 2).groups)
 
-    def best(self) -> Best:
-        """In whole powers of 2, then in halves."""
+    def coarse(self) -> Coarse:
+        """In whole powers of 2."""
         power = self._lowest(COARSE_SLICES, min(0.0, self._largest), 1.0)
-        largest, coarse = power + 1.0 > self._largest, self.loss(2.0**power, COARSE_SLICES)
-        slices = slices_for(2.0**power)
-        power = self._lowest(slices, power, FINE)
+        return Coarse(power, power + 1.0 > self._largest, self.loss(2.0**power, COARSE_SLICES))
+
+    def fine(self, coarse: Coarse) -> Best:
+        """In halves of them, from there."""
+        slices = slices_for(2.0**coarse.power)
+        power = self._lowest(slices, coarse.power, FINE)
         powers = (power - FINE, power, power + FINE)
         losses = np.array([self.loss(2.0**one, slices).groups for one in powers])
         depths = 2.0 ** vertex(powers, losses.mean(axis=1))
-        return Best(depths, largest, coarse, _doubt(powers, losses))
+        return Best(depths, coarse.largest, _doubt(powers, losses))
 
     def _lowest(self, slices: int, power: float, step: float) -> float:
         """The power of 2 from which a step up or down predicts worse."""
@@ -291,5 +336,8 @@ class _Trials:
         if key not in self._losses:
             self._context.before(f"{self._under}{depths * self._depth_A:.3g} Å of depth in {slices} slices")
             changed, settings = thickened(self._part, self._preset, depths * self._depth_A, slices)
-            self._losses[key] = held_out_loss(changed, settings, SWEEPS, self._context)
+            measured = None
+            if changed is self._part:  # and differs in its slices only
+                measured = self._measured = self._measured or measure(changed, settings)
+            self._losses[key] = held_out_loss(changed, settings, SWEEPS, self._context, measured)
         return self._losses[key]

@@ -26,8 +26,8 @@ from ptylive.schema.preset import Preset
 
 HELD_OUT = 8
 """One pattern in eight is kept from the refinement."""
-BATCHES, SMALLEST_BATCH = 16, 8
-"""Batches in a sweep at least, where there are patterns enough."""
+BATCHES, SMALLEST_BATCH = 32, 8
+"""Batches in a sweep at least, where there are patterns enough: an object comes as far by their number."""
 LEAST_BATCHES = 96
 """Batches in a trial at least: an object that has hardly moved yet biases the minimum."""
 GROUPS = 16
@@ -38,6 +38,11 @@ MOST_PATTERNS = 4096
 
 def _no_pause() -> None:
     """Go on."""
+
+
+def _never(_loss: HeldOutLoss) -> bool:
+    """Go on to the end."""
+    return False
 
 
 def _no_words(_words: str) -> None:
@@ -84,13 +89,20 @@ class Course:
     """The loss of held-out patterns after some sweeps, and after twice as many."""
 
     early: HeldOutLoss
-    late: HeldOutLoss
+    late: HeldOutLoss | None = None
+    """None: the early one was enough."""
+
+    def early_gain(self, over: Course) -> Gain:
+        """By how much this predicts better after the first sweeps."""
+        return Gain.over(over.early.groups, self.early.groups)
 
     def lasting_gain(self, over: Course) -> Gain:
         """By how much this predicts better in the end: of a difference that falls as 1 / sweeps, what remains.
 
         What is extrapolated counts as two standard deviations: it may as well fall twice as far.
         """
+        if self.late is None or over.late is None:
+            return self.early_gain(over)
         early, late = (
             np.subtract(others.groups, own.groups) for own, others in ((self.early, over.early), (self.late, over.late))
         )
@@ -125,11 +137,16 @@ def held_out_loss(
 
 
 def held_out_course(
-    dataset: Dataset, preset: Preset, sweeps: int, context: TrialContext, measured: Measurement | None = None
+    dataset: Dataset,
+    preset: Preset,
+    sweeps: int,
+    context: TrialContext,
+    measured: Measurement | None = None,
+    until: Callable[[HeldOutLoss], bool] = _never,
 ) -> Course:
-    """The same after ``sweeps`` sweeps, and after twice as many."""
-    early, late = Trial.of(dataset, preset, context, measured).losses((sweeps, 2 * sweeps), context)
-    return Course(early, late)
+    """The same after ``sweeps`` sweeps, and after twice as many unless the first are enough."""
+    early, *late = Trial.of(dataset, preset, context, measured).losses((sweeps, 2 * sweeps), context, until)
+    return Course(early, *late)
 
 
 def swept(problem: Problem, backend: MultisliceBackend, preset: Preset, patterns: IndexArray, sweeps: int) -> Any:
@@ -175,8 +192,10 @@ class Trial:
         """``sweeps``, or more where they would be of too few batches."""
         return max(sweeps, math.ceil(LEAST_BATCHES * self.batch / len(self.swept)))
 
-    def losses(self, after: tuple[int, ...], context: TrialContext) -> tuple[HeldOutLoss, ...]:
-        """Loss of the patterns held out after each number of sweeps, in increasing order."""
+    def losses(
+        self, after: tuple[int, ...], context: TrialContext, until: Callable[[HeldOutLoss], bool] = _never
+    ) -> tuple[HeldOutLoss, ...]:
+        """Loss of the patterns held out after each number of sweeps, in increasing order, ``until`` one is enough."""
         with closing(open_backend(context.backend, self.problem.multislice, context.threads)) as backend:
             solver, found = self.solver(backend, after[-1]), []
             state = solver.init(backend.xp.asarray(self.problem.start))
@@ -184,6 +203,8 @@ class Trial:
                 while state.sweep < sweeps and not solver.finished(state):
                     state = solver.step(state)
                 found.append(HeldOutLoss(self.judged(solver.objective, state.vector)))
+                if until(found[-1]):
+                    break
         return tuple(found)
 
     def likelihoods(self, context: TrialContext) -> Likelihoods:
@@ -235,7 +256,10 @@ class Trial:
 
 def central_part(dataset: Dataset, most: int = MOST_PATTERNS) -> Dataset:
     """The patterns nearest to the middle of the scan, in a square; everything where there are few."""
-    if len(dataset.patterns) <= most:
-        return dataset
+    return dataset if len(dataset.patterns) <= most else dataset.part(central(dataset, most))
+
+
+def central(dataset: Dataset, most: int) -> IndexArray:
+    """Numbers of the patterns nearest to the middle of the scan, in a square."""
     away = np.abs(dataset.positions_A - np.median(dataset.positions_A, axis=0)).max(axis=1)
-    return dataset.part(np.sort(np.argsort(away, kind="stable")[:most]))
+    return np.sort(np.argsort(away, kind="stable")[:most])

@@ -12,19 +12,21 @@ from dataclasses import dataclass
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.problem.prepare import decide, measure
 from ptylive.engine.refine.results.gain import Gain
-from ptylive.engine.refine.tuning.held_out import Course, TrialContext, central_part, held_out_course
+from ptylive.engine.refine.tuning.held_out import Course, HeldOutLoss, TrialContext, central_part, held_out_course
 from ptylive.schema.preset import Preset
 
 TRIAL_PATTERNS, LEAST_PATTERNS = 1600, 256
-TRIAL_SWEEPS = 3
+MODE_PATTERNS, TRIAL_SWEEPS = 800, 2
+"""Of the trials of modes: where these do not tell, several modes are kept, which do less harm."""
 TRIAL_SETTINGS = {
     "refine_drift": False,
     "update_probe_pos": False,
     "opr_components": 0,
     "sweep_step": "auto",
     "probe_step": "auto",
+    "batch_size": "auto",
 }
-"""Of trials, whatever the preset's: what they decide must not depend on the length of a step."""
+"""Of trials, whatever the preset's: what they decide must not depend on the length of a step, nor on the batch."""
 
 
 @dataclass(frozen=True)
@@ -58,17 +60,22 @@ def choose_modes(dataset: Dataset, preset: Preset, context: TrialContext) -> Mod
     open_ = preset.probe.probe_modes == "auto" and preset.refined.update_obj and not preset.propagation.near_field
     if not open_ or dataset.masks is not None or len(dataset.patterns) < LEAST_PATTERNS:
         return None
-    part = central_part(dataset, TRIAL_PATTERNS)
+    part = central_part(dataset, MODE_PATTERNS)
     quick = preset.model_copy(update=TRIAL_SETTINGS)
     measured = measure(part, quick)
     several = decide(measured, quick, has_start=context.start is not None).coherence.modes
     if several == 1:
         return None
-    courses = []
+    courses: list[Course] = []
+
+    def behind(early: HeldOutLoss) -> bool:
+        """Whether one mode, ahead at first in any case, never was."""
+        return bool(courses) and courses[0].early_gain(Course(early)).opposite.certain
+
     for modes in (1, several):
         context.before(f"{modes} probe mode{'s' if modes > 1 else ''}")
         settings = quick.model_copy(update={"probe_modes": modes})
-        courses.append(held_out_course(part, settings, TRIAL_SWEEPS, context, measured))
+        courses.append(held_out_course(part, settings, TRIAL_SWEEPS, context, measured, behind))
     return ModeChoice(several, courses[0], courses[1])
 
 

@@ -213,6 +213,7 @@ def of_trials(preset: Preset, modes: int | Auto, *, frames: bool) -> Preset:
         "update_tilts": False,
         "opr_components": 0,
         "probe_modes": modes,
+        "batch_size": "auto",
     }
     return preset.model_copy(update=fixed)
 

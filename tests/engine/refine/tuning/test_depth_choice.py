@@ -11,7 +11,9 @@ from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.results.curve import Curve, Scanned
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.depth_choice import (
+    CLEAR,
     Best,
+    Coarse,
     _Trials,
     thickened,
     with_depth_of,
@@ -31,6 +33,12 @@ CPU = TrialContext(backend="cpu")
 
 def found(dataset, preset=ONE_MODE):
     return with_found_depth(Tuned(dataset, preset), CPU)
+
+
+def found_to_be(monkeypatch, depths):
+    """Whatever the patterns say, the thickness is this, in depths of focus."""
+    monkeypatch.setattr(_Trials, "coarse", lambda self: Coarse(0.0, False, HeldOutLoss((1.0,))))
+    monkeypatch.setattr(_Trials, "fine", lambda self, coarse: Best(depths, coarse.largest))
 
 
 @pytest.mark.slow
@@ -55,7 +63,7 @@ def test_depth_is_looked_for_from_the_defocus_of_the_maps_too(monkeypatch):
     monkeypatch.setattr(
         _Trials, "gain", lambda self, thin: Gain(0.1 if self._part.calibration.get("C10") == -25 else 0, 0.01)
     )
-    monkeypatch.setattr(_Trials, "best", lambda self: Best(1.0, False, HeldOutLoss((1.0,))))
+    found_to_be(monkeypatch, 1.0)
     dataset = scan_of_columns(points=16)
     moved = replace(dataset, calibration=dataset.calibration.having(C10=Quantity(-60.0, Origin.ESTIMATED)))
     curve = Curve(Scanned.DEFOCUS, (25.0, 60.0), (2.0, 1.0), 25.0, 60.0, 1.0, applied=True, reason="found")
@@ -72,6 +80,45 @@ def test_a_gain_that_is_certain_and_small_is_no_depth(monkeypatch):
     tuned = found(scan_of_columns(points=16))
     assert tuned.preset.object.num_slices == 1
     assert "(gain 0.4 ± 0.05 %)" in tuned.words[0]
+
+
+@pytest.mark.parametrize(
+    ("shown", "modes", "slices"),
+    [
+        ({1: 0.8 * CLEAR, "auto": 0.001}, [1, "auto"], 1),  # the blur of a source that one mode does not have
+        ({1: 0.8 * CLEAR, "auto": 0.01}, [1, "auto"], 3),
+        ({1: 1.2 * CLEAR, "auto": 0.001}, [1], 3),  # more than any blur brings
+        ({1: 0.001, "auto": 0.1}, [1], 1),
+    ],
+)
+def test_depth_that_one_mode_shows_is_asked_of_several_unless_clear(monkeypatch, shown, modes, slices):
+    asked = []
+
+    def gain(self, thin):
+        asked.append(self._preset.probe.probe_modes)
+        return Gain(shown[asked[-1]], 0.0005)
+
+    monkeypatch.setattr(_Trials, "gain", gain)
+    monkeypatch.setattr(_Trials, "loss", lambda self, depths, slices: HeldOutLoss((1.0,)))
+    found_to_be(monkeypatch, 1.0)
+    assert found(scan_of_columns(points=16), Preset()).preset.object.num_slices == slices
+    assert asked == modes
+
+
+def test_the_other_half_turn_is_not_followed_to_its_thickness(monkeypatch):
+    """It is settled by the coarse trials, and fine ones are made of one half only."""
+    followed = []
+    monkeypatch.setattr(_Trials, "gain", lambda self, thin: Gain(0.1, 0.0005))
+    groups = {True: (2.0, 2.1), False: (1.0, 1.1)}
+    monkeypatch.setattr(
+        _Trials, "coarse", lambda self: Coarse(0.0, False, HeldOutLoss(groups[self._under == ""]))
+    )
+    monkeypatch.setattr(_Trials, "fine", lambda self, coarse: followed.append(self._under) or Best(1.0, False))
+    dataset = scan_of_columns(points=16)
+    estimated = {"C10": Quantity(-25.0, Origin.ESTIMATED), "rotation_deg": Quantity(0.0, Origin.ESTIMATED)}
+    tuned = found(replace(dataset, calibration=dataset.calibration.having(**estimated)))
+    assert followed == ["the other half turn, "]
+    assert tuned.half_turn
 
 
 def test_a_specimen_nothing_gets_through_is_not_tried(monkeypatch):
@@ -95,7 +142,8 @@ def test_thicknesses_end_at_what_electrons_get_through(monkeypatch, depth_A):
         return HeldOutLoss((1 / depths,))  # thicker is always better
 
     monkeypatch.setattr(_Trials, "loss", loss)
-    best = _Trials(scan_of_columns(points=4), ONE_MODE, CPU, depth_A).best()
+    trials = _Trials(scan_of_columns(points=4), ONE_MODE, CPU, depth_A)
+    best = trials.fine(trials.coarse())
     assert best.largest
     most_A = 2000 * 2**0.5 * (1 + 1e-9)  # the parabola wants a point beyond
     assert 1000 < depth_A * best.depths < most_A
@@ -153,7 +201,7 @@ def test_more_slices_than_possible_are_refused(thickness_A, distances_A):
 
 def test_a_given_distance_makes_the_slices_of_a_found_thickness(monkeypatch):
     monkeypatch.setattr(_Trials, "gain", lambda self, thin: Gain(0.04, 0.0005))
-    monkeypatch.setattr(_Trials, "best", lambda self: Best(40.0 / DEPTH_A, False, HeldOutLoss((1.0,))))
+    found_to_be(monkeypatch, 40.0 / DEPTH_A)
     tuned = found(scan_of_columns(points=16), Preset(probe_modes=1, slice_distances_A=(5.0,)))
     assert (tuned.preset.object.num_slices, tuned.preset.object.total_thickness_A) == (8, pytest.approx(40.0))
 

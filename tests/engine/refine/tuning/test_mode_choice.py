@@ -7,7 +7,7 @@ import pytest
 
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.results.gain import Gain
-from ptylive.engine.refine.tuning.held_out import Course, HeldOutLoss, TrialContext
+from ptylive.engine.refine.tuning.held_out import Course, HeldOutLoss, Trial, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import ModeChoice, choose_modes
 from ptylive.schema.preset import Preset
 
@@ -36,6 +36,21 @@ def test_one_mode_where_it_keeps_predicting_better_beyond_doubt(several, modes):
     choice = ModeChoice(4, ONE, several)
     assert choice.modes == modes
     assert choice.reason.startswith(f"{modes} probe mode")
+
+
+def test_one_mode_that_is_behind_at_first_is_behind():
+    several = Course(HeldOutLoss(tuple(np.subtract(ONE.early.groups, 1.0))))  # ended early
+    choice = ModeChoice(4, ONE, several)
+    assert choice.modes == 4
+    assert choice.gain.opposite.certain
+    assert choice.gain.share < 0
+
+
+def test_trials_end_once_a_loss_is_enough(simulated):
+    trial = Trial.of(simulated.dataset, Preset(window_px=24, probe_modes=1), TrialContext("cpu"))
+    both = trial.losses((1, 2), TrialContext("cpu"))
+    assert len(both) == 2
+    assert trial.losses((1, 2), TrialContext("cpu"), until=lambda early: early == both[0]) == both[:1]
 
 
 def test_a_gain_says_how_sure_it_is():
@@ -73,8 +88,9 @@ def test_nothing_is_tried_where_modes_are_given_or_patterns_few(simulated):
     assert choose_modes(repeated(simulated.dataset), Preset(probe_modes=2), TrialContext("cpu")) is None
 
 
-def test_the_choice_does_not_depend_on_the_steps_asked_for(simulated):
+def test_the_choice_does_not_depend_on_steps_and_batch_asked_for(simulated):
     dataset = repeated(simulated.dataset)
     presets = [Preset(window_px=24, sweep_step=step, probe_step=probe) for step, probe in ((0.5, 0.1), (1.0, 0.2))]
+    presets[1] = presets[1].model_copy(update={"batch_size": 16})
     first, second = (choose_modes(dataset, preset, TrialContext("cpu")) for preset in presets)
     assert first == second
