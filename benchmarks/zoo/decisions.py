@@ -168,7 +168,12 @@ class _Clock:
         """Rounded, apart and together."""
         by = {doing: round(spent, 2) for doing, spent in self.seconds.items()}
         before = sum(spent for doing, spent in self.seconds.items() if doing != "run")
-        return {"by": by, "trials": dict(self.trials), "before_s": round(before, 2), "run_s": round(self.seconds["run"], 2)}
+        return {
+            "by": by,
+            "trials": dict(self.trials),
+            "before_s": round(before, 2),
+            "run_s": round(self.seconds["run"], 2),
+        }
 
 
 def kind_of(words: str) -> str:

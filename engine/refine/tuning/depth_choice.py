@@ -117,7 +117,7 @@ def _gate(tuned: Tuned, context: TrialContext, depth_A: float) -> tuple[Tuned | 
     quarter of the time. What it shows and no blur explains has to be there with as many modes as the run begins with.
     """
     modes = tuned.preset.probe.probe_modes
-    thin = _of_halves(tuned, context, depth_A, GATE_PATTERNS, 1)[0].loss(NOTHING, 2)
+    thin = _without_depth(tuned, context, depth_A, 1)
     seen = [
         (trials.gain(thin), half, begun)
         for begun in (tuned, *_before_the_scan(tuned))
@@ -128,9 +128,14 @@ def _gate(tuned: Tuned, context: TrialContext, depth_A: float) -> tuple[Tuned | 
         return None, seen[0][0]
     if modes == 1 or (best.certain and best.share > CLEAR):
         return begun, best
-    thin = _of_halves(tuned, context, depth_A, GATE_PATTERNS, modes)[0].loss(NOTHING, 2)
+    thin = _without_depth(tuned, context, depth_A, modes)
     gain = _of_halves(begun, context, depth_A, GATE_PATTERNS, modes)[half].gain(thin)
     return begun if _shows_depth(gain) else None, gain
+
+
+def _without_depth(tuned: Tuned, context: TrialContext, depth_A: float, modes: int | Auto) -> HeldOutLoss:
+    """Of two slices next to each other, for which half turns are one."""
+    return _of_halves(tuned, context, depth_A, GATE_PATTERNS, modes)[0].loss(NOTHING, 2)
 
 
 def _shows_depth(gain: Gain) -> bool:
@@ -166,9 +171,7 @@ def with_told_depth(tuned: Tuned, context: TrialContext) -> Tuned:
     return _with_half_turn(tuned, [trials.loss(depths, form.slices) for trials in halves])[0]
 
 
-def _of_halves(
-    tuned: Tuned, context: TrialContext, depth_A: float, patterns: int, modes: int | Auto
-) -> list[_Trials]:
+def _of_halves(tuned: Tuned, context: TrialContext, depth_A: float, patterns: int, modes: int | Auto) -> list[_Trials]:
     """Trials on the middle of a scan as it is, and under the other half turn where that is open."""
     part, preset = central_part(tuned.dataset, patterns), tuned.preset
     preset = preset.model_copy(update={"probe_modes": modes})

@@ -110,9 +110,7 @@ def test_the_other_half_turn_is_not_followed_to_its_thickness(monkeypatch):
     followed = []
     monkeypatch.setattr(_Trials, "gain", lambda self, thin: Gain(0.1, 0.0005))
     groups = {True: (2.0, 2.1), False: (1.0, 1.1)}
-    monkeypatch.setattr(
-        _Trials, "coarse", lambda self: Coarse(0.0, False, HeldOutLoss(groups[self._under == ""]))
-    )
+    monkeypatch.setattr(_Trials, "coarse", lambda self: Coarse(0.0, False, HeldOutLoss(groups[self._under == ""])))
     monkeypatch.setattr(_Trials, "fine", lambda self, coarse: followed.append(self._under) or Best(1.0, False))
     dataset = scan_of_columns(points=16)
     estimated = {"C10": Quantity(-25.0, Origin.ESTIMATED), "rotation_deg": Quantity(0.0, Origin.ESTIMATED)}

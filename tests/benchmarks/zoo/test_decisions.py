@@ -1,0 +1,55 @@
+"""What a refinement decides and costs: CPU seconds by what was tried, and the table."""
+
+from types import SimpleNamespace
+
+import pytest
+import zoo_scans  # noqa: F401  (makes the benchmarks importable)
+
+from benchmarks.zoo import decisions
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("trying 26.3 Å of depth in 2 slices", "Å of depth in slices"),
+        ("trying 1 probe mode", "probe mode"),
+        ("trying 4 probe modes", "probe mode"),
+        ("trying defocus -1.2e+03", "defocus"),
+    ],
+)
+def test_trials_of_a_kind_have_one_name(words, kind):
+    assert decisions.kind_of(words) == kind
+
+
+def test_seconds_go_to_what_was_said_last(monkeypatch):
+    now = iter((0.0, 1.0, 3.0, 6.0, 10.0))
+    monkeypatch.setattr(decisions.time, "process_time", lambda: next(now))
+    clock = decisions._Clock()
+    for phase, words in (("trial", "trying defocus 1"), ("trial", "trying defocus 2"), ("sweep", ""), ("lbfgs", "")):
+        clock(SimpleNamespace(phase=phase, message=words))
+    clock.end()
+    told = clock.told()
+    assert told["by"] == {"laying out": 1.0, "defocus": 5.0, "run": 4.0}
+    assert (told["trials"], told["before_s"], told["run_s"]) == ({"defocus": 2}, 6.0, 4.0)
+
+
+def row(run, corr, **decided):
+    told = {
+        "form": "thin",
+        "term": "ml",
+        "slices": 1,
+        "modes": 4,
+        "map": False,
+        "drift": False,
+        "epochs": 14,
+        **decided,
+    }
+    spent = {"by": {"probe mode": 1.5, "run": 2.0}, "before_s": 1.5, "run_s": 2.0}
+    return {"scan": "a", "way": "ours", "run": run, "corr": corr, "decided": told, **spent}
+
+
+def test_runs_that_decided_otherwise_are_counted():
+    rows = [row("seed 0", 0.95), row("seed 1", 0.953), row("seed 2", 0.94, drift=True)]
+    line = decisions.table([*rows, {"scan": "a", "way": "ours", "run": "half the batch", "error": 1}]).splitlines()[2]
+    said = "thin ml, 4 modes (2); thin ml, 4 modes, drift (1)"
+    assert line == f"| a | ours | {said} | 0.950 | 0.0130 | 1.5 / 2.0 | probe mode 1.5 |"
