@@ -25,10 +25,12 @@ from ptylive.schema.preset import Preset
 
 POSSIBLE = 1.0
 """Standard deviations of the lattice from which on a drift is tried."""
-AT_ALL, BEYOND_DOUBT = 0.5, 3.0
-"""Standard deviations by which patterns held out must then gain: where the lattice is certain, and where it is not.
-Few patterns say little; a drift that is not there gains by the former once in three times, and the lattice is rarely
-certain of one."""
+BEYOND_DOUBT = 3.0
+"""Standard deviations by which patterns held out must then gain, however certain the lattice is: those of drifts that are
+there are 4 and more, whatever the seed, one that was not there came to 2.8 (docs/refinement.md)."""
+SETTLING = 12
+"""Sweeps of one slice: steps that become shorter leave less of their own scatter, which is larger than what a drift does.
+Of two trials one would else win by having halved its steps."""
 FROM_NOTHING = {
     **TRIAL_SETTINGS,
     "regime": str(Regime.THIN),
@@ -38,6 +40,7 @@ FROM_NOTHING = {
     "probe_modes": 1,
 }
 """Whatever the run is asked for. One mode: what a source blurs it blurs with the drift and without."""
+OF_ONE_SLICE = {"sweeps": SETTLING, "epoch_max": SETTLING}
 
 
 def with_checked_drift(measured: Measurement, tuned: Tuned, context: TrialContext) -> Measurement:
@@ -49,7 +52,7 @@ def with_checked_drift(measured: Measurement, tuned: Tuned, context: TrialContex
     if drift is None or not _is_open(drift, preset) or len(tuned.dataset.patterns) < LEAST_PATTERNS:
         return measured
     gain = _gain(tuned, replace(drift, applied=True), context)
-    taken = gain.exceeds(AT_ALL if drift.applied else BEYOND_DOUBT)
+    taken = gain.exceeds(BEYOND_DOUBT)
     found = drift.reason.rsplit(": ", 1)[0]
     if taken:
         reason = f"{found}: applied, by which patterns held out are predicted better by {gain}"
@@ -70,7 +73,8 @@ def _is_open(drift: Drift, preset: Preset) -> bool:
 def _gain(tuned: Tuned, drift: Drift, context: TrialContext) -> Gain:
     """Of positions without the drift."""
     context = replace(context, start=None)
-    quick = tuned.preset.model_copy(update=FROM_NOTHING)
+    settings = FROM_NOTHING | (OF_ONE_SLICE if tuned.preset.object.slices == 1 else {})
+    quick = tuned.preset.model_copy(update=settings)
 
     chosen = central(tuned.dataset, TRIAL_PATTERNS)
     part = tuned.dataset.part(chosen)
