@@ -26,11 +26,11 @@ from ptylive.schema.preset import Preset
 POSSIBLE = 1.0
 """Standard deviations of the lattice from which on a drift is tried."""
 BEYOND_DOUBT = 3.0
-"""Standard deviations by which patterns held out must then gain, however certain the lattice is: those of drifts that are
-there are 4 and more, whatever the seed, one that was not there came to 2.8 (docs/refinement.md)."""
+"""Standard deviations by which patterns held out must then gain, however certain the lattice is: those of drifts that
+are there are 4 and more, whatever the seed, one that was not there came to 2.8 (docs/refinement.md)."""
 SETTLING = 12
-"""Sweeps of one slice: steps that become shorter leave less of their own scatter, which is larger than what a drift does.
-Of two trials one would else win by having halved its steps."""
+"""Sweeps of one slice: steps that become shorter leave less of their own scatter, which is larger than what a drift
+does. Of two trials one would else win by having halved its steps."""
 FROM_NOTHING = {
     **TRIAL_SETTINGS,
     "regime": str(Regime.THIN),
