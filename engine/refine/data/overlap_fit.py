@@ -90,7 +90,7 @@ class OverlapFit:
         self._aperture = probe.aperture(*self._k.astype(float)).astype(np.float32)
         self._floor = ENERGY_FLOOR * float((self._aperture**2).sum())
         self._defocus_A, self._rest = _split_defocus(probe)
-        self._rest_here = 0.0 if self._rest is None else _polynomial(*self._k, self._rest)
+        self._rest_here = 0.0 if self._rest is None else _polynomial(self._k[0], self._k[1], self._rest)
         self._choose(_half_spectra(dataset, window, pixels))
 
     def _choose(self, half: tuple[DoubleArray, Array]) -> None:
@@ -222,7 +222,7 @@ class OverlapFit:
             side = -sign * self._aperture_at(moved) * np.exp(damping * away**2)
             turn = -sign * focus * q_squared
             if self._rest is not None:
-                turn = turn + sign * (_polynomial(*moved, self._rest) - self._rest_here)
+                turn = turn + sign * (_polynomial(moved[0], moved[1], self._rest) - self._rest_here)
             row, column = row + side * np.cos(turn), column + side * np.sin(turn)
         # cosines and sines of single precision are many at a time; complex exponentials are not
         turn = -2 * focus * along

@@ -167,6 +167,8 @@ class Trial:
     preset: Preset
     swept: IndexArray
     held: IndexArray
+    batches: int = BATCHES
+    """In a sweep, at least, where there are patterns enough."""
 
     @classmethod
     def of(
@@ -186,7 +188,7 @@ class Trial:
     @property
     def batch(self) -> int:
         """Patterns in a batch."""
-        return min(self.problem.strategy.batch_size, max(SMALLEST_BATCH, len(self.swept) // BATCHES))
+        return min(self.problem.strategy.batch_size, max(SMALLEST_BATCH, len(self.swept) // self.batches))
 
     def enough(self, sweeps: int) -> int:
         """``sweeps``, or more where they would be of too few batches."""

@@ -32,6 +32,8 @@ from ptylive.schema.preset import Preset
 
 MOST_TRIALS = 8
 """Of two starts that predict nearly as well, each with other patterns held out: then all of them were, once."""
+BATCHES = 16
+"""In a sweep, at least: steps of few patterns of few electrons scatter, those of *thin* most, which are the larger."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,8 @@ def _losses(
     one: Candidate, split: int, part: Dataset, quick: Preset, measured: Measurement, context: TrialContext
 ) -> Likelihoods:
     context.before(str(one))
-    return Trial.of(part, quick.model_copy(update=one.settings), context, measured, split).likelihoods(context)
+    trial = Trial.of(part, quick.model_copy(update=one.settings), context, measured, split)
+    return replace(trial, batches=BATCHES).likelihoods(context)
 
 
 def _told_apart(one: Likelihoods, other: Likelihoods) -> bool:

@@ -91,6 +91,6 @@ def test_nothing_is_tried_where_modes_are_given_or_patterns_few(simulated):
 def test_the_choice_does_not_depend_on_steps_and_batch_asked_for(simulated):
     dataset = repeated(simulated.dataset)
     presets = [Preset(window_px=24, sweep_step=step, probe_step=probe) for step, probe in ((0.5, 0.1), (1.0, 0.2))]
-    presets[1] = presets[1].model_copy(update={"batch_size": 16})
+    presets[1] = presets[1].model_copy(update={"batch_size": 4})
     first, second = (choose_modes(dataset, preset, TrialContext("cpu")) for preset in presets)
     assert first == second
