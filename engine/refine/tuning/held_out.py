@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -126,13 +126,18 @@ class Likelihoods:
 
 
 def held_out_loss(
-    dataset: Dataset, preset: Preset, sweeps: int, context: TrialContext, measured: Measurement | None = None
+    dataset: Dataset,
+    preset: Preset,
+    sweeps: int,
+    context: TrialContext,
+    measured: Measurement | None = None,
+    batches: int = BATCHES,
 ) -> HeldOutLoss:
     """Sweep over most of the patterns, more often where these are few, and compare with the others.
 
-    Same data and preset give the same numbers. ``measured``: as of ``prepare``.
+    Same data and preset give the same numbers. ``measured``: as of ``prepare``; ``batches``: in a sweep, at least.
     """
-    trial = Trial.of(dataset, preset, context, measured)
+    trial = replace(Trial.of(dataset, preset, context, measured), batches=batches)
     return trial.losses((trial.enough(sweeps),), context)[0]
 
 

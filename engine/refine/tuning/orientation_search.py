@@ -27,7 +27,7 @@ from ptylive.schema.preset import Preset
 COARSE_PATTERNS, PATTERNS = 144, 576
 """In the middle of the scan, for all angles and for the best of each handedness."""
 COARSE_STEP_DEG, FINE_STEPS_DEG = 15.0, (7.5, 4.0, 2.0)
-SWEEPS = 2
+SWEEPS, BATCHES = 2, 16
 BEYOND_DOUBT = 4.0
 """Standard deviations by which the best of some fifty must be better than what there is."""
 
@@ -127,7 +127,7 @@ class _Search:
     def _loss(self, part: Dataset, orientation: Orientation) -> HeldOutLoss:
         hand = "transposed, " if orientation.transposed else ""
         self._context.before(f"{hand}turned by {orientation.turn_deg:.4g}°")
-        return held_out_loss(orientation.of(part), self._preset, SWEEPS, self._context)
+        return held_out_loss(orientation.of(part), self._preset, SWEEPS, self._context, batches=BATCHES)
 
 
 def _lowest(losses: dict[float, HeldOutLoss], half: int | None) -> float:

@@ -54,7 +54,7 @@ def judged_by(monkeypatch, loss_of):
     """Losses of sixteen groups in place of trials: loss_of(transposed, degrees from the true angle, group)."""
     asked = []
 
-    def loss(dataset, preset, sweeps, context):
+    def loss(dataset, preset, sweeps, context, **_):
         transposed = dataset.calibration.transform == "transpose"
         away = (dataset.calibration.rotation_deg + 95.0 + 180) % 360 - 180
         asked.append((transposed, dataset.calibration.rotation_deg, len(dataset.patterns)))
