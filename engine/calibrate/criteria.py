@@ -79,6 +79,11 @@ class Aliases:
         """Values (N, nq or more) of frequencies, for each alias (N, m)."""
         return values if len(self.q) == values.shape[1] else values[:, self.owner]
 
+    def best(self, values: DoubleArray) -> IndexArray:
+        """Which of the values (m,) is the largest of each frequency, (nq,)."""
+        order = np.lexsort((values, self.owner))
+        return np.asarray(order[np.append(self.first[1:], len(values)) - 1])
+
     def best_sum(self, values: DoubleArray) -> float:
         """Sum over frequencies of the largest of the values (m,) of its aliases."""
         return float(np.maximum.reduceat(values, self.first).sum()) if len(values) else 0.0
@@ -169,12 +174,27 @@ class Criteria:
     def explained_energy(self, parameters: DoubleArray, frequencies: int = FIT_FREQUENCIES) -> float:
         """J2: energy that a weak phase object explains, its phase at each of the brightest frequencies being free."""
         aliases = self.aliases.of_first(frequencies)
-        trial, q = self._trial(parameters, aliases.q)
-        transfer = trial.transfer(q)
-        weights = trial.basis.per_noise(transfer, self.modulation.mean).conj()
+        return aliases.best_sum(self._energies(parameters, aliases))
+
+    def _energies(self, parameters: DoubleArray, aliases: Aliases) -> DoubleArray:
+        """Energy (m,) that each alias explains."""
+        transfer = self.transfer(parameters, aliases.q)
+        weights = self.conditions.basis.per_noise(transfer, self.modulation.mean).conj()
         image = np.einsum("nq,nq->q", weights, aliases.spread(self.modulation.spectra))
         information = np.einsum("nq,nq->q", weights, transfer).real
-        return aliases.best_sum(np.abs(image) ** 2 / (information + REGULARISATION))
+        return np.asarray(np.abs(image) ** 2 / (information + REGULARISATION))
+
+    def transfer(self, parameters: DoubleArray, q_scan: DoubleArray) -> ComplexArray:
+        """Weak-phase transfer (N, n) of trial optics at frequencies (n, 2) along the scan axes."""
+        trial, q = self._trial(parameters, q_scan)
+        return trial.transfer(q)
+
+    def seen_as(self, parameters: DoubleArray) -> DoubleArray:
+        """The brightest frequencies (nq, 2), each as the one of its aliases that explains most."""
+        aliases = self.aliases.of_first(FIT_FREQUENCIES)
+        if len(aliases.q) == len(aliases.first):
+            return aliases.q
+        return aliases.q[aliases.best(self._energies(parameters, aliases))]
 
     def quick_energy(self, c10_A: float, rotation: float) -> float:
         """J2 of a defocus (Å) and a rotation (rad) on few frequencies: for the grid of an undersampled scan."""
