@@ -43,7 +43,7 @@ LEAST_SIGNIFICANCE = 25.0
 fits that also explain more (nine of them)."""
 
 
-class _Slope(NamedTuple):
+class _Derivatives(NamedTuple):
     """Derivatives of J2 at a point by the free parameters: sums, of each frequency, and the curvature of the sum."""
 
     total: DoubleArray
@@ -102,7 +102,7 @@ class _Problem:
         curvature = here - 0.5 * (before + after)
         return max(before, after) - here if curvature <= 0 else (after - before) ** 2 / (16 * curvature)
 
-    def slope(self, x: DoubleArray, free: DoubleArray) -> _Slope:
+    def derivatives(self, x: DoubleArray, free: DoubleArray) -> _Derivatives:
         """Derivatives by variable projection (Kaufman, BIT 15 (1975) 49): the phase of each frequency follows.
 
         With t the transfer, W the weights by noise and phi the phase that explains most of a spectrum s, the derivative
@@ -127,17 +127,17 @@ class _Problem:
         along = np.einsum("nq,knq->kq", weighted.conj(), changes)
         noisy = np.array([basis.per_noise(change, mean) for change in changes])
         across = np.einsum("jnq,knq->jk", changes.conj(), noisy) - (along.conj() / information) @ along.T
-        return _Slope(each.sum(axis=1), each, 2 * across.real)
+        return _Derivatives(each.sum(axis=1), each, 2 * across.real)
 
     def climbed(self, x: DoubleArray, free: DoubleArray) -> DoubleArray:
         """Where J2 has its maximum, by Levenberg-Marquardt steps from a start."""
         energy, damping = self.energy(x), 1e-2
         for _ in range(MOST_STEPS):
-            slope = self.slope(x, free)
-            scale = np.diag(np.maximum(np.diag(slope.curvature), 1e-12 * slope.curvature.max()))
+            found = self.derivatives(x, free)
+            scale = np.diag(np.maximum(np.diag(found.curvature), 1e-12 * found.curvature.max()))
             while damping < 1e4:
-                step = np.linalg.solve(slope.curvature + damping * scale, slope.total)
-                promised = step @ slope.total - 0.5 * step @ slope.curvature @ step
+                step = np.linalg.solve(found.curvature + damping * scale, found.total)
+                promised = step @ found.total - 0.5 * step @ found.curvature @ step
                 if promised < ENOUGH * energy:
                     return x
                 further = x.copy()
@@ -157,10 +157,10 @@ class _Problem:
         H^-1 (sum g g^T) H^-1 with the gradient g of each frequency and the curvature H: what the model has wrong is in
         it as well as noise (Huber, Proc. 5th Berkeley Symp. 1 (1967) 221).
         """
-        slope = self.slope(x, free)
-        inverse = np.linalg.pinv(slope.curvature, hermitian=True)
-        count = slope.each.shape[1]
-        scatter = slope.each @ slope.each.T * (count / max(count - len(slope.total), 1))
+        found = self.derivatives(x, free)
+        inverse = np.linalg.pinv(found.curvature, hermitian=True)
+        count = found.each.shape[1]
+        scatter = found.each @ found.each.T * (count / max(count - len(found.total), 1))
         return np.asarray(SHARED_ERROR**2 * inverse @ scatter @ inverse)
 
 
