@@ -181,8 +181,11 @@ def fit_higher(criteria: Criteria, fit: AberrationFit, given: Mapping[str, float
         return fit
     covariance = problem.covariance(found, free)
     added = slice(-len(names), None)
-    significance = found[added] @ np.linalg.solve(covariance[added, added], found[added])
-    if significance < LEAST_SIGNIFICANCE:
+    try:
+        significance = found[added] @ np.linalg.solve(covariance[added, added], found[added])
+    except np.linalg.LinAlgError:  # some of them make no difference to what is seen
+        return fit
+    if not significance >= LEAST_SIGNIFICANCE:
         return fit
     values = found * problem.units
     doubt = np.zeros(len(values))
