@@ -12,7 +12,8 @@ import numpy as np
 
 from ptylive.engine.damaged_files import FAULTS, damaged
 from ptylive.pictures.sampling import stretched
-from ptylive.schema import Calibration, InputFileError, LiveMap
+from ptylive.schema import Calibration, LiveMap
+from ptylive.schema.files.small_files import check_is_file
 from ptylive.schema.model import BoolArray
 
 
@@ -35,8 +36,7 @@ class StoredMaps:
         """All maps of a file, or those of ``names`` that it has, in the order of the file. Raises InputFileError."""
         import h5py
 
-        if not path.is_file():
-            raise InputFileError(f"{path}: no such file", "check the path")
+        check_is_file(path)
         wanted = None if names is None else set(names)
         try:
             with h5py.File(path, "r") as file:

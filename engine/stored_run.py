@@ -11,6 +11,7 @@ import numpy as np
 
 from ptylive.engine.damaged_files import FAULTS, damaged
 from ptylive.schema import Calibration, InputFileError
+from ptylive.schema.files.small_files import check_is_file
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray
 from ptylive.schema.preset import Preset
 
@@ -74,8 +75,7 @@ class StoredRun:
         """A run of a results file, the chosen one unless named. Raises InputFileError."""
         import h5py
 
-        if not path.is_file():
-            raise InputFileError(f"{path}: no such file", "check the path")
+        check_is_file(path)
         try:
             with h5py.File(path, "r") as file:
                 runs = file.get("refinements")

@@ -13,6 +13,7 @@ import numpy as np
 from ptylive.engine.damaged_files import FAULTS
 from ptylive.engine.memory import check_fits
 from ptylive.schema import InputFileError, PtyliveError
+from ptylive.schema.files.small_files import check_is_file
 from ptylive.schema.model import Array, ComplexArray
 
 MOST_NUMBERS = 2**31
@@ -29,8 +30,7 @@ def opened(path: Path) -> Iterator[Any]:
     import h5py
     import hdf5plugin  # noqa: F401  (registers the compression filters)
 
-    if not path.is_file():
-        raise InputFileError(f"{path}: no such file", "check the path")
+    check_is_file(path)
     if not h5py.is_hdf5(path):
         raise InputFileError(f"{path} is not an HDF5 file", "MATLAB writes such with save(…, '-v7.3')")
     try:

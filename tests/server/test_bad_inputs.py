@@ -248,6 +248,8 @@ COMMANDS: tuple[tuple[str, str, int], ...] = (
     ("preset nowhere.toml", "nowhere.toml: no such file", 1),
     ("preset {folder}", "is not a file", 1),
     ("preset {fifo}", "is not a file", 1),
+    ("export {folder} {out} --to png", "is not a file", 1),
+    ("export {fifo} {out} --to png --maps obf", "is not a file", 1),
     ("preset {bytes}", "is no text", 1),
     ("preset {broken}", "broken.toml", 1),
     ("bench nonsense", "choose live, stream or refine", 1),
