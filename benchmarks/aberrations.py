@@ -21,7 +21,7 @@ import ptylive
 from ptylive.application.offline import MapRequest, reconstruct_file
 from ptylive.engine.bases.choice import parse_basis
 from ptylive.schema import Calibration
-from ptylive.schema.optics import KRIVANEK_ORDERS
+from ptylive.schema.advice.limits import quarter_pi_limit_A
 from ptylive.schema.units import wavelength_A
 
 LOW = ("C10", "C12a", "C12b")
@@ -89,8 +89,7 @@ def drawn(kind: str, seed: int) -> tuple[dict[str, Any], dict[str, float]]:
 
 def per_radian(name: str, energy_eV: float, semiangle_mrad: float) -> float:
     """Å of an aberration that shifts the phase by 1 rad at the aperture's rim."""
-    order = KRIVANEK_ORDERS[name[:3]][0] + 1
-    return order * wavelength_A(energy_eV) / (2 * math.pi * (semiangle_mrad * 1e-3) ** order)
+    return quarter_pi_limit_A(name[:3], wavelength_A(energy_eV), semiangle_mrad) / (math.pi / 4)
 
 
 def told(name: str, truth_A: float, found: Calibration, settings: dict[str, Any]) -> dict[str, Any]:

@@ -17,8 +17,8 @@ import numpy as np
 
 from ptylive.engine.calibrate.aberrations import AberrationFit, least_gain
 from ptylive.engine.calibrate.criteria import REGULARISATION, Criteria
+from ptylive.schema.advice.limits import quarter_pi_limit_A
 from ptylive.schema.model import ComplexArray, DoubleArray
-from ptylive.schema.optics import KRIVANEK_ORDERS
 
 HIGHER = ("C21a", "C21b", "C23a", "C23b", "C30", "C32a", "C32b", "C34a", "C34b")
 LEAST_FREQUENCIES = 60
@@ -62,11 +62,11 @@ class _Problem:
     @property
     def units(self) -> DoubleArray:
         """Å (rad for the rotation) of one unit of each parameter."""
-        angle, wavelength = self.criteria.semiangle_rad, self.criteria.wavelength_A
+        criteria = self.criteria
 
         def unit(name: str) -> float:
-            order = KRIVANEK_ORDERS[name[:3]][0] + 1
-            return TRIAL_PHASE * order * wavelength / (2 * math.pi * angle**order)
+            limit = quarter_pi_limit_A(name[:3], criteria.wavelength_A, 1e3 * criteria.semiangle_rad)
+            return limit * TRIAL_PHASE / (math.pi / 4)
 
         return np.array([*(unit(name) for name in LOW), math.radians(1.0), *(unit(name) for name in self.names)])
 

@@ -16,7 +16,7 @@ from ptylive.engine.backend.multislice.specialised.backend import SpecialisedMul
 def warm_up(window: int) -> None:
     """All the compiled kernel's ways, whatever type was recorded; nothing for a window that is not of a fast size.
 
-    The first time on a machine it takes some twenty seconds, and three for every further size of window; call it in
+    The first time on a machine it takes some thirty seconds, and three for every further size of window; call it in
     the background while a scan runs.
     """
     if not is_fast(window):
