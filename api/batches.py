@@ -41,6 +41,7 @@ def batch(  # noqa: PLR0913  (the public call: every keyword has a default)
     or has gone, OSError where the folder cannot be written. Called from a script, it needs no ``__main__`` guard but
     for ``cluster="local:N"``, whose workers import the script.
     """
+    from ptylive import arguments
     from ptylive.application.batch.scans import find_scans
     from ptylive.application.extensions import Preset
     from ptylive.application.presets import preset_of
@@ -48,19 +49,23 @@ def batch(  # noqa: PLR0913  (the public call: every keyword has a default)
     from ptylive.server.batch.coordinator import Batch, BatchRequest
     from ptylive.server.cluster.places import places
 
-    folder = Path(out)
-    loaded = preset_of(preset, folder)
-    scans, _ = find_scans([files] if isinstance(files, str | Path) else files, folder)
+    folder, threads = arguments.place("out", out), arguments.threads(threads)
+    workers = None if workers is None else arguments.whole("workers", workers, 1)
+    loaded = preset_of(arguments.settings(preset), folder)
+    scans, _ = find_scans(arguments.places("files", files), folder)
     request = BatchRequest(
         folder,
         Preset.from_mapping({**loaded.settings, **settings}),
         METHODS,
-        {**loaded.corrections, **(metadata or {})},
+        {**loaded.corrections, **arguments.metadata(metadata or {})},
         loaded.metadata,
         backend,
         threads,
         retry,
         " ".join(sys.argv),
     )
-    with places(workers, cluster, backend, threads, lambda line: None, when_cluster_missing) as (launch, number):
+    with places(workers, arguments.cluster(cluster), backend, threads, lambda line: None, when_cluster_missing) as (
+        launch,
+        number,
+    ):
         return Batch(request, launch, number).run(scans, should_stop)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
@@ -26,10 +27,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ptylive import arguments
 from ptylive.engine.imaging.render import METHODS
-from ptylive.schema import Calibration, LiveMap, MetadataError
+from ptylive.schema import Calibration, LiveMap, MetadataError, ServerGoneError
 from ptylive.schema.advice import Advice, advise
+from ptylive.schema.errors import brief
 from ptylive.schema.files.atomic import replacing
+from ptylive.schema.metadata import array_name
 from ptylive.schema.model import Array, ComplexArray, DoubleArray, FloatArray
 
 if TYPE_CHECKING:
@@ -64,10 +68,15 @@ def open_scan(source: str | Path | Array, **metadata: Any) -> Scan:
     from ptylive.streamer.vetting.door import vet
 
     use_persistent_cache()
-    if isinstance(source, str | Path):
-        vet(Path(source), {name: value for name, value in metadata.items() if not isinstance(value, np.ndarray)})
-        return Scan(partial(open_source, Path(source), metadata), metadata)
-    return Scan(partial(open_array, np.asarray(source), metadata), metadata)
+    values = arguments.metadata(metadata)
+    if isinstance(source, str | os.PathLike):
+        path = arguments.place("source", source)
+        vet(path, {name: value for name, value in values.items() if array_name(name) is None})
+        return Scan(partial(open_source, path, values), values)
+    patterns = np.asarray(source)
+    if patterns.ndim == 0:
+        raise MetadataError(f"source = {brief(source)} is neither a path nor an array", "give one of them")
+    return Scan(partial(open_array, patterns, values), values)
 
 
 def reconstruct(source: str | Path | Array, methods: Iterable[str] = METHODS, **metadata: Any) -> Maps:
@@ -93,8 +102,8 @@ def simulate(
     from ptylive.application.simulation import merged, simulate_file
     from ptylive.schema.simulation.settings import SimulationSettings
 
-    wanted = SimulationSettings.of(merged(settings or {}, values))
-    return open_scan(simulate_file(Path(path), wanted, overwrite=overwrite).path)
+    wanted = SimulationSettings.of(merged(arguments.table("settings", settings or {}), values))
+    return open_scan(simulate_file(arguments.place("path", path), wanted, overwrite=overwrite).path)
 
 
 def connect(address: str | None = None, *, timeout_s: float = 3.0, keys: str | Path | None = None) -> ControlClient:
@@ -105,7 +114,10 @@ def connect(address: str | None = None, *, timeout_s: float = 3.0, keys: str | P
     """
     from ptylive.server.wire.client import DEFAULT_CONTROL, ControlClient
 
-    return ControlClient(address or DEFAULT_CONTROL, timeout_s, None if keys is None else Path(keys))
+    if not isinstance(address, str | None):
+        raise ServerGoneError(f"cannot connect to {brief(address)}", f"an address is like {DEFAULT_CONTROL}")
+    folder = None if keys is None else arguments.place("keys", keys)
+    return ControlClient(address or DEFAULT_CONTROL, arguments.seconds("timeout_s", timeout_s), folder)
 
 
 @dataclass(frozen=True)
@@ -183,9 +195,10 @@ class Maps(Mapping[str, LiveMap]):
     def show(self, *names: str) -> Gallery:
         """Pictures of some maps; of all without names. Raises MetadataError for a map that was not made."""
         for name in names:
-            if name not in self._maps:
-                reason = self.missing.get(name)
-                raise MetadataError(f"no map {name!r}" + (f": {reason}" if reason else ""), f"made: {', '.join(self)}")
+            if not isinstance(name, str) or name not in self._maps:
+                reason = self.missing.get(name) if isinstance(name, str) else None
+                why = f": {reason}" if reason else ""
+                raise MetadataError(f"no map {brief(name)}{why}", f"made: {', '.join(self)}")
         return Gallery({f"{name}, {self[name].units}": self[name].data for name in names or self})
 
 
@@ -287,9 +300,10 @@ class Scan:
         """
         from ptylive.application.offline import MapRequest, reconstruct_source
 
-        request = MapRequest(backend=backend, detectors=detectors, settings=settings)
+        named, detecting = arguments.texts("methods", methods), arguments.table("detectors", detectors)
+        request = MapRequest(backend=backend, detectors=detecting, settings=arguments.table("settings", settings))
         with self._open() as source:
-            return Maps(reconstruct_source(source, self.values, methods, request))
+            return Maps(reconstruct_source(source, self.values, named, request))
 
     @cached_property
     def _start(self) -> Maps:
@@ -319,15 +333,19 @@ class Scan:
         from ptylive.engine.refine import refine
         from ptylive.engine.refine.run.history import History
 
-        kept = None if history is None else History(Path(history), history_epochs)
-        given = preset.model_dump(exclude_unset=True) if isinstance(preset, Preset) else dict(preset or {})
+        epochs, threads = arguments.whole("history_epochs", history_epochs, 1), arguments.threads(threads)
+        kept = None if history is None else History(arguments.place("history", history), epochs)
+        others = _scans(beside)
+        if isinstance(preset, Preset):
+            preset = preset.model_dump(exclude_unset=True)
+        given = arguments.table("preset", preset or {})
         wanted = Preset.from_mapping({**given, **settings})
         start = start_guess(self._start.get(START_MAP), self._start.calibration)
         with ExitStack() as opened:
             source = opened.enter_context(self._open())
             dataset = refinable(source, self._start.calibration)
             scans = [Recorded(source.path.name, dataset, start)]
-            for other in beside:
+            for other in others:
                 scans.append(other._beside(scans[0], opened))  # noqa: SLF001  (another of the same)
             dataset = together(scans, wanted, log.info) if len(scans) > 1 else dataset
             return Refined(refine(dataset, wanted, start=start, backend=backend, threads=threads, history=kept))
@@ -338,6 +356,14 @@ class Scan:
 
         source = opened.enter_context(self._open())
         return Recorded.beside(first, source, self._start.calibration, self._start.get(START_MAP))
+
+
+def _scans(beside: Iterable[Scan]) -> list[Scan]:
+    listed = list(beside) if isinstance(beside, Iterable) else [beside]
+    for one in listed:
+        if not isinstance(one, Scan):
+            raise MetadataError(f"beside has {brief(one)}", "give scans, each opened with open_scan")
+    return listed
 
 
 def _grey(data: Array) -> Array:

@@ -44,33 +44,37 @@ def tune(  # noqa: PLR0913  (the public call: every keyword has a default)
     folder; PtyliveError where Optuna is missing, the scan cannot be tried, or a cluster is not there; OSError where the
     folder cannot be written. Called from a script, it needs no ``__main__`` guard but for ``cluster="local:N"``.
     """
+    from ptylive import arguments
     from ptylive.application.extensions import Preset
     from ptylive.application.presets import preset_of
     from ptylive.application.tuning.ranges import parse_over
-    from ptylive.engine.refine.validation.settings_trial import Judge
+    from ptylive.engine.refine.validation.settings_trial import LEAST_PATTERNS, Judge
     from ptylive.schema import MetadataError
     from ptylive.server.cluster.places import places
-    from ptylive.server.tune.beginning import PATTERNS, SWEEPS, Wanted
+    from ptylive.server.tune.beginning import MOST_SWEEPS, MOST_TRIALS, PATTERNS, SWEEPS, Wanted
     from ptylive.server.tune.run import Listener, tune_scan
 
     if by not in list(Judge):
         raise MetadataError(f"by = {by!r} is unknown", f"use {' or '.join(Judge)}")
-    scan, judge = Path(file), Judge(by)
-    folder = scan.with_name(f"{scan.stem}_tuning") if out is None else Path(out)
-    loaded = preset_of(preset, folder)
+    scan, judge = arguments.place("file", file), Judge(by)
+    folder = scan.with_name(f"{scan.stem}_tuning") if out is None else arguments.place("out", out)
+    loaded = preset_of(arguments.settings(preset), folder)
+    whole, threads = arguments.whole, arguments.threads(threads)
+    workers = None if workers is None else whole("workers", workers, 1)
     wanted = Wanted(
         scan,
         folder,
-        parse_over([over] if isinstance(over, str) else over, judge),
+        parse_over(arguments.texts("over", over), judge),
         Preset.from_mapping({**loaded.settings, **settings}),
-        {**loaded.corrections, **(metadata or {})},
+        {**loaded.corrections, **arguments.metadata(metadata or {})},
         loaded.metadata,
         judge,
-        PATTERNS if patterns is None else patterns,
-        SWEEPS if sweeps is None else sweeps,
+        PATTERNS if patterns is None else whole("patterns", patterns, LEAST_PATTERNS),
+        SWEEPS if sweeps is None else whole("sweeps", sweeps, 1, MOST_SWEEPS),
         backend,
         threads,
         " ".join(sys.argv),
     )
-    where = places(workers, cluster, backend, threads, lambda line: None, when_cluster_missing)
-    return tune_scan(wanted, trials, seed, where, Listener(should_stop=should_stop))
+    where = places(workers, arguments.cluster(cluster), backend, threads, lambda line: None, when_cluster_missing)
+    number = whole("trials", trials, 1, MOST_TRIALS)
+    return tune_scan(wanted, number, whole("seed", seed, 0), where, Listener(should_stop=should_stop))

@@ -51,11 +51,18 @@ SPECIMENS: Mapping[str, Mapping[str, Any]] = {
         "seed": 21,
     },
 }  # fmt: skip
+SMOOTH: Mapping[str, Mapping[str, Any]] = {
+    "gaussians, seed 5": {"specimen": "gaussians", "seed": 5},
+    "circles, seed 6": {"specimen": "circles", "seed": 6},
+    "particles, seed 7": {"specimen": "particles", "seed": 7},
+}
+"""Specimens that have something at low frequencies."""
 SLICES, SLICE_A, MODES = 16, 1.0, 6
 BEGIN, END = "<!-- benchmarks/dgp.py -->", "<!-- end -->"
 LOW_INVA, HELD_POWER = 0.1, 0.9
 HIGHEST_RING = 0.1
 PACE_EPOCHS = 16
+SURFACE_ZERO = 100.0
 Figures = dict[str, Any]
 
 
@@ -98,7 +105,12 @@ def jobs(given: argparse.Namespace) -> list[tuple[str, Any]]:
             for dose in DOSES
             for name, settings in SPECIMENS.items()
         ],
-        "pace": [(f"pace/{first}/10000", partial(pace, folder, first, SPECIMENS[first], 1e4))],
+        "pace": [(f"pace/{first}/10000", partial(pace, folder, first, SPECIMENS[first], 1e4))]
+        + [
+            (f"pace/{name}/{dose:g}", partial(pace, folder, f"pace {name}", SMOOTH[name], dose))
+            for name in SMOOTH
+            for dose in (1e3, 1e4)
+        ],
         "depth": [("depth/bilayer/10000", partial(depth, folder, "depth", thin, 1e4))],
         "null": [
             (f"null/{first}/{dose:g}", partial(shuffled, folder, first, SPECIMENS[first], dose)) for dose in (1e2, 1e4)
@@ -252,9 +264,12 @@ def depth(*drawn: Any) -> Figures:
     centres = (np.arange(SLICES) + 0.5) * SLICE_A
     outside = np.abs(centres[:, None] - (where + offset)[None]).min(axis=1) > 2 * SLICE_A
     figures["slices_without_layer"] = int(outside.sum())
+    empty = f"surface_zero_weight={SURFACE_ZERO:g}"
     for way, more in (
         ("pixels", {}),
         ("dgp", {"method": "dgp"}),
+        (f"pixels with {empty}", {"surface_zero_weight": SURFACE_ZERO}),
+        (f"dgp with {empty}", {"method": "dgp", "surface_zero_weight": SURFACE_ZERO}),
     ):
         result, seconds = refined(path, **settings, **more)
         phase = np.angle(result.object[0]).astype(float)

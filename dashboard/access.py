@@ -25,6 +25,7 @@ QUESTIONS: Mapping[str, frozenset[str]] = {
     "analyse": frozenset({"run", "other", "line_A"}),
     "batch_status": frozenset(),
     "check": frozenset({"preset"}),
+    "decide_status": frozenset(),
     "estimates": frozenset(),
     "orientations": frozenset(),
     "runs": frozenset({"pictures"}),
@@ -44,7 +45,21 @@ FETCH = "fetch"
 """Command and request for files of the library: viewers' where the configuration says so."""
 READ_ONLY = "this page is read-only: open the operator's address"
 OWN_VIEW = frozenset(
-    {"key", "run", "compare", "past", "overwrite", "preset", "ready", "files", "landscape", "place", "pick", "guide"}
+    {
+        "key",
+        "layout",
+        "run",
+        "compare",
+        "past",
+        "overwrite",
+        "preset",
+        "ready",
+        "files",
+        "landscape",
+        "place",
+        "pick",
+        "guide",
+    }
 )
 """Requests of a page that change what this viewer sees, or that come to a command, which is refused as such."""
 

@@ -8,16 +8,50 @@ from typing import Any
 from ptylive.application.extensions import Preset
 from ptylive.dashboard.client.orders import Orders
 from ptylive.dashboard.panels.series.place import PlaceChoice
+from ptylive.dashboard.requests import Request, as_plain
 from ptylive.schema import PtyliveError
+
+MOST_BETWEEN = 10_000
+"""Epochs from one picture of a film to the next."""
 
 
 class RefineActions:
-    """``queues``: whether one that is asked for now waits in line; ``show``: goes to the Refine view."""
+    """``queues``: whether one that is asked for now waits in line; ``show``: goes to the Refine view.
+
+    ``stored``: the stored run that is shown, if one is; ``written``: gets replies that name files.
+    """
 
     def __init__(
-        self, orders: Orders, place: PlaceChoice, queues: Callable[[], bool], show: Callable[[], None]
+        self,
+        orders: Orders,
+        place: PlaceChoice,
+        queues: Callable[[], bool],
+        show: Callable[[], None],
+        stored: Callable[[], str],
+        written: Callable[[dict[str, Any]], None],
     ) -> None:
         self._orders, self._place, self._queues, self._show = orders, place, queues, show
+        self._stored, self._written = stored, written
+        self.every = 0
+        """Every how many epochs a picture is kept for a film; 0: never."""
+
+    def takers(self) -> dict[str, Callable[[Request], None]]:
+        """Requests of the page."""
+        return {"film": self.film}
+
+    def film(self, request: Request) -> None:
+        """How often pictures are kept of the refinements to come; or the film of the one that is shown."""
+        if request.key == "show":
+            self._orders.send("film", "film written", self._written, **self._run())
+            return
+        typed = as_plain(request.value) if request.value.strip() else 0.0
+        if not isinstance(typed, float) or not typed.is_integer() or not 0 <= typed <= MOST_BETWEEN:
+            self._orders.say(f"give the number of epochs from one picture of a film to the next, up to {MOST_BETWEEN}")
+            return
+        self.every = int(typed)
+
+    def _run(self) -> dict[str, str]:
+        return {"run": name} if (name := self._stored()) else {}
 
     def refine(self, values: dict[str, Any]) -> None:
         """Start one with the settings of the form, or put it in line."""
@@ -26,7 +60,7 @@ class RefineActions:
         except PtyliveError as error:
             self._orders.say(error.line())
             return
-        where = self._place.arguments()
+        where = self._place.arguments() | ({"history": self.every} if self.every else {})
         if self._queues():
             self._orders.send("refine", "refinement put in line", preset=values, queue=True, **where)
         else:

@@ -16,10 +16,12 @@ from ptylive.schema import CommandError
 OF_THE_SHOWN_SCAN = frozenset(
     {
         "refine",
+        "decide",
         "save",
         "export",
         "side_by_side",
         "report",
+        "film",
         "configure",
         "calibrate",
         "undo",
@@ -33,7 +35,8 @@ OF_THE_SHOWN_SCAN = frozenset(
 class ShownScanSender:
     """Adds to commands on the scan that is shown which one that is, and refuses them while an earlier one is seen.
 
-    ``shown``: uid of the scan that the server shows, as far as this page knows; ``seen``: what the viewer looks at
+    ``shown``: uid of the scan that the server shows, as far as this page knows (a command that follows another may know
+    better, and says it); ``seen``: what the viewer looks at
     instead, in words; empty when it is the scan that is shown.
     """
 
@@ -56,4 +59,4 @@ class ShownScanSender:
             )
             return refused
         uid = self._shown()
-        return self._sender.submit(command, **arguments, **({"if_shown": uid} if uid else {}))
+        return self._sender.submit(command, **({"if_shown": uid} if uid else {}) | arguments)

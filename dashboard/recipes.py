@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -36,22 +36,25 @@ with LiveScan(
 '''
 
 
-def command_line(preset: Mapping[str, Any], recording: str | None) -> str:
-    """``ptylive refine …`` with the same settings on the recording."""
+def command_line(preset: Mapping[str, Any], recording: str | None, history: int = 0, beside: Sequence[str] = ()) -> str:
+    """``ptylive refine …`` with the same settings on the recording and those beside it, with pictures for a film."""
     path = PurePath(recording or "RECORDING.h5")
-    words = ["ptylive", "refine", str(path), "-o", str(path.with_name(f"{path.stem}_results.h5"))]
+    others = [str(path.with_name(name)) for name in beside]
+    words = ["ptylive", "refine", str(path), *others, "-o", str(path.with_name(f"{path.stem}_results.h5"))]
     for name, value in preset.items():
         written = json.dumps(value, ensure_ascii=False) if isinstance(value, bool | list | tuple) else value
         words += ["--set", f"{name}={written}"]
-    return shlex.join(words)
+    return shlex.join([*words, "--history", str(history)] if history else words)
 
 
-def python(preset: Mapping[str, Any], control: str) -> str:
+def python(preset: Mapping[str, Any], control: str, history: int = 0, beside: Sequence[str] = ()) -> str:
     """A script that asks the running server for it."""
+    more = f", history={history}" if history else ""
+    more += f", beside={list(beside)!r}" if beside else ""
     return (
         "from ptylive.server.wire.client import ControlClient\n\n"
         f"with ControlClient({control!r}) as client:\n"
-        f'    print(client.call("refine", preset={dict(preset)!r}))\n'
+        f'    print(client.call("refine", preset={dict(preset)!r}{more}))\n'
     )
 
 
@@ -60,11 +63,22 @@ def preset_file(preset: Mapping[str, Any]) -> str:
     return toml_section("refine", preset)
 
 
-def clips(preset: Mapping[str, Any], recording: str | None, control: str, data: str, protocol: str) -> dict[str, str]:
-    """Everything that can be copied, by name; ``control`` and ``data`` are the server's addresses."""
+def clips(
+    preset: Mapping[str, Any],
+    recording: str | None,
+    control: str,
+    data: str,
+    protocol: str,
+    history: int = 0,
+    beside: Sequence[str] = (),
+) -> dict[str, str]:
+    """Everything that can be copied, by name; ``control`` and ``data`` are the server's addresses.
+
+    ``beside``: names of recordings that are refined together with this one.
+    """
     return {
-        "command": command_line(preset, recording),
-        "python": python(preset, control),
+        "command": command_line(preset, recording, history, beside),
+        "python": python(preset, control, history, beside),
         "preset": preset_file(preset),
         "sender": SENDER.format(address=reachable(data)),
         "replay": replay_line(data, protocol),

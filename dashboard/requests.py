@@ -25,8 +25,9 @@ class Request(BaseModel):
     what: Literal[
         "key", "set", "estimate", "undo", "depth", "run", "compare", "withdraw", "open", "note", "detector",
         "preset", "past", "pin", "overwrite", "record", "replay", "delete", "numbers", "ready", "files", "take", "tune",
-        "landscape", "batch", "place", "use", "pick", "search",
-        "beside", "fetch", "show_run", "contrast", "use_row", "orientations", "change_depth", "guide",
+        "landscape", "batch", "together", "place", "use", "pick", "search",
+        "beside", "fetch", "show_run", "contrast", "use_row", "orientations", "change_depth", "guide", "film",
+        "decide", "layout",
     ]  # fmt: skip
     key: str = Field(default="", max_length=20)
     panel: int = Field(default=0, ge=0, le=12)

@@ -37,7 +37,7 @@ from ptylive.dashboard.panels.live.refined_map import RefinedMap
 from ptylive.dashboard.panels.live.shown_run import ShownRun
 from ptylive.dashboard.panels.loss import LossCurve
 from ptylive.dashboard.panels.map_numbers import MapNumbers
-from ptylive.dashboard.panels.maps import Mosaic
+from ptylive.dashboard.panels.maps import SIX, Mosaic
 from ptylive.dashboard.panels.past import PastScans
 from ptylive.dashboard.panels.positions import PositionsOverlay
 from ptylive.dashboard.panels.profile import ProfilePanel
@@ -79,6 +79,7 @@ class Session:
         self.page, self.asked = Page(), Asked()
         style = InlineStyleSheet(css=read_template("widgets.css"))
         self.mosaic = Mosaic(style, feed.view().kinds)
+        self.mosaic.on_layout = self._watch
         for panel in self.mosaic.panels:
             panel.on_choice = self._watch
         self.profile = ProfilePanel(self.mosaic.panels, style)
@@ -103,12 +104,13 @@ class Session:
         self.refined_map, self.contrast = RefinedMap(), Contrast(self.mosaic.panels, self.reconstruction.object)
         self.curves = RunCurves(self.reconstruction.object.figure, style, self.orders)
         picked = lambda: self.picked.point is not None  # noqa: E731
-        self.advice = PageAdvice(self.orders, self.mosaic.panels, picked, self._use_also)
+        self.advice = PageAdvice(self.orders, self.mosaic.panels, picked, self._use_also, lambda: self.refine)
         self.place = PlaceChoice()
-        actions = RefineActions(self.orders, self.place, lambda: self.refine.queues, lambda: self._go_to("refine"))
-        self.refine = RefinePanel(style, actions.refine, actions.stop, actions.save, actions.resume)
+        found, show = (lambda: self.shown_run.name, self.exports.written), lambda: self._go_to("refine")
+        does = RefineActions(self.orders, self.place, lambda: self.refine.queues, show, *found)
+        self.actions, self.refine = does, RefinePanel(style, does.refine, does.stop, does.save, does.resume)
         self.tune = TunePanel(self.orders, self.place, self.refine.preset, self._use)
-        self.batch = BatchPanel(self.orders, self.place, self.refine.preset, self.exports.written)
+        self.batch = BatchPanel(self.orders, self.place, self.refine.preset, self.exports.written, show)
         self._wear(Theme.DARK)
         labels = [view.capitalize() for view in VIEWS]
         self.view_choice = RadioButtonGroup(
@@ -129,9 +131,7 @@ class Session:
         parts += [self.reconstruction, self.positions, self.runs, self.curves, self.refine, self.tune]
         self.view_choice.tags = [self.page, self.asked]  # a model belongs to the document only if a root refers to it
         roots: list[Any] = [self.view_choice, self.light, *(root for part in parts for root in part.roots)]
-        connect_page(
-            document, self.page, self.asked, [*(one.view for one in self.mosaic.panels), self.diffraction.view]
-        )
+        connect_page(document, self.page, self.asked, [*(one.view for one in self.mosaic.first), self.diffraction.view])
         choosers = [chooser for panel in self.mosaic.panels for chooser in (panel.choice, panel.colours)]
         connect_choices(choosers, self.view_choice, list(VIEWS), self.light)
         self._roots = PageRoots(document, roots)
@@ -210,8 +210,9 @@ class Session:
     def _complete(self) -> None:
         """Give the browser the figures that nobody has seen yet, as soon as one of them is wanted."""
         wanted = self.view_name in ("refine", "tune") or self.trotter.on_show or self.profile.active.active
-        if wanted and self._roots.missing:
-            for view in (*self.trotter.views, self.reconstruction.object, self.reconstruction.probe, self.runs.view):
+        if (wanted or self.mosaic.layout == SIX) and self._roots.missing:
+            more, run = (one.view for one in self.mosaic.more), self.reconstruction
+            for view in (*self.trotter.views, *more, run.object, run.probe, self.runs.view):
                 view.place()
             self._roots.complete()
 
@@ -243,7 +244,7 @@ class Session:
             return []
         if self.view_name == "refine":
             return [self.reconstruction]
-        return [*([self.trotter] if self.trotter.on_show else self.mosaic.panels), self.diffraction]
+        return [*([self.trotter] if self.trotter.on_show else self.mosaic.shown), self.diffraction]
 
     def _write(self, view: FeedView, refined: FeedView) -> None:
         state = view.state
@@ -284,23 +285,21 @@ class Session:
             **self.calibration.lists(self.past.state or view.state),
             **self.runs.lists(self.shown_run.name or str(view.state.refinement.run or "")),
             "slices": view.slices,
+            "dose": dose.points(self.past.state or view.state),
         }
-        lists["dose"] = dose.points(self.past.state or view.state)
         listed = (self.library, self.past, self.place, self.tune, self.batch, self.contrast, self.refine, self.advice)
-        lists |= {
-            "heard": readouts.heard(view.state),
-            "downloads": self.exports.downloads,
-            **gathered("lists", *listed),
-        }
+        lists |= gathered("lists", *listed)
+        lists |= {"heard": readouts.heard(view.state), "downloads": self.exports.downloads}
         notes, needs = explained(view.state, self.mosaic.panels)
         self._texts |= notes
         lists |= needs
         preset, state = self.shown_run.preset or self.refine.preset(), view.state
+        told = (state.recording, self.feed.control, state.data, state.protocol, self.actions.every)
         clips = {
             **self.calibration.clips(self.past.state or view.state),
             **self.map_numbers.clips(view.state.map_settings),
             **self.diffraction.clips(),
-            **recipes.clips(preset, state.recording, self.feed.control, state.data, state.protocol),
+            **recipes.clips(preset, *told, self.runs.scans_beside(self.shown_run.name)),
         }
         return {"texts": self._texts, "marks": marks, "styles": styles, "lists": lists, "clips": clips}
 
@@ -327,9 +326,10 @@ class Session:
             "preset": lambda request: self.orders.say(self.refine.load(request.value)),
             "withdraw": self.runs.withdraw,
             "past": self.past.choose,
+            "layout": self.mosaic.lay_out,
             "overwrite": lambda _request: self.mosaic.overwrite(self._watch),
             "record": lambda _request: self.past.record(on=not self.feed.view().state.record),
-            **gathered("takers", self.advice, self.library, self.tune, self.batch),
+            **gathered("takers", self.advice, self.library, self.tune, self.batch, self.actions),
             "place": self.place.choose,
             "detector": self.diffraction.detectors.ask,
         }

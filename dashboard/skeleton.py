@@ -20,9 +20,16 @@ from ptylive.dashboard.readouts import CALIBRATION_ROWS
 
 TITLE = "ptylive"
 FOLDER = Path(__file__).parent / "templates"
-LATER = frozenset(
-    ("profile", "trotter_fft", "trotter_amplitude", "trotter_before", "trotter_after", "object", "probe", "compare")
-) | {"loss_large", "curve_line", "curve_depth", "curve_rings", "landscape"}
+OF_A_MAP = ("", "_choice", "_colours", "_lock", "_fft")
+SIX_MAPS = frozenset(f"map_{index}{part}" for index in (4, 5) for part in OF_A_MAP)
+"""What belongs to the two panels that only a layout of six has."""
+LATER = (
+    SIX_MAPS
+    | frozenset(
+        ("profile", "trotter_fft", "trotter_amplitude", "trotter_before", "trotter_after", "object", "probe", "compare")
+    )
+    | {"loss_large", "curve_line", "curve_depth", "curve_rings", "landscape"}
+)
 """Figures that nobody sees when a page opens. A page comes up in half the time without them."""
 
 

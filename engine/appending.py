@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import io
 import os
 import struct
 from collections.abc import Callable, Iterator
@@ -23,10 +22,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ptylive.schema.files.new_hdf5 import Tail
+
 if TYPE_CHECKING:
     import h5py
 
-PAGE = 4096
 NEXT = ".next"
 _BEGINNING = b"\x89HDF\r\n\x1a\n" + bytes([0, 0, 0, 0, 0, 8, 8, 0])
 """Signature, versions 0 of everything, eight bytes for an address and a length."""
@@ -36,92 +36,6 @@ _NOWHERE = b"\xff" * 8
 
 class NotAppendableError(Exception):
     """The file has to be written anew: it is of another form, open for writing elsewhere, or was not read back."""
-
-
-class Tail(io.RawIOBase):
-    """A file as HDF5 is to see it: writes behind ``end`` go to the disk, those before it into memory only.
-
-    A disk that is full is remembered in ``problem``, and later bytes are kept in memory, so that HDF5 can close.
-    """
-
-    def __init__(self, handle: int, end: int) -> None:
-        super().__init__()
-        self._handle, self._at = handle, 0
-        self.end = end
-        self.size = end
-        self.problem: OSError | None = None
-        self._pages: dict[int, bytearray] = {}
-
-    def readable(self) -> bool:  # noqa: D102
-        return True
-
-    def writable(self) -> bool:  # noqa: D102
-        return True
-
-    def seekable(self) -> bool:  # noqa: D102
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:  # noqa: D102
-        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.size}[whence]
-        return self._at
-
-    def tell(self) -> int:  # noqa: D102
-        return self._at
-
-    def truncate(self, size: int | None = None) -> int:  # noqa: D102
-        self.size = self._at if size is None else size
-        return self.size
-
-    def readinto(self, buffer: Any) -> int:  # noqa: D102
-        out = memoryview(buffer).cast("B")
-        first, count = self._at, max(0, min(len(out), self.size - self._at))
-        stored = os.pread(self._handle, count, first)
-        out[:count] = stored + bytes(count - len(stored))
-        kept = self.end if self.problem is None else self.size  # behind the end the disk has what was written
-        for number in self._changed(first, first + count):
-            start, stop = max(first, number * PAGE), min(first + count, (number + 1) * PAGE, kept)
-            if start < stop:
-                out[start - first : stop - first] = self._pages[number][start - number * PAGE : stop - number * PAGE]
-        self._at += count
-        return count
-
-    def write(self, data: Any) -> int:  # noqa: D102
-        given = memoryview(data).cast("B")
-        before = min(max(self.end - self._at, 0), len(given))
-        self._remember(self._at, given[:before])
-        if before < len(given):
-            self._store(self._at + before, given[before:])
-        self._at += len(given)
-        self.size = max(self.size, self._at)
-        return len(given)
-
-    def _store(self, at: int, data: memoryview) -> None:
-        if self.problem is None:
-            try:
-                while len(data):
-                    written = os.pwrite(self._handle, data, at)
-                    at, data = at + written, data[written:]
-            except OSError as error:
-                self.problem = error
-        if self.problem is not None:
-            self._remember(at, data)
-
-    def _remember(self, at: int, data: memoryview) -> None:
-        while len(data):
-            number, within = divmod(at, PAGE)
-            page = self._pages.get(number)
-            if page is None:
-                stored = os.pread(self._handle, PAGE, number * PAGE)
-                page = self._pages[number] = bytearray(stored.ljust(PAGE, b"\0"))
-            part = data[: PAGE - within]
-            page[within : within + len(part)] = part
-            at, data = at + len(part), data[len(part) :]
-
-    def _changed(self, first: int, last: int) -> Iterator[int]:
-        if len(self._pages) < (last - first) // PAGE:
-            yield from (n for n in self._pages if first < (n + 1) * PAGE and n * PAGE < last)
-        else:
-            yield from (n for n in range(first // PAGE, -(-last // PAGE)) if n in self._pages)
 
 
 def append(path: Path, build: Callable[[h5py.Group, Callable[[str, h5py.Group, str], None]], None]) -> None:

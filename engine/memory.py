@@ -1,13 +1,34 @@
-"""Check that an array fits into memory before it is allocated: its size may follow from numbers in a file."""
+"""Memory for arrays: looked at before they are allocated, since sizes may follow from numbers in a file.
+
+What does not fit is refused, or goes to a temporary file where its owner asks for that (:class:`Scratch`). A spilled
+array behaves as one in memory; the system keeps what is used of it in memory as long as there is room, and the file is
+gone with the array, whatever happens to the program. Results do not depend on where an array lies. Its room on the disk
+is taken when it is made: a disk that is full later would end the program without a word.
+"""
 
 from __future__ import annotations
 
+import logging
 import math
+import os
 import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
 
+import numpy as np
+import platformdirs
 import psutil
 
 from ptylive.schema import MetadataError
+from ptylive.schema.model import Array
+
+ALWAYS_IN_MEMORY_BYTES = 64 * 2**20
+SHARE_OF_FREE = 0.5
+"""Memory that one array may take, as a share of what is free when it is made."""
+
+log = logging.getLogger(__name__)
 
 
 def available_bytes() -> float:
@@ -29,3 +50,67 @@ def check_fits(needed_bytes: float, what: str, remedy: str) -> None:
     free = available_bytes()
     if not math.isfinite(needed_bytes) or needed_bytes > free:
         raise MetadataError(f"{what} would take {needed_bytes / 1e9:.3g} GB, {free / 1e9:.3g} GB are free", remedy)
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """Where large arrays are made. ``folder``: for those that do not fit; None: TMPDIR, or the user's cache."""
+
+    folder: Path | None = None
+
+    def zeros(self, shape: tuple[int, ...], dtype: type[np.generic], what: str) -> Array:
+        """An array of zeros; ``what`` it holds is said where it goes to a file.
+
+        Raises MetadataError where neither memory nor disk have room.
+        """
+        size = np.dtype(dtype).itemsize * int(np.prod(shape, dtype=np.int64))
+        if fits(size):
+            return np.zeros(shape, dtype=dtype)
+        where = _usual_folder() if self.folder is None else self.folder
+        log.warning("%.1f GB of %s do not fit the memory and go to a file in %s: slow", size / 1e9, what, where)
+        try:
+            with tempfile.TemporaryFile(prefix="ptylive-", dir=where) as file:
+                _reserve(file, size)
+                return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
+        except OSError as error:
+            why = f"{where}: {error.strerror or error}"
+            raise MetadataError(
+                f"{size / 1e9:.1f} GB of {what} fit neither the memory nor the disk ({why})",
+                "make room, have TMPDIR name a folder with room, or crop or bin the patterns (ptylive convert)",
+            ) from None
+
+    def copy(self, array: Array, what: str) -> Array:
+        """A copy, by the same rule."""
+        made = self.zeros(array.shape, array.dtype.type, what)
+        made[...] = array
+        return made
+
+
+def fits(nbytes: float) -> bool:
+    """Whether an array of this size is made in memory."""
+    return nbytes <= ALWAYS_IN_MEMORY_BYTES or nbytes <= SHARE_OF_FREE * available_bytes()
+
+
+def _usual_folder() -> Path:
+    """A folder for temporary files that is not in memory itself, as ``/tmp`` often is."""
+    if os.environ.get("TMPDIR"):
+        return Path(tempfile.gettempdir())
+    folder = Path(platformdirs.user_cache_dir("ptylive"))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return Path(tempfile.gettempdir())
+    return folder
+
+
+def _reserve(file: IO[bytes], size: int) -> None:
+    """Raises OSError where the disk has less room."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+    else:
+        file.truncate(size)
+
+
+def bytes_in_files(*arrays: Any) -> int:
+    """How much of these arrays lies in files."""
+    return sum(a.nbytes for a in arrays if isinstance(a, np.memmap))

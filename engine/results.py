@@ -37,6 +37,7 @@ from ptylive.schema.preset import Preset
 if TYPE_CHECKING:
     import h5py
 
+    from ptylive.engine.refine.data.drift import Drift
     from ptylive.engine.refine.parameters.refined import Refined
     from ptylive.engine.refine.results.refinement_result import RefineResult
 
@@ -135,7 +136,7 @@ def _write_pending(path: Path, identity: str, run: Run, calibration: Calibration
 
 
 def read_runs(path: Path) -> dict[str, dict[str, Any]]:
-    """Runs in a results file: {run: {state, loss, epochs, slices, thickness_A, modes, algorithm, falling}}.
+    """Runs in a results file: {run: {state, loss, epochs, slices, thickness_A, modes, algorithm, falling, scans, …}}.
 
     Empty when there is no file; what a run of an earlier version does not say is None, or empty.
     """
@@ -228,6 +229,7 @@ def _write_refinement(group: h5py.Group, run: Run) -> None:
     _write_positions(group, result)
     if result.refined is not None:
         _write_refined(group, result.refined)
+        _write_scan_drifts(group, result.scan_drifts)
     for number, curve in enumerate(result.curves, 1):
         write_curve(group.create_group(f"scans/{number}_{curve.quantity}"), curve)
     for number, stage in enumerate(result.stages, 1):
@@ -313,6 +315,19 @@ def _write_refined(group: h5py.Group, refined: Refined) -> None:
             f"{at}_{along}" for at in ("before", "inside", "after") for along in ("row", "col")
         ]
         group["tilts"].attrs["units"] = "mrad"
+
+
+def _write_scan_drifts(group: h5py.Group, drifts: Sequence[Drift | None]) -> None:
+    """The drift of each of several scans; not a number where a scan shows no lattice."""
+    if not drifts or "tilt_series" not in group:
+        return
+    nothing = (np.nan, np.nan)
+    series, found = group["tilt_series"], [nothing if one is None else one.drift_A for one in drifts]
+    doubts = [nothing if one is None else one.uncertainty_A for one in drifts]
+    series["drift_A"] = np.asarray(found, dtype=np.float64)
+    series["drift_A"].attrs.update(units="angstrom", meaning="along slow and fast axis, over the whole acquisition")
+    series["drift_uncertainty_A"] = np.asarray(doubts, dtype=np.float64)
+    series["drift_applied"] = np.array([one is not None and one.applied for one in drifts])
 
 
 def _soft_link(target: str) -> Any:

@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptylive.engine import file_guard
-from ptylive.engine.appending import NotAppendableError, Tail, append
+from ptylive.engine.appending import NotAppendableError, append
 from ptylive.engine.nexus import entry, layout
 from ptylive.schema import InputFileError, PtyliveError
 from ptylive.schema.files.atomic import replacing
 from ptylive.schema.files.filelock import locked
+from ptylive.schema.files.new_hdf5 import LIBVER, for_hdf5
 from ptylive.schema.files.small_files import real_path
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 PATIENCE_S = 120.0
 """A refinement has taken minutes: it can wait for whoever else writes."""
 PENDING, RESERVED = "pending", "reserved"
-LIBVER = ("earliest", "v110")
-"""Bounds of the file format: everything that reads HDF5 reads it."""
 RUNS, CHOSEN, CALIBRATION, SETTINGS = "refinements", "refinement", "calibration", "settings"
 RECORDED = ("data", "coefficients", "metadata")
 """Members of recordings, which no results file has."""
@@ -159,23 +158,11 @@ def pending_path(path: Path, run: str) -> Path:
 
 @contextmanager
 def created(path: Path) -> Iterator[h5py.File]:
-    """A new HDF5 file. Raises OSError, also where the disk is full.
-
-    HDF5 is not told of a disk that is full: a file whose writes have failed stays among those that it has open, and
-    crashes the process at some later one.
-    """
+    """A new HDF5 file. Raises OSError, also where the disk is full."""
     import h5py
 
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
-    try:
-        whole = Tail(handle, 0)
-        with h5py.File(whole, "w", libver=LIBVER) as file:
-            yield file
-        if whole.problem is not None:
-            raise OSError(whole.problem.errno, whole.problem.strerror, str(path)) from whole.problem
-        os.ftruncate(handle, whole.size)
-    finally:
-        os.close(handle)
+    with for_hdf5(path) as whole, h5py.File(whole, "w", libver=LIBVER) as file:
+        yield file
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,15 @@ from ptylive.schema import Calibration, InputFileError
 from ptylive.schema.files.small_files import check_is_file
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray
 from ptylive.schema.preset import Preset
+from ptylive.schema.preset.patterns import MOST_SCANS
+
+MOST_GROUPS = 64
+OF_DRIFT = ("drift_A", "drift_uncertainty_A", "drift_applied")
+OF_SCANS = {
+    **{"tilt_mrad": "tilts_mrad", "shift_A": "shifts_A", "beam_current": "beam_current", "patterns": "patterns"},
+    **{name: name for name in OF_DRIFT},
+}
+"""What is told of each of several scans, and the data set in ``tilt_series`` that holds it."""
 
 
 def turned(transmission: ComplexArray) -> ComplexArray:
@@ -238,7 +247,9 @@ def how_made(group: Any) -> dict[str, Any]:
     """What tells one run from another: slices, their thickness in all (Å), probe modes, data term, at rest or not.
 
     And how good it is, beside its loss: ``deviation_rad``, by how much counting noise scatters its phase (median), and
-    ``halves``, the correlation of objects refined from either half of the data, where that was asked for.
+    ``halves``, the correlation of objects refined from either half of the data, where that was asked for. ``held_out``:
+    ``loss`` of patterns held out, by ``groups``, of how many ``patterns`` after how many ``sweeps``. ``scans``:
+    of each of several scans what :func:`scans_of` reads.
     """
     transmission, probe = group.get("object"), group.get("probe")
     slices = None if transmission is None or transmission.ndim != 4 else int(transmission.shape[1])
@@ -252,4 +263,40 @@ def how_made(group: Any) -> dict[str, Any]:
         "falling": converged is not None and not bool(converged),
         "deviation_rad": _attribute(group, "phase_deviation", "median"),
         "halves": _attribute(group, "validation", "correlation"),
+        "held_out": _held_out(group),
+        "scans": scans_of(group),
     }
+
+
+def _held_out(group: Any) -> dict[str, Any] | None:
+    """How well the settings of a run predict patterns held out: mean, by groups, and of how many patterns."""
+    if "held_out" not in group:
+        return None
+    groups = np.asarray(group["held_out"][()], dtype=np.float64).ravel()[:MOST_GROUPS]
+    if not groups.size or not np.isfinite(groups).all():
+        return None
+    attributes = group["held_out"].attrs
+    about = {name: int(attributes.get(name, 0)) for name in ("patterns", "sweeps")}
+    return {"loss": float(groups.mean()), "groups": groups.tolist(), **about}
+
+
+def scans_of(group: Any) -> list[dict[str, Any]]:
+    """Scans that a run was made of, empty where it was one.
+
+    Of each ``name``, ``tilt_mrad``, ``shift_A``, ``beam_current``, ``patterns``, and ``drift_A``,
+    ``drift_uncertainty_A``, ``drift_applied``: None where none was looked for or the scan shows no lattice. Pairs are
+    (row, column), those of a drift (slow, fast axis).
+    """
+    if "tilt_series" not in group:
+        return []
+    series = group["tilt_series"]
+    names = [str(name) for name in np.atleast_1d(series.attrs.get("scans", ()))][:MOST_SCANS]
+    read = {name: np.asarray(series[stored][()]) for name, stored in OF_SCANS.items() if stored in series}
+    if any(len(values) < len(names) for values in read.values()):
+        return []
+    found = []
+    for number, name in enumerate(names):
+        one = {"name": name, **{key: values[number].tolist() for key, values in read.items()}}
+        seen = "drift_A" in one and np.isfinite(np.asarray(one["drift_A"], dtype=float)).all()
+        found.append(one if seen else one | dict.fromkeys(OF_DRIFT))
+    return found

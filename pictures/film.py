@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterable
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -39,13 +40,20 @@ def write_film(pictures: Iterable[Rgb], path: Path, frames_per_s: float = 5.0) -
     return path
 
 
-def _write_gif(pictures: Iterable[Rgb], path: Path, frames_per_s: float) -> None:
+def gif_bytes(pictures: Iterable[Rgb], frames_per_s: float = 5.0) -> bytes:
+    """A GIF of RGB pictures (rows, cols, 3) uint8 of one size. Raises ValueError for no picture."""
+    made = BytesIO()
+    _write_gif(pictures, made, frames_per_s)
+    return made.getvalue()
+
+
+def _write_gif(pictures: Iterable[Rgb], to: Path | BytesIO, frames_per_s: float) -> None:
     images = [Image.fromarray(picture).quantize(256, dither=Image.Dither.NONE) for picture in pictures]
     if not images:
         raise ValueError("a film needs a picture")
     times_ms = [round(1000 / frames_per_s)] * len(images)
     times_ms[-1] += round(1000 * LAST_S)
-    images[0].save(path, "GIF", save_all=True, append_images=images[1:], duration=times_ms, loop=0, disposal=1)
+    images[0].save(to, "GIF", save_all=True, append_images=images[1:], duration=times_ms, loop=0, disposal=1)
 
 
 def _write_mp4(pictures: Iterable[Rgb], path: Path, frames_per_s: float) -> None:

@@ -21,6 +21,10 @@ REFERENCES = ("dark_reference", "gain_reference")
 """Arrays (Qy, Qx) of a scan whose frames are as the detector wrote them."""
 DETECTOR_ARRAYS = ("bad_pixel_mask", "vacuum_pattern", *REFERENCES)
 """Arrays (Qy, Qx) of a scan, which may be given as files."""
+DP_MASK = "dp_mask"
+"""py4DSTEM's word, for those who give one: the pixels that count, where ``bad_pixel_mask`` has those that do not."""
+GIVEN_ARRAYS = (*DETECTOR_ARRAYS, DP_MASK)
+"""Names under which arrays of a detector may be given."""
 
 
 class Detector(Model):
@@ -209,6 +213,10 @@ def scan_places(point: IndexArray, scan_shape: tuple[int, int]) -> tuple[DoubleA
     return rows / half[0] - min(scan_shape[0] - 1, 1), cols / half[1] - min(scan_shape[1] - 1, 1)
 
 
+MOST_COUNTS = 1e12
+"""Of a pixel: what floats hold beyond it are markers, and the squares of their sums no numbers in single precision."""
+
+
 def below_saturation(frames: Array, saturation_value: float | None) -> Array:
     """Frames in which no pixel tells more than a pixel can count: full ones often hold a marker far above it.
 
@@ -220,22 +228,28 @@ def below_saturation(frames: Array, saturation_value: float | None) -> Array:
 
 
 def usable_counts(frames: Array, saturation_value: float | None = None) -> tuple[Array, int]:
-    """Frames in which every count is a number no pixel is too full for, and how many values were no finite numbers.
+    """Frames in which every count is a number no pixel is too full for, and how many values were no counts.
 
-    Those are taken as 0. The same array where nothing is changed.
+    Those, no numbers and what no detector counts (``MOST_COUNTS``), are taken as 0. The same array where nothing is
+    changed.
     """
     masked = 0
-    if frames.dtype.kind == "f" and frames.size and not _all_finite(frames):
-        wrong = ~np.isfinite(frames)
+    if frames.dtype.kind == "f" and frames.size and not _all_counts(frames):
+        wrong = _no_counts(frames)
         masked = int(np.count_nonzero(wrong))
         frames = np.where(wrong, frames.dtype.type(0), frames) if masked else frames
     return below_saturation(frames, saturation_value), masked
 
 
-def _all_finite(frames: Array) -> bool:
-    """Whether no value is infinite or no number: their sum tells quickly, unless it overflows itself."""
+def _all_counts(frames: Array) -> bool:
+    """Whether no value can be without meaning: their sum tells quickly, unless it is large itself."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(frames.sum()))
+        return bool(abs(frames.sum()) <= MOST_COUNTS)
+
+
+def _no_counts(frames: Array) -> Array:
+    """Where values are no numbers or beyond what is counted."""
+    return np.asarray(~(np.abs(frames) <= MOST_COUNTS))
 
 
 @dataclass(frozen=True, eq=False)
@@ -264,7 +278,7 @@ class Readout:
         return self.dark is not None or self.gain is not None
 
     def counts(self, frames: Array) -> tuple[Array, int]:
-        """Counts (n, Qy, Qx), or (Qy, Qx), of recorded frames, and how many values were no finite numbers: counted 0.
+        """Counts (n, Qy, Qx), or (Qy, Qx), of recorded frames, and how many values were no counts: taken as 0.
 
         The same array where nothing is changed.
         """
@@ -277,7 +291,7 @@ class Readout:
         if self.gain is not None:
             counts *= self.gain
         if masked:
-            counts[~np.isfinite(frames)] = 0
+            counts[_no_counts(frames)] = 0
         return counts, masked
 
 

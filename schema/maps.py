@@ -148,5 +148,5 @@ class LiveMap:
 
 def _at_dose(correlation: DoubleArray, dose: float) -> DoubleArray:
     """What the correlation of halves becomes; what is no signal stays none."""
-    ratio = correlation / np.maximum(1 - correlation, 1e-6)
+    ratio = np.maximum(correlation, 0) / np.maximum(1 - correlation, 1e-6)
     return np.where(correlation > 0, dose * ratio / (1 + dose * ratio), correlation)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from ptylive.schema.detector import DETECTOR_ARRAYS, REFERENCES, Detector
+from ptylive.schema.detector import GIVEN_ARRAYS, REFERENCES, Detector
 from ptylive.schema.errors import MetadataError, did_you_mean
 from ptylive.schema.optics import ABERRATION_NAMES, Optics, aberrations_from
 from ptylive.schema.plausible import PLAUSIBLE, question, understood
@@ -78,7 +78,7 @@ def locate(name: str) -> tuple[str, str]:
 def array_name(name: str) -> str | None:
     """The array of a detector that a flat (``dark_reference``) or dotted (``detector.…``) name means; None: none."""
     flat = name.removeprefix("detector.")
-    return flat if flat in (*DETECTOR_ARRAYS, MASKS) else None
+    return flat if flat in (*GIVEN_ARRAYS, MASKS) else None
 
 
 def arrays_and_numbers(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

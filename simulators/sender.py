@@ -14,6 +14,7 @@ import numpy as np
 import zmq
 
 from ptylive.schema import ScanHeader, ServerGoneError
+from ptylive.schema.errors import brief
 from ptylive.schema.model import Array, BoolArray
 from ptylive.simulators.outlet import Outlet, SendPatience
 from ptylive.streamer.sockets.security import ClientKeys
@@ -32,6 +33,8 @@ class Sender:
     """
 
     def __init__(self, to: str, patience: SendPatience | None = None, keys: ClientKeys | None = None) -> None:
+        if not isinstance(to, str):
+            raise ServerGoneError(f"{brief(to)} is no address to send to", "tcp://HOST:PORT")
         self._outlet = Outlet(to, patience or SendPatience(), keys=keys)
         self._number = secrets.randbelow(2**62) + 1
         """What every message says that it is of, so that another one's uid may be the same."""

@@ -28,13 +28,7 @@ from ptylive.streamer.ring import Ring
 from ptylive.streamer.tracking.known_scans import KnownScans
 from ptylive.streamer.tracking.repeats import Arrival, OtherDataError
 from ptylive.streamer.tracking.stream_status import status_of
-from ptylive.streamer.wire import (
-    ArmMessage,
-    EndMessage,
-    FramesMessage,
-    Message,
-    PingMessage,
-)
+from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, Message, PingMessage
 
 MOST_OPEN = 4
 """Scans that are received at the same time; one more closes the one whose sender was heard longest ago."""
@@ -105,6 +99,8 @@ class Acquisition:
 
     def handle(self, message: Message, source: int | None = None) -> None:
         """Take in one message; ``source``: its connection. Raises WireError when it does not fit the scan it names."""
+        if self._known.hold_behind(message, source):
+            return
         if isinstance(message, ArmMessage):
             self._on_arm(message.header, message.problems, source, by_ping=False)
         elif isinstance(message, PingMessage):
@@ -391,10 +387,13 @@ class Acquisition:
         return time.monotonic() - scan.progress.active_at > patience_s
 
     def _take_held(self, name: str, *behind: FramesMessage) -> None:
-        """Frames that waited, before those ``behind`` them: of their scan, or of the one that its uid means since."""
-        for message in (*self._known.held.take(name), *behind):
-            scan = self._known.closed.get(message.uid)
+        """What waited, in its order, before frames ``behind`` it: of their scan, or of what its uid means since."""
+        for message, source in (*self._known.held.take(name), *((one, one.source) for one in behind)):
             try:
+                if not isinstance(message, FramesMessage):
+                    self.handle(message, source)
+                    continue
+                scan = self._known.closed.get(message.uid)
                 self._on_named(message, message.uid if scan is None else scan.progress.sent_as)
             except WireError as error:
                 self.reject(error)

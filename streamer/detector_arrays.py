@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ptylive.schema import InputFileError, MetadataError, ScanHeader
-from ptylive.schema.detector import joined, usable_counts
+from ptylive.schema.detector import DP_MASK, joined, usable_counts
 from ptylive.schema.errors import brief
 from ptylive.schema.model import Array, DoubleArray
 from ptylive.streamer.foreign.arrays import mapped_array
@@ -24,6 +24,7 @@ from ptylive.streamer.storage.native import open_native
 from ptylive.streamer.storage.scan_file import ScanFile
 from ptylive.streamer.wire.limits import MAX_DETECTOR_SIDE
 
+BAD_PIXELS = "bad_pixel_mask"
 READ_BYTES = 64 * 2**20
 """Of frames at a time."""
 
@@ -31,9 +32,21 @@ READ_BYTES = 64 * 2**20
 def read_detector_arrays(given: Mapping[str, Any]) -> dict[str, Array]:
     """Images (Qy, Qx) by the names of :data:`ptylive.schema.detector.DETECTOR_ARRAYS`, from files or arrays.
 
-    Raises InputFileError for a file that is none, MetadataError for what is neither file nor array.
+    What a ``dp_mask`` leaves out joins the bad pixels. Raises InputFileError for a file that is none, MetadataError for
+    what is neither file nor array, and for masks of two detectors.
     """
-    return {name: _read(name, value) for name, value in given.items() if value is not None}
+    arrays = {name: _read(name, value) for name, value in given.items() if value is not None}
+    counts = arrays.pop(DP_MASK, None)
+    if counts is not None:
+        bad = arrays.get(BAD_PIXELS, np.zeros_like(counts))
+        if bad.shape != counts.shape:
+            raise MetadataError(
+                f"{DP_MASK} is {counts.shape}, {BAD_PIXELS} {bad.shape} pixels", "give those of one detector"
+            )
+        if not counts.any():
+            raise MetadataError(f"{DP_MASK} leaves no pixel", "it is not 0 where a pixel counts")
+        arrays[BAD_PIXELS] = bad | ~counts
+    return arrays
 
 
 def _read(name: str, given: Any) -> Array:
@@ -53,7 +66,7 @@ def _read(name: str, given: Any) -> Array:
         raise MetadataError(f"{what} has the shape {image.shape}", "it must be an image: detector rows x columns")
     if image.dtype.kind not in "buif":
         raise MetadataError(f"{what} holds {image.dtype}, not numbers")
-    if name == "bad_pixel_mask":
+    if name in (BAD_PIXELS, DP_MASK):
         return np.asarray(image != 0)
     with np.errstate(over="ignore"):
         image = np.asarray(image, dtype=np.float32)

@@ -20,6 +20,7 @@ from ptylive.schema.model import Array, BoolArray, IndexArray
 from ptylive.streamer.detector_arrays import read_detector_arrays, with_arrays
 from ptylive.streamer.storage.layout import StoredScan
 from ptylive.streamer.storage.native import DAMAGED_HINT, open_native
+from ptylive.streamer.storage.pixel_types import readable
 from ptylive.streamer.storage.scan_file import ScanFile
 from ptylive.streamer.wire.armmap import array_shape
 
@@ -178,7 +179,8 @@ def _opened(path: Path, opening: AbstractContextManager[ScanFile], values: Mappi
     files, values = arrays_and_numbers(values)
     files.pop(MASKS, None)
     given = read_detector_arrays(files)
-    with opening as file:
+    with opening as opened:
+        file = readable(opened)
         stored = StoredScan(file.leading)
         header = replace(_header(path, file, stored, values), basis=file.basis)
         if values:

@@ -27,7 +27,16 @@ class WeakPhaseScan:
     patterns: np.ndarray
 
     @classmethod
-    def make(cls, aberrations: dict, n: int = 32, step_A: float = 0.5, strength: float = 0.01, seed: int = 1):
+    def make(
+        cls,
+        aberrations: dict,
+        n: int = 32,
+        step_A: float = 0.5,
+        strength: float = 0.01,
+        seed: int = 1,
+        absorption: np.ndarray | None = None,
+    ):
+        """``absorption`` (n, n): what the modulus of the object lacks to 1, nothing by default."""
         wavelength = wavelength_A(ENERGY_EV)
         k_alpha, dk = 0.45, 1 / (n * step_A)
         probe = Probe.of(wavelength, k_alpha * wavelength * 1e3, dk, aberrations)
@@ -36,13 +45,14 @@ class WeakPhaseScan:
         rng = np.random.default_rng(seed)
         phase = np.fft.ifft2(np.fft.fft2(rng.normal(size=(n, n))) * (np.hypot(ky, kx) < 0.7)).real
         phase *= strength / phase.std()
+        transmission = (1 - (0 if absorption is None else absorption)) * np.exp(1j * phase)
         wave = probe.wave(ky, kx)
         wave /= np.sqrt((np.abs(wave) ** 2).sum())
         patterns = np.empty((n * n, n, n))
         for i in range(n):
             for j in range(n):
                 shifted = np.fft.ifft2(wave * np.exp(-2j * np.pi * (ky * i + kx * j) * step_A))
-                exit_wave = np.fft.fft2(shifted * np.exp(1j * phase))
+                exit_wave = np.fft.fft2(shifted * transmission)
                 patterns[i * n + j] = np.fft.fftshift(np.abs(exit_wave) ** 2)
         return cls(n, step_A, phase, probe, k_alpha * wavelength * 1e3, aberrations, patterns)
 

@@ -12,17 +12,20 @@ from PIL import Image, ImageDraw
 from ptylive.engine.refine.results.refinement_result import wrapped_phase
 from ptylive.engine.refine.run.history import Snapshot, read_snapshot, snapshots
 from ptylive.pictures.colours import ColourMap, Levels, levels
-from ptylive.pictures.film import check_film, write_film
+from ptylive.pictures.film import check_film, gif_bytes, write_film
 from ptylive.pictures.sampling import reduced
 from ptylive.pictures.sheet import Cell, sheet
 from ptylive.pictures.snapshot import Rgb
-from ptylive.schema.errors import InputFileError
+from ptylive.schema.errors import InputFileError, MetadataError
 from ptylive.schema.model import Array, DoubleArray, FloatArray
 
 LARGEST_PX = 480
 """Longer side of what is drawn; larger objects are averaged."""
 MOST_PICTURES = 500
 """Of a film: of a longer history the first, the last, and evenly spaced ones between."""
+SHORT_PICTURES, SHORT_PIXELS = 100, 2**26
+"""The same where somebody waits: most pictures, and most pixels of all slices and modes of them all; that
+is some seconds."""
 CURVE_PX = (480, 480)
 MOVED_A = 1e-4
 """Positions that have moved by less have not."""
@@ -41,10 +44,29 @@ def film(
     damaged snapshot and a film that cannot be made here, PtyliveError where ffmpeg fails, OSError.
     """
     check_film(path)
-    found = snapshots(folder)
-    if len(found) > MOST_PICTURES:
-        found = [found[index] for index in np.unique(np.linspace(0, len(found) - 1, MOST_PICTURES).round().astype(int))]
-    return write_film(_pictures(found, on_progress), path, frames_per_s)
+    return write_film(_pictures(_thinned(snapshots(folder), MOST_PICTURES), on_progress), path, frames_per_s)
+
+
+def short_film(last: Path, frames_per_s: float = 5.0) -> tuple[bytes, int, int]:
+    """A GIF of the history that ends with the snapshot ``last``; its pictures, and the epochs up to the last one.
+
+    Of large objects fewer pictures are drawn, two at least: a page waits for it. Raises InputFileError for a damaged
+    snapshot, MetadataError for an object that takes too long.
+    """
+    end = read_snapshot(last)
+    if end.object.size > SHORT_PIXELS // 2:
+        said = f"an object of {end.object.size / 1e6:.0f} million pixels takes too long to draw here"
+        raise MetadataError(said, f"ptylive film {last.parent} does")
+    most = min(SHORT_PICTURES, SHORT_PIXELS // end.object.size)
+    chosen = _thinned([one for one in snapshots(last.parent) if one.name <= last.name], most)
+    return gif_bytes(_pictures(chosen, lambda done, total: None), frames_per_s), len(chosen), end.epoch
+
+
+def _thinned(found: list[Path], most: int) -> list[Path]:
+    """The first, the last, and evenly spaced ones between."""
+    if len(found) <= most:
+        return found
+    return [found[index] for index in np.unique(np.linspace(0, len(found) - 1, most).round().astype(int))]
 
 
 def _pictures(found: list[Path], on_progress: Callable[[int, int], None]) -> Iterator[Rgb]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -156,13 +156,14 @@ def reserved_run(results: Path, checkpoint: Path) -> Iterator[str]:
     """
     from ptylive.engine.results_file import release_run, reserve_run
 
-    try:
-        with locked(checkpoint.resolve(), 0.0):
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(checkpoint.resolve(), 0.0))
             name = reserve_run(results)
-            try:
-                yield name
-            except BaseException:
-                release_run(results, name)
-                raise
-    except OSError as error:
-        raise PtyliveError(f"{checkpoint} cannot be written: {error.strerror or error}", OTHER_NAME) from None
+        except OSError as error:
+            raise PtyliveError(f"{checkpoint} cannot be written: {error.strerror or error}", OTHER_NAME) from None
+        try:
+            yield name
+        except BaseException:
+            release_run(results, name)
+            raise

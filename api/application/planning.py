@@ -24,12 +24,13 @@ OF_THE_SCAN = ("scan_shape", "flyback_frames", "skip_first", "repeats")
 """Metadata that have to fit the frames of a file, and in a plan need not."""
 
 
-def plan(source: str | Path | None = None, **values: Any) -> Plan:
+def plan(source: str | Path | None = None, *, measure_time: bool = False, **values: Any) -> Plan:
     """Sampling, overlap, dose, depth, memory and time of an experiment, before it is made (docs/planning.md).
 
     source: a scan file, of which only the description is read; None for an experiment of numbers alone. values: names
     and units of docs/conventions.md, text with a unit is understood; they win over the file's. Besides
-    ``detector_shape`` (pixels), ``beam_current_pA`` or ``dose_e_per_A2``, and ``thickness_A``. Raises MetadataError for
+    ``detector_shape`` (pixels), ``beam_current_pA`` or ``dose_e_per_A2``, and ``thickness_A``. measure_time: a few
+    patterns are refined here, to tell how long all of them take. Raises MetadataError for
     an unknown name and for an impossible or unlikely value, InputFileError for a file that cannot be read.
 
     >>> import ptylive
@@ -45,6 +46,8 @@ def plan(source: str | Path | None = None, **values: Any) -> Plan:
         raise MetadataError(
             "nothing is known of the experiment", "give a scan file, or energy_eV and what else there is"
         )
+    if source is not None and not isinstance(source, str | Path):
+        raise MetadataError(f"source = {brief(source)} is no path", "give a file, or numbers alone")
     beside = {name: understood(name, value) for name, value in values.items() if name in PLANNED and value is not None}
     if {"beam_current_pA", "dose_e_per_A2"} <= set(beside):
         raise MetadataError("beam_current_pA and dose_e_per_A2 say the same thing twice", "give one of them")
@@ -55,7 +58,7 @@ def plan(source: str | Path | None = None, **values: Any) -> Plan:
     header = overlay(header, numbers, "plan") if numbers else header
     if shape is not None:
         header = _with_detector(header, _two_pixels(shape), centred="beam_center_px" not in numbers)
-    return Plan.of(Experiment(header, **beside, free_bytes=available_bytes()))
+    return Plan.of(Experiment(header, **beside, free_bytes=available_bytes(), timed=measure_time))
 
 
 def questioned(header: ScanHeader) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ptylive.schema import Calibration, ScanHeader
+from ptylive.schema.detector import MOST_COUNTS
 from ptylive.schema.metadata import questions
 
 
@@ -12,6 +13,6 @@ def remarks(told: ScanHeader, header: ScanHeader, calibration: Calibration) -> l
     out = [f"is this right? {text}" for text in questions(told) if text in asked]
     masked = calibration.get("masked_counts")
     if masked:
-        verb = "count is no finite number" if masked == 1 else "counts are no finite numbers"
-        out.append(f"{int(masked)} {verb}: taken as 0")
+        verb = "count is no number" if masked == 1 else "counts are no numbers"
+        out.append(f"{int(masked)} {verb} up to {MOST_COUNTS:.0e}: taken as 0")
     return out

@@ -11,6 +11,7 @@ from ptylive.application.conversion import write_scan
 from ptylive.application.outputs import OTHER_NAME, check_output_file
 from ptylive.schema import InputFileError
 from ptylive.schema.files.atomic import replacing
+from ptylive.schema.files.new_hdf5 import LIBVER, for_hdf5
 from ptylive.schema.files.small_files import read_text
 from ptylive.schema.model import Array
 from ptylive.schema.settings_text import MAX_TOML, read_toml
@@ -102,7 +103,7 @@ def write_truth(path: Path, arrays: Mapping[str, Array], attributes: Mapping[str
 
     import h5py
 
-    with h5py.File(path, "r+") as file:
+    with for_hdf5(path, "r+") as whole, h5py.File(whole, "r+", libver=LIBVER) as file:
         group = file.create_group(TRUTH)
         for name, array in arrays.items():
             packed = {"compression": "gzip", "compression_opts": 4, "shuffle": True}

@@ -41,10 +41,15 @@ class Recorded:
 
         Raises MetadataError for a scan that cannot go together with the first.
         """
+        common = under_one_calibration(first.dataset.calibration, calibration)
+        return cls.under(common, source, start_guess(start_map, common))
+
+    @classmethod
+    def under(cls, common: Calibration, source: FileSource, guess: StartGuess | None) -> Recorded:
+        """The same where calibration and map are those of all scans already. Raises MetadataError for coefficients."""
         if not source.header.basis.is_raw:
             raise MetadataError(f"{source.path.name} holds coefficients", "several scans are refined from frames only")
-        common = under_one_calibration(first.dataset.calibration, calibration)
-        return cls(source.path.name, refinable(source, common), start_guess(start_map, common))
+        return cls(source.path.name, refinable(source, common), guess)
 
 
 def together(scans: Sequence[Recorded], preset: Preset, tell: Callable[[str], None]) -> Dataset:

@@ -10,6 +10,8 @@ from typing import Any
 from ptylive.pictures.colours import ColourMap
 
 FIRST_CHOICE = ("obf", "tcbf", "idpc", "adf")
+MORE_CHOICE = ("dpc", "bf")
+"""Of the two panels that are there where six are shown."""
 """Maps of the four panels when the page opens."""
 STRONG_CHOICE = ("idpc", "adf", "tcbf", "obf")
 """The same of a specimen that is not weak."""

@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 from bokeh.models import CrosshairTool, CustomJS, InlineStyleSheet, Select, Span, Toggle
 
-from ptylive.dashboard.client.map_kinds import FIRST_CHOICE, MapKinds
+from ptylive.dashboard.client.map_kinds import FIRST_CHOICE, MORE_CHOICE, REFINED, MapKinds
 from ptylive.dashboard.panels.picture import PictureFigure, Window
 from ptylive.dashboard.pictures import FFT, OVERWRITING, Picture
+from ptylive.dashboard.requests import Request
 from ptylive.dashboard.words import UNKNOWN, carried, limits, number
 from ptylive.pictures.colours import ColourMap, Levels, gradient, wheel_gradient
 
@@ -19,7 +20,7 @@ class MapPanel:
     def __init__(self, index: int, kinds: MapKinds, windows: tuple[Window, Window], style: InlineStyleSheet) -> None:
         self.index = index
         self._kinds = kinds
-        self.kind = kind = kinds.called(FIRST_CHOICE[index])
+        self.kind = kind = kinds.called((*FIRST_CHOICE, *MORE_CHOICE)[index])
         self.on_choice: Callable[[], None] = lambda: None
         self.overwrites = False
         """Whether a new scan is drawn over the one before, or on a fresh ground."""
@@ -38,6 +39,7 @@ class MapPanel:
         )
         self.lock = Toggle(name=f"map_{index}_lock", label="auto", width=58, **common)
         self.fft = Toggle(name=f"map_{index}_fft", label="FFT", width=42, **common)
+        self._forbid()
         self.choice.on_change("value", self._choose)
         self.colours.on_change("value", self._colour)
         self.lock.on_change("active", self._hold)
@@ -86,9 +88,13 @@ class MapPanel:
 
     def _choose(self, _attr: str, _old: str, new: str) -> None:
         self.kind = self._kinds.called(new)
-        self.colours.disabled = self.fft.disabled = new == "dpc"  # vectors have colours of their own, and no transform
+        self._forbid()
         self.colours.value = str(self._colours.get(new, self.kind.colour_map))
         self._start_again()
+
+    def _forbid(self) -> None:
+        """Vectors have colours of their own, and no transform."""
+        self.colours.disabled = self.fft.disabled = self.kind.name == "dpc"
 
     def _transform(self, _attr: str, _old: bool, _new: bool) -> None:
         self._start_again()
@@ -169,15 +175,47 @@ def _note(picture: Picture) -> str:
     return "nothing but noise" if picture.buried else ""
 
 
+PAIR, SIX = "pair", "six"
+"""Layouts that the browser tells of: object beside map, and two panels more; of others the panels are the same."""
+
+
 class Mosaic:
-    """Four panels over one window, and another one for their Fourier transforms."""
+    """Six panels over one window, and another one for their Fourier transforms; four of them until six are wanted.
+
+    ``on_layout`` is called when others are on show.
+    """
 
     def __init__(self, style: InlineStyleSheet, kinds: MapKinds) -> None:
         self.window, self.frequencies = Window(), Window()
         windows = (self.window, self.frequencies)
-        self.panels = [MapPanel(index, kinds, windows, style) for index in range(len(FIRST_CHOICE))]
+        self.panels = [MapPanel(index, kinds, windows, style) for index in range(len(FIRST_CHOICE + MORE_CHOICE))]
+        self.first, self.more = self.panels[: len(FIRST_CHOICE)], self.panels[len(FIRST_CHOICE) :]
+        self.on_layout: Callable[[], None] = lambda: None
+        self.layout = ""
+        self._before = ""
+        """What the second panel showed before the object stood there."""
         self._offered: tuple[frozenset[str], MapKinds] | None = None
         self._share_cursor()
+
+    @property
+    def shown(self) -> list[MapPanel]:
+        """The panels that the layout of this browser has."""
+        return self.panels if self.layout == SIX else self.panels[:2] if self.layout == PAIR else self.first
+
+    def lay_out(self, request: Request) -> None:
+        """The layout that the browser has; ``pair`` puts the refined object beside the first map, if there is one."""
+        second = self.panels[1].choice
+        if (
+            request.key == PAIR
+            and second.value != REFINED.name
+            and REFINED.name in [name for name, _ in second.options]
+        ):
+            self._before, second.value = second.value, REFINED.name
+        elif request.key != PAIR and self._before:
+            second.value = self._before if second.value == REFINED.name else second.value
+            self._before = ""
+        self.layout = request.key
+        self.on_layout()
 
     def overwrite(self, watch: Callable[[], None]) -> None:
         """Let a new scan be drawn over the one before, or on a fresh ground; ``watch``: other pictures are wanted."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Mapping
 from itertools import count
 from pathlib import PurePath
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from bokeh.models import ColumnDataSource
@@ -17,8 +18,9 @@ from ptylive.dashboard.client.orders import Orders, Reply
 from ptylive.dashboard.panels.picture import PictureFigure, Window
 from ptylive.dashboard.pictures import Picture, Surroundings, prepare
 from ptylive.dashboard.requests import Request
-from ptylive.dashboard.words import REFINEMENT_WORDS, number
+from ptylive.dashboard.words import REFINEMENT_WORDS, UNKNOWN, number
 from ptylive.pictures.colours import ColourMap
+from ptylive.schema.model import DoubleArray
 
 CHECKED = ("C10", "rotation_deg", "scan_step_A", "detector_pixel_invA", "convergence_semiangle_mrad", "energy_eV")
 """Calibration values that the checks depend on."""
@@ -139,6 +141,11 @@ class RunsPanel:
         done = f"{request.name} withdrawn"
         self._orders.send("refine_withdraw", done, run=request.name, uid=request.value)
 
+    def scans_beside(self, run: str) -> list[str]:
+        """Names of the scans that a run was made of beside the first; empty where it was one."""
+        scans = self._runs.get(run, {}).get("scans") or []
+        return [str(one.get("name", "")) for one in scans[1:] if isinstance(one, Mapping)]
+
     def texts(self) -> dict[str, str]:
         """The findings in one line for the session view, and what is compared."""
         worst = [c for c in self._checks if c["state"] in ("warn", "bad")]
@@ -153,13 +160,14 @@ class RunsPanel:
                 "text": _how_far(run),
                 "made": _how_made(run),
                 "loss": number(run.get("loss"), 5),
-                "quality": _how_good(run),
+                "quality": ", ".join(filter(None, [held_out_words(name, self._runs), _how_good(run)])),
                 "shown": name == shown,
                 "on": name == self.compared,
             }
             for name, run in self._runs.items()
         ]
-        return {"checks": self._checks, "runs": {"known": runs, "waiting": self._waiting}}
+        scans = scan_rows(self._runs.get(shown, {}).get("scans"))
+        return {"checks": self._checks, "runs": {"known": runs, "waiting": self._waiting, "scans": scans}}
 
     def marks(self) -> dict[str, str]:
         """Whether two runs stand side by side, and how the checks went."""
@@ -168,6 +176,80 @@ class RunsPanel:
             "compare": "on" if self.compared else "off",
             "checks": "bad" if "bad" in states else "warn" if "warn" in states else "ok",
         }
+
+
+def held_out_words(name: str, runs: Mapping[str, Mapping[str, Any]]) -> str:
+    """How well a run predicts patterns held out: its loss, and by how much it is worse than the best run of the scan.
+
+    Runs are compared group by group of these patterns, which are the same in all: what groups have in common is no
+    scatter. Empty where it was not measured.
+    """
+    groups = {run: found for run, told in runs.items() if (found := _groups(told)) is not None}
+    if name not in groups:
+        return ""
+    own = groups[name]
+    loss = f"held out {number(float(own.mean()), 5)}"
+    alike = {run: found for run, found in groups.items() if found.size == own.size}
+    best = min(alike, key=lambda run: float(alike[run].mean()))
+    if len(alike) == 1:
+        return loss
+    if best == name:
+        return f"{loss} (best)"
+    away = own - alike[best]
+    scale = abs(float(alike[best].mean())) or 1.0
+    share, deviation = float(away.mean()) / scale, float(away.std(ddof=1)) / math.sqrt(own.size) / scale
+    told = f"{_per_cent(share, 2)} ± {_per_cent(deviation, 1)} %"
+    return f"{loss} (worse than {best} by {told})" if share > 2 * deviation else f"{loss} (as {best}, {told})"
+
+
+def _per_cent(share: float, digits: int) -> str:
+    """A share in per cent, with ``digits`` figures or as the nearest whole number."""
+    value = 100 * share
+    return f"{value:.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+
+
+def _groups(run: Mapping[str, Any]) -> DoubleArray | None:
+    held_out = run.get("held_out")
+    groups = held_out.get("groups") if isinstance(held_out, Mapping) else None
+    if not isinstance(groups, list) or len(groups) < 2 or not all(isinstance(one, int | float) for one in groups):
+        return None
+    return np.asarray(groups, dtype=np.float64)
+
+
+def scan_rows(scans: object) -> list[dict[str, str]]:
+    """What a run of several scans found of each: its ``name``, and ``text`` with tilt, shift, current and drift."""
+    plain = scans if isinstance(scans, list) else []
+    return [
+        {"name": PurePath(str(one.get("name", ""))).stem, "text": _found_of(one)}
+        for one in plain
+        if isinstance(one, Mapping)
+    ]
+
+
+def _found_of(scan: Mapping[str, Any]) -> str:
+    words = [
+        f"tilt {_pair(scan.get('tilt_mrad'), 1)} mrad",
+        f"moved by {_pair(scan.get('shift_A'), 2)} Å",
+        f"current {number(scan.get('beam_current'), 3)}",
+    ]
+    if scan.get("drift_A") is None:
+        return ", ".join([*words, "no drift known"])
+    done = "taken out" if scan.get("drift_applied") else "left alone"
+    return ", ".join([*words, f"drift {_pair(scan['drift_A'], 2, scan.get('drift_uncertainty_A'))} Å ({done})"])
+
+
+def _pair(values: object, digits: int, doubts: object = None) -> str:
+    """Two numbers, row and column, and how uncertain each is where that is known."""
+    if not _are_two(values):
+        return UNKNOWN
+    unsure = [f" ± {one:.{digits}f}" for one in doubts] if _are_two(doubts) else ["", ""]
+    rounded = [f"{value:.{digits}f}" for value in values]
+    tidy = ["0" if float(word) == 0 else word.replace("-", "\N{MINUS SIGN}") for word in rounded]
+    return ", ".join(f"{word}{more}" for word, more in zip(tidy, unsure, strict=True))
+
+
+def _are_two(values: Any) -> TypeGuard[list[float]]:
+    return isinstance(values, list) and len(values) == 2 and all(isinstance(one, int | float) for one in values)
 
 
 def _how_far(run: Mapping[str, Any]) -> str:

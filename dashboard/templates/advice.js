@@ -52,6 +52,7 @@
     orientations: () => ask("orientations", {key: dialog().hidden ? "open" : "close"}),
     way: button => ask("orientations", {key: "use", numbers: [Number(button.dataset.name)]}),
     guide: () => ask("guide"),
+    decide: button => ask("decide", {key: button.dataset.name}),
     change_depth: () => { ask("change_depth"); focus_setting("thickness / Å"); },
   };
 

@@ -2,7 +2,7 @@
 "use strict";
 (() => {
   const {ask} = window.ptylive;
-  const NAMES = {0: "map_0", 1: "map_1", 2: "map_2", 3: "map_3", 5: "object"};
+  const NAMES = {0: "map_0", 1: "map_1", 2: "map_2", 3: "map_3", 4: "map_4", 5: "map_5", 11: "object"};
   const SVG = "http://www.w3.org/2000/svg";
   let drag = null, lines = [], held = null;
 
@@ -76,7 +76,7 @@
   document.addEventListener("pointerdown", event => {
     const canvas = event.target.closest?.(".canvas"), panel = Number(event.target.closest?.("[data-panel]")?.dataset.panel);
     const figure = canvas && figure_of(panel);
-    const measures = event.ctrlKey || event.metaKey, chooses = event.shiftKey && panel < 4;
+    const measures = event.ctrlKey || event.metaKey, chooses = event.shiftKey && panel < 6;
     if (!figure || event.button !== 0 || !(measures || chooses) || canvas.id === "canvas-compare") {
       if (canvas && canvas === held) clear();
       return;

@@ -217,17 +217,23 @@
   painters.checks = checks => document.getElementById("checks").replaceChildren(...checks.map(({name, state, text}) =>
     make("li", {"data-check": state}, make("b", {text: name}), make("span", {text, title: text}))));
 
-  painters.runs = ({known, waiting}) => document.getElementById("runs").replaceChildren(
+  // What a run of several scans of one place found of each.
+  function run_scans(rows) {
+    document.getElementById("run-scans").replaceChildren(...rows.map(({name, text}) =>
+      make("li", {}, make("b", {text: name, title: name}), make("span", {text, title: text}))));
+  }
+
+  painters.runs = ({known, waiting, scans = []}) => { run_scans(scans); document.getElementById("runs").replaceChildren(
     ...known.map(({name, text, made, loss, quality = "", on, shown}) =>
       make("li", {"data-shown": String(shown)},
         make("button", {class: "small run", "data-act": "show_run", "data-name": name, "aria-pressed": String(shown), title: "show this run, with its settings", text: name}),
         make("span", {text: [text, made].filter(Boolean).join(", "), title: made}),
-        make("span", {text: [`loss ${loss}`, quality].filter(Boolean).join(", "), title: quality}),
+        make("span", {text: [`loss ${loss}`, quality].filter(Boolean).join(", "), title: quality.includes("held out") ? `${quality}\nheld out: minus log likelihood per pattern of patterns kept back from a short refinement with these settings; less is better` : quality}),
         make("button", {class: "small", "data-act": "compare", "data-name": name, "aria-pressed": String(on),
           text: on ? "comparing" : "compare"}))),
     ...waiting.map(({run, uid, series}) =>
       make("li", {}, make("b", {text: run}), make("span", {text: series ? `waits (${series})` : "waits"}),
-        make("button", {class: "small", "data-act": "withdraw", "data-name": run, "data-uid": uid, text: "withdraw"}))));
+        make("button", {class: "small", "data-act": "withdraw", "data-name": run, "data-uid": uid, text: "withdraw"})))); };
 
   function card({recording, title, time = "", lines, lost = "", note, sample = "", noted = "", refined = false, picture}) {
     const image = picture ? make("img", {src: picture, alt: ""}) : make("div", {class: "no-picture", text: "no maps"});

@@ -21,15 +21,16 @@
   }
 
   // What a browser keeps: the layout of the maps, and the theme. One that keeps nothing is no reason to stop.
-  const LAYOUTS = ["four", "large", "one"];
+  const LAYOUTS = ["four", "six", "pair", "large", "one"];
   const kept = name => { try { return localStorage.getItem(`ptylive.${name}`); } catch { return null; } };
   const keep = (name, value) => { try { localStorage.setItem(`ptylive.${name}`, value); } catch { /* then not */ } };
 
   function layout(name) {
     document.body.dataset.layout = name;
     for (const panel of document.querySelectorAll(".maps .panel")) {
-      panel.classList.toggle("alone", Number(panel.dataset.panel) === (focused < 4 ? focused : 0));
+      panel.classList.toggle("alone", Number(panel.dataset.panel) === (focused < 6 ? focused : 0));
     }
+    window.ptylive.ask("layout", {key: name});
   }
 
   function next_layout() {
@@ -39,7 +40,10 @@
   }
 
   window.ptylive.theme_kept = on => keep("theme", on ? "light" : "dark");
-  window.ptylive.as_kept = () => { if (kept("theme") === "light") window.ptylive.ask("key", {key: "d"}); };
+  window.ptylive.as_kept = () => {
+    window.ptylive.ask("layout", {key: document.body.dataset.layout});
+    if (kept("theme") === "light") window.ptylive.ask("key", {key: "d"});
+  };
 
   function help(on) { document.body.dataset.help = on ? "on" : "off"; }
 

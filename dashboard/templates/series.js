@@ -87,7 +87,49 @@
     document.getElementById("batch").hidden = rows.length === 0 && said === "";
   };
 
+  // -- scans of one place at several tilts
+
+  const dialog = () => document.getElementById("together");
+  const tilted = () => [...dialog().querySelectorAll(".tilted-scan")];
+
+  function tilts() {
+    return tilted().map(line => [line.dataset.recording, ...[...line.querySelectorAll("input")].map(field => field.value)]);
+  }
+
+  function tilted_scan({recording, title}) {
+    const field = which => make("input", {class: "field", value: "0", maxlength: "24", "aria-label": `tilt of ${title}, ${which}`});
+    return make("div", {class: "tilted-scan", "data-recording": recording}, make("b", {text: title, title: recording}),
+      make("label", {text: "row"}, field("row")), make("label", {text: "column"}, field("column")), make("span", {text: "mrad"}),
+      make("p", {class: "wrong", role: "alert"}));
+  }
+
+  painters.together = ({rows, said}) => {
+    const before = dialog().hidden;
+    dialog().hidden = rows.length === 0;
+    document.getElementById("together-said").textContent = said;
+    if (rows.map(({recording}) => recording).join() !== tilted().map(line => line.dataset.recording).join()) {
+      dialog().querySelector(".tilted").replaceChildren(...rows.map(tilted_scan));
+    }
+    if (before && rows.length) dialog().querySelector(".tilted input").select();
+  };
+
+  painters.together_wrong = wrong => {
+    for (const line of tilted()) {
+      const text = wrong[line.dataset.recording] ?? "";
+      line.classList.toggle("is-wrong", text !== "");
+      line.querySelector(".wrong").textContent = text;
+    }
+    document.querySelector("[data-together]").textContent = wrong.form ?? "";
+  };
+
+  document.addEventListener("keydown", event => {
+    if (dialog().hidden) return;
+    if (event.key === "Escape") ask("together", {key: "close"});
+    if (event.key === "Enter" && event.target.closest?.(".tilted")) ask("together", {key: "start", value: JSON.stringify(tilts())});
+  });
+
   const actions = {
+    together: ({dataset: {name}}) => ask("together", {key: name, value: JSON.stringify(name === "open" ? [...chosen] : tilts())}),
     tune: button => ask("tune", {key: button.dataset.name, value: form()}),
     fetch: () => ask("fetch", {value: JSON.stringify([...chosen])}),
     landscape: button => ask("landscape", {name: button.dataset.name}),

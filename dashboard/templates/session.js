@@ -52,6 +52,7 @@ window.ptylive = (() => {
     // the ranges of one window, not the figure's: between two windows it has one of each
     const [x_range, y_range, extent] = windows.find(([range]) => range.id === figure.x_range.id) ?? windows[0];
     const [left, top, width, height] = extent.box;
+    if (["inner_width", "inner_height"].some(name => figure.properties[name].is_unset)) return;  // no place on the page yet
     const {inner_width, inner_height} = figure;
     if (!(inner_width > 1 && inner_height > 1 && width > 0 && height > 0)) return;
     letter(figure);

@@ -2,7 +2,7 @@
 "use strict";
 (() => {
   const {painters, ask, make} = window.ptylive;
-  const NAMES = {0: "map_0", 1: "map_1", 2: "map_2", 3: "map_3", 4: "diffraction", 5: "object"};
+  const NAMES = {0: "map_0", 1: "map_1", 2: "map_2", 3: "map_3", 4: "map_4", 5: "map_5", 10: "diffraction", 11: "object"};
   let files = [];
 
   const view_of = panel => [...window.Bokeh.index].find(view => view.model.name === NAMES[panel]);
@@ -43,6 +43,28 @@
     }
   };
 
+  // A film is looked at before it is taken along; what the server gives out is a file to be saved, and so it is fetched.
+  function show_film(address) {
+    const film = document.getElementById("film"), moving = film.querySelector("img");
+    URL.revokeObjectURL(moving.src);
+    if (address) moving.src = address; else moving.removeAttribute("src");
+    film.hidden = !address;
+  }
+
+  const with_print = painters.downloads;
+  painters.downloads = async found => {
+    with_print(found);
+    const one = found.find(({name}) => name.endsWith(".gif"));
+    if (!one) return;
+    const bytes = await (await fetch(`./${one.href}`)).arrayBuffer();
+    show_film(URL.createObjectURL(new Blob([bytes], {type: "image/gif"})));
+  };
+
+  document.addEventListener("DOMContentLoaded", () => {
+    document.getElementById("film-every").addEventListener("change", event => ask("film", {key: "every", value: event.target.value}));
+  });
+  document.addEventListener("keydown", event => { if (event.key === "Escape") show_film(); });
+
   // A page learns the name of a dropped file, not where it lies: files of the folder that the server may open are found by it.
   const listed = painters.files;
   painters.files = found => { files = found ? found.files.map(({name}) => name) : []; listed(found); };
@@ -57,7 +79,8 @@
   document.addEventListener("dragover", event => { if ([...event.dataTransfer?.types ?? []].includes("Files")) event.preventDefault(); });
   document.addEventListener("drop", dropped);
 
-  const actions = {picture: copy_picture, print};
+  const films = button => { if (button.dataset.name === "show") ask("film", {key: "show"}); else show_film(); };
+  const actions = {picture: copy_picture, print, film: films};
   document.addEventListener("click", event => {
     const button = event.target.closest?.("[data-act]");
     if (button && button.dataset.act in actions) actions[button.dataset.act](button);

@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import sys
+import tempfile
 from pathlib import Path
 
 import platformdirs
+
+from ptylive.engine.backend.kept_code import forgive
+from ptylive.schema.errors import PtyliveError
 
 COMPILED_FOLDERS = ("engine/backend", "streamer/fast")
 """numba is imported nowhere else (import contracts in pyproject.toml)."""
@@ -25,15 +30,47 @@ PACKAGE = Path(__file__).resolve().parents[2]
 def use_persistent_cache() -> Path:
     """Point numba's on-disk cache at the user's cache folder. Call at the start of a process, before compiling.
 
-    An existing NUMBA_CACHE_DIR is respected. Returns the folder.
+    An existing NUMBA_CACHE_DIR is respected. Where nothing can be written (a home that is read-only, as in jobs of
+    clusters), a folder of this user's among temporary files is taken: numba refuses to start with none. Returns the
+    folder. Raises PtyliveError where there is none either.
     """
+    forgive()
     given = os.environ.get("NUMBA_CACHE_DIR")
     folder = Path(given) if given else Path(platformdirs.user_cache_dir("ptylive")) / "numba" / source_hash()
+    if not _takes_files(folder):
+        folder = _temporary(folder)
     os.environ["NUMBA_CACHE_DIR"] = str(folder)
     numba = sys.modules.get("numba")
     if numba is not None:
         numba.config.CACHE_DIR = str(folder)
     return folder
+
+
+def _takes_files(folder: Path) -> bool:
+    """Whether files can be written into a folder, which is made where there is none."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
+def _temporary(instead_of: Path) -> Path:
+    """A folder that nobody else can write into: code is run from it. Raises PtyliveError."""
+    try:
+        folder = Path(tempfile.gettempdir()) / f"ptylive-compiled-{os.geteuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022:
+            inside = folder / source_hash()
+            if _takes_files(inside):
+                return inside
+    except OSError:
+        pass
+    raise PtyliveError(
+        f"compiled code can be kept neither in {instead_of} nor among temporary files",
+        "let NUMBA_CACHE_DIR name a folder that can be written",
+    )
 
 
 def source_hash() -> str:

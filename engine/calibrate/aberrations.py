@@ -181,6 +181,23 @@ def fit_aliased(criteria: Criteria, search: Search, least: float) -> tuple[Aberr
     """
     fine = replace(search, defocus_step_A=ALIASED_STEP * search.defocus_step_A)
     grid = Grid.of(criteria, fine, Criteria.quick_energy)
+    return _climbed_from(criteria, search, grid, least)
+
+
+def fit_by_energy(criteria: Criteria, search: Search) -> AberrationFit | None:
+    """The fit of a scan of few electrons, by J2 of all frequencies at every point of a grid: J1 is lost in noise there.
+
+    None where J2 is what noise gives.
+    """
+    fine = replace(search, defocus_step_A=ALIASED_STEP * search.defocus_step_A)
+    found = _climbed_from(criteria, search, Grid.of(criteria, fine, Criteria.energy), 0.0)
+    if found is None or criteria.over_chance(found[0].explained) < criteria.above_chance:
+        return None
+    return found[0]
+
+
+def _climbed_from(criteria: Criteria, search: Search, grid: Grid, least: float) -> tuple[AberrationFit, float] | None:
+    """J2 climbed from the best points of a grid, and where it ends; None where it will not exceed ``least``."""
     begun = [criteria.explained_energy(start) for start in grid.starts]
     near = [start for start, energy in zip(grid.starts, begun, strict=True) if energy >= IN_REACH * max(begun)]
     if max(begun) < IN_REACH * least:

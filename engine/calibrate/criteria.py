@@ -33,6 +33,8 @@ FINEST_A = 1.0
 """Period of the finest frequency that an alias of a lattice is taken for: they show hardly any beyond. Of atoms that
 lie anywhere as much lies beyond as the aperture lets through."""
 REGULARISATION = 0.02
+CLEAR_OF_NOISE = 6.5
+"""Standard deviations over what one trial explains of noise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +106,18 @@ class Criteria:
     def coefficients(self) -> int:
         """Coefficients of a frame."""
         return self.conditions.basis.count
+
+    def over_chance(self, share: float) -> float:
+        """A share of the energy in what one trial would explain of noise."""
+        return share * self.coefficients / self.aliases.chance
+
+    @property
+    def above_chance(self) -> float:
+        """What a fit must explain, in that: the best trial of a search comes to 4 standard deviations over 1 by noise.
+
+        Each frequency explains as much as one trial would by an exponential law.
+        """
+        return 1.0 + CLEAR_OF_NOISE / math.sqrt(len(self.modulation.q_scan))
 
     @property
     def wavelength_A(self) -> float:
@@ -199,6 +213,10 @@ class Criteria:
     def quick_energy(self, c10_A: float, rotation: float) -> float:
         """J2 of a defocus (Å) and a rotation (rad) on few frequencies: for the grid of an undersampled scan."""
         return self.explained_energy(np.array([c10_A, 0.0, 0.0, rotation]), ALIASED_FREQUENCIES)
+
+    def energy(self, c10_A: float, rotation: float) -> float:
+        """J2 of a defocus (Å) and a rotation (rad): for the grid of a scan of few electrons."""
+        return self.explained_energy(np.array([c10_A, 0.0, 0.0, rotation]))
 
     def explained_share(self, parameters: DoubleArray) -> float:
         """J2 in the energy there is, weighted by noise alike."""

@@ -12,7 +12,7 @@ def with_dose(calibration: Calibration, store: Store) -> Calibration:
 
     From the mean sum of the visited patterns. Without ``counts_per_electron`` every count is taken for an electron, and
     the origin is ``default``: integrating detectors make several counts of one electron. Also ``masked_counts``, where
-    there are some: values that were no finite numbers and were taken as 0.
+    there are some: values that were no counts (no numbers, or beyond 1e12) and were taken as 0.
     """
     if store.masked_counts:
         calibration = calibration.having(masked_counts=Quantity(store.masked_counts, Origin.ESTIMATED))

@@ -18,6 +18,7 @@ from ptylive.engine.calibrate.aberrations import (
     Search,
     fit_aberrations,
     fit_aliased,
+    fit_by_energy,
     fit_near,
 )
 from ptylive.engine.calibrate.criteria import Criteria
@@ -56,6 +57,8 @@ ALIASED_RATIO = 1.5
 LOW = ("C10", "C12a", "C12b")
 LEAST_EXPLAINED = 3.0
 """Explained energy, in what noise alone would explain (one part in the number of coefficients)."""
+MOST_OF_IT = 0.95
+"""Share of a scan that must have come before all trial optics are compared by the energy they explain: seconds."""
 
 
 def calibrate_scan(calibration: Calibration, store: Store) -> Calibration:
@@ -218,7 +221,11 @@ class _Work:
             grid = grid if alignment is None else replace(grid, starts=[*grid.starts, alignment.start])
         fit = fit_aberrations(criteria, search, grid, sparse=sparse)
         criteria, fit = self._among_aliases(criteria, search, fit) if ordered else (criteria, fit)
-        if fit.explained * criteria.coefficients < LEAST_EXPLAINED * criteria.aliases.chance:
+        by_power = sparse or not (criteria.has_aliases or self._tells_little(criteria, fit))
+        if not (by_power or criteria.has_aliases):
+            criteria, fit = self._by_energy(criteria, search, fit)
+        least = LEAST_EXPLAINED if by_power else criteria.above_chance
+        if criteria.over_chance(fit.explained) < least:
             return
         if not sparse:
             given = {name: q.value for name, q in self.entries.items() if q.origin is Origin.GIVEN}
@@ -244,6 +251,30 @@ class _Work:
             certain = energy > HANDEDNESS_RATIO * max(rivals, default=0.0)
             word = _word((chosen is handed[1]) != (self.value("detector_transform", "none") == "transpose"))
             self.entries["detector_transform"] = Quantity(word, Origin.ESTIMATED if certain else Origin.UNDECIDED)
+        return chosen, found
+
+    def _tells_little(self, criteria: Criteria, fit: AberrationFit) -> bool:
+        """Whether J1 is lost in noise, of a scan that has come to its end."""
+        transform = self.entries.get("detector_transform")
+        undecided = transform is not None and transform.origin is Origin.UNDECIDED and fit.explained < WELL_EXPLAINED
+        lost = criteria.over_chance(fit.explained) < LEAST_EXPLAINED
+        return (lost or undecided) and float(self.store.visited.mean()) >= MOST_OF_IT
+
+    def _by_energy(self, criteria: Criteria, search: Search, fit: AberrationFit) -> tuple[Criteria, AberrationFit]:
+        """The fit and the handedness that explain most, where something is explained beyond what noise is."""
+        transform = self.entries.get("detector_transform")
+        open_ = transform is not None and transform.origin is Origin.UNDECIDED
+        handed = [criteria, criteria.transposed()] if open_ else [criteria]
+        fits = [(made, one) for one in handed if (made := fit_by_energy(one, search)) is not None]
+        if not fits:
+            return criteria, fit
+        found, chosen = max(fits, key=lambda one: one[0].explained)
+        if open_:
+            rivals = [one.over_chance(made.explained) for made, one in fits if one is not chosen]
+            lead = criteria.over_chance(found.explained) - max(rivals, default=1.0)
+            word = _word((chosen is handed[1]) != (self.value("detector_transform", "none") == "transpose"))
+            origin = Origin.ESTIMATED if lead > criteria.above_chance - 1 else Origin.UNDECIDED
+            self.entries["detector_transform"] = Quantity(word, origin)
         return chosen, found
 
     def _oriented(

@@ -15,6 +15,7 @@ import numpy as np
 
 from ptylive.schema import LiveMap
 from ptylive.schema.files.atomic import replacing
+from ptylive.schema.files.new_hdf5 import for_hdf5
 
 FORMAT_VERSION = "3.3"
 UNSCALED = "px"
@@ -25,7 +26,7 @@ def write_hspy(path: Path, maps: Sequence[LiveMap]) -> None:
     """Write maps (rows, cols) float32, one signal each, named after them; axes y and x in Å where the step is known."""
     import h5py
 
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    with replacing(path) as temporary, for_hdf5(temporary) as stream, h5py.File(stream, "w") as file:
         file.attrs.update(file_format="HyperSpy", file_format_version=FORMAT_VERSION)
         signals = file.create_group("Experiments")
         for live_map in maps:

@@ -13,6 +13,7 @@ import numpy as np
 
 from ptylive.engine.stored_run import StoredRun
 from ptylive.schema.files.atomic import replacing
+from ptylive.schema.files.new_hdf5 import for_hdf5
 
 PLANCK_TIMES_LIGHT_EV_A = 12398.419843320026
 DETECTOR_DISTANCE_M = 1.0
@@ -30,7 +31,7 @@ def write_ptychodus(run: StoredRun, folder: Path) -> Iterator[Path]:
     to_middle = (run.window // 2 - (run.window - 1) / 2) * run.pixel_A
     positions = (run.positions_A - to_middle) * M_PER_A
     pixel = {"pixel_height_m": pixel_m, "pixel_width_m": pixel_m}
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    with replacing(path) as temporary, for_hdf5(temporary) as stream, h5py.File(stream, "w") as file:
         file.attrs.update(
             name=run.name,
             comments="electrons; photon_energy_eV is that of a photon of their wavelength",

@@ -11,6 +11,7 @@ import numpy as np
 
 from ptylive.engine.stored_run import StoredRun
 from ptylive.schema.files.atomic import replacing
+from ptylive.schema.files.new_hdf5 import for_hdf5
 
 
 def write_ptyrad(run: StoredRun, folder: Path) -> Iterator[Path]:
@@ -21,7 +22,7 @@ def write_ptyrad(run: StoredRun, folder: Path) -> Iterator[Path]:
     corners = run.corners_px()
     whole = np.floor(corners + 0.5)
     probe = run.probe[0]
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    with replacing(path) as temporary, for_hdf5(temporary) as stream, h5py.File(stream, "w") as file:
         tensors = file.create_group("optimizable_tensors")
         tensors["obja"] = np.abs(run.object).astype(np.float32)
         tensors["objp"] = np.angle(run.object).astype(np.float32)

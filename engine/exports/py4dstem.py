@@ -11,6 +11,7 @@ import numpy as np
 
 from ptylive.engine.stored_run import StoredRun
 from ptylive.schema.files.atomic import replacing
+from ptylive.schema.files.new_hdf5 import for_hdf5
 from ptylive.schema.model import Array
 
 ROOT = "ptylive"
@@ -43,7 +44,7 @@ def write_py4dstem(run: StoredRun, folder: Path) -> Iterator[Path]:
     across = run.pixel_A * (np.arange(run.window) - run.window // 2)
     modes = Dim("mode", np.arange(run.probe.shape[1]), "")
     point = Dim("point", np.arange(len(run.positions_A)), "")
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    with replacing(path) as temporary, for_hdf5(temporary) as stream, h5py.File(stream, "w") as file:
         file.attrs.update(
             emd_group_type="file",
             version_major=1,

@@ -15,6 +15,7 @@ import numpy as np
 
 from ptylive.engine.stored_run import StoredRun
 from ptylive.schema.files.atomic import replacing
+from ptylive.schema.files.new_hdf5 import for_hdf5
 from ptylive.schema.model import Array, ComplexArray
 
 PARAMETERS = "params.json"
@@ -77,7 +78,7 @@ def write_nxs(run: StoredRun, folder: Path) -> Iterator[Path]:
     import h5py
 
     path = folder / f"{run.name}.nxs"
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    with replacing(path) as temporary, for_hdf5(temporary) as stream, h5py.File(stream, "w") as file:
         file.attrs.update(NX_class="NXroot", default="entry", creator="ptylive")
         entry = _group(file, "entry", "NXentry", default="object")
         entry["title"], entry["program_name"] = f"{run.name}, refined by ptylive", "ptylive"

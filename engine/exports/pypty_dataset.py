@@ -19,6 +19,7 @@ import numpy as np
 from ptylive.engine.dataset import Dataset
 from ptylive.schema import MetadataError
 from ptylive.schema.files.atomic import replacing
+from ptylive.schema.files.new_hdf5 import for_hdf5
 from ptylive.schema.model import Array, BoolArray, IndexArray
 from ptylive.schema.optics import ABERRATION_NAMES, KRIVANEK_ORDERS
 
@@ -87,7 +88,7 @@ def write_pypty_dataset(
     middle = np.asarray(dataset.beam_center_px, dtype=float)
     whole = np.floor(middle + 0.5).astype(int)
     near = neighbours(dataset.bad_pixels)
-    with replacing(data) as temporary, h5py.File(temporary, "w") as file:
+    with replacing(data) as temporary, for_hdf5(temporary) as stream, h5py.File(stream, "w") as file:
         chunks = (min(_CHUNK, count), size, size)
         stored = file.create_dataset("data", (count, size, size), "<f4", chunks=chunks, compression="gzip")
         stored.attrs["long_name"] = "counts; pixel (size // 2, size // 2) has frequency 0"
@@ -97,6 +98,7 @@ def write_pypty_dataset(
         for first in range(0, count, BATCH):
             counts = np.asarray(dataset.patterns[first : first + BATCH], dtype=np.float32)
             stored[first : first + len(counts)] = centred(filled(counts, dataset.bad_pixels, near), whole, size)
+            stream.check()
             on_progress(min(first + BATCH, count), count)
     with replacing(script) as temporary:
         temporary.write_text(text, encoding="utf-8")

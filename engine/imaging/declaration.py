@@ -147,6 +147,20 @@ UPSAMPLE = MapSetting(
 """The setting ``upsample`` of maps that may be finer than the scan."""
 
 
+THRESHOLD = MapSetting(
+    None, 1e-9, 1, "in place of epsilon: divided by the power itself, and nothing where it is below this share"
+)
+"""The setting ``threshold`` of maps that divide by a power."""
+
+
+def in_use(method: str, settings: Mapping[str, float], **defaults: float) -> dict[str, float]:
+    """Settings of a method by their short names: those that a user set, else the defaults; of others nothing."""
+    given = {
+        name.removeprefix(f"{method}."): value for name, value in settings.items() if name.startswith(f"{method}.")
+    }
+    return {**defaults, **given}
+
+
 @dataclass(frozen=True, eq=False)
 class Method:
     """What makes one or several maps together.

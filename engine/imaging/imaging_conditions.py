@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from functools import cached_property
 from types import MappingProxyType
 
@@ -30,6 +31,18 @@ PROBE_TAILS = 4.0
 """How far the probe's tails matter, in 1/k_alpha: a kernel cut there gives the same maps."""
 DISC_TOLERANCE = 0.15
 """A measured disc radius further than this from the given semi-angle is not believed."""
+
+
+class Part(Enum):
+    """What of the transfer: how the compiled loop calls it."""
+
+    WHOLE = "FULL"
+    SIDEBANDS = "SIDEBANDS"
+    """Where one of the two scattered discs overlaps the direct one, and the other does not."""
+    ONE_SIDEBAND = "ONE_SIDEBAND"
+    """Where the disc scattered by +Q does so alone."""
+    AMPLITUDE = "AMPLITUDE_SIDEBANDS"
+    """The sidebands of a weak amplitude: Gamma = P*(k) P(k-Q) + P(k) P*(k+Q)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,9 +144,17 @@ class ImagingConditions:
         """The padded and ``upsample`` times finer scan."""
         return ScanGrid(self.padded, self.step_A, self.rotation_deg, upsample)
 
-    def band(self, upsample: int = 1, *, half: bool = True) -> Band:
-        """Frequencies that the bright field can carry, of the half plane of real maps or of the whole plane."""
+    def band(self, upsample: int = 1, *, half: bool = True, whole_for: str = "") -> Band:
+        """Frequencies that the bright field can carry, of the half plane of real maps or of the whole plane.
+
+        ``whole_for``: a setting that needs all frequencies of the grid. Raises MetadataError where their filters would
+        not fit into the memory.
+        """
         limit = 2.0 * self.probe.semiangle_invA + self.probe.edge_invA
+        if whole_for:
+            limit = math.inf
+            frequencies = 0.5 * math.prod(self.padded) * upsample**2
+            check_fits(2 * 8 * frequencies * self.basis.count, f"filters for {whole_for}", "take a smaller upsample")
         reach = min(self.disc_shift_A + PROBE_TAILS / self.probe.semiangle_invA, 0.5 / self.grid.pixel)
         return Band(self.scan_grid(upsample), limit, reach, half)
 
@@ -149,7 +170,7 @@ class ImagingConditions:
         """Sum of |A|^2 over the detector: the number of pixels over which a pattern of unit sum is spread."""
         return float((self.probe.aperture(self.grid.k_row, self.grid.k_col) ** 2).sum())
 
-    def transfer(self, q: DoubleArray, *, sidebands_only: bool = False) -> ComplexArray:
+    def transfer(self, q: DoubleArray, part: Part = Part.WHOLE) -> ComplexArray:
         """Weak-phase transfer B of each coefficient, (N, nq): c_hat = phi_hat B for patterns of unit mean sum.
 
         B_n = sum_k M_n(k) Gamma(k, Q), Gamma = i [P*(k) P(k-Q) - P(k) P*(k+Q)];
@@ -157,7 +178,7 @@ class ImagingConditions:
         """
         from ptylive.engine.backend.imaging import filters_numba as kernels
 
-        kind = kernels.SIDEBANDS if sidebands_only else kernels.FULL
+        kind = getattr(kernels, part.value)
         k, aperture = self.samples.k.astype(np.float32), self._aperture
 
         def gamma(weights: Array, offsets: Array, q_row: Array, q_col: Array, out: Array) -> None:
@@ -165,7 +186,7 @@ class ImagingConditions:
 
         out = self.samples.sums(gamma, q)
         out /= np.float32(self.disc_pixels)
-        return out
+        return out if part is not Part.AMPLITUDE else -1j * out
 
     def placed(self, placement: Placement) -> ImagingConditions:
         """The same optics and detector for points that are no regular grid."""

@@ -11,9 +11,9 @@ from __future__ import annotations
 import numpy as np
 from scipy import fft
 
-from ptylive.engine.imaging.accumulation.scratch import Scratch
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.placement import Placement
+from ptylive.engine.memory import Scratch
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray
 
 FINER = 2

@@ -23,6 +23,7 @@ from ptylive.engine.larbed.tilt_series import TiltSeries
 from ptylive.engine.memory import check_fits
 from ptylive.schema.errors import InputFileError
 from ptylive.schema.files.atomic import replacing
+from ptylive.schema.files.new_hdf5 import for_hdf5
 from ptylive.schema.model import DoubleArray
 
 GROUP = "larbed"
@@ -131,7 +132,7 @@ def write(path: Path, found: Inverted, attributes: dict[str, Any]) -> None:
 
     series, crystal = found.series, found.crystal
     rows = table(found)
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    with replacing(path) as temporary, for_hdf5(temporary) as stream, h5py.File(stream, "w") as file:
         group = file.create_group(GROUP)
         packed = {"compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
         group.create_dataset("measured", data=series.counts, **packed)

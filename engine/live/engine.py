@@ -17,7 +17,6 @@ from ptylive.engine.calibrate.bad_pixels import BadPixels
 from ptylive.engine.calibrate.detector import calibrate_detector
 from ptylive.engine.calibrate.scan import calibrate_scan
 from ptylive.engine.descan import descan_of, given_descan, lying_still, moved_back
-from ptylive.engine.imaging.accumulation.scratch import Scratch
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
 from ptylive.engine.imaging.bank import mean_bins
@@ -30,6 +29,7 @@ from ptylive.engine.live import reading
 from ptylive.engine.live.evaluation import Evaluation
 from ptylive.engine.live.plan import Plan, left_out
 from ptylive.engine.live.reading import FrameSource, Where
+from ptylive.engine.memory import Scratch
 from ptylive.schema import Calibration, FrameBatch, MetadataError, Origin, ScanHeader
 from ptylive.schema.model import Array, BoolArray, DoubleArray
 

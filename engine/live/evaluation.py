@@ -10,12 +10,12 @@ from ptylive.engine.backend.imaging.bank_arrays import ArrayContraction
 from ptylive.engine.backend.imaging.open import MapDevice
 from ptylive.engine.imaging.accumulation.device_rows import DeviceRows
 from ptylive.engine.imaging.accumulation.rows import RowTransforms
-from ptylive.engine.imaging.accumulation.scratch import Scratch
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
 from ptylive.engine.imaging.filters import Filter
 from ptylive.engine.imaging.instant import MapChoices
 from ptylive.engine.imaging.render import Rendering, render
+from ptylive.engine.memory import Scratch
 from ptylive.schema import Calibration
 
 log = logging.getLogger(__name__)

@@ -29,11 +29,10 @@ from ptylive.engine.calibrate.scan import calibrate_scan
 from ptylive.engine.compression import PatternSource
 from ptylive.engine.descan import given_descan, lying_still, moved_back
 from ptylive.engine.imaging.accumulation.reduction import Reduction
-from ptylive.engine.imaging.accumulation.scratch import Scratch
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.live.plan import Plan
 from ptylive.engine.live.vectors_at_rest import vectors_at_rest
-from ptylive.engine.memory import check_fits
+from ptylive.engine.memory import Scratch, check_fits
 from ptylive.schema import Calibration, FrameBatch, ScanHeader
 from ptylive.schema.detector import Descan
 from ptylive.schema.model import DoubleArray, IndexArray

@@ -6,15 +6,16 @@ import math
 
 import numpy as np
 
-from ptylive.engine.imaging.accumulation.scratch import SHARE_OF_FREE
 from ptylive.engine.imaging.imaging_conditions import padded_shape
 from ptylive.engine.live.plan import filter_bytes, max_bins
+from ptylive.engine.memory import SHARE_OF_FREE
 from ptylive.engine.planning.depth import slices_for_plan
 from ptylive.engine.planning.detector_window import bright_field_pixels, window_of, window_pixels
 from ptylive.engine.planning.electrons import CLIPPING_SIGMAS, counts_per_pixel
 from ptylive.engine.planning.experiment import Experiment
 from ptylive.engine.planning.figure import Row, Told, Verdict, graded, number_text, size_text, time_text
 from ptylive.engine.planning.probe_and_step import OPTICS
+from ptylive.engine.planning.run_time import refinement_seconds
 from ptylive.engine.refine.data.overlap_fit import pixels_fitted
 from ptylive.engine.refine.parameters.object_grid import ObjectGrid
 from ptylive.engine.refine.validation.run_size import STREAMED_PIXELS, RunSize, kept_bytes
@@ -86,12 +87,14 @@ def refinement_bytes(experiment: Experiment) -> int:
     window, slices = window_pixels(experiment), slices_for_plan(experiment)
     patterns = math.prod(experiment.scan_shape)
     streamed = experiment.header.basis.is_raw and patterns * math.prod(experiment.detector_shape) >= STREAMED_PIXELS
+    pixel = kept_bytes(experiment.header.frame_dtype.itemsize, largest_count(experiment))
+    in_file = streamed and patterns * window**2 * pixel > SHARE_OF_FREE * experiment.free_bytes
     size = RunSize(
         patterns=patterns,
         recorded_bytes=0 if streamed else patterns * experiment.frame_bytes,
-        shown=patterns if experiment.header.basis.is_raw else 1,
+        shown=0 if in_file else patterns if experiment.header.basis.is_raw else 1,
         window_px=window,
-        pixel_bytes=kept_bytes(experiment.header.frame_dtype.itemsize, largest_count(experiment)),
+        pixel_bytes=pixel,
         object_pixels=slices * math.prod(object_shape(experiment)),
         object_parts=1 if slices == 1 else 2,
         probe_size=2 * PROBE_MODES * window**2,
@@ -138,9 +141,17 @@ def _refinement(experiment: Experiment) -> Told:
 
 
 def _refining(experiment: Experiment) -> Told:
-    del experiment
-    remedy = "measured on the scan itself: ptylive refine FILE -o OUT --checks"
-    return Told(math.nan, "not known beforehand", Verdict.UNKNOWN, remedy)
+    if not experiment.timed:
+        remedy = "measured on this machine with --time, on a scan itself with ptylive refine FILE -o OUT --checks"
+        return Told(math.nan, "not known beforehand", Verdict.UNKNOWN, remedy)
+    lacking = experiment.lacking(SCAN)
+    if lacking:
+        return Told(math.nan, "not known", Verdict.UNKNOWN, f"give {', '.join(lacking)}")
+    try:
+        seconds = refinement_seconds(experiment, PROBE_MODES)
+    except (RefinementError, MetadataError) as error:
+        return Told(math.nan, "not measured", Verdict.UNKNOWN, error.line())
+    return Told(seconds, f"{time_text(seconds)} on one core of this machine")
 
 
 ROWS = (

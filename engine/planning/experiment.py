@@ -33,6 +33,8 @@ class Experiment:
     thickness_A: float | None = None
     free_bytes: float = math.inf
     """Memory that may be taken."""
+    timed: bool = False
+    """Whether it is measured how long this machine would refine it."""
 
     @cached_property
     def known(self) -> frozenset[str]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ptylive.engine.refine.results.refinement_result import RefineResult as RefineResult
     from ptylive.engine.refine.results.ring_correlation import Validation as Validation
     from ptylive.engine.refine.run.run import refine as refine
+    from ptylive.engine.refine.run.run import settle as settle
     from ptylive.engine.refine.tuning.held_out import TrialContext as TrialContext
     from ptylive.engine.refine.tuning.parameter_search import scan as scan
     from ptylive.engine.refine.validation.checks import Checks as Checks
@@ -44,6 +45,7 @@ _HOMES = {
     "check": "ptylive.engine.refine.validation.checks",
     "refine": "ptylive.engine.refine.run.run",
     "scan": "ptylive.engine.refine.tuning.parameter_search",
+    "settle": "ptylive.engine.refine.run.run",
     "validate": "ptylive.engine.refine.validation.validation",
 }
 __all__ = [*_HOMES]  # noqa: PLE0604

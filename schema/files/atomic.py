@@ -20,7 +20,8 @@ _STEM_BYTES = 120
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside ``path``; on success sync it and rename it over ``path``, else remove it.
 
-    The name is nobody else's: neither another thread's nor another process's, on this machine or another one.
+    The name is nobody else's: neither another thread's nor another process's, on this machine or another one. An
+    OSError of the temporary name goes on as one of ``path``, which is what people know.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -30,6 +31,10 @@ def replacing(path: Path) -> Iterator[Path]:
         _sync(temporary)
         temporary.replace(path)
         _sync(path.parent)
+    except OSError as error:
+        if error.filename == str(temporary):
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

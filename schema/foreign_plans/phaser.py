@@ -47,7 +47,7 @@ AFTER_LOADING = {
     "scale": "--set counts_per_electron",
     "offset": "ptylive convert",
     "poisson": "ptylive simulate adds noise",
-    "apply_mtf": "no blur of patterns",
+    "apply_mtf": "detector_psf blurs the modelled pattern instead",
 }
 CONSTRAINED = {
     "limit_probe_support": "probe_reg_constraint_weight is a penalty on the same",
@@ -90,7 +90,7 @@ def start(value: Any, into: Gathered) -> None:
     if said.get("scan"):
         _scan(table_of(said["scan"], "init.scan"), into)
     if said.get("tilt"):
-        into.notes.append("tilts are not taken over: --set tilts_mrad, or found by itself")
+        _tilt(table_of(said["tilt"], "init.tilt"), into)
 
 
 def _probe(said: Mapping[str, Any], into: Gathered) -> None:
@@ -154,6 +154,24 @@ def _scan(said: Mapping[str, Any], into: Gathered) -> None:
         into.metadata["rotation_deg"] = number_of(said["rotation"], "init.scan.rotation")
     if said.get("affine") is not None:
         into.notes.append("an affine scan is not taken over: --set scan_matrix")
+
+
+def _tilt(said: Mapping[str, Any], into: Gathered) -> None:
+    if said.get("type") == "global":
+        row, column = (number_of(one, "init.tilt.tilt") for one in said["tilt"])
+        into.preset["tilts_mrad"] = [[0.0, 0.0, row, column, 0.0, 0.0]]
+    else:
+        into.notes.append("tilts of a file are not taken over: --set tilts_mrad")
+
+
+def point_spread(value: Any, into: Gathered) -> None:
+    """``mtf``: a Gaussian of the detector, its standard deviation in pixels."""
+    said = {"type": value} if isinstance(value, str) else table_of(value, "mtf")
+    sigma = said.get("sigma")
+    if said.get("type") == "gaussian" and not isinstance(sigma, list | tuple):
+        into.preset["detector_psf_px"] = number_of(sigma, "mtf.sigma")
+    else:
+        into.notes.append("--set detector_psf takes any point spread as an image")
 
 
 def slices(value: Any, into: Gathered) -> None:
@@ -249,7 +267,7 @@ def regularizers(value: Any, into: Gathered) -> None:
         into.notes.append(f"{kind}: {ours}, but {OTHER_MEASURE}" if ours else f"{kind}: not here")
 
 
-STEPS = "steps follow from the curvature"
+STEPS = "steps follow from the curvature; optimizer=epie, lsq_ml or adam repeats theirs"
 PLAN_ROWS: tuple[Row, ...] = (
     *(Row(name, PLAN, None, S, (), "") for name in ("file_type", "version", "name")),
     *(
@@ -279,6 +297,7 @@ PLAN_ROWS: tuple[Row, ...] = (
             "scan_shape",
             "scan_step_A",
             "rotation_deg",
+            "tilts_mrad",
             "start_object",
             "start_probe",
             "start_positions",
@@ -301,7 +320,7 @@ ENGINE_ROWS: tuple[Row, ...] = (
     Row("niter", ENGINE, None, M, ("epoch_max",), "sweeps, then L-BFGS: fewer are needed", whole("epoch_max")),
     Row("grouping", ENGINE, None, M, ("batch_size",), "of the sweeps", whole("batch_size")),
     *(
-        Row(name, ENGINE, None, S, (), "sweeps draw their batches at random")
+        Row(name, ENGINE, None, S, (), "sweeps draw their batches at random; batch_choice of named optimizers")
         for name in (
             "compact",
             "shuffle_groups",
@@ -323,7 +342,7 @@ ENGINE_ROWS: tuple[Row, ...] = (
         Row(name, ENGINE, None, S, (), "`-o OUT.h5`, `--history`, `ptylive export`")
         for name in ("save", "save_images", "save_options")
     ),
-    Row("mtf", ENGINE, None, R, (), "no blur of the modelled pattern"),
+    Row("mtf", ENGINE, None, M, ("detector_psf_px",), "of a Gaussian", point_spread),
     Row("noise_model", ENGINE, None, M, ("algorithm", "loss_offset"), "its eps is chosen here", noise),
     *(Row(name, ENGINE, None, S, (), STEPS) for name in ("solver", "solvers", "position_solver")),
     Row("group_constraints", ENGINE, [], M, ("obja_thresh", "objp_postiv"), "once an epoch", constraints),

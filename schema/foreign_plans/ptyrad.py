@@ -327,7 +327,7 @@ REST: tuple[Row, ...] = (
     ),
     Row("INDICES_MODE", RECON, {"mode": "full"}, E, (), "`--set sequence`"),
     Row("BATCH_SIZE", RECON, None, M, ("batch_size",), "of the sweeps; L-BFGS takes all", batch),
-    Row("GROUP_MODE", RECON, "random", S, (), "sweeps draw their batches at random"),
+    Row("GROUP_MODE", RECON, "random", S, (), "sweeps draw their batches at random; `batch_choice` of optimizer=adam"),
     *(
         Row(name, RECON, None, S, (), FIGURES)
         for name in ("SAVE_ITERS", "save_result", "result_modes", "selected_figs")

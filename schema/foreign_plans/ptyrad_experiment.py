@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -117,10 +118,40 @@ def affine(value: Any, into: Gathered) -> None:
     into.metadata["scan_matrix"] = (turn.T @ whole * step).tolist()
 
 
+def padded_layers(given: Mapping[str, Any]) -> tuple[int, int]:
+    """Layers that ``obj_z_pad`` puts in front of the object and behind it."""
+    said = given.get("obj_z_pad")
+    if said is None:
+        return 0, 0
+    front, back = (int(number_of(n, "obj_z_pad.pad_layers")) for n in table_of(said, "obj_z_pad")["pad_layers"])
+    return front, back
+
+
+def in_depth(value: Any, into: Gathered) -> None:
+    """``obj_z_pad``: vacuum, whatever it asks for."""
+    slices(value, into)
+    if set(table_of(value, "obj_z_pad").get("pad_types", ())) - {"vacuum"}:
+        into.notes.append("vacuum is put there, no copies or means of layers")
+
+
+def tilts(value: Any, into: Gathered) -> None:
+    """``tilt_params``: [row, column] of the specimen for all patterns, mrad."""
+    each = table_of(value, "tilt_params").get("init_tilts", [[0, 0]])
+    if len(each) != 1:
+        into.notes.append("tilts of single patterns are not taken over: --set tilts_mrad")
+    elif any(row_column := [number_of(one, "tilt_params.init_tilts") for one in each[0]]):
+        into.preset["tilts_mrad"] = [[0.0, 0.0, *row_column, 0.0, 0.0]]
+
+
 def slices(value: Any, into: Gathered) -> None:
-    """``obj_Nlayer`` with ``obj_slice_thickness``, ``obj_z_resample`` applied."""
+    """``obj_Nlayer`` with ``obj_slice_thickness``; ``obj_z_crop``, ``obj_z_pad``, ``obj_z_resample`` applied."""
     number = int(number_of(into.given.get("obj_Nlayer", 1), "obj_Nlayer"))
     thickness = number_of(into.given.get("obj_slice_thickness", 0), "obj_slice_thickness")
+    first, last = (int(number_of(one, "obj_z_crop")) for one in into.given.get("obj_z_crop") or (0, number))
+    front, back = padded_layers(into.given)
+    number = max(1, last - first) + front + back
+    if front != first:
+        into.preset["start_depth_A"] = (front - first) * thickness
     resample = into.given.get("obj_z_resample")
     if resample is not None:
         said = table_of(resample, "obj_z_resample")
@@ -172,8 +203,16 @@ def resampled(value: Any, into: Gathered) -> None:
 
 
 def start_probe_depth(value: Any, into: Gathered) -> None:
-    """``probe_z_shift``: the probe there is propagated by it, which lowers its underfocus."""
-    into.notes.append("how far a start probe is moved is not taken over: --set extra_probe_defocus_A")
+    """``probe_z_shift``: the probe there is propagated by it, which lowers its underfocus.
+
+    One from a file goes along with the vacuum that is put in front of the object anyway.
+    """
+    moved = -number_of(value, "probe_z_shift")
+    if into.given.get("probe_params") is not None:
+        slices(None, into)
+        moved -= into.preset.get("start_depth_A", 0.0)
+    if moved:
+        into.preset["extra_probe_defocus_A"] = moved
 
 
 FILE = "a results file of that program: [starting points](starting-points.md)"
@@ -254,20 +293,21 @@ EXPERIMENT: tuple[Row, ...] = (
     Row("meas_add_poisson_noise", INIT, None, R, (), "adds noise to the data: simulate them so (`ptylive simulate`)"),
     Row("meas_export", INIT, None, E, (), "`ptylive convert`"),
     Row("probe_permute", INIT, None, S, (), "readers know the order of axes"),
-    Row("probe_z_shift", INIT, None, M, (), "not taken over: `extra_probe_defocus_A`", start_probe_depth),
+    Row("probe_z_shift", INIT, None, M, ("extra_probe_defocus_A",), "", start_probe_depth),
     Row("probe_normalization", INIT, None, S, (), "the probe's light is the mean counts of a pattern"),
     Row("pos_scan_flipT", INIT, [0, 0, 0], E, (), "`ptylive convert --flip-scan`"),
     Row("pos_scan_affine", INIT, [1, 0, 0, 0], M, ("rotation_deg", "scan_matrix"), "its rotation has our sign", affine),
     Row("pos_scan_rand_std", INIT, 0.15, S, (), "positions start where they are"),
-    Row("obj_z_crop", INIT, None, R, (), "a start object is brought over by depth: `num_slices`"),
     Row(
-        "obj_z_pad",
+        "obj_z_crop",
         INIT,
         None,
-        R,
-        (),
-        "a start object keeps its depth below the entrance: vacuum is added behind it only",
+        M,
+        ("num_slices", "start_depth_A"),
+        "what lay behind is kept, in the last slice",
+        slices,
     ),
+    Row("obj_z_pad", INIT, None, M, ("num_slices", "start_depth_A"), "a start probe is moved along", in_depth),
     Row("obj_z_resample", INIT, None, M, ("num_slices", "slice_distances_A"), "", slices),
     Row("meas_source", INIT, "file", S, (), "the FILE argument of every command"),
     Row("meas_params", INIT, None, S, (), "the FILE argument of every command"),
@@ -282,8 +322,9 @@ EXPERIMENT: tuple[Row, ...] = (
         "tilt_params",
         INIT,
         {"tilt_type": "all", "init_tilts": [[0, 0]]},
-        R,
-        (),
-        "`--set tilts_mrad`, or found by itself",
+        M,
+        ("tilts_mrad",),
+        "one tilt for all patterns",
+        tilts,
     ),
 )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ptylive.schema.model import StrictModel
-from ptylive.schema.preset.kinds import Auto
+from ptylive.schema.preset.kinds import Auto, listed
 
 MOST_SLICES = 1000
 
@@ -39,6 +39,8 @@ class ObjectSettings(StrictModel):
     phase_deviation: bool = Field(
         default=True, description="estimate the standard deviation of the phase at the end of the run, pixel by pixel"
     )
+
+    _lists = field_validator("slice_distances_A", mode="before")(listed)
 
     @model_validator(mode="after")
     def _one_kind_of_object(self) -> Self:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from ptylive.schema.model import StrictModel
-from ptylive.schema.preset.kinds import Auto
+from ptylive.schema.preset.kinds import Auto, listed
 from ptylive.schema.preset.sequence import check_sequence
 
 MOST_SCANS, LARGEST_TILT_MRAD = 9, 50.0
@@ -57,6 +57,8 @@ class ScansSettings(StrictModel):
         default=("shifts", "currents"),
         description="what is refined of each of these scans but the first: shifts, tilts, currents",
     )
+
+    _lists = field_validator("update_scans", mode="before")(listed)
 
     @model_validator(mode="after")
     def _small_and_as_many(self) -> Self:

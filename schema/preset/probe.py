@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ptylive.schema.model import StrictModel
 from ptylive.schema.optics import ABERRATION_NAMES
-from ptylive.schema.preset.kinds import Auto
+from ptylive.schema.preset.kinds import Auto, listed, rows_listed
 
 Order = Annotated[int, Field(ge=1, le=8)]
 PartNumber = Annotated[int, Field(ge=0, le=4095)]
@@ -81,3 +81,6 @@ class ProbeSettings(StrictModel):
     defocus_spread_modes_A: Annotated[tuple[float, ...], Field(min_length=1, max_length=16)] | None = Field(
         default=None, description="probe modes by defoci added to the start probe, Å, underfocus positive"
     )
+
+    _lists = field_validator("defocus_spread_modes_A", mode="before")(listed)
+    _rows = field_validator("aberrations_array_A", mode="before")(rows_listed)

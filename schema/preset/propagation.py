@@ -6,10 +6,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, field_validator
 
 from ptylive.schema.model import StrictModel
 from ptylive.schema.optics import ABERRATION_NAMES
+from ptylive.schema.preset.kinds import listed, rows_listed
 
 TiltTangent = Annotated[float, Field(ge=-500, le=500)]
 Tilt = Annotated[tuple[TiltTangent, ...], Field(min_length=6, max_length=6)]
@@ -58,6 +59,10 @@ class PropagationSettings(StrictModel):
         min_length=1,
         description="defocus of the images, Å, underfocus positive: one for all, or one each (near field)",
     )
+
+    _lists = field_validator("defocus_array_A", mode="before")(listed)
+    _rows = field_validator("tilts_mrad", mode="before")(rows_listed)
+
     alpha_near_field_mrad: float = Field(
         default=0.0, ge=0, le=100, description="1/e half-width of the incident angles, mrad (near field)"
     )
@@ -115,3 +120,5 @@ class InstrumentSettings(StrictModel):
         description="what varies over the field: aberrations by Krivanek's names; tilts, before or behind the specimen"
         " as tilt_mode says; thickness, the distances of all slices by one factor",
     )
+
+    _lists = field_validator("field_terms", mode="before")(listed)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from ptylive.schema.model import StrictModel
 from ptylive.schema.optics import ABERRATION_NAMES
+from ptylive.schema.preset.kinds import listed
 
 
 def _known_aberration(name: str) -> str:
@@ -38,6 +39,8 @@ class RefinedSettings(StrictModel):
     )
     update_tilts: bool = Field(default=False, description="refine the tilts that tilt_mode uses")
     update_detector_psf: bool = Field(default=False, description="refine the Gaussian point spread of the detector")
+
+    _lists = field_validator("refined_aberrations", mode="before")(listed)
 
     @property
     def moving(self) -> frozenset[str]:

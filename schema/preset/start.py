@@ -22,6 +22,13 @@ class StartSettings(StrictModel):
         description="object to start from, brought to these slices, pixels and modes: a results file of ptylive, "
         "PtyRAD, py4DSTEM, fold_slice, phaser, ptychodus or PyPty, or PyPty's npy",
     )
+    start_depth_A: float = Field(
+        default=0.0,
+        ge=-10_000,
+        le=10_000,
+        description="Å of vacuum put in front of what is begun from, start_object or the stage before; below 0: so much"
+        " of its front is cut off. The probe behind it is propagated along",
+    )
     start_phase_image: str | None = Field(
         default=None,
         description="npy image of the phase, rad, to start from: any number of pixels on the field of the scan",

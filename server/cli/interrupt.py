@@ -1,4 +1,4 @@
-"""Ctrl-C as a request: the first is noted, the second interrupts."""
+"""Ctrl-C as a request: the first is noted, the second interrupts. Other signals to end are taken for Ctrl-C."""
 
 from __future__ import annotations
 
@@ -9,6 +9,27 @@ from contextlib import contextmanager
 from types import FrameType
 
 from ptylive.server.cli.output import say
+from ptylive.server.process.ending_signals import ENDING
+
+
+def ended_as_by_ctrl_c() -> None:
+    """Have SIGTERM (of a scheduler, of ``kill``) and SIGHUP (of a terminal that goes) end the program as Ctrl-C does.
+
+    What is kept then is kept. A signal that is ignored stays so: ``nohup``.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        handler = signal.getsignal(signal.SIGINT)
+        if callable(handler):
+            handler(number, frame)
+        else:
+            raise KeyboardInterrupt
+
+    for one in ENDING:
+        if signal.getsignal(one) is signal.SIG_DFL:
+            signal.signal(one, interrupt)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -12,6 +13,8 @@ from typing import Any
 
 import typer
 
+from ptylive.server.cli import streams
+from ptylive.server.cli.interrupt import ended_as_by_ctrl_c
 from ptylive.server.cli.output import Interrupted
 from ptylive.server.process.exit_codes import ExitCode, epilog
 
@@ -45,6 +48,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
     }
 )
 """Modules of `commands`, each with a function of its name and EXAMPLES, and what `--help` says of them."""
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _COMPLETED = ("COMP_WORDS", "_TYPER_COMPLETE_ARGS")
 """Where shells put the line that is to be completed."""
 
@@ -128,18 +132,19 @@ def _options(
 
 def main() -> None:
     """Entry point; the exit codes are those of :class:`ExitCode`."""
+    streams.prepare()
     debug = "--debug" in sys.argv[1:]
     words = [*sys.argv[1:], *(word for name in _COMPLETED for word in os.environ.get(name, "").split())]
-    if named(words) and not debug:
-        from ptylive.schema.plain_errors import say_unraisable_in_a_line  # loads numpy: not for a look at the help
-
-        say_unraisable_in_a_line("ptylive")
     try:
+        ended_as_by_ctrl_c()
+        if named(words) and not debug:
+            from ptylive.schema.plain_errors import say_unraisable_in_a_line  # loads numpy: not for a look at the help
+
+            say_unraisable_in_a_line("ptylive")
         build(named(words))(args=[a for a in sys.argv[1:] if a != "--debug"] or ["--help"])
     except KeyboardInterrupt:
         _fail("interrupted", debug, ExitCode.INTERRUPTED)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # whoever read the answer has seen enough
         sys.exit(ExitCode.FAILED)
     except Exception as error:
         _fail(_explained(error), debug)
@@ -147,13 +152,17 @@ def main() -> None:
 
 def _explained(error: Exception) -> str:
     """One line for the user."""
+    if isinstance(error, ImportError):  # of the libraries below, too
+        told = " ".join(str(error).split())
+        return f"a library cannot be loaded: {told}: raise the limit of memory (ulimit -v), or install ptylive anew"
     from ptylive.schema import PtyliveError  # loads numpy and pydantic: not for a look at the help
 
     if isinstance(error, PtyliveError):
         return error.line()
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror or error}"
+        told = " ".join((error.strerror or str(error)).split())  # libraries write lines
+        return f"{where}{told}" + (": make room, or write somewhere else" if error.errno in _FULL else "")
     return f"internal error: {error!r} (run again with --debug for the traceback)"
 
 

@@ -30,10 +30,15 @@ def outcome_of(result: RefineResult, frames: int, before: Checks | None, kept: H
         outcome.update(converged=not result.convergence.falling, convergence=result.convergence.sentence)
     if result.phase_deviation is not None and math.isfinite(result.phase_deviation.median_rad):
         outcome["phase_deviation_rad"] = result.phase_deviation.median_rad
+    if result.scan_drifts and result.refined is not None and result.refined.scans is not None:
+        told = zip(result.refined.scans.names, result.scan_drifts, strict=True)
+        outcome["drift_A"] = {name: None if one is None else list(one.drift_A) for name, one in told}
     if before is not None:
         outcome.update(warnings=list(before.warnings), expected_seconds=before.seconds)
     if result.validation is not None:
         outcome["validation"] = result.validation.summary()
+    if result.held_out is not None:
+        outcome["held_out"] = {"loss": result.held_out.mean, "patterns": result.held_out.patterns}
     if kept is not None:
         outcome["history"] = str(kept.folder)
     return outcome

@@ -24,15 +24,17 @@ from ptylive.engine.imaging.virtual_detectors import (
     parse_detectors,
 )
 from ptylive.engine.live.trotter import Trotter, trotter
+from ptylive.engine.refine.run.history import snapshots
 from ptylive.engine.results import read_runs
-from ptylive.schema import CommandError, LiveMap, PtyliveError, ScanHeader
+from ptylive.schema import CommandError, InputFileError, LiveMap, PtyliveError, ScanHeader
 from ptylive.server.commands.checks import Checked
 from ptylive.server.commands.library_commands import Stage
 from ptylive.server.commands.reflections import found_reflections
 from ptylive.server.commands.run_curves import run_curves
 from ptylive.server.commands.runs import nominal_positions, read_run
-from ptylive.server.commands.side_by_side import report_page, side_by_side
+from ptylive.server.commands.side_by_side import film_of, report_page, side_by_side
 from ptylive.server.process.config import ServerConfig
+from ptylive.server.refinement.refine_job import history_of
 from ptylive.server.refinement.refinements import Refinements
 from ptylive.server.session.finisher import Finisher
 from ptylive.server.session.library import LARGE
@@ -250,6 +252,23 @@ class AnalysisCommands:
     def command_report(self) -> dict[str, Any]:
         """Maps, calibration and refinement of the scan as one page (HTML) beside the recording."""
         return self._drawn(report_page, "report", "html")
+
+    def command_film(self, run: str = "") -> dict[str, Any]:
+        """A refinement of the scan on its way, as a GIF beside the recording; without ``run``: the last one."""
+        scan = self._scan()
+        run = run or self._refinements.current.run
+        recording = scan.recording
+        if recording is None or not run:
+            raise CommandError("this scan has no refinement to show", "refine it first")
+        folder = history_of(recording, run)
+        try:
+            last = snapshots(folder)[-1]
+        except InputFileError:
+            raise CommandError(f"no history of {run} was kept", "refine with history, every how many epochs") from None
+        found = self._finisher.files.read(film_of, last, LARGE)
+        path = folder.with_suffix(".gif")
+        written(path, found.pop("gif").tobytes())
+        return {**found, "run": run, "files": [str(path)], "path": str(path)}
 
     def _drawn(self, draw: Callable[[Path], dict[str, Any]], name: str, kind: str) -> dict[str, Any]:
         """Have a file made of the results; ``kind``: its suffix, and what of the answer goes into it."""

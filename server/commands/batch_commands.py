@@ -14,8 +14,8 @@ from ptylive.application.batch.rows import read_rows
 from ptylive.application.extensions import Preset
 from ptylive.schema import CommandError
 from ptylive.server.commands.placement import Placement
-from ptylive.server.commands.side_work import SideWork
 from ptylive.server.process.config import ServerConfig
+from ptylive.server.tune.side_work import SideWork
 from ptylive.server.wire.publisher import Publisher
 
 MODULE = "ptylive.server.batch.batch_process"

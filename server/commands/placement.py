@@ -20,6 +20,10 @@ HERE, CLUSTER = "here", "cluster"
 """Places as commands name them; which of them there are is the configuration's to say."""
 
 
+MOST_BETWEEN = 10_000
+"""Epochs from one picture of a history to the next."""
+
+
 @dataclass(frozen=True)
 class Series:
     """Where many jobs run. ``request``: workers, cluster, and what is done without that
@@ -58,11 +62,15 @@ class Placement:
             words[CLUSTER] = f"cluster {self._cluster.cluster.words}"
         return [{"name": name, "words": words[name]} for name in self.names]
 
-    def checked(self, place: str) -> str:
-        """The place that is meant. Raises CommandError for one that is not allowed."""
+    def checked(self, place: str, *, together: bool = False) -> str:
+        """The place that is meant; of several scans ``together`` this machine. Raises CommandError for another."""
         if place and place not in self.names:
             raise CommandError(f"{brief(place)} is no place to refine", f"use {' or '.join(self.names)}")
-        return place or self.names[0]
+        if together and (place == CLUSTER or HERE not in self.names):
+            raise CommandError(
+                "several scans are refined together on the server's machine only", "refine one at a time"
+            )
+        return HERE if together else place or self.names[0]
 
     def launch(self, job: RefineJob) -> RunningJob:
         """Start a job at its place."""
@@ -84,3 +92,11 @@ class Placement:
         """End what was started for the cluster."""
         if self._cluster is not None:
             self._cluster.close()
+
+
+def check_history(history: int, place: str) -> None:
+    """Raise CommandError for no number of epochs, and where nothing is kept of a refinement on its way."""
+    if isinstance(history, bool) or not isinstance(history, int) or not 0 <= history <= MOST_BETWEEN:
+        raise CommandError(f"history must be a whole number from 0 to {MOST_BETWEEN}", "every how many epochs")
+    if history and place == CLUSTER:
+        raise CommandError("a history is kept on the server's machine only", "refine here, or without history")

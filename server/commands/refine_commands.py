@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,17 @@ from typing import Any
 from ptylive.application.extensions import Preset
 from ptylive.application.offline import start_guess
 from ptylive.engine.dataset import check_told
-from ptylive.engine.results_file import release_run, reserve_run
+from ptylive.engine.results_file import release_run
 from ptylive.schema import CommandError, PtyliveError
-from ptylive.server.commands.placement import CLUSTER, Placement
+from ptylive.server.commands.decide_commands import DecideCommands
+from ptylive.server.commands.placement import CLUSTER, Placement, check_history
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.refinement.refine_job import RefineJob
 from ptylive.server.refinement.refinements import Refinements, RunState
+from ptylive.server.refinement.run_names import recording_of, release_unused, reserved, results_of
 from ptylive.server.refinement.scan_updates import ScanNews, check_followable, plain_values
-from ptylive.server.session.finisher import results_path
+from ptylive.server.refinement.scans_together import opened_beside, with_drafts
+from ptylive.server.session.calibration_events import tell_calibration
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.wire.publisher import Publisher
 from ptylive.streamer.recording.journal_file import SUFFIX
@@ -40,6 +42,10 @@ class Wanted:
 
     preset: Preset
     place: str
+    history: int = 0
+    """Every how many epochs a picture for a film is kept; 0: never."""
+    beside: tuple[ScanSession, ...] = ()
+    """Scans of the same place that are refined together with it."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ class Waiting:
 class RefineCommands:
     """The commands of :mod:`ptylive.server.commands.refine_commands`, on the scan that ``current`` returns.
 
-    ``configure`` sets metadata that come with the command.
+    ``configure`` sets metadata that come with the command; ``opened``: a scan of the library by its name.
     """
 
     def __init__(
@@ -69,8 +75,10 @@ class RefineCommands:
         configure: Callable[[Mapping[str, Any]], object],
         command_line: str,
         placement: Placement,
+        opened: Callable[[str], ScanSession],
     ) -> None:
         self._config, self._publisher, self._command_line = config, publisher, command_line
+        self._opened = opened
         self._current, self._configure = current, configure
         self._lock = threading.Lock()
         self._for_end: Wanted | None = None
@@ -85,6 +93,7 @@ class RefineCommands:
         self._line: deque[Waiting] = deque()
         self._placement = placement
         self.refinements = Refinements(publisher, self._on_ended, self._placement.launch)
+        self.decisions = DecideCommands(current, config.refine, self._deciding, lambda: self.refinements.busy)
 
     # -- commands -------------------------------------------------------------------------------------------------
 
@@ -95,13 +104,18 @@ class RefineCommands:
         queue: bool = False,
         during_scan: bool = False,
         place: str = "",
+        history: int = 0,
+        beside: Iterable[str] = (),
     ) -> dict[str, Any]:
         """Refine the current scan: at once when it has finished, else as soon as it has.
 
         While another refinement runs: refused, or with ``queue`` put in line behind it. ``during_scan``: do not wait
         for the end of the scan, begin with the rows that have arrived. ``place``: one of ``places`` of `status`.
+        ``history``: every how many epochs something is kept for `film`. ``beside``: recordings of the same place at
+        other tilts (``scan_tilts_mrad``, that of the current scan first), refined together with it.
         """
-        where = self._placement.checked(place)
+        where = self._placement.checked(place, together=bool(beside))
+        check_history(history, where)
         checked = Preset.from_mapping({**self._config.refine, **(preset or {})})
         scan = self._current()
         if scan is None:
@@ -109,8 +123,12 @@ class RefineCommands:
         if values:
             self._configure(values)
         check_told(scan.header, far_field=not checked.propagation.near_field)
-        with _reserved(scan) as run:
-            return self._begin(scan, Wanted(checked, where), run, queue=queue, during_scan=during_scan)
+        others = opened_beside(beside, scan, checked, self._opened)
+        if others and during_scan:
+            raise CommandError("several scans are refined together when all have ended", "leave out during_scan")
+        with reserved(scan) as run:
+            wanted = Wanted(checked, where, history, others)
+            return self._begin(scan, wanted, run, queue=queue, during_scan=during_scan)
 
     def _begin(self, scan: ScanSession, wanted: Wanted, run: str, *, queue: bool, during_scan: bool) -> dict[str, Any]:
         with self._lock:
@@ -121,7 +139,7 @@ class RefineCommands:
             if not scan.finished.is_set():
                 self.refinements.queue(run, scan.uid)
                 self._for_end, self._asked = wanted, scan.asked
-                self._name_for_end = None if scan.recording is None else (_results(scan), run)
+                self._name_for_end = None if scan.recording is None else (results_of(scan), run)
                 return {"run": run, "state": "queued"}
         self.refinements.start(self._job(scan, wanted, run), scan.uid)
         return {"run": run, "state": "running"}
@@ -150,7 +168,7 @@ class RefineCommands:
         if job.checkpoint is None or not exists(job.checkpoint):
             raise CommandError(f"{job.run} left no checkpoint to go on from", "start it anew with refine")
         if place:
-            job = replace(job, place=self._placement.checked(place))
+            job = replace(job, place=self._placement.checked(place, together=bool(job.beside)))
         if epochs:
             job = replace(job, preset=_with_more(job.preset, epochs, self.refinements.current.epoch))
         self.refinements.start(replace(job, resume=True), self.refinements.last_uid)
@@ -185,7 +203,7 @@ class RefineCommands:
         wanted = Wanted(Preset.from_mapping(self._config.refine), self._placement.checked(""))
         with self._lock:
             try:
-                with _reserved(scan) as run:
+                with reserved(scan) as run:
                     self._begin_early(scan, wanted, run)
             except PtyliveError as error:
                 self._late[scan.uid] = wanted
@@ -197,7 +215,7 @@ class RefineCommands:
             jobs = [waiting.job for waiting in self._line]
         if self.refinements.busy and self.refinements.last_job is not None:
             jobs.append(self.refinements.last_job)
-        return any(job.recording == recording for job in jobs)
+        return any(recording in (job.recording, *(one.recording for one in job.beside)) for job in jobs)
 
     def scan_finished(self, scan: ScanSession) -> None:
         """Start the refinement that waited for the results of this scan, or tell the one that has begun.
@@ -234,6 +252,7 @@ class RefineCommands:
             self._line.clear()
             still_queued, self._for_end = self._for_end is not None, None
         self.refinements.close()
+        self.decisions.close()
         self._placement.close()
         for job in withdrawn:
             release_run(job.results, job.run)
@@ -253,7 +272,7 @@ class RefineCommands:
         check_followable(scan)
         if wanted.place == CLUSTER:
             raise CommandError("a cluster refines whole scans", "refine when the scan has ended")
-        journal = _recording(scan).with_suffix(SUFFIX)
+        journal = recording_of(scan).with_suffix(SUFFIX)
         self.refinements.start(replace(self._draft(scan, wanted, run), journal=journal), scan.uid)
         self._early = wanted
         ScanNews(self.refinements, scan)
@@ -270,7 +289,7 @@ class RefineCommands:
 
     def _refine_late(self, scan: ScanSession, wanted: Wanted) -> None:
         try:
-            with self._lock, _reserved(scan) as run:
+            with self._lock, reserved(scan) as run:
                 self._put_in_line(scan, wanted, run)
         except PtyliveError as error:
             self._publisher.log("error", f"scan {scan.header.series} is not refined: {error.line()}")
@@ -291,6 +310,8 @@ class RefineCommands:
         job = self.refinements.last_job
         if job is not None and job.run == run.run and run.state in ("failed", "stopped"):
             release_unused(job)
+        if run.found and (scan := self._current()) is not None and scan.uid == run.uid:
+            tell_calibration(self._publisher, scan, final=True, refined={"run": run.run, **run.found})
         self._start_next()
 
     def _start_next(self) -> None:
@@ -314,19 +335,22 @@ class RefineCommands:
         if scan.recording_error:
             hint = "make room in the recording folder; the scan is refined once it is recorded"
             raise CommandError(f"refinement needs the recording, which failed: {scan.recording_error}", hint)
-        if not (recording := _recording(scan)).exists():
+        if not (recording := recording_of(scan)).exists():
             raise CommandError(f"refinement needs the recording, and {recording} is gone", "put it back")
         if scan.results is None:
             raise CommandError("the scan has no maps to start from", "see the status message")
         return self._draft(scan, wanted, run)
 
+    def _deciding(self, scan: ScanSession, preset: Preset) -> RefineJob:
+        return replace(self._job(scan, Wanted(preset, ""), ""), decides=True, checkpoint=None)
+
     def _draft(self, scan: ScanSession, wanted: Wanted, run: str) -> RefineJob:
         """The job of a scan with what is known of it now."""
-        recording = _recording(scan)
+        recording = recording_of(scan)
         folder = recording.parent
-        return RefineJob(
+        job = RefineJob(
             recording=recording,
-            results=scan.results or results_path(recording),
+            results=results_of(scan),
             run=run,
             preset=wanted.preset,
             calibration=scan.calibration,
@@ -337,8 +361,11 @@ class RefineCommands:
             checkpoint=folder / f"{recording.stem}_{run}.checkpoint",
             command_line=self._command_line,
             place=wanted.place,
+            history=wanted.history,
+            judged=self._config.refine_held_out,
             known=known_as(recording),
         )
+        return with_drafts(job, wanted.beside)
 
 
 def _with_more(preset: Preset, epochs: int, done: int) -> Preset:
@@ -350,40 +377,3 @@ def _with_more(preset: Preset, epochs: int, done: int) -> Preset:
             "a refinement in stages goes on with its own epochs", "refine once more with a larger epoch_max"
         )
     return preset.model_copy(update={"epoch_max": done + epochs})
-
-
-@contextmanager
-def _reserved(scan: ScanSession) -> Iterator[str]:
-    """A name that no refinement of the scan has or ever had, given back where none begins. Raises ResultsFileError."""
-    if scan.recording is None:
-        yield "run1"
-        return
-    results = _results(scan)
-    run = reserve_run(results)
-    try:
-        yield run
-    except PtyliveError:
-        release_run(results, run)
-        raise
-
-
-def release_unused(job: RefineJob) -> None:
-    """Give back the name of a refinement that has ended, unless a checkpoint may be gone on from under that name.
-
-    What is in the results file, or waits beside it, holds its name by itself.
-    """
-    from ptylive.engine.refine.run.checkpoint import exists
-
-    if job.checkpoint is None or not exists(job.checkpoint):
-        release_run(job.results, job.run)
-
-
-def _recording(scan: ScanSession) -> Path:
-    """Where a scan is recorded. It may be taken back at any moment, as on a full disk: CommandError where it is."""
-    if (recording := scan.recording) is None:
-        raise CommandError("refinement needs the recording, and this scan has none", "start without --no-record")
-    return Path(recording)
-
-
-def _results(scan: ScanSession) -> Path:
-    return scan.results or results_path(_recording(scan))

@@ -1,4 +1,4 @@
-"""Maps and refinement of a stored scan in one picture or page, drawn in the process that opens files."""
+"""Maps and refinement of a stored scan in one picture, page or film, drawn in the process that opens files."""
 
 from __future__ import annotations
 
@@ -42,6 +42,17 @@ def report_page(path: Path) -> dict[str, Any]:
         "shown": [one.title for one in found.pictures],
         "runs": [one.name for one in found.runs],
     }
+
+
+def film_of(last: Path) -> dict[str, Any]:
+    """Of the last snapshot of a history: ``gif`` (bytes,) uint8, how many ``pictures``, up to which ``epoch``.
+
+    Raises InputFileError, MetadataError.
+    """
+    from ptylive.application.film import short_film
+
+    gif, pictures, epoch = short_film(last)
+    return {"gif": np.frombuffer(gif, dtype=np.uint8), "pictures": pictures, "epoch": epoch}
 
 
 def check_size(path: Path, instead: str) -> None:

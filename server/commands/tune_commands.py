@@ -18,10 +18,10 @@ from ptylive.schema import CommandError, InputFileError
 from ptylive.schema.files.atomic import replacing
 from ptylive.schema.files.small_files import read_text
 from ptylive.server.commands.placement import Placement
-from ptylive.server.commands.side_work import SideWork
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.refinement.scan_updates import plain_values
 from ptylive.server.session.scan_session import ScanSession
+from ptylive.server.tune.side_work import SideWork
 from ptylive.server.wire.publisher import Publisher
 
 MODULE = "ptylive.server.tune.tune_process"

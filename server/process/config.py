@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from ptylive.application.extensions import Preset
 from ptylive.engine.backend.imaging.open import LEAST_BATCH_BYTES
 from ptylive.schema import InputFileError, MetadataError, Scan, ScanHeader
-from ptylive.schema.detector import DETECTOR_ARRAYS
+from ptylive.schema.detector import GIVEN_ARRAYS
 from ptylive.schema.errors import did_you_mean
 from ptylive.schema.files.small_files import read_text
 from ptylive.schema.metadata import SECTIONS, array_name, arrays_and_numbers, overlay, typed
@@ -121,6 +121,10 @@ class ServerConfig(StrictModel):
         le=1024,
         description="trials, or scans of a batch, at a time on this machine; none: half of the cores, or one GPU",
     )
+    refine_held_out: bool = Field(
+        default=True,
+        description="say at the end of a refinement how well its settings predict patterns held out, to compare runs",
+    )
     refine_during_scan: bool = Field(
         default=False, description="refine every scan, beginning with the rows that have arrived"
     )
@@ -138,15 +142,15 @@ class ServerConfig(StrictModel):
     maps: dict[str, Any] = Field(default_factory=dict, description="settings of live maps, METHOD.NAME (docs/maps.md)")
     detector_files: dict[str, str] = Field(
         default_factory=dict,
-        description="images of the detector as files: bad_pixel_mask, dark_reference, gain_reference, vacuum_pattern",
+        description=f"images of the detector as files: {', '.join(GIVEN_ARRAYS)}",
     )
 
     @field_validator("detector_files")
     @classmethod
     def _known_images(cls, value: dict[str, str]) -> dict[str, str]:
         for name in value:
-            if name not in DETECTOR_ARRAYS:
-                raise ValueError(f"{name} is none of {', '.join(DETECTOR_ARRAYS)}")
+            if name not in GIVEN_ARRAYS:
+                raise ValueError(f"{name} is none of {', '.join(GIVEN_ARRAYS)}")
         return value
 
     @field_validator("data", "control")

@@ -23,7 +23,7 @@ MEANINGS: Mapping[ExitCode, str] = MappingProxyType(
         ExitCode.FAILED: "it failed; the line on stderr says why and what to do",
         ExitCode.USAGE: "the command line was not understood",
         ExitCode.PARTIAL: "something was written, but not all that was asked for; stderr says what is missing",
-        ExitCode.INTERRUPTED: "ended by Ctrl-C; stderr says what is kept and how to go on",
+        ExitCode.INTERRUPTED: "ended by Ctrl-C, SIGTERM or SIGHUP; stderr says what is kept and how to go on",
     }
 )
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ptylive.application.extensions import Preset
-from ptylive.schema import Calibration
+from ptylive.schema import Calibration, CommandError
+from ptylive.schema.errors import brief
 from ptylive.server.wire.messages import array_from_plain, array_to_plain
 
 if TYPE_CHECKING:
@@ -56,11 +57,25 @@ class RefineJob:
     """Not one refinement but trials of settings, one after the other, as they are told
     (:mod:`ptylive.server.refinement.trial_worker`)."""
 
+    judged: bool = False
+    """Whether its quality is measured at its end (:mod:`ptylive.engine.refine.validation.held_out_quality`)."""
+
+    decides: bool = False
+    """Not a refinement but the trials before one, which find thickness and slices
+    (:func:`ptylive.server.refinement.trial_worker.decided`)."""
+
     place: str = ""
     """Where the server was asked to run it (:mod:`ptylive.server.commands.placement`); empty: where it runs all."""
 
     takes_maps: bool = False
     """With ``methods``: maps that are in the results file are taken as they are, and their calibration."""
+
+    beside: tuple[RefineJob, ...] = ()
+    """Scans of the same place that are refined together with this one, by the preset's tilts; of each only what says
+    which scan it is and what is known of it counts (:mod:`ptylive.server.refinement.scans_together`)."""
+
+    history: int = 0
+    """Every how many epochs object, probe and positions are kept beside the recording; 0: never."""
 
     known: tuple[int, ...] = ()
     """The state of the recording that the server vouches for (:func:`ptylive.streamer.vetting.vouched.known_as`)."""
@@ -93,9 +108,13 @@ class RefineJob:
             "defaults": dict(self.defaults),
             "ends_at_once": self.ends_at_once,
             "trials": None if self.trials is None else dict(self.trials),
+            "decides": self.decides,
+            "judged": self.judged,
             "place": self.place,
             "takes_maps": self.takes_maps,
+            "history": self.history,
             "known": list(self.known),
+            "beside": [one.to_plain() for one in self.beside],
         }
 
     @classmethod
@@ -129,10 +148,21 @@ class RefineJob:
             defaults=plain["defaults"],
             ends_at_once=plain["ends_at_once"],
             trials=plain["trials"],
+            decides=plain["decides"],
+            judged=plain["judged"],
             place=plain["place"],
             takes_maps=plain["takes_maps"],
+            history=int(plain["history"]),
             known=tuple(plain["known"]),
+            beside=tuple(cls.from_plain(one) for one in plain["beside"]),
         )
+
+
+def history_of(recording: Path, run: str) -> Path:
+    """The folder of what is kept of a refinement on its way. Raises CommandError for a name that is none of a run."""
+    if not run.isidentifier():
+        raise CommandError(f"{brief(run)} is no refinement", "see the command runs")
+    return recording.with_name(f"{recording.stem}_{run}.history")
 
 
 def progress_to_plain(progress: Progress) -> dict[str, Any]:

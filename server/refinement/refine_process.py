@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ptylive.schema import PtyliveError, ScanHeader
 from ptylive.schema.plain_errors import say_unraisable_in_a_line
+from ptylive.server.refinement.found_values import found_values
 from ptylive.server.refinement.maps_first import with_maps
 from ptylive.server.refinement.refine_inbox import Inbox
-from ptylive.server.refinement.refine_job import RefineJob, progress_to_plain
-from ptylive.server.refinement.trial_worker import tried
+from ptylive.server.refinement.refine_job import RefineJob, history_of, progress_to_plain
+from ptylive.server.refinement.scans_together import together_with
+from ptylive.server.refinement.trial_worker import decided, tried
 from ptylive.server.refinement.warm_refinement import COMPILING, is_compiled
 from ptylive.server.wire.messages import pack
 from ptylive.streamer.vetting.door import is_file
@@ -32,6 +34,7 @@ from ptylive.streamer.vetting.worker import FileWorker
 if TYPE_CHECKING:
     from ptylive.engine.refine import RefineResult
     from ptylive.engine.refine.results.refinement_result import Progress
+    from ptylive.engine.refine.run.history import History
 
 
 def main() -> int:
@@ -62,6 +65,8 @@ def _refined(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper
         if is_file(one):  # one that is missing is missed with the name of its setting
             doorkeeper.admit(one)
     with guarded(doorkeeper):
+        if job.decides:
+            return decided(job, inbox, partial(_send, out), doorkeeper)
         if job.trials is not None:
             return tried(job, inbox, partial(_send, out), doorkeeper)
         if job.journal is None:
@@ -87,8 +92,9 @@ def _run(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper) ->
     with ExitStack() as stack:
         source = stack.enter_context(open_source(job.recording, job.values))
         inbox.compiling = _tell_of_compiling(source.header, job, out)
+        tell = partial(_say, out)
         result = refine(
-            refinable(source, job.calibration),
+            together_with(job, refinable(source, job.calibration), stack, doorkeeper, tell),
             job.preset,
             start=job.start,
             backend=job.backend,
@@ -97,6 +103,8 @@ def _run(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper) ->
             should_stop=inbox.stop.is_set,
             checkpoint=job.checkpoint,
             resume=job.resume,
+            history=_kept(job),
+            judge=job.judged,
         )
         scan = scan_settings(source, job.results)
     return _written(job, result, scan, inbox, out)
@@ -135,8 +143,15 @@ def _follow(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper)
     assert whole is not None  # noqa: S101  (nothing else ends the rounds)
     if dataset is None:
         return _run(whole, inbox, out, doorkeeper)
-    result = incremental.conclude(dataset, whole.start, whole.checkpoint)
+    result = incremental.conclude(dataset, whole.start, whole.checkpoint, _kept(whole))
     return _written(whole, result, _scan_of(whole, doorkeeper), inbox, out)
+
+
+def _kept(job: RefineJob) -> History | None:
+    """Where what the run looks like on its way is kept, where it was asked for."""
+    from ptylive.engine.refine.run.history import History
+
+    return History(history_of(job.recording, job.run), job.history) if job.history else None
 
 
 def _scan_of(job: RefineJob, doorkeeper: Doorkeeper) -> dict[str, Any]:
@@ -179,12 +194,13 @@ def _written(job: RefineJob, result: RefineResult, scan: dict[str, Any], inbox: 
         "loss": float(result.loss[-1]) if len(result.loss) else None,
         "results": str(stored.path),
         "falling": result.convergence is not None and result.convergence.falling,
+        "found": found_values(result),
     }
 
 
 def _tell_of_compiling(header: ScanHeader, job: RefineJob, out: BinaryIO) -> bool:
     """Say what the first refinement on a machine spends its first minute on; whether there was a need."""
-    compiles = header.basis.is_raw and job.backend != "gpu" and not is_compiled(max(header.detector_shape))
+    compiles = job.backend != "gpu" and not is_compiled(header)
     if compiles:
         _send(out, {"kind": "note", "message": COMPILING})
     return compiles
@@ -200,6 +216,11 @@ def _tell(progress: Progress, inbox: Inbox, out: BinaryIO) -> None:
     if inbox.whole is not None or not inbox.follows:
         inbox.begun.set()
     _send(out, progress_to_plain(progress))
+
+
+def _say(out: BinaryIO, words: str) -> None:
+    """Something that is worth a line in the log, whatever follows."""
+    _send(out, {"kind": "remark", "message": words})
 
 
 def _send(out: BinaryIO, message: dict[str, Any]) -> None:

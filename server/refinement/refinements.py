@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ptylive.schema import CommandError
+from ptylive.schema import CommandError, ScanHeader
 from ptylive.server.refinement import warm_refinement
 from ptylive.server.refinement.job_process import TERMINATE_TIMEOUT_S, JobProcess, Launch, RunningJob
 from ptylive.server.refinement.refine_job import PICTURES, RefineJob
@@ -38,6 +38,8 @@ class RunState:
     """How many the cluster has that it runs on."""
     falling: bool = False
     """Whether a run that is done had not come to rest."""
+    found: dict[str, Any] = field(default_factory=dict)
+    """At the end: drift and tilts, see :func:`ptylive.server.refinement.found_values.found_values`."""
     warning: str = ""
     """What the refinement process worries about now: a checkpoint or a result that cannot be written."""
     losses: list[float] = field(default_factory=list)
@@ -99,7 +101,8 @@ class Refinements:
         self.last_job: RefineJob | None = None
         self.last_uid = ""
         """Of the scan of the last job."""
-        self._compiling: dict[int, subprocess.Popen[bytes]] = {}
+        self._compiling: dict[tuple[int, int] | None, subprocess.Popen[bytes]] = {}
+        """By the detector's shape: whatever came first, all ways of the kernel are compiled."""
         self._scan_runs = False
 
     @property
@@ -107,15 +110,17 @@ class Refinements:
         """Whether a refinement runs or is about to."""
         return self.current.state in ("queued", "running", "stopping")
 
-    def prepare(self, detector_shape: tuple[int, int]) -> None:
-        """Have the kernels for a detector compiled while its scan still runs; once for each detector, far from here."""
-        pixels = max(detector_shape)
+    def prepare(self, header: ScanHeader) -> None:
+        """Have the kernel compiled for a scan that still runs, what it needs first; once for each detector, far from
+        here.
+        """
+        shape = header.detector.shape
         with self._lock:
-            if self.busy or pixels in self._compiling:
+            if self.busy or shape in self._compiling:
                 return
-            process = warm_refinement.start(pixels, warm_refinement.LOWEST_PRIORITY)
+            process = warm_refinement.start(header, warm_refinement.LOWEST_PRIORITY, ahead=True)
             if process is not None:
-                self._compiling[pixels] = process
+                self._compiling[shape] = process
 
     def give_way(self) -> None:
         """A scan arrives: its frames come first on the processor too, until the refinement ends."""
@@ -219,6 +224,8 @@ class Refinements:
                 if message["kind"] == "place":
                     self.current.place, self.current.workers = message["message"], message["workers"]
                 self._publish(pictures=False)
+            elif message["kind"] == "remark":
+                self._publisher.log("info", f"refinement {job.run}: {message['message']}")
             elif message["kind"] == "warning":
                 self._warn(message["message"])
                 self.current.message = message["message"]
@@ -240,12 +247,14 @@ class Refinements:
         if ended.get("kind") == "ended":
             run.state, run.warning = str(ended["state"]), ended["problem"]
             run.falling = bool(ended.get("falling")) and run.state == "done"
+            run.found = dict(ended.get("found") or {})
             renamed = f"stored as {ended['run']}" if ended["run"] not in ("", run.run) else ""
             parts = (ended["problem"], renamed, ended["message"], ended["algorithm"], ended["reason"])
             run.message = "; ".join(part for part in parts if part)
         else:
             run.state = "failed"
             run.message = ended.get("message") or ending
+        run.phase = run.phases[-1] if run.phases else run.phase  # patterns held out were tried after it
         run.seconds_left = 0.0
 
     def _warn(self, words: str) -> None:

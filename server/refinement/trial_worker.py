@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ptylive.schema import PtyliveError
+from ptylive.schema import PtyliveError, RefinementError
 from ptylive.server.refinement.refine_inbox import Inbox
 from ptylive.server.refinement.refine_job import RefineJob
 from ptylive.streamer.vetting.vouched import Doorkeeper, trust
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from ptylive.engine.dataset import Dataset
 
 Send = Callable[[dict[str, Any]], None]
+NOTHING_TRIED = "one slice: nothing was tried, as of a scan of few patterns"
 
 
 def tried(job: RefineJob, inbox: Inbox, send: Send, doorkeeper: Doorkeeper) -> dict[str, Any]:
@@ -44,6 +46,45 @@ def tried(job: RefineJob, inbox: Inbox, send: Send, doorkeeper: Doorkeeper) -> d
             send({"kind": "tried", **about, "seconds": time.monotonic() - began})
     words = dict.fromkeys(("run", "algorithm", "reason", "problem", "backend", "results", "message"), "")
     return {"kind": "ended", "state": "done", "loss": None, **words}
+
+
+def decided(job: RefineJob, inbox: Inbox, send: Send, doorkeeper: Doorkeeper) -> dict[str, Any]:
+    """What trials find before a refinement is begun: a message ``decided``, then the last one.
+
+    ``decided``: ``num_slices``, ``total_thickness_A`` (None of one slice), ``range_A`` (None where it was not tried),
+    ``said`` (sentences), ``seconds`` that a refinement takes with it. Raises PtyliveError, also where it is stopped.
+    """
+    from ptylive.application.offline import refinable
+    from ptylive.engine.backend.cache import use_persistent_cache
+    from ptylive.engine.refine import check, settle
+    from ptylive.engine.refine.tuning.held_out import TrialContext
+    from ptylive.schema.advice.depth import FoundDepth
+    from ptylive.streamer.source import open_source
+
+    def pause() -> None:
+        if inbox.stop.is_set():
+            raise RefinementError("stopped on request")
+
+    use_persistent_cache()
+    trust(job.recording, job.known)
+    doorkeeper.admit_scan(job.recording)
+    context = TrialContext(
+        job.backend, job.threads, job.start, pause, lambda words: send({"kind": "trial", "message": words})
+    )
+    with open_source(job.recording, job.values) as source:
+        found = settle(refinable(source, job.calibration), job.preset, context)
+        context.before("a short measurement of the time")
+        checks = check(found.dataset, found.preset, replace(context, start=None))
+    form, depth = found.preset.object, FoundDepth.heard("; ".join(found.words))
+    about = {
+        "num_slices": form.slices,
+        "total_thickness_A": float(sum(form.slice_thickness_A)) if form.slices > 1 else None,
+        "range_A": None if depth is None else [depth.thinnest_A, depth.thickest_A],
+        "said": list(found.words) or [NOTHING_TRIED] * (form.slices == 1),
+        "seconds": checks.seconds,
+    }
+    send({"kind": "decided", **about})
+    return {"kind": "ended", "message": ""}
 
 
 class _Unwanted(Exception):

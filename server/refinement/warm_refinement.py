@@ -1,4 +1,4 @@
-"""``python -m ptylive.server.refinement.warm_refinement PIXELS [NICENESS]``: fill the compile cache for refinements.
+"""Fill the compile cache: ``python -m ptylive.server.refinement.warm_refinement PIXELS [NICENESS [WAY…]]``.
 
 In a process of its own: compiling takes seconds and must not hold up frames, and what the compiler took of memory (130
 to 240 MB) is given back when the process ends. It ends with its parent.
@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ptylive.engine.backend.cache import compiled_mark
+from ptylive.engine.backend.cache import compiled_mark, use_persistent_cache
 from ptylive.engine.backend.multislice.fast_sizes import padded_size
+from ptylive.engine.backend.multislice.kernel_parts.ways import Way
+from ptylive.schema import ScanHeader
 from ptylive.schema.plain_errors import say_unraisable_in_a_line
 from ptylive.server.process.parent_watch import exit_with_parent
 
@@ -29,27 +31,45 @@ def main(arguments: list[str]) -> int:
     say_unraisable_in_a_line("ptylive warm-up")
     exit_with_parent()
     os.nice(int(arguments[1]) if len(arguments) > 1 else 0)
-    mark = _mark(int(arguments[0]))
+    pixels, ways = int(arguments[0]), tuple(Way(name) for name in arguments[2:]) or tuple(Way)
+    use_persistent_cache()
     from ptylive.engine.backend.multislice.warm_up import warm_up
 
-    warm_up(padded_size(int(arguments[0])))
-    mark.parent.mkdir(parents=True, exist_ok=True)
-    mark.touch()
+    for way in ways:
+        warm_up(padded_size(pixels), (way,))
+        with suppress(OSError):  # a full disk: compiled again next time
+            _mark(pixels, way).touch()
     return 0
 
 
-def is_compiled(pixels: int) -> bool:
-    """Whether what a detector of ``pixels`` along its longer side needs was compiled before."""
-    return _mark(pixels).exists()
+def way_of(header: ScanHeader) -> Way:
+    """What a refinement of such a scan cannot begin without."""
+    return Way.FRAMES if header.basis.is_raw else Way.COEFFICIENTS
 
 
-def start(pixels: int, niceness: int = 0) -> subprocess.Popen[bytes] | None:
-    """A process that compiles for a detector, None where that was done before. Its stdin is its life: it ends when
-    this process does, however that ends.
+def is_compiled(header: ScanHeader) -> bool:
+    """Whether what a refinement of such a scan begins with was compiled before, or cannot be told from the header:
+    coefficients may arrive without the shape of the detector.
     """
-    if is_compiled(pixels):
+    shape = header.detector.shape
+    return shape is None or _mark(max(shape), way_of(header)).exists()
+
+
+def start(header: ScanHeader, niceness: int = 0, *, ahead: bool = False) -> subprocess.Popen[bytes] | None:
+    """A process that compiles what a refinement of such a scan begins with, and ``ahead`` of any other wish all ways
+    of the kernel behind that; None where it was done before, or the detector's shape is not known. Its stdin is its
+    life: it ends when this process does, however that ends.
+    """
+    shape = header.detector.shape
+    if shape is None:
         return None
-    command = [sys.executable, "-m", "ptylive.server.refinement.warm_refinement", str(pixels), str(niceness)]
+    pixels, first = max(shape), way_of(header)
+    wanted = sorted(Way, key=lambda way: way is not first) if ahead else [first]
+    missing = [way for way in wanted if not _mark(pixels, way).exists()]
+    if not missing:
+        return None
+    module = "ptylive.server.refinement.warm_refinement"
+    command = [sys.executable, "-m", module, str(pixels), str(niceness), *missing]
     return subprocess.Popen(command, stdin=subprocess.PIPE)
 
 
@@ -63,12 +83,12 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def compiling(pixels: int, tell: Callable[[float, float | None, str | None], None]) -> Iterator[None]:
+def compiling(header: ScanHeader, tell: Callable[[float, float | None, str | None], None]) -> Iterator[None]:
     """Have it done by a process of its own while something else is done here, then wait for it, saying so.
 
     Nothing breaks where that process fails: the refinement compiles for itself then.
     """
-    process = start(pixels)
+    process = start(header)
     if process is None:
         yield
         return
@@ -82,9 +102,9 @@ def compiling(pixels: int, tell: Callable[[float, float | None, str | None], Non
         end(process)
 
 
-def _mark(pixels: int) -> Path:
+def _mark(pixels: int, way: Way) -> Path:
     """An empty file beside the compiled code that says it is there."""
-    return compiled_mark(f"refinement-{padded_size(pixels)}")
+    return compiled_mark(f"refinement-{way}-{padded_size(pixels)}")
 
 
 if __name__ == "__main__":

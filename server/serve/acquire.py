@@ -1,7 +1,8 @@
 """``python -m ptylive.server.serve.acquire CONFIG_JSON COMMAND_LINE [RESTARTS NOTICE STATE]``: receive, record, map.
 
 Prints one JSON line when it is ready, or why it is not, then one whenever somebody has set something, with all that is
-set; ends on SIGTERM, SIGINT, the `shutdown` command, or with its parent. The exit status is one of :class:`ExitCode`.
+set; ends on SIGTERM, SIGINT, SIGHUP, the `shutdown` command, or with its parent. The exit status is one of
+:class:`ExitCode`.
 RESTARTS: how often it has died before, NOTICE: what to say of that, STATE: the last such line, or {}.
 """
 
@@ -10,7 +11,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
 import sys
 import threading
 from types import FrameType
@@ -24,6 +24,7 @@ from ptylive.schema import PtyliveError
 from ptylive.schema.plain_errors import say_unraisable_in_a_line, tell_parent
 from ptylive.server.process.compilation import EVERYTHING
 from ptylive.server.process.config import ServerConfig
+from ptylive.server.process.ending_signals import handle_ending
 from ptylive.server.process.exit_codes import ExitCode
 from ptylive.server.process.parent_watch import exit_with_parent
 from ptylive.server.serve import user_state
@@ -66,8 +67,7 @@ def _run(session: Session, history: list[str]) -> int:
     def ask_to_stop(_signal: int, _frame: FrameType | None) -> None:
         session.shutdown_requested.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, ask_to_stop)
+    handle_ending(ask_to_stop)
     session.compilation.start()
     threading.Thread(target=_warm_up, args=(session,), name="warm-up", daemon=True).start()
     watch = watched(session)  # before anybody can ask: what comes from then on is new

@@ -35,6 +35,7 @@ READS_FILES = frozenset(
         "pattern",
         "side_by_side",
         "report",
+        "film",
         "tune_status",
         "batch_status",
         "batch_table",

@@ -17,7 +17,7 @@ from typing import Any
 from ptylive.application.conversion import RecordingCompression
 from ptylive.engine.bases.choice import parse_basis
 from ptylive.engine.imaging import registry
-from ptylive.engine.imaging.accumulation.scratch import Scratch
+from ptylive.engine.memory import Scratch
 from ptylive.schema import CommandError, PtyliveError, ScanHeader
 from ptylive.server.commands.analysis_commands import AnalysisCommands
 from ptylive.server.commands.batch_commands import BatchCommands
@@ -103,7 +103,7 @@ class Session:
         self.calibration = CalibrationCommands(config.defaults, config.overrides, current, self._finisher.add)
         self.detector = DetectorCommands(config, self.publisher)
         self.refine = RefineCommands(
-            config, self.publisher, current, self.calibration.command_configure, command_line, placement
+            config, self.publisher, current, self.calibration.command_configure, command_line, placement, self._opened
         )
         self.analysis = AnalysisCommands(config, self.refine.refinements, self, self._finisher)
         self.library = LibraryCommands(config, self.publisher, self, self._finisher, self.analysis.bank, data)
@@ -179,9 +179,9 @@ class Session:
                 self.publisher.log("error", f"recording waits: {event.message}")
                 log.error("RECORDING WAITS: %s; frames are kept in memory", event.message)
 
-    def _opened(self, recording: Path) -> ScanSession:
-        """A recording as a scan that has ended, with the configuration."""
-        scan = self.library.open_quietly(recording.name)
+    def _opened(self, recording: Path | str) -> ScanSession:
+        """A recording, or its name in the library, as a scan that has ended, with the configuration."""
+        scan = self.library.open_quietly(recording if isinstance(recording, str) else recording.name)
         scan.header = self.calibration.prepare(scan.header)
         self.calibration.take_up(scan)
         return self.maps.given_to(scan)
@@ -197,8 +197,7 @@ class Session:
         if self.config.recording_folder is None:
             scan.recorded.set()
         self._recording_status.follow(scan)
-        if scan.header.basis.is_raw:
-            self.refine.refinements.prepare(scan.header.detector_shape)
+        self.refine.refinements.prepare(scan.header)
         scan.detectors = self.analysis.bank(scan.header)
         if beside:
             self.publisher.log("info", f"scan {scan.header.series} goes on beside the one that is shown")
@@ -244,7 +243,7 @@ class Session:
     def commands(self) -> tuple[object, ...]:
         """Where the commands of the control protocol are found: methods ``command_*`` of these."""
         of_a_scan = (self.calibration, self.maps, self.refine, self.tune, self.analysis, IndependentCommands(self))
-        return self, *of_a_scan, self.library, self.batch, self.opened_files, self.detector
+        return self, *of_a_scan, self.refine.decisions, self.library, self.batch, self.opened_files, self.detector
 
     def _current(self) -> ScanSession | None:
         return self._scan

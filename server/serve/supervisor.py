@@ -97,8 +97,9 @@ class Supervisor:
 
         vet_images(files)
         self._images = TemporaryDirectory(prefix="ptylive-images-")
-        kept = {name: str(Path(self._images.name) / f"{name}.npy") for name in files}
+        kept: dict[str, str] = {}
         for name, image in read_detector_arrays(files).items():
+            kept[name] = str(Path(self._images.name) / f"{name}.npy")
             np.save(kept[name], image, allow_pickle=False)
         self.config = self.config.model_copy(update={"detector_files": kept})
 

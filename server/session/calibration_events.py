@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ptylive.schema.advice import advise
@@ -11,11 +12,13 @@ from ptylive.server.wire.publisher import Publisher
 TOPIC = "calibration"
 
 
-def tell_calibration(publisher: Publisher, scan: ScanSession, *, final: bool = False) -> None:
+def tell_calibration(
+    publisher: Publisher, scan: ScanSession, *, final: bool = False, refined: Mapping[str, Any] | None = None
+) -> None:
     """Publish the calibration of a scan, where it is another than was told of it last.
 
-    ``final``: the fit on all that arrived, which is always told. Called where maps are published, so that it is said at
-    most as often as they are.
+    ``final``: the fit on all that arrived, which is always told; ``refined``: what a refinement has found since. Called
+    where maps are published, so that it is said at most as often as they are.
     """
     with scan.lock:
         calibration = scan.calibration
@@ -23,7 +26,9 @@ def tell_calibration(publisher: Publisher, scan: ScanSession, *, final: bool = F
         if not entries or (entries == scan.told_calibration and not final):
             return
         scan.told_calibration = entries
-    publisher.publish(TOPIC, _payload(scan, entries, advise(calibration).to_plain(), final=final))
+    publisher.publish(
+        TOPIC, _payload(scan, entries, advise(calibration).to_plain(), final=final) | {"refined": dict(refined or {})}
+    )
 
 
 def _payload(scan: ScanSession, entries: dict[str, Any], advice: dict[str, Any], *, final: bool) -> dict[str, Any]:

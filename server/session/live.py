@@ -16,10 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from ptylive.engine.backend.imaging.open import MapDevice, open_map_device
-from ptylive.engine.imaging.accumulation.scratch import Scratch
 from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
 from ptylive.engine.imaging.render import Rendering
 from ptylive.engine.live.engine import LiveEngine
+from ptylive.engine.memory import Scratch
 from ptylive.schema import FrameBatch, PtyliveError, ScanHeader
 from ptylive.server.process.compilation import CompiledReader
 from ptylive.server.session.calibration_events import tell_calibration

@@ -18,7 +18,7 @@ from ptylive.engine.refine.tuning.depth_choice import with_given_depth
 from ptylive.engine.refine.tuning.held_out import central_part
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_SETTINGS
 from ptylive.engine.refine.tuning.parameter_search import of_trials
-from ptylive.engine.refine.validation.settings_trial import Judge
+from ptylive.engine.refine.validation.settings_trial import Judge, check_enough
 from ptylive.schema import Calibration, MetadataError
 from ptylive.server.cluster.transfer import FileIdentity
 from ptylive.server.refinement.maps_first import with_maps
@@ -27,6 +27,8 @@ from ptylive.streamer.source import open_source
 
 PATTERNS, SWEEPS = 576, 6
 """Of a trial: docs/tune.md has how trials of this length and long ones agree."""
+MOST_SWEEPS, MOST_TRIALS = 1000, 100_000
+"""What may be asked for."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def begin(wanted: Wanted, tell: Callable[[str], None], should_stop: Callable[[],
     """Look at the scan, make its maps unless an earlier call did, and settle what all trials share.
 
     Raises InputFileError for a file that is damaged or no scan, MetadataError for missing optics and impossible ranges,
-    PtyliveError where no map can be made, OSError where the folder cannot be written.
+    PtyliveError where no map can be made or patterns are too few, OSError where the folder cannot be written.
     """
     wanted.folder.mkdir(parents=True, exist_ok=True)
     preset = wanted.preset.final.model_copy(update={"sequence": None})
@@ -144,6 +146,7 @@ def begin(wanted: Wanted, tell: Callable[[str], None], should_stop: Callable[[],
     job = with_maps(job, hear, should_stop)
     with open_source(job.recording, job.values) as source:
         part = central_part(refinable(source, job.calibration), wanted.patterns)
+        check_enough(part)
         thick, notes = _with_slices(part, preset, wanted.over)
         over = ranges(wanted.over, part, thick)
         base = _of_trials(part, thick, over)

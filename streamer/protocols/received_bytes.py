@@ -10,12 +10,12 @@ from __future__ import annotations
 import sys
 import time
 
-_FIRST_BYTES = 8 * 2**20
+_FIRST_BYTES = 16 * 2**20
 """Much is read at a time: the frames of one read are decoded, journalled and reduced together."""
 _LEAST_ROOM = 2**20
-_KEPT = 24
+_KEPT = 12
 """Buffers that are used again, fresh memory costs as much as filling it: nearly what a full ring of frames holds."""
-_USUAL, _BRIEFLY_S, _MOMENT_S = 6, 0.004, 0.0003
+_USUAL, _BRIEFLY_S, _MOMENT_S = 4, 0.004, 0.0003
 """Buffers in use before one is waited for, briefly, rather than another one taken: readers that keep up let go of the
 first ones, which the cache still knows."""
 

@@ -25,10 +25,10 @@ import zmq
 from ptylive.schema import PtyliveError, WireError
 from ptylive.streamer.wire.arrays import Buffer
 
-MOST_QUEUED = 16
-"""What is handed over at a time, between the connection and the receiver: parts of at most as many buffers of 8 MiB."""
+MOST_QUEUED = 8
+"""What is handed over at a time between the connection and the receiver: parts of at most as many 16 MiB buffers."""
 _MOST_TOGETHER, _MOST_TOGETHER_BYTES = 64, 2**20
-_MUCH_BYTES, _ENOUGH_BYTES, _MOMENT_S = 2**19, 2 * 2**20, 0.002
+_MUCH_BYTES, _ENOUGH_BYTES, _MOMENT_S = 2**19, 4 * 2**20, 0.002
 """While bytes come one after the other, what a read waits for, what is handed on together, and the longest wait: much
 at a time costs less, and TCP keeps what comes, where its buffer holds :data:`_KERNEL_BYTES` (a smaller one would be
 full, and the sender would wait as long)."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -23,6 +23,7 @@ import numpy as np
 
 from ptylive.schema import EventFrames, InputFileError, ScanHeader, WireError
 from ptylive.schema.files.atomic import replacing
+from ptylive.schema.files.new_hdf5 import for_hdf5
 from ptylive.schema.metadata import FILE_ARRAYS, to_attributes
 from ptylive.schema.model import Array, BoolArray, IndexArray
 from ptylive.streamer.marks import marks_of_events, marks_of_frames, marks_of_parts
@@ -77,7 +78,7 @@ def record(journal: Path, target: Path, uid: str = "") -> RecordingReport:
             messages = reader.messages()
             earliest = next(messages, None)
             sparse = earliest is not None and earliest.codec == "events"
-            with created_scan(temporary, header, sparse=sparse) as writer:
+            with _plainly_created(temporary, header, sparse=sparse) as writer:
                 for message in chain([] if earliest is None else [earliest], messages):
                     writer.add(message)
                 _merge_earlier(writer, target, {header.uid, reader.header.uid})
@@ -119,8 +120,13 @@ def _set_aside(journal: Path) -> Path:
 class ScanWriter:
     """An HDF5 file of one scan that grows pattern by pattern; the first copy of a pattern wins."""
 
-    def __init__(self, file: Any, header: ScanHeader, *, sparse: bool = False) -> None:
-        """``sparse``: patterns are stored as the pixels that counted something."""
+    def __init__(
+        self, file: Any, header: ScanHeader, *, sparse: bool = False, check: Callable[[], None] = lambda: None
+    ) -> None:
+        """``sparse``: patterns are stored as the pixels that counted something; ``check`` raises OSError where a write
+        failed.
+        """
+        self._check = check
         self.header = header
         self.stored = StoredScan.of(header)
         self.layout = FrameLayout.of(header)
@@ -171,6 +177,7 @@ class ScanWriter:
             self.checksums[number] = _checksum(frame, self.layout)
         self.marks[index] = marks_of_frames(frames, self.layout)
         self.received[index] = True
+        self._check()
 
     def finish(self, *, marks: bool = True) -> None:
         """Say which patterns are missing, if any, and what tells each from another of its number.
@@ -200,6 +207,7 @@ class ScanWriter:
         self.events.add(numbers, frames)
         self.marks[numbers] = self.checksums[numbers] = marks_of_events(frames)
         self.received[numbers] = True
+        self._check()
 
     def _add_chunks(self, numbers: IndexArray, chunks: list[bytes]) -> None:
         """Store patterns that came compressed as they are."""
@@ -208,12 +216,22 @@ class ScanWriter:
             self.checksums[number] = crc32(stored)
         self.marks[numbers] = marks_of_parts(chunks, "bslz4")
         self.direct[numbers] = self.received[numbers] = True
+        self._check()
 
 
 @contextmanager
 def created_scan(path: Path, header: ScanHeader, *, sparse: bool = False) -> Iterator[ScanWriter]:
     """A new native file for a scan, ``sparse``: of events; call :meth:`ScanWriter.finish` when all is stored. Raises
     OSError: disk full.
+    """
+    with for_hdf5(path) as whole, h5py.File(whole, "w", libver="v110") as file:
+        yield ScanWriter(file, header, sparse=sparse, check=whole.check)
+
+
+@contextmanager
+def _plainly_created(path: Path, header: ScanHeader, *, sparse: bool) -> Iterator[ScanWriter]:
+    """The same written by HDF5 itself, a seventh more frames a second: for a process that only records, and whose
+    frames are in the journal. On a disk that is full HDF5 may crash it when it ends.
     """
     try:
         with h5py.File(path, "w", libver="v110") as file:

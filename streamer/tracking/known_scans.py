@@ -18,7 +18,7 @@ from ptylive.streamer.tracking.names import ScanNames, compatible_headers, same_
 from ptylive.streamer.tracking.repeats import Arrival, OtherDataError
 from ptylive.streamer.tracking.senders import Senders
 from ptylive.streamer.tracking.stored_marks import StoredMarks
-from ptylive.streamer.wire import FramesMessage, runs_of
+from ptylive.streamer.wire import ArmMessage, FramesMessage, Message, PingMessage, runs_of
 
 _REMEMBERED_SCANS = 16
 _LOOKED_UP = 4096
@@ -281,13 +281,23 @@ class KnownScans:
         reason = self._reason_to_wait(scan)
         if not reason:
             return False
-        if self.held.add(message):
+        if self.held.add(message, message.uid, message.source):
             return True
         if reason == "converting":
             raise WireError(f"frames of the closed scan {scan.uid}, whose recording is being made", "closed_scan")
         self._marks.take(scan.uid)  # too many frames to wait for the answer: they become a scan of their own
         scan.from_file = False
         return False
+
+    def hold_behind(self, message: Message, source: int | None) -> bool:
+        """Keep what else a sender says behind frames that it has said under the same uid and that wait: they are of
+        the scan before it. False where none wait, where there is no room, and for frames: see :meth:`hold`.
+        """
+        if isinstance(message, FramesMessage) or (isinstance(message, PingMessage) and message.header is None):
+            return False
+        uid = message.header.uid if isinstance(message, ArmMessage) else message.uid
+        named = [name for name in self.held.uids if name in self.closed and self.closed[name].progress.sent_as == uid]
+        return bool(named) and self.held.add(message, named[-1], source)
 
     def released(self) -> list[str]:
         """Scans whose held messages can be taken in now."""

@@ -27,19 +27,19 @@ def main(arguments: list[str]) -> int:
     """Serve until stdin ends; returns the exit status."""
     say_unraisable_in_a_line("ptylive file worker")
     memory_bytes = int(arguments[0])
-    out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _limit(memory_bytes)
-    for module in ("ptylive.streamer.source", *arguments[1:]):
-        importlib.import_module(module)
-    _say(out, {"ready": True})
-    while True:
-        try:
-            request = read_message(sys.stdin.buffer.read)
-        except EOFError:
-            return 0
-        _say(out, _answer(request, memory_bytes), request["path"])
+    with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as out:
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
+        for module in ("ptylive.streamer.source", *arguments[1:]):
+            importlib.import_module(module)
+        _say(out, {"ready": True})
+        while True:
+            try:
+                request = read_message(sys.stdin.buffer.read)
+            except EOFError:
+                return 0
+            _say(out, _answer(request, memory_bytes), request["path"])
 
 
 def _limit(memory_bytes: int) -> None:

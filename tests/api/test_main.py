@@ -11,3 +11,19 @@ def test_it_is_the_command_line() -> None:
     wrong = subprocess.run([*command, "inspect"], capture_output=True, text=True, timeout=120, check=False)
     assert wrong.returncode == 2
     assert "python -m ptylive inspect" in wrong.stderr
+
+
+def test_ctrl_c_while_it_loads_is_a_line() -> None:
+    program = """
+import sys
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == "typer":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupting())
+from ptylive.__main__ import main
+main()
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert (ended.returncode, ended.stdout) == (130, "")
+    assert ended.stderr == "ptylive: interrupted: nothing was written\n"

@@ -13,6 +13,7 @@ from ptylive.dashboard.session import Session
 
 QUIET = (
     "check",
+    "decide_status",
     "estimates",
     "runs",
     "note",

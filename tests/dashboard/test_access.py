@@ -85,7 +85,7 @@ def test_a_read_only_page_asks_but_never_commands() -> None:
     feed._view = FeedView(state=ServerState.model_validate(state_payload()), connected=True, last_contact=1.0)
     page = Session(Document(), feed, ReadOnlySender(CommandSender()), read_only=True)
     page.tick()
-    assert set(sent) <= {"check", "estimates", "runs", "note", "history", "scans"}
+    assert set(sent) <= {"check", "decide_status", "estimates", "runs", "note", "history", "scans"}
     assert all(button.disabled for buttons in page.refine._buttons.values() for button in buttons)
     before = list(sent)
     page.refine._on_refine({"num_slices": 1})

@@ -131,7 +131,8 @@ def test_layout_and_theme_are_kept_by_the_browser(page: Page) -> None:
 
     assert np.ptp(widths()) < 4
     change = page.get_by_role("button", name="layout of the maps")
-    change.click()
+    for _ in ("six", "pair", "large"):
+        change.click()
     eventually(lambda: widths()[0] > 1.8 * widths()[1] > 100)
     page.get_by_role("button", name="light", exact=True).click()
     expect(page.locator("body")).to_have_attribute("data-theme", "light")
@@ -144,3 +145,34 @@ def test_layout_and_theme_are_kept_by_the_browser(page: Page) -> None:
     eventually(lambda: widths()[1:] == [0.0, 0.0, 0.0] and widths()[0] > 1000)
     change.click()
     eventually(lambda: np.ptp(widths()) < 4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "height"), [(1024, 768), *WIDE])
+def test_six_panels_and_the_object_beside_a_map(server: FakeServer, page: Page, width: int, height: int) -> None:
+    """Three beside each other where there is room, all of one size, with pictures; kept over a reload."""
+    page.set_viewport_size({"width": width, "height": height})
+    server.maps_of(bf=quadrants())
+    change = page.get_by_role("button", name="layout of the maps")
+
+    def boxes() -> list[tuple[float, float, float]]:
+        found = [page.locator(f"#canvas-map-{i}").bounding_box() for i in range(6)]
+        return [(box["x"], box["y"], box["width"]) for box in found if box is not None]
+
+    assert len(boxes()) == 4
+    change.click()
+    eventually(lambda: len(boxes()) == 6)
+    eventually(lambda: pixels(page, "#canvas-map-5").max() > 240)
+    across = len({round(x) for x, _, _ in boxes()})
+    assert across == (3 if width > 1100 else 2)
+    assert np.ptp([w for _, _, w in boxes()]) < 4
+    assert page.evaluate(SMALL_TARGETS) == [] and not page.evaluate(SIDEWAYS)
+    page.reload()
+    page.wait_for_selector("body[data-ready=yes]")
+    eventually(lambda: len(boxes()) == 6)
+    eventually(lambda: pixels(page, "#canvas-map-5").max() > 240)
+    change.click()
+    eventually(lambda: len(boxes()) == 2)
+    if width > 1100:
+        (left, top, _), (right, beside, _) = boxes()
+        assert beside == top and right > left

@@ -17,6 +17,7 @@ from ptylive.dashboard.skeleton import read_template
 from ptylive.server.commands.analysis_commands import AnalysisCommands
 from ptylive.server.commands.batch_commands import BatchCommands
 from ptylive.server.commands.calibration_commands import CalibrationCommands
+from ptylive.server.commands.decide_commands import DecideCommands
 from ptylive.server.commands.independent_commands import IndependentCommands
 from ptylive.server.commands.library_commands import LibraryCommands
 from ptylive.server.commands.map_commands import MapCommands
@@ -59,6 +60,12 @@ COMMANDS: dict[str, tuple[dict[str, Any], str]] = {
     "delete": ({"what": "delete", "name": "a.h5"}, "delete"),
     "tune": ({"what": "tune", "key": "start", "value": '{"rows": {"defocus": ["", ""]}}'}, "tune"),
     "batch": ({"what": "batch", "key": "start", "value": '["a.h5"]'}, "batch"),
+    "together": (
+        {"what": "together", "key": "start", "value": '[["a.h5", "0", "0"], ["b.h5", "20 mrad", "0"]]'},
+        "open",
+    ),
+    "decide": ({"what": "decide", "key": "start"}, "decide"),
+    "film": ({"what": "film", "key": "show"}, "film"),
     "take": ({"what": "take", "value": "a.mib"}, "take"),
     "record": ({"what": "record"}, "record"),
     "export": ({"what": "key", "key": "e"}, "export"),
@@ -107,7 +114,7 @@ def buttons_of_the_page() -> set[str]:
 
 def commands_of_the_server() -> set[str]:
     groups = (Server, CalibrationCommands, MapCommands, RefineCommands, TuneCommands, AnalysisCommands)
-    groups += (LibraryCommands, BatchCommands, OpenedFiles, IndependentCommands)
+    groups += (DecideCommands, LibraryCommands, BatchCommands, OpenedFiles, IndependentCommands)
     return {name.removeprefix("command_") for group in groups for name in dir(group) if name.startswith("command_")}
 
 

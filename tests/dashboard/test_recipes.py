@@ -42,3 +42,18 @@ def test_the_replay_command_speaks_as_the_detector_does(protocol: str, more: lis
     assert shlex.split(recipes.replay_line("tcp://127.0.0.1:6342", protocol)) == [
         "ptylive", "replay", "SCAN.h5", "--to", "tcp://127.0.0.1:6342", *more
     ]  # fmt: skip
+
+
+def test_what_is_copied_keeps_as_many_pictures_for_a_film() -> None:
+    told = recipes.clips({"epoch_max": 3}, "/data/a.h5", "tcp://127.0.0.1:9", "tcp://127.0.0.1:8", "native", 5)
+    assert told["command"].endswith("--set epoch_max=3 --history 5")
+    assert "preset={'epoch_max': 3}, history=5)" in told["python"]
+    without = recipes.clips({"epoch_max": 3}, "/data/a.h5", "tcp://127.0.0.1:9", "tcp://127.0.0.1:8", "native")
+    assert "history" not in without["command"] + without["python"]
+
+
+def test_a_run_of_several_scans_names_all_of_them() -> None:
+    tilts, where = {"scan_tilts_mrad": [[0, 0], [20, 0]]}, ("tcp://127.0.0.1:9", "tcp://127.0.0.1:8", "native")
+    told = recipes.clips(tilts, "/data/flat.h5", *where, beside=["left.h5"])
+    assert shlex.split(told["command"])[2:4] == ["/data/flat.h5", "/data/left.h5"]
+    assert "beside=['left.h5']" in told["python"]

@@ -120,6 +120,29 @@ def test_a_report_goes_to_the_printer(server: FakeServer, page: Page, watched: W
 
 
 @pytest.mark.slow
+def test_a_film_is_shown_on_the_page(server: FakeServer, page: Page, watched: Watched, tmp_path: Path) -> None:
+    film = tmp_path / "0142_run1.gif"
+    first, second = (Image.new("L", (300, 200), shade) for shade in (40, 200))
+    first.save(film, save_all=True, append_images=[second], duration=100)
+    server.replies["film"] = {"files": [str(film)], "path": str(film), "run": "run1", "pictures": 2, "epoch": 1}
+    page.get_by_role("button", name="Refine", exact=True).click()
+    expect(page.locator("#film")).to_be_hidden()
+    page.locator("#film-every").fill("2")
+    page.locator("#film-every").press("Tab")
+    page.locator(".loss").get_by_role("button", name="film", exact=True).click()
+    picture = page.locator("#film img")
+    expect(picture).to_be_visible()
+    eventually(lambda: picture.evaluate("one => [one.naturalWidth, one.naturalHeight]") == [300, 200])
+    expect(page.locator("#downloads a")).to_have_attribute("download", "0142_run1.gif")
+    page.keyboard.press("Escape")
+    expect(page.locator("#film")).to_be_hidden()
+    page.locator(".loss").get_by_role("button", name="film", exact=True).click()
+    page.get_by_role("button", name="close the film").click()
+    expect(page.locator("#film")).to_be_hidden()
+    assert watched.complaints == []
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "asked"), [("x.mib", "day/x.mib"), ("unknown.h5", "unknown.h5")])
 def test_a_file_that_is_dropped_is_looked_for_in_the_folder_that_may_be_opened(
     server: FakeServer, page: Page, watched: Watched, name: str, asked: str

@@ -1,9 +1,12 @@
-"""Memory that a process may still take: what the machine has free, within the limit it was given."""
+"""Memory that a process may still take, and arrays in files where it does not hold them."""
 
+import errno
 import math
+import os
 import resource
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from ptylive.engine import memory
@@ -43,3 +46,64 @@ def test_what_does_not_fit_is_refused_with_both_numbers(machine, needed):
     with pytest.raises(MetadataError, match=r"the object would take .* GB, 2 GB are free") as caught:
         memory.check_fits(needed, "the object", "use fewer slices")
     assert "use fewer slices" in caught.value.line()
+
+
+@pytest.fixture
+def little_memory(monkeypatch):
+    monkeypatch.setattr(memory, "ALWAYS_IN_MEMORY_BYTES", 100)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
+
+
+def test_half_of_what_is_free_and_what_is_small_stay_in_memory(little_memory, monkeypatch, tmp_path):
+    assert memory.fits(500)
+    assert not memory.fits(501)
+    assert memory.bytes_in_files(memory.Scratch(tmp_path).zeros((500,), np.uint8, "numbers")) == 0
+    monkeypatch.setattr(memory, "available_bytes", lambda: 10)
+    assert memory.fits(100)
+    assert not memory.fits(101)
+
+
+def test_an_array_in_a_file_is_one_and_leaves_nothing(little_memory, tmp_path, caplog):
+    made = memory.Scratch(tmp_path).zeros((30, 20), np.uint16, "patterns")
+    assert made.shape == (30, 20) and made.dtype == np.uint16 and not made.any()
+    assert memory.bytes_in_files(made) == 1200
+    assert list(tmp_path.iterdir()) == []  # the file has no name
+    made[3] = 7
+    assert memory.Scratch(tmp_path).copy(made, "patterns")[3].sum() == 140
+    assert f"patterns do not fit the memory and go to a file in {tmp_path}" in caplog.text
+
+
+def test_a_disk_without_room_is_told_before_anything_is_written(little_memory, tmp_path, monkeypatch):
+    def full(number, start, size):
+        assert (start, size) == (0, 600)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(MetadataError, match=f"fit neither the memory nor the disk .*{tmp_path}: No space") as refused:
+        memory.Scratch(tmp_path).zeros((600,), np.uint8, "patterns")
+    assert "TMPDIR" in refused.value.hint
+    with pytest.raises(MetadataError, match="No such file"):
+        memory.Scratch(tmp_path / "gone").zeros((600,), np.uint8, "patterns")
+
+
+def test_room_is_taken_when_the_array_is_made(little_memory, tmp_path, monkeypatch):
+    """A file with holes would end the program where the disk is full when they are filled."""
+    taken = []
+    whole = os.posix_fallocate
+    monkeypatch.setattr(os, "posix_fallocate", lambda *how: (taken.append(how[2]), whole(*how)))
+    memory.Scratch(tmp_path).zeros((10, 100), np.float32, "numbers")
+    assert taken == [4000]
+
+
+def test_files_go_to_tmpdir_or_beside_what_is_compiled(monkeypatch, tmp_path):
+    monkeypatch.setattr(memory.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert memory._usual_folder() == tmp_path
+    monkeypatch.delenv("TMPDIR")
+    cache = tmp_path / "cache"
+    monkeypatch.setattr(memory.platformdirs, "user_cache_dir", lambda name: str(cache / name))
+    assert memory._usual_folder() == cache / "ptylive"
+    assert (cache / "ptylive").is_dir()
+    cache = tmp_path / "file"
+    cache.write_bytes(b"")
+    assert memory._usual_folder() == tmp_path

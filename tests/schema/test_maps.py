@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ptylive.schema import LiveMap
-from ptylive.schema.maps import DOSES, LEAST_CORRELATION, InformationLimit, RingQuality
+from ptylive.schema.maps import DOSES, LEAST_CORRELATION, InformationLimit, RingQuality, _at_dose
 
 STEP_A, SIDE, RINGS = 0.5, 64, 14
 AREA = (STEP_A * SIDE) ** 2
@@ -96,3 +96,10 @@ def test_only_maps_that_know_their_rings_tell_it():
 @pytest.mark.parametrize(("doubt", "known"), [(0.2, True), (0.3, False)])
 def test_a_limit_with_too_much_doubt_is_none(doubt, known):
     assert InformationLimit(1.0, doubt).is_known is known
+
+
+@pytest.mark.parametrize("correlation", [-1.0, -0.5, 0.0])
+def test_what_is_no_signal_stays_none_at_any_dose(correlation):
+    with np.errstate(all="raise"):  # at the dose that would make a ratio of -1
+        found = _at_dose(np.full(RINGS, correlation), (1 - correlation) / max(-correlation, 0.5))
+    assert (found == correlation).all()

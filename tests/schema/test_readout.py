@@ -7,7 +7,7 @@ import pytest
 from stream_tools import make_header
 
 from ptylive.schema import Basis, MetadataError
-from ptylive.schema.detector import AS_RECORDED, Readout, array_problem, joined
+from ptylive.schema.detector import AS_RECORDED, MOST_COUNTS, Readout, array_problem, joined
 from ptylive.schema.metadata import array_name, arrays_and_numbers, locate
 
 DARK = np.array([[10.0, 0.5], [2.0, 3.0]])
@@ -115,3 +115,16 @@ def test_names_of_arrays():
     with pytest.raises(MetadataError, match="a file or an array") as error:
         locate("vacuum_pattern")
     assert "when the program starts" in error.value.hint
+
+
+@pytest.mark.parametrize("marker", [np.nan, np.inf, -np.inf, 3e38, -3e38, 1.1e12])
+@pytest.mark.parametrize("dark", [None, DARK.astype("f4")])
+def test_what_is_no_count_is_taken_as_zero_and_counted(marker, dark) -> None:
+    frames = FRAMES.astype("f4")
+    frames[0, 1] = marker
+    counts, masked = Readout(dark=dark).counts(frames)
+    assert masked == frames.shape[-1]
+    assert (counts[0, 1] == 0).all()
+    full = frames.copy()
+    full[0, 1] = MOST_COUNTS / frames.shape[-1] / 2
+    assert Readout(dark=dark).counts(full)[1] == 0

@@ -37,6 +37,18 @@ def test_an_image_and_a_scan_whose_mean_counts(tmp_path, monkeypatch):
     np.testing.assert_allclose(read_detector_arrays({"dark_reference": stack})["dark_reference"], frames.mean(axis=0))
 
 
+def test_a_dp_mask_names_the_pixels_that_count():
+    counts, bad = np.zeros((4, 4), int), np.zeros((4, 4), bool)
+    counts[1:3], bad[2, 2] = 1, True
+    read = read_detector_arrays({"dp_mask": counts, "bad_pixel_mask": bad})
+    assert set(read) == {"bad_pixel_mask"}
+    np.testing.assert_array_equal(read["bad_pixel_mask"], (counts == 0) | bad)
+    with pytest.raises(MetadataError, match="dp_mask leaves no pixel"):
+        read_detector_arrays({"dp_mask": np.zeros((4, 4))})
+    with pytest.raises(MetadataError, match=r"bad_pixel_mask \(3, 4\) pixels"):
+        read_detector_arrays({"dp_mask": counts, "bad_pixel_mask": bad[:3]})
+
+
 def test_a_mask_is_all_that_is_not_0():
     mask = read_detector_arrays({"bad_pixel_mask": IMAGE})["bad_pixel_mask"]
     assert mask.dtype == bool

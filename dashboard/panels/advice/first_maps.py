@@ -24,7 +24,7 @@ class FirstMaps(Quiet):
     """Orders the maps of a page on which nobody has chosen any yet; ``modulation``: of the scan that is shown."""
 
     def __init__(self, panels: Sequence[MapPanel], modulation: Callable[[], float | None]) -> None:
-        self._panels, self._modulation = list(panels), modulation
+        self._panels, self._modulation = list(panels)[: len(FIRST_CHOICE)], modulation
         self._ours = FIRST_CHOICE
         self._strong = False
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ptylive.dashboard.client.orders import Orders
 from ptylive.dashboard.panels.advice.advisor import Advisors
+from ptylive.dashboard.panels.advice.decision import DecisionAdvice, Form
 from ptylive.dashboard.panels.advice.depth import DepthAdvice
 from ptylive.dashboard.panels.advice.first_maps import FirstMaps
 from ptylive.dashboard.panels.advice.guide import Guide
@@ -16,7 +17,7 @@ from ptylive.dashboard.panels.maps import MapPanel
 
 
 class PageAdvice(Advisors):
-    """``picked``: whether a point of the scan is marked; ``take_over``: puts settings into the refine form."""
+    """``picked``: whether a point of the scan is marked; ``take_over``: puts settings into the refine ``form``."""
 
     def __init__(
         self,
@@ -24,8 +25,10 @@ class PageAdvice(Advisors):
         panels: Sequence[MapPanel],
         picked: Callable[[], bool],
         take_over: Callable[[dict[str, Any]], None],
+        form: Callable[[], Form],
     ) -> None:
         beside = ValuesBeside(orders)
         self.first_maps = FirstMaps(panels, lambda: beside.modulation)
         self.guide = Guide(picked)
-        super().__init__([beside, self.first_maps, OrientationChoice(orders), DepthAdvice(take_over), self.guide])
+        depth = (DepthAdvice(take_over), DecisionAdvice(orders, form))
+        super().__init__([beside, self.first_maps, OrientationChoice(orders), *depth, self.guide])

@@ -16,7 +16,7 @@ from ptylive.dashboard.words import limits as as_words
 from ptylive.pictures.colours import Levels, levels
 
 BINS = 96
-OBJECT_PANEL = 5
+OBJECT_PANEL = 11
 """Number of the object's panel on the page; those of the maps come before it."""
 GAMMAS = (0.2, 5.0)
 PERCENTILES = ((0.0, 100.0), (0.1, 99.9), (1.0, 99.0), (5.0, 95.0))

@@ -51,6 +51,10 @@ class PickedPoint:
         self._versions = count(1)
         self._said = ""
         self._asked: tuple[object, ...] = ()
+        self._owed = False
+        """Whether the server owes a pattern: points that are passed over meanwhile are not asked for."""
+        self._shown: tuple[Point | None, Point | None] = (None, None)
+        """Of which point, or rectangle, the pattern is that is shown."""
         self._waits = False
         """Whether the pattern of a point is asked for again when more frames have come."""
         self._mark = ColumnDataSource(data={"x": [], "y": []})
@@ -126,24 +130,36 @@ class PickedPoint:
         key = (state.uid, state.state, self.point, self.to, looking_back, arrived)
         if not wanted or self.point is None or key == self._asked:
             return
-        self._asked = key
         if looking_back:
+            self._asked = key
             self._forget("open this scan to see its patterns")
-            return
+        elif not self._owed:
+            self._asked, self._owed = key, True
+            self._ask(state, self.point, self.to)
+
+    def _ask(self, state: ServerState, point: Point, to: Point | None) -> None:
+        """Ask for one pattern. One that comes late is shown too, unless of another scan: arrows are held down."""
+        key = self._asked
+
+        def is_of_this_scan() -> bool:
+            self._owed = False
+            return state.uid == self._state.uid and not self._back
 
         def take(reply: Reply) -> None:
+            if is_of_this_scan():
+                self._shown = (point, to)
+                self._take(reply)
             if key == self._asked:
                 self._waits, self._asked = False, (*key[:-1], -1)
-                self._take(reply)
-
-        corner = {} if self.to is None else {"to": list(self.to)}
 
         def refused(line: str) -> None:
-            if key == self._asked:
+            if is_of_this_scan() and key == self._asked:
+                self._shown = (point, to)
                 self._waits = state.state == LIVE
                 self._forget(line)
 
-        self._orders.ask("pattern", take, on_refusal=refused, point=list(self.point), **corner)
+        corner = {} if to is None else {"to": list(to)}
+        self._orders.ask("pattern", take, on_refusal=refused, point=list(point), **corner)
 
     def _take(self, reply: Reply) -> None:
         try:
@@ -154,7 +170,13 @@ class PickedPoint:
             self._forget("the answer was not understood")
             return
         self._raw, self._pictures = raw, {}
-        what = f"mean of {frames} frames" if self.to is not None else "1 frame" if frames == 1 else f"{frames} frames"
+        what = (
+            f"mean of {frames} frames"
+            if self._shown[1] is not None
+            else "1 frame"
+            if frames == 1
+            else f"{frames} frames"
+        )
         nearest = reply.get("nearest")
         near = f" of row {nearest[0]}, column {nearest[1]}" if isinstance(nearest, list | tuple) else ""
         self._said = f"{what}{near}, {counted(total) if total >= 10 else number(total)} counts"
@@ -199,4 +221,5 @@ class PickedPoint:
         place = "row {}, column {}".format(*self.point)
         if self.to is not None:
             place += " to {}, {}".format(*self.to)
-        return {"pattern_where": f"{place}: {self._said or '…'}"}
+        said = self._said if self._back or self._shown == (self.point, self.to) else ""
+        return {"pattern_where": f"{place}: {said or '…'}"}

@@ -13,6 +13,7 @@ from ptylive.dashboard.client.feed import FeedView
 from ptylive.dashboard.client.orders import Orders, Reply
 from ptylive.dashboard.client.series import BatchReply, understood
 from ptylive.dashboard.panels.series.place import PlaceChoice
+from ptylive.dashboard.panels.series.together import TogetherPanel
 from ptylive.dashboard.requests import Request
 from ptylive.dashboard.words import number, seconds
 from ptylive.schema import PtyliveError
@@ -30,7 +31,9 @@ WORDS: Mapping[str, str] = {
 
 
 class BatchPanel:
-    """``preset``: the settings of the refine form; ``written``: takes the reply that names a file."""
+    """``preset``: the settings of the refine form; ``written``: takes the reply that names a file; ``begun``: shows a
+    refinement of several scans that has begun.
+    """
 
     def __init__(
         self,
@@ -38,7 +41,9 @@ class BatchPanel:
         place: PlaceChoice,
         preset: Callable[[], dict[str, Any]],
         written: Callable[[Reply], None],
+        begun: Callable[[], None] = lambda: None,
     ) -> None:
+        self.together = TogetherPanel(orders, preset, begun)
         self._orders, self._place, self._preset, self._written = orders, place, preset, written
         self._told = BatchReply()
         self._asked_at = -ASK_EVERY_S
@@ -47,6 +52,7 @@ class BatchPanel:
     def follow(self, view: FeedView, *, on_show: bool, free: bool) -> None:
         """Ask for the table while somebody looks at it; ``free``: somebody may press buttons."""
         self._can = free
+        self.together.follow(view, free=free)
         if on_show and view.connected and time.monotonic() - self._asked_at > ASK_EVERY_S:
             self._asked_at = time.monotonic()
             self._orders.ask("batch_status", self._take)
@@ -56,7 +62,7 @@ class BatchPanel:
 
     def takers(self) -> dict[str, Callable[[Request], None]]:
         """Who takes which request."""
-        return {"batch": self.press}
+        return {"batch": self.press, **self.together.takers()}
 
     def press(self, request: Request) -> None:
         """Refine what was chosen, what failed once more; stop; or have the table written."""
@@ -106,7 +112,7 @@ class BatchPanel:
             }
             for row in told.rows[:MOST_ROWS]
         ]
-        return {"batch": {"rows": rows, "said": self._said()}}
+        return {"batch": {"rows": rows, "said": self._said()}, **self.together.lists()}
 
     def _said(self) -> str:
         told = self._told
@@ -127,6 +133,7 @@ class BatchPanel:
             "batch_stop": "on" if self._can and told.state == "running" else "off",
             "batch_retry": "on" if self._can and failed and not runs else "off",
             "batch_table": "on" if self._can and told.rows else "off",
+            **self.together.marks(),
         }
 
 

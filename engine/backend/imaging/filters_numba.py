@@ -12,8 +12,9 @@ import numpy as np
 NOGIL = {"nopython": True, "nogil": True, "cache": True, "error_model": "numpy"}
 FAST = {**NOGIL, "fastmath": True}
 
-FULL, SIDEBANDS, PRODUCT = 0, 1, 2
-"""Which overlap: full weak-phase transfer, single-overlap part only, bare product P*(k) P(k - Q)."""
+FULL, SIDEBANDS, PRODUCT, ONE_SIDEBAND, AMPLITUDE_SIDEBANDS = 0, 1, 2, 3, 4
+"""Which overlap: full weak-phase transfer; single-overlap part only; bare product P*(k) P(k - Q); the single-overlap
+part of one of both terms; that of the transfer of a weak amplitude."""
 
 
 # sin and cos of 2 pi x, |x| <= 1/2, as polynomials in x^2: numba's own are scalar calls, these vectorise (sixteen lanes
@@ -59,7 +60,8 @@ def overlaps(samples, weights, offsets, q_row, q_col, radius, edge, chi, kind, o
 
     samples (s, 2) frequencies sorted by bin, weights (s,) pixels each stands for, offsets (bins + 1,) first sample of
     each bin, q_row, q_col (nq,), chi (5, 5); all float32. ``kind`` FULL: i [P*(k) P(k-Q) - P(k) P*(k+Q)]; SIDEBANDS:
-    only where one of both overlaps; PRODUCT: P*(k) P(k-Q).
+    only where one of both overlaps; ONE_SIDEBAND: without the second of them; AMPLITUDE_SIDEBANDS: i times their sum
+    in place of their difference; PRODUCT: P*(k) P(k-Q).
     """
     real = np.empty(out.shape[1], np.float32)
     imag = np.empty(out.shape[1], np.float32)
@@ -87,11 +89,12 @@ def overlaps(samples, weights, offsets, q_row, q_col, radius, edge, chi, kind, o
                     real[j] += c_im * (m_re + p_re) - c_re * (m_im + p_im)
                     imag[j] += c_re * (m_re - p_re) + c_im * (m_im - p_im)
             else:
+                second = ZERO if kind == ONE_SIDEBAND else (-ONE if kind == AMPLITUDE_SIDEBANDS else ONE)
                 for j in range(q_row.shape[0]):
                     m_re, m_im, m_amp = _wave(y - q_row[j], x - q_col[j], radius, per_edge, chi)
                     p_re, p_im, p_amp = _wave(y + q_row[j], x + q_col[j], radius, per_edge, chi)
                     m = ONE - c_amp * p_amp
-                    p = ONE - c_amp * m_amp
+                    p = second * (ONE - c_amp * m_amp)
                     real[j] += c_im * (m * m_re + p * p_re) - c_re * (m * m_im + p * p_im)
                     imag[j] += c_re * (m * m_re - p * p_re) + c_im * (m * m_im - p * p_im)
         for j in range(out.shape[1]):

@@ -58,11 +58,11 @@ def _add_rows(frame, first, stop, row_at, total):
         a, b, c, d = kind(0), kind(0), kind(0), kind(0)
         for k in range(cols):
             in_one, in_two, in_three, in_four = kind(one[k]), kind(two[k]), kind(three[k]), kind(four[k])
-            a += in_one
-            b += in_two
-            c += in_three
-            d += in_four
-            total[k] += (in_one + in_two) + (in_three + in_four)
+            a = kind(a + in_one)
+            b = kind(b + in_two)
+            c = kind(c + in_three)
+            d = kind(d + in_four)
+            total[k] = kind(total[k] + kind(in_one + in_two) + kind(in_three + in_four))
         found += a
         found += b
         found += c
@@ -76,7 +76,7 @@ def _add_rows(frame, first, stop, row_at, total):
         one = frame[r * cols : (r + 1) * cols]
         a = kind(0)
         for k in range(cols):
-            a += kind(one[k])
+            a = kind(a + kind(one[k]))
             total[k] += kind(one[k])
         found += a
         moment += a * row_at[r]
@@ -152,7 +152,7 @@ def _fill_regions(frame, runs, total, column, regions):
         piece = frame[runs[k, 0] : runs[k, 1]]
         inside = kind(0)
         for j in range(piece.size):
-            inside += kind(piece[j])
+            inside = kind(inside + kind(piece[j]))
         regions[runs[k, 2]] += inside
         rest -= inside
     regions[regions.size - 1] += rest

@@ -9,15 +9,16 @@ import numpy as np
 from ptylive.engine.backend.multislice.compiled_backend import CompiledMultislice
 from ptylive.engine.backend.multislice.description import CompressedPatterns, ForwardModel, PointSpread
 from ptylive.engine.backend.multislice.fast_sizes import is_fast
+from ptylive.engine.backend.multislice.kernel_parts.ways import Way
 from ptylive.engine.backend.multislice.problem import CoefficientTermKind, DataTerm, DataTermKind, MultisliceProblem
 from ptylive.engine.backend.multislice.specialised.backend import SpecialisedMultislice
 
 
-def warm_up(window: int) -> None:
-    """All the compiled kernel's ways, whatever type was recorded; nothing for a window that is not of a fast size.
+def warm_up(window: int, ways: tuple[Way, ...] = tuple(Way)) -> None:
+    """These ways of the compiled kernel, whatever type was recorded; nothing for a window that is not of a fast size.
 
-    The first time on a machine it takes some thirty seconds, and three for every further size of window; call it in
-    the background while a scan runs.
+    The first time on a machine it takes some thirty seconds for all, half of that for one, and three for every
+    further size of window; call it in the background while a scan runs.
     """
     if not is_fast(window):
         return
@@ -31,15 +32,25 @@ def warm_up(window: int) -> None:
         data_term=DataTerm(DataTermKind.AMPLITUDE, 0.0),
         phase_per_A=np.zeros((window, window)),
     )
+    for way in ways:
+        _take(way, problem)
+
+
+def _take(way: Way, problem: MultisliceProblem) -> None:
+    """Send one empty pattern along a way."""
+    window = problem.window
     ones, probe = np.ones((2, 1, window, window), np.float32), np.zeros((2, 1, window, window), np.float32)
-    backend = CompiledMultislice(problem)
-    backend.illumination(probe)
-    backend.loss_and_gradient(ones, probe)
-    backend.intensities(ones, probe)
-    beyond = ForwardModel(pixel_A=1.0, wavelength_A=0.02, thickness_A=())
-    # a detector that spreads counts: patterns are compared outside the kernel
-    outside = replace(beyond, spread=PointSpread(variance_px2=1.0))
-    masks = CompressedPatterns(np.zeros((1, 1), np.float32), np.ones((1, window**2), np.float32))
-    seen = replace(problem, data_term=DataTerm(CoefficientTermKind.LEAST_SQUARES, 0.0))
-    for each in (replace(problem, model=outside), replace(seen, model=replace(beyond, compressed=masks))):
-        SpecialisedMultislice(each, "warm-up").loss_and_gradient(ones, probe)
+    if way is Way.FRAMES:
+        backend = CompiledMultislice(problem)
+        backend.illumination(probe)
+        backend.loss_and_gradient(ones, probe)
+        backend.intensities(ones, probe)
+        return
+    model = ForwardModel(pixel_A=1.0, wavelength_A=0.02, thickness_A=())
+    if way is Way.OUTSIDE:
+        given = replace(problem, model=replace(model, spread=PointSpread(variance_px2=1.0)))
+    else:
+        masks = CompressedPatterns(np.zeros((1, 1), np.float32), np.ones((1, window**2), np.float32))
+        term = DataTerm(CoefficientTermKind.LEAST_SQUARES, 0.0)
+        given = replace(problem, data_term=term, model=replace(model, compressed=masks))
+    SpecialisedMultislice(given, "warm-up").loss_and_gradient(ones, probe)

@@ -22,7 +22,9 @@ read and written once for them."""
 
 
 def _held(frame_bytes: int) -> int:
-    return max(1, GROUP_BYTES // frame_bytes, min(FEW, FEW_BYTES // frame_bytes))
+    """Frames of a group: a multiple of :data:`FEW` where as many fit, since that is how many are added up together."""
+    fitting = GROUP_BYTES // frame_bytes
+    return max(1, fitting - fitting % FEW, min(FEW, FEW_BYTES // frame_bytes))
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 from scipy import fft
 
-from ptylive.engine.imaging.accumulation.scratch import Scratch, bytes_in_files
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
+from ptylive.engine.memory import Scratch, bytes_in_files
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 
 ROWS_AT_A_TIME = 4

@@ -6,6 +6,7 @@ import logging
 import threading
 from copy import copy
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,16 +17,16 @@ from ptylive.engine.bad_pixels import bad_pixels
 from ptylive.engine.descan import moved_back
 from ptylive.engine.imaging.accumulation.reduced_numbers import Accumulator, Numbers
 from ptylive.engine.imaging.accumulation.reduction import Reduction
-from ptylive.engine.imaging.accumulation.scratch import Scratch, bytes_in_files
 from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
+from ptylive.engine.memory import Scratch, bytes_in_files
 from ptylive.schema import FrameBatch, MetadataError, ScanHeader
 from ptylive.schema.detector import Descan, usable_counts
 from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, IndexArray
 
 log = logging.getLogger(__name__)
 
-LEAST_PIECE = 8
-"""Frames that are worth waking a helper."""
+LEAST_PIECE, LEAST_OF_LARGE, LARGE_BYTES = 8, 4, 2**18
+"""Frames that are worth waking a helper, and of frames that are so large: a batch of these holds few."""
 
 
 class Store:
@@ -66,7 +67,7 @@ class Store:
         """(points, 2) sums of how far the masks of coefficients were moved, where they followed the beam."""
         self.total_frames = 0
         self.masked_counts = 0
-        """Values that were no finite numbers, and were taken as 0."""
+        """Values that were no counts, and were taken as 0."""
         self._full_frames = 0
         self._frame_sum: DoubleArray = np.zeros(reduction.frame_size)
         self._recent: tuple[DoubleArray, int] = self._frame_sum, 0
@@ -136,8 +137,13 @@ class Store:
         if repeats:  # two threads must not meet at a point
             add_piece(0, 0, len(point))
         else:
-            self._pool.split(len(point), add_piece, least=LEAST_PIECE)
+            self._pool.split(len(point), add_piece, least=self._least_piece)
         self._reduced["cpu"] += len(point)
+
+    @cached_property
+    def _least_piece(self) -> int:
+        large = self.reduction.frame_size * self.header.frame_dtype.itemsize >= LARGE_BYTES
+        return LEAST_OF_LARGE if large else LEAST_PIECE
 
     def _add_on_device(self, arrays: ArrayDevice, batch: FrameBatch, point: IndexArray, into: Numbers) -> bool:
         """Whether the GPU has taken a batch. After a failure it is not asked again: that costs time, never a frame."""

@@ -15,9 +15,10 @@ from scipy import fft
 
 from ptylive.engine.imaging.accumulation.reduced_numbers import MOMENTS
 from ptylive.engine.imaging.bank import Picture
-from ptylive.engine.imaging.declaration import MapSetting, MapWords, Method, Needs, live_map, with_deviation
+from ptylive.engine.imaging.declaration import MapSetting, MapWords, Method, Needs, in_use, live_map, with_deviation
 from ptylive.engine.imaging.instant import Instant
 from ptylive.engine.imaging.maps.com import com_invA, noise_of_integrated
+from ptylive.engine.imaging.maps.idpc import PASSES, butterworth
 from ptylive.pictures.colours import ColourMap
 from ptylive.schema.model import BoolArray, ComplexArray, DoubleArray, FloatArray
 
@@ -50,28 +51,43 @@ CONVERGED = 1e-3
         afterwards=True,
         optics=("detector_pixel_invA", "scan_step_A"),
         from_roots=MOMENTS,
-        settings={"iterations": MapSetting(ITERATIONS, 1, 1000, "steps at most", whole=True)},
+        settings={
+            **PASSES,
+            "iterations": MapSetting(ITERATIONS, 1, 1000, "steps at most", whole=True),
+            "step": MapSetting(
+                None, 1e-3, 1.9, "of steepest descent as in other programs; chosen: conjugate gradients"
+            ),
+        },
     )
 )
 def iterative_dpc_map(now: Instant) -> Iterator[Picture]:
     """The map ``dpc_iterative``: phase in rad."""
-    most = int(now.settings.get("dpc_iterative.iterations", ITERATIONS))
+    said = in_use("dpc_iterative", now.settings, iterations=ITERATIONS)
+    most, step = int(said["iterations"]), said.get("step")
+    passes = tuple(said.get(name) for name in PASSES)
 
     def integrated(com: DoubleArray) -> DoubleArray:
-        return iterative_dpc(com, now.step_A, now.visited, most)
+        return iterative_dpc(com, now.step_A, now.visited, most, step=step, passes=passes)
 
     phase, method = integrated(now.once(com_invA)), "iterative DPC, free border"
     noise = noise_of_integrated(now, integrated, DRAWN)
-    yield Picture("dpc_iterative", phase, "rad", method, {"iterations": most}, noise=noise)
+    yield Picture("dpc_iterative", phase, "rad", method, said, noise=noise)
 
 
 def iterative_dpc(
-    com: DoubleArray, step_A: tuple[float, float], visited: BoolArray, iterations: int = ITERATIONS
+    com: DoubleArray,
+    step_A: tuple[float, float],
+    visited: BoolArray,
+    iterations: int = ITERATIONS,
+    *,
+    step: float | None = None,
+    passes: tuple[float | None, ...] = (None, None),
 ) -> DoubleArray:
     """Phase (rows, cols) in rad from CoM (2, rows, cols) in 1/Å along the scan axes; zero mean over the visited.
 
     Conjugate gradients on the least-squares problem |visited (i Q/|Q| x - CoM)|, x = |Q| phi_hat: the operator's norm
-    is one, so that the plain projection is its steepest descent.
+    is one, so that the plain projection is its steepest descent with a ``step`` of 1. ``passes``: frequencies in 1/Å
+    below and above which the phase is damped.
     """
     rows, cols = visited.shape
     shape = (_even_fast(rows * (1 + 2 * MARGIN)), _even_fast(cols * (1 + 2 * MARGIN)))
@@ -86,13 +102,13 @@ def iterative_dpc(
         if power <= CONVERGED**2 * first:
             break
         moved = operator.forward(direction)
-        length = np.float32(power / max(float((moved.astype(float) ** 2).sum()), 1e-30))
+        length = np.float32(power / max(float((moved.astype(float) ** 2).sum()), 1e-30) if step is None else step)
         solution = solution + length * direction
         residual = residual - length * moved
         gradient = operator.adjoint(residual)
         power, before = operator.power(gradient), power
-        direction = gradient + np.float32(power / before) * direction
-    phase = operator.image(solution)[frame].astype(float)
+        direction = gradient if step is not None else gradient + np.float32(power / before) * direction
+    phase = operator.image(solution * operator.passed(*passes))[frame].astype(float)
     return phase - phase[visited].mean() if visited.any() else phase
 
 
@@ -137,6 +153,11 @@ class _Gradient:
         """|x|^2 over the whole plane, with the transform's normalisation."""
         twice = 2.0 * float((np.abs(x) ** 2).sum()) - float((np.abs(x[:, [0, -1]]) ** 2).sum())
         return twice / (self.shape[0] * self.shape[1])
+
+    def passed(self, highpass_invA: float | None, lowpass_invA: float | None) -> FloatArray:
+        """What is left of each frequency."""
+        q2 = 1.0 / np.maximum(self.inverse.astype(float), np.finfo(np.float32).tiny) ** 2
+        return butterworth(q2, highpass_invA, lowpass_invA).astype(np.float32)
 
     def image(self, x: ComplexArray) -> FloatArray:
         """The phase of x."""

@@ -7,19 +7,24 @@ mirrored to 2Ry x 2Rx (g_row odd in y and even in x, g_col the other way round),
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 from scipy import fft
 
 from ptylive.engine.imaging.accumulation.reduced_numbers import MOMENTS
 from ptylive.engine.imaging.bank import Picture
-from ptylive.engine.imaging.declaration import MapSetting, MapWords, Method, Needs, live_map, with_deviation
+from ptylive.engine.imaging.declaration import MapSetting, MapWords, Method, Needs, in_use, live_map, with_deviation
 from ptylive.engine.imaging.instant import Instant
 from ptylive.engine.imaging.maps.com import com_invA, noise_of_integrated
 from ptylive.pictures.colours import ColourMap
 from ptylive.schema.model import BoolArray, DoubleArray
 
-PASSES = ("highpass_invA", "lowpass_invA")
+PASSES = {
+    "highpass_invA": MapSetting(None, 1e-6, 100, "frequencies below are damped (Butterworth, order 2)"),
+    "lowpass_invA": MapSetting(None, 1e-6, 100, "frequencies above are damped (Butterworth, order 2)"),
+}
+"""Settings of maps that integrate the centre of mass."""
 Passed = Callable[[DoubleArray], DoubleArray]
 DRAWN = 8
 """Pictures of noise: one holds few of the slow waves that are most of it."""
@@ -46,15 +51,12 @@ MIRROR_FROM = 0.5
         order=50,
         optics=("detector_pixel_invA", "scan_step_A"),
         from_roots=MOMENTS,
-        settings={
-            "highpass_invA": MapSetting(None, 1e-6, 100, "frequencies below are damped (Butterworth, order 2)"),
-            "lowpass_invA": MapSetting(None, 1e-6, 100, "frequencies above are damped (Butterworth, order 2)"),
-        },
+        settings=PASSES,
     )
 )
 def integrated_dpc_map(now: Instant) -> Iterator[Picture]:
     """The map ``idpc``: phase in rad."""
-    said = {name: now.settings[f"idpc.{name}"] for name in PASSES if f"idpc.{name}" in now.settings}
+    said = in_use("idpc", now.settings)
 
     def integrated(com: DoubleArray) -> DoubleArray:
         return integrated_dpc(com, now.step_A, now.visited, *(said.get(name) for name in PASSES))
@@ -72,13 +74,7 @@ def integrated_dpc(
     lowpass_invA: float | None = None,
 ) -> DoubleArray:
     """Phase (rows, cols) in rad from CoM (2, rows, cols) in 1/Å along the scan axes; zero mean over the visited."""
-
-    def passed(q2: DoubleArray) -> DoubleArray:
-        """What is left (Butterworth's amplitude, second order) of frequencies, by their squares."""
-        high = 1.0 if highpass_invA is None else 1.0 / np.sqrt(1.0 + (highpass_invA**2 / q2) ** 2)
-        low = 1.0 if lowpass_invA is None else 1.0 / np.sqrt(1.0 + (q2 / lowpass_invA**2) ** 2)
-        return np.asarray(high * low)
-
+    passed = partial(butterworth, highpass_invA=highpass_invA, lowpass_invA=lowpass_invA)
     if visited.mean() > MIRROR_FROM:
         rows = np.flatnonzero(visited.any(axis=1))
         inside = slice(rows[0], rows[-1] + 1)
@@ -87,6 +83,13 @@ def integrated_dpc(
     else:
         phase = _integrate(com, step_A, passed)
     return phase - phase[visited].mean() if visited.any() else phase
+
+
+def butterworth(q2: DoubleArray, highpass_invA: float | None, lowpass_invA: float | None) -> DoubleArray:
+    """What is left (Butterworth's amplitude, second order) of frequencies, by their squares in 1/Å^2, none 0."""
+    high = 1.0 if highpass_invA is None else 1.0 / np.sqrt(1.0 + (highpass_invA**2 / q2) ** 2)
+    low = 1.0 if lowpass_invA is None else 1.0 / np.sqrt(1.0 + (q2 / lowpass_invA**2) ** 2)
+    return np.asarray(high * low)
 
 
 def _integrate_mirrored(com: DoubleArray, step_A: tuple[float, float], passed: Passed) -> DoubleArray:

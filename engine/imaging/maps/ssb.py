@@ -1,8 +1,9 @@
 """Single-sideband ptychography: only frequencies seen by exactly one overlap of the discs, Wiener-weighted.
 
-W = Gamma_s* / (sum_k |Gamma_s|^2 + eps max), Gamma_s the single-overlap part of the weak-phase transfer.
-Rodenburg, McCallum & Nellist 1993; Pennycook et al. 2015; docs/theory/live-maps.md. In focus this is the optimum bright
-field; out of focus it leaves the triple overlap unused.
+W = Gamma_s* / (sum_k |Gamma_s|^2 + eps max), Gamma_s the single-overlap part of the weak-phase transfer, and likewise
+that of a weak amplitude: object = amplitude exp(i phase). Rodenburg, McCallum & Nellist 1993; Pennycook et al. 2015;
+docs/theory/live-maps.md. In focus the phase is that of the optimum bright field; out of focus it leaves the triple
+overlap unused.
 """
 
 from __future__ import annotations
@@ -15,12 +16,23 @@ import numpy as np
 
 from ptylive.engine.imaging.band import Band
 from ptylive.engine.imaging.bank import Picture, Spectra
-from ptylive.engine.imaging.declaration import MapSetting, MapWords, Method, Needs, live_map, with_deviation
-from ptylive.engine.imaging.imaging_conditions import ImagingConditions
+from ptylive.engine.imaging.declaration import (
+    THRESHOLD,
+    MapSetting,
+    MapWords,
+    Method,
+    Needs,
+    in_use,
+    live_map,
+    with_deviation,
+)
+from ptylive.engine.imaging.imaging_conditions import ImagingConditions, Part
 from ptylive.pictures.colours import ColourMap
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray
 
 EPSILON = 0.01
+BOTH = 2
+TINY = float(np.finfo(np.float32).tiny)
 
 
 @live_map(
@@ -28,50 +40,76 @@ EPSILON = 0.01
         "ssb",
         title="single-sideband ptychography",
         needs=Needs.FILTERS,
-        maps=with_deviation(
-            MapWords(
-                "ssb",
-                label="SSB phase",
-                units="rad",
-                shows="the phase from those overlaps of the discs in which one sideband is alone",
-                trust="in focus, where it is what obf is: to compare with other programs",
-                colours=ColourMap.MAGMA,
-                place=120,
-            )
+        maps=(
+            *with_deviation(
+                MapWords(
+                    "ssb",
+                    label="SSB phase",
+                    units="rad",
+                    shows="the phase from those overlaps of the discs in which one sideband is alone",
+                    trust="in focus, where it is what obf is: to compare with other programs",
+                    colours=ColourMap.MAGMA,
+                    place=120,
+                )
+            ),
+            *with_deviation(
+                MapWords(
+                    "ssb_amplitude",
+                    label="SSB amplitude",
+                    units="relative",
+                    shows="the modulus that goes with it, 1 the mean, from the sum of both sidebands",
+                    trust="as its phase; even where aberrations are right, and mixed with the phase where they are not",
+                    place=125,
+                )
+            ),
         ),
         order=40,
         afterwards=True,
-        settings={"epsilon": MapSetting(EPSILON, 1e-6, 1e3, "added to the power of the transfer, in its strongest")},
+        settings={
+            "epsilon": MapSetting(EPSILON, 1e-6, 1e3, "added to the power of the transfer, in its strongest"),
+            "threshold": THRESHOLD,
+            "sidebands": MapSetting(BOTH, 1, BOTH, "of the phase: both, or one alone, which is noisier", whole=True),
+        },
     )
 )
 @dataclass(frozen=True, eq=False)
 class SingleSideband:
-    """Filters: weights (nb, N) in which the division is done already."""
+    """What filters of phase and amplitude are made from, when they are needed: one has the room of the other then."""
 
     band: Band
-    weights: ComplexArray
-    epsilon: float
+    conditions: ImagingConditions
+    said: dict[str, float]
+    """The settings."""
 
     @classmethod
-    def build(cls, conditions: ImagingConditions, _mean: DoubleArray, epsilon: float | None = None) -> SingleSideband:
+    def build(cls, conditions: ImagingConditions, _mean: DoubleArray) -> SingleSideband:
         """Filters for some imaging conditions."""
-        epsilon = conditions.settings.get("ssb.epsilon", EPSILON) if epsilon is None else epsilon
-
-        def matched(q: DoubleArray) -> tuple[ComplexArray, ComplexArray]:
-            transfer = conditions.transfer(q, sidebands_only=True)
-            return conditions.basis.dual(transfer).conj(), transfer
-
-        band = conditions.band()
-        weights, power = band.evaluate_with_response(matched)
-        weights /= (power + epsilon * power.max()).astype(np.float32)[:, None]
-        return cls(band, weights, epsilon)
+        return cls(conditions.band(), conditions, in_use("ssb", conditions.settings, epsilon=EPSILON, sidebands=BOTH))
 
     def pictures(self, spectra: Spectra) -> Iterator[Picture]:
-        """The map ``ssb``: phase in rad."""
-        spectrum = spectra.contract(self.band, self.weights) / np.float32(spectra.density)
-        phase = spectra.image(self.band, spectrum)
-        method, said = "single-sideband ptychography", {"epsilon": self.epsilon}
-        yield Picture("ssb", phase, "rad", method, said, noise=partial(self._noise, spectra))
+        """The maps ``ssb`` (rad) and ``ssb_amplitude`` (1 the mean)."""
+        part = Part.SIDEBANDS if self.said["sidebands"] == BOTH else Part.ONE_SIDEBAND
+        for name, each, units, mean in (("ssb", part, "rad", 0), ("ssb_amplitude", Part.AMPLITUDE, "relative", 1)):
+            spectrum, shifted = spectra.contract_with_noise(self.band, self._weights(each))
+            image = self._image(spectra, spectrum) + np.float32(mean)
+            noise = partial(self._image, spectra, shifted)
+            yield Picture(name, image, units, "single-sideband ptychography", self.said, noise=noise)
 
-    def _noise(self, spectra: Spectra) -> FloatArray:
-        return spectra.image(self.band, spectra.contract_noise(self.band, self.weights) / np.float32(spectra.density))
+    def _image(self, spectra: Spectra, spectrum: ComplexArray) -> FloatArray:
+        return spectra.image(self.band, spectrum / np.float32(spectra.density))
+
+    def _weights(self, part: Part) -> ComplexArray:
+        """(nb, N) of what a part of the transfer carries, the division done already."""
+
+        def matched(q: DoubleArray) -> tuple[ComplexArray, ComplexArray]:
+            transfer = self.conditions.transfer(q, part)
+            return self.conditions.basis.dual(transfer).conj(), transfer
+
+        weights, power = self.band.evaluate_with_response(matched)
+        most, threshold = max(float(power.max()), TINY), self.said.get("threshold")
+        if threshold is None:
+            factor = 1.0 / (power + self.said["epsilon"] * most)
+        else:
+            factor = np.where(power >= threshold * most, 1.0 / np.maximum(power, TINY), 0.0)
+        weights *= factor.astype(np.float32)[:, None]
+        return weights

@@ -17,14 +17,23 @@ from scipy import fft
 
 from ptylive.engine.imaging.band import Band
 from ptylive.engine.imaging.bank import Picture, Spectra
-from ptylive.engine.imaging.declaration import MapSetting, MapWords, Method, Needs, live_map, with_deviation
+from ptylive.engine.imaging.declaration import (
+    THRESHOLD,
+    MapSetting,
+    MapWords,
+    Method,
+    Needs,
+    in_use,
+    live_map,
+    with_deviation,
+)
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.pictures.colours import ColourMap
 from ptylive.schema.model import ComplexArray, DoubleArray, IndexArray
 
 EPSILON = 0.01
 WINDOW = 1.5
-"""Side of the square of detector frequencies deconvolved, in aperture radii times two: the disc and room around it."""
+"""Side of the square of detector frequencies deconvolved, in diameters of the disc: the disc and room around it."""
 MOST_RADIUS = 24
 """Points along the radius of the disc; larger discs are taken in blocks of pixels."""
 CHUNK = 256
@@ -61,7 +70,11 @@ DARKEST = 0.1
             ),
         ),
         order=30,
-        settings={"epsilon": MapSetting(EPSILON, 1e-6, 1e3, "added to the probe's power, in its strongest")},
+        settings={
+            "epsilon": MapSetting(EPSILON, 1e-6, 1e3, "added to the probe's power, in its strongest"),
+            "threshold": THRESHOLD,
+            "crop": MapSetting(WINDOW, 1, 4, "side of the square of the detector used, in diameters of the disc"),
+        },
         planes=1.0,
     )
 )
@@ -72,15 +85,14 @@ class WignerDeconvolution:
     band: Band
     weights: ComplexArray
     at_zero: ComplexArray
-    epsilon: float
+    said: dict[str, float]
+    """The settings."""
 
     @classmethod
-    def build(
-        cls, conditions: ImagingConditions, _mean: DoubleArray, epsilon: float | None = None
-    ) -> WignerDeconvolution:
+    def build(cls, conditions: ImagingConditions, _mean: DoubleArray) -> WignerDeconvolution:
         """Filters for some imaging conditions; zero where probe discs don't overlap."""
-        epsilon = conditions.settings.get("wdd.epsilon", EPSILON) if epsilon is None else epsilon
-        window = _DetectorWindow.around_disc(conditions)
+        said = in_use("wdd", conditions.settings, epsilon=EPSILON, crop=WINDOW)
+        window = _DetectorWindow.around_disc(conditions, said["crop"])
         strongest = float((np.abs(window.wigner(np.zeros((1, 2)))) ** 2).max())
 
         def deconvolved(q: DoubleArray) -> ComplexArray:
@@ -88,7 +100,7 @@ class WignerDeconvolution:
             for start in range(0, len(q), CHUNK):
                 part = slice(start, start + CHUNK)
                 wigner = window.wigner(q[part])
-                inverse = wigner.conj() / (np.abs(wigner) ** 2 + np.float32(epsilon * strongest))
+                inverse = _inverse(wigner, strongest, said["epsilon"], said.get("threshold"))
                 kernel = np.asarray(fft.fft2(inverse, axes=(1, 2))).reshape(len(wigner), -1)
                 kernel /= np.float32((window.side * window.stride) ** 2)
                 weights[:, part] = conditions.basis.dual(conditions.basis.sums_at(window.pixel, kernel.T[window.point]))
@@ -96,12 +108,12 @@ class WignerDeconvolution:
 
         band = conditions.band(half=False)
         at_zero = deconvolved(np.zeros((1, 2)))[:, 0]
-        return cls(band, band.evaluate(deconvolved), at_zero, epsilon)
+        return cls(band, band.evaluate(deconvolved), at_zero, said)
 
     def pictures(self, spectra: Spectra) -> Iterator[Picture]:
         """The maps ``wdd_phase`` and ``wdd_amplitude``."""
         field = self.field(spectra)
-        method, settings = "Wigner distribution deconvolution", {"epsilon": self.epsilon}
+        method, settings = "Wigner distribution deconvolution", self.said
 
         @cache
         def noise() -> ComplexArray:
@@ -140,11 +152,14 @@ class _DetectorWindow:
     """(p,) the point that each of them belongs to."""
 
     @classmethod
-    def around_disc(cls, conditions: ImagingConditions) -> _DetectorWindow:
-        """The detector's own pixels, or blocks of them on large detectors, continued past the detector's edge."""
+    def around_disc(cls, conditions: ImagingConditions, crop: float = WINDOW) -> _DetectorWindow:
+        """The detector's own pixels, or blocks of them on large detectors, continued past the detector's edge.
+
+        ``crop``: side of the square, in diameters of the disc.
+        """
         radius_px = conditions.probe.semiangle_invA / conditions.grid.pixel
         stride = max(1, math.ceil(radius_px / MOST_RADIUS))
-        side = int(fft.next_fast_len(int(np.ceil(WINDOW * 2 * radius_px / stride / 2) * 2)))
+        side = int(fft.next_fast_len(int(np.ceil(crop * 2 * radius_px / stride / 2) * 2)))
         # index of the pixel nearest the beam, and the unit steps of the recorded axes in the detector frame
         nearest = np.unravel_index(int(np.argmin(conditions.grid.radius)), conditions.grid.k_row.shape)
         origin = np.array([conditions.grid.k_row[nearest], conditions.grid.k_col[nearest]])
@@ -164,6 +179,15 @@ class _DetectorWindow:
         """W_P(r, Q): (nq, side, side)."""
         product = self.conditions.overlap_products(self.k, q).T.reshape(len(q), self.side, self.side)
         return np.asarray(fft.fft2(product, axes=(1, 2))) * np.float32(self.stride**2)
+
+
+def _inverse(wigner: ComplexArray, strongest: float, epsilon: float, threshold: float | None) -> ComplexArray:
+    """1 / W_P, held back where it is weak: with eps of the strongest power (Wiener), or nothing below a threshold."""
+    power = np.abs(wigner) ** 2
+    if threshold is None:
+        return np.asarray(wigner.conj() / (power + np.float32(epsilon * strongest)))
+    seen = power >= np.float32(threshold * strongest)
+    return np.where(seen, wigner.conj() / np.where(seen, power, np.float32(1)), np.complex64(0))
 
 
 def _axis_steps(conditions: ImagingConditions) -> tuple[DoubleArray, DoubleArray]:

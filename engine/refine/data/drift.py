@@ -4,6 +4,9 @@ The lattice that the patterns show (:mod:`overlap_fit`) differs from the nominal
 drift much within one line, so stretch and rotation found along the fast axis are errors of the method, of multiple
 scattering for the most part, and are taken from the slow axis too; what is left is drift. A share of what was taken
 away counts as uncertain besides what the fit says of itself.
+
+Where nobody stated the rotation, the maps found it as if nothing drifted, and half of a drift across the slow axis went
+into it: what the fast axis is turned by may be theirs then, and is told besides.
 """
 
 from __future__ import annotations
@@ -16,8 +19,9 @@ import numpy as np
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.probe import Probe
 from ptylive.engine.refine.data.lattice import Lattice
-from ptylive.engine.refine.data.overlap_fit import OverlapFit
+from ptylive.engine.refine.data.overlap_fit import OverlapFit, Strain
 from ptylive.engine.refine.data.scan_window import ScanWindow
+from ptylive.schema import Origin
 from ptylive.schema.model import DoubleArray
 
 SIGNIFICANCE = math.sqrt(-2 * math.log(0.05))
@@ -43,6 +47,9 @@ class Drift:
     reason: str
     deviations: float = 0.0
     """Standard deviations that it is large; 0 where it is too small to matter, or the fit has no maximum."""
+    turn_deg: float = 0.0
+    """Added to the rotation it turns the scan as the fast axis of the lattice is; 0 where the rotation was stated."""
+    turn_uncertainty_deg: float = 0.0
 
 
 def find_drift(dataset: Dataset, window: ScanWindow, probe: Probe, *, certain: bool = True) -> Drift | None:
@@ -67,6 +74,7 @@ def find_drift(dataset: Dataset, window: ScanWindow, probe: Probe, *, certain: b
     applied = deviations > (SIGNIFICANCE if certain else 1.0)
     uncertainty = np.sqrt(np.diag(covariance))
     found = ", ".join(f"{one:.2f} ± {sd:.2f}" for one, sd in zip(drift, uncertainty, strict=True))
+    turn_deg, turn_uncertainty_deg = _turn(dataset, lattice, strain)
     return Drift(
         drift_A=(float(drift[0]), float(drift[1])),
         uncertainty_A=(float(uncertainty[0]), float(uncertainty[1])),
@@ -75,7 +83,19 @@ def find_drift(dataset: Dataset, window: ScanWindow, probe: Probe, *, certain: b
         applied=applied,
         reason=f"drift ({found}) Å along slow and fast axis: {'applied' if applied else 'left alone'}",
         deviations=deviations,
+        turn_deg=turn_deg,
+        turn_uncertainty_deg=turn_uncertainty_deg,
     )
+
+
+def _turn(dataset: Dataset, lattice: Lattice, strain: Strain) -> tuple[float, float]:
+    """By how much the fast axis is turned, and how sure that is (degrees); zeros where the rotation was stated."""
+    if dataset.calibration.origin("rotation_deg") not in (Origin.ESTIMATED, Origin.UNDECIDED):
+        return 0.0, 0.0
+    ends = lattice.fast, lattice.strained(strain.ends_A[:2], strain.ends_A[2:]).fast
+    nominal, found = (math.atan2(column, row) for row, column in ends)
+    across_A = math.sqrt(max(float(strain.covariance_A2[2, 2]), 0.0))
+    return math.degrees(math.remainder(found - nominal, math.tau)), math.degrees(across_A / lattice.lengths_A[1])
 
 
 def taken_A(drift: Drift | None) -> tuple[float, float]:

@@ -18,19 +18,21 @@ FAINTEST = 1e-6
 """Modulus below which a transmission counts as this much: its logarithm stays finite."""
 
 
-def depth_shares(old_A: Sequence[float], new_A: Sequence[float]) -> DoubleArray:
+def depth_shares(old_A: Sequence[float], new_A: Sequence[float], depth_A: float = 0.0) -> DoubleArray:
     """(new slices, old slices) share of each old slice that each new one gets, from the thicknesses of both.
 
-    Each slice keeps its depth below the entrance. What is deeper than the last old slice is vacuum; what would lie
-    below the last new one goes into it, so every column sums to 1. A single slice stands for the whole depth, whatever
-    that is.
+    Each slice keeps its depth below the entrance; ``depth_A``: the old entrance lies so far below the new one. What is
+    deeper than the last old slice, or above the first, is vacuum; what would lie below the last new one goes into it,
+    so every column sums to 1, but for what lies above the new entrance, which is cut off. A single slice stands for the
+    whole depth, whatever that is, from the old entrance on.
     """
     old, new = np.asarray(old_A, dtype=float), np.asarray(new_A, dtype=float)
     if len(old) == 1 or not (old > 0).all():  # of no known depth: all of it is shared out
-        old = np.full(len(old), (new.sum() or 1.0) / len(old))
+        whole = float(new.sum()) - depth_A
+        old = np.full(len(old), (whole if whole > 0 else 1.0) / len(old))
     if not (new > 0).all():
         new = np.full(len(new), old.sum() / len(new))
-    top, bottom = _edges(old)
+    top, bottom = (edge + depth_A for edge in _edges(old))
     new_top, new_bottom = _edges(new)
     new_bottom[-1] = max(new_bottom[-1], bottom[-1])
     common = np.minimum(bottom, new_bottom[:, None]) - np.maximum(top, new_top[:, None])
@@ -43,12 +45,14 @@ def _edges(thickness_A: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
     return np.concatenate([[0.0], bottom[:-1]]), bottom
 
 
-def in_slices(transmission: ComplexArray, old_A: Sequence[float], new_A: Sequence[float]) -> ComplexArray:
+def in_slices(
+    transmission: ComplexArray, old_A: Sequence[float], new_A: Sequence[float], depth_A: float = 0.0
+) -> ComplexArray:
     """A transmission (modes, slices, Y, X) in slices of other thicknesses, Å; :func:`depth_shares` says how.
 
-    The product of all slices stays the same. Phases are unwrapped before they are divided.
+    The product of all slices stays the same where nothing is cut off. Phases are unwrapped before they are divided.
     """
-    shares = depth_shares(old_A, new_A)
+    shares = depth_shares(old_A, new_A, depth_A)
     if shares.shape[0] == shares.shape[1] and np.allclose(shares, np.eye(len(shares)), atol=1e-6):
         return transmission
     made = np.empty((len(transmission), len(shares), *transmission.shape[2:]), np.complex64)

@@ -44,14 +44,39 @@ MOST_PIXELS = 1000
 """Of the bright field: further ones are left out by chance; the scatter of the frequencies sets the uncertainty."""
 LARGEST_BYTES, BYTES_EACH = 1 << 29, 32
 """Fewer still where the transforms over the scan, this many bytes for each pixel and point, would take more."""
-AT_ONCE = 64
-"""Pixels that are transformed together."""
+AT_ONCE, CHUNK = 64, 64
+"""Pixels that are transformed together; frequencies that stay in the cache."""
 MOST_EXPLAINED = 1 - 1e-6
 FREQUENCY_STEP, PHASE_STEP = 0.01, 0.1
 """Differences: of a frequency, in semi-angles; of the focus and its spread, in radians at the rim of the aperture."""
-ITERATIONS, ENOUGH = 15, 1e-5
+ITERATIONS, ENOUGH = 15, 1e-4
 """Newton steps at most; the last one gained less than this share."""
+EVERY = 4
+"""One frequency in four is climbed by first: most of the way is made in a quarter of the time."""
 DAMPING, MOST_DAMPING = 1e-3, 1e4
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One of the two overlaps at frequencies (n,) and pixels."""
+
+    sign: int
+    aperture: Array
+    """A(K +- q) with the sign it enters by."""
+    away_squared: Array
+    """((K +- q)^2 - K^2)^2."""
+    turn: Array | None
+    """Phase of all aberrations but defocus."""
+
+
+@dataclass(frozen=True)
+class _Geometry:
+    """What overlaps are made of, whatever the focus."""
+
+    along: Array
+    """K.q (n, pixels)."""
+    q_squared: Array
+    sides: tuple[_Side, ...]
 
 
 @dataclass(frozen=True)
@@ -121,6 +146,21 @@ class OverlapFit:
         if len(self._orders) < LEAST_FREQUENCIES or not np.isfinite(self._totals).all():
             return None
         values = np.array([0, 0, 0, 0, self._defocus_A, FIRST_SPREAD_A**2])
+        if len(self._orders) >= EVERY * LEAST_FREQUENCIES:
+            values = max(values, self._highest_of_few(values), key=self._likelihood)
+        return self._found(self._highest_from(values))
+
+    def _highest_of_few(self, values: DoubleArray) -> DoubleArray:
+        """The values at the maximum of some of the frequencies, weak and strong, that is reached from there."""
+        everything = self._orders, self._spectra, self._totals
+        self._orders, self._spectra, self._totals = (one[::EVERY] for one in everything)
+        try:
+            return self._highest_from(values)
+        finally:
+            self._orders, self._spectra, self._totals = everything
+
+    def _highest_from(self, values: DoubleArray) -> DoubleArray:
+        """The values at the maximum that is reached from there."""
         likelihood, damping = self._likelihood(values), DAMPING
         for _ in range(ITERATIONS):
             gradients, hessian, free = self._derivatives(values)
@@ -137,7 +177,7 @@ class OverlapFit:
             values, likelihood, damping = trial, likelihood + gained, max(damping / 10, DAMPING / 10)
             if gained < ENOUGH * likelihood:
                 break
-        return self._found(values)
+        return values
 
     def _found(self, values: DoubleArray) -> Strain:
         gradients, hessian, _ = self._derivatives(values)
@@ -175,14 +215,90 @@ class OverlapFit:
         radian_A = 1 / (math.pi * self._probe.wavelength_A * rim**2)
         steps = np.array([FREQUENCY_STEP * rim] * 2 + [PHASE_STEP * radian_A, (PHASE_STEP * radian_A) ** 2])
         q, defocus_A, tau = self._frequencies(values), float(values[4]), max(float(values[5]), steps[3])
+        first, second = np.empty((len(q), 4)), np.empty((len(q), 4, 4))
+        for begin in range(0, len(q), CHUNK):
+            part = slice(begin, begin + CHUNK)
+            around = _Around(self, q[part], self._spectra[part], self._totals[part])
+            first[part], second[part] = around.derivatives(defocus_A, tau, steps)
+        return first, second
+
+    def _likelihoods(self, q: DoubleArray, defocus_A: float, tau: float) -> DoubleArray:
+        """-ln(1 - x) of every frequency (n,), summed over the windows."""
+        return _unexplained(self._energies(q, self._spectra, defocus_A, tau) / self._totals)
+
+    def _energies(self, q: DoubleArray, spectra: Array, defocus_A: float, tau: float) -> DoubleArray:
+        """|<W, G>|^2 / (<W, W> + floor) of every frequency and window (n, s)."""
+        out = np.empty(spectra.shape[:2])
+        for first in range(0, len(q), CHUNK):
+            part = slice(first, first + CHUNK)
+            out[part] = self.energies_at(self.geometry(q[part]), spectra[part], defocus_A, tau)
+        return out
+
+    def energies_at(self, geometry: _Geometry, spectra: Array, defocus_A: float, tau: float) -> DoubleArray:
+        """The same of one chunk."""
+        overlap = self._overlap(geometry, defocus_A, tau)
+        product = np.abs(np.einsum("nk,nsk->ns", overlap.conj(), spectra)) ** 2
+        return np.asarray(product / ((overlap.real**2 + overlap.imag**2).sum(axis=1) + self._floor)[:, None])
+
+    def geometry(self, q: DoubleArray) -> _Geometry:
+        """What the overlaps at frequencies (n, 2) are made of, whatever the focus."""
+        single = q.astype(np.float32)
+        along, q_squared = single @ self._k, (single**2).sum(axis=1, keepdims=True)
+        sides = []
+        for sign in (-1, 1):
+            moved = [self._k[axis] + sign * single[:, axis : axis + 1] for axis in (0, 1)]
+            away = q_squared + sign * 2 * along  # (K +- q)^2 - K^2
+            turn = None
+            if self._rest is not None:
+                turn = sign * (_polynomial(moved[0], moved[1], self._rest) - self._rest_here)
+            sides.append(_Side(sign, -sign * self._aperture_at(moved), away**2, turn))
+        return _Geometry(along, q_squared, tuple(sides))
+
+    def _overlap(self, geometry: _Geometry, defocus_A: float, tau: float) -> Array:
+        """W (n, pixels).
+
+        Defocus enters as exp(-2 i f K.q) (A(K-q) exp(i f q^2) - A(K+q) exp(-i f q^2)), f = pi lam df.
+        """
+        focus = np.float32(math.pi * self._probe.wavelength_A * defocus_A)
+        damping = np.float32(-0.5 * (math.pi * self._probe.wavelength_A) ** 2 * tau)
+        row: Any = 0.0
+        column: Any = 0.0
+        for one in geometry.sides:
+            side = one.aperture * np.exp(damping * one.away_squared)
+            turn: Any = -one.sign * focus * geometry.q_squared
+            if one.turn is not None:
+                turn = turn + one.turn
+            row, column = row + side * np.cos(turn), column + side * np.sin(turn)
+        # cosines and sines of single precision are many at a time; complex exponentials are not
+        turn = -2 * focus * geometry.along
+        cosine, sine = self._aperture * np.cos(turn), self._aperture * np.sin(turn)
+        overlap = np.empty(turn.shape, np.complex64)
+        overlap.real, overlap.imag = cosine * row - sine * column, cosine * column + sine * row
+        return overlap
+
+    def _aperture_at(self, k: list[Array]) -> Array:
+        distance = np.float32(self._probe.semiangle_invA) - np.sqrt(k[0] ** 2 + k[1] ** 2)
+        return np.asarray(np.clip(distance / np.float32(self._probe.edge_invA) + np.float32(0.5), 0, 1))
+
+
+class _Around:
+    """Likelihoods around the frequencies (n, 2) of a chunk: each is moved once, however often the focus is."""
+
+    def __init__(self, fit: OverlapFit, q: DoubleArray, spectra: Array, totals: DoubleArray) -> None:
+        self._fit, self._q, self._spectra, self._totals = fit, q, spectra, totals
+        self._made: dict[tuple[float, float], _Geometry] = {}
+
+    def derivatives(self, defocus_A: float, tau: float, steps: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
+        """First (n, 4) and second (n, 4, 4) differences by the row and column of q, defocus and tau."""
 
         def at(away: DoubleArray) -> DoubleArray:
-            return self._likelihoods(q + away[:2], defocus_A + away[2], tau + away[3])
+            geometry = self._moved((float(away[0]), float(away[1])))
+            return self._likelihoods(geometry, defocus_A + float(away[2]), tau + float(away[3]))
 
         ahead = np.diag(steps)
         here, up, down = at(np.zeros(4)), [at(one) for one in ahead], [at(-one) for one in ahead]
         first = np.stack([(up[i] - down[i]) / (2 * steps[i]) for i in range(4)], axis=1)
-        second = np.empty((len(q), 4, 4))
+        second = np.empty((len(self._q), 4, 4))
         for i in range(4):
             second[:, i, i] = (up[i] + down[i] - 2 * here) / steps[i] ** 2
             for j in range(i):
@@ -191,49 +307,19 @@ class OverlapFit:
                 second[:, i, j] = second[:, j, i] = mixed
         return first, second
 
-    def _likelihoods(self, q: DoubleArray, defocus_A: float, tau: float) -> DoubleArray:
-        """-ln(1 - x) of every frequency (n,), summed over the windows."""
-        explained = self._energies(q, self._spectra, defocus_A, tau) / self._totals
-        return np.asarray(-np.log1p(-np.minimum(explained, MOST_EXPLAINED)).sum(axis=1))
+    def _moved(self, away: tuple[float, float]) -> _Geometry:
+        if away not in self._made:
+            self._made[away] = self._fit.geometry(self._q + np.array(away))
+        return self._made[away]
 
-    def _energies(self, q: DoubleArray, spectra: Array, defocus_A: float, tau: float) -> DoubleArray:
-        """|<W, G>|^2 / (<W, W> + floor) of every frequency and window (n, s)."""
-        out = np.empty(spectra.shape[:2])
-        for first in range(0, len(q), 64):  # a chunk stays in the cache
-            part = slice(first, first + 64)
-            overlap = self._overlap(q[part].astype(np.float32), defocus_A, tau)
-            product = np.abs(np.einsum("nk,nsk->ns", overlap.conj(), spectra[part])) ** 2
-            out[part] = product / ((overlap.real**2 + overlap.imag**2).sum(axis=1) + self._floor)[:, None]
-        return out
+    def _likelihoods(self, geometry: _Geometry, defocus_A: float, tau: float) -> DoubleArray:
+        explained = self._fit.energies_at(geometry, self._spectra, defocus_A, tau) / self._totals
+        return _unexplained(explained)
 
-    def _overlap(self, q: FloatArray, defocus_A: float, tau: float) -> Array:
-        """W (n, pixels).
 
-        Defocus enters as exp(-2 i f K.q) (A(K-q) exp(i f q^2) - A(K+q) exp(-i f q^2)), f = pi lam df.
-        """
-        focus = np.float32(math.pi * self._probe.wavelength_A * defocus_A)
-        damping = np.float32(-0.5 * (math.pi * self._probe.wavelength_A) ** 2 * tau)
-        along = q @ self._k
-        q_squared = (q**2).sum(axis=1, keepdims=True)
-        row, column = 0.0, 0.0
-        for sign in (-1, 1):
-            moved = [self._k[axis] + sign * q[:, axis : axis + 1] for axis in (0, 1)]
-            away = q_squared + sign * 2 * along  # (K +- q)^2 - K^2
-            side = -sign * self._aperture_at(moved) * np.exp(damping * away**2)
-            turn = -sign * focus * q_squared
-            if self._rest is not None:
-                turn = turn + sign * (_polynomial(moved[0], moved[1], self._rest) - self._rest_here)
-            row, column = row + side * np.cos(turn), column + side * np.sin(turn)
-        # cosines and sines of single precision are many at a time; complex exponentials are not
-        turn = -2 * focus * along
-        cosine, sine = self._aperture * np.cos(turn), self._aperture * np.sin(turn)
-        overlap = np.empty(along.shape, np.complex64)
-        overlap.real, overlap.imag = cosine * row - sine * column, cosine * column + sine * row
-        return overlap
-
-    def _aperture_at(self, k: list[Array]) -> Array:
-        distance = np.float32(self._probe.semiangle_invA) - np.sqrt(k[0] ** 2 + k[1] ** 2)
-        return np.asarray(np.clip(distance / np.float32(self._probe.edge_invA) + np.float32(0.5), 0, 1))
+def _unexplained(shares: DoubleArray) -> DoubleArray:
+    """-ln(1 - x) of every frequency (n,), summed over the windows."""
+    return np.asarray(-np.log1p(-np.minimum(shares, MOST_EXPLAINED)).sum(axis=1))
 
 
 def _damped_step(gradient: DoubleArray, hessian: DoubleArray, damping: float) -> DoubleArray:

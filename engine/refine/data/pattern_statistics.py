@@ -15,6 +15,7 @@ NOISE_SAMPLES = 600
 """Second differences of successive patterns from which the noise correlation is taken."""
 LEAST_SAMPLES, NOISE_PIXELS = 64, 1 << 21
 """Fewer of them where patterns are large, so that their copies stay small."""
+LEAST_PATTERNS = 16
 SPREAD_LAGS = 4
 
 
@@ -45,13 +46,14 @@ class PatternStatistics:
         missing = float((amplitude**2)[~window.measured].sum()) * bright_counts
         counts = float(mean[window.measured].sum()) + missing
         gain = float(dataset.calibration.get("counts_per_electron") or 1.0)
+        differences = _second_differences(window.patterns) if len(window.patterns) >= LEAST_PATTERNS else None
         return cls(
             counts_per_pattern=counts,
             bright_counts=bright_counts,
             dark_counts=float(mean[dark].mean()) if dark.any() else 0.0,
             dose_e_per_A2=counts / gain / _area_per_pattern(dataset.positions_A),
-            noise_spread=_noise_spread(window.patterns, window.measured & (amplitude >= 1)),
-            counting_share=_counting_share(window.patterns, dark),
+            noise_spread=_noise_spread(differences, window.measured & (amplitude >= 1)),
+            counting_share=_counting_share(window.patterns, differences, dark),
         )
 
 
@@ -69,26 +71,26 @@ def _area_per_pattern(positions_A: DoubleArray) -> float:
     return max(float(lengths.prod()) / len(positions_A), 1e-6)
 
 
-def _noise_spread(patterns: Array, interior: BoolArray) -> float:
+def _noise_spread(differences: Array | None, interior: BoolArray) -> float:
     """Correlation of the second differences of successive patterns between neighbouring pixels of the disc.
 
     A detector that spreads one electron over a few pixels correlates the nearest neighbours only; a changing specimen
     correlates over longer distances too, and is not counted: the result is 0 unless the correlation falls at once.
     """
-    if len(patterns) < 16 or interior.sum() < 16:
+    if differences is None or interior.sum() < 16:
         return 0.0
-    residual = _second_differences(patterns)
+    residual = differences[:, interior]
     residual -= residual.mean(axis=0)
     correlation = [_lag_correlation(residual, interior, lag) for lag in range(1, SPREAD_LAGS + 1)]
     nearest, beyond = correlation[0], max(abs(c) for c in correlation[1:])
     return nearest if nearest > 2 * beyond else 0.0
 
 
-def _counting_share(patterns: Array, dark: BoolArray) -> float:
+def _counting_share(patterns: Array, differences: Array | None, dark: BoolArray) -> float:
     """Variance over mean of dark pixels, from second differences (variance 6 times that of a pattern); 1 if unknown."""
-    if len(patterns) < 16 or not dark.any():
+    if differences is None or not dark.any():
         return 1.0
-    variance = float((_second_differences(patterns)[:, dark] ** 2).mean()) / 6
+    variance = float((differences[:, dark] ** 2).mean()) / 6
     mean = float(patterns[:: max(1, len(patterns) // NOISE_SAMPLES), dark].mean())
     return variance / mean if mean > 0 else 1.0
 
@@ -105,13 +107,16 @@ def _second_differences(patterns: Array) -> Array:
 
 
 def _lag_correlation(residual: Array, interior: BoolArray, lag: int) -> float:
-    """Mean correlation of pixels ``lag`` apart along rows and columns."""
+    """Mean correlation of pixels ``lag`` apart along rows and columns; residual (n, pixels of the interior)."""
     variance = (residual**2).mean(axis=0)
+    number = np.full(interior.shape, -1)
+    number[interior] = np.where(variance > 0, np.arange(len(variance)), -1)
     values = []
     for axis in (0, 1):
-        both = interior & np.roll(interior, -lag, axis) & (variance > 0) & (np.roll(variance, -lag, axis) > 0)
+        one, other = number.ravel(), np.roll(number, -lag, axis).ravel()
+        both = (one >= 0) & (other >= 0)
         if both.any():
-            covariance = (residual * np.roll(residual, -lag, axis + 1)).mean(axis=0)
-            scale = np.sqrt(variance * np.roll(variance, -lag, axis))
-            values.append(float((covariance[both] / scale[both]).mean()))
+            one, other = one[both], other[both]
+            covariance = (residual[:, one] * residual[:, other]).mean(axis=0)
+            values.append(float((covariance / np.sqrt(variance[one] * variance[other])).mean()))
     return float(np.mean(values)) if values else 0.0

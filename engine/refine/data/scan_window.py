@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ptylive.engine.dataset import Dataset
+from ptylive.engine.memory import Scratch, fits
 from ptylive.schema.model import Array, BoolArray, DoubleArray
 
 KEPT_DTYPES = ("uint8", "uint16", "float32")
@@ -50,7 +51,11 @@ class ScanWindow:
 
     @classmethod
     def of(cls, dataset: Dataset, size: int) -> ScanWindow:
-        """The window of ``size`` pixels of a data set; patterns larger than that are cropped around the beam."""
+        """The window of ``size`` pixels of a data set; patterns larger than that are cropped around the beam.
+
+        Patterns that would take too much of the memory lie in a temporary file. Raises MetadataError where the disk has
+        no room for them either.
+        """
         pixel = float(dataset.calibration.require("detector_pixel_invA", "the refinement"))
         centre = np.floor(np.asarray(dataset.beam_center_px) + 0.5).astype(int)
         rest = np.asarray(dataset.beam_center_px) - centre
@@ -86,15 +91,16 @@ def _rolled(
         if dtype.kind != "u":  # gain-corrected or background-subtracted counts may be negative
             block = np.maximum(block, 0)
         block = np.where(good, block, 0)
-        stored = room.holding(block.max(initial=0), first)
+        stored = room.holding(float(block.max(initial=0)), first)
         stored[first : first + ROWS_AT_ONCE][:, target[0], target[1]] = np.swapaxes(block, 1, 2)
     return np.swapaxes(room.stored, 1, 2)
 
 
 class _Room:
-    """Patterns in the narrowest type that holds the counts so far, widened in place when larger ones come.
+    """Patterns in the narrowest type that holds the counts so far, widened when larger ones come.
 
-    Memory is reserved for the widest type; the system gives only what is written to.
+    Memory is reserved for the widest type, and widened in place; the system gives only what is written to. A file is
+    made anew.
     """
 
     def __init__(self, shape: tuple[int, int, int], recorded: np.dtype[Any]) -> None:
@@ -102,18 +108,41 @@ class _Room:
         every = [np.dtype(name) for name in KEPT_DTYPES]
         whole = recorded.kind in "uib"
         self._types = [one for one in every if one.itemsize <= widest] if whole else every[-1:]
-        self._shape, self._bytes = shape, np.zeros(math.prod(shape) * widest, np.uint8)
-        self.stored: Array = self._seen_as(self._types[0])
+        self._shape, self._widest = shape, widest
+        self._memory: Array | None = None
+        self._kept: Array | None = None
 
-    def holding(self, largest: Any, written: int) -> Array:
+    @property
+    def stored(self) -> Array:
+        """The patterns so far."""
+        return self.holding(0, 0)
+
+    def holding(self, largest: float, written: int) -> Array:
         """Where patterns go of which the largest count is ``largest``; ``written`` of them are there already."""
-        while self.stored.dtype.kind == "u" and largest > np.iinfo(self.stored.dtype).max:
-            narrow = self.stored
-            self.stored = self._seen_as(self._types[self._types.index(narrow.dtype) + 1])
-            for first in reversed(range(0, written, ROWS_AT_ONCE)):  # the last first: none is written over unread
-                several = slice(first, min(first + ROWS_AT_ONCE, written))
-                self.stored[several] = narrow[several].copy()
-        return self.stored
+        narrow = self._kept
+        if narrow is not None and not largest > _most(narrow.dtype):
+            return narrow
+        dtype = next(one for one in self._types if not largest > _most(one))  # what is no number is said elsewhere
+        self._kept = wide = self._made(dtype)
+        for first in reversed(range(0, written, ROWS_AT_ONCE)):  # the last first: none is written over unread
+            several = slice(first, min(first + ROWS_AT_ONCE, written))
+            if narrow is not None:
+                wide[several] = narrow[several].copy()
+        return wide
 
-    def _seen_as(self, dtype: np.dtype[Any]) -> Array:
-        return self._bytes[: math.prod(self._shape) * dtype.itemsize].view(dtype).reshape(self._shape)
+    def _made(self, dtype: np.dtype[Any]) -> Array:
+        """Room for all patterns: the same memory, or a file where that takes too much."""
+        count = math.prod(self._shape)
+        more = count * (dtype.itemsize - (0 if self._kept is None else self._kept.dtype.itemsize))
+        if not fits(more) or (self._kept is not None and self._memory is None):
+            self._memory = None
+            made = Scratch().zeros(self._shape, dtype.type, "patterns")
+            return np.asarray(made)  # compiled code knows no other kind of array
+        if self._memory is None:
+            self._memory = np.zeros(count * self._widest, np.uint8)
+        return self._memory[: count * dtype.itemsize].view(dtype).reshape(self._shape)
+
+
+def _most(dtype: np.dtype[Any]) -> float:
+    """Largest count that a type holds."""
+    return float(np.iinfo(dtype).max) if dtype.kind == "u" else math.inf

@@ -36,10 +36,12 @@ class StartIllumination:
     settings: ProbeSettings
     pattern: DoubleArray
     """(P, P) mean or vacuum pattern on the model's pixels, zero frequency at [0, 0]."""
+    depth_A: float = 0.0
+    """How far below the entrance a given probe is the one that it is."""
 
     @classmethod
     def of(
-        cls, settings: ProbeSettings, dataset: Dataset, window: ScanWindow, model: ModelWindow
+        cls, settings: ProbeSettings, dataset: Dataset, window: ScanWindow, model: ModelWindow, depth_A: float = 0.0
     ) -> StartIllumination | None:
         """None where they ask for nothing. Raises MetadataError for a vacuum pattern that is not there."""
         names = (
@@ -58,13 +60,15 @@ class StartIllumination:
         else:
             pattern = mean_pattern(window)
         repeat = model.size // window.size
-        return cls(settings, np.asarray(np.kron(pattern, np.ones((repeat, repeat))), dtype=np.float64))
+        return cls(settings, np.asarray(np.kron(pattern, np.ones((repeat, repeat))), dtype=np.float64), depth_A)
 
     def modes(self, probe: Probe, model: ModelWindow, coherence: Coherence, counts: float) -> ComplexPlane:
         """Start modes (modes, P, P) in Fourier space, ``counts`` in all. Raises MetadataError for unusable files."""
         k_squared = model.k_row**2 + model.k_col**2
         if self.settings.start_probe is not None:
-            modes = given_modes(self.settings.start_probe, model) * self._turn(probe, model)
+            q = np.fft.fftfreq(model.size, model.object_pixel_A)  # of free space between slices
+            back = np.exp(1j * np.pi * probe.wavelength_A * self.depth_A * (q[:, None] ** 2 + q**2))
+            modes = given_modes(self.settings.start_probe, model) * self._turn(probe, model) * back
             asked = self.settings.probe_modes
             if isinstance(asked, int):
                 modes = in_number(modes, asked, model, probe.wavelength_A, coherence)

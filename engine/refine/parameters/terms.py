@@ -31,7 +31,7 @@ class Pull(NamedTuple):
 
 
 class PullingTerm(Term, Protocol):
-    """A term that is a pull, so that it can be taken of a part of the object's rows."""
+    """A term that is a pull, so that it can be taken of a part of the object's rows, or of the patterns."""
 
     def pull(self, layout: ParameterLayout, vector: Any, xp: Any) -> Pull:
         """What it does at ``vector``."""
@@ -102,6 +102,11 @@ class PositionPrior:
 
     def add(self, layout: ParameterLayout, vector: Any, gradient: Any, xp: Any) -> Any:
         """See :class:`Term`."""
-        away = layout.other_blocks(vector)[BlockName.SHIFTS] - xp.asarray(self.nominal)
-        layout.other_blocks(gradient)[BlockName.SHIFTS][...] += self.curvature * away
-        return 0.5 * self.curvature * (away**2).sum().astype(np.float64)
+        return _added(self.pull(layout, vector, xp), gradient, xp)
+
+    def pull(self, layout: ParameterLayout, vector: Any, xp: Any) -> Pull:
+        """See :class:`PullingTerm`."""
+        names = [block.name for block in layout.blocks]
+        part, _ = layout.quantities()[2 + names.index(BlockName.SHIFTS)]
+        away = vector[part] - xp.asarray(self.nominal).ravel()
+        return Pull(part, self.curvature * away, away)

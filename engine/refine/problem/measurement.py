@@ -87,12 +87,15 @@ class Measurement:
         dataset = without_drift(self.dataset, drift)
         return replace(self, dataset=dataset, drift=drift, statistics=_statistics(dataset, self.window, self.probe))
 
-    def start_modes(self, settings: ProbeSettings, coherence: Coherence) -> ComplexPlane:
-        """(modes, P, P) in Fourier space, with the counts of a pattern in all."""
+    def start_modes(self, settings: ProbeSettings, coherence: Coherence, depth_A: float = 0.0) -> ComplexPlane:
+        """(modes, P, P) in Fourier space, with the counts of a pattern in all.
+
+        ``depth_A``: how far below the entrance a given probe is the one that it is.
+        """
         counts = self.statistics.counts_per_pattern
         if self.near_field:
             return plane_wave(self.model.size, counts)
-        asked = StartIllumination.of(settings, self.dataset, self.window, self.model)
+        asked = StartIllumination.of(settings, self.dataset, self.window, self.model, depth_A)
         if asked is not None:
             return asked.modes(self.probe, self.model, coherence, counts)
         return start_modes(self.probe, self.model, coherence, counts)

@@ -96,6 +96,9 @@ def prepare(dataset: Dataset, preset: Preset, start: StartGuess | None, measured
     return lay_out(measured, strategy, preset, start)
 
 
+NO_DRIFT = "drift cannot be looked for: it takes a regular, dense scan of at least 16 x 16 points"
+
+
 def measure(dataset: Dataset, preset: Preset) -> Measurement:
     """The data set in the coordinates of the model, its statistics, and its drift where that is asked for."""
     if preset.propagation.near_field:
@@ -126,10 +129,9 @@ def decide(measured: Measurement, preset: Preset, *, has_start: bool) -> Strateg
         chosen = replace(chosen, anchor=0.0)  # slices must come free of each other
     if preset.instrument.source_blur_A:  # blurred already: its modes are those of the focal spread
         chosen = replace(chosen, coherence=replace(chosen.coherence, source_A=0.0))
-    if not (preset.start.refine_drift and measured.plain):
-        return chosen
-    nothing = "drift cannot be looked for: it takes a regular, dense scan of at least 16 x 16 points"
-    found = nothing if measured.drift is None else measured.drift.reason
+    if not (preset.start.refine_drift and measured.plain) or measured.dataset.scan_of is not None:
+        return chosen  # of several scans each has its own drift, which is told beside this
+    found = NO_DRIFT if measured.drift is None else measured.drift.reason
     return replace(chosen, reason=f"{chosen.reason}; {found}")
 
 
@@ -143,7 +145,8 @@ def lay_out(measured: Measurement, strategy: Strategy, preset: Preset, start: St
     _check_size(shape, slices.obj_modes, grid.pixel_A)
     beyond = preset.propagation, preset.refined, preset.instrument
     forward = ForwardOptions(measured, slices, preset.probe, *beyond, series=series)
-    modes = forward.with_given_aberrations(measured.start_modes(preset.probe, strategy.coherence))
+    modes = measured.start_modes(preset.probe, strategy.coherence, preset.start.start_depth_A)
+    modes = forward.with_given_aberrations(modes)
     modes = _without_background(modes, measured, preset)
     settings = preset.regularisers, preset.loss.noise_weighting, preset.start
     blocks = ParameterBlocks(forward, strategy, grid, modes, *settings)

@@ -69,6 +69,10 @@ def write_judged(group: h5py.Group, result: RefineResult) -> None:
         _write_validation(group.create_group("validation"), result.validation)
     if result.phase_deviation is not None:
         _write_deviation(group, result.phase_deviation)
+    if (quality := result.held_out) is not None:
+        group["held_out"] = np.asarray(quality.groups, dtype=np.float64)
+        about = {"mean": quality.mean, "patterns": quality.patterns, "sweeps": quality.sweeps}
+        group["held_out"].attrs.update({**about, "meaning": "minus log likelihood per pattern held out, by groups"})
     if result.prior is not None:
         _write_prior(group.create_group("prior"), result.prior)
 

@@ -13,6 +13,7 @@ from ptylive.engine.refine.data.drift import Drift
 from ptylive.engine.refine.parameters.refined import Refined
 from ptylive.engine.refine.results.convergence import Convergence
 from ptylive.engine.refine.results.curve import Curve
+from ptylive.engine.refine.results.held_out import HeldOutQuality
 from ptylive.engine.refine.results.phase_deviation import PhaseDeviation
 from ptylive.engine.refine.results.prior import PriorReport
 from ptylive.engine.refine.results.ring_correlation import Validation
@@ -116,6 +117,8 @@ class RefineResult:
     """What else was refined, and positions."""
     drift: Drift | None = None
     """What the fit of the drift found; None where it was not asked for."""
+    scan_drifts: tuple[Drift | None, ...] = ()
+    """The same of each of several scans, None where a scan shows no lattice; empty where it was not asked for."""
     curves: tuple[Curve, ...] = ()
     """Scans of calibration values before the run, in the order they were made."""
     validation: Validation | None = None
@@ -130,6 +133,8 @@ class RefineResult:
     """Whether the run had come to rest; None after too few epochs, or where it did not get to its end."""
     calibration: Calibration | None = None
     """What it was refined under: as asked for, with what trials changed; None where nobody says."""
+    held_out: HeldOutQuality | None = None
+    """How well its settings predict patterns held out; None where that was not asked for, or cannot be told."""
     prior: PriorReport | None = None
     """What networks came to that were trained after the pixels; None where there were none."""
 

@@ -24,6 +24,7 @@ from pydantic_core import to_json
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.solvers.lbfgs import LbfgsState
+from ptylive.engine.refine.solvers.pairs import Packed, Part
 from ptylive.engine.refine.solvers.sweeps import SweepState
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.files.atomic import replacing
@@ -253,7 +254,7 @@ def encoded(state: SolverState) -> tuple[dict[str, Array], dict[str, Any]]:
         value = getattr(state, field.name)
         if field.name == "pairs":
             for i, (s, y) in enumerate(value):
-                arrays[f"pair_{i}_s"], arrays[f"pair_{i}_y"] = _numpy(s), _numpy(y)
+                arrays |= _of_part(f"pair_{i}_s", s) | _of_part(f"pair_{i}_y", y)
             plain["pairs"] = len(value)
         elif hasattr(value, "shape") and value.ndim > 0:
             arrays[field.name] = _numpy(value)
@@ -270,10 +271,23 @@ def decoded(arrays: dict[str, Array], plain: dict[str, Any]) -> SolverState:
     solver = values.pop("solver")
     if solver == "lbfgs":
         values["pairs"] = tuple(
-            (arrays.pop(f"pair_{i}_s"), arrays.pop(f"pair_{i}_y")) for i in range(values.pop("pairs"))
+            (_part(f"pair_{i}_s", arrays), _part(f"pair_{i}_y", arrays)) for i in range(values.pop("pairs"))
         )
     values.update(arrays)
     return LbfgsState(**values) if solver == "lbfgs" else SweepState(**values)
+
+
+def _of_part(name: str, part: Part) -> dict[str, Array]:
+    """Arrays of one vector of a pair."""
+    if isinstance(part, Packed):
+        return {name: _numpy(part.numbers), f"{name}_scales": _numpy(part.scales)}
+    return {name: _numpy(part)}
+
+
+def _part(name: str, arrays: dict[str, Array]) -> Part:
+    """Inverse of :func:`_of_part`; takes them out of ``arrays``."""
+    numbers, scales = arrays.pop(name), arrays.pop(f"{name}_scales", None)
+    return numbers if scales is None else Packed(numbers, scales)
 
 
 def _numpy(array: Any) -> Array:

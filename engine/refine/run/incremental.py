@@ -16,6 +16,7 @@ import numpy as np
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
+from ptylive.engine.refine.run.history import History
 from ptylive.engine.refine.run.run import refine
 from ptylive.engine.refine.tuning.depth_choice import with_given_depth
 from ptylive.engine.refine.tuning.held_out import TrialContext
@@ -83,9 +84,11 @@ class IncrementalRefinement:
             self._next_share += STEP_SHARE
         return True
 
-    def conclude(self, dataset: Dataset, start: StartGuess | None, checkpoint: Path | None) -> RefineResult:
+    def conclude(
+        self, dataset: Dataset, start: StartGuess | None, checkpoint: Path | None, history: History | None = None
+    ) -> RefineResult:
         """The run after the scan: on all patterns, with the final calibration, from the last round."""
-        result = self._run(dataset, self.preset, self._warm(dataset.calibration), start, checkpoint)
+        result = self._run(dataset, self.preset, self._warm(dataset.calibration), start, checkpoint, history)
         every, before = [*self._rounds, result], sum(len(one.loss) for one in self._rounds)
         return replace(
             result,
@@ -109,6 +112,7 @@ class IncrementalRefinement:
         warm: WarmStart | None,
         start: StartGuess | None = None,
         checkpoint: Path | None = None,
+        history: History | None = None,
     ) -> RefineResult:
         before = sum(len(one.loss) for one in self._rounds)
 
@@ -132,6 +136,7 @@ class IncrementalRefinement:
             on_progress=passed_on,
             should_stop=self._should_stop,
             checkpoint=checkpoint,
+            history=history,
             warm=warm,
         )
 

@@ -19,25 +19,30 @@ from ptylive.engine.refine.data.selection import selected
 from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.data.start_positions import with_start_positions
 from ptylive.engine.refine.problem.forward_options import tilt_from_columns
-from ptylive.engine.refine.problem.prepare import Problem, decide, lay_out, measure, prepare
+from ptylive.engine.refine.problem.measurement import Measurement
+from ptylive.engine.refine.problem.prepare import Problem, decide, lay_out, prepare
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
 from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run.generative import refined_with_prior
 from ptylive.engine.refine.run.history import History
 from ptylive.engine.refine.run.refinement import Observers, Refinement
-from ptylive.engine.refine.run.stages import Ended, refine_stages, with_given_counts
+from ptylive.engine.refine.run.stages import Ended, moved_on, refine_stages, with_given_counts
 from ptylive.engine.refine.tuning.depth_choice import with_found_depth, with_given_depth, with_told_depth
 from ptylive.engine.refine.tuning.drift_check import with_checked_drift
 from ptylive.engine.refine.tuning.half_turn import start_half_turned
 from ptylive.engine.refine.tuning.held_out import TrialContext, central_part
 from ptylive.engine.refine.tuning.mode_choice import with_chosen_modes
+from ptylive.engine.refine.tuning.orientation import AS_IT_IS, start_turned
 from ptylive.engine.refine.tuning.orientation_search import with_found_orientation
 from ptylive.engine.refine.tuning.parameter_search import Tuned, tune
 from ptylive.engine.refine.tuning.regime_choice import with_chosen_regime
+from ptylive.engine.refine.tuning.scans_apart import without_drifts
 from ptylive.engine.refine.tuning.start_object import begun
 from ptylive.engine.refine.tuning.tilt_search import SEARCH_PATTERNS, expected_patterns, find_tilt, tilted
+from ptylive.engine.refine.tuning.tilt_sign import with_doubted_tilts
 from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.engine.refine.validation.engine_settings import check_engine, unused_settings
+from ptylive.engine.refine.validation.held_out_quality import held_out_quality
 from ptylive.engine.refine.validation.prior_settings import check_possible
 from ptylive.engine.refine.validation.scan_settings import check_scans
 from ptylive.schema.errors import RefinementError
@@ -73,13 +78,15 @@ def refine(  # noqa: PLR0913  (the public call: every keyword has a default)
     history: History | None = None,
     warm: WarmStart | None = None,
     sharing: Sharing | None = None,
+    judge: bool = False,
 ) -> RefineResult:
     """Refine object and probe of a scan by multislice ptychography.
 
     ``should_stop`` is asked between batches; a stopped run returns what it has and can be resumed from
     ``checkpoint``, on the same trajectory. ``loss_table`` is a CSV file kept up to date, ``history`` a folder of
     snapshots. ``warm``: object and probe to begin from instead of an empty object. ``sharing``: workers that refine
-    together. Stages of the preset are refined one after the other. Raises MetadataError for missing optics and
+    together. ``judge``: say at the end how well the settings predict patterns held out, to compare runs by (not of
+    stages). Stages of the preset are refined one after the other. Raises MetadataError for missing optics and
     RefinementError where the refinement cannot start (no such backend, no counts, a checkpoint of other data).
     """
     dataset = with_start_positions(dataset, preset.in_stages()[0].preset.start.start_positions)
@@ -91,7 +98,44 @@ def refine(  # noqa: PLR0913  (the public call: every keyword has a default)
     once = partial(_refined, context, resume, sharing)
     if preset.stages:
         return refine_stages(dataset, preset, once, observers, warm)
-    return once(dataset, preset, observers, warm).result
+    ended = once(dataset, preset, observers, warm)
+    return _judged(dataset, preset, ended, replace(context, tell=_told(on_progress))) if judge else ended.result
+
+
+def _judged(dataset: Dataset, preset: Preset, ended: Ended, context: TrialContext) -> RefineResult:
+    """The result with its quality, where the run got to its end; a stop meanwhile costs the quality only."""
+    if ended.result.state != "done":
+        return ended.result
+    try:
+        dataset = selected(moved_on(dataset, preset, ended), preset.patterns)
+        quality = held_out_quality(dataset, ended.preset, context)
+    except RefinementError:
+        return ended.result
+    return replace(ended.result, held_out=quality)
+
+
+def settle(dataset: Dataset, preset: Preset, context: TrialContext) -> Tuned:
+    """What short trials decide before the first epoch, and nothing else: the preset with it, and how it was found.
+
+    Of several stages before the first of them. Raises as :func:`refine`, and whatever ``context`` does to interrupt.
+    """
+    dataset = with_start_positions(dataset, preset.in_stages()[0].preset.start.start_positions)
+    dataset, preset = _checked(dataset, preset.in_stages()[0].preset)
+    nobody = Observers(lambda progress: None, lambda: False, None, checkpoints.Identity.of(dataset, preset))
+    return _settled(dataset, preset, context, None, nobody)
+
+
+def _checked(dataset: Dataset, preset: Preset) -> tuple[Dataset, Preset]:
+    """The patterns that are used, and the settings as they are for these. Raises for what does not go together."""
+    dataset, preset = (
+        selected(dataset, preset.patterns),
+        with_given_counts(preset).model_copy(update={"sequence": None}),
+    )
+    check_engine(preset)
+    check_scans(dataset, preset)
+    if preset.prior.method == "dgp":
+        check_possible(preset)
+    return dataset, preset
 
 
 def _refined(
@@ -104,22 +148,18 @@ def _refined(
     warm: WarmStart | None,
 ) -> Ended:
     """One refinement, from a data set to its result."""
-    dataset, preset = (
-        selected(dataset, preset.patterns),
-        with_given_counts(preset).model_copy(update={"sequence": None}),
-    )
     place, identity = observers.checkpoint, observers.identity
     saved = checkpoints.load(place, identity) if place is not None and resume and sharing is None else None
     context = replace(context, tell=_told(observers.on_progress))
-    check_engine(preset)
-    check_scans(dataset, preset)
-    if preset.prior.method == "dgp":
-        check_possible(preset)
+    dataset, preset = _checked(dataset, preset)
 
     tuned = _settled(dataset, preset, context, warm, observers)
     context = _under(tuned, context)
     warm = warm.half_turned() if warm is not None and tuned.half_turn else warm
-    measured = with_checked_drift(measure(tuned.dataset, tuned.preset), tuned, context)
+    tuned = without_drifts(tuned, context)
+    tuned = with_doubted_tilts(tuned, context) if warm is None else tuned
+    tuned, context, measured = _still(tuned, context, may_turn=warm is None)
+    context.forget()
     strategy = decide(measured, tuned.preset, has_start=context.start is not None)
     problem = lay_out(measured, strategy, tuned.preset, context.start)
     problem = begun(
@@ -168,6 +208,14 @@ def _under(tuned: Tuned, context: TrialContext) -> TrialContext:
     """The context with the start as the half turn that was found has it; under another orientation it shows nothing."""
     context = context if tuned.orientation is None else replace(context, start=None)
     return replace(context, start=start_half_turned(context.start)) if tuned.half_turn else context
+
+
+def _still(tuned: Tuned, context: TrialContext, *, may_turn: bool) -> tuple[Tuned, TrialContext, Measurement]:
+    """Without a drift that trials agree on, and turned where they say that the rotation was found on it."""
+    measured = context.seen.measure(tuned.dataset, tuned.preset)
+    still, measured = with_checked_drift(measured, tuned, context, may_turn=may_turn)
+    before, after = (one.orientation or AS_IT_IS for one in (tuned, still))
+    return still, replace(context, start=start_turned(context.start, after.turn_deg - before.turn_deg)), measured
 
 
 def _once(

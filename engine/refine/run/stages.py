@@ -41,8 +41,9 @@ SETTLED: Mapping[str, Any] = {
     "scan_thickness": False,
     "scan_rotation": False,
     "refine_drift": False,
+    "start_depth_A": 0.0,
 }
-"""Settings of later stages, where they do not say otherwise: trials were made in the first."""
+"""Settings of later stages, where they do not say otherwise: trials were made in the first, and vacuum put in front."""
 KEPT = "epoch < 0"
 """Schedule of what is part of the model and never refined."""
 DEPTH = ("num_slices", "total_thickness_A", "slice_distances_A")
@@ -68,7 +69,7 @@ class Ended:
     def of(cls, result: RefineResult, tuned: Tuned, measured: Measurement) -> Ended:
         """Without the patterns, of which each stage has a copy in its own window."""
         calibration = tuned.dataset.calibration
-        result = replace(result, calibration=calibration)
+        result = replace(result, calibration=calibration, scan_drifts=tuned.scan_drifts)
         optics = measured.probe, first_invA(measured)
         return cls(result, tuned.preset, calibration, tuned.curves, *optics, tuned.half_turn, tuned.orientation)
 
@@ -138,7 +139,7 @@ class _Chain:
         self.ended.append(ended)
         drift, warm = ended.result.drift, WarmStart.of(ended.result)
         found = drift is not None and (drift.applied or preset.patterns.sequence is None)
-        self._drift_settled |= found or _moved(ended.result)
+        self._drift_settled |= found or _moved(ended.result) or self._dataset.scan_of is not None
         return replace(
             warm,
             drift_A=None if drift is not None and drift.applied else warm.drift_A,  # out of the positions it is taken
@@ -229,6 +230,7 @@ class _Chain:
             reason=f"{title}: {last.reason}",
             message=f"{title}: {'stopped on request after it' if missing else last.message or last.state}",
             drift=max((d for one in results if (d := one.drift) is not None), key=lambda d: d.applied, default=None),
+            scan_drifts=next((one.scan_drifts for one in results if one.scan_drifts), ()),
             curves=tuple(curve for one in results for curve in one.curves),
             stages=tuple(ends),
         )

@@ -21,8 +21,7 @@ import numpy as np
 
 from ptylive.engine.refine.solvers.line_search import Point, SearchResult, stepped, tangent_of
 from ptylive.engine.refine.solvers.loss_function import LossFunction, VectorLayout
-
-Pair = tuple[Any, Any]
+from ptylive.engine.refine.solvers.pairs import Pair, whole
 
 ROUNDING = 100 * float(np.finfo(np.float32).eps)
 """Size of a gradient beside the object's, both measured by the known curvature: as sums of thousands of terms have."""
@@ -41,7 +40,8 @@ def block_scaled(layout: VectorLayout, known: Any, pairs: tuple[Pair, ...], grad
     """H0 times a gradient (a vector), with one factor for each quantity."""
     parts = layout.quantities()
     if pairs:
-        factors = [_barzilai_borwein(pairs[-1], part, xp) * (2.0 if is_complex else 1.0) for part, is_complex in parts]
+        newest = (whole(pairs[-1][0], xp), whole(pairs[-1][1], xp))
+        factors = [_barzilai_borwein(newest, part, xp) * (2.0 if is_complex else 1.0) for part, is_complex in parts]
     else:
         factors = _first_factors(parts, known, gradient, xp)
     scaled = gradient.copy()

@@ -11,9 +11,8 @@ from typing import Any, Protocol
 from ptylive.engine.refine.solvers.backtracking import BacktrackingSearch, FactorOfEachQuantity
 from ptylive.engine.refine.solvers.line_search import Search, WolfeSearch
 from ptylive.engine.refine.solvers.loss_function import LossFunction
+from ptylive.engine.refine.solvers.pairs import Pair, whole
 from ptylive.schema.preset.solver import ENGINES, SolverSettings
-
-Pair = tuple[Any, Any]
 
 
 class Scaling(Protocol):
@@ -33,11 +32,18 @@ class KnownCurvature:
 
     def scaled(self, objective: LossFunction, known: Any, pairs: tuple[Pair, ...], gradient: Any) -> Any:
         """See :class:`Scaling`."""
+        size = _size(objective, known, pairs[-1]) if pairs else None  # before there is a result: memory
         result = known * gradient
-        if pairs:
-            s, y = pairs[-1]
-            result *= objective.dot(s, y) / objective.dot(y, known * y)
+        if size is not None:
+            result *= size
         return result
+
+
+def _size(objective: LossFunction, known: Any, newest: Pair) -> Any:
+    """s.y / y.H0 y."""
+    y = whole(newest[1], objective.xp)
+    curvature = objective.dot(whole(newest[0], objective.xp), y)
+    return curvature / objective.dot(y, known * y)
 
 
 @dataclass(frozen=True)

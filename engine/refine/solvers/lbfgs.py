@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ptylive.engine.refine.parameters.pieces import add_scaled
-from ptylive.engine.refine.solvers.descent import Descent, Pair
+from ptylive.engine.refine.solvers.descent import Descent
 from ptylive.engine.refine.solvers.line_search import Point
 from ptylive.engine.refine.solvers.loss_function import LossFunction
+from ptylive.engine.refine.solvers.pairs import Pair, kept, whole
 
 FALLING, FALLING_EPOCHS = 1e-3, 3
 """A loss that falls by more than this share an epoch, the mean of three, has not come to rest (docs/refinement.md)."""
@@ -118,14 +119,16 @@ class Lbfgs:
         result = free_gradient.copy()
         products = []
         pairs = state.pairs if self.history else ()
-        for s, y in reversed(pairs):
-            curvature = dot(y, s)
-            alpha = dot(s, result) / curvature
-            add_scaled(result, -alpha, y, xp)
-            products.append((alpha, curvature))
+        for pair in reversed(pairs):
+            s = whole(pair[0], xp)
+            curvature, along = dot(whole(pair[1], xp), s), dot(s, result)
+            del s  # a vector of its own where pairs are packed
+            add_scaled(result, -along / curvature, whole(pair[1], xp), xp)
+            products.append((along / curvature, curvature))
         result = self._scaled(state, result)
-        for (s, y), (alpha, curvature) in zip(pairs, reversed(products), strict=True):
-            add_scaled(result, alpha - dot(y, result) / curvature, s, xp)
+        for pair, (alpha, curvature) in zip(pairs, reversed(products), strict=True):
+            beta = dot(whole(pair[1], xp), result) / curvature
+            add_scaled(result, alpha - beta, whole(pair[0], xp), xp)
         if bounded:
             result[at_bound] = 0
         direction = xp.negative(result, out=result)
@@ -139,8 +142,9 @@ class Lbfgs:
         return self.descent.scaling.scaled(self.objective, state.scaling, state.pairs, gradient)
 
     def _remember(self, state: LbfgsState, point: Point) -> tuple[Pair, ...]:
-        dot = self.objective.dot
-        s, y = point.vector - state.vector, point.gradient - state.gradient
+        dot, xp = self.objective.dot, self.objective.xp
+        pair = kept(point.vector - state.vector, xp), kept(point.gradient - state.gradient, xp)
+        s, y = (whole(part, xp) for part in pair)
         enough = float(dot(s, y)) > SMALLEST_CURVATURE * math.sqrt(float(dot(s, s))) * math.sqrt(float(dot(y, y)))
-        pairs = (*state.pairs, (s, y)) if enough else state.pairs
+        pairs = (*state.pairs, pair) if enough else state.pairs
         return pairs[-max(self.history, 1) :]  # without a history the newest still tells the size of a step

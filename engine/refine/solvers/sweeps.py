@@ -94,6 +94,8 @@ class Sweeps:
     """The patterns swept over (None: all); the others are left for judging the result."""
     held_out: IndexArray | None = None
     """Patterns whose loss ends the sweeps: when, after ``LEAST_SWEEPS``, it falls by less than ``FLAT`` in a sweep."""
+    full_sweeps: int = FULL_SWEEPS
+    """Sweeps at full steps."""
 
     @property
     def swept(self) -> IndexArray | None:
@@ -179,7 +181,7 @@ class Sweeps:
         return order[state.batch :: self.batches]
 
     def _moved(self, objective: PatternLoss, state: SweepState, indices: IndexArray, gradient: Any) -> Any:
-        factor = 0.5**state.halvings * LATER_STEPS ** max(0, state.sweep + 1 - FULL_SWEEPS)
+        factor = 0.5**state.halvings * LATER_STEPS ** max(0, state.sweep + 1 - self.full_sweeps)
         factor *= min(1.0, STEEPEST / max(state.steepness, STEEPEST))
         return objective.project(state.vector - self._scaled(objective, state.vector, indices, factor, gradient))
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ptylive.engine.backend.multislice.problem import DataTermKind
-from ptylive.engine.refine.parameters.terms import Damping
+from ptylive.engine.refine.parameters.parameter_vector import BlockName
+from ptylive.engine.refine.parameters.terms import Damping, PositionPrior
 from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.regularisers.projections import due
 from ptylive.engine.refine.regularisers.registry import switched_on
@@ -12,8 +13,22 @@ from ptylive.schema.preset import Preset
 from ptylive.schema.preset.propagation import InstrumentSettings
 
 REMEDY = "leave it out, or refine on one worker"
-SHARED = frozenset({"update_obj", "update_probe"})
+SHARED = frozenset(
+    {
+        "update_obj",
+        "update_probe",
+        "update_probe_pos",
+        "update_beam_current",
+        "update_static_background",
+        "update_slice_distances",
+        "update_aberrations",
+    }
+)
 """What tiles can refine."""
+BLOCKS = frozenset(
+    {BlockName.SHIFTS, BlockName.CURRENT, BlockName.BACKGROUND, BlockName.DISTANCES, BlockName.ABERRATIONS}
+)
+"""The same as quantities of a layout."""
 BEYOND = (
     "propmethod",
     "tilts_mrad",
@@ -58,14 +73,15 @@ def check_problem(problem: Problem) -> None:
         raise _refused("a recording of coefficients")
     if model is not None:
         raise _refused(model.beyond_compiled())
-    if layout.blocks:
-        raise _refused(", ".join(str(block.name) for block in layout.blocks))
+    beyond = [str(block.name) for block in layout.blocks if block.name not in BLOCKS]
+    if beyond:
+        raise _refused(", ".join(beyond))
     if layout.cleaning is not None:
         raise _refused("update_extra_cut")
     if not isinstance(problem.multislice.data_term.kind, DataTermKind):
         raise _refused(f"algorithm={problem.multislice.data_term.kind}")
     for term in problem.terms:
-        if not isinstance(term, Damping):
+        if not isinstance(term, Damping | PositionPrior):
             raise _refused(type(term).__name__)
 
 

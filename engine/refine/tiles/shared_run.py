@@ -30,9 +30,10 @@ from ptylive.engine.refine.run.outcome import Outcome
 from ptylive.engine.refine.run.refinement import Observers
 from ptylive.engine.refine.tiles.crew import Crew, CrewBusy, CrewLost, Workers
 from ptylive.engine.refine.tiles.possible import check_possible, check_problem
-from ptylive.engine.refine.tiles.tile_part import add_part, part_of, tiles_of
+from ptylive.engine.refine.tiles.tile_part import part_of, tiles_of
 from ptylive.engine.refine.tiles.tile_run import log_of_plain, state_of, vector_and_gradient
 from ptylive.engine.refine.tiles.tile_sets import TileSet, TileSets
+from ptylive.engine.refine.tiles.tile_vector import add_part
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.validation.phase_deviation import EndOfRun, phase_deviation
 from ptylive.schema.errors import PtyliveError, RefinementError

@@ -1,7 +1,8 @@
 """The loss of all patterns as one tile sees it: its own objective, and what the others tell of theirs.
 
-A vector is the tile's rows of the object and all of the probe. Loss and gradient are those of the whole: rows at the
-seams have gained what the neighbours' patterns give, the probe what all patterns give. So a solver that is given this
+A vector is the tile's rows of the object, what all patterns share, and what its own patterns have
+(:mod:`ptylive.engine.refine.tiles.tile_vector`). Loss and gradient are those of the whole: rows at the seams have
+gained what the neighbours' patterns give, what is shared what all patterns give. So a solver that is given this
 in place of :class:`~ptylive.engine.refine.solvers.objective.Objective` takes, on every tile, the step that it would
 take on one machine.
 """
@@ -14,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from ptylive.engine.refine.parameters.parameter_vector import ParameterLayout
-from ptylive.engine.refine.parameters.terms import Anchor, PullingTerm
+from ptylive.engine.refine.parameters.terms import Anchor, Pull, PullingTerm
 from ptylive.engine.refine.solvers.loss_function import Evaluation
 from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.engine.refine.tiles.cutting import Tile
 from ptylive.engine.refine.tiles.exchange import Exchange
+from ptylive.engine.refine.tiles.tile_vector import parts_of
 from ptylive.schema.model import Array, IndexArray
 
 
@@ -45,7 +47,7 @@ class TileObjective:
     patterns: int
     chosen: IndexArray | None = None
     terms: tuple[PullingTerm, ...] = ()
-    """Of the rows held."""
+    """Of the rows held, and of the patterns here."""
     _peak: _Peak = field(default_factory=_Peak)
 
     @property
@@ -75,7 +77,7 @@ class TileObjective:
 
     @property
     def move_others(self) -> bool:
-        """There are none."""
+        """Whether other quantities do."""
         return self.own.move_others
 
     def moving(self, *, move_object: bool, move_others: bool) -> TileObjective:
@@ -97,27 +99,32 @@ class TileObjective:
         share = 1.0 if wanted is None else len(wanted) / self.patterns
         loss, gradient = self._own(vector, wanted)
         pulls = [term.pull(layout, vector, self.xp) for term in self.terms]
-        loss += share * sum(0.5 * self._counted(pull.force, pull.away) for pull in pulls)
+        loss += share * sum(0.5 * self._counted(pull) for pull in pulls)
         planes = [gradient[: layout.object_size].reshape(-1, *self._plane)] if self.move_object else []
         light = self._own_light(vector, wanted) if of_batch else np.zeros((1, *self._plane), np.float32)
         self.exchange.add_seams([*planes, light] if of_batch else planes)
-        probe = gradient[layout.object_size :] if self.move_probe else None
-        found = self.exchange.total([loss], [self._largest(light)], probe)
-        if probe is not None:
-            probe[...] = found.array
+        shared = self._shared_parts()
+        mine = np.concatenate([gradient[part] for part in shared]) if shared else None
+        found = self.exchange.total([loss], [self._largest(light)], mine)
+        first = 0
+        for part in shared:
+            size = part.stop - part.start
+            gradient[part] = found.array[first : first + size]
+            first += size
         if of_batch:
             self._peak.vector, self._peak.indices, self._peak.light = vector, indices, float(found.peaks[0])
         result = self.xp.asarray(gradient)
-        for pull in pulls if self.move_object else ():
-            result[pull.part] += result.dtype.type(share) * pull.force
+        for pull in pulls:
+            if self.move_object if pull.part.start < layout.object_size else self.move_others:
+                result[pull.part] += result.dtype.type(share) * pull.force
         return Evaluation(float(found.sums[0]), result)
 
     def dot(self, a: Any, b: Any) -> float:
-        """Sum of products over all parameters: each row where it counts, the probe at the first tile."""
-        size = self.layout.object_size
-        here = self._counted(a[:size], b[:size])
-        if self.tile.number == 0:
-            here += float(self.xp.dot(a[size:], b[size:]))
+        """Sum of products over all parameters: each row where it counts, what is shared at the first tile."""
+        size, parts = self.layout.object_size, parts_of(self.layout)
+        here = self._of_rows(a[:size], b[:size])
+        for part in (*((parts.probe, *parts.shared) if self.tile.number == 0 else ()), *parts.of_patterns):
+            here += float(self.xp.dot(a[part], b[part]))
         return float(self.exchange.total([here]).sums[0])
 
     def is_finite(self, vector: Any) -> bool:
@@ -181,7 +188,17 @@ class TileObjective:
         own = planes[:, self.tile.local(self.tile.own)]
         return float(own.max()) if own.size else 0.0
 
-    def _counted(self, a: Any, b: Any) -> float:
+    def _shared_parts(self) -> tuple[slice, ...]:
+        """Parts of the vector whose gradient all tiles add up, of what moves."""
+        parts = parts_of(self.layout)
+        return (*((parts.probe,) if self.move_probe else ()), *(parts.shared if self.move_others else ()))
+
+    def _counted(self, pull: Pull) -> float:
+        """Sum of force times distance over what counts here."""
+        of_rows = pull.part.start < self.layout.object_size
+        return self._of_rows(pull.force, pull.away) if of_rows else float(self.xp.dot(pull.force, pull.away))
+
+    def _of_rows(self, a: Any, b: Any) -> float:
         """Sum of products over the rows that count here; a, b: (n,) of whole planes."""
         own = self.tile.local(self.tile.own)
         rows, columns = self._plane

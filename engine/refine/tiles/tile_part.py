@@ -11,16 +11,19 @@ import numpy as np
 from ptylive.engine.backend.multislice.problem import DataTerm, DataTermKind, MultisliceProblem
 from ptylive.engine.memory import check_fits
 from ptylive.engine.refine.parameters.parameter_vector import (
+    Block,
+    BlockName,
     ObjectForm,
     ParameterLayout,
     ProbeForm,
     ProbeModel,
 )
-from ptylive.engine.refine.parameters.terms import Damping
+from ptylive.engine.refine.parameters.terms import Damping, PositionPrior
 from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.run.course import CoursePlan
 from ptylive.engine.refine.tiles.cutting import Rows, Segment, Tile, cut
 from ptylive.engine.refine.tiles.packing import packed, unpacked
+from ptylive.engine.refine.tiles.tile_vector import layout_of, part_of_vector, rows_of
 from ptylive.schema.model import Array, FloatArray, IndexArray
 from ptylive.schema.preset.refined import RefinedSettings
 from ptylive.schema.preset.solver import SolverSettings
@@ -45,6 +48,8 @@ class TilePart:
     move_probe: bool
     damping: FloatArray | None = None
     """Of a weakly damped object (``Damping``), of the rows held."""
+    prior: PositionPrior | None = None
+    """Of the positions of the patterns here."""
     held: tuple[IndexArray, ...] = ()
     """Groups of patterns held out, by their numbers among all."""
 
@@ -60,6 +65,8 @@ class TilePart:
             "plan": {**vars(self.plan), "settings": self.plan.settings.model_dump(mode="json")},
             "numbers": [self.curvature_scale, self.move_object, self.move_probe],
             "held": [len(group) for group in self.held],
+            "blocks": [[block.name, block.lowest] for block in layout.blocks],
+            "prior": None if self.prior is None else self.prior.curvature,
         }
         arrays = {
             "numbers_of_patterns": self.tile.patterns,
@@ -72,7 +79,15 @@ class TilePart:
             "start": self.start,
             "held": np.concatenate(self.held) if self.held else np.zeros(0, np.int64),
         }
-        optional = {"offsets_px": slices.offsets_px, "phase_per_A": slices.phase_per_A, "damping": self.damping}
+        optional = {
+            "offsets_px": slices.offsets_px,
+            "phase_per_A": slices.phase_per_A,
+            "damping": self.damping,
+            "nominal": None if self.prior is None else self.prior.nominal,
+            "probe_rates": layout.probe.phase_per_A,
+        }
+        for number, block in enumerate(layout.blocks):
+            optional |= {f"block_{number}": block.start, f"block_{number}_curvature": block.curvature}
         arrays |= {name: value for name, value in optional.items() if value is not None}
         return packed(plain, {name: np.asarray(value) for name, value in arrays.items()})
 
@@ -82,8 +97,12 @@ class TilePart:
         check_fits(2.0 * len(data), "a tile of the refinement", "take more workers")
         plain, arrays = unpacked(data)
         form, non_negative, shape, modes = plain["layout"]
-        probe = ProbeModel(ProbeForm(plain["probe"]), arrays["probe_start"])
-        layout = ParameterLayout(ObjectForm(form), non_negative, tuple(shape), modes, probe)
+        probe = ProbeModel(ProbeForm(plain["probe"]), arrays["probe_start"], arrays.get("probe_rates"))
+        blocks = tuple(
+            Block(BlockName(name), arrays[f"block_{number}"], arrays[f"block_{number}_curvature"], lowest)
+            for number, (name, lowest) in enumerate(plain["blocks"])
+        )
+        layout = ParameterLayout(ObjectForm(form), non_negative, tuple(shape), modes, probe, blocks)
         kind, offset = plain["term"]
         multislice = MultisliceProblem(
             patterns=arrays["patterns"],
@@ -109,6 +128,7 @@ class TilePart:
             move_object=move_object,
             move_probe=move_probe,
             damping=arrays.get("damping"),
+            prior=None if plain["prior"] is None else PositionPrior(arrays["nominal"], plain["prior"]),
             held=tuple(np.split(arrays["held"], np.cumsum(plain["held"])[:-1])) if plain["held"] else (),
         )
 
@@ -143,48 +163,27 @@ def part_of(
 ) -> TilePart:
     """A tile's share of a problem."""
     layout, whole = problem.layout, problem.multislice
-    slices, _, columns = layout.object_shape
-    shape = (slices, tile.rows[1] - tile.rows[0], columns)
+    here = layout_of(layout, tile)
     mine = whole.part(tile.patterns)
-    dampings = [term.curvature for term in problem.terms if isinstance(term, Damping)]
+    damping = next((term for term in problem.terms if isinstance(term, Damping)), None)
+    prior = next((term for term in problem.terms if isinstance(term, PositionPrior)), None)
     return TilePart(
         tile=tile,
         count=whole.count,
-        layout=replace(layout, object_shape=shape),
-        multislice=replace(mine, object_shape=shape, corners=mine.corners - np.array([tile.rows[0], 0])),
+        layout=here,
+        multislice=replace(mine, object_shape=here.object_shape, corners=mine.corners - np.array([tile.rows[0], 0])),
         start=part_of_vector(layout, problem.start, tile),
         plan=plan,
         curvature_scale=problem.strategy.curvature_scale,
         move_object=refined.update_obj,
         move_probe=refined.update_probe,
-        damping=np.asarray(_rows_of(dampings[0], layout, tile.rows), np.float32) if dampings else None,
+        damping=None if damping is None else np.asarray(rows_of(damping.curvature, layout, tile.rows), np.float32),
+        prior=None if prior is None else replace(prior, nominal=prior.nominal[tile.patterns]),
         held=held,
     )
-
-
-def part_of_vector(layout: ParameterLayout, vector: Array, tile: Tile) -> Array:
-    """The rows of the object that a tile holds, and the probe; ``layout``: of the whole."""
-    return np.concatenate([_rows_of(vector[: layout.object_size], layout, tile.rows), vector[layout.object_size :]])
-
-
-def add_part(layout: ParameterLayout, whole: Array, tile: Tile, vector: Array) -> None:
-    """Put the rows that count at a tile, and the first tile's probe, into the vector of the whole."""
-    columns, rows = layout.object_shape[2], tile.rows[1] - tile.rows[0]
-    planes = layout.object_size // (layout.object_shape[1] * columns)
-    size = planes * rows * columns
-    mine = vector[:size].reshape(planes, rows, columns)
-    target = whole[: layout.object_size].reshape(planes, -1, columns)
-    target[:, slice(*tile.own)] = mine[:, tile.local(tile.own)]
-    if tile.number == 0:
-        whole[layout.object_size :] = vector[size:]
 
 
 def halo_share(tiles: tuple[Tile, ...]) -> float:
     """Rows held over rows there are: what is held and stepped twice."""
     held = sum(tile.rows[1] - tile.rows[0] for tile in tiles)
     return held / max(1, math.ceil(tiles[-1].own[1]))
-
-
-def _rows_of(flat: Array, layout: ParameterLayout, rows: Rows) -> Array:
-    """Rows of planes that lie flat behind one another."""
-    return flat.reshape(-1, *layout.object_shape[1:])[:, slice(*rows)].ravel()

@@ -125,7 +125,8 @@ class TileRun:
             curvature_scale=part.curvature_scale,
             pause=self._pause,
         )
-        terms = () if part.damping is None else (on_device(Damping(part.damping), backend.xp),)
+        damping = None if part.damping is None else Damping(part.damping)
+        terms = tuple(on_device(term, backend.xp) for term in (damping, part.prior) if term is not None)
         return TileObjective(own, part.tile, self._exchange, part.count, terms=terms)
 
     def _pause(self) -> None:

@@ -1,8 +1,9 @@
 """Thickness of the specimen and number of its slices, chosen by the loss on held-out patterns.
 
 A specimen is thin until the patterns say otherwise. Several slices bring more than depth: another form of the object,
-other steps, twice the parameters. So nothing is compared with one slice: two slices some depths of focus apart are
-compared with the same two slices next to each other. Where depth predicts patterns better, the thickness is doubled for
+other steps, twice the parameters. So nothing is compared with one slice: two slices a depth of focus apart are
+compared with the same two slices next to each other, and with half as far apart, which is better for what is thinner
+than three quarters. Where depth predicts patterns better, the thickness is doubled for
 as long as that helps, and read from the parabola through the best one and its neighbours, half such a step away.
 
 The scale is the depth of focus, wavelength / semi-angle^2: a specimen much thinner looks the same from top to bottom.
@@ -19,12 +20,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ptylive.engine.dataset import Dataset
-from ptylive.engine.refine.problem.measurement import Measurement
-from ptylive.engine.refine.problem.prepare import measure
 from ptylive.engine.refine.results.curve import Scanned
 from ptylive.engine.refine.results.gain import Gain
-from ptylive.engine.refine.tuning.half_turn import half_turned, is_open, start_half_turned
-from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext, central_part, held_out_loss
+from ptylive.engine.refine.solvers.sweeps import SweepState
+from ptylive.engine.refine.tuning.half_turn import FOUND, half_turned, is_open, start_half_turned
+from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS, TRIAL_PATTERNS, TRIAL_SETTINGS
 from ptylive.engine.refine.tuning.parameter_search import (
     Tuned,
@@ -34,7 +34,7 @@ from ptylive.engine.refine.tuning.parameter_search import (
     varied,
     vertex,
 )
-from ptylive.schema import MetadataError, Origin
+from ptylive.schema import MetadataError
 from ptylive.schema.advice.depth import FoundDepth
 from ptylive.schema.advice.half_turn import half_turn_words
 from ptylive.schema.model import DoubleArray
@@ -44,8 +44,14 @@ from ptylive.schema.preset.object import MOST_SLICES
 
 NOTHING = 0.05
 """Thickness, in depths of focus, at which two slices are as good as one."""
-FIRST = 0.5
+FIRST = 1.0
 """Thickness, in depths of focus, that has to be better than nothing."""
+LESS = 0.5
+"""And better than this: of a loss that is a parabola in the thickness, that of three quarters and more is. What is
+thinner is one plane to the microscope, and slices bring it more parameters than depth. And this better than nothing:
+what jumps is no depth that slices describe. An estimated defocus may be off
+by half a depth of focus, and of two slices a whole one apart one is then in its place: so this has to be better than
+nothing there."""
 LEAST_POWER, LARGEST_POWER = -2.0, 4.0
 """Then thicknesses are tried between these powers of 2 depths of focus."""
 THICKEST_A = 2000.0
@@ -56,7 +62,10 @@ THINNEST = 0.25
 WORTH = 0.005
 """Share by which patterns must be predicted better: the sheets of a single layer of MoS2 bring 0.001."""
 CLEAR = 0.02
-"""Share that no blur of the probe brings: sheets, particles and films of the zoo, in one mode, reach 0.003."""
+"""Share by which more depth predicts better that no blur of the probe brings: particles, in one mode, reach 0.005."""
+HOPELESS_SHARE, HOPELESS_DEVIATIONS = 0.25, 4.0
+"""After one sweep a gain that is below this share of what is asked for, by that many standard deviations, is given up:
+of the thick specimens of the zoo each showed four times as much by then."""
 FINE = 0.5
 """Step, in powers of 2, between the thicknesses that are tried last."""
 GATE_PATTERNS, SWEEPS = 512, 3
@@ -87,14 +96,12 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
     depth_A = depth_of_focus_A(dataset)
     if depth_A is None or not _can_be_tried(dataset, preset):
         return replace(tuned, preset=_with_slices(preset, 1))
-    least = f"{FIRST * depth_A:.3g} Å of depth"
     if FIRST * depth_A > THICKEST_A:
-        words = f"one slice: only {least} would show"
+        words = f"one slice: only {FIRST * depth_A:.3g} Å of depth would show"
         return replace(tuned, preset=_with_slices(preset, 1), words=(*tuned.words, words))
-    begun, gain = _gate(tuned, context, depth_A)
+    begun, why = _gate(tuned, context, depth_A)
     if begun is None:
-        words = f"one slice: {least} would not predict patterns held out better (gain {gain})"
-        return replace(tuned, preset=_with_slices(preset, 1), words=(*tuned.words, words))
+        return replace(tuned, preset=_with_slices(preset, 1), words=(*tuned.words, f"one slice: {why}"))
     halves = _of_halves(begun, context, depth_A, TRIAL_PATTERNS, 1)
     found = [trials.coarse() for trials in halves]
     tuned, turned = _with_half_turn(begun, [coarse.loss for coarse in found])
@@ -103,39 +110,55 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
     thickness_A = best.depths * depth_A
     thick, preset = thickened(tuned.dataset, preset, thickness_A, _slices_of(preset, thickness_A, best.depths))
     told = FoundDepth(preset.object.slices, thickness_A, thickness_A / best.factor, thickness_A * best.factor)
-    words = f"{told}: already {least} predict patterns held out better by {gain}"
+    words = f"{told}: already {why}"
     if thick is not tuned.dataset:
         words += f"; defocus of the entrance {present_value(thick, preset, Scanned.DEFOCUS):.3g} Å"
     words += "; it may be thicker still: give total_thickness_A" if best.largest else ""
     return replace(tuned, dataset=thick, preset=preset, words=(*tuned.words, words))
 
 
-def _gate(tuned: Tuned, context: TrialContext, depth_A: float) -> tuple[Tuned | None, Gain]:
-    """What depth is seen from (None: from nothing), and by how much it predicts better.
+def _gate(tuned: Tuned, context: TrialContext, depth_A: float) -> tuple[Tuned | None, str]:
+    """What depth is seen from (None: from nothing), and in words why.
 
     One mode takes the blur of a source for depth, and so shows depth first: where it shows none there is none, for a
     quarter of the time. What it shows and no blur explains has to be there with as many modes as the run begins with.
     """
+    least, whole = (f"{depths * depth_A:.3g} Å of depth" for depths in (_first(tuned.dataset), FIRST))
+    no_better = "would not predict patterns held out better"
     modes = tuned.preset.probe.probe_modes
     thin = _without_depth(tuned, context, depth_A, 1)
     seen = [
-        (trials.gain(thin), half, begun)
+        (trials.gain(thin), half, begun, trials)
         for begun in (tuned, *_before_the_scan(tuned))
         for half, trials in enumerate(_of_halves(begun, context, depth_A, GATE_PATTERNS, 1))
     ]
-    best, half, begun = max(seen, key=lambda one: one[0].share)
-    if not any(_shows_depth(gain) for gain, _, _ in seen):
-        return None, seen[0][0]
-    if modes == 1 or (best.certain and best.share > CLEAR):
-        return begun, best
-    thin = _without_depth(tuned, context, depth_A, modes)
-    gain = _of_halves(begun, context, depth_A, GATE_PATTERNS, modes)[half].gain(thin)
-    return begun if _shows_depth(gain) else None, gain
+    gain, half, begun, trials = max(seen, key=lambda one: one[0].share)
+    if not any(_shows_depth(one[0]) for one in seen):
+        return None, f"{least} {no_better} (gain {seen[0][0]})"
+    more = trials.gain_of_more()
+    if modes != 1 and not (more.certain and more.share > CLEAR):
+        thin = _without_depth(tuned, context, depth_A, modes)
+        trials = _of_halves(begun, context, depth_A, GATE_PATTERNS, modes)[half]
+        gain = trials.gain(thin)
+        if not _shows_depth(gain):
+            return None, f"{least} {no_better} (gain {gain})"
+        more = trials.gain_of_more()
+    if not more.certain:
+        return None, f"{whole} {no_better} than half of it (gain {more})"
+    half_of_it = trials.gain_of_half(thin)
+    if half_of_it.share <= 0:
+        return None, f"half of {whole} {no_better} (gain {half_of_it}), which the whole does"
+    return begun, f"{least} predict patterns held out better by {gain}"
 
 
-def _without_depth(tuned: Tuned, context: TrialContext, depth_A: float, modes: int | Auto) -> HeldOutLoss:
-    """Of two slices next to each other, for which half turns are one."""
-    return _of_halves(tuned, context, depth_A, GATE_PATTERNS, modes)[0].loss(NOTHING, 2)
+def _without_depth(tuned: Tuned, context: TrialContext, depth_A: float, modes: int | Auto) -> _Trials:
+    """To compare with: of two slices next to each other half turns are one."""
+    return _of_halves(tuned, context, depth_A, GATE_PATTERNS, modes)[0]
+
+
+def _first(dataset: Dataset) -> float:
+    """The thickness, in depths of focus, that has to be better than nothing."""
+    return LESS if dataset.calibration.origin("C10") in FOUND else FIRST
 
 
 def _shows_depth(gain: Gain) -> bool:
@@ -149,7 +172,7 @@ def _before_the_scan(tuned: Tuned) -> tuple[Tuned, ...]:
     there.
     """
     moved = [curve for curve in tuned.curves if curve.quantity is Scanned.DEFOCUS and curve.applied]
-    if not moved or tuned.dataset.calibration.origin("C10") is not Origin.ESTIMATED:
+    if not moved or tuned.dataset.calibration.origin("C10") not in FOUND:
         return ()
     dataset, _ = varied(tuned.dataset, tuned.preset, Scanned.DEFOCUS, moved[0].start)
     words = f"again from the defocus of {moved[0].start:.4g} Å, through a thick specimen"
@@ -173,7 +196,7 @@ def with_told_depth(tuned: Tuned, context: TrialContext) -> Tuned:
 
 def _of_halves(tuned: Tuned, context: TrialContext, depth_A: float, patterns: int, modes: int | Auto) -> list[_Trials]:
     """Trials on the middle of a scan as it is, and under the other half turn where that is open."""
-    part, preset = central_part(tuned.dataset, patterns), tuned.preset
+    part, preset = context.seen.central_part(tuned.dataset, patterns), tuned.preset
     preset = preset.model_copy(update={"probe_modes": modes})
     trials = [_Trials(part, preset, context, depth_A)]
     if is_open(part, preset):
@@ -222,7 +245,7 @@ def slices_of_thickness(depths: float) -> int:
 def thickened(dataset: Dataset, preset: Preset, thickness_A: float, slices: int) -> tuple[Dataset, Preset]:
     """Data set and preset of a specimen of some thickness, whose middle is where one slice was."""
     changed = {"num_slices": slices, "total_thickness_A": thickness_A, "slice_distances_A": None}
-    if dataset.calibration.origin("C10") is Origin.ESTIMATED:
+    if dataset.calibration.origin("C10") in FOUND:
         entrance_A = present_value(dataset, preset, Scanned.DEFOCUS) + thickness_A / 2
         dataset, preset = varied(dataset, preset, Scanned.DEFOCUS, entrance_A)
     return dataset, preset.model_copy(update=changed)
@@ -300,12 +323,25 @@ class _Trials:
         self._context, self._depth_A = context, depth_A
         self._largest = min(LARGEST_POWER, math.log2(THICKEST_A / depth_A))
         self._losses: dict[tuple[float, int], HeldOutLoss] = {}
-        self._measured: Measurement | None = None
-        """Of the part as it is, once it was looked at."""
+        self._begun: dict[tuple[float, int], tuple[Trial, SweepState]] = {}
+        """Of two slices, after the first sweep."""
+        self._firsts: dict[float, HeldOutLoss] = {}
 
-    def gain(self, thin: HeldOutLoss) -> Gain:
-        """Of two slices apart over two that are next to each other."""
-        return Gain.over(thin.groups, self.loss(FIRST, 2).groups)
+    def gain(self, thin: _Trials) -> Gain:
+        """Of two slices apart over two that are next to each other: after one sweep where no depth will be seen."""
+        depths = _first(self._part)
+        early = Gain.over(thin.first_loss(NOTHING).groups, self.first_loss(depths).groups)
+        if early.share + HOPELESS_DEVIATIONS * early.deviation < HOPELESS_SHARE * WORTH:
+            return early
+        return Gain.over(thin.loss(NOTHING, 2).groups, self.loss(depths, 2).groups)
+
+    def gain_of_more(self) -> Gain:
+        """Of two slices a depth of focus apart over two that are half as far apart."""
+        return Gain.over(self.loss(LESS, 2).groups, self.loss(FIRST, 2).groups)
+
+    def gain_of_half(self, thin: _Trials) -> Gain:
+        """Of two slices half as far apart over two that are next to each other."""
+        return Gain.over(thin.loss(NOTHING, 2).groups, self.loss(LESS, 2).groups)
 
     def coarse(self) -> Coarse:
         """In whole powers of 2."""
@@ -333,14 +369,28 @@ class _Trials:
             power += way
         return power
 
+    def first_loss(self, depths: float) -> HeldOutLoss:
+        """Of two slices, after the first sweep."""
+        if depths not in self._firsts:
+            self._context.before(self._words(depths, 2))
+            trial = self._trial(depths, 2)
+            state, self._firsts[depths] = trial.continued(None, 1, trial.enough(SWEEPS), self._context)
+            self._begun[depths, 2] = trial, state
+        return self._firsts[depths]
+
     def loss(self, depths: float, slices: int) -> HeldOutLoss:
         """Of as many slices as those it is compared with: more of them predict better by themselves."""
         key = depths, slices
         if key not in self._losses:
-            self._context.before(f"{self._under}{depths * self._depth_A:.3g} Å of depth in {slices} slices")
-            changed, settings = thickened(self._part, self._preset, depths * self._depth_A, slices)
-            measured = None
-            if changed is self._part:  # and differs in its slices only
-                measured = self._measured = self._measured or measure(changed, settings)
-            self._losses[key] = held_out_loss(changed, settings, SWEEPS, self._context, measured)
+            self._context.before(self._words(depths, slices))
+            trial, state = self._begun.pop(key, None) or (self._trial(depths, slices), None)
+            sweeps = trial.enough(SWEEPS)
+            self._losses[key] = trial.continued(state, sweeps, sweeps, self._context)[1]
         return self._losses[key]
+
+    def _words(self, depths: float, slices: int) -> str:
+        return f"{self._under}{depths * self._depth_A:.3g} Å of depth in {slices} slices"
+
+    def _trial(self, depths: float, slices: int) -> Trial:
+        changed, settings = thickened(self._part, self._preset, depths * self._depth_A, slices)
+        return Trial.of(changed, settings, self._context)

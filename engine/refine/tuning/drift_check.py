@@ -6,32 +6,46 @@ of a drift that is there, the overlaps of a weak scan say little. A short refine
 can follow positions that are stretched or sheared, but the probe with its detector has a scale and angles of its own,
 which then fit no longer. It begins from an empty object: a live map was made on positions with the drift, and argues
 for them.
+
+The drift is compared with its opposite. Where nothing drifts both are equally wrong; where it is there, with a loss
+that is a parabola, it is ahead of the opposite by four times what it is ahead of no drift by. A trial that is too
+short, of a strong object that takes many sweeps, sees a part of a drift only, and may prefer none to it, but never the
+opposite.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from dataclasses import dataclass, replace
 
 from ptylive.engine.refine.data.drift import Drift, without_drift
 from ptylive.engine.refine.problem.measurement import Measurement
-from ptylive.engine.refine.problem.prepare import measure
 from ptylive.engine.refine.problem.strategy import Regime
 from ptylive.engine.refine.results.gain import Gain
-from ptylive.engine.refine.tuning.held_out import Trial, TrialContext, central
+from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
+from ptylive.engine.refine.tuning.measured_once import central
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS, TRIAL_PATTERNS, TRIAL_SETTINGS
+from ptylive.engine.refine.tuning.orientation import AS_IT_IS
 from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.regime_choice import BATCHES, FROM_NOTHING, FULL_SWEEPS, HELD_OUT
+from ptylive.schema import Origin
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset import Preset
 
 POSSIBLE = 1.0
 """Standard deviations of the lattice from which on a drift is tried."""
 BEYOND_DOUBT = 3.0
-"""Standard deviations by which patterns held out must then gain, however certain the lattice is: those of drifts that
-are there are 4 and more, whatever the seed, one that was not there came to 2.8 (docs/refinement.md)."""
-SETTLING = 12
-"""Sweeps of one slice: steps that become shorter leave less of their own scatter, which is larger than what a drift
-does. Of two trials one would else win by having halved its steps."""
-FROM_NOTHING = {
+"""Standard deviations by which patterns held out must then prefer a drift to its opposite, however certain the lattice
+is: those of drifts that are there are 4 and more, whatever the seed (docs/refinement.md)."""
+LEAST_SEEN = 1 / 3
+"""Share of a drift that the parabola through it, none and its opposite must have its minimum at. Trials see half of one
+that is there; of one that is two thirds of what the lattice says, less is left by taking it than by leaving it."""
+THICK = 6.0
+"""The same of several slices, unless they gain over none by the former: their trials have not settled when they end.
+With a thickness a little off they preferred a drift that was not there by 3.7; one that was by 10."""
+CLEAR, NOTHING = 4.0, 1.0
+"""Standard deviations over its opposite, in a short trial, that leave nothing to a longer one."""
+SETTINGS = {
     **TRIAL_SETTINGS,
     "regime": str(Regime.THIN),
     "start_from_map": False,
@@ -40,29 +54,70 @@ FROM_NOTHING = {
     "probe_modes": 1,
 }
 """Whatever the run is asked for. One mode: what a source blurs it blurs with the drift and without."""
-OF_ONE_SLICE = {"sweeps": SETTLING, "epoch_max": SETTLING}
 
 
-def with_checked_drift(measured: Measurement, tuned: Tuned, context: TrialContext) -> Measurement:
+@dataclass(frozen=True)
+class Length:
+    """How long a trial of one slice is."""
+
+    sweeps: int
+    full: int
+    """Sweeps at full steps; shorter ones leave less of their own scatter, which is larger than what a drift does. Of
+    two trials one would else win by having halved its steps."""
+    batches: int
+    """In a sweep, at least."""
+
+
+SHORT, LONG = Length(8, FULL_SWEEPS, BATCHES), Length(12, 8, 32)
+"""The short one is what the regime is chosen by, too. It errs by what has not converged yet: of small drifts in few
+patterns it sees half."""
+
+
+def with_checked_drift(
+    measured: Measurement, tuned: Tuned, context: TrialContext, *, may_turn: bool = True
+) -> tuple[Tuned, Measurement]:
     """The measurement of ``tuned`` with its drift taken out where lattice and trials agree on it, and only there.
 
-    Only a drift that nobody asked for is tried, in scans of enough patterns.
+    Only a drift that nobody asked for is tried, in scans of enough patterns. With a drift that is taken goes the turn
+    that the lattice shows, where nobody stated the rotation and patterns held out are predicted better by it
+    (``may_turn``): then the calibration is changed.
     """
     drift, preset = measured.drift, tuned.preset
     if drift is None or not _is_open(drift, preset) or len(tuned.dataset.patterns) < LEAST_PATTERNS:
-        return measured
-    gain = _gain(tuned, replace(drift, applied=True), context)
-    taken = gain.exceeds(BEYOND_DOUBT)
-    found = drift.reason.rsplit(": ", 1)[0]
-    if taken:
-        reason = f"{found}: applied, by which patterns held out are predicted better by {gain}"
-    else:
-        reason = f"{found}: left alone, without it patterns held out are not predicted better (gain {gain})"
+        return tuned, measured
+    seen, trials = _seen(tuned, replace(drift, applied=True), context)
+    taken, found = seen.is_there, drift.reason.rsplit(": ", 1)[0]
+    reason = f"{found}: {'applied' if taken else 'left alone'}, {seen}"
     decided = replace(drift, applied=taken, reason=reason)
-    if taken == drift.applied:
-        return replace(measured, drift=decided)
-    dataset = without_drift(tuned.dataset, decided)
-    return replace(measure(dataset, preset.model_copy(update={"refine_drift": False})), drift=decided)
+    turned = _turned(tuned, decided, trials) if taken and may_turn and _is_turned(drift, preset) else tuned
+    if turned is tuned and taken == drift.applied:
+        return tuned, replace(measured, drift=decided)
+    dataset = without_drift(turned.dataset, decided)
+    again = context.seen.measure(dataset, preset.model_copy(update={"refine_drift": False}))
+    return turned, replace(again, drift=decided)
+
+
+def _is_turned(drift: Drift, preset: Preset) -> bool:
+    """Whether the lattice shows a turn, and nothing is stated that lies as the scan does."""
+    stated = (preset.start.start_object, preset.start.start_positions, preset.probe.start_probe)
+    return drift.turn_deg != 0 and all(one is None for one in stated)
+
+
+def _turned(tuned: Tuned, drift: Drift, trials: _Trials) -> Tuned:
+    """The same turned as the lattice is, where patterns held out are predicted better so beyond doubt."""
+    gain = trials.over_unturned(drift)
+    if not gain.certain:
+        return tuned
+    dataset = AS_IT_IS.turned(drift.turn_deg).of(tuned.dataset)
+    rotation = dataset.calibration.entries["rotation_deg"]
+    rotation = replace(rotation, origin=Origin.ESTIMATED, uncertainty=drift.turn_uncertainty_deg)
+    dataset = replace(dataset, calibration=dataset.calibration.having(rotation_deg=rotation))
+    words = (
+        f"rotation {rotation.value:.1f} ± {drift.turn_uncertainty_deg:.1g}°, {drift.turn_deg:+.2g}° with the drift: "
+    )
+    words += f"patterns held out are predicted better by {gain}"
+    orientation = (tuned.orientation or AS_IT_IS).turned(drift.turn_deg)
+    return replace(tuned, dataset=dataset, orientation=orientation, words=(*tuned.words, words))
 
 
 def _is_open(drift: Drift, preset: Preset) -> bool:
@@ -70,21 +125,100 @@ def _is_open(drift: Drift, preset: Preset) -> bool:
     return unasked and drift.deviations > POSSIBLE
 
 
-def _gain(tuned: Tuned, drift: Drift, context: TrialContext) -> Gain:
-    """Of positions without the drift."""
-    context = replace(context, start=None)
-    settings = FROM_NOTHING | (OF_ONE_SLICE if tuned.preset.object.slices == 1 else {})
-    quick = tuned.preset.model_copy(update=settings)
+@dataclass(frozen=True)
+class Seen:
+    """What patterns held out say of a drift."""
 
-    chosen = central(tuned.dataset, TRIAL_PATTERNS)
-    part = tuned.dataset.part(chosen)
-    measured = measure(part, quick.model_copy(update={"refine_drift": False}))
+    over_opposite: Gain
+    over_none: Gain | None
+    """None: not asked, since its opposite is as good."""
+    thick: bool = False
+    """By trials of several slices."""
 
-    def losses(positions_A: DoubleArray) -> tuple[float, ...]:
-        placed = replace(measured, dataset=replace(measured.dataset, positions_A=positions_A[chosen]))
-        return Trial.of(part, quick, context, placed).likelihoods(context).everywhere
+    @property
+    def is_there(self) -> bool:
+        """Whether it is preferred to its opposite beyond doubt, and not seen to be far smaller."""
+        if self.thick and self.over_none is not None and self.over_none.exceeds(BEYOND_DOUBT):
+            return True
+        return self.over_opposite.exceeds(THICK if self.thick else BEYOND_DOUBT) and self.share >= LEAST_SEEN
 
-    context.before("the positions as they are")
-    as_given = losses(tuned.dataset.positions_A)
-    context.before("the positions without drift")
-    return Gain.over(as_given, losses(without_drift(tuned.dataset, drift).positions_A))
+    @property
+    def share(self) -> float:
+        """Of the drift, where a parabola through the losses of it, none and its opposite has its minimum.
+
+        With a (t - s)^2 at t of 1, 0 and -1 the gain over the opposite is 4 a s and that over none a (2 s - 1).
+        """
+        both, none = self.over_opposite.share, 0.0 if self.over_none is None else self.over_none.share
+        bend = both - 2 * none  # 2 a
+        return both / (2 * bend) if bend > 0 else math.copysign(math.inf, none)
+
+    def __str__(self) -> str:
+        """In words."""
+        if self.over_none is None or not self.over_opposite.exceeds(BEYOND_DOUBT):
+            return f"patterns held out do not prefer it to its opposite (gain {self.over_opposite})"
+        if self.is_there:
+            return f"patterns held out are predicted better than by its opposite by {self.over_opposite}"
+        if self.share >= LEAST_SEEN:
+            return f"patterns held out prefer it to its opposite by {self.over_opposite}: too little for several slices"
+        return f"without it patterns held out are not predicted worse (gain {self.over_none})"
+
+
+def _seen(tuned: Tuned, drift: Drift, context: TrialContext) -> tuple[Seen, _Trials]:
+    """Of positions without the drift, and the trials that say so: longer ones where short ones do not tell."""
+    trials = _Trials(SHORT, tuned, context)
+    over = trials.over_opposite(drift)
+    if tuned.preset.object.slices == 1 and over.exceeds(NOTHING) and not over.exceeds(CLEAR):
+        trials = _Trials(LONG, tuned, context)
+        over = trials.over_opposite(drift)
+    none = trials.over_none(drift) if over.exceeds(BEYOND_DOUBT) else None
+    return Seen(over, none, thick=tuned.preset.object.slices > 1), trials
+
+
+class _Trials:
+    """Of the patterns of the middle of a scan, in trials of some length; several slices have their own."""
+
+    def __init__(self, length: Length, tuned: Tuned, context: TrialContext) -> None:
+        self._length, self._tuned, self._context = length, tuned, replace(context, start=None)
+        self._thin = tuned.preset.object.slices == 1
+        changed = SETTINGS | ({"sweeps": length.sweeps} if self._thin else {})
+        self._quick = tuned.preset.model_copy(update=changed)
+        self._chosen = central(tuned.dataset, TRIAL_PATTERNS)
+        self._part = context.seen.central_part(tuned.dataset, TRIAL_PATTERNS)
+        self._measured = context.seen.measure(self._part, self._quick.model_copy(update={"refine_drift": False}))
+        self._taken: tuple[float, ...] | None = None
+
+    def over_opposite(self, drift: Drift) -> Gain:
+        """How much better patterns held out are predicted without the drift than without its opposite."""
+        slow_A, fast_A = drift.drift_A
+        self._context.before("the positions without the opposite drift")
+        opposite = self._losses(self._without(replace(drift, drift_A=(-slow_A, -fast_A))))
+        return Gain.over(opposite, self._without_it(drift))
+
+    def over_none(self, drift: Drift) -> Gain:
+        """And than as they are."""
+        self._context.before("the positions as they are")
+        return Gain.over(self._losses(self._tuned.dataset.positions_A), self._without_it(drift))
+
+    def over_unturned(self, drift: Drift) -> Gain:
+        """How much better with the scan turned besides than without the drift alone."""
+        self._context.before(f"the scan turned by {drift.turn_deg:.2g}°")
+        turned = AS_IT_IS.turned(drift.turn_deg).of(self._tuned.dataset)
+        return Gain.over(self._without_it(drift), self._losses(without_drift(turned, drift).positions_A))
+
+    def _without_it(self, drift: Drift) -> tuple[float, ...]:
+        if self._taken is None:
+            self._context.before("the positions without drift")
+            self._taken = self._losses(self._without(drift))
+        return self._taken
+
+    def _without(self, drift: Drift) -> DoubleArray:
+        return without_drift(self._tuned.dataset, drift).positions_A
+
+    def _losses(self, positions_A: DoubleArray) -> tuple[float, ...]:
+        placed = replace(self._measured.dataset, positions_A=positions_A[self._chosen])
+        trial = Trial.of(self._part, self._quick, self._context, replace(self._measured, dataset=placed), HELD_OUT)
+        if self._thin:
+            trial = replace(trial, batches=self._length.batches, full_sweeps=self._length.full)
+        kept = self._context.kept.get(str(FROM_NOTHING))
+        state = kept.state if kept is not None and kept.fits(trial, self._part.patterns) else None
+        return trial.likelihood(state, self._context)

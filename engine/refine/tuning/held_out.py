@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,9 @@ from ptylive.engine.refine.problem.prepare import Problem, by_likelihood, prepar
 from ptylive.engine.refine.results.gain import CERTAIN, Gain
 from ptylive.engine.refine.solvers.loss_function import PatternLoss
 from ptylive.engine.refine.solvers.objective import Objective
-from ptylive.engine.refine.solvers.sweeps import Sweeps
-from ptylive.schema.model import IndexArray
+from ptylive.engine.refine.solvers.sweeps import FULL_SWEEPS, Sweeps, SweepState
+from ptylive.engine.refine.tuning.measured_once import MeasuredOnce, central
+from ptylive.schema.model import Array, IndexArray
 from ptylive.schema.preset import Preset
 
 HELD_OUT = 8
@@ -40,11 +41,6 @@ def _no_pause() -> None:
     """Go on."""
 
 
-def _never(_loss: HeldOutLoss) -> bool:
-    """Go on to the end."""
-    return False
-
-
 def _no_words(_words: str) -> None:
     """Nobody listens."""
 
@@ -60,6 +56,15 @@ class TrialContext:
     """Called between trials; it may raise to abandon them."""
     tell: Callable[[str], None] = _no_words
     """Told what is tried."""
+    seen: MeasuredOnce = field(default_factory=MeasuredOnce, compare=False)
+    """Patterns that were laid out before."""
+    kept: dict[str, KeptTrial] = field(default_factory=dict, compare=False)
+    """Trials that others may go on with."""
+
+    def forget(self) -> None:
+        """Give back what was kept for trials to come."""
+        self.seen.forget()
+        self.kept.clear()
 
     def before(self, trial: str) -> None:
         """To be called before each trial, with a word of it."""
@@ -120,9 +125,27 @@ class Likelihoods:
     bright: tuple[float, ...]
     """Of the bright field."""
 
-    def __add__(self, others: Likelihoods) -> Likelihoods:
-        """With those of other groups."""
-        return Likelihoods(self.everywhere + others.everywhere, self.bright + others.bright)
+
+@dataclass(frozen=True)
+class KeptTrial:
+    """A trial that was made of some patterns, as far as it went."""
+
+    patterns: Array
+    trial: Trial
+    state: SweepState
+
+    def fits(self, trial: Trial, patterns: Array) -> bool:
+        """Whether that trial of these patterns would do the same."""
+        own, other = self.trial.problem, trial.problem
+        return (
+            self.patterns is patterns
+            and (self.trial.batches, self.trial.full_sweeps) == (trial.batches, trial.full_sweeps)
+            and self.trial.preset.solver.seed == trial.preset.solver.seed
+            and replace(own.strategy, reason="", data_term="") == replace(other.strategy, reason="", data_term="")
+            and np.array_equal(self.trial.held, trial.held)
+            and np.array_equal(own.positions_A, other.positions_A)
+            and np.array_equal(own.start, other.start)
+        )
 
 
 def held_out_loss(
@@ -138,20 +161,8 @@ def held_out_loss(
     Same data and preset give the same numbers. ``measured``: as of ``prepare``; ``batches``: in a sweep, at least.
     """
     trial = replace(Trial.of(dataset, preset, context, measured), batches=batches)
-    return trial.losses((trial.enough(sweeps),), context)[0]
-
-
-def held_out_course(
-    dataset: Dataset,
-    preset: Preset,
-    sweeps: int,
-    context: TrialContext,
-    measured: Measurement | None = None,
-    until: Callable[[HeldOutLoss], bool] = _never,
-) -> Course:
-    """The same after ``sweeps`` sweeps, and after twice as many unless the first are enough."""
-    early, *late = Trial.of(dataset, preset, context, measured).losses((sweeps, 2 * sweeps), context, until)
-    return Course(early, *late)
+    sweeps = trial.enough(sweeps)
+    return trial.continued(None, sweeps, sweeps, context)[1]
 
 
 def swept(problem: Problem, backend: MultisliceBackend, preset: Preset, patterns: IndexArray, sweeps: int) -> Any:
@@ -174,6 +185,8 @@ class Trial:
     held: IndexArray
     batches: int = BATCHES
     """In a sweep, at least, where there are patterns enough."""
+    full_sweeps: int = FULL_SWEEPS
+    """Sweeps at full steps; those after them leave less and less of their own scatter."""
 
     @classmethod
     def of(
@@ -182,12 +195,15 @@ class Trial:
         preset: Preset,
         context: TrialContext,
         measured: Measurement | None = None,
+        held_out: int = HELD_OUT,
         split: int = 0,
     ) -> Trial:
-        """Of a data set under a preset; ``split``: another number holds other patterns out."""
-        problem = prepare(dataset, preset.model_copy(update={"refine_drift": False}), context.start, measured)
+        """Of a data set under a preset; one pattern in ``held_out`` is, others by another number ``split``."""
+        plain = preset.model_copy(update={"refine_drift": False})
+        measured = context.seen.measure(dataset, plain) if measured is None else measured
+        problem = prepare(dataset, plain, context.start, measured)
         order = np.random.default_rng(split).permutation(problem.multislice.count)
-        few = max(2, problem.multislice.count // HELD_OUT)
+        few = max(2, problem.multislice.count // held_out)
         return cls(problem, preset, np.sort(order[few:]), order[:few])
 
     @property
@@ -199,35 +215,47 @@ class Trial:
         """``sweeps``, or more where they would be of too few batches."""
         return max(sweeps, math.ceil(LEAST_BATCHES * self.batch / len(self.swept)))
 
-    def losses(
-        self, after: tuple[int, ...], context: TrialContext, until: Callable[[HeldOutLoss], bool] = _never
-    ) -> tuple[HeldOutLoss, ...]:
-        """Loss of the patterns held out after each number of sweeps, in increasing order, ``until`` one is enough."""
+    def continued(
+        self, state: SweepState | None, sweeps: int, most: int, context: TrialContext
+    ) -> tuple[SweepState, HeldOutLoss]:
+        """The state after ``sweeps`` of ``most``, from an earlier one (None: the start), and its loss."""
         with closing(open_backend(context.backend, self.problem.multislice, context.threads)) as backend:
-            solver, found = self.solver(backend, after[-1]), []
-            state = solver.init(backend.xp.asarray(self.problem.start))
-            for sweeps in after:
-                while state.sweep < sweeps and not solver.finished(state):
-                    state = solver.step(state)
-                found.append(HeldOutLoss(self.judged(solver.objective, state.vector)))
-                if until(found[-1]):
-                    break
-        return tuple(found)
+            solver = self.solver(backend, most)
+            state = self._after(solver, backend, state, sweeps)
+            return state, HeldOutLoss(self.judged(solver.objective, state.vector))
 
-    def likelihoods(self, context: TrialContext) -> Likelihoods:
-        """Of the patterns held out, after the sweeps of the problem, by one measure whatever was refined."""
-        strategy = self.problem.strategy
+    def continued_likelihoods(
+        self, state: SweepState | None, sweeps: int, context: TrialContext
+    ) -> tuple[SweepState, Likelihoods]:
+        """The state after ``sweeps`` of those of the problem, from an earlier one, and what it predicts."""
         with closing(open_backend(context.backend, self.problem.multislice, context.threads)) as backend:
-            solver = self.solver(backend, self.enough(strategy.sweeps))
-            state = solver.init(backend.xp.asarray(self.problem.start))
-            while not solver.finished(state):
-                state = solver.step(state)
-        found = []
-        for bright_field_only in (False, True):
-            model = by_likelihood(self.problem, bright_field_only=bright_field_only)
-            with closing(open_backend(context.backend, model, context.threads)) as backend:
-                found.append(self.judged(self.objective(backend), state.vector))
-        return Likelihoods(*found)
+            state = self._after(self.solver(backend, self.all_sweeps), backend, state, sweeps)
+        return state, Likelihoods(
+            *(self._likelihood(state.vector, context, bright_field_only=one) for one in (False, True))
+        )
+
+    def likelihood(self, state: SweepState | None, context: TrialContext) -> tuple[float, ...]:
+        """Minus its logarithm, of all pixels, after all sweeps of the problem, from an earlier state."""
+        with closing(open_backend(context.backend, self.problem.multislice, context.threads)) as backend:
+            state = self._after(self.solver(backend, self.all_sweeps), backend, state, self.all_sweeps)
+        return self._likelihood(state.vector, context, bright_field_only=False)
+
+    def _likelihood(self, vector: Any, context: TrialContext, *, bright_field_only: bool) -> tuple[float, ...]:
+        """By one measure whatever was refined."""
+        model = by_likelihood(self.problem, bright_field_only=bright_field_only)
+        with closing(open_backend(context.backend, model, context.threads)) as backend:
+            return self.judged(self.objective(backend), vector)
+
+    @property
+    def all_sweeps(self) -> int:
+        """Those of the problem, or more where they would be of too few batches."""
+        return self.enough(self.problem.strategy.sweeps)
+
+    def _after(self, solver: Sweeps, backend: MultisliceBackend, state: SweepState | None, sweeps: int) -> SweepState:
+        state = solver.init(backend.xp.asarray(self.problem.start)) if state is None else state
+        while state.sweep < sweeps and not solver.finished(state):
+            state = solver.step(state)
+        return state
 
     def judged(self, objective: PatternLoss, vector: Any) -> tuple[float, ...]:
         """Loss per pattern on each group of the patterns held out."""
@@ -258,15 +286,10 @@ class Trial:
             strategy.probe_step,
             self.preset.solver.seed,
             self.swept,
+            full_sweeps=self.full_sweeps,
         )
 
 
 def central_part(dataset: Dataset, most: int = MOST_PATTERNS) -> Dataset:
     """The patterns nearest to the middle of the scan, in a square; everything where there are few."""
     return dataset if len(dataset.patterns) <= most else dataset.part(central(dataset, most))
-
-
-def central(dataset: Dataset, most: int) -> IndexArray:
-    """Numbers of the patterns nearest to the middle of the scan, in a square."""
-    away = np.abs(dataset.positions_A - np.median(dataset.positions_A, axis=0)).max(axis=1)
-    return np.sort(np.argsort(away, kind="stable")[:most])

@@ -10,14 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ptylive.engine.dataset import Dataset
-from ptylive.engine.refine.problem.prepare import decide, measure
+from ptylive.engine.refine.problem.prepare import decide
 from ptylive.engine.refine.results.gain import Gain
-from ptylive.engine.refine.tuning.held_out import Course, HeldOutLoss, TrialContext, central_part, held_out_course
+from ptylive.engine.refine.solvers.sweeps import SweepState
+from ptylive.engine.refine.tuning.held_out import Course, HeldOutLoss, Trial, TrialContext
 from ptylive.schema.preset import Preset
 
 TRIAL_PATTERNS, LEAST_PATTERNS = 1600, 256
-MODE_PATTERNS, TRIAL_SWEEPS = 800, 2
+MODE_PATTERNS, CONFIRMING_PATTERNS, TRIAL_SWEEPS = 512, 800, 2
 """Of the trials of modes: where these do not tell, several modes are kept, which do less harm."""
+SEVERAL = 2
+"""As many stand for several at first: the second has what a source blurs. Only where one mode is then better beyond
+doubt it has to be so over all of them too."""
 TRIAL_SETTINGS = {
     "refine_drift": False,
     "update_probe_pos": False,
@@ -60,23 +64,33 @@ def choose_modes(dataset: Dataset, preset: Preset, context: TrialContext) -> Mod
     open_ = preset.probe.probe_modes == "auto" and preset.refined.update_obj and not preset.propagation.near_field
     if not open_ or dataset.masks is not None or len(dataset.patterns) < LEAST_PATTERNS:
         return None
-    part = central_part(dataset, MODE_PATTERNS)
+    choice = _compared(dataset, preset, context, MODE_PATTERNS, SEVERAL)
+    if choice is None or choice.modes > 1 or choice.several <= SEVERAL:
+        return choice
+    return _compared(dataset, preset, context, CONFIRMING_PATTERNS, choice.several)
+
+
+def _compared(dataset: Dataset, preset: Preset, context: TrialContext, patterns: int, most: int) -> ModeChoice | None:
+    """One mode with at most ``most`` on the middle of the scan; None where the run would have one in any case."""
+    part = context.seen.central_part(dataset, patterns)
     quick = preset.model_copy(update=TRIAL_SETTINGS)
-    measured = measure(part, quick)
+    measured = context.seen.measure(part, quick)
     several = decide(measured, quick, has_start=context.start is not None).coherence.modes
     if several == 1:
         return None
-    courses: list[Course] = []
-
-    def behind(early: HeldOutLoss) -> bool:
-        """Whether one mode, ahead at first in any case, never was."""
-        return bool(courses) and courses[0].early_gain(Course(early)).opposite.certain
-
-    for modes in (1, several):
-        context.before(f"{modes} probe mode{'s' if modes > 1 else ''}")
-        settings = quick.model_copy(update={"probe_modes": modes})
-        courses.append(held_out_course(part, settings, TRIAL_SWEEPS, context, measured, behind))
-    return ModeChoice(several, courses[0], courses[1])
+    tried = (1, min(several, most))
+    trials = [Trial.of(part, quick.model_copy(update={"probe_modes": modes}), context, measured) for modes in tried]
+    both: list[list[HeldOutLoss]] = [[], []]
+    states: list[SweepState | None] = [None, None]
+    for sweeps in (TRIAL_SWEEPS, 2 * TRIAL_SWEEPS):
+        for k, modes in enumerate(tried):
+            context.before(f"{modes} probe mode{'s' if modes > 1 else ''}")
+            states[k], loss = trials[k].continued(states[k], sweeps, 2 * TRIAL_SWEEPS, context)
+            both[k].append(loss)
+        one, others = Course(both[0][0]), Course(both[1][0])
+        if not one.early_gain(others).certain:  # ahead at first in any case, its lead only falls
+            return ModeChoice(several, one, others)
+    return ModeChoice(several, Course(*both[0]), Course(*both[1]))
 
 
 def with_chosen_modes(

@@ -8,6 +8,7 @@ import numpy as np
 
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.pattern_view import transposed as transposed_patterns
+from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.schema import Calibration, Origin, Quantity
 from ptylive.schema.scan import rotation_matrix
 
@@ -20,6 +21,10 @@ class Orientation:
     """Rows and columns of the patterns are exchanged."""
     turn_deg: float
     """Added to the rotation."""
+
+    def turned(self, turn_deg: float) -> Orientation:
+        """The same, turned by so much more."""
+        return Orientation(self.transposed, self.turn_deg + turn_deg)
 
     def of(self, dataset: Dataset) -> Dataset:
         """The same patterns that way round, the first point of the scan where it was; the defocus is kept."""
@@ -54,3 +59,11 @@ class Orientation:
 
 
 AS_IT_IS = Orientation(transposed=False, turn_deg=0.0)
+
+
+def start_turned(start: StartGuess | None, turn_deg: float) -> StartGuess | None:
+    """A phase image as it lies in a scan that is turned."""
+    if start is None:
+        return None
+    row, column = rotation_matrix(turn_deg) @ start.origin_A
+    return replace(start, rotation_deg=start.rotation_deg + turn_deg, origin_A=(float(row), float(column)))

@@ -21,12 +21,15 @@ from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext, cen
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS, Orientation
 from ptylive.engine.refine.tuning.parameter_search import SMALLEST_SHARE, Tuned, of_trials, vertex
+from ptylive.engine.refine.tuning.scans_apart import alone, alone_settings
 from ptylive.schema import Origin
 from ptylive.schema.preset import Preset
 
 COARSE_PATTERNS, PATTERNS = 144, 576
 """In the middle of the scan, for all angles and for the best of each handedness."""
 COARSE_STEP_DEG, FINE_STEPS_DEG = 15.0, (7.5, 4.0, 2.0)
+FEW, MORE = 0, 1
+"""The same by number."""
 SWEEPS, BATCHES = 2, 16
 BEYOND_DOUBT = 4.0
 """Standard deviations by which the best of some fifty must be better than what there is."""
@@ -37,7 +40,9 @@ def with_found_orientation(tuned: Tuned, context: TrialContext) -> Tuned:
     dataset, preset = tuned.dataset, tuned.preset
     if not is_open(dataset, preset):
         return tuned
-    found = _Search(dataset, preset, replace(context, start=None)).best()
+    several = dataset.scan_of is not None  # of which the first is tilted least
+    one = (alone(dataset, 0), alone_settings(preset, 0)) if several else (dataset, preset)
+    found = _Search(*one, replace(context, start=None)).best()
     if isinstance(found, str):
         return replace(tuned, words=(*tuned.words, found))
     dataset = found.orientation.of(dataset)
@@ -64,9 +69,9 @@ def is_open(dataset: Dataset, preset: Preset) -> bool:
         (nothing or transform.origin is Origin.UNDECIDED)
         and all(one is None for one in stated)
         and dataset.masks is None
-        and dataset.scan_of is None  # tilts are given in the frame there is
         and not preset.propagation.near_field
         and preset.refined.update_obj
+        and (dataset.scan_of is None or preset.scans.scan_shifts_A is None)  # given in the frame there is
         and len(dataset.patterns) >= LEAST_PATTERNS
     )
 
@@ -93,14 +98,16 @@ class _Search:
         plain = {"num_slices": 1, "total_thickness_A": None, "slice_distances_A": None}
         modes = preset.probe.probe_modes if isinstance(preset.probe.probe_modes, int) else 1
         self._preset = of_trials(preset.model_copy(update=plain), modes, frames=True)
-        self._few, self._more = central_part(dataset, COARSE_PATTERNS), central_part(dataset, PATTERNS)
+        parts = central_part(dataset, COARSE_PATTERNS), central_part(dataset, PATTERNS)
+        mirrored = Orientation(transposed=True, turn_deg=0.0)
+        self._parts = {False: parts, True: tuple(mirrored.of(part) for part in parts)}  # each laid out once
         fixed = dataset.calibration.origin("detector_transform") not in FOUND
         self._hands = (False,) if fixed else (False, True)
 
     def best(self) -> _Found | str:
         """The orientation to take, or why none."""
         followed = sorted((self._followed(hand) for hand in self._hands), key=lambda one: one.loss.mean)
-        first, present = followed[0], self._loss(self._more, AS_IT_IS)
+        first, present = followed[0], self._loss(MORE, AS_IT_IS)
         gain = Gain.over(present.groups, first.loss.groups)
         if not gain.exceeds(BEYOND_DOUBT):
             return f"rotation and handedness as they are: no others would predict patterns held out better ({gain})"
@@ -112,22 +119,25 @@ class _Search:
 
     def _followed(self, hand: bool) -> _Followed:
         angles = np.arange(-180.0, 180.0, COARSE_STEP_DEG)
-        losses = [self._loss(self._few, Orientation(hand, float(angle))).mean for angle in angles]
+        losses = [self._loss(FEW, Orientation(hand, float(angle))).mean for angle in angles]
         middle = float(angles[int(np.argmin(losses))])
         fine: dict[float, HeldOutLoss] = {}
         for step in FINE_STEPS_DEG:
             tried = [middle + k * step for k in (-1, 0, 1)]
-            fine |= {angle: self._loss(self._more, Orientation(hand, angle)) for angle in tried}
+            fine |= {angle: self._loss(MORE, Orientation(hand, angle)) for angle in tried}
             middle = _lowest(fine, None)
         halves = [_lowest(fine, half) for half in (0, 1)]
         orientation = Orientation(hand, middle)
         doubt = max(abs(halves[0] - halves[1]) / 2, SMALLEST_SHARE * FINE_STEPS_DEG[-1])
-        return _Followed(orientation, doubt, self._loss(self._more, orientation))
+        return _Followed(orientation, doubt, self._loss(MORE, orientation))
 
-    def _loss(self, part: Dataset, orientation: Orientation) -> HeldOutLoss:
+    def _loss(self, part: int, orientation: Orientation) -> HeldOutLoss:
         hand = "transposed, " if orientation.transposed else ""
         self._context.before(f"{hand}turned by {orientation.turn_deg:.4g}°")
-        return held_out_loss(orientation.of(part), self._preset, SWEEPS, self._context, batches=BATCHES)
+        turned = Orientation(transposed=False, turn_deg=orientation.turn_deg).of(
+            self._parts[orientation.transposed][part]
+        )
+        return held_out_loss(turned, self._preset, SWEEPS, self._context, batches=BATCHES)
 
 
 def _lowest(losses: dict[float, HeldOutLoss], half: int | None) -> float:

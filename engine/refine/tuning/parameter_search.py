@@ -13,7 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.data.drift import Drift
 from ptylive.engine.refine.results.curve import Curve, Scanned
+from ptylive.engine.refine.tuning.half_turn import FOUND
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext, central_part, held_out_loss
 from ptylive.engine.refine.tuning.mode_choice import choose_modes
 from ptylive.engine.refine.tuning.orientation import Orientation
@@ -52,6 +54,8 @@ class Tuned:
     """The data set is under the other half turn than the one that was asked for."""
     orientation: Orientation | None = None
     """That was found, of the data set that was asked for; the half turn comes after it."""
+    scan_drifts: tuple[Drift | None, ...] = ()
+    """Of each of several scans; None where it cannot be looked for."""
 
 
 def tune(tuned: Tuned, context: TrialContext) -> Tuned:
@@ -71,8 +75,8 @@ def tune(tuned: Tuned, context: TrialContext) -> Tuned:
 
 
 def wanted_scans(dataset: Dataset, preset: Preset) -> list[Scanned]:
-    """What the preset asks for. ``auto`` scans a defocus that was only estimated, of one thin slice or several."""
-    estimated = dataset.calibration.origin("C10") is Origin.ESTIMATED
+    """What the preset asks for. ``auto`` scans a defocus that was only found, of one thin slice or several."""
+    estimated = dataset.calibration.origin("C10") in FOUND
     defocus = estimated if isinstance(preset.start.scan_defocus, str) else preset.start.scan_defocus
     if preset.propagation.near_field:  # images have a defocus of their own each, and no scan
         return []
@@ -167,7 +171,9 @@ def focal_depth_A(wavelength_A: float, semiangle_mrad: float) -> float:
 def varied(dataset: Dataset, preset: Preset, quantity: Scanned, value: float) -> tuple[Dataset, Preset]:
     """Data set and preset with another value; rotation is added to the present one, scale multiplies the step."""
     if quantity is Scanned.DEFOCUS:
-        calibration = dataset.calibration.having(C10=Quantity(-value, Origin.ESTIMATED))
+        origin = dataset.calibration.origin("C10")  # of which the sign may be undecided
+        origin = origin if origin in FOUND else Origin.ESTIMATED
+        calibration = dataset.calibration.having(C10=Quantity(-value, origin))
         return replace(dataset, calibration=calibration), preset
     if quantity is Scanned.THICKNESS:
         factor = value / present_value(dataset, preset, quantity)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,9 @@ def begun(problem: Problem, settings: StartSettings, earlier: WarmStart | None) 
         earlier = given_object(settings.start_object, problem)
     elif earlier is None:
         earlier = from_images(settings, problem)
-    return problem if earlier is None else earlier.applied(problem)
+    if earlier is None:
+        return problem
+    return replace(earlier, depth_A=earlier.depth_A + settings.start_depth_A).applied(problem)
 
 
 def given_object(path: str, problem: Problem) -> WarmStart:

@@ -55,6 +55,8 @@ class WarmStart:
     """What else was refined: beam current, background and aberrations go on where the problem refines them too."""
     over_map: bool = False
     """Whether its object is taken although the problem starts from a map."""
+    depth_A: float = 0.0
+    """How far below the problem's entrance its own lies."""
 
     @classmethod
     def of(cls, result: RefineResult, sweeps: int = 0) -> WarmStart:
@@ -142,6 +144,8 @@ class WarmStart:
         if self.nominal is not None and not measured.near_field:
             k = measured.model.k_row, measured.model.k_col
             modes = modes * np.exp(-1j * (measured.probe.chi(*k) - self.nominal.chi(*k)))
+        if self.depth_A and problem.multislice.phase_per_A is not None:  # back through the vacuum before it
+            modes = modes * np.exp(-1j * self.depth_A * problem.multislice.phase_per_A)
         return in_number(modes, layout.modes, measured.model, measured.wavelength_A, problem.strategy.coherence)
 
     def _shared_aberrations(self, layout: ParameterLayout) -> Array | None:
@@ -162,7 +166,7 @@ class WarmStart:
         layout, grid = problem.layout, problem.grid
         new_A = problem.forward.object.slice_thickness_A
         old_A = self.slice_thickness_A or (sum(new_A) / self.object.shape[1],) * self.object.shape[1]
-        made = in_modes(in_slices(self.object, old_A, new_A), layout.object_modes)
+        made = in_modes(in_slices(self.object, old_A, new_A, self.depth_A), layout.object_modes)
         first_px = (np.asarray(grid.origin_A) - np.asarray(self.origin_A)) / self.sampling_A
         return on_pixels(made, (self.sampling_A, grid.pixel_A), (float(first_px[0]), float(first_px[1])), grid.shape)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.dataset import Dataset
+from ptylive.engine.memory import fits
 from ptylive.engine.refine.data.overlap_fit import pixels_fitted
 from ptylive.engine.refine.data.selection import selected
 from ptylive.engine.refine.parameters.device import on_device
@@ -97,7 +98,7 @@ def check(dataset: Dataset, preset: Preset, context: TrialContext | None = None)
         dose_e_per_A2=problem.statistics.dose_e_per_A2,
         position_bound_A=_bound(problem),
         memory_bytes=memory_bytes(dataset, problem, preset, shape, where.threads),
-        seconds=_expected_seconds(len(dataset.patterns), part, preset, where),
+        seconds=expected_seconds(len(dataset.patterns), part, preset, where),
         reason=problem.strategy.reason,
         warnings=(),
     )
@@ -130,13 +131,14 @@ def memory_bytes(
     dataset: Dataset, problem: Problem, preset: Preset, object_shape: tuple[int, int, int], threads: int
 ) -> int:
     """Bytes at the peak of a run on the CPU: data as read and as the window sees them, object, gradients, history."""
-    layout = problem.layout
+    layout, kept = problem.layout, problem.multislice.patterns.dtype.itemsize
+    in_memory = fits(float(len(dataset.patterns)) * layout.window**2 * kept)  # else they lie in a file
     size = RunSize(
         patterns=len(dataset.patterns),
         recorded_bytes=dataset.patterns.nbytes if isinstance(dataset.patterns, np.ndarray) else 0,
-        shown=len(dataset.patterns) if dataset.masks is None else 1,  # coefficients share one mean pattern
+        shown=int(in_memory) * (len(dataset.patterns) if dataset.masks is None else 1),  # coefficients share a mean
         window_px=layout.window,
-        pixel_bytes=problem.multislice.patterns.dtype.itemsize,
+        pixel_bytes=kept,
         object_pixels=int(np.prod(object_shape)) * layout.object_modes,
         object_parts=layout.object_size // max(1, int(np.prod(layout.object_shape)) * layout.object_modes),
         probe_size=layout.probe_size,
@@ -218,7 +220,7 @@ def _bound(problem: Problem) -> float:
     return position_bound_A(problem.multislice, physical.object, physical.probe, problem.grid.pixel_A)
 
 
-def _expected_seconds(patterns: int, part: Dataset, preset: Preset, context: TrialContext) -> float:
+def expected_seconds(patterns: int, part: Dataset, preset: Preset, context: TrialContext) -> float:
     """Seconds of all epochs, from the time of one evaluation of some patterns in the middle."""
     few = part.part(np.arange(min(TIMED_PATTERNS, len(part.patterns))))
     problem = prepare(few, preset.model_copy(update={"refine_drift": False}), context.start)

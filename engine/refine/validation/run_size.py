@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ptylive.engine.refine.solvers.pairs import LONG
+
 STREAMED_PIXELS = 1 << 28
 """Recordings of more pixels are read from the file twice rather than kept in memory twice."""
 LIBRARY_BYTES, PROGRAM_BYTES = 110_000_000, 270_000_000
@@ -15,6 +17,8 @@ VECTORS = 9
 of one, and the gradient that is put together for the other."""
 
 BYTE = 255
+PACKED = 0.5
+"""What a long vector of the history takes of its size (:mod:`ptylive.engine.refine.solvers.pairs`)."""
 
 
 def kept_bytes(pixel_bytes: int, largest: float) -> int:
@@ -55,6 +59,7 @@ class RunSize:
         vector = 4 * (self.object_parts * self.object_pixels + self.probe_size)
         planes = 8 * self.object_pixels * (threads + (2 if self.object_parts == 1 else 1))
         turns = self.patterns * 4 * self.window_px * 4 if self.descanned else 0
-        vectors = (2 * history + VECTORS) * vector
+        kept = PACKED if vector >= 4 * LONG else 1.0
+        vectors = (2 * kept * history + VECTORS) * vector
         before = LIBRARY_BYTES + FIT_BYTES * self.fitted
         return int(self.recorded_bytes + window + max(before, PROGRAM_BYTES + vectors + planes + turns))

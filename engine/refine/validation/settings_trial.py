@@ -45,6 +45,12 @@ OnSweep = Callable[[int, tuple[float, ...]], object]
 """Takes the sweeps done and what each group of patterns (or tile of the object) says; it may raise to end the trial."""
 
 
+def check_enough(dataset: Dataset) -> None:
+    """Raise RefinementError where there are too few patterns for a trial, and for any."""
+    if len(dataset.patterns) < LEAST_PATTERNS:
+        raise RefinementError(f"{len(dataset.patterns)} patterns are too few for trials", f"take {LEAST_PATTERNS}")
+
+
 def settings_trial(
     dataset: Dataset, preset: Preset, sweeps: int, context: TrialContext, on_sweep: OnSweep, *, judge: Judge, split: int
 ) -> None:
@@ -53,8 +59,7 @@ def settings_trial(
     ``split``: another number holds other patterns out (``Judge.HELD_OUT``). Raises RefinementError where there are too
     few patterns, or where no step lowers the loss; MetadataError for missing optics.
     """
-    if len(dataset.patterns) < LEAST_PATTERNS:
-        raise RefinementError(f"{len(dataset.patterns)} patterns are too few for trials", f"take {LEAST_PATTERNS}")
+    check_enough(dataset)
     trial = Trial.of(dataset, preset, context, split=split)
     with closing(open_backend(context.backend, trial.problem.multislice, context.threads)) as backend:
         if judge is Judge.HALVES:

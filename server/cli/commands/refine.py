@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from ptylive.engine.refine.run.history import History
     from ptylive.engine.refine.validation.checks import Checks
     from ptylive.engine.results import Stored
-    from ptylive.schema import LiveMap
+    from ptylive.schema import LiveMap, ScanHeader
     from ptylive.server.refinement.refine_job import RefineJob
 
 EXAMPLES = """
@@ -109,7 +109,7 @@ def refine(
         _refine_elsewhere(given, (cluster or "", when_cluster_missing), as_json=as_json)
         return
     started = time.perf_counter()
-    pixels = _pixels_to_compile(file, values, wanted)
+    header = _header_of(file, values, wanted)
     with (
         shared_by(workers, cluster, wanted, backend, threads, say) as sharing,
         reserved_run(output, checkpoint) as name,
@@ -117,11 +117,11 @@ def refine(
         ExitStack() as opened,
     ):
         mapping = partial(_made, values=values, wanted=wanted, backend="cpu" if backend == "cpu" else "auto")
-        made = mapping(file, pixels=pixels if backend != "gpu" else 0, as_json=as_json)
+        made = mapping(file, compiles=header if backend != "gpu" else None, as_json=as_json)
         guess, context = _told_start(made, map_of(made, wanted)), TrialContext(backend, threads)
         dataset = loaded.placed(refinable(source, made.calibration))
         others = (opened.enter_context(open_source(each, values)) for each in files[1:])
-        first, rest = (file.name, dataset, guess), partial(mapping, pixels=0, as_json=as_json)
+        first, rest = (file.name, dataset, guess), partial(mapping, compiles=None, as_json=as_json)
         dataset = with_others(first, others, wanted, rest)
         frames, kept = len(dataset.patterns), _kept(output, history, resume=resume)
         before = _told_before(dataset, wanted, context, as_json) if checks else None
@@ -138,6 +138,7 @@ def refine(
                 resume=resume,
                 loss_table=output.with_suffix(".loss.csv"),
                 history=kept,
+                judge=checks,
                 sharing=sharing,
             )
         if checks and result.state == "done":
@@ -216,16 +217,16 @@ def _refine_elsewhere(job: RefineJob, where: tuple[str, str], *, as_json: bool) 
 
 
 def _made(
-    file: Path, values: Mapping[str, Any], wanted: Preset, backend: str, pixels: int, as_json: bool
+    file: Path, values: Mapping[str, Any], wanted: Preset, backend: str, compiles: ScanHeader | None, as_json: bool
 ) -> Reconstruction:
-    """The map that the refinement begins from; meanwhile what it needs for ``pixels`` (0: nothing) is compiled."""
+    """The map that the refinement begins from; meanwhile what a scan such as ``compiles`` needs is compiled."""
     from ptylive.application.offline import MapRequest, method_of, reconstruct_file
     from ptylive.server.refinement.warm_refinement import compiling
 
     with (
         when_interrupted("nothing was written; begin again with the same command"),
         bar(f"making the start from {file.name}", quiet=as_json) as shown,
-        compiling(pixels, shown.update) if pixels else nullcontext(),
+        nullcontext() if compiles is None else compiling(compiles, shown.update),
     ):
         methods = (method_of(wanted.start.start_map),)
         return reconstruct_file(file, values, methods, MapRequest(backend=backend), shown.update)
@@ -298,14 +299,14 @@ def _judge(state: str, epochs: int, message: str, stored: Stored) -> None:
         raise PtyliveError(f"the refinement failed: {message}", f"what it came to is in {written}")
 
 
-def _pixels_to_compile(file: Path, values: dict[str, Any], wanted: Preset) -> int:
-    """Pixels along a pattern's longer side; 0 for coefficients. Raises MetadataError where optics are missing."""
+def _header_of(file: Path, values: dict[str, Any], wanted: Preset) -> ScanHeader:
+    """What is known of the scan. Raises MetadataError where optics are missing."""
     from ptylive.engine.dataset import check_told
     from ptylive.streamer.source import open_source
 
     with open_source(file, values) as source:
         check_told(source.header, far_field=not wanted.propagation.near_field)
-        return max(source.header.detector_shape) if source.header.basis.is_raw else 0
+        return source.header
 
 
 def _told_before(dataset: Dataset, wanted: Preset, context: TrialContext, as_json: bool) -> Checks:

@@ -104,10 +104,10 @@ def parse_frame_header(message: Buffer) -> FrameHeader:
     rows = _field(fields, 5, f"{what}: height", 1, MAX_DETECTOR_SIDE)
     fields = str(message[:offset], "latin-1").rstrip("\0 \r\n").split(",")
     fields += [""] * (_THRESHOLD + 1 - len(fields))
-    time, exposure_s, depth = fields[_TIME].strip(), _number(fields[_EXPOSURE]), None
+    exposure_s, depth = _number(fields[_EXPOSURE]), None
     if "MQ1A" in fields:
         extension = fields[fields.index("MQ1A") + 1 :] + [""] * 3
-        time, depth = extension[0].strip() or time, _depth(extension[2])
+        depth = _depth(extension[2])
         exposure_ns = _number(extension[1].strip().removesuffix("ns"))
         exposure_s = exposure_s if exposure_ns is None else 1e-9 * exposure_ns
     return FrameHeader(
@@ -117,11 +117,28 @@ def parse_frame_header(message: Buffer) -> FrameHeader:
         shape=(rows, columns),
         pixels=fields[6].strip(),
         layout=fields[7].strip(),
-        time=time,
+        time=_time(fields),
         exposure_s=exposure_s,
         counter_depth=depth,
         threshold_keV=_number(fields[_THRESHOLD]),
     )
+
+
+def exposed_at(message: Buffer, offset: int) -> str:
+    """When a frame was exposed, as :func:`parse_frame_header` says it, of one whose pixels begin after ``offset``
+    bytes and which is known to be like one that has been read.
+    """
+    fields = str(message[:offset], "latin-1").rstrip("\0 \r\n").split(",")
+    return _time(fields)
+
+
+def _time(fields: list[str]) -> str:
+    """Of the exposure: the extension tells it to the nanosecond."""
+    time = fields[_TIME].strip() if len(fields) > _TIME else ""
+    if "MQ1A" in fields:
+        after = fields.index("MQ1A") + 1
+        return (fields[after].strip() if after < len(fields) else "") or time
+    return time
 
 
 def _field(fields: list[str], place: int, name: str, least: int, most: int) -> int:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 from ptylive.schema import ScanHeader, WireError
 from ptylive.streamer.protocols.header import Header
@@ -19,6 +20,7 @@ from ptylive.streamer.protocols.inlet import Note, ProtocolSettings, Taken
 from ptylive.streamer.protocols.merlin.headers import (
     AcquisitionHeader,
     FrameHeader,
+    exposed_at,
     parse_acquisition_header,
     parse_frame_header,
 )
@@ -44,6 +46,13 @@ class _Frame:
     data: bytes
 
 
+class _Exposed(NamedTuple):
+    """A frame that has come, and when it was exposed, as text."""
+
+    number: int
+    time: str
+
+
 class MerlinInlet:
     """Messages of Merlin's data port (:class:`ptylive.streamer.protocols.Inlet`)."""
 
@@ -54,7 +63,7 @@ class MerlinInlet:
         self._key = ""  # of the acquisition being received; empty: none
         self._acquisition = AcquisitionHeader()
         self._announced = False  # its header came, none of its frames did
-        self._latest: FrameHeader | None = None  # the frame that was exposed last
+        self._latest: _Exposed | None = None  # the frame that was exposed last
         self._described: _Frame | None = None  # whose header says what the scan is like
         self._doubtful: _Frame | None = None  # of an acquisition whose header did not come, if the next frame agrees
         self._count = 0
@@ -106,8 +115,8 @@ class MerlinInlet:
         count = min(count, self._series.together(self._key, layout.shape, layout.dtype, first))
         if not count or first <= latest.number:
             return 0, iter(())
-        last = parse_frame_header(rows[count - 1, PREFIX_BYTES:].data)
-        self._latest = last if last.time >= latest.time else latest
+        last = rows[count - 1, PREFIX_BYTES : template.offset].data
+        self._note_exposed(first + count - 1, exposed_at(last, len(last)))
         made = partial(self._runs.message, template, rows[:count])
         return count * template.stride, self._series.images(first, count, made)
 
@@ -219,10 +228,14 @@ class MerlinInlet:
         self._described, self._latest, self._template = frame, None, None
 
     def _placed(self, frame: _Frame) -> Iterator[Taken]:
-        header, latest = frame.header, self._latest
-        if latest is None or header.time >= latest.time:
-            self._latest = header
+        header = frame.header
+        self._note_exposed(header.number, header.time)
         yield from self._series.image(Image(self._key, header.number, frame.shape, frame.dtype, "none", frame.data))
+
+    def _note_exposed(self, number: int, time: str) -> None:
+        """A frame has come; times are texts in the order of time."""
+        if self._latest is None or time >= self._latest.time:
+            self._latest = _Exposed(number, time)
 
     def _prepared(self, scan_header: ScanHeader) -> ScanHeader:
         """What headers say of a scan, and the server's configuration over and under it. Raises PtyliveError."""

@@ -23,7 +23,7 @@ from ptylive.streamer.protocols.merlin.splitter import PREFIX_BYTES
 from ptylive.streamer.wire import FramesMessage
 from ptylive.streamer.wire.arrays import Buffer
 
-MOST_BYTES = 4 * 2**20
+MOST_BYTES = 8 * 2**20
 """Of patterns that are decoded together."""
 _FIRST_FIXED, _LAST_FIXED = 2, 7
 """Fields from the data offset to the layout."""

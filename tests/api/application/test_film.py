@@ -1,46 +1,16 @@
 """Films of a history: one picture a snapshot, brightness that means the same in all."""
 
+import io
+
 import numpy as np
 import pytest
+from kept_histories import result, written
 from PIL import Image
 
 from ptylive.application import film as films
-from ptylive.application.film import film, history_folder
-from ptylive.engine.refine.results.refinement_result import RefineResult
+from ptylive.application.film import film, history_folder, short_film
 from ptylive.engine.refine.run.history import History, read_snapshot, snapshots
-from ptylive.schema import InputFileError
-
-SHAPE = (1, 2, 40, 30)
-
-
-def result(epoch, *, moved=0.0, window=16, loss=None):
-    rng = np.random.default_rng(1)
-    y, x = np.indices(SHAPE[-2:])
-    phase = 0.1 * epoch * np.exp(-((y - 20) ** 2 + (x - 15) ** 2) / 50)
-    positions = np.stack(np.meshgrid(np.arange(6.0), np.arange(5.0), indexing="ij"), -1).reshape(-1, 2)
-    return RefineResult(
-        object=np.broadcast_to(np.exp(1j * phase), SHAPE).astype(np.complex64),
-        object_sampling_A=(0.2, 0.2),
-        slice_thickness_A=(5.0, 5.0),
-        origin_A=(0.0, 0.0),
-        probe=rng.normal(size=(1, 2, window, window)).astype(np.complex64),
-        positions_A=positions + moved * epoch * rng.normal(size=positions.shape),
-        loss=np.linspace(9, 9 - epoch, epoch) if loss is None else np.asarray(loss),
-        phases=("sweep",) * epoch,
-        seconds=np.ones(epoch),
-        evaluations=1.0,
-        state="running",
-        algorithm="ml",
-        reason="",
-        message="",
-        backend="cpu",
-    )
-
-
-def written(folder, epochs=4, **how):
-    for epoch in range(epochs):
-        History(folder).keep(epoch, lambda epoch=epoch: result(epoch, **how))
-    return folder
+from ptylive.schema import InputFileError, MetadataError
 
 
 def opened(path):
@@ -79,6 +49,21 @@ def test_a_long_history_is_thinned(tmp_path, monkeypatch):
     monkeypatch.setattr(films, "_cells", lambda one, *rest: (shown.append(one.epoch), drawn(one, *rest))[1])
     film(folder, tmp_path / "a.gif")
     assert shown == [0, 2, 5]
+
+
+def test_a_film_for_a_page_ends_where_it_is_asked_to_and_has_fewer_pictures_of_large_objects(tmp_path, monkeypatch):
+    last = snapshots(written(tmp_path / "kept", 6))[4]
+    gif, pictures, epoch = short_film(last)
+    assert (pictures, epoch) == (5, 4)
+    with Image.open(io.BytesIO(gif)) as shown:
+        assert (shown.format, shown.n_frames) == ("GIF", 5)
+    size = read_snapshot(last).object.size
+    monkeypatch.setattr(films, "SHORT_PIXELS", 3 * size)
+    assert short_film(last)[1] == 3
+    monkeypatch.setattr(films, "SHORT_PIXELS", 2 * size - 1)
+    with pytest.raises(MetadataError, match="takes too long to draw here") as refused:
+        short_film(last)
+    assert f"ptylive film {last.parent}" in refused.value.line()
 
 
 def test_damaged_snapshots_and_wrong_places_are_one_line(tmp_path):

@@ -208,3 +208,12 @@ def test_an_export_into_the_results_file_itself_is_refused(tmp_path):
     ended = CliRunner().invoke(build(), ["export", str(path), str(path), "--to", "tiff"])
     assert isinstance(ended.exception, PtyliveError), ended.output
     assert "choose another folder" in ended.exception.line()
+
+
+def test_an_error_of_the_refinement_is_not_one_of_its_checkpoint(tmp_path):
+    with pytest.raises(FileNotFoundError), reserved_run(tmp_path / "r.h5", tmp_path / "r.checkpoint"):
+        (tmp_path / "other").stat()
+    (tmp_path / "file").touch()
+    beside = tmp_path / "file" / "r.checkpoint"
+    with pytest.raises(PtyliveError, match="cannot be written"), reserved_run(tmp_path / "r.h5", beside):
+        pass

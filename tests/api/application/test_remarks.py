@@ -33,7 +33,11 @@ def test_what_a_sender_told_is_asked_about_and_what_a_user_gave_is_not():
 
 @pytest.mark.parametrize(
     ("count", "said"),
-    [(0, []), (1, ["1 count is no finite number: taken as 0"]), (7, ["7 counts are no finite numbers: taken as 0"])],
+    [
+        (0, []),
+        (1, ["1 count is no number up to 1e+12: taken as 0"]),
+        (7, ["7 counts are no numbers up to 1e+12: taken as 0"]),
+    ],
 )
 def test_counts_that_were_no_numbers_are_told(count, said):
     assert remarks(header(), header(), with_masked(count)) == said

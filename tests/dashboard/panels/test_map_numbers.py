@@ -10,22 +10,25 @@ from ptylive.dashboard.client.map_kinds import MapKind, MapKinds
 from ptylive.dashboard.panels.map_numbers import UnclearNumberError, parse_numbers
 
 KINDS = MapKinds.from_plain(MAP_KINDS)
-OBF, WDD = KINDS.called("obf"), KINDS.called("wdd_phase")
+OBF = KINDS.called("obf")
+NUMBER = {"name": "curl.order", "low": 0, "high": 4, "default": 2, "about": "of the difference"}
+CURL = MapKind.from_plain({"name": "com_curl", "method": "curl", "settings": [NUMBER]})
+"""A map with one number, which need not be named."""
 
 
 @pytest.mark.parametrize(
     ("kind", "text", "values"),
     [
-        (WDD, "0.2", {"wdd.epsilon": 0.2}),
-        (WDD, " epsilon = 2e-1", {"wdd.epsilon": 0.2}),
-        (WDD, "epsilon = 0,5", {"wdd.epsilon": 0.5}),
-        (WDD, "0,1", {"wdd.epsilon": 0.1}),
-        (WDD, "auto", {"wdd.epsilon": None}),
-        (WDD, "epsilon = ", {"wdd.epsilon": None}),
+        (CURL, "0.2", {"curl.order": 0.2}),
+        (CURL, " order = 2e-1", {"curl.order": 0.2}),
+        (CURL, "order = 0,5", {"curl.order": 0.5}),
+        (CURL, "0,1", {"curl.order": 0.1}),
+        (CURL, "auto", {"curl.order": None}),
+        (CURL, "order = ", {"curl.order": None}),
         (OBF, "upsample = 4, noise=default", {"obf.upsample": 4.0, "obf.noise": None}),
         (KINDS.called("idpc"), "highpass_invA = 0.5 1/nm", {"idpc.highpass_invA": "0.5 1/nm"}),
-        (WDD, "−1", {"wdd.epsilon": -1.0}),
-        (WDD, "nan", {"wdd.epsilon": "nan"}),
+        (CURL, "−1", {"curl.order": -1.0}),
+        (CURL, "nan", {"curl.order": "nan"}),
     ],
 )
 def test_what_is_typed(kind, text, values):

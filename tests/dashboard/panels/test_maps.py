@@ -1,10 +1,12 @@
 """What stands beside the colour bar of a map."""
 
 import numpy as np
+from page_in_memory import ask
 
 from ptylive.dashboard.client.feed import raw_picture
 from ptylive.dashboard.panels import maps
 from ptylive.dashboard.pictures import Picture, Surroundings, prepare
+from ptylive.dashboard.session import Session
 
 
 def picture(**more: object) -> Picture:
@@ -29,3 +31,41 @@ def test_where_it_cannot_be_told_nothing_is() -> None:
     doubtful = picture(deviation=0.0123, information_limits=[[1.0, 1.07, 0.9, False]])
     assert (maps._units(doubtful), maps._limit(doubtful)) == ("rad ± 0.012", "")
     assert maps._about_units(doubtful).startswith("unit; ±: one standard deviation")
+
+
+def lay_out(session: Session, name: str) -> list[int]:
+    ask(session, what="layout", key=name)
+    return [panel.index for panel in session.mosaic.shown]
+
+
+def test_only_panels_of_the_layout_are_made_pictures_for(session: Session) -> None:
+    """Six in one of them; of a browser that says nonsense the four that every page has."""
+    assert [panel.index for panel in session.mosaic.shown] == [0, 1, 2, 3]
+    assert lay_out(session, "six") == [0, 1, 2, 3, 4, 5]
+    assert {"dpc", "bf"} <= session._wanted()
+    assert lay_out(session, "pair") == [0, 1]
+    assert "bf" not in session._wanted()
+    assert lay_out(session, "large") == lay_out(session, "nonsense") == [0, 1, 2, 3]
+
+
+def test_the_object_stands_beside_a_map_and_makes_room_again(session: Session) -> None:
+    second = session.mosaic.panels[1].choice
+    before = second.value
+    lay_out(session, "pair")
+    assert second.value == before, "there is no object yet"
+    session.mosaic.offer(frozenset({"object"}), session.feed.view().kinds)
+    lay_out(session, "pair")
+    assert second.value == "refined"
+    lay_out(session, "four")
+    assert second.value == before
+    lay_out(session, "pair")
+    second.value = "bf"
+    lay_out(session, "four")
+    assert second.value == "bf", "what was chosen meanwhile stays"
+
+
+def test_vectors_have_no_transform_from_the_start(session: Session) -> None:
+    fifth = session.mosaic.panels[4]
+    assert (fifth.kind.name, fifth.fft.disabled, fifth.colours.disabled) == ("dpc", True, True)
+    fifth.choice.value = "adf"
+    assert not fifth.fft.disabled

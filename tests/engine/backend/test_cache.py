@@ -3,9 +3,13 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+
+from ptylive.engine.backend import cache
+from ptylive.schema import PtyliveError
 
 PROGRAM = """
 import sys
@@ -70,3 +74,32 @@ def test_the_mark_of_compiled_code_tells_processors_places_and_names_apart(monke
         assert compiled_mark("maps") != here, "numba keeps what two installations compile apart"
     monkeypatch.setattr(numba.config, "CPU_NAME", "some-other-processor")
     assert compiled_mark("maps") != here
+
+
+@pytest.mark.parametrize("named", ["XDG_CACHE_HOME", "NUMBA_CACHE_DIR"])
+def test_where_nothing_can_be_kept_a_temporary_folder_of_the_user_is_taken(named, tmp_path, monkeypatch):
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv(named, str(tmp_path / "file" / "inside"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(sys.modules["numba"].config, "CACHE_DIR", "")
+    folder = cache.use_persistent_cache()
+    assert folder == tmp_path / f"ptylive-compiled-{os.geteuid()}" / cache.source_hash()
+    assert os.environ["NUMBA_CACHE_DIR"] == str(folder)
+    assert folder.is_dir()
+    assert cache.compiled_mark("some").parent == folder
+
+
+def test_nobody_elses_folder_is_taken_for_code(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file" / "inside"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    open_to_all = tmp_path / f"ptylive-compiled-{os.geteuid()}"
+    open_to_all.mkdir()
+    open_to_all.chmod(0o777)
+    with pytest.raises(PtyliveError, match="compiled code can be kept neither in"):
+        cache.use_persistent_cache()
+    open_to_all.rmdir()
+    open_to_all.symlink_to(tmp_path)
+    with pytest.raises(PtyliveError, match="nor among temporary files"):
+        cache.use_persistent_cache()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from ptylive.engine.calibrate.criteria import Aliases
+from ptylive.engine.calibrate.aberrations import Search, fit_by_energy
+from ptylive.engine.calibrate.criteria import Aliases, Criteria
 from ptylive.engine.calibrate.modulation import Modulation, is_sparse
+from ptylive.engine.calibrate.scan import _Work
 from ptylive.engine.live.engine import reconstruct
 from ptylive.engine.probe import Probe
 from ptylive.schema import Calibration, Detector, FrameBatch, Optics, Origin, Scan, ScanHeader
@@ -53,9 +56,15 @@ def test_the_best_of_many_explains_more_of_noise() -> None:
 
 
 def lattice_scan(
-    c10_A: float, rotation_deg: float, lattice_A: float, seed: int, step_A: float = STEP_A, disorder_A: float = 0.0
+    c10_A: float,
+    rotation_deg: float,
+    lattice_A: float,
+    seed: int,
+    step_A: float = STEP_A,
+    disorder_A: float = 0.0,
+    electrons: float = 2e4,
 ) -> tuple[ScanHeader, Array]:
-    """A triangular lattice with vacancies, finer than the scan resolves, in 20 000 electrons a pattern.
+    """A triangular lattice with vacancies, as a rule finer than the scan resolves; ``electrons``: of a pattern.
 
     ``disorder_A``: atoms lie anywhere so far from their sites.
     """
@@ -80,7 +89,7 @@ def lattice_scan(
         near = atoms[(np.abs(atoms - place) < SIDE * PIXEL_A / 2 + 1.5).all(axis=1)] - place
         rows, cols = (np.exp(-((axis[:, None] - near[:, n]) ** 2) / (2 * 0.35**2)) for n in (0, 1))
         pattern = np.abs(np.fft.fft2(probe * np.exp(0.4j * rows @ cols.T))) ** 2
-        frames[k] = rng.poisson(np.fft.fftshift(pattern) * 2e4 / pattern.sum())
+        frames[k] = rng.poisson(np.fft.fftshift(pattern) * electrons / pattern.sum())
     header = ScanHeader(
         "lattice",
         "lattice",
@@ -120,3 +129,38 @@ def test_frequencies_of_a_lattice_stand_out_of_their_rings(disorder_A: float, pe
     modulation = Modulation.of(engine.store, (2.6, 2.6), SEMIANGLE_INVA)
     assert modulation is not None
     assert modulation.peaked == peaked
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("electrons", "found"), [(150, True), (30, False)])
+def test_few_electrons_tell_what_noise_does_not(electrons: float, found: bool) -> None:
+    """Between what noise explains and three times as much: of 30 electrons a pattern nothing is said."""
+    header, frames = lattice_scan(100, -35, 2.9, 1, 0.6, 2.0, electrons)
+    engine, _ = reconstruct(header, lambda: [FrameBatch("lattice", np.arange(len(frames)), frames)], ["bf"])
+    calibration = engine.calibration or Calibration()
+    assert (calibration.origin("C10") is Origin.DEFAULT) != found
+    if found:  # of the half turns underfocus is taken where nothing decides
+        half_turn = float(calibration.get("C10")) < 0
+        assert calibration.origin("C10") is Origin.UNDECIDED
+        assert abs(float(calibration.get("C10"))) == pytest.approx(100.0, abs=10.0)
+        assert calibration.rotation_deg == pytest.approx(145.0 if half_turn else -35.0, abs=4.0)
+        assert calibration.transform == "none"
+
+
+@pytest.mark.slow
+def test_where_the_power_of_the_aligned_image_is_lost_the_energy_is_not() -> None:
+    """J1 is blind in focus and in noise; the grid of J2 finds what it was made with."""
+    header, frames = lattice_scan(100, -35, 2.9, 2, 0.6, 2.0, 400)
+    engine, _ = reconstruct(header, lambda: [FrameBatch("lattice", np.arange(len(frames)), frames)], ["bf"])
+    work = _Work(dict((engine.calibration or Calibration()).entries), engine.store)
+    modulation = Modulation.of(engine.store, (0.6, 0.6), SEMIANGLE_INVA)
+    assert modulation is not None
+    criteria = Criteria(modulation, work.conditions(), {})
+    fit = fit_by_energy(criteria, Search.of(criteria, None))
+    assert fit is not None
+    c10_A, turn = fit.aberrations["C10"], math.copysign(1.0, fit.aberrations["C10"])
+    assert abs(c10_A) == pytest.approx(100.0, abs=10.0)
+    assert math.cos(math.radians(fit.rotation_deg + 35.0)) * turn > math.cos(math.radians(3.0))
+    scrambled = np.exp(2j * np.pi * np.random.default_rng(0).random(modulation.spectra.shape))
+    noise = replace(modulation, spectra=(modulation.spectra * scrambled).astype(np.complex64))
+    assert fit_by_energy(Criteria(noise, work.conditions(), {}), Search.of(criteria, None)) is None

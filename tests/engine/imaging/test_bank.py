@@ -5,11 +5,11 @@ import pytest
 from rounding import MAP_ROUNDING, U
 from synthetic import WeakPhaseScan, batches, correlation
 
+from ptylive.engine import memory
 from ptylive.engine.backend.imaging import bank as contraction
 from ptylive.engine.bases import BinnedPixels
 from ptylive.engine.geometry import DetectorGrid
 from ptylive.engine.imaging import band as band_module
-from ptylive.engine.imaging.accumulation import scratch
 from ptylive.engine.imaging.accumulation.rows import RowTransforms
 from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
 from ptylive.engine.imaging.bank import Spectra, mean_bins
@@ -114,8 +114,7 @@ def test_only_rows_that_changed_are_transformed_again(scan, monkeypatch):
 def test_transforms_that_do_not_fit_go_to_a_file(engine, monkeypatch, caplog):
     conditions = setting_of(engine)
     expected = Spectra.of(engine.store, conditions).planes
-    monkeypatch.setattr(scratch, "ALWAYS_IN_MEMORY_BYTES", 0)
-    monkeypatch.setattr(scratch, "free_bytes", lambda: 1000)
+    monkeypatch.setattr(memory, "fits", lambda nbytes: False)
     spilled = Spectra.of(engine.store, conditions)
     assert isinstance(spilled.planes, np.memmap)
     np.testing.assert_array_equal(spilled.planes, expected)
@@ -127,9 +126,8 @@ def test_transforms_that_do_not_fit_go_to_a_file(engine, monkeypatch, caplog):
 
 def test_coefficients_that_do_not_fit_go_to_a_file(scan, monkeypatch, caplog, tmp_path):
     expected = {m.name: m.data for m in reconstruct(scan.header(), lambda: batches(scan.patterns))[1].maps}
-    monkeypatch.setattr(scratch, "ALWAYS_IN_MEMORY_BYTES", 0)
-    monkeypatch.setattr(scratch, "free_bytes", lambda: 1000)
-    live = LiveEngine(scan.header(), scratch=scratch.Scratch(tmp_path))
+    monkeypatch.setattr(memory, "fits", lambda nbytes: False)
+    live = LiveEngine(scan.header(), scratch=memory.Scratch(tmp_path))
     for batch in batches(scan.patterns):
         live.add(batch)
     live.refresh()

@@ -62,7 +62,7 @@ def test_what_does_not_fit_the_memory_is_refused(monkeypatch):
         local_deviation(noise(2))
 
 
-MEASURED = ("idpc", "dpc_iterative", "obf", "tcbf", "ssb", "wdd_phase", "wdd_amplitude")
+MEASURED = ("idpc", "dpc_iterative", "obf", "tcbf", "ssb", "ssb_amplitude", "wdd_phase", "wdd_amplitude")
 
 
 def repeated(aberrations, electrons, scans):

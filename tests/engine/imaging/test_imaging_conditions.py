@@ -8,7 +8,7 @@ from synthetic import WeakPhaseScan
 
 from ptylive.engine.bases import BinnedPixels
 from ptylive.engine.geometry import DetectorGrid
-from ptylive.engine.imaging.imaging_conditions import DISC_TOLERANCE, ImagingConditions
+from ptylive.engine.imaging.imaging_conditions import DISC_TOLERANCE, ImagingConditions, Part
 from ptylive.schema import Calibration, Origin, Quantity
 
 STRENGTH = 0.01
@@ -60,7 +60,7 @@ def test_aligned_bright_field_is_the_phase_times_its_transfer(aberrations):
 def test_in_focus_the_optimum_filter_is_the_single_sideband_one():
     conditions = setting_of(WeakPhaseScan.make({}))
     q = conditions.frequencies()
-    full, sidebands = conditions.transfer(q), conditions.transfer(q, sidebands_only=True)
+    full, sidebands = conditions.transfer(q), conditions.transfer(q, Part.SIDEBANDS)
     # of amplitudes up to 1: single precision, and the disc's edge lies where triple overlaps cancel
     assert np.abs(full - sidebands).max() < 1e-5 / conditions.disc_pixels
 

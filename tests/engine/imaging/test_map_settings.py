@@ -17,7 +17,9 @@ from ptylive.schema import LiveMap, MetadataError
 
 OWN = {one.name: one for one in registry.own_methods()}
 MAY_BE_SET = {name: (method, one) for method in OWN for name, one in OWN[method].may_be_set.items()}
-OTHER_VALUES = {"upsample": 3, "flip": 0, "noise": 10.0, "epsilon": 0.2, "iterations": 2}
+OTHER_VALUES = {"upsample": 3, "flip": 0, "noise": 10.0, "epsilon": 0.2, "iterations": 2, "sidebands": 1, "crop": 3.0}
+ALONE = {"ssb.sidebands": "ssb"}
+"""Of the maps of a method, the one that a setting is for."""
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +46,8 @@ def test_a_setting_changes_its_map_and_is_told(name: str, scan: WeakPhaseScan, p
     value = OTHER_VALUES.get(key, 0.2)
     for one in maps(scan, (method,), {name: value}).values():
         before = plain[one.name].data
+        if one.name != ALONE.get(name, one.name):
+            continue
         assert one.data.shape != before.shape or not np.allclose(one.data, before, rtol=1e-3, atol=0)
         assert one.settings[key] == value
     if setting.default is not None:

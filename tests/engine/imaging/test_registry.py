@@ -40,12 +40,12 @@ def test_the_chooser_s_order_stays():
     kinds = registry.describe(OWN)
     assert [one["name"] for one in kinds] == [
         "obf", "tcbf", "idpc", "adf", "bf", "abf", "wdd_phase", "wdd_amplitude", "com_row", "com_col", "ssb",
-        "dpc_iterative", "obf_deviation", "tcbf_deviation", "idpc_deviation", "wdd_phase_deviation",
-        "wdd_amplitude_deviation", "ssb_deviation", "dpc_iterative_deviation",
+        "ssb_amplitude", "dpc_iterative", "obf_deviation", "tcbf_deviation", "idpc_deviation", "wdd_phase_deviation",
+        "wdd_amplitude_deviation", "ssb_deviation", "ssb_amplitude_deviation", "dpc_iterative_deviation",
     ]  # fmt: skip
     assert {one["name"] for one in kinds if one["afterwards"]} == {
         one["name"] for one in kinds if one["name"].endswith("_deviation")
-    } | {"ssb", "dpc_iterative"}
+    } | {"ssb", "ssb_amplitude", "dpc_iterative"}
     assert {one["name"] for one in kinds if one["colour_map"] == "magma"} == {
         "obf", "idpc", "wdd_phase", "ssb", "dpc_iterative",
     }  # fmt: skip

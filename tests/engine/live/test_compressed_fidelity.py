@@ -91,7 +91,7 @@ class SharedScan:
         return {
             "tcbf": spectra.image(band, spectra.contract(band, band.evaluate(conditions.aligned_shifts))),
             "obf": spectra.image(obf.band, (matched / (e + EPSILON * e.max())).astype(np.complex64)),
-            "wdd": np.angle(WignerDeconvolution.build(conditions, mean, EPSILON).field(spectra)),
+            "wdd": np.angle(WignerDeconvolution.build(conditions, mean).field(spectra)),
         }
 
 

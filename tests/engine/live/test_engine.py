@@ -19,7 +19,7 @@ from ptylive.schema.metadata import overlay
 from ptylive.streamer.storage.events import events_in
 
 LIVE = {"bf", "abf", "adf", "com_row", "com_col", "idpc", "tcbf", "obf", "wdd_phase", "wdd_amplitude"}
-MEASURED = {"idpc", "obf", "tcbf", "wdd_phase", "wdd_amplitude", "dpc_iterative", "ssb"}
+MEASURED = {"idpc", "obf", "tcbf", "wdd_phase", "wdd_amplitude", "dpc_iterative", "ssb", "ssb_amplitude"}
 MAPS = LIVE | MEASURED | {f"{name}_deviation" for name in MEASURED}
 
 

@@ -6,7 +6,7 @@ from synthetic import WeakPhaseScan
 
 from ptylive.engine.bases import BinnedPixels
 from ptylive.engine.geometry import DetectorGrid
-from ptylive.engine.imaging.imaging_conditions import ImagingConditions
+from ptylive.engine.imaging.imaging_conditions import ImagingConditions, Part
 from ptylive.engine.probe import Probe
 
 EPSILON = 1e-3
@@ -29,7 +29,7 @@ class Periodic:
         f = np.fft.fftfreq(scan.n, scan.step_A)
         self.q = np.stack(np.meshgrid(f, f, indexing="ij"), -1).reshape(-1, 2)
 
-    def phase(self, *, sidebands_only: bool = False, turned: bool = False) -> np.ndarray:
+    def phase(self, *, part: Part = Part.WHOLE, turned: bool = False) -> np.ndarray:
         """Wiener phase with the whole transfer (OBF, flat noise), or with that of single overlaps (SSB).
 
         ``turned``: for the other member of the pair, rotation + 180 degrees and reversed aberrations.
@@ -40,7 +40,7 @@ class Periodic:
             mrad = probe.semiangle_invA * probe.wavelength_A * 1e3
             conditions = conditions.with_probe(Probe.of(probe.wavelength_A, mrad, probe.edge_invA, reversed_signs))
             q = -q
-        transfer = conditions.transfer(q, sidebands_only=sidebands_only)
+        transfer = conditions.transfer(q, part)
         power = (np.abs(transfer) ** 2).sum(0)
         spectrum = (transfer.conj() * self.spectra).sum(0) / (power + EPSILON * power.max())
         return np.fft.ifft2(spectrum.reshape(self.scan.phase.shape)).real
@@ -62,7 +62,7 @@ def test_phase_is_returned_in_band(aberrations):
 def test_in_focus_optimum_bright_field_is_single_sideband():
     """The same filter: single overlaps are all there is. In single precision, and filters amplify it by some tens."""
     periodic = Periodic({})
-    whole, single = periodic.phase(), periodic.phase(sidebands_only=True)
+    whole, single = periodic.phase(), periodic.phase(part=Part.SIDEBANDS)
     assert np.abs(whole - single).max() < 1e-5 * np.abs(whole).max()
 
 

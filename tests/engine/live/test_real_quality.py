@@ -53,7 +53,7 @@ def half_spectra(store, made):
     linear = made.linear_map
     whole, alias = Spectra.of(store, made.conditions).contract_with_noise(linear.band, linear.weights)
     if isinstance(linear, TiltCorrected):
-        weight = linear.flip
+        weight = linear.gain
     else:
         weight = 1 / np.sqrt(np.maximum(linear.information, 1e-3 * linear.information.max()))
     return (whole + alias) * weight, (whole - alias) * weight

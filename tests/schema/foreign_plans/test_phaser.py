@@ -85,11 +85,20 @@ def test_slices(slices, number, distances):
         ({"bwlim_frac": 0.8, "update_probe": {"after": 5}, "update_object": False},
          {"damping_cutoff_multislice": 0.8, "update_probe": "epoch >= 5", "update_obj": False}),
         ({"bwlim_frac": 1.0}, {}),
+        ({"mtf": {"type": "gaussian", "sigma": 0.7}}, {"detector_psf_px": 0.7}),
+        ({"mtf": "empad"}, {}),
         ({"regularizers": [{"type": "obj_l2", "cost": 0.4}]}, {}),
     ],
 )  # fmt: skip
 def test_engines(engine, ours):
     assert added(engine) == ours
+
+
+def test_tilts_of_the_specimen():
+    """[row, column] in mrad, and the ramp of the propagator has the same sign in both."""
+    assert added(init={"tilt": {"type": "global", "tilt": [3.0, -4.0]}}) == {"tilts_mrad": [[0, 0, 3.0, -4.0, 0, 0]]}
+    taken = found(init={"tilt": {"type": "custom", "path": "tilts.npy"}})
+    assert "tilts_mrad" not in taken.settings and any("--set tilts_mrad" in note for note in taken.notes)
 
 
 def test_costs_of_another_measure_are_left_out_and_said():
@@ -102,7 +111,7 @@ def test_costs_of_another_measure_are_left_out_and_said():
     [
         ({"engines": []}, "has no engines"),
         ({"engines": [3]}, "is no table"),
-        ({"engines": [{**ENGINE, "mtf": "x"}]}, "no blur of the modelled pattern"),
+        ({"engines": [{**ENGINE, "mtf": {"type": "gaussian"}}]}, "mtf.sigma = None is no number"),
         ({"engines": [{**ENGINE, "nitr": 3}]}, "did you mean 'niter'"),
         ({"engines": [{**ENGINE, "sim_shape": [128, 96]}]}, "is not square"),
         ({"engines": [{**ENGINE, "noise_model": "cauchy"}]}, "is unknown"),

@@ -98,6 +98,44 @@ def test_slices(more, slices, distance):
     assert (taken["num_slices"], taken.get("slice_distances_A")) == (slices, distance)
 
 
+@pytest.mark.parametrize(
+    ("more", "slices", "depth_A"),
+    [
+        ({"obj_z_pad": {"pad_layers": [2, 3], "pad_types": ["vacuum", "vacuum"]}}, 11, 20.0),
+        ({"obj_z_pad": {"pad_layers": [0, 3], "pad_types": ["vacuum", "edge"]}}, 9, None),
+        ({"obj_z_crop": [1, 5]}, 4, -10.0),
+        ({"obj_z_crop": [2, 5], "obj_z_pad": {"pad_layers": [2, 0], "pad_types": ["vacuum", "vacuum"]}}, 5, None),
+    ],
+)
+def test_vacuum_around_the_object_and_what_is_cut_off(more, slices, depth_A):
+    taken = found(obj_Nlayer=6, obj_params="model.hdf5", obj_source="PtyRAD", **more)
+    assert (taken.settings["num_slices"], taken.settings.get("start_depth_A")) == (slices, depth_A)
+    assert any("vacuum is put there" in note for note in taken.notes) == ("edge" in str(more))
+
+
+@pytest.mark.parametrize(
+    ("more", "underfocus_A"),
+    [
+        ({"probe_z_shift": -20.0}, 20.0),
+        ({"probe_z_shift": -20.0, "probe_source": "PtyRAD", "probe_params": "model.hdf5"}, 20.0),
+        # as PtyRAD asks for with two layers in front: here the probe of the file goes along by itself
+        ({"probe_z_shift": -20.0, "probe_source": "PtyRAD", "probe_params": "model.hdf5",
+          "obj_z_pad": {"pad_layers": [2, 0], "pad_types": ["vacuum", "vacuum"]}}, None),
+    ],
+)  # fmt: skip
+def test_a_probe_that_is_moved_along_the_beam(more, underfocus_A):
+    assert found(obj_Nlayer=6, **more).settings.get("extra_probe_defocus_A") == underfocus_A
+
+
+def test_tilts_of_the_specimen():
+    """[row, column] in mrad: PtyRAD's propagators have the ramp exp(i z k tan(tilt)), as ours."""
+    taken = found(tilt_params={"tilt_type": "all", "init_tilts": [[3.0, -4.0]]})
+    assert taken.settings["tilts_mrad"] == [[0, 0, 3.0, -4.0, 0, 0]]
+    assert "tilts_mrad" not in found(tilt_params={"tilt_type": "each", "init_tilts": [[0, 0]]}).settings
+    each = found(tilt_params={"tilt_type": "each", "init_tilts": [[3.0, -4.0], [1, 1]]})
+    assert any("single patterns" in note for note in each.notes)
+
+
 def test_starts_and_windows():
     given = {f"{kind}_source": "PtyRAD" for kind in ("obj", "probe", "pos")}
     given |= {f"{kind}_params": f"{kind}.hdf5" for kind in ("obj", "probe", "pos")}

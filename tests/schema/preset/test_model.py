@@ -11,6 +11,7 @@ from ptylive.schema import MetadataError
 from ptylive.schema.preset.describe import table
 from ptylive.schema.preset.model import BESIDE_GROUPS
 from ptylive.schema.preset.object import ObjectSettings
+from ptylive.server.cli.values import parse_assignments
 
 
 def test_text_values_become_numbers():
@@ -90,3 +91,28 @@ def test_every_setting_has_one_group():
     assert len(names) == len(set(names))
     assert not set(names) & (set(Preset.model_fields) | set(dir(Preset)))
     assert [*names, *BESIDE_GROUPS] == list(Preset.settings())
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("slice_distances_A=10", (10.0,)),
+        ("refined_aberrations=C10", ("C10",)),
+        ("update_scans=tilts", ("tilts",)),
+        ("field_terms=thickness", ("thickness",)),
+        ("defocus_spread_modes_A=20", (20.0,)),
+        ("defocus_array_A=300", (300.0,)),
+        ("tilts_mrad=0,0,3,-4,0,0", ((0.0, 0.0, 3.0, -4.0, 0.0, 0.0),)),
+        ("aberrations_array_A=20,0,1", ((20.0, 0.0, 1.0),)),
+        ("field_terms=C10,C12a", ("C10", "C12a")),
+    ],
+)
+def test_one_word_number_or_row_is_a_list_of_it_as_people_type_it(setting, value):
+    """As the documents have it: --set field_terms=thickness, --set slice_distances_A=2."""
+    slices = {"num_slices": 3} | ({} if "slice" in setting else {"total_thickness_A": 30})
+    assert Preset.from_mapping({**slices, **parse_assignments([setting])}).value(setting.partition("=")[0]) == value
+
+
+def test_a_switch_is_no_list():
+    with pytest.raises(MetadataError, match="slice_distances_A"):
+        Preset.from_mapping({"num_slices": 3, "slice_distances_A": True})

@@ -5,7 +5,8 @@ import threading
 
 import pytest
 
-from ptylive.server.cli.interrupt import ctrl_c_asks_to_stop
+from ptylive.server.cli.interrupt import ctrl_c_asks_to_stop, ended_as_by_ctrl_c
+from ptylive.server.process.ending_signals import ENDING
 
 
 def test_the_first_asks_and_the_second_interrupts(capsys):
@@ -38,3 +39,38 @@ def test_in_another_thread_it_is_nobodys():
     thread.start()
     thread.join(60)
     assert found == [(True, False)]
+
+
+@pytest.fixture
+def as_at_the_start():
+    """Signals that nobody has taken yet; afterwards as they were."""
+    before = {one: signal.signal(one, signal.SIG_DFL) for one in ENDING}
+    yield
+    for one, handler in before.items():
+        signal.signal(one, handler)
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_other_signals_to_end_are_taken_for_ctrl_c(number, as_at_the_start, capsys):
+    ended_as_by_ctrl_c()
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(number)
+    with ctrl_c_asks_to_stop("stopping after this epoch") as asked:
+        signal.raise_signal(number)
+        assert asked.is_set()
+        assert "stopping after this epoch" in capsys.readouterr().err
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+
+
+def test_what_is_ignored_stays_so(as_at_the_start):
+    """``nohup`` has SIGHUP ignored; a shell's background job has SIGINT ignored, and SIGTERM ends it nevertheless."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        ended_as_by_ctrl_c()
+        signal.raise_signal(signal.SIGHUP)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -151,7 +151,7 @@ def test_a_trotter_is_flat_where_the_aberrations_are_right(running: Server) -> N
 def test_runs_are_compared(running: Server) -> None:
     finished(running)
     for epochs in (1, 2):
-        running.call("refine", preset={"epoch_max": epochs, "sweeps": epochs, "probe_modes": 1})
+        running.call("refine", preset={"epoch_max": epochs, "sweeps": epochs, "probe_modes": 1}, history=epochs - 1)
         refined(running, f"run{epochs}")
     reply = running.call("runs", pictures=["run1", "run2"])
     assert [r["epochs"] for r in reply["runs"].values()] == [1, 2]
@@ -180,6 +180,14 @@ def test_runs_are_compared(running: Server) -> None:
     assert Image.open(io.BytesIO(sheet.read_bytes())).size[0] > 700, "four pictures beside each other"
     assert {"obf", "idpc", beside["run"]} <= set(beside["shown"])
     assert beside["correlation"]["obf"] > 0.5
+    film = running.call("film")
+    assert (film["run"], film["pictures"], film["epoch"]) == ("run2", 3, 2), "the start, and after each epoch"
+    with Image.open(film["path"]) as shown:
+        assert (shown.format, shown.n_frames) == ("GIF", 3)
+    with pytest.raises(CommandError, match="no history of run1 was kept"):
+        running.call("film", run="run1")
+    with pytest.raises(CommandError, match="is no refinement"):
+        running.call("film", run="../run1")
     (floats,) = running.call("export", map="object", formats=["tiff"])["files"]
     with Image.open(floats) as tiff:
         assert np.asarray(tiff).shape == array_from_plain(second["object"]).shape

@@ -8,10 +8,10 @@ from side_processes import Process
 
 from ptylive.application.batch.rows import Row, State, write_rows
 from ptylive.schema import CommandError, MetadataError
-from ptylive.server.commands import side_work
 from ptylive.server.commands.batch_commands import NOTHING_LEFT, BatchCommands
 from ptylive.server.commands.placement import Placement
 from ptylive.server.process.config import ServerConfig
+from ptylive.server.tune import side_work
 
 
 def rows(**states):

@@ -60,7 +60,7 @@ def test_what_is_not_known_is_said() -> None:
 @pytest.mark.parametrize(
     ("preset", "said"),
     [
-        ({}, "found by trials at the start of the run, where it is more than 33 Å"),
+        ({}, "found by trials at the start of the run, where it is more than 67 Å"),
         ({"num_slices": 1}, "given: one slice"),
         ({"total_thickness_A": 100.0}, "given: 100 Å, 5 slices of 20 Å"),
         ({"num_slices": 4, "total_thickness_A": 100.0}, "given: 100 Å, 4 slices of 25 Å"),

@@ -10,7 +10,7 @@ from ptylive.schema import Calibration, CommandError, MetadataError
 from ptylive.schema.preset import Preset
 from ptylive.server.cluster.fallback import FallbackJob
 from ptylive.server.commands import placement as placement_module
-from ptylive.server.commands.placement import Placement
+from ptylive.server.commands.placement import CLUSTER, HERE, Placement, check_history
 from ptylive.server.process.config import ServerConfig, load_config
 from ptylive.server.refinement.refine_job import RefineJob
 
@@ -71,3 +71,13 @@ def test_many_at_a_time_leave_room_for_frames(monkeypatch):
     assert elsewhere.series("").words == f"cluster {ADDRESS}"
     with pytest.raises(CommandError, match="is no place"):
         elsewhere.series("moon")
+
+
+def test_a_history_is_a_number_of_epochs_and_kept_on_this_machine():
+    check_history(0, CLUSTER)
+    check_history(5, HERE)
+    for wrong in (-1, 2.0, True, 10**6):
+        with pytest.raises(CommandError, match="history must be a whole number from 0 to"):
+            check_history(wrong, HERE)
+    with pytest.raises(CommandError, match="kept on the server's machine only"):
+        check_history(5, CLUSTER)

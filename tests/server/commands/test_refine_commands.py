@@ -7,13 +7,28 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ptylive.schema import CommandError, Detector, MetadataError, PtyliveError, Scan, ScanHeader
+from ptylive.engine.imaging.render import Rendering
+from ptylive.schema import (
+    Calibration,
+    CommandError,
+    Detector,
+    LiveMap,
+    MetadataError,
+    Origin,
+    PtyliveError,
+    Quantity,
+    Scan,
+    ScanHeader,
+)
+from ptylive.schema.basis import Basis
 from ptylive.schema.metadata import overlay
 from ptylive.schema.preset import Preset
 from ptylive.server.commands import refine_commands
 from ptylive.server.commands.placement import Placement
 from ptylive.server.commands.refine_commands import MOST_WAITING, RefineCommands
 from ptylive.server.process.config import ServerConfig
+from ptylive.server.refinement import run_names
+from ptylive.server.refinement.refine_job import RefineJob, history_of
 from ptylive.server.refinement.refinements import RunState
 from ptylive.server.session.scan_session import ScanSession
 
@@ -59,6 +74,10 @@ class Processes:
 class Log:
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.told: list[tuple[str, dict[str, Any]]] = []
+
+    def publish(self, topic: str, payload: dict[str, Any]) -> None:
+        self.told.append((topic, payload))
 
     def log(self, _level: str, line: str) -> None:
         self.lines.append(line)
@@ -77,7 +96,17 @@ def scan(tmp_path: Path) -> ScanSession:
 
 
 def refining(config: ServerConfig, scan: ScanSession) -> RefineCommands:
-    return RefineCommands(config, Log(), lambda: scan, lambda _values: None, "test", Placement(config))
+    def opened(name: str) -> ScanSession:
+        """Another scan of the folder; one called `sums.h5` has coefficients, `bare.h5` no maps."""
+        other = ScanSession(scan.header, None, scan.header, recording=scan.recording.parent / name)
+        if name == "sums.h5":
+            other.header = replace(scan.header, basis=Basis(kind="zernike", n_bright=3))
+        if name != "bare.h5":
+            maps = [LiveMap(one, np.zeros((4, 4), np.float32), "rad", (0.4, 0.4), 16, "") for one in ("obf", "idpc")]
+            other.take_stored(np.ones((4, 4), bool), Rendering(maps))
+        return other
+
+    return RefineCommands(config, Log(), lambda: scan, lambda _values: None, "test", Placement(config), opened)
 
 
 @pytest.fixture
@@ -115,6 +144,19 @@ def test_the_line_moves_when_one_ends(commands: RefineCommands, scan: ScanSessio
     assert not commands.needs(scan.recording)
 
 
+def test_what_it_found_for_the_microscope_is_told_of_the_scan_on_show(
+    commands: RefineCommands, scan: ScanSession
+) -> None:
+    scan.stored = Calibration({"C10": Quantity(145.0, Origin.ESTIMATED, 11.0)})
+    drift = {"value": [2.1, -0.6], "origin": "estimated", "uncertainty": [0.4, 0.1]}
+    told = commands._publisher.told
+    for uid, found in (("a", {}), ("another", {"drift_A": drift}), ("a", {"drift_A": drift})):
+        commands._on_ended(RunState(state="done", run="run1", uid=uid, found=found))
+    assert [(topic, event["uid"], event["refined"]) for topic, event in told] == [
+        ("calibration", "a", {"run": "run1", "drift_A": drift})
+    ]
+
+
 def test_one_that_cannot_start_does_not_hold_up_the_others(commands: RefineCommands) -> None:
     processes = commands.refinements
     for _ in range(3):
@@ -129,17 +171,17 @@ def test_a_recording_that_is_taken_back_meanwhile_is_one_line_and_frees_the_name
     commands: RefineCommands, scan: ScanSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a full disk does, between the name of the run and its job."""
-    recording, reserve = scan.recording, refine_commands.reserve_run
+    recording, reserve = scan.recording, run_names.reserve_run
 
     def reserved(results: Path) -> str:
         name = reserve(results)
         scan.recording = None
         return name
 
-    monkeypatch.setattr(refine_commands, "reserve_run", reserved)
+    monkeypatch.setattr(run_names, "reserve_run", reserved)
     with pytest.raises(CommandError, match="needs the recording, and this scan has none"):
         commands.command_refine()
-    monkeypatch.setattr(refine_commands, "reserve_run", reserve)
+    monkeypatch.setattr(run_names, "reserve_run", reserve)
     scan.recording = recording
     assert commands.command_refine() == {"run": "run1", "state": "running"}
 
@@ -235,6 +277,15 @@ def test_the_name_of_one_that_failed_is_kept_with_its_checkpoint(
     assert reserved(tmp_path) == kept
 
 
+def test_what_is_kept_for_a_film_lies_beside_the_recording(commands: RefineCommands, tmp_path: Path) -> None:
+    commands.command_refine(history=2)
+    job = commands.refinements.last_job
+    assert RefineJob.from_plain(job.to_plain()).history == 2
+    assert history_of(job.recording, job.run) == tmp_path / "grain_run1.history"
+    with pytest.raises(CommandError, match="history must be"):
+        commands.command_refine(history=-2)
+
+
 def test_a_cluster_gets_whole_scans_and_this_machine_rows_as_they_arrive(scan: ScanSession) -> None:
     config = ServerConfig(refine_cluster="tcp://there:8786")
     elsewhere = refining(config, scan)
@@ -265,3 +316,56 @@ def test_a_run_goes_on_for_so_many_epochs_more(
     commands.refinements.last_job = replace(job, preset=Preset(stages=({"epoch_max": 2}, {"epoch_max": 3})))
     with pytest.raises(CommandError, match="in stages"):
         commands.command_refine_resume(20)
+
+
+TILTS = {"scan_tilts_mrad": [[0, 0], [20, 0], [-20, 4]]}
+
+
+def test_scans_beside_go_along_with_what_is_known_of_each(commands: RefineCommands, scan: ScanSession) -> None:
+    scan.stored = Calibration({"rotation_deg": Quantity(30.0, Origin.ESTIMATED)})
+    commands.command_refine(preset=TILTS, beside=["left.h5", "right.h5"])
+    job = commands.refinements.last_job
+    assert [one.recording.name for one in job.beside] == ["left.h5", "right.h5"]
+    assert [one.calibration.get("rotation_deg") for one in job.beside] == [30.0, 30.0], "as the first scan has it"
+    assert all(one.start is not None and one.start.rotation_deg == 30.0 for one in job.beside)
+    assert job.beside[0].values["energy_eV"] == 80e3
+    there = RefineJob.from_plain(job.to_plain())
+    assert [one.recording for one in there.beside] == [one.recording for one in job.beside]
+    assert commands.needs(scan.recording.parent / "right.h5"), "not to be deleted meanwhile"
+
+
+@pytest.mark.parametrize(
+    ("beside", "more", "said"),
+    [
+        (["left.h5"], {}, "2 scans, and scan_tilts_mrad speaks of 3"),
+        (["left.h5", "left.h5"], {}, "there twice"),
+        (["left.h5", "grain.h5"], {}, "there twice"),
+        (["left.h5", "sums.h5"], {}, "holds coefficients"),
+        (["left.h5", "bare.h5"], {}, "no map obf to find it by"),
+        (["left.h5", "right.h5"], {"during_scan": True}, "when all have ended"),
+        (["left.h5", "right.h5"], {"preset": {}}, "scan_tilts_mrad is not given"),
+    ],
+)
+def test_scans_that_do_not_go_together_are_refused_by_a_line(
+    commands: RefineCommands, beside: list[str], more: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(CommandError, match=said):
+        commands.command_refine(**{"preset": TILTS, "beside": beside, **more})
+    assert not commands.refinements.started
+
+
+def test_a_scan_without_its_map_goes_along_where_its_place_is_given(commands: RefineCommands) -> None:
+    given = {**TILTS, "scan_shifts_A": [[0, 0], [1, 0], [0, 1]]}
+    commands.command_refine(preset=given, beside=["left.h5", "bare.h5"])
+    assert commands.refinements.started == ["run1"]
+
+
+def test_several_scans_are_refined_on_this_machine(scan: ScanSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refine_commands, "Refinements", Processes)
+    config = ServerConfig(refine_cluster="local:1", refine_here=True)
+    commands = refining(config, scan)
+    with pytest.raises(CommandError, match="on the server's machine only"):
+        commands.command_refine(preset=TILTS, beside=["left.h5", "right.h5"], place="cluster")
+    commands.command_refine(preset=TILTS, beside=["left.h5", "right.h5"])
+    assert commands.refinements.last_job.place == "here", "though the cluster comes first where nothing is said"
+    commands.close()

@@ -5,13 +5,14 @@ import io
 import h5py
 import numpy as np
 import pytest
+from kept_histories import written
 from PIL import Image
 from stored_runs import write_results
 
 from ptylive.engine.results import write_maps
 from ptylive.schema import Calibration, InputFileError, LiveMap, MetadataError
 from ptylive.server.commands import side_by_side as module
-from ptylive.server.commands.side_by_side import report_page, side_by_side
+from ptylive.server.commands.side_by_side import film_of, report_page, side_by_side
 from ptylive.server.serve.control import READS_FILES
 from ptylive.streamer.vetting.worker import FileWorker
 
@@ -45,6 +46,17 @@ def test_a_report_travels(tmp_path, worker):
     assert found["html"].tobytes().startswith(b"<!doctype html>")
 
 
+def test_a_film_travels(tmp_path, worker):
+    written(tmp_path / "kept", 3)
+    found = worker.read(film_of, tmp_path / "kept" / "epoch_00002.npz")
+    assert (found["pictures"], found["epoch"]) == (3, 2)
+    with Image.open(io.BytesIO(found["gif"].tobytes())) as shown:
+        assert (shown.format, shown.n_frames) == ("GIF", 3)
+    (tmp_path / "kept" / "epoch_00004.npz").write_bytes(b"nothing")
+    with pytest.raises(InputFileError, match="epoch_00004"):
+        worker.read(film_of, tmp_path / "kept" / "epoch_00004.npz")
+
+
 def test_what_would_take_long_is_refused_and_condemns_no_file(tmp_path, worker, monkeypatch):
     path = tmp_path / "r.h5"
     write_results(path)
@@ -54,7 +66,7 @@ def test_what_would_take_long_is_refused_and_condemns_no_file(tmp_path, worker, 
     with pytest.raises(MetadataError, match="too many to draw in a session") as refused:
         report_page(path)
     assert "ptylive report" in refused.value.line()
-    assert READS_FILES >= {"side_by_side", "report"}, "they keep no command waiting"
+    assert READS_FILES >= {"side_by_side", "report", "film"}, "they keep no command waiting"
 
 
 def test_a_foreign_file_is_refused_in_a_line(tmp_path, worker):

@@ -9,10 +9,11 @@ import pytest
 from side_processes import Process
 
 from ptylive.schema import CommandError, MetadataError
-from ptylive.server.commands import side_work, tune_commands
+from ptylive.server.commands import tune_commands
 from ptylive.server.commands.placement import Placement
 from ptylive.server.commands.tune_commands import TuneCommands
 from ptylive.server.process.config import ServerConfig
+from ptylive.server.tune import side_work
 
 FOUND = {"kind": "found", "trials": [{"number": 0}], "ended": 1, "sentences": ["defocus 151 Å"]}
 

@@ -99,3 +99,15 @@ def test_a_run_that_has_not_come_to_rest_says_so() -> None:
         refinements.current = RunState("running", "run1", "uid")
         refinements._conclude({**ended, "state": state, "falling": True}, 0)
         assert refinements.current.event(pictures=False)["falling"] is falling
+
+
+def test_what_was_found_is_in_the_last_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    drift = {"value": [2.1, -0.6], "origin": "estimated", "uncertainty": [0.4, 0.1]}
+    monkeypatch.setattr(Scripted, "script", [progress(3), {**ENDED, "found": {"drift_A": drift}}])
+    heard, ended = [], threading.Event()
+    publisher = SimpleNamespace(publish=lambda _topic, payload: heard.append(payload))
+    refinements = Refinements(publisher, lambda _run: ended.set(), Scripted)  # type: ignore[arg-type]
+    job = RefineJob(Path("a.h5"), Path("a_results.h5"), "run1", Preset(), Calibration())
+    refinements.start(job, "a")
+    assert ended.wait(30)
+    assert (heard[0]["found"], heard[-1]["found"]) == ({}, {"drift_A": drift})

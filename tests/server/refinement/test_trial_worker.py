@@ -7,6 +7,7 @@ import pytest
 from ptylive.application.simulation import simulate_file
 from ptylive.application.tuning.ranges import parse_over
 from ptylive.engine.refine.validation.settings_trial import Judge
+from ptylive.schema import RefinementError
 from ptylive.schema.preset import Preset
 from ptylive.schema.simulation.settings import SimulationSettings
 from ptylive.server.refinement import trial_worker
@@ -86,3 +87,42 @@ def test_a_trial_that_cannot_be_says_why_and_the_next_begins(job):
 def test_a_job_of_trials_goes_over_the_pipe_as_it_is(job):
     assert RefineJob.from_plain(job.to_plain()).trials == job.trials
     assert RefineJob.from_plain(replace(job, trials=None).to_plain()).trials is None
+
+
+@pytest.fixture(scope="module")
+def deciding(tmp_path_factory):
+    """A thin specimen, of patterns enough for trials of its depth."""
+    folder = tmp_path_factory.mktemp("thin")
+    small = {"scan_shape": 24, "scan_step_A": 0.8, "detector_shape": 32, "detector_pixel_mrad": 3.0, "seed": 1}
+    simulate_file(folder / "s.h5", SimulationSettings.of({**small, "electrons_per_pattern": 1e4}))
+    preset = Preset.from_mapping({"probe_modes": 1, "window_px": 32, "regime": "thin"})
+    wanted = Wanted(folder / "s.h5", folder / "out", (), preset, {}, {}, patterns=576, sweeps=1, backend="cpu")
+    return replace(begin(wanted, print, lambda: False).job, preset=preset, trials=None, decides=True)
+
+
+@pytest.mark.slow
+def test_what_is_decided_before_a_refinement_is_told_with_its_time(deciding):
+    said = []
+    end = trial_worker.decided(deciding, Asked(), said.append, Nobody())
+    assert end["kind"] == "ended"
+    *trials, found = said
+    assert {one["kind"] for one in trials} == {"trial"} and len(trials) > 1
+    assert (found["kind"], found["num_slices"], found["total_thickness_A"]) == ("decided", 1, None)
+    assert any(words.startswith("one slice") for words in found["said"])
+    assert found["seconds"] > 0
+
+
+def test_a_decision_is_given_up_between_two_trials(deciding):
+    inbox, said = Asked(), []
+    inbox.stop.is_set = lambda: len(said) > 0
+    with pytest.raises(RefinementError, match="stopped on request"):
+        trial_worker.decided(deciding, inbox, said.append, Nobody())
+    assert len(said) == 1
+
+
+def test_too_few_patterns_decide_nothing(job):
+    said = []
+    few = replace(job, preset=Preset.from_mapping({"probe_modes": 1, "window_px": 32}), trials=None, decides=True)
+    trial_worker.decided(few, Asked(), said.append, Nobody())
+    assert (said[-1]["num_slices"], said[-1]["range_A"]) == (1, None)
+    assert said[-1]["said"] == ["one slice: nothing was tried, as of a scan of few patterns"]

@@ -1,23 +1,74 @@
-"""The compile cache filled by another process."""
+"""The compile cache filled by another process: what a refinement waits for first, the rest behind it or not at all."""
 
 import os
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from stream_tools import make_header
+
+from ptylive.engine.backend.cache import compiled_mark
+from ptylive.schema import Basis, Detector
+from ptylive.server.refinement import warm_refinement
+
+FRAMES = make_header(pixels=(40, 30))
+COEFFICIENTS = replace(FRAMES, basis=Basis(kind="zernike", n_bright=10))
 
 PROGRAM = """
+import sys
+sys.path.insert(0, {tests!r})
+from stream_tools import make_header
 from ptylive.server.refinement.warm_refinement import compiling
-with compiling({pixels}, lambda *_: None):
+with compiling(make_header(pixels=({pixels}, {pixels})), lambda *_: None):
     pass
 """
 
 
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What would have been started, with an empty cache."""
+    started: list[list[str]] = []
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **_: started.append(command[3:]))
+    return started
+
+
+def test_a_refinement_waits_for_what_it_begins_with_only(commands: list[list[str]]) -> None:
+    warm_refinement.start(FRAMES)
+    warm_refinement.start(COEFFICIENTS)
+    assert commands == [["40", "0", "frames"], ["40", "0", "coefficients"]]
+
+
+def test_while_a_scan_runs_everything_is_compiled_its_own_way_first(commands: list[list[str]]) -> None:
+    warm_refinement.start(COEFFICIENTS, 19, ahead=True)
+    assert commands == [["40", "19", "coefficients", "frames", "outside"]]
+
+
+def test_what_is_there_is_not_compiled_again(commands: list[list[str]]) -> None:
+    assert not warm_refinement.is_compiled(FRAMES)
+    compiled_mark("refinement-frames-48").touch()
+    assert warm_refinement.is_compiled(FRAMES)
+    assert not warm_refinement.is_compiled(COEFFICIENTS)
+    assert warm_refinement.start(FRAMES) is None
+    warm_refinement.start(FRAMES, 19, ahead=True)
+    assert commands == [["40", "19", "coefficients", "outside"]]
+
+
+def test_coefficients_of_an_unknown_detector_are_not_waited_for(commands: list[list[str]]) -> None:
+    unknown = replace(COEFFICIENTS, detector=Detector(shape=None))
+    assert warm_refinement.start(unknown) is None
+    assert warm_refinement.is_compiled(unknown)
+    assert commands == []
+
+
 @pytest.mark.slow
-def test_a_size_is_compiled_once(tmp_path):
+def test_a_size_is_compiled_once(tmp_path: Path) -> None:
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     for pixels in (30, 32):  # the same compiled code
-        command = [sys.executable, "-c", PROGRAM.format(pixels=pixels)]
-        subprocess.run(command, env=environment, check=True, timeout=200)
+        program = PROGRAM.format(pixels=pixels, tests=str(Path(__file__).parents[2]))
+        subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=200)
         assert len(list(tmp_path.rglob("compiled_kernel.add_loss_and_gradient*.nbc"))) == 1
-        assert len(list(tmp_path.glob("refinement-32-*.compiled"))) == 1
+        assert not list(tmp_path.rglob("compiled_kernel.add_loss_of_coefficients*.nbc"))
+        assert len(list(tmp_path.glob("refinement-frames-32-*.compiled"))) == 1

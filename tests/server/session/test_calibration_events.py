@@ -46,6 +46,15 @@ def test_the_fit_on_everything_is_always_told(scan, publisher):
     assert [event["final"] for _, event in publisher.sent] == [False, True, True]
 
 
+def test_what_a_refinement_found_is_told_beside_it(scan, publisher):
+    scan.stored = fitted(145.0)
+    tell_calibration(publisher, scan)
+    drift = {"value": [1.5, -0.5], "origin": "estimated", "uncertainty": [0.2, 0.1]}
+    tell_calibration(publisher, scan, final=True, refined={"run": "run1", "drift_A": drift})
+    assert [event["refined"] for _, event in publisher.sent] == [{}, {"run": "run1", "drift_A": drift}]
+    assert publisher.sent[1][1]["calibration"] == publisher.sent[0][1]["calibration"]
+
+
 def test_the_event_says_value_origin_uncertainty_and_advice(scan, publisher):
     scan.stored = fitted(145.0)
     tell_calibration(publisher, scan, final=True)

@@ -48,7 +48,7 @@ def test_a_refinement_begins_though_values_never_stop_coming(scan, monkeypatch):
     monkeypatch.setattr(refine_commands, "check_told", lambda *_a, **_k: None)
     log = SimpleNamespace(log=lambda *_a: None, publish=lambda *_a: None)
     commands = RefineCommands(
-        ServerConfig(), log, lambda: scan, lambda _values: None, "test", Placement(ServerConfig())
+        ServerConfig(), log, lambda: scan, lambda _values: None, "test", Placement(ServerConfig()), lambda _name: scan
     )
     finisher = Finisher.__new__(Finisher)
     Finisher.__init__(finisher, log, "test", commands.scan_finished, *[SimpleNamespace()] * (finisher_parameters() - 3))

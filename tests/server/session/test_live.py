@@ -14,7 +14,7 @@ from synthetic import WeakPhaseScan, batches
 
 from ptylive.engine.backend.device import ArrayDevice
 from ptylive.engine.backend.imaging.open import MapDevice
-from ptylive.engine.imaging.accumulation.scratch import Scratch
+from ptylive.engine.memory import Scratch
 from ptylive.server.session.live import BACKGROUND_NICENESS, LiveThread, Resources, find_device, step_back
 from ptylive.server.session.subscriptions import Subscriptions
 from ptylive.streamer.events import ArmEvent, EndEvent

@@ -2,8 +2,8 @@
 
 from ptylive.streamer.protocols.received_bytes import ReceivedBytes
 
-USUAL, ROOM = 8 * 2**20, 2**20
-MOST = 17 * 2**20
+USUAL, ROOM = 16 * 2**20, 2**20
+MOST = 33 * 2**20
 
 
 def test_it_grows_to_one_message_and_keeps_what_has_come() -> None:

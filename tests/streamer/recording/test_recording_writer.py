@@ -269,10 +269,3 @@ def test_damaged_journals_are_set_aside_beside_each_other(tmp_path: Path) -> Non
         names.append(recording._set_aside(tmp_path / "a.journal").name)
     assert names == ["a.journal.damaged", "a.journal.damaged-2", "a.journal.damaged-3"]
     assert [(tmp_path / name).read_bytes() for name in names] == [b"\0", b"\1", b"\2"]
-
-
-@pytest.mark.parametrize(("said", "error"), [("… errno = 28, error message = …", OSError), ("why", RuntimeError)])
-def test_a_disk_that_is_full_when_the_file_is_closed_is_said_to_be(tmp_path: Path, said: str, error: type) -> None:
-    with pytest.raises(error) as caught, recording.created_scan(tmp_path / "a.h5", make_header()):
-        raise RuntimeError(said)
-    assert error is RuntimeError or caught.value.errno == errno.ENOSPC

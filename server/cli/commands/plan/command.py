@@ -18,6 +18,7 @@ EXAMPLES = """
 ptylive plan --energy "80 keV" --semi-angle "21.4 mrad" --step "0.4 A" --defocus "15 nm" --pixel "0.8 mrad"
 ptylive plan scan.h5 --current "10 pA" --thickness "20 nm"
 ptylive plan scan.h5 --current "10 pA" --dwell "100 us" --suggest
+ptylive plan scan.h5 --thickness "20 nm" --time
 ptylive plan scan.h5 --step 0.8 --set astigmatism_A=30 --json
 """
 
@@ -50,6 +51,9 @@ def plan(
     suggest: Annotated[
         bool, typer.Option("--suggest", help="which step or defocus brings 70 to 80 % overlap, at the same dose")
     ] = False,
+    time: Annotated[
+        bool, typer.Option("--time", help="measure on this machine how long a refinement takes (some seconds)")
+    ] = False,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
@@ -70,7 +74,7 @@ def plan(
         "thickness_A": thickness,
     }
     given = {name: parse_value(text.strip()) for name, text in options.items() if text is not None}
-    made = planned(file, **_merged(given, parse_assignments(settings or ())))
+    made = planned(file, measure_time=time, **_merged(given, parse_assignments(settings or ())))
     if suggest and not made.suggestions:
         needed = "energy_eV, convergence_semiangle_mrad and scan_step_A"
         raise MetadataError(

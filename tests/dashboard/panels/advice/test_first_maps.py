@@ -10,7 +10,7 @@ from ptylive.dashboard.session import Session
 
 
 def shown(session: Session) -> tuple[str, ...]:
-    return tuple(panel.kind.name for panel in session.mosaic.panels)
+    return tuple(panel.kind.name for panel in session.mosaic.first)
 
 
 def answered(session: Session, sender: CommandSender, modulation: float | None) -> dict[str, str]:

@@ -93,11 +93,11 @@ def test_gamma_lifts_what_is_dark_in_picture_and_bar(session: Session) -> None:
 
 def test_the_object_has_one_too(session: Session) -> None:
     session.view_choice.active = 1
-    ask(session, what="contrast", key="limits", panel=5, numbers=[-2, 0])
+    ask(session, what="contrast", key="limits", panel=11, numbers=[-2, 0])
     assert drawn(session)["range"] == pytest.approx([-3.0, 1.0])
     assert session.reconstruction.object.locked == (-2.0, 0.0)
     ask(session, what="contrast", key="open", panel=9)
-    assert session.contrast.panel == 5, "no such panel"
+    assert session.contrast.panel == 11, "no such panel"
 
 
 def test_a_picture_of_one_value_has_a_histogram() -> None:

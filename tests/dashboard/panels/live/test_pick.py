@@ -69,6 +69,8 @@ def test_arrows_move_it_and_let_a_rectangle_grow(session: Session, sender: Sende
     ask(session, what="pick", key="move", numbers=[-1, 3])
     content(session)
     assert patterns_asked(sender)[-1] == {"point": [0, 3]}, "not beyond the edge"
+    sender.answer("pattern", pattern=array_to_plain(COUNTS), frames=1)
+    content(session)
     ask(session, what="pick", key="grow", numbers=[2, 0])
     ask(session, what="pick", key="grow", numbers=[0, 1])
     content(session)
@@ -76,6 +78,39 @@ def test_arrows_move_it_and_let_a_rectangle_grow(session: Session, sender: Sende
     assert session.picked._frame.data["y"] == [-0.25, -0.25, 1.25, 1.25, -0.25]
     sender.answer("pattern", pattern=array_to_plain(COUNTS), frames=6)
     assert "row 0, column 3 to 2, 4: mean of 6 frames" in content(session)["texts"]["pattern_where"]
+
+
+def test_arrows_held_down_while_a_pattern_is_awaited_lose_no_step(session: Session, sender: Sender) -> None:
+    """Asked for is the first, then the last; what lay between is passed over, and the one that comes late is shown."""
+    click(session, x_A=0.0, y_A=0.0)
+    for _ in range(20):
+        content(session)
+        ask(session, what="pick", key="move", numbers=[0, 1])
+    assert content(session)["texts"]["pattern_where"] == "row 0, column 20: …"
+    assert patterns_asked(sender) == [{"point": [0, 0]}]
+    sender.answer("pattern", pattern=array_to_plain(COUNTS), frames=1)
+    content(session)
+    assert content(session)["texts"]["pattern_where"] == "row 0, column 20: …", "not the counts of another point"
+    assert session.diffraction.figures[0][0].showing == HERE, "a picture that follows the arrows"
+    assert patterns_asked(sender) == [{"point": [0, 0]}, {"point": [0, 20]}]
+    sender.answer("pattern", pattern=array_to_plain(COUNTS), frames=3)
+    assert content(session)["texts"]["pattern_where"].startswith("row 0, column 20: 3 frames")
+    content(session)
+    assert len(patterns_asked(sender)) == 2, "then there is nothing left to ask for"
+
+
+def test_a_pattern_of_the_scan_before_that_comes_late_is_not_shown(session: Session, sender: Sender) -> None:
+    click(session, x_A=1.0, y_A=1.0)
+    content(session)
+    session.feed._view = silent_feed(uid="scan-2")._view
+    content(session)
+    click(session, x_A=2.0, y_A=1.0)
+    content(session)
+    sender.answer("pattern", pattern=array_to_plain(COUNTS), frames=1)
+    content(session)
+    assert content(session)["texts"]["pattern_where"] == "row 2, column 4: …"
+    assert session.diffraction.figures[0][0].showing != HERE
+    assert patterns_asked(sender)[-1] == {"point": [2, 4]}
 
 
 def test_clicks_elsewhere_pick_nothing(session: Session, sender: Sender) -> None:
@@ -136,7 +171,7 @@ def test_a_drag_with_shift_asks_for_the_mean_of_the_rectangle(
 
 def test_drags_that_are_none_of_a_map_ask_for_nothing(session: Session, sender: Sender) -> None:
     session.mosaic.panels[2].fft.active = True
-    for panel, numbers in ((2, [0, 0, 1, 1]), (4, [0, 0, 1, 1]), (0, [0, 0, 1]), (0, [0, 0, 1, 1e9])):
+    for panel, numbers in ((2, [0, 0, 1, 1]), (10, [0, 0, 1, 1]), (0, [0, 0, 1]), (0, [0, 0, 1, 1e9])):
         ask(session, what="pick", key="rectangle", panel=panel, numbers=numbers)
     content(session)
     assert patterns_asked(sender) == []

@@ -1,6 +1,7 @@
 """Every way of the compiled kernel is compiled before a refinement needs it, with the types it will have."""
 
 from ptylive.engine.backend.multislice import compiled_kernel
+from ptylive.engine.backend.multislice.kernel_parts.ways import Way
 from ptylive.engine.backend.multislice.warm_up import warm_up
 
 
@@ -17,5 +18,5 @@ def test_nothing_is_left_to_compile():
     )
     kinds = [len(way.signatures) for way in ways]
     assert kinds == [1] * len(ways), "one set of types serves every refinement"
-    warm_up(48)
+    warm_up(48, (Way.FRAMES,))
     assert [len(way.signatures) for way in ways] == kinds, "nor does another size need anything new"

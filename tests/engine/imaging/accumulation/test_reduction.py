@@ -187,6 +187,38 @@ def test_small_batches_wake_nobody():
     assert seen == [(0, 0, store_module.LEAST_PIECE)]
 
 
+@pytest.mark.parametrize(("shape", "pieces"), [((362, 362), [(0, 8)]), ((363, 363), [(0, 4), (4, 8)])])
+def test_of_large_frames_few_wake_a_helper(shape, pieces):
+    frames, seen = np.ones((8, *shape), "u2"), []
+
+    class Watched(ThreadPool):
+        def split(self, items, work, *, least=1):
+            super().split(items, lambda worker, *piece: (seen.append(piece), work(worker, *piece)), least=least)
+
+    header = replace(scan_of(frames), scan=Scan(shape=(2, 4)))
+    reduction = PixelReduction.of(DetectorGrid.of(shape, (90.0, 90.0), "none", 1.0), 60.0, np.zeros(shape, bool), 9)
+    pool = Watched(2)
+    Store(header, reduction, pool).add(FrameBatch("u", np.arange(8), frames))
+    pool.close()
+    assert sorted(seen) == pieces
+
+
+@pytest.mark.parametrize(("frame_bytes", "held"), [(96 * 96 * 2, 20), (2**16, 4), (2**17, 4), (2**19, 4), (2**21, 2)])
+def test_groups_are_several_times_as_many_as_are_added_together(frame_bytes, held):
+    assert accumulators._held(frame_bytes) == held
+
+
+def test_full_pixels_add_up_exactly():
+    """Sums of lines are taken in 32 bits: those of frames need more."""
+    frames = np.full((1, 300, 300), 2**16 - 1, "u2")
+    grid = DetectorGrid.of((300, 300), (150.0, 150.0), "none", 1.0)
+    reduction = PixelReduction.of(grid, 500.0, np.zeros((300, 300), bool), 1)
+    into = Numbers.zeros(1, reduction.basis.count)
+    accumulator = reduction.accumulator(frames.dtype)
+    accumulator.add(FrameBatch("u", np.arange(1), frames), slice(0, 1), np.array([0]), into, repeats=False)
+    assert into.moments[0, 0] == into.regions[0].sum() == 300 * 300 * (2**16 - 1) > 2**32
+
+
 def test_who_asks_for_the_mean_waits_while_frames_are_added():
     """The status of a server asks from a thread of its own; what the accumulators hold must not change under them."""
     frames = np.random.default_rng(5).integers(0, 50, (64, 20, 20)).astype("u2")

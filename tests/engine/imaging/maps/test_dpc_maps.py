@@ -80,3 +80,26 @@ def test_iterative_dpc_needs_no_frame_and_no_whole_scan():
     field = np.where(visited, gradient_of(phase, (0.4, 0.4)), 0)
     found = iterative_dpc(field, (0.4, 0.4), visited)
     assert correlation(found, phase) > 0.995
+
+
+def test_steepest_descent_comes_to_what_conjugate_gradients_come_to():
+    phase = blob((24, 20))
+    visited = np.ones(phase.shape, bool)
+    field = gradient_of(phase, (0.4, 0.4))
+    settled = iterative_dpc(field, (0.4, 0.4), visited, 200)
+    few, many = (iterative_dpc(field, (0.4, 0.4), visited, n, step=1.0) for n in (2, 400))
+    assert correlation(many, settled) > 0.9999 > correlation(few, settled)
+    halved = iterative_dpc(field, (0.4, 0.4), visited, 1, step=0.5)
+    # the first step from nothing is the gradient times its length, in single precision
+    np.testing.assert_allclose(halved, 0.5 * iterative_dpc(field, (0.4, 0.4), visited, 1, step=1.0), atol=1e-6)
+
+
+def test_iterative_dpc_is_damped_below_and_above():
+    y = np.arange(64) * 0.4
+    slow, fast = np.cos(2 * np.pi * y / 25.6), np.cos(2 * np.pi * y / 3.2)
+    phase = np.broadcast_to((slow + fast)[:, None], (64, 64))
+    field, visited = gradient_of(phase, (0.4, 0.4)), np.ones((64, 64), bool)
+    high, low = (iterative_dpc(field, (0.4, 0.4), visited, 100, passes=each) for each in ((0.15, None), (None, 0.08)))
+    inside = slice(8, -8)  # beyond the border the phase is free, and its frequencies are its own
+    assert correlation(high[inside], np.broadcast_to(fast[:, None], (64, 64))[inside]) > 0.95
+    assert correlation(low[inside], np.broadcast_to(slow[:, None], (64, 64))[inside]) > 0.95

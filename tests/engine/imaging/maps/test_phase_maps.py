@@ -1,5 +1,7 @@
 """The phase maps of a weak phase object whose patterns are computed without approximation: their signs and sizes."""
 
+from types import MappingProxyType
+
 import numpy as np
 import pytest
 from synthetic import WeakPhaseScan, batches, correlation
@@ -9,10 +11,10 @@ from ptylive.engine.live.engine import reconstruct
 UNDER, OVER = {"C10": -150.0, "C12a": 60.0}, {"C10": 150.0}
 
 
-def maps(aberrations, methods):
+def maps(aberrations, methods, settings=MappingProxyType({}), **object_keys):
     """Maps on the points of the scan, and the true phase."""
-    scan = WeakPhaseScan.make(aberrations, strength=0.05)
-    _, rendered = reconstruct(scan.header(), lambda: batches(scan.patterns), methods)
+    scan = WeakPhaseScan.make(aberrations, **{"strength": 0.05, **object_keys})
+    _, rendered = reconstruct(scan.header(), lambda: batches(scan.patterns), methods, settings=settings)
     finer = {picture.name: picture.data.shape[0] // scan.n for picture in rendered.maps}
     return {p.name: p.data[:: finer[p.name], :: finer[p.name]] for p in rendered.maps}, scan.phase
 
@@ -35,3 +37,53 @@ def test_out_of_focus_the_aligned_bright_field_is_bright_where_the_object_is_den
     """On either side of the focus. Its frequencies are weighted by their transfer: like a phase, but none."""
     found, truth = maps(aberrations, ["tcbf"])
     assert correlation(found["tcbf"], truth) > 0.6
+
+
+def absorbed(n=32, strength=0.02):
+    """A smooth absorption (n, n) that has nothing to do with the phase, its mean 0."""
+    y, x = np.indices((n, n)) * 2 * np.pi / n
+    return strength * (np.cos(3 * y + x) + np.sin(4 * x - 2 * y))
+
+
+@pytest.mark.parametrize("aberrations", [{}, UNDER], ids=["focus", "under"])
+def test_the_single_sidebands_tell_amplitude_from_phase(aberrations):
+    """Absorption of periods that the sidebands see, 32 points of 0.5 Å: 0.2 and 0.28 1/Å."""
+    absorption = absorbed()
+    found, phase = maps(aberrations, ["ssb"], strength=0.02, absorption=absorption)
+    assert correlation(found["ssb_amplitude"], -absorption) > 0.9
+    assert found["ssb_amplitude"].mean() == pytest.approx(1.0, abs=0.01)
+    assert correlation(found["ssb"], phase) > 0.9
+    without, _ = maps(aberrations, ["ssb"], strength=0.02)
+    # of the second order in the phase, and what the edges of the padded scan add
+    assert without["ssb_amplitude"].std() < 0.3 * found["ssb_amplitude"].std()
+
+
+def test_one_sideband_tells_the_phase_alone():
+    """Half of what both see: the same phase where nothing absorbs, another one where something does."""
+    both, truth = maps({}, ["ssb"])
+    one, _ = maps({}, ["ssb"], {"ssb.sidebands": 1})
+    assert correlation(one["ssb"], truth) > 0.9
+    assert np.polyfit(both["ssb"].ravel(), one["ssb"].ravel(), 1)[0] == pytest.approx(1, abs=0.1)
+    mixed, _ = maps({}, ["ssb"], {"ssb.sidebands": 1}, absorption=absorbed(strength=0.1))
+    alone, _ = maps({}, ["ssb"], absorption=absorbed(strength=0.1))
+    assert correlation(mixed["ssb"], truth) < correlation(alone["ssb"], truth) - 0.05
+
+
+def test_a_threshold_divides_what_is_strong_and_leaves_out_what_is_weak():
+    found, truth = maps({}, ["ssb", "wdd"], {"ssb.threshold": 0.02, "wdd.threshold": 1e-3})
+    wiener, _ = maps({}, ["ssb"])
+    assert correlation(found["ssb"], truth) > 0.9
+    assert correlation(found["wdd_phase"], truth) > 0.9
+    # divided by the whole power, where the filter adds a share of the strongest to it
+    assert found["ssb"].std() > wiener["ssb"].std()
+    nothing, _ = maps({}, ["ssb"], {"ssb.threshold": 1.0})
+    assert nothing["ssb"].std() < 0.2 * found["ssb"].std()
+
+
+@pytest.mark.parametrize("aberrations", [UNDER, OVER], ids=["under", "over"])
+def test_with_its_transfer_divided_out_the_aligned_bright_field_is_the_phase(aberrations):
+    settings = {"tcbf.epsilon": 0.01, "tcbf.upsample": 1}
+    found, truth = maps(aberrations, ["tcbf"], settings)
+    plain, _ = maps(aberrations, ["tcbf"], {"tcbf.upsample": 1})
+    assert correlation(found["tcbf"], truth) > correlation(plain["tcbf"], truth)
+    assert np.polyfit(truth.ravel(), found["tcbf"].ravel(), 1)[0] == pytest.approx(0.8, abs=0.25)  # of rad, held back

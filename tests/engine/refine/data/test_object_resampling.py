@@ -39,6 +39,20 @@ def test_shares_go_by_depth_and_leave_nothing_out(old, new, shares):
     np.testing.assert_allclose(found.sum(axis=0), 1, rtol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "depth_A", "shares"),
+    [
+        ((10, 10), (10, 10, 10), 10, [[0, 0], [1, 0], [0, 1]]),  # vacuum in front
+        ((10, 10), (10, 10, 10), 5, [[0.5, 0], [0.5, 0.5], [0, 0.5]]),
+        ((10, 10), (10, 10), 10, [[0, 0], [1, 1]]),  # nothing is lost below
+        ((10, 10, 10), (10, 10), -10, [[0, 1, 0], [0, 0, 1]]),  # cut off in front
+        ((0,), (10, 10, 20), 10, [[0], [1 / 3], [2 / 3]]),
+    ],
+)
+def test_vacuum_in_front_and_what_is_cut_off(old, new, depth_A, shares):
+    np.testing.assert_allclose(depth_shares(old, new, depth_A), shares, atol=1e-12)
+
+
 def test_phase_and_absorption_of_the_whole_depth_stay():
     there = sheets(0.4, 0.2) * np.float32(0.9)
     thin = in_slices(there, (10, 10), (5, 5, 5, 5))

@@ -11,6 +11,8 @@ from ptylive.engine.refine.data.lattice import Lattice
 from ptylive.engine.refine.data.overlap_fit import OverlapFit
 from ptylive.engine.refine.data.scan_window import ScanWindow
 from ptylive.engine.refine.data.start_probe import nominal_probe
+from ptylive.engine.refine.tuning.orientation import Orientation
+from ptylive.schema import Origin
 
 DRIFT_A = (1.5, -1.0)
 
@@ -39,6 +41,18 @@ def test_patterns_beside_their_place_tell_the_same_drift(drifted):
     assert found.applied
     assert deviations(found, DRIFT_A) < 2
     assert untold is None or deviations(untold, DRIFT_A) > 3
+
+
+@pytest.mark.parametrize(("origin", "turned"), [(Origin.ESTIMATED, True), (Origin.GIVEN, False)])
+def test_a_rotation_that_nobody_stated_is_told_off_by_what_the_fast_axis_is_turned_by(drifted, origin, turned):
+    dataset = Orientation(transposed=False, turn_deg=3.0).of(drifted(DRIFT_A, seed=1))
+    rotation = replace(dataset.calibration.entries["rotation_deg"], origin=origin)
+    found = find_drift(*parts(replace(dataset, calibration=dataset.calibration.having(rotation_deg=rotation))))
+    if turned:
+        assert 0 < found.turn_uncertainty_deg < 1.5
+        assert found.turn_deg == pytest.approx(-3.0, abs=3 * found.turn_uncertainty_deg)
+    else:
+        assert (found.turn_deg, found.turn_uncertainty_deg) == (0.0, 0.0)
 
 
 @pytest.mark.slow

@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ptylive.engine import memory
+from ptylive.engine.memory import Scratch
 from ptylive.engine.refine.data import scan_window
 from ptylive.engine.refine.data.scan_window import ScanWindow
 
@@ -48,6 +50,41 @@ def test_counts_are_kept_in_the_narrowest_type_that_holds_them_and_memory_is_tra
     assert window.patterns.swapaxes(1, 2).flags.c_contiguous
     centred = np.roll(counts, (-12, -12), (1, 2))  # centre (12.25, 11.6)
     np.testing.assert_array_equal(window.patterns[:, window.measured], centred[:, window.measured])
+
+
+@pytest.mark.parametrize("where", [0, 70, 143])
+@pytest.mark.parametrize(("free", "in_file"), [((0, 0), True), ((4, 2), False), ((2, 1), True)])
+def test_patterns_that_do_not_fit_lie_in_a_file(simulated, monkeypatch, tmp_path, where, free, in_file):
+    """From the first, or from where larger counts want a wider type: what the model sees is the same.
+
+    free: before and after the first array is made, in bytes for each pixel.
+    """
+    monkeypatch.setattr(scan_window, "ROWS_AT_ONCE", 32)
+    counts = np.minimum(simulated.dataset.patterns, 200)
+    counts[where, 12, 13] = 300
+    dataset = replace(simulated.dataset, patterns=counts)
+    expected = ScanWindow.of(dataset, 24)
+    monkeypatch.setattr(memory, "ALWAYS_IN_MEMORY_BYTES", 0)
+    left = list(free)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 144 * 24 * 24 * (left.pop(0) if len(left) > 1 else left[0]))
+    made = Scratch.zeros
+    files = []
+
+    def zeros(self, shape, dtype, what):
+        found = made(Scratch(tmp_path), shape, dtype, what)
+        files.append(found.dtype.name)
+        return found
+
+    monkeypatch.setattr(Scratch, "zeros", zeros)
+    found = ScanWindow.of(dataset, 24)
+    np.testing.assert_array_equal(found.patterns, expected.patterns)
+    assert found.patterns.dtype == np.uint16
+    assert type(found.patterns) is np.ndarray and found.patterns.flags.writeable
+    assert found.patterns.swapaxes(1, 2).flags.c_contiguous
+    assert bool(files) == in_file
+    if in_file:
+        assert files[-1] == "uint16"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_bad_and_unmeasured_pixels_are_masked(simulated):

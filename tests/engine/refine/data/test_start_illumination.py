@@ -186,3 +186,14 @@ def test_extra_space_around_the_object(simulated):
     assert np.subtract(wide.grid.shape, plain.grid.shape).tolist() == [14, 14]
     np.testing.assert_allclose(wide.grid.origin_A, plain.grid.origin_A - 7 * plain.grid.pixel_A)
     np.testing.assert_array_equal(wide.grid.corners, plain.grid.corners + 7)
+
+
+def test_a_given_probe_begins_higher_where_vacuum_is_put_in_front(simulated, tmp_path):
+    write_results(tmp_path / "r.h5")
+    given = start_probe(simulated.dataset, start_probe=str(tmp_path / "r.h5"))
+    moved = start_probe(simulated.dataset, start_probe=str(tmp_path / "r.h5"), start_depth_A=30.0)
+    underfocused = start_probe(simulated.dataset, start_probe=str(tmp_path / "r.h5"), extra_probe_defocus_A=30.0)
+    # alike but for the fraction of a pixel by which the beam is off the pixel that waves are propagated about
+    assert np.abs(moved - given).max() > 5 * np.abs(moved - underfocused).max()
+    same(np.abs(moved), np.abs(given))
+    same(start_probe(simulated.dataset, start_depth_A=30.0), start_probe(simulated.dataset))

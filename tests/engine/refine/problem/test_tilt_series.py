@@ -11,11 +11,12 @@ from tilted_scans import TiltedScans
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.refine import refine
+from ptylive.engine.refine.data.drift import Drift
 from ptylive.engine.refine.parameters.parameter_vector import BlockName
 from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.engine.refine.tuning.warm_start import WarmStart
-from ptylive.engine.results import Run, add_refinement
+from ptylive.engine.results import Run, add_refinement, read_runs
 from ptylive.schema import Calibration, MetadataError, PtyliveError
 from ptylive.schema.preset import Preset
 
@@ -149,6 +150,26 @@ def test_the_results_hold_tilts_shifts_and_currents(tmp_path):
         np.testing.assert_allclose(group["tilts_mrad"], TILTS)
         assert group["shifts_A"].shape == (3, 2) and group["beam_current"].shape == (3,)
         assert group["patterns"][()].tolist() == [9, 9, 9]
+        assert "drift_A" not in group, "nobody asked for it"
+
+
+def test_the_results_hold_the_drift_of_each_scan(tmp_path):
+    """Of the first it was taken out, of the second left alone, the third shows no lattice."""
+    drifts = [Drift((3.0, -1.0), (0.3, 0.2), 0.0, 0.0, applied, "") for applied in (True, False)]
+    result = replace(found(scattered(points=3).together(TILTS), epoch_max=1, sweeps=1), scan_drifts=(*drifts, None))
+    path = add_refinement(tmp_path / "r.h5", Run("r", preset(), result), Calibration(), {}).path
+    first, second, third = read_runs(path)["r"]["scans"]
+    assert (first["name"], first["tilt_mrad"], first["patterns"]) == ("scan0.h5", list(TILTS[0]), 9)
+    assert (first["drift_A"], first["drift_uncertainty_A"], first["drift_applied"]) == ([3.0, -1.0], [0.3, 0.2], True)
+    assert second["drift_applied"] is False
+    assert third["drift_A"] is third["drift_uncertainty_A"] is third["drift_applied"] is None
+
+
+def test_a_run_of_one_scan_tells_of_no_others(tmp_path):
+    settings = Preset.from_mapping({**THICK, "epoch_max": 1, "sweeps": 1})
+    result = refine(scattered(points=3).scan(), settings, backend="cpu")
+    path = add_refinement(tmp_path / "r.h5", Run("r", preset(), result), Calibration(), {}).path
+    assert read_runs(path)["r"]["scans"] == []
 
 
 def test_a_stage_goes_on_with_what_the_one_before_found():

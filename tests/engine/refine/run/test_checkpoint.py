@@ -1,7 +1,7 @@
 """Checkpoints: exact, checked, two kept, and never of another refinement."""
 
 import errno
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ from ptylive.engine.refine.regularisers.registry import registered
 from ptylive.engine.refine.run.checkpoint import Identity, load, save
 from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.solvers.lbfgs import LbfgsState
+from ptylive.engine.refine.solvers.pairs import Packed
 from ptylive.engine.refine.solvers.sweeps import SweepState
 from ptylive.schema import RefinementError
 from ptylive.schema.preset import Preset
@@ -29,12 +30,18 @@ def lbfgs_state():
 
 def same(a, b):
     assert type(a) is type(b)
-    for name, value in vars(a).items():
-        np.testing.assert_equal(getattr(b, name), value)
+    np.testing.assert_equal(asdict(b), asdict(a))
+
+
+def packed_state():
+    """With a pair of which one vector is packed."""
+    rounded = Packed(np.arange(50, dtype=np.int16), vector(9)[:1])
+    return replace(lbfgs_state(), pairs=((vector(1), vector(2)), (rounded, vector(4))))
 
 
 @pytest.mark.parametrize(
-    "state", [lbfgs_state(), SweepState(vector(0)), SweepState(vector(0), 2, 3, 1.5, vector(1), 1, (9.0, 8.0))]
+    "state",
+    [lbfgs_state(), packed_state(), SweepState(vector(0)), SweepState(vector(0), 2, 3, 1.5, vector(1), 1, (9.0, 8.0))],
 )
 def test_states_come_back_exactly(tmp_path, state):
     path = tmp_path / "run.npz"

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from columns import DEFOCUS_A, scan_of_columns
 
-from ptylive.engine.refine import StartGuess, refine
+from ptylive.engine.refine import StartGuess, TrialContext, refine
+from ptylive.engine.refine.run import run
+from ptylive.engine.refine.tuning.orientation import Orientation
+from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.schema import Calibration, MetadataError, RefinementError
 from ptylive.schema.preset import Preset
 
@@ -161,3 +164,28 @@ def test_trials_before_the_run_are_told_of():
     assert len(words) == trials >= 7
     assert f"trying defocus_A {DEFOCUS_A:g}" in words
     assert {(progress.epoch, progress.epochs, progress.preview) for progress in seen[:trials]} == {(0, 1, None)}
+
+
+def test_what_trials_kept_is_given_back_before_the_run_takes_its_memory(simulated, monkeypatch):
+    order: list[str] = []
+    forget, opened = TrialContext.forget, run.open_backend
+
+    def noted(context):
+        order.append("forgotten")
+        forget(context)
+
+    monkeypatch.setattr(TrialContext, "forget", noted)
+    monkeypatch.setattr(run, "open_backend", lambda *given: (order.append("run"), opened(*given))[1])
+    refine(simulated.dataset, Preset.from_mapping({**ODD, "epoch_max": 1}), backend="cpu")
+    assert order == ["forgotten", "run"]
+
+
+def test_a_start_turns_with_the_scan_that_was_found_turned(simulated, monkeypatch):
+    def turned(measured, tuned, context, *, may_turn):
+        return replace(tuned, orientation=Orientation(True, 12.0)), measured
+
+    monkeypatch.setattr(run, "with_checked_drift", turned)
+    tuned = Tuned(simulated.dataset, Preset(num_slices=1), orientation=Orientation(True, 10.0))
+    start = StartGuess(np.zeros((2, 2), np.float32), (1.0, 1.0), 30.0)
+    _, context, _ = run._still(tuned, TrialContext("cpu", start=start), may_turn=True)
+    assert context.start.rotation_deg == 32.0

@@ -52,6 +52,15 @@ def test_a_single_stage_is_the_run_without_stages(simulated):
     np.testing.assert_array_equal(one.loss, plain.loss)
 
 
+def test_a_stage_puts_vacuum_in_front_and_the_next_does_not_once_more(simulated):
+    thin, thick = ({"num_slices": n, "slice_distances_A": [10.0]} for n in (2, 4))
+    result = refined(simulated.dataset, staged(thin, {**thick, "start_depth_A": 20.0}, thick, phase_only_obj=True))
+    assert [used(end).start.start_depth_A for end in result.stages] == [0.0, 20.0, 0.0]
+    assert result.loss[8] < 1.1 * result.loss[7], "the third stage goes on where the second ended"
+    shared = refined(simulated.dataset, staged(thin, thick, thick, phase_only_obj=True, start_depth_A=20.0))
+    assert [used(end).start.start_depth_A for end in shared.stages] == [20.0, 0.0, 0.0]
+
+
 def test_positions_that_were_freed_stay_where_they_came_to(simulated):
     rng = np.random.default_rng(0)
     shaken = simulated.dataset.positions_A + rng.normal(0, 0.1, simulated.dataset.positions_A.shape)

@@ -8,6 +8,8 @@ import pytest
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.refine.parameters.parameter_vector import ObjectForm, ParameterLayout, ProbeForm, ProbeModel
 from ptylive.engine.refine.problem.prepare import prepare
+from ptylive.engine.refine.solvers import pairs
+from ptylive.engine.refine.solvers.backtracking import BacktrackingSearch, FactorOfEachQuantity
 from ptylive.engine.refine.solvers.descent import Descent
 from ptylive.engine.refine.solvers.lbfgs import Lbfgs
 from ptylive.engine.refine.solvers.line_search import Point, WolfeSearch
@@ -138,6 +140,21 @@ def test_lbfgs_lowers_the_loss_at_every_epoch(simulated, anchor, history, phase_
     assert len(state.pairs) <= max(history, 1)  # one tells the size of a step, also where no history is kept
     if setup.layout.non_negative:
         assert (setup.layout.object_block(state.vector) >= 0).all()
+
+
+@pytest.mark.parametrize("rule", [RULE, Descent(BacktrackingSearch(1e-4, 0.9, 20), FactorOfEachQuantity())])
+def test_lbfgs_with_packed_pairs_ends_where_it_does_with_whole_ones(simulated, rule, monkeypatch):
+    setup = prepare(simulated.dataset, Preset(window_px=24, probe_modes=1, phase_only_obj=False), None)
+    backend = GeneralMultislice(setup.multislice, np, "complex64", "cpu")
+    objective = Objective(backend, setup.layout, setup.multislice.count)
+    solver = Lbfgs(objective, 10, 5, rule, 0.2, 0.0)
+    exact = run(solver, solver.init(setup.start.astype(np.float32)))
+    monkeypatch.setattr(pairs, "LONG", 1)
+    packed = run(solver, solver.init(setup.start.astype(np.float32)))
+    assert all(isinstance(part, pairs.Packed) for pair in packed.pairs for part in pair)
+    assert (np.diff(packed.losses) < 0).all()
+    # a curvature that is wrong by 1e-5 changes steps by as much: what an epoch gains, and so the loss, by less
+    assert packed.losses[-1] == pytest.approx(exact.losses[-1], rel=1e-3)
 
 
 def test_held_parameters_are_those_pushed_through_their_bound(setup, objective):

@@ -13,7 +13,8 @@ from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.engine.refine.tiles.exchange import Exchange
 from ptylive.engine.refine.tiles.links import ThreadLinks
 from ptylive.engine.refine.tiles.tile_objective import TileObjective
-from ptylive.engine.refine.tiles.tile_part import part_of_vector, tiles_of
+from ptylive.engine.refine.tiles.tile_part import tiles_of
+from ptylive.engine.refine.tiles.tile_vector import layout_of, part_of_vector
 from ptylive.schema.preset import Preset
 
 PRESET = {"window_px": 24, "probe_modes": 2, "batch_size": 24, "phase_deviation": False}
@@ -22,6 +23,14 @@ PRESET = {"window_px": 24, "probe_modes": 2, "batch_size": 24, "phase_deviation"
 @pytest.fixture(scope="session")
 def problem(simulated):
     return prepare(simulated.dataset, Preset(**PRESET), None)
+
+
+@pytest.fixture(scope="session")
+def with_others(simulated):
+    """With quantities of each pattern and of all patterns, and a prior."""
+    settings = {"update_probe_pos": True, "position_prior_A": 0.1, "update_aberrations": True}
+    preset = Preset(**PRESET, update_beam_current=True, update_static_background=True, **settings)
+    return prepare(simulated.dataset, preset, None)
 
 
 def in_threads(functions):
@@ -49,11 +58,11 @@ def cut_up(problem, tiles, dtype="complex128", **changes):
     """An objective for each tile of a problem, its patterns on a backend of their own."""
     links, layout, found = ThreadLinks(tiles), problem.layout, []
     for tile in tiles_of(problem, tiles):
-        shape = (layout.object_shape[0], tile.rows[1] - tile.rows[0], layout.object_shape[2])
+        here = layout_of(layout, tile)
         mine = problem.multislice.part(tile.patterns)
-        mine = replace(mine, object_shape=shape, corners=mine.corners - np.array([tile.rows[0], 0]))
+        mine = replace(mine, object_shape=here.object_shape, corners=mine.corners - np.array([tile.rows[0], 0]))
         backend = GeneralMultislice(mine, np, dtype, "reference")
-        own = Objective(backend, replace(layout, object_shape=shape), mine.count)
+        own = Objective(backend, here, mine.count)
         exchange = Exchange(tile, links.of(tile.number))
         found.append(TileObjective(own, tile, exchange, problem.multislice.count, **changes))
     return found

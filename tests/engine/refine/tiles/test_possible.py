@@ -7,7 +7,7 @@ import pytest
 
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.parameters.parameter_vector import Block, BlockName
-from ptylive.engine.refine.parameters.terms import Damping, PositionPrior
+from ptylive.engine.refine.parameters.terms import Anchor, Damping, PositionPrior
 from ptylive.engine.refine.tiles.crew import Threads
 from ptylive.engine.refine.tiles.possible import check_possible, check_problem
 from ptylive.engine.refine.tiles.shared_run import Shared
@@ -15,9 +15,8 @@ from ptylive.schema.errors import RefinementError
 from ptylive.schema.preset import Preset
 
 REFUSED = {
-    "update_probe_pos": {"update_probe_pos": True},
-    "update_beam_current": {"update_beam_current": True},
-    "update_static_background": {"update_static_background": True},
+    "slow_axis_reg_weight_positions": {"update_probe_pos": True, "slow_axis_reg_weight_positions": 1.0},
+    "update_detector_psf": {"update_detector_psf": True},
     "update_tilts": {"update_tilts": True},
     "method=dgp": {"method": "dgp"},
     "optimizer=pypty": {"optimizer": "pypty"},
@@ -46,6 +45,9 @@ def test_what_tiles_can_do_passes(problem):
         {"num_slices": 3, "total_thickness_A": 30},
         {"weakly_damped_obj": True},
         {"update_probe": False},
+        {"update_probe_pos": True, "position_prior_A": 0.2},
+        {"update_beam_current": True, "update_static_background": True},
+        {"update_aberrations": True},
     ):
         check_possible(Preset.from_mapping(settings))
     check_problem(problem)
@@ -53,17 +55,20 @@ def test_what_tiles_can_do_passes(problem):
 
 
 def test_what_was_laid_out_is_looked_at_too(problem):
-    block = Block(BlockName.SHIFTS, np.zeros((144, 2), np.float32), np.ones((144, 2), np.float32))
-    with pytest.raises(RefinementError, match="shifts_px"):
-        check_problem(replace(problem, layout=replace(problem.layout, blocks=(block,))))
-    with pytest.raises(RefinementError, match="PositionPrior"):
-        check_problem(replace(problem, terms=(PositionPrior(np.zeros((144, 2), np.float32), 1.0),)))
+    shifts = Block(BlockName.SHIFTS, np.zeros((144, 2), np.float32), np.ones((144, 2), np.float32))
+    laid_out = replace(problem.layout, blocks=(shifts,))
+    check_problem(replace(problem, layout=laid_out, terms=(PositionPrior(shifts.start, 1.0),)))
+    of_scans = replace(shifts, name=BlockName.SCANS)
+    with pytest.raises(RefinementError, match="scans"):
+        check_problem(replace(problem, layout=replace(laid_out, blocks=(shifts, of_scans))))
+    with pytest.raises(RefinementError, match="Anchor"):
+        check_problem(replace(problem, terms=(Anchor(problem.start, problem.start),)))
 
 
 def test_nothing_is_done_before(simulated):
     def never(progress):
         pytest.fail(progress.message)
 
-    with pytest.raises(RefinementError, match="update_probe_pos"):
-        preset = Preset(window_px=24, update_probe_pos=True)
+    with pytest.raises(RefinementError, match="update_tilts"):
+        preset = Preset(window_px=24, update_tilts=True)
         refine(simulated.dataset, preset, sharing=Shared(Threads(2)), on_progress=never)

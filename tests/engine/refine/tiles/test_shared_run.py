@@ -58,14 +58,25 @@ def test_several_workers_end_where_one_machine_does(simulated, single, workers):
         {"num_slices": 2, "total_thickness_A": 20, "obj_modes": 2, "probe_sweeps": 1},
         {"early_stop": True, "phase_only_obj": False, "hist_length": 0},
         {"probe_part": "phase", "anchor": 0.0},
+        {"update_probe_pos": True},
+        {"update_probe_pos": True, "position_prior_A": 0.05, "update_beam_current": True, "update_probe": False},
+        {"update_static_background": True, "update_aberrations": True},
+        {"num_slices": 3, "total_thickness_A": 30, "update_slice_distances": True, "update_beam_current": True},
     ],
 )
 def test_other_models_end_there_too(simulated, settings):
     preset = Preset.from_mapping({"window_px": 24, "probe_modes": 1, "batch_size": 36, "epoch_max": 5, **settings})
-    correlation, apart = alike(refined(simulated.dataset, preset, 2), refined(simulated.dataset, preset))
+    found, single = refined(simulated.dataset, preset, 2), refined(simulated.dataset, preset)
+    correlation, apart = alike(found, single)
     # 5 epochs of the same steps, sums in single precision in another order
     assert correlation > 0.99999
     assert apart < 1e-4
+    for name in ("positions_A", "beam_current", "background", "slice_distances_A", "aberrations_A"):
+        values = getattr(single.refined, name)
+        assert (getattr(found.refined, name) is None) == (values is None), name
+        if values is not None:
+            size = np.abs(values).max()
+            np.testing.assert_allclose(getattr(found.refined, name), values, rtol=0, atol=1e-4 * size, err_msg=name)
 
 
 def test_an_open_end_holds_the_same_patterns_out_and_says_the_same(simulated, monkeypatch):

@@ -74,8 +74,38 @@ def test_a_pull_counts_once_at_every_row(problem, cut, tiles):
             assert np.abs(result.gradient - mine).max() <= 1e-6 * np.abs(mine).max()  # a pull in single precision
 
 
+@pytest.mark.parametrize("tiles", [1, 3])
+@pytest.mark.parametrize("indices", [None, np.arange(0, 144, 7)])
+def test_other_quantities_have_the_gradient_of_the_whole(with_others, cut, tiles, indices):
+    """Those of each pattern where it is, with their prior; those that all share added up."""
+    layout, vector = with_others.layout, somewhere(with_others)
+    vector[layout.object_size + layout.probe_size :] += 0.1 * np.random.default_rng(5).random(
+        layout.size - layout.object_size - layout.probe_size
+    )
+    (prior,) = with_others.terms
+    expected = whole_of(with_others, terms=(prior,)).evaluate(vector, indices)
+
+    def ask(one):
+        mine = replace(prior, nominal=prior.nominal[one.tile.patterns])
+        there = cut.part(layout, vector, one.tile)
+        moving = replace(one, terms=(mine,))
+        still = moving.moving(move_object=True, move_others=False).evaluate(there.copy(), indices)
+        return moving.evaluate(there, indices), still.gradient[one.layout.object_size + one.layout.probe_size :]
+
+    objectives, found = at_tiles(cut, with_others, tiles, ask)
+    for one, (result, fixed) in zip(objectives, found, strict=True):
+        assert result.loss == pytest.approx(float(expected.loss), rel=1e-10)
+        mine = cut.part(layout, expected.gradient, one.tile)
+        for part, _ in one.layout.quantities():
+            # double precision: sums in another order; the nominal positions are in single precision on both sides
+            assert np.abs(result.gradient[part] - mine[part]).max() <= 1e-9 * np.abs(mine[part]).max()
+        assert not fixed.any()
+
+
 @pytest.mark.parametrize("tiles", [1, 2, 4])
-def test_sums_and_curvatures_are_those_of_the_whole(problem, cut, tiles):
+@pytest.mark.parametrize("others", [False, True])
+def test_sums_and_curvatures_are_those_of_the_whole(problem, with_others, cut, tiles, others):
+    problem = with_others if others else problem
     layout, vector, whole = problem.layout, somewhere(problem), whole_of(problem)
     other = np.random.default_rng(2).normal(size=vector.size)
     batch, chosen = np.arange(3, 144, 5), np.arange(0, 144, 2)

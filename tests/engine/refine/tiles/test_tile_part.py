@@ -7,9 +7,11 @@ import pytest
 
 from ptylive.engine.refine.parameters.parameter_vector import ObjectForm
 from ptylive.engine.refine.parameters.terms import Damping
+from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.run.course import CoursePlan
 from ptylive.engine.refine.tiles import tile_part
-from ptylive.engine.refine.tiles.tile_part import TilePart, add_part, halo_share, part_of, part_of_vector, tiles_of
+from ptylive.engine.refine.tiles.tile_part import TilePart, halo_share, part_of, tiles_of
+from ptylive.engine.refine.tiles.tile_vector import part_of_vector
 from ptylive.schema import PtyliveError
 from ptylive.schema.preset import Preset
 
@@ -52,13 +54,22 @@ def test_windows_lie_where_they_did(problem):
         assert (part.multislice.patterns == problem.multislice.patterns[part.tile.patterns]).all()
 
 
-def test_rows_that_count_make_up_the_whole(problem):
-    layout = replace(problem.layout, object_form=ObjectForm.COMPLEX, object_shape=(3, *problem.layout.object_shape[1:]))
-    vector = np.random.default_rng(0).random(layout.size).astype(np.float32)
-    found = np.zeros_like(vector)
-    for tile in tiles_of(problem, 4):
-        add_part(layout, found, tile, part_of_vector(layout, vector, tile))
-    assert (found == vector).all()
+def test_quantities_of_patterns_come_out_as_they_went_in(simulated):
+    settings = {"update_probe_pos": True, "position_prior_A": 0.1, "update_aberrations": True}
+    whole = prepare(simulated.dataset, Preset(window_px=24, update_beam_current=True, **settings), None)
+    for part in parts(whole, 3):
+        found, patterns = TilePart.of_bytes(part.to_bytes()), part.tile.patterns
+        assert [block.name for block in found.layout.blocks] == [block.name for block in whole.layout.blocks]
+        for block, of_all in zip(found.layout.blocks, whole.layout.blocks, strict=True):
+            taken = patterns if block.per_pattern else slice(None)
+            assert (block.start == of_all.start[taken]).all()
+            assert (block.curvature == of_all.curvature[taken]).all()
+            assert block.lowest == of_all.lowest
+        (prior,) = whole.terms
+        assert (found.prior.nominal == prior.nominal[patterns]).all()
+        assert found.prior.curvature == prior.curvature
+        assert (found.layout.probe.phase_per_A == whole.layout.probe.phase_per_A).all()
+        assert (found.start == part_of_vector(whole.layout, whole.start, part.tile)).all()
 
 
 def test_a_damping_is_cut_with_the_object(problem):

@@ -36,7 +36,9 @@ def found(dataset, preset=ONE_MODE):
 
 
 def found_to_be(monkeypatch, depths):
-    """Whatever the patterns say, the thickness is this, in depths of focus."""
+    """Whatever the patterns say, the thickness is this, in depths of focus, and more than half of one."""
+    monkeypatch.setattr(_Trials, "gain_of_more", lambda self: Gain(0.1, 0.0005))
+    monkeypatch.setattr(_Trials, "gain_of_half", lambda self, thin: Gain(0.1, 0.0005))
     monkeypatch.setattr(_Trials, "coarse", lambda self: Coarse(0.0, False, HeldOutLoss((1.0,))))
     monkeypatch.setattr(_Trials, "fine", lambda self, coarse: Best(depths, coarse.largest))
 
@@ -55,7 +57,7 @@ def test_a_thick_specimen_is_found_thick(thickness_A):
 def test_a_thin_one_stays_thin():
     tuned = found(scan_of_columns(thickness_A=2.0, points=16))
     assert tuned.preset.object.num_slices == 1
-    assert tuned.words[0].startswith("one slice: 13.9 Å of depth would not predict patterns held out better")
+    assert tuned.words[0].startswith("one slice: 27.9 Å of depth would not predict patterns held out better")
 
 
 def test_depth_is_looked_for_from_the_defocus_of_the_maps_too(monkeypatch):
@@ -83,15 +85,15 @@ def test_a_gain_that_is_certain_and_small_is_no_depth(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("shown", "modes", "slices"),
+    ("shown", "more", "modes", "slices"),
     [
-        ({1: 0.8 * CLEAR, "auto": 0.001}, [1, "auto"], 1),  # the blur of a source that one mode does not have
-        ({1: 0.8 * CLEAR, "auto": 0.01}, [1, "auto"], 3),
-        ({1: 1.2 * CLEAR, "auto": 0.001}, [1], 3),  # more than any blur brings
-        ({1: 0.001, "auto": 0.1}, [1], 1),
+        ({1: 0.03, "auto": 0.001}, 0.8 * CLEAR, [1, "auto"], 1),  # the blur of a source that one mode does not have
+        ({1: 0.03, "auto": 0.01}, 0.8 * CLEAR, [1, "auto"], 3),
+        ({1: 0.06, "auto": 0.001}, 1.2 * CLEAR, [1], 3),  # more than any blur brings
+        ({1: 0.001, "auto": 0.1}, 1.2 * CLEAR, [1], 1),
     ],
 )
-def test_depth_that_one_mode_shows_is_asked_of_several_unless_clear(monkeypatch, shown, modes, slices):
+def test_depth_that_one_mode_shows_is_asked_of_several_unless_clear(monkeypatch, shown, more, modes, slices):
     asked = []
 
     def gain(self, thin):
@@ -101,8 +103,58 @@ def test_depth_that_one_mode_shows_is_asked_of_several_unless_clear(monkeypatch,
     monkeypatch.setattr(_Trials, "gain", gain)
     monkeypatch.setattr(_Trials, "loss", lambda self, depths, slices: HeldOutLoss((1.0,)))
     found_to_be(monkeypatch, 1.0)
+    monkeypatch.setattr(_Trials, "gain_of_more", lambda self: Gain(more, 0.0005))
     assert found(scan_of_columns(points=16), Preset()).preset.object.num_slices == slices
     assert asked == modes
+
+
+@pytest.mark.parametrize(("depths", "slices"), [(0.6, 1), (0.9, 3), (2.0, 6)])
+def test_what_is_thinner_than_three_quarters_of_a_depth_of_focus_is_one_slice(monkeypatch, depths, slices):
+    """Of losses that are parabolas about the thickness; of 0.6 half a depth gains 0.35, a whole one 0.2."""
+
+    def loss(self, tried, slices):
+        return HeldOutLoss(tuple(10 + (tried - depths) ** 2 + group for group in (0.0, 0.01, 0.03)))
+
+    monkeypatch.setattr(_Trials, "loss", loss)
+    monkeypatch.setattr(_Trials, "first_loss", lambda self, tried: loss(self, tried, 2))
+    monkeypatch.setattr(_Trials, "coarse", lambda self: Coarse(0.0, False, HeldOutLoss((1.0,))))
+    monkeypatch.setattr(_Trials, "fine", lambda self, coarse: Best(depths, coarse.largest))
+    tuned = found(scan_of_columns(points=16))
+    assert tuned.preset.object.num_slices == slices
+    if slices == 1:
+        assert tuned.words[0].startswith(
+            "one slice: 27.9 Å of depth would not predict patterns held out better than half"
+        )
+
+
+def test_a_depth_of_which_half_is_worse_than_none_is_one_slice(monkeypatch):
+    found_to_be(monkeypatch, 1.0)
+    monkeypatch.setattr(_Trials, "gain", lambda self, thin: Gain(0.06, 0.009))
+    monkeypatch.setattr(_Trials, "gain_of_half", lambda self, thin: Gain(-0.005, 0.005))
+    tuned = found(scan_of_columns(points=16))
+    assert tuned.preset.object.num_slices == 1
+    assert tuned.words[0].startswith(
+        "one slice: half of 27.9 Å of depth would not predict patterns held out better (gain"
+    )
+
+
+@pytest.mark.parametrize(("origin", "asked"), [(Origin.GIVEN, 1.0), (Origin.ESTIMATED, 0.5)])
+def test_half_a_depth_of_focus_has_to_show_where_the_defocus_may_be_off_by_as_much(monkeypatch, origin, asked):
+    tried = []
+    monkeypatch.setattr(_Trials, "first_loss", lambda self, depths: tried.append(depths) or HeldOutLoss((1.0, 1.1)))
+    monkeypatch.setattr(_Trials, "loss", lambda self, depths, slices: HeldOutLoss((1.0, 1.1)))
+    dataset = scan_of_columns(points=16)
+    focus = dataset.calibration.having(C10=Quantity(-25.0, origin))
+    assert found(replace(dataset, calibration=focus)).preset.object.num_slices == 1
+    assert tried == [0.05, asked]
+
+
+def test_more_depth_that_may_be_none_is_one_slice(monkeypatch):
+    """Of platinum of 0.6 depths of focus a whole one was ahead of half of one, by less than its uncertainty."""
+    found_to_be(monkeypatch, 1.0)
+    monkeypatch.setattr(_Trials, "gain", lambda self, thin: Gain(0.02, 0.003))
+    monkeypatch.setattr(_Trials, "gain_of_more", lambda self: Gain(0.0005, 0.0003))
+    assert found(scan_of_columns(points=16)).preset.object.num_slices == 1
 
 
 def test_the_other_half_turn_is_not_followed_to_its_thickness(monkeypatch):
@@ -128,7 +180,7 @@ def test_a_specimen_nothing_gets_through_is_not_tried(monkeypatch):
     )
     tuned = found(tiny)
     assert tuned.preset.object.num_slices == 1
-    assert tuned.words == ("one slice: only 1.25e+04 Å of depth would show",)
+    assert tuned.words == ("one slice: only 2.51e+04 Å of depth would show",)
 
 
 @pytest.mark.parametrize("depth_A", [300.0, 1600.0, 3900.0])

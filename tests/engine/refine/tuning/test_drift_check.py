@@ -7,9 +7,13 @@ import pytest
 
 from ptylive.engine.refine.data.drift import Drift, without_drift
 from ptylive.engine.refine.problem.prepare import measure
+from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.tuning import drift_check
 from ptylive.engine.refine.tuning.drift_check import with_checked_drift
 from ptylive.engine.refine.tuning.held_out import TrialContext
+from ptylive.engine.refine.tuning.orientation import Orientation
 from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.schema import Origin
 from ptylive.schema.preset import Preset
 
 DRIFT_A = (3.2, -1.6)
@@ -23,9 +27,13 @@ def found(*, deviations, applied, drift_A=DRIFT_A):
 
 def checked(dataset, drift, preset=PRESET):
     """What comes of a measurement with this drift, and its data set."""
+    return tuned_and_checked(dataset, drift, preset)[1]
+
+
+def tuned_and_checked(dataset, drift, preset=PRESET, **how):
     given = without_drift(dataset, drift) if drift.applied else dataset
     measured = replace(measure(given, preset.model_copy(update={"refine_drift": False})), drift=drift)
-    return with_checked_drift(measured, Tuned(dataset, preset), TrialContext("cpu"))
+    return with_checked_drift(measured, Tuned(dataset, preset), TrialContext("cpu"), **how)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +49,7 @@ def still(drifted):
 def test_a_drift_that_the_lattice_is_not_sure_of_is_taken_where_patterns_are(moving):
     measured = checked(moving, found(deviations=1.5, applied=False))
     assert measured.drift.applied
-    assert "applied, by which patterns held out are predicted better" in measured.drift.reason
+    assert "applied, patterns held out are predicted better than by its opposite by" in measured.drift.reason
     np.testing.assert_allclose(measured.dataset.positions_A, without_drift(moving, measured.drift).positions_A)
 
 
@@ -63,3 +71,115 @@ def test_a_drift_that_is_not_there_is_left_alone_however_sure_the_lattice_is(sti
 def test_what_was_asked_for_or_says_nothing_is_not_tried(still, drift, asked):
     measured = checked(still, drift, PRESET.model_copy(update=asked))
     assert measured.drift is drift
+
+
+class Told:
+    """Trials that say what they are told to, in standard deviations; None: must not be made."""
+
+    def __init__(self, monkeypatch, short, long, over_none):
+        made = {drift_check.SHORT: short, drift_check.LONG: long}
+        monkeypatch.setattr(drift_check._Trials, "over_opposite", lambda own, _: gain_of(made[own._length]))
+        monkeypatch.setattr(drift_check._Trials, "over_none", lambda own, _: gain_of(over_none))
+
+
+def gain_of(deviations):
+    return Gain(1e-3 * deviations, 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("short", "long", "applied"),
+    [(5.0, None, True), (0.5, None, False), (2.0, 3.5, True), (3.5, 2.5, False)],
+)
+def test_a_longer_trial_decides_what_a_short_one_does_not(moving, monkeypatch, short, long, applied):
+    Told(monkeypatch, short, long, over_none=1.0 if applied else None)
+    assert checked(moving, found(deviations=2.0, applied=False)).drift.applied == applied
+
+
+@pytest.mark.parametrize(
+    ("over_none", "applied"),
+    [
+        (5.0, True),  # all of it: 12 * (2 - 1) / 4 is 3
+        (0.0, True),  # half, as a trial sees of one that is there
+        (-2.0, True),  # 12 / (2 * (12 + 4)) is 0.375
+        (-4.0, False),  # 0.3
+        (8.0, True),  # a loss that is no parabola: it is better than both
+    ],
+)
+def test_a_drift_that_is_mostly_not_there_is_left_alone(moving, monkeypatch, over_none, applied):
+    Told(monkeypatch, 12.0, None, over_none)
+    drift = checked(moving, found(deviations=2.0, applied=False)).drift
+    assert drift.applied == applied
+    assert applied or "left alone, without it patterns held out are not predicted worse" in drift.reason
+
+
+def test_the_share_of_a_drift_is_read_from_a_parabola():
+    def loss(t):
+        return 3 * (t - 0.7) ** 2 + 100
+
+    over_opposite, over_none = (Gain((loss(t) - loss(1)) / 100, 0.0) for t in (-1, 0))
+    assert drift_check.Seen(over_opposite, over_none).share == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize(
+    ("opposite", "none", "there"),
+    [
+        (3.7, -0.5, False),  # a crystal of 93 angstrom without drift, its thickness 4 % off
+        (10.0, -1.3, True),  # one of 101 that drifts
+        (3.7, 3.5, True),  # ahead of none: no model that is off by itself
+        (10.0, -4.0, False),  # 0.28 of it
+    ],
+)
+def test_several_slices_have_to_be_surer(opposite, none, there):
+    seen = drift_check.Seen(Gain(opposite, 1.0), Gain(none, 1.0), thick=True)
+    assert seen.is_there == there
+    assert ("too little for several slices" in str(seen)) == (opposite == 3.7 and not there)
+    assert drift_check.Seen(Gain(opposite, 1.0), Gain(none, 1.0)).is_there == (none != -4.0)
+
+
+def test_a_drift_is_preferred_to_its_opposite_where_trials_prefer_none_to_it(drifted):
+    """What is told is twice what is there, and a little more: taken out whole it leaves as much as there was."""
+    dataset = drifted(DRIFT_A, 5)
+    more = tuple(2.2 * one for one in DRIFT_A)
+    trials = drift_check._Trials(drift_check.SHORT, Tuned(dataset, PRESET), TrialContext("cpu"))
+    drift = found(deviations=3.0, applied=True, drift_A=more)
+    assert trials.over_opposite(drift).exceeds(3)
+    assert not trials.over_none(drift).exceeds(0)
+
+
+def turned_by(dataset, turn_deg):
+    """The same under a rotation that was found so much off."""
+    turned = Orientation(transposed=False, turn_deg=turn_deg).of(dataset)
+    rotation = replace(turned.calibration.entries["rotation_deg"], origin=Origin.ESTIMATED, uncertainty=0.002)
+    return replace(turned, calibration=turned.calibration.having(rotation_deg=rotation))
+
+
+def test_a_rotation_that_was_found_on_the_drift_is_found_with_it(moving):
+    off = turned_by(moving, 4.0)
+    drift = replace(found(deviations=3.0, applied=True), turn_deg=-4.0, turn_uncertainty_deg=0.7)
+    tuned, measured = tuned_and_checked(off, drift)
+    rotation = tuned.dataset.calibration.entries["rotation_deg"]
+    assert rotation.value == pytest.approx(moving.calibration.rotation_deg)
+    assert (rotation.origin, rotation.uncertainty) == (Origin.ESTIMATED, 0.7)
+    assert tuned.orientation == Orientation(False, -4.0)
+    assert f"rotation {rotation.value:.1f} ± 0.7°, -4° with the drift" in tuned.words[-1]
+    still = without_drift(moving, replace(drift, applied=True))
+    np.testing.assert_allclose(measured.dataset.positions_A, still.positions_A, atol=1e-9)
+    assert measured.dataset.calibration is not None
+    assert measured.dataset.calibration.rotation_deg == pytest.approx(moving.calibration.rotation_deg)
+
+
+@pytest.mark.parametrize(
+    ("turn_deg", "changed", "how"),
+    [
+        (4.0, {}, {}),  # the wrong way
+        (-4.0, {}, {"may_turn": False}),
+        (-4.0, {"start_positions": "positions.npy"}, {}),
+    ],
+)
+def test_a_turn_that_patterns_do_not_want_or_nothing_may_take_is_left(moving, turn_deg, changed, how):
+    drift = replace(found(deviations=3.0, applied=True), turn_deg=turn_deg, turn_uncertainty_deg=0.7)
+    off = turned_by(moving, 4.0)
+    tuned, measured = tuned_and_checked(off, drift, PRESET.model_copy(update=changed), **how)
+    assert tuned.dataset is off
+    assert tuned.orientation is None
+    assert measured.drift.applied

@@ -46,11 +46,13 @@ def test_one_mode_that_is_behind_at_first_is_behind():
     assert choice.gain.share < 0
 
 
-def test_trials_end_once_a_loss_is_enough(simulated):
+def test_a_trial_goes_on_where_it_was(simulated):
     trial = Trial.of(simulated.dataset, Preset(window_px=24, probe_modes=1), TrialContext("cpu"))
-    both = trial.losses((1, 2), TrialContext("cpu"))
-    assert len(both) == 2
-    assert trial.losses((1, 2), TrialContext("cpu"), until=lambda early: early == both[0]) == both[:1]
+    state, first = trial.continued(None, 1, 2, TrialContext("cpu"))
+    assert state.sweep == 1
+    at_once = trial.continued(None, 2, 2, TrialContext("cpu"))[1]
+    assert trial.continued(state, 2, 2, TrialContext("cpu"))[1] == at_once
+    assert at_once.mean < first.mean
 
 
 def test_a_gain_says_how_sure_it_is():

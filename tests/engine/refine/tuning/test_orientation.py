@@ -7,7 +7,8 @@ import pytest
 
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.pattern_view import PatternView
-from ptylive.engine.refine.tuning.orientation import Orientation
+from ptylive.engine.refine.data.start_guess import StartGuess
+from ptylive.engine.refine.tuning.orientation import Orientation, start_turned
 from ptylive.schema import Calibration, Origin, Quantity, ScanHeader
 from ptylive.schema.detector import Detector
 from ptylive.schema.scan import Scan
@@ -69,3 +70,18 @@ def test_patterns_that_are_read_later_are_exchanged_as_they_are_read():
     assert isinstance(found.patterns, PatternView)
     assert found.patterns.shape == (20, COLUMNS, ROWS)
     assert np.array_equal(found.patterns[[3, 7]], before.patterns[[3, 7]].swapaxes(1, 2))
+
+
+def test_turns_add_up():
+    assert Orientation(True, 40.0).turned(-10.0) == Orientation(True, 30.0)
+
+
+def test_a_start_stays_where_it_is_in_a_scan_that_is_turned():
+    """Its corner turns about the first point of the scan, as the positions do, and its axes turn along."""
+    assert start_turned(None, 30.0) is None
+    before = read(100.0, "none")
+    first = before.positions_A[0]
+    start = StartGuess(np.zeros((2, 2), np.float32), (1.0, 1.0), 100.0, tuple(before.positions_A[7] - first))
+    turned, after = start_turned(start, 30.0), Orientation(False, 30.0).of(before)
+    assert turned.rotation_deg == 130.0
+    assert turned.origin_A == pytest.approx(tuple(after.positions_A[7] - first))

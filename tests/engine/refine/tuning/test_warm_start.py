@@ -14,6 +14,7 @@ from ptylive.engine.refine.problem.prepare import Problem, prepare
 from ptylive.engine.refine.results.refinement_result import RefineResult
 from ptylive.engine.refine.run.incremental import IncrementalRefinement
 from ptylive.engine.refine.tuning.held_out import TrialContext
+from ptylive.engine.refine.tuning.start_object import begun
 from ptylive.engine.refine.tuning.warm_start import WarmStart, first_invA
 from ptylive.schema import Origin, Quantity, RefinementError
 from ptylive.schema.preset import Preset
@@ -67,6 +68,20 @@ def test_other_slices_windows_and_modes_begin_near_the_end_of_the_first(simulate
     warm = replace(WarmStart.of(first), first_invA=behind).applied(empty)
     assert warm.start.shape == empty.start.shape
     assert loss_of(warm) < 0.5 * (loss_of(empty) + loss_of(prepare_again(simulated.dataset, first)))
+
+
+def test_vacuum_in_front_changes_no_pattern(simulated):
+    """The object lies deeper, the probe begins higher: only sums of single precision differ."""
+    thin = {"num_slices": 2, "slice_distances_A": [10.0]}
+    first = refine(simulated.dataset, preset(4, 4, **thin), backend="cpu")
+    same = prepare(simulated.dataset, preset(1, 1, **thin), None)
+    padded = preset(1, 1, num_slices=5, slice_distances_A=[10.0], start_depth_A=20.0)
+    wider = prepare(simulated.dataset, padded, None)
+    before = loss_of(begun(same, preset(1, 1, **thin).start, WarmStart.of(first)))
+    assert loss_of(begun(wider, padded.start, WarmStart.of(first))) == pytest.approx(before, rel=1e-5)
+    assert loss_of(begun(wider, preset(1, 1).start, WarmStart.of(first))) == pytest.approx(before, rel=1e-5)
+    unmoved = replace(WarmStart.of(first), probe=None)
+    assert loss_of(begun(wider, padded.start, unmoved)) > 1.02 * before, "the probe stayed where it was"
 
 
 def loss_of(problem: Problem) -> float:

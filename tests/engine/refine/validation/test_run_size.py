@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from ptylive.engine.refine.solvers.pairs import LONG
 from ptylive.engine.refine.validation.run_size import (
     FIT_BYTES,
     LIBRARY_BYTES,
@@ -42,6 +43,14 @@ def test_a_large_fit_of_the_drift_is_the_peak():
 def test_a_complex_object_is_its_own_transmission():
     complex_one = dataclasses.replace(SIZE, object_parts=2)
     assert complex_one.peak_bytes(3, 1) - SIZE.peak_bytes(3, 1) == 15 * 4 * 300 - 8 * 300
+
+
+def test_a_long_history_takes_half():
+    """The vectors that a pair consists of are packed from a length on; what else the solver keeps is not."""
+    longest = LONG - SIZE.probe_size - 1
+    short, long = (dataclasses.replace(SIZE, object_pixels=longest + more) for more in (0, 1))
+    assert short.peak_bytes(3, 1) - short.peak_bytes(0, 1) == 2 * 3 * 4 * (LONG - 1)
+    assert long.peak_bytes(3, 1) - long.peak_bytes(0, 1) == 2 * 3 * 2 * LONG
 
 
 def test_small_counts_take_a_byte():

@@ -5,7 +5,7 @@ from merlin_tools import acquisition_header, counts, frame, frame_header
 from shared_data import vendor_file
 
 from ptylive.schema import WireError
-from ptylive.streamer.protocols.merlin.headers import parse_acquisition_header, parse_frame_header
+from ptylive.streamer.protocols.merlin.headers import exposed_at, parse_acquisition_header, parse_frame_header
 
 OLD = (
     b"MQ1,000007,00384,01,0256,0128,U16,   1x1,01,2013-07-30 12:29:54,0.010000,0,0,0,5.000000E+0,5.110000E+2,"
@@ -103,3 +103,19 @@ def test_headers_of_a_vendor_sample() -> None:
     first = parse_frame_header(memoryview(vendor_file("001_4x2_6bit.mib").read_bytes()))
     assert (first.number, first.shape, first.pixels, first.counter_depth) == (0, (256, 256), "U08", 6)
     assert (first.exposure_s, first.threshold_keV) == (0.1, 40.0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        (b"", b""),
+        (b"MQ1A,", b"MQ1B,"),
+        (b"MQ1A,2", b"MQ1A,   2"),
+        (b"MQ1A,2026-11-23T12:00:00", b"MQ1A,"),
+        (b",MQ1A", b""),
+    ],
+)
+def test_when_a_frame_was_exposed_is_read_by_itself_as_with_the_rest(change: tuple[bytes, bytes]) -> None:
+    message = frame(3, "U16", counts((12, 16), 12)[0]).replace(*change)
+    header = parse_frame_header(message)
+    assert exposed_at(message, header.data_offset) == header.time

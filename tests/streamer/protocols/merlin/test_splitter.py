@@ -144,7 +144,7 @@ def test_garbage_takes_no_room() -> None:
         room[:] = b"\xff" * len(room)
         assert len([*splitter.read(len(room))]) <= 1
     assert splitter.pending == 0
-    assert len(splitter.room()) <= 8 * 2**20
+    assert len(splitter.room()) <= 16 * 2**20
 
 
 def accident(body: bytes, chance: random.Random) -> bytes:

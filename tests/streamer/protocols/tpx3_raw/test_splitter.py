@@ -64,3 +64,23 @@ def test_nothing_for_a_while_is_told():
     assert list(splitter.read(12)) == []
     assert [bytes(item) for item in splitter.read(0)] == [SILENCE]
     assert splitter.pending == 12
+
+
+@pytest.mark.slow
+def test_100_000_damaged_headers():
+    """Every whole chunk comes, and each stretch of damaged ones is refused once, with a reason."""
+    rng, stream, whole, stretches, damaged = random.Random(9), [], [], 0, False
+    for _ in range(100_000):
+        one = chunk([rng.randrange(2**16) for _ in range(rng.randrange(7))], rng.randrange(4))
+        if rng.random() < 0.5:
+            place, value = rng.choice(
+                [(rng.randrange(4), 0xFF), (4, rng.randrange(8, 256)), (6, one[6] + rng.randrange(1, 8))]
+            )
+            stream.append(one[:place] + bytes([value]) + one[place + 1 :])
+            stretches, damaged = stretches + (not damaged), True
+        else:
+            stream.append(one)
+            whole.append(one)
+            damaged = False
+    found, reasons, _ = read(b"".join(stream))
+    assert (found, reasons) == (b"".join(whole), ["not_tpx3"] * stretches)

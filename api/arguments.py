@@ -1,0 +1,93 @@
+"""Arguments of public functions: a script's mistake is answered as a typed one is, before anything is begun.
+
+Each function gives the argument in the type that is worked with; it raises MetadataError with its name and a remedy.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+from ptylive.schema.errors import MetadataError, brief
+from ptylive.schema.metadata import arrays_and_numbers, typed
+
+MOST_THREADS = 256
+MOST_SECONDS = 1e6
+
+
+def whole(name: str, value: object, least: int, most: int | None = None) -> int:
+    """A whole number in bounds; of numpy, too."""
+    bounds = f"from {least} on" if most is None else f"from {least} to {most}"
+    number = None if isinstance(value, bool) or not isinstance(value, Integral) else int(value)
+    if number is None or number < least or (most is not None and number > most):
+        raise MetadataError(f"{name} = {brief(value)} is impossible", f"give a whole number {bounds}")
+    return number
+
+
+def threads(value: object) -> int:
+    """How many threads a refinement has."""
+    return whole("threads", value, 1, MOST_THREADS)
+
+
+def seconds(name: str, value: object) -> float:
+    """A time to wait."""
+    number = -1.0 if isinstance(value, bool) or not isinstance(value, Real) else float(value)
+    if not 0 <= number < MOST_SECONDS:
+        raise MetadataError(f"{name} = {brief(value)} is impossible", "give seconds, a number from 0 on")
+    return number
+
+
+def texts(name: str, value: object) -> tuple[str, ...]:
+    """Several words: in a list, or in one text between commas, as they are typed."""
+    given = value.split(",") if isinstance(value, str) else value
+    listed = tuple(given) if isinstance(given, Iterable) and not isinstance(given, bytes) else (given,)
+    if not all(isinstance(one, str) for one in listed):
+        raise MetadataError(f"{name} = {brief(value)} is no list of names", "give a list of texts")
+    return tuple(str(one) for one in listed)
+
+
+def cluster(value: object) -> str | None:
+    """Where a cluster is; None: nowhere."""
+    if not isinstance(value, str | None):
+        raise MetadataError(f"cluster = {brief(value)} is no text", "write where it is, as tcp://SCHEDULER:8786")
+    return value
+
+
+def table(name: str, value: object) -> dict[str, Any]:
+    """Names and values."""
+    if not isinstance(value, Mapping) or not all(isinstance(one, str) for one in value):
+        raise MetadataError(f"{name} = {brief(value)} is no table of names and values", f"give {name}={{NAME: VALUE}}")
+    return dict(value)
+
+
+def place(name: str, value: object) -> Path:
+    """A path."""
+    if not isinstance(value, str | os.PathLike):
+        raise MetadataError(f"{name} = {brief(value)} is no path", "give a text or a pathlib.Path")
+    return Path(os.fsdecode(value))
+
+
+def places(name: str, value: object) -> list[str | Path]:
+    """Paths and patterns: one, or several."""
+    if isinstance(value, str | os.PathLike) or not isinstance(value, Iterable):
+        return [place(name, value)]
+    return [one if isinstance(one, str) else place(name, one) for one in value]
+
+
+def settings(value: object) -> Any:
+    """Settings of refinements, a preset or a file of them; None: none."""
+    if value is None or hasattr(value, "model_dump") or isinstance(value, str | os.PathLike):
+        return value
+    return table("preset", value)
+
+
+def metadata(value: object) -> dict[str, Any]:
+    """Of a scan, in the units of their fields and asked about where they are odd; arrays, and their files, as they
+    are.
+    """
+    given = table("metadata", value)
+    numbers = arrays_and_numbers(given)[1]
+    return {**typed(numbers), **{name: one for name, one in given.items() if name not in numbers}}

@@ -1,0 +1,64 @@
+"""Aligned images put together by kernel density, as py4DSTEM's parallax does, in place of Fourier shifts.
+
+Every point of every bright-field pixel's image, moved back into place, is spread by a Gaussian and counted; the picture
+is what was spread over what was counted, relative to the mean. Where shifts leave gaps between the points, a Fourier
+sum shows the gaps as a lattice; the quotient does not. Both sums are convolutions over the scan, so each is one product
+in Fourier space and one transform. Varnavides et al. 2023, section 4; docs/theory/live-maps.md.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy import fft
+
+from ptylive.engine.imaging.band import Band
+from ptylive.engine.imaging.bank import Spectra
+from ptylive.engine.imaging.imaging_conditions import ImagingConditions
+from ptylive.schema import MetadataError
+from ptylive.schema.model import ComplexArray, FloatArray
+
+LEAST_DENSITY = 0.05
+"""Share of the highest density below which there is no picture: a quotient there would be noise."""
+
+
+def kernel_band(conditions: ImagingConditions, upsample: int, setting: str) -> Band:
+    """All frequencies of the finer grid: the gaps between shifted points are seen beyond what the disc carries.
+
+    Raises MetadataError for points off a regular grid, or without memory for the filters.
+    """
+    if conditions.placement is not None:
+        raise MetadataError(f"{setting} needs points on a regular grid", f"leave {setting} out")
+    return conditions.band(upsample, whole_for=setting)
+
+
+def normalised(
+    spectra: Spectra, band: Band, weights: ComplexArray, spectrum: ComplexArray, kernel_steps: float
+) -> ComplexArray:
+    """Values (nb,) of the picture whose sum has the values ``spectrum`` (nb,), divided by the density of its points.
+
+    ``weights`` (nb, N) that made the sum, of patterns of unit mean; ``kernel_steps``: standard deviation of the
+    Gaussian, scan steps.
+    """
+    damped = _damping(band, kernel_steps)
+    rows, cols = spectra.visited.shape
+    points = np.zeros(band.grid.padded, np.float32)
+    points[:rows, :cols] = spectra.visited
+    index, sign = band.kept
+    read = fft.rfft2(points).reshape(-1)[index]
+    counted = (weights @ spectra.mean.astype(np.float32)) * np.where(sign < 0, read.conj(), read)
+    total, density = (_image(band, one * damped) for one in (spectrum, counted))
+    enough = density > LEAST_DENSITY * density.max()
+    picture = np.where(enough, total / np.where(enough, density, np.float32(1)), np.float32(0))
+    return np.asarray(fft.rfft2(picture).reshape(-1)[band.index] / np.float32(band.grid.upsample**2))
+
+
+def _damping(band: Band, kernel_steps: float) -> FloatArray:
+    sigma_A = kernel_steps * math.sqrt(math.prod(band.grid.step_A))
+    return np.asarray(np.exp(-2.0 * (math.pi * sigma_A) ** 2 * (band.q**2).sum(axis=1)), dtype=np.float32)
+
+
+def _image(band: Band, values: ComplexArray) -> FloatArray:
+    """Padding included."""
+    return np.asarray(fft.irfft2(band.spread(values), s=band.grid.size), dtype=np.float32)

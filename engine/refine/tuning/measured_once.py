@@ -1,0 +1,120 @@
+"""The patterns of a scan laid out and measured once, for all trials and for the run.
+
+Trials change calibration, positions and slices; patterns, beam centre and bad pixels stay. So the window and its
+statistics are made of the whole scan, and parts are cut out of it: dose and noise are those of the scan.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.data.start_probe import nominal_probe
+from ptylive.engine.refine.problem.measurement import Measurement
+from ptylive.engine.refine.problem.prepare import measure
+from ptylive.schema.model import Array, IndexArray
+from ptylive.schema.preset import Preset
+
+MOST_PARTS = 3
+"""Parts of a scan that are kept, the latest."""
+SAME = ("energy_eV", "convergence_semiangle_mrad", "counts_per_electron", "detector_pixel_invA")
+"""Entries of a calibration that the statistics rest on."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Patterns in the middle of a scan."""
+
+    whole: Dataset
+    chosen: IndexArray
+    patterns: Array
+    laid_out: Array | None = None
+    """The same as the model sees them."""
+
+
+class MeasuredOnce:
+    """What was measured of one scan; another takes its place."""
+
+    def __init__(self) -> None:
+        self._whole: tuple[Dataset, Preset, Measurement] | None = None
+        self._parts: list[_Part] = []
+
+    def forget(self) -> None:
+        """Give back what it takes of memory: a run that has begun needs none of it."""
+        self._whole, self._parts = None, []
+
+    def central_part(self, dataset: Dataset, most: int) -> Dataset:
+        """The patterns nearest to the middle of the scan, in a square; everything where there are few."""
+        if len(dataset.patterns) <= most:
+            return dataset
+        chosen = central(dataset, most)
+        for part in self._parts:
+            if part.whole.patterns is dataset.patterns and np.array_equal(part.chosen, chosen):
+                return dataset.part(chosen, part.patterns)
+        found = dataset.part(chosen)
+        self._parts = [*self._parts[1 - MOST_PARTS :], _Part(dataset, chosen, found.patterns)]
+        return found
+
+    def measure(self, dataset: Dataset, preset: Preset) -> Measurement:
+        """As :func:`~ptylive.engine.refine.problem.prepare.measure`, of patterns that are known without a new look."""
+        plain = preset.model_copy(update={"refine_drift": False})
+        number = next((k for k, one in enumerate(self._parts) if one.patterns is dataset.patterns), None)
+        if _looked_at_anew(dataset, preset):
+            measured = measure(dataset, plain)
+        elif number is None:
+            measured = self._again(dataset, plain, None)
+        else:
+            measured = self._again(dataset, plain, number)
+        asked = preset.start.refine_drift
+        return measured.without_drift(certain=asked == "auto") if asked and measured.plain else measured
+
+    def _again(self, dataset: Dataset, plain: Preset, number: int | None) -> Measurement:
+        """From the measurement of the whole scan."""
+        known = self._known(dataset if number is None else self._parts[number].whole, dataset, plain)
+        if known is None:
+            return measure(dataset, plain)
+        window = known.window
+        if number is not None:
+            part = self._parts[number]
+            cut = part.laid_out
+            if cut is None:  # memory stays transposed, as the compiled backend reads it
+                cut = np.swapaxes(np.swapaxes(window.patterns, 1, 2)[part.chosen], 1, 2)
+                self._parts[number] = replace(part, laid_out=cut)
+            window = replace(window, patterns=cut)
+        probe = nominal_probe(dataset.calibration, known.model, single_slice=plain.object.slices == 1)
+        return replace(known, dataset=dataset, window=window, probe=probe)
+
+    def _known(self, whole: Dataset, dataset: Dataset, plain: Preset) -> Measurement | None:
+        """The measurement of the whole scan, where that tells all of ``dataset`` but its probe and positions."""
+        if self._whole is None or self._whole[0].patterns is not whole.patterns:
+            if not _alike(whole, plain, dataset, plain):
+                return None
+            self._whole = (whole, plain, measure(whole, plain))
+        first, preset, measured = self._whole
+        return measured if _alike(first, preset, dataset, plain) else None
+
+
+def central(dataset: Dataset, most: int) -> IndexArray:
+    """Numbers of the patterns nearest to the middle of the scan, in a square."""
+    away = np.abs(dataset.positions_A - np.median(dataset.positions_A, axis=0)).max(axis=1)
+    return np.sort(np.argsort(away, kind="stable")[:most])
+
+
+def _looked_at_anew(dataset: Dataset, preset: Preset) -> bool:
+    """Whether what the model sees are not the patterns as they are."""
+    moved = preset.patterns.flip_ky or any(preset.patterns.data_shift_vector_px)
+    return dataset.masks is not None or preset.propagation.near_field or moved
+
+
+def _alike(one: Dataset, its: Preset, other: Dataset, others: Preset) -> bool:
+    """Whether window and statistics of two data sets and presets are the same but for the choice of patterns."""
+    calibrations = one.calibration, other.calibration
+    return (
+        its.patterns == others.patterns
+        and its.propagation == others.propagation
+        and all(calibrations[0].get(name) == calibrations[1].get(name) for name in SAME)
+        and np.array_equal(one.bad_pixels, other.bad_pixels)
+        and np.array_equal(one.beam_center_px, other.beam_center_px)
+    )

@@ -1,0 +1,60 @@
+"""Whether the tilts of several scans are the right way round: patterns held out say, where there are patterns enough.
+
+How a stage turns in the frame of the detector is easily mistaken. One object explains all scans under the right tilts
+only, so a short refinement under the tilts as they are is compared with one under all of them reversed. What was stated
+is kept: it is told.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.tuning.held_out import TrialContext, held_out_loss
+from ptylive.engine.refine.tuning.measured_once import central
+from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS, TRIAL_PATTERNS
+from ptylive.engine.refine.tuning.parameter_search import Tuned, of_trials
+from ptylive.schema.model import IndexArray
+from ptylive.schema.preset import Preset
+
+SWEEPS = 4
+BEYOND_DOUBT = 4.0
+"""Standard deviations by which patterns held out must be predicted better before somebody's word is doubted."""
+
+
+def with_doubted_tilts(tuned: Tuned, context: TrialContext) -> Tuned:
+    """With a word that the tilts are the wrong way round, where patterns held out are sure of it."""
+    dataset, preset = tuned.dataset, tuned.preset
+    given = preset.scans.scan_tilts_mrad
+    if dataset.scan_of is None or given is None or not _tells(dataset, preset):
+        return tuned
+    part = _middles(dataset, dataset.scan_of, TRIAL_PATTERNS // len(given))
+    quick = of_trials(preset, 1, frames=True)
+    losses = []
+    for sign, words in ((1, "as they are"), (-1, "reversed")):
+        context.before(f"the tilts {words}")
+        tilts = tuple((sign * row, sign * column) for row, column in given)
+        losses.append(held_out_loss(part, quick.model_copy(update={"scan_tilts_mrad": tilts}), SWEEPS, context).groups)
+    gain = Gain.over(*losses)
+    if not gain.exceeds(BEYOND_DOUBT):
+        return tuned
+    words = f"the tilts are the wrong way round: reversed they predict patterns held out better by {gain};"
+    return replace(tuned, words=(*tuned.words, f"{words} give scan_tilts_mrad with the other signs"))
+
+
+def _tells(dataset: Dataset, preset: Preset) -> bool:
+    """Whether tilts make a difference, and there are patterns that could tell."""
+    tilted = bool(np.ptp(preset.scans.scan_tilts_mrad, axis=0).any())  # type: ignore[arg-type]
+    return tilted and preset.object.slices > 1 and preset.refined.update_obj and len(dataset.point) >= LEAST_PATTERNS
+
+
+def _middles(dataset: Dataset, scan_of: IndexArray, most: int) -> Dataset:
+    """The middle of each scan."""
+    chosen = []
+    for scan in np.unique(scan_of):
+        own = np.flatnonzero(scan_of == scan)
+        chosen.append(own[central(replace(dataset, positions_A=dataset.positions_A[own]), most)])
+    return dataset.part(np.concatenate(chosen))

@@ -1,0 +1,43 @@
+"""The quality of a run that compares with others: how well its settings predict patterns that they have not seen.
+
+The loss of a run falls where noise is fitted, and differs by data term and window. Here the settings of a run, as its
+trials decided them and at the positions that it found, are refined anew for some sweeps on the middle of the scan
+without one pattern in eight, which is then compared by its likelihood: the same patterns and the same measure in every
+run of a scan. It judges slices, modes, data term, constraints and optics, not how long was refined. Positions that were
+refined have seen the patterns held out, two numbers for each: a gain of theirs alone is no proof.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.results.held_out import HeldOutQuality
+from ptylive.engine.refine.tuning.held_out import Trial, TrialContext, central_part
+from ptylive.engine.refine.tuning.mode_choice import TRIAL_SETTINGS
+from ptylive.engine.refine.validation.settings_trial import LEAST_PATTERNS
+from ptylive.schema.preset import Preset
+
+PATTERNS, SWEEPS = 512, 8
+"""As many as the first comparison of depths: a few per cent of the time of a usual run."""
+ANEW = {**TRIAL_SETTINGS, "start_from_map": False, "sweeps": SWEEPS, "epoch_max": SWEEPS}
+"""From an empty object: a map was made of the patterns that are held out, too."""
+
+
+def held_out_quality(dataset: Dataset, preset: Preset, context: TrialContext) -> HeldOutQuality | None:
+    """Of a data set under settings that leave nothing open; the same input gives the same numbers.
+
+    None where it cannot be told: too few patterns, coefficients, the near field, networks, several scans. Raises
+    RefinementError where ``context`` interrupts.
+    """
+    known = dataset.masks is None and dataset.scan_of is None and preset.prior.method != "dgp"
+    if not known or preset.propagation.near_field or len(dataset.patterns) < LEAST_PATTERNS:
+        return None
+    context = replace(context, start=None)
+    context.before("patterns held out, to compare runs by")
+    trial = Trial.of(central_part(dataset, PATTERNS), preset.model_copy(update=ANEW), context)
+    groups = trial.likelihood(None, context)
+    if not all(map(math.isfinite, groups)):
+        return None
+    return HeldOutQuality(groups, len(trial.held), trial.all_sweeps)

@@ -1,0 +1,100 @@
+"""Thickness and slices found before a refinement is begun: its trials alone, in a process of their own.
+
+Every public ``command_*`` method is a command of the control protocol (docs/protocol.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ptylive.application.extensions import Preset
+from ptylive.engine.dataset import check_told
+from ptylive.schema import CommandError
+from ptylive.server.refinement.job_process import REFINE_PROCESS
+from ptylive.server.refinement.refine_job import RefineJob
+from ptylive.server.session.scan_session import ScanSession
+from ptylive.server.tune.side_work import SideWork
+
+OPEN = {"num_slices": "auto", "total_thickness_A": None, "slice_distances_A": None}
+"""What is to be found, whatever stands in the settings."""
+
+
+@dataclass
+class Decision:
+    """Trials, and what they came to."""
+
+    uid: str = ""
+    series: str = ""
+    state: str = "none"
+    message: str = ""
+    decided: dict[str, Any] = field(default_factory=dict)
+
+
+class DecideCommands:
+    """``draft``: the job of a scan that has ended under settings; ``busy``: whether a refinement is under way."""
+
+    def __init__(
+        self,
+        current: Callable[[], ScanSession | None],
+        usual: Mapping[str, Any],
+        draft: Callable[[ScanSession, Preset], RefineJob],
+        busy: Callable[[], bool],
+    ) -> None:
+        self._current, self._usual, self._draft, self._busy = current, usual, draft, busy
+        self._work = SideWork("the search for the thickness", REFINE_PROCESS)
+        self._now = Decision()
+
+    def command_decide(self, preset: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Find thickness and slices of the current scan, which has ended, by the trials that a refinement begins with.
+
+        ``preset``: all else that is refined; nothing is refined, and `decide_status` tells what was found.
+        """
+        wanted = {**self._usual, **(preset or {})}
+        checked = Preset.from_mapping({name: value for name, value in wanted.items() if name not in OPEN})
+        scan = self._current()
+        if scan is None:
+            raise CommandError("there is no scan to look at")
+        if not scan.finished.is_set():
+            raise CommandError("this scan has not ended yet", "wait for its end")
+        check_told(scan.header, far_field=not checked.propagation.near_field)
+        if self._busy():
+            raise CommandError("a refinement is under way, which finds it by itself", "wait for its end, or stop it")
+        job = self._draft(scan, checked)
+        now = Decision(scan.uid, scan.header.series, "running", "reading the scan")
+        self._work.begin(job.to_plain(), lambda message: _hear(now, message), lambda why: self._ended(now, why))
+        self._now = now
+        return {"state": "running"}
+
+    def command_decide_stop(self) -> dict[str, Any]:
+        """Give it up after the trial that is under way."""
+        self._work.stop()
+        self._now.state = "stopping"
+        return {}
+
+    def command_decide_status(self) -> dict[str, Any]:
+        """How far it is for the current scan, and what was found; ``other``: the scan that is looked at, if another."""
+        scan, now = self._current(), self._now
+        if scan is None or now.uid != scan.uid:
+            return {"state": "none", "other": now.series if self._work.runs else ""}
+        return {"state": now.state, "message": now.message, "other": "", **now.decided}
+
+    def close(self) -> None:
+        """End it."""
+        self._work.close()
+
+    def _ended(self, now: Decision, why: str) -> None:
+        if self._work.stopping:
+            now.state, now.message = "stopped", ""
+        elif why or not now.decided:
+            now.state, now.message = "failed", why or "it ended without a word"
+        else:
+            now.state, now.message = "done", ""
+
+
+def _hear(now: Decision, message: Mapping[str, Any]) -> None:
+    if message["kind"] == "decided":
+        now.decided = {name: value for name, value in message.items() if name != "kind"}
+    elif "message" in message:
+        now.message = str(message["message"])

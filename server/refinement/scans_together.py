@@ -1,0 +1,96 @@
+"""Scans of one place at other tilts that are refined together with the scan of a job (docs/how-to/tilt-series.md).
+
+What goes together and where each lies is decided by :mod:`ptylive.application.tilt_series`, as for the command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ptylive.application.offline import start_guess
+from ptylive.schema import CommandError
+from ptylive.schema.errors import brief
+from ptylive.server.refinement.refine_job import RefineJob
+from ptylive.streamer.vetting.vouched import Doorkeeper, known_as, trust
+
+if TYPE_CHECKING:
+    from ptylive.application.extensions import Preset
+    from ptylive.engine.dataset import Dataset
+    from ptylive.server.session.scan_session import ScanSession
+
+
+def opened_beside(
+    names: Iterable[str], first: ScanSession, preset: Preset, opened: Callable[[str], ScanSession]
+) -> tuple[ScanSession, ...]:
+    """Scans of the library by their names, of which every one has the map that it is found by.
+
+    Raises CommandError for what cannot go beside ``first``: itself, a scan twice, one without frames or without that
+    map; and where the preset has not a tilt for each. Whatever else ``opened`` raises.
+    """
+    wanted = [names] if isinstance(names, str) else list(names)
+    tilts, given = preset.scans.scan_tilts_mrad, preset.scans.scan_shifts_A
+    if not wanted:
+        return ()
+    if len(tilts or ()) != len(wanted) + 1:
+        said = f"speaks of {len(tilts)}" if tilts else "is not given"
+        raise CommandError(f"{len(wanted) + 1} scans, and scan_tilts_mrad {said}", "give a tilt (row, column) for each")
+    own = "" if first.recording is None else Path(first.recording).name
+    if len({own, *wanted}) <= len(wanted):
+        raise CommandError("a scan is there twice", "name each scan once; the one that is shown is the first")
+    found = []
+    for name in wanted:
+        scan = opened(name)
+        if not scan.header.basis.is_raw:
+            raise CommandError(f"{brief(name)} holds coefficients", "several scans are refined from frames only")
+        if given is None and scan.map(preset.start.start_map) is None:
+            missing = f"{brief(name)} has no map {preset.start.start_map} to find it by"
+            raise CommandError(missing, "open it once, and wait for its maps")
+        found.append(scan)
+    return tuple(found)
+
+
+def with_drafts(job: RefineJob, beside: Iterable[ScanSession]) -> RefineJob:
+    """The job with those of the scans beside it. Raises MetadataError for scans that differ in what was given."""
+    from ptylive.engine.refine.data.series.joint_scans import under_one_calibration
+    from ptylive.server.refinement.scan_updates import plain_values
+
+    drafts = []
+    for scan in beside:
+        assert scan.recording is not None  # noqa: S101  (scans of the library lie there)
+        common = under_one_calibration(job.calibration, scan.calibration)
+        draft = replace(
+            job,
+            recording=scan.recording,
+            calibration=common,
+            start=start_guess(scan.map(job.preset.start.start_map), common),
+            values=plain_values(scan.header),
+            known=known_as(scan.recording),
+            beside=(),
+        )
+        drafts.append(draft)
+    return replace(job, beside=tuple(drafts))
+
+
+def together_with(
+    job: RefineJob, first: Dataset, opened: ExitStack, doorkeeper: Doorkeeper, tell: Callable[[str], None]
+) -> Dataset:
+    """The scan of a job and those beside it as one data set; ``opened`` keeps their files open.
+
+    ``tell`` hears where each was found. Raises MetadataError, InputFileError.
+    """
+    if not job.beside:
+        return first
+    from ptylive.application.tilt_series import Recorded, together
+    from ptylive.streamer.source import open_source
+
+    scans = [Recorded(job.recording.name, first, job.start)]
+    for one in job.beside:
+        trust(one.recording, one.known)
+        doorkeeper.admit_scan(one.recording)
+        source = opened.enter_context(open_source(one.recording, one.values))
+        scans.append(Recorded.under(one.calibration, source, one.start))
+    return together(scans, job.preset, tell)

@@ -1,0 +1,62 @@
+"""The list of runs: what stands in its rows."""
+
+from ptylive.dashboard.panels.runs import held_out_words, scan_rows
+
+FLAT = {
+    "name": "flat.h5",
+    "tilt_mrad": [0.0, 0.0],
+    "shift_A": [0.0, -0.001],
+    "beam_current": 1.0,
+    "drift_A": [3.04, -1.0],
+    "drift_uncertainty_A": [0.31, 0.2],
+    "drift_applied": True,
+}
+LEFT = {"name": "left.h5", "tilt_mrad": [20, -8.5], "shift_A": [0.12, 2.0], "beam_current": 0.987, "drift_A": None}
+
+
+def test_what_was_found_of_each_of_several_scans() -> None:
+    first, second = scan_rows([FLAT, LEFT])
+    assert (first["name"], second["name"]) == ("flat", "left")
+    drift = "drift 3.04 ± 0.31, \N{MINUS SIGN}1.00 ± 0.20 Å (taken out)"
+    assert first["text"] == f"tilt 0, 0 mrad, moved by 0, 0 Å, current 1.00, {drift}"
+    tilt = "tilt 20.0, \N{MINUS SIGN}8.5 mrad"
+    assert second["text"] == f"{tilt}, moved by 0.12, 2.00 Å, current 0.987, no drift known"
+
+
+def test_a_drift_that_is_no_more_than_chance_was_left_alone() -> None:
+    (row,) = scan_rows([{**FLAT, "drift_applied": False}])
+    assert row["text"].endswith("(left alone)")
+
+
+def test_what_an_older_server_or_a_damaged_file_says_is_no_reason_to_stop() -> None:
+    assert scan_rows(None) == scan_rows([3]) == []
+    (row,) = scan_rows([{"tilt_mrad": ["x", 1]}])
+    assert row["text"].startswith("tilt – mrad")
+
+
+def judged(*groups: float) -> dict[str, object]:
+    return {"held_out": {"loss": sum(groups) / len(groups), "groups": list(groups), "patterns": 64, "sweeps": 8}}
+
+
+def test_runs_are_compared_by_the_same_patterns_held_out() -> None:
+    """Groups differ by 20 %, the runs in each group by 1 %: that is certain."""
+    runs = {"run1": judged(10.1, 12.1, 11.11, 9.1), "run2": judged(10.0, 12.0, 11.0, 9.0), "run3": {"loss": 1.0}}
+    assert held_out_words("run2", runs) == "held out 10.500 (best)"
+    assert held_out_words("run1", runs) == "held out 10.603 (worse than run2 by 0.98 ± 0.02 %)"
+    assert held_out_words("run3", runs) == ""
+
+
+def test_a_run_that_is_far_worse_is_said_to_be_so_in_plain_numbers() -> None:
+    runs = {"run1": judged(24.0, 29.0, 26.0, 22.0), "run2": judged(10.0, 12.0, 11.0, 9.0)}
+    assert "(worse than run2 by 140 ±" in held_out_words("run1", runs)
+
+
+def test_what_chance_explains_is_no_difference() -> None:
+    runs = {"run1": judged(10.1, 11.9, 11.1, 9.0), "run2": judged(10.0, 12.0, 11.0, 9.0)}
+    assert held_out_words("run1", runs).startswith("held out 10.525 (as run2, 0.24 ± 0.5 %")
+
+
+def test_runs_of_other_patterns_are_not_compared() -> None:
+    runs = {"run1": judged(10.1, 11.9), "run2": judged(10.0, 12.0, 11.0)}
+    assert held_out_words("run1", runs) == "held out 11.000"
+    assert held_out_words("run1", {"run1": {"held_out": {"groups": ["x", None]}}}) == ""

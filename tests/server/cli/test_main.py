@@ -1,0 +1,36 @@
+"""Errors that nobody foresaw where they were raised: one line that says what to do, and status 1."""
+
+import errno
+import os
+import sys
+
+import pytest
+
+from ptylive.server.cli import main as cli
+
+CASES = (
+    (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a.h5"), "a.h5: No space left on device: make room"),
+    (OSError(errno.EACCES, os.strerror(errno.EACCES), "a.h5"), "a.h5: Permission denied"),
+    (OSError("write failed\n, errno = 27"), "write failed , errno = 27"),
+    (
+        ImportError("libopenblas.so:\nfailed to map segment"),
+        "a library cannot be loaded: libopenblas.so: failed to map",
+    ),
+    (ZeroDivisionError("1/0"), "internal error: ZeroDivisionError('1/0') (run again with --debug"),
+)
+
+
+@pytest.mark.parametrize(("error", "words"), CASES, ids=[type(one[0]).__name__ for one in CASES])
+def test_it_is_one_line(error, words, monkeypatch, capsys) -> None:
+    def broken(_names: tuple[str, ...]) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "build", broken)
+    monkeypatch.setattr(sys, "argv", ["ptylive"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    told, said = capsys.readouterr()
+    assert told == ""
+    (line,) = said.splitlines()
+    assert line.startswith(f"ptylive: {words}")

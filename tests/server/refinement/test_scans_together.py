@@ -1,0 +1,45 @@
+"""Scans refined together by a server: the same as by the command line."""
+
+import h5py
+import numpy as np
+import pytest
+from running import ptylive, server
+
+from ptylive.application.simulation import simulate_file
+from ptylive.schema.simulation.settings import SimulationSettings
+
+SMALL = {"scan_shape": 20, "scan_step_A": 0.8, "detector_shape": 32, "detector_pixel_mrad": 3.0}
+PRESET = {"num_slices": 2, "total_thickness_A": 20, "epoch_max": 3, "sweeps": 2, "probe_modes": 1}
+TILTS = [[0, 0], [10, -5]]
+
+
+@pytest.mark.slow
+def test_the_server_finds_what_the_command_line_finds(tmp_path):
+    """Two scans of one place with other electrons; what is known of each comes from the library, or from its file."""
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    for seed, name in enumerate(("flat", "left")):
+        settings = SimulationSettings.of({**SMALL, "electrons_per_pattern": 2e4, "seed": seed})
+        simulate_file(folder / f"{name}.h5", settings)
+    preset = {**PRESET, "scan_tilts_mrad": TILTS}
+    with server(folder) as running:
+        for name in ("left.h5", "flat.h5"):  # opening one makes its maps
+            running.call("open", recording=name)
+            running.wait_for(lambda s, n=name: str(s["recording"]).endswith(n) and s["results"])
+        begun = running.call("refine", preset=preset, beside=["left.h5"])
+        ended = running.wait_for(lambda s: s["refinement"]["state"] in ("done", "failed"), timeout_s=300)
+        assert ended["refinement"]["state"] == "done", ended["refinement"]
+        told = running.call("runs")["runs"][begun["run"]]
+    assert [one["name"] for one in told["scans"]] == ["flat.h5", "left.h5"]
+    assert [one["tilt_mrad"] for one in told["scans"]] == TILTS
+    assert [one["patterns"] for one in told["scans"]] == [400, 400]
+    assert all(len(one["drift_A"]) == 2 for one in told["scans"]), "each scan is regular and dense"
+    assert told["scans"][0]["shift_A"] == [0, 0]
+
+    given = [text for name, value in preset.items() for text in ("--set", f"{name}={value}")]
+    files = [folder / f"{name}.h5" for name in ("flat", "left")]
+    done = ptylive("refine", *files, "-o", tmp_path / "r.h5", *given)
+    assert done.returncode == 0, done.stderr
+    with h5py.File(tmp_path / "r.h5") as file:
+        losses = np.asarray(file["refinement/loss"])
+    assert told["loss"] == pytest.approx(losses[-1], rel=1e-3)
