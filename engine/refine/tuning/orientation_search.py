@@ -28,6 +28,8 @@ from ptylive.schema.preset import Preset
 COARSE_PATTERNS, PATTERNS = 144, 576
 """In the middle of the scan, for all angles and for the best of each handedness."""
 COARSE_STEP_DEG, FINE_STEPS_DEG = 15.0, (7.5, 4.0, 2.0)
+APART = 0.25
+"""Of a step, by which angles differ at least."""
 FEW, MORE = 0, 1
 """The same by number."""
 SWEEPS, BATCHES = 2, 16
@@ -123,8 +125,9 @@ class _Search:
         middle = float(angles[int(np.argmin(losses))])
         fine: dict[float, HeldOutLoss] = {}
         for step in FINE_STEPS_DEG:
-            tried = [middle + k * step for k in (-1, 0, 1)]
-            fine |= {angle: self._loss(MORE, Orientation(hand, angle)) for angle in tried}
+            asked = [middle + k * step for k in (-1, 0, 1)]  # next to a known one a parabola would follow the noise
+            new = [angle for angle in asked if all(abs(angle - known) > APART * step for known in fine)]
+            fine |= {angle: self._loss(MORE, Orientation(hand, angle)) for angle in new}
             middle = _lowest(fine, None)
         halves = [_lowest(fine, half) for half in (0, 1)]
         orientation = Orientation(hand, middle)

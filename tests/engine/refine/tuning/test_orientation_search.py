@@ -85,6 +85,14 @@ def test_the_lowest_valley_is_found_and_said(plain, monkeypatch):
     assert {count for _, _, count in asked} == {144, 256}
 
 
+@pytest.mark.parametrize("moved", [1e-13, -1e-13, *np.random.default_rng(5).uniform(-7.5, 7.5, 10)])
+def test_the_valley_is_found_wherever_it_lies_between_the_angles(plain, monkeypatch, moved):
+    """Also next to an angle that was tried: two that differ by rounding tell no parabola."""
+    judged_by(monkeypatch, lambda transposed, away, group: valley(transposed, away - moved, group))
+    tuned = with_found_orientation(Tuned(plain, Preset()), CPU)
+    assert tuned.dataset.calibration.rotation_deg == pytest.approx(-95.0 + moved, abs=0.2)
+
+
 def test_a_stated_handedness_is_kept(plain, monkeypatch):
     asked = judged_by(monkeypatch, valley)
     stated = blind(plain, **NOTHING | {"detector_transform": Quantity("none", Origin.GIVEN)})
