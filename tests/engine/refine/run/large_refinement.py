@@ -2,7 +2,7 @@
 
 Patterns come from a view, as from a file. Every evaluation looks at a few patterns only, so that the run takes a
 minute and not an hour; arrays have their full size. ``--check``: what was expected, behind the peak; ``--bright``: with
-counts that do not lie in a byte.
+counts that do not lie in a byte; ``--small``: the same of a few patterns, which leaves its compiled code behind.
 """
 
 import resource
@@ -20,7 +20,7 @@ from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.schema import Calibration, Origin, Quantity
 from ptylive.schema.preset import Preset
 
-SIDE, PIXELS, SLICES = 128, 256, 8
+SIDE, PIXELS, SLICES = 16 if "--small" in sys.argv else 128, 256, 8
 EVERY = 256
 GIVEN = {
     "energy_eV": 200e3,
