@@ -7,7 +7,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-
 SCRIPT = Path(__file__).with_name("large_refinement.py")
 
 
