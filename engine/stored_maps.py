@@ -12,9 +12,12 @@ import numpy as np
 
 from ptylive.engine.damaged_files import FAULTS, damaged
 from ptylive.pictures.sampling import stretched
-from ptylive.schema import Calibration, LiveMap
+from ptylive.schema import Calibration, InputFileError, LiveMap
 from ptylive.schema.files.small_files import check_is_file
 from ptylive.schema.model import BoolArray
+
+_PATTERNS = ("data", "events", "coefficients")
+"""What a recording holds one of, and a results file none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +43,10 @@ class StoredMaps:
         wanted = None if names is None else set(names)
         try:
             with h5py.File(path, "r") as file:
+                if "calibration" not in file and any(name in file for name in _PATTERNS):
+                    raise InputFileError(
+                        f"{path} is a scan, no results file", "ptylive reconstruct and refine make one"
+                    )
                 group = file.get("maps", {})
                 coverage = np.asarray(file["coverage"][()], dtype=bool) if "coverage" in file else None
                 if coverage is not None and (coverage.ndim != 2 or not coverage.size):

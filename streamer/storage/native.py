@@ -55,6 +55,8 @@ def open_native(path: Path) -> Iterator[ScanFile]:
 
 def _data(path: Path, file: Any) -> Any:
     data = dataset(file, "data")
+    if data is None and "calibration" in file:
+        raise InputFileError(f"{path} holds results and no patterns", f"give the scan: {_scan_of(file)}")
     if data is None:
         raise InputFileError(f"{path} has no data set /data", "give a native file, or one of those in docs/files.md")
     if data.ndim not in (3, 4) or 0 in data.shape:
@@ -68,6 +70,12 @@ def _data(path: Path, file: Any) -> Any:
             f"{path}: /data is {shape}", "it must be (Ry, Rx, Qy, Qx), or (N, Qy, Qx) in acquisition order"
         )
     return data
+
+
+def _scan_of(results: Any) -> str:
+    """What a results file says of the scan it was made of."""
+    named = attributes(results["settings"]).get("scan_file") if "settings" in results else None
+    return named if isinstance(named, str) and named else "the file that they were made of"
 
 
 def _chunks(path: Path, data: Any, stored: StoredScan) -> Callable[[int], bytes] | None:

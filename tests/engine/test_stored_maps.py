@@ -54,6 +54,14 @@ def test_what_was_visited_is_told_on_the_pixels_of_each_map(path):
     assert stored.visited(stored.maps["idpc"]) is None
 
 
+@pytest.mark.parametrize("patterns", ["data", "events", "coefficients"])
+def test_a_scan_is_told_from_a_results_file(tmp_path, patterns):
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        file.create_group(patterns)
+    with pytest.raises(InputFileError, match="is a scan, no results file"):
+        StoredMaps.read(tmp_path / "scan.h5")
+
+
 def test_what_holds_no_maps_is_said(path, tmp_path):
     with pytest.raises(InputFileError, match="no such file"):
         StoredMaps.read(tmp_path / "none.h5")

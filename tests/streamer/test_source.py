@@ -120,10 +120,18 @@ def wrong_received(path: Path) -> None:
         file["metadata/received"] = np.zeros(3, dtype=bool)
 
 
+def results(path: Path, scan_file: str | int | None = None) -> None:
+    with h5py.File(path, "w") as file:
+        file.create_group("calibration")
+        if scan_file is not None:
+            file.create_group("settings").attrs["scan_file"] = scan_file
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [
         (lambda path: None, "no such file"),
+        (results, "holds results and no patterns"),
         (lambda path: path.mkdir(), "is not a file"),
         (lambda path: path.write_bytes(b"hello, I am text"), "is not an HDF5 file"),
         (lambda path: h5py.File(path, "w").close(), "no data set /data"),
@@ -154,6 +162,14 @@ def test_every_fault_is_one_line_with_file_and_remedy(tmp_path: Path, make: Call
     assert str(path) in str(caught.value)
     assert caught.value.hint
     assert "\n" not in caught.value.line()
+
+
+@pytest.mark.parametrize(("told", "named"), [("mos2.h5", "mos2.h5"), (5, "the file that"), (None, "the file that")])
+def test_of_a_results_file_the_scan_is_named(tmp_path: Path, told: str | int | None, named: str) -> None:
+    results(tmp_path / "results.h5", told)
+    with pytest.raises(InputFileError) as caught, open_source(tmp_path / "results.h5"):
+        pass
+    assert caught.value.hint.startswith(f"give the scan: {named}")
 
 
 @pytest.mark.data

@@ -75,7 +75,7 @@ BAD_RECORDINGS = [
     ("scan.h5", "over the input"),
     ("hard.h5", "over the input"),
     ("other.h5", "holds another scan"),
-    ("scan_results.h5", "no data set /data"),
+    ("scan_results.h5", "holds results and no patterns"),
     ("text.txt", "not an HDF5 file"),
     ("folder", "is a folder"),
     ("/proc/out.h5", "cannot be written"),
