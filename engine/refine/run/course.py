@@ -61,8 +61,8 @@ class Course:
     lbfgs: Lbfgs
 
     @classmethod
-    def of(cls, plan: CoursePlan, loss: PatternLoss) -> Course:
-        """As planned, for a loss of all patterns."""
+    def of(cls, plan: CoursePlan, loss: PatternLoss, rows: IndexArray | None = None) -> Course:
+        """As planned, for a loss of all patterns; ``rows`` (N,): first rows of their windows."""
         sweeps = Sweeps(
             loss,
             plan.sweeps,
@@ -72,6 +72,7 @@ class Course:
             plan.probe_step,
             plan.settings.seed,
             *_held_out(loss.patterns, plan.settings),
+            rows=rows,
         )
         lbfgs = Lbfgs(
             loss,

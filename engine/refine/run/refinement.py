@@ -95,7 +95,7 @@ class Refinement:
             pause=self._pause,
         )
         plan = CoursePlan.of(strategy, preset.solver, open_end=not preset.schedules)
-        self._course = Course.of(plan, objective)
+        self._course = Course.of(plan, objective, problem.multislice.corners[:, 0])
         if preset.solver.optimizer in ENGINES:
             self._course = replace(self._course, sweeps=engine_of(problem, preset.solver, objective))
         self._schedule, self._begun = EpochSchedule(preset, problem), -1

@@ -8,13 +8,17 @@ Steps of several slices are shortened where they would overshoot (``steepness``)
 best began or ended, is worse on average than the one before, or meets a loss that is not finite, is undone, the first
 one too, and the steps are halved.
 The solver is a pure function from state to state, so stopping, saving and going back need nothing special.
+
+Batches are drawn at random, with equal shares of the scan: with n batches in a sweep, of every n patterns that follow
+each other by the rows of the object that they light, each goes to another batch. So each batch sees all of the scan, and
+a scan cut by rows into tiles has its batches cut into equal parts, however many tiles there are.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -44,9 +48,15 @@ HELD_OUT_SHARE = 0.05
 
 
 @lru_cache(maxsize=2)
-def _order(seed: int, sweep: int, halvings: int, count: int) -> IndexArray:
-    """A permutation of ``count`` patterns, read-only. Kept: of a large scan it takes as long as a batch does."""
-    order = np.random.default_rng([seed, sweep, halvings]).permutation(count)
+def _order(seed: int, sweep: int, halvings: int, count: int, stripe: int) -> IndexArray:
+    """A permutation of ``count`` patterns, each ``stripe`` that follow each other among themselves; read-only.
+
+    Kept: of a large scan it takes as long as a batch does.
+    """
+    random, order = np.random.default_rng([seed, sweep, halvings]), np.arange(count)
+    whole = count - count % stripe if stripe < count else 0
+    order[:whole] = random.permuted(order[:whole].reshape(-1, stripe), axis=1).ravel()
+    order[whole:] = random.permutation(order[whole:])
     order.flags.writeable = False
     return order
 
@@ -77,6 +87,8 @@ class SweepState:
     """(k, n) what a named engine keeps from batch to batch (:mod:`ptylive.engine.refine.engines`); None otherwise."""
     steps: int = 0
     """Batches that a named engine has done in all."""
+    striped: bool = False
+    """Whether batches have equal shares of the scan; states kept by versions before 24 November 2026 go on without."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +108,8 @@ class Sweeps:
     """Patterns whose loss ends the sweeps: when, after ``LEAST_SWEEPS``, it falls by less than ``FLAT`` in a sweep."""
     full_sweeps: int = FULL_SWEEPS
     """Sweeps at full steps."""
+    rows: IndexArray | None = None
+    """(N,) where each pattern lies, as the first row of its window; None: they lie as they are numbered."""
 
     @property
     def swept(self) -> IndexArray | None:
@@ -118,7 +132,7 @@ class Sweeps:
 
     def init(self, vector: Any) -> SweepState:
         """The state before the first batch."""
-        return SweepState(vector)
+        return SweepState(vector, striped=True)
 
     def finished(self, state: SweepState) -> bool:
         """Whether all sweeps are done, or halving the steps has not helped."""
@@ -175,10 +189,19 @@ class Sweeps:
 
     def _batch(self, state: SweepState) -> IndexArray:
         """Patterns of the next batch: the order of a sweep depends on seed, sweep and halvings only."""
-        order, swept = _order(self.seed, state.sweep, state.halvings, self.count), self.swept
-        if swept is not None:
-            order = swept[order]
-        return order[state.batch :: self.batches]
+        stripe = self.batches if state.striped else self.count
+        order = _order(self.seed, state.sweep, state.halvings, self.count, stripe)[state.batch :: self.batches]
+        numbers = self._by_row if state.striped else self.swept
+        return order if numbers is None else numbers[order]
+
+    @cached_property
+    def _by_row(self) -> IndexArray | None:
+        """The patterns of a sweep by the rows where they lie, then by number (None: all, as they are numbered)."""
+        swept = self.swept
+        if self.rows is None:
+            return swept
+        order = np.argsort(self.rows if swept is None else self.rows[swept], kind="stable")
+        return order if swept is None else swept[order]
 
     def _moved(self, objective: PatternLoss, state: SweepState, indices: IndexArray, gradient: Any) -> Any:
         factor = 0.5**state.halvings * LATER_STEPS ** max(0, state.sweep + 1 - self.full_sweeps)

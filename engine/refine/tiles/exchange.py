@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import add
 from typing import NamedTuple
 
 import numpy as np
 
-from ptylive.engine.refine.tiles.cutting import Tile
+from ptylive.engine.refine.tiles.cutting import Rows, Tile
 from ptylive.engine.refine.tiles.links import Link, LinkLost
 from ptylive.schema.model import Array, DoubleArray
 
@@ -78,11 +78,21 @@ class Exchange:
 
     def add_seams(self, planes: Sequence[Array]) -> None:
         """Add to arrays (k, rows held, columns) what the other tiles have for the same rows, in their place."""
-        start, tile = time.perf_counter(), self._tile
-        for other, rows in tile.given:
-            part = tile.local(rows)
-            self._send(other, b"".join(np.ascontiguousarray(each[:, part]).tobytes() for each in planes))
-        taken = {other: (rows, self._link.receive(other)) for other, rows in tile.taken}
+        start = time.perf_counter()
+        for other, rows in self._tile.given:
+            self._send(other, self._seam(planes, rows))
+        self._add(planes, {other: self._link.receive(other) for other, _ in self._tile.taken})
+        self.seconds += time.perf_counter() - start
+
+    def _seam(self, planes: Sequence[Array], rows: Rows) -> bytes:
+        """Rows of the arrays for another tile."""
+        part = self._tile.local(rows)
+        return b"".join(np.ascontiguousarray(each[:, part]).tobytes() for each in planes)
+
+    def _add(self, planes: Sequence[Array], messages: Mapping[int, bytes]) -> None:
+        """What has come from other tiles, in the order of the tiles."""
+        tile = self._tile
+        taken = {other: (rows, messages[other]) for other, rows in tile.taken}
         arrived = {other: _planes(message, planes, rows[1] - rows[0]) for other, (rows, message) in taken.items()}
         for segment in tile.segments:
             here = tile.local(segment.rows)
@@ -96,21 +106,53 @@ class Exchange:
                         first, last = segment.rows[0] - above, segment.rows[1] - above
                         parts.append(arrived[source][number][:, first:last])
                 each[:, here] = reduce(add, parts)
-        self.seconds += time.perf_counter() - start
 
     def total(self, sums: Sequence[float], peaks: Sequence[float] = (), array: Array | None = None) -> Shared:
         """Over all tiles: numbers added up, largest numbers, and an array added up."""
         start = time.perf_counter()
+        found = self._agreed_on(self._doubled(self._mine(sums, peaks, array)))
+        self.seconds += time.perf_counter() - start
+        return found
+
+    def add_seams_and_total(
+        self, planes: Sequence[Array], light: Array | None, sums: Sequence[float], array: Array | None
+    ) -> Shared:
+        """:meth:`add_seams` of planes and ``light`` (1, rows held, columns), then :meth:`total`.
+
+        Its one peak is the largest light there is; 0 without one. Two tiles say all of it in one message each: who knows what the
+        other has for the shared rows knows the largest of them, too.
+        """
+        tile = self._tile
+        if tile.tiles != 2:
+            self.add_seams(planes if light is None else [*planes, light])
+            return self.total(sums, [largest_of(light, tile.local(tile.own))], array)
+        start, other, added = time.perf_counter(), 1 - tile.number, planes if light is None else [*planes, light]
+        seams = [tile.local(segment.rows) for segment in tile.segments]
+        first, last = (seams[0].start, seams[-1].stop) if seams else (0, 0)  # one of two tiles has one, if any
+        outside = [largest_of(light, slice(0, first)), largest_of(light, slice(last, None))]
+        mine = self._mine(sums, [max(outside)], array)
+        numbers, given = mine.to_bytes(), dict(tile.given)
+        self._send(other, numbers + (self._seam(added, given[other]) if given else b""))
+        message = self._link.receive(other)
+        found = self._agreed_on(mine.with_those_of(mine.like(message[: len(numbers)])))
+        if tile.taken:
+            self._add(added, {other: message[len(numbers) :]})
+        self.seconds += time.perf_counter() - start
+        return found._replace(peaks=np.maximum(found.peaks, largest_of(light, slice(first, last))))
+
+    def _mine(self, sums: Sequence[float], peaks: Sequence[float], array: Array | None) -> Shared:
+        """With what is wished for."""
         with self._lock:
             wished, self._wished = self._wished, np.zeros(WISHES)
-        mine = Shared(
+        return Shared(
             np.concatenate([np.asarray(sums, np.float64), wished]),
             np.asarray(peaks, np.float64),
             np.zeros(0) if array is None else array,
         )
-        found = self._doubled(mine)
+
+    def _agreed_on(self, found: Shared) -> Shared:
+        """Without the wishes, which are remembered."""
         self._agreed += found.sums[-WISHES:]
-        self.seconds += time.perf_counter() - start
         return found._replace(sums=found.sums[:-WISHES])
 
     def _doubled(self, mine: Shared) -> Shared:
@@ -133,6 +175,11 @@ class Exchange:
     def _send(self, to: int, message: bytes) -> None:
         self._link.send(to, message)
         self.sent_bytes += len(message)
+
+
+def largest_of(light: Array | None, rows: slice) -> float:
+    """Largest illumination in rows held; 0 of none."""
+    return 0.0 if light is None else float(light[:, rows].max(initial=0.0))
 
 
 def _planes(message: bytes, like: Sequence[Array], rows: int) -> list[Array]:

@@ -19,7 +19,7 @@ from ptylive.engine.refine.parameters.terms import Anchor, Pull, PullingTerm
 from ptylive.engine.refine.solvers.loss_function import Evaluation
 from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.engine.refine.tiles.cutting import Tile
-from ptylive.engine.refine.tiles.exchange import Exchange
+from ptylive.engine.refine.tiles.exchange import Exchange, largest_of
 from ptylive.engine.refine.tiles.tile_vector import parts_of
 from ptylive.schema.model import Array, IndexArray
 
@@ -101,11 +101,10 @@ class TileObjective:
         pulls = [term.pull(layout, vector, self.xp) for term in self.terms]
         loss += share * sum(0.5 * self._counted(pull) for pull in pulls)
         planes = [gradient[: layout.object_size].reshape(-1, *self._plane)] if self.move_object else []
-        light = self._own_light(vector, wanted) if of_batch else np.zeros((1, *self._plane), np.float32)
-        self.exchange.add_seams([*planes, light] if of_batch else planes)
+        light = self._own_light(vector, wanted) if of_batch else None
         shared = self._shared_parts()
         mine = np.concatenate([gradient[part] for part in shared]) if shared else None
-        found = self.exchange.total([loss], [self._largest(light)], mine)
+        found = self.exchange.add_seams_and_total(planes, light, [loss], mine)
         first = 0
         for part in shared:
             size = part.stop - part.start
@@ -182,11 +181,7 @@ class TileObjective:
         """Illumination (rows, columns) of all patterns, and the largest of the whole object."""
         light = self._own_light(vector, wanted)
         self.exchange.add_seams([light])
-        return light[0], float(self.exchange.total([], [self._largest(light)]).peaks[0])
-
-    def _largest(self, planes: Array) -> float:
-        own = planes[:, self.tile.local(self.tile.own)]
-        return float(own.max()) if own.size else 0.0
+        return light[0], float(self.exchange.total([], [largest_of(light, self.tile.local(self.tile.own))]).peaks[0])
 
     def _shared_parts(self) -> tuple[slice, ...]:
         """Parts of the vector whose gradient all tiles add up, of what moves."""

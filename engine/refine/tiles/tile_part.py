@@ -52,6 +52,8 @@ class TilePart:
     """Of the positions of the patterns here."""
     held: tuple[IndexArray, ...] = ()
     """Groups of patterns held out, by their numbers among all."""
+    scan_rows: IndexArray | None = None
+    """(N,) first rows of the windows of all patterns, in the whole object: what goes into a batch is told by them."""
 
     def to_bytes(self) -> bytes:
         """See :meth:`of_bytes`."""
@@ -84,6 +86,7 @@ class TilePart:
             "phase_per_A": slices.phase_per_A,
             "damping": self.damping,
             "nominal": None if self.prior is None else self.prior.nominal,
+            "scan_rows": self.scan_rows,
             "probe_rates": layout.probe.phase_per_A,
         }
         for number, block in enumerate(layout.blocks):
@@ -130,6 +133,7 @@ class TilePart:
             damping=arrays.get("damping"),
             prior=None if plain["prior"] is None else PositionPrior(arrays["nominal"], plain["prior"]),
             held=tuple(np.split(arrays["held"], np.cumsum(plain["held"])[:-1])) if plain["held"] else (),
+            scan_rows=arrays.get("scan_rows"),
         )
 
 
@@ -180,6 +184,7 @@ def part_of(
         damping=None if damping is None else np.asarray(rows_of(damping.curvature, layout, tile.rows), np.float32),
         prior=None if prior is None else replace(prior, nominal=prior.nominal[tile.patterns]),
         held=held,
+        scan_rows=whole.corners[:, 0].astype(np.int32),
     )
 
 

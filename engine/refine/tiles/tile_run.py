@@ -87,7 +87,7 @@ class TileRun:
 
     def _run(self, backend: MultisliceBackend, tell: Tell, begin: bytes | None) -> Mapping[str, Any]:
         part, xp, started = self._part, backend.xp, time.monotonic()
-        course = Course.of(part.plan, self._objective(backend)).without(part.held)
+        course = Course.of(part.plan, self._objective(backend), part.scan_rows).without(part.held)
         state: checkpoints.SolverState = course.sweeps.init(xp.asarray(part.start))
         if begin is not None:
             found, self._log = state_of(begin)

@@ -287,6 +287,7 @@ class Trial:
             self.preset.solver.seed,
             self.swept,
             full_sweeps=self.full_sweeps,
+            rows=self.problem.multislice.corners[:, 0],
         )
 
 

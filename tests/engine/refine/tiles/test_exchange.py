@@ -59,6 +59,41 @@ def test_rows_gain_what_all_tiles_have_for_them(cut, tiles):
             assert seen.setdefault(row, copy) == copy
 
 
+@pytest.mark.parametrize("tiles", [1, 2, 3, 4])
+@pytest.mark.parametrize("lit", [True, False])
+def test_seams_and_sums_at_once_are_those_one_after_the_other(cut, tiles, lit):
+    """To the last bit; two tiles say it in one message each."""
+    rng = np.random.default_rng(2)
+    at_once, in_turn = talkers(tiles), talkers(tiles)
+    planes, light, sums, arrays = [], [], rng.normal(size=tiles), rng.normal(size=(tiles, 4)).astype(np.float32)
+    for one in at_once:
+        tile = one._tile
+        for number, kept in ((2, planes), (1, light)):
+            mine = np.zeros((number, tile.rows[1] - tile.rows[0], COLUMNS), np.float32)
+            mine[:, tile.local(tile.lit)] = rng.random(mine[:, tile.local(tile.lit)].shape)
+            kept.append(mine)
+
+    def said_in_turn(n, gain, glow):
+        tile = in_turn[n]._tile
+        in_turn[n].add_seams([gain, *glow])
+        peak = max((float(one[:, tile.local(tile.own)].max(initial=0.0)) for one in glow), default=0.0)
+        return gain, glow, in_turn[n].total([sums[n]], [peak], arrays[n])
+
+    def said_at_once(n, gain, glow):
+        return gain, glow, at_once[n].add_seams_and_total([gain], glow[0] if glow else None, [sums[n]], arrays[n])
+
+    def all_say(say):
+        given = [(n, planes[n].copy(), [light[n].copy()] if lit else []) for n in range(tiles)]
+        return cut.together([lambda one=one: say(*one) for one in given])
+
+    for (gain, glow, found), (expected, expected_glow, wanted) in zip(
+        all_say(said_at_once), all_say(said_in_turn), strict=True
+    ):
+        assert gain.tobytes() == expected.tobytes()
+        assert [one.tobytes() for one in glow] == [one.tobytes() for one in expected_glow]
+        assert [part.tobytes() for part in found] == [part.tobytes() for part in wanted]
+
+
 def test_what_one_wishes_all_agree_on_at_the_next_sum(cut):
     talking = talkers(3)
     talking[2].wish(KEEP)
