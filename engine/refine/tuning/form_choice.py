@@ -22,12 +22,13 @@ from ptylive.engine.refine.tuning.mode_choice import CONFIRMING_PATTERNS, LEAST_
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.schema.preset import Preset
 
-SWEEPS = 5
+FIRST_SWEEPS, SWEEPS = 2, 5
+"""Before a phase may be given up, and in all: after one of them it may be behind and win in the end."""
 WORTH = 0.1
 """Share by which a phase must predict better. Where it was the better object that was 16 % and more, where a complex
 one was at most 6 % (docs/refinement.md)."""
-HOPELESS_DEVIATIONS = 4.0
-"""A phase that is behind by as many standard deviations after the first sweep is given up."""
+HOPELESS_SHARE, HOPELESS_DEVIATIONS = 0.5, 4.0
+"""A phase whose gain is below this share of what is asked for by that many standard deviations is given up."""
 
 
 def with_chosen_form(tuned: Tuned, context: TrialContext) -> Tuned:
@@ -55,21 +56,21 @@ def _is_open(dataset: Dataset, preset: Preset) -> bool:
 
 
 def _gain_of_a_phase(tuned: Tuned, context: TrialContext) -> Gain:
-    """Over a complex object, by the data term of the run: after the first sweep where that is enough."""
+    """Over a complex object, by the data term of the run: after the first sweeps where they are enough."""
     part = context.seen.central_part(tuned.dataset, CONFIRMING_PATTERNS)
     settings = tuned.preset.model_copy(update=TRIAL_SETTINGS | {"probe_modes": 1})
     forms = ({"phase_only_obj": False}, {"phase_only_obj": True, "non_negative_phase": False})
     trials = [Trial.of(part, settings.model_copy(update=form), context) for form in forms]
-    sweeps = [1, trials[0].enough(SWEEPS)]
+    most = trials[0].enough(SWEEPS)
     states: list[SweepState | None] = [None, None]
     gain = Gain(0.0, 0.0)
-    for sweep in sweeps:
+    for sweeps in (FIRST_SWEEPS, most):
         losses: list[HeldOutLoss] = []
         for k, words in enumerate(("a complex object", "a phase")):
             context.before(f"{words} in {tuned.preset.object.slices} slices")
-            states[k], loss = trials[k].continued(states[k], sweep, sweeps[-1], context)
+            states[k], loss = trials[k].continued(states[k], sweeps, most, context)
             losses.append(loss)
         gain = Gain.over(losses[0].groups, losses[1].groups)
-        if gain.opposite.exceeds(HOPELESS_DEVIATIONS):
+        if gain.share + HOPELESS_DEVIATIONS * gain.deviation < HOPELESS_SHARE * WORTH:
             break
     return gain

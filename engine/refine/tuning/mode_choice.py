@@ -23,7 +23,7 @@ SEVERAL = 2
 """As many stand for several at first: the second has what a source blurs. Only where one mode is then better beyond
 doubt it has to be so over all of them too."""
 BEHIND = 4.0
-"""Standard deviations by which one mode, ahead at first in any case, is behind after one sweep where it will stay so."""
+"""Standard deviations by which one mode, ahead at first in any case, is behind after one sweep where it stays so."""
 TRIAL_SETTINGS = {
     "refine_drift": False,
     "update_probe_pos": False,

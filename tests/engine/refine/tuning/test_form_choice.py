@@ -38,16 +38,16 @@ def test_a_bound_that_is_given_is_kept(monkeypatch):
     assert (form.phase_only_obj, form.non_negative_phase) == (True, False)
 
 
-@pytest.mark.parametrize(("first", "sweeps"), [(130.0, 1), (101.0, 5)])
-def test_a_phase_that_is_far_behind_after_one_sweep_is_given_up(monkeypatch, first, sweeps):
+@pytest.mark.parametrize(("first", "sweeps"), [(130.0, 2), (97.0, 5)])
+def test_a_phase_that_is_behind_after_two_sweeps_is_given_up(monkeypatch, first, sweeps):
     """A complex object predicts with a loss of 100, a phase with one of 50 in the end."""
     made = []
 
     def continued(self, state, sweeps, most, context):
         phase = self.preset.object.phase_only_obj
         made.append(sweeps)
-        loss = 100.0 if not phase else first if sweeps == 1 else 50.0
-        return None, HeldOutLoss((loss - 0.5, loss + 0.5, loss - 0.5, loss + 0.5) if phase else (100.0,) * 4)
+        loss = 100.0 if not phase else first if sweeps == 2 else 50.0
+        return None, HeldOutLoss((loss - 1, loss + 1, loss - 1, loss + 1) if phase else (100.0,) * 4)
 
     monkeypatch.setattr(Trial, "continued", continued)
     monkeypatch.setattr(Trial, "enough", lambda self, sweeps: sweeps)
