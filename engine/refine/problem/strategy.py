@@ -110,7 +110,7 @@ def choose(
     """The strategy for settings and measured statistics; values given always win."""
     thick = form.slices > 1
     engine = PUBLISHED.get(solver.optimizer)
-    regime = _regime(form.slices, solver.regime, statistics, has_start)
+    regime = _regime(form, solver.regime, statistics, has_start)
     if engine is not None:
         regime = _as_published(regime, solver.optimizer)
         loss = loss.model_copy(update={"algorithm": "lsq_sqrt"}) if loss.algorithm == "auto" else loss
@@ -241,12 +241,13 @@ def _given(value: _T | str, otherwise: _T) -> _T:
     return otherwise if isinstance(value, str) else value
 
 
-def _regime(slices: int, asked: str, statistics: PatternStatistics, has_start: bool) -> Strategy:
+def _regime(form: ObjectSettings, asked: str, statistics: PatternStatistics, has_start: bool) -> Strategy:
     dose = f"{statistics.dose_e_per_A2:.0f} e/Å²"
-    if slices > 1:
+    if form.slices > 1:
+        kind = "phase" if form.phase_only_obj is True else "complex"
         return _thick(
             statistics,
-            f"{slices} slices: complex object",
+            f"{form.slices} slices: {kind} object",
             "an offset of three times the dark field's counts",
         )
     moderate = statistics.dose_e_per_A2 < MAP_DOSE_E_PER_A2

@@ -29,6 +29,7 @@ from ptylive.engine.refine.run.refinement import Observers, Refinement
 from ptylive.engine.refine.run.stages import Ended, moved_on, refine_stages, with_given_counts
 from ptylive.engine.refine.tuning.depth_choice import with_found_depth, with_given_depth, with_told_depth
 from ptylive.engine.refine.tuning.drift_check import with_checked_drift
+from ptylive.engine.refine.tuning.form_choice import with_chosen_form
 from ptylive.engine.refine.tuning.half_turn import start_half_turned
 from ptylive.engine.refine.tuning.held_out import TrialContext, central_part
 from ptylive.engine.refine.tuning.mode_choice import with_chosen_modes
@@ -192,6 +193,7 @@ def _settled(
     tuned = with_found_depth(tuned, _under(tuned, context))
     context = _under(tuned, context)
     tuned = with_chosen_regime(tuned, context)
+    tuned = tuned if earlier is not None else with_chosen_form(tuned, context)
     modes = None if earlier is None else earlier.modes
     preset, choice = with_chosen_modes(tuned.dataset, tuned.preset, context, modes)
     tuned = replace(tuned, preset=preset, words=tuned.words if choice is None else (*tuned.words, choice.reason))

@@ -22,6 +22,8 @@ MODE_PATTERNS, CONFIRMING_PATTERNS, TRIAL_SWEEPS = 512, 800, 2
 SEVERAL = 2
 """As many stand for several at first: the second has what a source blurs. Only where one mode is then better beyond
 doubt it has to be so over all of them too."""
+BEHIND = 4.0
+"""Standard deviations by which one mode, ahead at first in any case, is behind after one sweep where it stays so."""
 TRIAL_SETTINGS = {
     "refine_drift": False,
     "update_probe_pos": False,
@@ -82,15 +84,16 @@ def _compared(dataset: Dataset, preset: Preset, context: TrialContext, patterns:
     trials = [Trial.of(part, quick.model_copy(update={"probe_modes": modes}), context, measured) for modes in tried]
     both: list[list[HeldOutLoss]] = [[], []]
     states: list[SweepState | None] = [None, None]
-    for sweeps in (TRIAL_SWEEPS, 2 * TRIAL_SWEEPS):
+    for sweeps in (1, TRIAL_SWEEPS, 2 * TRIAL_SWEEPS):
         for k, modes in enumerate(tried):
             context.before(f"{modes} probe mode{'s' if modes > 1 else ''}")
             states[k], loss = trials[k].continued(states[k], sweeps, 2 * TRIAL_SWEEPS, context)
             both[k].append(loss)
-        one, others = Course(both[0][0]), Course(both[1][0])
-        if not one.early_gain(others).certain:  # ahead at first in any case, its lead only falls
+        one, others = Course(both[0][-1]), Course(both[1][-1])
+        lead = one.early_gain(others)
+        if lead.opposite.exceeds(BEHIND) or not (lead.certain or sweeps == 1):  # its lead only falls
             return ModeChoice(several, one, others)
-    return ModeChoice(several, Course(*both[0]), Course(*both[1]))
+    return ModeChoice(several, Course(*both[0][1:]), Course(*both[1][1:]))
 
 
 def with_chosen_modes(

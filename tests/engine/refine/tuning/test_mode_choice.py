@@ -46,6 +46,31 @@ def test_one_mode_that_is_behind_at_first_is_behind():
     assert choice.gain.share < 0
 
 
+@pytest.mark.parametrize(
+    ("several", "looked", "modes"),
+    [
+        ({1: 80.0}, [1], 4),  # far ahead of one mode after a sweep: it stays so
+        ({1: 99.9, 2: 99.9}, [1, 2], 4),  # a little: the next one tells
+        ({1: 110.0, 2: 110.0, 4: 110.0}, [1, 2, 4], 1),
+    ],
+)
+def test_the_trial_ends_where_one_mode_cannot_win(monkeypatch, simulated, several, looked, modes):
+    """One mode predicts with a loss of 100."""
+    made = []
+
+    def continued(self, state, sweeps, most, context):
+        one = self.preset.probe.probe_modes == 1
+        made.extend([sweeps] if one else [])
+        loss = 100.0 if one else several[sweeps]
+        return None, HeldOutLoss(tuple(loss + (0.0 if one else part) for part in (0.5, -0.5, 0.5, -0.5)))
+
+    monkeypatch.setattr(Trial, "continued", continued)
+    preset = Preset(window_px=24)
+    choice = choose_modes(repeated(simulated.dataset), preset, TrialContext("cpu"))
+    assert made[: len(looked)] == looked
+    assert choice.modes == modes
+
+
 def test_a_trial_goes_on_where_it_was(simulated):
     trial = Trial.of(simulated.dataset, Preset(window_px=24, probe_modes=1), TrialContext("cpu"))
     state, first = trial.continued(None, 1, 2, TrialContext("cpu"))

@@ -1,0 +1,76 @@
+"""The object of several slices, complex or a phase at or above vacuum, chosen by patterns that were held out.
+
+What a model of few slices lacks (what is scattered beyond the detector, or inside a slice) a complex object takes up,
+and some crystals reach their minimum only through one. Where that is little, a phase has half the parameters, and half
+of the noise that goes into them. After a few sweeps patterns held out tell the two apart. A few per cent of them are
+no reason: a phase then predicts better and shows atoms too broad. Complex errs less where it errs, so it is kept unless
+a phase is far better beyond doubt.
+
+The bound to the vacuum is not in the trials: it slows their first sweeps, and the run gains by it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.engines.named import PUBLISHED
+from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.solvers.sweeps import SweepState
+from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial, TrialContext
+from ptylive.engine.refine.tuning.mode_choice import CONFIRMING_PATTERNS, LEAST_PATTERNS, TRIAL_SETTINGS
+from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.schema.preset import Preset
+
+FIRST_SWEEPS, SWEEPS = 2, 5
+"""Before a phase may be given up, and in all: after one of them it may be behind and win in the end."""
+WORTH = 0.1
+"""Share by which a phase must predict better. Where it was the better object that was 16 % and more, where a complex
+one was at most 6 % (docs/refinement.md)."""
+HOPELESS_SHARE, HOPELESS_DEVIATIONS = 0.5, 4.0
+"""A phase whose gain is below this share of what is asked for by that many standard deviations is given up."""
+
+
+def with_chosen_form(tuned: Tuned, context: TrialContext) -> Tuned:
+    """The same with a phase where that predicts far better beyond doubt, and how it was decided in words."""
+    if not _is_open(tuned.dataset, tuned.preset):
+        return tuned
+    gain = _gain_of_a_phase(tuned, context)
+    if not (gain.certain and gain.share > WORTH):
+        words = f"complex object: a phase would not predict patterns held out far better (gain {gain})"
+        return replace(tuned, words=(*tuned.words, words))
+    form = tuned.preset.object
+    bound = True if form.non_negative_phase == "auto" else form.non_negative_phase
+    preset = tuned.preset.model_copy(update={"phase_only_obj": True, "non_negative_phase": bound})
+    words = f"phase only: it predicts patterns held out better than a complex object, by {gain}"
+    return replace(tuned, preset=preset, words=(*tuned.words, words))
+
+
+def _is_open(dataset: Dataset, preset: Preset) -> bool:
+    """Whether there are several slices whose form nobody chose, and patterns enough to try it."""
+    form = preset.object
+    stated = form.phase_only_obj != "auto" or form.weakly_damped_obj or "phase_only_obj" in preset.schedules
+    stated = stated or preset.solver.optimizer in PUBLISHED
+    tried = preset.refined.update_obj and not preset.propagation.near_field and dataset.masks is None
+    return form.slices > 1 and not stated and tried and len(dataset.patterns) >= LEAST_PATTERNS
+
+
+def _gain_of_a_phase(tuned: Tuned, context: TrialContext) -> Gain:
+    """Over a complex object, by the data term of the run: after the first sweeps where they are enough."""
+    part = context.seen.central_part(tuned.dataset, CONFIRMING_PATTERNS)
+    settings = tuned.preset.model_copy(update=TRIAL_SETTINGS | {"probe_modes": 1})
+    forms = ({"phase_only_obj": False}, {"phase_only_obj": True, "non_negative_phase": False})
+    trials = [Trial.of(part, settings.model_copy(update=form), context) for form in forms]
+    most = trials[0].enough(SWEEPS)
+    states: list[SweepState | None] = [None, None]
+    gain = Gain(0.0, 0.0)
+    for sweeps in (FIRST_SWEEPS, most):
+        losses: list[HeldOutLoss] = []
+        for k, words in enumerate(("a complex object", "a phase")):
+            context.before(f"{words} in {tuned.preset.object.slices} slices")
+            states[k], loss = trials[k].continued(states[k], sweeps, most, context)
+            losses.append(loss)
+        gain = Gain.over(losses[0].groups, losses[1].groups)
+        if gain.share + HOPELESS_DEVIATIONS * gain.deviation < HOPELESS_SHARE * WORTH:
+            break
+    return gain

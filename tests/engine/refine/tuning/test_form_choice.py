@@ -1,0 +1,80 @@
+"""A complex object or a phase of several slices, by held-out loss."""
+
+from dataclasses import replace
+
+import pytest
+from columns import scan_of_columns
+
+from ptylive.engine.refine import TrialContext
+from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.tuning import form_choice
+from ptylive.engine.refine.tuning.form_choice import with_chosen_form
+from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial
+from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.schema.preset import Preset
+
+CPU = TrialContext(backend="cpu")
+THICK = Preset(probe_modes=1, num_slices=3, total_thickness_A=70.0)
+
+
+@pytest.mark.parametrize(
+    ("gain", "chosen"),
+    [(Gain(0.2, 0.02), True), (Gain(0.2, 0.12), "auto"), (Gain(0.06, 0.01), "auto"), (Gain(-0.3, 0.02), "auto")],
+    ids=["far-better", "not-certain", "a-little-better", "worse"],
+)
+def test_a_phase_where_it_predicts_far_better_beyond_doubt(monkeypatch, gain, chosen):
+    monkeypatch.setattr(form_choice, "_gain_of_a_phase", lambda tuned, context: gain)
+    tuned = with_chosen_form(Tuned(scan_of_columns(points=16), THICK), CPU)
+    form = tuned.preset.object
+    assert form.phase_only_obj == chosen
+    assert form.non_negative_phase == chosen  # bound to the vacuum where it is a phase
+    assert tuned.words[0].startswith("phase only:" if chosen is True else "complex object:")
+
+
+def test_a_bound_that_is_given_is_kept(monkeypatch):
+    monkeypatch.setattr(form_choice, "_gain_of_a_phase", lambda tuned, context: Gain(0.2, 0.02))
+    free = THICK.model_copy(update={"non_negative_phase": False})
+    form = with_chosen_form(Tuned(scan_of_columns(points=16), free), CPU).preset.object
+    assert (form.phase_only_obj, form.non_negative_phase) == (True, False)
+
+
+@pytest.mark.parametrize(("first", "sweeps"), [(130.0, 2), (97.0, 5)])
+def test_a_phase_that_is_behind_after_two_sweeps_is_given_up(monkeypatch, first, sweeps):
+    """A complex object predicts with a loss of 100, a phase with one of 50 in the end."""
+    made = []
+
+    def continued(self, state, sweeps, most, context):
+        phase = self.preset.object.phase_only_obj
+        made.append(sweeps)
+        loss = 100.0 if not phase else first if sweeps == 2 else 50.0
+        return None, HeldOutLoss((loss - 1, loss + 1, loss - 1, loss + 1) if phase else (100.0,) * 4)
+
+    monkeypatch.setattr(Trial, "continued", continued)
+    monkeypatch.setattr(Trial, "enough", lambda self, sweeps: sweeps)
+    tuned = with_chosen_form(Tuned(scan_of_columns(points=16), THICK), CPU)
+    assert made[-1] == sweeps
+    assert (tuned.preset.object.phase_only_obj is True) == (sweeps == 5)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"num_slices": 1, "total_thickness_A": None},
+        {"phase_only_obj": False},
+        {"weakly_damped_obj": True},
+        {"update_obj": False},
+        {"optimizer": "epie"},
+        {"phase_only_obj": "epoch > 5"},
+    ],
+)
+def test_nothing_is_tried_where_there_is_nothing_to_choose(monkeypatch, changes):
+    monkeypatch.setattr(form_choice, "_gain_of_a_phase", lambda tuned, context: Gain(0.2, 0.02))
+    begun = Tuned(scan_of_columns(points=16), Preset.from_mapping(THICK.model_dump(exclude_unset=True) | changes))
+    assert with_chosen_form(begun, CPU) is begun
+
+
+def test_nor_of_few_patterns(monkeypatch):
+    monkeypatch.setattr(form_choice, "_gain_of_a_phase", lambda tuned, context: Gain(0.2, 0.02))
+    begun = Tuned(scan_of_columns(points=12), THICK)
+    assert with_chosen_form(begun, CPU) is begun
+    assert with_chosen_form(replace(begun, dataset=scan_of_columns(points=16)), CPU) is not begun
