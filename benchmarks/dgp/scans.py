@@ -57,6 +57,8 @@ def stranger(number: int, seed: int) -> tuple[str, Drawn]:
         "energy_eV": float(random.choice((60e3, 80e3, 120e3, 200e3, 300e3))),
         "convergence_semiangle_mrad": float(random.choice((18.0, 21.4, 25.0, 30.0))),
         "defocus_A": float(random.choice((60.0, 100.0, 150.0, 200.0))),
+        "scan_shape": (40, 40),
+        "detector_shape": (48, 48),
     }
     turn = round(float(random.uniform(0, 60)), 1)
     if kind in ("monolayer", "bilayer", "crystal"):

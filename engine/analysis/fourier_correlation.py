@@ -49,7 +49,7 @@ class FourierCorrelation:
     def resolution_A(self, level: float | None = None, *, deviations: float = 0.0) -> float | None:
         """Period of the first fall below a level (None: the half-bit curve); None where it never falls.
 
-        ``deviations``: of a correlation that is higher by so many standard deviations; below 0, lower.
+        ``deviations``: of a correlation that is higher by that number of standard deviations; below 0, lower.
         """
         below = self.correlation + deviations * self.deviation < (self.half_bit if level is None else level)
         return float(1 / self.frequencies_invA[np.argmax(below)]) if below.any() else None

@@ -67,7 +67,7 @@ def test_the_deviation_of_a_ring_is_what_drawn_pictures_scatter_by():
 def test_an_information_limit_has_an_error():
     """The true one of a correlation that falls slowly lies between those of the curve moved by its deviation."""
     q = np.linspace(0.05, 1, 20)
-    rings = FourierCorrelation(q, np.linspace(1, 0, 20), np.full(20, 4000.0))
+    rings = FourierCorrelation(q, np.linspace(1, 0, 20), np.full(20, 200.0))
     sure, finer, coarser = (rings.resolution_A(deviations=number) for number in (0, 2, -2))
     assert finer < sure < coarser
 
