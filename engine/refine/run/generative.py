@@ -201,7 +201,9 @@ class _PriorRun:
 
     def _finish(self, pixels: RefineResult, vector: Any, choice: PriorChoice, ended: State) -> RefineResult:
         """The state that was chosen, and what is to be said of it."""
-        taken = choice.taken
+        best = choice.best
+        of_best = choice.over_chance if best is None else self._over_chance(self._to_numpy(best.vector))
+        taken = choice.taken(of_best)
         chosen = self._to_numpy(vector if taken is None else taken.vector)
         problem = self.problem
         report = PriorReport(
@@ -210,7 +212,7 @@ class _PriorRun:
             held_out=sum(len(group) for group in self.groups),
             epoch=0 if taken is None else taken.epoch,
             over_pixels=choice.gain,
-            over_chance=self._over_chance(chosen),
+            over_chance=choice.seen(of_best),
         )
         self._message = f"{self._message}; {report.sentence}" if self._message else report.sentence
         modulus_fixed = any(
