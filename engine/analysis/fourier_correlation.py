@@ -15,6 +15,9 @@ from ptylive.schema.model import Array, BoolArray, DoubleArray
 
 ONE_SEVENTH = 1 / 7
 LEAST_SIDE = 8
+TAPERED = 18 / 35
+"""Share of the Fourier pixels of a ring that are independent under a Hann window. Of a window w it is
+(sum w^2)^2 / (n sum w^4) along an axis, and a ring one step wide has neighbours along itself only."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,21 @@ class FourierCorrelation:
         root = np.sqrt(np.maximum(self.points / 2, 1))  # half of the pixels of a real picture are copies
         return np.asarray((0.2071 + 1.9102 / root) / (1.2071 + 0.9102 / root))
 
-    def resolution_A(self, level: float | None = None) -> float | None:
-        """Period of the first fall below a level (None: the half-bit curve); None where it never falls."""
-        below = self.correlation < (self.half_bit if level is None else level)
+    @property
+    def deviation(self) -> DoubleArray:
+        """(rings,) standard deviation of the correlation (of Pearson's coefficient, Fisher 1921).
+
+        Half of the pixels are copies of the others, and each has two numbers.
+        """
+        independent = np.maximum(self.points * TAPERED, 1)
+        return np.asarray((1 - np.minimum(self.correlation**2, 1)) / np.sqrt(independent))
+
+    def resolution_A(self, level: float | None = None, *, deviations: float = 0.0) -> float | None:
+        """Period of the first fall below a level (None: the half-bit curve); None where it never falls.
+
+        ``deviations``: of a correlation that is higher by that number of standard deviations; below 0, lower.
+        """
+        below = self.correlation + deviations * self.deviation < (self.half_bit if level is None else level)
         return float(1 / self.frequencies_invA[np.argmax(below)]) if below.any() else None
 
 

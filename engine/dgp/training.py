@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from ptylive.engine.dgp.generators import Generator, Generators
 from ptylive.engine.dgp.images import Images
 from ptylive.engine.dgp.plan import Plan
 from ptylive.engine.dgp.plateau import Plateau
-from ptylive.schema.model import IndexArray
+from ptylive.schema.model import DoubleArray, IndexArray
 
 FAITHFUL = 1e-3
 """Mean square of what is not given back, over that of the images, at which pre-training ends."""
@@ -28,18 +27,6 @@ PRETRAINING_EPOCH = 25
 """Steps of pre-training that its plateau counts as an epoch."""
 LARGEST_GRADIENT = 10.0
 """Norm of the gradient of a network's weights beyond which it is shortened: one odd batch spoils nothing."""
-
-
-@dataclass(frozen=True)
-class Trained:
-    """After an epoch on the patterns, or amid one."""
-
-    epoch: int
-    """Finished."""
-    step: int
-    """Of the epoch; 0: the epoch has just ended."""
-    loss: float
-    """Per pattern, of the running batches of the last finished epoch, regularisers included; NaN before."""
 
 
 class Training:
@@ -62,7 +49,7 @@ class Training:
     def pretrained(self) -> Iterator[tuple[int, float]]:
         """Train each network to give back the pixels; steps done and the share that it does not, after each step."""
         for one in self.generators.each:
-            optimiser, schedule, total = self._adam(one, one.plan.pretraining_rate), Plateau(), 0.0
+            optimiser, schedule, total = _adam(one, one.plan.pretraining_rate), Plateau(), 0.0
             for step in range(1, one.plan.pretraining + 1):
                 with self._threaded():
                     loss = functional.mse_loss(one.output(self._noise), one.input)
@@ -78,37 +65,24 @@ class Training:
                 if share < FAITHFUL or schedule.finished:
                     break
 
-    def trained(self, evaluate: Evaluate, patterns: IndexArray, scale: float) -> Iterator[Trained]:
-        """Train all networks on patterns, in batches; told after each step and each epoch.
+    def on_patterns(self, evaluate: Evaluate, patterns: IndexArray, scale: float) -> OnPatterns:
+        """All networks on patterns, in batches.
 
         ``scale``: a loss per pattern that counts as 1, so that rates mean the same whatever the counts are.
         """
-        plan = self.plan
-        rates = [network.rate for network in plan.networks]
-        optimisers = [self._adam(one, rate) for one, rate in zip(self.generators.each, rates, strict=True)]
-        random, schedule, steps, last = np.random.default_rng(plan.seed), Plateau(), plan.steps(len(patterns)), np.nan
-        for epoch in range(plan.epochs):
-            order, total = random.permutation(patterns), 0.0
-            for step in range(steps):
-                batch = np.sort(order[step::steps])
-                total += self._step(optimisers, evaluate, batch, scale)
-                if step + 1 < steps:
-                    yield Trained(epoch, step + 1, last)
-            last = total / len(patterns)
-            schedule = schedule.after(last)
-            for optimiser, rate in zip(optimisers, rates, strict=True):
-                _set_rate(optimiser, rate * schedule.rate)
-            yield Trained(epoch + 1, 0, last)
-            if schedule.finished or not np.isfinite(last):
-                return
+        return OnPatterns(self, evaluate, patterns, scale)
 
     def vector(self) -> Any:
         """The parameters that the networks make without noise, as an array of its own."""
         with self._threaded(), torch.no_grad():
             return to_array(self.generators.vector(None).clone(), self._xp)
 
-    def _step(
-        self, optimisers: Sequence[torch.optim.Optimizer], evaluate: Evaluate, batch: IndexArray, scale: float
+    def step(
+        self,
+        optimisers: Sequence[torch.optim.Optimizer],
+        evaluate: Evaluate,
+        batch: IndexArray,
+        scale: float,
     ) -> float:
         """One step of all networks; the loss of its patterns."""
         with self._threaded():
@@ -121,10 +95,6 @@ class Training:
                 optimiser.step()
         return float(loss.detach())
 
-    @staticmethod
-    def _adam(one: Generator, rate: float) -> torch.optim.Optimizer:
-        return torch.optim.Adam(one.parameters(), lr=rate)
-
     @contextmanager
     def _threaded(self) -> Iterator[None]:
         """Threads of ours while networks are made and trained; torch is left as it was found."""
@@ -134,6 +104,43 @@ class Training:
             yield
         finally:
             torch.set_num_threads(before)
+
+
+class OnPatterns:
+    """Epochs of training on patterns. Whoever asks for them says what came of each: the rate follows from it."""
+
+    def __init__(self, training: Training, evaluate: Evaluate, patterns: IndexArray, scale: float) -> None:
+        """As :meth:`Training.on_patterns`."""
+        self._training, self._evaluate, self._patterns, self._scale = training, evaluate, patterns, scale
+        plan = training.plan
+        self._optimisers = [
+            _adam(one, network.rate) for one, network in zip(training.generators.each, plan.networks, strict=True)
+        ]
+        self._random, self._schedule = np.random.default_rng(plan.seed), Plateau()
+        self.loss = float("nan")
+        """Per pattern, of the running batches of the last epoch that was finished, regularisers included."""
+
+    def epoch(self) -> Iterator[int]:
+        """One epoch; steps done, after each of them."""
+        order, steps = self._random.permutation(self._patterns), self._training.plan.steps(len(self._patterns))
+        total = 0.0
+        for step in range(steps):
+            batch = np.sort(order[step::steps])
+            total += self._training.step(self._optimisers, self._evaluate, batch, self._scale)
+            if step + 1 == steps:
+                self.loss = total / len(self._patterns)
+            yield step + 1
+
+    def after(self, losses: DoubleArray) -> bool:
+        """Take note of the losses (groups,) of patterns held out after an epoch; whether another is worth it."""
+        self._schedule = self._schedule.after(losses)
+        for optimiser, network in zip(self._optimisers, self._training.plan.networks, strict=True):
+            _set_rate(optimiser, network.rate * self._schedule.rate)
+        return not self._schedule.finished and bool(np.isfinite(self.loss))
+
+
+def _adam(one: Generator, rate: float) -> torch.optim.Optimizer:
+    return torch.optim.Adam(one.parameters(), lr=rate)
 
 
 def _set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:

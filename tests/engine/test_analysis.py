@@ -11,6 +11,7 @@ from ptylive.engine.analysis import half_dose
 from ptylive.engine.analysis.aberrations import double_overlap_transfer, phase_contrast_transfer, report
 from ptylive.engine.analysis.columns import find_columns
 from ptylive.engine.analysis.fourier_correlation import (
+    FourierCorrelation,
     common_part,
     ring_correlation,
     scanned_area,
@@ -49,6 +50,26 @@ def test_equal_pictures_correlate_and_different_ones_do_not():
     # of noise: a ring of n points, half of them mirrored, scatters by sqrt(2 / n)
     assert abs(other.correlation.mean()) < 3 * np.sqrt((2 / other.points).sum()) / len(other.points)
     assert same.points.sum() < picture.size
+
+
+def test_the_deviation_of_a_ring_is_what_drawn_pictures_scatter_by():
+    """Signal and noise of equal power: 40 pairs."""
+    random = np.random.default_rng(8)
+    pairs = []
+    for _ in range(40):
+        common, *noise = random.standard_normal((3, 48, 48))
+        pairs.append(ring_correlation(common + noise[0], common + noise[1], 0.5))
+    scatter = np.std([one.correlation for one in pairs], axis=0, ddof=1)
+    expected = np.mean([one.deviation for one in pairs], axis=0)
+    assert np.median(scatter[3:] / expected[3:]) == pytest.approx(1, abs=0.15)
+
+
+def test_an_information_limit_has_an_error():
+    """The true one of a correlation that falls slowly lies between those of the curve moved by its deviation."""
+    q = np.linspace(0.05, 1, 20)
+    rings = FourierCorrelation(q, np.linspace(1, 0, 20), np.full(20, 200.0))
+    sure, finer, coarser = (rings.resolution_A(deviations=number) for number in (0, 2, -2))
+    assert finer < sure < coarser
 
 
 def test_the_resolution_is_where_signal_meets_noise():

@@ -194,6 +194,8 @@ def curve(correlation: FourierCorrelation) -> dict[str, Any]:
             "half": correlation.resolution_A(0.5),
             "one_seventh": correlation.resolution_A(ONE_SEVENTH),
             "half_bit": correlation.resolution_A(),
+            "half_bit_from": correlation.resolution_A(deviations=1),
+            "half_bit_to": correlation.resolution_A(deviations=-1),
         },
     }
 

@@ -26,7 +26,7 @@ class PriorReport:
     over_pixels: Gain
     """Of the networks over the pixels, in the epoch that was judged best."""
     over_chance: Gain
-    """Of the result over itself where each pattern is compared at another's place: the null test."""
+    """Of pixels or networks over themselves where each pattern is compared at others' places: the null test."""
 
     @property
     def taken(self) -> bool:

@@ -3,7 +3,8 @@
 The pixels are refined as ever, on all patterns but some that are held out. From there the networks of
 :mod:`ptylive.engine.dgp` are trained, first to give back the pixels, then on the patterns, by the loss and gradient of
 the same backend, regularisers and held constraints included. Patterns held out say which state is the result
-(:mod:`ptylive.engine.refine.run.prior_choice`), and whether there is a picture at all.
+(:mod:`ptylive.engine.refine.run.prior_choice`), and whether there is a picture at all. Where the pixels are to be the
+result they are refined once more, with the patterns that were held out: the result is that of ``method=pixels``.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ from ptylive.engine.refine.validation.null_test import losses_by_place
 from ptylive.schema.model import Array, DoubleArray, IndexArray
 from ptylive.schema.preset import Preset
 
+ALL_PATTERNS = "pixels refined anew with all patterns"
+
 if TYPE_CHECKING:
     from ptylive.engine.dgp.training import Training
 
@@ -55,7 +58,13 @@ def refined_with_prior(
     run = _PriorRun(problem, preset, backend, observers, context)
     first = Refinement(run.problem, preset, backend, replace(observers, on_progress=run.of_pixels), context, run.groups)
     pixels = first.run(saved)
-    return pixels if pixels.state != "done" else run.go_on(pixels, first.vector)
+    if pixels.state != "done":
+        return pixels
+    found = run.go_on(pixels, first.vector)
+    if found.state != "done" or found.prior is None or found.prior.taken:
+        return found
+    again = Refinement(run.problem, preset, backend, run.observers_again, context)
+    return run.with_all_patterns(found, again.run(None))
 
 
 @dataclass
@@ -110,6 +119,41 @@ class _PriorRun:
             )
         )
 
+    @property
+    def observers_again(self) -> Observers:
+        """Of the pixels that are refined once more, as of a stage behind; the checkpoint stays that of the first."""
+        earlier = (*(self._observers.earlier or ()), self._log)
+        return replace(self._observers, on_progress=self._of_all_patterns, checkpoint=None, earlier=earlier)
+
+    def _of_all_patterns(self, progress: Progress) -> None:
+        """Progress of the pixels that are refined once more, behind all epochs so far."""
+        before = len(self._log.losses)
+        self._observers.on_progress(
+            replace(
+                progress,
+                epoch=before + progress.epoch,
+                epochs=before + progress.epochs,
+                seconds=sum(self._log.seconds) + progress.seconds,
+                evaluations=self._log.evaluations + progress.evaluations,
+                message=f"{self._message}; {progress.message}" if progress.state != "running" else ALL_PATTERNS,
+            )
+        )
+
+    def with_all_patterns(self, kept: RefineResult, pixels: RefineResult) -> RefineResult:
+        """What pixels are that nothing was held out from, for the pixels that were kept; curves go on with theirs."""
+        if pixels.state != "done":
+            return replace(kept, state=pixels.state, message=f"{kept.message}; {pixels.message}")
+        message = f"{kept.message}; {ALL_PATTERNS}"
+        return replace(
+            pixels,
+            prior=kept.prior,
+            loss=np.concatenate([kept.loss, pixels.loss]),
+            seconds=np.concatenate([kept.seconds, pixels.seconds]),
+            phases=(*kept.phases, *pixels.phases),
+            evaluations=kept.evaluations + pixels.evaluations,
+            message=f"{message}; {pixels.message}" if pixels.message else message,
+        )
+
     def go_on(self, pixels: RefineResult, vector: Any) -> RefineResult:
         """Train networks from where the pixels are, and choose."""
         from ptylive.engine.dgp.training import Training
@@ -137,25 +181,29 @@ class _PriorRun:
 
     def _train(self, training: Training, objective: Objective, choice: PriorChoice) -> None:
         """All epochs on the patterns."""
-        scale = float(np.mean(choice.pixels))
-        epoch_start, vector = time.monotonic(), None
-        for now in training.trained(self._evaluate(objective), self._rest, max(scale, 1e-30)):
-            self._pause()
-            self._log = self._log.with_evaluations(1 / self._plan.steps(len(self._rest)))
-            if now.step:
-                self._tell(vector, "", amid=now.step / self._plan.steps(len(self._rest)))
-                continue
+        scale, steps = max(float(np.mean(choice.pixels)), 1e-30), self._plan.steps(len(self._rest))
+        course, vector = training.on_patterns(self._evaluate(objective), self._rest, scale), None
+        for epoch in range(1, self._plan.epochs + 1):
+            epoch_start = time.monotonic()
+            for step in course.epoch():
+                self._pause()
+                self._log = self._log.with_evaluations(1 / steps)
+                if step < steps:
+                    self._tell(vector, "", amid=step / steps)
             vector = objective.project(self._backend.xp.asarray(training.vector()))
             held = self._held(objective, vector)
-            choice.add(now.epoch, vector, held)
-            seconds = time.monotonic() - epoch_start
-            self._log, epoch_start = self._log.with_epoch(now.loss, "dgp", seconds), time.monotonic()
+            choice.add(epoch, vector, held)
+            self._log = self._log.with_epoch(course.loss, "dgp", time.monotonic() - epoch_start)
             self._keep(vector)
-            self._tell(vector, f"epoch {now.epoch} of the networks: gain {Gain.over(choice.pixels, held)}", force=True)
+            self._tell(vector, f"epoch {epoch} of the networks: gain {Gain.over(choice.pixels, held)}", force=True)
+            if not course.after(held):
+                return
 
     def _finish(self, pixels: RefineResult, vector: Any, choice: PriorChoice, ended: State) -> RefineResult:
         """The state that was chosen, and what is to be said of it."""
-        taken = choice.taken
+        best = choice.best
+        of_best = choice.over_chance if best is None else self._over_chance(self._to_numpy(best.vector))
+        taken = choice.taken(of_best)
         chosen = self._to_numpy(vector if taken is None else taken.vector)
         problem = self.problem
         report = PriorReport(
@@ -164,7 +212,7 @@ class _PriorRun:
             held_out=sum(len(group) for group in self.groups),
             epoch=0 if taken is None else taken.epoch,
             over_pixels=choice.gain,
-            over_chance=self._over_chance(chosen),
+            over_chance=choice.seen(of_best),
         )
         self._message = f"{self._message}; {report.sentence}" if self._message else report.sentence
         modulus_fixed = any(
@@ -172,7 +220,8 @@ class _PriorRun:
         )
         result = Outcome(chosen, self._log, ended, self._message, modulus_fixed).result(problem, self._backend.name)
         deviation = pixels.phase_deviation if taken is None else None
-        self._tell(self._backend.xp.asarray(chosen), self._message, ended=ended, force=True)
+        over = ended != "done" or report.taken
+        self._tell(self._backend.xp.asarray(chosen), self._message, ended=ended if over else "running", force=True)
         return replace(result, phase_deviation=deviation, prior=report)
 
     @property

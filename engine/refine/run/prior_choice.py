@@ -73,13 +73,19 @@ class PriorChoice:
         """Of that state over the pixels."""
         return Gain(0.0, 0.0) if self.best is None else Gain.over(self.pixels, self.best.losses)
 
-    @property
-    def taken(self) -> Candidate | None:
+    def seen(self, over_chance: Gain) -> Gain:
+        """By which the pixels predict patterns better than chance, or that state where they do not beyond doubt."""
+        return self.over_chance if self.over_chance.exceeds(BEYOND_DOUBT) else over_chance
+
+    def taken(self, over_chance: Gain) -> Candidate | None:
         """That state, unless the pixels predict better: beyond doubt, and by more than is tolerated.
 
-        Where the pixels show no picture there is nothing that networks could show better: they would paint one.
+        ``over_chance``: by which that state predicts patterns better than at each other's places. Where neither it nor
+        the pixels show a picture there is nothing that networks could show better: they would paint one. At few
+        electrons the noise of the pixels may hide what networks show.
         """
-        gain, seen = self.gain, self.over_chance
+        seen = self.seen(over_chance)
         if not seen.exceeds(BEYOND_DOUBT):
             return None
+        gain = self.gain
         return self.best if gain.share >= -max(BEYOND_DOUBT * gain.deviation, TOLERATED * seen.share) else None

@@ -18,6 +18,9 @@ from ptylive.engine.refine.parameters.parameter_vector import ParameterLayout, P
 from ptylive.engine.refine.validation.noise_response import of_some
 from ptylive.schema.model import Array, DoubleArray, IndexArray
 
+ROUNDS = 8
+"""Exchanges of places."""
+
 
 def losses_by_place(
     problem: MultisliceProblem,
@@ -28,20 +31,22 @@ def losses_by_place(
 ) -> tuple[DoubleArray, DoubleArray]:
     """Loss per pattern of each group at the patterns' own places, and at places that they exchange among themselves.
 
-    ``vector`` (n,): parameters, numpy; ``where``: name of the backend, threads. Each place is taken once, by the
-    pattern half of all of them away in a random order.
+    ``vector`` (n,): parameters, numpy; ``where``: name of the backend, threads. Each pattern is compared at eight
+    places of others, each taken once in a round: those far away in a random order. With many the noise of a pattern
+    counts less than with one, as it is compared with what all places have in common.
     """
     chosen = np.concatenate(groups)
-    order = np.random.default_rng(0).permutation(len(chosen))
-    elsewhere = np.empty_like(order)
-    elsewhere[order] = np.roll(order, len(order) // 2)
-    part = problem.part(chosen)
-    exchanged = replace(part, corners=part.corners[elsewhere], shifts_px=part.shifts_px[elsewhere])
-    physical = of_some(layout.physical(vector, np), chosen, problem.count)
+    order, sizes = np.random.default_rng(0).permutation(len(chosen)), [len(group) for group in groups]
+    part, physical = problem.part(chosen), of_some(layout.physical(vector, np), chosen, problem.count)
     moved = physical.corrections.shifts_px
-    other = replace(physical.corrections, shifts_px=None if moved is None else moved[elsewhere])
-    own = _losses(part, physical, [len(group) for group in groups], where)
-    return own, _losses(exchanged, physical._replace(corrections=other), [len(group) for group in groups], where)
+    exchanged = []
+    for round_ in range(1, ROUNDS + 1):
+        elsewhere = np.empty_like(order)
+        elsewhere[order] = np.roll(order, max(1, round_ * len(order) // (ROUNDS + 1)))
+        other = replace(part, corners=part.corners[elsewhere], shifts_px=part.shifts_px[elsewhere])
+        corrections = replace(physical.corrections, shifts_px=None if moved is None else moved[elsewhere])
+        exchanged.append(_losses(other, physical._replace(corrections=corrections), sizes, where))
+    return _losses(part, physical, sizes, where), np.asarray(np.mean(exchanged, axis=0))
 
 
 def _losses(problem: MultisliceProblem, at: Physical, sizes: Sequence[int], where: tuple[str, int]) -> DoubleArray:

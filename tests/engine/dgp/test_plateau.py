@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from ptylive.engine.dgp.plateau import FACTOR, PATIENCE, SMALLEST, Plateau
@@ -36,7 +37,7 @@ def test_a_gain_begins_the_waiting_anew():
 def test_a_loss_that_is_not_finite_is_no_gain(odd):
     state = after([1.0, *([odd] * PATIENCE)])
     assert state.rate == FACTOR
-    assert state.lowest == 1.0
+    assert state.lowest == np.array([1.0])
 
 
 def test_it_ends():
@@ -45,3 +46,21 @@ def test_it_ends():
         state, epochs = state.after(1.0), epochs + 1
     assert state.rate < SMALLEST
     assert epochs == 7 * PATIENCE + 1
+
+
+def test_of_groups_a_small_fall_counts_where_all_share_it():
+    """At few electrons a millionth of the loss may be all that there is to gain."""
+    groups = np.array([400.0, 390.0, 410.0, 405.0])
+    assert after([groups * (1 - 1e-6 * n) for n in range(40)]).rate == 1.0
+
+
+def test_of_groups_a_fall_of_chance_is_none():
+    groups, chance = np.array([400.0, 390.0, 410.0, 405.0]), np.array([1.0, -1.0, 0.9, -0.8])
+    assert after([groups, *([groups - chance] * PATIENCE)]).rate == FACTOR
+
+
+def test_of_groups_small_falls_add_up_while_it_waits():
+    """They are compared with the last gain, not with the epoch before."""
+    groups, chance = np.array([400.0, 390.0, 410.0, 405.0]), np.array([0.1, -0.1, 0.1, -0.1])
+    epochs = [groups - 0.04 * n + chance * (n % 2) for n in range(PATIENCE)]
+    assert after(epochs).waited < PATIENCE - 1

@@ -31,17 +31,16 @@ def evaluate(vector, patterns):
 def trained(seed=0, epochs=10):
     training = Training(plan(seed, epochs), [Images(0, SHAPE)], START)
     shares = [share for _, share in training.pretrained()]
-    told = list(training.trained(evaluate, np.arange(16), float(((START - WANTED) ** 2).sum())))
+    course = training.on_patterns(evaluate, np.arange(16), float(((START - WANTED) ** 2).sum()))
+    told = [(len(list(course.epoch())), course.loss) for _ in range(epochs)]
     return training, shares, told
 
 
 def test_networks_learn_the_pixels_and_then_the_patterns():
     training, shares, told = trained()
     assert shares[-1] < 0.2 * shares[0]
-    epochs = [each for each in told if each.step == 0]
-    assert [each.epoch for each in epochs] == list(range(1, 11))
-    assert epochs[-1].loss < 0.2 * epochs[0].loss
-    assert len(told) == 10 * 4  # 16 patterns by 4
+    assert [steps for steps, _ in told] == [4] * 10  # 16 patterns by 4
+    assert told[-1][1] < 0.2 * told[0][1]
     left = ((training.vector() - WANTED) ** 2).sum()
     assert left < 0.2 * ((START - WANTED) ** 2).sum()
 
@@ -60,7 +59,7 @@ def test_every_pattern_is_seen_once_an_epoch():
         return evaluate(vector, patterns)
 
     training = Training(plan(epochs=1), [Images(0, SHAPE)], START)
-    list(training.trained(watched, np.array([3, 5, 7, 11, 13, 17]), 1.0))
+    list(training.on_patterns(watched, np.array([3, 5, 7, 11, 13, 17]), 1.0).epoch())
     assert sorted(seen) == [3, 5, 7, 11, 13, 17]
 
 
@@ -70,3 +69,27 @@ def test_torch_is_left_as_it_was_found():
     list(islice(training.pretrained(), 2))
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.get_rng_state(), drawn)
+
+
+def test_the_rate_follows_what_patterns_held_out_say_and_training_ends():
+    """A plateau of theirs slows it down to nothing; whatever its own loss does."""
+    training = Training(plan(), [Images(0, SHAPE)], START)
+    course, held, epochs = training.on_patterns(evaluate, np.arange(16), 1.0), np.array([1.0, 2.0, 3.0]), 1
+    list(course.epoch())
+    while course.after(held) and epochs < 40:
+        list(course.epoch())
+        epochs += 1
+    assert epochs == 7 * 4 + 1
+    before = training.vector()
+    list(course.epoch())
+    assert np.abs(training.vector() - before).max() < 0.05 * np.abs(before - START).max()
+    falling = training.on_patterns(evaluate, np.arange(16), 1.0)
+    list(falling.epoch())
+    assert all(falling.after(held - 1e-6 * epoch) for epoch in range(40))
+
+
+def test_a_loss_that_is_not_finite_ends_training():
+    course = Training(plan(), [Images(0, SHAPE)], START).on_patterns(evaluate, np.arange(16), 1.0)
+    list(course.epoch())
+    course.loss = float("nan")
+    assert not course.after(np.array([1.0, 2.0]))

@@ -24,26 +24,34 @@ ODD = {
 @pytest.fixture
 def script(monkeypatch):
     """Training that makes of the pixels what ``makes(pixels, epoch)`` says; ``seen``: patterns it was given."""
-    played = SimpleNamespace(makes=lambda pixels, epoch: pixels, epochs=3, seen=None, evaluated=None)
+    played = SimpleNamespace(makes=lambda pixels, epoch: pixels, epochs=3, seen=None, evaluated=None, held=[])
 
     class Training:
         where = "processor"
 
         def __init__(self, plan, parts, vector, xp, threads):
-            self.pixels, self.epoch = vector, 0
+            self.pixels, self.epochs = vector, 0
 
         def pretrained(self):
             yield 1, 0.5
 
-        def trained(self, evaluate, patterns, scale):
-            played.seen = patterns
-            for self.epoch in range(1, played.epochs + 1):
-                played.evaluated = evaluate(self.vector(), patterns[:9])
-                yield SimpleNamespace(epoch=self.epoch - 1, step=1, loss=np.nan)
-                yield SimpleNamespace(epoch=self.epoch, step=0, loss=played.evaluated[0] / 9)
+        def on_patterns(self, evaluate, patterns, scale):
+            played.seen, self.evaluate, self.loss = patterns, evaluate, np.nan
+            return self
+
+        def epoch(self):
+            self.epochs += 1
+            played.evaluated = self.evaluate(self.vector(), played.seen[:9])
+            yield 1
+            self.loss = played.evaluated[0] / 9
+            yield 2
+
+        def after(self, held):
+            played.held.append(held)
+            return self.epochs < played.epochs
 
         def vector(self):
-            return np.array(played.makes(self.pixels.copy(), self.epoch))
+            return np.array(played.makes(self.pixels.copy(), self.epochs))
 
     fake = ModuleType("ptylive.engine.dgp.training")
     fake.Training = Training
@@ -85,13 +93,44 @@ def test_neither_pixels_nor_networks_see_what_they_are_judged_by(script, simulat
     assert result.prior.held_out == 36
 
 
-def test_pixels_are_kept_where_the_networks_are_worse(script, simulated):
-    same = run(simulated.dataset)
-    script.makes = worse
-    result = run(simulated.dataset)
+def test_where_the_networks_are_worse_the_result_is_that_of_pixels_from_all_patterns(script, simulated):
+    script.makes, seen = worse, []
+    result = run(simulated.dataset, seen)
     assert result.prior.epoch == 0
     assert result.message.startswith("pixels as refined before the networks")
-    np.testing.assert_array_equal(result.object, same.object)  # whose networks gave the pixels back
+    assert "refined anew with all patterns" in result.message
+    pixels = refine(simulated.dataset, Preset.from_mapping({**ODD, "method": "pixels"}))
+    np.testing.assert_array_equal(result.object, pixels.object)
+    assert result.phases[-len(pixels.phases) - 3 :] == ("dgp",) * 3 + pixels.phases
+    assert result.loss[-1] == pixels.loss[-1]
+    assert len(result.loss) == len(result.seconds) == len(result.phases) == 3 + 3 + len(pixels.loss)
+    assert [p.state for p in seen].count("done") == 1
+    assert seen[-1].state == "done"
+    epochs = [p.epoch for p in seen if p.phase != "trial"]
+    assert epochs == sorted(epochs)
+
+
+def test_a_stop_while_pixels_are_refined_anew_leaves_those_that_were_kept(script, simulated):
+    script.makes, asked = worse, []
+    once = run(simulated.dataset, dgp_held_out=0.1)
+
+    def progress(now):
+        if now.message == "pixels refined anew with all patterns":
+            asked.append(now)
+
+    preset = Preset.from_mapping({**ODD, "dgp_epochs": 3, "dgp_held_out": 0.1})
+    result = refine(simulated.dataset, preset, on_progress=progress, should_stop=lambda: bool(asked))
+    assert result.state == "stopped"
+    assert result.phases.count("dgp") == 3
+    assert result.object.shape == once.object.shape
+    assert "stopped on request" in result.message
+
+
+def test_training_is_told_what_patterns_held_out_say_and_may_end(script, simulated):
+    script.epochs = 2
+    result = run(simulated.dataset)
+    assert result.phases.count("dgp") == 2
+    np.testing.assert_allclose([held.mean() for held in script.held], result.prior.losses_held[1:])
 
 
 def test_the_best_epoch_is_taken_not_the_last(script, simulated):
@@ -149,6 +188,7 @@ def test_loss_table_and_history_go_on(script, simulated, tmp_path):
     )
     lines = (tmp_path / "loss.csv").read_text().splitlines()
     assert [line.split(",")[1] for line in lines[1:]].count("dgp") == 3
+    assert len(lines) == 7
     assert [path.stem for path in snapshots(tmp_path / "history")][-1] == "epoch_00006"
 
 

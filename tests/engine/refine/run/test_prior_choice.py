@@ -6,6 +6,8 @@ import pytest
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.run.prior_choice import MOST_KEPT, TOLERATED, PriorChoice
 
+NOTHING = Gain(0.0, 1.0)
+"""Networks that predict patterns no better than at each other's places."""
 SCATTER = np.linspace(-1, 1, 16)
 """Of 16 groups; what groups have in common is no doubt of a difference."""
 
@@ -24,41 +26,53 @@ def after(*states, pixels=10.0, over_chance=1e-6, doubt=0.0):
 
 def test_the_best_is_taken_where_it_is_clearly_best():
     choice = after(losses(9.9, 0.01), losses(9.5, 0.01), losses(9.7, 0.01))
-    assert choice.taken.epoch == 2
-    assert choice.taken.vector == "state 2"
+    assert choice.taken(NOTHING).epoch == 2
+    assert choice.taken(NOTHING).vector == "state 2"
     assert choice.history == pytest.approx([9.9, 9.5, 9.7])
 
 
 def test_the_earliest_within_a_standard_error_is_taken():
     """0.04 of own scatter is 0.0103 of standard error: 0.009 behind the best is as good, 0.012 is not."""
-    assert after(losses(9.512, 0.04), losses(9.509, 0.04), losses(9.5)).taken.epoch == 2
+    assert after(losses(9.512, 0.04), losses(9.509, 0.04), losses(9.5)).taken(NOTHING).epoch == 2
 
 
 def test_later_states_are_taken_only_for_being_better():
-    assert after(losses(9.5), losses(9.5)).taken.epoch == 1
+    assert after(losses(9.5), losses(9.5)).taken(NOTHING).epoch == 1
 
 
 def test_pixels_stay_where_they_predict_better_beyond_doubt():
-    assert after(losses(10.1, 0.01)).taken is None
+    assert after(losses(10.1, 0.01)).taken(NOTHING) is None
     assert after(losses(10.1, 0.01)).best.epoch == 1
-    assert after(losses(10.1, 0.2)).taken.epoch == 1  # 0.1 ± 0.05: no doubt it is not
+    assert after(losses(10.1, 0.2)).taken(NOTHING).epoch == 1  # 0.1 ± 0.05: no doubt it is not
 
 
 def test_little_of_what_pixels_predict_may_be_lost():
     worse = losses(10.1, 0.001)
-    assert after(worse, over_chance=0.011 / TOLERATED).taken is not None
-    assert after(worse, over_chance=0.009 / TOLERATED).taken is None
+    assert after(worse, over_chance=0.011 / TOLERATED).taken(NOTHING) is not None
+    assert after(worse, over_chance=0.009 / TOLERATED).taken(NOTHING) is None
 
 
 def test_networks_paint_nothing_where_pixels_show_nothing():
     better = losses(9.0, 0.01)
-    assert after(better, over_chance=0.01, doubt=0.004).taken is None
-    assert after(better, over_chance=0.01, doubt=0.003).taken is not None
+    assert after(better, over_chance=0.01, doubt=0.004).taken(NOTHING) is None
+    assert after(better, over_chance=0.01, doubt=0.003).taken(NOTHING) is not None
+
+
+def test_networks_may_show_what_the_noise_of_the_pixels_hides():
+    choice = after(losses(9.0, 0.01), over_chance=0.01, doubt=0.004)
+    assert choice.taken(Gain(0.01, 0.003)) is not None
+    assert choice.taken(Gain(0.01, 0.004)) is None
+
+
+def test_what_may_be_lost_is_of_what_is_seen():
+    worse = losses(10.1, 0.001)
+    assert after(worse, over_chance=0.0).taken(Gain(0.011 / TOLERATED, 0.0)) is not None
+    assert after(worse, over_chance=0.0).taken(Gain(0.009 / TOLERATED, 0.0)) is None
 
 
 def test_states_without_a_finite_loss_are_none():
     choice = after(losses(np.nan), losses(np.inf))
-    assert choice.taken is None
+    assert choice.taken(NOTHING) is None
     assert choice.gain.share == 0
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.validation import null_test
 from ptylive.engine.refine.validation.null_test import losses_by_place
 from ptylive.schema.preset import Preset
 
@@ -54,3 +55,18 @@ def test_the_truth_says_nothing_of_patterns_in_a_wrong_order(problem, simulated)
     own, elsewhere = losses_by_place(shuffled, problem.layout, at_truth(problem, simulated.specimen), GROUPS, WHERE)
     gain = Gain.over(elsewhere, own)
     assert abs(gain.share) < 4 * gain.deviation
+
+
+def test_many_exchanges_say_more_than_one(problem, simulated, monkeypatch):
+    """Of few electrons: what all places have in common is known better than what one of them is."""
+    few = np.random.default_rng(4).poisson(0.02 * np.asarray(problem.multislice.patterns)).astype(np.float32)
+    noisy, truth = replace(problem.multislice, patterns=few), at_truth(problem, simulated.specimen)
+    singles = [np.arange(one, one + 1) for one in range(144)]
+
+    def deviation():
+        own, elsewhere = losses_by_place(noisy, problem.layout, truth, singles, WHERE)
+        return Gain.over(elsewhere, own).deviation
+
+    many = deviation()
+    monkeypatch.setattr(null_test, "ROUNDS", 1)
+    assert many < 0.95 * deviation()

@@ -1,0 +1,1 @@
+"""Deep generative priors beside the refinement of pixels."""

@@ -1,0 +1,119 @@
+"""What was measured, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from benchmarks.dgp.measures import HELD_POWER, LOW_INVA, MODES, PACE_EPOCHS, PIXEL_EPOCHS, SLICE_A, SLICES, Figures
+
+HIGHEST_RING = 0.1
+AT_MOST_WORSE = 0.01
+
+
+def tables(found: Figures) -> str:
+    """All that was measured."""
+    parts = [compared(found), halves(found), pace(found), sentences(found)]
+    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+
+def of_case(found: Figures, *cases: str) -> Iterator[tuple[str, str, Any]]:
+    """Name of the scan, dose and figures of what was measured under these names."""
+    for name, one in found.items():
+        case, scan_name, dose = name.split("/")
+        if case in cases:
+            yield scan_name, dose, one
+
+
+def compared(found: Figures) -> list[str]:
+    """Correlation with the truth."""
+    rows = [
+        "| scan | e/Å² | pixels | networks | gain on patterns held out | CPU s |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    differences = []
+    for scan_name, dose, one in of_case(found, "dose", "strangers", "size"):
+        pixels, dgp = one["pixels"], one["dgp"]
+        which = f"epoch {dgp['epoch']}, {dgp['gain']}" if dgp["epoch"] else f"pixels kept, {dgp['gain']}"
+        which += "; warned" if dgp["warning"] else ""
+        rows.append(
+            f"| {scan_name} | {dose} | {pixels['corr']:.3f} | {dgp['corr']:.3f} | {which} |"
+            f" {pixels['cpu_s']:.0f}, {dgp['cpu_s']:.0f} |"
+        )
+        differences.append(dgp["corr"] - pixels["corr"])
+    if not differences:
+        return []
+    worse, better = (sum(sign * one > AT_MOST_WORSE for one in differences) for sign in (-1, 1))
+    said = (
+        f"Of {len(differences)} scans networks are more than {AT_MOST_WORSE} below pixels in {worse}, above by as much"
+        f" in {better}; mean {mean(differences):+.3f}, lowest {min(differences):+.3f}."
+    )
+    return [*rows, "", said]
+
+
+def mean(values: Iterable[float]) -> float:
+    """Of some numbers."""
+    held = list(values)
+    return sum(held) / len(held)
+
+
+def halves(found: Figures) -> list[str]:
+    """Information limits."""
+    rows = [
+        "| halves of the dose of | e/Å² of both | limit, 1/Å: pixels | networks | mean correlation to 1 1/Å |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    first = len(rows)
+    for scan_name, dose, one in of_case(found, "halves"):
+        told = [f"{way['limit_invA']} ({way['from_to_invA'][0]} to {way['from_to_invA'][1]})" for way in one.values()]
+        means = ", ".join(str(way["mean_to_1_invA"]) for way in one.values())
+        kept = 2 - sum(one["dgp"]["taken"])
+        told[1] += f"; pixels kept in {kept}" if kept else ""
+        rows.append(f"| {scan_name} | {dose} | {told[0]} | {told[1]} | {means} |")
+    return rows if len(rows) > first else []
+
+
+def pace(found: Figures) -> list[str]:
+    """Power at low frequencies over epochs."""
+    rows = [
+        f"| power below {LOW_INVA} 1/Å of | e/Å² | after two sweeps | pixels: share of the truth's, correlation |"
+        f" networks | epochs to {HELD_POWER} of the truth's: pixels, networks | of their own: pixels, networks |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    first = len(rows)
+    for scan_name, dose, one in of_case(found, "pace"):
+        pixels, dgp = one["pixels"], one["dgp"]
+        shares = [f"{way['final_over_truth']}, {way['corr']:.3f}" for way in (pixels, dgp)]
+        epochs = [way["epochs_to_truth"] for way in (pixels, dgp)]
+        limits = (f"not in {PIXEL_EPOCHS}", f"not in {PACE_EPOCHS}")
+        came = ", ".join(limit if one is None else str(one) for one, limit in zip(epochs, limits, strict=True))
+        own = f"{pixels['epochs_to_own']}, {dgp['epochs_to_own']}"
+        begun = pixels["begun_over_truth"]
+        rows.append(f"| {scan_name} | {dose} | {begun} | {shares[0]} | {shares[1]} | {came} | {own} |")
+    return rows if len(rows) > first else []
+
+
+def sentences(found: Figures) -> list[str]:
+    """What stands in no table."""
+    said = []
+    for scan_name, dose, one in of_case(found, "null"):
+        pixels, dgp = one["pixels"], one["dgp"]
+        said.append(
+            f"- Wrong order, {scan_name}, {dose} e/Å²: rings of the correlation with the truth, weighted by what they"
+            f" hold, {dgp['mean_of_rings']} (pixels {pixels['mean_of_rings']}), the highest {dgp['highest_ring']}"
+            f" ({pixels['highest_ring']}; asked for: below {HIGHEST_RING}; of unrelated pictures 95 of 100 are below"
+            f" {dgp['chance_95']}); {'warned' if dgp['warned'] else 'NOT warned'}."
+        )
+    for _, _, one in of_case(found, "depth"):
+        ways = "; ".join(
+            f"{way} {figures['outside']} (correlation {figures['corr']})"
+            for way, figures in one.items()
+            if isinstance(figures, dict)
+        )
+        said.append(
+            f"- 24 × 24 patterns of 48 × 48, {SLICES} slices of {SLICE_A:g} Å, {MODES} modes,"
+            f" share of the phase outside the layers: {ways}."
+        )
+    for scan_name, _, one in of_case(found, "size"):
+        said.append(f"- {scan_name}: {one['dgp']['reason']}; peak of the process {one['peak_MB']} MB.")
+    return said
