@@ -21,10 +21,11 @@ from ptylive.schema import MetadataError, ScanHeader, ServerGoneError
 from ptylive.schema.model import BoolArray
 from ptylive.simulators.dectris import DectrisDetector
 from ptylive.simulators.faults import Faults
+from ptylive.simulators.kept_frames import SafeFrames
 from ptylive.simulators.merlin import MerlinDetector, MerlinMode
 from ptylive.simulators.outlet import SendPatience
 from ptylive.simulators.packing import packed
-from ptylive.simulators.sender import SafeFrames, Sender
+from ptylive.simulators.sender import Sender
 from ptylive.simulators.timepix3 import RawTimepix3
 from ptylive.simulators.tpx3 import Tpx3Detector
 from ptylive.streamer.protocols.inlet import ProtocolName

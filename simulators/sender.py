@@ -1,45 +1,144 @@
-"""The sending end of the native stream, and the `received` question."""
+"""The sending end of the native stream: what other programs use to send scans, and `replay`."""
 
 from __future__ import annotations
 
 import secrets
 import time
-import uuid
+from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
+from uuid import uuid4
 
-import msgpack
 import numpy as np
-import zmq
+from numpy.typing import ArrayLike, DTypeLike
 
-from ptylive.schema import ScanHeader, ServerGoneError
+from ptylive.schema import MetadataError, Optics, ScanHeader, ServerGoneError, WireError
 from ptylive.schema.errors import brief
-from ptylive.schema.model import Array, BoolArray
+from ptylive.schema.metadata import build, overlay
+from ptylive.schema.model import Array
+from ptylive.simulators.kept_frames import KeptFrames, SafeFrames
 from ptylive.simulators.outlet import Outlet, SendPatience
 from ptylive.streamer.sockets.security import ClientKeys
-from ptylive.streamer.wire import ArmMessage, EndMessage, FrameLayout, FramesMessage, Message, PingMessage, encode
-from ptylive.streamer.wire.limits import MAX_BATCH, MAX_PART_BYTES
+from ptylive.streamer.wire import (
+    ArmMessage,
+    EndMessage,
+    FrameLayout,
+    FramesMessage,
+    Message,
+    PingMessage,
+    decode,
+    encode,
+)
+from ptylive.streamer.wire.limits import MAX_BATCH
 
 PING_INTERVAL_S = 1.0
-_QUESTION_TIMEOUT_S = 1.0
+_ASK_INTERVAL_S = 0.2
+_FIRST_RESEND_S, _SLOWEST_RESEND_S = 1.0, 8.0
+_PATIENT = SendPatience(away_s=30.0)
+"""Of a sender that sends again what a server which was started anew does not have."""
 _MESSAGE_BYTES = 2**20
 
 
 class Sender:
-    """Sends one scan after the other to a server's data address, with a ping every second. A context manager.
+    """Sends one scan after the other to a server's data address, with a ping every second. A context manager: what is
+    open at its end is finished, or after an exception broken off.
 
-    Raises ServerGoneError when nobody takes a message in time (see :class:`Outlet`). patience: as it is by default.
+    Scans are sent by ``open``, ``send`` or ``send_row``, ``finish``; ``arm``, ``frames``, ``patterns`` and ``end`` are
+    the messages of the protocol one by one. With ``control``, the server's control address, what was sent is kept (at
+    most ``keep_bytes``; with more, ``send`` waits) until the server has it on its disk, and sent again where it has
+    not: a scan is complete although the server was killed and started again. ``safe_s``: how long nothing more may
+    become safe.
+
+    Raises ServerGoneError when nobody takes a message in time (see :class:`Outlet`), or what was sent does not become
+    safe. patience: as it is by default.
     """
 
-    def __init__(self, to: str, patience: SendPatience | None = None, keys: ClientKeys | None = None) -> None:
+    def __init__(
+        self,
+        to: str,
+        patience: SendPatience | None = None,
+        keys: ClientKeys | None = None,
+        control: str | None = None,
+        safe_s: float = 30.0,
+        keep_bytes: int = 2**30,
+    ) -> None:
         if not isinstance(to, str):
             raise ServerGoneError(f"{brief(to)} is no address to send to", "tcp://HOST:PORT")
-        self._outlet = Outlet(to, patience or SendPatience(), keys=keys)
+        self._outlet = Outlet(to, patience or (_PATIENT if control else SendPatience()), keys=keys)
         self._number = secrets.randbelow(2**62) + 1
         """What every message says that it is of, so that another one's uid may be the same."""
         self._header: ScanHeader | None = None
         self._pinged_at = 0.0
+        self._server = SafeFrames(control, keys) if control else None
+        self._safe_s, self._keep_bytes = safe_s, keep_bytes
+        self._open = False  # by open(): what is armed by itself is ended by itself
+        self._closed = False
+        self._sent = np.zeros(0, dtype=bool)
+        self._kept = KeptFrames()
+        self.resent = 0
+        """Frames that were sent again."""
+
+    def open(
+        self,
+        scan_shape: tuple[int, int],
+        detector_shape: tuple[int, int],
+        dtype: DTypeLike,
+        *,
+        series: str = "",
+        uid: str | None = None,
+        **metadata: Any,
+    ) -> str:
+        """Announce a scan of (rows, columns) points, patterns (Qy, Qx) and their type; its uid, a new one by default.
+
+        metadata: by the names of docs/conventions.md, as scan_step_A=0.4, energy_eV=300e3, flyback_frames=8. Raises
+        MetadataError for what cannot be, ServerGoneError.
+        """
+        if self._open or self._closed:
+            raise ValueError("a scan is open: finish() it first" if self._open else "this sender is closed")
+        name = str(uuid4()) if uid is None else uid
+        header = _header_of(scan_shape, detector_shape, dtype, series, name, metadata)
+        if self._server is not None and self._server.ask(header) is None:
+            text = f"no server answers at {self._server.control}"
+            raise ServerGoneError(text, "start one with ptylive serve, or give the address of its commands")
+        self.arm(header)
+        self._sent, self._kept, self._open = np.zeros(header.frames, dtype=bool), KeptFrames(), True
+        return header.uid
+
+    def send(self, first: int, patterns: ArrayLike) -> None:
+        """Send patterns (n, Qy, Qx) or one of them, numbered from ``first`` in the order of acquisition (flyback,
+        repeats and skipped ones count); in any order, as often as you like. The array may be used again at once.
+
+        Raises ValueError where they are not those of the scan that is open, ServerGoneError.
+        """
+        if not self._open:
+            raise ValueError("open() a scan first")
+        array = np.asarray(patterns)
+        self.patterns(first, array[np.newaxis] if array.ndim == len(self._layout().shape) else array)
+
+    def send_row(self, row: int, patterns: ArrayLike) -> None:
+        """Send all patterns of a row of the scan, repeats and flyback included."""
+        if not self._open or self._header is None:
+            raise ValueError("open() a scan first")
+        scan, array = self._header.scan, np.asarray(patterns)
+        if len(array) != scan.frames_per_row:
+            raise ValueError(f"a row of {len(array)} patterns: those of this scan have {scan.frames_per_row}")
+        self.send(scan.skip_first + row * scan.frames_per_row, array)
+
+    def finish(self, *, complete: bool = True) -> None:
+        """Say that the open scan is over, once the server has what was sent; ``complete=False``: it is broken off.
+
+        Raises ServerGoneError where frames do not become safe: it may be called again.
+        """
+        if not self._open or self._header is None:
+            raise ValueError("no scan is open")
+        if complete:
+            self._make_safe(0)
+        else:
+            self._open = False  # whether or not anybody hears of it
+        sent = int(np.count_nonzero(self._sent))
+        self.end(EndMessage(self._header.uid, sent, "complete" if complete else "aborted"))
+        self._open = False
 
     def arm(self, header: ScanHeader) -> None:
         """Announce a scan."""
@@ -55,24 +154,28 @@ class Sender:
     def patterns(self, first: int, patterns: Array) -> None:
         """Send patterns (n, Qy, Qx) of the scan announced last, numbered from ``first``, in messages of about 1 MB.
 
-        Raises ValueError where none is announced, or its patterns have another shape or type.
+        Raises ValueError where none is announced, its patterns have another shape or type, or it has no such frames.
         """
-        if self._header is None:
-            raise ValueError("announce the scan first: arm(header)")
-        layout = FrameLayout.of(self._header)
-        if patterns.shape[1:] != layout.shape or patterns.dtype != layout.dtype:
+        layout, header = self._layout(), self._header
+        if (
+            header is None
+            or patterns.shape[1:] != layout.shape
+            or not np.can_cast(patterns.dtype, layout.dtype, "equiv")
+        ):
             announced = f"{layout.shape} {layout.dtype.str}"
             raise ValueError(f"patterns of {patterns.shape[1:]} {patterns.dtype.str}: announced were {announced}")
+        if not 0 <= first <= header.frames - len(patterns):
+            raise ValueError(f"frames {first} to {first + len(patterns)} of a scan of {header.frames}")
         few = max(1, min(MAX_BATCH, _MESSAGE_BYTES // layout.nbytes))
         for start in range(0, len(patterns), few):
-            part = np.ascontiguousarray(patterns[start : start + few])
-            self.frames(FramesMessage(self._header.uid, first + start, len(part), "none", (part.data.cast("B"),)))
+            # a copy: ZeroMQ sends later, and cameras fill their memory anew
+            part = np.array(patterns[start : start + few], layout.dtype, order="C")
+            self._take(FramesMessage(header.uid, first + start, len(part), "none", (part.data.cast("B"),)))
 
     def ping_if_due(self) -> None:
         """A ping with the arm map, at most one a second."""
         if self._header is not None and time.monotonic() - self._pinged_at >= PING_INTERVAL_S:
-            self._pinged_at = time.monotonic()
-            self._send(PingMessage(self._header.uid, self._header))
+            self._ping()
 
     def pause(self, seconds: float) -> None:
         """Wait, pinging."""
@@ -87,8 +190,19 @@ class Sender:
         self._header = None
 
     def close(self, *, flush: bool = True) -> None:
-        """Close the connection; with ``flush`` wait until everything has left, as long as a server is there."""
-        self._outlet.close(flush=flush)
+        """Close the connection; with ``flush`` finish the scan that is open, and wait until everything has left, as
+        long as a server is there.
+        """
+        if self._closed:
+            return
+        try:
+            if self._open and flush:
+                self.finish()
+        finally:
+            self._closed, self._open = True, False
+            self._outlet.close(flush=flush)
+            if self._server is not None:
+                self._server.close()
 
     def __enter__(self) -> Self:
         return self
@@ -96,76 +210,96 @@ class Sender:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close(flush=kind is None)
+        told = kind is None
+        if self._open and not told and not isinstance(error, ServerGoneError):
+            with suppress(ServerGoneError):
+                self.finish(complete=False)
+                told = True
+        self.close(flush=told)
+
+    def _layout(self) -> FrameLayout:
+        if self._header is None:
+            raise ValueError("announce the scan first: arm(header)")
+        return FrameLayout.of(self._header)
+
+    def _take(self, message: FramesMessage) -> None:
+        """Send frames, and keep them where they may have to be sent again."""
+        if self._open:
+            if self._server is not None:
+                self._make_safe(max(0, self._keep_bytes - memoryview(message.parts[0]).nbytes))
+                self._kept.keep(message)
+            self._sent[message.first : message.first + message.count] = True
+        self.frames(message)
+
+    def _make_safe(self, most_bytes: int) -> None:
+        """Wait until no more than that is kept, sending again what the server does not have. Raises ServerGoneError."""
+        if self._server is None or self._header is None or self._kept.nbytes <= most_bytes:
+            return
+        refused = self._server.rejected() or {}
+        moved_at, resent_at, pause_s = time.monotonic(), time.monotonic(), _FIRST_RESEND_S
+        while True:
+            safe = self._server.ask(self._header)
+            now = time.monotonic()
+            if safe is not None and self._kept.drop(safe):
+                moved_at, pause_s = now, _FIRST_RESEND_S
+            if self._kept.nbytes <= most_bytes:
+                return
+            if now - moved_at > self._safe_s:
+                raise self._not_safe(self._server, refused, answered=safe is not None)
+            if safe is not None and now - max(moved_at, resent_at) > pause_s:
+                self._send_again()
+                resent_at, pause_s = time.monotonic(), min(2 * pause_s, _SLOWEST_RESEND_S)
+            self.pause(_ASK_INTERVAL_S)
+
+    def _send_again(self) -> None:
+        self._ping()  # a server that was started again joins by it
+        for message in self._kept:
+            self.frames(message)
+            self.resent += message.count
+
+    def _not_safe(self, server: SafeFrames, before: Any, *, answered: bool) -> ServerGoneError:
+        """What is wrong with frames that do not become safe."""
+        waited = f"within {self._safe_s:g} s"
+        if not answered:
+            return ServerGoneError(f"no server answers at {server.control} {waited}", "start one with ptylive serve")
+        text = f"{self._kept.frames} frames did not become safe {waited} (control {server.control})"
+        more = {k: n - before.get(k, 0) for k, n in (server.rejected() or {}).items() if n > before.get(k, 0)}
+        if more:
+            text += f"; it refused meanwhile: {', '.join(f'{reason} {count}' for reason, count in more.items())}"
+        return ServerGoneError(text, "does it record, and is its disk full? its log says more")
+
+    def _ping(self) -> None:
+        if self._header is not None:
+            self._pinged_at = time.monotonic()
+            self._send(PingMessage(self._header.uid, self._header))
 
     def _send(self, message: Message) -> None:
+        if self._closed:
+            raise ValueError("this sender is closed")
         self._outlet.send(encode(replace(message, sender=self._number)))
 
 
-class SafeFrames:
-    """Asks a server's control socket which frames of a scan are safe (docs/protocol.md: `received`)."""
-
-    def __init__(self, control: str, keys: ClientKeys | None = None) -> None:
-        self.control = control
-        self._keys = keys
-        self._context = zmq.Context()
-        self._socket: zmq.Socket[bytes] | None = None
-
-    def ask(self, header: ScanHeader) -> BoolArray | None:
-        """Which frames are safe, bool (frames,); None when the server does not answer within a second."""
-        socket = self._connected()
-        wanted = uuid.uuid4().hex
-        socket.send(msgpack.packb({"id": wanted, "command": "received", "uid": header.uid}))
-        deadline = time.monotonic() + _QUESTION_TIMEOUT_S
-        while socket.poll(max(0, int(1000 * (deadline - time.monotonic())))):
-            reply = _reply(socket.recv())
-            if reply.get("id") == wanted:
-                return _mask(header, reply.get("ranges", [])) if reply.get("ok") else None
-        self._drop()
-        return None
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._context.destroy(linger=0)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _connected(self) -> zmq.Socket[bytes]:
-        """The connection; a new one after an unanswered question, so that old answers cannot be mistaken."""
-        if self._socket is None:
-            self._socket = self._context.socket(zmq.DEALER)
-            self._socket.setsockopt(zmq.LINGER, 0)
-            self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_PART_BYTES)
-            if self._keys is not None:
-                self._keys.apply(self._socket)
-            try:
-                self._socket.connect(self.control)
-            except zmq.ZMQError as error:
-                raise ServerGoneError(f"{self.control!r} is no control address: {error.strerror}") from None
-        return self._socket
-
-    def _drop(self) -> None:
-        if self._socket is not None:
-            self._socket.close(linger=0)
-            self._socket = None
-
-
-def _reply(data: bytes) -> dict[str, Any]:
+def _header_of(
+    scan_shape: tuple[int, int],
+    detector_shape: tuple[int, int],
+    dtype: DTypeLike,
+    series: str,
+    uid: str,
+    metadata: dict[str, Any],
+) -> ScanHeader:
+    """A scan as a server takes it. Raises MetadataError."""
     try:
-        reply = msgpack.unpackb(data)
-    except ValueError:
-        return {}
-    return reply if isinstance(reply, dict) else {}
-
-
-def _mask(header: ScanHeader, ranges: Any) -> BoolArray:
-    safe = np.zeros(header.frames, dtype=bool)
-    for first, last in ranges:
-        safe[int(first) : int(last)] = True
-    return safe
+        pixel = np.dtype(dtype).newbyteorder("<").str
+    except TypeError:
+        raise MetadataError(f"dtype: {brief(dtype)} is no type of a pixel", "as '<u2' or numpy.uint16") from None
+    scan = build("scan", {"shape": scan_shape}, "open")
+    detector = build("detector", {"shape": detector_shape, "dtype": pixel}, "open")
+    header = overlay(ScanHeader(uid, series, 1, scan, Optics(), detector), metadata, "open")
+    header = replace(header, frames=header.scan.frames)
+    try:
+        message = decode([bytes(part) for part in encode(ArmMessage(header))])
+    except WireError as error:
+        raise MetadataError(f"a server refuses such a scan: {error}", "docs/protocol.md says what can be") from None
+    if isinstance(message, ArmMessage) and message.problems:
+        raise MetadataError(f"a server refuses such a scan: {message.problems[0]}", "docs/protocol.md says what can be")
+    return header

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 import zmq
 from cpp_sender import LossyServer
 
@@ -58,11 +59,13 @@ def test_the_shortest_sender_of_the_protocol_document_is_understood():
     assert [type(message) for message in messages] == [ArmMessage, FramesMessage, FramesMessage, EndMessage]
 
 
-def test_the_five_lines_of_the_senders_document_are_understood():
-    (text,) = snippets(ROOT / "docs" / "senders.md", "python")
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_five_lines_of_the_senders_document_are_understood(number):
+    text = snippets(ROOT / "docs" / "senders.md", "python")[number]
     camera = np.arange(64, dtype="<u2")[:, None, None, None] * np.ones((1, 64, 2, 2), "<u2")
-    text = text.replace("[256, 256]", "[2, 2]")
+    text = text.replace("[256, 256]", "[2, 2]").replace("(256, 256)", "(2, 2)")
     with LossyServer() as lossy:
+        text = text.replace("tcp://127.0.0.1:9998", lossy.control)
         exec(compile(text.replace("tcp://127.0.0.1:9999", lossy.data), "senders.md", "exec"), {"camera": camera})
         lossy.wait_for_end()
         assert [lossy.frames[n] for n in (0, 64, 4095)] == [camera[n // 64, 0].tobytes() for n in (0, 64, 4095)]

@@ -28,6 +28,8 @@ class DetectorCommands:
 
         frames: images of the series, one for each trigger; settings: further values in SIMPLON's, or Merlin's, names.
         """
+        if frames is not None and frames < 1:
+            raise CommandError(f"arm: frames is the number of images, from 1 on, not {frames}", "or leave it out")
         if (merlin := self._merlin()) is not None:
             return self._arm_merlin(merlin, frames, settings or {}, trigger=trigger)
         detector = self._detector()

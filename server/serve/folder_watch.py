@@ -80,6 +80,10 @@ class FolderWatch:
             self._folder.take(file)
             self._log("info", f"{file.name}: {sent.frames} frames taken up")
             return
+        if sent.of_file and not file.path.exists():  # with its folder, perhaps, which may come back
+            self._folder.forget(file)
+            self._log("warning", f"{file.name} is not taken up: it was there, and is gone")
+            return
         self._tries[file.uid] += 1
         if sent.of_file or self._tries[file.uid] >= MOST_TRIES:
             self._folder.refuse(file)

@@ -114,6 +114,10 @@ class WatchedFolder:
         """It could not be sent: again when it has not changed for as long as before."""
         self._unchanged[file.name] = (file.companions, now)
 
+    def forget(self, file: WatchedFile) -> None:
+        """It went away: what comes under its name is a file like any other, with all the time that one is given."""
+        self._unchanged.pop(file.name, None)
+
     def refuse(self, file: WatchedFile) -> None:
         """It cannot be read: not again before it, or a companion, changes, or the server starts anew."""
         self._refused[file.name] = file.companions

@@ -24,6 +24,8 @@ LATE = round(0.1e9 / TICK_NS)
 """Ticks after which nothing more comes of a time: chips and their readout are no farther apart."""
 PAUSE = round(0.5e9 / TICK_NS)
 """Ticks without a hit between scans that have no triggers."""
+TELLING_HITS, UNTOLD = 64, round(1e9 / TICK_NS)
+"""Hits by which all chips that there are have shown themselves, and how long these are waited for."""
 NO_EDGES = round(1e9 / TICK_NS)
 """Ticks after the first hit when edges that have not come are not waited for."""
 STALLED = round(2e9 / TICK_NS)
@@ -64,12 +66,13 @@ class Frames:
 @dataclass(frozen=True)
 class Ended:
     """It is over. ``whole``: all of its lines have begun; ``late``: hits that came when their line had been handed on;
-    ``dropped``: hits that were too many to wait.
+    ``dropped``: hits that were too many to wait; ``elsewhere``: hits of chips that had not been seen when it began.
     """
 
     whole: bool
     late: int
     dropped: int
+    elsewhere: int = 0
 
 
 class LivePackets:
@@ -81,6 +84,7 @@ class LivePackets:
     def __init__(self, scan: Scan, cluster: float = 0.0) -> None:
         self.use(scan, cluster)
         self._chips: set[int] = set()
+        self._seen = 0  # hits, of which these are the chips
         self._triggered = False
         self._open: _OpenScan | None = None
         self._late = self._dropped = 0
@@ -116,6 +120,7 @@ class LivePackets:
         self._chips |= {chip for chip in packets.chips if chip < MOST_CHIPS}
         self._triggered |= len(packets.edges.times) > 0
         known = packets.hits.kept(packets.hits.address >> 16 < MOST_CHIPS)
+        self._seen += len(known.times)
         self._parts.append(known)
         self._edges = Edges.together([self._edges, packets.edges])
         if len(packets.opened):
@@ -158,7 +163,7 @@ class LivePackets:
                 self._open.begin_lines(self._edges)
                 clock = self._open.clock()
                 dwell_us = None if clock is None else clock.dwell_us
-                yield Begun(Sensor(four=len(self._chips) > 1), dwell_us, self._open.doubt())
+                yield Begun(self._open.sensor, dwell_us, self._open.doubt())
             scan = self._open
             scan.begin_lines(self._edges)
             yield from self._over(scan)
@@ -181,17 +186,17 @@ class LivePackets:
                 return None
             kind, points = begin
             first = int(self._edges.times[self._edges.kinds == kind].min())
-            if now - first < LATE:
+            if now - first < (LATE if len(self._chips) > 1 or self._seen >= TELLING_HITS else UNTOLD):
                 return None
             if points:
-                return _OpenScan(self._rows * self._columns, 1, self._dwell, kind, LONG * self._columns)
-            return _OpenScan(self._rows, self._columns, self._dwell, kind, LONG)
+                return _OpenScan(self._chips, self._rows * self._columns, 1, self._dwell, kind, LONG * self._columns)
+            return _OpenScan(self._chips, self._rows, self._columns, self._dwell, kind, LONG)
         first_hit = self._first_hit
         if self._dwell is None or first_hit is None:
             return None
         if now - first_hit < max(NO_EDGES, LATE + 2 * self._columns * self._dwell):
             return None
-        scan = _OpenScan(self._rows, self._columns, self._dwell, None, LONG)
+        scan = _OpenScan(self._chips, self._rows, self._columns, self._dwell, None, LONG)
         scan.starts = first_hit + np.rint(np.arange(self._rows) * (self._columns * self._dwell)).astype(np.int64)
         return scan
 
@@ -227,16 +232,15 @@ class LivePackets:
         if over <= scan.done:
             return
         until = int(ends[over - 1])
-        sensor = Sensor(four=len(self._chips) > 1)
-        here = Hits.together([part.kept(part.times < until) for part in self._parts])
+        here = scan.of_its_chips(Hits.together([part.kept(part.times < until) for part in self._parts]))
         self._keep_from(until)
-        found = Found.of(here, sensor, clock, self._cluster)
+        found = Found.of(here, scan.sensor, clock, self._cluster)
         first = scan.done * clock.columns
         self._late += int(np.count_nonzero((found.frames >= 0) & (found.frames < first)))
         count = over * clock.columns - first
         wanted = found.frames >= first
         scan.hand_on(over, clock.dwell)
-        yield Frames(first, counted(found.pixels[wanted], found.frames[wanted] - first, count, sensor.shape))
+        yield Frames(first, counted(found.pixels[wanted], found.frames[wanted] - first, count, scan.sensor.shape))
 
     def _ended(self, *, whole: bool) -> Ended:
         scan, self._open = self._open, None
@@ -246,7 +250,7 @@ class LivePackets:
             self._keep_from(scan.end)
             self._first_hit, self._last_hit = None, scan.end
             self._look_for_the_first(np.concatenate([np.zeros(0, np.int64), *(part.times for part in self._parts)]))
-        return Ended(whole, late, dropped)
+        return Ended(whole, late, dropped, 0 if scan is None else scan.elsewhere)
 
     def _keep_from(self, begins: int) -> None:
         """Forget the hits before."""
@@ -297,11 +301,17 @@ def _latest(times: IndexArray) -> int | None:
 
 
 class _OpenScan:
-    """Lines of a scan that have begun. ``kind``: of the edges that begin them, None where all are known; ``pause``: one
-    that many times longer than from line to line ends the scan.
+    """Lines of a scan that have begun. ``chips``: those that have been seen; ``kind``: of the edges that begin lines,
+    None where all are known; ``pause``: one that many times longer than from line to line ends the scan.
     """
 
-    def __init__(self, lines: int, columns: int, dwell: float | None, kind: int | None, pause: float) -> None:
+    def __init__(
+        self, chips: set[int], lines: int, columns: int, dwell: float | None, kind: int | None, pause: float
+    ) -> None:
+        self.sensor = Sensor(four=len(chips) > 1)
+        """As it is announced, whatever other chips are seen later."""
+        self.elsewhere = 0
+        self._chips = set(chips)
         self.lines, self.kind = lines, kind
         self._columns, self._dwell, self._pause = columns, dwell, pause
         self.starts: IndexArray = np.zeros(0, dtype=np.int64)
@@ -330,6 +340,16 @@ class _OpenScan:
     def hand_on(self, lines: int, dwell: float) -> None:
         """The first ``lines`` are handed on, with this time at each point: from now on it stays."""
         self.done, self._dwell = lines, dwell
+
+    def of_its_chips(self, hits: Hits) -> Hits:
+        """Those on its sensor; others are counted. One of a single chip is of the first that is hit."""
+        if self.sensor.four or not len(hits.times):
+            return hits
+        chips = hits.address >> 16
+        self._chips = self._chips or {int(chips[0])}
+        mine = chips == min(self._chips)
+        self.elsewhere += int(np.count_nonzero(~mine))
+        return hits.kept(mine)
 
     def is_left(self, edges: Edges, past: int) -> bool:
         """Whether another scan has begun before all lines of this one, or the next line is too late (everything up to

@@ -95,13 +95,14 @@ class Place:
 
 @dataclass(frozen=True)
 class Survey:
-    """What some words hold, without their hits. ``span``: earliest and latest time, None without any; the rest as in
-    :class:`Packets`.
+    """What some words hold, without their hits. ``span``: earliest and latest time, None without any; ``chip_words``:
+    packets of each chip (MOST_CHIPS_READ,); the rest as in :class:`Packets`.
     """
 
     edges: Edges
     opened: IndexArray
     chips: frozenset[int]
+    chip_words: IndexArray
     span: tuple[int, int] | None
     any_hits: bool
     untimed: int
@@ -158,6 +159,7 @@ def survey(words: Array, place: Place) -> tuple[Survey, Place]:
         edges=_edges(words[others][edge], kind[others][edge], times[edge]),
         opened=times[kind[others] == _OPENED] * TICKS,
         chips=frozenset(chunks.chips[chunks.counts > 0].tolist()) if len(hits) else frozenset(),
+        chip_words=np.bincount(chunks.chips, chunks.counts, MOST_CHIPS_READ).astype(np.int64),
         span=((min(bounds) - 1) * TICKS, (max(bounds) + 1) * TICKS) if bounds else None,
         any_hits=len(hits) > 0,
         untimed=int(np.count_nonzero((kind >> 4 == _COUNTS) & body)),

@@ -13,7 +13,7 @@ import numpy as np
 from ptylive.schema import EventFrames, InputFileError, Scan
 from ptylive.schema.model import Array, BoolArray, IndexArray
 from ptylive.streamer.timepix3.frames import COUNTS, Found, counted
-from ptylive.streamer.timepix3.packets import TICK_NS, WORD_BYTES, Edges, Hits, Place, decode, survey
+from ptylive.streamer.timepix3.packets import MOST_CHIPS_READ, TICK_NS, WORD_BYTES, Edges, Hits, Place, decode, survey
 from ptylive.streamer.timepix3.scan_clock import ScanClock, understand
 from ptylive.streamer.timepix3.sensor import MOST_CHIPS, Sensor
 
@@ -21,6 +21,8 @@ BLOCK_WORDS = 2**20
 """Read and decoded together: 8 MiB of the file."""
 MOST_EDGES = 2**26
 _KEPT_BLOCKS = 4
+_DAMAGED = 0.01
+"""Chips that cannot be, with less than this part of the packets, are headers that are damaged."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Contents:
     blocks: tuple[Block, ...]
     edges: Edges
     chips: frozenset[int]
+    chip_words: IndexArray
+    """Packets of each chip."""
     opened: int | None
     """Ticks: when the shutter first was."""
     first_hit: int | None
@@ -54,7 +58,7 @@ def look_through(path: Path, file: BinaryIO) -> Contents:
     opened: int | None = None
     first_hit: int | None = None
     untimed = lost = first = seen = 0
-    place = Place()
+    place, chip_words = Place(), np.zeros(MOST_CHIPS_READ, dtype=np.int64)
     for words in _blocks(file):
         packets, after = survey(words, place)
         blocks.append(Block(first, place, packets.span))
@@ -63,13 +67,15 @@ def look_through(path: Path, file: BinaryIO) -> Contents:
             raise InputFileError(f"{path}: more than {MOST_EDGES} edges at the trigger inputs", "record shorter scans")
         edges.append(packets.edges)
         chips |= packets.chips
+        chip_words += packets.chip_words
         if opened is None and len(packets.opened):
             opened = int(packets.opened[0])
         if first_hit is None and packets.any_hits:
             first_hit = len(blocks) - 1
         untimed, lost = untimed + packets.untimed, lost + packets.lost
         first, place = first + len(words), after
-    return Contents(tuple(blocks), Edges.together(edges), frozenset(chips), opened, first_hit, untimed, lost, first)
+    every, seen_chips = Edges.together(edges), frozenset(chips)
+    return Contents(tuple(blocks), every, seen_chips, chip_words, opened, first_hit, untimed, lost, first)
 
 
 def _blocks(file: BinaryIO) -> Iterator[Array]:
@@ -162,7 +168,7 @@ def _hits(file: BinaryIO, contents: Contents, number: int) -> Hits:
     if len(data) < wanted * WORD_BYTES:
         raise OSError("the file has become shorter")
     packets, _ = decode(np.frombuffer(data, "<u8"), block.place)
-    return packets.hits
+    return packets.hits.kept(packets.hits.address >> 16 < MOST_CHIPS)
 
 
 def read_scan(path: Path, file: BinaryIO, scan: Scan, cluster_ns: float) -> tuple[TimedFrames, tuple[str, ...]]:
@@ -176,7 +182,8 @@ def read_scan(path: Path, file: BinaryIO, scan: Scan, cluster_ns: float) -> tupl
                 f"{path}: the detector counted hits and told no times", "record in the mode of time of arrival"
             )
         raise InputFileError(f"{path}: no pixel was hit", "was there a beam, and is the threshold right?")
-    if max(contents.chips) >= MOST_CHIPS:
+    beyond = int(contents.chip_words[MOST_CHIPS:].sum())
+    if beyond > _DAMAGED * contents.chip_words.sum():
         raise InputFileError(f"{path}: chip {max(contents.chips)}: more than four are not known", "open an issue")
     begins = contents.opened
     if begins is None:
@@ -185,7 +192,9 @@ def read_scan(path: Path, file: BinaryIO, scan: Scan, cluster_ns: float) -> tupl
     notes = list(understood.notes)
     if contents.lost:
         notes.append(f"{contents.lost} of {contents.words} words of eight bytes are damaged and were left out")
+    if beyond:
+        notes.append(f"{beyond} words are of chips that there are not: they are damaged and were left out")
     if contents.untimed:
         notes.append(f"{contents.untimed} hits tell no time and were left out")
-    sensor = Sensor(four=len(contents.chips) > 1)
+    sensor = Sensor(four=len([chip for chip in contents.chips if chip < MOST_CHIPS]) > 1)
     return TimedFrames(path, file, contents, understood.clock, sensor, cluster_ns / TICK_NS), tuple(notes)

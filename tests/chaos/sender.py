@@ -12,8 +12,9 @@ import numpy as np
 from chaos.history import History
 from chaos.patterns import pattern, scan_header
 from ptylive.schema import ServerGoneError
+from ptylive.simulators.kept_frames import SafeFrames
 from ptylive.simulators.outlet import SendPatience
-from ptylive.simulators.sender import SafeFrames, Sender
+from ptylive.simulators.sender import Sender
 from ptylive.streamer.wire import EndMessage, FramesMessage, runs_of
 
 PATIENCE = SendPatience(first_s=8.0, away_s=8.0, stalled_s=20.0)

@@ -32,6 +32,7 @@ ELSEWHERE = {
     ("docs/notebook.md", "engine = ptylive.LiveEngine"): "tests/test_documents.py",
     ("docs/protocol.md", "import msgpack, uuid, zmq"): "tests/test_documents.py",
     ("docs/senders.md", "LiveScan"): "tests/test_documents.py",
+    ("docs/senders.md", "ptylive.Sender"): "tests/test_documents.py",
     ("docs/advise.md", "close_loop"): "tests/docs/examples/test_focus_loop.py",
 }
 """Lines of Python that want something around them, and the test that gives it."""

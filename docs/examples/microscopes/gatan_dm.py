@@ -7,41 +7,35 @@ data set is the front image.
 from __future__ import annotations
 
 import sys
-import uuid
 from typing import Any
 
 import DigitalMicrograph as DM
 import numpy as np
 
 import ptylive
-from ptylive.schema import Detector, Optics, Scan, ScanHeader
-from ptylive.schema.metadata import overlay
-from ptylive.streamer.wire import EndMessage
 
-TO = "tcp://127.0.0.1:9999"
+TO, CONTROL = "tcp://127.0.0.1:9999", "tcp://127.0.0.1:9998"
 SCAN_AXES = (2, 3)
 """Axes of GetNumArray() that are rows and columns of the scan; (0, 1) where the patterns are the last two."""
 METADATA: dict[str, Any] = {"convergence_semiangle_mrad": 25.0}
 """What DigitalMicrograph does not say (docs/conventions.md); energy and step here win over what it says."""
 
 
-def send(image: Any, to: str = TO) -> str:
-    """Send a 4D image; the uid of the scan. Raises ValueError where it has not four axes."""
+def send(image: Any, to: str = TO, control: str | None = None) -> str:
+    """Send a 4D image; the uid of the scan. With ``control`` until the server has all of it on its disk.
+
+    Raises ValueError where it has not four axes.
+    """
     data = image.GetNumArray()
     if data.ndim != 4:
         raise ValueError(f"{image.GetName()} has {data.ndim} axes: bring a 4D STEM data set to the front")
     frames = np.moveaxis(data, SCAN_AXES, (0, 1))  # rows, columns, Qy, Qx
-    rows, columns, *pixels = frames.shape
-    scan = Scan(shape=(rows, columns))
-    detector = Detector(shape=tuple(pixels), dtype=frames.dtype.str)
-    header = ScanHeader(str(uuid.uuid4()), image.GetName()[:200], scan.frames, scan, Optics(), detector)
-    header = overlay(header, {**known(image), **METADATA})
-    with ptylive.Sender(to) as sender:
-        sender.arm(header)
-        for row in range(rows):
-            sender.patterns(row * columns, frames[row])
-        sender.end(EndMessage(header.uid, header.frames, "complete"))
-    return header.uid
+    metadata = {**known(image), **METADATA}
+    with ptylive.Sender(to, control=control) as sender:
+        uid = sender.open(frames.shape[:2], frames.shape[2:], frames.dtype, series=image.GetName()[:200], **metadata)
+        for number, row in enumerate(frames):
+            sender.send_row(number, row)
+    return uid
 
 
 def known(image: Any) -> dict[str, Any]:
@@ -59,4 +53,4 @@ def known(image: Any) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"sent as {send(DM.GetFrontImage())}\n")
+    sys.stdout.write(f"sent as {send(DM.GetFrontImage(), TO, CONTROL)}\n")

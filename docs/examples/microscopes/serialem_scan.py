@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,9 +18,6 @@ import numpy as np
 import serialem as sem
 
 import ptylive
-from ptylive.schema import Detector, Optics, Scan, ScanHeader
-from ptylive.schema.metadata import overlay
-from ptylive.streamer.wire import EndMessage
 
 A_PER_UM = 1e4
 
@@ -42,29 +38,16 @@ def patterns(rows: int, columns: int, step_A: float) -> Iterator[np.ndarray]:
 
 def run(asked: argparse.Namespace) -> str:
     """Record a scan and send it; its uid. A scan that is broken off ends as aborted."""
-    points = patterns(asked.rows, asked.columns, asked.step_A)
-    first = next(points)
-    header, sent = header_of(asked, first), 0
-    with contextlib.closing(points), ptylive.Sender(asked.to) as sender:
-        sender.arm(header)
-        try:
-            for number, pattern in enumerate(itertools.chain([first], points)):
-                sender.patterns(number, pattern[np.newaxis])
-                sent += 1
-        finally:
-            sender.end(EndMessage(header.uid, sent, "complete" if sent == header.frames else "aborted"))
-    return header.uid
-
-
-def header_of(asked: argparse.Namespace, pattern: np.ndarray) -> ScanHeader:
-    """What is known of the scan, once the first pattern is there."""
-    scan = Scan(shape=(asked.rows, asked.columns))
-    detector = Detector(shape=pattern.shape, dtype=pattern.dtype.str)
-    header = ScanHeader(str(uuid.uuid4()), "serialem", scan.frames, scan, Optics(), detector)
     metadata: dict[str, Any] = {"scan_step_A": asked.step_A, "energy_eV": asked.energy_eV}
     if asked.semiangle_mrad is not None:
         metadata["convergence_semiangle_mrad"] = asked.semiangle_mrad
-    return overlay(header, metadata)
+    points = patterns(asked.rows, asked.columns, asked.step_A)
+    first = next(points)
+    with contextlib.closing(points), ptylive.Sender(asked.to, control=asked.control) as sender:
+        uid = sender.open((asked.rows, asked.columns), first.shape, first.dtype, series="serialem", **metadata)
+        for number, pattern in enumerate(itertools.chain([first], points)):
+            sender.send(number, pattern)
+    return uid
 
 
 def parser() -> argparse.ArgumentParser:
@@ -76,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--energy_eV", type=float, required=True)
     made.add_argument("--semiangle_mrad", type=float, help="convergence semi-angle")
     made.add_argument("--to", default="tcp://127.0.0.1:9999", help="where the server takes frames")
+    made.add_argument("--control", help="where it takes commands: with it, what it lost is sent again")
     made.add_argument("--port", type=int, default=48888, help="PythonServerPort of SerialEM")
     return made
 

@@ -6,11 +6,14 @@ from typing import Annotated
 
 import typer
 
+from ptylive.schema import ServerGoneError
 from ptylive.server.cli.options import CONTROL, AsJson, Control, Keys
 from ptylive.server.cli.output import answer
 from ptylive.server.cli.values import parse_assignments
 from ptylive.server.wire.client import ControlClient
 
+PATIENCE_S = 30.0
+"""A detector is waited for by the server, for 10 s a question."""
 EXAMPLES = """
 ptylive call runs
 ptylive call configure energy_eV=80e3
@@ -29,7 +32,11 @@ def call(
     with ControlClient(control, timeout_s=2.0, keys=keys) as client:
         given = parse_assignments(arguments or ())
         client.call("status")
-        reply = client.ask(command, given, timeout_s=10.0)
+        try:
+            reply = client.ask(command, given, timeout_s=PATIENCE_S)
+        except ServerGoneError:  # it was there: what it does may wait for a detector, or for commands before it
+            text = f"{command!r} was not answered within {PATIENCE_S:g} s by the server at {control}"
+            raise ServerGoneError(text, "it may still be done: the server's log says what became of it") from None
     answer({name: _short(value) for name, value in reply.items()}, as_json=as_json)
 
 

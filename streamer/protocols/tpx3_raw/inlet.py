@@ -139,6 +139,9 @@ class Tpx3RawInlet:
             self._note(f"scan {scan.series}: {ended.late} hits came after their line had been handed on")
         if ended.dropped:
             self._note(f"scan {scan.series}: {ended.dropped} hits were too many to wait for the end of their line")
+        if ended.elsewhere:
+            text = f"scan {scan.series}: {ended.elsewhere} hits are of chips that had not been seen when it began"
+            self._note(f"{text}, and were left out: the next scan has four chips")
         return EndMessage(scan.uid, scan.frames, "complete" if ended.whole else "aborted")
 
 

@@ -1,6 +1,7 @@
 """The thread that has finished files sent: each once, and a reason for each that is not."""
 
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,26 @@ def test_a_file_that_changes_while_another_is_sent_waits(folder: Path) -> None:
     CLOCK.now = 11.0
     watch.look()
     assert sender.sent == ["a.h5", "b.h5"]
+
+
+def test_a_file_that_went_away_with_its_folder_is_taken_up_when_it_is_back(folder: Path) -> None:
+    watch, sender, said = watching(folder, one=Sent(error="no such file", of_file=True))
+    (folder / "one.h5").write_bytes(b"x")
+    away = folder.parent / "away"
+    sender.meanwhile = lambda: folder.rename(away) and None
+    for CLOCK.now in (1.0, 6.0):
+        with suppress(FileNotFoundError):
+            watch.look()
+    assert said == [("warning", "one.h5 is not taken up: it was there, and is gone")]
+    away.rename(folder)
+    sender.meanwhile, sender.answers = lambda: None, {}
+    CLOCK.now = 7.0
+    watch.look()
+    assert sender.sent == ["one.h5"]
+    CLOCK.now = 12.0
+    watch.look()
+    assert sender.sent == ["one.h5"] * 2
+    assert said[1:] == [("info", "one.h5: 4 frames taken up")]
 
 
 def test_files_that_were_there_are_counted_once(folder: Path) -> None:

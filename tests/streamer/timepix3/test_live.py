@@ -61,6 +61,38 @@ class Feed:
         return found
 
 
+def slow_lines(chips, each, begins=0):
+    """Lines of eight points of 1 ms with ``each`` hits on the chip of each line, one behind the other."""
+    rng, timing = np.random.default_rng(len(chips)), LineTiming(MS, 0, begins)
+    for line, chip in enumerate(chips):
+        first = timing.line(line, 8)
+        times = first + np.sort(rng.integers(0, 8 * MS, each))
+        row, column = rng.integers(0, 256, (2, each))
+        yield chunk(0, np.array([edge_word("1 rise", first, 0)], dtype="<u8"))
+        yield chunk(chip, hit_words(row, column, times, row * 0 + 9))
+
+
+def test_a_chip_that_is_first_hit_in_the_middle_of_a_scan_is_of_the_next_one():
+    feed = Feed(LivePackets(Scan(shape=(60, 8), dwell_time_us=1e3)))
+    for part in slow_lines([0] * 40 + [2] * 80, 6):
+        feed(part)
+    (first, times, ended), (second, *_) = feed(beat(960 * MS + 2 * LATE)).scans(60, 8)
+    assert first.shape[1:] == ONE.shape
+    assert (first.sum(), first[320:].sum(), ended.elsewhere) == (240, 0, 120)
+    assert (times == 1).all()
+    assert second.shape[1:] == Sensor(four=True).shape
+    assert second.sum() == 360
+
+
+def test_where_few_pixels_are_hit_the_chips_are_waited_for():
+    feed = Feed(LivePackets(Scan(shape=(60, 8), dwell_time_us=1e3)))
+    for part in slow_lines([0] * 30 + [2] * 30, 1):
+        feed(part)
+    ((patterns, _, ended),) = feed(beat(480 * MS + 20 * LATE)).scans(60, 8)
+    assert patterns.shape[1:] == Sensor(four=True).shape
+    assert (patterns.sum(), ended.elsewhere) == (60, 0)
+
+
 @pytest.mark.parametrize("seed", range(1, 5))
 def test_scans_one_after_the_other(seed):
     rng = np.random.default_rng(seed)

@@ -66,6 +66,31 @@ def test_of_a_scan_that_was_ended_the_rest_did_not_come():
     assert not frames[rows:].any()
 
 
+def with_chip(data, number):
+    """The file with another chip in one of its headers."""
+    words = np.frombuffer(data, "<u8").copy()
+    headers = np.flatnonzero(words.view("<u4")[::2] == 0x33585054)
+    of_hits = [at for at in headers.tolist() if int(words[at + 1]) >> 60 == 0xB]
+    words[of_hits[len(of_hits) // 2]] |= number << 32
+    return words.tobytes(), int(words[of_hits[len(of_hits) // 2]]) >> 51
+
+
+def test_a_damaged_number_of_a_chip_costs_its_chunk_and_not_the_file(monkeypatch):
+    monkeypatch.setattr(recorded, "_DAMAGED", 0.5)
+    patterns, data = scan_of(6)
+    damaged, lost = with_chip(data, 5)
+    frames, notes = read(damaged, patterns.shape[:2])
+    assert frames.sensor == Sensor(four=False)
+    assert frames[:].sum() == patterns.sum() - lost
+    assert f"{lost} words are of chips that there are not: they are damaged and were left out" in notes
+
+
+def test_a_detector_of_eight_chips_is_refused():
+    _, data = scan_of(6)
+    with pytest.raises(InputFileError, match="chip 5: more than four are not known"):
+        read(with_chip(data, 5)[0], (3, 3))
+
+
 @pytest.mark.parametrize("opened", [False, True])
 def test_without_triggers_the_first_point_begins_with_the_shutter_or_the_first_hit(opened):
     """To a tick: points here last less than the 0.4 ms to which a survey knows the times of hits."""

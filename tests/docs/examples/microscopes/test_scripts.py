@@ -186,7 +186,7 @@ def test_digitalmicrograph(load):
     image = DMImage(FRAMES.transpose(2, 3, 0, 1))
     script = load("gatan_dm", DigitalMicrograph=SimpleNamespace(GetFrontImage=lambda: image))
     with LossyServer() as lossy:
-        uid = script.send(image, lossy.data)
+        uid = script.send(image, lossy.data, lossy.control)
         assert lossy.wait_for_end().reason == "complete"
         assert lossy.patterns() == as_bytes(FRAMES)
         header = lossy.arm.header
@@ -227,7 +227,8 @@ def test_serialem(load, broken_at, reason):
     script = load("serialem_scan", serialem=sem)
     asked = ["--rows", "3", "--columns", "4", "--step_A", "20", "--energy_eV", "300e3", "--semiangle_mrad", "10"]
     with LossyServer() as lossy:
-        arguments: argparse.Namespace = script.parser().parse_args([*asked, "--to", lossy.data])
+        there = ["--to", lossy.data, "--control", lossy.control]
+        arguments: argparse.Namespace = script.parser().parse_args([*asked, *there])
         if reason == "complete":
             script.run(arguments)
         else:
@@ -245,7 +246,9 @@ def test_a_server_that_is_away_ends_serialem_s_script(load, monkeypatch):
     sem = SerialEM()
     script = load("serialem_scan", serialem=sem)
     monkeypatch.setattr(
-        ptylive, "Sender", lambda to, make=ptylive.Sender: make(to, SendPatience(first_s=0.05, away_s=0.05))
+        ptylive,
+        "Sender",
+        lambda to, control, make=ptylive.Sender: make(to, SendPatience(first_s=0.05, away_s=0.05), control=control),
     )
     with pytest.raises(ServerGoneError):
         script.run(script.parser().parse_args(["--step_A", "20", "--energy_eV", "300e3", "--to", NOBODY]))
