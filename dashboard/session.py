@@ -278,7 +278,7 @@ class Session:
         marked = (*of_runs, self.past, self.advice, self.doubts, self.library)
         marks = readouts.marks(view) | gathered("marks", *marked) | self.reconstruction.marks(refined.available)
         marks |= {"role": "viewer" if self.read_only else "operator", "fetches": "on" if self.exports.offers else "off"}
-        switches = {"advice": self._texts.get("advice_line"), "profile": self.profile.active.active}
+        switches = {"advice": self._texts.get("advice"), "profile": self.profile.active.active}
         switches |= {"trotter": self.trotter.on_show, "overwrite": self.mosaic.panels[0].overwrites}
         marks |= {name: "on" if on else "off" for name, on in switches.items()}
         lists = {
