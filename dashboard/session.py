@@ -378,7 +378,7 @@ class Session:
     def _export(self, index: int) -> None:
         """Write the map of a panel as it is shown, and its numbers."""
         if self.view_name == "refine":
-            (figure, name), _ = self.reconstruction.figures
+            figure, name = self.reconstruction.object, self.reconstruction.exported
         elif index < len(self.mosaic.panels):
             name, figure = self.mosaic.panels[index].kind.name, self.mosaic.panels[index].view
         else:

@@ -65,6 +65,11 @@ class ReconstructionPanel:
         return SHOWS[self.shows]
 
     @property
+    def exported(self) -> str:
+        """The name of what is shown, for the server to write; of phase and amplitude as one picture the phase."""
+        return self._shown if self.shows != WHEEL else f"{SLICE}{self.slice}" if self.slice else SHOWS[PHASE]
+
+    @property
     def phase_limits(self) -> tuple[float, float]:
         """Contrast of the phase, as it is shown or was last."""
         if self.shows == PHASE:
