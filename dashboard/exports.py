@@ -29,7 +29,7 @@ class Exports:
         return self._offer is not None
 
     def picture(self, name: str, figure: PictureFigure) -> None:
-        """Write a picture of the server as it is shown, and its numbers; of a transform, the map in its own contrast."""
+        """Write a picture of the server as it is shown, and its numbers; of a transform, the map itself."""
         shown, colours = figure.showing.removesuffix(OVERWRITING) == name, str(figure.colour_map)
         limits = [float(v) for v in figure.limits] if shown else None
         self._orders.send(

@@ -62,7 +62,7 @@ class OpenedFiles:
         return {"file": chosen.name}
 
     def command_upload(self, file: str, size_bytes: float) -> dict[str, Any]:
-        """Where a file of so many bytes goes that a browser is about to bring: its ``path``, or why it is not taken.
+        """Where a file of ``size_bytes`` goes that a browser is about to bring: its ``path``, or why it is not taken.
 
         ``there``: a file of that name and size lies in the folder already; there is nothing to bring.
         """
