@@ -85,6 +85,7 @@ class Dashboard:
             include_cookies=[],
         )
         self._application = application
+        application.uploads.ask = lambda name, size: self.commands.submit("upload", file=name, size_bytes=size)
         self._web = HTTPServer(application)
         self._web.add_sockets(sockets)
         self._server = BaseServer(self._loop, application, self._web)

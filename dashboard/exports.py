@@ -8,6 +8,7 @@ from typing import Any
 
 from ptylive.dashboard.client.orders import Orders
 from ptylive.dashboard.panels.picture import PictureFigure
+from ptylive.dashboard.pictures import OVERWRITING
 
 FORMATS = ("png", "tiff", "hspy")
 MOST_SAID = 3
@@ -28,8 +29,9 @@ class Exports:
         return self._offer is not None
 
     def picture(self, name: str, figure: PictureFigure) -> None:
-        """Write a picture of the server as it is shown, and its numbers."""
-        limits, colours = [float(v) for v in figure.limits], str(figure.colour_map)
+        """Write a picture of the server as it is shown, and its numbers; of a transform, the map itself."""
+        shown, colours = figure.showing.removesuffix(OVERWRITING) == name, str(figure.colour_map)
+        limits = [float(v) for v in figure.limits] if shown else None
         self._orders.send(
             "export", "exported", self.written, map=name, formats=FORMATS, colour_map=colours, limits=limits
         )

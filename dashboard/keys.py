@@ -19,6 +19,8 @@ class Key:
 KEYS: tuple[Key, ...] = (
     Key("1 … 9", "map of the focused panel"),
     Key("arrows", "move the focus"),
+    Key("Shift + arrows", "the focused map changes places with the next; or drag it by its upper edge"),
+    Key("+  −  0", "the focused map larger, smaller; all as at first. Or drag the strips between panels"),
     Key("F", "full screen, and back"),
     Key("T", "Fourier transform"),
     Key("A", "contrast follows the data"),

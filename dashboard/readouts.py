@@ -147,7 +147,7 @@ def calibration_texts(state: ServerState) -> dict[str, str]:
             out[f"cal_{name}_origin"] = "pinned"
     out["cal_other"], out["cal_other_origin"] = aberrations(state)
     found = advice(state)
-    out["advice"] = UNKNOWN if found is None else found.brief or UNKNOWN
+    out["advice"] = "" if found is None else found.brief
     out["advice_line"] = "" if found is None else found.line
     return out
 

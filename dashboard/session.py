@@ -176,7 +176,7 @@ class Session:
         wanted = self._wanted()
         here = any(name.startswith(HERE) for name in wanted)
         self.picked.follow(self.past.state or view.state, looking_back=self.past.looking_back, wanted=here)
-        refined = self.shown_run.view(view)
+        refined = self.shown_run.view(view, wanted)
         seen = self.picked.view(self.past.view(view, wanted))
         seen = seen if self.past.looking_back else self.refined_map.view(seen, refined, wanted)
         self.document.hold("combine")
@@ -262,29 +262,29 @@ class Session:
         self._texts |= self.picked.texts(shown=any(name.startswith(HERE) for _, name in self.diffraction.figures))
         if self.trotter.on_show:
             self._texts |= self.trotter.readouts()
-        text = json.dumps(self._content(view), ensure_ascii=False)
+        text = json.dumps(self._content(view, refined), ensure_ascii=False)
         if text != self.page.content:
             self.page.content = text
         cards = self.library.cards() if self.view_name == "library" else self.page.cards
         if cards != self.page.cards:
             self.page.cards = cards
 
-    def _content(self, view: FeedView) -> dict[str, dict[str, Any]]:
+    def _content(self, view: FeedView, refined: FeedView) -> dict[str, dict[str, Any]]:
         """Everything of the page that is not a picture or a widget of Bokeh's."""
         styles = readouts.styles(view) | self.reconstruction.styles() | self.trotter.styles()
         for panel in self.mosaic.panels:
             styles |= panel.styles()
         of_runs = (self.runs, self.curves, self.refine, self.shown_run, self.tune, self.batch, self.place)
         marked = (*of_runs, self.past, self.advice, self.doubts, self.library)
-        marks = readouts.marks(view) | gathered("marks", *marked) | self.reconstruction.marks(view.available)
+        marks = readouts.marks(view) | gathered("marks", *marked) | self.reconstruction.marks(refined.available)
         marks |= {"role": "viewer" if self.read_only else "operator", "fetches": "on" if self.exports.offers else "off"}
-        switches = {"advice": self._texts.get("advice_line"), "profile": self.profile.active.active}
+        switches = {"advice": self._texts.get("advice"), "profile": self.profile.active.active}
         switches |= {"trotter": self.trotter.on_show, "overwrite": self.mosaic.panels[0].overwrites}
         marks |= {name: "on" if on else "off" for name, on in switches.items()}
         lists = {
             **self.calibration.lists(self.past.state or view.state),
             **self.runs.lists(self.shown_run.name or str(view.state.refinement.run or "")),
-            "slices": view.slices,
+            "slices": refined.slices,
             "dose": dose.points(self.past.state or view.state),
         }
         listed = (self.library, self.past, self.place, self.tune, self.batch, self.contrast, self.refine, self.advice)
@@ -368,7 +368,7 @@ class Session:
 
     def _run(self, request: Request) -> None:
         if request.key in ("slice", "deviation", "shows", "fourier"):
-            self.reconstruction.choose(request, self.feed.view().slices)
+            self.reconstruction.choose(request, self.shown_run.view(self.feed.view()).slices)
             self._watch()
         elif request.key in ("side_by_side", "report"):
             getattr(self.exports, request.key)()
@@ -378,7 +378,7 @@ class Session:
     def _export(self, index: int) -> None:
         """Write the map of a panel as it is shown, and its numbers."""
         if self.view_name == "refine":
-            (figure, name), _ = self.reconstruction.figures
+            figure, name = self.reconstruction.object, self.reconstruction.exported
         elif index < len(self.mosaic.panels):
             name, figure = self.mosaic.panels[index].kind.name, self.mosaic.panels[index].view
         else:

@@ -79,7 +79,12 @@ def limits(low: float, high: float) -> tuple[str, str]:
     if not math.isfinite(span) or span == 0 or not 1e-3 <= max(abs(low), abs(high)) < 1e5:
         return number(low), number(high)
     decimals = max(0, 2 - math.floor(math.log10(span)))
-    return f"{low:.{decimals}f}".replace("-", "−"), f"{high:.{decimals}f}".replace("-", "−")
+    return _signed(low, decimals), _signed(high, decimals)
+
+
+def _signed(value: float, decimals: int) -> str:
+    """With a minus of its width; what rounds to nothing has none."""
+    return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "−")
 
 
 def seconds(value: float | None) -> str:

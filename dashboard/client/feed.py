@@ -31,7 +31,8 @@ from ptylive.server.wire.messages import array_from_plain
 GONE_AFTER_S = 4.0
 """The server speaks about four times a second, less often on a busy machine; after this silence it is gone."""
 UNITS_OF_A_RUN = (
-    ("object", "rad"), ("probe", ""), ("slices", "rad"), ("object_deviation", "rad"), ("object_amplitude", "")
+    ("object", "rad"), ("probe", ""), ("slices", "rad"), ("slice_amplitudes", ""),
+    ("object_deviation", "rad"), ("object_amplitude", ""),
 )  # fmt: skip
 """Arrays of a refinement, and their units."""
 TURN_S = 0.1
@@ -195,7 +196,7 @@ class Feed:
             return
         before = self._view.refinement
         if before is not None and (before.uid, before.run) != (refinement.uid, refinement.run):
-            self._forget("object", "probe", "slices", "object_deviation", "object_amplitude")
+            self._forget(*(name for name, _ in UNITS_OF_A_RUN))
         elif payload.get("object") and not payload.get("object_deviation"):
             self._forget("object_deviation")  # it goes on: the deviation was that of an earlier object
         self._show(refinement=refinement)

@@ -19,7 +19,7 @@ LINEAR = frozenset({"obf", "ssb"})
 """Maps that take the exit wave for linear in the potential of the specimen."""
 NOT_MAPS = frozenset(
     {"coverage", "pattern", "pattern_mean", "pattern_here", "object", "probe", "slices", "object_deviation"}
-    | {"object_amplitude"}
+    | {"object_amplitude", "slice_amplitudes"}
 )
 DETECTOR = "vd_"
 LAST_PLACE = 1000

@@ -98,9 +98,24 @@ class LibraryPanel:
         self._offset = 0
 
     def take(self, request: Request) -> None:
-        """Have a file of another program sent as a scan."""
+        """Have a file of another program sent as a scan; with the key `sent` the one of some that were just brought."""
+        if request.key == "sent":
+            names = request.value.split("\n")
+            self._asked_at = -ASK_EVERY_S
+            self._orders.ask("files", lambda reply: self._take_sent(names, reply), on_refusal=self._orders.say)
+            return
         name = request.value
         self._orders.send("take", f"opening {name}", lambda _reply: self._on_open(), file=name)
+
+    def _take_sent(self, names: list[str], reply: Reply) -> None:
+        """Of several that belong together one stands for the scan, and is listed."""
+        listed = [str(file["name"]) for file in reply["files"]]
+        scans = [one for one in listed if one.rpartition("/")[2] in names]
+        if not scans:
+            self._orders.say(f"{', '.join(names)}: a file that belongs to it is missing; bring both at once")
+            return
+        for name in scans[:1]:
+            self._orders.send("take", f"opening {name}", lambda _reply: self._on_open(), file=name)
 
     def _take_note(self, reply: Reply) -> None:
         self._note = str(reply.get("note", ""))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bokeh.models import InlineStyleSheet, Select
 
 from ptylive.dashboard.panels.picture import PictureFigure, Window
-from ptylive.dashboard.pictures import SLICE, Picture
+from ptylive.dashboard.pictures import SLICE, SLICE_AMPLITUDE, SLICE_WHEEL, Picture
 from ptylive.dashboard.requests import Request
 from ptylive.dashboard.words import UNKNOWN, limits, number
 from ptylive.pictures.colours import ColourMap, gradient, wheel_gradient
@@ -13,6 +13,8 @@ from ptylive.pictures.colours import ColourMap, gradient, wheel_gradient
 PHASE, AMPLITUDE, WHEEL, DEVIATION = "phase", "amplitude", "phase and amplitude", "standard deviation"
 SHOWS = {PHASE: "object", AMPLITUDE: "object_amplitude", WHEEL: "object_wheel", DEVIATION: "object_deviation"}
 """What the object can be shown as, and the picture of it."""
+OF_SLICES = {PHASE: SLICE, AMPLITUDE: SLICE_AMPLITUDE, WHEEL: SLICE_WHEEL}
+"""The same of a single slice, where there is one."""
 OBJECT_SHOWS = (PHASE, AMPLITUDE, WHEEL)
 """Those of the chooser; the standard deviation has a button."""
 TITLES = {
@@ -58,9 +60,14 @@ class ReconstructionPanel:
 
     @property
     def _shown(self) -> str:
-        if self.shows == PHASE:
-            return f"{SLICE}{self.slice}" if self.slice else "object"
+        if self.slice and self.shows in OF_SLICES:
+            return f"{OF_SLICES[self.shows]}{self.slice}"
         return SHOWS[self.shows]
+
+    @property
+    def exported(self) -> str:
+        """The name of what is shown, for the server to write; of phase and amplitude as one picture the phase."""
+        return self._shown if self.shows != WHEEL else f"{SLICE}{self.slice}" if self.slice else SHOWS[PHASE]
 
     @property
     def phase_limits(self) -> tuple[float, float]:
@@ -100,8 +107,10 @@ class ReconstructionPanel:
         }
 
     def choose_slice(self, number: int, slices: int) -> None:
-        """Show one slice of ``slices``, or their sum (0)."""
-        self.slice, self.shows = number if 0 <= number <= slices else 0, PHASE
+        """Show one slice of ``slices``, or all of them in projection (0); the deviation is known of the latter only."""
+        if self.shows == DEVIATION:
+            self._show(PHASE)
+        self.slice = number if 0 <= number <= slices else 0
         self.object.forget()
 
     def texts(self, name: str, picture: Picture | None) -> dict[str, str]:

@@ -181,15 +181,16 @@ class RunsPanel:
 def held_out_words(name: str, runs: Mapping[str, Mapping[str, Any]]) -> str:
     """How well a run predicts patterns held out: its loss, and by how much it is worse than the best run of the scan.
 
-    Runs are compared group by group of these patterns, which are the same in all: what groups have in common is no
-    scatter. Empty where it was not measured.
+    Runs are compared group by group of these patterns, which are the same in all of the same scans: what groups have in
+    common is no scatter. Empty where it was not measured.
     """
     groups = {run: found for run, told in runs.items() if (found := _groups(told)) is not None}
     if name not in groups:
         return ""
     own = groups[name]
     loss = f"held out {number(float(own.mean()), 5)}"
-    alike = {run: found for run, found in groups.items() if found.size == own.size}
+    made_of = _scan_names(runs[name])
+    alike = {run: one for run, one in groups.items() if one.size == own.size and _scan_names(runs[run]) == made_of}
     best = min(alike, key=lambda run: float(alike[run].mean()))
     if len(alike) == 1:
         return loss
@@ -206,6 +207,12 @@ def _per_cent(share: float, digits: int) -> str:
     """A share in per cent, with ``digits`` figures or as the nearest whole number."""
     value = 100 * share
     return f"{value:.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+
+
+def _scan_names(run: Mapping[str, Any]) -> list[str]:
+    """Of a run of several scans; none where it was one."""
+    scans = run.get("scans")
+    return [str(one.get("name")) for one in scans if isinstance(one, Mapping)] if isinstance(scans, list) else []
 
 
 def _groups(run: Mapping[str, Any]) -> DoubleArray | None:

@@ -6,12 +6,14 @@ from ptylive.dashboard.pictures.picture import (
     MAP_SIDE,
     OVERWRITING,
     SLICE,
+    SLICE_AMPLITUDE,
+    SLICE_WHEEL,
     Picture,
     RawPicture,
     Ring,
     Surroundings,
 )
-from ptylive.dashboard.pictures.prepare import DERIVED_OF_A_RUN, prepare, sources_of
+from ptylive.dashboard.pictures.prepare import DERIVED_OF_A_RUN, is_slice, prepare, sources_of
 from ptylive.dashboard.pictures.refined_pictures import middle_that_matters
 
 __all__ = [
@@ -20,11 +22,14 @@ __all__ = [
     "MAP_SIDE",
     "OVERWRITING",
     "SLICE",
+    "SLICE_AMPLITUDE",
+    "SLICE_WHEEL",
     "Picture",
     "RawPicture",
     "Ring",
     "Surroundings",
     "fft_picture",
+    "is_slice",
     "middle_that_matters",
     "prepare",
     "sources_of",

@@ -127,6 +127,7 @@ def fft_picture(raws: Sequence[RawPicture], version: int, surroundings: Surround
         size=(size[0], size[1]),
         origin=(-(values.shape[0] // 2) * pixel[0], -(values.shape[1] // 2) * pixel[1]),
         units="log",
+        deviation=None,
         frequencies=True,
         rings=resolution_rings(0.5 * min(size), surroundings.aperture_invA) if picture.calibrated else (),
     )

@@ -25,8 +25,8 @@ FFT = ":fft"
 """Ending of the name of a map's Fourier transform."""
 OVERWRITING = ":over"
 """Ending of the name of a map that is drawn over the one of the scan before."""
-SLICE = "slice:"
-"""Beginning of the name of one slice of the object, followed by its number from 1."""
+SLICE, SLICE_AMPLITUDE, SLICE_WHEEL = "slice:", "slice_amplitude:", "slice_wheel:"
+"""Beginnings of the names of one slice of the object (phase, amplitude, both), followed by its number from 1."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,16 @@ from ptylive.dashboard.pictures.map_pictures import (
     map_picture,
     pattern_picture,
 )
-from ptylive.dashboard.pictures.picture import FFT, OVERWRITING, SLICE, Picture, RawPicture, Surroundings
+from ptylive.dashboard.pictures.picture import (
+    FFT,
+    OVERWRITING,
+    SLICE,
+    SLICE_AMPLITUDE,
+    SLICE_WHEEL,
+    Picture,
+    RawPicture,
+    Surroundings,
+)
 from ptylive.dashboard.pictures.refined_pictures import (
     amplitude_picture,
     deviation_picture,
@@ -39,19 +48,33 @@ def prepare(
         if all(merged is not one for merged, one in zip(raws, (raw, *more), strict=True)):
             surroundings = replace(surroundings, coverage=None)
         return replace(prepare(raws[0], version, surroundings, wanted=plain, more=raws[1:]), name=name)
-    if name.startswith(SLICE):
-        number = min(int(name.removeprefix(SLICE)), len(raw.data)) - 1
-        return object_picture((replace(raw, name=name, data=raw.data[number]),), version, surroundings)
+    if is_slice(name):
+        recipe, number = OF_A_SLICE[_of_slices(name)][1], int(name.partition(":")[2])
+        return replace(recipe([_one_slice(each, number) for each in (raw, *more)], version, surroundings), name=name)
     recipe = fft_picture if name.endswith(FFT) else RECIPES.get(name, map_picture)
     return recipe((raw, *more), version, surroundings)
 
 
 def sources_of(wanted: str) -> tuple[str, ...]:
     """Names of the arrays that a picture is made from."""
-    if wanted.startswith(SLICE):
-        return ("slices",)
+    if is_slice(wanted):
+        return OF_A_SLICE[_of_slices(wanted)][0]
     wanted = wanted.removesuffix(OVERWRITING)
     return DERIVED.get(wanted, (wanted.removesuffix(FFT),))
+
+
+def is_slice(name: str) -> bool:
+    """Whether a picture is one of a single slice."""
+    return _of_slices(name) in OF_A_SLICE
+
+
+def _of_slices(name: str) -> str:
+    return f"{name.partition(':')[0]}:"
+
+
+def _one_slice(raw: RawPicture, number: int) -> RawPicture:
+    """The slice of a number from 1; the last one where there are fewer by now."""
+    return replace(raw, data=raw.data[min(number, len(raw.data)) - 1])
 
 
 def overwritten(raw: RawPicture, surroundings: Surroundings) -> RawPicture:
@@ -80,6 +103,12 @@ RECIPES: Mapping[str, Recipe] = {
     "probe_fourier": fourier_probe_picture,
     "dpc": dpc_picture,
 }
+OF_A_SLICE: Mapping[str, tuple[tuple[str, ...], Recipe]] = {
+    SLICE: (("slices",), object_picture),
+    SLICE_AMPLITUDE: (("slice_amplitudes",), amplitude_picture),
+    SLICE_WHEEL: (("slices", "slice_amplitudes"), object_wheel_picture),
+}
+"""Arrays that pictures of single slices are cut from, and how each is drawn."""
 DERIVED: Mapping[str, tuple[str, ...]] = {
     "pattern_log": ("pattern",),
     "pattern_mean_log": ("pattern_mean",),

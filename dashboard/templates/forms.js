@@ -126,7 +126,7 @@
 
     const slice = document.getElementById("slice"), slice_text = document.getElementById("slice-text");
     const name_slice = () => {
-      slice_text.textContent = slice.value === "0" ? "sum over slices" : `slice ${slice.value} of ${slice.max}`;
+      slice_text.textContent = slice.value === "0" ? "all slices" : `slice ${slice.value} of ${slice.max}`;
     };
     slice.addEventListener("input", () => { name_slice(); ask("run", {key: "slice", numbers: [Number(slice.value)]}); });
     painters.slices = number => {

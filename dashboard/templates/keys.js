@@ -30,6 +30,7 @@
     for (const panel of document.querySelectorAll(".maps .panel")) {
       panel.classList.toggle("alone", Number(panel.dataset.panel) === (focused < 6 ? focused : 0));
     }
+    window.ptylive.arrange?.paint();
     window.ptylive.ask("layout", {key: name});
   }
 
@@ -64,6 +65,9 @@
   const moves = {KeyW: [-1, 0], KeyS: [1, 0], KeyA: [0, -1], KeyD: [0, 1]};
   const local = {
     f: () => full(focused),
+    "+": () => window.ptylive.arrange.grow(focused, .05),
+    "-": () => window.ptylive.arrange.grow(focused, -.05),
+    "0": () => window.ptylive.arrange.reset(),
     "?": () => help(document.body.dataset.help !== "on"),
     Escape: () => { help(false); full(null); },
     "/": () => { const field = document.querySelector("[data-note-field]"); field?.focus(); field?.select(); },
@@ -87,7 +91,8 @@
       if (!(event.code in moves)) return;
       const step = event.shiftKey ? 5 : 1;
       window.ptylive.ask("detector", {key: "move", numbers: moves[event.code].map(v => v * step)});
-    } else if (event.key in arrows) move(...arrows[event.key]);
+    } else if (event.key in arrows && event.shiftKey) window.ptylive.arrange.carry(focused, ...arrows[event.key]);
+    else if (event.key in arrows) move(...arrows[event.key]);
     else if (event.key in local || event.key.toLowerCase() in local) (local[event.key] ?? local[event.key.toLowerCase()])();
     else if (/^[1-9atlcoprsvd]$/i.test(event.key)) window.ptylive.ask("key", {key: event.key.toLowerCase(), panel: focused});
     else return;

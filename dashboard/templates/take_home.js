@@ -3,7 +3,6 @@
 (() => {
   const {painters, ask, make} = window.ptylive;
   const NAMES = {0: "map_0", 1: "map_1", 2: "map_2", 3: "map_3", 4: "map_4", 5: "map_5", 10: "diffraction", 11: "object"};
-  let files = [];
 
   const view_of = panel => [...window.Bokeh.index].find(view => view.model.name === NAMES[panel]);
 
@@ -65,22 +64,80 @@
   });
   document.addEventListener("keydown", event => { if (event.key === "Escape") show_film(); });
 
-  // A page learns the name of a dropped file, not where it lies: files of the folder that the server may open are found by it.
-  const listed = painters.files;
-  painters.files = found => { files = found ? found.files.map(({name}) => name) : []; listed(found); };
+  // Files of this machine go into the folder that the server may open from, one after the other; then the scan is opened.
+  // What is there already is not sent again. The server is asked before anything is sent: it says why in one line.
+  let request = null;
+
+  function upload_says(text, {share = null, goes_on = false} = {}) {
+    const box = document.getElementById("upload"), bar = box.querySelector("progress");
+    box.hidden = !text;
+    box.querySelector("span").textContent = text;
+    box.querySelector("button").textContent = goes_on ? "cancel" : "close";
+    bar.hidden = share === null;
+    bar.value = share ?? 0;
+  }
+
+  function answer(status, text) {
+    try {
+      const said = JSON.parse(text);
+      if (said.error) throw new Error(said.error);
+      return said;
+    } catch (error) {
+      if (!(error instanceof SyntaxError)) throw error;
+      throw new Error(status === 403 ? "files are taken from operators only" : `the server does not answer (${status}): try again`);
+    }
+  }
+
+  const bring = (file, address) => new Promise((done, failed) => {
+    request = new XMLHttpRequest();
+    request.upload.onprogress = ({loaded, total}) =>
+      upload_says(`sending ${file.name}: ${Math.floor(100 * loaded / total)} %`, {share: loaded / total, goes_on: true});
+    request.onload = () => { try { done(answer(request.status, request.responseText)); } catch (error) { failed(error); } };
+    request.onerror = () => failed(new Error(`${file.name} was cut off: nothing of it is kept; send it again`));
+    request.onabort = () => failed(new Error(""));
+    request.open("POST", address);
+    request.send(file);
+  });
+
+  async function upload(files) {
+    if (document.body.dataset.role === "viewer") { upload_says("files are taken from operators only"); return; }
+    if (request) { upload_says("wait until the file before is there"); return; }
+    request = {abort: () => {}};
+    try {
+      for (const file of files) {
+        upload_says(`${file.name}: asking the server`);
+        const address = `upload?name=${encodeURIComponent(file.name)}&bytes=${file.size}`;
+        const asked = await fetch(address, {cache: "no-store"});
+        if (!answer(asked.status, await asked.text()).there) await bring(file, address);
+      }
+      upload_says("");
+      ask("take", {key: "sent", value: files.map(({name}) => name).join("\n")});
+    } catch (error) {
+      upload_says(error instanceof TypeError ? "the server does not answer: try again" : error.message);
+    } finally { request = null; }
+  }
+
+  function upload_button(button) {
+    if (button.dataset.name === "choose") document.getElementById("upload-files").click();
+    else if (request) request.abort();
+    else upload_says("");
+  }
 
   function dropped(event) {
-    const names = [...event.dataTransfer?.files ?? []].map(({name}) => name);
-    if (!names.length) return;
+    const files = [...event.dataTransfer?.files ?? []];
+    if (!files.length) return;
     event.preventDefault();
-    const [name] = names, known = files.find(one => one === name || one.endsWith(`/${name}`));
-    ask("take", {value: known ?? name});
+    upload(files);
   }
   document.addEventListener("dragover", event => { if ([...event.dataTransfer?.types ?? []].includes("Files")) event.preventDefault(); });
   document.addEventListener("drop", dropped);
+  document.addEventListener("DOMContentLoaded", () => {
+    const chosen = document.getElementById("upload-files");
+    chosen.addEventListener("change", () => { const files = [...chosen.files]; chosen.value = ""; if (files.length) upload(files); });
+  });
 
   const films = button => { if (button.dataset.name === "show") ask("film", {key: "show"}); else show_film(); };
-  const actions = {picture: copy_picture, print, film: films};
+  const actions = {picture: copy_picture, print, film: films, upload: upload_button};
   document.addEventListener("click", event => {
     const button = event.target.closest?.("[data-act]");
     if (button && button.dataset.act in actions) actions[button.dataset.act](button);

@@ -35,10 +35,11 @@ from ptylive.dashboard.web.refusals import (
     too_many,
     unknown_host,
 )
+from ptylive.dashboard.web.uploads import UploadHandler, Uploads
 from ptylive.schema import PtyliveError
 
 logger = logging.getLogger(__name__)
-LOGIN, DOWNLOAD = "/login", "/download/"
+LOGIN, DOWNLOAD, UPLOAD = "/login", "/download/", "/upload"
 MOST_SESSIONS = 40
 """Pages open at the same time; each costs some megabytes."""
 FOR_OPERATORS = 8
@@ -81,7 +82,8 @@ class GuardedApplication(BokehTornado):
         self.hosts, self.access, self.page = hosts, access, page
         self.viewers_fetch = False
         """Whether downloads are viewers' too."""
-        self.refused, self.turnstile, self.downloads = RefusedMessages(), Turnstile(), Downloads()
+        self.refused, self.turnstile = RefusedMessages(), Turnstile()
+        self.downloads, self.uploads = Downloads(), Uploads()
         secret = secrets.token_bytes(32) if access is None else access.secret
         super().__init__(
             applications,
@@ -111,6 +113,8 @@ class GuardedApplication(BokehTornado):
             return self.get_handler_delegate(request, LoginHandler, {"access": self.access})
         if path == "/" and role is Role.VIEWER:
             return self.get_handler_delegate(request, RedirectHandler, {"url": "view", "permanent": False})
+        if path == UPLOAD:
+            return self.get_handler_delegate(request, UploadHandler, {"uploads": self.uploads})
         if path.startswith(DOWNLOAD):
             key = path.removeprefix(DOWNLOAD).partition("/")[0]
             return self.get_handler_delegate(request, DownloadHandler, {"downloads": self.downloads, "key": key})

@@ -76,6 +76,15 @@ def first_look(store: Store, disc_radius_px: float, *, lines: bool) -> Descan | 
     return None if blocks is None else _joined(_fitted(blocks, disc_radius_px), jumps)
 
 
+def remaining(store: Store, disc_radius_px: float) -> Descan | None:
+    """The smooth descan that patterns still show beside what they were moved back by; None where it cannot be told."""
+    blocks = _blocks(store, None)
+    if blocks is None:
+        return None
+    fitted = _fitted(blocks, disc_radius_px)
+    return Descan.of([0]) if fitted is None else replace(fitted[0], uncertainty_px=fitted[1])
+
+
 def _jumps(store: Store, disc_radius_px: float) -> LineJumps | None:
     """Jumps between lines as the centre of mass shows them."""
     if not may_jump(store.shape):

@@ -45,7 +45,8 @@ from ptylive.server.wire.messages import array_from_plain, array_to_plain
 
 MOST_AVERAGED = 1024
 """Frames of a rectangle whose mean is taken; of more every second, third, …"""
-SLICE, DEVIATION = "slice:", "object_deviation"
+SLICE, SLICE_AMPLITUDE = "slice:", "slice_amplitude:"
+AMPLITUDE, DEVIATION = "object_amplitude", "object_deviation"
 
 
 class AnalysisCommands:
@@ -203,7 +204,13 @@ class AnalysisCommands:
                 if run.object_deviation is None:
                     raise CommandError("the deviation of this refinement is not known", "it is there at its end")
                 return run.object_deviation
-            return _slice(run.slices, name.removeprefix(SLICE))
+            if name == AMPLITUDE or (name.startswith(SLICE_AMPLITUDE) and run.slice_amplitudes is None):
+                if run.object_amplitude is None:
+                    raise CommandError("the object of this refinement is phase alone", "export object")
+                if name == AMPLITUDE:
+                    return run.object_amplitude
+            known = run.slice_amplitudes if name.startswith(SLICE_AMPLITUDE) else run.slices
+            return _slice(known, name.partition(":")[2])
         payload = scan.pictures.get(name)
         if payload is None:
             raise CommandError(f"there is no map {name!r}", f"there are {', '.join(sorted(scan.pictures)) or 'none'}")
@@ -216,7 +223,10 @@ class AnalysisCommands:
         colour_map: str = "gray",
         limits: Iterable[float] | None = None,
     ) -> dict[str, Any]:
-        """Write a map, `object`, its `slice:N` or `object_deviation`: `png` as shown, `tiff` and `hspy` floats."""
+        """Write a map, `object`, its `slice:N`, `object_amplitude`, `slice_amplitude:N` or `object_deviation`.
+
+        `png` as shown, `tiff` and `hspy` floats.
+        """
         scan = self._scan()
         payload = self._to_export(scan, map)
         data = np.asarray(array_from_plain(payload), dtype=np.float32)
@@ -228,7 +238,7 @@ class AnalysisCommands:
         live_map = LiveMap(
             name=map,
             data=data,
-            units=str(payload.get("units") or ("rad" if refined(map) else "")),
+            units=str(payload.get("units") or ("rad" if refined(map) and "amplitude" not in map else "")),
             sampling_A=None if sampling is None else (float(sampling[0]), float(sampling[1])),
             frames=int(payload.get("frames") or 0),
             method=str(payload.get("method") or ""),
@@ -310,7 +320,7 @@ def _point(scan: ScanSession, point: Iterable[float]) -> tuple[int, int]:
 
 def refined(name: str) -> bool:
     """Whether a name is that of the refined object, of one of its slices, or of how far noise scatters it."""
-    return name in ("object", DEVIATION) or name.startswith(SLICE)
+    return name in ("object", AMPLITUDE, DEVIATION) or name.startswith((SLICE, SLICE_AMPLITUDE))
 
 
 def _slice(slices: Mapping[str, Any] | None, number: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Commands that ask the data of the scan that is shown, whatever was given: orientation, defocus, size of a pixel.
+"""Commands that ask the data of the scan that is shown, whatever was given: orientation, defocus, pixel, descan.
 
 Every public ``command_*`` method is a command of the control protocol (docs/protocol.md).
 """
@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from ptylive.engine.calibrate.descan import LEAST_EXTENT_PX, remaining
 from ptylive.engine.calibrate.independent import Candidate, bright_modulation, independent_defocus, orientations
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.refine.tuning.parameter_search import focal_depth_A
 from ptylive.pictures.colours import levels, to_indices
 from ptylive.pictures.sampling import reduced
 from ptylive.schema import Calibration, CommandError, Origin
+from ptylive.schema.detector import Descan
 from ptylive.schema.units import mrad_to_invA
 from ptylive.server.commands.library_commands import Stage
 from ptylive.server.wire.messages import array_to_plain
@@ -53,10 +55,12 @@ class IndependentCommands:
     def command_estimates(self) -> dict[str, Any]:
         """What the data say of values that were given: {name: {value, uncertainty, agrees}}; C10 of the plane seen.
 
+        Of descan_px besides ``apart_px``: how far patterns lie from where the given one says, at most over the field.
         ``modulation``: by how much the bright field changes over the scan; null where that cannot be told.
         """
         calibration, store = self._looked_at()
         found = {"C10": defocus_beside(calibration, store), "detector_pixel_invA": pixel_beside(calibration)}
+        found["descan_px"] = descan_beside(calibration, store)
         estimates = {name: told for name, told in found.items() if told is not None}
         return {"estimates": estimates, "modulation": bright_modulation(store)}
 
@@ -89,7 +93,24 @@ def pixel_beside(calibration: Calibration) -> dict[str, Any] | None:
     return told(value, doubt, agrees=abs(value - float(given.value)) <= within)
 
 
-def told(value: float, uncertainty: float | None, *, agrees: bool) -> dict[str, Any]:
+def descan_beside(calibration: Calibration, store: Store) -> dict[str, Any] | None:
+    """The descan that the centre of mass shows beside one that was given; None where it was not, or nothing is seen.
+
+    They agree where what is left of it disturbs no map.
+    """
+    given, radius_px = calibration.entries.get("descan_px"), calibration.get("disc_radius_px")
+    if given is None or given.origin is not Origin.GIVEN or radius_px is None:
+        return None
+    left = remaining(store, float(radius_px))
+    if left is None:
+        return None
+    seen, doubt = left.plus(store.descan), left.uncertainty_px
+    apart_px = seen.minus(Descan.of(tuple(given.value))).smooth.extent_px
+    within = max(LEAST_EXTENT_PX, DEVIATIONS * (doubt or 0.0))
+    return {**told(list(seen.numbers), doubt, agrees=apart_px <= within), "apart_px": apart_px}
+
+
+def told(value: float | list[float], uncertainty: float | None, *, agrees: bool) -> dict[str, Any]:
     """One estimate as the reply has it."""
     return {"value": value, "uncertainty": uncertainty, "agrees": agrees}
 

@@ -17,12 +17,14 @@ from ptylive.server.wire.messages import array_to_plain
 
 MOST_PROBE_PIXELS = 2**22
 """Of all modes; a larger probe does not come along."""
+MOST_SLICE_PIXELS = 2**22
+"""Of all slices; more of them do not come along."""
 MOST_POSITIONS = 1600
 """Positions of a scan that are shown at most; of larger scans every second, third, …"""
 
 
 def read_run(path: Path, run: str, nominal_A: DoubleArray | None = None) -> dict[str, Any]:
-    """A refinement as a viewer compares it: losses, preset, the object's phase summed over slices, and positions.
+    """A refinement as a viewer compares it: losses, preset, the object's phase, summed and by slices, and positions.
 
     nominal_A (N, 2): where the positions were before, in the same order; without it, or where the numbers differ, no
     positions come along. Positions are relative to the object's pixel (0, 0).
@@ -55,7 +57,16 @@ def read_run(path: Path, run: str, nominal_A: DoubleArray | None = None) -> dict
                 "sampling_A": sampling,
             },
             "object_amplitude": absorbs,
+            **_by_slices(phase, None if amplitude is None else np.abs(transmission), sampling),
         }
+
+
+def _by_slices(phase: DoubleArray, amplitude: DoubleArray | None, sampling: list[float]) -> dict[str, Any]:
+    """Phase and amplitude (n, Y, X) of each of several slices; nothing of one, or where there is too much."""
+    if len(phase) < 2 or phase.size > MOST_SLICE_PIXELS:
+        return {}
+    told = {"slices": phase} | ({} if amplitude is None else {"slice_amplitudes": amplitude})
+    return {name: {**array_to_plain(each.astype(np.float16)), "sampling_A": sampling} for name, each in told.items()}
 
 
 def nominal_positions(scan: ScanSession) -> DoubleArray | None:

@@ -93,6 +93,9 @@ class ServerConfig(StrictModel):
     record: str | None = Field(default="", description="recording folder; empty: the user's data folder; none: off")
     watch: str | None = Field(default=None, description="folder into which other programs write scans: taken up once")
     files: str | None = Field(default=None, description="folder whose scan files may be opened from the dashboard")
+    upload_limit_GB: float = Field(
+        default=20.0, ge=0, le=1e5, description="largest file that browsers may send into the folder of files; 0: none"
+    )
     watch_settle_s: float = Field(
         default=5.0, ge=0.5, le=3600, description="a watched file that has not changed for so long is finished"
     )

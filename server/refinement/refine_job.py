@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ptylive.engine.refine.data.start_guess import StartGuess
     from ptylive.engine.refine.results.refinement_result import Progress
 
-PICTURES = ("object", "probe", "slices", "object_deviation", "object_amplitude")
+PICTURES = ("object", "probe", "slices", "slice_amplitudes", "object_deviation", "object_amplitude")
 """Of a run, by the names under which they are told; the last only at its end."""
 MAX_JOB_BYTES = 2**30
 MOST_SLICE_PIXELS = 16 * 2**20
@@ -193,4 +193,7 @@ def progress_to_plain(progress: Progress) -> dict[str, Any]:
             plain["object_amplitude"] = {**array_to_plain(preview.amplitude.astype(np.float16)), "sampling_A": sampling}
         if len(preview.slices) > 1 and preview.slices.size <= MOST_SLICE_PIXELS:
             plain["slices"] = {**array_to_plain(preview.slices.astype(np.float16)), "sampling_A": sampling}
+            if preview.slice_amplitudes is not None:
+                each = array_to_plain(preview.slice_amplitudes.astype(np.float16))
+                plain["slice_amplitudes"] = {**each, "sampling_A": sampling}
     return plain

@@ -49,6 +49,7 @@ class RunState:
     object: dict[str, Any] | None = None
     probe: dict[str, Any] | None = None
     slices: dict[str, Any] | None = None
+    slice_amplitudes: dict[str, Any] | None = None
     object_deviation: dict[str, Any] | None = None
     object_amplitude: dict[str, Any] | None = None
 

@@ -1,10 +1,13 @@
-"""Commands that open files of other programs: what lies in the folder that may be opened from, and one of it.
+"""Commands that open files of other programs: what lies in the folder that may be opened from, one of it, and where
+a file goes that somebody's browser brings.
 
 Every public ``command_*`` method is a command of the control protocol (docs/protocol.md).
 """
 
 from __future__ import annotations
 
+import re
+import shutil
 import threading
 import uuid
 from collections.abc import Callable
@@ -12,18 +15,23 @@ from pathlib import Path
 from typing import Any
 
 from ptylive.schema import CommandError
+from ptylive.schema.errors import brief
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.serve.folder_watch import FileSender, Log
-from ptylive.server.serve.watched_folder import WatchedFile, WatchedFolder
+from ptylive.server.serve.notifier import LOW_DISK_BYTES
+from ptylive.server.serve.watched_folder import WatchedFile, WatchedFolder, may_be_a_scan
 
 MOST_LISTED = 200
+UPLOADS = "uploads"
+"""Folder within that of the files for what browsers bring: what others keep there stays as it is."""
+_NAME = re.compile(r"[^\x00-\x1f/\\:]{1,200}")
 
 
 class OpenedFiles:
     """``data``: where this server receives; ``recorded``: whether it records at the moment."""
 
     def __init__(self, config: ServerConfig, data: str, recorded: Callable[[], bool], log: Log) -> None:
-        self._folder = config.open_folder
+        self._folder, self._limit_GB = config.open_folder, config.upload_limit_GB
         self._protocol, self._log = config.protocol, log
         self._send = FileSender(data, config.control, recorded, config.key_folder)
         self._thread: threading.Thread | None = None
@@ -38,7 +46,7 @@ class OpenedFiles:
         found = [file for file in self._files() if wanted in file.name.casefold()]
         newest = found[: -MOST_LISTED - 1 : -1]
         listed = [{"name": file.name, "bytes": file.stamp[0], "time": file.stamp[1] / 1e9} for file in newest]
-        return {"folder": str(self._folder), "files": listed, "count": len(found)}
+        return {"folder": str(self._folder), "files": listed, "count": len(found), "most_bytes": self._most_bytes}
 
     def command_take(self, file: str) -> dict[str, Any]:
         """Send a file of that folder to this server, as a new scan; the log says when it is there, or why not."""
@@ -52,6 +60,32 @@ class OpenedFiles:
         self._thread = threading.Thread(target=self._take, args=(chosen,), name="opened file", daemon=True)
         self._thread.start()
         return {"file": chosen.name}
+
+    def command_upload(self, file: str, size_bytes: float) -> dict[str, Any]:
+        """Where a file of ``size_bytes`` goes that a browser is about to bring: its ``path``, or why it is not taken.
+
+        ``there``: a file of that name and size lies in the folder already; there is nothing to bring.
+        """
+        if self._folder is None:
+            raise CommandError("no folder may be opened from", "start the server with --files DIR")
+        if not _NAME.fullmatch(file) or file.startswith(".") or not may_be_a_scan(Path(file)):
+            raise CommandError(f"{brief(file)} is not called like a scan file", "docs/files.md lists what can be read")
+        if size_bytes <= 0:
+            raise CommandError(f"{file} is empty", "choose another file")
+        if size_bytes > self._most_bytes:
+            said = f"{file} has {size_bytes / 1e9:.3g} GB, and {self._most_bytes / 1e9:g} GB are the most"
+            raise CommandError(said, f"copy it into {self._folder}, or raise upload_limit_GB")
+        if any(Path(one.name).name == file and one.stamp[0] == size_bytes for one in self._files()):
+            return {"path": file, "there": True}
+        try:
+            return _room_for(self._folder, file, size_bytes)
+        except OSError as error:
+            said = f"{self._folder} cannot be written: {error.strerror or error}"
+            raise CommandError(said, "see its permissions") from None
+
+    @property
+    def _most_bytes(self) -> float:
+        return self._limit_GB * 1e9
 
     def _files(self) -> list[WatchedFile]:
         """Those that lie in the folder with all that belongs to them, also where links lead; the oldest first."""
@@ -70,6 +104,23 @@ class OpenedFiles:
             self._log("warning", f"{file.name} is not opened: {sent.error}")
         else:
             self._log("info", f"{file.name}: {sent.frames} frames opened")
+
+
+def _room_for(folder: Path, name: str, size_bytes: float) -> dict[str, Any]:
+    """The answer for a new file. Raises CommandError where there is another one, or no room; OSError."""
+    path = folder / UPLOADS / name
+    path.parent.mkdir(exist_ok=True)
+    if not path.parent.resolve().is_relative_to(folder.resolve()):
+        raise CommandError(f"{path.parent} leads out of the folder", "make it a folder of its own")
+    if path.is_symlink() or path.exists():
+        if path.is_symlink() or not path.is_file() or path.stat().st_size != size_bytes:
+            raise CommandError(f"another file is called {path.name} in {path.parent}", "give yours another name")
+        return {"path": str(path), "there": True}
+    free = shutil.disk_usage(path.parent).free
+    if free - size_bytes < LOW_DISK_BYTES:
+        said = f"{path.name} has {size_bytes / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free in {path.parent}"
+        raise CommandError(said, f"make room: {LOW_DISK_BYTES / 1e9:g} GB are kept free for scans")
+    return {"path": str(path), "there": False}
 
 
 def _lies_in(folder: Path, file: WatchedFile) -> bool:

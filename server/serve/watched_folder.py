@@ -191,10 +191,15 @@ class WatchedFolder:
         return watched_before
 
 
+def may_be_a_scan(path: Path) -> bool:
+    """Whether a reader may know a file, by its name."""
+    suffix = path.suffix.lower()
+    return suffix not in PICTURES_TOO and suffix in (*SUFFIXES, *HDF5_NAMES)
+
+
 def _stamp(entry: os.DirEntry[str]) -> _Stamp | None:
     """Size and time of an ordinary file that a reader may know; None for anything else."""
-    suffix = Path(entry.name).suffix.lower()
-    if suffix in PICTURES_TOO or suffix not in (*SUFFIXES, *HDF5_NAMES):
+    if not may_be_a_scan(Path(entry.name)):
         return None
     with suppress(OSError):  # gone meanwhile, or a link that leads nowhere
         about = entry.stat()

@@ -1,6 +1,7 @@
 """Files for the browser, and how far maps agree."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
@@ -55,3 +56,15 @@ def test_nothing_is_offered_where_no_browser_can_fetch_it() -> None:
     exports.side_by_side()
     orders.collect()
     assert exports.downloads == []
+
+
+@pytest.mark.parametrize(
+    ("showing", "limits"), [("obf", [-2.0, 0.5]), ("obf:over", [-2.0, 0.5]), ("obf:fft", None), ("object_wheel", None)]
+)
+def test_the_contrast_is_that_of_the_picture_where_it_is_what_is_written(
+    showing: str, limits: list[float] | None
+) -> None:
+    server = Server({"files": []})
+    figure: Any = SimpleNamespace(showing=showing, limits=(-2.0, 0.5), colour_map="gray")
+    Exports(Orders(server), None).picture("obf", figure)
+    assert server.asked.call_args.kwargs["limits"] == limits

@@ -144,3 +144,33 @@ def test_control_and_a_drag_measure_lengths_and_angles(page: Page, watched: Watc
     drag(page, "#canvas-object", (0.0, 0.1), (0.0, -0.1), "Control")
     expect(said).to_contain_text("Å · 90.0° from horizontal")
     assert watched.complaints == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "height"), [(1024, 768), (1280, 800), (1920, 1080), (2560, 1440)])
+def test_single_slices_are_shown_as_phase_amplitude_and_both(
+    server: FakeServer, page: Page, width: int, height: int
+) -> None:
+    """The second slice is bright on the left, and of another phase below."""
+    page.set_viewport_size({"width": width, "height": height})
+    phases, amplitudes = np.zeros((2, 128, 128), np.float16), np.full((2, 128, 128), 0.5, np.float16)
+    phases[1, 64:] = np.pi / 2
+    amplitudes[1, :, :64] = 1.0
+    slices = {"slices": picture(phases), "slice_amplitudes": picture(amplitudes)}
+    server.publish("refinement", {**(server.refinement or {}), **slices})
+    page.get_by_role("button", name="Refine", exact=True).click()
+    shows, slider = page.get_by_label("what of the object is shown"), page.locator("#slice")
+    expect(slider).to_be_visible()
+    slider.fill("2")
+    eventually(lambda: np.ptp(quarters(page).sum(-1), axis=0).min() > 200)
+    assert np.ptp(quarters(page).sum(-1), axis=1).max() < 30, "phase: above and below differ"
+    shows.select_option("amplitude")
+    eventually(lambda: np.ptp(quarters(page).sum(-1), axis=1).min() > 200)
+    assert np.ptp(quarters(page).sum(-1), axis=0).max() < 30, "amplitude: left and right"
+    expect(page.locator("#slice-text")).to_have_text("slice 2 of 2")
+    shows.select_option("phase and amplitude")
+    eventually(lambda: np.abs(quarters(page)[0, 0] - quarters(page)[1, 0]).max() > 80)
+    assert quarters(page)[:, 1].sum() < 0.6 * quarters(page)[:, 0].sum(), "brightness: amplitude"
+    slider.fill("0")
+    expect(page.locator("#slice-text")).to_have_text("all slices")
+    eventually(lambda: quarters(page)[0].sum() < 0.6 * quarters(page)[1].sum())

@@ -82,7 +82,7 @@ def test_advice_is_brief_on_the_page_and_whole_in_the_copy() -> None:
     assert texts["advice"] == "focus down 15.0 nm"
     assert texts["advice_line"] == "defocus 150 ± 5 Å: focus down 15.0 nm; astigmatism: cannot tell"
     texts = readouts.calibration_texts(state(calibration={"C10": {"value": "far", "origin": "somewhere"}}))
-    assert (texts["advice"], texts["advice_line"]) == ("–", "")
+    assert (texts["advice"], texts["advice_line"]) == ("", "")
 
 
 def test_aberrations_stand_in_one_line() -> None:

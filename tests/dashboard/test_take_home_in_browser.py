@@ -142,14 +142,63 @@ def test_a_film_is_shown_on_the_page(server: FakeServer, page: Page, watched: Wa
     assert watched.complaints == []
 
 
+def upload_to(server: FakeServer, folder: Path, *, there: bool = False) -> None:
+    """What the server says of a file that is about to come, and then of the folder that it lies in."""
+    server.replies["upload"] = {"path": str(folder / "grain.mib"), "there": there}
+    named = [{"name": "uploads/grain.mib", "bytes": 5, "time": 0}]
+    server.replies["files"] = {"folder": str(folder), "count": 1, "files": named, "most_bytes": 2e10}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "asked"), [("x.mib", "day/x.mib"), ("unknown.h5", "unknown.h5")])
-def test_a_file_that_is_dropped_is_looked_for_in_the_folder_that_may_be_opened(
-    server: FakeServer, page: Page, watched: Watched, name: str, asked: str
+@pytest.mark.parametrize("there", [False, True])
+def test_a_file_that_is_dropped_is_brought_and_opened(
+    server: FakeServer, page: Page, watched: Watched, tmp_path: Path, there: bool
 ) -> None:
-    page.get_by_role("button", name="Library", exact=True).click()
-    expect(page.locator("#files li")).to_have_count(1)
-    page.evaluate(DROP, name)
+    """From any view; what lies in the folder already is opened as it is."""
+    upload_to(server, tmp_path, there=there)
+    page.evaluate(DROP, "grain.mib")
     eventually(lambda: bool(server.received("take")))
-    assert server.received("take")[-1]["file"] == asked
+    asked = server.received("upload")[0]
+    assert (asked["file"], asked["size_bytes"]) == ("grain.mib", 1)
+    assert server.received("take")[-1]["file"] == "uploads/grain.mib"
+    assert [one.read_bytes() for one in tmp_path.iterdir()] == ([] if there else [b"x"])
+    expect(page.locator("#upload")).to_be_hidden()
     assert watched.complaints == []
+
+
+@pytest.mark.slow
+def test_a_file_is_chosen_by_a_button_too(server: FakeServer, page: Page, tmp_path: Path) -> None:
+    upload_to(server, tmp_path)
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "grain.mib").write_bytes(b"12345")
+    page.get_by_role("button", name="Library", exact=True).click()
+    page.locator("summary", has_text="open a file").click()
+    with page.expect_file_chooser() as chosen:
+        page.get_by_role("button", name="from this machine").click()
+    chosen.value.set_files(own / "grain.mib")
+    eventually(lambda: bool(server.received("take")))
+    assert (tmp_path / "grain.mib").read_bytes() == b"12345"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1024, 1280, 2560])
+def test_why_a_file_is_not_taken_stands_on_the_page(server: FakeServer, page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    server.replies["upload"] = {"ok": False, "error": "no folder may be opened from", "hint": "start with --files DIR"}
+    page.evaluate(DROP, "grain.mib")
+    box = page.locator("#upload")
+    expect(box).to_contain_text("no folder may be opened from")
+    found = box.bounding_box()
+    assert found is not None and found["x"] >= 0 and found["x"] + found["width"] <= width
+    box.get_by_role("button", name="close").click()
+    expect(box).to_be_hidden()
+    assert server.received("take") == []
+
+
+@pytest.mark.slow
+def test_a_page_without_rights_sends_nothing(server: FakeServer, dashboard: RunningDashboard, watched: Watched) -> None:
+    page = watched.open(f"{dashboard.url}/view")
+    page.evaluate(DROP, "grain.mib")
+    expect(page.locator("#upload")).to_contain_text("files are taken from operators only")
+    assert server.received("upload") == []

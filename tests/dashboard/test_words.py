@@ -62,3 +62,7 @@ def test_rejected_names_the_commonest_reason() -> None:
     assert words.rejected({}) == "0"
     assert words.rejected({"truncated": 2, "wrong_shape": 5}) == "7 (wrong_shape 5, truncated 2)"
     assert words.rejected({"truncated": 2}) == "2 (truncated)"
+
+
+def test_what_rounds_to_nothing_has_no_sign() -> None:
+    assert words.limits(-2.44, -1e-6) == ("−2.44", "0.00")

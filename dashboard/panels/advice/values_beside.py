@@ -15,7 +15,7 @@ from ptylive.dashboard.requests import Request
 
 FIRST_LOOK = 0.1
 """Share of a scan after which the data are asked, and once more at its end, and when a value has changed."""
-ESTIMATED = ("C10", "detector_pixel_invA")
+ESTIMATED = ("C10", "detector_pixel_invA", "descan_px")
 """Rows of which the data tell by themselves."""
 DEPENDS_ON = (*ESTIMATED, "depth_A", "rotation_deg", "detector_transform", "energy_eV", "convergence_semiangle_mrad")
 GIVEN = "given"
@@ -123,7 +123,9 @@ def of_data(state: ServerState, estimates: Mapping[str, Any]) -> dict[str, Besid
         doubt = told.get("uncertainty")
         entry = CalibrationEntry(value=told.get("value"), uncertainty=float(doubt) if doubt is not None else None)
         says = quantity(name, entry, units[name])
-        who = "data say" if name == "C10" else "disc and semi-angle say"
+        if name == "descan_px":
+            says = f"{says}; patterns lie up to {float(told.get('apart_px') or 0.0):.1f} px from where that in use says"
+        who = "disc and semi-angle say" if name == "detector_pixel_invA" else "data say"
         if told.get("agrees"):
             found[name] = Beside(f"{who} {says}", "agrees")
         else:

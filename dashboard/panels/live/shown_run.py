@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from itertools import count
 from types import MappingProxyType
@@ -16,12 +16,13 @@ from ptylive.application.extensions import Preset
 from ptylive.dashboard.client.feed import FeedView, raw_picture, surroundings_of
 from ptylive.dashboard.client.orders import Orders, Reply
 from ptylive.dashboard.client.state import RefinementState, RefinementSummary
-from ptylive.dashboard.pictures import DERIVED_OF_A_RUN, Picture, RawPicture, prepare, sources_of
+from ptylive.dashboard.pictures import DERIVED_OF_A_RUN, Picture, RawPicture, is_slice, prepare, sources_of
 from ptylive.dashboard.requests import Request
 from ptylive.schema import PtyliveError
 
 SHOWN = ("object", "probe", "object_amplitude")
-OF_A_RUN = frozenset((*SHOWN, "slices", "object_deviation", *DERIVED_OF_A_RUN))
+BY_SLICES = ("slices", "slice_amplitudes")
+OF_A_RUN = frozenset((*SHOWN, *BY_SLICES, "object_deviation", *DERIVED_OF_A_RUN))
 BUSY = frozenset({"queued", "running", "stopping"})
 logger = logging.getLogger(__name__)
 
@@ -77,17 +78,20 @@ class ShownRun:
     def _take(self, reply: Reply) -> None:
         try:
             run = reply["pictures"][0]
-            raw = {name: raw_picture(name, run[name]) for name in SHOWN if run.get(name)}
+            raw = {name: raw_picture(name, run[name]) for name in (*SHOWN, *BY_SLICES) if run.get(name)}
             losses = [float(v) for v in run["losses"]]
             told = {**run, "losses": losses, "phases": [str(phase) for phase in run.get("phases", ())]}
-            raw["object"] = replace(raw["object"], units="rad")
+            raw |= {name: replace(raw[name], units="rad") for name in ("object", "slices") if name in raw}
         except (KeyError, IndexError, TypeError, ValueError) as error:
             logger.warning("a stored run was not understood: %s", error)
             return
         self._told, self._raw, self._signature = told, raw, ()
 
-    def view(self, view: FeedView) -> FeedView:
-        """What the Refine view shows: the stored run in the place of the one that is told."""
+    def view(self, view: FeedView, wanted: Collection[str] = ()) -> FeedView:
+        """What the Refine view shows: the stored run in the place of the one that is told.
+
+        ``wanted``: names of pictures, of which single slices are made only then.
+        """
         if not self._raw:
             return without_other_scans(view)
         losses, state = self._told["losses"], str(self._told.get("state") or "done")
@@ -104,18 +108,18 @@ class ShownRun:
         around = surroundings_of(view.state, None)
         signature = (around.scan_shape, around.step_A, around.rotation_deg)
         if signature != self._signature:
-            self._signature = signature
-            self._pictures = {}
-            for name in (*SHOWN, *DERIVED_OF_A_RUN):
-                raws = [self._raw[source] for source in sources_of(name) if source in self._raw]
-                if len(raws) == len(sources_of(name)):
-                    self._pictures[name] = prepare(raws[0], -next(self._versions), around, wanted=name, more=raws[1:])
+            self._signature, self._pictures = signature, {}
+        for name in (*SHOWN, *DERIVED_OF_A_RUN, *filter(is_slice, wanted)):
+            raws = [self._raw[source] for source in sources_of(name) if source in self._raw]
+            if name not in self._pictures and len(raws) == len(sources_of(name)):
+                self._pictures[name] = prepare(raws[0], -next(self._versions), around, wanted=name, more=raws[1:])
         summary = RefinementSummary(state=state, run=self.name, epoch=len(losses))
         seen = {name: picture for name, picture in view.pictures.items() if not _of_a_run(name)} | self._pictures
         there = frozenset(name for name in view.available if not _of_a_run(name)) | self._raw.keys()
         summarised = view.state.model_copy(update={"refinement": summary})
         pictures_seen = MappingProxyType(seen)
-        return replace(view, state=summarised, refinement=run, pictures=pictures_seen, available=there, slices=0)
+        slices = len(self._raw["slices"].data) if "slices" in self._raw else 0
+        return replace(view, state=summarised, refinement=run, pictures=pictures_seen, available=there, slices=slices)
 
     def texts(self) -> dict[str, str]:
         """Which stored run that is, and how it was made."""
@@ -164,7 +168,7 @@ def changed_settings(preset: object) -> dict[str, Any]:
 
 
 def _of_a_run(name: str) -> bool:
-    return name in OF_A_RUN or name.startswith("slice:")
+    return name in OF_A_RUN or is_slice(name)
 
 
 def _plain(value: object) -> str:

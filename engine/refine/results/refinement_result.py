@@ -41,6 +41,8 @@ class Preview:
     """How far noise scatters the phase; None until the run has ended, or where it is not known."""
     amplitude: FloatArray | None = None
     """(Y, X) product of the amplitudes of all slices; None of an object that is phase alone."""
+    slice_amplitudes: FloatArray | None = None
+    """(slices, Y, X) amplitude of each slice; None likewise."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ def build_preview(
     mean = transmission.mean(axis=0)
     slices = np.stack([wrapped_phase(one) for one in mean])
     amplitude = projected_amplitude(mean)
-    return Preview(slices.sum(axis=0), slices, real_space(modes), pixel_A, deviation, amplitude)
+    each = None if amplitude is None else np.abs(mean).astype(np.float32)
+    return Preview(slices.sum(axis=0), slices, real_space(modes), pixel_A, deviation, amplitude, each)
 
 
 def real_space(modes: Array) -> ComplexArray:

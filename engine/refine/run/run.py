@@ -26,7 +26,7 @@ from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run.generative import refined_with_prior
 from ptylive.engine.refine.run.history import History
 from ptylive.engine.refine.run.refinement import Observers, Refinement
-from ptylive.engine.refine.run.stages import Ended, moved_on, refine_stages, with_given_counts
+from ptylive.engine.refine.run.stages import Ended, Staged, moved_on, refine_stages, with_given_counts
 from ptylive.engine.refine.tuning.depth_choice import with_found_depth, with_given_depth, with_told_depth
 from ptylive.engine.refine.tuning.drift_check import with_checked_drift
 from ptylive.engine.refine.tuning.form_choice import with_chosen_form
@@ -87,8 +87,8 @@ def refine(  # noqa: PLR0913  (the public call: every keyword has a default)
     ``should_stop`` is asked between batches; a stopped run returns what it has and can be resumed from
     ``checkpoint``, on the same trajectory. ``loss_table`` is a CSV file kept up to date, ``history`` a folder of
     snapshots. ``warm``: object and probe to begin from instead of an empty object. ``sharing``: workers that refine
-    together. ``judge``: say at the end how well the settings predict patterns held out, to compare runs by (not of
-    stages). Stages of the preset are refined one after the other. Raises MetadataError for missing optics and
+    together. ``judge``: say at the end how well the settings predict patterns held out, to compare runs by; of stages
+    those of the last. Stages of the preset are refined one after the other. Raises MetadataError for missing optics and
     RefinementError where the refinement cannot start (no such backend, no counts, a checkpoint of other data).
     """
     dataset = with_start_positions(dataset, preset.in_stages()[0].preset.start.start_positions)
@@ -99,21 +99,22 @@ def refine(  # noqa: PLR0913  (the public call: every keyword has a default)
         sharing.check(preset)
     once = partial(_refined, context, resume, sharing)
     if preset.stages:
-        return refine_stages(dataset, preset, once, observers, warm)
-    ended = once(dataset, preset, observers, warm)
-    return _judged(dataset, preset, ended, replace(context, tell=_told(on_progress))) if judge else ended.result
+        run = refine_stages(dataset, preset, once, observers, warm)
+    else:
+        ended = once(dataset, preset, observers, warm)
+        run = Staged(ended.result, ended.preset, moved_on(dataset, preset, ended), preset.patterns)
+    return _judged(run, replace(context, tell=_told(on_progress))) if judge else run.result
 
 
-def _judged(dataset: Dataset, preset: Preset, ended: Ended, context: TrialContext) -> RefineResult:
+def _judged(run: Staged, context: TrialContext) -> RefineResult:
     """The result with its quality, where the run got to its end; a stop meanwhile costs the quality only."""
-    if ended.result.state != "done":
-        return ended.result
+    if run.result.state != "done":
+        return run.result
     try:
-        dataset = selected(moved_on(dataset, preset, ended), preset.patterns)
-        quality = held_out_quality(dataset, ended.preset, context)
+        quality = held_out_quality(selected(run.dataset, run.patterns), run.preset, context)
     except RefinementError:
-        return ended.result
-    return replace(ended.result, held_out=quality)
+        return run.result
+    return replace(run.result, held_out=quality)
 
 
 def settle(dataset: Dataset, preset: Preset, context: TrialContext) -> Tuned:

@@ -33,6 +33,7 @@ from ptylive.engine.refine.tuning.warm_start import WarmStart, first_invA
 from ptylive.schema import Calibration, Origin
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.preset import Preset
+from ptylive.schema.preset.patterns import PatternSettings
 from ptylive.schema.preset.sequence import chosen_patterns
 from ptylive.schema.preset.stages import Stage, titled
 
@@ -83,9 +84,20 @@ Once = Callable[[Dataset, Preset, Observers, WarmStart | None], Ended]
 """One refinement; the data set is the whole one, of which ``sequence`` chooses."""
 
 
-def refine_stages(
-    dataset: Dataset, preset: Preset, once: Once, observers: Observers, warm: WarmStart | None
-) -> RefineResult:
+@dataclass(frozen=True)
+class Staged:
+    """What all stages came to, and what is judged of them: the settings of the last one, on the data as it saw them."""
+
+    result: RefineResult
+    preset: Preset
+    """Of the last stage, with what trials decided."""
+    dataset: Dataset
+    """All patterns, under the calibration and at the positions that were found."""
+    patterns: PatternSettings
+    """Which of them were refined in the last stage."""
+
+
+def refine_stages(dataset: Dataset, preset: Preset, once: Once, observers: Observers, warm: WarmStart | None) -> Staged:
     """All stages of a preset; ``warm`` is where the first begins. A stage that is stopped or fails is the last.
 
     Raises what a refinement raises where the first stage cannot start, or a later one for another reason than a stop.
@@ -98,7 +110,7 @@ def refine_stages(
             if not (chain.ended and observers.should_stop()):
                 raise
             break  # during the trials of a later stage: what the ones before came to is kept
-    return chain.result()
+    return Staged(chain.result(), chain.ended[-1].preset, chain.dataset, chain.patterns)
 
 
 class _Chain:
@@ -107,7 +119,8 @@ class _Chain:
     def __init__(self, dataset: Dataset, stages: tuple[Stage, ...], once: Once, observers: Observers) -> None:
         self.stages, self._once, self._observers = stages, once, observers
         self.ended: list[Ended] = []
-        self._whole = self._dataset = dataset
+        self._whole = self.dataset = dataset
+        self.patterns = stages[0].preset.patterns
         self._estimated = dataset.calibration.origin("C10") is Origin.ESTIMATED
         self._follows = ""
         self._depth: dict[str, Any] = {}
@@ -127,19 +140,20 @@ class _Chain:
         """Refine the next stage; what the one after it begins with."""
         stage = self.stages[len(self.ended)]
         preset = self._following(stage) if self.ended else stage.preset
-        ended = self._once(self._dataset, preset, self._observers_of(stage), warm)
+        ended = self._once(self.dataset, preset, self._observers_of(stage), warm)
         if stage.preset.object.num_slices == "auto":
             form = ended.preset.object
             self._depth = {name: getattr(form, name) for name in DEPTH}
         if any(curve.applied and curve.quantity is Scanned.THICKNESS for curve in ended.curves):
             thickness_A = float(sum(ended.preset.object.slice_thickness_A))
             self._thickness = {"total_thickness_A": thickness_A, "slice_distances_A": None}
-        self._dataset = moved_on(self._dataset, preset, ended)
+        self.dataset = moved_on(self.dataset, preset, ended)
+        self.patterns = preset.patterns
         self._follows = _fingerprint(ended.result, self._follows)
         self.ended.append(ended)
         drift, warm = ended.result.drift, WarmStart.of(ended.result)
         found = drift is not None and (drift.applied or preset.patterns.sequence is None)
-        self._drift_settled |= found or _moved(ended.result) or self._dataset.scan_of is not None
+        self._drift_settled |= found or _moved(ended.result) or self.dataset.scan_of is not None
         return replace(
             warm,
             drift_A=None if drift is not None and drift.applied else warm.drift_A,  # out of the positions it is taken
@@ -158,7 +172,7 @@ class _Chain:
             changes |= self._depth
         elif self._estimated and last.slices == 1:
             # the defocus of one slice is that of the middle of the specimen, that of several of the entrance
-            changes["scan_defocus"] = with_given_depth(self._dataset, preset).object.slices > 1
+            changes["scan_defocus"] = with_given_depth(self.dataset, preset).object.slices > 1
         if preset.object.slices > 1 and not stage.said.intersection(DEPTH[1:]):
             changes |= self._thickness | _distances(last, preset)
         changes |= _refined_before(last, preset)

@@ -12,6 +12,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
+
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.results.held_out import HeldOutQuality
 from ptylive.engine.refine.tuning.held_out import Trial, TrialContext, central_part
@@ -28,15 +30,19 @@ ANEW = {**TRIAL_SETTINGS, "start_from_map": False, "sweeps": SWEEPS, "epoch_max"
 def held_out_quality(dataset: Dataset, preset: Preset, context: TrialContext) -> HeldOutQuality | None:
     """Of a data set under settings that leave nothing open; the same input gives the same numbers.
 
-    None where it cannot be told: too few patterns, coefficients, the near field, networks, several scans. Raises
-    RefinementError where ``context`` interrupts.
+    Of several scans of one place patterns of all of them are held out. None where it cannot be told: too few patterns,
+    coefficients, the near field, networks, scans that do not overlap. Raises RefinementError where ``context``
+    interrupts.
     """
-    known = dataset.masks is None and dataset.scan_of is None and preset.prior.method != "dgp"
+    known = dataset.masks is None and preset.prior.method != "dgp"
     if not known or preset.propagation.near_field or len(dataset.patterns) < LEAST_PATTERNS:
+        return None
+    part = central_part(dataset, PATTERNS)
+    if part.scan_of is not None and len(np.unique(part.scan_of)) < len(part.scan_names):
         return None
     context = replace(context, start=None)
     context.before("patterns held out, to compare runs by")
-    trial = Trial.of(central_part(dataset, PATTERNS), preset.model_copy(update=ANEW), context)
+    trial = Trial.of(part, preset.model_copy(update=ANEW), context)
     groups = trial.likelihood(None, context)
     if not all(map(math.isfinite, groups)):
         return None

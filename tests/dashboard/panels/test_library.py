@@ -76,3 +76,16 @@ def test_opening_a_file_goes_on_to_its_maps() -> None:
     orders.collect()
     assert server.asked == [("take", {"file": "in/a.mib"})]
     assert opened == ["session"]
+
+
+def test_of_files_that_were_brought_the_one_that_stands_for_the_scan_is_opened() -> None:
+    panel, server, orders, opened = library()
+    server.files = [{"name": "uploads/a.mib", "bytes": 1, "time": 0.0}, {"name": "b.h5", "bytes": 1, "time": 0.0}]
+    panel.take(Request(what="take", key="sent", value="a.hdr\na.mib"))
+    orders.collect()
+    orders.collect()
+    assert server.asked == [("files", {}), ("take", {"file": "uploads/a.mib"})]
+    assert opened == ["session"]
+    panel.take(Request(what="take", key="sent", value="c.hdr"))
+    orders.collect()
+    assert orders.said == "c.hdr: a file that belongs to it is missing; bring both at once"

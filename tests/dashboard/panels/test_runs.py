@@ -59,4 +59,12 @@ def test_what_chance_explains_is_no_difference() -> None:
 def test_runs_of_other_patterns_are_not_compared() -> None:
     runs = {"run1": judged(10.1, 11.9), "run2": judged(10.0, 12.0, 11.0)}
     assert held_out_words("run1", runs) == "held out 11.000"
+    several = {"scans": [{"name": "a.h5"}, {"name": "b.h5"}]}
+    runs = {
+        "run1": judged(10.0, 12.0),
+        "run2": {**judged(1.0, 2.0), **several},
+        "run3": {**judged(2.0, 3.0), **several},
+    }
+    assert held_out_words("run1", runs) == "held out 11.000"
+    assert held_out_words("run2", runs) == "held out 1.5000 (best)"
     assert held_out_words("run1", {"run1": {"held_out": {"groups": ["x", None]}}}) == ""

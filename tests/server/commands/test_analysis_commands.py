@@ -5,6 +5,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import h5py
 import numpy as np
@@ -13,7 +15,9 @@ from PIL import Image
 from running import Server, server
 
 from ptylive.schema import CommandError
-from ptylive.server.wire.messages import array_from_plain
+from ptylive.server.commands.analysis_commands import AnalysisCommands
+from ptylive.server.refinement.refinements import RunState
+from ptylive.server.wire.messages import array_from_plain, array_to_plain
 from ptylive.simulators.data import bundled
 from ptylive.simulators.replay import ReplaySettings, replay
 
@@ -325,3 +329,21 @@ def test_the_pattern_of_a_point_is_that_of_the_recording(running: Server) -> Non
     for point, match in (([64, 0], "not in this scan"), ([1.5, 2], "a point is"), ([1], "a point is")):
         with pytest.raises(CommandError, match=match):
             running.call("pattern", point=point)
+
+
+def test_amplitudes_of_the_object_and_of_its_slices_are_exported_as_such() -> None:
+    arrays = np.arange(12.0, dtype=np.float32).reshape(2, 2, 3)
+    slices, first = array_to_plain(arrays), array_to_plain(arrays[0])
+    run = RunState(uid="u", object=first, slices=slices, slice_amplitudes=slices, object_amplitude=first)
+    commands = AnalysisCommands.__new__(AnalysisCommands)
+    commands._refinements = SimpleNamespace(current=run)  # type: ignore[assignment]
+    scan: Any = SimpleNamespace(uid="u", pictures={})
+    second = array_from_plain(commands._to_export(scan, "slice_amplitude:2"))
+    np.testing.assert_array_equal(second, arrays[1])
+    assert commands._to_export(scan, "object_amplitude") is first
+    with pytest.raises(CommandError, match="no slice '3'"):
+        commands._to_export(scan, "slice_amplitude:3")
+    run.slice_amplitudes = run.object_amplitude = None
+    for name in ("object_amplitude", "slice_amplitude:1"):
+        with pytest.raises(CommandError, match="is phase alone"):
+            commands._to_export(scan, name)

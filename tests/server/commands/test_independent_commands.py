@@ -1,5 +1,6 @@
 """What is told of a scan beside the values that were given for it."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,8 +8,10 @@ import numpy as np
 import pytest
 from synthetic import ENERGY_EV, WeakPhaseScan, batches
 
+from ptylive.engine.descan import moved
 from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.schema import CommandError, Origin, Quantity
+from ptylive.schema.detector import Descan
 from ptylive.schema.units import mrad_to_invA, wavelength_A
 from ptylive.server.commands.independent_commands import THUMBNAIL, IndependentCommands, pixel_beside
 from ptylive.server.wire.messages import array_from_plain
@@ -80,3 +83,40 @@ def test_a_weak_specimen_is_told_to_be_one(engine: LiveEngine) -> None:
 def test_without_frames_there_is_nothing_to_ask() -> None:
     with pytest.raises(CommandError, match="no frames of this scan are in memory"):
         commands(None).command_estimates()
+
+
+WANDER = Descan.of([2.0, -0.6, 0.3, 1.0])
+
+
+@pytest.fixture(scope="module")
+def wandering() -> WeakPhaseScan:
+    """A scan whose pattern is going to wander by 2.7 px over the field."""
+    return WeakPhaseScan.make({"C10": -80.0}, strength=0.05)
+
+
+@pytest.mark.parametrize(
+    ("given", "agrees", "apart_px"),
+    [
+        ((2.0, -0.6, 0.3, 1.0), True, 0.0),
+        ((0.0,), False, 2.7),
+        ((-2.0, 0.6, -0.3, -1.0), False, 5.4),
+        ((2.0, -0.6, 0.3, 2.5), False, 1.5),
+    ],
+)
+def test_a_descan_that_was_given_stands_beside_what_is_left_of_it(
+    wandering: WeakPhaseScan, given: tuple[float, ...], agrees: bool, apart_px: float
+) -> None:
+    """Patterns were moved back by the one that was given; what they still do says by how much it is wrong."""
+    header = wandering.header()
+    wander = WANDER.at_points(np.arange(1024), (32, 32))
+    patterns = moved(wandering.patterns, -wander).astype(np.float32)
+    header = replace(header, detector=header.detector.model_copy(update={"descan_px": given}))
+    engine = reconstruct(header, lambda: batches(patterns), ("bf",))[0]
+    found = commands(engine).command_estimates()["estimates"]["descan_px"]
+    assert found["agrees"] is agrees
+    assert found["apart_px"] == pytest.approx(apart_px, abs=0.25)
+    assert Descan.of(found["value"]).minus(WANDER).extent_px < 0.25
+
+
+def test_nothing_is_said_of_a_descan_that_nobody_gave(engine: LiveEngine) -> None:
+    assert "descan_px" not in commands(engine).command_estimates()["estimates"]

@@ -3,6 +3,7 @@
 import os
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from ptylive.schema import CommandError
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.serve import opened_files
-from ptylive.server.serve.opened_files import MOST_LISTED, OpenedFiles
+from ptylive.server.serve.opened_files import MOST_LISTED, UPLOADS, OpenedFiles
 from ptylive.server.serve.send_file import Sent
 from ptylive.server.serve.watched_folder import WatchedFile
 
@@ -117,3 +118,64 @@ def test_without_a_folder_or_with_a_detector_the_remedy_is_said(
     detector = Opened(tmp_path, monkeypatch, protocol="dectris-v2", data="tcp://detector:9999")
     with pytest.raises(CommandError, match="listens to a dectris-v2 detector"):
         detector.commands.command_take("a.h5")
+
+
+def test_a_file_of_a_browser_goes_into_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = Opened(tmp_path, monkeypatch).commands
+    told = commands.command_upload("a.h5", 10)
+    assert told == {"path": str(tmp_path / UPLOADS / "a.h5"), "there": False}
+    assert commands.command_files()["most_bytes"] == 20e9
+    (tmp_path / UPLOADS / "header.hdr").write_bytes(b"x" * 7)
+    assert commands.command_upload("header.hdr", 7)["there"], "also what stands for no scan by itself"
+    (tmp_path / "day").mkdir()
+    (tmp_path / "day" / "a.h5").write_bytes(b"x" * 10)
+    assert commands.command_upload("a.h5", 10)["there"], "wherever it lies in the folder"
+    assert not commands.command_upload("a.h5", 11)["there"]
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "line"),
+    [
+        ("../a.h5", 1, "is not called like a scan file"),
+        ("a/b.h5", 1, "is not called like a scan file"),
+        (".a.h5", 1, "is not called like a scan file"),
+        ("a\n.h5", 1, "is not called like a scan file"),
+        ("a.exe", 1, "is not called like a scan file: docs/files.md lists what can be read"),
+        ("picture.tif", 1, "is not called like a scan file"),
+        ("", 1, "is not called like a scan file"),
+        ("a.h5", 0, "a.h5 is empty: choose another file"),
+        ("a.h5", -1, "a.h5 is empty"),
+        ("a.h5", 3e9, "a.h5 has 3 GB, and 2 GB are the most"),
+        ("other.h5", 5, "another file is called other.h5"),
+        ("link.h5", 5, "another file is called link.h5"),
+        ("large.h5", 2e9, "large.h5 has 2 GB, and 3.5 GB are free in"),
+    ],
+)
+def test_what_a_browser_may_not_bring_is_said_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, size: float, line: str
+) -> None:
+    opened = Opened(tmp_path, monkeypatch, upload_limit_GB=2)
+    (tmp_path / UPLOADS).mkdir()
+    (tmp_path / UPLOADS / "other.h5").write_bytes(b"x")
+    (tmp_path / UPLOADS / "link.h5").symlink_to(tmp_path / "nowhere")
+    monkeypatch.setattr(opened_files.shutil, "disk_usage", lambda _folder: SimpleNamespace(free=3.5e9))
+    with pytest.raises(CommandError) as refused:
+        opened.commands.command_upload(name, size)
+    assert line in refused.value.line()
+    assert "\n" not in refused.value.line()
+
+
+def test_nothing_is_brought_where_it_is_not_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CommandError, match="no folder may be opened from"):
+        Opened(None, monkeypatch).commands.command_upload("a.h5", 1)
+    with pytest.raises(CommandError, match="and 0 GB are the most"):
+        Opened(tmp_path, monkeypatch, upload_limit_GB=0).commands.command_upload("a.h5", 1)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / UPLOADS).symlink_to(tmp_path)
+    with pytest.raises(CommandError, match="leads out of the folder"):
+        Opened(folder, monkeypatch).commands.command_upload("a.h5", 1)
+    (tmp_path / "shut").mkdir()
+    (tmp_path / "shut" / UPLOADS).touch()
+    with pytest.raises(CommandError, match="cannot be written: File exists"):
+        Opened(tmp_path / "shut", monkeypatch).commands.command_upload("a.h5", 1)

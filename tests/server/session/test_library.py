@@ -22,6 +22,7 @@ from ptylive.server.session.finisher import frames_of
 from ptylive.server.session.library import Library, read_note, write_note
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.wire.client import ControlClient
+from ptylive.server.wire.messages import array_from_plain
 from ptylive.streamer.vetting.vouched import vouch
 from ptylive.streamer.vetting.worker import FileWorker
 
@@ -100,6 +101,10 @@ def test_refinements_are_read_elsewhere_too(tmp_path, files):
     assert list(files.read(read_runs, path)) == [run.name]
     assert files.read(read_run, path, run=run.name)["losses"] == run.loss.tolist()
     assert files.read(run_curves, path, run=run.name)["slices"] == run.slices
+    by_slices = array_from_plain(files.read(read_run, path, run=run.name)["slices"])
+    assert len(by_slices) == run.slices > 1
+    projected = array_from_plain(files.read(read_run, path, run=run.name)["object"])
+    np.testing.assert_allclose(by_slices.astype(float).sum(axis=0), projected, atol=2e-3 * np.abs(by_slices).max())
     with pytest.raises(InputFileError, match="no refinement 'none'"):
         files.read(read_run, path, run="none")
 

@@ -89,3 +89,16 @@ def test_a_header_that_contradicts_a_pin_is_said_and_taken_for_this_scan(sender:
     assert shown["marks"]["doubt"] == "off"
     ask(session, what="use_row", name="energy_eV")
     assert (sender.sent[-1][0], sender.sent[-1][1]["values"]) == ("configure", {"energy_eV": 300e3})
+
+
+def test_a_descan_that_the_data_contradict_is_said_with_its_distance(sender: CommandSender) -> None:
+    session = page(sender, calibration={"descan_px": {"value": [0.0, 0.0, 0.0, 0.0], "origin": "given"}})
+    plane = [1.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    told = {"value": plane, "uncertainty": 0.02, "agrees": False, "apart_px": 3.0}
+    assert beside(session, sender, descan_px=told)["descan_px"] == {
+        "text": "data say 3.0 px over the field; patterns lie up to 3.0 px from where that in use says",
+        "state": "differs",
+        "label": "use",
+    }
+    ask(session, what="use_row", name="descan_px")
+    assert (sender.sent[-1][0], sender.sent[-1][1]["names"]) == ("calibrate", ["descan_px"])

@@ -114,3 +114,35 @@ def test_a_row_says_what_compares_with_other_runs(session: Session, sender: Comm
     content(session)
     rows = content(session)["lists"]["runs"]["known"]  # type: ignore[index]
     assert [row["quality"] for row in rows] == ["noise 0.0053 rad, halves agree by 0.97", ""]
+
+
+def painted(session: Session) -> None:
+    """The browser has painted the last picture of the object, and gets the next."""
+    figure = session.reconstruction.object
+    figure.shown.number = figure._number
+    content(session)
+
+
+def test_a_stored_run_is_shown_by_slices_too(session: Session, sender: Sender) -> None:
+    content(session)
+    phases, amplitudes = np.stack([PHASE, 2 * PHASE]), np.stack([np.ones_like(PHASE), 0.5 + 0.1 * PHASE])
+    told = {"slices": phases.astype(np.float16), "slice_amplitudes": amplitudes.astype(np.float16)}
+    told["object_amplitude"] = amplitudes.prod(axis=0)
+    arrays = {name: {**array_to_plain(array), "sampling_A": [0.2, 0.2]} for name, array in told.items()}
+    sender.answer("stored", runs=RUNS, pictures=[{**stored("run10"), **arrays}])
+    content(session)
+    shown = content(session)
+    assert shown["lists"]["slices"] == 2
+    assert shown["marks"]["amplitude"] == "on"
+    ask(session, what="run", key="slice", numbers=[2])
+    painted(session)
+    assert session.reconstruction.object.showing == "slice:2"
+    low, high = session.reconstruction.object.limits
+    assert (low, high) == pytest.approx((-2.0, 2.0), abs=0.1)
+    ask(session, what="run", key="shows", value="amplitude")
+    painted(session)
+    assert session.reconstruction.object.showing == "slice_amplitude:2"
+    assert session.reconstruction.object.limits == pytest.approx((0.4, 0.6), abs=0.01)
+    ask(session, what="run", key="deviation")
+    ask(session, what="run", key="slice", numbers=[1])
+    assert session.reconstruction.figures[0][1] == "slice:1", "the deviation is that of all slices"

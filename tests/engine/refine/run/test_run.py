@@ -83,6 +83,16 @@ def test_progress_counts_and_previews(simulated):
     preview = seen[-1].preview()
     assert preview.slices.shape == (1, *preview.object_phase.shape)
     assert preview.probe.shape == (1, 24, 24)
+    assert preview.amplitude is None and preview.slice_amplitudes is None, "phase alone"
+
+
+def test_an_absorbing_object_is_previewed_with_amplitudes(simulated):
+    seen = []
+    preset = Preset.from_mapping({**ODD, "epoch_max": 2, "phase_only_obj": False})
+    refine(simulated.dataset, preset, backend="cpu", on_progress=seen.append)
+    preview = seen[-1].preview()
+    assert preview.slice_amplitudes.shape == preview.slices.shape
+    np.testing.assert_allclose(preview.slice_amplitudes.prod(axis=0), preview.amplitude, rtol=1e-6)
     assert "one slice" in seen[0].message
 
 

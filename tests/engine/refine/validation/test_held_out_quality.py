@@ -39,9 +39,35 @@ def test_how_long_was_refined_and_from_what_does_not_matter(scan, tmp_path):
 
 
 def test_there_is_none_where_it_cannot_be_told(scan):
-    several = replace(scan, scan_of=np.zeros(len(scan.point), dtype=int), scan_names=("a",))
+    apart = replace(scan, scan_of=np.zeros(len(scan.point), dtype=int), scan_names=("a", "b"))
     few = scan.part(np.arange(63))
-    assert held_out_quality(several, PRESET, CPU) is held_out_quality(few, PRESET, CPU) is None
+    assert held_out_quality(apart, PRESET, CPU) is held_out_quality(few, PRESET, CPU) is None
+
+
+def test_of_several_scans_a_wrong_tilt_predicts_worse():
+    """Atoms 60 Å apart in depth move by 2.7 Å against each other between the scans."""
+    places = np.random.default_rng(5).uniform((-3, -3, 0), (12, 12, 60), (40, 3))
+    several = TiltedScans(places, np.full(40, 0.35), 60.0, points=12, counts=1e4).together([(0, 0), (45, 0)])
+    settings = {"num_slices": 3, "total_thickness_A": 60.0, "probe_modes": 1, "window_px": 32}
+    right, wrong = (
+        held_out_quality(several, Preset.from_mapping({**settings, "scan_tilts_mrad": tilts}), CPU)
+        for tilts in ([[0, 0], [45, 0]], [[0, 0], [-45, 0]])
+    )
+    assert right.patterns == 36, "one in eight of both together"
+    assert Gain.over(wrong.groups, right.groups).certain
+
+
+def test_of_stages_the_settings_of_the_last_are_judged(scan):
+    shared = {"num_slices": 1, "probe_modes": 1, "epoch_max": 2, "sweeps": 1}
+    result = refine(
+        scan,
+        Preset.from_mapping({**shared, "stages": [{"window_px": 16, "probe_modes": 2}, {"window_px": 32}]}),
+        backend="cpu",
+        judge=True,
+    )
+    alone = refine(scan, Preset.from_mapping({**shared, "window_px": 32}), backend="cpu", judge=True)
+    assert len(result.loss) == 4
+    assert result.held_out == alone.held_out
 
 
 def test_a_run_that_is_judged_stores_it_and_a_stop_costs_the_quality_only(scan, tmp_path):
