@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ptylive.schema.errors import MetadataError, brief
+from ptylive.schema.foreign_plans.spelling import in_our_words
 from ptylive.schema.metadata import arrays_and_numbers, typed
 
 MOST_THREADS = 256
@@ -88,6 +89,6 @@ def metadata(value: object) -> dict[str, Any]:
     """Of a scan, in the units of their fields and asked about where they are odd; arrays, and their files, as they
     are.
     """
-    given = table("metadata", value)
+    given = in_our_words(table("metadata", value))
     numbers = arrays_and_numbers(given)[1]
     return {**typed(numbers), **{name: one for name, one in given.items() if name not in numbers}}

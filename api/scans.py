@@ -37,6 +37,7 @@ from ptylive.schema.metadata import array_name
 from ptylive.schema.model import Array, ComplexArray, DoubleArray, FloatArray
 
 if TYPE_CHECKING:
+    from ptylive.application.analysis.image_shifts import Aligned
     from ptylive.application.extensions import Preset
     from ptylive.application.offline import Reconstruction
     from ptylive.application.tilt_series import Recorded
@@ -304,6 +305,26 @@ class Scan:
         request = MapRequest(backend=backend, detectors=detecting, settings=arguments.table("settings", settings))
         with self._open() as source:
             return Maps(reconstruct_source(source, self.values, named, request))
+
+    def align(
+        self,
+        *,
+        bin_px: float | None = None,
+        order: int = 1,
+        reference: str = "mean",
+        rounds: int = 3,
+        near: bool = True,
+    ) -> Aligned:
+        """Shifts of the bright field's images and the aberrations that explain them (parallax), of a scan of frames.
+
+        Options are those of ``ptylive align`` (docs/maps.md); ``near``: not ``--free``. Raises MetadataError.
+        """
+        from ptylive.application.analysis.image_shifts import align_source
+        from ptylive.engine.calibrate.alignment.image_shifts import Alignment, reference_of
+
+        wanted = Alignment(bin_px, order, reference_of(reference), rounds, near)
+        with self._open() as source:
+            return align_source(source, self.values, wanted)
 
     @cached_property
     def _start(self) -> Maps:

@@ -4,7 +4,8 @@
 
 ``twelve``: all of them, 0.4 to 1.2 rad at the rim of the aperture (defocus 1.2 to 3); ``one``: defocus, astigmatism and
 one of C21, C23, C30, C32, C34; ``none``: defocus and astigmatism only. Told are energy, semi-angle, step and detector
-pixel. Scans are kept in DIR and made once. A line for each; then how many values lie within 10 % or their uncertainty.
+pixel. Scans are kept in DIR and made once. A line for each; then how many values lie within 10 % or their uncertainty,
+and how many of those that were fitted lie within one, two and three uncertainties: 68, 95 and 99.7 % should.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ def main() -> None:
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     within = total = invented = 0
+    errors: list[float] = []
     for seed in range(given.seed, given.seed + given.scans):
         settings, aberrations = drawn(given.kind, seed)
         path = given.folder / f"{given.kind}{seed}.h5"
@@ -51,8 +53,12 @@ def main() -> None:
         within += sum(value["within"] for value in line.values())
         invented += sum(value["invented"] for value in line.values())
         total += len(line)
+        fitted = [value for value in line.values() if value["uncertainty"]]
+        errors += [abs(value["value"] - value["truth"]) / value["uncertainty"] for value in fitted]
         print(json.dumps({"seed": seed, "specimen": settings["specimen"], **line}), flush=True)
     print(f"{within} of {total} within 10 % or their uncertainty; {invented} above two where there is none")
+    shares = [100 * float(np.mean(np.array(errors) <= times)) for times in (1, 2, 3)] if errors else []
+    print(f"{len(errors)} fitted, within one, two, three uncertainties: {', '.join(f'{s:.1f} %' for s in shares)}")
 
 
 def drawn(kind: str, seed: int) -> tuple[dict[str, Any], dict[str, float]]:

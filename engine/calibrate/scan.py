@@ -21,12 +21,12 @@ from ptylive.engine.calibrate.aberrations import (
     fit_by_energy,
     fit_near,
 )
+from ptylive.engine.calibrate.alignment.parallax import align
 from ptylive.engine.calibrate.criteria import Criteria
 from ptylive.engine.calibrate.descan import find_descan
 from ptylive.engine.calibrate.dose import with_dose
 from ptylive.engine.calibrate.higher import fit_higher
 from ptylive.engine.calibrate.modulation import Modulation, is_sparse
-from ptylive.engine.calibrate.parallax import align
 from ptylive.engine.calibrate.rotation import RotationFit, fit_rotation
 from ptylive.engine.calibrate.sign import phase_correlation, settles
 from ptylive.engine.descan import descan_of

@@ -121,6 +121,8 @@ class MapSetting:
     about: str
     """One line: what it does."""
     whole: bool = False
+    also: tuple[str, ...] = ()
+    """Names under which users of other programs know it."""
 
     def checked(self, name: str, value: Any) -> float:
         """A value somebody gave, maybe with a unit (``0.5 1/nm``). Raises MetadataError."""
@@ -143,14 +145,23 @@ UPSAMPLE = MapSetting(
     FINEST,
     "times finer than the scan; beyond 2 a lattice may be one of the scan's own aliases",
     whole=True,
+    also=("kde_upsample_factor",),
 )
 """The setting ``upsample`` of maps that may be finer than the scan."""
 
 
 THRESHOLD = MapSetting(
-    None, 1e-9, 1, "in place of epsilon: divided by the power itself, and nothing where it is below this share"
+    None,
+    1e-9,
+    1,
+    "in place of epsilon: divided by the power itself, and nothing where it is below this share",
+    also=("thresh",),
 )
 """The setting ``threshold`` of maps that divide by a power."""
+
+
+WIENER = ("relative_wiener_epsilon", "eps_wiener")
+"""Other names of ``epsilon``."""
 
 
 def in_use(method: str, settings: Mapping[str, float], **defaults: float) -> dict[str, float]:
@@ -181,6 +192,8 @@ class Method:
     """Extras that make it possible of a stream of square roots; None: it never is."""
     settings: Mapping[str, MapSetting | float | str] = field(default_factory=dict)
     """Numbers that users may set; and those chosen in its file, for people."""
+    also: tuple[str, ...] = ()
+    """Names under which users of other programs know it."""
     planes: float = 0.5
     """Memory of its filters: planes of the padded scan, half for a real map."""
     finer: bool = False

@@ -14,7 +14,7 @@ from ptylive.engine.imaging import maps
 from ptylive.engine.imaging.declaration import PTYLIVE, MapSetting, MapWords, Method, Needs, declared
 from ptylive.engine.imaging.plugins import from_packages
 from ptylive.schema import MetadataError
-from ptylive.schema.errors import brief
+from ptylive.schema.errors import brief, did_you_mean
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,38 +51,59 @@ def own_methods() -> Iterator[Method]:
             yield method
 
 
+def method_name(word: str) -> str:
+    """The method of that name, in any case, or the one that other programs call so; the word itself for none."""
+    lower = word.strip().lower()
+    if lower in methods():
+        return lower
+    return next((name for name, method in methods().items() if lower in method.also), word)
+
+
+def setting_name(name: str) -> str:
+    """METHOD.NAME of a setting, whose parts may be other programs' words: ``parallax.kde_upsample_factor``."""
+    word, dot, its_name = name.partition(".")
+    method = methods().get(method_name(word))
+    if not dot or method is None:
+        return name
+    also = {other: whole for whole, one in method.may_be_set.items() for other in one.also}
+    return also.get(its_name, f"{method.name}.{its_name}")
+
+
 def read_settings(values: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, Any]]:
     """Settings of maps (``wdd.epsilon``) among values, checked; and the other values. Raises MetadataError."""
-    chosen: dict[str, float] = {}
-    others: dict[str, Any] = {}
-    for name, value in values.items():
-        if is_of_a_map(name):
-            chosen[name] = setting(name).checked(name, value)
-        else:
-            others[name] = value
-    return chosen, others
+    others = {name: value for name, value in values.items() if not is_of_a_map(name)}
+    return only_settings({name: value for name, value in values.items() if name not in others}), others
 
 
 def is_of_a_map(name: str) -> bool:
     """Whether a name is METHOD.SETTING of a method that makes maps, whether it has that setting or not."""
     method, dot, _ = name.partition(".")
-    return bool(dot) and method in methods()
+    return bool(dot) and method_name(method) in methods()
 
 
 def setting(name: str) -> MapSetting:
     """The setting METHOD.NAME. Raises MetadataError where there is none."""
     if not is_of_a_map(name):
-        raise MetadataError(f"{brief(name)} is no setting of a map", "write METHOD.NAME, as wdd.epsilon")
-    method, _, its_name = name.partition(".")
+        near = did_you_mean(name.partition(".")[0], methods(), "write METHOD.NAME, as wdd.epsilon")
+        raise MetadataError(f"{brief(name)} is no setting of a map", near)
+    whole = setting_name(name)
+    method, _, its_name = whole.partition(".")
     its = methods()[method].may_be_set
-    if name not in its:
-        raise MetadataError(f"{method} has no setting {brief(its_name)}", f"it has {', '.join(its) or 'none'}")
-    return its[name]
+    if whole not in its:
+        known = f"it has {', '.join(its) or 'none'}"
+        raise MetadataError(f"{method} has no setting {brief(its_name)}", did_you_mean(whole, its, known))
+    return its[whole]
 
 
 def only_settings(values: Mapping[str, Any]) -> dict[str, float]:
-    """Settings of maps, checked. Raises MetadataError for anything else."""
-    return {name: setting(name).checked(name, value) for name, value in values.items()}
+    """Settings of maps, checked, by their own names. Raises MetadataError for others, and for one given twice."""
+    chosen: dict[str, float] = {}
+    for name, value in values.items():
+        whole, its = setting_name(name), setting(name)
+        if whole in chosen:
+            raise MetadataError(f"{whole} is given twice", f"leave {brief(name)} or its other name out")
+        chosen[whole] = its.checked(whole, value)
+    return chosen
 
 
 def settings_table() -> str:
@@ -90,7 +111,8 @@ def settings_table() -> str:
     rows = ["| setting | default | from, to | what it does |", "| --- | --- | --- | --- |"]
     for method in sorted(own_methods(), key=lambda one: one.rank):
         for name, one in method.may_be_set.items():
-            rows.append(f"| `{name}` | {_value(one)} | {one.low:g}, {one.high:g} | {one.about} |")
+            about = one.about + (f" (`{'`, `'.join(one.also)}`)" if one.also else "")
+            rows.append(f"| `{name}` | {_value(one)} | {one.low:g}, {one.high:g} | {about} |")
     return "\n".join(rows) + "\n"
 
 

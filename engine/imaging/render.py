@@ -10,9 +10,11 @@ from ptylive.engine.imaging import registry
 from ptylive.engine.imaging.accumulation.rows import RowTransforms
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.declaration import Method
+from ptylive.engine.imaging.deviation import is_deviation
 from ptylive.engine.imaging.filters import Filter
 from ptylive.engine.imaging.instant import REGULAR, Instant, MapChoices
 from ptylive.schema import Calibration, LiveMap, MetadataError
+from ptylive.schema.errors import did_you_mean
 
 METHODS = tuple(registry.methods())
 """Every method of the live engine, in the order in which they are made."""
@@ -35,10 +37,11 @@ class Rendering:
 def check_methods(names: Iterable[str]) -> tuple[str, ...]:
     """The methods asked for, by their names or those of their maps, in the engine's order. Raises MetadataError."""
     maker = {name: method for method in METHODS for name in (method, *OUTPUTS.get(method, ()))}
-    wanted = [name.strip() for name in names]
+    wanted = [one if (one := name.strip()) in maker else registry.method_name(one) for name in names]
     for name in wanted:
         if name not in maker:
-            raise MetadataError(f"unknown method {name!r}", f"choose from {', '.join(maker)}")
+            otherwise = f"choose from {', '.join(one for one in maker if not is_deviation(one))}"
+            raise MetadataError(f"unknown method {name!r}", did_you_mean(name.lower(), maker, otherwise))
     chosen = {maker[name] for name in wanted}
     return tuple(name for name in METHODS if name in chosen)
 

@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "dose": "Add up scans of one place: the information limit by dose, and what more dose would bring.",
         "preset": "Check a preset and write it as TOML; without FILE, every setting with its meaning and default.",
         "export": "Write a refinement in the format of another program, or live maps as pictures.",
+        "align": "Measure how bright-field images are shifted, and the aberrations that explain it (parallax).",
         "compare": "Show maps and refined phase of a scan side by side, and tell how far they agree.",
         "film": "Show a refinement on its way as a film: phase, probe, loss, and positions where they moved.",
         "report": "Write maps, calibration and refinement of a scan as one page (HTML), to keep or to print.",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ptylive.schema import MetadataError
+from ptylive.schema.foreign_plans.spelling import in_our_words
 from ptylive.schema.metadata import NAMES, typed
 from ptylive.schema.settings_text import read_json
 
@@ -23,7 +24,8 @@ SAME = (
 def parse_assignments(items: Iterable[str]) -> dict[str, Any]:
     """{key: value} of KEY=VALUE texts. Raises MetadataError for one without an equals sign.
 
-    Metadata are looked at, so that an odd value is asked about; a unit stays with its value, for the server asks too.
+    Names of py4DSTEM and PyPty are understood. Metadata are looked at, so that an odd value is asked about; a unit
+    stays with its value, for the server asks too.
     A file after descan_px is read. Raises InputFileError for one that does not tell it.
     """
     out: dict[str, Any] = {}
@@ -32,7 +34,9 @@ def parse_assignments(items: Iterable[str]) -> dict[str, Any]:
         if not equals or not key.strip():
             raise MetadataError(f"{item!r} is not KEY=VALUE", "write for example --set energy_eV=80e3")
         out[key.strip()] = _measured(key.strip(), parse_value(value.strip()))
-        _look_at(key.strip(), out[key.strip()])
+    out = in_our_words(out)
+    for key, typed_in in out.items():
+        _look_at(key, typed_in)
     for one, other in SAME:
         if out.get(one) is not None and out.get(other) is not None:
             raise MetadataError(f"{one} and {other} say the same thing twice", "give one of them")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ptylive.engine.imaging.registry import only_settings, setting
+from ptylive.engine.imaging.registry import only_settings, setting, setting_name
 from ptylive.schema import CommandError
 from ptylive.server.session.scan_session import ScanSession
 
@@ -48,6 +48,7 @@ class MapCommands:
             raise CommandError("values must be a map of settings, METHOD.NAME, to numbers")
         for name in values:
             setting(name)
+        values = {setting_name(name): value for name, value in values.items()}
         chosen = only_settings({name: value for name, value in values.items() if value is not None})
         kept = {name: value for name, value in self._settings.items() if name not in values}
         self._settings = {**kept, **chosen}

@@ -53,11 +53,16 @@ CONVERGED = 1e-3
         from_roots=MOMENTS,
         settings={
             **PASSES,
-            "iterations": MapSetting(ITERATIONS, 1, 1000, "steps at most", whole=True),
+            "iterations": MapSetting(ITERATIONS, 1, 1000, "steps at most", whole=True, also=("max_iter", "num_iter")),
             "step": MapSetting(
-                None, 1e-3, 1.9, "of steepest descent as in other programs; chosen: conjugate gradients"
+                None,
+                1e-3,
+                1.9,
+                "of steepest descent as in other programs; chosen: conjugate gradients",
+                also=("step_size",),
             ),
         },
+        also=("dpc",),
     )
 )
 def iterative_dpc_map(now: Instant) -> Iterator[Picture]:

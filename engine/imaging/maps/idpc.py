@@ -21,8 +21,12 @@ from ptylive.pictures.colours import ColourMap
 from ptylive.schema.model import BoolArray, DoubleArray
 
 PASSES = {
-    "highpass_invA": MapSetting(None, 1e-6, 100, "frequencies below are damped (Butterworth, order 2)"),
-    "lowpass_invA": MapSetting(None, 1e-6, 100, "frequencies above are damped (Butterworth, order 2)"),
+    "highpass_invA": MapSetting(
+        None, 1e-6, 100, "frequencies below are damped (Butterworth, order 2)", also=("q_highpass",)
+    ),
+    "lowpass_invA": MapSetting(
+        None, 1e-6, 100, "frequencies above are damped (Butterworth, order 2)", also=("q_lowpass",)
+    ),
 }
 """Settings of maps that integrate the centre of mass."""
 Passed = Callable[[DoubleArray], DoubleArray]

@@ -18,6 +18,7 @@ from ptylive.engine.imaging.band import Band
 from ptylive.engine.imaging.bank import Picture, Spectra
 from ptylive.engine.imaging.declaration import (
     THRESHOLD,
+    WIENER,
     MapSetting,
     MapWords,
     Method,
@@ -66,7 +67,9 @@ TINY = float(np.finfo(np.float32).tiny)
         order=40,
         afterwards=True,
         settings={
-            "epsilon": MapSetting(EPSILON, 1e-6, 1e3, "added to the power of the transfer, in its strongest"),
+            "epsilon": MapSetting(
+                EPSILON, 1e-6, 1e3, "added to the power of the transfer, in its strongest", also=WIENER
+            ),
             "threshold": THRESHOLD,
             "sidebands": MapSetting(BOTH, 1, BOTH, "of the phase: both, or one alone, which is noisier", whole=True),
         },

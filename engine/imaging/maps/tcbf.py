@@ -69,9 +69,14 @@ class Correction(Enum):
                 None, 1e-6, 1e3, "in place of flip: transfer divided out, this added to its power, in its strongest"
             ),
             "kernel_steps": MapSetting(
-                None, 0.05, 2, "points spread by a Gaussian of this width (kernel density); chosen: Fourier shifts"
+                None,
+                0.05,
+                2,
+                "points spread by a Gaussian of this width (kernel density); chosen: Fourier shifts",
+                also=("kde_sigma_px",),
             ),
         },
+        also=("parallax",),
     )
 )
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,7 @@ from ptylive.engine.imaging.band import Band
 from ptylive.engine.imaging.bank import Picture, Spectra
 from ptylive.engine.imaging.declaration import (
     THRESHOLD,
+    WIENER,
     MapSetting,
     MapWords,
     Method,
@@ -71,7 +72,7 @@ DARKEST = 0.1
         ),
         order=30,
         settings={
-            "epsilon": MapSetting(EPSILON, 1e-6, 1e3, "added to the probe's power, in its strongest"),
+            "epsilon": MapSetting(EPSILON, 1e-6, 1e3, "added to the probe's power, in its strongest", also=WIENER),
             "threshold": THRESHOLD,
             "crop": MapSetting(WINDOW, 1, 4, "side of the square of the detector used, in diameters of the disc"),
         },

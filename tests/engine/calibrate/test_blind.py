@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from shared_data import shared_data
 
-from ptylive.engine.calibrate.parallax import align
+from ptylive.engine.calibrate.alignment.parallax import align
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.live.engine import reconstruct
 from ptylive.engine.live.reading import recalibrated

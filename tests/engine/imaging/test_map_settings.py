@@ -12,6 +12,7 @@ from synthetic import WeakPhaseScan, batches
 
 from ptylive.engine.imaging import imaging_conditions, registry
 from ptylive.engine.imaging.band import Band
+from ptylive.engine.imaging.render import METHODS, check_methods
 from ptylive.engine.live.engine import reconstruct
 from ptylive.schema import LiveMap, MetadataError
 
@@ -142,3 +143,49 @@ def test_finer_maps_need_a_regular_grid(scan: WeakPhaseScan) -> None:
     header = replace(header, arrays={"positions_A": places})
     with pytest.raises(MetadataError, match=r"obf\.upsample=2 needs points on a regular grid"):
         reconstruct(header, lambda: batches(scan.patterns), ("obf",), settings={"obf.upsample": 2})
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("parallax.kde_upsample_factor", "tcbf.upsample"),
+        ("tcbf.kde_sigma_px", "tcbf.kernel_steps"),
+        ("dpc.max_iter", "dpc_iterative.iterations"),
+        ("WDD.relative_wiener_epsilon", "wdd.epsilon"),
+        ("wdd.thresh", "wdd.threshold"),
+        ("idpc.q_highpass", "idpc.highpass_invA"),
+    ],
+)
+def test_settings_have_the_names_of_other_programs_too(theirs: str, ours: str) -> None:
+    value = registry.setting(ours).default or 1.0
+    assert registry.only_settings({theirs: value}) == {ours: value}
+    assert registry.read_settings({theirs: value, "energy_eV": 8e4}) == ({ours: value}, {"energy_eV": 8e4})
+
+
+def test_other_names_are_nobodys_own() -> None:
+    for method in OWN.values():
+        assert not set(method.also) & set(OWN)
+        words = [word for name, one in method.may_be_set.items() for word in (name.partition(".")[2], *one.also)]
+        assert len(words) == len(set(words))
+
+
+def test_a_setting_under_two_names_is_refused() -> None:
+    with pytest.raises(MetadataError, match=r"wdd.epsilon is given twice"):
+        registry.only_settings({"wdd.epsilon": 0.1, "WDD.eps_wiener": 0.2})
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [("wdd.epsilonn", "wdd.epsilon"), ("tcbf.upsampling", "tcbf.upsample"), ("wddd.epsilon", "wdd")],
+)
+def test_the_nearest_name_is_told(name: str, nearest: str) -> None:
+    with pytest.raises(MetadataError) as refused:
+        registry.setting(name)
+    assert f"did you mean '{nearest}'?" in refused.value.hint
+
+
+def test_methods_are_named_as_maps_are_and_as_elsewhere() -> None:
+    assert check_methods(["wdd_phase", "parallax", "OBF"]) == tuple(m for m in METHODS if m in ("obf", "tcbf", "wdd"))
+    with pytest.raises(MetadataError) as refused:
+        check_methods(["wdd_phas"])
+    assert refused.value.hint == "did you mean 'wdd_phase'?"

@@ -41,12 +41,12 @@ def align(store: Store, conditions: ImagingConditions) -> Alignment | None:
     rows = np.flatnonzero(store.visited.any(axis=1))
     if not isinstance(basis, BinnedPixels) or len(rows) < 8:
         return None
-    images = _images(store, slice(rows[0], rows[-1] + 1))
-    position = _bin_positions(basis, conditions)
+    images = images_of_bins(store, slice(rows[0], rows[-1] + 1))
+    position = bin_positions(basis, conditions)
     matrix = np.zeros((2, 2))
     correlation = 0.0
     for across in CELLS_ACROSS:
-        k, spectra = _cells(images, position, basis.pixels_per_bin, conditions.probe.semiangle_invA, across)
+        k, spectra = cells(images, position, basis.pixels_per_bin, conditions.probe.semiangle_invA, across)
         if len(k) < LEAST_CELLS:
             return None
         fitted, correlation = _round(k, spectra, matrix, conditions.step_A)
@@ -56,7 +56,7 @@ def align(store: Store, conditions: ImagingConditions) -> Alignment | None:
     return Alignment(_optics(matrix, conditions.probe.wavelength_A), correlation)
 
 
-def _images(store: Store, rows: slice) -> FloatArray:
+def images_of_bins(store: Store, rows: slice) -> FloatArray:
     """Mean-free, edge-tapered images (N, rows, cols) of the bins, each of unit mean."""
     bins = store.per_frame(store.bins).reshape(*store.shape, -1)
     mean = np.maximum(bins[store.visited].mean(axis=0), 1e-12)
@@ -65,7 +65,7 @@ def _images(store: Store, rows: slice) -> FloatArray:
     return np.ascontiguousarray((cube * window[..., None]).transpose(2, 0, 1), dtype=np.float32)
 
 
-def _bin_positions(basis: BinnedPixels, conditions: ImagingConditions) -> DoubleArray:
+def bin_positions(basis: BinnedPixels, conditions: ImagingConditions) -> DoubleArray:
     """Centre (N, 2) of each bin, 1/Å, detector frame."""
     label = basis.bin_of.ravel()
     inside = label >= 0
@@ -73,7 +73,7 @@ def _bin_positions(basis: BinnedPixels, conditions: ImagingConditions) -> Double
     return np.stack(sums, -1) / basis.pixels_per_bin[:, None]
 
 
-def _cells(
+def cells(
     images: FloatArray, position: DoubleArray, weight: DoubleArray, radius: float, across: int
 ) -> tuple[DoubleArray, ComplexArray]:
     """Centres (c, 2) of square cells of bins inside the disc, and transforms (c, rows, cols) of their mean images."""
@@ -102,7 +102,7 @@ def _round(
         others = total - spectrum
         power = np.sqrt((np.abs(spectrum) ** 2).sum() * (np.abs(others) ** 2).sum())
         field = fft.ifft2(spectrum * others.conj()).real * (rows * cols / max(float(power), 1e-30))
-        peak, agreement[n] = _peak(field)
+        peak, agreement[n] = peak_of(field)
         measured[n] = expected[n] - peak
     shift_A = measured * np.asarray(step_A)
     weight = np.maximum(agreement, 1e-3)[:, None]
@@ -110,7 +110,7 @@ def _round(
     return np.asarray(fitted.T), float(agreement.mean())
 
 
-def _peak(field: DoubleArray) -> tuple[DoubleArray, float]:
+def peak_of(field: DoubleArray) -> tuple[DoubleArray, float]:
     """Place of the maximum of a periodic field in points, between points by parabolas, and its height."""
     top = np.unravel_index(int(np.argmax(field)), field.shape)
     place = []

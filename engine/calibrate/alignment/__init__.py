@@ -1,0 +1,1 @@
+"""Images of the bright field's bins, aligned with each other (parallax)."""

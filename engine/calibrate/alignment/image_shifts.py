@@ -1,0 +1,315 @@
+"""How far the images of the bright field's parts are shifted, and the aberrations that explain it (parallax).
+
+Each detector pixel k of a defocused scan shows the specimen shifted by s(k) = grad chi(k) / 2 pi. Here every knob that
+users of py4DSTEM's parallax turn is within reach: the size of the bins, how often they are aligned, what with, and up
+to which order aberrations are fitted. Maps do not use it: they are calibrated on the spectrum (``aberrations.py``).
+Varnavides et al. 2023; docs/theory/calibration.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from scipy import fft, optimize
+
+from ptylive.engine.bases import BinnedPixels
+from ptylive.engine.calibrate.alignment.parallax import (
+    CELLS_ACROSS,
+    LEAST_CELLS,
+    bin_positions,
+    cells,
+    images_of_bins,
+    peak_of,
+)
+from ptylive.engine.imaging.accumulation.store import Store
+from ptylive.engine.imaging.imaging_conditions import ImagingConditions
+from ptylive.engine.probe import Probe
+from ptylive.schema import MetadataError
+from ptylive.schema.errors import brief, did_you_mean
+from ptylive.schema.model import ComplexArray, DoubleArray
+from ptylive.schema.optics import ABERRATION_NAMES, KRIVANEK_ORDERS
+from ptylive.schema.scan import rotation_matrix
+
+LEAST_ROWS = 8
+LEAST_BIN_PX, MOST_ROUNDS = 0.5, 100
+MOST_CELLS_ACROSS = 64
+WINDOW = 1.5
+"""Width of the window in which a correlation's peak is looked for on crystals, in 1/k_alpha."""
+LEAST_AGREEMENT = 1e-3
+
+
+class Reference(StrEnum):
+    """What each image is correlated with."""
+
+    MEAN = "mean"
+    """The mean of all others, moved back in place."""
+    CENTRE = "centre"
+    """The image of the bin on the axis, which is shifted by nothing."""
+
+
+def reference_of(word: str) -> Reference:
+    """By its name. Raises MetadataError for another."""
+    names = [str(one) for one in Reference]
+    if word not in names:
+        raise MetadataError(
+            f"reference {brief(word)} is none", did_you_mean(str(word), names, f"give {' or '.join(names)}")
+        )
+    return Reference(word)
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How images are aligned.
+
+    bin_px: detector pixels along the side of the smallest bins, None for eleven bins along the disc's diameter;
+    order: highest order n of the aberrations C_nm fitted: 1 defocus and astigmatism, 2 coma and three-fold
+    astigmatism besides, 3 all twelve; rounds: at the smallest bins; near: peaks are looked for near the shifts of the
+    calibration, as crystals need it, whose correlation has many; otherwise anywhere, from coarse bins on.
+    """
+
+    bin_px: float | None = None
+    order: int = 1
+    reference: Reference = Reference.MEAN
+    rounds: int = 3
+    near: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be; MetadataError names the option."""
+        size = self.bin_px
+        if size is not None and not (isinstance(size, int | float) and LEAST_BIN_PX <= size < math.inf):
+            raise MetadataError(f"bin_px={brief(size)} is no size of a bin", "give detector pixels, 1 or more")
+        if self.order not in (1, 2, 3):
+            raise MetadataError(f"order={brief(self.order)} is not fitted", "give 1, 2 or 3")
+        if not isinstance(self.rounds, int) or not 1 <= self.rounds <= MOST_ROUNDS:
+            raise MetadataError(f"rounds={brief(self.rounds)} is not possible", f"give 1 to {MOST_ROUNDS}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Aberrations that are fitted."""
+        return _up_to(self.order)
+
+
+def _up_to(order: int) -> tuple[str, ...]:
+    return tuple(name for name in ABERRATION_NAMES if KRIVANEK_ORDERS[name[:3]][0] <= order)
+
+
+LOW = _up_to(1)
+"""What coarse bins tell."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageShifts:
+    """Shifts of the images of c bins, and the optics that explain them best.
+
+    k: (c, 2) centres of bins, detector frame, 1/Å; shift_A, fitted_A: (c, 2) measured and explained, frame of the
+    scan; agreement: (c,) correlation of each image with its reference; aberrations and their standard errors in Å, by
+    how much the shifts contradict each other; rotation_deg as given, or found beside them.
+    """
+
+    k: DoubleArray
+    shift_A: DoubleArray
+    fitted_A: DoubleArray
+    agreement: DoubleArray
+    aberrations: Mapping[str, float]
+    errors_A: Mapping[str, float]
+    rotation_deg: float
+    rotation_error_deg: float
+    semiangle_invA: float
+    spectra: ComplexArray
+    """Transforms (c, rows, cols) of the bins' images over the field that was seen."""
+    step_A: tuple[float, float]
+
+    def aligned(self, upsample: int = 1) -> ComplexArray:
+        """Transform of the mean image, every bin's moved back as explained, ``upsample`` times finer than the scan.
+
+        Between its points the images of a scan are told by those of other bins: (upsample rows, upsample cols).
+        """
+        rows, cols = (upsample * n for n in self.spectra.shape[1:])
+        q = np.stack(np.meshgrid(np.fft.fftfreq(rows), np.fft.fftfreq(cols), indexing="ij"))
+        total = np.zeros((rows, cols), dtype=complex)
+        for shift_A, spectrum in zip(self.fitted_A, self.spectra, strict=True):
+            points = upsample * shift_A / np.asarray(self.step_A)
+            total += np.tile(spectrum, (upsample, upsample)) * np.exp(-2j * np.pi * np.tensordot(points, q, 1))
+        return np.asarray(total / len(self.spectra))
+
+    @property
+    def rms_A(self) -> float:
+        """How far measured shifts lie from those explained, root mean square, weighted by agreement."""
+        away = ((self.shift_A - self.fitted_A) ** 2).sum(axis=1)
+        return float(np.sqrt(np.average(away, weights=np.maximum(self.agreement, LEAST_AGREEMENT))))
+
+
+def measure_shifts(
+    store: Store, conditions: ImagingConditions, wanted: Alignment, rotation_deg: float | None = None
+) -> ImageShifts:
+    """Align the images of a scan of frames; ``rotation_deg``: forced, None: fitted within half a turn of what is known.
+
+    Raises MetadataError for coefficients, and for scans or discs too small.
+    """
+    basis = store.reduction.basis
+    rows = np.flatnonzero(store.visited.any(axis=1))
+    if not isinstance(basis, BinnedPixels) or not store.header.basis.is_raw:
+        raise MetadataError("images of the bright field's bins need frames", "give the scan before it was compressed")
+    if len(rows) < LEAST_ROWS:
+        raise MetadataError(f"{len(rows)} rows of the scan are too few", f"scan {LEAST_ROWS} or more")
+    work = _Work(store, conditions, wanted, rotation_deg, slice(rows[0], rows[-1] + 1))
+    found: ImageShifts | None = None
+    rounds = work.cells_across()
+    for across in rounds:
+        found = work.round(across, LOW if across < rounds[-1] else wanted.names, found)
+    assert found is not None  # noqa: S101  (there is a round at least)
+    return found
+
+
+class _Work:
+    """Images of a scan, aligned again and again."""
+
+    def __init__(
+        self,
+        store: Store,
+        conditions: ImagingConditions,
+        wanted: Alignment,
+        rotation_deg: float | None,
+        rows: slice,
+    ) -> None:
+        basis = store.reduction.basis
+        assert isinstance(basis, BinnedPixels)  # noqa: S101  (checked by the only caller)
+        self._weights = basis.pixels_per_bin
+        self._conditions, self._wanted, self._forced = conditions, wanted, rotation_deg
+        self._images = images_of_bins(store, rows)
+        self._position = bin_positions(basis, conditions)
+        self._known = {name: 0.0 for name in wanted.names}
+        if wanted.near:
+            self._known |= {name: value for name, value in self._calibrated().items() if name in self._known}
+
+    def _calibrated(self) -> dict[str, float]:
+        """Aberrations of the probe in use, Å: linear in its gradient, so told by its values at some places."""
+        radius = self._conditions.probe.semiangle_invA
+        angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+        k = np.concatenate([r * np.stack([np.cos(angle), np.sin(angle)], axis=-1) for r in (0.4 * radius, radius)])
+        names = tuple(name for name in ABERRATION_NAMES)
+        matrix = self._gradients(k, names).reshape(-1, len(names))
+        here = (self._conditions.probe.gradient(k[:, 0], k[:, 1]).T / (2 * np.pi)).ravel()
+        scale = np.abs(matrix).max(axis=0)
+        values, *_ = np.linalg.lstsq(matrix / scale, here, rcond=None)
+        return dict(zip(names, (values / scale).tolist(), strict=True))
+
+    def cells_across(self) -> list[int]:
+        """Bins along the disc's diameter in each round, coarse ones first: their images are strong."""
+        diameter_px = 2 * self._conditions.probe.semiangle_invA / self._conditions.grid.pixel
+        finest = CELLS_ACROSS[-1]
+        if self._wanted.bin_px is not None:
+            finest = min(MOST_CELLS_ACROSS, max(3, round(diameter_px / self._wanted.bin_px)))
+        coarse = [] if self._wanted.near else [n for n in CELLS_ACROSS if n < finest]
+        return coarse + [finest] * self._wanted.rounds
+
+    def round(self, across: int, names: tuple[str, ...], before: ImageShifts | None) -> ImageShifts:
+        """Shifts measured against those explained so far, and explained anew by these aberrations."""
+        conditions = self._conditions
+        radius, step = conditions.probe.semiangle_invA, conditions.step_A
+        k, spectra = cells(self._images, self._position, self._weights, radius, across)
+        if len(k) < max(LEAST_CELLS, len(names)):
+            raise MetadataError(f"{len(k)} bins are too few for this order", "take a smaller bin_px, or order=1")
+        rotation = conditions.rotation_deg if self._forced is None else self._forced
+        known = self._known
+        if before is not None:
+            known, rotation = dict(before.aberrations), before.rotation_deg
+        expected = self._explained(k, known, rotation)
+        measured, agreement = self._measured(k, spectra, expected)
+        fitted = self._fit(k, measured, agreement, {name: known.get(name, 0.0) for name in names}, rotation)
+        return replace(fitted, spectra=spectra, step_A=(float(step[0]), float(step[1])))
+
+    def _measured(
+        self, k: DoubleArray, spectra: ComplexArray, expected_A: DoubleArray
+    ) -> tuple[DoubleArray, DoubleArray]:
+        """Shifts (c, 2), Å, and correlations (c,)."""
+        rows, cols = spectra.shape[1:]
+        step = np.asarray(self._conditions.step_A)
+        q = np.stack(np.meshgrid(np.fft.fftfreq(rows), np.fft.fftfreq(cols), indexing="ij"))
+        aligned = spectra * np.exp(-2j * np.pi * np.tensordot(expected_A / step, q, 1))
+        total = aligned.sum(axis=0)
+        central = aligned[int(np.argmin(np.hypot(*k.T)))]
+        window = self._window(rows, cols, step) if self._wanted.near else None
+        measured, agreement = np.empty_like(expected_A), np.empty(len(k))
+        for n, spectrum in enumerate(aligned):
+            other = central if self._wanted.reference is Reference.CENTRE else total - spectrum
+            power = np.sqrt((np.abs(spectrum) ** 2).sum() * (np.abs(other) ** 2).sum())
+            field = fft.ifft2(spectrum * other.conj()).real * (rows * cols / max(float(power), 1e-30))
+            peak, agreement[n] = peak_of(field if window is None else field * window)
+            measured[n] = expected_A[n] - peak * step
+        return measured, agreement
+
+    def _window(self, rows: int, cols: int, step: DoubleArray) -> DoubleArray:
+        """Of places near none, (rows, cols)."""
+        away = [np.fft.fftfreq(n) * n * size for n, size in zip((rows, cols), step, strict=True)]
+        width = WINDOW / self._conditions.probe.semiangle_invA
+        return np.asarray(np.exp(-0.5 * (away[0][:, None] ** 2 + away[1][None] ** 2) / width**2))
+
+    def _gradients(self, k: DoubleArray, names: tuple[str, ...]) -> DoubleArray:
+        """Shifts (c, 2, names), detector frame, of one Å of each aberration."""
+        probe = self._conditions.probe
+        each = [
+            Probe.of(probe.wavelength_A, 1e3 * probe.semiangle_invA * probe.wavelength_A, probe.edge_invA, {name: 1.0})
+            for name in names
+        ]
+        return np.stack([one.gradient(k[:, 0], k[:, 1]).T for one in each], axis=-1) / (2 * np.pi)
+
+    def _explained(self, k: DoubleArray, aberrations: Mapping[str, float], rotation_deg: float) -> DoubleArray:
+        """Shifts (c, 2), Å, frame of the scan."""
+        names = tuple(aberrations)
+        seen = self._gradients(k, names) @ np.array([aberrations[name] for name in names])
+        return np.asarray(seen @ rotation_matrix(-rotation_deg).T)
+
+    def _fit(
+        self,
+        k: DoubleArray,
+        measured: DoubleArray,
+        agreement: DoubleArray,
+        known: Mapping[str, float],
+        rotation_deg: float,
+    ) -> ImageShifts:
+        """Least squares over all aberrations, and the rotation where it is not forced."""
+        names = tuple(known)
+        gradients = self._gradients(k, names)
+        unit = 1 / np.maximum(np.abs(gradients).max(axis=(0, 1)), 1e-30)
+        weight = np.sqrt(np.maximum(agreement, LEAST_AGREEMENT))[:, None]
+        free = self._forced is None
+
+        def shifts(x: DoubleArray) -> DoubleArray:
+            turn = rotation_matrix(-(float(x[-1]) if free else rotation_deg))
+            return np.asarray((gradients @ (x[: len(names)] * unit)) @ turn.T)
+
+        def residual(x: DoubleArray) -> DoubleArray:
+            return np.asarray(((shifts(x) - measured) * weight).ravel())
+
+        start = np.array(list(known.values())) / unit
+        starts = [np.append(start, rotation_deg)] if free else [start]
+        if free and not any(known.values()):
+            starts = [np.append(start, rotation_deg + turn) for turn in (0.0, 60.0, -60.0)]
+        scale = np.ones(len(starts[0]))
+        scale[len(names) :] = 30.0
+        found: Any = min(
+            (optimize.least_squares(residual, one, x_scale=scale, method="lm") for one in starts),
+            key=lambda one: float(one.cost),
+        )
+        left = 2 * found.cost / max(2 * len(k) - len(found.x), 1)
+        errors = np.sqrt(np.maximum(np.diag(np.linalg.pinv(found.jac.T @ found.jac)) * left, 0))
+        values = found.x[: len(names)] * unit
+        return ImageShifts(
+            k,
+            measured,
+            shifts(found.x),
+            agreement,
+            dict(zip(names, values.tolist(), strict=True)),
+            dict(zip(names, (errors[: len(names)] * unit).tolist(), strict=True)),
+            180.0 - (180.0 - float(found.x[-1])) % 360.0 if free else rotation_deg,
+            float(errors[-1]) if free else 0.0,
+            self._conditions.probe.semiangle_invA,
+            np.zeros((0, 0, 0), dtype=complex),
+            (0.0, 0.0),
+        )

@@ -1,0 +1,5 @@
+"""``ptylive align``; a package, for the folder of commands is full."""
+
+from ptylive.server.cli.commands.align.command import EXAMPLES, align
+
+__all__ = ["EXAMPLES", "align"]

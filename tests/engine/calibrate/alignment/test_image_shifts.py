@@ -1,0 +1,110 @@
+"""Images of the bright field aligned with each other: a scan out of focus, with aberrations of every order."""
+
+import numpy as np
+import pytest
+
+import ptylive
+from ptylive.application.offline import reconstruct_file
+from ptylive.engine.calibrate.alignment.image_shifts import Alignment, measure_shifts, reference_of
+from ptylive.engine.imaging.imaging_conditions import ImagingConditions
+from ptylive.schema import MetadataError
+
+TRUE = {"C10": -250.0, "C12a": 20.0, "C12b": -15.0, "C21a": 900.0, "C23b": -800.0, "C30": 30000.0}
+
+
+@pytest.fixture(scope="module")
+def scanned(tmp_path_factory):
+    """Store, conditions and folder of a scan whose file tells nothing of its aberrations."""
+    path = tmp_path_factory.mktemp("aligned") / "atoms.h5"
+    higher = {name: value for name, value in TRUE.items() if name not in ("C10", "C30")}
+    ptylive.simulate(
+        path,
+        seed=3,
+        tell="microscope",
+        specimen="atoms",
+        coverage=0.2,
+        energy_eV=300e3,
+        convergence_semiangle_mrad=20,
+        scan_shape=(32, 32),
+        scan_step_A=(1.2, 1.2),
+        defocus_A=-TRUE["C10"],
+        Cs_A=TRUE["C30"],
+        rotation_deg=30,
+        **higher,
+    )
+    engine = reconstruct_file(path, {}, ["bf"]).engine
+    header = engine.store.header
+    shapes = header.detector_shape, header.scan.require_shape()
+    conditions = ImagingConditions.of(engine.calibration, engine.store.reduction.basis, *shapes, header.scan.step_A)
+    return engine.store, conditions
+
+
+def test_twelve_aberrations_and_the_rotation_explain_the_shifts(scanned):
+    found = measure_shifts(*scanned, Alignment(order=3))
+    assert len(found.aberrations) == 12
+    assert found.rotation_deg == pytest.approx(30, abs=1)
+    assert found.aberrations["C10"] == pytest.approx(TRUE["C10"], abs=25)
+    assert found.aberrations["C21a"] == pytest.approx(TRUE["C21a"], rel=0.3)
+    assert found.aberrations["C23b"] == pytest.approx(TRUE["C23b"], rel=0.3)
+    assert found.rms_A < 0.3
+    assert np.abs(found.shift_A).max() > 3, "there is something to explain"
+
+
+def test_a_low_order_leaves_more_unexplained(scanned):
+    low, high = (measure_shifts(*scanned, Alignment(order=order)) for order in (1, 3))
+    assert set(low.aberrations) == {"C10", "C12a", "C12b"}
+    assert low.rms_A > 2 * high.rms_A
+
+
+def test_from_nothing_the_same_shifts_are_found_within_half_a_turn(scanned):
+    found = measure_shifts(*scanned, Alignment(near=False))
+    turned = found.rotation_deg % 180
+    assert turned == pytest.approx(30, abs=5)
+    sign = 1 if abs(found.rotation_deg - 30) < 90 else -1
+    assert sign * found.aberrations["C10"] == pytest.approx(TRUE["C10"], rel=0.2)
+
+
+def test_a_forced_rotation_stays(scanned):
+    found = measure_shifts(*scanned, Alignment(), rotation_deg=12.0)
+    assert (found.rotation_deg, found.rotation_error_deg) == (12.0, 0.0)
+    assert found.rms_A > 1.5 * measure_shifts(*scanned, Alignment()).rms_A
+
+
+def test_bins_and_reference_are_those_asked_for(scanned):
+    coarse, fine = (measure_shifts(*scanned, Alignment(bin_px=size)) for size in (6, 3))
+    assert len(fine.k) > 3 * len(coarse.k)
+    centre = measure_shifts(*scanned, Alignment(reference=reference_of("centre")))
+    assert centre.aberrations["C10"] == pytest.approx(TRUE["C10"], rel=0.2)
+    assert not np.array_equal(centre.shift_A, measure_shifts(*scanned, Alignment()).shift_A)
+
+
+def test_the_aligned_image_is_sharper_than_the_sum(scanned):
+    found = measure_shifts(*scanned, Alignment(order=3))
+    plain = np.abs(found.spectra.mean(axis=0)) ** 2
+    assert (np.abs(found.aligned()) ** 2)[8:-8, 8:-8].sum() > 1.5 * plain[8:-8, 8:-8].sum()
+    assert found.aligned(3).shape == tuple(3 * n for n in plain.shape)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"order": 4}, "order=4"),
+        ({"bin_px": 0}, "bin_px=0"),
+        ({"rounds": 0}, "rounds=0"),
+        ({"bin_px": np.nan}, "bin_px"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(values, words):
+    with pytest.raises(MetadataError, match=words):
+        Alignment(**values)
+
+
+def test_a_reference_that_is_none_gets_the_nearest_name():
+    with pytest.raises(MetadataError) as refused:
+        reference_of("center")
+    assert "centre" in refused.value.hint
+
+
+def test_too_few_bins_are_refused(scanned):
+    with pytest.raises(MetadataError, match="bins are too few"):
+        measure_shifts(*scanned, Alignment(bin_px=12, order=3))
