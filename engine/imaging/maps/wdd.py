@@ -192,8 +192,16 @@ def _inverse(wigner: ComplexArray, strongest: float, epsilon: float, threshold: 
 
 
 def _axis_steps(conditions: ImagingConditions) -> tuple[DoubleArray, DoubleArray]:
-    """One recorded row and one recorded column as steps (row, col) in the detector frame, 1/Å."""
-    k_row, k_col = conditions.grid.k_row, conditions.grid.k_col
-    d_row = np.array([k_row[1, 0] - k_row[0, 0], k_col[1, 0] - k_col[0, 0]])
-    d_col = np.array([k_row[0, 1] - k_row[0, 0], k_col[0, 1] - k_col[0, 0]])
+    """One recorded row and one recorded column as steps (row, col) in the detector frame, 1/Å.
+
+    Across a detector of a single row or column there is none: it is as long as the other, at a right angle.
+    """
+    k = np.stack([conditions.grid.k_row, conditions.grid.k_col], axis=-1)
+    rows, columns = k.shape[:2]
+    d_row = k[1, 0] - k[0, 0] if rows > 1 else None
+    d_col = k[0, 1] - k[0, 0] if columns > 1 else None
+    if d_col is None:
+        d_col = np.array([0.0, conditions.grid.pixel]) if d_row is None else np.array([-d_row[1], d_row[0]])
+    if d_row is None:
+        d_row = np.array([d_col[1], -d_col[0]])
     return d_row, d_col

@@ -1,11 +1,12 @@
 """The phase maps of a weak phase object whose patterns are computed without approximation: their signs and sizes."""
 
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 
 import numpy as np
 import pytest
 from synthetic import WeakPhaseScan, batches, correlation
 
+from ptylive.engine.imaging.maps.wdd import _axis_steps
 from ptylive.engine.live.engine import reconstruct
 
 UNDER, OVER = {"C10": -150.0, "C12a": 60.0}, {"C10": 150.0}
@@ -87,3 +88,11 @@ def test_with_its_transfer_divided_out_the_aligned_bright_field_is_the_phase(abe
     plain, _ = maps(aberrations, ["tcbf"], {"tcbf.upsample": 1})
     assert correlation(found["tcbf"], truth) > correlation(plain["tcbf"], truth)
     assert np.polyfit(truth.ravel(), found["tcbf"].ravel(), 1)[0] == pytest.approx(0.8, abs=0.25)  # of rad, held back
+
+
+@pytest.mark.parametrize("shape", [(1, 24), (24, 1), (1, 1)])
+def test_across_a_detector_of_a_single_row_a_step_is_at_a_right_angle(shape):
+    row, col = np.indices(shape) * 0.5
+    grid = SimpleNamespace(k_row=row, k_col=col, pixel=0.5)
+    d_row, d_col = _axis_steps(SimpleNamespace(grid=grid))
+    np.testing.assert_array_equal([d_row, d_col], [[0.5, 0.0], [0.0, 0.5]])
