@@ -10,8 +10,8 @@ one too, and the steps are halved.
 The solver is a pure function from state to state, so stopping, saving and going back need nothing special.
 
 Batches are drawn at random, with equal shares of the scan: with n batches in a sweep, of every n patterns that follow
-each other by the rows of the object that they light, each goes to another batch. So each batch sees all of the scan, and
-a scan cut by rows into tiles has its batches cut into equal parts, however many tiles there are.
+each other by the rows of the object that they light, each goes to another batch. So each batch sees all of the scan,
+and of a scan that is cut by rows into tiles each tile has its part of every batch, however many tiles there are.
 """
 
 from __future__ import annotations

@@ -119,8 +119,8 @@ class Exchange:
     ) -> Shared:
         """:meth:`add_seams` of planes and ``light`` (1, rows held, columns), then :meth:`total`.
 
-        Its one peak is the largest light there is; 0 without one. Two tiles say all of it in one message each: who knows what the
-        other has for the shared rows knows the largest of them, too.
+        Its one peak is the largest light there is; 0 without one. Two tiles say all of it in one message each: who
+        knows what the other has for the shared rows knows the largest of them, too.
         """
         tile = self._tile
         if tile.tiles != 2:

@@ -1,4 +1,4 @@
-"""What is modelled beyond the plain far field, on its way to a worker: each pattern's share of it goes with the pattern."""
+"""What is modelled beyond the plain far field, on its way to a worker: what a pattern has of it goes with it."""
 
 from __future__ import annotations
 

@@ -1,11 +1,19 @@
 """Models beyond the plain far field survive the way to a worker, and tiles have the loss and gradient of the whole."""
 
+import json
 from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
-from ptylive.engine.backend.multislice.description import ForwardModel
+from ptylive.engine.backend.multislice.description import (
+    AberrationGroups,
+    ForwardModel,
+    NearField,
+    PointSpread,
+    SplitStep,
+    Tilts,
+)
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.problem.prepare import prepare
@@ -100,6 +108,22 @@ def test_what_is_sent_is_all_there_is_to_a_model(simulated):
     known |= {"upsampling", "spread", "probes"}
     refused = {"probe_marker", "phase_plates", "varying_modes", "stretched", "compressed"}
     assert {field.name for field in fields(ForwardModel)} == known | refused
+    ones = np.ones((3, 3))
+    full = ForwardModel(
+        0.1,
+        0.02,
+        (1.0, 2.0),
+        split=SplitStep.FOURTH_ORDER,
+        band=ones,
+        tilts=Tilts(np.ones((4, 6)), 3, fixed=True),
+        aberrations=AberrationGroups(ones[None], np.array([[1.0], [2.0]]), np.array([0, 1, 1, 0])),
+        near_field=NearField(np.arange(4.0), 1e7, 1e-3),
+        upsampling=2,
+        spread=PointSpread(0.3, ones / 9),
+    )
+    plain, arrays = model_parts(full)
+    found = model_of(json.loads(json.dumps(plain)), {**arrays, "patterns": ones})
+    assert repr(found) == repr(full)
     assert model_parts(None) == (None, {})
     assert model_of(None, {}) is None
 
