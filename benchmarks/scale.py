@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 PATTERNS = (1e6, 1e8, 1e9)
 WORKERS = (1, 8, 64, 1024)
+SMALL_BATCH, LEAST_BATCHES = 128, 128
+"""Patterns of a batch of small scans, and batches in a sweep of large ones, as ``auto`` has them."""
 NUMBER = 4
 """Bytes of a number in single precision."""
 
@@ -38,13 +40,18 @@ class Case:
     parts: int = 1
     step_px: float = 4.0
     pixel_bytes: int = 2
-    batch: int = 128
+    batch: int | None = None
+    """Patterns; None: as many as ``auto`` takes."""
     vectors: int = 30
     """As large as the object that L-BFGS with a history of ten holds."""
     passes: int = 20
     """Of a batch through vectors as large as the object, counted in the sweeps."""
     sums: int = 45
     """Of an L-BFGS epoch with ten pairs."""
+
+    def batch_of(self, patterns: float) -> float:
+        """Patterns of a batch of a scan."""
+        return max(SMALL_BATCH, patterns // LEAST_BATCHES) if self.batch is None else self.batch
 
 
 @dataclass(frozen=True)
@@ -84,11 +91,11 @@ def cost(patterns: float, workers: int, case: Case = Case(), machine: Machine = 
     return Cost(
         patterns_B=patterns / workers * (case.window**2 * case.pixel_bytes + 16 * case.window + 48),
         object_B=case.vectors * vector,
-        order_B=16 * patterns,
+        order_B=28 * patterns,
         seam_B=seam,
         probe_B=probe,
         batch_s=batch_s,
-        sweep_s=patterns_s + patterns / case.batch * batch_s,
+        sweep_s=patterns_s + patterns / case.batch_of(patterns) * batch_s,
         epoch_s=1.2 * (patterns_s + network) + history,
         tile_rows=tile_rows,
     )
@@ -97,18 +104,18 @@ def cost(patterns: float, workers: int, case: Case = Case(), machine: Machine = 
 def table() -> list[str]:
     """As docs/scale.md has it."""
     lines = [
-        "| patterns | workers | patterns, GB | object, GB | order, GB | seam, MB | sweep | sweep of 512 batches"
+        "| patterns | workers | patterns, GB | object, GB | order, GB | seam, MB | sweep | sweep of batches of 128"
         " | L-BFGS epoch | rows of a tile |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for patterns in PATTERNS:
         for workers in WORKERS:
             here = cost(patterns, workers)
-            large = cost(patterns, workers, Case(batch=max(128, round(patterns / 512))))
+            small = cost(patterns, workers, Case(batch=SMALL_BATCH))
             lines.append(
                 f"| 10^{math.log10(patterns):.0f} | {workers} | {short(here.patterns_B / 1e9)}"
                 f" | {short(here.object_B / 1e9)} | {short(here.order_B / 1e9)} | {short(here.seam_B / 1e6)}"
-                f" | {time_of(here.sweep_s)} | {time_of(large.sweep_s)} | {time_of(here.epoch_s)}"
+                f" | {time_of(here.sweep_s)} | {time_of(small.sweep_s)} | {time_of(here.epoch_s)}"
                 f" | {short(here.tile_rows)} |"
             )
     return lines

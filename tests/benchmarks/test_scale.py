@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 
 from benchmarks.scale import Case, Machine, cost, short, table, time_of
+from ptylive.engine.refine.data.pattern_statistics import PatternStatistics
+from ptylive.engine.refine.problem.strategy import choose
 from ptylive.engine.refine.tiles.cutting import cut
 from ptylive.engine.refine.tiles.exchange import WISHES, Exchange
 from ptylive.engine.refine.tiles.links import ThreadLinks
+from ptylive.schema.preset import Preset
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "scale.md"
 SIDE, CASE = 128, Case()
@@ -50,8 +53,16 @@ def test_times_add_up():
     free = Machine(memory_B_s=1e30, network_B_s=1e30, latency_s=0.0)
     assert cost(1e6, 8, machine=free).sweep_s == pytest.approx(1e6 / 8 * free.pattern_s)
     assert cost(1e6, 8, machine=free).epoch_s == pytest.approx(1.2e6 / 8 * free.pattern_s)
-    here, doubled = cost(1e6, 8), cost(1e6, 8, Case(batch=256))
+    here, doubled = cost(1e6, 8, Case(batch=128)), cost(1e6, 8, Case(batch=256))
     assert here.sweep_s - doubled.sweep_s == pytest.approx(1e6 / 256 * here.batch_s)
+
+
+@pytest.mark.parametrize("patterns", [1000, 65536, 10**6])
+def test_batches_are_those_of_auto(patterns):
+    preset = Preset()
+    statistics = PatternStatistics(1.6e4, 32, 0.05, 1e5, 0.0, patterns=patterns)
+    groups = preset.object, preset.probe, preset.loss, preset.solver, preset.start
+    assert CASE.batch_of(patterns) == choose(*groups, statistics, has_start=False).batch_size
 
 
 def test_numbers_are_short():

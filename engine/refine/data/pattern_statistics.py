@@ -35,6 +35,8 @@ class PatternStatistics:
     """Correlation of the noise of neighbouring detector pixels: 0 for independent counting."""
     counting_share: float = 1.0
     """Variance over mean outside the bright field: 1 for counted electrons, next to 0 for noise-free patterns."""
+    patterns: int = 0
+    """How many there are."""
 
     @classmethod
     def of(cls, dataset: Dataset, window: ScanWindow, probe: Probe) -> PatternStatistics:
@@ -54,6 +56,7 @@ class PatternStatistics:
             dose_e_per_A2=counts / gain / _area_per_pattern(dataset.positions_A),
             noise_spread=_noise_spread(differences, window.measured & (amplitude >= 1)),
             counting_share=_counting_share(window.patterns, differences, dark),
+            patterns=len(window.patterns),
         )
 
 

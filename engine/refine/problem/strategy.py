@@ -39,6 +39,8 @@ LBFGS_SHARE = 1 / 3
 MORE_EPOCHS = 30
 """Epochs beyond those planned, of one slice, where the loss has not come to rest and nobody gave their number."""
 SMALLEST_FLOOR = 1e-4
+LEAST_BATCHES = 128
+"""Batches in a sweep of a thin specimen that are enough: of larger scans batches are larger, which costs less."""
 BACKGROUND = 0.6
 """Share of the mean dark-field counts taken for a flat background: thermal and inelastic scattering, detector noise."""
 COUNTING = 0.5
@@ -122,6 +124,7 @@ def choose(
     most = epochs if isinstance(solver.epoch_max, str) else math.floor(epochs * (1 - LBFGS_SHARE))
     sweeps = epochs if engine is not None else min(_given(solver.sweeps, min(regime.sweeps, most)), epochs)
     object_form = _object_form(form, regime)
+    enough = statistics.patterns // LEAST_BATCHES if regime.regime is Regime.THIN and not thick else 0
     modes = _given(probe.probe_modes, regime.coherence.modes)
     return replace(
         regime,
@@ -133,7 +136,7 @@ def choose(
         sweeps=sweeps,
         probe_sweeps=min(_given(solver.probe_sweeps, regime.probe_sweeps), sweeps),
         epochs=epochs,
-        batch_size=_given(solver.batch_size, regime.batch_size),
+        batch_size=_given(solver.batch_size, max(regime.batch_size, enough) if engine is None else regime.batch_size),
         sweep_step=_given(solver.sweep_step, regime.sweep_step),
         probe_step=_given(solver.probe_step, regime.probe_step),
         anchor=_given(solver.anchor, regime.anchor if sweeps else 0.0),

@@ -11,7 +11,7 @@ The solver is a pure function from state to state, so stopping, saving and going
 
 Batches are drawn at random, with equal shares of the scan: with n batches in a sweep, of every n patterns that follow
 each other by the rows of the object that they light, each goes to another batch. So each batch sees all of the scan,
-and a scan cut by rows into tiles has its batches cut into equal parts, however many tiles there are.
+and of a scan that is cut by rows into tiles each tile has its part of every batch, however many tiles there are.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _order(seed: int, sweep: int, halvings: int, count: int, stripe: int) -> Ind
     Kept: of a large scan it takes as long as a batch does.
     """
     random, order = np.random.default_rng([seed, sweep, halvings]), np.arange(count)
-    whole = count - count % stripe if stripe < count else 0
+    whole = count - count % stripe
     order[:whole] = random.permuted(order[:whole].reshape(-1, stripe), axis=1).ravel()
     order[whole:] = random.permutation(order[whole:])
     order.flags.writeable = False
@@ -88,7 +88,8 @@ class SweepState:
     steps: int = 0
     """Batches that a named engine has done in all."""
     striped: bool = False
-    """Whether batches have equal shares of the scan; states kept by versions before 24 November 2026 go on without."""
+    """Whether its sweep draws batches with equal shares of the scan; it does not in a state that an earlier version has
+    kept, whose batches may have been smaller, too."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,7 @@ class Sweeps:
 
     def step(self, state: SweepState) -> SweepState:
         """One batch further."""
+        state = self._taken_up(state)
         if state.batch == 0:
             state = self._begun(state)
         start = state.vector if state.batch == 0 else state.start
@@ -160,6 +162,14 @@ class Sweeps:
             state, vector=vector, start=start, batch=state.batch + 1, running_loss=state.running_loss + result.loss
         )
         return state if state.batch < self.batches else self._ended(state)
+
+    @staticmethod
+    def _taken_up(state: SweepState) -> SweepState:
+        """A sweep whose batches an earlier version has drawn begins anew: no pattern is to be seen twice in one."""
+        if state.striped:
+            return state
+        vector = state.start if state.batch else state.vector
+        return replace(state, vector=vector, start=None, batch=0, running_loss=0.0, striped=True)
 
     def _moving(self, sweep: int) -> PatternLoss:
         """The objective of a sweep, with what does not move yet fixed."""
@@ -189,10 +199,8 @@ class Sweeps:
 
     def _batch(self, state: SweepState) -> IndexArray:
         """Patterns of the next batch: the order of a sweep depends on seed, sweep and halvings only."""
-        stripe = self.batches if state.striped else self.count
-        order = _order(self.seed, state.sweep, state.halvings, self.count, stripe)[state.batch :: self.batches]
-        numbers = self._by_row if state.striped else self.swept
-        return order if numbers is None else numbers[order]
+        order = _order(self.seed, state.sweep, state.halvings, self.count, self.batches)[state.batch :: self.batches]
+        return order if self._by_row is None else self._by_row[order]
 
     @cached_property
     def _by_row(self) -> IndexArray | None:

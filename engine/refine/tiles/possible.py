@@ -8,6 +8,7 @@ from ptylive.engine.refine.parameters.terms import Damping, PositionPrior
 from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.regularisers.projections import due
 from ptylive.engine.refine.regularisers.registry import switched_on
+from ptylive.engine.refine.tiles.model_parts import beyond_tiles
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.propagation import InstrumentSettings
@@ -22,24 +23,28 @@ SHARED = frozenset(
         "update_static_background",
         "update_slice_distances",
         "update_aberrations",
+        "update_tilts",
+        "update_detector_psf",
     }
 )
 """What tiles can refine."""
 BLOCKS = frozenset(
-    {BlockName.SHIFTS, BlockName.CURRENT, BlockName.BACKGROUND, BlockName.DISTANCES, BlockName.ABERRATIONS}
+    {
+        BlockName.SHIFTS,
+        BlockName.CURRENT,
+        BlockName.BACKGROUND,
+        BlockName.DISTANCES,
+        BlockName.ABERRATIONS,
+        BlockName.TILTS,
+        BlockName.SPREAD,
+    }
 )
 """The same as quantities of a layout."""
 BEYOND = (
-    "propmethod",
-    "tilts_mrad",
-    "damping_cutoff_multislice",
     "update_extra_cut",
-    "recon_type",
-    "aberrations_array_A",
     "probe_marker",
     "phase_plate_in_h5",
-    "upsample_pattern",
-    *InstrumentSettings.model_fields,
+    *(name for name in InstrumentSettings.model_fields if name not in ("detector_psf", "detector_psf_px")),
     "scan_tilts_mrad",
 )
 """Settings of a model that only whole scans are refined with."""
@@ -71,13 +76,15 @@ def check_problem(problem: Problem) -> None:
     layout, model = problem.layout, problem.multislice.model
     if problem.measured.coefficients is not None:
         raise _refused("a recording of coefficients")
-    if model is not None:
-        raise _refused(model.beyond_compiled())
+    if model is not None and (words := beyond_tiles(model)):
+        raise _refused(words)
     beyond = [str(block.name) for block in layout.blocks if block.name not in BLOCKS]
     if beyond:
         raise _refused(", ".join(beyond))
     if layout.cleaning is not None:
-        raise _refused("update_extra_cut")
+        raise _refused("damping_cutoff_multislice unless lazy_clean is on")
+    if layout.mixture is not None:
+        raise _refused("source_blur_A")
     if not isinstance(problem.multislice.data_term.kind, DataTermKind):
         raise _refused(f"algorithm={problem.multislice.data_term.kind}")
     for term in problem.terms:

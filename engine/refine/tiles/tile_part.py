@@ -22,6 +22,7 @@ from ptylive.engine.refine.parameters.terms import Damping, PositionPrior
 from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.run.course import CoursePlan
 from ptylive.engine.refine.tiles.cutting import Rows, Segment, Tile, cut
+from ptylive.engine.refine.tiles.model_parts import model_of, model_parts
 from ptylive.engine.refine.tiles.packing import packed, unpacked
 from ptylive.engine.refine.tiles.tile_vector import layout_of, part_of_vector, rows_of
 from ptylive.schema.model import Array, FloatArray, IndexArray
@@ -58,7 +59,9 @@ class TilePart:
     def to_bytes(self) -> bytes:
         """See :meth:`of_bytes`."""
         layout, slices = self.layout, self.multislice
+        model, of_model = model_parts(slices.model)
         plain = {
+            "model": model,
             "tile": {name: value for name, value in asdict(self.tile).items() if name != "patterns"},
             "count": self.count,
             "layout": [layout.object_form, layout.non_negative, layout.object_shape, layout.object_modes],
@@ -91,7 +94,7 @@ class TilePart:
         }
         for number, block in enumerate(layout.blocks):
             optional |= {f"block_{number}": block.start, f"block_{number}_curvature": block.curvature}
-        arrays |= {name: value for name, value in optional.items() if value is not None}
+        arrays |= of_model | {name: value for name, value in optional.items() if value is not None}
         return packed(plain, {name: np.asarray(value) for name, value in arrays.items()})
 
     @classmethod
@@ -117,6 +120,7 @@ class TilePart:
             data_term=DataTerm(DataTermKind(kind), offset),
             phase_per_A=arrays.get("phase_per_A"),
             offsets_px=arrays.get("offsets_px"),
+            model=model_of(plain["model"], arrays),
         )
         settings = SolverSettings.model_validate(plain["plan"].pop("settings"))
         scale, move_object, move_probe = plain["numbers"]

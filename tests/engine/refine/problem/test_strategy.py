@@ -81,6 +81,17 @@ def test_only_an_open_number_of_epochs_is_exceeded():
     assert chosen(thick, STRONG, has_start=False).more_epochs == 0
 
 
+@pytest.mark.parametrize(("patterns", "size"), [(0, 128), (4096, 128), (16511, 128), (65536, 512), (1 << 20, 8192)])
+def test_batches_of_thin_specimens_grow_with_large_scans(patterns, size):
+    seen = replace(STRONG, patterns=patterns)
+    for preset in (Preset(), Preset(algorithm="lsq_sqrt"), Preset(algorithm="lsq_sqrt_2")):
+        assert chosen(preset, seen, has_start=False).batch_size == size
+    assert chosen(Preset(batch_size=100), seen, has_start=False).batch_size == 100
+    assert chosen(Preset(num_slices=4, total_thickness_A=40.0), seen, has_start=False).batch_size == 32
+    assert chosen(Preset(optimizer="adam"), seen, has_start=False).batch_size == 32
+    assert chosen(Preset(), replace(seen, dose_e_per_A2=50.0), has_start=False).batch_size == 64
+
+
 def test_poisson_uses_its_floor():
     strategy = chosen(Preset(algorithm="ml"), STRONG, has_start=False)
     assert strategy.kind is DataTermKind.POISSON

@@ -11,6 +11,7 @@ import pytest
 
 from ptylive.engine.refine.solvers.objective import Evaluation
 from ptylive.engine.refine.solvers.sweeps import FLAT, LEAST_SWEEPS, MOST_HALVINGS, STEEPEST, Sweeps, SweepState
+from ptylive.engine.refine.tiles.cutting import cut
 
 PATTERNS = 6
 
@@ -194,3 +195,54 @@ def test_where_the_probe_is_held_the_rest_moves():
     solver = sweeps(Told([4.0], move_probe=False))
     moved = solver.step(solver.init(START)).vector
     assert (moved[:2] != 0).all() and (moved[4:] != 0).all()
+
+
+def batches_of(solver, sweep=0):
+    """Patterns of every batch of a sweep."""
+    state = replace(solver.init(START), sweep=sweep)
+    return [solver._batch(replace(state, batch=batch)) for batch in range(solver.batches)]
+
+
+@pytest.mark.parametrize("count", [64, 61])
+@pytest.mark.parametrize("left_out", [0, 5])
+def test_every_pattern_is_in_one_batch_and_batches_are_as_large(count, left_out):
+    swept = np.sort(np.random.default_rng(1).permutation(count)[left_out:])
+    rows = np.random.default_rng(2).integers(0, 90, count)
+    solver = sweeps(Told(patterns=count), batch_size=8, rows=rows, patterns=swept if left_out else None)
+    found = batches_of(solver)
+    assert np.sort(np.concatenate(found)).tolist() == swept.tolist()
+    assert {len(one) for one in found} <= {len(swept) // solver.batches, -(-len(swept) // solver.batches)}
+    again = batches_of(solver, sweep=1)
+    assert [sorted(one) for one in found] != [sorted(one) for one in again]
+
+
+@pytest.mark.parametrize("tiles", [2, 3, 4, 5])
+@pytest.mark.parametrize("turned", [False, True])
+def test_batches_fall_on_tiles_evenly_however_many_there_are(tiles, turned):
+    """Also of a scan whose rows run across the object's."""
+    row, column = (axis.ravel() for axis in np.indices((32, 32)))
+    rows = 3 * (column if turned else row)
+    solver = sweeps(Told(patterns=1024), batch_size=32, rows=rows)
+    cut_here = cut(rows, 16, 200, tiles)
+    for batch in batches_of(solver):
+        shares = [len(tile.numbers(batch)) for tile in cut_here]
+        # the edge of a tile may lie in a stripe, one at either end
+        assert max(shares) - 32 / tiles < (2 if 32 % tiles else 1e-9), shares
+
+
+def test_without_rows_patterns_lie_as_they_are_numbered():
+    for batch in batches_of(sweeps(Told(patterns=64), batch_size=8)):
+        assert sorted(batch // 8) == list(range(8))
+
+
+def test_a_sweep_that_an_earlier_version_kept_halfway_begins_anew():
+    """Its batches were drawn otherwise: what it has seen would be seen again."""
+    solver = sweeps(Told([4.0, 3.0]), batch_size=PATTERNS)
+    old = SweepState(START + 1, sweep=1, batch=1, running_loss=9.0, start=START, losses=(5.0,), lowest=1.0)
+    fresh = SweepState(START, sweep=1, losses=(5.0,), lowest=1.0, striped=True)
+    assert solver._taken_up(old) == replace(fresh, vector=old.start)
+    assert solver._taken_up(fresh) is fresh
+    ended = solver.step(old)
+    assert (ended.sweep, ended.losses) == (2, (5.0, 4.0))
+    begun = SweepState(START + 1, sweep=1, losses=(5.0,))
+    assert solver._taken_up(begun).vector is begun.vector

@@ -42,6 +42,7 @@ def test_a_part_comes_out_as_it_went_in(problem, held):
         assert (found.start == part.start).all()
         assert (found.count, found.curvature_scale) == (144, part.curvature_scale)
         assert (found.move_object, found.move_probe) == (True, True)
+        assert found.scan_rows.tolist() == problem.multislice.corners[:, 0].tolist()
 
 
 def test_windows_lie_where_they_did(problem):

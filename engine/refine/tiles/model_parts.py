@@ -1,0 +1,79 @@
+"""What is modelled beyond the plain far field, on its way to a worker: what a pattern has of it goes with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ptylive.engine.backend.multislice.description import (
+    AberrationGroups,
+    ForwardModel,
+    NearField,
+    PointSpread,
+    SplitStep,
+    Tilts,
+)
+from ptylive.schema.model import Array
+
+PREFIX = "model_"
+"""Of the names of its arrays among those of a tile."""
+
+
+def beyond_tiles(model: ForwardModel) -> str:
+    """What of a model a worker cannot be given, in words; the empty string where nothing is."""
+    parts = {
+        "several probes": model.probe_marker is not None,
+        "phase plates": model.phase_plates is not None,
+        "a probe that varies": model.varying_modes > 0,
+        "a thickness that varies": model.stretched,
+        "coefficients": model.compressed is not None,
+    }
+    return ", ".join(words for words, asked in parts.items() if asked)
+
+
+def model_parts(model: ForwardModel | None) -> tuple[dict[str, Any] | None, dict[str, Array]]:
+    """Plain values and arrays of a model that :func:`beyond_tiles` has nothing against."""
+    if model is None:
+        return None, {}
+    tilts, groups, near, spread = model.tilts, model.aberrations, model.near_field, model.spread
+    plain = {
+        "pixel_A": model.pixel_A,
+        "wavelength_A": model.wavelength_A,
+        "thickness_A": list(model.thickness_A),
+        "split": str(model.split),
+        "upsampling": model.upsampling,
+        "tilts": None if tilts is None else [tilts.mode, tilts.fixed],
+        "near_field": None if near is None else [near.Cs_A, near.alpha_rad],
+        "spread": None if spread is None else spread.variance_px2,
+    }
+    arrays = {
+        "band": model.band,
+        "tangents": None if tilts is None else tilts.tangents,
+        "phase_per_A": None if groups is None else groups.phase_per_A,
+        "values_A": None if groups is None else groups.values_A,
+        "group": None if groups is None else groups.group,
+        "defocus_A": None if near is None else near.defocus_A,
+        "spread_image": None if spread is None else spread.image,
+    }
+    return plain, {PREFIX + name: value for name, value in arrays.items() if value is not None}
+
+
+def model_of(plain: Mapping[str, Any] | None, arrays: Mapping[str, Array]) -> ForwardModel | None:
+    """Inverse of :func:`model_parts`; ``arrays`` may hold others, too."""
+    if plain is None:
+        return None
+    here = {name.removeprefix(PREFIX): value for name, value in arrays.items() if name.startswith(PREFIX)}
+    tilts, near, spread = plain["tilts"], plain["near_field"], plain["spread"]
+    groups = AberrationGroups(here["phase_per_A"], here["values_A"], here["group"]) if "group" in here else None
+    return ForwardModel(
+        pixel_A=plain["pixel_A"],
+        wavelength_A=plain["wavelength_A"],
+        thickness_A=tuple(plain["thickness_A"]),
+        split=SplitStep(plain["split"]),
+        band=here.get("band"),
+        tilts=None if tilts is None else Tilts(here["tangents"], *tilts),
+        aberrations=groups,
+        near_field=None if near is None else NearField(here["defocus_A"], *near),
+        upsampling=plain["upsampling"],
+        spread=None if spread is None else PointSpread(spread, here.get("spread_image")),
+    )
