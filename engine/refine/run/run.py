@@ -38,7 +38,7 @@ from ptylive.engine.refine.tuning.orientation_search import with_found_orientati
 from ptylive.engine.refine.tuning.parameter_search import Tuned, tune
 from ptylive.engine.refine.tuning.regime_choice import with_chosen_regime
 from ptylive.engine.refine.tuning.scans_apart import without_drifts
-from ptylive.engine.refine.tuning.start_object import begun
+from ptylive.engine.refine.tuning.start.start_object import begun
 from ptylive.engine.refine.tuning.tilt_search import SEARCH_PATTERNS, expected_patterns, find_tilt, tilted
 from ptylive.engine.refine.tuning.tilt_sign import with_doubted_tilts
 from ptylive.engine.refine.tuning.warm_start import WarmStart
