@@ -193,7 +193,7 @@ def _settled(
     tuned = with_found_depth(tuned, _under(tuned, context))
     context = _under(tuned, context)
     tuned = with_chosen_regime(tuned, context)
-    tuned = tuned if earlier is not None else with_chosen_form(tuned, context)
+    tuned = with_chosen_form(tuned, context)
     modes = None if earlier is None else earlier.modes
     preset, choice = with_chosen_modes(tuned.dataset, tuned.preset, context, modes)
     tuned = replace(tuned, preset=preset, words=tuned.words if choice is None else (*tuned.words, choice.reason))
