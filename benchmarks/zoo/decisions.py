@@ -130,6 +130,7 @@ def decisions(result: Any) -> dict[str, Any]:
         "form": "weak" if weak else "thick" if slices > 1 else "thin",
         "term": result.algorithm.split(",")[0],
         "slices": slices,
+        "phase": slices > 1 and "slices: phase object" in result.reason,
         "modes": int(result.probe.shape[-3]),
         "map": "started from the live map" in result.reason or "from the live map" in result.reason,
         "drift": bool(drift is not None and drift.applied),
@@ -207,7 +208,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 def _short(decided: dict[str, Any]) -> str:
     words = [f"{decided['form']} {decided['term']}", f"{decided['modes']} modes"]
     words += [f"{decided['slices']} slices"] if decided["slices"] > 1 else []
-    return ", ".join(words + [name for name in ("map", "drift") if decided[name]])
+    return ", ".join(words + [name for name in ("phase", "map", "drift") if decided[name]])
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ from ptylive.engine.refine.tuning.orientation_search import with_found_orientati
 from ptylive.engine.refine.tuning.parameter_search import Tuned, tune
 from ptylive.engine.refine.tuning.regime_choice import with_chosen_regime
 from ptylive.engine.refine.tuning.scans_apart import without_drifts
-from ptylive.engine.refine.tuning.start_object import begun
+from ptylive.engine.refine.tuning.start.start_object import begun
 from ptylive.engine.refine.tuning.tilt_search import SEARCH_PATTERNS, expected_patterns, find_tilt, tilted
 from ptylive.engine.refine.tuning.tilt_sign import with_doubted_tilts
 from ptylive.engine.refine.tuning.warm_start import WarmStart
@@ -196,7 +196,7 @@ def _settled(
     tuned = with_found_depth(tuned, _under(tuned, context))
     context = _under(tuned, context)
     tuned = with_chosen_regime(tuned, context)
-    tuned = tuned if earlier is not None else with_chosen_form(tuned, context)
+    tuned = with_chosen_form(tuned, context)
     modes = None if earlier is None else earlier.modes
     preset, choice = with_chosen_modes(tuned.dataset, tuned.preset, context, modes)
     tuned = replace(tuned, preset=preset, words=tuned.words if choice is None else (*tuned.words, choice.reason))

@@ -175,6 +175,8 @@ class _Chain:
             changes["scan_defocus"] = with_given_depth(self.dataset, preset).object.slices > 1
         if preset.object.slices > 1 and not stage.said.intersection(DEPTH[1:]):
             changes |= self._thickness | _distances(last, preset)
+        if last.slices > 1 and preset.object.slices > 1 and not preset.object.weakly_damped_obj:
+            changes |= _form(last.preset, self.stages[len(self.ended) - 1].preset, preset)
         changes |= _refined_before(last, preset)
         return _with(preset, {name: value for name, value in changes.items() if name not in stage.said})
 
@@ -264,6 +266,16 @@ def moved_on(dataset: Dataset, preset: Preset, ended: Ended) -> Dataset:
     chosen = slice(None) if sequence is None else chosen_patterns(sequence, len(positions_A))
     positions_A[chosen] = result.positions_A
     return replace(dataset, positions_A=positions_A, calibration=ended.calibration)
+
+
+def _form(decided: Preset, asked: Preset, preset: Preset) -> dict[str, Any]:
+    """Complex or a phase, as trials of the stage before decided it, where neither stage says which."""
+    if "phase_only_obj" in preset.schedules or {one.object.phase_only_obj for one in (asked, preset)} != {"auto"}:
+        return {}
+    is_phase = decided.object.phase_only_obj is True
+    bound = preset.object.non_negative_phase
+    kept = decided.object.non_negative_phase if bound == "auto" and is_phase else bound
+    return {"phase_only_obj": is_phase, "non_negative_phase": kept}
 
 
 def _refined_before(last: Ended, preset: Preset) -> dict[str, Any]:

@@ -39,6 +39,7 @@ def row(run, corr, **decided):
         "term": "ml",
         "slices": 1,
         "modes": 4,
+        "phase": False,
         "map": False,
         "drift": False,
         "epochs": 14,
@@ -53,3 +54,9 @@ def test_runs_that_decided_otherwise_are_counted():
     line = decisions.table([*rows, {"scan": "a", "way": "ours", "run": "half the batch", "error": 1}]).splitlines()[2]
     said = "thin ml, 4 modes (2); thin ml, 4 modes, drift (1)"
     assert line == f"| a | ours | {said} | 0.950 | 0.0130 | 1.5 / 2.0 | probe mode 1.5 |"
+
+
+def test_phases_of_several_slices_are_told_from_complex_ones():
+    thick = {"form": "thick", "term": "lsq_sqrt", "slices": 4}
+    rows = [row("seed 0", 0.85, **thick, phase=True), row("seed 1", 0.8, **thick)]
+    assert "4 slices, phase (1); thick lsq_sqrt, 4 modes, 4 slices (1)" in decisions.table(rows)

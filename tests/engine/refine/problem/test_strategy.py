@@ -41,7 +41,9 @@ def test_several_slices_are_thick():
     assert strategy.object_form is ObjectForm.COMPLEX
     assert not strategy.non_negative
     assert strategy.offset == pytest.approx(0.15)
-    assert "4 slices" in strategy.reason
+    assert "4 slices: complex object" in strategy.reason
+    of_phases = Preset(num_slices=4, total_thickness_A=100, phase_only_obj=True)
+    assert "4 slices: phase object" in chosen(of_phases, STRONG, has_start=False).reason
 
 
 @pytest.mark.parametrize("change", [{"dose_e_per_A2": 50.0}, {"dose_e_per_A2": 900.0, "noise_spread": 0.3}])

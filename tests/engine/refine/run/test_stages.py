@@ -45,6 +45,20 @@ def test_one_slice_then_several_in_a_finer_window(simulated):
     assert result.loss[4] < 0.5 * (alone.loss[0] + alone.loss[-1])  # begins more than half way down
 
 
+def test_the_form_that_trials_decided_is_kept_unless_a_stage_says_otherwise(simulated, monkeypatch):
+    def as_phase(tuned, context):
+        phase = {"phase_only_obj": True, "non_negative_phase": True}
+        open_ = tuned.preset.object.phase_only_obj == "auto"
+        return replace(tuned, preset=tuned.preset.model_copy(update=phase)) if open_ else tuned
+
+    monkeypatch.setattr(run, "with_chosen_form", as_phase)
+    thick = {"num_slices": 2, "total_thickness_A": 20.0}
+    preset = staged(thick, thick, {**thick, "phase_only_obj": False}, sweeps=1, epoch_max=1)
+    forms = [used(end).object for end in refined(simulated.dataset, preset).stages]
+    assert [form.phase_only_obj for form in forms] == [True, True, False]
+    assert [form.non_negative_phase for form in forms] == [True, True, "auto"]
+
+
 def test_a_single_stage_is_the_run_without_stages(simulated):
     plain = refined(simulated.dataset, Preset.from_mapping(SHARED))
     one = refined(simulated.dataset, staged({"name": "all"}))

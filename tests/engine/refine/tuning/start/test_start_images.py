@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ptylive.engine.refine.problem.prepare import prepare
-from ptylive.engine.refine.tuning.start_object import begun
+from ptylive.engine.refine.tuning.start.start_object import begun
 from ptylive.schema import MetadataError
 from ptylive.schema.preset import Preset
 from ptylive.schema.scan import rotation_matrix

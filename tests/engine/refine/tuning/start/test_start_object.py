@@ -12,7 +12,7 @@ from ptylive.engine.exports.pypty import pypty_object
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.data.object_resampling import on_pixels
 from ptylive.engine.refine.problem.prepare import prepare
-from ptylive.engine.refine.tuning.start_object import begun
+from ptylive.engine.refine.tuning.start.start_object import begun
 from ptylive.engine.results import Run, add_refinement, describe_run
 from ptylive.engine.stored_run import StoredRun
 from ptylive.schema import MetadataError
