@@ -21,7 +21,11 @@ from ptylive.schema.preset import Preset
 
 LEAST_SLICES = 6
 """Of fewer the outer two hold much of any specimen."""
-PATTERNS, SWEEPS = 512, 8
+LEAST_DOSE_E_PER_A2 = 5000.0
+"""Below this a penalty takes noise away, and patterns are predicted better by it whatever is in the slices: at 10^3 a
+crystal that fills them was, too."""
+PATTERNS, SWEEPS = 800, 40
+"""After eight sweeps the phase has not spread along the beam yet, and patterns tell nothing."""
 FAINT_RAD = 0.05
 """Phase that is held at none against all electrons on a pixel: a penalty w |phase| moves a least-squares phase of n
 electrons by w / n, about."""
@@ -52,16 +56,18 @@ class SurfaceChoice:
 
 
 def choose_surfaces(dataset: Dataset, preset: Preset, context: TrialContext) -> SurfaceChoice | None:
-    """By trials on the middle of the scan; None: nobody asked for networks, or the weight is given."""
+    """By trials on the middle of the scan; None: no networks, the weight is given, or patterns could not tell."""
     given = SETTING in preset.schedules or preset.regularisers.value(SETTING) > 0
     open_ = preset.prior.method == "dgp" and preset.object.slices >= LEAST_SLICES and preset.refined.update_obj
     if given or not open_ or dataset.masks is not None or len(dataset.patterns) < LEAST_PATTERNS:
         return None
     part, quick = context.seen.central_part(dataset, PATTERNS), preset.model_copy(update=TRIAL_SETTINGS)
-    context.before(f"{preset.object.slices} slices as they are")
     plain = Trial.of(part, quick, context)
-    electrons = plain.problem.statistics.dose_e_per_A2 * plain.problem.grid.pixel_A**2
-    weight = float(f"{FAINT_RAD * electrons:.2g}")
+    dose_e_per_A2 = plain.problem.statistics.dose_e_per_A2
+    if dose_e_per_A2 < LEAST_DOSE_E_PER_A2:
+        return None
+    weight = float(f"{FAINT_RAD * dose_e_per_A2 * plain.problem.grid.pixel_A**2:.2g}")
+    context.before(f"{preset.object.slices} slices as they are")
     before = _judged(plain, context)
     context.before("first and last slice held empty")
     emptied = Trial.of(part, _emptied(quick, weight), context)

@@ -30,6 +30,7 @@ def played(monkeypatch):
 
     monkeypatch.setattr(surface_choice, "_judged", judged)
     monkeypatch.setattr(surface_choice, "LEAST_PATTERNS", 100)
+    monkeypatch.setattr(surface_choice, "LEAST_DOSE_E_PER_A2", 0.0)
     return asked, losses
 
 
@@ -54,6 +55,13 @@ def test_the_weight_follows_the_electrons_on_a_pixel(played, simulated):
     double = replace(simulated.dataset, patterns=2 * simulated.dataset.patterns)
     more = choose_surfaces(double, Preset.from_mapping(THIN), TrialContext("cpu"))
     assert more.weight == pytest.approx(2 * found.weight, rel=0.1)
+
+
+def test_few_electrons_are_not_asked(played, simulated, monkeypatch):
+    """A penalty takes their noise away, wherever it acts."""
+    monkeypatch.setattr(surface_choice, "LEAST_DOSE_E_PER_A2", 1e12)
+    assert choice(simulated) is None
+    assert played[0] == []
 
 
 @pytest.mark.parametrize(
