@@ -78,7 +78,7 @@ def jobs(given: argparse.Namespace) -> list[tuple[str, Any]]:
     folder, first = given.folder, next(iter(SPECIMENS))
     strangers = [stranger(number, given.seed) for number in range(given.strangers)]
     thin = {**SPECIMENS[first], "slice_thickness_A": 1.0, "scan_shape": (24, 24), "detector_shape": (48, 48)}
-    wide = {"scan_shape": (64, 64), "scan_step_A": (1.2, 1.2)}
+    wide = {"scan_shape": (64, 64), "scan_step_A": (1.2, 1.2), "detector_shape": (48, 48)}
     large = {**SPECIMENS[first], "scan_shape": (64, 64)}
     of_case = {
         "dose": [

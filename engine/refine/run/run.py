@@ -46,7 +46,6 @@ from ptylive.engine.refine.validation.engine_settings import check_engine, unuse
 from ptylive.engine.refine.validation.held_out_quality import held_out_quality
 from ptylive.engine.refine.validation.prior_settings import check_possible
 from ptylive.engine.refine.validation.scan_settings import check_scans
-from ptylive.engine.refine.validation.surface_choice import with_chosen_surfaces
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.preset import Preset
 
@@ -162,7 +161,6 @@ def _refined(
     tuned = without_drifts(tuned, context)
     tuned = with_doubted_tilts(tuned, context) if warm is None else tuned
     tuned, context, measured = _still(tuned, context, may_turn=warm is None)
-    tuned, preset = with_chosen_surfaces(tuned, preset, context)
     context.forget()
     strategy = decide(measured, tuned.preset, has_start=context.start is not None)
     problem = lay_out(measured, strategy, tuned.preset, context.start)
