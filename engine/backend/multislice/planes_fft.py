@@ -19,7 +19,7 @@ from numba.core.datamodel import models
 from numba.extending import intrinsic, register_model
 
 from ptylive.engine.backend.multislice.fast_sizes import RADICES, WIDE
-from ptylive.engine.backend.multislice.plane_passes import (
+from ptylive.engine.backend.plane_passes import (
     STRIP,
     Code,
     Factor,
@@ -38,7 +38,7 @@ was handed one, and an atomic operation waits until everything written before is
 FORWARD, INVERSE = -1, +1
 WIDEST_LANES = 16
 CROWDED = 128
-"""Rows of a plane of so many columns, or a multiple, meet in the same few sets of the nearest cache: the last pass,
+"""Rows of a plane of this number of columns, or a multiple, meet in few sets of the nearest cache: the last pass,
 which writes rows far apart, stays in the strip there, and its rows are copied one after the other."""
 
 

@@ -8,7 +8,6 @@ import pytest
 from rounding import U
 
 from ptylive.engine.backend.multislice.fast_sizes import RADICES, WIDE, is_fast, padded_size
-from ptylive.engine.backend.multislice.plane_passes import STRIP
 from ptylive.engine.backend.multislice.planes_fft import FAST
 from ptylive.engine.backend.multislice.window import (
     forward,
@@ -18,6 +17,7 @@ from ptylive.engine.backend.multislice.window import (
     inverse_scaled,
     window_of,
 )
+from ptylive.engine.backend.plane_passes import STRIP
 
 
 @numba.jit(**FAST)

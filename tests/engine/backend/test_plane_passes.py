@@ -8,7 +8,7 @@ import pytest
 from llvmlite import ir
 from rounding import U
 
-from ptylive.engine.backend.multislice.plane_passes import (
+from ptylive.engine.backend.plane_passes import (
     STRIP,
     Code,
     Factor,
