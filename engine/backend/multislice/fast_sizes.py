@@ -17,6 +17,9 @@ RADICES: dict[int, tuple[int, ...]] = {
 }
 """Multiples of 16 (the transpose works on blocks of 16 x 16) of the form 2^a 3^b, in passes of 8, 4 and 3."""
 
+WIDE: dict[int, tuple[int, ...]] = {96: (8, 12), 128: (8, 16)}
+"""Where the processor has 32 registers of 16 numbers: one pass less, and butterflies too large for 16 registers."""
+
 
 def is_fast(size: int) -> bool:
     """Whether the compiled transform exists for windows of this size."""

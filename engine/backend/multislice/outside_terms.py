@@ -47,7 +47,7 @@ def address_of(term: PythonTerm, offset: float) -> int:
 
 def _whole_pattern(pixel: Callable[..., Any]) -> Any:
     """A C function: loss of a pattern; ``intensity`` becomes the factor of the far field in the gradient."""
-    compare = numba.jit(**FAST)(pixel)
+    compare = numba.jit(**{**FAST, "_nrt": True})(pixel)
 
     @numba.cfunc(SIGNATURE, nopython=True, fastmath=True, error_model="numpy")
     def whole(size: Any, intensity: Any, counts: Any, weights: Any, offset: Any, scale: Any) -> Any:

@@ -10,6 +10,7 @@ import functools
 from typing import Any, NamedTuple
 
 import numba
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
@@ -23,6 +24,9 @@ class Window(NamedTuple):
     size: int
     forward_at: int
     inverse_at: int
+    forward_product_at: int
+    inverse_product_at: int
+    inverse_scaled_at: int
 
 
 _kept: list[Any] = []
@@ -31,34 +35,60 @@ _kept: list[Any] = []
 
 @functools.cache
 def window_of(size: int) -> Window:
-    """The window of a fast size; its transforms take some three seconds to compile, once on a machine."""
+    """The window of a fast size; its transforms take a second or two to compile, once on a machine."""
     made = compiled_transforms(size)
     _kept.extend(made)
     return Window(size, *(function.address for function in made))
 
 
 @intrinsic
-def _call(_context: Any, address: Any, xr: Any, xi: Any, yr: Any, yi: Any) -> Any:
-    """The C function at an address, on the data of four planes."""
+def _call(_context: Any, address: Any, given: Any) -> Any:
+    """The C function at an address, on numbers and the data of planes."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        arrays = zip(signature.args[1:], args[1:], strict=True)
-        planes = [context.make_array(kind)(context, builder, array).data for kind, array in arrays]
-        given = [context.get_dummy_value(), *planes]  # the size, which carries nothing at run time
-        function = ir.FunctionType(ir.VoidType(), [each.type for each in given])
-        builder.call(builder.inttoptr(args[0], function.as_pointer()), given)
+        values = [context.get_dummy_value()]  # the size, which carries nothing at run time
+        for number, kind in enumerate(signature.args[1]):
+            value = builder.extract_value(args[1], number)
+            is_plane = isinstance(kind, types.Array)
+            values.append(context.make_array(kind)(context, builder, value).data if is_plane else value)
+        function = ir.FunctionType(ir.VoidType(), [each.type for each in values])
+        builder.call(builder.inttoptr(args[0], function.as_pointer()), values)
         return context.get_dummy_value()
 
-    return types.void(address, xr, xi, yr, yi), codegen
+    return types.void(address, given), codegen
 
 
 @numba.jit(**FAST)
 def forward(window: Window, xr: Any, xi: Any, yr: Any, yi: Any) -> None:
-    """Transposed F x of the plane x into y; x is used up."""
-    _call(window.forward_at, xr, xi, yr, yi)
+    """Transposed F x of the plane x into y, which is another place; x is kept."""
+    _call(window.forward_at, (xr, xi, yr, yi))
 
 
 @numba.jit(**FAST)
 def inverse(window: Window, xr: Any, xi: Any, yr: Any, yi: Any) -> None:
-    """Transposed F^H x of the plane x into y; x is used up."""
-    _call(window.inverse_at, xr, xi, yr, yi)
+    """Transposed F^H x of the plane x into y, which is another place; x is kept."""
+    _call(window.inverse_at, (xr, xi, yr, yi))
+
+
+@numba.jit(**FAST)
+def forward_product(window: Window, x: Any, wr: Any, wi: Any, rows: tuple[int, int], conjugate: Any, y: Any) -> None:
+    """As :func:`forward`, of x times w, conjugated where ``conjugate`` is -1.
+
+    rows: number in w at which its window begins, and numbers from one of its rows to the next.
+    """
+    start, pitch = rows
+    w = (wr[start:], wi[start:], np.int64(pitch), np.float32(conjugate))
+    _call(window.forward_product_at, (x[0], x[1], w[0], w[1], w[2], w[3], y[0], y[1]))
+
+
+@numba.jit(**FAST)
+def inverse_product(window: Window, x: Any, wr: Any, wi: Any, conjugate: Any, y: Any) -> None:
+    """As :func:`inverse`, of x times a wave of the window's size, conjugated where ``conjugate`` is -1."""
+    pitch = np.int64(window.size)
+    _call(window.inverse_product_at, (x[0], x[1], wr, wi, pitch, np.float32(conjugate), y[0], y[1]))
+
+
+@numba.jit(**FAST)
+def inverse_scaled(window: Window, x: Any, factor: Any, y: Any) -> None:
+    """As :func:`inverse`, of x times a real plane."""
+    _call(window.inverse_scaled_at, (x[0], x[1], factor, y[0], y[1]))

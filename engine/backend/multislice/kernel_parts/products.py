@@ -114,13 +114,6 @@ def clear(window: Any, plane: Any) -> None:
 
 
 @numba.jit(**FAST)
-def copy(window: Any, source: Any, target: Any) -> None:
-    """Target = source."""
-    for k in range(window.size * window.size):
-        target[0, k], target[1, k] = source[0, k], source[1, k]
-
-
-@numba.jit(**FAST)
 def add_moments(window: Any, gradient: Any, wave: Any, axis: Any, phase: Any, out: Any) -> None:
     """Out (3,) += sums of t phase, t axis[row], t axis[column] for t = Im(conj(gradient) wave)."""
     size = window.size

@@ -1,4 +1,4 @@
-"""The compiled transform against numpy's, and the sizes it exists for."""
+"""The compiled transforms against numpy's, and the sizes they exist for."""
 
 import math
 
@@ -7,19 +7,61 @@ import numpy as np
 import pytest
 from rounding import U
 
-from ptylive.engine.backend.multislice.fast_sizes import RADICES, is_fast, padded_size
-from ptylive.engine.backend.multislice.planes_fft import BLOCK, FAST
-from ptylive.engine.backend.multislice.window import forward, inverse, window_of
+from ptylive.engine.backend.multislice.fast_sizes import RADICES, WIDE, is_fast, padded_size
+from ptylive.engine.backend.multislice.planes_fft import FAST
+from ptylive.engine.backend.multislice.window import (
+    forward,
+    forward_product,
+    inverse,
+    inverse_product,
+    inverse_scaled,
+    window_of,
+)
+from ptylive.engine.backend.plane_passes import STRIP
 
 
 @numba.jit(**FAST)
-def run_forward(window, xr, xi, yr, yi):
-    forward(window, xr, xi, yr, yi)
+def run_forward(window, x, y):
+    forward(window, x[0], x[1], y[0], y[1])
 
 
 @numba.jit(**FAST)
-def run_inverse(window, xr, xi, yr, yi):
-    inverse(window, xr, xi, yr, yi)
+def run_inverse(window, x, y):
+    inverse(window, x[0], x[1], y[0], y[1])
+
+
+@numba.jit(**FAST)
+def run_forward_product(window, x, factor, start, pitch, conjugate, y):
+    forward_product(window, x, factor[0], factor[1], (start, pitch), conjugate, y)
+
+
+@numba.jit(**FAST)
+def run_inverse_product(window, x, factor, conjugate, y):
+    inverse_product(window, x, factor[0], factor[1], conjugate, y)
+
+
+@numba.jit(**FAST)
+def run_inverse_scaled(window, x, factor, y):
+    inverse_scaled(window, x, factor, y)
+
+
+def random_planes(size, columns=0, seed=0):
+    return np.random.default_rng(seed + size).normal(size=(2, size * (columns or size))).astype(np.float32)
+
+
+def wave_of(planes, size):
+    return (planes[0] + 1j * planes[1]).reshape(size, -1)
+
+
+def check(got, size, expected):
+    # log2(n) passes along either axis, each of which rounds some three times: all of them the same way at worst; a
+    # product in front rounds three times more
+    error = np.linalg.norm(wave_of(got, size) - expected.T)
+    assert error < 3 * (2 * math.log2(size) + 1) * U * np.linalg.norm(expected)
+
+
+def transform(wave, backwards):
+    return np.fft.ifft2(wave) * wave.size if backwards else np.fft.fft2(wave)
 
 
 @pytest.mark.parametrize(
@@ -27,25 +69,54 @@ def run_inverse(window, xr, xi, yr, yi):
     [
         (False, 48),
         (True, 32),
-        *(pytest.param(*each, marks=pytest.mark.slow) for each in [(False, 32), (True, 48), (False, 144), (True, 144)]),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in [
+                (False, 32),
+                (True, 48),
+                *((backwards, size) for backwards in (False, True) for size in (96, 128, 144)),
+            ]
+        ),
     ],
 )
 def test_transform_is_numpys_transposed(backwards, size):
-    rng = np.random.default_rng(size)
-    wave = rng.normal(size=(size, size)) + 1j * rng.normal(size=(size, size))
-    planes = [wave.real.astype(np.float32).ravel(), wave.imag.astype(np.float32).ravel()]
-    out = [np.empty(size * size, np.float32) for _ in range(2)]
-    (run_inverse if backwards else run_forward)(window_of(size), *planes, *out)
-    expected = (np.fft.ifft2(wave) * size * size if backwards else np.fft.fft2(wave)).T
-    got = (out[0] + 1j * out[1]).reshape(size, size)
-    # log2(n) passes along either axis, each of which rounds some three times: all of them the same way at worst
-    assert np.linalg.norm(got - expected) < 3 * 2 * math.log2(size) * U * np.linalg.norm(expected)
+    planes, out = random_planes(size), np.empty((2, size * size), np.float32)
+    kept = planes.copy()
+    (run_inverse if backwards else run_forward)(window_of(size), planes, out)
+    check(out, size, transform(wave_of(planes, size), backwards))
+    assert np.array_equal(planes, kept), "what is transformed is kept"
 
 
-def test_radices_multiply_to_their_size_and_blocks_fit():
-    for size, radices in RADICES.items():
+@pytest.mark.parametrize("conjugate", [1, -1])
+def test_a_window_of_a_larger_plane_is_multiplied_on_the_way_in(conjugate):
+    size, pitch, start = 32, 41, 5 * 41 + 7
+    planes, larger = random_planes(size), random_planes(size + 9, pitch, seed=1)
+    window = wave_of(larger, size + 9)[5 : 5 + size, 7 : 7 + size]
+    out = np.empty((2, size * size), np.float32)
+    run_forward_product(window_of(size), planes, larger, start, pitch, conjugate, out)
+    check(out, size, np.fft.fft2(wave_of(planes, size) * (window if conjugate == 1 else window.conj())))
+
+
+@pytest.mark.parametrize("conjugate", [1, -1])
+def test_a_spectrum_is_multiplied_on_the_way_back(conjugate):
+    size = 32
+    planes, factor, out = random_planes(size), random_planes(size, seed=1), np.empty((2, size * size), np.float32)
+    run_inverse_product(window_of(size), planes, factor, conjugate, out)
+    wave = wave_of(factor, size)
+    check(out, size, transform(wave_of(planes, size) * (wave if conjugate == 1 else wave.conj()), True))
+
+
+def test_a_spectrum_is_scaled_on_the_way_back():
+    size = 32
+    planes, factor, out = random_planes(size), random_planes(size, seed=1)[0], np.empty((2, size * size), np.float32)
+    run_inverse_scaled(window_of(size), planes, factor, out)
+    check(out, size, transform(wave_of(planes, size) * factor.reshape(size, size), True))
+
+
+def test_radices_multiply_to_their_size_and_strips_fit():
+    for size, radices in [*RADICES.items(), *WIDE.items()]:
         assert math.prod(radices) == size
-        assert size % BLOCK == 0
+        assert size % STRIP == 0
 
 
 @pytest.mark.parametrize(

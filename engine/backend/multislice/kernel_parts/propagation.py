@@ -1,0 +1,306 @@
+"""One pattern's way through the microscope and back: from the probe to the detector, and from there to every gradient.
+
+Planes are flat float32 (P * P); everything in Fourier space is transposed, as :mod:`planes_fft` leaves it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+from ptylive.engine.backend.multislice.kernel_parts.aperture import (
+    add_pattern_derivatives,
+    add_unshifted,
+    fill_ramp,
+    leave_aperture,
+    own_probes,
+    shifted_probe,
+)
+from ptylive.engine.backend.multislice.kernel_parts.arguments import (
+    ENTRY,
+    EXIT,
+    LENS,
+    SPACES,
+    Gradient,
+    Model,
+    Patterns,
+    Work,
+)
+from ptylive.engine.backend.multislice.kernel_parts.products import (
+    add_intensity,
+    add_moments,
+    clear,
+    first_intensity,
+    multiply,
+    scale,
+    scale_by_plane,
+    scatter,
+    transmit,
+    transmit_back,
+    turn,
+)
+from ptylive.engine.backend.multislice.planes_fft import FAST
+from ptylive.engine.backend.multislice.window import (
+    forward,
+    forward_product,
+    inverse,
+    inverse_product,
+    inverse_scaled,
+)
+
+PART = {**FAST, "inline": "always"}
+"""Of functions called from one or two places: each would otherwise be optimised again with all that it calls."""
+
+
+@numba.jit(**PART)
+def _filter(window: Any, plane: Any, band: Any, work: Work) -> None:
+    """Plane, in real space, limited to a band; ``work.b`` is used up."""
+    forward(window, plane[0], plane[1], work.b[0], work.b[1])
+    scale_by_plane(window, work.b, band, np.float32(1 / (window.size * window.size)))
+    inverse(window, work.b[0], work.b[1], plane[0], plane[1])
+
+
+@numba.jit(**PART)
+def _see_windows(window: Any, model: Model, start: int, work: Work) -> None:
+    """``work.windows``: what a pattern sees of every slice, limited to the band."""
+    size = window.size
+    for s in range(work.windows.shape[0]):
+        seen = work.windows[s]
+        for part in range(2):
+            for i in range(size):
+                for j in range(size):
+                    seen[part, i * size + j] = model.slices[part, s, start + i * model.width + j]
+        _filter(window, seen, model.band, work)
+
+
+@numba.jit(**PART)
+def _leave_windows(window: Any, model: Model, start: int, work: Work, gradient: Gradient) -> None:
+    """The adjoint of :func:`_see_windows`: ``work.pulled``, limited to the band, to the slices; it is 0 afterwards."""
+    size = window.size
+    for s in range(work.pulled.shape[0]):
+        pulled = work.pulled[s]
+        _filter(window, pulled, model.band, work)
+        for part in range(2):
+            for i in range(size):
+                for j in range(size):
+                    gradient.slices[part, s, start + i * model.width + j] += pulled[part, i * size + j]
+        clear(window, pulled)
+
+
+@numba.jit(**PART)
+def _through_slice(
+    window: Any, model: Model, patterns: Patterns, pattern: tuple[int, int], place: tuple[int, int, int], work: Work
+) -> None:
+    """From the wave that enters a slice to the spectrum behind it: the far field of the last one, else ``work.b``.
+
+    pattern: its number, and the first pixel of its window; place: pair of modes, slice, and its plane of the object.
+    """
+    (n, start), (pair, z, s) = pattern, place
+    last, entering = z == work.waves.shape[1] - 1, work.waves[pair, z]
+    out = work.far_field[pair] if last else work.b
+    turned, banded = last and patterns.turns.shape[0] > 0, work.windows.shape[0] > 0
+    if banded:
+        re, im, rows = work.windows[s, 0], work.windows[s, 1], (0, window.size)
+    else:
+        re, im, rows = model.slices[0, s], model.slices[1, s], (start, model.width)
+    if turned:
+        transmit(window, entering, re, im, rows[0], rows[1], work.a)
+        turn(window, work.a, patterns.turns[n], np.float32(1))
+        forward(window, work.a[0], work.a[1], out[0], out[1])
+    else:
+        forward_product(window, entering, re, im, rows, 1, out)
+
+
+@numba.jit(**PART)
+def _to_next_slice(window: Any, model: Model, patterns: Patterns, n: int, pair: int, z: int, work: Work) -> None:
+    """From the spectrum behind slice z, in ``work.b``, to the wave that enters the next one."""
+    entering, re, im = work.waves[pair, z + 1], model.propagators[0, z], model.propagators[1, z]
+    if patterns.spaces.shape[0] > 0:
+        multiply(window, work.b, re, im, np.float32(1), work.a)
+        turn(window, work.a, patterns.spaces[n, z], np.float32(1))
+        inverse(window, work.a[0], work.a[1], entering[0], entering[1])
+    else:
+        inverse_product(window, work.b, re, im, 1, entering)
+
+
+@numba.jit(**PART)
+def _to_detector(window: Any, model: Model, patterns: Patterns, n: int, far_field: Any, work: Work) -> None:
+    """From the spectrum behind the specimen to the detector, in place; ``work.b`` is used up."""
+    if model.band.shape[0] > 0:
+        scale_by_plane(window, far_field, model.band, np.float32(1))
+    if patterns.lenses.shape[0] > 0:
+        multiply(window, far_field, model.lens[0], model.lens[1], np.float32(1), work.b)
+        turn(window, work.b, patterns.lenses[n], np.float32(1))
+        inverse(window, work.b[0], work.b[1], far_field[0], far_field[1])
+
+
+@numba.jit(**PART)
+def _from_detector(
+    window: Any,
+    model: Model,
+    patterns: Patterns,
+    pattern: tuple[int, int],
+    far_field: Any,
+    work: Work,
+    moments: Any,
+    out: Any,
+) -> None:
+    """Its adjoint: the far field times ``work.intensity`` becomes the gradient behind the specimen, in ``out``."""
+    a, b, (n, place) = work.a, work.b, pattern
+    lenses, banded = patterns.lenses.shape[0] > 0, model.band.shape[0] > 0
+    if lenses:
+        if moments.shape[0] > 0:
+            forward(window, far_field[0], far_field[1], b[0], b[1])
+        scale(window, far_field, work.intensity)
+        forward(window, far_field[0], far_field[1], a[0], a[1])
+        if moments.shape[0] > 0:
+            add_moments(window, a, b, model.frequencies, model.phase_per_A, moments[place, LENS])
+        multiply(window, a, model.lens[0], model.lens[1], np.float32(-1), far_field)
+        turn(window, far_field, patterns.lenses[n], np.float32(-1))
+    if banded:
+        if not lenses:
+            scale(window, far_field, work.intensity)
+        scale_by_plane(window, far_field, model.band, np.float32(1))
+    if lenses or banded:
+        inverse(window, far_field[0], far_field[1], out[0], out[1])
+    else:
+        inverse_scaled(window, far_field, work.intensity, out)
+    if patterns.turns.shape[0] > 0:
+        turn(window, out, patterns.turns[n], np.float32(-1))
+
+
+@numba.jit(**FAST)
+def forward_pattern(window: Any, model: Model, patterns: Patterns, n: int, start: int, work: Work) -> None:
+    """Waves entering every slice, far fields of every pair of modes, and their summed intensity (times P^2)."""
+    slices = work.waves.shape[1]
+    object_modes = model.slices.shape[1] // slices
+    a, ramp, amplitude = work.a, work.ramp, patterns.amplitudes[n]
+    fill_ramp(window, patterns.shifts[n], ramp)
+    varied, banded = work.own.shape[0] > 0, work.windows.shape[0] > 0
+    if varied:
+        own_probes(window, model, patterns, n, work)
+    if banded:
+        _see_windows(window, model, start, work)
+    for pair in range(work.waves.shape[0]):
+        m, first = pair // object_modes, (pair % object_modes) * slices
+        entering = work.waves[pair, 0]
+        if varied:
+            shifted_probe(window, work.own[m, 0], work.own[m, 1], ramp, amplitude, a)
+        else:
+            plane = patterns.first_probe[n] + m
+            shifted_probe(window, model.probe[0, plane], model.probe[1, plane], ramp, amplitude, a)
+        inverse(window, a[0], a[1], entering[0], entering[1])
+        if patterns.entries.shape[0] > 0:
+            turn(window, entering, patterns.entries[n], np.float32(1))
+        for z in range(slices):
+            _through_slice(window, model, patterns, (n, start), (pair, z, first + z), work)
+            if z < slices - 1:
+                _to_next_slice(window, model, patterns, n, pair, z, work)
+        _to_detector(window, model, patterns, n, work.far_field[pair], work)
+        if pair == 0:
+            first_intensity(window, work.far_field[pair], model.background, work.intensity)
+        else:
+            add_intensity(window, work.far_field[pair], work.intensity)
+
+
+@numba.jit(**PART)
+def _back_to_aperture(
+    window: Any,
+    model: Model,
+    patterns: Patterns,
+    pattern: tuple[int, int, int],
+    pair: int,
+    work: Work,
+    gradient: Gradient,
+) -> None:
+    """From the far field of a pair of modes and ``work.intensity`` to the slices; the rest goes to ``work.b``.
+
+    pattern: its number, its place among those of the call, and the first pixel of its window.
+    """
+    n, place, start = pattern
+    slices = work.waves.shape[1]
+    first = (pair % (model.slices.shape[1] // slices)) * slices
+    a, b, far_field, moments = work.a, work.b, work.far_field[pair], gradient.moments
+    banded, asked = work.windows.shape[0] > 0, moments.shape[0] > 0
+    to_probe = asked or gradient.patterns.shape[0] > 0 or gradient.probe.shape[1] > 0 or gradient.aperture.shape[0] > 0
+    entered, spaced, distanced = patterns.entries.shape[0], patterns.spaces.shape[0], gradient.distances.shape[0]
+    # products go into the transforms behind them unless something stands, or is looked at, in between. Every transform
+    # then changes planes, an odd number of times in all; else products change them, and transforms come back
+    plain = not (asked or entered > 0 or spaced > 0 or distanced > 0)
+    here, there = (a, b) if plain else (b, a)
+    _from_detector(window, model, patterns, (n, place), far_field, work, moments, here)
+    for z in range(slices - 1, -1, -1):
+        s = first + z
+        entering = work.waves[pair, z]
+        if banded:
+            scatter(window, entering, here, work.pulled[s, 0], work.pulled[s, 1], 0, window.size)
+            re, im, rows = work.windows[s, 0], work.windows[s, 1], (0, window.size)
+        else:
+            scatter(window, entering, here, gradient.slices[0, s], gradient.slices[1, s], start, model.width)
+            re, im, rows = model.slices[0, s], model.slices[1, s], (start, model.width)
+        if z == 0 and not to_probe:
+            break
+        if plain:
+            forward_product(window, here, re, im, rows, -1, there)
+            here, there = there, here
+            if z > 0:
+                inverse_product(window, here, model.propagators[0, z - 1], model.propagators[1, z - 1], -1, there)
+                here, there = there, here
+            continue
+        transmit_back(window, here, re, im, rows[0], rows[1], there)
+        if asked and z == slices - 1:
+            add_moments(window, there, entering, model.places, model.phase_per_A, moments[place, EXIT])
+        if asked and z == 0:
+            add_moments(window, there, entering, model.places, model.phase_per_A, moments[place, ENTRY])
+        if z == 0 and entered > 0:
+            turn(window, there, patterns.entries[n], np.float32(-1))
+        forward(window, there[0], there[1], here[0], here[1])
+        if z > 0:
+            if asked or distanced > 0:
+                # the far field is spent: its planes take the spectrum of the wave that enters slice z
+                forward(window, entering[0], entering[1], far_field[0], far_field[1])
+            if asked:
+                at = moments[place, SPACES + z - 1]
+                add_moments(window, here, far_field, model.frequencies, model.phase_per_A, at)
+            if distanced > 0:
+                gradient.distances[z - 1] += _distance_derivative(window, here, far_field, model.phase_per_A)
+            multiply(window, here, model.propagators[0, z - 1], model.propagators[1, z - 1], np.float32(-1), there)
+            if spaced > 0:
+                turn(window, there, patterns.spaces[n, z - 1], np.float32(-1))
+            inverse(window, there[0], there[1], here[0], here[1])
+
+
+@numba.jit(**FAST)
+def _distance_derivative(window: Any, gradient: Any, wave: Any, phase_per_A: Any) -> Any:
+    """-sum phase_per_A Im(conj(gradient) wave) / P^2, on spectra without normalisation."""
+    total = np.float32(0)
+    for k in range(window.size * window.size):
+        total += phase_per_A[k] * (gradient[0, k] * wave[1, k] - gradient[1, k] * wave[0, k])
+    return -total * np.float32(1 / (window.size * window.size))
+
+
+@numba.jit(**FAST)
+def backward_pattern(
+    window: Any, model: Model, patterns: Patterns, pattern: tuple[int, int, int], work: Work, gradient: Gradient
+) -> None:
+    """Add what a pattern does to every gradient; ``work.intensity`` is the factor of its far fields."""
+    n, place, start = pattern
+    object_modes = model.slices.shape[1] // work.waves.shape[1]
+    ramp, amplitude, varied = work.ramp, patterns.amplitudes[n], work.own.shape[0] > 0
+    per_pattern = gradient.patterns.shape[0] > 0
+    for pair in range(work.waves.shape[0]):
+        m = pair // object_modes
+        _back_to_aperture(window, model, patterns, pattern, pair, work, gradient)
+        plane = patterns.first_probe[n] + m
+        if not varied and gradient.probe.shape[1] > 0:
+            add_unshifted(window, work.b, ramp, amplitude, gradient.probe[0, plane], gradient.probe[1, plane])
+        if per_pattern:
+            probe = work.own[m] if varied else model.probe[:, plane]
+            at = gradient.patterns[place]
+            add_pattern_derivatives(window, probe, work.b, ramp, amplitude, model.frequencies, at)
+        if varied:
+            leave_aperture(window, model, patterns, (n, place), m, work, gradient)
+    if work.windows.shape[0] > 0:
+        _leave_windows(window, model, start, work, gradient)

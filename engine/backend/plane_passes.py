@@ -1,0 +1,283 @@
+"""Passes of the transform as vector instructions: butterflies, twiddles and transposes, emitted as LLVM's own code.
+
+A pass is one step of Stockham's transform along the rows of a strip of STRIP columns. What a loop in Python's syntax
+left to the compiler's judgement (how wide vectors are, whether a loop is unrolled or vectorised, what may overlap) is
+said here, so that all of it holds for every size and every processor.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from itertools import count as numbers
+from typing import Any, NamedTuple
+
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils
+
+STRIP = 16
+"""Columns that are transformed at a time: a line of the cache, 64 bytes. What lies between two passes is then so small
+that it stays in the first level of the cache: 16 KiB for 128 rows."""
+FLAGS = ("contract", "nsz")
+"""Of arithmetic: a product and a sum may become one multiply-add, and 0 has no sign."""
+_WORD = ir.IntType(64)
+
+
+class Number(NamedTuple):
+    """Complex numbers in two vectors."""
+
+    re: Any
+    im: Any
+
+
+class Strip(NamedTuple):
+    """Where rows of STRIP columns lie in memory: float32 pointers, and numbers between one row and the next."""
+
+    re: Any
+    im: Any
+    pitch: int
+
+
+class Factor(NamedTuple):
+    """What rows of STRIP columns are multiplied by as they are read: float32 pointers; real where ``im`` is None."""
+
+    re: Any
+    im: Any
+    pitch: Any
+    """Numbers between one row and the next, known at run time."""
+    conjugate: Any
+    """-1 where the conjugate is taken, else 1: a number known at run time."""
+
+
+class Code:
+    """Instructions on vectors of ``lanes`` single-precision numbers, added one after another."""
+
+    def __init__(self, builder: Any, lanes: int) -> None:
+        self.builder, self.lanes = builder, lanes
+        self.vector = ir.VectorType(ir.FloatType(), lanes)
+
+    def loop(self, rounds: int) -> AbstractContextManager[Any]:
+        """A loop from 0 up to ``rounds``; ``.index`` is the number of the round."""
+        return cgutils.for_range(self.builder, ir.Constant(_WORD, rounds))  # type: ignore[no-any-return,unused-ignore]
+
+    def whole(self, value: int) -> Any:
+        """A constant to count with."""
+        return ir.Constant(_WORD, value)
+
+    def sum(self, a: Any, b: Any) -> Any:
+        """Of two whole numbers."""
+        return self.builder.add(a, b)
+
+    def product(self, a: Any, factor: int) -> Any:
+        """Of a whole number and a constant."""
+        return self.builder.mul(a, self.whole(factor))
+
+    def at(self, base: Any, index: Any) -> Any:
+        """The address of a number."""
+        return self.builder.gep(base, [index])
+
+    def load(self, base: Any, index: Any) -> Any:
+        """The vector that begins at a number; it need not be aligned."""
+        read = self.builder.load(self.builder.bitcast(self.at(base, index), self.vector.as_pointer()))
+        read.align = 4
+        return read
+
+    def store(self, value: Any, base: Any, index: Any) -> None:
+        """As :meth:`load`."""
+        self.builder.store(value, self.builder.bitcast(self.at(base, index), self.vector.as_pointer())).align = 4
+
+    def everywhere(self, scalar: Any) -> Any:
+        """A vector of one number."""
+        undefined, first = ir.Constant(self.vector, ir.Undefined), ir.Constant(ir.IntType(32), 0)
+        one = self.builder.insert_element(undefined, scalar, first)
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
+        return self.builder.shuffle_vector(one, undefined, mask)
+
+    def constant(self, value: float) -> Any:
+        """A vector of one constant."""
+        return ir.Constant(self.vector, [float(np.float32(value))] * self.lanes)
+
+    def plus(self, a: Number, b: Number) -> Number:
+        """The sum."""
+        add = self.builder.fadd
+        return Number(add(a.re, b.re, flags=FLAGS), add(a.im, b.im, flags=FLAGS))
+
+    def minus(self, a: Number, b: Number) -> Number:
+        """The difference."""
+        take = self.builder.fsub
+        return Number(take(a.re, b.re, flags=FLAGS), take(a.im, b.im, flags=FLAGS))
+
+    def scaled(self, a: Number, factor: Any) -> Number:
+        """Times a real vector."""
+        times = self.builder.fmul
+        return Number(times(a.re, factor, flags=FLAGS), times(a.im, factor, flags=FLAGS))
+
+    def times(self, a: Number, b: Number) -> Number:
+        """The complex product."""
+        mul, add, take = self.builder.fmul, self.builder.fadd, self.builder.fsub
+        re = take(mul(a.re, b.re, flags=FLAGS), mul(a.im, b.im, flags=FLAGS), flags=FLAGS)
+        return Number(re, add(mul(a.re, b.im, flags=FLAGS), mul(a.im, b.re, flags=FLAGS), flags=FLAGS))
+
+    def turned(self, a: Number, eighths: int) -> Number:
+        """A times exp(2 pi i eighths / 8)."""
+        eighths %= 8
+        if eighths % 2:
+            c = self.constant(math.sqrt(0.5))
+            add, take = self.builder.fadd, self.builder.fsub
+            both = Number(take(a.re, a.im, flags=FLAGS), add(a.re, a.im, flags=FLAGS))
+            return self.turned(self.scaled(both, c), eighths - 1)
+        if eighths == 0:
+            return a
+        negated = self.builder.fneg
+        if eighths == 2:
+            return Number(negated(a.im), a.re)
+        return Number(negated(a.re), negated(a.im)) if eighths == 4 else Number(a.im, negated(a.re))
+
+    def rotated(self, a: Number, numerator: int, denominator: int) -> Number:
+        """A times exp(2 pi i numerator / denominator)."""
+        if 8 * numerator % denominator == 0:
+            return self.turned(a, 8 * numerator // denominator)
+        angle = 2 * math.pi * numerator / denominator
+        return self.times(a, Number(self.constant(math.cos(angle)), self.constant(math.sin(angle))))
+
+
+def butterfly(code: Code, x: Sequence[Number], sign: int) -> list[Number]:
+    """The unnormalised transform of two or more numbers, exp(sign 2 pi i j k / n)."""
+    n = len(x)
+    if n == 2:
+        return [code.plus(*x), code.minus(*x)]
+    if n == 3:
+        return _three(code, x, sign)
+    first, second = next((a, n // a) for a in (4, 2, 3) if n % a == 0)
+    if n == 4:
+        first, second = 2, 2
+    inner = [butterfly(code, x[j::second], sign) for j in range(second)]
+    out: list[Any] = [None] * n
+    for k in range(first):
+        turned = [code.rotated(inner[j][k], sign * j * k, n) for j in range(second)]
+        out[k::first] = butterfly(code, turned, sign)
+    return out
+
+
+def _three(code: Code, x: Sequence[Number], sign: int) -> list[Number]:
+    a, b, c = x
+    both, apart = code.plus(b, c), code.turned(code.minus(b, c), 2)
+    middle = code.minus(a, code.scaled(both, code.constant(0.5)))
+    aside = code.scaled(apart, code.constant(sign * math.sqrt(3) / 2))
+    return [code.plus(a, both), code.plus(middle, aside), code.minus(middle, aside)]
+
+
+class Pass(NamedTuple):
+    """One pass of a transform of ``size`` rows: butterflies of ``radix``, behind passes whose product is ``done``."""
+
+    size: int
+    radix: int
+    done: int
+    sign: int
+
+    @property
+    def groups(self) -> int:
+        """Groups of butterflies with twiddles of their own."""
+        return self.size // (self.radix * self.done)
+
+    def twiddles(self) -> Any:
+        """(groups, radix, 2) float32: exp(sign 2 pi i k p / (radix groups))."""
+        turns = np.outer(np.arange(self.groups), np.arange(self.radix)) / (self.radix * self.groups)
+        angle = self.sign * 2 * np.pi * turns
+        return np.stack([np.cos(angle), np.sin(angle)], axis=-1).astype(np.float32)
+
+
+_table_numbers = numbers()
+
+
+def emit_pass(code: Code, one: Pass, source: Strip, target: Strip, factor: Factor | None = None) -> None:
+    """Rows of the source, times a factor, to rows of the target.
+
+    A pass whose twiddles are all 1 may have both in one place.
+    """
+    radix, done, count = one.radix, one.done, one.groups
+    table = _table(code, one.twiddles()) if count > 1 else None
+    with code.loop(count) as outer:
+        p = outer.index
+        factors = [_twiddle(code, table, p, k, radix) for k in range(1, radix)] if table is not None else []
+        with code.loop(done) as inner:
+            row_in = code.sum(code.product(p, done), inner.index)
+            row_out = code.sum(code.product(p, radix * done), inner.index)
+            for column in range(0, STRIP, code.lanes):
+                legs = [_read(code, source, factor, row_in, k * count * done, column) for k in range(radix)]
+                start = code.sum(code.product(row_out, target.pitch), code.whole(column))
+                for k, value in enumerate(butterfly(code, legs, one.sign)):
+                    result = code.times(value, factors[k - 1]) if factors and k else value
+                    at = code.sum(start, code.whole(k * done * target.pitch))
+                    code.store(result.re, target.re, at)
+                    code.store(result.im, target.im, at)
+
+
+def _read(code: Code, source: Strip, factor: Factor | None, row: Any, further: int, column: int) -> Number:
+    """What stands ``further`` rows behind a row, times its factor."""
+    at = code.sum(code.product(row, source.pitch), code.whole(further * source.pitch + column))
+    value = Number(code.load(source.re, at), code.load(source.im, at))
+    if factor is None:
+        return value
+    here, legs = code.sum(code.builder.mul(row, factor.pitch), code.whole(column)), code.product(factor.pitch, further)
+    re = code.load(code.at(factor.re, here), legs)
+    if factor.im is None:
+        return code.scaled(value, re)
+    sign = code.everywhere(factor.conjugate)
+    return code.times(
+        value, Number(re, code.builder.fmul(code.load(code.at(factor.im, here), legs), sign, flags=FLAGS))
+    )
+
+
+def _table(code: Code, values: Any) -> Any:
+    """A pointer to constants of the compiled module."""
+    flat = values.ravel()
+    kind = ir.ArrayType(ir.FloatType(), flat.size)
+    made = cgutils.add_global_variable(code.builder.module, kind, f".twiddles.{next(_table_numbers)}")
+    made.linkage, made.global_constant = "internal", True
+    made.initializer = ir.Constant(kind, [float(value) for value in flat])
+    return code.builder.bitcast(made, ir.FloatType().as_pointer())
+
+
+def _twiddle(code: Code, table: Any, p: Any, k: int, radix: int) -> Number:
+    at = code.sum(code.product(p, 2 * radix), code.whole(2 * k))
+    re, im = (code.builder.load(code.at(table, code.sum(at, code.whole(part)))) for part in range(2))
+    return Number(code.everywhere(re), code.everywhere(im))
+
+
+def emit_transpose(code: Code, rows: int, source: Any, pitch: int, target: Any, target_pitch: int) -> None:
+    """target[c target_pitch + r] = source[r pitch + c] for ``rows`` rows of STRIP columns."""
+    n = code.lanes
+    with code.loop(rows // n) as loop:
+        start, begin = code.product(loop.index, n * pitch), code.product(loop.index, n)
+        for column in range(0, STRIP, n):
+            block = [code.load(source, code.sum(start, code.whole(r * pitch + column))) for r in range(n)]
+            for c, values in enumerate(_transposed(code, block)):
+                code.store(values, target, code.sum(begin, code.whole((column + c) * target_pitch)))
+
+
+def emit_copy(code: Code, rows: int, source: Strip, target: Strip) -> None:
+    """Rows of a strip to another place."""
+    with code.loop(rows) as loop:
+        start, begin = code.product(loop.index, source.pitch), code.product(loop.index, target.pitch)
+        for column in range(0, STRIP, code.lanes):
+            here, there = code.sum(start, code.whole(column)), code.sum(begin, code.whole(column))
+            code.store(code.load(source.re, here), target.re, there)
+            code.store(code.load(source.im, here), target.im, there)
+
+
+def _transposed(code: Code, rows: Sequence[Any]) -> list[Any]:
+    """Of as many vectors as they have lanes: off-diagonal sub-blocks of 1, 2, 4 … elements are swapped."""
+    n, swapped, distance = code.lanes, list(rows), 1
+    while distance < n:
+        low = [k if not k & distance else n + k - distance for k in range(n)]
+        high = [k + distance if not k & distance else n + k for k in range(n)]
+        masks = [ir.Constant(ir.VectorType(ir.IntType(32), n), lanes) for lanes in (low, high)]
+        for i in (i for i in range(n) if not i & distance):
+            first, second = swapped[i], swapped[i + distance]
+            swapped[i] = code.builder.shuffle_vector(first, second, masks[0])
+            swapped[i + distance] = code.builder.shuffle_vector(first, second, masks[1])
+        distance *= 2
+    return swapped

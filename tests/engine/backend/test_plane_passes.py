@@ -1,0 +1,102 @@
+"""Passes of the transform: butterflies of every radix and width of vectors, each against its definition."""
+
+import ctypes
+
+import llvmlite.binding as llvm
+import numpy as np
+import pytest
+from llvmlite import ir
+from rounding import U
+
+from ptylive.engine.backend.plane_passes import (
+    STRIP,
+    Code,
+    Factor,
+    Pass,
+    Strip,
+    emit_copy,
+    emit_pass,
+    emit_transpose,
+)
+
+POINTER = ir.FloatType().as_pointer()
+
+
+def compiled(emit, lanes):
+    """A C function of four pointers whose code ``emit(code, *pointers)`` adds."""
+    module = ir.Module()
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [POINTER] * 4), "run")
+    builder = ir.IRBuilder(function.append_basic_block())
+    emit(Code(builder, lanes), *function.args)
+    builder.ret_void()
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    machine = llvm.Target.from_default_triple().create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten()
+    )
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(str(module)), machine)
+    engine.finalize_object()
+    run = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4)(engine.get_function_address("run"))
+
+    def call(*arrays):
+        assert engine
+        run(*(array.ctypes.data for array in arrays))
+
+    return call
+
+
+def planes(rows, columns=STRIP):
+    return np.random.default_rng(rows).normal(size=(2, rows, columns)).astype(np.float32)
+
+
+@pytest.mark.parametrize("lanes", [8, 16])
+@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize("radix", [2, 3, 4, 6, 8, 12, 16])
+def test_a_pass_of_one_radix_is_the_whole_transform(radix, sign, lanes):
+    def emit(code, xr, xi, yr, yi):
+        emit_pass(code, Pass(radix, radix, 1, sign), Strip(xr, xi, STRIP), Strip(yr, yi, STRIP))
+
+    x, y = planes(radix), np.zeros((2, radix, STRIP), np.float32)
+    compiled(emit, lanes)(*x, *y)
+    wave = x[0] + 1j * x[1].astype(complex)
+    expected = np.fft.fft(wave, axis=0) if sign < 0 else np.fft.ifft(wave, axis=0) * radix
+    assert np.linalg.norm(y[0] + 1j * y[1] - expected) < 3 * np.log2(radix) * U * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("lanes", [8, 16])
+def test_two_passes_with_twiddles_between_them_the_last_in_place(lanes):
+    size = 24
+
+    def emit(code, xr, xi, yr, yi):
+        emit_pass(code, Pass(size, 8, 1, -1), Strip(xr, xi, STRIP), Strip(yr, yi, STRIP))
+        emit_pass(code, Pass(size, 3, 8, -1), Strip(yr, yi, STRIP), Strip(yr, yi, STRIP))
+
+    x, y = planes(size), np.zeros((2, size, STRIP), np.float32)
+    compiled(emit, lanes)(*x, *y)
+    expected = np.fft.fft(x[0] + 1j * x[1].astype(complex), axis=0)
+    assert np.linalg.norm(y[0] + 1j * y[1] - expected) < 3 * np.log2(size) * U * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("lanes", [8, 16])
+def test_a_real_factor_scales_what_is_read(lanes):
+    def emit(code, xr, xi, w, y):
+        factor = Factor(w, None, code.whole(STRIP + 3), None)
+        out = Strip(y, code.at(y, code.whole(4 * STRIP)), STRIP)
+        emit_pass(code, Pass(4, 4, 1, -1), Strip(xr, xi, STRIP), out, factor)
+
+    x, w, y = planes(4), planes(5, STRIP + 3)[0], np.zeros((2, 4, STRIP), np.float32)
+    compiled(emit, lanes)(*x, w, y)
+    expected = np.fft.fft((x[0] + 1j * x[1].astype(complex)) * w[:4, :STRIP], axis=0)
+    assert np.linalg.norm(y[0] + 1j * y[1] - expected) < 9 * U * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("lanes", [8, 16])
+def test_transposes_and_copies_are_exact(lanes):
+    def emit(code, xr, xi, yr, yi):
+        emit_transpose(code, 32, xr, STRIP, yr, 32)
+        emit_copy(code, 32, Strip(xi, xr, STRIP), Strip(yi, code.at(yi, code.whole(32 * STRIP)), STRIP))
+
+    x, turned, copies = planes(32), np.zeros((STRIP, 32), np.float32), np.zeros((2, 32, STRIP), np.float32)
+    compiled(emit, lanes)(*x, turned, copies)
+    assert np.array_equal(turned, x[0].T)
+    assert np.array_equal(copies, x[::-1])
