@@ -1,4 +1,4 @@
-"""The keyboard: what each key does, in one table that the page's help is made from."""
+"""The page's help: what each key does, what the views show, and what words mean; tables that it is made from."""
 
 from __future__ import annotations
 
@@ -42,6 +42,35 @@ KEYS: tuple[Key, ...] = (
     Key("?", "this list"),
     Key("Esc", "close, leave full screen"),
 )
+
+
+SHOWN: tuple[tuple[str, str], ...] = (
+    ("Session", "maps of the scan as it arrives, the diffraction pattern, what is known of the experiment"),
+    ("Refine", "object and probe by multislice ptychography, its settings, and the runs there are of this scan"),
+    ("Tune", "short trials of settings, judged by patterns that were held out"),
+    ("Library", "scans of the recording folder, to be found, opened, compared, refined and taken along"),
+)
+"""Views, and what is to be seen there."""
+WORDS: tuple[tuple[str, str], ...] = (
+    (
+        "OBF, iDPC, tcBF",
+        "phase maps of the whole bright field; the pointer over a chooser says when each is to be trusted",
+    ),
+    ("± below a map", "one standard deviation of a pixel by counting noise"),
+    ("limit", "information limit: the finest period that rises above the noise"),
+    ("given, estimated", "sent with the scan or typed; found in the data. ✓: the data agree with what was given"),
+    ("pinned", "kept for the scans to come, whatever is sent"),
+    (
+        "orientation",
+        "how rows and columns of the detector lie to those of the scan: transposed, flipped, or as recorded",
+    ),
+    ("descan", "how far the pattern wanders over the detector while the beam is scanned"),
+    ("trotters", "overlaps of the discs at one spatial frequency: flat phase where the aberrations are right"),
+    ("held out", "patterns kept back from a refinement, by which settings and runs are compared; less is better"),
+    ("FRC", "correlation of two pictures by spatial frequency; above the half-bit curve they agree"),
+    ("epoch", "all patterns once: a sweep in batches, or a step of L-BFGS"),
+)
+"""Words of the page in the sense that they have there."""
 
 
 class MapKeys:

@@ -11,7 +11,7 @@ from bokeh.document import Document
 from bokeh.models import Model
 from jinja2 import Environment, FileSystemLoader, Template
 
-from ptylive.dashboard.keys import KEYS
+from ptylive.dashboard.keys import KEYS, SHOWN, WORDS
 from ptylive.dashboard.panels.calibration import EDITABLE, ESTIMABLE
 from ptylive.dashboard.panels.reconstruction import OBJECT_SHOWS
 from ptylive.dashboard.panels.refine import FURTHER_HELP, SETTINGS
@@ -53,6 +53,8 @@ def page_variables() -> dict[str, Any]:
         "further_help": FURTHER_HELP,
         "varied": VARIED,
         "keys": KEYS,
+        "shown": SHOWN,
+        "words": WORDS,
         "editable": EDITABLE,
         "estimable": ESTIMABLE,
         "calibration_rows": CALIBRATION_ROWS,

@@ -46,6 +46,8 @@ class LibraryPanel:
         self._match = ""
         self._search: dict[str, Any] = {}
         self._offset = self._count = 0
+        self._deleted = ""
+        """The recording that this page has moved to the trash last."""
         self._note, self._note_of, self._note_asked_at = "", "", -ASK_EVERY_S
         self._thumbnails: dict[tuple[str, float, ColourMap], str] = {}
         self._kinds = MapKinds()
@@ -175,6 +177,7 @@ class LibraryPanel:
             "open": self.open,
             "replay": self.replay,
             "delete": self.delete,
+            "restore": self.restore,
             "note": self.note,
             "search": self.search,
             "files": self.match_files,
@@ -197,7 +200,15 @@ class LibraryPanel:
     def delete(self, request: Request) -> None:
         """Move a scan to the trash; the page has asked twice."""
         self._asked_at = -ASK_EVERY_S
-        self._orders.send("delete", "moved to the trash", recording=request.name, sure=True)
+        deleted = lambda _reply: setattr(self, "_deleted", request.name)  # noqa: E731
+        self._orders.send("delete", "moved to the trash", deleted, recording=request.name, sure=True)
+
+    def restore(self, _request: Request) -> None:
+        """Take back what this page has moved to the trash last."""
+        if self._deleted:
+            self._asked_at = -ASK_EVERY_S
+            back = lambda _reply: setattr(self, "_deleted", "")  # noqa: E731
+            self._orders.send("restore", "taken back", back, recording=self._deleted)
 
     def note(self, request: Request) -> None:
         """Write the note of a scan (of the one that is shown where none is named), or with the key `sample` that."""
@@ -217,9 +228,10 @@ class LibraryPanel:
         return {"library_count": self._text, "library_page": page}
 
     def marks(self) -> dict[str, str]:
-        """Whether there are older and newer scans than those that are listed."""
+        """Whether there are older and newer scans than those that are listed, and one to be taken back."""
         older = "on" if self._offset + PAGE < self._count else "off"
-        return {"older": older, "newer": "on" if self._offset else "off"}
+        undo = "on" if self._deleted else "off"
+        return {"older": older, "newer": "on" if self._offset else "off", "restore": undo}
 
     def lists(self) -> dict[str, Any]:
         """The note of the scan that is shown."""

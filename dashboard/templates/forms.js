@@ -100,6 +100,7 @@
     replay: button => ask("replay", {name: button.dataset.name ?? "", key: button.dataset.key ?? ""}),
     take: button => ask("take", {value: button.dataset.name}),
     delete: button => twice(button, () => { window.ptylive.untick(button.dataset.name); ask("delete", {name: button.dataset.name}); }),
+    restore: () => ask("restore"),
     withdraw: button => ask("withdraw", {name: button.dataset.name, value: button.dataset.uid}),
     overwrite: () => ask("overwrite"),
     record: () => ask("record"),

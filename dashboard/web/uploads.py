@@ -112,7 +112,7 @@ class UploadHandler(RequestHandler):
         except OSError as error:
             self._refuse(507, f"{name} cannot be written: {error.strerror or error}")
         else:
-            self.request.connection.set_max_body_size(size + BESIDE_BYTES)  # type: ignore[union-attr]
+            self.request.connection.set_max_body_size(size + BESIDE_BYTES)
 
     async def data_received(self, chunk: bytes) -> None:
         """A part of the file; the browser waits while the disk does."""

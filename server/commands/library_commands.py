@@ -185,6 +185,10 @@ class LibraryCommands:
             raise CommandError(f"a refinement needs {recording!r}", "stop or withdraw it first")
         return {"path": str(self._library.discard(path))}
 
+    def command_restore(self, recording: str) -> dict[str, Any]:
+        """Take a recording that was deleted, and what belongs to it, back out of the folder `.trash`."""
+        return {"path": str(self._library.restore(recording))}
+
 
 def _number_of(run: str) -> tuple[int, str]:
     """Runs are called run1, run2, …; others come before them."""

@@ -6,6 +6,7 @@ import glob
 import json
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -169,6 +170,29 @@ class Library:
         except OSError as error:
             raise CommandError(f"{path} could not be moved to {trash}: {error.strerror or error}") from None
         return trash / path.name
+
+    def restore(self, recording: str) -> Path:
+        """Take a recording that was moved to `.trash` last back, with what was moved along; returns where it lies.
+
+        Raises CommandError where there is none, or something of its name has come meanwhile.
+        """
+        stem = re.escape(Path(recording).stem)
+        folders = sorted((self.folder / TRASH).glob("*"), key=lambda one: one.name, reverse=True)
+        found = (one for one in folders if re.fullmatch(rf"{stem}_\d{{8}}-\d{{6}}", one.name))
+        trash = next((one for one in found if (one / recording).is_file()), None)
+        if trash is None or Path(recording).name != recording:
+            raise CommandError(f"{brief(recording)} is not in the trash", f"look into {self.folder / TRASH}")
+        there = [self.folder / one.name for one in trash.iterdir() if (self.folder / one.name).exists()]
+        if there:
+            raise CommandError(f"{there[0].name} has come meanwhile", f"move it away, or take files from {trash}")
+        try:
+            # the recording last: a scan that is listed has all that belongs to it
+            for one in sorted(trash.iterdir(), key=lambda one: one.name == recording):
+                one.rename(self.folder / one.name)
+            trash.rmdir()
+        except OSError as error:
+            raise CommandError(f"{recording} could not be taken back: {error.strerror or error}") from None
+        return self.folder / recording
 
     def _belonging(self, path: Path) -> list[Path]:
         others = {other.stem for other in self._recordings()} - {path.stem}

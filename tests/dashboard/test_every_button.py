@@ -42,10 +42,10 @@ OF_THE_BROWSER = {
     "print",
 }
 """Buttons that only change what this viewer sees, or what is in the clipboard."""
-TESTED_ELSEWHERE = {"past", "landscape", "use", "use_row", "way", "show_run", "search", "upload"}
+TESTED_ELSEWHERE = {"past", "landscape", "use", "use_row", "way", "show_run", "search", "upload", "restore"}
 """Opens the earlier scan that is looked at (test_present.py); draws the loss against another value (panels/series);
 takes over what the data say (panels/live, panels/advice), or shows a run of the file; lists some scans only;
-brings a file (web/test_uploads.py)."""
+brings a file (web/test_uploads.py); takes back what was deleted (panels/test_library.py)."""
 COMMANDS: dict[str, tuple[dict[str, Any], str]] = {
     "edit": ({"what": "set", "name": "C10", "value": "10 nm"}, "configure"),
     "estimate": ({"what": "estimate", "name": "C10"}, "calibrate"),

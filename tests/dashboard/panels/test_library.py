@@ -89,3 +89,17 @@ def test_of_files_that_were_brought_the_one_that_stands_for_the_scan_is_opened()
     panel.take(Request(what="take", key="sent", value="c.hdr"))
     orders.collect()
     assert orders.said == "c.hdr: a file that belongs to it is missing; bring both at once"
+
+
+def test_what_was_deleted_last_is_taken_back() -> None:
+    panel, server, orders, _ = library()
+    panel.restore(Request(what="restore"))
+    assert server.asked == [], "there is nothing to take back"
+    panel.delete(Request(what="delete", name="a.h5"))
+    assert panel.marks()["restore"] == "off"
+    orders.collect()
+    assert panel.marks()["restore"] == "on"
+    panel.restore(Request(what="restore"))
+    orders.collect()
+    assert server.asked[-1] == ("restore", {"recording": "a.h5"})
+    assert panel.marks()["restore"] == "off"

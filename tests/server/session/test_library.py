@@ -191,3 +191,24 @@ def test_a_server_on_a_folder_of_damaged_files_answers_receives_and_ends(tmp_pat
             assert client.call("history")["count"] >= 10
         running.process.terminate()
         assert running.process.wait(60) == 0
+
+
+def test_what_was_moved_to_the_trash_is_taken_back_with_all_of_it(tmp_path, files):
+    header = make_header()
+    path = stored_recording(tmp_path, header, make_frames(header))
+    belongs = [path.with_name(f"{path.stem}_{end}") for end in ("results.h5", "obf.png")]
+    for one in belongs:
+        one.write_bytes(b"x")
+    library = Library(tmp_path, files, lambda *_: None)
+    library.discard(path)
+    assert not any(one.exists() for one in (path, *belongs))
+    belongs[0].write_bytes(b"another")
+    with pytest.raises(CommandError, match="has come meanwhile"):
+        library.restore(path.name)
+    belongs[0].unlink()
+    assert library.restore(path.name) == path
+    assert all(one.exists() for one in (path, *belongs))
+    assert list((tmp_path / ".trash").iterdir()) == []
+    for name in (path.name, f"../{path.name}", "", "."):
+        with pytest.raises(CommandError, match="is not in the trash"):
+            library.restore(name)
