@@ -90,7 +90,7 @@ class BinnedPixels:
         most = mean.max()
         if mean.min() < DIM * most:
             mean = np.maximum(mean, LEAST_OF_NEIGHBOURS * self._around(mean))
-        return np.maximum(mean, LEAST_VARIANCE * most)
+        return np.asarray(np.maximum(mean, LEAST_VARIANCE * most))
 
     def _around(self, mean: DoubleArray) -> DoubleArray:
         """Mean (count,) of each bin and those that touch it."""
@@ -100,7 +100,7 @@ class BinnedPixels:
         side = 2 * self.width + 1
         near = ndimage.uniform_filter(pattern, side, mode="constant")
         near /= np.maximum(ndimage.uniform_filter(inside.astype(float), side, mode="constant"), 1e-12)
-        return np.bincount(self.bin_of[inside], weights=near[inside], minlength=self.count)
+        return np.asarray(np.bincount(self.bin_of[inside], weights=near[inside], minlength=self.count), dtype=float)
 
     def bright_sum(self, mean: DoubleArray) -> float:
         """Intensity in all bins."""
