@@ -11,7 +11,8 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from ptylive.schema.errors import MetadataError
-from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, IndexArray, Model
+from ptylive.schema.model import Array, BoolArray, DoubleArray, IndexArray, Model
+from ptylive.schema.pattern.distortion import distortion_of, numbers_of
 
 ALLOWED_DTYPES = ("|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<f4", ">u2", ">u4", "<f8")
 TRANSFORM_WORDS = ("none", "transpose", "flip_rows", "flip_cols")
@@ -38,6 +39,10 @@ class Detector(Model):
     descan_px: tuple[float, ...] | None = Field(
         default=None,
         description="wander of the pattern while the beam is scanned: 0, four numbers of a plane, or ten of a parabola",
+    )
+    distortion: tuple[float, ...] | None = Field(
+        default=None,
+        description="of the recorded pattern, in half-widths: 0, 4 numbers (linear), 10 (and quadratic) or 18 (cubic)",
     )
     transform: str = Field(default="none", description="what was done to the pattern before recording")
     transform_given: bool = Field(default=False, description="whether the transform was stated, not assumed")
@@ -68,6 +73,11 @@ class Detector(Model):
         if len(numbers) > TERMS_OF_BOTH:
             raise ValueError(f"descan_px has {len(numbers)} numbers: give 0, the 4 of a plane, or 10")
         return Descan.of(numbers).numbers
+
+    @field_validator("distortion", mode="before")
+    @classmethod
+    def _plain_distortion(cls, value: Any) -> Any:
+        return None if value is None else numbers_of(distortion_of(np.asarray(value, dtype=float).ravel().tolist()))
 
     @field_validator("dtype")
     @classmethod
@@ -235,7 +245,7 @@ def usable_counts(frames: Array, saturation_value: float | None = None) -> tuple
     """
     masked = 0
     if frames.dtype.kind == "f" and frames.size and not _all_counts(frames):
-        wrong = _no_counts(frames)
+        wrong = no_counts(frames)
         masked = int(np.count_nonzero(wrong))
         frames = np.where(wrong, frames.dtype.type(0), frames) if masked else frames
     return below_saturation(frames, saturation_value), masked
@@ -247,60 +257,9 @@ def _all_counts(frames: Array) -> bool:
         return bool(abs(frames.sum()) <= MOST_COUNTS)
 
 
-def _no_counts(frames: Array) -> Array:
+def no_counts(frames: Array) -> Array:
     """Where values are no numbers or beyond what is counted."""
     return np.asarray(~(np.abs(frames) <= MOST_COUNTS))
-
-
-@dataclass(frozen=True, eq=False)
-class Readout:
-    """counts = (recorded - dark) * gain, where a pixel can record ``saturation_value`` at most.
-
-    dark: what a pixel shows without a beam, gain: what its value is multiplied by; (Qy, Qx) float32, None for none.
-    Counts may be below 0: their noise around an empty pixel is kept, so that sums are right.
-    """
-
-    saturation_value: float | None = None
-    dark: FloatArray | None = None
-    gain: FloatArray | None = None
-
-    @classmethod
-    def of(cls, detector: Detector, arrays: Mapping[str, Array]) -> Readout:
-        """Of a scan by what is known of its detector."""
-        dark, gain = (arrays.get(name) for name in REFERENCES)
-        if dark is not None and detector.saturation_value is not None:  # it shows the markers of full pixels too
-            dark = np.minimum(dark, detector.saturation_value)
-        return cls(detector.saturation_value, _single(dark), _single(gain))
-
-    @property
-    def corrects(self) -> bool:
-        """Whether there is a reference: counts are single-precision numbers then."""
-        return self.dark is not None or self.gain is not None
-
-    def counts(self, frames: Array) -> tuple[Array, int]:
-        """Counts (n, Qy, Qx), or (Qy, Qx), of recorded frames, and how many values were no counts: taken as 0.
-
-        The same array where nothing is changed.
-        """
-        finite, masked = usable_counts(frames, self.saturation_value)
-        if not self.corrects:
-            return finite, masked
-        counts = finite.astype(finite.dtype if finite.dtype == np.float64 else np.float32)
-        if self.dark is not None:
-            counts -= self.dark
-        if self.gain is not None:
-            counts *= self.gain
-        if masked:
-            counts[_no_counts(frames)] = 0
-        return counts, masked
-
-
-AS_RECORDED = Readout()
-"""Of numbers that are counts already, or are taken for them."""
-
-
-def _single(array: Array | None) -> FloatArray | None:
-    return None if array is None else np.asarray(array, dtype=np.float32)
 
 
 def array_problem(name: str, array: Array) -> str:

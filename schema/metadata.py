@@ -41,6 +41,7 @@ NAMES: dict[str, tuple[str, str]] = {
     "detector_pixel_invA": ("detector", "pixel_invA"),
     "beam_center_px": ("detector", "beam_center_px"),
     "descan_px": ("detector", "descan_px"),
+    "distortion": ("detector", "distortion"),
     "detector_transform": ("detector", "transform"),
     "counts_per_electron": ("detector", "counts_per_electron"),
     "saturation_value": ("detector", "saturation_value"),

@@ -82,6 +82,7 @@ PLAUSIBLE: Mapping[str, Plausible] = {
     "detector_pixel_invA": Plausible("frequency", "1/Å", (1e-5, 2.0), (1e-9, 100.0)),
     "beam_center_px": Plausible("pixels", "px", (0.0, 1e5), (0.0, 1e6), signed=True),
     "descan_px": Plausible("pixels", "px", (0.0, 200.0), (0.0, 1e5), signed=True),
+    "distortion": Plausible("number", "", (0.0, 0.2), (0.0, 0.3), signed=True),
     "dwell_time_us": Plausible("time", "µs", (1e-2, 1e8), (1e-6, 1e12)),
     "counts_per_electron": Plausible("number", "", (1e-4, 1e6), (1e-9, 1e12)),
     "saturation_value": Plausible("number", "", (1.0, 2.0**64), (1e-30, 1e38)),
@@ -202,7 +203,7 @@ def _converted(name: str, rule: Plausible, value: Any, written_out: list[bool]) 
     return float(numbers.ravel()[0]) if numbers.size == 1 and name not in _LISTS else numbers.tolist()
 
 
-_LISTS = ("beam_center_px", "descan_px", "scan_matrix")
+_LISTS = ("beam_center_px", "descan_px", "distortion", "scan_matrix")
 
 
 def _check_comma(name: str, value: list[Any] | tuple[Any, ...]) -> None:

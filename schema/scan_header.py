@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from ptylive.schema.basis import Basis
-from ptylive.schema.detector import AS_RECORDED, REFERENCES, Detector, Readout, useless_pixels
+from ptylive.schema.detector import REFERENCES, Detector, useless_pixels
 from ptylive.schema.model import Array, BoolArray, ByteArray, DoubleArray, IndexArray
 from ptylive.schema.optics import Optics
+from ptylive.schema.pattern.readout import AS_RECORDED, Readout
 from ptylive.schema.scan import Scan
 
 

@@ -1,4 +1,4 @@
-"""Scans get images of their detector that the server was given: an inlet around another one.
+"""Scans get images of their detector, and its distortion, that the server was given: an inlet around another one.
 
 What follows (compression, journal, recording, live maps, refinement) sees them as if the sender had sent them, so that
 a recording tells all that its maps were made with.
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from ptylive.schema import MetadataError, ScanHeader
+from ptylive.schema.metadata import overlay
 from ptylive.schema.model import Array
 from ptylive.streamer.detector_arrays import with_arrays
 from ptylive.streamer.protocols.image_template import ImageTemplate
@@ -21,9 +22,15 @@ from ptylive.streamer.wire.arrays import Buffer
 class DescribingInlet:
     """Lays images over what senders say. A scan that they do not fit stays as it is, and that is said once."""
 
-    def __init__(self, inlet: Inlet, arrays: Mapping[str, Array], note: Callable[[str], None]) -> None:
-        """``arrays``: by their names, (Qy, Qx)."""
-        self._inlet, self._arrays, self._note = inlet, arrays, note
+    def __init__(
+        self,
+        inlet: Inlet,
+        arrays: Mapping[str, Array],
+        note: Callable[[str], None],
+        distortion: tuple[float, ...] | None = None,
+    ) -> None:
+        """``arrays``: by their names, (Qy, Qx); ``distortion``: of every pattern, in place of what senders say."""
+        self._inlet, self._arrays, self._note, self._distortion = inlet, arrays, note, distortion
         self._told = ""
 
     @property
@@ -55,6 +62,8 @@ class DescribingInlet:
                 yield message
 
     def _with_arrays(self, header: ScanHeader) -> ScanHeader:
+        if self._distortion is not None and header.basis.is_raw:
+            header = overlay(header, {"distortion": self._distortion})
         try:
             return with_arrays(header, self._arrays)
         except MetadataError as error:

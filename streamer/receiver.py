@@ -67,7 +67,7 @@ class ReceiverSettings:
     """data: address to bind (port 0: any free one), or to connect to where the detector listens; folder: for
     recordings, None for none; ring_bytes: bound of what is held for slow readers; protocol: what the sender speaks;
     keys: who may send, None for anybody on this machine (a DECTRIS detector knows no keys); compression: frames become
-    vectors before they are stored; detector_arrays: images that every scan gets as if its sender had sent them.
+    vectors before they are stored; detector_arrays, distortion: what every scan gets as if its sender had sent it.
     """
 
     data: str = DEFAULT_DATA
@@ -78,6 +78,7 @@ class ReceiverSettings:
     keys: ServerKeys | None = None
     compression: Compression | None = None
     detector_arrays: Mapping[str, Array] = field(default_factory=dict)
+    distortion: tuple[float, ...] | None = None
 
 
 class Receiver:
@@ -172,8 +173,8 @@ class Receiver:
     def _made_inlet(self, settings: ReceiverSettings) -> Inlet:
         """The sender's protocol, with the compression around it where there is one."""
         inlet = make_inlet(settings.protocol, self._warn)
-        if settings.detector_arrays:
-            inlet = DescribingInlet(inlet, settings.detector_arrays, self._warn)
+        if settings.detector_arrays or settings.distortion is not None:
+            inlet = DescribingInlet(inlet, settings.detector_arrays, self._warn, settings.distortion)
         if settings.compression is None:
             return inlet
         acquisition = self._acquisition

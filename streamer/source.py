@@ -17,6 +17,7 @@ from ptylive.schema import Detector, EventBatch, EventFrames, FrameBatch, InputF
 from ptylive.schema.detector import ALLOWED_DTYPES, array_problem
 from ptylive.schema.metadata import MASKS, NAMES, arrays_and_numbers, build, locate, overlay, sections_from
 from ptylive.schema.model import Array, BoolArray, IndexArray
+from ptylive.schema.pattern.undistorted import Undistorted
 from ptylive.streamer.detector_arrays import read_detector_arrays, with_arrays
 from ptylive.streamer.storage.layout import StoredScan
 from ptylive.streamer.storage.native import DAMAGED_HINT, open_native
@@ -42,6 +43,8 @@ class FileSource:
     notes: tuple[str, ...]
     _stored: StoredScan
     _file: ScanFile
+    _flat: Undistorted | None = None
+    """What frees frames of a distortion that is told; ``header`` is then of counts in place."""
 
     @property
     def stored_uid(self) -> str:
@@ -56,13 +59,17 @@ class FileSource:
     @property
     def stores_bslz4(self) -> bool:
         """Whether :meth:`stored_pattern` can hand out compressed patterns."""
-        return self._file.chunk is not None
+        return self._file.chunk is not None and self._flat is None
 
     def frames(self, index: IndexArray) -> Array:
         """Patterns (n, Qy, Qx) of the given acquisition numbers, as recorded, in native byte order.
 
-        Of a compressed scan vectors (n, coefficients + extras).
+        Counts in place where a distortion is told. Of a compressed scan vectors (n, coefficients + extras).
         """
+        recorded = self._recorded(index)
+        return recorded if self._flat is None else self._flat.frames(recorded)
+
+    def _recorded(self, index: IndexArray) -> Array:
         index = np.asarray(index, dtype=np.int64)
         data = self._file.frames
         out = np.empty((len(index), *data.shape[len(self._stored.shape) :]), dtype=data.dtype.newbyteorder("="))
@@ -78,7 +85,7 @@ class FileSource:
         for start in range(0, self.frame_count, n):
             received = self.received[start : start + n]
             index = start + np.flatnonzero(received)
-            if len(index) and self._file.events is not None:
+            if len(index) and self._file.events is not None and self._flat is None:
                 events = self._events(start, start + len(received), self._file.events)
                 yield EventBatch(self.header.uid, index, events if received.all() else events.kept(received))
             elif len(index):
@@ -94,9 +101,10 @@ class FileSource:
         kind, size = data.dtype, data.shape[len(self._stored.shape) :]
         most = min(DIGESTED, max(DIGESTED_BYTES // max(kind.itemsize * math.prod(size), 1), 1), len(there))
         found = hashlib.sha256(repr((self.frame_count, size, kind.kind, kind.itemsize)).encode())
+        read = self.frames if self._flat is None else self._recorded
         try:
             for number in there[np.linspace(0, len(there) - 1, most).astype(np.int64)] if most else ():
-                found.update(self.frames(np.array([number])).astype(kind.newbyteorder("<"), copy=False).tobytes())
+                found.update(read(np.array([number])).astype(kind.newbyteorder("<"), copy=False).tobytes())
         except InputFileError:
             return ""
         return found.hexdigest()
@@ -158,8 +166,11 @@ def open_source(path: Path, values: Mapping[str, Any] | None = None) -> Abstract
 
 
 def open_recording(path: Path) -> AbstractContextManager[FileSource]:
-    """Open a native file, and nothing but a native file: what lies in recording folders. Raises as open_source."""
-    return _opened(Path(path), open_native(Path(path)), {})
+    """Open a native file, and nothing but a native file: what lies in recording folders. Raises as open_source.
+
+    Frames are as recorded, also where a distortion is told.
+    """
+    return _opened(Path(path), open_native(Path(path)), {}, in_place=False)
 
 
 def open_array(frames: Array, values: Mapping[str, Any] | None = None) -> AbstractContextManager[FileSource]:
@@ -175,7 +186,9 @@ def open_array(frames: Array, values: Mapping[str, Any] | None = None) -> Abstra
 
 
 @contextmanager
-def _opened(path: Path, opening: AbstractContextManager[ScanFile], values: Mapping[str, Any]) -> Iterator[FileSource]:
+def _opened(
+    path: Path, opening: AbstractContextManager[ScanFile], values: Mapping[str, Any], *, in_place: bool = True
+) -> Iterator[FileSource]:
     files, values = arrays_and_numbers(values)
     files.pop(MASKS, None)
     given = read_detector_arrays(files)
@@ -189,7 +202,9 @@ def _opened(path: Path, opening: AbstractContextManager[ScanFile], values: Mappi
         header = replace(header, scan=_fitted_scan(path, stored, header.scan, notes))
         header = with_arrays(replace(header, arrays=_arrays(path, file, header)), given)
         received = np.ones(stored.frames, dtype=bool) if file.received is None else file.received
-        yield FileSource(path, header, received, tuple(notes), stored, file)
+        flat = Undistorted.of(header) if in_place else None
+        seen = header if flat is None else flat.header
+        yield FileSource(path, seen, received, tuple(notes), stored, file, flat)
 
 
 def _header(path: Path, file: ScanFile, stored: StoredScan, values: Mapping[str, Any]) -> ScanHeader:

@@ -12,10 +12,15 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 from ptylive.engine.bases.protocol import MAX_SAMPLES, Evaluate
 from ptylive.engine.geometry import DetectorGrid, single_columns
 from ptylive.schema.model import Array, BoolArray, ComplexArray, DoubleArray, IndexArray, LabelArray
+
+DIM, LEAST_OF_NEIGHBOURS, LEAST_VARIANCE = 0.05, 0.2, 1e-6
+"""Share of the brightest bin below which a bin is compared with its neighbours, share of their mean that its variance
+has at least, and share of the brightest one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +79,28 @@ class BinnedPixels:
 
     def per_noise(self, transfer: ComplexArray, mean: DoubleArray) -> ComplexArray:
         """Transfer over the Poisson variance of each bin, (count, nq)."""
-        variance = np.maximum(mean, 1e-6 * mean.max()).astype(np.float32)
-        return np.asarray(transfer / variance[:, None])
+        return np.asarray(transfer / self.variance(mean).astype(np.float32)[:, None])
+
+    def variance(self, mean: DoubleArray) -> DoubleArray:
+        """Poisson variance of bins (count,) of some mean.
+
+        Patterns that were moved swing around the disc's edge: the mean of a pixel there may be next to nothing, or
+        less, but its noise is that of its neighbours too.
+        """
+        most = mean.max()
+        if mean.min() < DIM * most:
+            mean = np.maximum(mean, LEAST_OF_NEIGHBOURS * self._around(mean))
+        return np.asarray(np.maximum(mean, LEAST_VARIANCE * most))
+
+    def _around(self, mean: DoubleArray) -> DoubleArray:
+        """Mean (count,) of each bin and those that touch it."""
+        inside = self.bin_of >= 0
+        pattern = np.zeros(self.bin_of.shape)
+        pattern[inside] = np.maximum(mean / self.pixels_per_bin, 0)[self.bin_of[inside]]
+        side = 2 * self.width + 1
+        near = ndimage.uniform_filter(pattern, side, mode="constant")
+        near /= np.maximum(ndimage.uniform_filter(inside.astype(float), side, mode="constant"), 1e-12)
+        return np.asarray(np.bincount(self.bin_of[inside], weights=near[inside], minlength=self.count), dtype=float)
 
     def bright_sum(self, mean: DoubleArray) -> float:
         """Intensity in all bins."""

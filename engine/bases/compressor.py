@@ -16,8 +16,8 @@ import numpy as np
 from ptylive.engine.bases.field import DetectorField
 from ptylive.engine.bases.masks import MaskBasis
 from ptylive.schema import Basis, ScanHeader
-from ptylive.schema.detector import AS_RECORDED, Readout
 from ptylive.schema.model import Array, FloatArray, IndexArray
+from ptylive.schema.pattern.readout import AS_RECORDED, Readout
 
 LINEAR_EXTRAS = ("sum", "k_row", "k_col", "edge")
 EXTRAS = ("sum", "k_row", "k_col", "perp_bright", "perp_dark", "edge")

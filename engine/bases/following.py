@@ -19,8 +19,9 @@ from ptylive.engine.bases.masks import MaskBasis
 from ptylive.engine.descan import moved, read_at_pixels
 from ptylive.schema import Basis, Scan, ScanHeader
 from ptylive.schema.basis import MOMENTS, MOVED
-from ptylive.schema.detector import AS_RECORDED, Descan, scan_places
+from ptylive.schema.detector import Descan, scan_places
 from ptylive.schema.model import Array, DoubleArray, FloatArray, IndexArray
+from ptylive.schema.pattern.readout import AS_RECORDED
 
 STEPS_PER_PX = 4
 HALF_LIFE_LINES = 4.0

@@ -170,6 +170,10 @@ class CalibrationCommands:
 
     def _use(self, own: dict[str, Any], pinned: dict[str, Any]) -> None:
         """Make the values those of the scan, and of later ones. Raises MetadataError before anything has changed."""
+        if {"distortion", "detector.distortion"} & {*own, *pinned}:
+            raise MetadataError(
+                "frames are freed of a distortion as they come", "give it when the server starts: --set"
+            )
         nothing = ScanHeader(uid="", series="", frames=0, scan=Scan())
         overlay(nothing, pinned)
         overlay(nothing, own)

@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from ptylive.application.extensions import Preset
 from ptylive.engine.backend.imaging.open import LEAST_BATCH_BYTES
 from ptylive.schema import InputFileError, MetadataError, Scan, ScanHeader
-from ptylive.schema.detector import GIVEN_ARRAYS
+from ptylive.schema.detector import GIVEN_ARRAYS, Detector
 from ptylive.schema.errors import did_you_mean
 from ptylive.schema.files.small_files import read_text
 from ptylive.schema.metadata import SECTIONS, array_name, arrays_and_numbers, overlay, typed
@@ -147,6 +147,13 @@ class ServerConfig(StrictModel):
         default_factory=dict,
         description=f"images of the detector as files: {', '.join(GIVEN_ARRAYS)}",
     )
+
+    distortion: tuple[float, ...] | None = Field(default=None, description="of every pattern (docs/files.md)")
+
+    @field_validator("distortion", mode="before")
+    @classmethod
+    def _known_distortion(cls, value: Any) -> Any:
+        return None if value is None else Detector(distortion=value).distortion
 
     @field_validator("detector_files")
     @classmethod
@@ -280,7 +287,7 @@ def load_config(path: Path | None, options: Mapping[str, Any], assignments: Mapp
     values.update({name: value for name, value in options.items() if value is not None})
     overrides = dict(values.get("overrides", {}))
     for name, value in assignments.items():
-        key = name.removeprefix("server.")
+        key = name.removeprefix("server.").replace("detector.distortion", "distortion")
         if key in ServerConfig.model_fields:
             values[key] = value
         elif name.startswith("security."):
@@ -331,8 +338,10 @@ def _from_toml(path: Path) -> dict[str, Any]:
                 f"{path}: unknown table {section!r}",
                 _nearest(section, ["server", "security", "refine", "maps", *SECTIONS]),
             )
-        images, numbers = arrays_and_numbers(content) if section == "detector" else ({}, content)
+        images, numbers = arrays_and_numbers(content) if section == "detector" else ({}, dict(content))
         values["detector_files"] = {**values.get("detector_files", {}), **images}
+        if section == "detector" and "distortion" in numbers:
+            values["distortion"] = numbers.pop("distortion")
         for key, value in numbers.items():
             try:
                 defaults |= typed({f"{section}.{key}": value})
@@ -346,6 +355,8 @@ def _validated(values: Mapping[str, Any], source: str) -> ServerConfig:
     for name in values:
         if name not in ServerConfig.model_fields:
             raise MetadataError(f"{source}: unknown setting {name!r}", _nearest(name, ServerConfig.model_fields))
+    from ptylive.engine.bases.choice import parse_basis
+
     try:
         config = ServerConfig.model_validate(dict(values))
     except ValidationError as error:
@@ -357,7 +368,7 @@ def _validated(values: Mapping[str, Any], source: str) -> ServerConfig:
     Preset.from_mapping(config.refine)
     for given in (config.defaults, config.overrides):
         overlay(ScanHeader(uid="", series="", frames=0, scan=Scan()), given, source)
-    _check_basis(config.basis)
+    parse_basis(config.basis)
     return config.model_copy(update={"maps": checked_settings(config.maps)})
 
 
@@ -385,13 +396,6 @@ def _flattened(tables: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in tables.items():
         flat |= {f"{name}.{key}": one for key, one in value.items()} if isinstance(value, Mapping) else {name: value}
     return flat
-
-
-def _check_basis(text: str) -> None:
-    """Raise MetadataError for what is no basis."""
-    from ptylive.engine.bases.choice import parse_basis
-
-    parse_basis(text)
 
 
 def _nearest(name: str, known: Collection[str]) -> str:

@@ -19,6 +19,7 @@ from ptylive.schema import Calibration, CommandError, InputFileError, LiveMap
 from ptylive.schema.errors import brief
 from ptylive.schema.files.atomic import replacing
 from ptylive.schema.files.small_files import read_text
+from ptylive.schema.pattern.undistorted import Undistorted
 from ptylive.server.session.finisher import results_path
 from ptylive.server.session.library_filter import RefinedScans, Wanted
 from ptylive.server.session.recovered_maps import how_to_make
@@ -212,6 +213,8 @@ class Library:
         said = self._files.read(scan_header, path)
         header, _ = arm_from_map(said["arm"], said["parts"])
         ended = "complete" if said["received"] == header.frames else "aborted"
+        flat = Undistorted.of(header)  # its frames are read in place
+        header = header if flat is None else flat.header
         scan = ScanSession(header, None, header, recording=path, ended=ended, stored=Calibration())
         results = results_path(path)
         take_in_now(results, self._tell)

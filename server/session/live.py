@@ -21,6 +21,7 @@ from ptylive.engine.imaging.render import Rendering
 from ptylive.engine.live.engine import LiveEngine
 from ptylive.engine.memory import Scratch
 from ptylive.schema import FrameBatch, PtyliveError, ScanHeader
+from ptylive.schema.pattern.undistorted import Undistorted
 from ptylive.server.process.compilation import CompiledReader
 from ptylive.server.session.calibration_events import tell_calibration
 from ptylive.server.session.dose_curves import tell_dose_so_far
@@ -146,9 +147,11 @@ class LiveThread:
 
     def _open(self, header: ScanHeader, *, beside: bool) -> None:
         """Begin a scan, and show it unless it goes on ``beside`` another one that is being received."""
-        source, engine, problem = header, None, ""
+        source, engine, flat, problem = header, None, None, ""
         settings: Mapping[str, float] = {}
         try:
+            flat = Undistorted.of(source)
+            source = source if flat is None else flat.header
             header = self._prepare(source)
             scratch, device, chosen = self._resources
             settings = chosen()
@@ -163,7 +166,7 @@ class LiveThread:
         except PtyliveError as error:
             problem = error.line()
         scan = self._open_scans[header.uid] = ScanSession(
-            header, engine, source, problem=problem, map_settings=settings, kept=KeptPatterns(header)
+            header, engine, source, problem=problem, map_settings=settings, kept=KeptPatterns(header), flat=flat
         )
         self._on_scan(scan, beside)
         if beside:
@@ -176,6 +179,7 @@ class LiveThread:
         scan = self._open_scans.get(batch.uid)
         if scan is None or scan.engine is None:
             return
+        batch = batch if scan.flat is None else scan.flat.batch(batch)
         with scan.lock:
             scan.engine.add(batch)
             if scan.kept is not None:

@@ -19,6 +19,7 @@ from ptylive.engine.live.evaluation import backend_of
 from ptylive.engine.repeats.repeated_scan import dose_per_A2
 from ptylive.schema import Calibration, LiveMap, ScanHeader
 from ptylive.schema.model import BoolArray, DoubleArray
+from ptylive.schema.pattern.undistorted import Undistorted
 from ptylive.server.session.kept_patterns import KeptPatterns
 from ptylive.server.wire.messages import array_to_plain, map_to_plain
 
@@ -38,6 +39,8 @@ class ScanSession:
     header: ScanHeader
     engine: LiveEngine | None
     source: ScanHeader
+    flat: Undistorted | None = field(default=None, kw_only=True)
+    """What frees its frames of their distortion; ``source`` is then of counts in place."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     saving: threading.Lock = field(default_factory=threading.Lock)
     """Held while the results are written; taken before ``lock``, never after it."""

@@ -12,7 +12,7 @@ from ptylive.engine.bases.field import DetectorField
 from ptylive.engine.bases.masks import MaskBasis
 from ptylive.engine.imaging.virtual_detectors import DetectorBank, VirtualDetector
 from ptylive.schema import Calibration, FrameBatch, Origin, Quantity
-from ptylive.schema.detector import Readout
+from ptylive.schema.pattern.readout import Readout
 from ptylive.streamer.source import open_source
 
 LIMIT = 40

@@ -30,6 +30,7 @@ EXAMPLES = """
 ptylive inspect scan.h5
 ptylive inspect scan.npy --set scan_shape=64,64 --set energy_eV=80e3
 ptylive inspect vacuum.h5 --descan   # for --set descan_px=… of scans of the same field
+ptylive inspect grating.h5 --distortion --square   # for --set distortion=… of scans with the same projector
 """
 
 
@@ -37,6 +38,12 @@ def inspect(
     file: Annotated[Path, typer.Argument(help="scan file, native or foreign")],
     descan: Annotated[
         bool, typer.Option("--descan", help="measure the wander of the pattern too: reads all frames, best of vacuum")
+    ] = False,
+    distortion: Annotated[
+        bool, typer.Option("--distortion", help="measure the distortion of patterns on spots of a lattice or a disc")
+    ] = False,
+    square: Annotated[
+        bool, typer.Option("--square", help="with --distortion: the lattice is a square one, as a cross grating's")
     ] = False,
     settings: Settings = None,
     as_json: AsJson = False,
@@ -74,6 +81,8 @@ def inspect(
         }
         if descan:
             outcome |= _descan(source, values, quiet=as_json)
+        if distortion:
+            outcome |= _distortion(source, square=square)
     answer(outcome, as_json=as_json)
 
 
@@ -98,6 +107,26 @@ def _descan(source: FileSource, values: dict[str, Any], *, quiet: bool) -> dict[
         {"line_jumps_px": round(math.sqrt(fmean(r * r + c * c for r, c in descan.lines)), 4)} if descan.lines else {}
     )
     return {"descan_px": numbers, "descan_uncertainty_px": found.uncertainty, **jumps}
+
+
+def _distortion(source: FileSource, *, square: bool) -> dict[str, Any]:
+    """Of the mean of a sample of the scan, as other scans of the same detector take it; pixels."""
+    from ptylive.engine.bad_pixels import bad_pixels
+    from ptylive.engine.calibrate.bad_pixels import BadPixels
+    from ptylive.engine.calibrate.distortion import find_distortion
+    from ptylive.engine.compression import sample_numbers
+
+    header = source.header
+    if not header.basis.is_raw:
+        raise MetadataError(f"{source.path} holds coefficients", "give the frames they were made from")
+    counts = header.readout.counts(source.frames(sample_numbers(source)))[0]
+    mean = counts.mean(axis=0, dtype=float)
+    found = find_distortion(mean, bad_pixels(BadPixels().look(header, mean, len(counts))), square=square)
+    return {
+        "distortion": [round(number, 6) for number in found.numbers],
+        "distortion_measured_on": found.on,
+        "distortion_left_px": round(found.left_px, 3),
+    }
 
 
 def _compression(header: ScanHeader) -> dict[str, Any]:

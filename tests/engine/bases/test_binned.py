@@ -37,3 +37,16 @@ def test_bins_are_squares_of_their_width(center, most):
         assert max(np.ptp(rows), np.ptp(columns)) < made.width
         full += len(rows) == made.width**2
     assert full > 0.3 * made.count, "those that the edge of the disc does not cut"
+
+
+def test_a_bin_whose_mean_swings_below_nothing_is_as_noisy_as_its_neighbours():
+    """At the edge of a disc that was moved by the shift theorem: the bin must not outweigh all others."""
+    made = binned((31.5, 29.5), 10**6)
+    mean = np.full(made.count, 100.0)
+    np.testing.assert_array_equal(made.variance(mean), mean)
+    mean[[0, 5]] = -3.0, 1e-4
+    variance = made.variance(mean)
+    assert variance[[0, 5]].min() > 1
+    np.testing.assert_array_equal(np.delete(variance, [0, 5]), np.delete(mean, [0, 5]))
+    transfer = np.ones((made.count, 2), np.complex64)
+    assert np.abs(made.per_noise(transfer, mean)).max() < 1

@@ -7,8 +7,9 @@ import pytest
 from stream_tools import make_header
 
 from ptylive.schema import Basis, MetadataError
-from ptylive.schema.detector import AS_RECORDED, MOST_COUNTS, Readout, array_problem, joined
+from ptylive.schema.detector import MOST_COUNTS, array_problem, joined
 from ptylive.schema.metadata import array_name, arrays_and_numbers, locate
+from ptylive.schema.pattern.readout import AS_RECORDED, Readout
 
 DARK = np.array([[10.0, 0.5], [2.0, 3.0]])
 GAIN = np.array([[2.0, 1.0], [0.5, 1.0]])

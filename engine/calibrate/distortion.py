@@ -1,0 +1,198 @@
+"""The distortion of recorded patterns, measured on a mean pattern: on a grating's or a crystal's spots, or on a disc.
+
+Spots of a lattice tell all terms to third order but those that a lattice may have itself: its size, and where nobody
+says that its cell is a square, its shape. A disc is round, so its edge tells the two terms of an ellipse. What is left
+open is 0 in the numbers, and areas stay what they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from scipy import ndimage, optimize
+
+from ptylive.engine.calibrate.disc import find_disc
+from ptylive.schema import MetadataError
+from ptylive.schema.model import BoolArray, DoubleArray, IndexArray
+from ptylive.schema.pattern.distortion import numbers_of, terms
+
+RAYS = 180
+"""Directions in which the edge of a disc is looked for."""
+LEAST_SPOTS = 21
+"""Of a lattice: twice the parameters of a cubic distortion, counted along both axes."""
+LEAST_HEIGHT = 6.0
+"""Of a spot above what is around it, in standard deviations of that."""
+NEAR = 0.25
+"""How far from its place on the lattice, in cells, a spot may be to be one of it."""
+SPOT_PX = 3
+
+
+@dataclass(frozen=True)
+class FoundDistortion:
+    """18 numbers (``schema/pattern/distortion.py``), what they were measured on, and how far places are off, px rms."""
+
+    numbers: tuple[float, ...]
+    on: str
+    left_px: float
+
+
+def find_distortion(mean: DoubleArray, bad: BoolArray, *, square: bool = False) -> FoundDistortion:
+    """Of a mean pattern (Qy, Qx): on the spots of a lattice where there are enough, else on the disc.
+
+    ``square``: the cell of the lattice is known to be a square. Raises MetadataError where neither is seen.
+    """
+    places = find_spots(mean, bad)
+    found = None if len(places) < LEAST_SPOTS else of_lattice(places, mean.shape, square=square)
+    return found or of_disc(mean, bad)
+
+
+def find_spots(mean: DoubleArray, bad: BoolArray) -> DoubleArray:
+    """Centres (n, 2) of spots, pixels, the brightest first."""
+    plain = np.where(bad, np.median(mean[~bad]), mean)
+    soft = ndimage.gaussian_filter(plain, 1.0)
+    around = ndimage.median_filter(soft, 4 * SPOT_PX + 1)
+    rest = soft - around
+    noise = 1.4826 * float(np.median(np.abs(rest - np.median(rest)))) + 1e-12
+    peak = (rest == ndimage.maximum_filter(rest, 2 * SPOT_PX + 1)) & (rest > LEAST_HEIGHT * noise)
+    peak[:SPOT_PX], peak[-SPOT_PX:], peak[:, :SPOT_PX], peak[:, -SPOT_PX:] = False, False, False, False
+    found = np.argwhere(peak)
+    found = found[np.argsort(-rest[tuple(found.T)])]
+    return np.array([_centroid(rest, row, col) for row, col in found.tolist()]).reshape(-1, 2)
+
+
+def _centroid(rest: DoubleArray, row: int, col: int) -> DoubleArray:
+    """Of what stands out around a pixel, again around what was found."""
+    at = np.array([row, col], dtype=float)
+    for _ in range(4):
+        r, c = np.rint(at).astype(int)
+        r, c = (int(np.clip(v, SPOT_PX, n - SPOT_PX - 1)) for v, n in zip((r, c), rest.shape, strict=True))
+        part = np.clip(rest[r - SPOT_PX : r + SPOT_PX + 1, c - SPOT_PX : c + SPOT_PX + 1], 0, None)
+        offsets = np.indices(part.shape) - SPOT_PX
+        weight = part * np.exp(-0.5 * ((offsets[0] + r - at[0]) ** 2 + (offsets[1] + c - at[1]) ** 2) / 1.5**2)
+        at = np.array([r, c]) + (weight * offsets).sum(axis=(1, 2)) / max(weight.sum(), 1e-12)
+    return at
+
+
+def of_lattice(places: DoubleArray, shape: tuple[int, ...], *, square: bool = False) -> FoundDistortion | None:
+    """The distortion that puts spots (n, 2) on a lattice; None where they lie on none."""
+    indexed = _indexed(places)
+    if indexed is None:
+        return None
+    spots, index = indexed
+    half = max(shape) / 2
+    lattice = _Lattice(index, (spots - (np.array(shape) - 1) / 2) / half, square)
+    found: Any = optimize.least_squares(lattice.residual, lattice.start(), loss="soft_l1", f_scale=1 / half)
+    off = half * float(np.sqrt(np.median((lattice.residual(found.x).reshape(-1, 2) ** 2).sum(axis=1))))
+    return FoundDistortion(numbers_of(lattice.coefficients(found.x)), f"{len(spots)} spots of a lattice", off)
+
+
+@dataclass(frozen=True, eq=False)
+class _Lattice:
+    """Spots (n, 2) with their indices; parameters: origin (2), cell (2 of a square, else 4), ellipse (2, of a square
+    only: elsewhere the cell takes all that is linear), and the fourteen of second and third order.
+    """
+
+    index: IndexArray
+    recorded: DoubleArray
+    square: bool
+
+    def start(self) -> DoubleArray:
+        """Of the best lattice without distortion."""
+        first = self._plain()
+        cell = first[:2].ravel()
+        if self.square:  # the square nearest the cell that was found, of the hand it has
+            hand = self._hand
+            turned = (first[0] + hand * np.array([first[1, 1], -first[1, 0]])) / 2
+            cell = np.array([*turned, 0.0, 0.0])
+        return np.concatenate([first[2], cell, np.zeros(14)])
+
+    def _plain(self) -> DoubleArray:
+        """Cell and origin (3, 2) of the best lattice."""
+        plane = np.column_stack([self.index, np.ones(len(self.index))])
+        return np.asarray(np.linalg.lstsq(plane, self.recorded, rcond=None)[0], dtype=float)
+
+    @cached_property
+    def _hand(self) -> float:
+        return float(np.sign(np.linalg.det(self._plain()[:2])))
+
+    def true(self, x: DoubleArray) -> DoubleArray:
+        """Places (n, 2) on the lattice."""
+        cell = x[2:6].reshape(2, 2)
+        if self.square:
+            cell = np.array([x[2:4], self._hand * np.array([-x[3], x[2]])])
+        return np.asarray(self.index @ cell + x[:2])
+
+    def coefficients(self, x: DoubleArray) -> DoubleArray:
+        """Of the distortion, (9, 2)."""
+        out = np.zeros((9, 2))
+        if self.square:
+            out[:2] = [[x[4], x[5]], [x[5], -x[4]]]
+        out[2:] = x[6:].reshape(7, 2)
+        return out
+
+    def residual(self, x: DoubleArray) -> DoubleArray:
+        """How far recorded spots are off, flat."""
+        true = self.true(x)
+        return np.asarray((true + terms(true) @ self.coefficients(x) - self.recorded).ravel())
+
+
+def _indexed(places: DoubleArray) -> tuple[DoubleArray, IndexArray] | None:
+    """Spots of a lattice and their indices (n, 2), from the middle outwards: each by the cell of its neighbours."""
+    from scipy.spatial import KDTree
+
+    tree = KDTree(places)
+    first = int(np.argmin(np.hypot(*(places - np.median(places, axis=0)).T)))
+    nearest = np.asarray(tree.query(places[first], k=min(7, len(places)))[1])[1:]
+    near = places[nearest] - places[first]
+    one = near[0]
+    across = [v for v in near if abs(one[0] * v[1] - one[1] * v[0]) > 0.5 * np.hypot(*one) * np.hypot(*v)]
+    if not across:
+        return None
+    named: dict[int, tuple[int, int]] = {first: (0, 0)}
+    cells: dict[int, DoubleArray] = {first: np.array([one, across[0]])}
+    queue = [first]
+    while queue:
+        here = queue.pop(0)
+        for axis, sign in ((0, 1), (0, -1), (1, 1), (1, -1)):
+            away, spot = tree.query(places[here] + sign * cells[here][axis])
+            if away > NEAR * np.hypot(*cells[here][axis]) or int(spot) in named:
+                continue
+            step = [0, 0]
+            step[axis] = sign
+            cell = cells[here].copy()
+            cell[axis] = sign * (places[spot] - places[here])
+            named[int(spot)] = (named[here][0] + step[0], named[here][1] + step[1])
+            cells[int(spot)] = cell
+            queue.append(int(spot))
+    if len(named) < LEAST_SPOTS:
+        return None
+    chosen = list(named)
+    return places[chosen], np.array([named[n] for n in chosen], dtype=np.int64)
+
+
+def of_disc(mean: DoubleArray, bad: BoolArray) -> FoundDistortion:
+    """The ellipse that the edge of the disc is. Raises MetadataError where none is seen."""
+    disc = find_disc(mean, bad)
+    if disc is None:
+        raise MetadataError("no disc is seen, and no lattice of spots", "take a vacuum scan, or one of a grating")
+    filled = ndimage.gaussian_filter(np.where(bad, np.median(mean[~bad]), mean), 0.7)
+    angle = np.linspace(0, 2 * np.pi, RAYS, endpoint=False)
+    radius = np.arange(0.6, 1.4, 0.1 / disc.radius_px) * disc.radius_px
+    ray = np.stack([np.cos(angle), np.sin(angle)])
+    points = np.asarray(disc.center_px)[:, None, None] + ray[:, :, None] * radius
+    profile = ndimage.map_coordinates(filled, points, order=1, mode="nearest")
+    level = (np.median(profile[:, : len(radius) // 8]) + np.median(profile[:, -len(radius) // 8 :])) / 2
+    edge = radius[np.argmax(profile < level, axis=1)]
+    waves = np.stack([np.ones(RAYS), *(f(m * angle) for m in (1, 2) for f in (np.cos, np.sin))], axis=1)
+    weight = np.ones(RAYS)
+    for _ in range(5):  # spots on the edge are no edge
+        found = np.linalg.lstsq(waves * weight[:, None], edge * weight, rcond=None)[0]
+        left = edge - waves @ found
+        weight = 1 / np.sqrt(1 + (left / 0.3) ** 2)
+    stretch = found[3:] / found[0]
+    out = np.zeros((9, 2))
+    out[:2] = [[stretch[0], stretch[1]], [stretch[1], -stretch[0]]]
+    return FoundDistortion(numbers_of(out), "the edge of the disc", float(np.median(np.abs(left))))

@@ -1,0 +1,110 @@
+"""Distortion of the recorded pattern: where each place of the true one was recorded, and patterns freed of it.
+
+With u = (row, col) from the middle of the detector, as recorded, in half-widths of its longer side: what belongs at u
+was recorded at u + sum c_ij u_row^i u_col^j: linear terms (u_row, u_col) for the row and for the column, then quadratic
+(u_row^2, u_row u_col, u_col^2) and cubic ones (u_row^3, u_row^2 u_col, u_row u_col^2, u_col^3) likewise.
+
+Counts keep their number: a pixel gets the counts of what was recorded on its area, each recorded pixel being even.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ptylive.schema.errors import MetadataError
+from ptylive.schema.model import DoubleArray, IndexArray
+
+POWERS = ((1, 0), (0, 1), (2, 0), (1, 1), (0, 2), (3, 0), (2, 1), (1, 2), (0, 3))
+COUNTS = {2: 4, 5: 10, 9: 18}
+"""Numbers of a linear, a quadratic and a cubic distortion, by terms along an axis."""
+SUBPIXELS, FEW_PIXELS = (8, 4), 2**17
+"""Points along a pixel at which is looked where it was recorded: of detectors up to that many pixels, and of larger."""
+LARGEST = 0.3
+
+
+def terms(u: DoubleArray, count: int = 9) -> DoubleArray:
+    """Powers (n, terms) at places (n, 2)."""
+    return np.stack([u[:, 0] ** i * u[:, 1] ** j for i, j in POWERS[:count]], axis=1)
+
+
+def distortion_of(numbers: Sequence[float]) -> DoubleArray:
+    """Coefficients (9, 2) of 4, 10 or 18 numbers, the linear ones first, each order rows before columns; 0: none.
+
+    Raises ValueError for any other count, and for a distortion that is larger than any.
+    """
+    out, given = np.zeros((9, 2)), np.asarray(numbers, dtype=float).ravel()
+    if len(given) == 1 and given[0] == 0:
+        return out
+    if len(given) not in COUNTS.values() or not np.isfinite(given).all():
+        raise ValueError(f"distortion has {len(given)} numbers: give 0, the 4 of a linear one, 10 or 18")
+    if np.abs(given).max() > LARGEST:
+        raise ValueError(f"a distortion of {np.abs(given).max():.3g} of the pattern is too much: {LARGEST} at most")
+    at = 0
+    for first, last in ((0, 2), (2, 5), (5, 9)):
+        if at < len(given):
+            out[first:last] = given[at : at + 2 * (last - first)].reshape(2, -1).T
+            at += 2 * (last - first)
+    return out
+
+
+def numbers_of(coefficients: DoubleArray) -> tuple[float, ...]:
+    """The 18 numbers of coefficients (9, 2)."""
+    parts = [coefficients[first:last].T.ravel() for first, last in ((0, 2), (2, 5), (5, 9))]
+    return tuple(np.concatenate(parts).tolist())
+
+
+def recorded_at(places_px: DoubleArray, coefficients: DoubleArray, shape: tuple[int, int]) -> DoubleArray:
+    """Where places (n, 2) of the true pattern, pixels, were recorded."""
+    middle, half = (np.array(shape) - 1) / 2, max(shape) / 2
+    u = (places_px - middle) / half
+    return np.asarray(places_px + half * terms(u) @ coefficients)
+
+
+def areas(coefficients: DoubleArray, shape: tuple[int, int]) -> tuple[IndexArray, DoubleArray]:
+    """Recorded pixels (K, pixels) on the area of each true one, and how much of each lies there."""
+    rows, cols = shape
+    times = SUBPIXELS[rows * cols > FEW_PIXELS]
+    inside = (np.arange(times) + 0.5) / times - 0.5
+    offsets = np.stack(np.meshgrid(inside, inside, indexing="ij"), axis=-1).reshape(-1, 2)
+    pixels = np.stack(np.meshgrid(np.arange(rows), np.arange(cols), indexing="ij"), axis=-1).reshape(-1, 2)
+    every = np.empty((len(offsets), len(pixels)), dtype=np.int64)
+    area = np.empty(every.shape)
+    for n, offset in enumerate(offsets):
+        places = pixels + offset
+        at = recorded_at(places, coefficients, shape)
+        step = 0.01
+        along = [
+            (recorded_at(places + step * axis, coefficients, shape) - at) / step for axis in np.eye(2)
+        ]  # derivatives of the place recorded
+        area[n] = along[0][:, 0] * along[1][:, 1] - along[0][:, 1] * along[1][:, 0]
+        nearest = np.rint(at).astype(np.int64)
+        there = ((nearest >= 0) & (nearest < (rows, cols))).all(axis=1)
+        every[n] = np.where(there, nearest[:, 0] * cols + nearest[:, 1], -1)
+    if area.min() <= 0:
+        raise MetadataError("the distortion folds the pattern over itself", "measure it again, or give a smaller one")
+    return _merged(every, area / len(offsets))
+
+
+def _merged(every: IndexArray, area: DoubleArray) -> tuple[IndexArray, DoubleArray]:
+    """The same pixels named once each; -1 for none becomes pixel 0 without weight."""
+    order = np.argsort(every, axis=0, kind="stable")
+    every, area = np.take_along_axis(every, order, axis=0), np.take_along_axis(area, order, axis=0)
+    rank = np.concatenate([np.zeros((1, every.shape[1]), dtype=np.int64), (np.diff(every, axis=0) != 0).cumsum(axis=0)])
+    count = int(rank.max()) + 1
+    sources, weights = np.zeros((count, every.shape[1]), dtype=np.int64), np.zeros((count, every.shape[1]))
+    column = np.broadcast_to(np.arange(every.shape[1]), every.shape)
+    sources[rank, column] = np.maximum(every, 0)
+    np.add.at(weights, (rank, column), np.where(every >= 0, area, 0.0))
+    return sources, weights
+
+
+def true_place(
+    recorded_px: tuple[float, float], coefficients: DoubleArray, shape: tuple[int, int]
+) -> tuple[float, float]:
+    """Where a recorded place belongs, by fixed-point steps: a distortion changes little over itself."""
+    place = wanted = np.asarray(recorded_px, dtype=float)
+    for _ in range(50):
+        place = place + wanted - recorded_at(place[None], coefficients, shape)[0]
+    return float(place[0]), float(place[1])

@@ -1,0 +1,60 @@
+"""A distortion that is told: maps live and offline are of patterns in place, and the recording keeps what came."""
+
+import h5py
+import numpy as np
+import pytest
+from running import last_json, ptylive_here, server
+
+from ptylive.schema.pattern.distortion import numbers_of
+from ptylive.simulators.data import bundled
+from ptylive.simulators.replay import ReplaySettings, replay
+from ptylive.streamer.source import open_source
+
+SCAN = "au_ac_300kV_parallax"
+NUMBERS = numbers_of(np.random.default_rng(2).uniform(-0.01, 0.01, (9, 2)).round(6))
+GIVEN = "distortion=" + ",".join(f"{number:.6f}" for number in NUMBERS)
+
+
+def maps_of(path) -> dict:
+    with h5py.File(path) as file:
+        return {name: data[()] for name, data in file["maps"].items()}
+
+
+@pytest.mark.slow
+def test_a_scan_is_put_in_place_live_and_recorded_as_it_came(tmp_path):
+    with server(tmp_path / "recordings", "--set", GIVEN) as running:
+        replay(bundled(SCAN), ReplaySettings(to=running.data))
+        status = running.wait_for_results()
+        assert (status["state"], status["rejected"]) == ("complete", {})
+    last_json(ptylive_here("reconstruct", bundled(SCAN), "-o", tmp_path / "straight.h5", "--set", GIVEN, "--json"))
+    last_json(ptylive_here("reconstruct", status["recording"], "-o", tmp_path / "again.h5", "--json"))
+    wanted, live, again = (maps_of(p) for p in (tmp_path / "straight.h5", status["results"], tmp_path / "again.h5"))
+    assert set(wanted) == set(live) == set(again)
+    for name, data in wanted.items():
+        assert np.abs(live[name] - data).max() <= 1e-4 * np.abs(data).max(), name
+        assert np.abs(again[name] - data).max() <= 1e-4 * np.abs(data).max(), name
+    with h5py.File(status["recording"]) as file, open_source(bundled(SCAN)) as source:
+        assert file["metadata"].attrs["distortion"] == pytest.approx(NUMBERS, abs=1e-6)
+        recorded = file["data"][()].reshape(-1, *source.header.detector_shape)
+        np.testing.assert_array_equal(recorded[:3], source.frames(np.arange(3)))
+
+
+def test_converted_patterns_are_in_place_and_say_no_distortion(tmp_path):
+    done = last_json(ptylive_here("convert", bundled(SCAN), tmp_path / "flat.h5", "--set", GIVEN, "--json"))
+    assert done
+    with open_source(bundled(SCAN), {"distortion": NUMBERS}) as told, open_source(tmp_path / "flat.h5") as flat:
+        assert flat.header.detector.distortion is None
+        assert flat.header.detector.beam_center_px == pytest.approx(told.header.detector.beam_center_px)
+        np.testing.assert_allclose(flat.frames(np.arange(4)), told.frames(np.arange(4)), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [("0.1,0.1,0.1", "distortion has 3 numbers"), ("0.9,0,0,0", "distortion"), ("yes", "distortion")],
+)
+def test_what_is_none_is_refused_in_a_line(value, words, tmp_path):
+    for command in (("inspect", bundled(SCAN)), ("serve", "--headless")):
+        done = ptylive_here(*command, "--set", f"distortion={value}")
+        assert done.returncode == 1
+        assert words in done.stderr
+        assert "internal error" not in done.stderr
