@@ -21,8 +21,8 @@ from ptylive.schema.files.small_files import read_text
 from ptylive.schema.metadata import SECTIONS, array_name, arrays_and_numbers, overlay, typed
 from ptylive.schema.model import StrictModel
 from ptylive.schema.settings_text import MAX_TOML, as_table, read_toml
-from ptylive.server.process.operators import is_operator
 from ptylive.server.process.ports import EVENTS_OFFSET
+from ptylive.server.process.security import Security
 from ptylive.streamer.protocols.inlet import ProtocolName
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -41,31 +41,6 @@ _TABLES = {
 
 _OF_THE_SERVER = {"cluster", "when_cluster_missing", "here", "workers"}
 """Under [refine], and no setting of a refinement: where it runs."""
-
-
-class Security(StrictModel):
-    """Who may talk to the server (docs/protocol.md, "Keys")."""
-
-    keys: str | None = Field(default=None, description="key folder; none: no encryption, this machine only")
-    token: bool = Field(default=False, description="the dashboard asks for a token, printed at the start")
-    names: tuple[str, ...] = Field(default=(), description="names that browsers may ask for: NAME or NAME:PORT")
-    viewers_fetch: bool = Field(default=False, description="viewers may download scans, results and exports too")
-    operators: tuple[str, ...] = Field(
-        default=(), description="names of operators, each with a token of their own; the log says who did what"
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _operators_have_tokens(cls, values: Any) -> Any:
-        return {"token": True, **values} if isinstance(values, dict) and values.get("operators") else values
-
-    @field_validator("operators")
-    @classmethod
-    def _names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for name in value:
-            if not is_operator(name) or value.count(name) > 1:
-                raise ValueError(f"{name!r} is not a name of letters, digits, dots and dashes, or there twice")
-        return value
 
 
 class ServerConfig(StrictModel):
