@@ -94,14 +94,13 @@ class UploadHandler(RequestHandler):
             return
         self._uploads.name, self._mine = name, True
         await self._place(name, int(size))
-        if self.request.method == "GET" or self._finished:
-            self._let_go()
 
     async def _place(self, name: str, size: int) -> None:
         try:
             told = await asyncio.wrap_future(self._uploads.ask(name, size))
             self._path, there = Path(str(told["path"])), bool(told["there"])
             if self.request.method == "GET" or there:
+                self._let_go()
                 await self.finish({"file": name, "there": there})
                 return
             self._file, self._left = begun(self._path), size
@@ -142,6 +141,7 @@ class UploadHandler(RequestHandler):
             self._drop()
             self._refuse(507, f"{self._path.name} is not kept: {error.strerror or error}")
             return
+        self._let_go()
         await self.finish({"file": self._path.name, "there": False})
 
     def on_finish(self) -> None:
@@ -153,9 +153,9 @@ class UploadHandler(RequestHandler):
         self._drop()
 
     def _refuse(self, status: int, line: str) -> None:
+        self._let_go()
         self.set_status(status)
         self.finish({"error": line})
-        self._let_go()
 
     def _drop(self) -> None:
         """What is not complete is not kept."""
@@ -168,5 +168,6 @@ class UploadHandler(RequestHandler):
         self._let_go()
 
     def _let_go(self) -> None:
+        """Another file may come. Before each answer: who has it may ask at once."""
         if self._mine:
             self._uploads.name, self._mine = "", False

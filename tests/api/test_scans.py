@@ -64,7 +64,7 @@ def test_an_array_is_a_scan_like_a_file():
     ("array", "metadata", "said"),
     [
         (np.zeros((4, 4)), {}, "array: the array is 4 x 4"),
-        (np.zeros((2, 2, 8, 8), dtype="u2"), {"energy": 1}, "unknown setting 'energy'"),
+        (np.zeros((2, 2, 8, 8), dtype="u2"), {"engery": 1}, "unknown setting 'engery'"),
         (np.zeros((2, 2, 8, 8), dtype="c8"), {}, "array"),
     ],
 )

@@ -48,7 +48,7 @@ def test_workers_of_nowhere_are_a_line(asked):
 
 
 def test_what_cannot_be_shared_is_said_before_a_cluster_is_asked(asked):
-    preset = Preset(update_tilts=True)
-    with pytest.raises(RefinementError, match="update_tilts"), shared_by(2, "local:2", preset, "cpu", 1, print):
+    preset = Preset(opr_components=2)
+    with pytest.raises(RefinementError, match="opr_components"), shared_by(2, "local:2", preset, "cpu", 1, print):
         pass
     assert asked == []

@@ -47,7 +47,7 @@ def test_there_is_none_where_it_cannot_be_told(scan):
 def test_of_several_scans_a_wrong_tilt_predicts_worse():
     """Atoms 60 Å apart in depth move by 2.7 Å against each other between the scans."""
     places = np.random.default_rng(5).uniform((-3, -3, 0), (12, 12, 60), (40, 3))
-    several = TiltedScans(places, np.full(40, 0.35), 60.0, points=12, counts=1e4).together([(0, 0), (45, 0)])
+    several = TiltedScans(places, np.full(40, 0.35), 60.0, points=12, counts=1e5).together([(0, 0), (45, 0)])
     settings = {"num_slices": 3, "total_thickness_A": 60.0, "probe_modes": 1, "window_px": 32}
     right, wrong = (
         held_out_quality(several, Preset.from_mapping({**settings, "scan_tilts_mrad": tilts}), CPU)
