@@ -46,7 +46,8 @@ def test_a_right_defocus_is_left_alone(simulated):
 
 def test_a_wrong_rotation_is_found(simulated):
     turned, _ = varied(simulated.dataset, PRESET, Scanned.ROTATION, -2.0)
-    assert scan(turned, PRESET, Scanned.ROTATION, CPU).best == pytest.approx(2.0, abs=1.0 + BIAS)  # of steps of a degree
+    found = scan(turned, PRESET, Scanned.ROTATION, CPU)
+    assert found.best == pytest.approx(2.0, abs=1.0 + BIAS)  # a step is a degree
 
 
 def test_a_turned_scan_keeps_its_first_point_and_says_its_rotation(simulated):
