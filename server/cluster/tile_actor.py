@@ -16,6 +16,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from ptylive.engine.memory import keep_freed_memory
 from ptylive.engine.refine.tiles.links import LinkLost
 from ptylive.engine.refine.tiles.tile_part import TilePart
 from ptylive.engine.refine.tiles.tile_run import TileRun
@@ -143,6 +144,7 @@ class TileActor:
         from ptylive.engine.backend.cache import use_persistent_cache
 
         use_persistent_cache()
+        keep_freed_memory()
         part = TilePart.of_bytes(bytes(self._sent.pop("part")))
         state = self._sent.pop("state", None)
         self._link.begin(addresses)

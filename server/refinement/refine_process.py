@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from ptylive.engine.memory import keep_freed_memory
 from ptylive.schema import PtyliveError, ScanHeader
 from ptylive.schema.plain_errors import say_unraisable_in_a_line
 from ptylive.server.refinement.found_values import found_values
@@ -45,6 +46,7 @@ def main() -> int:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     inbox = Inbox(sys.stdin.buffer)
     job = inbox.first_job()
+    keep_freed_memory()  # a process of a Dask worker has that worker's environment
     try:
         with FileWorker() as files:
             message = _refined(job, inbox, out, Doorkeeper(files))
