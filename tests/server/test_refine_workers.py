@@ -20,14 +20,14 @@ from ptylive.schema.simulation.settings import SimulationSettings
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 QUICK = ("num_slices=1", "probe_modes=2", "window_px=64", "scan_defocus=false", "refine_drift=false", "sweeps=20")
 SETTINGS = [word for setting in QUICK for word in ("--set", setting)]
-EPOCHS = 60
+EPOCHS = 120
 
 
 @pytest.fixture(scope="module")
 def scan(tmp_path_factory):
     pytest.importorskip("distributed", reason="needs the extra 'cluster'")
     path = tmp_path_factory.mktemp("scan") / "scan.h5"
-    simulate_file(path, SimulationSettings.of({"scan_shape": (32, 32), "seed": 1}), overwrite=False)
+    simulate_file(path, SimulationSettings.of({"scan_shape": (96, 96), "seed": 1}), overwrite=False)
     return path
 
 
@@ -92,7 +92,7 @@ def test_killed_workers_cost_no_more_than_time(scan, alone, tmp_path):
         running = subprocess.Popen(command(scan, out, "--cluster", "local:2", "--workers", "2"), stderr=said)
         family = set()
         while running.poll() is None and kills < 3:
-            time.sleep(rng.uniform(5, 15))
+            time.sleep(rng.uniform(2, 8))
             found = workers_of(running.pid) if running.poll() is None else []
             family.update(found)
             if found and (tmp_path / "refined.loss.csv").exists():
@@ -125,11 +125,9 @@ def test_a_killed_command_leaves_no_process_and_is_gone_on_with(scan, alone, tmp
 
 def test_what_cannot_be_shared_is_refused_before_any_work(scan, tmp_path):
     refused = ptylive(
-        *command(scan, tmp_path / "r.h5", "--cluster", "local:2", "--workers", "2", "--set", "update_probe_pos=true")[
-            1:
-        ]
+        *command(scan, tmp_path / "r.h5", "--cluster", "local:2", "--workers", "2", "--set", "opr_components=2")[1:]
     )
     assert refused.returncode == 1
-    assert "several workers cannot share a refinement with update_probe_pos" in refused.stderr
+    assert "several workers cannot share a refinement with opr_components" in refused.stderr
     refused = ptylive(*command(scan, tmp_path / "r.h5", "--workers", "2")[1:])
     assert "say which, as --cluster local:2" in refused.stderr
