@@ -149,7 +149,8 @@ class Cluster:
     def gone(self) -> ClusterMissing:
         """What to say of a scheduler that has ended."""
         return ClusterMissing(
-            f"the Dask scheduler on {self.where.words} has gone", "start it again, and go on from the last checkpoint"
+            f"the Dask scheduler on {self.where.words} has gone",
+            "start it again; --resume goes on from the last checkpoint, if there is one",
         )
 
     def take(self) -> tuple[str, int] | None:
