@@ -67,7 +67,6 @@ class MerlinInlet:
         self._described: _Frame | None = None  # whose header says what the scan is like
         self._doubtful: _Frame | None = None  # of an acquisition whose header did not come, if the next frame agrees
         self._count = 0
-        self._from_zero = False  # the acquisition's first frame is numbered 0
         self._template: RunTemplate | None = None  # a frame of the acquisition, with which others are compared
         self._runs = RunDecoder()
         self._waiting: deque[Buffer] = deque()  # came together with a message that was refused
@@ -113,7 +112,6 @@ class MerlinInlet:
         if rows is None or not count:
             self._template = None
             return 0, iter(())
-        first += self._from_zero
         count = min(count, self._series.together(self._key, layout.shape, layout.dtype, first))
         if not count or first <= latest.number:
             return 0, iter(())
@@ -171,22 +169,13 @@ class MerlinInlet:
 
     def _decoded(self, message: Buffer) -> _Frame:
         """A frame as a pattern. Raises WireError."""
-        header = self._from_its_first(parse_frame_header(message))
+        header = parse_frame_header(message)
         layout = pixel_layout(header, header.counter_depth or self._acquisition.counter_depth)
         nbytes = len(message) - header.data_offset
         if nbytes != layout.nbytes:
             reason = "truncated" if nbytes < layout.nbytes else "oversized"
             raise WireError(f"frame {header.number}: {nbytes} bytes of pixels instead of {layout.nbytes}", reason)
         return _Frame(header, layout.shape, layout.dtype, decode_pixels(layout, message[header.data_offset :]))
-
-    def _from_its_first(self, header: FrameHeader) -> FrameHeader:
-        """Numbered from 0, also where an acquisition begins with a frame 0 and not with a 1. Raises WireError."""
-        if self._announced or not self._key:
-            self._from_zero = header.number < 0
-        number = header.number + self._from_zero
-        if number < 0:
-            raise WireError("frame 0 of an acquisition that began with another", "bad_image")
-        return replace(header, number=number)
 
     def _frame(self, frame: _Frame) -> Iterator[Taken]:
         """Whose frame it is: of the acquisition whose header came last, unless its number and time speak against it."""

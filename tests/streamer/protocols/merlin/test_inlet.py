@@ -368,17 +368,6 @@ def test_a_run_ends_where_the_scan_does() -> None:
     assert (list(scans_of(found).values()), reasons) == ([as_scan(turned(part)) for part in (both[:12], both[12:])], [])
 
 
-@pytest.mark.usefixtures("handed_on")
-def test_an_acquisition_may_count_from_0_and_the_next_one_from_1() -> None:
-    later = acquisition(FRAMES, start=START + timedelta(minutes=1))
-    stream = b"".join(map(mpx, [*acquisition(FRAMES, first=0), *later]))
-    found, reasons = of_stream(inlet("merlin", values=SCAN), stream, random.Random(11))
-    assert (list(scans_of(found).values()), reasons) == ([as_scan(turned(FRAMES))] * 2, [])
-    one = acquisition(FRAMES)
-    _, reasons = take(inlet("merlin", values=SCAN), [*one[:2], acquisition(FRAMES, first=0)[1], *one[2:]])
-    assert reasons == ["bad_image"], "a frame 0 behind a frame 1 has no place"
-
-
 def test_what_is_refused_takes_nothing_with_it_that_came_together() -> None:
     good = acquisition(FRAMES)
     messages = [b"XYZ,", *good[:5], good[5][:-1], *good[5:9], b"MQ1,1", *good[9:], b"none"]
