@@ -1,8 +1,9 @@
 """Passes of the transform as vector instructions: butterflies, twiddles and transposes, emitted as LLVM's own code.
 
-A pass is one step of Stockham's transform along the rows of a strip of STRIP columns. What a loop in Python's syntax
-left to the compiler's judgement (how wide vectors are, whether a loop is unrolled or vectorised, what may overlap) is
-said here, so that all of it holds for every size and every processor.
+A pass is one step of a transform along the rows of a strip of STRIP columns, decimated in frequency (Gentleman and
+Sande 1966): it may change the strip in place, and leaves the order of rows to whoever reads them last. What a loop in
+Python's syntax left to the compiler's judgement (how wide vectors are, whether a loop is unrolled or vectorised, what
+may overlap) is said here, so that all of it holds for every size and every processor.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from numba.core import cgutils
 
 STRIP = 16
 """Columns that are transformed at a time: a line of the cache, 64 bytes. What lies between two passes is then so small
-that it stays in the first level of the cache: 16 KiB for 128 rows."""
+that it stays in the first level of the cache: 32 KiB for 256 rows."""
 FLAGS = ("contract", "nsz")
 """Of arithmetic: a product and a sum may become one multiply-add, and 0 has no sign."""
 _WORD = ir.IntType(64)
@@ -170,7 +171,10 @@ def _three(code: Code, x: Sequence[Number], sign: int) -> list[Number]:
 
 
 class Pass(NamedTuple):
-    """One pass of a transform of ``size`` rows: butterflies of ``radix``, behind passes whose product is ``done``."""
+    """One pass of a transform of ``size`` rows: butterflies of ``radix``, behind passes whose product is ``done``.
+
+    It works on ``done`` blocks of rows, each by itself: butterfly p of a block takes its rows p, p + groups, ….
+    """
 
     size: int
     radix: int
@@ -179,7 +183,7 @@ class Pass(NamedTuple):
 
     @property
     def groups(self) -> int:
-        """Groups of butterflies with twiddles of their own."""
+        """Butterflies of a block, each with twiddles of its own."""
         return self.size // (self.radix * self.done)
 
     def twiddles(self) -> Any:
@@ -189,30 +193,49 @@ class Pass(NamedTuple):
         return np.stack([np.cos(angle), np.sin(angle)], axis=-1).astype(np.float32)
 
 
+def rows_in_order(radices: Sequence[int]) -> list[int]:
+    """Where each row of the transform lies behind passes in place: the digits of its number are reversed."""
+    size, rows = math.prod(radices), [0]
+    for radix in radices:
+        size //= radix
+        rows = [row + digit * size for digit in range(radix) for row in rows]
+    return rows
+
+
 _table_numbers = numbers()
 
 
 def emit_pass(code: Code, one: Pass, source: Strip, target: Strip, factor: Factor | None = None) -> None:
-    """Rows of the source, times a factor, to rows of the target.
-
-    A pass whose twiddles are all 1 may have both in one place.
-    """
-    radix, done, count = one.radix, one.done, one.groups
-    table = _table(code, one.twiddles()) if count > 1 else None
+    """Rows of the source, times a factor, to the same rows of the target, which may be the source."""
+    radix, count = one.radix, one.groups
+    table = _twiddle_table(code, one.twiddles()) if count > 1 else None
     with code.loop(count) as outer:
-        p = outer.index
-        factors = [_twiddle(code, table, p, k, radix) for k in range(1, radix)] if table is not None else []
-        with code.loop(done) as inner:
-            row_in = code.sum(code.product(p, done), inner.index)
-            row_out = code.sum(code.product(p, radix * done), inner.index)
+        factors = [_twiddle(code, table, outer.index, k, radix) for k in range(1, radix)] if table is not None else []
+        with code.loop(one.done) as inner:
+            row = code.sum(code.product(inner.index, radix * count), outer.index)
             for column in range(0, STRIP, code.lanes):
-                legs = [_read(code, source, factor, row_in, k * count * done, column) for k in range(radix)]
-                start = code.sum(code.product(row_out, target.pitch), code.whole(column))
+                legs = [_read(code, source, factor, row, k * count, column) for k in range(radix)]
                 for k, value in enumerate(butterfly(code, legs, one.sign)):
                     result = code.times(value, factors[k - 1]) if factors and k else value
-                    at = code.sum(start, code.whole(k * done * target.pitch))
-                    code.store(result.re, target.re, at)
-                    code.store(result.im, target.im, at)
+                    _write(code, result, target, row, k * count, column)
+
+
+def emit_last_pass(code: Code, one: Pass, order: Sequence[int], source: Strip, target: Strip) -> None:
+    """Rows of the source to rows of another strip, in their order: of :func:`rows_in_order`."""
+    begins = _row_table(code, order[: one.done])
+    with code.loop(one.done) as loop:
+        row = code.builder.load(code.at(begins, loop.index))
+        for column in range(0, STRIP, code.lanes):
+            legs = [_read(code, source, None, row, k, column) for k in range(one.radix)]
+            for k, value in enumerate(butterfly(code, legs, one.sign)):
+                _write(code, value, target, loop.index, k * one.done, column)
+
+
+def _write(code: Code, value: Number, target: Strip, row: Any, further: int, column: int) -> None:
+    """To the row that stands ``further`` rows behind another."""
+    at = code.sum(code.product(row, target.pitch), code.whole(further * target.pitch + column))
+    code.store(value.re, target.re, at)
+    code.store(value.im, target.im, at)
 
 
 def _read(code: Code, source: Strip, factor: Factor | None, row: Any, further: int, column: int) -> Number:
@@ -231,14 +254,21 @@ def _read(code: Code, source: Strip, factor: Factor | None, row: Any, further: i
     )
 
 
-def _table(code: Code, values: Any) -> Any:
+def _twiddle_table(code: Code, values: Any) -> Any:
     """A pointer to constants of the compiled module."""
-    flat = values.ravel()
-    kind = ir.ArrayType(ir.FloatType(), flat.size)
-    made = cgutils.add_global_variable(code.builder.module, kind, f".twiddles.{next(_table_numbers)}")
+    return _constants(code, ir.FloatType(), [float(value) for value in values.ravel()])
+
+
+def _row_table(code: Code, rows: Sequence[int]) -> Any:
+    return _constants(code, _WORD, list(rows))
+
+
+def _constants(code: Code, kind: Any, values: Sequence[float]) -> Any:
+    row = ir.ArrayType(kind, len(values))
+    made = cgutils.add_global_variable(code.builder.module, row, f".constants.{next(_table_numbers)}")
     made.linkage, made.global_constant = "internal", True
-    made.initializer = ir.Constant(kind, [float(value) for value in flat])
-    return code.builder.bitcast(made, ir.FloatType().as_pointer())
+    made.initializer = ir.Constant(row, values)
+    return code.builder.bitcast(made, kind.as_pointer())
 
 
 def _twiddle(code: Code, table: Any, p: Any, k: int, radix: int) -> Number:
@@ -247,25 +277,19 @@ def _twiddle(code: Code, table: Any, p: Any, k: int, radix: int) -> Number:
     return Number(code.everywhere(re), code.everywhere(im))
 
 
-def emit_transpose(code: Code, rows: int, source: Any, pitch: int, target: Any, target_pitch: int) -> None:
-    """target[c target_pitch + r] = source[r pitch + c] for ``rows`` rows of STRIP columns."""
+def emit_transpose(code: Code, order: Sequence[int], source: Any, pitch: int, target: Any, target_pitch: int) -> None:
+    """target[c target_pitch + r] = source[order[r] pitch + c] for rows of STRIP columns."""
     n = code.lanes
-    with code.loop(rows // n) as loop:
-        start, begin = code.product(loop.index, n * pitch), code.product(loop.index, n)
+    begins, within = _row_table(code, order[::n]), [row - order[0] for row in order[:n]]
+    if any(order[first + r] - order[first] != within[r] for first in range(0, len(order), n) for r in range(n)):
+        raise ValueError(f"rows of a block lie otherwise than those of the first: {order}")
+    with code.loop(len(order) // n) as loop:
+        start = code.product(code.builder.load(code.at(begins, loop.index)), pitch)
+        begin = code.product(loop.index, n)
         for column in range(0, STRIP, n):
-            block = [code.load(source, code.sum(start, code.whole(r * pitch + column))) for r in range(n)]
+            block = [code.load(source, code.sum(start, code.whole(row * pitch + column))) for row in within]
             for c, values in enumerate(_transposed(code, block)):
                 code.store(values, target, code.sum(begin, code.whole((column + c) * target_pitch)))
-
-
-def emit_copy(code: Code, rows: int, source: Strip, target: Strip) -> None:
-    """Rows of a strip to another place."""
-    with code.loop(rows) as loop:
-        start, begin = code.product(loop.index, source.pitch), code.product(loop.index, target.pitch)
-        for column in range(0, STRIP, code.lanes):
-            here, there = code.sum(start, code.whole(column)), code.sum(begin, code.whole(column))
-            code.store(code.load(source.re, here), target.re, there)
-            code.store(code.load(source.im, here), target.im, there)
 
 
 def _transposed(code: Code, rows: Sequence[Any]) -> list[Any]:

@@ -25,6 +25,7 @@ from ptylive.engine.backend.multislice.kernel_parts.arguments import (
     Work,
 )
 from ptylive.engine.backend.multislice.kernel_parts.buffers import aligned, plane_shapes
+from ptylive.engine.backend.multislice.kernel_parts.planes import laid_out, plane_size, unlaid
 from ptylive.engine.backend.multislice.problem import (
     HELD,
     Corrections,
@@ -53,7 +54,7 @@ class CompiledMultislice:
         self._window = window_of(problem.window)
         self._recorded, self._counts_type = transposed_patterns(problem.patterns)
         self._term = term_of(problem.data_term)
-        self._weights = flat(problem.weights.T)
+        self._weights = laid_out(problem.weights.T)
         self._corners = np.ascontiguousarray(problem.corners, dtype=np.int64)
         self._frequencies = np.fft.fftfreq(problem.window).astype(np.float32)
         self._places = np.arange(problem.window, dtype=np.float32) - problem.window // 2
@@ -87,7 +88,7 @@ class CompiledMultislice:
         size = self._problem.window
         probe = np.zeros(probe_planes.shape, np.float32)
         if probe_gradient:
-            probe[...] = np.swapaxes(total.probe.reshape(2, -1, size, size), 2, 3)
+            probe[...] = np.swapaxes(unlaid(total.probe, size), 2, 3)
         per_pattern = np.concatenate([gradient.patterns for _, gradient in parts])
         return LossGradient(
             loss,
@@ -102,16 +103,16 @@ class CompiledMultislice:
         slices, rows, columns = problem.object_shape
         planes = np.ascontiguousarray(object_planes, dtype=np.float32).reshape(2, -1, rows * columns)
         window, modes = problem.window, planes.shape[1] // slices
-        background = np.zeros(window**2, np.float32)
+        background = np.zeros(plane_size(window), np.float32)
         if corrections.background is not None:
-            background = flat(np.asarray(corrections.background).T) * np.float32(modes * window**2)
+            background = laid_out(np.asarray(corrections.background).T) * np.float32(modes * window**2)
         propagators, phase_per_A = self._propagators, np.zeros(0, np.float32)
         if corrections.distances_A is not None:
             turn = 1j * np.asarray(problem.phase_per_A)
             distances = np.asarray(corrections.distances_A, dtype=np.float64)[:, None, None]
             propagators = transposed_propagators(np.exp(turn * distances), window)
-            phase_per_A = flat(np.asarray(problem.phase_per_A).T)
-        probe = flat(np.swapaxes(probe_planes, 2, 3))
+            phase_per_A = laid_out(np.asarray(problem.phase_per_A).T)
+        probe = laid_out(np.swapaxes(probe_planes, 2, 3))
         return Model(planes, columns, probe, propagators, background, self._frequencies, phase_per_A, self._places)
 
     def _shifts_now(self, corrections: Corrections) -> DoubleArray:
@@ -140,7 +141,7 @@ class CompiledMultislice:
             np.add.at(current, chosen, per_pattern[:, 2])
         if asked.background is not None:
             modes = total.slices.shape[1] // self._problem.object_shape[0]
-            background = total.background.reshape(size, size).T * (0.5 * size**2 * modes)  # factor = 2 dL/dI / (P^2 O)
+            background = unlaid(total.background, size).T * (0.5 * size**2 * modes)  # factor = 2 dL/dI / (P^2 O)
         distances = None if asked.distances_A is None else total.distances
         return Corrections(shifts, current, background, distances)
 
@@ -165,9 +166,9 @@ class CompiledMultislice:
         if not self._work:
             self._work = self._buffers_for(task.model)
         patterns = self._patterns(np.arange(self._problem.count), task)
-        out = np.empty((self._problem.count, size * size), np.float32)
+        out = np.empty((self._problem.count, plane_size(size)), np.float32)
         fill_intensities(self._window, patterns, task.model, self._work[0], out)
-        return out.reshape(-1, size, size).swapaxes(1, 2)
+        return unlaid(out, size).swapaxes(1, 2)
 
     def to_numpy(self, array: Any) -> Array:
         """See :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend`."""
@@ -219,9 +220,9 @@ class _Task(NamedTuple):
         per_pattern = asked.shifts_px is not None or asked.current is not None
         return Gradient(
             np.zeros(model.slices.shape, np.float32),
-            np.zeros((2, model.probe.shape[1] if self.probe_gradient else 0, window**2), np.float32),
+            np.zeros((2, model.probe.shape[1] if self.probe_gradient else 0, plane_size(window)), np.float32),
             np.zeros((patterns if per_pattern else 0, 3)),
-            np.zeros(0 if asked.background is None else window**2),
+            np.zeros(0 if asked.background is None else plane_size(window)),
             np.zeros(0 if asked.distances_A is None else len(asked.distances_A)),
         )
 
@@ -234,13 +235,6 @@ def term_of(term: DataTerm) -> tuple[int, float, int]:
 
         return OUTSIDE, offset, address_of(term.kind, offset)
     return PIXEL_TERMS[DataTermKind(str(term.kind))].number, offset, 0
-
-
-def flat(planes: Any) -> FloatArray:
-    """Contiguous float32 with the two pixel axes joined."""
-    return np.ascontiguousarray(planes, dtype=np.float32).reshape(
-        *planes.shape[:-2], planes.shape[-2] * planes.shape[-1]
-    )
 
 
 def _contiguous(indices: IndexArray) -> IndexArray:
@@ -274,6 +268,6 @@ def _turns(problem: MultisliceProblem) -> FloatArray:
 
 
 def transposed_propagators(propagators: Array, window: int) -> FloatArray:
-    """(2, slices - 1, P * P) with the normalisation of the two transforms around a propagation."""
+    """(2, slices - 1, P * pitch) with the normalisation of the two transforms around a propagation."""
     transposed = np.swapaxes(propagators, 1, 2) / window**2
-    return flat(np.stack([transposed.real, transposed.imag]))
+    return laid_out(np.stack([transposed.real, transposed.imag]))

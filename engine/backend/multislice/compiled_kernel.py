@@ -1,6 +1,6 @@
 """Loss and gradient of one pattern after another, each staying in the processor's cache from probe to gradient.
 
-Planes are flat float32 (P * P); everything in Fourier space is transposed, as :mod:`planes_fft` leaves it. The physics
+Planes are flat float32 (P * pitch); everything in Fourier space is transposed, as :mod:`planes_fft` leaves it. The physics
 and the names are those of :mod:`ptylive.engine.backend.multislice.problem`. The window's size, the number of slices and
 modes, the data term and which gradients are wanted are values at run time, so one compilation serves all.
 """
@@ -26,17 +26,21 @@ CACHED = {**FAST, "cache": True}
 @numba.jit(**FAST)
 def _load_counts(window: Any, recorded: Any, counts_type: int, out: Any) -> None:
     """Out = float32 of the recorded bytes of a pattern."""
+    size, pitch = window.size, window.pitch
     if counts_type == UINT8:
-        for k in range(window.size * window.size):
-            out[k] = np.float32(recorded[k])
+        for i in range(size):
+            for j in range(size):
+                out[np.uintp(i * pitch + j)] = np.float32(recorded[np.uintp(i * size + j)])
     elif counts_type == UINT16:
         counts = recorded.view(np.uint16)
-        for k in range(window.size * window.size):
-            out[k] = np.float32(counts[k])
+        for i in range(size):
+            for j in range(size):
+                out[np.uintp(i * pitch + j)] = np.float32(counts[np.uintp(i * size + j)])
     else:
         floats = recorded.view(np.float32)
-        for k in range(window.size * window.size):
-            out[k] = floats[k]
+        for i in range(size):
+            for j in range(size):
+                out[np.uintp(i * pitch + j)] = floats[np.uintp(i * size + j)]
 
 
 @numba.jit(**CACHED)
@@ -109,7 +113,7 @@ def fill_waves(window: Any, patterns: Patterns, model: Model, work: Work) -> Non
         start = patterns.corners[n, 0] * model.width + patterns.corners[n, 1]
         own = _own_work(work, k)
         forward_pattern(window, model, patterns, n, start, own)
-        for i in range(window.size * window.size):
+        for i in range(window.size * window.pitch):
             own.intensity[i] *= counts
 
 
@@ -126,13 +130,13 @@ def add_gradient(window: Any, patterns: Patterns, model: Model, gradient: Gradie
 
 @numba.jit(**CACHED)
 def fill_intensities(window: Any, patterns: Patterns, model: Model, work: Work, out: Any) -> None:
-    """Out (n, P * P), transposed: the modelled counts of ``patterns.indices``, one after the other."""
+    """Out (n, P * pitch), transposed: the modelled counts of ``patterns.indices``, one after the other."""
     scale_of_counts = np.float32(work.waves.shape[1] / (window.size * window.size * model.slices.shape[1]))
     for k in range(patterns.indices.shape[0]):
         n = patterns.indices[k]
         start = patterns.corners[n, 0] * model.width + patterns.corners[n, 1]
         forward_pattern(window, model, patterns, n, start, work)
-        for i in range(window.size * window.size):
+        for i in range(window.size * window.pitch):
             out[k, i] = scale_of_counts * work.intensity[i]
 
 

@@ -30,7 +30,7 @@ def compare_amplitudes(window: Any, intensity: Any, counts: Any, weights: Any, o
     shift = offset + TINY_COUNTS
     one = np.float32(1)
     loss = np.float32(0)
-    for k in range(window.size * window.size):
+    for k in range(window.size * window.pitch):
         # (a - b)^2 = a^2 (1 - b / a)^2: an inverse root is a quick estimate and one Newton step, a root is not
         model = intensity[k] * scale + shift
         missing = one - np.sqrt(counts[k] + offset) * (one / np.sqrt(model))
@@ -68,7 +68,7 @@ def compare_poisson(window: Any, intensity: Any, counts: Any, weights: Any, floo
     shift = floor + TINY_COUNTS
     one = np.float32(1)
     loss = np.float32(0)
-    for k in range(window.size * window.size):
+    for k in range(window.size * window.pitch):
         model, measured = intensity[k] * scale + shift, counts[k]
         inverse = one / model  # a division costs as much as the whole logarithm: one of them, not two
         logarithm = _log(max(measured, TINY_COUNTS) * inverse)
@@ -81,7 +81,7 @@ def compare_poisson(window: Any, intensity: Any, counts: Any, weights: Any, floo
 def compare_intensities(window: Any, intensity: Any, counts: Any, weights: Any, scale: Any) -> Any:
     """As :func:`compare_amplitudes`, for plain least squares."""
     loss = np.float32(0)
-    for k in range(window.size * window.size):
+    for k in range(window.size * window.pitch):
         difference = intensity[k] * scale - counts[k]
         loss += weights[k] * difference * difference
         intensity[k] = np.float32(4) * scale * weights[k] * difference
@@ -92,7 +92,7 @@ def compare_intensities(window: Any, intensity: Any, counts: Any, weights: Any, 
 def compare_chi_squared(window: Any, intensity: Any, counts: Any, weights: Any, scale: Any) -> Any:
     """As :func:`compare_amplitudes`, for least squares over the counting variance."""
     loss = np.float32(0)
-    for k in range(window.size * window.size):
+    for k in range(window.size * window.pitch):
         model, measured = intensity[k] * scale, counts[k]
         few = measured <= np.float32(FEW_COUNTS)
         relative = (model - measured) / (np.float32(1) if few else measured)
@@ -125,7 +125,7 @@ def compare(window: Any, term: tuple[int, float, int], intensity: Any, counts: A
     offset = np.float32(term[1])
     if term[0] == OUTSIDE:
         planes = (np.uintp(intensity.ctypes.data), np.uintp(counts.ctypes.data), np.uintp(weights.ctypes.data))
-        return _call(np.uintp(term[2]), np.int64(window.size * window.size), *planes, offset, np.float32(scale))
+        return _call(np.uintp(term[2]), np.int64(window.size * window.pitch), *planes, offset, np.float32(scale))
     if term[0] == AMPLITUDE:
         return compare_amplitudes(window, intensity, counts, weights, offset, scale)
     if term[0] == POISSON:

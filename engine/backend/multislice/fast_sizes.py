@@ -10,15 +10,23 @@ RADICES: dict[int, tuple[int, ...]] = {
     128: (8, 4, 4),
     144: (4, 4, 3, 3),
     192: (8, 8, 3),
-    256: (8, 8, 4),
+    256: (8, 4, 8),
     288: (8, 4, 3, 3),
     384: (8, 4, 4, 3),
     512: (8, 8, 8),
 }
 """Multiples of 16 (the transpose works on blocks of 16 x 16) of the form 2^a 3^b, in passes of 8, 4 and 3."""
 
-WIDE: dict[int, tuple[int, ...]] = {96: (8, 12), 128: (8, 16)}
+WIDE: dict[int, tuple[int, ...]] = {96: (8, 12), 128: (8, 16), 384: (8, 4, 12), 512: (8, 16, 4)}
 """Where the processor has 32 registers of 16 numbers: one pass less, and butterflies too large for 16 registers."""
+CROWDED, LINE = 128, 16
+"""Rows of a plane of that many columns, or a multiple, would meet in few sets of the caches, and a strip of columns
+would push itself out: such rows stand a line of the cache apart."""
+
+
+def pitch_of(size: int) -> int:
+    """Numbers from one row to the next in the planes of the compiled kernel."""
+    return size if size % CROWDED else size + LINE
 
 
 def is_fast(size: int) -> bool:

@@ -1,14 +1,15 @@
 """Two-dimensional FFT of separate float32 planes of real and imaginary parts, compiled for one size at a time.
 
-A strip of 16 columns goes through all Stockham passes along the rows while it lies in the nearest cache, and is written
-transposed; the strips of what comes out go through the same passes in place. So a plane is read and written twice,
-whatever the number of passes. The result is transposed, and so is everything that is kept in Fourier space; the inverse
+A strip of 16 columns goes through all passes along the rows while it lies in the nearest cache, and is written
+transposed; the strips of what comes out go through the same passes and back to their places. So a plane is read and
+written twice, whatever the number of passes. Rows are put in order as they leave the strip. The result is transposed, and so is everything that is kept in Fourier space; the inverse
 transform brings the order back. Unnormalised in both directions. What a wave is multiplied by in front of a transform
 is multiplied as the first pass reads it. docs/refinement.md has what was measured.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,16 +19,17 @@ from numba import types
 from numba.core.datamodel import models
 from numba.extending import intrinsic, register_model
 
-from ptylive.engine.backend.multislice.fast_sizes import RADICES, WIDE
+from ptylive.engine.backend.multislice.fast_sizes import RADICES, WIDE, pitch_of
 from ptylive.engine.backend.plane_passes import (
     STRIP,
     Code,
     Factor,
     Pass,
     Strip,
-    emit_copy,
+    emit_last_pass,
     emit_pass,
     emit_transpose,
+    rows_in_order,
 )
 from ptylive.engine.backend.vectors import lanes
 
@@ -37,9 +39,6 @@ own counting of references (``_nrt``) nothing can be allocated: the count of an 
 was handed one, and an atomic operation waits until everything written before is in the cache."""
 FORWARD, INVERSE = -1, +1
 WIDEST_LANES = 16
-CROWDED = 128
-"""Rows of a plane of this number of columns, or a multiple, meet in few sets of the nearest cache: the last pass,
-which writes rows far apart, stays in the strip there, and its rows are copied one after the other."""
 
 
 class SizeType(types.Type):  # type: ignore[misc,unused-ignore]
@@ -141,48 +140,51 @@ def _inverse_scaled(_context: Any, size: Any, xr: Any, xi: Any, w: Any, yr: Any,
     return types.void(size, xr, xi, w, yr, yi), _transform(size.size, INVERSE)
 
 
-def passes_of(size: int, sign: int, wide: bool) -> list[Pass]:
-    """The passes of one transform along the rows of a plane of that many rows."""
+def radices_of(size: int, wide: bool) -> tuple[int, ...]:
+    """Of the passes of one transform along the rows of a plane of that many rows."""
+    return (WIDE.get(size) if wide else None) or RADICES[size]
+
+
+def _passes(radices: tuple[int, ...], sign: int) -> list[Pass]:
     done, passes = 1, []
-    for radix in (WIDE.get(size) if wide else None) or RADICES[size]:
-        passes.append(Pass(size, radix, done, sign))
+    for radix in radices:
+        passes.append(Pass(math.prod(radices), radix, done, sign))
         done *= radix
     return passes
 
 
 def _transform(size: int, sign: int) -> Any:
     """What emits the code of a transform, for arguments as :class:`Transforms` has them."""
-    width = lanes()
-    passes = passes_of(size, sign, width == WIDEST_LANES)
+    width, pitch = lanes(), pitch_of(size)
+    radices = radices_of(size, width == WIDEST_LANES)
+    passes, order = _passes(radices, sign), rows_in_order(radices)
 
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         code = Code(builder, width)
         x, y = (args[1], args[2]), (args[-2], args[-1])
-        factor = _factor(code, args[3:-2], size)
-        between = [_scratch(code, size) for _ in range(2)]
+        factor, strip = _factor(code, args[3:-2], pitch), _scratch(code, size)
         with code.loop(size // STRIP) as loop:
             first = code.product(loop.index, STRIP)
             here = None if factor is None else _moved(code, factor, first)
-            done = _strip(code, passes, _columns(code, x, first, size), here, between)
-            begin = code.product(loop.index, STRIP * size)
-            for source, target in zip(done[:2], y, strict=True):
-                emit_transpose(code, size, source, done.pitch, code.at(target, begin), size)
+            _emit_first_passes(code, passes, _columns(code, x, first, pitch), strip, here)
+            emit_pass(code, passes[-1], strip, strip)
+            begin = code.product(loop.index, STRIP * pitch)
+            for source, target in zip(strip[:2], y, strict=True):
+                emit_transpose(code, order, source, strip.pitch, code.at(target, begin), pitch)
         with code.loop(size // STRIP) as loop:
-            out = _columns(code, y, code.product(loop.index, STRIP), size)
-            if size % CROWDED:
-                _strip(code, passes, out, None, between, out)
-            else:
-                emit_copy(code, size, _strip(code, passes, out, None, between), out)
+            out = _columns(code, y, code.product(loop.index, STRIP), pitch)
+            _emit_first_passes(code, passes, out, strip)
+            emit_last_pass(code, passes[-1], order, strip, out)
         return context.get_dummy_value()
 
     return codegen
 
 
-def _factor(code: Code, args: Any, size: int) -> Factor | None:
+def _factor(code: Code, args: Any, pitch: int) -> Factor | None:
     """Of the arguments between x and y: none, a real plane, or a wave with its pitch and sign."""
     if not args:
         return None
-    return Factor(*args) if len(args) > 1 else Factor(args[0], None, code.whole(size), None)
+    return Factor(*args) if len(args) > 1 else Factor(args[0], None, code.whole(pitch), None)
 
 
 def _moved(code: Code, factor: Factor, by: Any) -> Factor:
@@ -191,26 +193,17 @@ def _moved(code: Code, factor: Factor, by: Any) -> Factor:
     return factor._replace(re=code.at(factor.re, by), im=im)
 
 
-def _columns(code: Code, planes: tuple[Any, Any], first: Any, size: int) -> Strip:
-    return Strip(code.at(planes[0], first), code.at(planes[1], first), size)
+def _columns(code: Code, planes: tuple[Any, Any], first: Any, pitch: int) -> Strip:
+    return Strip(code.at(planes[0], first), code.at(planes[1], first), pitch)
 
 
-def _strip(
-    code: Code,
-    passes: list[Pass],
-    source: Strip,
-    factor: Factor | None,
-    between: list[Strip],
-    target: Strip | None = None,
-) -> Strip:
-    """All passes of a strip; the last one stays in place where there is no target. Returns where the result lies."""
-    here = source
-    for number, one in enumerate(passes[:-1]):
-        there = between[number % 2]
-        emit_pass(code, one, here, there, factor if number == 0 else None)
-        here = there
-    emit_pass(code, passes[-1], here, target or here)
-    return target or here
+def _emit_first_passes(
+    code: Code, passes: list[Pass], source: Strip, strip: Strip, factor: Factor | None = None
+) -> None:
+    """All passes but the last one; the first one reads the source."""
+    emit_pass(code, passes[0], source, strip, factor)
+    for one in passes[1:-1]:
+        emit_pass(code, one, strip, strip)
 
 
 def _scratch(code: Code, size: int) -> Strip:

@@ -15,6 +15,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from ptylive.engine.backend.multislice.fast_sizes import pitch_of
 from ptylive.engine.backend.multislice.planes_fft import FAST, compiled_transforms
 
 
@@ -22,6 +23,8 @@ class Window(NamedTuple):
     """A square window of ``size`` pixels, and the addresses of its transforms."""
 
     size: int
+    pitch: int
+    """Numbers from one row of a plane to the next; those between rows are 0, or hold nothing."""
     forward_at: int
     inverse_at: int
     forward_product_at: int
@@ -38,7 +41,7 @@ def window_of(size: int) -> Window:
     """The window of a fast size; its transforms take a second or two to compile, once on a machine."""
     made = compiled_transforms(size)
     _kept.extend(made)
-    return Window(size, *(function.address for function in made))
+    return Window(size, pitch_of(size), *(function.address for function in made))
 
 
 @intrinsic
@@ -84,7 +87,7 @@ def forward_product(window: Window, x: Any, wr: Any, wi: Any, rows: tuple[int, i
 @numba.jit(**FAST)
 def inverse_product(window: Window, x: Any, wr: Any, wi: Any, conjugate: Any, y: Any) -> None:
     """As :func:`inverse`, of x times a wave of the window's size, conjugated where ``conjugate`` is -1."""
-    pitch = np.int64(window.size)
+    pitch = np.int64(window.pitch)
     _call(window.inverse_product_at, (x[0], x[1], wr, wi, pitch, np.float32(conjugate), y[0], y[1]))
 
 

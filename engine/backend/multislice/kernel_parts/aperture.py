@@ -32,14 +32,14 @@ def fill_ramp(window: Any, shifts: Any, out: Any) -> None:
 @numba.jit(**FAST)
 def shifted_probe(window: Any, probe_re: Any, probe_im: Any, ramp: Any, amplitude: Any, out: Any) -> None:
     """Out = amplitude * probe * ramp / P, on transposed planes."""
-    size = window.size
+    size, pitch = window.size, window.pitch
     scale = amplitude * np.float32(1 / size)
     for i in range(size):
         cr, ci = ramp[1, 0, i] * scale, ramp[1, 1, i] * scale
         for j in range(size):
             wr = cr * ramp[0, 0, j] - ci * ramp[0, 1, j]
             wi = cr * ramp[0, 1, j] + ci * ramp[0, 0, j]
-            k = i * size + j
+            k = np.uintp(i * pitch + j)
             out[0, k] = probe_re[k] * wr - probe_im[k] * wi
             out[1, k] = probe_re[k] * wi + probe_im[k] * wr
 
@@ -47,14 +47,14 @@ def shifted_probe(window: Any, probe_re: Any, probe_im: Any, ramp: Any, amplitud
 @numba.jit(**FAST)
 def add_unshifted(window: Any, wave: Any, ramp: Any, amplitude: Any, total_re: Any, total_im: Any) -> None:
     """Total += amplitude * conj(ramp) * wave / P: the adjoint of :func:`shifted_probe`."""
-    size = window.size
+    size, pitch = window.size, window.pitch
     scale = amplitude * np.float32(1 / size)
     for i in range(size):
         cr, ci = ramp[1, 0, i] * scale, ramp[1, 1, i] * scale
         for j in range(size):
             wr = cr * ramp[0, 0, j] - ci * ramp[0, 1, j]
             wi = cr * ramp[0, 1, j] + ci * ramp[0, 0, j]
-            k = i * size + j
+            k = np.uintp(i * pitch + j)
             total_re[k] += wave[0, k] * wr + wave[1, k] * wi
             total_im[k] += wave[1, k] * wr - wave[0, k] * wi
 
@@ -64,12 +64,12 @@ def add_pattern_derivatives(
     window: Any, probe: Any, wave: Any, ramp: Any, amplitude: Any, frequencies: Any, out: Any
 ) -> None:
     """Derivatives by shift and beam current from conj(wave) * amplitude * probe * ramp / P (transposed planes)."""
-    size = window.size
+    size, pitch = window.size, window.pitch
     rows = columns = straight = np.float32(0)
     for i in range(size):
         along_row = turned = np.float32(0)
         for j in range(size):
-            k = i * size + j
+            k = np.uintp(i * pitch + j)
             wr = ramp[1, 0, i] * ramp[0, 0, j] - ramp[1, 1, i] * ramp[0, 1, j]
             wi = ramp[1, 0, i] * ramp[0, 1, j] + ramp[1, 1, i] * ramp[0, 0, j]
             pr = probe[0, k] * wr - probe[1, k] * wi
@@ -97,7 +97,7 @@ C4, C6, C8 = np.float32(4.1666646e-2), np.float32(-1.3887316e-3), np.float32(2.4
 def _turned(window: Any, out: Any) -> None:
     """Out = exp(-i phase) of the phases in out[0]: np.cos and np.sin would not vectorise here."""
     one = np.float32(1)
-    for k in range(window.size * window.size):
+    for k in range(window.size * window.pitch):
         phase = out[0, k]
         quarter = np.int32(phase * PER_HALF_PI + (HALF if phase >= np.float32(0) else -HALF))
         whole = np.float32(quarter)
@@ -114,7 +114,7 @@ def _turned(window: Any, out: Any) -> None:
 @numba.jit(**FAST, inline="always")
 def own_probes(window: Any, model: Any, patterns: Any, n: int, work: Any) -> None:
     """``work.own``: the probe of a pattern in every mode, varied and behind what lies in the aperture plane."""
-    pixels = window.size * window.size
+    pixels = window.size * window.pitch
     plate, turns = work.plate, model.rates.shape[0]
     for j in range(turns):
         value = patterns.aberrations[n, j]
@@ -152,7 +152,7 @@ def leave_aperture(window: Any, model: Any, patterns: Any, pattern: Any, m: int,
     pattern: its number, and its place among those of the call. The adjoint of :func:`own_probes`.
     """
     n, place = pattern
-    a, own, plate, pixels = work.a, work.own[m], work.plate, window.size * window.size
+    a, own, plate, pixels = work.a, work.own[m], work.plate, window.size * window.pitch
     clear(window, a)
     add_unshifted(window, work.b, work.ramp, patterns.amplitudes[n], a[0], a[1])
     asked, turns = gradient.aperture.shape[0] > 0, model.rates.shape[0]

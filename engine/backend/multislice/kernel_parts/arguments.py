@@ -1,6 +1,6 @@
 """What the compiled kernel is called with. Arrays of length 0 stand for what a problem does not have, or nobody wants.
 
-So one compiled version serves every forward model. Planes are flat float32 (P * P), in Fourier space transposed.
+So one compiled version serves every forward model. Planes are flat float32 (P * pitch), in Fourier space transposed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ NO_SUMS_2, NO_SUMS_3 = np.zeros((0, 0)), np.zeros((0, 0, 0))
 
 
 class Patterns(NamedTuple):
-    """The patterns of one call: which ones; counts and positions of all, weights (P*P)."""
+    """The patterns of one call: which ones; counts and positions of all, weights (P * pitch)."""
 
     indices: Any
     recorded: Any
@@ -42,7 +42,7 @@ class Patterns(NamedTuple):
     aberrations: Any = NONE_2
     """(N, n) coefficients of the rates."""
     plates: Any = NONE_3
-    """(N, 2, P * P) phase plates, transposed; or of length 0."""
+    """(N, 2, P * pitch) phase plates, transposed; or of length 0."""
     varied: Any = NONE_2
     """(N, components) by how much the probe has each; (N, 0) where it does not vary."""
 
@@ -54,25 +54,25 @@ class Model(NamedTuple):
     """(2, object modes * slices, Y * X)."""
     width: int
     probe: Any
-    """(2, modes, P * P), transposed."""
+    """(2, modes, P * pitch), transposed."""
     propagators: Any
-    """(2, slices - 1, P * P), transposed, 1 / P^2 inside."""
+    """(2, slices - 1, P * pitch), transposed, 1 / P^2 inside."""
     background: Any
-    """(P * P), transposed, in units of the summed intensity: counts * P^2 * object modes."""
+    """(P * pitch), transposed, in units of the summed intensity: counts * P^2 * object modes."""
     frequencies: Any
     """(P,) cycles per pixel."""
     phase_per_A: Any
-    """(P * P) phase that an Å of free space adds to a frequency."""
+    """(P * pitch) phase that an Å of free space adds to a frequency."""
     places: Any
     """(P,) pixels from the middle."""
     band: Any = NONE_1
-    """(P * P) factor on the spectra of windows and far field, transposed; or of length 0."""
+    """(P * pitch) factor on the spectra of windows and far field, transposed; or of length 0."""
     lens: Any = NO_PLATE
-    """(2, P * P), transposed, over P: what the lenses of all patterns have in common; not read where there is none."""
+    """(2, P * pitch), transposed, over P: what the lenses of all patterns have in common; not read where there is none."""
     rates: Any = NONE_2
-    """(n, P * P) phase of one Å of each coefficient, transposed."""
+    """(n, P * pitch) phase of one Å of each coefficient, transposed."""
     components: Any = NO_PLANES
-    """(2, components * modes that vary, P * P), transposed."""
+    """(2, components * modes that vary, P * pitch), transposed."""
     varying_modes: int = 0
 
 
@@ -102,23 +102,23 @@ class Work(NamedTuple):
     """Buffers of one thread."""
 
     waves: Any
-    """(pairs, slices, 2, P * P): the wave that enters each slice, for every pair of a probe and an object mode."""
+    """(pairs, slices, 2, P * pitch): the wave that enters each slice, for every pair of a probe and an object mode."""
     far_field: Any
-    """(pairs, 2, P * P)."""
+    """(pairs, 2, P * pitch)."""
     a: Any
-    """(2, P * P)."""
+    """(2, P * pitch)."""
     b: Any
     intensity: Any
-    """(P * P)."""
+    """(P * pitch)."""
     counts: Any
-    """(P * P): the recorded pattern as float32."""
+    """(P * pitch): the recorded pattern as float32."""
     ramp: Any
     """(2, 2, P) of the pattern at hand: axis (row, col), part."""
     windows: Any = NONE_3
-    """(object modes * slices, 2, P * P) what a pattern sees of the slices where a band is kept; or of length 0."""
+    """(object modes * slices, 2, P * pitch) what a pattern sees of the slices where a band is kept; or of length 0."""
     pulled: Any = NONE_3
     """As the windows: their gradient."""
     own: Any = NONE_3
-    """(modes, 2, P * P) probe of a pattern where it has one of its own; or of length 0."""
+    """(modes, 2, P * pitch) probe of a pattern where it has one of its own; or of length 0."""
     plate: Any = NO_PLATE
-    """(2, P * P) what lies in the aperture plane besides the probe."""
+    """(2, P * pitch) what lies in the aperture plane besides the probe."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ptylive.engine.backend.multislice.kernel_parts.planes import plane_size
 from ptylive.schema.model import FloatArray
 
 PAGE = 4096
@@ -13,7 +14,7 @@ PLACES = {"far_field": 1792, "a": 1024, "b": 3072, "counts": 2560}
 
 def plane_shapes(size: int, slices: int, pairs: int) -> dict[str, tuple[int, ...]]:
     """Of the buffers of :class:`~.arguments.Work` that every model needs: window, slices, pairs of modes."""
-    plane = size * size
+    plane = plane_size(size)
     return {
         "waves": (pairs, slices, 2, plane),
         "far_field": (pairs, 2, plane),

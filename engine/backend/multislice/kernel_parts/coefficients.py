@@ -40,13 +40,13 @@ class Projection(NamedTuple):
     few: Any
     """(F,) rows of the masks that look elsewhere."""
     rest: Any
-    """(F, P * P) those, 0 at the pixels above."""
+    """(F, P * pitch) those, 0 at the pixels above."""
     whitening: Any
     """(K, K), or of length 0."""
     edge: Any
-    """(P * P) weight of intensity where no mask looks, or of length 0."""
+    """(P * pitch) weight of intensity where no mask looks, or of length 0."""
     regions: Any
-    """(lengths, P * P)."""
+    """(lengths, P * pitch)."""
     members: Any
     """(lengths, K) 1 for the masks in each."""
     measured: Any
@@ -159,7 +159,7 @@ def compare_coefficients(window: Any, projection: Projection, place: int, work: 
     ``work.intensity`` (counts are ``scale`` times it) becomes the factor of the far field in the gradient;
     ``work.counts`` and ``work.b`` are used up. sums: (3, K + lengths).
     """
-    pixels, intensity, seen, near = window.size * window.size, work.intensity, work.counts, work.b[0]
+    pixels, intensity, seen, near = window.size * window.pitch, work.intensity, work.counts, work.b[0]
     rooted, shift = projection.kind == ROOT, projection.offset + TINY_COUNTS
     for k in range(pixels):
         counts = intensity[k] * scale

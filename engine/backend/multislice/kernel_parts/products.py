@@ -1,4 +1,4 @@
-"""Elementwise products and sums of complex planes, (2, P * P) float32: real and imaginary parts.
+"""Elementwise products and sums of complex planes, (2, P * pitch) float32: real and imaginary parts.
 
 What depends on a pattern is a factor exp(i (a(row) + b(column))) nearly everywhere (ramps, tilts, descan, a free space
 that is longer, a defocus), so it is kept as one row and one column instead of a plane.
@@ -17,13 +17,13 @@ from ptylive.engine.backend.multislice.planes_fft import FAST
 @numba.jit(**FAST)
 def turn(window: Any, wave: Any, turn: Any, conjugate: Any) -> None:
     """Wave *= turn, on natural planes; conjugated where ``conjugate`` is -1."""
-    size = window.size
+    size, pitch = window.size, window.pitch
     for i in range(size):
         rr, ri = turn[0, 0, i], conjugate * turn[0, 1, i]
         for j in range(size):
             cr, ci = turn[1, 0, j], conjugate * turn[1, 1, j]
             wr, wi = rr * cr - ri * ci, rr * ci + ri * cr
-            k = i * size + j
+            k = np.uintp(i * pitch + j)
             a, b = wave[0, k], wave[1, k]
             wave[0, k] = a * wr - b * wi
             wave[1, k] = a * wi + b * wr
@@ -32,11 +32,11 @@ def turn(window: Any, wave: Any, turn: Any, conjugate: Any) -> None:
 @numba.jit(**FAST)
 def transmit(window: Any, wave: Any, slice_re: Any, slice_im: Any, start: int, width: int, out: Any) -> None:
     """Out = wave * slice, the slice read in place: its window begins at flat index ``start``."""
-    size = window.size
+    size, pitch = window.size, window.pitch
     for i in range(size):
         row = np.uintp(start + i * width)
         for j in range(size):
-            k = i * size + j
+            k = np.uintp(i * pitch + j)
             a, b = slice_re[row + np.uintp(j)], slice_im[row + np.uintp(j)]
             out[0, k] = wave[0, k] * a - wave[1, k] * b
             out[1, k] = wave[0, k] * b + wave[1, k] * a
@@ -45,11 +45,11 @@ def transmit(window: Any, wave: Any, slice_re: Any, slice_im: Any, start: int, w
 @numba.jit(**FAST)
 def transmit_back(window: Any, wave: Any, slice_re: Any, slice_im: Any, start: int, width: int, out: Any) -> None:
     """Out = wave * conj(slice)."""
-    size = window.size
+    size, pitch = window.size, window.pitch
     for i in range(size):
         row = np.uintp(start + i * width)
         for j in range(size):
-            k = i * size + j
+            k = np.uintp(i * pitch + j)
             a, b = slice_re[row + np.uintp(j)], slice_im[row + np.uintp(j)]
             out[0, k] = wave[0, k] * a + wave[1, k] * b
             out[1, k] = wave[1, k] * a - wave[0, k] * b
@@ -58,11 +58,11 @@ def transmit_back(window: Any, wave: Any, slice_re: Any, slice_im: Any, start: i
 @numba.jit(**FAST)
 def scatter(window: Any, entering: Any, wave: Any, total_re: Any, total_im: Any, start: int, width: int) -> None:
     """Total += conj(entering) * wave in the window that begins at flat index ``start``."""
-    size = window.size
+    size, pitch = window.size, window.pitch
     for i in range(size):
         row = np.uintp(start + i * width)
         for j in range(size):
-            k = i * size + j
+            k = np.uintp(i * pitch + j)
             total_re[row + np.uintp(j)] += entering[0, k] * wave[0, k] + entering[1, k] * wave[1, k]
             total_im[row + np.uintp(j)] += entering[0, k] * wave[1, k] - entering[1, k] * wave[0, k]
 
@@ -70,7 +70,7 @@ def scatter(window: Any, entering: Any, wave: Any, total_re: Any, total_im: Any,
 @numba.jit(**FAST)
 def multiply(window: Any, wave: Any, factor_re: Any, factor_im: Any, conjugate: Any, out: Any) -> None:
     """Out = wave * factor, conjugated where ``conjugate`` is -1."""
-    for k in range(window.size * window.size):
+    for k in range(window.size * window.pitch):
         a, b = factor_re[k], conjugate * factor_im[k]
         out[0, k] = wave[0, k] * a - wave[1, k] * b
         out[1, k] = wave[0, k] * b + wave[1, k] * a
@@ -79,21 +79,21 @@ def multiply(window: Any, wave: Any, factor_re: Any, factor_im: Any, conjugate: 
 @numba.jit(**FAST)
 def first_intensity(window: Any, wave: Any, background: Any, intensity: Any) -> None:
     """Intensity = background + |wave|^2."""
-    for k in range(window.size * window.size):
+    for k in range(window.size * window.pitch):
         intensity[k] = background[k] + wave[0, k] * wave[0, k] + wave[1, k] * wave[1, k]
 
 
 @numba.jit(**FAST)
 def add_intensity(window: Any, wave: Any, intensity: Any) -> None:
     """Intensity += |wave|^2."""
-    for k in range(window.size * window.size):
+    for k in range(window.size * window.pitch):
         intensity[k] += wave[0, k] * wave[0, k] + wave[1, k] * wave[1, k]
 
 
 @numba.jit(**FAST)
 def scale(window: Any, wave: Any, factor: Any) -> None:
     """Wave *= factor, a real plane."""
-    for k in range(window.size * window.size):
+    for k in range(window.size * window.pitch):
         wave[0, k] *= factor[k]
         wave[1, k] *= factor[k]
 
@@ -101,7 +101,7 @@ def scale(window: Any, wave: Any, factor: Any) -> None:
 @numba.jit(**FAST)
 def scale_by_plane(window: Any, wave: Any, factor: Any, scale: Any) -> None:
     """Wave *= scale * factor, a real plane."""
-    for k in range(window.size * window.size):
+    for k in range(window.size * window.pitch):
         wave[0, k] *= scale * factor[k]
         wave[1, k] *= scale * factor[k]
 
@@ -109,19 +109,19 @@ def scale_by_plane(window: Any, wave: Any, factor: Any, scale: Any) -> None:
 @numba.jit(**FAST)
 def clear(window: Any, plane: Any) -> None:
     """Plane = 0."""
-    for k in range(window.size * window.size):
+    for k in range(window.size * window.pitch):
         plane[0, k] = plane[1, k] = np.float32(0)
 
 
 @numba.jit(**FAST)
 def add_moments(window: Any, gradient: Any, wave: Any, axis: Any, phase: Any, out: Any) -> None:
     """Out (3,) += sums of t phase, t axis[row], t axis[column] for t = Im(conj(gradient) wave)."""
-    size = window.size
+    size, pitch = window.size, window.pitch
     phases = rows = columns = np.float32(0)
     for i in range(size):
         row = along = phased = np.float32(0)
         for j in range(size):
-            k = i * size + j
+            k = np.uintp(i * pitch + j)
             t = gradient[0, k] * wave[1, k] - gradient[1, k] * wave[0, k]
             row += t
             along += t * axis[j]

@@ -1,6 +1,6 @@
 """One pattern's way through the microscope and back: from the probe to the detector, and from there to every gradient.
 
-Planes are flat float32 (P * P); everything in Fourier space is transposed, as :mod:`planes_fft` leaves it.
+Planes are flat float32 (P * pitch); everything in Fourier space is transposed, as :mod:`planes_fft` leaves it.
 """
 
 from __future__ import annotations
@@ -65,27 +65,27 @@ def _filter(window: Any, plane: Any, band: Any, work: Work) -> None:
 @numba.jit(**PART)
 def _see_windows(window: Any, model: Model, start: int, work: Work) -> None:
     """``work.windows``: what a pattern sees of every slice, limited to the band."""
-    size = window.size
+    size, pitch = window.size, window.pitch
     for s in range(work.windows.shape[0]):
         seen = work.windows[s]
         for part in range(2):
             for i in range(size):
                 for j in range(size):
-                    seen[part, i * size + j] = model.slices[part, s, start + i * model.width + j]
+                    seen[part, np.uintp(i * pitch + j)] = model.slices[part, s, start + i * model.width + j]
         _filter(window, seen, model.band, work)
 
 
 @numba.jit(**PART)
 def _leave_windows(window: Any, model: Model, start: int, work: Work, gradient: Gradient) -> None:
     """The adjoint of :func:`_see_windows`: ``work.pulled``, limited to the band, to the slices; it is 0 afterwards."""
-    size = window.size
+    size, pitch = window.size, window.pitch
     for s in range(work.pulled.shape[0]):
         pulled = work.pulled[s]
         _filter(window, pulled, model.band, work)
         for part in range(2):
             for i in range(size):
                 for j in range(size):
-                    gradient.slices[part, s, start + i * model.width + j] += pulled[part, i * size + j]
+                    gradient.slices[part, s, start + i * model.width + j] += pulled[part, np.uintp(i * pitch + j)]
         clear(window, pulled)
 
 
@@ -102,7 +102,7 @@ def _through_slice(
     out = work.far_field[pair] if last else work.b
     turned, banded = last and patterns.turns.shape[0] > 0, work.windows.shape[0] > 0
     if banded:
-        re, im, rows = work.windows[s, 0], work.windows[s, 1], (0, window.size)
+        re, im, rows = work.windows[s, 0], work.windows[s, 1], (0, window.pitch)
     else:
         re, im, rows = model.slices[0, s], model.slices[1, s], (start, model.width)
     if turned:
@@ -235,8 +235,8 @@ def _back_to_aperture(
         s = first + z
         entering = work.waves[pair, z]
         if banded:
-            scatter(window, entering, here, work.pulled[s, 0], work.pulled[s, 1], 0, window.size)
-            re, im, rows = work.windows[s, 0], work.windows[s, 1], (0, window.size)
+            scatter(window, entering, here, work.pulled[s, 0], work.pulled[s, 1], 0, window.pitch)
+            re, im, rows = work.windows[s, 0], work.windows[s, 1], (0, window.pitch)
         else:
             scatter(window, entering, here, gradient.slices[0, s], gradient.slices[1, s], start, model.width)
             re, im, rows = model.slices[0, s], model.slices[1, s], (start, model.width)
@@ -276,7 +276,7 @@ def _back_to_aperture(
 def _distance_derivative(window: Any, gradient: Any, wave: Any, phase_per_A: Any) -> Any:
     """-sum phase_per_A Im(conj(gradient) wave) / P^2, on spectra without normalisation."""
     total = np.float32(0)
-    for k in range(window.size * window.size):
+    for k in range(window.size * window.pitch):
         total += phase_per_A[k] * (gradient[0, k] * wave[1, k] - gradient[1, k] * wave[0, k])
     return -total * np.float32(1 / (window.size * window.size))
 

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ptylive.engine.backend.multislice.compiled_backend import (
-    flat,
     term_of,
     transposed_patterns,
     transposed_propagators,
@@ -38,6 +37,7 @@ from ptylive.engine.backend.multislice.kernel_parts.arguments import (
     Work,
 )
 from ptylive.engine.backend.multislice.kernel_parts.buffers import aligned, plane_shapes
+from ptylive.engine.backend.multislice.kernel_parts.planes import laid_out, plane_size, unlaid
 from ptylive.engine.backend.multislice.problem import HELD, Corrections, LossGradient, MultisliceProblem
 from ptylive.engine.backend.multislice.specialised.batch import Blocks, Recorded
 from ptylive.engine.backend.multislice.specialised.counting import Counting, in_the_kernel
@@ -95,12 +95,12 @@ class SpecialisedMultislice(GeneralMultislice):
             self._term = term_of(problem.data_term)
             patterns = np.swapaxes(problem.patterns, 1, 2) if natural else problem.patterns
             recorded, kind = transposed_patterns(patterns)
-            weights = flat(problem.weights if natural else problem.weights.T)
+            weights = laid_out(problem.weights if natural else problem.weights.T)
         elif self._projection is None:
             self._counting = Counting(self._kit, problem, model)
         self._recorded = Recorded(recorded, kind, weights, np.ascontiguousarray(problem.corners, dtype=np.int64))
         phase = problem.phase_per_A
-        self._kernel_phase = flat((np.zeros((size, size)) if phase is None else np.asarray(phase)).T)
+        self._kernel_phase = laid_out((np.zeros((size, size)) if phase is None else np.asarray(phase)).T)
         self._frequencies = np.fft.fftfreq(size).astype(np.float32)
         self._places = np.arange(size, dtype=np.float32) - size // 2
         self._buffers: list[Work] = []
@@ -143,37 +143,37 @@ class SpecialisedMultislice(GeneralMultislice):
 
     def _natural(self, planes: FloatArray) -> FloatArray:
         size = self._problem.window
-        return np.swapaxes(planes.reshape(2, -1, size, size), 2, 3)
+        return np.swapaxes(unlaid(planes, size), 2, 3)
 
     def _kernel_model(self, values: Values, prepared: Prepared, probe_planes: Any) -> Model:
         """The parameters as the kernel reads them."""
         size, near, band = self._problem.window, self._model.near_field, self._model.band
         spaces = [prepared.propagators[place] for place in self._program.places]
         propagators = transposed_propagators(np.array(spaces).reshape(-1, size, size), size)
-        background = np.zeros(size * size, np.float32)
+        background = np.zeros(plane_size(size), np.float32)
         if self._counting is None and values.background is not None:
             own = np.asarray(values.background)
-            background = flat(own if self._in_natural_order else own.T) * np.float32(len(values.objects) * size**2)
+            background = laid_out(own if self._in_natural_order else own.T) * np.float32(len(values.objects) * size**2)
         lens, rates = np.zeros((2, 0), np.float32), np.zeros((0, 0), np.float32)
         if near is not None:
             common = self._kit.phase_factor(self._detector.spherical_phase(near)).T / size
-            lens = flat(np.stack([common.real, common.imag]))
+            lens = laid_out(np.stack([common.real, common.imag]))
         if self._model.aberrations is not None:
-            rates = flat(np.swapaxes(self._model.aberrations.phase_per_A, 1, 2))
+            rates = laid_out(np.swapaxes(self._model.aberrations.phase_per_A, 1, 2))
         components = np.zeros((2, 0, 0), np.float32)
         if values.varied is not None:
             planes = values.varied.components.reshape(-1, size, size).swapaxes(1, 2)
-            components = flat(np.stack([planes.real, planes.imag]))
+            components = laid_out(np.stack([planes.real, planes.imag]))
         return Model(
             self._program.planes(prepared.powers, self._specimen.powers),
             self._problem.object_shape[2],
-            flat(np.swapaxes(probe_planes, 2, 3)),
+            laid_out(np.swapaxes(probe_planes, 2, 3)),
             propagators,
             background,
             self._frequencies,
             self._kernel_phase,
             self._places,
-            np.zeros(0, np.float32) if band is None else flat(np.asarray(band).T),
+            np.zeros(0, np.float32) if band is None else laid_out(np.asarray(band).T),
             lens,
             rates,
             components,
@@ -183,7 +183,7 @@ class SpecialisedMultislice(GeneralMultislice):
     def _work(self, task: _Task) -> Work:
         """Buffers of one thread; with an axis of patterns where several are kept between waves and gradient."""
         size, modes, slices = self._problem.window, task.values.modes, len(self._program.slices)
-        pairs, plane = modes * len(task.values.objects), size * size
+        pairs, plane = modes * len(task.values.objects), plane_size(size)
         seen = 0 if self._model.band is None else len(task.values.objects) * slices
         own = modes if self._own_probe else 0
         counts = 1
@@ -221,21 +221,22 @@ class SpecialisedMultislice(GeneralMultislice):
                 loss += add_loss_and_gradient(window, self._term, *called)
             else:
                 fill_waves(self._compiled_window, patterns, task.model, work)
-                more, pull = self._counting.compare(work.intensity[: len(batch)], values, batch, total)
+                intensity = unlaid(work.intensity[: len(batch)], self._problem.window)
+                more, pull = self._counting.compare(intensity, values, batch, total)
                 factor = 2 / (len(values.objects) * self._problem.window**2)
-                work.intensity[: len(batch)] = factor * pull.reshape(len(batch), -1)
+                intensity[...] = factor * pull
                 add_gradient(self._compiled_window, patterns, task.model, gradient, work)
                 loss += more
             self._add_corrections(values, batch, gradient, total)
         if self._counting is None and total.background is not None:
             size = self._problem.window
-            plane = whole.background.reshape(size, size) * (0.5 * size**2 * len(values.objects))
+            plane = unlaid(whole.background, size) * (0.5 * size**2 * len(values.objects))
             total.background[...] += plane if self._in_natural_order else plane.T
         return loss, whole, total
 
     def _empty_gradient(self, task: _Task, count: int) -> Gradient:
         """Zeros where a sum over patterns is wanted."""
-        model, asked, plane = task.model, task.asked, self._problem.window**2
+        model, asked, plane = task.model, task.asked, plane_size(self._problem.window)
         background = self._counting is None and asked.background is not None
         return Gradient(
             np.zeros(model.slices.shape, np.float32),

@@ -12,6 +12,7 @@ from ptylive.engine.backend.multislice.forward.illumination import Illumination
 from ptylive.engine.backend.multislice.forward.specimen import Specimen
 from ptylive.engine.backend.multislice.forward.values import Values
 from ptylive.engine.backend.multislice.kernel_parts.arguments import NONE_2, NONE_3, NONE_4, NONE_5, Patterns
+from ptylive.engine.backend.multislice.kernel_parts.planes import laid_out
 from ptylive.engine.backend.multislice.specialised.program import Program
 from ptylive.schema.model import Array, DoubleArray, FloatArray, IndexArray
 
@@ -81,9 +82,7 @@ class Blocks(NamedTuple):
         if self.model.phase_plates is None:
             return NONE_3
         plates = np.swapaxes(np.asarray(self.model.phase_plates[batch]), 1, 2)
-        made = np.empty((len(batch), 2, *plates.shape[1:]), np.float32)
-        made[:, 0], made[:, 1] = plates.real, plates.imag
-        return made.reshape(len(batch), 2, -1)
+        return laid_out(np.stack([plates.real, plates.imag], axis=1))
 
 
 def _single(values: Any) -> FloatArray:

@@ -25,7 +25,7 @@ def in_the_kernel(problem: MultisliceProblem, model: ForwardModel) -> bool:
 
 
 class Counting:
-    """Loss of intensities (n, P * P) as the kernel leaves them: transposed, but for a near field."""
+    """Loss of intensities (n, P, P) as the kernel leaves them: transposed, but for a near field."""
 
     def __init__(self, kit: ArrayKit, problem: MultisliceProblem, model: ForwardModel) -> None:
         self._transposed = model.near_field is None
@@ -39,11 +39,10 @@ class Counting:
 
     def compare(self, intensity: Array, values: Values, batch: IndexArray, total: Corrections) -> tuple[Any, Array]:
         """Loss, and dL/d|wave|^2 (n, P, P); what the detector's own quantities get goes to ``total``."""
-        size = int(intensity.shape[1] ** 0.5 + 0.5)
         if self._transposed:
             values = values._replace(background=None if values.background is None else values.background.T)
             total = replace(total, background=None if total.background is None else total.background.T)
-        counts = self._detector.counts_of(intensity.reshape(-1, size, size), values, batch)
+        counts = self._detector.counts_of(intensity, values, batch)
         loss, derivative = self._comparison.compare(counts, batch)
         self._detector.add_of_counts(derivative, counts, values, total)
         return loss, self._detector.derivative_of_waves(derivative, values, batch)

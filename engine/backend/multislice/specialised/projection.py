@@ -14,6 +14,7 @@ from ptylive.engine.backend.multislice.kernel_parts.coefficients import (
     ROOT,
     Projection,
 )
+from ptylive.engine.backend.multislice.kernel_parts.planes import laid_out
 from ptylive.engine.backend.multislice.problem import CoefficientTermKind, DataTerm, MultisliceProblem
 from ptylive.schema.model import Array, FloatArray, IndexArray
 
@@ -82,9 +83,9 @@ def _projection(compressed: CompressedPatterns, term: DataTerm) -> Projection:
 
 
 def _turned(planes: Array) -> FloatArray:
-    """Planes (..., P * P), single precision, with their two axes exchanged."""
+    """Planes (..., P * P) for the kernel: with their two axes exchanged, and its pitch."""
     size = int(planes.shape[-1] ** 0.5 + 0.5)
-    return _single(np.swapaxes(planes.reshape(*planes.shape[:-1], size, size), -1, -2)).reshape(planes.shape)
+    return _single(laid_out(np.swapaxes(planes.reshape(*planes.shape[:-1], size, size), -1, -2)))
 
 
 def _single(values: Any) -> FloatArray:
