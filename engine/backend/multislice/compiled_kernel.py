@@ -1,7 +1,7 @@
 """Loss and gradient of one pattern after another, each staying in the processor's cache from probe to gradient.
 
-Planes are flat float32 (P * pitch); everything in Fourier space is transposed, as :mod:`planes_fft` leaves it. The physics
-and the names are those of :mod:`ptylive.engine.backend.multislice.problem`. The window's size, the number of slices and
+Planes are flat float32 (P * pitch); everything in Fourier space is transposed, as :mod:`planes_fft` leaves it. Physics
+and names are those of :mod:`ptylive.engine.backend.multislice.problem`. The window's size, the number of slices and
 modes, the data term and which gradients are wanted are values at run time, so one compilation serves all.
 """
 

@@ -14,9 +14,10 @@ from ptylive.engine.backend.plane_passes import (
     Factor,
     Pass,
     Strip,
-    emit_copy,
+    emit_last_pass,
     emit_pass,
     emit_transpose,
+    rows_in_order,
 )
 
 POINTER = ir.FloatType().as_pointer()
@@ -64,17 +65,24 @@ def test_a_pass_of_one_radix_is_the_whole_transform(radix, sign, lanes):
 
 
 @pytest.mark.parametrize("lanes", [8, 16])
-def test_two_passes_with_twiddles_between_them_the_last_in_place(lanes):
-    size = 24
+def test_passes_in_place_and_rows_in_order_behind_the_last(lanes):
+    radices = (4, 2, 3)
+    order = rows_in_order(radices)
 
     def emit(code, xr, xi, yr, yi):
-        emit_pass(code, Pass(size, 8, 1, -1), Strip(xr, xi, STRIP), Strip(yr, yi, STRIP))
-        emit_pass(code, Pass(size, 3, 8, -1), Strip(yr, yi, STRIP), Strip(yr, yi, STRIP))
+        strip = Strip(xr, xi, STRIP)
+        emit_pass(code, Pass(24, 4, 1, -1), strip, strip)
+        emit_pass(code, Pass(24, 2, 4, -1), strip, strip)
+        emit_last_pass(code, Pass(24, 3, 8, -1), order, strip, Strip(yr, yi, STRIP))
 
-    x, y = planes(size), np.zeros((2, size, STRIP), np.float32)
-    compiled(emit, lanes)(*x, *y)
+    x, y = planes(24), np.zeros((2, 24, STRIP), np.float32)
     expected = np.fft.fft(x[0] + 1j * x[1].astype(complex), axis=0)
-    assert np.linalg.norm(y[0] + 1j * y[1] - expected) < 3 * np.log2(size) * U * np.linalg.norm(expected)
+    compiled(emit, lanes)(*x, *y)
+    assert np.linalg.norm(y[0] + 1j * y[1] - expected) < 3 * np.log2(24) * U * np.linalg.norm(expected)
+
+
+def test_digits_of_a_row_are_reversed():
+    assert rows_in_order((2, 3)) == [0, 3, 1, 4, 2, 5]
 
 
 @pytest.mark.parametrize("lanes", [8, 16])
@@ -91,12 +99,17 @@ def test_a_real_factor_scales_what_is_read(lanes):
 
 
 @pytest.mark.parametrize("lanes", [8, 16])
-def test_transposes_and_copies_are_exact(lanes):
-    def emit(code, xr, xi, yr, yi):
-        emit_transpose(code, 32, xr, STRIP, yr, 32)
-        emit_copy(code, 32, Strip(xi, xr, STRIP), Strip(yi, code.at(yi, code.whole(32 * STRIP)), STRIP))
+def test_rows_are_put_in_order_as_they_are_transposed(lanes):
+    order = rows_in_order((8, 4))
 
-    x, turned, copies = planes(32), np.zeros((STRIP, 32), np.float32), np.zeros((2, 32, STRIP), np.float32)
-    compiled(emit, lanes)(*x, turned, copies)
-    assert np.array_equal(turned, x[0].T)
-    assert np.array_equal(copies, x[::-1])
+    def emit(code, xr, xi, yr, yi):
+        emit_transpose(code, order, xr, STRIP, yr, 32)
+
+    x, turned = planes(32), np.zeros((STRIP, 32), np.float32)
+    compiled(emit, lanes)(*x, turned, turned)
+    assert np.array_equal(turned, x[0][order].T)
+
+
+def test_blocks_whose_rows_lie_otherwise_are_refused():
+    with pytest.raises(ValueError, match="otherwise"):
+        compiled(lambda code, x, *_: emit_transpose(code, rows_in_order((12, 4)), x, STRIP, x, 48), 16)

@@ -68,7 +68,7 @@ class Model(NamedTuple):
     band: Any = NONE_1
     """(P * pitch) factor on the spectra of windows and far field, transposed; or of length 0."""
     lens: Any = NO_PLATE
-    """(2, P * pitch), transposed, over P: what the lenses of all patterns have in common; not read where there is none."""
+    """(2, P * pitch), transposed, over P: what all lenses have in common; not read where there is none."""
     rates: Any = NONE_2
     """(n, P * pitch) phase of one Å of each coefficient, transposed."""
     components: Any = NO_PLANES

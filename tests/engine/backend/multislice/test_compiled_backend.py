@@ -41,8 +41,10 @@ def test_patterns_that_do_not_lie_in_place(make_problem, make_planes, slices, mo
     assert relative(compiled.probe, expected.probe) < SINGLE
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("window", [64, 96, 128, 144, 192, 256, 288, 384, 512])
+SIZES = [64, 96, 128, 144, 192, 256, 288, 384, 512]
+
+
+@pytest.mark.parametrize("window", [n if n == 128 else pytest.param(n, marks=pytest.mark.slow) for n in SIZES])
 def test_every_window_size_agrees_with_the_reference(make_problem, make_planes, window):
     problem = make_problem(window, 2, DataTermKind.AMPLITUDE, 0.05, count=2)
     planes, probe = make_planes(problem, 1)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from rounding import U
 
-from ptylive.engine.backend.multislice.fast_sizes import RADICES, WIDE, is_fast, padded_size
+from ptylive.engine.backend.multislice.fast_sizes import RADICES, WIDE, is_fast, padded_size, pitch_of
+from ptylive.engine.backend.multislice.kernel_parts.planes import laid_out, plane_size, unlaid
 from ptylive.engine.backend.multislice.planes_fft import FAST
 from ptylive.engine.backend.multislice.window import (
     forward,
@@ -45,12 +46,13 @@ def run_inverse_scaled(window, x, factor, y):
     inverse_scaled(window, x, factor, y)
 
 
-def random_planes(size, columns=0, seed=0):
-    return np.random.default_rng(seed + size).normal(size=(2, size * (columns or size))).astype(np.float32)
+def random_planes(size, seed=0):
+    return laid_out(np.random.default_rng(seed + size).normal(size=(2, size, size)))
 
 
 def wave_of(planes, size):
-    return (planes[0] + 1j * planes[1]).reshape(size, -1)
+    re, im = unlaid(planes, size)
+    return re + 1j * im
 
 
 def check(got, size, expected):
@@ -69,18 +71,20 @@ def transform(wave, backwards):
     [
         (False, 48),
         (True, 32),
+        (False, 128),
+        (True, 128),
         *(
             pytest.param(*each, marks=pytest.mark.slow)
             for each in [
                 (False, 32),
                 (True, 48),
-                *((backwards, size) for backwards in (False, True) for size in (96, 128, 144)),
+                *((backwards, size) for backwards in (False, True) for size in (96, 144, 192, 256)),
             ]
         ),
     ],
 )
 def test_transform_is_numpys_transposed(backwards, size):
-    planes, out = random_planes(size), np.empty((2, size * size), np.float32)
+    planes, out = random_planes(size), np.zeros((2, plane_size(size)), np.float32)
     kept = planes.copy()
     (run_inverse if backwards else run_forward)(window_of(size), planes, out)
     check(out, size, transform(wave_of(planes, size), backwards))
@@ -90,27 +94,32 @@ def test_transform_is_numpys_transposed(backwards, size):
 @pytest.mark.parametrize("conjugate", [1, -1])
 def test_a_window_of_a_larger_plane_is_multiplied_on_the_way_in(conjugate):
     size, pitch, start = 32, 41, 5 * 41 + 7
-    planes, larger = random_planes(size), random_planes(size + 9, pitch, seed=1)
-    window = wave_of(larger, size + 9)[5 : 5 + size, 7 : 7 + size]
+    planes, larger = random_planes(size), np.random.default_rng(1).normal(size=(2, size + 9, pitch)).astype(np.float32)
+    re, im = larger[:, 5 : 5 + size, 7 : 7 + size]
+    window = re + 1j * im
     out = np.empty((2, size * size), np.float32)
-    run_forward_product(window_of(size), planes, larger, start, pitch, conjugate, out)
+    run_forward_product(window_of(size), planes, larger.reshape(2, -1), start, pitch, conjugate, out)
     check(out, size, np.fft.fft2(wave_of(planes, size) * (window if conjugate == 1 else window.conj())))
 
 
 @pytest.mark.parametrize("conjugate", [1, -1])
 def test_a_spectrum_is_multiplied_on_the_way_back(conjugate):
-    size = 32
-    planes, factor, out = random_planes(size), random_planes(size, seed=1), np.empty((2, size * size), np.float32)
+    size = 128
+    planes, factor, out = random_planes(size), random_planes(size, seed=1), np.empty((2, plane_size(size)), np.float32)
     run_inverse_product(window_of(size), planes, factor, conjugate, out)
     wave = wave_of(factor, size)
     check(out, size, transform(wave_of(planes, size) * (wave if conjugate == 1 else wave.conj()), True))
 
 
 def test_a_spectrum_is_scaled_on_the_way_back():
-    size = 32
-    planes, factor, out = random_planes(size), random_planes(size, seed=1)[0], np.empty((2, size * size), np.float32)
+    size = 128
+    planes, factor, out = (
+        random_planes(size),
+        random_planes(size, seed=1)[0],
+        np.empty((2, plane_size(size)), np.float32),
+    )
     run_inverse_scaled(window_of(size), planes, factor, out)
-    check(out, size, transform(wave_of(planes, size) * factor.reshape(size, size), True))
+    check(out, size, transform(wave_of(planes, size) * unlaid(factor, size), True))
 
 
 def test_radices_multiply_to_their_size_and_strips_fit():
@@ -124,6 +133,10 @@ def test_radices_multiply_to_their_size_and_strips_fit():
 )
 def test_padded_size_holds_the_detector(pixels, size):
     assert padded_size(pixels) == size
+
+
+def test_rows_of_crowded_sizes_stand_a_line_of_the_cache_apart():
+    assert [pitch_of(size) for size in (64, 96, 128, 192, 256)] == [64, 96, 144, 192, 272]
 
 
 def test_sizes_without_compiled_transform():
