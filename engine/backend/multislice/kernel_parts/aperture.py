@@ -36,10 +36,11 @@ def shifted_probe(window: Any, probe_re: Any, probe_im: Any, ramp: Any, amplitud
     scale = amplitude * np.float32(1 / size)
     for i in range(size):
         cr, ci = ramp[1, 0, i] * scale, ramp[1, 1, i] * scale
+        begin = np.uintp(i * pitch)
         for j in range(size):
             wr = cr * ramp[0, 0, j] - ci * ramp[0, 1, j]
             wi = cr * ramp[0, 1, j] + ci * ramp[0, 0, j]
-            k = np.uintp(i * pitch + j)
+            k = begin + np.uintp(j)
             out[0, k] = probe_re[k] * wr - probe_im[k] * wi
             out[1, k] = probe_re[k] * wi + probe_im[k] * wr
 
@@ -51,10 +52,11 @@ def add_unshifted(window: Any, wave: Any, ramp: Any, amplitude: Any, total_re: A
     scale = amplitude * np.float32(1 / size)
     for i in range(size):
         cr, ci = ramp[1, 0, i] * scale, ramp[1, 1, i] * scale
+        begin = np.uintp(i * pitch)
         for j in range(size):
             wr = cr * ramp[0, 0, j] - ci * ramp[0, 1, j]
             wi = cr * ramp[0, 1, j] + ci * ramp[0, 0, j]
-            k = np.uintp(i * pitch + j)
+            k = begin + np.uintp(j)
             total_re[k] += wave[0, k] * wr + wave[1, k] * wi
             total_im[k] += wave[1, k] * wr - wave[0, k] * wi
 
@@ -68,8 +70,9 @@ def add_pattern_derivatives(
     rows = columns = straight = np.float32(0)
     for i in range(size):
         along_row = turned = np.float32(0)
+        begin = np.uintp(i * pitch)
         for j in range(size):
-            k = np.uintp(i * pitch + j)
+            k = begin + np.uintp(j)
             wr = ramp[1, 0, i] * ramp[0, 0, j] - ramp[1, 1, i] * ramp[0, 1, j]
             wi = ramp[1, 0, i] * ramp[0, 1, j] + ramp[1, 1, i] * ramp[0, 0, j]
             pr = probe[0, k] * wr - probe[1, k] * wi

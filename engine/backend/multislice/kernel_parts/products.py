@@ -20,10 +20,11 @@ def turn(window: Any, wave: Any, turn: Any, conjugate: Any) -> None:
     size, pitch = window.size, window.pitch
     for i in range(size):
         rr, ri = turn[0, 0, i], conjugate * turn[0, 1, i]
+        begin = np.uintp(i * pitch)
         for j in range(size):
             cr, ci = turn[1, 0, j], conjugate * turn[1, 1, j]
             wr, wi = rr * cr - ri * ci, rr * ci + ri * cr
-            k = np.uintp(i * pitch + j)
+            k = begin + np.uintp(j)
             a, b = wave[0, k], wave[1, k]
             wave[0, k] = a * wr - b * wi
             wave[1, k] = a * wi + b * wr
@@ -35,8 +36,9 @@ def transmit(window: Any, wave: Any, slice_re: Any, slice_im: Any, start: int, w
     size, pitch = window.size, window.pitch
     for i in range(size):
         row = np.uintp(start + i * width)
+        begin = np.uintp(i * pitch)
         for j in range(size):
-            k = np.uintp(i * pitch + j)
+            k = begin + np.uintp(j)
             a, b = slice_re[row + np.uintp(j)], slice_im[row + np.uintp(j)]
             out[0, k] = wave[0, k] * a - wave[1, k] * b
             out[1, k] = wave[0, k] * b + wave[1, k] * a
@@ -48,8 +50,9 @@ def transmit_back(window: Any, wave: Any, slice_re: Any, slice_im: Any, start: i
     size, pitch = window.size, window.pitch
     for i in range(size):
         row = np.uintp(start + i * width)
+        begin = np.uintp(i * pitch)
         for j in range(size):
-            k = np.uintp(i * pitch + j)
+            k = begin + np.uintp(j)
             a, b = slice_re[row + np.uintp(j)], slice_im[row + np.uintp(j)]
             out[0, k] = wave[0, k] * a + wave[1, k] * b
             out[1, k] = wave[1, k] * a - wave[0, k] * b
@@ -61,8 +64,9 @@ def scatter(window: Any, entering: Any, wave: Any, total_re: Any, total_im: Any,
     size, pitch = window.size, window.pitch
     for i in range(size):
         row = np.uintp(start + i * width)
+        begin = np.uintp(i * pitch)
         for j in range(size):
-            k = np.uintp(i * pitch + j)
+            k = begin + np.uintp(j)
             total_re[row + np.uintp(j)] += entering[0, k] * wave[0, k] + entering[1, k] * wave[1, k]
             total_im[row + np.uintp(j)] += entering[0, k] * wave[1, k] - entering[1, k] * wave[0, k]
 
@@ -120,8 +124,9 @@ def add_moments(window: Any, gradient: Any, wave: Any, axis: Any, phase: Any, ou
     phases = rows = columns = np.float32(0)
     for i in range(size):
         row = along = phased = np.float32(0)
+        begin = np.uintp(i * pitch)
         for j in range(size):
-            k = np.uintp(i * pitch + j)
+            k = begin + np.uintp(j)
             t = gradient[0, k] * wave[1, k] - gradient[1, k] * wave[0, k]
             row += t
             along += t * axis[j]
