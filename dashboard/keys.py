@@ -26,6 +26,7 @@ KEYS: tuple[Key, ...] = (
     Key("A", "contrast follows the data"),
     Key("L", "lock the contrast, and release it"),
     Key("C", "next colour map"),
+    Key("M", "maps and objects drawn smoothly, or pixel by pixel"),
     Key("E", "export the map: picture and floats"),
     Key("P", "line profile: two clicks on a map"),
     Key("O", "trotters: overlaps at one spatial frequency"),

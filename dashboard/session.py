@@ -367,7 +367,7 @@ class Session:
         self.view_choice.active = VIEWS.index(view)
 
     def _run(self, request: Request) -> None:
-        if request.key in ("slice", "deviation", "shows", "fourier"):
+        if request.key in ("slice", "deviation", "shows", "fourier", "entire"):
             self.reconstruction.choose(request, self.shown_run.view(self.feed.view()).slices)
             self._watch()
         elif request.key in ("side_by_side", "report"):

@@ -32,7 +32,7 @@ class RunsPanel:
 
     def __init__(self, orders: Orders, window: Window) -> None:
         self._orders = orders
-        self.view = PictureFigure("compare", window, ColourMap.MAGMA)
+        self.view = PictureFigure("compare", window, ColourMap.MAGMA, dims=True)
         self.losses = ColumnDataSource(data={"epoch": [], "loss": []})
         self.compared = ""
         self._picture: Picture | None = None

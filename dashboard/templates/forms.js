@@ -236,15 +236,18 @@
       make("li", {}, make("b", {text: run}), make("span", {text: series ? `waits (${series})` : "waits"}),
         make("button", {class: "small", "data-act": "withdraw", "data-name": run, "data-uid": uid, text: "withdraw"})))); };
 
-  function card({recording, title, time = "", lines, lost = "", note, sample = "", noted = "", refined = false, picture}) {
-    const image = picture ? make("img", {src: picture, alt: ""}) : make("div", {class: "no-picture", text: "no maps"});
+  function card({recording, title, time = "", lines, lost = "", note, sample = "", noted = "", refined = false, picture, object = ""}) {
+    const map = picture ? make("img", {src: picture, alt: ""}) : make("div", {class: "no-picture", text: "no maps"});
+    const phase = object ? [make("img", {src: object, alt: `refined phase of ${title}`, title: "phase of its last refinement"})] : [];
+    const image = make("div", {class: "pictures"}, map, ...phase);
     const remark = make("input", {class: "field", placeholder: "note", value: note, "aria-label": `note on ${title}`});
     remark.addEventListener("change", () => ask("note", {name: recording, value: remark.value}));
     const of = make("input", {class: "field", placeholder: "sample", value: sample, list: "samples", maxlength: "80", "aria-label": `sample of ${title}`});
     of.addEventListener("change", () => ask("note", {name: recording, key: "sample", value: of.value}));
     const button = (act, text, title, more = {}) =>
       make("button", {class: "small", "data-act": act, "data-name": recording, text, title, ...more});
-    const head = make("div", {class: "head"}, make("b", {text: title, title: recording}), make("em", {text: lost}));
+    const head = make("div", {class: "head"}, make("b", {text: title, title: recording}), make("em", {text: lost}),
+      button("metadata", "ⓘ", "what was sent with this scan: headers and metadata of its recording", {"aria-label": `what was sent with ${title}`}));
     const buttons = make("div", {class: "actions"},
       button("open", "open", "show this scan again"),
       button("open", "refine", "show it and go to the refinement", {"data-key": "refine"}),

@@ -65,6 +65,7 @@
   const moves = {KeyW: [-1, 0], KeyS: [1, 0], KeyA: [0, -1], KeyD: [0, 1]};
   const local = {
     f: () => full(focused),
+    m: () => window.ptylive.smooth(),
     "+": () => window.ptylive.arrange.grow(focused, .05),
     "-": () => window.ptylive.arrange.grow(focused, -.05),
     "0": () => window.ptylive.arrange.reset(),
