@@ -1,5 +1,7 @@
 """What was sent with a scan is told as plain text, within bounds, whatever lies in the file."""
 
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from stream_tools import make_frames, make_header, stored_recording
 from ptylive.schema import InputFileError
 from ptylive.server.session import stored_metadata
 from ptylive.server.session.stored_metadata import describe_metadata, plain
+from ptylive.streamer.source import open_recording
 
 
 def told(path):
@@ -15,9 +18,12 @@ def told(path):
 
 
 def test_all_that_was_sent_is_told(tmp_path):
-    header = make_header()
+    header = replace(make_header(), sent={"acquisition header": "HDR,\nDwell: 1 ms"})
     path = stored_recording(tmp_path, header, make_frames(header))
     values = told(path)
+    assert values["metadata/sent/acquisition header"] == "HDR,\nDwell: 1 ms"
+    with open_recording(path) as source:
+        assert source.header.sent == header.sent, "and goes along when the scan is sent again"
     assert values["metadata/uid"] == header.uid
     assert values["metadata/energy_eV"] == repr(float(header.optics.energy_eV))
     assert values["metadata/scan_shape"] == "[6, 7]"
