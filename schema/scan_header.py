@@ -28,11 +28,15 @@ def sent_texts(said: Mapping[Any, Any]) -> dict[str, str]:
     for name, text in said.items():
         if not (isinstance(name, str) and isinstance(text, str) and left > 0):
             continue
-        name = "".join(c if c.isprintable() and c not in "/\ufffd" else "_" for c in name[:MOST_SENT_NAME]) or "_"
-        plain = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text[:left].replace("\r\n", "\n"))
-        kept[name] = plain.encode("utf-8", "replace")[:left].decode("utf-8", "ignore")
-        left -= len(name.encode("utf-8", "replace")) + len(kept[name].encode())
+        key = "".join(c if c.isprintable() and c not in "/\ufffd" else "_" for c in name[:MOST_SENT_NAME]) or "_"
+        kept[key] = plain_text(text[:left]).encode("utf-8", "replace")[:left].decode("utf-8", "ignore")
+        left -= len(key.encode()) + len(kept[key].encode())
     return kept
+
+
+def plain_text(text: str) -> str:
+    """A text without control characters but for line breaks and tabs; others are marked."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text.replace("\r\n", "\n"))
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ class LibraryCommands:
         return {"runs": runs, "pictures": [files.read(read_run, results, LARGE, run=name) for name in names]}
 
     def command_metadata(self, recording: str = "") -> dict[str, Any]:
-        """What was sent with a scan and is stored with it (default: the one that is shown): names and values as texts."""
+        """What was sent with a scan and is stored with it, as texts; default: of the scan that is shown."""
         shown = self._stage.shown
         path = self._library.find(recording) if recording else None if shown is None else shown.recording
         if path is None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from ptylive.engine.damaged_files import FAULTS
 from ptylive.schema import InputFileError
+from ptylive.schema.scan_header import plain_text
 from ptylive.streamer.storage.native import DAMAGED_HINT
 
 MOST_ENTRIES = 1000
@@ -110,6 +111,6 @@ def as_words(value: Any) -> str:
 
 
 def plain(text: str, most: int) -> str:
-    """A text without control characters but for line breaks and tabs, at most so long; what was cut is told."""
-    kept = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text.replace("\r\n", "\n"))
+    """A text without control characters, at most so long; what was cut is told."""
+    kept = plain_text(text)
     return kept if len(kept) <= most else f"{kept[:most]} … ({len(kept) - most} more characters)"
