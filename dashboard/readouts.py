@@ -59,6 +59,8 @@ _SPELLINGS = {
     "scan_step_A": ("field_of_view_A",),
 }
 """Other names under which the value of a row may be pinned."""
+FOUND_OR_ASSUMED = {Origin.ESTIMATED: "found", Origin.DEFAULT: "assumed"}
+"""Words of the page for where a value comes from, beside who gave it."""
 SENDERS = {
     "native": "a script at the microscope, or ptylive replay, sends them",
     "dectris-v1": "a DECTRIS detector sends them (stream interface, version 1)",
@@ -142,7 +144,7 @@ def calibration_texts(state: ServerState) -> dict[str, str]:
     for name, _, unit in CALIBRATION_ROWS:
         entry = state.calibration.get(name)
         out[f"cal_{name}"] = UNKNOWN if entry is None else quantity(name, entry, unit)
-        out[f"cal_{name}_origin"] = "" if entry is None or entry.value is None else entry.origin
+        out[f"cal_{name}_origin"] = "" if entry is None or entry.value is None else origin_word(state, name)
         if is_pinned(state, name):
             out[f"cal_{name}_origin"] = "pinned"
     out["cal_other"], out["cal_other_origin"] = aberrations(state)
@@ -150,6 +152,12 @@ def calibration_texts(state: ServerState) -> dict[str, str]:
     out["advice"] = "" if found is None else found.brief
     out["advice_line"] = "" if found is None else found.line
     return out
+
+
+def origin_word(state: ServerState, name: str) -> str:
+    """Where a value comes from: sent, typed, configured; found in the data; assumed."""
+    origin = state.calibration.get(name, CalibrationEntry()).origin
+    return state.given.get(name, origin) if origin == Origin.GIVEN else FOUND_OR_ASSUMED.get(origin, origin)
 
 
 def advice(state: ServerState) -> Advice | None:
@@ -175,7 +183,9 @@ def aberrations(state: ServerState) -> tuple[str, str]:
         return "none", ""
     ordered = sorted(parts)
     text = ", ".join(aberration(n, parts[n].get("a", parts[n].get("", 0.0)), parts[n].get("b", 0.0)) for n in ordered)
-    return text, origins[0] if len(set(origins)) == 1 else "mixed"
+    if len(set(origins)) > 1:
+        return text, "mixed"
+    return text, FOUND_OR_ASSUMED.get(Origin(origins[0]), origins[0]) if origins[0] in list(Origin) else origins[0]
 
 
 def quantity(name: str, entry: CalibrationEntry, unit: str) -> str:

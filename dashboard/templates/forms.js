@@ -87,6 +87,7 @@
     pin: button => ask("pin", {name: button.dataset.name ?? ""}),
     estimate: button => ask("estimate", {name: button.dataset.name ?? ""}),
     undo: () => ask("undo"),
+    reset: () => ask("reset"),
     use: () => ask("use"),
     search: button => ask("search", {key: button.dataset.name}),
     beside: button => ask("beside", {name: button.dataset.name}),

@@ -73,7 +73,7 @@ def test_calibration_says_value_doubt_and_origin() -> None:
     texts = readouts.calibration_texts(state())
     assert texts["cal_rotation_deg"] == "−15.2 ± 0.40°"
     assert texts["cal_C10"] == "150 ± 5.0 Å underfocus"
-    assert texts["cal_C10_origin"] == "estimated"
+    assert texts["cal_C10_origin"] == "found"
     assert texts["cal_beam_center_px"] == "31.50, 31.50 px"
 
 
