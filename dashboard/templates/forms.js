@@ -81,7 +81,19 @@
     setTimeout(() => { button.textContent = before; }, 2400);
   }
 
+  // A line for each scan, or a card: a browser keeps which.
+  function cards_as(shape) {
+    document.body.dataset.cards = shape;
+    document.querySelector('[data-act="cards"]').setAttribute("aria-pressed", String(shape === "list"));
+  }
+
+  function other_cards() {
+    cards_as(document.body.dataset.cards === "list" ? "grid" : "list");
+    try { localStorage.setItem("ptylive.cards", document.body.dataset.cards); } catch { /* then not kept */ }
+  }
+
   const actions = {
+    cards: other_cards,
     notify: button => notify(button),
     edit: button => edit(button.dataset.name),
     pin: button => ask("pin", {name: button.dataset.name ?? ""}),
@@ -118,6 +130,7 @@
   const signed = value => `${value < 0 ? "−" : "+"}${Math.abs(value)} Å`;
 
   document.addEventListener("DOMContentLoaded", () => {
+    try { cards_as(localStorage.getItem("ptylive.cards") === "list" ? "list" : "grid"); } catch { /* cards */ }
     const depth = document.getElementById("depth"), depth_text = document.getElementById("depth-text");
     depth.addEventListener("input", () => { depth_text.textContent = signed(Number(depth.value)); });
     depth.addEventListener("change", () => ask("depth", {numbers: [Number(depth.value)]}));
@@ -256,7 +269,7 @@
       button("replay", "replay", "send it again, as a new scan"),
       button("delete", "delete", "move it to the folder .trash; asks twice"));
     return make("article", {class: "card"}, image, window.ptylive.tick(recording, title), head, make("small", {text: time}),
-      ...lines.filter(Boolean).map(text => make("span", {text})), of, remark, make("small", {text: noted}), buttons);
+      ...lines.map(text => make("span", {text, title: text})), of, remark, make("small", {text: noted}), buttons);
   }
 
   // Files of other programs that this server may open; null: it was not told of a folder.

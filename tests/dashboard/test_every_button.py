@@ -41,6 +41,7 @@ OF_THE_BROWSER = {
     "picture",
     "print",
     "smooth",
+    "cards",
 }
 """Buttons that only change what this viewer sees, or what is in the clipboard."""
 TESTED_ELSEWHERE = {"past", "landscape", "use", "use_row", "way", "show_run", "search", "upload", "restore"}

@@ -116,3 +116,28 @@ def test_the_refined_phase_stands_beside_the_map(
 
     eventually(lambda: bool(shades()[0] < 60 and shades()[1] > 500))
     assert watched.complaints == []
+
+
+@pytest.mark.parametrize("width", [1280, 1920, 2560])
+def test_scans_are_listed_as_cards_or_lines(page: Page, watched: Watched, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    button, cards = page.get_by_role("button", name="list", exact=True), page.locator(".card")
+
+    def heights() -> list[float]:
+        return [box["height"] if (box := one.bounding_box()) else 0.0 for one in cards.all()]
+
+    assert min(heights()) > 150
+    button.click()
+    eventually(lambda: max(heights()) < 80)
+    for one in cards.all():
+        assert one.evaluate("e => e.scrollWidth - e.clientWidth") <= 1, "nothing sticks out"
+    starts = {round(box["x"]) for one in page.locator(".card .head").all() if (box := one.bounding_box())}
+    assert len(starts) == 1
+    page.reload()
+    page.wait_for_selector("body[data-ready=yes]")
+    page.get_by_role("button", name="Library", exact=True).click()
+    expect(button).to_have_attribute("aria-pressed", "true")
+    eventually(lambda: bool(heights()) and max(heights()) < 80)
+    button.click()
+    eventually(lambda: min(heights()) > 150)
+    assert watched.complaints == []
