@@ -341,7 +341,12 @@ class Session:
         return self.past.texts()["past"] if self.past.looking_back else ""
 
     def _beside(self, request: Request) -> None:
-        """Another scan's last run beside that of the scan that is shown."""
+        """Another scan's last run beside that of the scan that is shown, or of the one in ``value``, opened first."""
+        if request.value:
+            self.runs.want_beside(request.name)
+            again = request.model_copy(update={"value": ""})
+            self.library.open_then(request.value, "opened", lambda: self._beside(again))
+            return
         self.runs.beside(request)
         self._go_to("refine")
 

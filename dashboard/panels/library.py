@@ -198,7 +198,11 @@ class LibraryPanel:
         """Show a past scan; without a name, the newest live one. With the key `refine` go on to the Refine view."""
         done = "opened" if request.name else "back to the newest scan"
         go_on = self._on_refine if request.key == "refine" else self._on_open
-        self._orders.send("open", done, lambda _reply: go_on(), recording=request.name)
+        self.open_then(request.name, done, go_on)
+
+    def open_then(self, recording: str, done: str, go_on: Callable[[], None]) -> None:
+        """Show a past scan, say so, and go on."""
+        self._orders.send("open", done, lambda _reply: go_on(), recording=recording)
 
     def metadata(self, request: Request) -> None:
         """Show what was sent with a scan; without a name, no longer."""

@@ -58,6 +58,7 @@ COMMANDS: dict[str, tuple[dict[str, Any], str]] = {
     "run": ({"what": "run", "key": "resume"}, "refine_resume"),
     "compare": ({"what": "compare", "name": "run1"}, "runs"),
     "beside": ({"what": "beside", "name": "a.h5"}, "runs_of"),
+    "beside_ticked": ({"what": "beside", "name": "b.h5", "value": "a.h5"}, "open"),
     "fetch": ({"what": "fetch", "value": '["a.h5"]'}, "fetch"),
     "withdraw": ({"what": "withdraw", "name": "run2"}, "refine_withdraw"),
     "open": ({"what": "open", "name": "a.h5"}, "open"),
