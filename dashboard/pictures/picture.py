@@ -141,8 +141,8 @@ class Surroundings:
         if self.scan_shape is None or self.step_A is None:
             return ()
         height, width = (n * step / 2 for n, step in zip(self.scan_shape, self.step_A, strict=True))
-        upright = np.array([(-height, -width), (-height, width), (height, width), (height, -width)])
-        return tuple((float(row), float(col)) for row, col in upright @ rotation_matrix(self.rotation_deg).T)
+        along_scan = np.array([(-height, -width), (-height, width), (height, width), (height, -width)])
+        return tuple((float(row), float(col)) for row, col in along_scan @ rotation_matrix(self.rotation_deg).T)
 
 
 def whole(
