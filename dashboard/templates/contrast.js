@@ -59,7 +59,7 @@
   let smooth = false;
 
   const images = () => [...window.Bokeh?.index ?? []].filter(plot => SMOOTHED.test(plot.model.name ?? ""))
-    .flatMap(plot => plot.renderer_views ?? []).filter(({glyph}) => glyph?.model.type === "Image");
+    .flatMap(plot => [...plot.renderer_views?.values() ?? []]).filter(({glyph}) => glyph?.model.type === "Image");
 
   function paint_smoothly(glyph) {
     const plain = Object.getPrototypeOf(glyph)._paint;
