@@ -261,7 +261,7 @@
     const button = (act, text, title, more = {}) =>
       make("button", {class: "small", "data-act": act, "data-name": recording, text, title, ...more});
     const head = make("div", {class: "head"}, make("b", {text: title, title: recording}), make("em", {text: lost}),
-      button("metadata", "ⓘ", "what was sent with this scan: headers and metadata of its recording", {"aria-label": `what was sent with ${title}`}));
+      button("metadata", "i", "what was sent with this scan: headers and metadata of its recording", {"aria-label": `what was sent with ${title}`}));
     const buttons = make("div", {class: "actions"},
       button("open", "open", "show this scan again"),
       button("open", "refine", "show it and go to the refinement", {"data-key": "refine"}),
