@@ -59,7 +59,7 @@ _SPELLINGS = {
     "scan_step_A": ("field_of_view_A",),
 }
 """Other names under which the value of a row may be pinned."""
-FOUND_OR_ASSUMED = {Origin.ESTIMATED: "found", Origin.DEFAULT: "assumed"}
+FOUND_OR_ASSUMED: Mapping[str, str] = {Origin.ESTIMATED: "found", Origin.DEFAULT: "assumed"}
 """Words of the page for where a value comes from, beside who gave it."""
 SENDERS = {
     "native": "a script at the microscope, or ptylive replay, sends them",
@@ -185,7 +185,7 @@ def aberrations(state: ServerState) -> tuple[str, str]:
     text = ", ".join(aberration(n, parts[n].get("a", parts[n].get("", 0.0)), parts[n].get("b", 0.0)) for n in ordered)
     if len(set(origins)) > 1:
         return text, "mixed"
-    return text, FOUND_OR_ASSUMED.get(Origin(origins[0]), origins[0]) if origins[0] in list(Origin) else origins[0]
+    return text, FOUND_OR_ASSUMED.get(origins[0], origins[0])
 
 
 def quantity(name: str, entry: CalibrationEntry, unit: str) -> str:
