@@ -77,7 +77,7 @@ def header_texts(state: ServerState) -> dict[str, str]:
     """The header line."""
     return {
         "series": state.series or "no scan yet",
-        "beam": f"{energy(state.optics.energy_eV)} · {angle(state.optics.convergence_semiangle_mrad)}",
+        "beam": " · ".join(_known_of_the_beam(state)),
         "state": state_word(state.state),
         "rows": _rows(state),
         "left": f"{seconds(state.seconds_left)} left" if state.seconds_left is not None else "",
@@ -99,6 +99,12 @@ def welcome_texts(state: ServerState) -> dict[str, str]:
         "welcome_who": SENDERS.get(state.protocol, f"a detector sends them that speaks {state.protocol}"),
         "welcome_refused": f"refused so far: {rejected(state.rejected)}" if number else "",
     }
+
+
+def _known_of_the_beam(state: ServerState) -> list[str]:
+    """Energy and semi-angle; nothing before anybody has said either."""
+    said = (energy(state.optics.energy_eV), angle(state.optics.convergence_semiangle_mrad))
+    return list(said) if any(one != UNKNOWN for one in said) else []
 
 
 def stream_texts(state: ServerState) -> dict[str, str]:
