@@ -10,6 +10,7 @@ import math
 import re
 import shlex
 import time
+from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
