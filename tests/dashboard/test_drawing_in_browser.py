@@ -46,6 +46,7 @@ def shades(page: Page, selector: str) -> int:
 
 
 def under_the_cursor(page: Page) -> str:
+    page.locator("#canvas-map-3").scroll_into_view_if_needed()
     box = page.locator("#canvas-map-3").bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + 3, box["y"] + 3)
