@@ -139,7 +139,9 @@ class LibraryPanel:
             return {"recording": str(scan.get("recording")), "title": str(scan["problem"]), "lines": [], "note": ""}
         shape, lost = scan.get("shape") or [], int(scan.get("lost") or 0)
         values = [
-            f"{label} {quantity(name, CalibrationEntry.model_validate(entry), unit)}"
+            f"{label} {quantity(name, CalibrationEntry.model_validate(entry), unit)}".replace(
+                "defocus in focus", "in focus"
+            )
             for name, label, unit in CARD_VALUES
             if (entry := (scan.get("calibration") or {}).get(name))
         ]

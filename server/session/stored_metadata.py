@@ -107,6 +107,8 @@ def as_words(value: Any) -> str:
         return as_words(value[()])
     if isinstance(value, np.generic):
         return as_words(value.item())
+    if isinstance(value, float) and value == 0:
+        return "0.0"  # of either sign
     return str(value)
 
 
