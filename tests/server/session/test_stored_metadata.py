@@ -61,6 +61,8 @@ def test_entries_and_lengths_are_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr(stored_metadata, "MOST_TOLD", 200)
     found = describe_metadata(path)
     assert (len(found["entries"]), found["left_out"]) == (4, 16)
+    monkeypatch.setattr(stored_metadata, "MOST_CHARACTERS", 20)
+    assert describe_metadata(path)["entries"][0]["value"] == f"{'x' * 20} … (30 more characters)"
     assert plain("abcdef", 3) == "abc … (3 more characters)"
 
 
