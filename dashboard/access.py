@@ -31,6 +31,7 @@ QUESTIONS: Mapping[str, frozenset[str]] = {
     "runs": frozenset({"pictures"}),
     "runs_of": frozenset({"recording", "pictures"}),
     "history": frozenset({"limit", "offset", "match", "refined", "since", "until"}),
+    "metadata": frozenset({"recording"}),
     "note": frozenset({"recording"}),
     "pattern": frozenset({"point", "to"}),
     "scans": frozenset(),
@@ -59,6 +60,7 @@ OWN_VIEW = frozenset(
         "place",
         "pick",
         "guide",
+        "metadata",
     }
 )
 """Requests of a page that change what this viewer sees, or that come to a command, which is refused as such."""

@@ -26,6 +26,7 @@ KEYS: tuple[Key, ...] = (
     Key("A", "contrast follows the data"),
     Key("L", "lock the contrast, and release it"),
     Key("C", "next colour map"),
+    Key("M", "maps and objects drawn smoothly, or pixel by pixel"),
     Key("E", "export the map: picture and floats"),
     Key("P", "line profile: two clicks on a map"),
     Key("O", "trotters: overlaps at one spatial frequency"),
@@ -58,7 +59,8 @@ WORDS: tuple[tuple[str, str], ...] = (
     ),
     ("± below a map", "one standard deviation of a pixel by counting noise"),
     ("limit", "information limit: the finest period that rises above the noise"),
-    ("given, estimated", "sent with the scan or typed; found in the data. ✓: the data agree with what was given"),
+    ("sent, typed, found", "where a value comes from; configured: the server's file. ✓: the data agree with it"),
+    ("assumed", "nobody has said otherwise, and the data have not been asked"),
     ("pinned", "kept for the scans to come, whatever is sent"),
     (
         "orientation",

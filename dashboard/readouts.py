@@ -10,6 +10,7 @@ import math
 import re
 import shlex
 import time
+from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
@@ -59,6 +60,8 @@ _SPELLINGS = {
     "scan_step_A": ("field_of_view_A",),
 }
 """Other names under which the value of a row may be pinned."""
+FOUND_OR_ASSUMED: Mapping[str, str] = {Origin.ESTIMATED: "found", Origin.DEFAULT: "assumed"}
+"""Words of the page for where a value comes from, beside who gave it."""
 SENDERS = {
     "native": "a script at the microscope, or ptylive replay, sends them",
     "dectris-v1": "a DECTRIS detector sends them (stream interface, version 1)",
@@ -75,7 +78,7 @@ def header_texts(state: ServerState) -> dict[str, str]:
     """The header line."""
     return {
         "series": state.series or "no scan yet",
-        "beam": f"{energy(state.optics.energy_eV)} · {angle(state.optics.convergence_semiangle_mrad)}",
+        "beam": " · ".join(_known_of_the_beam(state)),
         "state": state_word(state.state),
         "rows": _rows(state),
         "left": f"{seconds(state.seconds_left)} left" if state.seconds_left is not None else "",
@@ -97,6 +100,12 @@ def welcome_texts(state: ServerState) -> dict[str, str]:
         "welcome_who": SENDERS.get(state.protocol, f"a detector sends them that speaks {state.protocol}"),
         "welcome_refused": f"refused so far: {rejected(state.rejected)}" if number else "",
     }
+
+
+def _known_of_the_beam(state: ServerState) -> list[str]:
+    """Energy and semi-angle; nothing before anybody has said either."""
+    said = (energy(state.optics.energy_eV), angle(state.optics.convergence_semiangle_mrad))
+    return list(said) if any(one != UNKNOWN for one in said) else []
 
 
 def stream_texts(state: ServerState) -> dict[str, str]:
@@ -142,7 +151,7 @@ def calibration_texts(state: ServerState) -> dict[str, str]:
     for name, _, unit in CALIBRATION_ROWS:
         entry = state.calibration.get(name)
         out[f"cal_{name}"] = UNKNOWN if entry is None else quantity(name, entry, unit)
-        out[f"cal_{name}_origin"] = "" if entry is None or entry.value is None else entry.origin
+        out[f"cal_{name}_origin"] = "" if entry is None or entry.value is None else origin_word(state, name)
         if is_pinned(state, name):
             out[f"cal_{name}_origin"] = "pinned"
     out["cal_other"], out["cal_other_origin"] = aberrations(state)
@@ -150,6 +159,12 @@ def calibration_texts(state: ServerState) -> dict[str, str]:
     out["advice"] = "" if found is None else found.brief
     out["advice_line"] = "" if found is None else found.line
     return out
+
+
+def origin_word(state: ServerState, name: str) -> str:
+    """Where a value comes from: sent, typed, configured; found in the data; assumed."""
+    origin = state.calibration.get(name, CalibrationEntry()).origin
+    return state.given.get(name, origin) if origin == Origin.GIVEN else FOUND_OR_ASSUMED.get(origin, origin)
 
 
 def advice(state: ServerState) -> Advice | None:
@@ -175,7 +190,9 @@ def aberrations(state: ServerState) -> tuple[str, str]:
         return "none", ""
     ordered = sorted(parts)
     text = ", ".join(aberration(n, parts[n].get("a", parts[n].get("", 0.0)), parts[n].get("b", 0.0)) for n in ordered)
-    return text, origins[0] if len(set(origins)) == 1 else "mixed"
+    if len(set(origins)) > 1:
+        return text, "mixed"
+    return text, FOUND_OR_ASSUMED.get(origins[0], origins[0])
 
 
 def quantity(name: str, entry: CalibrationEntry, unit: str) -> str:

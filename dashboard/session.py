@@ -309,15 +309,10 @@ class Session:
         return {
             "ready": self._loaded,
             "key": self._key,
-            "set": self.calibration.set,
             "use": self.doubts.use,
             "pick": self.picked.ask,
             "contrast": self.contrast.ask,
             "numbers": self.map_numbers.set,
-            "estimate": self.calibration.estimate,
-            "pin": self.calibration.pin,
-            "undo": self.calibration.undo,
-            "depth": self.calibration.depth,
             "run": self._run,
             "compare": self.runs.compare,
             "beside": self._beside,
@@ -329,7 +324,7 @@ class Session:
             "layout": self.mosaic.lay_out,
             "overwrite": lambda _request: self.mosaic.overwrite(self._watch),
             "record": lambda _request: self.past.record(on=not self.feed.view().state.record),
-            **gathered("takers", self.advice, self.library, self.tune, self.batch, self.actions),
+            **gathered("takers", self.calibration, self.advice, self.library, self.tune, self.batch, self.actions),
             "place": self.place.choose,
             "detector": self.diffraction.detectors.ask,
         }
@@ -346,7 +341,12 @@ class Session:
         return self.past.texts()["past"] if self.past.looking_back else ""
 
     def _beside(self, request: Request) -> None:
-        """Another scan's last run beside that of the scan that is shown."""
+        """Another scan's last run beside that of the scan that is shown, or of the one in ``value``, opened first."""
+        if request.value:
+            self.runs.want_beside(request.name)
+            again = request.model_copy(update={"value": ""})
+            self.library.open_then(request.value, "opened", lambda: self._beside(again))
+            return
         self.runs.beside(request)
         self._go_to("refine")
 
@@ -367,7 +367,7 @@ class Session:
         self.view_choice.active = VIEWS.index(view)
 
     def _run(self, request: Request) -> None:
-        if request.key in ("slice", "deviation", "shows", "fourier"):
+        if request.key in ("slice", "deviation", "shows", "fourier", "entire"):
             self.reconstruction.choose(request, self.shown_run.view(self.feed.view()).slices)
             self._watch()
         elif request.key in ("side_by_side", "report"):

@@ -16,6 +16,28 @@ from ptylive.schema.optics import Optics
 from ptylive.schema.pattern.readout import AS_RECORDED, Readout
 from ptylive.schema.scan import Scan
 
+MOST_SENT_BYTES = 2**14
+"""Of all texts of a sender together; what goes beyond is cut off."""
+MOST_SENT_NAME = 64
+
+
+def sent_texts(said: Mapping[Any, Any]) -> dict[str, str]:
+    """Texts as they are kept: without control characters but for line breaks and tabs, within MOST_SENT_BYTES."""
+    kept: dict[str, str] = {}
+    left = MOST_SENT_BYTES
+    for name, text in said.items():
+        if not (isinstance(name, str) and isinstance(text, str) and left > 0):
+            continue
+        key = "".join(c if c.isprintable() and c not in "/\ufffd" else "_" for c in name[:MOST_SENT_NAME]) or "_"
+        kept[key] = plain_text(text[:left]).encode("utf-8", "replace")[:left].decode("utf-8", "ignore")
+        left -= len(key.encode()) + len(kept[key].encode())
+    return kept
+
+
+def plain_text(text: str) -> str:
+    """A text without control characters but for line breaks and tabs; others are marked."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text.replace("\r\n", "\n"))
+
 
 @dataclass(frozen=True)
 class ScanHeader:
@@ -34,6 +56,8 @@ class ScanHeader:
     detector: Detector = field(default_factory=Detector)
     basis: Basis = field(default_factory=Basis)
     arrays: Mapping[str, Array] = field(default_factory=dict)
+    sent: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """What the sender said in its own words, by the names of its messages: kept for people, read by nobody else."""
 
     @property
     def detector_shape(self) -> tuple[int, int]:

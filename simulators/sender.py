@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
@@ -17,6 +18,7 @@ from ptylive.schema import MetadataError, Optics, ScanHeader, ServerGoneError, W
 from ptylive.schema.errors import brief
 from ptylive.schema.metadata import build, overlay
 from ptylive.schema.model import Array
+from ptylive.schema.scan_header import sent_texts
 from ptylive.simulators.kept_frames import KeptFrames, SafeFrames
 from ptylive.simulators.outlet import Outlet, SendPatience
 from ptylive.streamer.sockets.security import ClientKeys
@@ -87,17 +89,20 @@ class Sender:
         *,
         series: str = "",
         uid: str | None = None,
+        sent: Mapping[str, str] | None = None,
         **metadata: Any,
     ) -> str:
         """Announce a scan of (rows, columns) points, patterns (Qy, Qx) and their type; its uid, a new one by default.
 
-        metadata: by the names of docs/conventions.md, as scan_step_A=0.4, energy_eV=300e3, flyback_frames=8. Raises
+        metadata: by the names of docs/conventions.md, as scan_step_A=0.4, energy_eV=300e3, flyback_frames=8. ``sent``:
+        texts by names, 16 kB together: whatever else is to be kept with the scan, for people who look at it. Raises
         MetadataError for what cannot be, ServerGoneError.
         """
         if self._open or self._closed:
             raise ValueError("a scan is open: finish() it first" if self._open else "this sender is closed")
         name = str(uuid4()) if uid is None else uid
         header = _header_of(scan_shape, detector_shape, dtype, series, name, metadata)
+        header = replace(header, sent=sent_texts(sent or {}))
         if self._server is not None and self._server.ask(header) is None:
             text = f"no server answers at {self._server.control}"
             raise ServerGoneError(text, "start one with ptylive serve, or give the address of its commands")

@@ -18,6 +18,7 @@ from ptylive.schema.detector import ALLOWED_DTYPES, array_problem
 from ptylive.schema.metadata import MASKS, NAMES, arrays_and_numbers, build, locate, overlay, sections_from
 from ptylive.schema.model import Array, BoolArray, IndexArray
 from ptylive.schema.pattern.undistorted import Undistorted
+from ptylive.schema.scan_header import sent_texts
 from ptylive.streamer.detector_arrays import read_detector_arrays, with_arrays
 from ptylive.streamer.storage.layout import StoredScan
 from ptylive.streamer.storage.native import DAMAGED_HINT, open_native
@@ -225,6 +226,7 @@ def _header(path: Path, file: ScanFile, stored: StoredScan, values: Mapping[str,
         scan=scan,
         optics=optics,
         detector=detector.model_copy(update={"shape": _pixels(file), "dtype": _pixel_type(path, file)}),
+        sent=sent_texts(file.sent),
     )
 
 

@@ -129,6 +129,8 @@ class ServerState(Message):
     pinned: dict[str, Any] = Field(default_factory=dict)
     contradicted: dict[str, Any] = Field(default_factory=dict)
     """What the header says of values that are pinned otherwise."""
+    given: dict[str, str] = Field(default_factory=dict)
+    """Who gave a value that was given: typed, sent or configured."""
     map_settings: dict[str, float] = Field(default_factory=dict)
     detectors: list[DetectorEntry] | None = None
     dose: Dose = Field(default_factory=Dose)

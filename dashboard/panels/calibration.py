@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ptylive.dashboard.client.orders import Orders
@@ -94,6 +94,11 @@ class CalibrationPanel:
         self._defocus_unit = "Å"
         self._state: ServerState | None = None
 
+    def takers(self) -> dict[str, Callable[[Request], None]]:
+        """Who takes which request."""
+        own = (self.set, self.estimate, self.pin, self.undo, self.reset, self.depth)
+        return {taker.__name__: taker for taker in own}
+
     def set(self, request: Request) -> None:
         """Give a value."""
         if request.name != "other" and request.name not in EDITABLE:
@@ -126,6 +131,10 @@ class CalibrationPanel:
         else:
             values = {name: list(value) if isinstance(value, tuple) else value}
             self._orders.send("configure", f"{_LABELS[name]} pinned: later scans take it too", values=values, pin=True)
+
+    def reset(self, _request: Request) -> None:
+        """Back to what was sent."""
+        self._orders.send("reset", "values are those that were sent; undo goes back")
 
     def undo(self, _request: Request) -> None:
         """Go back one step."""

@@ -49,7 +49,9 @@ class LibraryPanel:
         self._deleted = ""
         """The recording that this page has moved to the trash last."""
         self._note, self._note_of, self._note_asked_at = "", "", -ASK_EVERY_S
-        self._thumbnails: dict[tuple[str, float, ColourMap], str] = {}
+        self._sent: dict[str, Any] | None = None
+        """What was sent with the scan whose metadata are on show."""
+        self._thumbnails: dict[tuple[bytes, str, ColourMap], str] = {}
         self._kinds = MapKinds()
 
     def follow(self, view: FeedView, *, on_show: bool) -> None:
@@ -137,7 +139,9 @@ class LibraryPanel:
             return {"recording": str(scan.get("recording")), "title": str(scan["problem"]), "lines": [], "note": ""}
         shape, lost = scan.get("shape") or [], int(scan.get("lost") or 0)
         values = [
-            f"{label} {quantity(name, CalibrationEntry.model_validate(entry), unit)}"
+            f"{label} {quantity(name, CalibrationEntry.model_validate(entry), unit)}".replace(
+                "defocus in focus", "in focus"
+            )
             for name, label, unit in CARD_VALUES
             if (entry := (scan.get("calibration") or {}).get(name))
         ]
@@ -154,19 +158,26 @@ class LibraryPanel:
             "sample": str(scan.get("sample") or ""),
             "noted": _noted(scan),
             "refined": bool(scan.get("runs")),
-            "picture": self._thumbnail(scan),
+            "picture": self._map_of(scan),
+            "object": self._object_of(scan),
         }
 
-    def _thumbnail(self, scan: Mapping[str, Any]) -> str:
-        """The small picture as a data address; drawn once."""
+    def _map_of(self, scan: Mapping[str, Any]) -> str:
+        """The small picture of a map as a data address."""
         plain = scan.get("thumbnail")
-        if not plain:
-            return ""
-        colours = self._kinds.called(str(plain.get("map"))).colour_map
-        key = (str(scan.get("recording")), float(scan.get("time") or 0), colours)
+        return self._drawn(plain, self._kinds.called(str(plain.get("map"))).colour_map) if plain else ""
+
+    def _object_of(self, scan: Mapping[str, Any]) -> str:
+        """That of the phase of the last refinement."""
+        plain = scan.get("object")
+        return self._drawn(plain, ColourMap.MAGMA) if plain else ""
+
+    def _drawn(self, plain: Mapping[str, Any], colours: ColourMap) -> str:
+        """Shades as a data address; drawn once."""
+        key = (bytes(plain["data"]), str(plain.get("shape")), colours)
         if key not in self._thumbnails:
             picture = draw(array_from_plain(plain).astype(np.float32), colours, limits=(0.0, 255.0), least_side=1)
-            if len(self._thumbnails) > 4 * PAGE:
+            if len(self._thumbnails) > 8 * PAGE:
                 self._thumbnails.clear()
             self._thumbnails[key] = "data:image/png;base64," + base64.b64encode(png(picture)).decode()
         return self._thumbnails[key]
@@ -182,13 +193,33 @@ class LibraryPanel:
             "search": self.search,
             "files": self.match_files,
             "take": self.take,
+            "metadata": self.metadata,
         }
 
     def open(self, request: Request) -> None:
         """Show a past scan; without a name, the newest live one. With the key `refine` go on to the Refine view."""
         done = "opened" if request.name else "back to the newest scan"
         go_on = self._on_refine if request.key == "refine" else self._on_open
-        self._orders.send("open", done, lambda _reply: go_on(), recording=request.name)
+        self.open_then(request.name, done, go_on)
+
+    def open_then(self, recording: str, done: str, go_on: Callable[[], None]) -> None:
+        """Show a past scan, say so, and go on."""
+        self._orders.send("open", done, lambda _reply: go_on(), recording=recording)
+
+    def metadata(self, request: Request) -> None:
+        """Show what was sent with a scan; without a name, no longer."""
+        self._sent = None
+        if request.name:
+            self._orders.ask("metadata", self._take_metadata, on_refusal=self._orders.say, recording=request.name)
+
+    def _take_metadata(self, reply: Reply) -> None:
+        entries = [one for one in reply.get("entries", []) if isinstance(one, Mapping)]
+        left_out = int(reply.get("left_out") or 0)
+        self._sent = {
+            "recording": str(reply.get("recording")),
+            "entries": [{"name": str(one.get("name")), "value": str(one.get("value"))} for one in entries],
+            "said": f"{count(left_out)} more are not listed: see the file" if left_out else "",
+        }
 
     def replay(self, request: Request) -> None:
         """Send a past scan again; with the key `demo` the one that comes with the program."""
@@ -238,8 +269,9 @@ class LibraryPanel:
         return {"note": self._note}
 
     def cards(self) -> str:
-        """Scans and files as JSON."""
-        return json.dumps({"scans": self._cards, "files": self._files}, ensure_ascii=False)
+        """Scans and files as JSON, and what was sent with one of them."""
+        listed = {"scans": self._cards, "files": self._files, "sent": self._sent}
+        return json.dumps(listed, ensure_ascii=False)
 
 
 def _how_many(found: int, total: int, pending: int) -> str:

@@ -9,11 +9,21 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from bokeh.models import Circle, ColumnDataSource, CustomJS, Image, LinearColorMapper, Range1d, ScaleBar, Text
+from bokeh.models import (
+    Circle,
+    ColumnDataSource,
+    CustomJS,
+    Image,
+    LinearColorMapper,
+    MultiPolygons,
+    Range1d,
+    ScaleBar,
+    Text,
+)
 from bokeh.plotting import figure
 
 from ptylive.dashboard.models import Extent, Shown
-from ptylive.dashboard.pictures import Picture, Ring
+from ptylive.dashboard.pictures import Corner, Picture, Ring
 from ptylive.pictures.colours import ColourMap, Indexed, Levels, moved, palette, wheel_palette
 from ptylive.pictures.scalebar import ScaleBarLength, nice_length
 
@@ -29,6 +39,10 @@ BARE: Mapping[str, Any] = MappingProxyType(
 )
 """Nothing around a picture but the page."""
 
+DIMMED: Mapping[str, Any] = MappingProxyType(
+    {"fill_color": "#000000", "fill_alpha": 0.55, "line_color": SCALE_BAR_INK, "line_alpha": 0.4}
+)
+"""How a picture looks outside of the scanned field."""
 PATCH_SHARE = 0.6
 """Of a picture whose changed rows span less than this share, only they travel."""
 Place = tuple[float, float, float, float]
@@ -57,6 +71,8 @@ class Window:
     x_range: Range1d = field(default_factory=lambda: Range1d(0, 1))
     y_range: Range1d = field(default_factory=lambda: Range1d(1, 0))
     extent: Extent = field(default_factory=Extent)
+    entire: bool = False
+    """Whether all of a picture is framed, of which only a part matters."""
 
     @property
     def width(self) -> float:
@@ -65,7 +81,7 @@ class Window:
 
     def frame(self, picture: Picture) -> None:
         """Make what matters of the picture the extent; the browser fits the ranges to the shape of the panel."""
-        height, width = picture.focus or picture.size
+        height, width = picture.size if self.entire else picture.focus or picture.size
         top, left = (
             origin - 0.5 * pixel + 0.5 * (whole - part)
             for origin, pixel, whole, part in zip(
@@ -91,6 +107,7 @@ class PictureFigure:
         *,
         scale_bar: bool = True,
         rings: bool = False,
+        dims: bool = False,
         others: Sequence[Window] = (),
     ) -> None:
         self.window = window or Window()
@@ -101,6 +118,8 @@ class PictureFigure:
         self.limits: Levels = (0.0, 1.0)
         self.calibrated = False
         self.showing = ""
+        self.outside = ColumnDataSource(data={"xs": [], "ys": []}) if dims else None
+        """What lies outside of the scanned field: it is dimmed."""
         self._ringed = rings or len(self.windows) > 1
         self._wheel = False
         self._number = 0
@@ -130,6 +149,8 @@ class PictureFigure:
             **BARE,
         )
         plot.add_glyph(self.source, Image(image="image", x="x", y="y", dw="dw", dh="dh", color_mapper=self.mapper))
+        if self.outside:
+            plot.add_glyph(self.outside, MultiPolygons(xs="xs", ys="ys", **DIMMED))
         if self._ringed:
             self._draw_rings(plot)
         windows = [[window.x_range, window.y_range, window.extent] for window in self.windows]
@@ -190,6 +211,18 @@ class PictureFigure:
         if data != dict(self.rings.data):
             self.rings.data = data
 
+    def _dim(self, picture: Picture) -> None:
+        if self.outside is None:
+            return
+        top, left = (origin - 0.5 * pixel for origin, pixel in zip(picture.origin, picture.pixel, strict=True))
+        bottom, right = top + picture.size[0], left + picture.size[1]
+        edge: list[Corner] = [(top, left), (top, right), (bottom, right), (bottom, left)]
+        around = [edge, list(picture.scanned)] if picture.scanned else []
+        rows, cols = ([[corner[axis] for corner in path] for path in around] for axis in (0, 1))
+        data = {"xs": [[cols]], "ys": [[rows]]} if around else {"xs": [], "ys": []}
+        if data != dict(self.outside.data):
+            self.outside.data = data
+
     def offer(self, picture: Picture) -> bool:
         """Send the picture unless it has been sent or the browser has yet to show the last one; True when sent."""
         limits = self.locked or self._steady(picture.limits)
@@ -202,6 +235,7 @@ class PictureFigure:
         self.calibrated = picture.calibrated
         self._look_through(self.windows[1 if picture.frequencies and len(self.windows) > 1 else 0])
         self.window.frame(picture)
+        self._dim(picture)
         self._take_wheel(picture.wheel)
         self._mark(picture.rings)
         top, left = (origin - 0.5 * p for origin, p in zip(picture.origin, picture.pixel, strict=True))
@@ -246,6 +280,8 @@ class PictureFigure:
         left, top, width, height = extent
         nothing = np.zeros((1, 1), np.uint8)
         self._mark(())
+        if self.outside:
+            self.outside.data = {"xs": [], "ys": []}
         self.source.data = _columns(nothing, (left, top, width, height), Meaning(self.limits), self._number)
         return True
 

@@ -29,7 +29,7 @@ class ReconstructionPanel:
     """The phase of the object (sum over slices) or its standard deviation, and the amplitudes of the probe modes."""
 
     def __init__(self, style: InlineStyleSheet) -> None:
-        self.object = PictureFigure("object", colour_map=ColourMap.MAGMA)
+        self.object = PictureFigure("object", colour_map=ColourMap.MAGMA, dims=True)
         self.probe = PictureFigure("probe", colour_map=ColourMap.INFERNO, others=[Window()])
         self.slice = 0
         self.shows = PHASE
@@ -85,6 +85,9 @@ class ReconstructionPanel:
             self._show(request.value)
         elif request.key == "deviation":
             self._show(PHASE if self.shows == DEVIATION else DEVIATION)
+        elif request.key == "entire":
+            self.object.window.entire = not self.object.window.entire
+            self.object.forget()
         elif len(request.numbers) == 1:
             self.choose_slice(int(request.numbers[0]), slices)
 
@@ -103,6 +106,7 @@ class ReconstructionPanel:
             "deviation": there if deviates or "object_deviation" in available else "none",
             "amplitude": "on" if "object_amplitude" in available else "off",
             "object_shows": self.shows,
+            "entire": "on" if self.object.window.entire else "off",
             "fourier": "on" if self.in_fourier_space else "off",
         }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import time
 from collections.abc import Mapping
 from itertools import count
 from pathlib import PurePath
@@ -13,7 +14,7 @@ from typing import Any, TypeGuard
 import numpy as np
 from bokeh.models import ColumnDataSource
 
-from ptylive.dashboard.client.feed import FeedView, raw_picture
+from ptylive.dashboard.client.feed import FeedView, raw_picture, surroundings_of
 from ptylive.dashboard.client.orders import Orders, Reply
 from ptylive.dashboard.panels.picture import PictureFigure, Window
 from ptylive.dashboard.pictures import Picture, Surroundings, prepare
@@ -24,6 +25,8 @@ from ptylive.schema.model import DoubleArray
 
 CHECKED = ("C10", "rotation_deg", "scan_step_A", "detector_pixel_invA", "convergence_semiangle_mrad", "energy_eV")
 """Calibration values that the checks depend on."""
+OPENS_WITHIN_S = 20.0
+"""How long a scan that is to be compared is waited for."""
 logger = logging.getLogger(__name__)
 
 
@@ -32,7 +35,7 @@ class RunsPanel:
 
     def __init__(self, orders: Orders, window: Window) -> None:
         self._orders = orders
-        self.view = PictureFigure("compare", window, ColourMap.MAGMA)
+        self.view = PictureFigure("compare", window, ColourMap.MAGMA, dims=True)
         self.losses = ColumnDataSource(data={"epoch": [], "loss": []})
         self.compared = ""
         self._picture: Picture | None = None
@@ -47,6 +50,7 @@ class RunsPanel:
         self._uid: str | None = None
         self._present = ""
         self._around = Surroundings()
+        self._wanted, self._wanted_until = "", 0.0
 
     @property
     def known(self) -> Mapping[str, Any]:
@@ -66,13 +70,13 @@ class RunsPanel:
         if state.uid != self._uid:
             self._uid, self._runs, self._checks, self.findings = state.uid, {}, [], []
             self._leave()
+            self._bring_wanted()
         self._present = "" if view.refinement is None else str(view.refinement.run or "")
         self._waiting = [
             {"run": one.run, "uid": one.uid, "series": "" if one.uid == state.uid else one.series}
             for one in state.refinement.waiting
         ]
-        scan = state.scan
-        self._around = Surroundings(scan_shape=scan.shape, step_A=scan.step_A)
+        self._around = surroundings_of(state, None)
         values = [state.calibrated(name) for name in CHECKED]
         signature = json.dumps([state.uid, state.state, dict(preset), values], default=str)
         if signature != self._checked and state.frames:
@@ -104,6 +108,15 @@ class RunsPanel:
         self.compared = f"{PurePath(request.name).stem} last run"
         said = f"{PurePath(request.name).stem} stands beside"
         self._orders.send("runs_of", said, self._take_other, recording=request.name, pictures=["last"])
+
+    def want_beside(self, name: str) -> None:
+        """The last run of that scan is to stand beside the run of the scan that is about to come on show."""
+        self._wanted, self._wanted_until = name, time.monotonic() + OPENS_WITHIN_S
+
+    def _bring_wanted(self) -> None:
+        name, self._wanted = self._wanted, ""
+        if name and time.monotonic() < self._wanted_until:
+            self.beside(Request(what="beside", name=name))
 
     def _take_other(self, reply: Reply) -> None:
         self._around = Surroundings()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -13,6 +12,7 @@ from ptylive.pictures.colours import Indexed, Levels, levels, to_indices, to_whe
 from ptylive.pictures.sampling import reduced
 from ptylive.schema.maps import InformationLimit
 from ptylive.schema.model import Array, BoolArray, FloatArray
+from ptylive.schema.scan import rotation_matrix
 
 MAP_SIDE = 512
 PATTERN_SIDE = 256
@@ -45,6 +45,10 @@ class RawPicture:
     """Whether two halves of the data agree in nothing."""
     carries: Mapping[float, InformationLimit] = field(default_factory=dict)
     """Information limits by multiples of the dose, where they are known."""
+
+
+Corner = tuple[float, float]
+"""A place (row, col)."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,8 @@ class Picture:
     """Whether the coordinates are spatial frequencies."""
     rings: tuple[Ring, ...] = ()
     """Circles around the zero of the coordinates."""
+    scanned: tuple[Corner, ...] = ()
+    """Corners of the scanned field, in the coordinates of the picture, where it is a part of what is shown."""
 
     @property
     def complete(self) -> bool:
@@ -125,10 +131,18 @@ class Surroundings:
         """Height and width, in the detector frame, of the upright rectangle around the scanned area; Å."""
         if self.scan_shape is None or self.step_A is None:
             return None
-        height, width = (n * step for n, step in zip(self.scan_shape, self.step_A, strict=True))
-        angle = math.radians(self.rotation_deg)
-        cos, sin = abs(math.cos(angle)), abs(math.sin(angle))
-        return height * cos + width * sin, height * sin + width * cos
+        corners = np.asarray(self.scanned_corners_A)
+        height, width = np.ptp(corners, axis=0)
+        return float(height), float(width)
+
+    @property
+    def scanned_corners_A(self) -> tuple[Corner, ...]:
+        """Corners of the scanned area in the detector frame, around its middle; Å. Empty where no step is known."""
+        if self.scan_shape is None or self.step_A is None:
+            return ()
+        height, width = (n * step / 2 for n, step in zip(self.scan_shape, self.step_A, strict=True))
+        along_scan = np.array([(-height, -width), (-height, width), (height, width), (height, -width)])
+        return tuple((float(row), float(col)) for row, col in along_scan @ rotation_matrix(self.rotation_deg).T)
 
 
 def whole(

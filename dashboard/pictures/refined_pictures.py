@@ -10,6 +10,7 @@ import numpy as np
 from ptylive.dashboard.pictures.picture import (
     OBJECT_SIDE,
     PROBE_SIDE,
+    Corner,
     Picture,
     RawPicture,
     Surroundings,
@@ -33,7 +34,15 @@ def object_picture(raws: Sequence[RawPicture], version: int, surroundings: Surro
     ]
     rows, cols = picture.data.shape
     middle = picture.data[margin[0] : rows - margin[0], margin[1] : cols - margin[1]]
-    return replace(with_limits(picture, levels(middle)), focus=focus)
+    return replace(with_limits(picture, levels(middle)), focus=focus, scanned=_on_object(picture, surroundings))
+
+
+def _on_object(picture: Picture, surroundings: Surroundings) -> tuple[Corner, ...]:
+    """Corners of the scanned field on an object, whose middle is that of the scan, as far as they lie on it."""
+    first = [origin - 0.5 * pixel for origin, pixel in zip(picture.origin, picture.pixel, strict=True)]
+    corners = np.asarray(surroundings.scanned_corners_A) + first + 0.5 * np.asarray(picture.size)
+    inside = np.clip(corners, first, np.add(first, picture.size))
+    return tuple((float(row), float(col)) for row, col in inside)
 
 
 def deviation_picture(raws: Sequence[RawPicture], version: int, surroundings: Surroundings) -> Picture:

@@ -9,6 +9,7 @@
       const {text = "", state = "", label = ""} = rows[line.dataset.beside] ?? {};
       line.hidden = text === "" || state === "agrees";  // a tick beside the value says that, and the words when asked
       const origin = document.querySelector(`tr[data-row="${line.dataset.beside}"] .origin`);
+      origin?.classList.toggle("agrees", state === "agrees");
       if (origin && state === "agrees") origin.title = text;
       line.dataset.state = state;
       line.querySelector("span").textContent = text;

@@ -1,4 +1,5 @@
-// The histogram of a panel: two handles, gamma, percentiles. What it shows comes from the server; what is dragged goes there.
+// How pictures are drawn. The histogram of a panel: two handles, gamma, percentiles; what it shows comes from the server, what
+// is dragged goes there. And smooth or pixel by pixel, which concerns this browser alone.
 "use strict";
 (() => {
   const {painters, ask} = window.ptylive;
@@ -50,14 +51,60 @@
     else send(name, key ? key.split(",").map(Number) : []);
   }
 
+  // -- smooth, or pixel by pixel -----------------------------------------------------------------------------------------
+
+  // Bokeh draws pixels and asks nobody; patterns, probes and trotters stay so. Colours are what is interpolated: shades stay
+  // those of the data, and so do the values under the cursor.
+  const SMOOTHED = /^(map_\d|object|compare)$/;
+  let smooth = false;
+
+  const images = () => [...window.Bokeh?.index ?? []].filter(plot => SMOOTHED.test(plot.model.name ?? ""))
+    .flatMap(plot => [...plot.renderer_views?.values() ?? []]).filter(({glyph}) => glyph?.model.type === "Image");
+
+  function paint_smoothly(glyph) {
+    const plain = Object.getPrototypeOf(glyph)._paint;
+    glyph._paint = function (context, ...rest) {
+      const {drawImage} = context;
+      context.drawImage = function (...picture) {
+        Object.assign(context, {imageSmoothingEnabled: smooth, imageSmoothingQuality: "high"});
+        drawImage.apply(context, picture);
+      };
+      try { plain.call(this, context, ...rest); } finally { delete context.drawImage; }
+    };
+  }
+
+  // Figures come one after the other; those that have been taught are left alone.
+  function draw() {
+    document.querySelector('[data-act="smooth"]').setAttribute("aria-pressed", String(smooth));
+    for (const {glyph, parent} of images()) {
+      if (!Object.hasOwn(glyph, "_paint")) paint_smoothly(glyph);
+      parent.request_paint();
+    }
+  }
+
+  window.ptylive.smooth = () => {
+    smooth = !smooth;
+    try { localStorage.setItem("ptylive.smooth", smooth ? "on" : "off"); } catch { /* then not kept */ }
+    draw();
+  };
+
+  const {fit} = window.ptylive;
+  window.ptylive.fit = (figure, windows) => {
+    if (smooth) draw();  // of this figure too, which may be new
+    fit(figure, windows);
+  };
+
   document.addEventListener("click", event => {
-    const button = event.target.closest?.('[data-act="contrast"]');
-    if (button) act(button);
+    const button = event.target.closest?.('[data-act="contrast"], [data-act="smooth"]');
+    if (button?.dataset.act === "contrast") act(button);
+    else if (button) window.ptylive.smooth();
   });
   document.addEventListener("keydown", event => {
     if (event.key === "Escape" && shown.panel >= 0) send("open", []);
   });
   document.addEventListener("DOMContentLoaded", () => {
+    try { smooth = localStorage.getItem("ptylive.smooth") === "on"; } catch { /* pixels */ }
+    draw();
     for (const name of ["low", "high"]) part(name).addEventListener("input", limits);
     part("gamma").addEventListener("input", () => send("gamma", [5 ** (Number(part("gamma").value) / 100)]));
   });

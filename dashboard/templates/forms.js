@@ -81,12 +81,25 @@
     setTimeout(() => { button.textContent = before; }, 2400);
   }
 
+  // A line for each scan, or a card: a browser keeps which.
+  function cards_as(shape) {
+    document.body.dataset.cards = shape;
+    document.querySelector('[data-act="cards"]').setAttribute("aria-pressed", String(shape === "list"));
+  }
+
+  function other_cards() {
+    cards_as(document.body.dataset.cards === "list" ? "grid" : "list");
+    try { localStorage.setItem("ptylive.cards", document.body.dataset.cards); } catch { /* then not kept */ }
+  }
+
   const actions = {
+    cards: other_cards,
     notify: button => notify(button),
     edit: button => edit(button.dataset.name),
     pin: button => ask("pin", {name: button.dataset.name ?? ""}),
     estimate: button => ask("estimate", {name: button.dataset.name ?? ""}),
     undo: () => ask("undo"),
+    reset: () => ask("reset"),
     use: () => ask("use"),
     search: button => ask("search", {key: button.dataset.name}),
     beside: button => ask("beside", {name: button.dataset.name}),
@@ -117,6 +130,7 @@
   const signed = value => `${value < 0 ? "−" : "+"}${Math.abs(value)} Å`;
 
   document.addEventListener("DOMContentLoaded", () => {
+    try { cards_as(localStorage.getItem("ptylive.cards") === "list" ? "list" : "grid"); } catch { /* cards */ }
     const depth = document.getElementById("depth"), depth_text = document.getElementById("depth-text");
     depth.addEventListener("input", () => { depth_text.textContent = signed(Number(depth.value)); });
     depth.addEventListener("change", () => ask("depth", {numbers: [Number(depth.value)]}));
@@ -236,15 +250,18 @@
       make("li", {}, make("b", {text: run}), make("span", {text: series ? `waits (${series})` : "waits"}),
         make("button", {class: "small", "data-act": "withdraw", "data-name": run, "data-uid": uid, text: "withdraw"})))); };
 
-  function card({recording, title, time = "", lines, lost = "", note, sample = "", noted = "", refined = false, picture}) {
-    const image = picture ? make("img", {src: picture, alt: ""}) : make("div", {class: "no-picture", text: "no maps"});
+  function card({recording, title, time = "", lines, lost = "", note, sample = "", noted = "", refined = false, picture, object = ""}) {
+    const map = picture ? make("img", {src: picture, alt: ""}) : make("div", {class: "no-picture", text: "no maps"});
+    const phase = object ? [make("img", {src: object, alt: `refined phase of ${title}`, title: "phase of its last refinement"})] : [];
+    const image = make("div", {class: "pictures"}, map, ...phase);
     const remark = make("input", {class: "field", placeholder: "note", value: note, "aria-label": `note on ${title}`});
     remark.addEventListener("change", () => ask("note", {name: recording, value: remark.value}));
     const of = make("input", {class: "field", placeholder: "sample", value: sample, list: "samples", maxlength: "80", "aria-label": `sample of ${title}`});
     of.addEventListener("change", () => ask("note", {name: recording, key: "sample", value: of.value}));
     const button = (act, text, title, more = {}) =>
       make("button", {class: "small", "data-act": act, "data-name": recording, text, title, ...more});
-    const head = make("div", {class: "head"}, make("b", {text: title, title: recording}), make("em", {text: lost}));
+    const head = make("div", {class: "head"}, make("b", {text: title, title: recording}), make("em", {text: lost}),
+      button("metadata", "i", "what was sent with this scan: headers and metadata of its recording", {"aria-label": `what was sent with ${title}`}));
     const buttons = make("div", {class: "actions"},
       button("open", "open", "show this scan again"),
       button("open", "refine", "show it and go to the refinement", {"data-key": "refine"}),
@@ -252,7 +269,7 @@
       button("replay", "replay", "send it again, as a new scan"),
       button("delete", "delete", "move it to the folder .trash; asks twice"));
     return make("article", {class: "card"}, image, window.ptylive.tick(recording, title), head, make("small", {text: time}),
-      ...lines.filter(Boolean).map(text => make("span", {text})), of, remark, make("small", {text: noted}), buttons);
+      ...lines.map(text => make("span", {text, title: text})), of, remark, make("small", {text: noted}), buttons);
   }
 
   // Files of other programs that this server may open; null: it was not told of a folder.

@@ -46,7 +46,10 @@
     if (kept("theme") === "light") window.ptylive.ask("key", {key: "d"});
   };
 
-  function help(on) { document.body.dataset.help = on ? "on" : "off"; }
+  function help(on) {
+    document.body.dataset.help = on ? "on" : "off";
+    if (on) document.querySelector(".help").focus();  // arrows scroll it
+  }
 
   // The nearest panel in the direction of the arrow.
   function move(dx, dy) {
@@ -65,6 +68,7 @@
   const moves = {KeyW: [-1, 0], KeyS: [1, 0], KeyA: [0, -1], KeyD: [0, 1]};
   const local = {
     f: () => full(focused),
+    m: () => window.ptylive.smooth(),
     "+": () => window.ptylive.arrange.grow(focused, .05),
     "-": () => window.ptylive.arrange.grow(focused, -.05),
     "0": () => window.ptylive.arrange.reset(),
@@ -83,7 +87,7 @@
       if (event.key === "Escape") target.blur();
       return;
     }
-    if (event.ctrlKey || event.metaKey) return;
+    if (event.ctrlKey || event.metaKey || (event.key in arrows && document.activeElement?.matches(".help"))) return;
     if (event.altKey && event.key in arrows) {  // the point that was picked; with Shift the rectangle grows
       const [dx, dy] = arrows[event.key];
       window.ptylive.ask("pick", {key: event.shiftKey ? "grow" : "move", numbers: [dy, dx]});

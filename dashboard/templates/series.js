@@ -131,6 +131,11 @@
   const actions = {
     together: ({dataset: {name}}) => ask("together", {key: name, value: JSON.stringify(name === "open" ? [...chosen] : tilts())}),
     tune: button => ask("tune", {key: button.dataset.name, value: form()}),
+    beside_ticked: () => {
+      const [first, second, ...more] = chosen;
+      if (second && !more.length) ask("beside", {name: second, value: first});
+      else document.getElementById("chosen").textContent = "tick two refined scans to compare them";
+    },
     fetch: () => ask("fetch", {value: JSON.stringify([...chosen])}),
     landscape: button => ask("landscape", {name: button.dataset.name}),
     batch: button => {

@@ -99,9 +99,10 @@ window.ptylive = (() => {
   }
 
   function cards(text) {
-    const {scans = [], files = null} = JSON.parse(text);
+    const {scans = [], files = null, sent = null} = JSON.parse(text);
     painters.history?.(scans);
     painters.files?.(files);
+    painters.sent?.(sent);
   }
 
   function view(name) { document.body.dataset.view = name; }

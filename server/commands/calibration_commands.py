@@ -36,6 +36,13 @@ SAID: Mapping[str, Callable[[ScanHeader], Any]] = {
     "C10": lambda header: header.optics.aberrations.get("C10"),
 }
 """Values whose pin is compared with what a header says."""
+ALSO_SENT: Mapping[str, Callable[[ScanHeader], Any]] = {
+    "beam_center_px": lambda header: header.detector.beam_center_px,
+    "descan_px": lambda header: header.detector.descan_px,
+    "detector_pixel_invA": lambda header: header.detector.pixel_invA or header.detector.pixel_mrad,
+    "detector_transform": lambda header: header.detector.transform_given or None,
+}
+"""Further values that a header may hold."""
 _PLACES = frozenset({"scan_shape", "flyback_frames", "skip_first", "repeats"})
 """Names that say which frame belongs to which point."""
 ESTIMATED_TOGETHER = ("rotation_deg", "detector_transform", "beam_center_px")
@@ -66,10 +73,14 @@ class CalibrationCommands:
         overrides: Mapping[str, Any],
         current: Callable[[], ScanSession | None],
         again: Callable[[ScanSession], None],
+        tell: Callable[[str, str], None] = lambda level, line: None,
     ) -> None:
+        """``tell``: gets level and line of what has happened to pins."""
         self._defaults = defaults
-        self._pinned = _flat(overrides)
-        self._current, self._again = current, again
+        self._configured = _flat(overrides)
+        self._pinned = dict(self._configured)
+        self._current, self._again, self._tell = current, again, tell
+        self._arrived: ScanHeader | None = None
         self._earlier: list[_Step] = []
         self._own: Mapping[str, Mapping[str, Any]] = {}
         """Values of the last scans that came in, by uid: one that is taken up again keeps them. Never changed."""
@@ -87,6 +98,26 @@ class CalibrationCommands:
         found = {row: SAID[row](scan.source) for row in rows}
         return {row: said for row, said in found.items() if said is not None and said != SAID[row](scan.header)}
 
+    def origins(self, scan: ScanSession | None) -> dict[str, Any]:
+        """``pinned``, ``contradicted`` and ``given``, as the status tells them."""
+        return {"pinned": self.pinned, "contradicted": self.contradicted(scan), "given": self.given(scan)}
+
+    def given(self, scan: ScanSession | None) -> dict[str, str]:
+        """Who gave the values of a scan that were given, by row names: ``typed``, ``sent`` or ``configured``."""
+        if scan is None:
+            return {}
+        typed_names = {name for name, value in self._of(scan, scan.values).items() if value is not None}
+        found = {}
+        for row, said in {**SAID, **ALSO_SENT}.items():
+            spellings = _spellings_of([row])
+            if not spellings.isdisjoint(typed_names):
+                found[row] = "typed"
+            elif said(scan.source) is not None:
+                found[row] = "sent"
+            elif not spellings.isdisjoint(_flat(self._defaults)):
+                found[row] = "configured"
+        return found
+
     @property
     def own(self) -> Mapping[str, Mapping[str, Any]]:
         """Values that were given for one scan alone, by its uid, of the last ones."""
@@ -100,6 +131,18 @@ class CalibrationCommands:
     def prepare(self, header: ScanHeader) -> ScanHeader:
         """Lay the configuration under, and the pinned and its own values over what a sender said of its scan."""
         return overlay(fill_in(header, self._defaults), _laid_over(self._pinned, self._own.get(header.uid, {})))
+
+    def arriving(self, header: ScanHeader) -> ScanHeader:
+        """The same of a scan that comes in: another detector or energy drops the pins that people have set."""
+        before, self._arrived = self._arrived, header
+        why = "" if before is None else _changed(before, self.prepare(before), header)
+        kept = {name: value for name, value in self._pinned.items() if self._configured.get(name) == value}
+        if why and kept != self._pinned:
+            dropped = ", ".join(name for name in self._pinned if name not in kept)
+            self._earlier = [*self._earlier[1 - MOST_STEPS_BACK :], _Step("", {}, self._pinned)]
+            self._pinned = kept
+            self._tell("warning", f"{why}: {dropped} no longer pinned; undo goes back")
+        return self.prepare(header)
 
     def take_up(self, scan: ScanSession) -> None:
         """Tell a scan, whose header was prepared, which of its values were given for it alone."""
@@ -141,6 +184,13 @@ class CalibrationCommands:
         scan = self._current()
         taken_back = {spelling: None for name in names for spelling in SPELLINGS[name]}
         return self._adopt(_laid_over({} if scan is None else scan.values, taken_back), self._pinned)
+
+    def command_reset(self) -> dict[str, Any]:
+        """What was typed for this scan, and what is pinned otherwise than its header says, is what was sent again."""
+        scan = self._current()
+        if scan is None:
+            raise CommandError("there is no scan whose values could go back to what was sent")
+        return self._adopt({name: _listed(said) for name, said in self.contradicted(scan).items()}, self._pinned)
 
     def command_undo(self) -> dict[str, Any]:
         """Go back to the values before the last `configure`, `release` or `calibrate` of this scan."""
@@ -201,6 +251,21 @@ class CalibrationCommands:
         """Remember the values of a scan, should it be taken up again."""
         others = [(name, values) for name, values in self._own.items() if name != uid]
         self._own = dict([*others, *([(uid, dict(own))] if own else [])][-MOST_KEPT:])
+
+
+def _changed(before: ScanHeader, used: ScanHeader, now: ScanHeader) -> str:
+    """In what a scan is of another microscope than the one before, whose values were ``used``; empty: in nothing."""
+    if None not in (before.detector.shape, now.detector.shape) and before.detector.shape != now.detector.shape:
+        return "the detector has {} × {} pixels now, {} × {} before".format(*now.detector_shape, *before.detector_shape)
+    known = [header.optics.energy_eV for header in (before, used) if header.optics.energy_eV is not None]
+    energy_eV = now.optics.energy_eV
+    if energy_eV is not None and known and energy_eV not in known:
+        return f"the energy is {1e-3 * energy_eV:g} keV now, {1e-3 * known[0]:g} keV before"
+    return ""
+
+
+def _listed(said: Any) -> Any:
+    return list(said) if isinstance(said, tuple) else said
 
 
 def _check_places(header: ScanHeader) -> None:

@@ -20,6 +20,8 @@ from ptylive.server.session.finisher import Finisher, results_path
 from ptylive.server.session.library import LARGE, Library, read_remark, write_note
 from ptylive.server.session.library_filter import Wanted
 from ptylive.server.session.scan_session import ScanSession
+from ptylive.server.session.stored_metadata import describe_metadata
+from ptylive.server.session.stored_scans import run_number
 from ptylive.server.session.waiting_results import take_in_now
 from ptylive.server.wire.publisher import Publisher
 from ptylive.simulators.data import bundled
@@ -109,9 +111,17 @@ class LibraryCommands:
         runs = files.read(read_runs, results)
         if not runs:
             raise CommandError(f"{recording} has not been refined", "refine it first")
-        newest = max(runs, key=_number_of)
+        newest = max(runs, key=run_number)
         names = [newest if name == LAST else str(name) for name in pictures][:MOST_PICTURES]
         return {"runs": runs, "pictures": [files.read(read_run, results, LARGE, run=name) for name in names]}
+
+    def command_metadata(self, recording: str = "") -> dict[str, Any]:
+        """What was sent with a scan and is stored with it, as texts; default: of the scan that is shown."""
+        shown = self._stage.shown
+        path = self._library.find(recording) if recording else None if shown is None else shown.recording
+        if path is None:
+            raise CommandError("what was sent is kept in the recording, and this scan has none")
+        return {"recording": path.name, **self._finisher.files.read(describe_metadata, path)}
 
     def command_fetch(self, recordings: Iterable[str]) -> dict[str, Any]:
         """Paths of recordings with their results and exports: what a viewer's browser may fetch."""
@@ -188,9 +198,3 @@ class LibraryCommands:
     def command_restore(self, recording: str) -> dict[str, Any]:
         """Take a recording that was deleted, and what belongs to it, back out of the folder `.trash`."""
         return {"path": str(self._library.restore(recording))}
-
-
-def _number_of(run: str) -> tuple[int, str]:
-    """Runs are called run1, run2, …; others come before them."""
-    digits = run.removeprefix("run")
-    return (int(digits) if digits.isdecimal() else 0, run)

@@ -100,7 +100,9 @@ class Session:
         """Scans whose frames may still come, by uid."""
         self._recovered = RecoveredMaps(self._opened, self._finisher.make_maps, self._is_idle, self.publisher.log)
         current, data, placement = self._current, self.receiver.address, Placement(config)
-        self.calibration = CalibrationCommands(config.defaults, config.overrides, current, self._finisher.add)
+        self.calibration = CalibrationCommands(
+            config.defaults, config.overrides, current, self._finisher.add, self.publisher.log
+        )
         self.detector = DetectorCommands(config, self.publisher)
         self.refine = RefineCommands(
             config, self.publisher, current, self.calibration.command_configure, command_line, placement, self._opened
@@ -116,7 +118,7 @@ class Session:
         self._live = LiveThread(
             CompiledReader(self.receiver.ring.reader(), self.compilation),
             self.publisher,
-            self.calibration.prepare,
+            self.calibration.arriving,
             self._on_scan,
             self._on_scan_ended,
             self._subscriptions,
@@ -298,8 +300,7 @@ class Session:
             message="; ".join(
                 filter(None, (self.compilation.word, ("" if scan is None else scan.message) or self._notice()))
             ),
-            pinned=self.calibration.pinned,
-            contradicted=self.calibration.contradicted(scan),
+            **self.calibration.origins(scan),
             map_settings=self.maps.settings,
             restarts=self.restarts,
             recordings_failed=len(self._recording_status.failures),

@@ -24,7 +24,13 @@ from ptylive.server.session.finisher import results_path
 from ptylive.server.session.library_filter import RefinedScans, Wanted
 from ptylive.server.session.recovered_maps import how_to_make
 from ptylive.server.session.scan_session import ScanSession
-from ptylive.server.session.stored_scans import describe_results, describe_scan, read_results, scan_header
+from ptylive.server.session.stored_scans import (
+    describe_object,
+    describe_results,
+    describe_scan,
+    read_results,
+    scan_header,
+)
 from ptylive.server.session.waiting_results import take_in_now
 from ptylive.streamer.vetting.worker import FileWorker, Limits
 from ptylive.streamer.wire.armmap import arm_from_map
@@ -142,16 +148,26 @@ class Library:
             entry.update(self._files.read(describe_scan, path))
         except InputFileError as error:
             return {**entry, "problem": error.line()}
-        entry.update(results="", runs={}, thumbnail=None, calibration={})
+        entry.update(results="", runs={}, thumbnail=None, object=None, calibration={})
         take_in_now(results, self._tell)
         if os.path.lexists(results):
             try:
                 entry.update(self._files.read(describe_results, results), results=results.name)
+                entry.update(object=self._object_of(results) if entry["runs"] else None)
             except InputFileError as error:
                 entry["results_problem"] = error.line()
         else:
             entry["results_problem"] = f"no maps yet; {how_to_make(path)}"
         return entry
+
+    def _object_of(self, results: Path) -> dict[str, Any] | None:
+        """The thumbnail of the refined object; None where it cannot be read: the rest of the entry can."""
+        try:
+            found: dict[str, Any] | None = self._files.read(describe_object, results, LARGE)
+        except InputFileError as error:
+            log.info("no thumbnail of the object: %s", error.line())
+            return None
+        return found
 
     def find(self, recording: str) -> Path:
         """The path of a recording of this folder by its name. Raises CommandError when there is none of that name."""

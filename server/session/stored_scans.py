@@ -15,6 +15,10 @@ from ptylive.schema import Calibration
 from ptylive.schema.model import Array, IndexArray
 
 THUMBNAIL_SIDE = 96
+MOST_FINER = 4
+"""Pixels of the object along each axis that a pixel of its thumbnail is the mean of."""
+MOST_OBJECT = 2**24
+"""Numbers of an object, all slices and modes; of a larger one there is no thumbnail."""
 AT_ONCE = 32
 """Frames that are in memory at a time while a mean is taken."""
 THUMBNAIL_MAPS = ("obf", "idpc", "tcbf", "bf", "adf")
@@ -46,6 +50,39 @@ def describe_results(path: Path) -> dict[str, Any]:
         "calibration": Calibration.from_attributes(stored["calibration"]).to_plain(),
         "thumbnail": _thumbnail({found["name"]: found["data"] for found in stored["maps"]}),
     }
+
+
+def describe_object(path: Path) -> dict[str, Any] | None:
+    """The phase of the last refinement on the scanned field, along the axes of the scan, as a thumbnail; None without
+    one, and of an object that is too large to be read for it.
+    """
+    import h5py
+
+    from ptylive.engine.analysis.scan_frame import ScanFrame, averaged, finer_by, phase_on_scan, wraps
+    from ptylive.engine.stored_run import StoredRun
+
+    with h5py.File(path, "r") as file:
+        runs = file.get("refinements", {})
+        name = max(runs, key=run_number, default="")
+        if not name or runs[name]["object"].size > MOST_OBJECT:
+            return None
+    run = StoredRun.read(path, name)
+    turned = ScanFrame.turned(float(run.calibration.get("rotation_deg") or 0.0))
+    along_scan = run.positions_A @ turned.matrix  # its inverse, from the right
+    first, last = along_scan.min(axis=0), along_scan.max(axis=0)
+    pixel_A = max(float((last - first).max()) / (THUMBNAIL_SIDE - 1), run.pixel_A)
+    rows, cols = (round(float(extent) / pixel_A) + 1 for extent in last - first)
+    frame = ScanFrame(turned.place(first), turned.matrix)
+    sampling_A = (pixel_A, pixel_A)
+    finer = 1 if wraps(run) else min(finer_by(run, (rows, cols), sampling_A), MOST_FINER)
+    phase = averaged(phase_on_scan(run, frame, (rows, cols), sampling_A, finer), finer)
+    return {**_shades(phase), "run": name}
+
+
+def run_number(run: str) -> tuple[int, str]:
+    """Runs are called run1, run2, …; others come before them."""
+    digits = run.removeprefix("run")
+    return (int(digits) if digits.isdecimal() else 0, run)
 
 
 def mean_pattern(path: Path, numbers: IndexArray) -> dict[str, Any]:
@@ -97,16 +134,20 @@ def read_results(path: Path, names: Iterable[str] | None = None) -> dict[str, An
 
 def _thumbnail(maps: dict[str, Array]) -> dict[str, Any] | None:
     """The best map with finite values as uint8 {shape, dtype, data, map}, 1st to 99th percentile."""
-    from ptylive.server.wire.messages import array_to_plain
-
     for name in THUMBNAIL_MAPS:
         if name not in maps:
             continue
         stride = max(1, -(-max(maps[name].shape) // THUMBNAIL_SIDE))
         small = maps[name][::stride, ::stride]
-        finite = small[np.isfinite(small)]
-        if finite.size:
-            low, high = np.percentile(finite, (1, 99))
-            shades = np.clip((np.nan_to_num(small, nan=low) - low) / max(high - low, 1e-30) * 255, 0, 255)
-            return {**array_to_plain(shades.astype(np.uint8)), "map": name}
+        if np.isfinite(small).any():
+            return {**_shades(small), "map": name}
     return None
+
+
+def _shades(small: Array) -> dict[str, Any]:
+    """As uint8 {shape, dtype, data}, 1st to 99th percentile of what is finite."""
+    from ptylive.server.wire.messages import array_to_plain
+
+    low, high = np.percentile(small[np.isfinite(small)], (1, 99))
+    shades = np.clip((np.nan_to_num(small, nan=low) - low) / max(high - low, 1e-30) * 255, 0, 255)
+    return array_to_plain(shades.astype(np.uint8))

@@ -19,7 +19,15 @@ import numpy as np
 
 from ptylive.schema import WireError
 from ptylive.schema.model import BoolArray
-from ptylive.streamer.protocols.header import MAX_USER_TEXT, Header, electron_energy_eV, positive, user_map, whole
+from ptylive.streamer.protocols.header import (
+    MAX_USER_TEXT,
+    Header,
+    electron_energy_eV,
+    in_words,
+    positive,
+    user_map,
+    whole,
+)
 from ptylive.streamer.protocols.image import Image
 from ptylive.streamer.protocols.image_template import JsonImageTemplate, around_size
 from ptylive.streamer.protocols.inlet import Note, ProtocolSettings
@@ -336,7 +344,14 @@ def _header(announced: _Announced) -> Header:
         user=user_map(announced.user),
         saturation_value=positive(config.get("countrate_correction_count_cutoff")),
         bad_pixels=announced.bad_pixels,
+        sent=_in_words(announced),
     )
+
+
+def _in_words(announced: _Announced) -> dict[str, str]:
+    """Configuration and appendix as they came."""
+    told = {"configuration": announced.config, "header_appendix": user_map(announced.user)}
+    return {name: in_words(fields) for name, fields in told.items() if fields}
 
 
 def _product(images: int | None, triggers: int | None, mode: str) -> int | None:

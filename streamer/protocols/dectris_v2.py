@@ -18,7 +18,7 @@ import numpy as np
 
 from ptylive.schema import WireError
 from ptylive.schema.model import BoolArray
-from ptylive.streamer.protocols.header import Header, electron_energy_eV, positive, user_map, whole
+from ptylive.streamer.protocols.header import Header, electron_energy_eV, in_words, positive, user_map, whole
 from ptylive.streamer.protocols.image import Image
 from ptylive.streamer.protocols.image_template import CborImageTemplate, before_pattern
 from ptylive.streamer.protocols.inlet import Note, ProtocolSettings
@@ -223,6 +223,7 @@ def _header(fields: Mapping[str, Any], channel: str) -> Header:
         user=user_map(fields.get("user_data")),
         saturation_value=positive(fields.get("saturation_value")),
         bad_pixels=_bad_pixels(fields.get("pixel_mask"), channel),
+        sent={"start": in_words(fields)},
     )
 
 

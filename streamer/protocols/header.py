@@ -18,6 +18,8 @@ from ptylive.streamer.wire import ArmMessage
 from ptylive.streamer.wire.armmap import arm_from_map
 from ptylive.streamer.wire.limits import MAX_FRAMES, MAX_SERIES_LENGTH, PROTOCOL_VERSION
 
+MOST_LISTED = 64
+"""Values of a list that is told in words."""
 MAX_USER_TEXT = 2**16
 """Characters of a header appendix that is looked at."""
 _WAVELENGTH_TOLERANCE = 0.01
@@ -41,6 +43,22 @@ class Header:
     user: Mapping[str, Any] = field(default_factory=dict)
     saturation_value: float | None = None
     bad_pixels: BoolArray | None = None
+    sent: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """What the detector said in its own words, by the names of its messages."""
+
+
+def in_words(fields: Mapping[Any, Any]) -> str:
+    """What a detector says as lines ``name: value``; arrays and what else is no short value are left out."""
+    lines = []
+    for name, value in fields.items():
+        if isinstance(value, list | dict) and len(value) > MOST_LISTED:
+            continue
+        try:
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        except (TypeError, ValueError, RecursionError):
+            continue
+        lines.append(f"{name}: {text}")
+    return "\n".join(lines)
 
 
 def arm_message(header: Header, prepare: Prepare, note: Note) -> ArmMessage:
@@ -104,7 +122,7 @@ def _arm_map(header: Header, uid: str, user: Mapping[str, Any]) -> dict[str, Any
         sections["detector"].setdefault("saturation_value", header.saturation_value)
     sections["detector"].update(shape=header.shape, dtype=header.dtype)
     name = header.series[:MAX_SERIES_LENGTH]
-    return {"version": PROTOCOL_VERSION, "uid": uid, "series": name, "frames": 1, **sections}
+    return {"version": PROTOCOL_VERSION, "uid": uid, "series": name, "frames": 1, **sections, "sent": dict(header.sent)}
 
 
 def positive(value: Any) -> float | None:

@@ -35,6 +35,7 @@ from ptylive.streamer.storage.fletcher32 import with_checksums
 from ptylive.streamer.storage.hdf5 import write_arrays
 from ptylive.streamer.storage.journal_reader import JournalReader
 from ptylive.streamer.storage.layout import StoredScan
+from ptylive.streamer.storage.native import SENT
 from ptylive.streamer.storage.vectors import VectorSets, write_basis
 from ptylive.streamer.vetting.vouched import is_vouched
 from ptylive.streamer.wire import FrameLayout, FramesMessage, check_size, decode_frames, events_of, runs_of
@@ -263,6 +264,8 @@ def _describe(file: Any, header: ScanHeader, *, sparse: bool) -> None:
     metadata = file.create_group("metadata")
     for name, value in {**to_attributes(header), "uid": header.uid, "series": header.series}.items():
         metadata.attrs[name] = value
+    if header.sent:
+        metadata.create_group(SENT).attrs.update(header.sent)
     write_arrays(metadata, {name: header.arrays[name] for name in FILE_ARRAYS if name in header.arrays})
     if sparse:
         return

@@ -25,6 +25,8 @@ from ptylive.streamer.storage.layout import StoredScan
 from ptylive.streamer.storage.scan_file import ScanFile
 from ptylive.streamer.storage.vectors import VectorSets, extra_names, read_basis
 
+SENT = "sent"
+"""Group of the metadata: what the sender said in its own words, a text to an attribute."""
 DAMAGED_HINT = "restore the file from a copy, or keep what is whole of it: ptylive convert FILE OUT"
 
 
@@ -50,6 +52,7 @@ def open_native(path: Path) -> Iterator[ScanFile]:
             basis=basis,
             chunk=_chunks(path, data, StoredScan(leading)) if vectors is None and events is None else None,
             events=None if events is None else events.select,
+            sent=attributes(metadata[SENT]) if metadata is not None and SENT in metadata else {},
         )
 
 

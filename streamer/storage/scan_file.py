@@ -48,6 +48,8 @@ class ScanFile:
     chunk: Callable[[int], bytes] | None = None
     events: Callable[[Any], EventFrames] | None = None
     notes: tuple[str, ...] = ()
+    sent: Mapping[str, Any] = field(default_factory=dict)
+    """What the sender said in its own words."""
 
     @property
     def leading(self) -> tuple[int, ...]:

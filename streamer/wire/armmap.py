@@ -13,6 +13,7 @@ from ptylive.schema import Basis, PtyliveError, ScanHeader, WireError
 from ptylive.schema.detector import DETECTOR_ARRAYS, array_problem
 from ptylive.schema.metadata import ARRAY_NAMES, build
 from ptylive.schema.model import Array, Model
+from ptylive.schema.scan_header import sent_texts
 from ptylive.streamer.wire.arrays import Buffer, decode_array, encode_array
 from ptylive.streamer.wire.frames import FrameLayout
 from ptylive.streamer.wire.limits import (
@@ -47,6 +48,7 @@ class ArmHeader(Model):
     detector: dict[str, Any]
     basis: dict[str, Any] = Field(default_factory=dict)
     parts: list[str] = Field(default_factory=list, max_length=16)
+    sent: Any = None
 
 
 def arm_to_map(scan_header: ScanHeader) -> dict[str, Any]:
@@ -67,6 +69,7 @@ def arm_to_map(scan_header: ScanHeader) -> dict[str, Any]:
         "detector": detector,
         "basis": scan_header.basis.model_dump(exclude_none=True),
         "parts": [name for name in ARRAY_NAMES if name in scan_header.arrays],
+        **({"sent": dict(scan_header.sent)} if scan_header.sent else {}),
     }
 
 
@@ -93,6 +96,7 @@ def arm_from_map(fields: Mapping[str, Any], parts: Sequence[Buffer]) -> tuple[Sc
         optics=_with_possible("optics", header.optics, problems),
         detector=detector,
         basis=_basis(header.basis),
+        sent=sent_texts(header.sent if isinstance(header.sent, Mapping) else {}),
     )
     _check_layout(scan_header)
     arrays = _arrays(scan_header, header.parts, parts, problems)

@@ -45,6 +45,8 @@ def page(server: FakeServer, dashboard: RunningDashboard, watched: Watched) -> P
     scan = {"recording": "a.h5", "series": "grain", "time": 1.8e9, "frames": 64, "lost": 3, "shape": [8, 8]}
     server.replies["history"] = {"scans": [scan], "count": 1}
     server.replies["runs"] = {"runs": {"run1": {"epochs": 3, "loss": 1.5, "state": "done"}}, "pictures": []}
+    entries = [{"name": f"metadata/value_{i}", "value": "x" * 90} for i in range(60)]
+    server.replies["metadata"] = {"recording": "a.h5", "entries": entries, "left_out": 0}
     server.replies["check"] = {"checks": [{"name": "overlap", "state": "warn", "text": "35 %"}]}
     server.publish("maps", rows_covered(SIDE))
     server.maps_of(adf=quadrants())
@@ -96,13 +98,35 @@ def test_no_serious_fault_for_axe(page: Page, axe: str, width: int) -> None:
         for view in VIEWS:
             show(page, view)
             page.wait_for_timeout(600)  # fields that come later
-            found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-            serious = [
-                (one["id"], [node["target"] for node in one["nodes"]])
-                for one in found["violations"]
-                if one["impact"] in ("serious", "critical")
-            ]
-            assert serious == [], (theme, view)
+            assert serious_faults(page) == [], (theme, view)
+        page.keyboard.press("d")
+
+
+def serious_faults(page: Page) -> list[tuple[str, list[object]]]:
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    serious = [one for one in found if one["impact"] in ("serious", "critical")]
+    return [(one["id"], [node["target"] for node in one["nodes"]]) for one in serious]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [390, 1280])
+def test_no_serious_fault_in_what_opens_above_the_page(page: Page, axe: str, width: int) -> None:
+    """Help, contrast, what was sent with a scan, a line for each scan."""
+    page.set_viewport_size({"width": width, "height": 844})
+    page.evaluate(axe)
+    for theme in ("dark", "light"):
+        for view, opener, opened in (
+            ("Session", "[data-act=help]", ".help"),
+            ("Session", "[data-panel='3'] .contrast-open", "#contrast"),
+            ("Library", "#cards [data-act=metadata]", "#metadata"),
+            ("Library", "[data-act=cards]", "#cards"),
+        ):
+            show(page, view)
+            page.locator(opener).first.click()
+            expect(page.locator(opened)).to_be_visible()
+            page.wait_for_timeout(600)
+            assert serious_faults(page) == [], (theme, opened)
+            page.keyboard.press("Escape")
         page.keyboard.press("d")
 
 

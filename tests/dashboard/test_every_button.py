@@ -40,6 +40,8 @@ OF_THE_BROWSER = {
     "guide",
     "picture",
     "print",
+    "smooth",
+    "cards",
 }
 """Buttons that only change what this viewer sees, or what is in the clipboard."""
 TESTED_ELSEWHERE = {"past", "landscape", "use", "use_row", "way", "show_run", "search", "upload", "restore"}
@@ -51,9 +53,12 @@ COMMANDS: dict[str, tuple[dict[str, Any], str]] = {
     "estimate": ({"what": "estimate", "name": "C10"}, "calibrate"),
     "pin": ({"what": "pin", "name": "rotation_deg"}, "configure"),
     "undo": ({"what": "undo"}, "undo"),
+    "reset": ({"what": "reset"}, "reset"),
+    "metadata": ({"what": "metadata", "name": "a.h5"}, "metadata"),
     "run": ({"what": "run", "key": "resume"}, "refine_resume"),
     "compare": ({"what": "compare", "name": "run1"}, "runs"),
     "beside": ({"what": "beside", "name": "a.h5"}, "runs_of"),
+    "beside_ticked": ({"what": "beside", "name": "b.h5", "value": "a.h5"}, "open"),
     "fetch": ({"what": "fetch", "value": '["a.h5"]'}, "fetch"),
     "withdraw": ({"what": "withdraw", "name": "run2"}, "refine_withdraw"),
     "open": ({"what": "open", "name": "a.h5"}, "open"),
@@ -109,7 +114,7 @@ def buttons_of_the_page() -> set[str]:
     pages = read_template("session.html") + read_template("advice.html")
     html = set(re.findall(r'data-act="(\w+)"', pages))
     script = read_template("forms.js") + read_template("series.js") + read_template("advice.js")
-    script += read_template("take_home.js")
+    script += read_template("take_home.js") + read_template("metadata.js")
     return html | set(re.findall(r'"data-act": "(\w+)"', script)) | set(re.findall(r'button\("(\w+)"', script))
 
 

@@ -73,7 +73,7 @@ def test_calibration_says_value_doubt_and_origin() -> None:
     texts = readouts.calibration_texts(state())
     assert texts["cal_rotation_deg"] == "−15.2 ± 0.40°"
     assert texts["cal_C10"] == "150 ± 5.0 Å underfocus"
-    assert texts["cal_C10_origin"] == "estimated"
+    assert texts["cal_C10_origin"] == "found"
     assert texts["cal_beam_center_px"] == "31.50, 31.50 px"
 
 
@@ -188,3 +188,8 @@ def test_dose_in_electrons_where_a_count_is_known() -> None:
     full = readouts.stream_texts(state(dose={"per_A2": 0.0123, "saturated_frames": 3}))["dose"]
     assert full == "0.0123 counts/Å², 3 frames saturated"
     assert readouts.stream_texts(state())["dose"] == "–"
+
+
+def test_a_beam_of_which_nothing_is_known_is_not_told() -> None:
+    assert readouts.header_texts(state(optics={}))["beam"] == ""
+    assert readouts.header_texts(state(optics={"energy_eV": 80e3}))["beam"] == "80 kV · –"

@@ -165,6 +165,8 @@ REQUESTS: tuple[tuple[dict[Any, Any], str], ...] = (
     ({"command": "reflections", "cell": [4, 4, 90], "number": -1}, "-1 reflections: 1 to 32"),
     ({"command": "fetch", "recordings": 5}, "fetch: recordings is a list of names"),
     ({"command": "fetch", "recordings": ["../x.h5"]}, "there is no recording"),
+    ({"command": "metadata", "recording": "../x.h5"}, "there is no recording"),
+    ({"command": "metadata", "recording": ["a.h5"]}, "metadata: recording is a text"),
     ({"command": "runs_of", "recording": "../x.h5"}, "there is no recording"),
     ({"command": "runs_of", "recording": "nowhere.h5", "pictures": 3}, "runs_of: pictures is a list of names"),
     ({"command": "analyse"}, "analyse needs run"),

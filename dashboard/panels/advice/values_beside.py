@@ -10,7 +10,7 @@ from typing import Any
 from ptylive.dashboard.client.orders import Orders, Reply
 from ptylive.dashboard.client.state import FINAL_STATES, CalibrationEntry, ServerState
 from ptylive.dashboard.panels.advice.advisor import Quiet, Seen, Takers
-from ptylive.dashboard.readouts import CALIBRATION_ROWS, quantity
+from ptylive.dashboard.readouts import CALIBRATION_ROWS, origin_word, quantity
 from ptylive.dashboard.requests import Request
 
 FIRST_LOOK = 0.1
@@ -33,6 +33,8 @@ class Beside:
     label: str = ""
     command: str = ""
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    who: str = GIVEN
+    """Who gave the value."""
 
 
 class ValuesBeside(Quiet):
@@ -78,7 +80,7 @@ class ValuesBeside(Quiet):
 
     def texts(self) -> Mapping[str, str]:
         """A tick in the place of the origin where the data agree with what was given."""
-        return {f"cal_{name}_origin": f"{GIVEN} ✓" for name, one in self._rows.items() if one.state == "agrees"}
+        return {f"cal_{name}_origin": f"{one.who} ✓" for name, one in self._rows.items() if one.state == "agrees"}
 
     def lists(self) -> Mapping[str, Any]:
         """For the page to draw."""
@@ -127,7 +129,7 @@ def of_data(state: ServerState, estimates: Mapping[str, Any]) -> dict[str, Besid
             says = f"{says}; patterns lie up to {float(told.get('apart_px') or 0.0):.1f} px from where that in use says"
         who = "disc and semi-angle say" if name == "detector_pixel_invA" else "data say"
         if told.get("agrees"):
-            found[name] = Beside(f"{who} {says}", "agrees")
+            found[name] = Beside(f"{who} {says}", "agrees", who=origin_word(state, name))
         else:
             found[name] = Beside(f"{who} {says}", "differs", "use", "calibrate", {"names": [name]})
     return found

@@ -14,7 +14,7 @@ from functools import partial
 from typing import NamedTuple
 
 from ptylive.schema import ScanHeader, WireError
-from ptylive.streamer.protocols.header import Header
+from ptylive.streamer.protocols.header import Header, in_words
 from ptylive.streamer.protocols.image import Image
 from ptylive.streamer.protocols.inlet import Note, ProtocolSettings, Taken
 from ptylive.streamer.protocols.merlin.headers import (
@@ -217,7 +217,15 @@ class MerlinInlet:
             shape = acquisition.scan_shape
             user = {} if shape is None else {"scan": {"shape": list(shape)}}
             yield from self._series.header(
-                self._key, Header(self._key, acquisition.frames, frame.shape, frame.dtype, user=user)
+                self._key,
+                Header(
+                    self._key,
+                    acquisition.frames,
+                    frame.shape,
+                    frame.dtype,
+                    user=user,
+                    sent={"acquisition header": in_words(acquisition.values)},
+                ),
             )
 
     def _begin_without_header(self, frame: _Frame) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ptylive.schema import ScanHeader, WireError
-from ptylive.streamer.protocols.header import Header, arm_message, user_map
+from ptylive.streamer.protocols.header import Header, arm_message, in_words, user_map
 from ptylive.streamer.protocols.inlet import Note, ProtocolSettings
 from ptylive.streamer.protocols.tcp_connection import event
 from ptylive.streamer.protocols.tpx3.chunks import Csr, in_order, read_csr
@@ -138,6 +138,7 @@ class Tpx3Inlet:
             shape=acquisition.sig_shape,
             dtype="<u2" if chunk.value_bytes <= 2 else "<u4",
             user={**scan.user, "scan": geometry},
+            sent={"metadata": in_words(scan.user)} if scan.user else {},
         )
         return arm_message(header, self._settings.prepare, self._note)
 

@@ -122,3 +122,23 @@ def test_a_panel_without_its_map_shows_the_whole_scan_unvisited() -> None:
     assert missing.source.data["dw"] == [8.0]
     missing.shown.number = 1
     assert not missing.clear()
+
+
+def test_what_the_scan_has_not_seen_is_dimmed_and_shown_where_it_is_asked_for() -> None:
+    figure = PictureFigure("f", dims=True)
+    around = Surroundings(scan_shape=(4, 2), step_A=(1.0, 1.0))
+    raw = RawPicture("object", np.zeros((8, 8), np.float32), "rad", (1.0, 1.0))
+    figure.offer(prepare(raw, 1, around))
+    assert figure.window.extent.box == [2.5, 1.5, 2.0, 4.0]
+    assert figure.outside is not None
+    ((edge, hole),) = figure.outside.data["ys"][0]
+    assert (min(edge), max(edge)) == (-0.5, 7.5)
+    assert (min(hole), max(hole)) == (1.5, 5.5)
+    figure.window.entire = True
+    figure.shown.number = 1
+    figure.forget()
+    figure.offer(prepare(raw, 1, around))
+    assert figure.window.extent.box == [-0.5, -0.5, 8.0, 8.0]
+    figure.shown.number = 2
+    figure.clear()
+    assert figure.outside.data["ys"] == []

@@ -1,6 +1,17 @@
 """The list of runs: what stands in its rows."""
 
-from ptylive.dashboard.panels.runs import held_out_words, scan_rows
+import numpy as np
+import pytest
+from fake_server import state_payload
+from page_in_memory import CommandSender
+
+from ptylive.dashboard.client.feed import FeedView
+from ptylive.dashboard.client.orders import Orders
+from ptylive.dashboard.client.state import ServerState
+from ptylive.dashboard.panels.picture import Window
+from ptylive.dashboard.panels.runs import RunsPanel, held_out_words, scan_rows
+from ptylive.dashboard.requests import Request
+from ptylive.server.wire.messages import array_to_plain
 
 FLAT = {
     "name": "flat.h5",
@@ -68,3 +79,40 @@ def test_runs_of_other_patterns_are_not_compared() -> None:
     assert held_out_words("run1", runs) == "held out 11.000"
     assert held_out_words("run2", runs) == "held out 1.5000 (best)"
     assert held_out_words("run1", {"run1": {"held_out": {"groups": ["x", None]}}}) == ""
+
+
+def shows(uid: str, **more: object) -> FeedView:
+    return FeedView(state=ServerState.model_validate(state_payload(uid=uid, **more)), connected=True)
+
+
+def test_a_scan_that_opens_gets_the_other_one_beside_it(sender: CommandSender) -> None:
+    panel = RunsPanel(Orders(sender), Window())
+    panel.follow(shows("before"), {})
+    panel.want_beside("b.h5")
+    panel.beside(Request(what="beside", name="b.h5"))
+    assert panel.compared == "b last run"
+    panel.follow(shows("a"), {})
+    assert panel.compared == "b last run", "what was beside the scan before has gone, and comes again"
+    panel.follow(shows("c"), {})
+    assert panel.compared == "", "once only"
+
+
+def test_a_scan_that_comes_much_later_has_nothing_beside_it(
+    sender: CommandSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel = RunsPanel(Orders(sender), Window())
+    panel.want_beside("b.h5")
+    monkeypatch.setattr("ptylive.dashboard.panels.runs.OPENS_WITHIN_S", -1.0)
+    panel.want_beside("b.h5")
+    panel.follow(shows("a"), {})
+    assert panel.compared == ""
+
+
+def test_the_run_beside_has_the_field_of_the_scan_as_it_is_turned(sender: CommandSender) -> None:
+    panel = RunsPanel(Orders(sender), Window())
+    panel.follow(shows("a", calibration={"rotation_deg": {"value": 90.0, "origin": "given"}}), {})
+    phase = {**array_to_plain(np.zeros((300, 300), np.float32)), "sampling_A": [0.25, 0.25]}
+    panel._take_run({"pictures": [{"object": phase, "losses": [1.0]}]})
+    assert panel._picture is not None
+    first, second, *_ = panel._picture.scanned
+    assert first[1] == pytest.approx(second[1]), "a row of the scan runs down the detector"

@@ -25,6 +25,21 @@ def test_the_object_is_framed_and_contrasted_by_the_scanned_area() -> None:
     assert small.focus == (4.0, 4.0)
 
 
+@pytest.mark.parametrize("turned", [0.0, 30.0, 90.0, -145.0])
+def test_the_scanned_field_is_a_turned_rectangle_in_the_middle_of_the_object(turned: float) -> None:
+    around = Surroundings(scan_shape=(20, 10), step_A=(0.5, 0.5), rotation_deg=turned)
+    raw = RawPicture("object", np.zeros((80, 60), np.float32), "rad", (0.5, 0.5))
+    picture = prepare(raw, 1, around)
+    corners = np.array(picture.scanned)
+    assert corners.mean(axis=0) == pytest.approx((39.5 * 0.5, 29.5 * 0.5))
+    sides = np.linalg.norm(np.diff(corners, axis=0), axis=1)
+    assert sides == pytest.approx([5.0, 10.0, 5.0])
+    along = corners[3] - corners[0]
+    assert np.degrees(np.arctan2(along[1], along[0])) == pytest.approx(turned), "rows of the scan on the detector"
+    assert np.ptp(corners, axis=0) == pytest.approx(picture.focus)
+    assert prepare(raw, 1, Surroundings()).scanned == ()
+
+
 def test_a_small_probe_fills_its_picture() -> None:
     rows, cols = np.indices((128, 128)) - 64
     modes = np.exp(-(rows**2 + cols**2) / (2 * 4.0**2)).astype(np.float32)[None]

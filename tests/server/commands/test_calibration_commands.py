@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ptylive.schema import CommandError, MetadataError, Scan, ScanHeader
+from ptylive.schema import CommandError, Detector, MetadataError, Scan, ScanHeader
 from ptylive.schema.metadata import overlay
 from ptylive.server.commands.calibration_commands import CalibrationCommands
 from ptylive.server.session.scan_session import ScanSession
@@ -157,3 +157,77 @@ def test_a_header_that_says_otherwise_than_a_pin_is_heard() -> None:
 def _next(stage: Stage) -> ScanSession | None:
     stage.arrives("three", energy_eV=80e3, defocus_A=700.0)
     return stage.scan
+
+
+def test_who_gave_a_value_is_told() -> None:
+    stage = Stage()
+    assert stage.commands.given(None) == {}
+    stage.arrives("one", scan_step_A=0.5)
+    wanted = dict.fromkeys(("energy_eV", "convergence_semiangle_mrad", "C10", "rotation_deg", "scan_step_A"), "sent")
+    assert stage.commands.given(stage.scan) == wanted
+    stage.commands.command_configure({"defocus_A": 30.0, "detector_pixel_mrad": 1.0})
+    stage.commands.command_configure({"energy_eV": "80 keV"}, pin=True)
+    typed = dict.fromkeys(("C10", "detector_pixel_invA", "energy_eV"), "typed")
+    assert stage.commands.given(stage.scan) == {**wanted, **typed}
+    stage.commands.command_calibrate(["C10"])
+    assert stage.commands.given(stage.scan)["C10"] == "sent", "nothing is typed any longer"
+    configured = CalibrationCommands({"scan_step_A": 2.0}, {}, lambda: stage.scan, lambda _scan: None)
+    stage.scan = ScanSession(stage.header, None, ScanHeader("x", "x", 16, Scan(shape=(4, 4))))
+    assert configured.given(stage.scan) == {"scan_step_A": "configured"}
+
+
+def test_reset_goes_back_to_what_was_sent_and_undo_to_what_was_typed() -> None:
+    stage = Stage()
+    with pytest.raises(CommandError, match="there is no scan"):
+        stage.commands.command_reset()
+    stage.arrives("one", scan_step_A=(0.5, 0.6))
+    stage.commands.command_configure({"scan_step_A": 2.0, "energy_eV": "80 keV"}, pin=True)
+    stage.commands.command_configure({"C10": -30.0, "depth_A": 20.0})
+    stage.commands.command_reset()
+    assert (stage.header.scan.step_A, stage.header.optics.energy_eV) == ((0.5, 0.6), 300e3)
+    assert (stage.header.optics.aberrations["C10"], stage.header.optics.depth_A) == (-500.0, None)
+    assert stage.commands.pinned == {"scan_step_A": 2.0, "energy_eV": 80e3}, "pins stay for the scans to come"
+    stage.commands.command_undo()
+    assert (stage.header.optics.aberrations["C10"], stage.header.optics.energy_eV) == (-30.0, 80e3)
+
+
+@pytest.mark.parametrize(
+    ("said", "dropped"),
+    [
+        ({}, False),
+        ({"defocus_A": 900.0}, False),
+        ({"energy_eV": 80e3}, False),
+        ({"energy_eV": 60e3}, True),
+        ({"pixels": (16, 16)}, True),
+    ],
+)
+def test_another_detector_or_energy_drops_pins_with_a_sentence(said: dict[str, Any], dropped: bool) -> None:
+    """80 kV was typed where the header said 300: a header that says either is of the same microscope."""
+    told: list[str] = []
+    scan: list[ScanSession] = []
+    commands = CalibrationCommands(
+        {},
+        {"rotation_deg": 5.0},
+        lambda: scan[-1] if scan else None,
+        lambda _s: None,
+        lambda _, line: told.append(line),
+    )
+
+    def arrives(pixels: tuple[int, int] = (8, 8), **values: Any) -> ScanHeader:
+        detector = Detector(shape=pixels)
+        source = overlay(ScanHeader("u", "u", 16, Scan(shape=(4, 4)), detector=detector), {**HEADER, **values})
+        scan.append(ScanSession(commands.arriving(source), None, source))
+        return scan[-1].header
+
+    arrives()
+    commands.command_configure({"energy_eV": "80 keV", "C10": -30.0}, pin=True)
+    assert arrives().optics.energy_eV == 80e3
+    header = arrives(**said)
+    assert header.scan.rotation_deg == 5.0, "what the configuration says stays"
+    assert (header.optics.aberrations["C10"] == -30.0) is not dropped
+    assert commands.pinned == ({"rotation_deg": 5.0} | ({} if dropped else {"energy_eV": 80e3, "C10": -30.0}))
+    assert len(told) == dropped
+    if dropped:
+        assert "energy_eV, C10 no longer pinned; undo goes back" in told[0]
+        commands.command_undo()
+        assert commands.pinned == {"rotation_deg": 5.0, "energy_eV": 80e3, "C10": -30.0}

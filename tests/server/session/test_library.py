@@ -117,6 +117,39 @@ def test_a_map_without_a_finite_value_has_no_thumbnail(tmp_path, files):
     assert entries[other.name]["thumbnail"]["map"] == "bf"
 
 
+def test_the_last_refinement_has_a_thumbnail_on_the_scanned_field(tmp_path, files):
+    good = recorded(tmp_path)
+    results = good.with_name(f"{good.stem}_results.h5")
+    stored_runs.write_results(results)
+    with h5py.File(results, "r+") as file:
+        run = file.copy("refinements/run1", "refinements/run10") or file["refinements/run10"]
+        col = np.indices(run["object"].shape[2:])[1]
+        place = (col * stored_runs.PIXEL_A + stored_runs.ORIGIN_A[1]) / 4
+        run["object"][:] = np.exp(1j * np.where(place > 0.4, 0.1, 0.0))
+        run["positions_A"][:] += 0.5
+        file.copy("refinements/run10", "refinements/run9")
+        file["calibration"].attrs["rotation_deg"] = 0.0
+    entry = all_entries(Library(tmp_path, files))[good.name]
+    assert entry["object"]["run"] == "run10", "not run9, which comes last by the alphabet"
+    phase = array_from_plain(entry["object"])
+    assert phase.dtype == np.uint8
+    assert max(phase.shape) <= 96
+    extent = np.array(phase.shape) * stored_runs.PIXEL_A
+    assert extent == pytest.approx([2.68, 3.59], abs=0.13), "the field of the positions, not the object"
+    assert phase[:, :4].max() < 20 < 235 < phase[:, 6:].min(), "1.1 Å from the first position to where it is bright"
+
+
+def test_an_object_that_cannot_be_read_leaves_the_rest_of_its_entry(tmp_path, files):
+    good = recorded(tmp_path)
+    results = good.with_name(f"{good.stem}_results.h5")
+    stored_runs.write_results(results)
+    with h5py.File(results, "r+") as file:
+        file["refinements/run1/positions_A"][0] = np.nan
+    entry = all_entries(Library(tmp_path, files))[good.name]
+    assert entry["object"] is None
+    assert list(entry["runs"]) == ["run1"]
+
+
 def test_a_damaged_results_file_leaves_the_recording(tmp_path, files):
     good = recorded(tmp_path)
     results = good.with_name(f"{good.stem}_results.h5")

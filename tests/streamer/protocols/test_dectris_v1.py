@@ -136,6 +136,8 @@ def test_metadata_come_from_appendix_and_configuration() -> None:
     )
     assert (scan_header.optics.energy_eV, scan_header.optics.convergence_semiangle_mrad) == (300e3, 21.0)
     assert scan_header.detector.saturation_value == 3910
+    assert "incident_energy: 300000.0" in scan_header.sent["configuration"].splitlines()
+    assert "comment: mine" in scan_header.sent["header_appendix"].splitlines()
 
 
 def test_impossible_user_data_are_left_out_and_said() -> None:

@@ -75,6 +75,8 @@ def test_metadata_and_pixel_mask() -> None:
     assert (header.optics.energy_eV, header.optics.aberrations) == (80e3, {"C10": -500.0})
     assert header.detector.saturation_value == 3910
     assert np.argwhere(header.arrays["bad_pixel_mask"]).tolist() == [[2, 3]]
+    assert "incident_energy: 80000.0" in header.sent["start"].splitlines()
+    assert "pixel_mask" not in header.sent["start"]
 
 
 def test_shortened_tables_and_photon_energies_mean_nothing() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from ptylive.schema import MetadataError, WireError
 from ptylive.streamer.protocols.dead_pixels import dead_pixels
-from ptylive.streamer.protocols.header import Header, arm_message, positive, whole
+from ptylive.streamer.protocols.header import Header, arm_message, in_words, positive, whole
 from ptylive.streamer.protocols.image import Image, check_image
 from ptylive.streamer.wire.limits import MAX_DETECTOR_SIDE
 
@@ -38,6 +38,17 @@ def test_impossible_user_data_are_left_out_and_reported(user):
     message, _ = armed(replace(HEADER, user=user))
     assert message.header.detector_shape == (8, 8)
     assert message.problems
+
+
+def test_what_the_detector_said_is_kept_in_its_words():
+    circular = {}
+    circular["self"] = circular
+    said = {"bit_depth": 12, "mode": "exte", "table": list(range(65)), "range": [1, 2], "blob": b"x", "odd": circular}
+    assert in_words(said) == "bit_depth: 12\nmode: exte\nrange: [1, 2]"
+    header = replace(HEADER, sent={"configuration": in_words(said)}, user={"scan": {"shape": [0, 7]}})
+    message, _ = armed(header)
+    assert message.header.sent == {"configuration": "bit_depth: 12\nmode: exte\nrange: [1, 2]"}
+    assert header == replace(header, sent={}), "a header that is sent again is known by the rest of it"
 
 
 def test_an_impossible_configuration_is_left_out_and_reported():

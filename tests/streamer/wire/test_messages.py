@@ -55,6 +55,17 @@ def full_header() -> ScanHeader:
     return ScanHeader(scan_header.uid, "a series", 42, scan_header.scan, scan_header.optics, detector, Basis(), arrays)
 
 
+def test_what_a_sender_says_besides_comes_along_and_refuses_nothing() -> None:
+    scan_header = replace(make_header(), sent={"microscope": "Titan\nHAADF in"})
+    got = decode(encode(ArmMessage(scan_header)))
+    assert isinstance(got, ArmMessage)
+    assert got.header.sent == scan_header.sent
+    for odd in ("no map", ["a"], {"n": 1}, None):
+        got = decode(changed(scan_header, sent=odd))
+        assert isinstance(got, ArmMessage)
+        assert (got.header.sent, got.problems) == ({}, ())
+
+
 def test_arm_comes_back_as_it_was_sent() -> None:
     scan_header = full_header()
     message = decode(encode(ArmMessage(scan_header)))

@@ -75,6 +75,7 @@ def test_an_acquisition_becomes_a_scan() -> None:
     assert (header.detector.dtype, header.detector.saturation_value) == ("<u2", 4095)
     assert header.scan.dwell_time_us == pytest.approx(309.2, rel=1e-12)
     assert header.series == "2024-04-25T15.50.41.049"
+    assert "Frames in Acquisition (Number): 12" in header.sent["acquisition header"].splitlines()
     assert (arm.problems, notes) == ((), [])
     assert scans_of(out) == {header.uid: as_scan(turned(FRAMES))}
 

@@ -103,6 +103,7 @@ def test_metadata_of_the_scan_and_the_configuration_over_them() -> None:
     (arm,) = arms(out)
     assert arm.header.optics.energy_eV == 80000
     assert (arm.header.scan.step_A, arm.header.scan.shape) == ((0.5, 0.5), (6, 4))
+    assert 'optics: {"energy_eV": 80000}' in arm.header.sent["metadata"].splitlines()
     for odd in (b"[1]", b"{", b"\xff\xfe", b"[" * 1000, b'{"scan": 3}'):
         out, reasons = take(inlet("tpx3"), acquisition(FRAMES, LINES, text=odd))
         assert list(scans_of(out).values()) == [as_scan(FRAMES)]

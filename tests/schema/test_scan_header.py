@@ -1,0 +1,27 @@
+"""What a sender said in its own words is kept as plain text, within bounds."""
+
+from typing import Any
+
+import pytest
+
+from ptylive.schema.scan_header import MOST_SENT_BYTES, sent_texts
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ({"header": "HDR,\r\nDwell:\t1 µs"}, {"header": "HDR,\nDwell:\t1 µs"}),
+        ({"a/b": "\x00\x1b[31m\ud800"}, {"a_b": "\ufffd\ufffd[31m\ufffd"}),
+        ({"": "x", 5: "y", "z": 7}, {"_": "x"}),
+        ({}, {}),
+    ],
+)
+def test_texts_are_plain(said: dict[Any, Any], kept: dict[str, str]) -> None:
+    assert sent_texts(said) == kept
+
+
+def test_all_texts_together_are_bounded() -> None:
+    kept = sent_texts({"first": "ä" * 10_000, "second": "b" * 10**6, "third": "c"})
+    assert sum(len(name.encode()) + len(text.encode()) for name, text in kept.items()) <= MOST_SENT_BYTES + 64
+    assert "third" not in kept
+    assert sent_texts(kept) == kept, "what was kept is kept again as it is"
