@@ -89,6 +89,7 @@ def _stored(name: str, data: Any) -> LiveMap:
         settings=dict(json.loads(str(attributes.get("settings", "{}")))),
         deviation=float(attributes["deviation"]) if "deviation" in attributes else None,
         buried=bool(attributes.get("buried", False)),
+        faint=bool(attributes.get("faint", False)),
     )
 
 

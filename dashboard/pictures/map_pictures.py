@@ -47,6 +47,7 @@ def map_picture(raws: Sequence[RawPicture], version: int, surroundings: Surround
         method=raw.method,
         deviation=raw.deviation,
         buried=raw.buried,
+        faint=raw.faint,
         carries=raw.carries,
     )
 

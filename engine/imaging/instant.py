@@ -14,7 +14,7 @@ from ptylive.engine.descan import descan_of
 from ptylive.engine.imaging.accumulation.rows import RowTransforms
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.bank import Picture, Spectra
-from ptylive.engine.imaging.deviation import deviation_of, local_deviation
+from ptylive.engine.imaging.deviation import deviation_of, is_faint, local_deviation
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.noise import TRUSTED_SHARE
 from ptylive.engine.imaging.placement import Placement
@@ -117,8 +117,11 @@ class Instant:
         except MetadataError:
             yield plain  # it needs no deviation
             raise
-        median = float(np.median(found.data[stretched(self.visited, found.data.shape)]))
-        yield replace(plain, deviation=median)
+        there = stretched(self.visited, found.data.shape)
+        deviations = found.data[there]
+        median = float(np.median(deviations))
+        faint = is_faint(plain.data[there], deviations, len(deviations) / max(found.correlated_px, 1.0))
+        yield replace(plain, deviation=median, faint=faint)
         window = {"window_px": round(found.window_px, 2)}
         words = f"standard deviation of {picture.name} by noise, measured"
         deviation = Picture(

@@ -72,6 +72,9 @@ def reconstruct(
         say(f"{name} was not made: {reason}")
     for remark in made.remarks:
         say(remark)
+    for live_map in made.rendering.maps:
+        if live_map.doubt:
+            say(f"{live_map.name}: {live_map.doubt}")
     if not made.rendering.maps:
         raise PtyliveError(f"{file}: none of the maps could be made", "see the lines above")
     about = {**describe_run(" ".join(sys.argv), backend_of(made.engine.computed_on)), **scan}
