@@ -174,7 +174,7 @@ class Beside:
         if key not in self._read:
             coverage = self._stored.coverage
             points = shape if coverage is None or live_map.is_placed else coverage.shape
-            step = (sampling[0] * shape[0] / points[0], sampling[1] * shape[1] / points[1])
+            step = self._stored.step_A(live_map)
             frame = self._frame(live_map, (points[0], points[1]), step)
             finer = finer_by(self._run, shape, sampling)
             phase = phase_on_scan(self._run, frame, shape, sampling, finer)

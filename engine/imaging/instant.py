@@ -125,7 +125,12 @@ class Instant:
         window = {"window_px": round(found.window_px, 2)}
         words = f"standard deviation of {picture.name} by noise, measured"
         deviation = Picture(
-            deviation_of(picture.name), found.data, picture.units, words, {**picture.settings, **window}
+            deviation_of(picture.name),
+            found.data,
+            picture.units,
+            words,
+            {**picture.settings, **window},
+            finer=picture.finer,
         )
         yield self._as_map(deviation, settings)
 
@@ -136,9 +141,9 @@ class Instant:
         return float(self.visited.mean()) >= TRUSTED_SHARE
 
     def _as_map(self, picture: Picture, settings: Mapping[str, Any] | None = None) -> LiveMap:
-        upsample = picture.data.shape[0] / self.visited.shape[0]
+        finer = picture.finer or (picture.data.shape[0] / self.visited.shape[0],) * 2
         step = self.sampling
-        sampling = None if step is None else (step[0] / upsample, step[1] / upsample)
+        sampling = None if step is None else (step[0] / finer[0], step[1] / finer[1])
         plain = np.ascontiguousarray(picture.data, dtype=np.float32)
         said = {**picture.settings, **(settings or {}), **self._where}
         name, units, method, quality = picture.name, picture.units, picture.method, picture.quality

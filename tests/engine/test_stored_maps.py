@@ -44,6 +44,16 @@ def test_what_was_written_is_read(path):
     assert set(StoredMaps.read(path, ["obf", "ssb"]).maps) == {"obf"}
 
 
+def test_the_step_is_the_scan_s_whatever_a_map_is_finer_by(path):
+    stored = StoredMaps.read(path)
+    obf, idpc = stored.maps["obf"], stored.maps["idpc"]
+    for told, step_A in (({}, (0.4, 0.5)), ({"scan_step_A": [0.41, 0.52]}, (0.41, 0.52))):
+        known = replace(stored, calibration=told)
+        assert known.step_A(idpc) == known.step_A(obf) == pytest.approx(step_A)
+    placed = replace(idpc, settings={"points": "placed"})
+    assert replace(stored, calibration={"scan_step_A": [9.0, 9.0]}).step_A(placed) == pytest.approx((0.4, 0.5))
+
+
 def test_what_was_visited_is_told_on_the_pixels_of_each_map(path):
     stored = StoredMaps.read(path)
     np.testing.assert_array_equal(stored.visited(stored.maps["idpc"]), stored.coverage)
