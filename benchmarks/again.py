@@ -59,7 +59,7 @@ def simulated_again(source: Path, target: Path, wander: Wander, seed: int, *, te
         phases = [ndimage.map_coordinates(one.astype(float), at, order=3, mode="grid-wrap") for one in slices]
         return Specimen.of_phases(np.asarray(phases, np.float32), thickness, grid, window.limit_invA)
 
-    scan = SimulatedScan.of(_settings(told, shape, wander, seed, tell), target, specimen)
+    scan = SimulatedScan.with_specimen(_settings(told, shape, wander, seed, tell), target, specimen)
     rows, cols = scan.header.scan.require_shape()
     places = scan.trajectory.descan_px.reshape(rows, -1, 2)[:, :cols]
     center = scan.header.detector.beam_center_px

@@ -49,11 +49,13 @@ class SimulatedScan:
     _seen: dict[str, float] = field(default_factory=lambda: {"frames": 0.0, "electrons": 0.0, "full": 0.0})
 
     @classmethod
-    def of(cls, settings: SimulationSettings, path: Path, specimen_of: SpecimenMaker = Specimen.of) -> SimulatedScan:
-        """Everything but the frames. Raises MetadataError for what cannot be, InputFileError for a structure.
+    def of(cls, settings: SimulationSettings, path: Path) -> SimulatedScan:
+        """Everything but the frames. Raises MetadataError for what cannot be, InputFileError for a structure."""
+        return cls.with_specimen(settings, path, Specimen.of)
 
-        ``specimen_of`` makes the specimen on the model's grid; as the settings ask for it where it is not given.
-        """
+    @classmethod
+    def with_specimen(cls, settings: SimulationSettings, path: Path, specimen_of: SpecimenMaker) -> SimulatedScan:
+        """The same with a specimen that ``specimen_of`` makes on the model's grid, whatever the settings ask for."""
         window = Window.of(settings)
         readout = Readout.of(settings, window)
         header = header_of(settings, readout, window)

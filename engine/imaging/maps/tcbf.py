@@ -156,7 +156,7 @@ class TiltCorrected:
             np.ascontiguousarray(matched.T), spectra.planes, (index[chosen], sign[chosen]), spectra.scale
         )
         flipped, ring = (spectrum * self.gain)[chosen], self.ring[chosen]
-        agree = ring_sum(ring, (flipped * numerator.conj()).real)
+        agree = ring_sum(ring, (flipped * numerator.conj()).real.astype(float))
         power = ring_sum(ring, np.abs(flipped) ** 2) * ring_sum(ring, np.abs(numerator) ** 2)
         out = np.ones(int(self.ring.max()) + 1, np.float32)
         out[: len(agree)][agree < -TURNED_OVER * np.sqrt(power)] = -1.0

@@ -1,8 +1,8 @@
 """A lattice finer than the scan can sample: the aligned bright field shows it where the scan alone folds it over.
 
 Gold, 20 Å thick, far out of focus, with a step twice too coarse for its lattice; the reference is the true phase.
-Between 360 and 410 Å of underfocus the atoms' absorption decides the sign of the aligned bright field at this spacing, and
-a flip by the sign of the phase contrast alone turns the lattice over: OBF, which has it right, is asked for each ring.
+Between 360 and 410 Å of underfocus the atoms' absorption decides the sign of the aligned bright field at this spacing,
+and a flip by the sign of the phase contrast alone turns the lattice over: OBF, which has it right, is asked.
 """
 
 import h5py
@@ -72,4 +72,3 @@ def test_the_lattice_of_gold_is_in_the_map_four_times_finer(seed, defocus_A, tmp
         assert maps[name].data.shape == (128, 128)
         true = truth_on(path, maps[name])
         assert ring_correlation(maps[name].data[inside], true[inside], 0.5, SPACING_A) >= 0.5, name
-
