@@ -7,6 +7,7 @@
     segment=mask.npy                 weights (Qy, Qx), any numbers
     bright=above:0.5                 pixels whose mean is at least this share of the brightest; below: of the others
     haadf=lost                       what left the detector
+    rings=profiles:3                 three principal components of the radial profiles: vd_rings_1, vd_rings_2, …
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
+from ptylive.engine.imaging.radial_profiles import MOST_COMPONENTS
 from ptylive.engine.imaging.virtual_detectors import (
     MOST_DETECTORS,
     NAME_PATTERN,
@@ -34,10 +36,10 @@ from ptylive.streamer.foreign.arrays import mapped_array
 
 RADII = {"disc": 1, "ring": 2}
 """How many radii each kind has."""
-BY_THRESHOLD, LOST = ("above", "below"), "lost"
+BY_THRESHOLD, LOST, PROFILES = ("above", "below"), "lost", "profiles"
 HINT = (
     "write for example haadf=ring:60mrad,200mrad, left=disc:31.5,12,6 (row, column, radius in pixels),"
-    " segment=mask.npy, bright=above:0.5 or haadf=lost"
+    " segment=mask.npy, bright=above:0.5, haadf=lost or rings=profiles:3"
 )
 MOST_MASK_PIXELS = 8192**2
 
@@ -105,7 +107,15 @@ class ThresholdDetector:
         return MaskDetector(self.name, inside.astype(float), word)
 
 
-Written = WrittenDetector | MaskDetector | LostElectrons | ThresholdDetector
+@dataclass(frozen=True)
+class WrittenProfiles:
+    """Radial profiles, as so many principal components."""
+
+    name: str
+    count: int
+
+
+Written = WrittenDetector | MaskDetector | LostElectrons | ThresholdDetector | WrittenProfiles
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,8 +147,8 @@ def named(texts: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def placed(detector: Written, by: Placing) -> Detecting:
-    """A detector on the recorded pattern. Raises MetadataError."""
+def placed(detector: Written, by: Placing) -> Detecting | WrittenProfiles:
+    """A detector on the recorded pattern; profiles as they are. Raises MetadataError."""
     if isinstance(detector, WrittenDetector):
         return detector.placed(by.calibration)
     return detector.placed(by.mean_pattern, by.bad_pixels) if isinstance(detector, ThresholdDetector) else detector
@@ -154,11 +164,20 @@ def _read(name: str, what: str | Array) -> Written:
         return _written(name, what, kind, rest)
     if colon and kind in BY_THRESHOLD:
         return _threshold(name, what, kind, rest)
+    if colon and kind == PROFILES:
+        return _profiles(name, what, rest)
     if what == LOST:
         return LostElectrons(name)
     if what.endswith(".npy"):
         return _mask(name, mapped_array(Path(what)), Path(what).name)
     raise MetadataError(f"detector {name}={what!r} is neither a disc, a ring nor a mask", HINT)
+
+
+def _profiles(name: str, text: str, rest: str) -> WrittenProfiles:
+    if not (rest.strip().isdecimal() and 1 <= int(rest) <= MOST_COMPONENTS):
+        problem = f"detector {name}={text!r}: profiles take a number of components, 1 to {MOST_COMPONENTS}"
+        raise MetadataError(problem, HINT)
+    return WrittenProfiles(name, int(rest))
 
 
 def _threshold(name: str, text: str, kind: str, rest: str) -> ThresholdDetector:

@@ -33,7 +33,8 @@ def reconstruct(
         typer.Option(
             metavar="NAME=WHAT",
             help="virtual detector, repeatable: disc:RADIUS, ring:INNER,OUTER (px or mrad; ROW,COLUMN first where it "
-            "is not the beam), above:SHARE or below:SHARE of the brightest pixel, lost, or a mask.npy; map vd_NAME",
+            "is not the beam), above:SHARE or below:SHARE of the brightest pixel, lost, profiles:N or a mask.npy; map"
+            " vd_NAME",
         ),
     ] = None,
     settings: Settings = None,

@@ -191,6 +191,24 @@ def test_what_left_the_detector_is_what_the_patterns_lack() -> None:
     np.testing.assert_array_equal(found.data, [[0, 7], [0, 10]])
 
 
+def test_profiles_are_maps_of_their_own(tmp_path: Path) -> None:
+    scan = ptylive.simulate(
+        tmp_path / "scan.h5", scan_shape=(8, 8), detector_shape=(32, 32), detector_pixel_mrad=4.0, dose_e_per_A2=1e4
+    )
+    made = scan.reconstruct(["bf"], detectors={"rings": "profiles:2", "haadf": "lost", "bright": "above:0.5"})
+    names = {f"vd_{name}" for name in ("rings_1", "rings_2", "haadf", "bright")}
+    assert names <= set(made)
+    assert len(made["vd_rings_1"].settings["shape_counts"]) > 16
+    # a disc of 25 mrad is what counts more than half of the brightest pixel, but for its soft edge
+    assert np.corrcoef(made["vd_bright"].data.ravel(), made["bf"].data.ravel())[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("text", ["profiles:", "profiles:0", "profiles:10", "profiles:2.5", "profiles:-1"])
+def test_components_are_a_few(text: str) -> None:
+    with pytest.raises(MetadataError, match="take a number of components"):
+        read_detectors({"x": text})
+
+
 @pytest.mark.parametrize("text", ["above:", "above:0", "above:1.5", "below:2 px", "above:much"])
 def test_shares_are_between_none_and_all(text: str) -> None:
     with pytest.raises(MetadataError, match="takes a share of the brightest pixel"):
