@@ -109,7 +109,7 @@ class ThresholdDetector:
 
 @dataclass(frozen=True)
 class WrittenProfiles:
-    """Radial profiles, as so many principal components."""
+    """Radial profiles, as their ``count`` strongest principal components."""
 
     name: str
     count: int

@@ -76,7 +76,7 @@ class RadialProfiles:
         np.add.at(self.frames, point[keep], 1)
 
     def components(self, count: int) -> Components:
-        """At most so many, of the points that were visited; scores of others are 0."""
+        """The strongest ``count``, of the points that were visited; scores of others are 0."""
         seen = self.frames > 0
         per_frame = self.counts[seen] / self.frames[seen, None]
         mean = per_frame.mean(axis=0)
