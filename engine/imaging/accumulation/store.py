@@ -19,6 +19,7 @@ from ptylive.engine.imaging.accumulation.reduced_numbers import Accumulator, Num
 from ptylive.engine.imaging.accumulation.reduction import Reduction
 from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
 from ptylive.engine.memory import Scratch, bytes_in_files
+from ptylive.engine.wandering_mean import WanderingMean
 from ptylive.schema import FrameBatch, MetadataError, ScanHeader
 from ptylive.schema.detector import Descan, usable_counts
 from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, IndexArray
@@ -44,17 +45,20 @@ class Store:
         scratch: Scratch | None = None,
         device: MapDevice = PROCESSOR,
         descan: Descan | None = None,
+        wandering: WanderingMean | None = None,
     ) -> None:
         """The threads of ``pool`` share a batch's work; without it the caller's thread does it all.
 
         ``scratch``: for coefficients that do not fit the memory; ``device``: what reduces large batches. ``descan``:
-        patterns are moved back by it as they come; the reduction is one for patterns that lie still.
+        patterns are moved back by it as they come; the reduction is one for patterns that lie still. ``wandering``:
+        what they have in common.
         """
         rows, cols = header.scan.require_shape()
         points = rows * cols
         self.header = header
         self.reduction = reduction
         self.descan = descan
+        self.wandering = wandering
         self.descan_given = descan is not None and header.detector.descan_px is not None
         self.shape = (rows, cols)
         numbers = Numbers.zeros(points, 0)
@@ -114,7 +118,7 @@ class Store:
         frames, masked = readout.counts(recorded)
         self.masked_counts += masked
         if self.descan is not None and self.descan.moves:
-            frames = moved_back(self.header, self.descan, batch.index, frames)
+            frames = moved_back(self.header, self.descan, batch.index, frames, self.wandering)
         return FrameBatch(batch.uid, batch.index, frames)
 
     def _add(self, batch: FrameBatch, point: IndexArray) -> None:
