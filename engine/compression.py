@@ -212,7 +212,8 @@ class StillSource(_SeenAs):
 
 def _wandering(source: PatternSource, descan: Descan) -> WanderingMean | None:
     """What the patterns of an open scan have in common, each read once."""
-    sums, numbers = WanderingSums(), np.flatnonzero(source.received)
+    sums = WanderingSums(source.header.detector.counts_per_electron or 1.0)
+    numbers = np.flatnonzero(source.received)
     for start in range(0, len(numbers), FRAMES_AT_A_TIME):
         index = numbers[start : start + FRAMES_AT_A_TIME]
         counts = source.header.readout.counts(source.frames(index))[0]

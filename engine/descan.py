@@ -17,7 +17,7 @@ import numpy as np
 from scipy import fft, ndimage
 
 from ptylive.engine.bad_pixels import bad_pixels
-from ptylive.engine.wandering_mean import WanderingMean
+from ptylive.engine.wandering_mean import WanderingMean, moments_of
 from ptylive.schema import Basis, Calibration, MetadataError, ScanHeader
 from ptylive.schema.basis import MOMENTS
 from ptylive.schema.detector import Descan, undo_transform_of_displacement
@@ -64,6 +64,9 @@ def moved_back(
     near, rest = nearly_moved_back(header, descan, index, frames)
     common = mean.strength(near)[:, None, None]
     out = moved(near - common * mean.at(rest), rest, round_the_edge=True) + common * mean.still
+    moments = moments_of(near)
+    moments[:, 1:] -= rest * moments[:, :1]
+    out = mean.with_moments(out, moments)
     return _emptied_from_outside(out, _displacement(header, descan, index))
 
 

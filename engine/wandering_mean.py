@@ -21,6 +21,9 @@ ORDERS = ((250, 3), (60, 1))
 """Patterns from which on a polynomial of some order is fitted; of fewer there is none."""
 CAUTION = 4.0
 """Times what independent patterns would explain by chance: neighbours show the same specimen at the same fraction."""
+LEAST_EXPLAINED = 1.0
+"""Variance that the fit explains, over the specimen's, at pixels where it explains something: 0.2 of 10 nm of SrTiO3,
+7 and more of thin specimens."""
 LEAST_FRAMES = ORDERS[-1][0]
 RIDGE = 1e-6
 """Of the number of patterns: fractions that do not occur tell nothing of the terms they would be needed for."""
@@ -41,7 +44,20 @@ class WanderingMean:
     def at(self, rest_px: DoubleArray) -> FloatArray:
         """Mean patterns (n, Qy, Qx) that lie ``rest_px`` (n, 2), at most half a pixel, from their place."""
         terms = _terms(rest_px, self.order).astype(np.float32)
-        return (terms @ self.coefficients.reshape(terms.shape[1], -1)).reshape(-1, *self.coefficients.shape[1:])
+        flat = terms @ self.coefficients.reshape(terms.shape[1], -1)
+        return np.asarray(flat.reshape(-1, *self.coefficients.shape[1:]), dtype=np.float32)
+
+    def with_moments(self, frames: FloatArray, moments: DoubleArray) -> FloatArray:
+        """Frames (n, Qy, Qx) with the sums of counts, of rows and of columns times counts (n, 3) that they should have.
+
+        What they lack is spread as the mean pattern is, tilted: what a fit takes of a specimen's slow deflections
+        is given back, and no centre of mass depends on the fit.
+        """
+        axes = _axes(self.still.shape)
+        weighted = axes * self.still.ravel().astype(float)
+        lacks = moments - moments_of(frames)
+        tilt = np.linalg.solve(weighted @ axes.T + 1e-12 * np.eye(3), lacks.T)
+        return np.asarray(frames + (tilt.T @ weighted).reshape(frames.shape), dtype=np.float32)
 
     def strength(self, frames: FloatArray) -> FloatArray:
         """How much of the mean pattern each of some frames (n, Qy, Qx) holds, (n,), by least squares."""
@@ -51,8 +67,9 @@ class WanderingMean:
 
 @dataclass(eq=False)
 class WanderingSums:
-    """What the polynomials are fitted to, summed over the frames of a scan."""
+    """What the polynomials are fitted to, summed over the frames of a scan; ``counts_per_electron``: of its noise."""
 
+    counts_per_electron: float = 1.0
     frames: int = 0
     _squares: DoubleArray = field(default_factory=lambda: np.zeros(()))
     _normal: DoubleArray = field(default_factory=lambda: np.zeros(()))
@@ -68,26 +85,44 @@ class WanderingSums:
         self.frames += len(frames)
 
     def mean(self) -> WanderingMean | None:
-        """Fitted to all of them; None where they are few."""
+        """Fitted to all of them; None where they are few, or where a specimen changes the edge more than wander does.
+
+        There ringing is not what disturbs, and what the fit takes of the specimen would.
+        """
         order = next((order for least, order in ORDERS if self.frames >= least), None)
         if order is None:
             return None
         kept = [n for n, powers in enumerate(_powers(ORDERS[0][1])) if sum(powers) <= order]
         normal = self._normal[np.ix_(kept, kept)] + RIDGE * self.frames * np.eye(len(kept))
-        right = self._right[kept]
+        right: DoubleArray = np.asarray(self._right[kept], dtype=float)
         found = np.linalg.solve(normal, right.reshape(len(kept), -1)).reshape(right.shape)
-        return WanderingMean(order, self._shrunk(found, right).astype(np.float32))
+        shrunk = self._shrunk(found, right)
+        return None if shrunk is None else WanderingMean(order, shrunk.astype(np.float32))
 
-    def _shrunk(self, found: DoubleArray, right: DoubleArray) -> DoubleArray:
+    def _shrunk(self, found: DoubleArray, right: DoubleArray) -> DoubleArray | None:
         """Coefficients (terms, Qy, Qx) between those of the fit and of the mean alone, as far as it explains more."""
         mean = right[0] / self.frames
         squares = (found * right).sum(axis=0)
         explained = np.maximum(squares - self.frames * mean**2, 1e-30)
         left = np.maximum(self._squares - squares, 0.0) / max(self.frames - len(found), 1)
         kept = np.clip(1.0 - CAUTION * (len(found) - 1) * left / explained, 0.0, 1.0)
+        of_specimen = self.frames * np.maximum(left - self.counts_per_electron * np.maximum(mean, 0.0), 0.0)
+        if (kept * explained).sum() < LEAST_EXPLAINED * (kept * of_specimen).sum():
+            return None
         shrunk = kept * found
         shrunk[0] += (1.0 - kept) * mean
         return np.asarray(shrunk)
+
+
+def moments_of(frames: FloatArray) -> DoubleArray:
+    """Sums (n, 3) of counts, and of their rows and columns from the detector's middle on, of frames (n, Qy, Qx)."""
+    return np.asarray(frames.reshape(len(frames), -1).astype(float) @ _axes(frames.shape[1:]).T)
+
+
+def _axes(shape: tuple[int, ...]) -> DoubleArray:
+    """Ones, rows and columns of all pixels, (3, Qy Qx)."""
+    rows, cols = (axis - (n - 1) / 2 for axis, n in zip(np.indices(shape), shape, strict=True))
+    return np.stack([np.ones(rows.size), rows.ravel(), cols.ravel()])
 
 
 def _powers(order: int) -> list[tuple[int, int]]:

@@ -33,7 +33,7 @@ from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.live.plan import Plan
 from ptylive.engine.live.vectors_at_rest import vectors_at_rest
 from ptylive.engine.memory import Scratch, check_fits
-from ptylive.engine.wandering_mean import LEAST_FRAMES, WanderingMean, WanderingSums
+from ptylive.engine.wandering_mean import WanderingMean, WanderingSums
 from ptylive.schema import Calibration, FrameBatch, ScanHeader
 from ptylive.schema.detector import Descan
 from ptylive.schema.model import DoubleArray, IndexArray
@@ -74,7 +74,9 @@ def read(header: ScanHeader, frames: FrameSource, descan: Descan | None = None, 
     if mean is None:
         return None
     plan = Plan.of(lying_still(header, descan), mean.frame)
-    return reduced(header, plan.reduction, frames, Rest(descan, mean.wandering), where)
+    store = reduced(header, plan.reduction, frames, Rest(descan, mean.wandering), where)
+    store.compared = True
+    return store
 
 
 def brought_to_rest(store: Store, frames: FrameSource | None, where: Where = HERE) -> Store:
@@ -91,8 +93,9 @@ def brought_to_rest(store: Store, frames: FrameSource | None, where: Where = HER
     if header.detector.descan_px is not None:
         wanted = Descan.of(header.detector.descan_px)
         same = wanted == store.descan or not (wanted.moves or store.descan is not None)
-        common = store.wandering is not None or not wanted.moves or store.total_frames < LEAST_FRAMES
-        return store if same and common else read(header, frames, given_descan(header), where) or store
+        if same and (store.compared or not wanted.moves):
+            return store
+        return read(header, frames, given_descan(header), where) or store
     if store.descan_given:  # and taken back since: to be measured on patterns as they were recorded
         store = read(header, frames, None, where) or store
     descan = None if store.descan is not None else _found(store, frames)
@@ -145,7 +148,9 @@ def _vectors_brought_to_rest(store: Store, frames: FrameSource | None, where: Wh
 def reduced_again(store: Store, reduction: Reduction, frames: FrameSource, where: Where = HERE) -> Store:
     """The frames of a store reduced in another way, of patterns that lie still."""
     if store.header.basis.is_raw:
-        return reduced(store.header, reduction, frames, Rest(store.descan, store.wandering), where)
+        again = reduced(store.header, reduction, frames, Rest(store.descan, store.wandering), where)
+        again.compared = store.compared
+        return again
     return vectors_at_rest(reduced(store.header, reduction, frames, where=where))
 
 
@@ -238,7 +243,8 @@ class MeanFrame(NamedTuple):
 
 def mean_frame(header: ScanHeader, frames: FrameSource, descan: Descan | None = None) -> MeanFrame | None:
     """Mean of the frames of scan points, moved back by a descan; None where there are none."""
-    frame_sum, count, wandering = np.zeros(()), 0, WanderingSums()
+    frame_sum, count = np.zeros(()), 0
+    wandering = WanderingSums(header.detector.counts_per_electron or 1.0)
     for batch in frames():
         keep = header.scan.point_of(batch.index) >= 0
         if not keep.any():

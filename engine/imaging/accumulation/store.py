@@ -59,6 +59,8 @@ class Store:
         self.reduction = reduction
         self.descan = descan
         self.wandering = wandering
+        self.compared = wandering is not None
+        """Whether all patterns were looked through for what they have in common; of some scans nothing is taken."""
         self.descan_given = descan is not None and header.detector.descan_px is not None
         self.shape = (rows, cols)
         numbers = Numbers.zeros(points, 0)
