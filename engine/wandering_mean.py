@@ -39,7 +39,7 @@ class WanderingMean:
     @property
     def still(self) -> FloatArray:
         """The mean pattern (Qy, Qx) on its place."""
-        return self.coefficients[0]
+        return np.asarray(self.coefficients[0])
 
     def at(self, rest_px: DoubleArray) -> FloatArray:
         """Mean patterns (n, Qy, Qx) that lie ``rest_px`` (n, 2), at most half a pixel, from their place."""
@@ -94,8 +94,9 @@ class WanderingSums:
             return None
         kept = [n for n, powers in enumerate(_powers(ORDERS[0][1])) if sum(powers) <= order]
         normal = self._normal[np.ix_(kept, kept)] + RIDGE * self.frames * np.eye(len(kept))
-        right: DoubleArray = np.asarray(self._right[kept], dtype=float)
-        found = np.linalg.solve(normal, right.reshape(len(kept), -1)).reshape(right.shape)
+        right = np.asarray(self._right[kept], dtype=np.float64)
+        found = np.asarray(np.linalg.solve(normal, right.reshape(len(kept), -1)), dtype=np.float64)
+        found = found.reshape(len(kept), *right.shape[1:])
         shrunk = self._shrunk(found, right)
         return None if shrunk is None else WanderingMean(order, shrunk.astype(np.float32))
 
