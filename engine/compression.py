@@ -14,6 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ptylive.engine.backend.imaging.wandering_mean import WanderingMean, WanderingSums
 from ptylive.engine.bad_pixels import bad_pixels
 from ptylive.engine.bases.choice import BasisChoice, make_basis
 from ptylive.engine.bases.compressor import Compressor
@@ -25,7 +26,6 @@ from ptylive.engine.calibrate.detector import calibrate_detector
 from ptylive.engine.calibrate.disc import find_disc
 from ptylive.engine.descan import given_descan, lying_still, moved_back, nearly_moved_back, read_at_pixels
 from ptylive.engine.probe import Probe
-from ptylive.engine.wandering_mean import WanderingMean, WanderingSums
 from ptylive.schema import Basis, FrameBatch, MetadataError, ScanHeader
 from ptylive.schema.detector import Descan
 from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, IndexArray

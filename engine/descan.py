@@ -3,7 +3,7 @@
 For maps, patterns are moved back by the shift theorem, which blurs nothing. Linear interpolation between pixels costs
 the bright field 5 % to 12 % of its correlation and changes its noise; whole pixels leave a saw-tooth of half a pixel
 that maps of the centre of mass show at once. What all patterns of a scan have in common, the edge of the disc first of
-all, is not interpolated where it is known (:mod:`.wandering_mean`): it would ring. A refinement gets the counts as they
+all, is not interpolated where it is known (``wandering_mean``): it would ring. A refinement gets the counts as they
 are: moved by whole pixels, the rest is a shift of the modelled pattern (``Dataset.offsets_px``).
 """
 
@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from scipy import fft, ndimage
 
+from ptylive.engine.backend.imaging.wandering_mean import WanderingMean, moments_of
 from ptylive.engine.bad_pixels import bad_pixels
-from ptylive.engine.wandering_mean import WanderingMean, moments_of
 from ptylive.schema import Basis, Calibration, MetadataError, ScanHeader
 from ptylive.schema.basis import MOMENTS
 from ptylive.schema.detector import Descan, undo_transform_of_displacement

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ptylive.engine.backend.imaging.open import PROCESSOR, MapDevice
+from ptylive.engine.backend.imaging.wandering_mean import WanderingMean, WanderingSums
 from ptylive.engine.bad_pixels import bad_pixels
 from ptylive.engine.calibrate.bad_pixels import BadPixels
 from ptylive.engine.calibrate.descan import (
@@ -33,7 +34,6 @@ from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.live.plan import Plan
 from ptylive.engine.live.vectors_at_rest import vectors_at_rest
 from ptylive.engine.memory import Scratch, check_fits
-from ptylive.engine.wandering_mean import WanderingMean, WanderingSums
 from ptylive.schema import Calibration, FrameBatch, ScanHeader
 from ptylive.schema.detector import Descan
 from ptylive.schema.model import DoubleArray, IndexArray

@@ -13,13 +13,13 @@ import numpy as np
 
 from ptylive.engine.backend.device import ArrayDevice
 from ptylive.engine.backend.imaging.open import PROCESSOR, MapDevice
+from ptylive.engine.backend.imaging.wandering_mean import WanderingMean
 from ptylive.engine.bad_pixels import bad_pixels
 from ptylive.engine.descan import moved_back
 from ptylive.engine.imaging.accumulation.reduced_numbers import Accumulator, Numbers
 from ptylive.engine.imaging.accumulation.reduction import Reduction
 from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
 from ptylive.engine.memory import Scratch, bytes_in_files
-from ptylive.engine.wandering_mean import WanderingMean
 from ptylive.schema import FrameBatch, MetadataError, ScanHeader
 from ptylive.schema.detector import Descan, usable_counts
 from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, IndexArray

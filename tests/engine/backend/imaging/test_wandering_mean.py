@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ptylive.engine.backend.imaging.wandering_mean import LEAST_FRAMES, WanderingMean, WanderingSums, moments_of
 from ptylive.engine.descan import moved, moved_back, nearly_moved_back
-from ptylive.engine.wandering_mean import LEAST_FRAMES, WanderingMean, WanderingSums, moments_of
 from ptylive.schema import Detector, Scan, ScanHeader
 from ptylive.schema.detector import Descan
 
