@@ -1,27 +1,25 @@
-"""Maps of scans with a truth, and of the same scans when their patterns wander over the detector.
+"""Maps of scans with a truth whose patterns wander over the detector, beside the same scans without.
 
-    python -m benchmarks.disturbed DIR SCAN.h5 [SCAN.h5 ...] [--pixels 2,4,8] [--bases pixels,zernike:45+1]
+    python -m benchmarks.disturbed DIR SCAN.h5 [SCAN.h5 ...] [--pixels 2,4,8] [--bases pixels,zernike:45+1] [--seeds 1]
 
-Every pattern is moved by the shift theorem, which changes no count but by its place: along a plane of so many pixels
-from corner to corner, a plane with a bow, and a plane with jumps of a quarter of it between lines. Nothing is told of
-it. A line each: by how much the correlation of every map with the truth differs from that of the scan as it is, and how
-far the places found are off (pixels, root mean square, the mean of the scan left out). 0 pixels: what is found in the
-scan as it is, and what that changes beside a given descan of 0.
+Every scan is simulated again (``benchmarks/again.py``) from the slices and the microscope in its truth: lying still,
+along a plane of so many pixels over the field, a plane with a bow, and a plane with jumps of a quarter of it between
+lines. Nothing is told of the wander. A line each: by how much the correlation of every map with the truth differs from
+that of the scan lying still, and how far the places found are off (pixels, root mean square, the mean of the scan left
+out). At 0 pixels: another draw of the noise, which says what a difference means; and what ``descan_px=0`` changes.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
-from scipy import fft
 
+from benchmarks.again import Floats, Wander, simulated_again
 from benchmarks.zoo.map_score import MapTruth, score_map
 from ptylive.application.offline import MapRequest, reconstruct_file
 from ptylive.engine.bases.choice import parse_basis
@@ -29,6 +27,9 @@ from ptylive.schema.detector import Descan
 
 KINDS = ("plane", "bow", "jumps")
 MAPS = ("idpc", "obf", "tcbf", "ssb", "wdd_phase")
+OTHER_NOISE = 1000
+JUMPS = 0.25
+"""Standard deviation of each line's own displacement, in parts of the wander."""
 
 
 def main() -> None:
@@ -36,65 +37,67 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("scans", type=Path, nargs="+")
     parser.add_argument("--pixels", default="2,4,8")
+    parser.add_argument("--kinds", default=",".join(KINDS))
     parser.add_argument("--bases", default="pixels,zernike:45+1")
+    parser.add_argument("--seeds", default="1", help="of noise and jumps")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     worst: dict[str, float] = {}
     for scan in given.scans:
-        for basis in given.bases.split(","):
-            still, _ = maps_of(scan, scan, basis, {"descan_px": 0})
-            for over, kind in [(0.0, "none"), *((float(px), kind) for px in given.pixels.split(",") for kind in KINDS)]:
-                path, places = disturbed(scan, given.folder, kind, over)
-                found, calibration = maps_of(scan, path, basis, {})
-                differs = {name: round(found[name] - still[name], 4) for name in MAPS}
-                off = places_off(places, calibration.get("descan_px"))
-                for name, value in differs.items():
-                    key = f"{basis} {name}"
-                    worst[key] = min(worst.get(key, 0.0), value)
-                line = {"scan": scan.stem, "basis": basis, "wander": kind, "px": over, "places_px": off}
-                print(json.dumps(line | {"differs": differs}), flush=True)
+        for seed in (int(text) for text in given.seeds.split(",")):
+            still = made_again(scan, given.folder, "still", 0.0, seed)
+            noise = made_again(scan, given.folder, "still", 0.0, seed + OTHER_NOISE)
+            wandering = [
+                (kind, float(px), made_again(scan, given.folder, kind, float(px), seed))
+                for px in given.pixels.split(",")
+                for kind in given.kinds.split(",")
+            ]
+            for basis in given.bases.split(","):
+                best, _ = maps_of(still[0], basis, {"descan_px": 0})
+                cases = [("still", 0.0, still), ("noise", 0.0, noise), *wandering]
+                for kind, over, (path, places) in cases:
+                    found, calibration = maps_of(path, basis, {})
+                    differs = {name: round(found[name] - best[name], 4) for name in MAPS}
+                    off = places_off(places, calibration.get("descan_px"))
+                    line = {"scan": scan.stem, "seed": seed, "basis": basis, "wander": kind, "px": over}
+                    print(json.dumps(line | {"places_px": off, "differs": differs, "still": best}), flush=True)
+                    for name, value in differs.items() if over else ():
+                        key = f"{scan.stem} {basis} {name}"
+                        worst[key] = min(worst.get(key, 0.0), value)
     print(json.dumps({"worst": worst}))
 
 
-def disturbed(scan: Path, folder: Path, kind: str, over: float) -> tuple[Path, np.ndarray[Any, Any]]:
-    """The scan moved, and by how much (rows, columns, 2); itself where nothing moves."""
-    with h5py.File(scan) as file:
-        rows, cols = (int(n) for n in file["metadata"].attrs["scan_shape"])
-        data, path = file["data"], folder / f"{scan.stem}_{kind}{over:g}.h5"
-        v, u = np.meshgrid(np.linspace(-0.5, 0.5, cols), np.linspace(-0.5, 0.5, rows))
-        places = over * np.stack([0.8 * u + 0.3 * v, -0.3 * u + 0.5 * v], axis=-1)
-        if kind == "bow":
-            places += over * np.stack([0.5 * u * u - 0.3 * u * v, 0.4 * v * v], axis=-1)
-        if kind == "jumps":
-            places += 0.25 * over * np.random.default_rng(int(over)).normal(size=(rows, 1, 2))
-        if not over:
-            return scan, places
-        if path.exists():
-            return path, places
-        frames = np.asarray(data).reshape(rows, cols, *data.shape[-2:]).astype(np.float32)
-        attributes = dict(data.attrs)
-    k = [fft.fftfreq(n) for n in frames.shape[2:]]
-    for row in range(rows):
-        ramp = places[row, :, 0, None, None] * k[0][:, None] + places[row, :, 1, None, None] * k[1]
-        frames[row] = fft.ifft2(fft.fft2(frames[row]) * np.exp(-2j * np.pi * ramp)).real
-    shutil.copy(scan, path)
-    with h5py.File(path, "r+") as file:
-        del file["data"]
-        file.create_dataset("data", data=frames).attrs.update(attributes)
-    return path, places
+def made_again(scan: Path, folder: Path, kind: str, over: float, seed: int) -> tuple[Path, Floats]:
+    """The scan simulated with a wander, and where its patterns lie; kept in ``folder`` from call to call."""
+    path = folder / f"{scan.stem}_{kind}{over:g}_{seed}.h5"
+    kept = path.with_suffix(".npy")
+    if not kept.exists():
+        np.save(kept, simulated_again(scan, path, wander_of(kind, over), seed))
+    return path, np.load(kept)
 
 
-def maps_of(truth: Path, path: Path, basis: str, values: dict[str, Any]) -> tuple[dict[str, float], Any]:
+def wander_of(kind: str, over: float) -> Wander:
+    """Of so many pixels from edge to edge of the field."""
+    terms = np.zeros((2, 5))
+    terms[:, :2] = over / 2 * np.array([[0.8, 0.3], [-0.3, 0.5]])
+    if kind == "bow":
+        terms[:, 2:] = over / 4 * np.array([[0.5, -0.3, 0.0], [0.0, 0.0, 0.4]])
+    if kind == "still":
+        return Wander()
+    return Wander(tuple(terms.ravel().tolist()), JUMPS * over if kind == "jumps" else 0.0)
+
+
+def maps_of(path: Path, basis: str, values: dict[str, Any]) -> tuple[dict[str, float], Any]:
     """Correlation of each map with the truth, and the calibration."""
     request = replace(MapRequest(), basis=parse_basis(basis))
     made = reconstruct_file(path, values, ["idpc", "obf", "tcbf", "ssb", "wdd"], request)
-    true, pictures = MapTruth.read(truth), {one.name: one for one in made.rendering.maps}
+    true, pictures = MapTruth.read(path), {one.name: one for one in made.rendering.maps}
     scored = {name: score_map(true, pictures[name].data, pictures[name].sampling_A)["corr"] for name in MAPS}
     return scored, made.calibration
 
 
-def places_off(places: np.ndarray[Any, Any], numbers: Any) -> float | None:
-    """Of the places that were found, root mean square, px; None where coefficients were freed of it before."""
+def places_off(places: Floats, numbers: Any) -> float | None:
+    """Of the places that were found, root mean square, px; those of coefficients freed of it before are not told."""
     shape = places.shape[:2]
     found = np.zeros_like(places)
     if numbers is not None:

@@ -14,6 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ptylive.engine.backend.imaging.wandering_mean import WanderingMean, WanderingSums
 from ptylive.engine.bad_pixels import bad_pixels
 from ptylive.engine.bases.choice import BasisChoice, make_basis
 from ptylive.engine.bases.compressor import Compressor
@@ -23,7 +24,7 @@ from ptylive.engine.bases.masks import MaskBasis
 from ptylive.engine.calibrate.bad_pixels import BadPixels
 from ptylive.engine.calibrate.detector import calibrate_detector
 from ptylive.engine.calibrate.disc import find_disc
-from ptylive.engine.descan import given_descan, lying_still, moved_back, read_at_pixels
+from ptylive.engine.descan import given_descan, lying_still, moved_back, nearly_moved_back, read_at_pixels
 from ptylive.engine.probe import Probe
 from ptylive.schema import Basis, FrameBatch, MetadataError, ScanHeader
 from ptylive.schema.detector import Descan
@@ -32,6 +33,7 @@ from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, Inde
 SAMPLE_FRAMES = 320
 """Patterns that disc and learnt masks are made from (basis paper, appendix C)."""
 SAMPLE_SEED = 3
+FRAMES_AT_A_TIME = 256
 LEAST_ORDER = 8
 """Radial order that serves in focus."""
 
@@ -188,6 +190,8 @@ class StillSource(_SeenAs):
     """An open scan whose patterns are moved back by a descan: of coefficients little of it can be taken out."""
 
     descan: Descan
+    wandering: WanderingMean | None = None
+    """What its patterns have in common."""
 
     @classmethod
     def of(cls, source: PatternSource, found: Descan | None = None) -> PatternSource:
@@ -197,12 +201,24 @@ class StillSource(_SeenAs):
             return source
         plain = lying_still(source.header.of_counts, descan)
         none = {"descan_px": Descan.of([0]).numbers, "dtype": "<f4"}
-        return cls(source, replace(plain, detector=plain.detector.model_copy(update=none)), descan)
+        still = replace(plain, detector=plain.detector.model_copy(update=none))
+        return cls(source, still, descan, _wandering(source, descan))
 
     def frames(self, index: IndexArray) -> FloatArray:
         """Patterns (n, Qy, Qx) by acquisition number, references applied; what was outside the detector is 0."""
         counts = self.source.header.readout.counts(self.source.frames(index))[0]
-        return moved_back(self.source.header, self.descan, index, counts)
+        return moved_back(self.source.header, self.descan, index, counts, self.wandering)
+
+
+def _wandering(source: PatternSource, descan: Descan) -> WanderingMean | None:
+    """What the patterns of an open scan have in common, each read once."""
+    sums = WanderingSums(source.header.detector.counts_per_electron or 1.0)
+    numbers = np.flatnonzero(source.received)
+    for start in range(0, len(numbers), FRAMES_AT_A_TIME):
+        index = numbers[start : start + FRAMES_AT_A_TIME]
+        counts = source.header.readout.counts(source.frames(index))[0]
+        sums.add(*nearly_moved_back(source.header, descan, index, counts))
+    return sums.mean()
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ phase, gradient and compiled kernels all evaluate the same numbers.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,10 @@ class Probe:
         """Probe from the microscope's numbers; ``aberrations`` are Krivanek cartesian coefficients in Å."""
         coefficients = chi_polynomial(wavelength_A, aberrations)
         return cls(wavelength_A, semiangle_mrad * 1e-3 / wavelength_A, edge_invA, coefficients)
+
+    def refocused(self, c10_A: float) -> Probe:
+        """The same with so much added to its defocus C10, Å."""
+        return replace(self, chi_polynomial=self.chi_polynomial + chi_polynomial(self.wavelength_A, {"C10": c10_A}))
 
     def check_sampled(self, needed_for: str) -> None:
         """Raise MetadataError where the aperture is smaller than a detector pixel, and no disc is left."""

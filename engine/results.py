@@ -195,7 +195,7 @@ def _write_map(file: h5py.Group, live_map: LiveMap) -> None:
     if live_map.deviation is not None:
         data.attrs["deviation"] = live_map.deviation
     if live_map.deviation is not None or live_map.buried:
-        data.attrs["buried"] = live_map.buried
+        data.attrs.update(buried=live_map.buried, faint=live_map.faint)
     if live_map.quality is not None:
         for name, values in {**vars(live_map.quality), "signal_to_noise": live_map.quality.signal_to_noise}.items():
             if values is not None:

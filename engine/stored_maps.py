@@ -61,6 +61,14 @@ class StoredMaps:
         except FAULTS as error:
             raise damaged(path, error) from None
 
+    def step_A(self, live_map: LiveMap) -> tuple[float, float]:
+        """Distance of the scan's points, Å: as the calibration has it, else of whole numbers of a map's pixels."""
+        told = np.ravel(self.calibration.get("scan_step_A", ()))
+        if live_map.is_placed or self.coverage is None or told.size != 2:
+            points = live_map.data.shape if live_map.is_placed or self.coverage is None else self.coverage.shape
+            told = np.multiply(live_map.sampling_A or (1.0, 1.0), np.divide(live_map.data.shape, points))
+        return float(told[0]), float(told[1])
+
     def visited(self, live_map: LiveMap) -> BoolArray | None:
         """Pixels of a map that the scan has come to; None: all, or not known, as where its points lie on no grid."""
         if self.coverage is None or self.coverage.all() or live_map.is_placed:
@@ -89,6 +97,7 @@ def _stored(name: str, data: Any) -> LiveMap:
         settings=dict(json.loads(str(attributes.get("settings", "{}")))),
         deviation=float(attributes["deviation"]) if "deviation" in attributes else None,
         buried=bool(attributes.get("buried", False)),
+        faint=bool(attributes.get("faint", False)),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,10 @@ SIDE_PX = 480
 MARGIN_PX, TITLE_PX, LINE_PX = 16, 22, 17
 MOST_IN_A_ROW = 4
 WHITE, BLACK, GREY = (255, 255, 255), (0, 0, 0), (96, 96, 96)
+VEIL, VEIL_COLOUR, VEIL_WORDS = 0.69, (13, 16, 20), (184, 196, 207)
+"""How opaque what lies over a map in doubt is, its colour and that of its words, as on the page (``.note``)."""
+FULL_LINE = 0.9
+"""Of a picture's width that a line of words may take."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +38,8 @@ class Cell:
     pixel_A: tuple[float, float] | None = None
     limits: Levels | None = None
     """Values that are darkest and brightest; None: as the data have them."""
+    doubt: str = ""
+    """Why it is drawn greyed; empty: it is not."""
 
 
 def sheet(cells: Sequence[Cell], in_a_row: int = MOST_IN_A_ROW) -> Rgb:
@@ -99,4 +106,18 @@ def drawn(cell: Cell, side_px: int = SIDE_PX) -> Rgb:
     picture = np.array(plain.resize(size, Image.Resampling.NEAREST if larger else Image.Resampling.BOX))
     if cell.pixel_A is not None:
         draw_scale_bar(picture, cell.pixel_A[1] * cols / size[0])
-    return picture
+    return greyed(picture, cell.doubt) if cell.doubt else picture
+
+
+def greyed(picture: Rgb, words: str) -> Rgb:
+    """RGB (rows, cols, 3) under a dark veil, with words in its middle: what the page does with a map in doubt."""
+    veiled = picture * (1 - VEIL) + VEIL * np.asarray(VEIL_COLOUR)
+    page = Image.fromarray(np.rint(veiled).astype(np.uint8))
+    pen, (width, height) = ImageDraw.Draw(page), page.size
+    font = font_of(LINE_PX * max(1, round(min(width, height) / SIDE_PX)))
+    lines = textwrap.wrap(words, max(1, int(width * FULL_LINE / pen.textlength("n", font))))
+    tall = pen.textbbox((0, 0), "Ag", font)[3]
+    for number, line in enumerate(lines):
+        left = (width - pen.textlength(line, font)) / 2
+        write_line(pen, (left, (height - tall * len(lines)) / 2 + tall * number), line, VEIL_WORDS, font)
+    return np.asarray(page, dtype=np.uint8)

@@ -16,6 +16,10 @@ DOSES = (1.0, 2.0, 4.0)
 """Multiples of the dose whose information limits are told."""
 SURE_ERRORS = 3.0
 """Standard errors by which the correlation of a ring exceeds LEAST_CORRELATION where it surely carries something."""
+FAINT = 3.0
+"""Standard deviations by noise that a pixel of a map has to differ by from the median to be sure."""
+NOTHING_BUT_NOISE = "nothing but noise"
+NO_PIXEL_SURE = f"no pixel stands {FAINT:g} standard deviations out of the noise"
 MOST_DOUBT = 0.25
 """Share of an information limit up to which its uncertainty leaves something to tell."""
 
@@ -121,6 +125,13 @@ class LiveMap:
     """Share of its points that the scan has come to."""
     buried: bool = False
     """Whether the map is noise, as far as two halves of the data can tell: they agree at no spatial frequency."""
+    faint: bool = False
+    """Whether no pixel differs from the map's median by more than noise alone may (FAINT deviations; more of many)."""
+
+    @property
+    def doubt(self) -> str:
+        """Why the map is shown greyed, in words; empty where it is not."""
+        return doubt_of(buried=self.buried, faint=self.faint)
 
     def information_limits(self) -> dict[float, InformationLimit]:
         """Its information limit, and what it would be with more electrons, by DOSES; empty where it is not known."""
@@ -144,6 +155,11 @@ class LiveMap:
         row, col = self.settings.get("origin_A", (0.0, 0.0))
         listed = bool(row or col)  # points of no grid, in files that do not say how their maps lie
         return (float(row), float(col)), float(self.settings.get("axes_deg", 0.0 if listed else rotation_deg))
+
+
+def doubt_of(*, buried: bool, faint: bool) -> str:
+    """Why a map is shown greyed (``LiveMap.buried``, ``LiveMap.faint``), in words; empty where it is not."""
+    return NOTHING_BUT_NOISE if buried else NO_PIXEL_SURE if faint else ""
 
 
 def _at_dose(correlation: DoubleArray, dose: float) -> DoubleArray:

@@ -33,7 +33,7 @@ LEAST_POINTS = 9
 @dataclass(frozen=True, eq=False)
 class Shown:
     """One picture. limits: of its grey levels, in ``units``; correlation: of a phase with the first refinement, pixel
-    by pixel, after ramps are taken out, else None.
+    by pixel, after ramps are taken out, else None; doubt: why it is greyed.
     """
 
     name: str
@@ -44,14 +44,14 @@ class Shown:
     visited: BoolArray | None
     colour_map: ColourMap
     limits: tuple[float, float]
-    buried: bool = False
+    doubt: str = ""
     correlation: float | None = None
 
     def lines(self, first_run: str | None) -> list[str]:
         """What stands below it."""
         said = [f"{self.limits[0]:.3g} to {self.limits[1]:.3g} {self.units}"]
-        if self.buried:
-            said.append("nothing but noise")
+        if self.doubt:
+            said.append(self.doubt)
         elif self.correlation is not None:
             said.append(f"correlation with {first_run}: {self.correlation:.3f}")
         return said
@@ -71,7 +71,15 @@ class Comparison:
     def picture(self, in_a_row: int) -> bytes:
         """As a PNG."""
         cells = [
-            Cell(one.data, one.label, one.lines(self.first_run), one.colour_map, one.visited, one.pixel_A)
+            Cell(
+                one.data,
+                one.label,
+                one.lines(self.first_run),
+                one.colour_map,
+                one.visited,
+                one.pixel_A,
+                doubt=one.doubt,
+            )
             for one in self.shown
         ]
         return png(sheet(cells, in_a_row))
@@ -117,7 +125,7 @@ def shown_map(live_map: LiveMap, visited: BoolArray | None, beside: Beside | Non
         visited,
         ColourMap(str(kind.get("colour_map", ColourMap.GRAY))),
         levels(live_map.data, visited),
-        live_map.buried,
+        live_map.doubt,
         correlation,
     )
 
@@ -166,7 +174,7 @@ class Beside:
         if key not in self._read:
             coverage = self._stored.coverage
             points = shape if coverage is None or live_map.is_placed else coverage.shape
-            step = (sampling[0] * shape[0] / points[0], sampling[1] * shape[1] / points[1])
+            step = self._stored.step_A(live_map)
             frame = self._frame(live_map, (points[0], points[1]), step)
             finer = finer_by(self._run, shape, sampling)
             phase = phase_on_scan(self._run, frame, shape, sampling, finer)

@@ -5,6 +5,9 @@
     haadf=ring:60mrad,200mrad        around the beam; radii in pixels or as angles
     left=disc:31.5,12,6              centre (row, column) and radius on the recorded pattern, pixels
     segment=mask.npy                 weights (Qy, Qx), any numbers
+    bright=above:0.5                 pixels whose mean is at least this share of the brightest; below: of the others
+    haadf=lost                       what left the detector
+    rings=profiles:3                 three principal components of the radial profiles: vd_rings_1, vd_rings_2, …
 """
 
 from __future__ import annotations
@@ -17,22 +20,26 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
+from ptylive.engine.imaging.radial_profiles import MOST_COMPONENTS
 from ptylive.engine.imaging.virtual_detectors import (
     MOST_DETECTORS,
     NAME_PATTERN,
     Detecting,
+    LostElectrons,
     MaskDetector,
     VirtualDetector,
 )
 from ptylive.schema import Calibration, MetadataError
-from ptylive.schema.model import Array
+from ptylive.schema.model import Array, BoolArray, DoubleArray
 from ptylive.schema.units import mrad_to_invA, number_and_unit, unit_factor
 from ptylive.streamer.foreign.arrays import mapped_array
 
 RADII = {"disc": 1, "ring": 2}
 """How many radii each kind has."""
+BY_THRESHOLD, LOST, PROFILES = ("above", "below"), "lost", "profiles"
 HINT = (
-    "write for example haadf=ring:60mrad,200mrad, left=disc:31.5,12,6 (row, column, radius in pixels), segment=mask.npy"
+    "write for example haadf=ring:60mrad,200mrad, left=disc:31.5,12,6 (row, column, radius in pixels),"
+    " segment=mask.npy, bright=above:0.5, haadf=lost or rings=profiles:3"
 )
 MOST_MASK_PIXELS = 8192**2
 
@@ -82,7 +89,45 @@ class WrittenDetector:
             raise MetadataError(problem, "give rising ones between 0 and 8192 pixels") from None
 
 
-def read_detectors(asked: Mapping[str, str | Array]) -> list[WrittenDetector | MaskDetector]:
+@dataclass(frozen=True)
+class ThresholdDetector:
+    """Pixels chosen by what they count on average, in the brightest one's."""
+
+    name: str
+    share: float
+    brighter: bool
+
+    def placed(self, mean_pattern: DoubleArray, bad: BoolArray | None) -> MaskDetector:
+        """On a mean pattern (Qy, Qx), the brightest of whose good pixels is the measure. Raises MetadataError."""
+        good = np.ones(mean_pattern.shape, dtype=bool) if bad is None else ~np.asarray(bad, dtype=bool)
+        inside = good & ((mean_pattern >= self.share * mean_pattern[good].max(initial=0.0)) == self.brighter)
+        word = f"{'above' if self.brighter else 'below'} {self.share:g} of the brightest"
+        if not inside.any():
+            raise MetadataError(f"detector {self.name}: no pixel is {word}", "give another share")
+        return MaskDetector(self.name, inside.astype(float), word)
+
+
+@dataclass(frozen=True)
+class WrittenProfiles:
+    """Radial profiles, as their ``count`` strongest principal components."""
+
+    name: str
+    count: int
+
+
+Written = WrittenDetector | MaskDetector | LostElectrons | ThresholdDetector | WrittenProfiles
+
+
+@dataclass(frozen=True, eq=False)
+class Placing:
+    """What places detectors on the recorded pattern."""
+
+    calibration: Calibration
+    mean_pattern: DoubleArray
+    bad_pixels: BoolArray | None = None
+
+
+def read_detectors(asked: Mapping[str, str | Array]) -> list[Written]:
     """Detectors by name, each as text or as weights (Qy, Qx). Raises MetadataError, InputFileError."""
     if len(asked) > MOST_DETECTORS:
         raise MetadataError(f"{len(asked)} virtual detectors", f"at most {MOST_DETECTORS} at a time")
@@ -102,12 +147,14 @@ def named(texts: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def placed(detector: WrittenDetector | MaskDetector, calibration: Calibration) -> Detecting:
-    """A detector on the recorded pattern. Raises MetadataError."""
-    return detector if isinstance(detector, MaskDetector) else detector.placed(calibration)
+def placed(detector: Written, by: Placing) -> Detecting | WrittenProfiles:
+    """A detector on the recorded pattern; profiles as they are. Raises MetadataError."""
+    if isinstance(detector, WrittenDetector):
+        return detector.placed(by.calibration)
+    return detector.placed(by.mean_pattern, by.bad_pixels) if isinstance(detector, ThresholdDetector) else detector
 
 
-def _read(name: str, what: str | Array) -> WrittenDetector | MaskDetector:
+def _read(name: str, what: str | Array) -> Written:
     if not re.fullmatch(NAME_PATTERN, name):
         raise MetadataError(f"detector name {name!r}", "use 1 to 24 letters, digits, _ and -")
     if not isinstance(what, str):
@@ -115,9 +162,29 @@ def _read(name: str, what: str | Array) -> WrittenDetector | MaskDetector:
     kind, colon, rest = what.partition(":")
     if colon and kind in RADII:
         return _written(name, what, kind, rest)
+    if colon and kind in BY_THRESHOLD:
+        return _threshold(name, what, kind, rest)
+    if colon and kind == PROFILES:
+        return _profiles(name, what, rest)
+    if what == LOST:
+        return LostElectrons(name)
     if what.endswith(".npy"):
         return _mask(name, mapped_array(Path(what)), Path(what).name)
     raise MetadataError(f"detector {name}={what!r} is neither a disc, a ring nor a mask", HINT)
+
+
+def _profiles(name: str, text: str, rest: str) -> WrittenProfiles:
+    if not (rest.strip().isdecimal() and 1 <= int(rest) <= MOST_COMPONENTS):
+        problem = f"detector {name}={text!r}: profiles take a number of components, 1 to {MOST_COMPONENTS}"
+        raise MetadataError(problem, HINT)
+    return WrittenProfiles(name, int(rest))
+
+
+def _threshold(name: str, text: str, kind: str, rest: str) -> ThresholdDetector:
+    read = number_and_unit(rest)
+    if read is None or read[1] or not 0 < read[0] <= 1:
+        raise MetadataError(f"detector {name}={text!r}: {kind} takes a share of the brightest pixel, 0 to 1", HINT)
+    return ThresholdDetector(name, float(read[0]), kind == "above")
 
 
 def _written(name: str, text: str, kind: str, rest: str) -> WrittenDetector:

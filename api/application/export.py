@@ -44,21 +44,21 @@ class Export:
 
     def _png(self, stem: Path) -> Path:
         from ptylive.pictures.colours import ColourMap
+        from ptylive.pictures.sheet import greyed
         from ptylive.pictures.snapshot import draw, png
 
         if self.colour_map not in list(ColourMap):
             raise CommandError(f"unknown colour map {self.colour_map!r}", f"choose from {', '.join(ColourMap)}")
         colours = ColourMap(self.colour_map)
-        picture = png(
-            draw(
-                self.live_map.data,
-                colours,
-                visited=self.visited,
-                limits=self.limits,
-                sampling_A=self.live_map.sampling_A,
-            )
+        picture = draw(
+            self.live_map.data,
+            colours,
+            visited=self.visited,
+            limits=self.limits,
+            sampling_A=self.live_map.sampling_A,
         )
-        return written(stem.with_suffix(".png"), picture)
+        doubt = self.live_map.doubt
+        return written(stem.with_suffix(".png"), png(greyed(picture, doubt) if doubt else picture))
 
     def _tiff(self, stem: Path) -> Path:
         from ptylive.engine.exports.tiff import write_tiff

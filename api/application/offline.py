@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ptylive.application.detector_texts import WrittenDetector, placed, read_detectors
+from ptylive.application.detector_texts import Placing, Written, WrittenProfiles, placed, read_detectors
 from ptylive.application.remarks import remarks
 from ptylive.engine.backend.device import NAMES
 from ptylive.engine.backend.imaging.open import MapDevice, open_map_device
@@ -17,15 +17,16 @@ from ptylive.engine.bad_pixels import with_noted_pixels
 from ptylive.engine.bases.choice import PIXELS, BasisChoice
 from ptylive.engine.dataset import Dataset, counts_at_rest, dataset_of
 from ptylive.engine.imaging import registry
+from ptylive.engine.imaging.radial_profiles import RadialProfiles
 from ptylive.engine.imaging.render import METHODS, OUTPUTS, Rendering
-from ptylive.engine.imaging.virtual_detectors import DetectorBank, MaskDetector
+from ptylive.engine.imaging.virtual_detectors import DetectorBank
 from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.engine.refine.data.pattern_view import PatternView
 from ptylive.engine.refine.validation.run_size import STREAMED_PIXELS
 from ptylive.schema import Calibration, FrameBatch, InputFileError, LiveMap, MetadataError, PtyliveError, ScanHeader
 from ptylive.schema.detector import undo_transform
 from ptylive.schema.metadata import array_name, overlay
-from ptylive.schema.model import Array, IndexArray
+from ptylive.schema.model import Array, DoubleArray, IndexArray
 
 if TYPE_CHECKING:
     from threading import Event
@@ -126,22 +127,34 @@ def reconstruct_source(
                 on_progress(done, count, f"{path.name}: maps" if done == count else f"{path.name}: {doing}")
 
     engine, rendering = reconstruct(seen.header, frames, methods, device, settings)
-    rendering = replace(rendering, maps=[*rendering.maps, *summed(source, drawn, engine.calibration or Calibration())])
-    said = remarks(without(source.header, values), source.header, engine.calibration or Calibration())
+    calibration = engine.calibration or Calibration()
+    if drawn and engine.store is not None:
+        pattern = engine.store.mean_pattern
+        rendering = replace(rendering, maps=[*rendering.maps, *summed(source, drawn, calibration, pattern)])
+    said = remarks(without(source.header, values), source.header, calibration)
     return Reconstruction(engine, rendering, count, tuple(said))
 
 
 def summed(
-    source: FileSource, detectors: Iterable[WrittenDetector | MaskDetector], calibration: Calibration
+    source: FileSource, detectors: Iterable[Written], calibration: Calibration, mean_pattern: DoubleArray
 ) -> list[LiveMap]:
     """Maps ``vd_<name>`` of virtual detectors, each frame read once more. Raises MetadataError for one unfit."""
-    bank = DetectorBank(with_noted_pixels(source.header, calibration))
-    bank.use(placed(one, calibration) for one in detectors)
-    if bank.is_empty:
+    header = with_noted_pixels(source.header, calibration)
+    by = Placing(calibration, mean_pattern, header.arrays.get("bad_pixel_mask"))
+    bank = DetectorBank(header)
+    found = [placed(one, by) for one in detectors]
+    profiles = [one for one in found if isinstance(one, WrittenProfiles)]
+    bank.use(one for one in found if not isinstance(one, WrittenProfiles))
+    if not found:
         return []
+    row, col = calibration.require("beam_center_px", "radial profiles") if profiles else (0.0, 0.0)
+    rings = [RadialProfiles(header, (float(row), float(col))) for _ in profiles[:1]]
     for batch in source.batches(BATCH_FRAMES):
         bank.add(batch)
-    return bank.maps(int(source.received.sum()))
+        for one in rings:
+            one.add(batch)
+    of_rings = (one for asked in profiles for one in rings[0].maps(asked.name, asked.count))
+    return [*bank.maps(int(source.received.sum())), *of_rings]
 
 
 def map_device(backend: str) -> MapDevice:

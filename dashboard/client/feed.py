@@ -356,6 +356,7 @@ def raw_picture(name: str, plain: Mapping[str, Any]) -> RawPicture:
         method=str(plain.get("method") or ""),
         deviation=None if deviation is None else float(deviation),
         buried=bool(plain.get("buried")),
+        faint=bool(plain.get("faint")),
         carries={
             float(dose): InformationLimit(float(period), float(doubt), bool(finer))
             for dose, period, doubt, finer in plain.get("information_limits") or ()

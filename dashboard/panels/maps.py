@@ -12,6 +12,7 @@ from ptylive.dashboard.pictures import FFT, OVERWRITING, Picture
 from ptylive.dashboard.requests import Request
 from ptylive.dashboard.words import UNKNOWN, carried, limits, number
 from ptylive.pictures.colours import ColourMap, Levels, gradient, wheel_gradient
+from ptylive.schema.maps import doubt_of
 
 
 class MapPanel:
@@ -172,7 +173,7 @@ def _about_units(picture: Picture) -> str:
 
 
 def _note(picture: Picture) -> str:
-    return "nothing but noise" if picture.buried else ""
+    return doubt_of(buried=picture.buried, faint=picture.faint)
 
 
 PAIR, SIX = "pair", "six"

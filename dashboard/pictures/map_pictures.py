@@ -22,6 +22,9 @@ from ptylive.pictures.colours import levels, to_indices, to_wheel
 from ptylive.pictures.sampling import reduced, stretched
 from ptylive.schema.model import FloatArray
 
+SIGNAL_ENDS = "signal ends"
+"""Beside the ring beyond which halves of the data agree in nothing: what is bright there is no lattice."""
+
 
 def map_picture(raws: Sequence[RawPicture], version: int, surroundings: Surroundings) -> Picture:
     """A live map on the scan grid or finer; unvisited where no frame has arrived."""
@@ -47,6 +50,7 @@ def map_picture(raws: Sequence[RawPicture], version: int, surroundings: Surround
         method=raw.method,
         deviation=raw.deviation,
         buried=raw.buried,
+        faint=raw.faint,
         carries=raw.carries,
     )
 
@@ -129,7 +133,7 @@ def fft_picture(raws: Sequence[RawPicture], version: int, surroundings: Surround
         units="log",
         deviation=None,
         frequencies=True,
-        rings=resolution_rings(0.5 * min(size), surroundings.aperture_invA) if picture.calibrated else (),
+        rings=_rings(picture, 0.5 * min(size), surroundings.aperture_invA) if picture.calibrated else (),
     )
 
 
@@ -138,6 +142,14 @@ def _without_gaps(data: FloatArray) -> FloatArray:
     there = np.isfinite(data)
     values = np.where(there, data, 0.0).astype(float)
     return np.where(there, values, values.sum() / max(1, np.count_nonzero(there)))
+
+
+def _rings(picture: Picture, highest: float, aperture_invA: float | None) -> tuple[Ring, ...]:
+    """Those of round resolutions, and the one beyond which nothing of a map is signal, where that is known."""
+    rings, limit = resolution_rings(highest, aperture_invA), picture.carries.get(1.0)
+    if limit is None or not limit.is_known or limit.finer or 1 / limit.period_A > highest:
+        return rings
+    return (*rings, Ring(1 / limit.period_A, f"{SIGNAL_ENDS} {limit.period_A:.3g} Å"))
 
 
 def resolution_rings(highest: float, aperture_invA: float | None, most: int = 4) -> tuple[Ring, ...]:

@@ -43,6 +43,8 @@ class RawPicture:
     """Standard deviation of a pixel by noise, where it is known."""
     buried: bool = False
     """Whether two halves of the data agree in nothing."""
+    faint: bool = False
+    """Whether no pixel is sure."""
     carries: Mapping[float, InformationLimit] = field(default_factory=dict)
     """Information limits by multiples of the dose, where they are known."""
 
@@ -86,6 +88,8 @@ class Picture:
     """Standard deviation of a pixel by noise, in ``units``, where it is known."""
     buried: bool = False
     """Whether two halves of the data agree in nothing."""
+    faint: bool = False
+    """Whether no pixel is sure."""
     carries: Mapping[float, InformationLimit] = field(default_factory=dict)
     """Information limits by multiples of the dose, where they are known."""
     focus: tuple[float, float] | None = None

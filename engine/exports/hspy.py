@@ -56,5 +56,7 @@ def _write_signal(group: Any, live_map: LiveMap) -> None:
     metadata.create_group("Signal").attrs.update(signal_type="", quantity=quantity)
     original = group.create_group("original_metadata").create_group("ptylive")
     original.attrs.update(version=version("ptylive"), method=live_map.method, frames=live_map.frames)
+    if live_map.doubt:
+        original.attrs["doubt"] = live_map.doubt
     for empty in ("learning_results", "models"):
         group.create_group(empty)

@@ -45,17 +45,25 @@ class ScanGrid:
     padded: tuple[int, int]
     step_A: tuple[float, float]
     rotation_deg: float
-    upsample: int = 1
+    upsample: float = 1
+    """At least 1; of any other than a whole number, as near to it as an even number of points allows."""
 
     @property
     def size(self) -> tuple[int, int]:
         """Points (rows, cols) of the upsampled grid."""
-        return self.padded[0] * self.upsample, self.padded[1] * self.upsample
+        if self.upsample == int(self.upsample):
+            return self.padded[0] * int(self.upsample), self.padded[1] * int(self.upsample)
+        return 2 * round(self.padded[0] * self.upsample / 2), 2 * round(self.padded[1] * self.upsample / 2)
+
+    @property
+    def finer(self) -> tuple[float, float]:
+        """Its points along each axis for one of the scan."""
+        return self.size[0] / self.padded[0], self.size[1] / self.padded[1]
 
     @property
     def finer_step_A(self) -> tuple[float, float]:
         """Distance of its points."""
-        return self.step_A[0] / self.upsample, self.step_A[1] / self.upsample
+        return self.step_A[0] / self.finer[0], self.step_A[1] / self.finer[1]
 
     def axes(self, *, half: bool) -> tuple[DoubleArray, DoubleArray]:
         """Frequencies along rows and columns of the scan, numpy order, 1/Å."""
@@ -122,6 +130,7 @@ class Band:
         """c_hat repeats with 1/step, and its other half plane is the conjugate of the kept one at -Q."""
         rows, cols = self.grid.padded
         row, col = np.divmod(self.index, self.plane[1])
+        row, col = (np.where(n > size // 2, n - size, n) for n, size in zip((row, col), self.grid.size, strict=True))
         row, col = (row + quarters[0] * rows // 4) % rows, (col + quarters[1] * cols // 4) % cols
         mirrored = col > cols // 2
         index = np.where(mirrored, -row % rows, row) * (cols // 2 + 1) + np.where(mirrored, cols - col, col)

@@ -6,6 +6,7 @@ precision, and filters may change at any moment.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,6 +25,9 @@ from ptylive.engine.imaging.nufft import spread_planes
 from ptylive.schema.maps import RingQuality
 from ptylive.schema.model import Array, BoolArray, ComplexArray, DoubleArray, FloatArray
 
+WHOLE = 1e-6
+"""Of a pixel that a picture does not get larger by."""
+
 
 @dataclass(frozen=True, eq=False)
 class Picture:
@@ -40,6 +44,8 @@ class Picture:
 
     None where noise is not measured.
     """
+    finer: tuple[float, float] | None = None
+    """Its pixels along rows and columns for one point of the scan; None: as many as it has more than the scan."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,11 +119,12 @@ class Spectra:
         return self.contraction.contract_pair(weights, self.planes, band.kept, moved, self.scale)
 
     def image(self, band: Band, spectrum: ComplexArray) -> FloatArray:
-        """A real map from its values (nb,) on a half plane: (rows * upsample, cols * upsample)."""
+        """A real map from its values (nb,) on a half plane: (rows, cols) times ``band.grid.finer``, rounded up."""
         rows, cols = self.visited.shape
-        upsample = band.grid.upsample
-        made = fft.irfft2(band.spread(spectrum), s=band.grid.size)[: rows * upsample, : cols * upsample]
-        return np.asarray(made * np.float32(upsample**2), dtype=np.float32)
+        finer = band.grid.finer
+        height, width = (math.ceil(n * times - WHOLE) for n, times in zip((rows, cols), finer, strict=True))
+        made = fft.irfft2(band.spread(spectrum), s=band.grid.size)[:height, :width]
+        return np.asarray(made * np.float32(math.prod(finer)), dtype=np.float32)
 
     def complex_image(self, band: Band, spectrum: ComplexArray) -> ComplexArray:
         """A complex map from its values (nb,) on a whole plane: (rows, cols)."""

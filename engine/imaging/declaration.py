@@ -143,11 +143,19 @@ UPSAMPLE = MapSetting(
     None,
     1,
     FINEST,
-    "times finer than the scan; beyond 2 a lattice may be one of the scan's own aliases",
-    whole=True,
+    "times finer than the scan, 1.5 as well as 2; beyond 2 a lattice may be one of the scan's own aliases",
     also=("kde_upsample_factor",),
 )
 """The setting ``upsample`` of maps that may be finer than the scan."""
+
+
+DEPTH = MapSetting(
+    None,
+    -10000,
+    10000,
+    "depth below the entrance at which this map is focused, Å; chosen: that of the calibration (depth_A)",
+)
+"""The setting ``depth_A`` of maps that depend on the defocus."""
 
 
 THRESHOLD = MapSetting(

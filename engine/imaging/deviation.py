@@ -12,9 +12,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft, ndimage
+from scipy import fft, ndimage, special
 
 from ptylive.engine.memory import check_fits
+from ptylive.schema.maps import FAINT
 from ptylive.schema.model import Array, ComplexArray, FloatArray, IndexArray
 
 INDEPENDENT = 100
@@ -25,6 +26,8 @@ EMPTY = 1e-6
 """Share of the strongest frequency's power below which nothing is passed at all."""
 BYTES_A_PIXEL = 40
 """Memory that is needed at once, beside the picture of noise."""
+CHANCE = 0.05
+"""Share of maps of noise alone in which some pixel is taken for sure."""
 FEW = 8
 """Frequencies of a ring whose median tells nothing."""
 
@@ -41,10 +44,13 @@ def is_deviation(name: str) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class LocalDeviation:
-    """Standard deviation of each pixel, in the map's unit; ``window_px``: of the Gaussian it is averaged over."""
+    """Standard deviation of each pixel, in the map's unit; ``window_px``: of the Gaussian it is averaged over;
+    ``correlated_px``: pixels that noise is correlated over.
+    """
 
     data: FloatArray
     window_px: float
+    correlated_px: float
 
 
 def local_deviation(noise: Array, *, beams: bool = True) -> LocalDeviation:
@@ -63,8 +69,22 @@ def local_deviation(noise: Array, *, beams: bool = True) -> LocalDeviation:
             _scale_beams_down(spectrum, ring)
         power += np.abs(spectrum) ** 2 / len(pictures)
         squares += (picture if beams else fft.irfft2(spectrum, s=shape)) ** 2 / len(pictures)
-    window_px = math.sqrt(INDEPENDENT / len(pictures) * _correlated_px(power, shape, len(pictures)) / (4 * math.pi))
-    return LocalDeviation(np.sqrt(ndimage.gaussian_filter(squares, window_px, mode="reflect")), window_px)
+    correlated_px = _correlated_px(power, shape, len(pictures))
+    window_px = math.sqrt(INDEPENDENT / len(pictures) * correlated_px / (4 * math.pi))
+    deviation = np.sqrt(ndimage.gaussian_filter(squares, window_px, mode="reflect"))
+    return LocalDeviation(deviation, window_px, correlated_px)
+
+
+def is_faint(values: Array, deviation: Array, independent: float) -> bool:
+    """Whether no value differs from their median by more than noise may; of no values nothing is said.
+
+    values, deviation: (n,); independent: how many of them are. What noise may: FAINT standard deviations, or more where
+    noise alone would exceed these in more than CHANCE of all maps.
+    """
+    if not len(values):
+        return False
+    most = max(FAINT, float(-special.ndtri(CHANCE / 2 / max(independent, 1.0))))
+    return bool((np.abs(values - np.median(values)) < most * deviation).all())
 
 
 def _correlated_px(power: FloatArray, shape: tuple[int, ...], count: int) -> float:

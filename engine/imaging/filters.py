@@ -19,15 +19,17 @@ BUILDERS: dict[str, Build] = {name: one.build for name, one in registry.methods(
 
 @dataclass(frozen=True, eq=False)
 class Filter:
-    """Filters of one method and the conditions they were made for."""
+    """Filters of one method and the conditions they were made for: those that were ordered, at the method's depth."""
 
     conditions: ImagingConditions
     linear_map: LinearMap
+    ordered: ImagingConditions
 
     @classmethod
     def build(cls, method: str, conditions: ImagingConditions, mean: DoubleArray) -> Filter:
         """Make the filters; ``mean`` (bins,) mean coefficients of patterns of unit sum."""
-        return cls(conditions, BUILDERS[method](conditions, mean))
+        focused = conditions.focused_for(method)
+        return cls(focused, BUILDERS[method](focused, mean), conditions)
 
 
 @dataclass(eq=False)
@@ -81,7 +83,7 @@ class FilterStock:
     def _missing(self, methods: Iterable[str]) -> list[str]:
         """Those of the methods whose filters are neither ready nor being made."""
         wanted, newest = set(methods), self.ordered[0] if self.ordered else None
-        ready = {method for method, made in self.ready.items() if made.conditions is newest}
+        ready = {method for method, made in self.ready.items() if made.ordered is newest}
         without = ready | self._coming.keys() | self.refused.keys()
         return [method for method in self.methods if method in wanted - without]
 

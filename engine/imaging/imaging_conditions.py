@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from functools import cached_property
 from types import MappingProxyType
@@ -59,6 +59,8 @@ class ImagingConditions:
     """Where the points lie, if not on a regular grid; the maps' grid is then the placement's."""
     settings: Mapping[str, float] = field(default_factory=dict)
     """What a user set of maps, by whole names (``wdd.epsilon``); the rest is as their files have it."""
+    depth_A: float = 0.0
+    """Of the plane in focus below the entrance, which the probe's defocus holds already."""
     samples: Samples = field(init=False)
 
     def __post_init__(self) -> None:
@@ -91,6 +93,7 @@ class ImagingConditions:
             step_A=step_A,
             rotation_deg=calibration.rotation_deg,
             settings=settings,
+            depth_A=depth,
         )
         conditions.probe.check_sampled("phase imaging")
         if not conditions.disc_pixels > 0:
@@ -116,16 +119,16 @@ class ImagingConditions:
         fine = self.basis.count >= min(MASKS_FOR_FINER, 0.9 * len(self.samples.k))
         return 2 if fine else 1
 
-    def finer(self, method: str) -> int:
+    def finer(self, method: str) -> float:
         """The factor for a method: the one a user set, or else :attr:`upsample`.
 
         Raises MetadataError for one that the filters, weights and transfer side by side, have no memory for, or that
         is set for points off a regular grid.
         """
-        given = int(self.settings.get(f"{method}.upsample", 0))
+        given = self.settings.get(f"{method}.upsample", 0)
         if not given:
             return self.upsample
-        asked = f"{method}.upsample={given}"
+        asked = f"{method}.upsample={given:g}"
         if self.placement is not None:
             raise MetadataError(f"{asked} needs points on a regular grid", f"leave {method}.upsample out")
         rows, cols = self.padded
@@ -140,11 +143,11 @@ class ImagingConditions:
         """Even FFT size that keeps the filters' wrap-around out of the picture: room for the shifts on one side."""
         return padded_shape(self.scan_shape, self.shift_in_steps)
 
-    def scan_grid(self, upsample: int = 1) -> ScanGrid:
+    def scan_grid(self, upsample: float = 1) -> ScanGrid:
         """The padded and ``upsample`` times finer scan."""
         return ScanGrid(self.padded, self.step_A, self.rotation_deg, upsample)
 
-    def band(self, upsample: int = 1, *, half: bool = True, whole_for: str = "") -> Band:
+    def band(self, upsample: float = 1, *, half: bool = True, whole_for: str = "") -> Band:
         """Frequencies that the bright field can carry, of the half plane of real maps or of the whole plane.
 
         ``whole_for``: a setting that needs all frequencies of the grid. Raises MetadataError where their filters would
@@ -158,7 +161,7 @@ class ImagingConditions:
         reach = min(self.disc_shift_A + PROBE_TAILS / self.probe.semiangle_invA, 0.5 / self.grid.pixel)
         return Band(self.scan_grid(upsample), limit, reach, half)
 
-    def frequencies(self, upsample: int = 1, *, half: bool = False) -> DoubleArray:
+    def frequencies(self, upsample: float = 1, *, half: bool = False) -> DoubleArray:
         """Q (nq, 2) in the detector frame, 1/Å, of the padded and ``upsample`` times finer scan.
 
         ``half``: the half plane that is enough for real maps.
@@ -201,9 +204,18 @@ class ImagingConditions:
     def with_probe(self, probe: Probe) -> ImagingConditions:
         """The same detector and scan with another probe; the detector samples are shared."""
         other = object.__new__(ImagingConditions)
-        for name in ("grid", "basis", "scan_shape", "step_A", "rotation_deg", "placement", "settings", "samples"):
-            object.__setattr__(other, name, getattr(self, name))
+        for one in fields(self):
+            object.__setattr__(other, one.name, getattr(self, one.name))
         object.__setattr__(other, "probe", probe)
+        return other
+
+    def focused_for(self, method: str) -> ImagingConditions:
+        """The same, focused at the depth that a method has of its own (``METHOD.depth_A``), or itself."""
+        depth = self.settings.get(f"{method}.depth_A", self.depth_A)
+        if depth == self.depth_A:
+            return self
+        other = self.with_probe(self.probe.refocused(depth - self.depth_A))
+        object.__setattr__(other, "depth_A", depth)
         return other
 
     def aligned_shifts(self, q: DoubleArray) -> ComplexArray:

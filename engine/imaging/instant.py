@@ -14,7 +14,7 @@ from ptylive.engine.descan import descan_of
 from ptylive.engine.imaging.accumulation.rows import RowTransforms
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.bank import Picture, Spectra
-from ptylive.engine.imaging.deviation import deviation_of, local_deviation
+from ptylive.engine.imaging.deviation import deviation_of, is_faint, local_deviation
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.noise import TRUSTED_SHARE
 from ptylive.engine.imaging.placement import Placement
@@ -117,12 +117,20 @@ class Instant:
         except MetadataError:
             yield plain  # it needs no deviation
             raise
-        median = float(np.median(found.data[stretched(self.visited, found.data.shape)]))
-        yield replace(plain, deviation=median)
+        there = stretched(self.visited, found.data.shape)
+        deviations = found.data[there]
+        median = float(np.median(deviations))
+        faint = is_faint(plain.data[there], deviations, len(deviations) / max(found.correlated_px, 1.0))
+        yield replace(plain, deviation=median, faint=faint)
         window = {"window_px": round(found.window_px, 2)}
         words = f"standard deviation of {picture.name} by noise, measured"
         deviation = Picture(
-            deviation_of(picture.name), found.data, picture.units, words, {**picture.settings, **window}
+            deviation_of(picture.name),
+            found.data,
+            picture.units,
+            words,
+            {**picture.settings, **window},
+            finer=picture.finer,
         )
         yield self._as_map(deviation, settings)
 
@@ -133,9 +141,9 @@ class Instant:
         return float(self.visited.mean()) >= TRUSTED_SHARE
 
     def _as_map(self, picture: Picture, settings: Mapping[str, Any] | None = None) -> LiveMap:
-        upsample = picture.data.shape[0] / self.visited.shape[0]
+        finer = picture.finer or (picture.data.shape[0] / self.visited.shape[0],) * 2
         step = self.sampling
-        sampling = None if step is None else (step[0] / upsample, step[1] / upsample)
+        sampling = None if step is None else (step[0] / finer[0], step[1] / finer[1])
         plain = np.ascontiguousarray(picture.data, dtype=np.float32)
         said = {**picture.settings, **(settings or {}), **self._where}
         name, units, method, quality = picture.name, picture.units, picture.method, picture.quality

@@ -23,7 +23,7 @@ LEAST_DENSITY = 0.05
 """Share of the highest density below which there is no picture: a quotient there would be noise."""
 
 
-def kernel_band(conditions: ImagingConditions, upsample: int, setting: str) -> Band:
+def kernel_band(conditions: ImagingConditions, upsample: float, setting: str) -> Band:
     """All frequencies of the finer grid: the gaps between shifted points are seen beyond what the disc carries.
 
     Raises MetadataError for points off a regular grid, or without memory for the filters.
@@ -51,7 +51,7 @@ def normalised(
     total, density = (_image(band, one * damped) for one in (spectrum, counted))
     enough = density > LEAST_DENSITY * density.max()
     picture = np.where(enough, total / np.where(enough, density, np.float32(1)), np.float32(0))
-    return np.asarray(fft.rfft2(picture).reshape(-1)[band.index] / np.float32(band.grid.upsample**2))
+    return np.asarray(fft.rfft2(picture).reshape(-1)[band.index] / np.float32(math.prod(band.grid.finer)))
 
 
 def _damping(band: Band, kernel_steps: float) -> FloatArray:

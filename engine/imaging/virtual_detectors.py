@@ -90,6 +90,22 @@ class MaskDetector:
         return f"mask {self.source}".strip(), settings
 
 
+@dataclass(frozen=True)
+class LostElectrons:
+    """What left the detector: the counts that a pattern lacks to the one that has most. A dark field from the rest."""
+
+    name: str
+
+    def weighted(self, shape: tuple[int, int], bad: BoolArray | None) -> tuple[IndexArray, DoubleArray | None]:
+        """All pixels, counted negative."""
+        pixels = _usable(np.ones(shape, dtype=bool), bad)
+        return pixels, np.full(len(pixels), -1.0)
+
+    def described(self) -> tuple[str, dict[str, Any]]:
+        """In a few words."""
+        return "counts that left the detector", {"name": self.name}
+
+
 def _usable(inside: BoolArray, bad: BoolArray | None) -> IndexArray:
     return np.flatnonzero(inside if bad is None else inside & ~np.asarray(bad, dtype=bool))
 
@@ -196,6 +212,8 @@ class DetectorBank:
             if not seen.any():
                 continue
             values = sums.counts / np.maximum(sums.frames, 1)
+            if isinstance(sums.detector, LostElectrons):
+                values = values - values[seen].min()
             image = np.where(seen, values, values[seen].mean()).reshape(self.header.scan.require_shape())
             words, settings = sums.detector.described()
             step = self.header.scan.step_A

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ptylive.engine.backend.imaging.open import PROCESSOR, MapDevice
+from ptylive.engine.backend.imaging.wandering_mean import WanderingMean, WanderingSums
 from ptylive.engine.bad_pixels import bad_pixels
 from ptylive.engine.calibrate.bad_pixels import BadPixels
 from ptylive.engine.calibrate.descan import (
@@ -27,7 +28,7 @@ from ptylive.engine.calibrate.line_jumps import halves_of
 from ptylive.engine.calibrate.line_steps import StepLimits
 from ptylive.engine.calibrate.scan import calibrate_scan
 from ptylive.engine.compression import PatternSource
-from ptylive.engine.descan import given_descan, lying_still, moved_back
+from ptylive.engine.descan import given_descan, lying_still, moved_back, nearly_moved_back
 from ptylive.engine.imaging.accumulation.reduction import Reduction
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.live.plan import Plan
@@ -64,7 +65,7 @@ def first_read(header: ScanHeader, frames: FrameSource, bad: BadPixels, where: W
     header = bad.look(header, mean.frame, mean.frames)
     if descan is not None:
         return read(header, frames, descan, where)
-    return reduced(header, Plan.of(header, mean.frame).reduction, frames, None, where)
+    return reduced(header, Plan.of(header, mean.frame).reduction, frames, where=where)
 
 
 def read(header: ScanHeader, frames: FrameSource, descan: Descan | None = None, where: Where = HERE) -> Store | None:
@@ -72,7 +73,10 @@ def read(header: ScanHeader, frames: FrameSource, descan: Descan | None = None, 
     mean = mean_frame(header, frames, descan)
     if mean is None:
         return None
-    return reduced(header, Plan.of(lying_still(header, descan), mean.frame).reduction, frames, descan, where)
+    plan = Plan.of(lying_still(header, descan), mean.frame)
+    store = reduced(header, plan.reduction, frames, Rest(descan, mean.wandering), where)
+    store.compared = True
+    return store
 
 
 def brought_to_rest(store: Store, frames: FrameSource | None, where: Where = HERE) -> Store:
@@ -89,7 +93,9 @@ def brought_to_rest(store: Store, frames: FrameSource | None, where: Where = HER
     if header.detector.descan_px is not None:
         wanted = Descan.of(header.detector.descan_px)
         same = wanted == store.descan or not (wanted.moves or store.descan is not None)
-        return store if same else read(header, frames, given_descan(header), where) or store
+        if same and (store.compared or not wanted.moves):
+            return store
+        return read(header, frames, given_descan(header), where) or store
     if store.descan_given:  # and taken back since: to be measured on patterns as they were recorded
         store = read(header, frames, None, where) or store
     descan = None if store.descan is not None else _found(store, frames)
@@ -142,8 +148,10 @@ def _vectors_brought_to_rest(store: Store, frames: FrameSource | None, where: Wh
 def reduced_again(store: Store, reduction: Reduction, frames: FrameSource, where: Where = HERE) -> Store:
     """The frames of a store reduced in another way, of patterns that lie still."""
     if store.header.basis.is_raw:
-        return reduced(store.header, reduction, frames, store.descan, where)
-    return vectors_at_rest(reduced(store.header, reduction, frames, None, where))
+        again = reduced(store.header, reduction, frames, Rest(store.descan, store.wandering), where)
+        again.compared = store.compared
+        return again
+    return vectors_at_rest(reduced(store.header, reduction, frames, where=where))
 
 
 def _sharpened(descan: Descan, store: Store, frames: FrameSource, disc: Disc) -> Descan:
@@ -205,26 +213,38 @@ class MeansAtRest:
         return cls(sums / np.maximum(number, 1)[:, None, None], mean, np.flatnonzero(seen), lines)
 
 
+class Rest(NamedTuple):
+    """What brings patterns to rest: a descan, and what they have in common, if that is known."""
+
+    descan: Descan | None = None
+    wandering: WanderingMean | None = None
+
+
+LYING = Rest()
+
+
 def reduced(
-    header: ScanHeader, reduction: Reduction, frames: FrameSource, descan: Descan | None = None, where: Where = HERE
+    header: ScanHeader, reduction: Reduction, frames: FrameSource, rest: Rest = LYING, where: Where = HERE
 ) -> Store:
     """A store filled from a source of frames."""
-    store = Store(header, reduction, scratch=where.scratch, device=where.device, descan=descan)
+    store = Store(header, reduction, None, where.scratch, where.device, *rest)
     for batch in frames():
         store.add(batch)
     return store
 
 
 class MeanFrame(NamedTuple):
-    """Mean of frames (pixels or coefficients), and of how many."""
+    """Mean of frames (pixels or coefficients), and of how many; ``wandering``: of those that a descan moves."""
 
     frame: DoubleArray
     frames: int
+    wandering: WanderingMean | None = None
 
 
 def mean_frame(header: ScanHeader, frames: FrameSource, descan: Descan | None = None) -> MeanFrame | None:
     """Mean of the frames of scan points, moved back by a descan; None where there are none."""
     frame_sum, count = np.zeros(()), 0
+    wandering = WanderingSums(header.detector.counts_per_electron or 1.0)
     for batch in frames():
         keep = header.scan.point_of(batch.index) >= 0
         if not keep.any():
@@ -235,10 +255,14 @@ def mean_frame(header: ScanHeader, frames: FrameSource, descan: Descan | None = 
             continue
         chosen = header.readout.counts(batch.frames[keep])[0]
         if descan is not None:
+            wandering.add(*nearly_moved_back(header, descan, batch.index[keep], chosen))
             chosen = moved_back(header, descan, batch.index[keep], chosen)
         frame_sum = frame_sum + chosen.sum(axis=0, dtype=float)
         count += int(keep.sum())
-    return MeanFrame(np.asarray(frame_sum / count), count) if count else None
+    if not count:
+        return None
+    found = wandering.mean()
+    return MeanFrame(np.asarray(frame_sum / count) if found is None else found.still.astype(float), count, found)
 
 
 def told_of_descan(store: Store, descan: Descan | None) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +29,7 @@ WORK_BYTES = 64 * 2**20
 """Intensities that are held at a time."""
 BYTES_PER_FRAME = 400
 """Positions and the like."""
+SpecimenMaker = Callable[[SimulationSettings, ObjectGrid, Window], Specimen]
 
 
 @dataclass(eq=False)
@@ -50,6 +51,11 @@ class SimulatedScan:
     @classmethod
     def of(cls, settings: SimulationSettings, path: Path) -> SimulatedScan:
         """Everything but the frames. Raises MetadataError for what cannot be, InputFileError for a structure."""
+        return cls.with_specimen(settings, path, Specimen.of)
+
+    @classmethod
+    def with_specimen(cls, settings: SimulationSettings, path: Path, specimen_of: SpecimenMaker) -> SimulatedScan:
+        """The same with a specimen that ``specimen_of`` makes on the model's grid, whatever the settings ask for."""
         window = Window.of(settings)
         readout = Readout.of(settings, window)
         header = header_of(settings, readout, window)
@@ -58,7 +64,7 @@ class SimulatedScan:
         readout.check_descan(trajectory.descan_px)
         grid = ObjectGrid.around(trajectory.positions_A, window)
         illumination = Illumination.of(settings, window)
-        specimen = Specimen.of(settings, grid, window)
+        specimen = specimen_of(settings, grid, window)
         propagators = _propagators(window, specimen)
         return cls(settings, path, header, window, grid, trajectory, illumination, specimen, readout, propagators)
 

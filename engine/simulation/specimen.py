@@ -72,6 +72,11 @@ class Specimen:
             every.append(_transmission(phases, grid, window.limit_invA))
         return cls(tuple(every), mean, height / layers)
 
+    @classmethod
+    def of_phases(cls, phase: FloatArray, slice_thickness_A: float, grid: ObjectGrid, limit_invA: float) -> Specimen:
+        """Of the phases (slices, rows, cols), rad, of slices on a grid, cut off at ``limit_invA``."""
+        return cls((_transmission(phase, grid, limit_invA),), phase, slice_thickness_A)
+
 
 def _atoms(asked: SpecimenSettings, grid: ObjectGrid, rng: Random) -> tuple[Atoms, float]:
     """The atoms within the grid, the first of them at depth 0, and their height."""

@@ -66,6 +66,7 @@ def map_to_plain(live_map: LiveMap, uid: str) -> dict[str, Any]:
         "method": live_map.method,
         "deviation": live_map.deviation,
         "buried": live_map.buried,
+        "faint": live_map.faint,
         "information_limits": [
             [dose, one.period_A, one.uncertainty_A, one.finer] for dose, one in live_map.information_limits().items()
         ],

@@ -96,13 +96,14 @@ def test_a_map_says_how_far_noise_scatters_it_and_when_it_is_nothing_else(sessio
         "buried": True,
     }
     said = []
-    for more in ({}, {"buried": False}, {"deviation": None, "buried": None}):
+    for more in ({}, {"buried": False}, {"buried": False, "faint": True}, {"deviation": None, "buried": None}):
         made = prepare(raw_picture("obf", plain | more), len(said) + 1, Surroundings())
         feed._view = FeedView(connected=True, pictures={"obf": made}, available=frozenset({"obf"}))
         session.mosaic.panels[0].view.shown.number = made.version - 1
         texts = content(session)["texts"]
         said.append((texts["map_0_units"], texts["map_0_note"]))
-    assert said == [("rad ± 0.012", "nothing but noise"), ("rad ± 0.012", ""), ("rad", "")]
+    faint = "no pixel stands 3 standard deviations out of the noise"
+    assert said == [("rad ± 0.012", "nothing but noise"), ("rad ± 0.012", ""), ("rad ± 0.012", faint), ("rad", "")]
 
 
 def test_without_a_server_no_button_can_be_pressed(session: Session, feed: Feed) -> None:

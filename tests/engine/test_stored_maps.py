@@ -17,7 +17,7 @@ def path(tmp_path):
     maps = [
         LiveMap("idpc", rng.normal(size=(6, 8)).astype(np.float32), "rad", (0.4, 0.5), 48, "iDPC", {"low": 0.1}),
         LiveMap("bf", np.ones((6, 8), np.float32), "counts", None, 48, "bright field"),
-        LiveMap("obf", np.zeros((12, 16), np.float32), "rad", (0.2, 0.25), 48, "OBF", deviation=0.02, buried=True),
+        LiveMap("obf", np.zeros((12, 16), np.float32), "rad", (0.2, 0.25), 48, "OBF", deviation=0.02, faint=True),
     ]
     covered = np.arange(48).reshape(6, 8) < 40
     write_maps(
@@ -38,10 +38,20 @@ def test_what_was_written_is_read(path):
     idpc, bf, obf = (stored.maps[name] for name in ("idpc", "bf", "obf"))
     np.testing.assert_array_equal(idpc.data, np.random.default_rng(0).normal(size=(6, 8)).astype(np.float32))
     assert (idpc.name, idpc.units, idpc.sampling_A, idpc.frames) == ("idpc", "rad", (0.4, 0.5), 48)
-    assert (idpc.method, idpc.settings, idpc.deviation, idpc.buried) == ("iDPC", {"low": 0.1}, None, False)
+    assert (idpc.method, idpc.settings, idpc.deviation, idpc.doubt) == ("iDPC", {"low": 0.1}, None, "")
     assert bf.sampling_A is None
-    assert (obf.deviation, obf.buried) == (0.02, True)
+    assert (obf.deviation, obf.buried, obf.faint) == (0.02, False, True)
     assert set(StoredMaps.read(path, ["obf", "ssb"]).maps) == {"obf"}
+
+
+def test_the_step_is_the_scan_s_whatever_a_map_is_finer_by(path):
+    stored = StoredMaps.read(path)
+    obf, idpc = stored.maps["obf"], stored.maps["idpc"]
+    for told, step_A in (({}, (0.4, 0.5)), ({"scan_step_A": [0.41, 0.52]}, (0.41, 0.52))):
+        known = replace(stored, calibration=told)
+        assert known.step_A(idpc) == known.step_A(obf) == pytest.approx(step_A)
+    placed = replace(idpc, settings={"points": "placed"})
+    assert replace(stored, calibration={"scan_step_A": [9.0, 9.0]}).step_A(placed) == pytest.approx((0.4, 0.5))
 
 
 def test_what_was_visited_is_told_on_the_pixels_of_each_map(path):

@@ -58,3 +58,15 @@ def test_the_letter_that_the_font_lacks_is_written():
 def test_no_picture_is_an_error():
     with pytest.raises(ValueError, match="needs a picture"):
         sheet([])
+
+
+def test_a_map_in_doubt_is_greyed_with_the_word():
+    plain, greyed = (framed(sheet([Cell(CHECKS, "x", doubt=doubt)]), 0).astype(int) for doubt in ("", "unsure"))
+    above, middle = slice(0, SIDE_PX // 2 - 40), slice(SIDE_PX // 2 - 20, SIDE_PX // 2 + 20)
+    assert plain.max() == 255 and np.ptp(greyed[above]) < 0.4 * 255
+    assert greyed[middle].max() > greyed[above].max() + 80, "the word is written"
+
+
+def test_a_long_word_stays_within_a_small_picture():
+    small = sheet([Cell(CHECKS, "x", pixel_A=(1.0, 8.0), doubt="no pixel stands out of the noise " * 2)])
+    assert small.shape[1] == SIDE_PX + 2 * MARGIN_PX

@@ -13,6 +13,7 @@ import numpy as np
 
 from ptylive.engine.backend.device import ArrayDevice
 from ptylive.engine.backend.imaging.open import PROCESSOR, MapDevice
+from ptylive.engine.backend.imaging.wandering_mean import WanderingMean
 from ptylive.engine.bad_pixels import bad_pixels
 from ptylive.engine.descan import moved_back
 from ptylive.engine.imaging.accumulation.reduced_numbers import Accumulator, Numbers
@@ -44,17 +45,22 @@ class Store:
         scratch: Scratch | None = None,
         device: MapDevice = PROCESSOR,
         descan: Descan | None = None,
+        wandering: WanderingMean | None = None,
     ) -> None:
         """The threads of ``pool`` share a batch's work; without it the caller's thread does it all.
 
         ``scratch``: for coefficients that do not fit the memory; ``device``: what reduces large batches. ``descan``:
-        patterns are moved back by it as they come; the reduction is one for patterns that lie still.
+        patterns are moved back by it as they come; the reduction is one for patterns that lie still. ``wandering``:
+        what they have in common.
         """
         rows, cols = header.scan.require_shape()
         points = rows * cols
         self.header = header
         self.reduction = reduction
         self.descan = descan
+        self.wandering = wandering
+        self.compared = wandering is not None
+        """Whether all patterns were looked through for what they have in common; of some scans nothing is taken."""
         self.descan_given = descan is not None and header.detector.descan_px is not None
         self.shape = (rows, cols)
         numbers = Numbers.zeros(points, 0)
@@ -114,7 +120,7 @@ class Store:
         frames, masked = readout.counts(recorded)
         self.masked_counts += masked
         if self.descan is not None and self.descan.moves:
-            frames = moved_back(self.header, self.descan, batch.index, frames)
+            frames = moved_back(self.header, self.descan, batch.index, frames, self.wandering)
         return FrameBatch(batch.uid, batch.index, frames)
 
     def _add(self, batch: FrameBatch, point: IndexArray) -> None:

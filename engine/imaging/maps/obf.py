@@ -15,7 +15,17 @@ import numpy as np
 
 from ptylive.engine.imaging.band import Band
 from ptylive.engine.imaging.bank import Picture, Spectra
-from ptylive.engine.imaging.declaration import UPSAMPLE, MapSetting, MapWords, Method, Needs, live_map, with_deviation
+from ptylive.engine.imaging.declaration import (
+    DEPTH,
+    UPSAMPLE,
+    MapSetting,
+    MapWords,
+    Method,
+    Needs,
+    in_use,
+    live_map,
+    with_deviation,
+)
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.noise import TRUSTED_SHARE, WEAKEST, ring_floor, ring_mean, ring_quality, ring_sum, rings
 from ptylive.pictures.colours import ColourMap
@@ -45,6 +55,7 @@ LEAST_SIGNAL = 0.02
         finer=True,
         settings={
             "upsample": UPSAMPLE,
+            "depth_A": DEPTH,
             "noise": MapSetting(1.0, 0.01, 1000, "factor on the measured noise: less sharpens, more smooths"),
         },
     )
@@ -59,7 +70,9 @@ class OptimumBrightField:
     ring: IndexArray
 
     @classmethod
-    def build(cls, conditions: ImagingConditions, mean: DoubleArray, upsample: int | None = None) -> OptimumBrightField:
+    def build(
+        cls, conditions: ImagingConditions, mean: DoubleArray, upsample: float | None = None
+    ) -> OptimumBrightField:
         """Filters for some imaging conditions; ``mean`` (N,) mean coefficients of patterns of unit sum.
 
         ``upsample``: sampling finer than the scan's; None: what the conditions allows.
@@ -83,7 +96,7 @@ class OptimumBrightField:
         quality = ring_quality(numerator, shifted, self.ring, spectra.conditions.step_A, self.information)
         quality = replace(quality, transfer=ring_mean(self.ring, self.information * gain))
         method = "optimum bright field, radial Wiener"
-        said = {"upsample": self.band.grid.upsample, "noise": noise}
+        said = in_use("obf", spectra.conditions.settings, upsample=self.band.grid.upsample, noise=noise)
         yield Picture(
             "obf",
             phase,
@@ -92,10 +105,11 @@ class OptimumBrightField:
             said,
             quality,
             noise=lambda: spectra.image(self.band, (shifted * gain_here).astype(np.complex64)),
+            finer=self.band.grid.finer,
         )
 
     def image(self, spectra: Spectra) -> FloatArray:
-        """Phase in rad, (rows * upsample, cols * upsample)."""
+        """Phase in rad, (rows, cols) times ``upsample``."""
         return next(self.pictures(spectra)).data
 
     def _gain(

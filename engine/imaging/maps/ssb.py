@@ -17,6 +17,7 @@ import numpy as np
 from ptylive.engine.imaging.band import Band
 from ptylive.engine.imaging.bank import Picture, Spectra
 from ptylive.engine.imaging.declaration import (
+    DEPTH,
     THRESHOLD,
     WIENER,
     MapSetting,
@@ -71,6 +72,7 @@ TINY = float(np.finfo(np.float32).tiny)
                 EPSILON, 1e-6, 1e3, "added to the power of the transfer, in its strongest", also=WIENER
             ),
             "threshold": THRESHOLD,
+            "depth_A": DEPTH,
             "sidebands": MapSetting(BOTH, 1, BOTH, "of the phase: both, or one alone, which is noisier", whole=True),
         },
     )

@@ -10,7 +10,7 @@ Yu et al. 2022 (tcBF); Varnavides et al. 2023 (parallax); docs/theory/live-maps.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 
@@ -19,6 +19,7 @@ import numpy as np
 from ptylive.engine.imaging.band import Band
 from ptylive.engine.imaging.bank import Picture, Spectra
 from ptylive.engine.imaging.declaration import (
+    DEPTH,
     UPSAMPLE,
     MapSetting,
     MapWords,
@@ -30,11 +31,17 @@ from ptylive.engine.imaging.declaration import (
 )
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.kernel_density import kernel_band, normalised
-from ptylive.engine.imaging.noise import TRUSTED_SHARE, ring_quality, rings
+from ptylive.engine.imaging.noise import TRUSTED_SHARE, ring_quality, ring_sum, rings
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 
 IN_FOCUS = 0.1
 """Largest |t| below which there is no phase contrast to flip: the plain bright field is shown."""
+
+
+PER_RING, TURNED_OVER = 16, 0.3
+"""Frequencies of a ring that tell whether it is upright, and the correlation with OBF below which it is not."""
+GROWN = 1.5
+"""Times as many points as before that rings are looked at again."""
 
 
 class Correction(Enum):
@@ -64,6 +71,7 @@ class Correction(Enum):
         finer=True,
         settings={
             "upsample": UPSAMPLE,
+            "depth_A": DEPTH,
             "flip": MapSetting(1, 0, 1, "1: phases flipped where the transfer is negative; 0: as they are", whole=True),
             "epsilon": MapSetting(
                 None, 1e-6, 1e3, "in place of flip: transfer divided out, this added to its power, in its strongest"
@@ -91,6 +99,7 @@ class TiltCorrected:
     kernel_steps: float | None
     said: dict[str, float]
     """The settings."""
+    _found: dict[str, tuple[int, FloatArray]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def build(cls, conditions: ImagingConditions, _mean: DoubleArray) -> TiltCorrected:
@@ -112,12 +121,46 @@ class TiltCorrected:
         spectrum, shifted = spectra.contract_with_noise(self.band, self.weights)
         quality = ring_quality(spectrum, shifted, self.ring, spectra.conditions.step_A)
         weight = self.gain
+        if self.correction is Correction.FLIPPED and spectra.visited_share >= TRUSTED_SHARE:
+            weight = weight * self._uprightness(spectra, spectrum)[self.ring]
         if self.correction is not Correction.NONE and spectra.visited_share >= TRUSTED_SHARE:
             weight = weight * quality.signal_share[self.ring].astype(np.float32)
         units = "rad" if self.correction is Correction.DIVIDED else "relative"
         method = f"tilt-corrected bright field{self.correction.value}"
         noise = partial(self._image, spectra, shifted, weight)
-        yield Picture("tcbf", self._image(spectra, spectrum, weight), units, method, self.said, quality, noise)
+        picture = self._image(spectra, spectrum, weight)
+        yield Picture("tcbf", picture, units, method, self.said, quality, noise, self.band.grid.finer)
+
+    def _uprightness(self, spectra: Spectra, spectrum: ComplexArray) -> FloatArray:
+        """-1 for each ring that the flip by the sign of the phase contrast turned over, as OBF has it; else 1.
+
+        Heavy atoms and crystals take electrons out of the disc: where the phase contrast is weak that decides the sign
+        of the aligned bright field. OBF tells phase from absorption by the two sidebands of each pixel. Noise makes
+        both agree: what they have in common of it has the sign of the phase contrast. While a scan grows, what was
+        found stays until there is half as much again.
+        """
+        visited = int(spectra.visited.sum())
+        before, found = self._found.get("upright", (0, None))
+        if found is not None and before <= visited < GROWN * before:
+            return found
+        found = self._measured_uprightness(spectra, spectrum)
+        self._found["upright"] = visited, found
+        return found
+
+    def _measured_uprightness(self, spectra: Spectra, spectrum: ComplexArray) -> FloatArray:
+        chosen = _brightest(spectrum, self.ring)
+        conditions = spectra.conditions
+        matched = conditions.basis.per_noise(conditions.transfer(self.band.q[chosen]), spectra.mean).conj()
+        index, sign = self.band.kept
+        numerator = spectra.contraction.contract(
+            np.ascontiguousarray(matched.T), spectra.planes, (index[chosen], sign[chosen]), spectra.scale
+        )
+        flipped, ring = (spectrum * self.gain)[chosen], self.ring[chosen]
+        agree = ring_sum(ring, (flipped * numerator.conj()).real.astype(float))
+        power = ring_sum(ring, np.abs(flipped) ** 2) * ring_sum(ring, np.abs(numerator) ** 2)
+        out = np.ones(int(self.ring.max()) + 1, np.float32)
+        out[: len(agree)][agree < -TURNED_OVER * np.sqrt(power)] = -1.0
+        return out
 
     def _image(self, spectra: Spectra, spectrum: ComplexArray, weight: FloatArray) -> FloatArray:
         """The picture of a sum: over the mean of the bright field, where it is not divided by its transfer."""
@@ -128,6 +171,13 @@ class TiltCorrected:
             relative = normalised(spectra, self.band, self.weights, spectrum, self.kernel_steps)
         weight = weight * level if self.correction is Correction.DIVIDED else weight
         return spectra.image(self.band, relative * weight)
+
+
+def _brightest(spectrum: ComplexArray, ring: IndexArray) -> IndexArray:
+    """The PER_RING brightest frequencies of each ring."""
+    order = np.lexsort((-np.abs(spectrum), ring))
+    rank = np.arange(len(ring)) - np.searchsorted(ring[order], ring[order])
+    return np.asarray(np.sort(order[rank < PER_RING]))
 
 
 def _gain(t: DoubleArray, correction: Correction, epsilon: float | None) -> DoubleArray:

@@ -18,6 +18,7 @@ from scipy import fft
 from ptylive.engine.imaging.band import Band
 from ptylive.engine.imaging.bank import Picture, Spectra
 from ptylive.engine.imaging.declaration import (
+    DEPTH,
     THRESHOLD,
     WIENER,
     MapSetting,
@@ -74,6 +75,7 @@ DARKEST = 0.1
         settings={
             "epsilon": MapSetting(EPSILON, 1e-6, 1e3, "added to the probe's power, in its strongest", also=WIENER),
             "threshold": THRESHOLD,
+            "depth_A": DEPTH,
             "crop": MapSetting(WINDOW, 1, 4, "side of the square of the detector used, in diameters of the disc"),
         },
         planes=1.0,

@@ -33,7 +33,8 @@ def reconstruct(
         typer.Option(
             metavar="NAME=WHAT",
             help="virtual detector, repeatable: disc:RADIUS, ring:INNER,OUTER (px or mrad; ROW,COLUMN first where it "
-            "is not the beam), or a mask.npy; map vd_NAME",
+            "is not the beam), above:SHARE or below:SHARE of the brightest pixel, lost, profiles:N or a mask.npy; map"
+            " vd_NAME",
         ),
     ] = None,
     settings: Settings = None,
@@ -72,6 +73,9 @@ def reconstruct(
         say(f"{name} was not made: {reason}")
     for remark in made.remarks:
         say(remark)
+    for live_map in made.rendering.maps:
+        if live_map.doubt:
+            say(f"{live_map.name}: {live_map.doubt}")
     if not made.rendering.maps:
         raise PtyliveError(f"{file}: none of the maps could be made", "see the lines above")
     about = {**describe_run(" ".join(sys.argv), backend_of(made.engine.computed_on)), **scan}

@@ -36,7 +36,7 @@ def write(path, *, covered=None, refined=True):
     maps = [
         LiveMap("idpc", ramp, "rad", (STEP_A, STEP_A), 30, "iDPC"),
         LiveMap("obf", noise, "rad", (STEP_A, STEP_A), 30, "OBF", buried=True),
-        LiveMap("tcbf", -seen, "relative", (STEP_A, STEP_A), 30, "tcBF"),
+        LiveMap("tcbf", -seen, "relative", (STEP_A, STEP_A), 30, "tcBF", faint=True),
         LiveMap("ssb", np.zeros(SHAPE, np.float32), "rad", (STEP_A, STEP_A), 30, "SSB"),
         LiveMap("bf", noise, "counts", None, 30, "bright field"),
     ]

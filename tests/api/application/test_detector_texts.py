@@ -10,9 +10,20 @@ import numpy as np
 import pytest
 
 import ptylive
-from ptylive.application.detector_texts import named, read_detectors
-from ptylive.engine.imaging.virtual_detectors import VirtualDetector
-from ptylive.schema import Calibration, InputFileError, MetadataError, Origin, PtyliveError, Quantity
+from ptylive.application.detector_texts import Placing, named, placed, read_detectors
+from ptylive.engine.imaging.virtual_detectors import DetectorBank, MaskDetector, VirtualDetector
+from ptylive.schema import (
+    Calibration,
+    Detector,
+    FrameBatch,
+    InputFileError,
+    MetadataError,
+    Origin,
+    PtyliveError,
+    Quantity,
+    Scan,
+    ScanHeader,
+)
 from ptylive.schema.units import wavelength_A
 
 KNOWN = Calibration(
@@ -150,3 +161,55 @@ def test_settings_of_maps_in_a_notebook(scan: Path) -> None:
     assert damped.data.std() < opened.reconstruct(["idpc"])["idpc"].data.std()
     with pytest.raises(MetadataError, match="'energy_eV' is no setting of a map"):
         opened.reconstruct(["idpc"], settings={"energy_eV": 1})
+
+
+def test_pixels_are_chosen_by_what_they_count() -> None:
+    mean = np.hypot(ROWS - 7.5, COLUMNS - 8.0).max() - np.hypot(ROWS - 7.5, COLUMNS - 8.0)
+    bad = np.zeros(mean.shape, bool)
+    bad[0, 0] = True
+    mean[0, 0] = 1e6  # hot: no measure of the others
+    by = Placing(KNOWN, mean, bad)
+    above, below = (placed(*read_detectors({"x": text}), by) for text in ("above:0.5", "below:0.5"))
+    assert isinstance(above, MaskDetector) and isinstance(below, MaskDetector)
+    np.testing.assert_array_equal(above.weights > 0, (mean >= 0.5 * mean[~bad].max()) & ~bad)
+    np.testing.assert_array_equal((above.weights > 0) ^ (below.weights > 0), ~bad)
+    with pytest.raises(MetadataError, match="no pixel is below"):
+        placed(*read_detectors({"x": "below:1"}), Placing(KNOWN, np.ones((4, 4))))
+
+
+def test_what_left_the_detector_is_what_the_patterns_lack() -> None:
+    frames = np.full((4, 5, 5), 10, np.uint16)
+    frames[1, 2, 2], frames[3, 0, 0] = 3, 0
+    header = ScanHeader(
+        "u", "s", 4, Scan(shape=(2, 2), step_A=(1.0, 1.0)), detector=Detector(shape=(5, 5), dtype="<u2")
+    )
+    bank = DetectorBank(header)
+    bank.use(read_detectors({"haadf": "lost"}))  # type: ignore[arg-type]
+    bank.add(FrameBatch("u", np.arange(4), frames))
+    (found,) = bank.maps(4)
+    assert found.name == "vd_haadf"
+    np.testing.assert_array_equal(found.data, [[0, 7], [0, 10]])
+
+
+def test_profiles_are_maps_of_their_own(tmp_path: Path) -> None:
+    scan = ptylive.simulate(
+        tmp_path / "scan.h5", scan_shape=(8, 8), detector_shape=(32, 32), detector_pixel_mrad=4.0, dose_e_per_A2=1e4
+    )
+    made = scan.reconstruct(["bf"], detectors={"rings": "profiles:2", "haadf": "lost", "bright": "above:0.5"})
+    names = {f"vd_{name}" for name in ("rings_1", "rings_2", "haadf", "bright")}
+    assert names <= set(made)
+    assert len(made["vd_rings_1"].settings["shape_counts"]) > 16
+    # a disc of 25 mrad is what counts more than half of the brightest pixel, but for its soft edge
+    assert np.corrcoef(made["vd_bright"].data.ravel(), made["bf"].data.ravel())[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("text", ["profiles:", "profiles:0", "profiles:10", "profiles:2.5", "profiles:-1"])
+def test_components_are_a_few(text: str) -> None:
+    with pytest.raises(MetadataError, match="take a number of components"):
+        read_detectors({"x": text})
+
+
+@pytest.mark.parametrize("text", ["above:", "above:0", "above:1.5", "below:2 px", "above:much"])
+def test_shares_are_between_none_and_all(text: str) -> None:
+    with pytest.raises(MetadataError, match="takes a share of the brightest pixel"):
+        read_detectors({"x": text})

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ptylive.dashboard.pictures import RawPicture, Surroundings, prepare
+from ptylive.schema.maps import InformationLimit
 
 
 def test_unvisited_points_are_index_zero_also_on_a_finer_map() -> None:
@@ -48,6 +49,23 @@ def test_a_fourier_transform_has_its_peaks_and_rings_where_they_belong() -> None
     assert rings["2 Å"] == pytest.approx(0.5)
     assert rings["2α"] == pytest.approx(0.6)
     assert max(rings.values()) <= 1.0
+
+
+@pytest.mark.parametrize(
+    ("limit", "told"),
+    [
+        (InformationLimit(2.5, 0.1), {"signal ends 2.5 Å": 0.4}),
+        (InformationLimit(2.5, 1.0), {}),  # it cannot tell
+        (InformationLimit(1.1, 0.01, finer=True), {}),  # all that the step shows
+        (InformationLimit(0.8, 0.01), {}),  # beyond the picture
+    ],
+)
+def test_the_ring_beyond_which_nothing_is_signal_is_marked(limit: InformationLimit, told: dict[str, float]) -> None:
+    noise = np.random.default_rng(1).normal(size=(32, 32)).astype(np.float32)
+    raw = RawPicture("tcbf", noise, sampling_A=(0.5, 0.5), carries={1.0: limit, 2.0: InformationLimit(2.0, 0.1)})
+    picture = prepare(raw, 1, Surroundings(), wanted="tcbf:fft")
+    rings = {ring.text: ring.radius for ring in picture.rings if ring.text.startswith("signal")}
+    assert rings == pytest.approx(told)
 
 
 def test_the_wheel_is_made_of_both_components() -> None:

@@ -5,7 +5,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from synthetic import WeakPhaseScan, batches
 
-from ptylive.engine.imaging.deviation import local_deviation
+from ptylive.engine.imaging.deviation import is_faint, local_deviation
 from ptylive.engine.live.engine import reconstruct
 from ptylive.schema import MetadataError
 from ptylive.schema.metadata import overlay
@@ -62,6 +62,20 @@ def test_what_does_not_fit_the_memory_is_refused(monkeypatch):
         local_deviation(noise(2))
 
 
+def test_a_map_is_faint_until_one_pixel_is_sure():
+    values, deviation = np.full(100, 7.0), np.full(100, 0.5)
+    values[:9] = 7.0 + 1.4, 7.0 - 1.4, *values[2:9]
+    assert is_faint(values, deviation, 1)
+    for sure in (7.0 + 1.6, 7.0 - 1.6):
+        values[3] = sure
+        assert not is_faint(values, deviation, 1)
+    values[3] = 7.0 + 0.5 * 3.9
+    assert is_faint(values, deviation, 1000), "of a thousand values one in three maps has one beyond 3.5 deviations"
+    assert not is_faint(values, deviation, 100)
+    assert not is_faint(np.zeros(0), np.zeros(0), 1), "of nothing nothing is said"
+    assert not is_faint(np.zeros(9), np.zeros(9), 1), "a map without noise is not in doubt"
+
+
 MEASURED = ("idpc", "dpc_iterative", "obf", "tcbf", "ssb", "ssb_amplitude", "wdd_phase", "wdd_amplitude")
 
 
@@ -106,6 +120,15 @@ def test_twenty_scans_scatter_by_what_each_says_at_each_pixel(aberrations, elect
     maps = repeated(aberrations, electrons, 21)
     within = {name: np.mean(np.abs(ratio(maps, name) - 1) < 0.25) for name in MEASURED}
     assert min(within.values()) > 0.8, within
+
+
+@pytest.mark.parametrize(("electrons", "faint"), [(0.3, True), (3000, False)])
+def test_phases_of_which_no_pixel_is_sure_are_doubted(electrons, faint):
+    """Of next to no electrons most; of many none (amplitudes of so weak an object are noise even then)."""
+    maps = {name: ones[0] for name, ones in repeated({"C10": -60.0}, electrons, 1).items() if name in MEASURED}
+    phases = [one for name, one in maps.items() if not name.endswith("_amplitude")]
+    doubted = [one.name for one in phases if one.doubt]
+    assert len(doubted) > len(phases) / 2 if faint else not doubted, doubted
 
 
 def test_next_to_no_electrons_leave_nothing_but_noise():

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy import fft
+from scipy import fft, ndimage
 from synthetic import WeakPhaseScan, batches
 
 from ptylive.engine.imaging import imaging_conditions, registry
@@ -15,10 +15,12 @@ from ptylive.engine.imaging.band import Band
 from ptylive.engine.imaging.render import METHODS, check_methods
 from ptylive.engine.live.engine import reconstruct
 from ptylive.schema import LiveMap, MetadataError
+from ptylive.schema.metadata import overlay
 
 OWN = {one.name: one for one in registry.own_methods()}
 MAY_BE_SET = {name: (method, one) for method in OWN for name, one in OWN[method].may_be_set.items()}
 OTHER_VALUES = {"upsample": 3, "flip": 0, "noise": 10.0, "epsilon": 0.2, "iterations": 2, "sidebands": 1, "crop": 3.0}
+OTHER_VALUES |= {"depth_A": 30.0}
 ALONE = {"ssb.sidebands": "ssb"}
 """Of the maps of a method, the one that a setting is for."""
 
@@ -69,6 +71,36 @@ def test_finer_maps_are_of_the_same_field(name: str, scan: WeakPhaseScan) -> Non
     assert np.corrcoef(np.abs(low[0]).ravel(), np.abs(low[1]).ravel())[0, 1] > 0.98
 
 
+@pytest.mark.parametrize("name", ["tcbf", "obf"])
+@pytest.mark.parametrize("factor", [1.5, 2.7])
+def test_maps_are_finer_by_any_factor(name: str, factor: float, scan: WeakPhaseScan) -> None:
+    """The same band-limited picture at other points: read at the pixels of the map eight times finer."""
+    fine, finest = (maps(scan, (name,), {f"{name}.upsample": n})[name] for n in (factor, 8))
+    assert fine.sampling_A is not None and finest.sampling_A is not None
+    assert fine.sampling_A[0] == pytest.approx(scan.step_A / factor, rel=0.03), "an even number of points"
+    rows, cols = (np.arange(n) * fine.sampling_A[axis] for axis, n in enumerate(fine.data.shape))
+    assert rows[-1] < 16 * scan.step_A <= rows[-1] + fine.sampling_A[0] * 1.001, "the whole field, and no more"
+    inside = rows < 15 * scan.step_A  # beyond lies the map's last point
+    at = np.stack(np.meshgrid(rows[inside], cols[inside], indexing="ij")) / finest.sampling_A[0]
+    read = ndimage.map_coordinates(finest.data.astype(float), at, order=3)
+    assert np.corrcoef(read.ravel(), fine.data[np.ix_(inside, inside)].ravel())[0, 1] > 0.999
+    assert fine.data.std() == pytest.approx(finest.data.std(), rel=0.05)
+
+
+@pytest.mark.parametrize("name", ["tcbf", "obf", "ssb", "wdd"])
+def test_a_depth_of_its_own_is_another_defocus(name: str, scan: WeakPhaseScan) -> None:
+    known = {"C12a": 0.0, "C12b": 0.0, "rotation_deg": 0.0}
+    made = [
+        reconstruct(overlay(scan.header(), known | given), lambda: batches(scan.patterns), (name,), settings=own)[1]
+        for given, own in (
+            ({"C10": -60.0, "depth_A": 5.0}, {f"{name}.depth_A": 25.0}),
+            ({"C10": -35.0, "depth_A": 0.0}, {}),
+        )
+    ]
+    for one, other in zip(made[0].maps, made[1].maps, strict=True):
+        np.testing.assert_allclose(one.data, other.data, atol=1e-4 * np.abs(other.data).max())
+
+
 def _lowest(spectrum: np.ndarray, n: int) -> np.ndarray:
     kept = np.r_[0 : n // 2, -(n // 2) : 0]
     return spectrum[np.ix_(kept, kept)]
@@ -94,7 +126,8 @@ def test_idpc_is_damped_as_butterworth_has_it(scan: WeakPhaseScan, plain: dict[s
         ({"wdd.epsilon": "much"}, "wdd.epsilon='much' is not possible"),
         ({"wdd.epsilon": float("nan")}, "is not possible"),
         ({"wdd.epsilon": True}, "is not possible"),
-        ({"tcbf.upsample": 2.5}, "is no whole number"),
+        ({"tcbf.flip": 0.5}, "is no whole number"),
+        ({"tcbf.upsample": 0.5}, "tcbf.upsample=0.5 is not possible"),
         ({"tcbf.upsample": 9}, "tcbf.upsample=9 is not possible"),
         ({"tcbf.upsample": [2]}, "is not possible"),
     ],

@@ -52,7 +52,7 @@ def test_they_are_in_the_results_file(made, tmp_path):
     assert "obf_deviation" in by_name
     for one in rendering.maps:
         stored = by_name[one.name]
-        assert (stored.deviation, stored.buried) == (one.deviation, one.buried), one.name
+        assert (stored.deviation, stored.buried, stored.faint) == (one.deviation, one.buried, one.faint), one.name
     assert by_name["obf"].deviation > 0
 
 

@@ -95,7 +95,8 @@ def test_maps_are_those_of_lines_that_lie_still(scan, jumping, undisturbed):
     found = Descan.of(entry.value)
     assert len(found.lines) == 32
     assert np.abs(found.minus(descan).at_points(POINTS, (32, 32))).max() < 0.05
-    assert min(agreement(maps_of(rendering), undisturbed).values()) > 0.97
+    # the amplitude by WDD, of an object that has none, is the least of them
+    assert min(agreement(maps_of(rendering), undisturbed).values()) > 0.95
 
 
 @pytest.mark.parametrize("kind", ["step", "both ways"])
@@ -159,9 +160,12 @@ def test_a_given_descan_is_taken_out_from_the_first_frame(scan, wandering, undis
         live.add(batch)
     assert min(agreement(maps_of(live.refresh()), undisturbed).values()) > 0.95
     assert live.calibration.entries["descan_px"].origin is Origin.GIVEN
+    first = live.store
+    live.finish(lambda: batches(wandering))
+    assert live.store is not first, "read again once: what all patterns have in common is known now"
     kept = live.store
     live.finish(lambda: batches(wandering))
-    assert live.store is kept  # nothing was read again
+    assert live.store is kept, "and no more"
 
 
 def test_full_pixels_are_counted_where_they_were(scan):

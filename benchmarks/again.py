@@ -1,0 +1,107 @@
+"""A scan with a truth simulated once more, its specimen and its microscope the same, its pattern wandering.
+
+Slices, places of the probe, optics and dose are read from the file; the patterns are those of the product's own
+simulation (docs/simulate.md), so that a descan moves the wave before any electron is counted: nothing is interpolated,
+and no count is cut off. What the file told is told again, but for the descan; the beam centre is that of the mean
+pattern, as a microscope's is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ptylive.application.conversion import write_scan
+from ptylive.application.simulation import write_truth
+from ptylive.engine.simulation.illumination import FWHM_PER_SIGMA
+from ptylive.engine.simulation.object_grid import ObjectGrid, Window
+from ptylive.engine.simulation.simulated_scan import SimulatedScan
+from ptylive.engine.simulation.specimen import Specimen
+from ptylive.schema.simulation.settings import SimulationSettings
+
+Floats = NDArray[np.floating[Any]]
+SOURCE_POINTS, FOCAL_POINTS = 2, 2
+
+
+@dataclass(frozen=True)
+class Wander:
+    """A descan: numbers of a plane or a parabola, and the standard deviation of each line's own displacement, px."""
+
+    numbers: tuple[float, ...] = (0.0,)
+    jumps_px: float = 0.0
+
+
+def simulated_again(source: Path, target: Path, wander: Wander, seed: int, *, tell: str = "everything") -> Floats:
+    """Write the scan of ``source`` with another wander and other noise; where its patterns lie, (rows, columns, 2) px.
+
+    ``tell``: as in a simulation's settings. Raises SystemExit for a file without slices, or of drifting points.
+    """
+    with h5py.File(source) as file:
+        told, truth = dict(file["metadata"].attrs), file["truth"]
+        if "slices" not in truth or np.any(told.get("drift_A", 0)) or np.any(told.get("position_jitter_A", 0)):
+            raise SystemExit(f"{source}: needs truth/slices and points without drift and jitter")
+        slices, sampling = truth["slices"][()], float(truth.attrs["object_sampling_A"])
+        first, thickness = truth["positions_A"][0, 0].astype(float), float(told.get("thickness_A", 0.0)) / len(slices)
+        shape = file["data"].shape[-2:]
+
+    def specimen(_: SimulationSettings, grid: ObjectGrid, window: Window) -> Specimen:
+        places = [
+            (first[axis] + grid.origin_A[axis] + np.arange(grid.shape[axis]) * grid.pixel_A) / sampling
+            for axis in (0, 1)
+        ]
+        at = np.meshgrid(*places, indexing="ij")
+        phases = [ndimage.map_coordinates(one.astype(float), at, order=3, mode="grid-wrap") for one in slices]
+        return Specimen.of_phases(np.asarray(phases, np.float32), thickness, grid, window.limit_invA)
+
+    scan = SimulatedScan.with_specimen(_settings(told, shape, wander, seed, tell), target, specimen)
+    rows, cols = scan.header.scan.require_shape()
+    places = scan.trajectory.descan_px.reshape(rows, -1, 2)[:, :cols]
+    center = scan.header.detector.beam_center_px
+    if center is not None:
+        center = (center[0] + float(places[..., 0].mean()), center[1] + float(places[..., 1].mean()))
+    detector = scan.header.detector.model_copy(update={"descan_px": None, "beam_center_px": center})
+    scan = replace(scan, header=replace(scan.header, detector=detector))
+    target.unlink(missing_ok=True)
+    write_scan(target, scan)
+    write_truth(target, *scan.truth())
+    return places
+
+
+def _settings(told: dict[str, Any], shape: tuple[int, int], wander: Wander, seed: int, tell: str) -> SimulationSettings:
+    """Of the file's microscope."""
+    center = np.asarray(told["beam_center_px"], dtype=float)
+    step = np.broadcast_to(np.asarray(told["scan_step_A"], float), 2)
+    return SimulationSettings.of(
+        {
+            "specimen": "vacuum",
+            "energy_eV": float(told["energy_eV"]),
+            "convergence_semiangle_mrad": float(told["convergence_semiangle_mrad"]),
+            "defocus_A": float(told["defocus_A"]),
+            "astigmatism_A": float(told.get("astigmatism_A", 0)),
+            "astigmatism_deg": float(told.get("astigmatism_deg", 0)),
+            "Cs_A": float(told.get("Cs_A", 0)),
+            "source_size_A": float(told.get("source_sigma_A", 0)) * FWHM_PER_SIGMA,
+            "source_points": SOURCE_POINTS,
+            "focal_spread_A": float(told.get("focal_spread_sigma_A", 0)),
+            "focal_points": FOCAL_POINTS,
+            "scan_shape": tuple(int(n) for n in told["scan_shape"]),
+            "scan_step_A": (float(step[0]), float(step[1])),
+            "scan_pattern": str(told["scan_pattern"]),
+            "rotation_deg": float(told["rotation_deg"]),
+            "detector_shape": shape,
+            "detector_pixel_mrad": float(told["detector_pixel_mrad"]),
+            "beam_offset_px": (float(center[0] - shape[0] // 2), float(center[1] - shape[1] // 2)),
+            "detector_transform": str(told["detector_transform"]),
+            "descan_px": wander.numbers,
+            "descan_jump_px": wander.jumps_px,
+            "dose_e_per_A2": float(told["dose_e_per_A2"]),
+            "seed": seed,
+            "tell": tell,
+        }
+    )

@@ -1,0 +1,116 @@
+"""Radial profiles of the pattern at every scan point, and the few shapes that they are made of.
+
+Principal components of counts: each ring is divided by the standard deviation that counting alone gives it (Keenan and
+Kotula 2004), so that noise is alike in all and what stands out is no noise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import sparse
+
+from ptylive.engine.imaging.declaration import DETECTOR_PREFIX
+from ptylive.schema import FrameBatch, LiveMap, ScanHeader
+from ptylive.schema.model import DoubleArray, IndexArray
+
+MOST_COMPONENTS = 9
+LEAST_COUNTS = 1.0
+"""Of a ring over the whole scan, below which it is left out."""
+
+
+@dataclass(frozen=True, eq=False)
+class Components:
+    """Principal components of profiles, the strongest first.
+
+    shapes: (n, rings), counts per pixel for a score of 1; scores: (n, points), mean 0 and mean square 1 over points;
+    strength: (n,) variance over that of counting noise alone; noise: the largest strength that noise alone has.
+    """
+
+    shapes: DoubleArray
+    scores: DoubleArray
+    strength: DoubleArray
+    noise: float
+
+
+@dataclass(eq=False)
+class RadialProfiles:
+    """Counts of each ring of a pixel's width around the beam (row, column), summed for every scan point."""
+
+    header: ScanHeader
+    center_px: tuple[float, float]
+    ring_of: IndexArray = field(init=False)
+    """(Qy, Qx), -1 for bad pixels."""
+    counts: DoubleArray = field(init=False)
+    """(points, rings)."""
+    frames: IndexArray = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Lay the rings out."""
+        rows, cols = np.indices(self.header.detector_shape)
+        ring = np.hypot(rows - self.center_px[0], cols - self.center_px[1]).astype(np.int64)
+        bad = self.header.arrays.get("bad_pixel_mask")
+        self.ring_of = ring if bad is None else np.where(np.asarray(bad, dtype=bool), -1, ring)
+        points = math.prod(self.header.scan.require_shape())
+        self.counts = np.zeros((points, int(self.ring_of.max()) + 1))
+        self.frames = np.zeros(points, dtype=np.int64)
+        flat = self.ring_of.ravel()
+        used = np.flatnonzero(flat >= 0)
+        shape = (flat.size, self.counts.shape[1])
+        self._sum = sparse.csr_array((np.ones(used.size), (used, flat[used])), shape=shape)
+
+    @property
+    def pixels(self) -> DoubleArray:
+        """Good pixels of each ring, (rings,)."""
+        return np.asarray(self._sum.sum(axis=0)).ravel()
+
+    def add(self, batch: FrameBatch) -> None:
+        """Sum raw frames; flyback and surplus frames are ignored."""
+        point = self.header.scan.point_of(batch.index)
+        keep = point >= 0
+        frames = self.header.readout.counts(batch.frames[keep])[0]
+        np.add.at(self.counts, point[keep], frames.reshape(len(frames), self._sum.shape[0]).astype(float) @ self._sum)
+        np.add.at(self.frames, point[keep], 1)
+
+    def components(self, count: int) -> Components:
+        """The strongest ``count``, of the points that were visited; scores of others are 0."""
+        seen = self.frames > 0
+        per_frame = self.counts[seen] / self.frames[seen, None]
+        mean = per_frame.mean(axis=0)
+        rings = np.flatnonzero(mean * len(per_frame) >= LEAST_COUNTS)
+        deviation = np.sqrt(mean[rings])
+        alike = (per_frame[:, rings] - mean[rings]) / deviation
+        values, vectors = np.linalg.eigh(alike.T @ alike / max(len(alike), 1))
+        order = np.argsort(values)[::-1][: min(count, len(rings))]
+        shapes, scores = np.zeros((len(order), self.counts.shape[1])), np.zeros((len(order), len(seen)))
+        for n, which in enumerate(order):
+            vector, size = vectors[:, which], math.sqrt(max(float(values[which]), 1e-30))
+            vector = vector * (1.0 if vector[np.abs(vector).argmax()] >= 0 else -1.0)
+            shapes[n, rings] = vector * deviation * size / np.maximum(self.pixels[rings], 1.0)
+            scores[n, seen] = alike @ vector / size
+        noise = (1 + math.sqrt(len(rings) / max(len(alike), 1))) ** 2  # Marchenko and Pastur's edge
+        return Components(shapes, scores, values[order], noise)
+
+    def maps(self, name: str, count: int) -> Iterator[LiveMap]:
+        """A map ``vd_<name>_<n>`` for each component: its score at every point, the shape among its settings."""
+        found, shape = self.components(count), self.header.scan.require_shape()
+        for n in range(len(found.scores)):
+            strength = float(found.strength[n])
+            settings = {
+                "shape_counts": [float(f"{value:.4g}") for value in found.shapes[n]],
+                "strength": round(strength, 3),
+                "noise": round(found.noise, 3),
+            }
+            yield LiveMap(
+                f"{DETECTOR_PREFIX}{name}_{n + 1}",
+                found.scores[n].reshape(shape).astype(np.float32),
+                "score",
+                self.header.scan.step_A,
+                int(self.frames.sum()),
+                f"radial profiles, principal component {n + 1}",
+                settings,
+                buried=strength < found.noise,
+            )

@@ -1,0 +1,36 @@
+"""Pictures of maps: in doubt they are greyed, as on the page; the floats stay what they are."""
+
+import h5py
+import numpy as np
+from PIL import Image
+
+from ptylive.application.export import Export
+from ptylive.schema import LiveMap
+
+DATA = np.indices((8, 8)).sum(axis=0).astype(np.float32)
+
+
+def exported(tmp_path, name, formats, **more):
+    live_map = LiveMap(name, DATA, "rad", (0.5, 0.5), 64, "OBF", **more)
+    return Export(live_map, None).write(tmp_path / name, formats)
+
+
+def test_a_map_in_doubt_is_greyed_in_its_picture(tmp_path):
+    plain, buried, faint = (
+        np.asarray(Image.open(exported(tmp_path, name, ["png"], **more)[0]).convert("L")).astype(int)
+        for name, more in (("sure", {}), ("buried", {"buried": True}), ("faint", {"faint": True}))
+    )
+    corner = slice(-100, None), slice(-100, None)  # the brightest pixel, without words or scale bar
+    assert plain[corner].max() == 255
+    assert buried[corner].max() < 100 and faint[corner].max() < 100
+    assert (buried != faint).any(), "each says why"
+
+
+def test_the_floats_stay_and_the_doubt_is_told(tmp_path):
+    for name, more, told in (("sure", {}, None), ("faint", {"faint": True}, "stands 3 standard deviations")):
+        path = exported(tmp_path, name, ["hspy"], **more)[0]
+        with h5py.File(path) as file:
+            signal = file[f"Experiments/{name}"]
+            np.testing.assert_array_equal(signal["data"][()], DATA)
+            found = signal["original_metadata/ptylive"].attrs.get("doubt")
+        assert found is None if told is None else told in found

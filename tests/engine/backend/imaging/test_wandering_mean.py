@@ -1,0 +1,117 @@
+"""What all patterns of a wandering scan have in common is known between pixels, and does not ring when it is moved."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ptylive.engine.backend.imaging.wandering_mean import LEAST_FRAMES, WanderingMean, WanderingSums, moments_of
+from ptylive.engine.descan import moved, moved_back, nearly_moved_back
+from ptylive.schema import Detector, Scan, ScanHeader
+from ptylive.schema.detector import Descan
+
+SIDE, RADIUS, SHAPE = 32, 9.3, (24, 30)
+POINTS = SHAPE[0] * SHAPE[1]
+DESCAN = Descan.of([1.6, -0.7, 0.9, 1.3])
+FINE = 8
+
+
+def disc(places):
+    """A disc with an edge of a pixel, and a wave on it that differs from pattern to pattern, at places (n, 2)."""
+    axis = np.arange(SIDE) - SIDE / 2
+    out = np.empty((len(places), SIDE, SIDE))
+    for n, (row, col) in enumerate(places):
+        radius = np.hypot(axis[:, None] - row, axis[None] - col)
+        inside = np.clip(RADIUS - radius + 0.5, 0, 1)
+        out[n] = 100 * inside * (1 + 0.05 * np.cos(0.4 * (axis[:, None] - row) + n))
+    return out
+
+
+@pytest.fixture(scope="module")
+def scan():
+    header = ScanHeader(
+        "u",
+        "s",
+        POINTS,
+        Scan(shape=SHAPE, step_A=(1.0, 1.0)),
+        detector=Detector(shape=(SIDE, SIDE), dtype="<f4"),
+    )
+    places = DESCAN.at_points(np.arange(POINTS), SHAPE)
+    return header, disc(places).astype(np.float32), disc(np.zeros_like(places))
+
+
+def mean_of(header, frames):
+    sums = WanderingSums()
+    for part in np.array_split(np.arange(len(frames)), 7):
+        sums.add(*nearly_moved_back(header, DESCAN, part, frames[part]))
+    return sums.mean()
+
+
+def test_the_edge_does_not_ring(scan):
+    header, frames, still = scan
+    index = np.arange(POINTS)
+    mean = mean_of(header, frames)
+    by_shift, by_mean = (moved_back(header, DESCAN, index, frames, one) - still for one in (None, mean))
+    axis = np.arange(SIDE) - SIDE / 2
+    radius = np.hypot(axis[:, None], axis[None])
+    for least, most in ((0, RADIUS - 2), (RADIUS - 2, RADIUS + 2)):
+        ring = (radius >= least) & (radius < most)
+        assert by_mean[:, ring].std() < 0.4 * by_shift[:, ring].std(), (least, most)
+    assert np.abs(mean.still - still.mean(axis=0)).max() < 4, "of 100: a corner of the edge is no polynomial"
+
+
+def test_what_differs_is_moved_as_before(scan):
+    """A mean that is nothing takes nothing away."""
+    header, frames, _ = scan
+    nothing = WanderingMean(0, np.zeros((1, SIDE, SIDE), np.float32))
+    index = np.arange(50)
+    plain = moved_back(header, DESCAN, index, frames[:50])
+    # what was moved beyond the detector's end is not there to be interpolated
+    np.testing.assert_allclose(moved_back(header, DESCAN, index, frames[:50], nothing), plain, atol=0.1)
+
+
+def test_whole_pixels_and_the_rest_make_the_place(scan):
+    header, frames, _ = scan
+    near, rest = nearly_moved_back(header, DESCAN, np.arange(POINTS), frames)
+    assert np.abs(rest).max() <= 0.5
+    whole = np.rint(DESCAN.at_points(np.arange(POINTS), SHAPE) - rest)
+    for n in (0, 17, POINTS - 1):
+        expected = moved(frames[n : n + 1], whole[n : n + 1])[0]
+        np.testing.assert_allclose(near[n], expected, atol=1e-3)
+
+
+def test_brighter_patterns_take_more_of_the_mean(scan):
+    header, frames, _ = scan
+    mean = mean_of(header, frames)
+    assert mean.strength(2 * frames[:5]) == pytest.approx(2 * mean.strength(frames[:5]), rel=1e-5)
+    doubled = moved_back(header, DESCAN, np.arange(5), 2 * frames[:5], mean)
+    np.testing.assert_allclose(doubled, 2 * moved_back(header, DESCAN, np.arange(5), frames[:5], mean), atol=2e-2)
+
+
+def test_no_centre_of_mass_depends_on_the_mean(scan):
+    """By whatever the fit has taken of the specimen: a slow deflection is what integrated DPC shows first."""
+    header, frames, _ = scan
+    index, mean = np.arange(POINTS), mean_of(header, frames)
+    wrong = replace(mean, coefficients=mean.coefficients * np.linspace(0.8, 1.2, SIDE, dtype=np.float32))
+    plain = moments_of(moved_back(header, DESCAN, index, frames))
+    for one in (mean, wrong):
+        found = moments_of(moved_back(header, DESCAN, index, frames, one))
+        # a hundredth of a pixel times all counts: what is read from outside is cut off a little differently
+        assert np.abs(found - plain).max() < 1e-2 * plain[:, 0].mean()
+
+
+def test_where_a_specimen_changes_the_edge_more_there_is_none(scan):
+    header, frames, _ = scan
+    assert mean_of(header, frames) is not None
+    waves = 1 + 0.9 * np.cos(np.add.outer(0.7 * np.arange(POINTS), np.arange(SIDE)))
+    assert mean_of(header, (frames * waves[:, None]).astype(np.float32)) is None
+
+
+def test_of_few_patterns_there_is_none():
+    sums = WanderingSums()
+    sums.add(np.ones((LEAST_FRAMES - 1, 4, 4)), np.zeros((LEAST_FRAMES - 1, 2)))
+    assert sums.mean() is None
+    sums.add(np.ones((1, 4, 4)), np.zeros((1, 2)))
+    mean = sums.mean()
+    assert mean is not None and mean.order == 1
+    np.testing.assert_allclose(mean.at(np.array([[0.4, -0.5]])), 1, atol=1e-4)
