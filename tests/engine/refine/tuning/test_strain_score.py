@@ -1,0 +1,114 @@
+"""What the loss of a refined scan gains by the strain of a drift."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ptylive.engine.refine.data.drift import Drift, without_drift
+from ptylive.engine.refine.problem.prepare import prepare
+from ptylive.engine.refine.tuning.held_out import TrialContext
+from ptylive.engine.refine.tuning.strain_score import StrainedScan, StrainScore, without_even
+from ptylive.schema import Origin
+from ptylive.schema.preset import Preset
+
+PRESET = Preset(
+    num_slices=1, probe_modes=1, source_size_A=0.0, focal_spread_A=0.0, refine_drift=False, non_negative_phase=False
+)
+DRIFT_A = (0.6, -0.4)
+
+
+def drift(drift_A=DRIFT_A):
+    return Drift(drift_A, (0.5, 0.5), 60.0, 0.0, True, "drift Å along slow and fast axis: left alone", 1.5)
+
+
+def with_object(problem, specimen, back):
+    """The start of a problem with the true phase at ``back`` (2, 2) times each place, about the middle of the scan."""
+    rows, columns = problem.grid.shape
+    y, x = np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij")
+    places = np.stack([y, x], -1) * problem.grid.pixel_A + problem.grid.origin_A
+    centre = problem.positions_A.mean(axis=0)
+    places = centre + (places - centre) @ back.T
+    vector = problem.start.copy()
+    problem.layout.object_block(vector)[...] = specimen.phase(places[..., 0], places[..., 1]).ravel()
+    return vector
+
+
+def scan_of(simulated, back=None, dataset=None):
+    problem = prepare(simulated.dataset if dataset is None else dataset, PRESET, None)
+    vector = with_object(problem, simulated.specimen, np.eye(2) if back is None else back)
+    return StrainedScan(problem, vector, PRESET, TrialContext("cpu"))
+
+
+@pytest.fixture(scope="module")
+def nominal(moving):
+    """Positions without their drift, and the true object strained as they are: what a refinement of them tends to."""
+    matrix = scan_of(moving).drifting(drift())
+    return scan_of(moving, matrix)
+
+
+def test_a_drift_that_was_there_gains_beyond_doubt_and_its_opposite_loses_as_much(nominal):
+    seen, opposite = nominal.score(drift()), nominal.score(drift((0.6 * -1, 0.4)))
+    assert seen.deviations > 3 and seen.gain > 10 * seen.deviation
+    assert opposite.deviations == pytest.approx(-seen.deviations, rel=1e-6)
+
+
+def test_nothing_is_gained_once_it_has_been_taken_out(moving):
+    still = scan_of(moving, dataset=without_drift(moving.dataset, drift()))
+    assert abs(still.score(drift()).deviations) < 2.5
+
+
+def test_the_object_is_moved_with_the_positions(moving):
+    """Of the strained scan the object is the true one again where positions are."""
+    scan = scan_of(moving, scan_of(moving).drifting(drift()))
+    matrix = scan.drifting(drift())
+    found = prepare(without_drift(moving.dataset, drift()), PRESET, None)
+    moved = found.layout.object_block(scan.on(found, matrix)).reshape(found.grid.shape)
+    true = found.layout.object_block(with_object(found, moving.specimen, np.eye(2))).reshape(found.grid.shape)
+    inside = np.s_[8:-8, 8:-8]
+    assert np.abs(moved - true)[inside].max() < 0.02
+    unmoved = found.layout.object_block(scan.on(found, np.eye(2))).reshape(found.grid.shape)
+    assert np.abs(unmoved - true)[inside].max() > 0.05
+
+
+def test_bounds_hold_on_the_moved_object(moving):
+    problem = prepare(moving.dataset, PRESET.model_copy(update={"non_negative_phase": True}), None)
+    vector = with_object(problem, moving.specimen, np.eye(2))
+    preset = PRESET.model_copy(update={"non_negative_phase": True})
+    moved = StrainedScan(problem, vector, preset, TrialContext("cpu")).on(problem, np.eye(2) * 1.01)
+    assert problem.layout.object_block(moved).min() >= 0
+
+
+def test_a_rotation_that_was_only_found_says_nothing_of_the_turn(moving, nominal):
+    """The maps found it as if nothing drifted: half of the drift may be in it."""
+    rotation = moving.dataset.calibration.entries["rotation_deg"]
+    estimated = moving.dataset.calibration.having(rotation_deg=replace(rotation, origin=Origin.ESTIMATED))
+    open_ = scan_of(moving, nominal.drifting(drift()), replace(moving.dataset, calibration=estimated))
+    asked = []
+    open_.falls = lambda strain: asked.append(strain) or np.arange(4.0)
+    open_.score(drift())
+    np.testing.assert_allclose(asked[0], asked[0].T, atol=1e-12)
+    nominal_asked = []
+    stated = scan_of(moving, nominal.drifting(drift()))
+    stated.falls = lambda strain: nominal_asked.append(strain) or np.arange(4.0)
+    stated.score(drift())
+    assert np.abs(nominal_asked[0] - nominal_asked[0].T).max() > 0.01
+
+
+@pytest.mark.parametrize("turns", [True, False])
+def test_a_strain_without_its_even_stretch(turns):
+    left = without_even(np.array([[0.03, 0.01], [-0.02, 0.01]]), turns=turns)
+    assert np.trace(left) == pytest.approx(0)
+    assert (left[0, 1] == pytest.approx(left[1, 0])) is not turns
+
+
+def test_what_leaks_from_an_even_stretch_is_taken_off_and_a_part_of_it_is_uncertain():
+    rng = np.random.default_rng(0)
+    even, own = rng.normal(100, 10, 64), rng.normal(0, 1, 64)
+    seen = StrainScore.of(0.4 * even + own, even)
+    assert abs(seen.gain) < 0.05 * 0.4 * even.sum()
+    assert seen.deviation < 1.2 * np.sqrt(64)
+    assert abs(seen.deviations) < 0.5  # 26 without the leak, 5 standard deviations of scatter alone
+    assert StrainScore(5.0, 1.0, 0.0).deviations == 5.0
+    assert StrainScore(5.0, 0.0, 20.0).deviations == 1.0
+    assert StrainScore(0.0, 0.0, 0.0).deviations == 0.0
