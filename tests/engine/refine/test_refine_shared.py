@@ -29,6 +29,15 @@ def test_thin_specimens(read_dataset, name, least):
 
 
 @pytest.mark.slow
+def test_a_drift_that_only_the_refined_object_shows(read_dataset):
+    """Low dose: the lattice is two standard deviations sure, short trials say nothing. 0.75 with its drift left in."""
+    path = shared_data("ws2_messy_60kV_lowdose")
+    result = refine(read_dataset(path), Preset(), backend="cpu")
+    assert result.drift.applied and "the refined object gains by its strain" in result.reason
+    assert object_score(path, result)["corr"] >= 0.89
+
+
+@pytest.mark.slow
 def test_thick_specimen(read_dataset):
     path = shared_data("sto_10nm_200kV_defocus")
     result = refine(read_dataset(path), Preset(num_slices=10, total_thickness_A=100.0), backend="cpu")

@@ -9,9 +9,10 @@ from ptylive.engine.refine import refine
 from ptylive.engine.refine.data.drift import Drift, without_drift
 from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.run import checkpoint as checkpoints
-from ptylive.engine.refine.run import drift_afterwards, run
-from ptylive.engine.refine.run.drift_afterwards import EPOCHS, is_asked
-from ptylive.engine.refine.tuning.strain_score import StrainedScan, StrainScore
+from ptylive.engine.refine.run import run
+from ptylive.engine.refine.run.again import drift_afterwards
+from ptylive.engine.refine.run.again.drift_afterwards import EPOCHS, is_asked
+from ptylive.engine.refine.run.again.strain_score import StrainedScan, StrainScore
 from ptylive.schema.preset import Preset
 
 SETTINGS = {"window_px": 24, "probe_modes": 1, "num_slices": 1, "sweeps": 2, "regime": "thin", "phase_deviation": False}

@@ -34,6 +34,8 @@ from ptylive.schema.preset import Preset
 MOVED_PX = 0.5
 """Root mean square by which positions are moved, object pixels: by less, what interpolation does scatters more; by
 more, the loss is no parabola."""
+ROOM_PX = 4
+"""By which the object's grid is larger on each side than what is refined: positions move by less."""
 MOST_PATTERNS, GROUPS = 4096, 64
 """Patterns that are compared, at most, and groups of them between which gains scatter."""
 UNSURE = 0.25
@@ -103,6 +105,11 @@ class StrainedScan:
         self._from_centre_A = positions_A - self._centre_A
         planes = problem.layout.object_block(vector).reshape(-1, *problem.grid.shape)
         self._splines = [spline_filter(plane.astype(np.float64), order=ORDER) for plane in planes]
+        # a grid that holds every strain, a whole number of pixels larger: both sides are interpolated alike
+        room_A = ROOM_PX * problem.grid.pixel_A
+        reach_A = problem.measured.dataset.reach_A
+        held_A = positions_A if reach_A is None else np.concatenate([positions_A, reach_A])
+        self._reach_A = np.stack([held_A.min(axis=0) - room_A, held_A.max(axis=0) + room_A])
         count = len(positions_A)
         chosen = np.random.default_rng(0).permutation(count)[:MOST_PATTERNS]
         self._groups = [np.sort(group) for group in np.array_split(chosen, min(GROUPS, count))]
@@ -131,7 +138,8 @@ class StrainedScan:
 
     def _losses(self, strain: DoubleArray) -> DoubleArray:
         matrix, measured = np.eye(2) + strain, self._problem.measured
-        dataset = replace(measured.dataset, positions_A=self._centre_A + self._from_centre_A @ matrix.T)
+        positions_A = self._centre_A + self._from_centre_A @ matrix.T
+        dataset = replace(measured.dataset, positions_A=positions_A, reach_A=self._reach_A)
         problem = lay_out(replace(measured, dataset=dataset), self._problem.strategy, self._preset, None)
         vector = self.on(problem, matrix)
         with closing(open_backend(self._context.backend, problem.multislice, self._context.threads)) as backend:

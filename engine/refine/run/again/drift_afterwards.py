@@ -1,7 +1,7 @@
 """A drift that only a finished refinement shows: taken out, and the refinement gone on with from there.
 
 Of a weak scan neither its lattice nor short trials say whether it drifted; the refined object does
-(:mod:`~ptylive.engine.refine.tuning.strain_score`). So a drift that the lattice hints at and trials left alone is asked
+(:mod:`~ptylive.engine.refine.run.again.strain_score`). So a drift that the lattice hints at and trials left alone is asked
 for once more when the run has ended. Where it is there, object and positions are strained together, and L-BFGS goes on:
 what was refined is kept.
 """
@@ -28,7 +28,7 @@ from ptylive.engine.refine.solvers.sweeps import SweepState
 from ptylive.engine.refine.tuning.drift_check import BEYOND_DOUBT, is_open
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS
-from ptylive.engine.refine.tuning.strain_score import StrainedScan
+from ptylive.engine.refine.run.again.strain_score import StrainedScan
 from ptylive.schema.model import Array
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.solver import ENGINES
