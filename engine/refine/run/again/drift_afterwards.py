@@ -1,9 +1,9 @@
 """A drift that only a finished refinement shows: taken out, and the refinement gone on with from there.
 
 Of a weak scan neither its lattice nor short trials say whether it drifted; the refined object does
-(:mod:`~ptylive.engine.refine.run.again.strain_score`). So a drift that the lattice hints at and trials left alone is asked
-for once more when the run has ended. Where it is there, object and positions are strained together, and L-BFGS goes on:
-what was refined is kept.
+(:mod:`~ptylive.engine.refine.run.again.strain_score`). So a drift that the lattice hints at and trials left alone is
+asked for once more when the run has ended. Where it is there, object and positions are strained together, and L-BFGS
+goes on: what was refined is kept.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.engine.refine.problem.prepare import Problem, lay_out
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
 from ptylive.engine.refine.run import checkpoint as checkpoints
+from ptylive.engine.refine.run.again.strain_score import StrainedScan
 from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.run.refinement import Observers, Refinement
 from ptylive.engine.refine.solvers.sweeps import SweepState
 from ptylive.engine.refine.tuning.drift_check import BEYOND_DOUBT, is_open
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS
-from ptylive.engine.refine.run.again.strain_score import StrainedScan
 from ptylive.schema.model import Array
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.solver import ENGINES
@@ -127,8 +127,10 @@ def gone_on(
 
 def _continued(old: Problem, measured: Measurement, preset: Preset) -> Problem:
     """The problem of a run without its drift, all decisions as they were, and L-BFGS to be done."""
-    reasons = [one.reason for one in (old.measured.drift, measured.drift) if one is not None]
-    strategy = replace(old.strategy, epochs=old.strategy.sweeps + EPOCHS, reason=old.strategy.reason.replace(*reasons))
+    reason = old.strategy.reason
+    if old.measured.drift is not None and measured.drift is not None:
+        reason = reason.replace(old.measured.drift.reason, measured.drift.reason)
+    strategy = replace(old.strategy, epochs=old.strategy.sweeps + EPOCHS, reason=reason)
     problem = lay_out(measured, strategy, preset, None)
     return replace(problem, forward=replace(problem.forward, tilt_found=old.forward.tilt_found), curves=old.curves)
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 
@@ -40,7 +41,7 @@ MOST_PATTERNS, GROUPS = 4096, 64
 """Patterns that are compared, at most, and groups of them between which gains scatter."""
 UNSURE = 0.25
 """Share of the gain by an even stretch that counts as uncertain: of 28 Å of gold in one slice a fifth leaks."""
-ORDER = 5
+ORDER: Final = 5
 """Of the spline that the object is moved by."""
 
 
@@ -160,7 +161,9 @@ class StrainedScan:
         planes = new.layout.object_block(vector).reshape(-1, *new.grid.shape)
         first_px = first_A / old.grid.pixel_A
         for plane, spline in zip(planes, self._splines, strict=True):
-            affine_transform(spline, back, first_px, new.grid.shape, plane, ORDER, mode="nearest", prefilter=False)
+            plane[...] = affine_transform(
+                spline, back, first_px, new.grid.shape, order=ORDER, mode="nearest", prefilter=False
+            )
         for part, lowest in new.layout.lower_bounds():
             np.maximum(vector[part], lowest, out=vector[part])
         return vector

@@ -7,8 +7,8 @@ import pytest
 
 from ptylive.engine.refine.data.drift import Drift, without_drift
 from ptylive.engine.refine.problem.prepare import prepare
-from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.run.again.strain_score import StrainedScan, StrainScore, without_even
+from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.schema import Origin
 from ptylive.schema.preset import Preset
 
