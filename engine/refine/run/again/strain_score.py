@@ -8,7 +8,7 @@ the patterns. Two refinements that begin apart differ by far more than a drift d
 
 What the model lacks (depth, the size of the source, the focus) stretches the scan evenly, often by many standard
 deviations. So that part of a strain is left aside; where an object shows one direction more than another a share of it
-leaks into the rest, which is taken off by how both scatter together, and a part of it counts as uncertain besides. The
+leaks into the rest, which is taken off where both scatter together, and a part of it counts as uncertain besides. The
 turn of a strain is asked of only where the rotation was stated.
 """
 
@@ -37,10 +37,13 @@ MOVED_PX = 0.5
 more, the loss is no parabola."""
 ROOM_PX = 4
 """By which the object's grid is larger on each side than what is refined: positions move by less."""
-MOST_PATTERNS, GROUPS = 4096, 64
+MOST_PATTERNS, GROUPS = 4096, 128
 """Patterns that are compared, at most, and groups of them between which gains scatter."""
-UNSURE = 0.25
-"""Share of the gain by an even stretch that counts as uncertain: of 28 Å of gold in one slice a fifth leaks."""
+LEAKS = 3.0
+"""Standard deviations beyond which a correlation with an even stretch, over the groups, is taken off: less is chance,
+of which an even stretch of a hundred standard deviations would make a drift."""
+UNSURE = 0.125
+"""Share of the gain by an even stretch that counts as uncertain: of 128 groups a correlation is known to 0.09."""
 ORDER: Final = 5
 """Of the spline that the object is moved by."""
 
@@ -58,10 +61,11 @@ class StrainScore:
     @classmethod
     def of(cls, strained: DoubleArray, even: DoubleArray) -> StrainScore:
         """From the falls (groups,) by both."""
-        scatter = np.cov(np.stack([strained, even])) * len(strained)
-        leak = float(scatter[0, 1] / scatter[1, 1]) if scatter[1, 1] > 0 else 0.0
-        variance = float(scatter[0, 0]) - leak * float(scatter[0, 1])
-        gain = float(strained.sum()) - leak * float(even.sum())
+        own, both, evens = np.cov(np.stack([strained, even])).ravel()[[0, 1, 3]] * len(strained)
+        gain, variance = float(strained.sum()), float(own)
+        if both**2 * len(strained) > LEAKS**2 * own * evens:
+            gain -= float(both / evens * even.sum())
+            variance -= float(both**2 / evens)
         return cls(gain, math.sqrt(max(variance, 0.0)), float(even.sum()))
 
     @property
