@@ -27,6 +27,7 @@ from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.run.refinement import Observers, Refinement
 from ptylive.engine.refine.solvers.sweeps import SweepState
 from ptylive.engine.refine.tuning.drift_check import BEYOND_DOUBT, is_open
+from ptylive.engine.refine.tuning.half_turn import FOUND
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS
 from ptylive.schema.model import Array
@@ -40,7 +41,8 @@ EPOCHS = 10
 def is_asked(measured: Measurement, preset: Preset) -> bool:
     """Whether a run with these settings, decided, is asked for its drift when it has ended.
 
-    Of a scan in one slice, with nothing refined but object and probe, whose length nobody gave.
+    Of a scan in one slice whose rotation and defocus were stated, with nothing refined but object and probe, whose
+    length nobody gave.
     """
     drift, solver = measured.drift, preset.solver
     if drift is None or drift.applied or not is_open(drift, preset):
@@ -48,7 +50,9 @@ def is_asked(measured: Measurement, preset: Preset) -> bool:
     ordinary = solver.optimizer not in ENGINES and isinstance(solver.epoch_max, str) and not preset.schedules
     ordinary = ordinary and not preset.stages and preset.prior.method != "dgp"
     many = len(measured.dataset.patterns) >= LEAST_PATTERNS
-    return ordinary and many and measured.plain and preset.object.slices == 1
+    calibration = measured.dataset.calibration
+    stated = all(calibration.origin(name) not in FOUND for name in ("rotation_deg", "C10"))
+    return ordinary and many and stated and measured.plain and preset.object.slices == 1
 
 
 @dataclass(frozen=True)

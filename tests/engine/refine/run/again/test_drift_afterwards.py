@@ -13,6 +13,7 @@ from ptylive.engine.refine.run import run
 from ptylive.engine.refine.run.again import drift_afterwards
 from ptylive.engine.refine.run.again.drift_afterwards import EPOCHS, is_asked
 from ptylive.engine.refine.run.again.strain_score import StrainedScan, StrainScore
+from ptylive.schema import Origin
 from ptylive.schema.preset import Preset
 
 SETTINGS = {"window_px": 24, "probe_modes": 1, "num_slices": 1, "sweeps": 2, "regime": "thin", "phase_deviation": False}
@@ -128,6 +129,16 @@ def test_of_which_runs_it_is_asked(moving, changes, drift):
     measured = prepare(moving.dataset, PRESET.model_copy(update={"refine_drift": False}), None).measured
     assert is_asked(replace(measured, drift=LEFT), PRESET)
     assert not is_asked(replace(measured, drift=drift), preset)
+
+
+@pytest.mark.parametrize("name", ["rotation_deg", "C10"])
+@pytest.mark.parametrize("origin", [Origin.ESTIMATED, Origin.UNDECIDED])
+def test_what_maps_have_found_is_no_ground_for_it(moving, name, origin):
+    measured = prepare(moving.dataset, PRESET.model_copy(update={"refine_drift": False}), None).measured
+    calibration = moving.dataset.calibration
+    found = calibration.having(**{name: replace(calibration.entries[name], origin=origin)})
+    dataset = replace(moving.dataset, calibration=found)
+    assert not is_asked(replace(measured, dataset=dataset, drift=LEFT), PRESET)
 
 
 def test_few_patterns_are_not_asked(simulated):
