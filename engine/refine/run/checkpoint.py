@@ -161,6 +161,11 @@ def of_stage(path: Path, number: int) -> Path:
     return path if number == 1 else path.with_name(f"{path.name}.stage{number}")
 
 
+def of_second_run(path: Path) -> Path:
+    """The checkpoint of the continuation of a run, whose own is ``path``, on other positions."""
+    return path.with_name(f"{path.name}.stage-again")
+
+
 def of_tiles(path: Path) -> Path:
     """What a run on several workers, whose checkpoint is ``path``, writes in its place; its tiles lie beside it."""
     return path.with_name(f"{path.name}.tiles")

@@ -112,6 +112,16 @@ class Refinement:
         self._unwritten: dict[Path, str] = {}
         """What could not be written the last time it was tried, and why."""
 
+    @property
+    def problem(self) -> Problem:
+        """What is refined, without its start."""
+        return self._problem
+
+    @property
+    def log(self) -> Log:
+        """Of the epochs that have ended."""
+        return self._log
+
     def run(self, saved: checkpoints.Saved | None) -> RefineResult:
         """Everything, from a saved state where there is one; once."""
         xp = self._backend.xp

@@ -23,6 +23,7 @@ from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.engine.refine.problem.prepare import Problem, decide, lay_out, prepare
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
 from ptylive.engine.refine.run import checkpoint as checkpoints
+from ptylive.engine.refine.run.again.drift_afterwards import Finished, Held, gone_on, is_asked
 from ptylive.engine.refine.run.generative import refined_with_prior
 from ptylive.engine.refine.run.history import History
 from ptylive.engine.refine.run.refinement import Observers, Refinement
@@ -173,14 +174,23 @@ def _refined(
         raise RefinementError("the checkpoint is of other slices or probe modes", "start without --resume")
     if sharing is not None:
         return Ended.of(sharing.refined(problem, preset, observers, context, resume=resume), tuned, problem.measured)
+    asked = is_asked(measured, tuned.preset)
+    held = Held(observers.on_progress)
+    observers = replace(observers, on_progress=held) if asked else observers
     with closing(open_backend(context.backend, problem.multislice, context.threads)) as engine:
         if preset.prior.method == "dgp":
-            found = refined_with_prior(problem, preset, engine, observers, context, saved)
-            return Ended.of(found, tuned, problem.measured)
+            result = refined_with_prior(problem, preset, engine, observers, context, saved)
+            return Ended.of(result, tuned, problem.measured)
         run, measured = Refinement(problem, preset, engine, observers, context), problem.measured
         begin = [saved]
         del problem, saved  # a start that the run has left takes as much memory as the object
-        return Ended.of(run.run(begin.pop()), tuned, measured)
+        result = run.run(begin.pop())
+        first = Finished.of(run, result, engine) if asked else None
+    if first is not None:
+        observers = replace(observers, on_progress=held.tell)
+        result, measured = gone_on(first, tuned.preset, observers, context, resume=resume)
+    held.release()
+    return Ended.of(result, tuned, measured)
 
 
 def _settled(

@@ -24,6 +24,7 @@ from ptylive.engine.refine.results.curve import Scanned
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.solvers.sweeps import SweepState
 from ptylive.engine.refine.tuning.half_turn import FOUND, half_turned, is_open, start_half_turned
+from ptylive.engine.refine.tuning.half_turn_choice import SETTLED_SWEEPS, WORTH, is_worth, with_half_turn
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS, TRIAL_PATTERNS, TRIAL_SETTINGS
 from ptylive.engine.refine.tuning.parameter_search import (
@@ -36,7 +37,6 @@ from ptylive.engine.refine.tuning.parameter_search import (
 )
 from ptylive.schema import MetadataError
 from ptylive.schema.advice.depth import FoundDepth
-from ptylive.schema.advice.half_turn import half_turn_words
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.kinds import Auto
@@ -59,8 +59,6 @@ THICKEST_A = 2000.0
 SLICES_PER_DEPTH, COARSE_SLICES = 3, 6
 THINNEST = 0.25
 """A given thickness below this is one slice."""
-WORTH = 0.005
-"""Share by which patterns must be predicted better: the sheets of a single layer of MoS2 bring 0.001."""
 CLEAR = 0.02
 """Share by which more depth predicts better that no blur of the probe brings: particles, in one mode, reach 0.005."""
 HOPELESS_SHARE, HOPELESS_DEVIATIONS = 0.25, 4.0
@@ -104,8 +102,12 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
         return replace(tuned, preset=_with_slices(preset, 1), words=(*tuned.words, f"one slice: {why}"))
     halves = _of_halves(begun, context, depth_A, TRIAL_PATTERNS, 1)
     found = [trials.coarse() for trials in halves]
-    tuned, turned = _with_half_turn(begun, [coarse.loss for coarse in found])
     finer = _of_halves(begun, context, depth_A, TRIAL_PATTERNS, preset.probe.probe_modes)
+    tuned, turned = with_half_turn(
+        begun,
+        [coarse.loss for coarse in found],
+        lambda: [trials.settled(2.0**coarse.power, COARSE_SLICES) for trials, coarse in zip(finer, found, strict=True)],
+    )
     best = finer[turned].fine(found[turned])
     thickness_A = best.depths * depth_A
     thick, preset = thickened(tuned.dataset, preset, thickness_A, _slices_of(preset, thickness_A, best.depths))
@@ -133,14 +135,14 @@ def _gate(tuned: Tuned, context: TrialContext, depth_A: float) -> tuple[Tuned | 
         for half, trials in enumerate(_of_halves(begun, context, depth_A, GATE_PATTERNS, 1))
     ]
     gain, half, begun, trials = max(seen, key=lambda one: one[0].share)
-    if not any(_shows_depth(one[0]) for one in seen):
+    if not any(is_worth(one[0]) for one in seen):
         return None, f"{least} {no_better} (gain {seen[0][0]})"
     more = trials.gain_of_more()
     if modes != 1 and not (more.certain and more.share > CLEAR):
         thin = _without_depth(tuned, context, depth_A, modes)
         trials = _of_halves(begun, context, depth_A, GATE_PATTERNS, modes)[half]
         gain = trials.gain(thin)
-        if not _shows_depth(gain):
+        if not is_worth(gain):
             return None, f"{least} {no_better} (gain {gain})"
         more = trials.gain_of_more()
     if not more.certain:
@@ -159,10 +161,6 @@ def _without_depth(tuned: Tuned, context: TrialContext, depth_A: float, modes: i
 def _first(dataset: Dataset) -> float:
     """The thickness, in depths of focus, that has to be better than nothing."""
     return LESS if dataset.calibration.origin("C10") in FOUND else FIRST
-
-
-def _shows_depth(gain: Gain) -> bool:
-    return gain.certain and gain.share > WORTH
 
 
 def _before_the_scan(tuned: Tuned) -> tuple[Tuned, ...]:
@@ -191,7 +189,8 @@ def with_told_depth(tuned: Tuned, context: TrialContext) -> Tuned:
         return tuned
     depths = sum(form.slice_thickness_A) / depth_A
     halves = _of_halves(tuned, context, depth_A, TRIAL_PATTERNS, tuned.preset.probe.probe_modes)
-    return _with_half_turn(tuned, [trials.loss(depths, form.slices) for trials in halves])[0]
+    losses = [trials.loss(depths, form.slices) for trials in halves]
+    return with_half_turn(tuned, losses, lambda: [trials.settled(depths, form.slices) for trials in halves])[0]
 
 
 def _of_halves(tuned: Tuned, context: TrialContext, depth_A: float, patterns: int, modes: int | Auto) -> list[_Trials]:
@@ -203,20 +202,6 @@ def _of_halves(tuned: Tuned, context: TrialContext, depth_A: float, patterns: in
         turned = replace(context, start=start_half_turned(context.start))
         trials.append(_Trials(half_turned(part), preset, turned, depth_A, "the other half turn, "))
     return trials
-
-
-def _with_half_turn(tuned: Tuned, losses: list[HeldOutLoss]) -> tuple[Tuned, bool]:
-    """The other half turn where it predicts patterns better beyond doubt, and whether it does."""
-    if len(losses) == 1:
-        return tuned, False
-    gain = Gain.over(losses[0].groups, losses[1].groups)
-    if not (gain.certain and gain.share > WORTH):
-        return tuned, False
-    dataset = half_turned(tuned.dataset)
-    rotation_deg, c10_A = dataset.calibration.rotation_deg, dataset.calibration.aberrations["C10"]
-    words = f"{half_turn_words(rotation_deg, c10_A)}: through a thick specimen it predicts patterns held out"
-    words += f" better by {gain}"
-    return replace(tuned, dataset=dataset, half_turn=not tuned.half_turn, words=(*tuned.words, words)), True
 
 
 def with_depth_of(dataset: Dataset, preset: Preset, slices: int, thickness_A: float) -> tuple[Dataset, Preset]:
@@ -387,6 +372,13 @@ class _Trials:
             sweeps = trial.enough(SWEEPS)
             self._losses[key] = trial.continued(state, sweeps, sweeps, self._context)[1]
         return self._losses[key]
+
+    def settled(self, depths: float, slices: int) -> HeldOutLoss:
+        """The same after more sweeps."""
+        self._context.before(f"{self._words(depths, slices)}, longer")
+        trial = self._trial(depths, slices)
+        sweeps = trial.enough(SETTLED_SWEEPS)
+        return trial.continued(None, sweeps, sweeps, self._context)[1]
 
     def _words(self, depths: float, slices: int) -> str:
         return f"{self._under}{depths * self._depth_A:.3g} Å of depth in {slices} slices"

@@ -83,7 +83,7 @@ def with_checked_drift(
     (``may_turn``): then the calibration is changed.
     """
     drift, preset = measured.drift, tuned.preset
-    if drift is None or not _is_open(drift, preset) or len(tuned.dataset.patterns) < LEAST_PATTERNS:
+    if drift is None or not is_open(drift, preset) or len(tuned.dataset.patterns) < LEAST_PATTERNS:
         return tuned, measured
     seen, trials = _seen(tuned, replace(drift, applied=True), context)
     taken, found = seen.is_there, drift.reason.rsplit(": ", 1)[0]
@@ -120,7 +120,8 @@ def _turned(tuned: Tuned, drift: Drift, trials: _Trials) -> Tuned:
     return replace(tuned, dataset=dataset, orientation=orientation, words=(*tuned.words, words))
 
 
-def _is_open(drift: Drift, preset: Preset) -> bool:
+def is_open(drift: Drift, preset: Preset) -> bool:
+    """Whether nobody asked for it, and the lattice hints at it."""
     unasked = preset.start.refine_drift == "auto" and preset.refined.update_obj
     return unasked and drift.deviations > POSSIBLE
 

@@ -16,6 +16,7 @@ from ptylive.schema.units import wavelength_A
 ENERGY_EV, SEMIANGLE_MRAD, DEFOCUS_A = 80e3, 25.0, 60.0
 PIXELS, PIXEL_INVA, CENTRE = 24, 0.1, (12.25, 11.6)
 ROTATION_DEG, STEP_A, POINTS = 25.0, 0.8, 12
+DRIFT_A = (0.6, -0.4)
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,12 @@ def drifted() -> Callable[..., Dataset]:
     return lambda drift_A, seed, wander_px=0.0: (
         simulated_scan(20, seed=seed, drift_A=drift_A, wander_px=wander_px).dataset
     )
+
+
+@pytest.fixture(scope="session")
+def moving() -> Simulated:
+    """The scan of ``simulated``, larger, that has drifted by ``DRIFT_A``, under nominal positions."""
+    return simulated_scan(16, seed=3, drift_A=DRIFT_A)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from ptylive.engine.refine.results.curve import Curve, Scanned
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.depth_choice import (
     CLEAR,
+    COARSE_SLICES,
     Best,
     Coarse,
     _Trials,
@@ -164,11 +165,21 @@ def test_the_other_half_turn_is_not_followed_to_its_thickness(monkeypatch):
     groups = {True: (2.0, 2.1), False: (1.0, 1.1)}
     monkeypatch.setattr(_Trials, "coarse", lambda self: Coarse(0.0, False, HeldOutLoss(groups[self._under == ""])))
     monkeypatch.setattr(_Trials, "fine", lambda self, coarse: followed.append(self._under) or Best(1.0, False))
+    asked = []
+    settled = lambda self, *depth: asked.append((self._under, *depth)) or HeldOutLoss(groups[self._under == ""])  # noqa: E731
+    monkeypatch.setattr(_Trials, "settled", settled)
     dataset = scan_of_columns(points=16)
     estimated = {"C10": Quantity(-25.0, Origin.ESTIMATED), "rotation_deg": Quantity(0.0, Origin.ESTIMATED)}
     tuned = found(replace(dataset, calibration=dataset.calibration.having(**estimated)))
     assert followed == ["the other half turn, "]
+    assert asked == [("", 1.0, COARSE_SLICES), ("the other half turn, ", 1.0, COARSE_SLICES)]
     assert tuned.half_turn
+
+
+def test_settled_trials_make_more_sweeps_of_the_same():
+    dataset, context = scan_of_columns(points=16), TrialContext("cpu")
+    trials = _Trials(dataset, Preset(probe_modes=1, window_px=24), context, 28.0)
+    assert trials.settled(1.0, 2).mean < trials.loss(1.0, 2).mean
 
 
 def test_a_specimen_nothing_gets_through_is_not_tried(monkeypatch):

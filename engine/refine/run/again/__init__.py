@@ -1,0 +1,1 @@
+"""A refinement gone on with after what its result shows."""

@@ -1,0 +1,144 @@
+"""A drift that only a finished refinement shows: taken out, and the refinement gone on with from there.
+
+Of a weak scan neither its lattice nor short trials say whether it drifted; the refined object does
+(:mod:`~ptylive.engine.refine.run.again.strain_score`). So a drift that the lattice hints at and trials left alone is
+asked for once more when the run has ended. Where it is there, object and positions are strained together, and L-BFGS
+goes on: what was refined is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ptylive.engine.backend.multislice.open import open_backend
+from ptylive.engine.backend.multislice.problem import MultisliceBackend
+from ptylive.engine.refine.data.drift import without_drift
+from ptylive.engine.refine.problem.measurement import Measurement
+from ptylive.engine.refine.problem.prepare import Problem, lay_out
+from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
+from ptylive.engine.refine.run import checkpoint as checkpoints
+from ptylive.engine.refine.run.again.strain_score import StrainedScan
+from ptylive.engine.refine.run.log import Log
+from ptylive.engine.refine.run.refinement import Observers, Refinement
+from ptylive.engine.refine.solvers.sweeps import SweepState
+from ptylive.engine.refine.tuning.drift_check import BEYOND_DOUBT, is_open
+from ptylive.engine.refine.tuning.half_turn import FOUND
+from ptylive.engine.refine.tuning.held_out import TrialContext
+from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS
+from ptylive.schema.model import Array
+from ptylive.schema.preset import Preset
+from ptylive.schema.preset.solver import ENGINES
+
+EPOCHS = 10
+"""Of L-BFGS, after a drift has been taken out; more where the loss still falls."""
+
+
+def is_asked(measured: Measurement, preset: Preset) -> bool:
+    """Whether a run with these settings, decided, is asked for its drift when it has ended.
+
+    Of a scan in one slice whose rotation and defocus were stated, with nothing refined but object and probe, whose
+    length nobody gave.
+    """
+    drift, solver = measured.drift, preset.solver
+    if drift is None or drift.applied or not is_open(drift, preset):
+        return False
+    ordinary = solver.optimizer not in ENGINES and isinstance(solver.epoch_max, str) and not preset.schedules
+    ordinary = ordinary and not preset.stages and preset.prior.method != "dgp"
+    many = len(measured.dataset.patterns) >= LEAST_PATTERNS
+    calibration = measured.dataset.calibration
+    stated = all(calibration.origin(name) not in FOUND for name in ("rotation_deg", "C10"))
+    return ordinary and many and stated and measured.plain and preset.object.slices == 1
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that has ended, without the patterns' copy on a device."""
+
+    problem: Problem
+    """Without its start."""
+    vector: Array
+    log: Log
+    result: RefineResult
+
+    @classmethod
+    def of(cls, run: Refinement, result: RefineResult, backend: MultisliceBackend) -> Finished | None:
+        """None where more than object and probe was refined, or it did not end by itself."""
+        layout = run.problem.layout
+        plain = not layout.blocks and layout.field is None and layout.object_modes == 1 and layout.probe.probes == 1
+        if result.state != "done" or not plain or layout.cleaning is not None:
+            return None
+        return cls(run.problem, backend.to_numpy(run.vector), run.log, result)
+
+
+class Held:
+    """Progress of a run that may go on: that it is done is told when that is known."""
+
+    def __init__(self, tell: Callable[[Progress], None]) -> None:
+        self._tell = tell
+        self._end: Progress | None = None
+
+    def __call__(self, progress: Progress) -> None:
+        """Tell it, but for the end of a run."""
+        if progress.state == "done":
+            self._end = replace(progress, preview=None)  # made by a backend that is closed by then
+            progress = replace(progress, state="running")
+        self._tell(progress)
+
+    def tell(self, progress: Progress) -> None:
+        """Tell it: the run has gone on."""
+        self._end = None
+        self._tell(progress)
+
+    def release(self) -> None:
+        """Tell the end that was held back, if any."""
+        if self._end is not None:
+            self._tell(self._end)
+
+
+def gone_on(
+    first: Finished, preset: Preset, observers: Observers, context: TrialContext, *, resume: bool
+) -> tuple[RefineResult, Measurement]:
+    """The result of a run, or of its continuation without the drift that it shows, and the measurement it is of."""
+    measured = first.problem.measured
+    drift = measured.drift
+    assert drift is not None  # noqa: S101  (is_asked)
+    context.before("the strain of the drift on the refined object")
+    scan = StrainedScan(first.problem, first.vector, preset, context)
+    seen = scan.score(drift)
+    if not seen.deviations > BEYOND_DOUBT:
+        said = replace(drift, reason=f"{drift.reason}, nor does the refined object gain by its strain ({seen})")
+        reason = first.result.reason.replace(drift.reason, said.reason)
+        return replace(first.result, drift=said, reason=reason), replace(measured, drift=said)
+    found = drift.reason.split(": ", 1)[0]
+    said = replace(drift, applied=True, reason=f"{found}: applied, the refined object gains by its strain ({seen})")
+    measured = replace(measured, dataset=without_drift(measured.dataset, said), drift=said)
+    problem = _continued(first.problem, measured, preset)
+    start = SweepState(scan.on(problem, scan.drifting(said)), sweep=problem.strategy.sweeps, striped=True)
+    del scan
+    place = None if observers.checkpoint is None else checkpoints.of_second_run(observers.checkpoint)
+    identity = replace(observers.identity, follows=_fingerprint(first, observers.identity.follows))
+    saved = checkpoints.load(place, identity) if place is not None and resume else None
+    saved = checkpoints.Saved(start, first.log, "") if saved is None else saved
+    observers = replace(observers, checkpoint=place, identity=identity)
+    with closing(open_backend(context.backend, problem.multislice, context.threads)) as backend:
+        return Refinement(problem, preset, backend, observers, context).run(saved), measured
+
+
+def _continued(old: Problem, measured: Measurement, preset: Preset) -> Problem:
+    """The problem of a run without its drift, all decisions as they were, and L-BFGS to be done."""
+    reason = old.strategy.reason
+    if old.measured.drift is not None and measured.drift is not None:
+        reason = reason.replace(old.measured.drift.reason, measured.drift.reason)
+    strategy = replace(old.strategy, epochs=old.strategy.sweeps + EPOCHS, reason=reason)
+    problem = lay_out(measured, strategy, preset, None)
+    return replace(problem, forward=replace(problem.forward, tilt_found=old.forward.tilt_found), curves=old.curves)
+
+
+def _fingerprint(first: Finished, before: str) -> str:
+    """Of what is gone on from."""
+    return hashlib.sha256(before.encode() + np.ascontiguousarray(first.vector).tobytes()).hexdigest()

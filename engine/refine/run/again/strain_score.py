@@ -1,0 +1,171 @@
+"""Whether a refined scan gains by the strain of a drift, its object strained along with the positions.
+
+A drift strains a scan, and an object that is refined on the nominal positions is strained too: all but as good, since
+only the probe and the detector have a scale and angles of their own. At the end of a refinement the loss is at its
+minimum in all that was refined. There its derivative by the strain, with the object moved along, is that of the minimum
+itself, and the noise that the object has taken up is the same on either side: what is left of its scatter is that of
+the patterns. Two refinements that begin apart differ by far more than a drift does.
+
+What the model lacks (depth, the size of the source, the focus) stretches the scan evenly, often by many standard
+deviations. So that part of a strain is left aside; where an object shows one direction more than another a share of it
+leaks into the rest, which is taken off where both scatter together, and a part of it counts as uncertain besides.
+
+Rotation and defocus have to be stated: under optics that the maps had found, an object preferred a drift of 1.6 Å that
+was not there by 3.6 standard deviations.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from ptylive.engine.backend.multislice.open import open_backend
+from ptylive.engine.refine.data.drift import Drift
+from ptylive.engine.refine.data.lattice import Lattice
+from ptylive.engine.refine.parameters.device import on_device
+from ptylive.engine.refine.problem.prepare import Problem, lay_out
+from ptylive.engine.refine.solvers.objective import Objective
+from ptylive.engine.refine.tuning.held_out import TrialContext
+from ptylive.schema.model import Array, DoubleArray
+from ptylive.schema.preset import Preset
+
+MOVED_PX = 0.5
+"""Root mean square by which positions are moved, object pixels: by less, what interpolation does scatters more; by
+more, the loss is no parabola."""
+ROOM_PX = 4
+"""By which the object's grid is larger on each side than what is refined: positions move by less."""
+MOST_PATTERNS, GROUPS = 4096, 128
+"""Patterns that are compared, at most, and groups of them between which gains scatter."""
+LEAKS = 3.0
+"""Standard deviations beyond which a correlation with an even stretch, over the groups, is taken off: less is chance,
+of which an even stretch of a hundred standard deviations would make a drift."""
+UNSURE = 0.125
+"""Share of the gain by an even stretch that counts as uncertain: of 128 groups a correlation is known to 0.09."""
+ORDER: Final = 5
+"""Of the spline that the object is moved by."""
+
+
+@dataclass(frozen=True)
+class StrainScore:
+    """What the loss gains by a strain."""
+
+    gain: float
+    """Fall of the summed loss from one side to the other, without what an even stretch explains."""
+    deviation: float
+    even: float
+    """The same of an even stretch of the same size."""
+
+    @classmethod
+    def of(cls, strained: DoubleArray, even: DoubleArray) -> StrainScore:
+        """From the falls (groups,) by both."""
+        own, both, evens = np.cov(np.stack([strained, even])).ravel()[[0, 1, 3]] * len(strained)
+        gain, variance = float(strained.sum()), float(own)
+        if both**2 * len(strained) > LEAKS**2 * own * evens:
+            gain -= float(both / evens * even.sum())
+            variance -= float(both**2 / evens)
+        return cls(gain, math.sqrt(max(variance, 0.0)), float(even.sum()))
+
+    @property
+    def deviations(self) -> float:
+        """Standard deviations of the gain."""
+        unsure = math.hypot(self.deviation, UNSURE * self.even)
+        return self.gain / unsure if unsure > 0 else 0.0
+
+    def __str__(self) -> str:
+        """In words."""
+        return f"{self.deviations:.1f} standard deviations"
+
+
+def strain_of(drift: Drift, lattice: Lattice) -> DoubleArray:
+    """(2, 2) relative displacement by a drift, (slow, fast) axis of the scan."""
+    strain = np.zeros((2, 2))
+    strain[:, 0] = np.asarray(drift.drift_A) / lattice.lengths_A[0]
+    return strain
+
+
+def without_even(strain: DoubleArray) -> DoubleArray:
+    """A strain without its even stretch."""
+    return np.asarray(strain - 0.5 * np.trace(strain) * np.eye(2))
+
+
+class StrainedScan:
+    """A refined scan whose positions and object are strained together.
+
+    ``problem``: of the run that ended with ``vector`` (numpy); without a start will do. Its positions form a lattice.
+    """
+
+    def __init__(self, problem: Problem, vector: Array, preset: Preset, context: TrialContext) -> None:
+        from scipy.ndimage import spline_filter
+
+        self._problem, self._vector, self._preset, self._context = problem, vector, preset, context
+        lattice = Lattice.of(problem.measured.dataset)
+        assert lattice is not None  # noqa: S101  (a drift was found on it)
+        self._lattice = lattice
+        positions_A = problem.measured.dataset.positions_A
+        self._centre_A = positions_A.mean(axis=0)
+        self._from_centre_A = positions_A - self._centre_A
+        planes = problem.layout.object_block(vector).reshape(-1, *problem.grid.shape)
+        self._splines = [spline_filter(plane.astype(np.float64), order=ORDER) for plane in planes]
+        # a grid that holds every strain, a whole number of pixels larger: both sides are interpolated alike
+        room_A = ROOM_PX * problem.grid.pixel_A
+        reach_A = problem.measured.dataset.reach_A
+        held_A = positions_A if reach_A is None else np.concatenate([positions_A, reach_A])
+        self._reach_A = np.stack([held_A.min(axis=0) - room_A, held_A.max(axis=0) + room_A])
+        count = len(positions_A)
+        chosen = np.random.default_rng(0).permutation(count)[:MOST_PATTERNS]
+        self._groups = [np.sort(group) for group in np.array_split(chosen, min(GROUPS, count))]
+
+    def score(self, drift: Drift) -> StrainScore:
+        """What the loss gains by the strain of a drift."""
+        strain = without_even(strain_of(drift, self._lattice))
+        return StrainScore.of(self.falls(self._in_detector(strain)), self.falls(np.eye(2)))
+
+    def drifting(self, drift: Drift) -> DoubleArray:
+        """(2, 2) what positions about their middle are multiplied by where a drift is taken out."""
+        return np.eye(2) + self._in_detector(strain_of(drift, self._lattice))
+
+    def _in_detector(self, strain: DoubleArray) -> DoubleArray:
+        """A strain along (slow, fast) axis in the detector's frame."""
+        return np.asarray(self._lattice.axes @ strain @ np.linalg.inv(self._lattice.axes))
+
+    def falls(self, strain: DoubleArray) -> DoubleArray:
+        """(groups,) fall of the loss from one side of a strain (2, 2) of the detector's frame to the other."""
+        moved_A = math.sqrt(float(((self._from_centre_A @ strain.T) ** 2).sum(axis=1).mean()))
+        strain = strain * MOVED_PX * self._problem.grid.pixel_A / max(moved_A, 1e-12)
+        self._context.pause()
+        return self._losses(-strain) - self._losses(strain)
+
+    def _losses(self, strain: DoubleArray) -> DoubleArray:
+        matrix, measured = np.eye(2) + strain, self._problem.measured
+        positions_A = self._centre_A + self._from_centre_A @ matrix.T
+        dataset = replace(measured.dataset, positions_A=positions_A, reach_A=self._reach_A)
+        problem = lay_out(replace(measured, dataset=dataset), self._problem.strategy, self._preset, None)
+        vector = self.on(problem, matrix)
+        with closing(open_backend(self._context.backend, problem.multislice, self._context.threads)) as backend:
+            objective = Objective(
+                backend, on_device(problem.layout, backend.xp), problem.multislice.count, move_probe=False
+            )
+            parameters = backend.xp.asarray(vector)
+            return np.array([float(objective.evaluate(parameters, group).loss) for group in self._groups])
+
+    def on(self, new: Problem, matrix: DoubleArray) -> Array:
+        """Parameters of a problem whose positions are those of this one multiplied by a matrix about their middle."""
+        from scipy.ndimage import affine_transform
+
+        old, back = self._problem, np.linalg.inv(matrix)
+        first_A = self._centre_A + back @ (new.grid.origin_A - self._centre_A) - old.grid.origin_A
+        vector = new.start.copy()
+        new.layout.probe_block(vector)[...] = old.layout.probe_block(self._vector)
+        planes = new.layout.object_block(vector).reshape(-1, *new.grid.shape)
+        first_px = first_A / old.grid.pixel_A
+        for plane, spline in zip(planes, self._splines, strict=True):
+            plane[...] = affine_transform(
+                spline, back, first_px, new.grid.shape, order=ORDER, mode="nearest", prefilter=False
+            )
+        for part, lowest in new.layout.lower_bounds():
+            np.maximum(vector[part], lowest, out=vector[part])
+        return vector

@@ -1,0 +1,153 @@
+"""A drift that only the refined object shows: the run goes on without it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ptylive.engine.refine import refine
+from ptylive.engine.refine.data.drift import Drift, without_drift
+from ptylive.engine.refine.problem.prepare import prepare
+from ptylive.engine.refine.run import checkpoint as checkpoints
+from ptylive.engine.refine.run import run
+from ptylive.engine.refine.run.again import drift_afterwards
+from ptylive.engine.refine.run.again.drift_afterwards import EPOCHS, is_asked
+from ptylive.engine.refine.run.again.strain_score import StrainedScan, StrainScore
+from ptylive.schema import Origin
+from ptylive.schema.preset import Preset
+
+SETTINGS = {"window_px": 24, "probe_modes": 1, "num_slices": 1, "sweeps": 2, "regime": "thin", "phase_deviation": False}
+PRESET = Preset.from_mapping(SETTINGS)
+LEFT = Drift((0.6, -0.4), (0.5, 0.5), 60.0, 0.0, False, "drift (a, b) Å: left alone, trials do not tell", 1.5)
+
+
+@pytest.fixture
+def gains(monkeypatch):
+    """Says by how many standard deviations the refined object gains; trials have left the drift alone."""
+
+    def by(deviations, drift=LEFT):
+        def left(measured, tuned, context, **how):
+            return tuned, replace(measured, dataset=tuned.dataset, drift=drift)
+
+        monkeypatch.setattr(run, "with_checked_drift", left)
+        monkeypatch.setattr(StrainedScan, "score", lambda self, asked: StrainScore(deviations, 1.0, 0.0))
+
+    return by
+
+
+def refined(moving, preset=PRESET, **options):
+    return refine(moving.dataset, preset, backend="cpu", **options)
+
+
+def test_the_run_goes_on_without_a_drift_that_its_object_shows(moving, gains, tmp_path):
+    gains(3.5)
+    told, table = [], tmp_path / "loss.csv"
+    result = refined(moving, on_progress=told.append, loss_table=table)
+    taken = replace(LEFT, applied=True)
+    assert result.state == "done" and result.drift.applied
+    assert "drift (a, b) Å: applied, the refined object gains by its strain (3.5 standard deviations)" in result.reason
+    assert "left alone" not in result.reason
+    np.testing.assert_allclose(result.positions_A, without_drift(moving.dataset, taken).positions_A)
+    planned = 2 + 6
+    assert len(result.loss) >= planned + EPOCHS
+    assert set(result.phases[planned:]) == {"lbfgs"}
+    assert result.loss[-1] < result.loss[planned - 1]
+    assert len(table.read_text().splitlines()) == len(result.loss) + 1
+    states = [one.state for one in told]
+    assert states.index("done") == len(states) - 1
+    assert any("the strain of the drift" in one.message for one in told)
+
+
+def test_what_gains_less_is_left_alone_and_said(moving, gains):
+    gains(2.9)
+    told = []
+    result = refined(moving, on_progress=told.append)
+    assert not result.drift.applied
+    assert result.reason.count("nor does the refined object gain by its strain (2.9 standard deviations)") == 1
+    assert result.drift.reason in result.reason
+    np.testing.assert_array_equal(result.positions_A, moving.dataset.positions_A)
+    assert [one.state for one in told].index("done") == len(told) - 1
+
+
+def test_it_goes_on_from_the_object_that_was_refined(moving, gains):
+    """By the loss of its first epoch: an empty object's is far higher."""
+    gains(0.0)
+    alone = refined(moving)
+    gains(3.5)
+    result = refined(moving)
+    first = result.loss[len(alone.loss)]
+    assert first < 1.1 * alone.loss[-1] < 0.8 * alone.loss[0]
+
+
+def test_a_stopped_continuation_is_resumed_from_its_own_checkpoint(moving, gains, tmp_path):
+    gains(3.5)
+    whole, place = refined(moving), tmp_path / "run.npz"
+    epochs = []
+
+    def stop():
+        return bool(epochs) and epochs[-1] >= len(whole.loss) - 3
+
+    stopped = refined(moving, checkpoint=place, on_progress=lambda one: epochs.append(one.epoch), should_stop=stop)
+    assert stopped.state == "stopped" and stopped.drift.applied
+    assert checkpoints.of_second_run(place).exists()
+    resumed = refined(moving, checkpoint=place, resume=True)
+    np.testing.assert_array_equal(resumed.loss, whole.loss)
+    np.testing.assert_array_equal(resumed.object, whole.object)
+    checkpoints.remove(place)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_of_another_first_run_is_none_of_a_continuation(moving, gains, tmp_path):
+    gains(3.5)
+    place = tmp_path / "run.npz"
+    refined(moving, checkpoint=place)
+    second = checkpoints.of_second_run(place).read_bytes()
+    refined(moving, Preset.from_mapping({**SETTINGS, "seed": 1}), checkpoint=place)
+    place_of_other = checkpoints.of_second_run(place)
+    assert place_of_other.read_bytes() != second
+    place_of_other.write_bytes(second)
+    again = refined(moving, Preset.from_mapping({**SETTINGS, "seed": 1}), checkpoint=place, resume=True)
+    assert again.state == "done"  # begun anew: the other's is of other numbers
+
+
+@pytest.mark.parametrize(
+    ("changes", "drift"),
+    [
+        ({"epoch_max": 5}, LEFT),
+        ({"refine_drift": True}, LEFT),
+        ({"optimizer": "adam"}, LEFT),
+        ({"num_slices": 2, "total_thickness_A": 30.0}, LEFT),
+        ({"update_obj": False}, LEFT),
+        ({"update_probe": "epoch > 3"}, LEFT),
+        ({}, replace(LEFT, applied=True)),
+        ({}, replace(LEFT, deviations=0.9)),
+        ({}, None),
+    ],
+)
+def test_of_which_runs_it_is_asked(moving, changes, drift):
+    preset = Preset.from_mapping({**SETTINGS, **changes})
+    measured = prepare(moving.dataset, PRESET.model_copy(update={"refine_drift": False}), None).measured
+    assert is_asked(replace(measured, drift=LEFT), PRESET)
+    assert not is_asked(replace(measured, drift=drift), preset)
+
+
+@pytest.mark.parametrize("name", ["rotation_deg", "C10"])
+@pytest.mark.parametrize("origin", [Origin.ESTIMATED, Origin.UNDECIDED])
+def test_what_maps_have_found_is_no_ground_for_it(moving, name, origin):
+    measured = prepare(moving.dataset, PRESET.model_copy(update={"refine_drift": False}), None).measured
+    calibration = moving.dataset.calibration
+    found = calibration.having(**{name: replace(calibration.entries[name], origin=origin)})
+    dataset = replace(moving.dataset, calibration=found)
+    assert not is_asked(replace(measured, dataset=dataset, drift=LEFT), PRESET)
+
+
+def test_few_patterns_are_not_asked(simulated):
+    measured = prepare(simulated.dataset, PRESET.model_copy(update={"refine_drift": False}), None).measured
+    assert not is_asked(replace(measured, drift=LEFT), PRESET)
+
+
+def test_runs_that_refine_more_than_object_and_probe_are_not_asked(moving, gains, monkeypatch):
+    gains(3.5)
+    monkeypatch.setattr(drift_afterwards, "gone_on", None)
+    result = refined(moving, Preset.from_mapping({**SETTINGS, "update_beam_current": True}))
+    assert result.state == "done" and not result.drift.applied

@@ -1,0 +1,51 @@
+"""The half turn taken where settled trials through a thick specimen prefer it."""
+
+from dataclasses import replace
+
+import pytest
+from columns import scan_of_columns
+
+from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.tuning.half_turn_choice import is_worth, with_half_turn
+from ptylive.engine.refine.tuning.held_out import HeldOutLoss
+from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.schema import Origin, Quantity
+from ptylive.schema.preset import Preset
+
+BETTER, WORSE, ALIKE = (HeldOutLoss(groups) for groups in ((1.0, 1.1), (2.0, 2.1), (1.996, 2.096)))
+
+
+@pytest.fixture(scope="module")
+def tuned():
+    dataset = scan_of_columns(points=4)
+    estimated = {"C10": Quantity(-25.0, Origin.ESTIMATED), "rotation_deg": Quantity(0.0, Origin.ESTIMATED)}
+    return Tuned(replace(dataset, calibration=dataset.calibration.having(**estimated)), Preset())
+
+
+def never():
+    raise AssertionError("no longer trial was to be made")
+
+
+def test_it_is_taken_where_longer_trials_prefer_it_too(tuned):
+    found, turned = with_half_turn(tuned, [WORSE, BETTER], lambda: [WORSE, BETTER])
+    assert turned and found.half_turn
+    assert found.dataset.positions_A[-1] == pytest.approx(-tuned.dataset.positions_A[-1])
+    assert "through a thick specimen it predicts patterns held out better by 49 ± 0" in found.words[-1]
+
+
+@pytest.mark.parametrize("longer", [[BETTER, WORSE], [WORSE, WORSE], [WORSE, ALIKE]])
+def test_it_is_left_where_longer_trials_do_not(tuned, longer):
+    found, turned = with_half_turn(tuned, [WORSE, BETTER], lambda: longer)
+    assert not turned and not found.half_turn and found.dataset is tuned.dataset
+    assert "no half turn: trials that have settled do not prefer it" in found.words[-1]
+
+
+@pytest.mark.parametrize("losses", [[WORSE], [BETTER, WORSE], [WORSE, ALIKE]])
+def test_nothing_longer_is_tried_where_it_is_not_preferred(tuned, losses):
+    assert with_half_turn(tuned, losses, never) == (tuned, False)
+
+
+def test_a_gain_is_worth_it_beyond_doubt_and_above_half_a_per_cent():
+    assert is_worth(Gain(0.006, 0.001))
+    assert not is_worth(Gain(0.006, 0.004))
+    assert not is_worth(Gain(0.004, 0.001))
