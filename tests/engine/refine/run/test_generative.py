@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from ptylive.engine.dgp import available
+from ptylive.engine.dgp.ring_gains import BANDS
 from ptylive.engine.refine import refine
+from ptylive.engine.refine.run import generative
 from ptylive.engine.refine.run.history import History, snapshots
 from ptylive.schema.preset import Preset
 
@@ -211,3 +213,16 @@ def test_real_networks_explain_the_patterns(simulated):
     assert result.prior.over_pixels.share > 0.002
     again = run(simulated.dataset, **settings)
     np.testing.assert_array_equal(result.object, again.object)
+
+
+def test_bands_are_shown_as_strongly_as_patterns_held_out_ask_for(script, simulated, monkeypatch):
+    """Pixels of a single epoch are too weak: what networks give back of them is raised."""
+    settings = {"epoch_max": 1, "start_from_map": False, "dgp_held_out": 0.25}
+    result = run(simulated.dataset, **settings)
+    assert result.prior.bands.certain
+    assert "each band of frequencies as strong as these patterns ask for" in result.message
+    # gains that predict nothing better leave what networks made as it is
+    monkeypatch.setattr(generative, "fitted_gains", lambda *_: (np.zeros(BANDS + 1), np.ones(9), np.ones(9)))
+    plain = run(simulated.dataset, **settings)
+    assert plain.prior.bands is None
+    assert np.angle(result.object).std() > 1.1 * np.angle(plain.object).std()
