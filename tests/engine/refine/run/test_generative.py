@@ -15,6 +15,7 @@ from ptylive.engine.dgp.ring_gains import BANDS
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.run import generative
 from ptylive.engine.refine.run.history import History, snapshots
+from ptylive.engine.refine.run.prior_choice import PriorChoice
 from ptylive.schema.preset import Preset
 
 ODD = {
@@ -138,6 +139,22 @@ def test_training_is_told_what_patterns_held_out_say_and_may_end(script, simulat
 def test_the_best_epoch_is_taken_not_the_last(script, simulated):
     script.makes = lambda pixels, epoch: pixels if epoch == 2 else worse(pixels, epoch)
     assert run(simulated.dataset).prior.epoch == 2
+
+
+def test_of_states_that_predict_as_well_the_earliest_is_the_result(script, simulated, monkeypatch):
+    monkeypatch.setattr(generative, "fitted_gains", lambda *_: (np.zeros(BANDS + 1), np.ones(9), np.ones(9)))
+    made = {}
+
+    def hardly_different(pixels, epoch):
+        made[epoch] = pixels + 1e-4 * np.random.default_rng(epoch).standard_normal(pixels.size, np.float32)
+        return made[epoch]
+
+    script.makes = hardly_different
+    monkeypatch.setattr(PriorChoice, "_as_good", staticmethod(lambda earlier, best: True))
+    result = run(simulated.dataset)
+    assert result.prior.epoch == 1
+    phase = made[1][: np.angle(result.object).size].reshape(result.object.shape[-2:])
+    np.testing.assert_allclose(np.angle(result.object[0, 0]), np.maximum(phase, 0), atol=1e-5)
 
 
 def test_bounds_hold_whatever_networks_make(script, simulated):
