@@ -44,6 +44,7 @@ def compared_file(path: Path) -> Figures:
         figures[way] = {name: found[name] for name in ("corr", "corr_best_blur", "frc_half_A")}
         figures[way] |= {"cpu_s": round(seconds, 1)}
     figures["dgp"] |= {"epoch": result.prior.epoch, "gain": str(result.prior.over_pixels)}
+    figures["dgp"] |= {"bands": "" if result.prior.bands is None else str(result.prior.bands)}
     figures["dgp"] |= {"warning": result.prior.warning, "reason": result.reason.rpartition("; ")[2]}
     figures["peak_MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     return figures
