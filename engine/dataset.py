@@ -129,4 +129,6 @@ def check_told(header: ScanHeader, *, far_field: bool = True) -> None:
     missing += ([] if placed else ["scan_step_A"]) + [name for name, value in optics.items() if value is None]
     if missing:
         values = " ".join(f"--set {name}={'ROWS,COLUMNS' if name == 'scan_shape' else '…'}" for name in missing)
-        raise MetadataError(f"the refinement needs {', '.join(missing)}", f"give {values}")
+        neither = {"scan_step_A", "convergence_semiangle_mrad"} <= set(missing)  # nothing was scanned by a cone
+        tilted = "; a series of tilted parallel beams: ptylive larbed" if neither else ""
+        raise MetadataError(f"the refinement needs {', '.join(missing)}", f"give {values}{tilted}")

@@ -262,4 +262,4 @@ _EXAMPLES = {
 
 
 def _example(rule: Plausible) -> str:
-    return _EXAMPLES[rule.kind]
+    return "'-12.5 °'" if rule.unit == "°" else _EXAMPLES[rule.kind]

@@ -105,7 +105,7 @@ def load_preset(
     for name, file in files.items():
         with replacing(Path(file)) as temporary, temporary.open("wb") as out:
             np.save(out, found.arrays[name], allow_pickle=False)
-    unread = (f"{path}: {parsed.unread} statements of the script were not read",) if parsed.unread else ()
+    unread = (f"{path}: not read: {_lines(parsed.unread)}",) if parsed.unread else ()
     masks = files.pop(MASKS, masks)
     opened = (f"the recording holds readings of virtual detectors: --set masks={masks}",) if masks is not None else ()
     return PresetFile(
@@ -186,6 +186,12 @@ def with_stage_files(settings: Mapping[str, Any], files: Sequence[Path], beside:
             raise MetadataError(f"{path} describes the experiment", "write that into the file of --preset")
         stages.append({"name": path.stem, **loaded.settings})
     return {**settings, "stages": stages}
+
+
+def _lines(numbers: list[int]) -> str:
+    """Of a script, in words."""
+    few = ", ".join(map(str, numbers[:5])) + (", …" if len(numbers) > 5 else "")
+    return f"{'line' if len(numbers) == 1 else 'lines'} {few}"
 
 
 def _text(path: Path) -> str:

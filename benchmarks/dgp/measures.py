@@ -44,6 +44,7 @@ def compared_file(path: Path) -> Figures:
         figures[way] = {name: found[name] for name in ("corr", "corr_best_blur", "frc_half_A")}
         figures[way] |= {"cpu_s": round(seconds, 1)}
     figures["dgp"] |= {"epoch": result.prior.epoch, "gain": str(result.prior.over_pixels)}
+    figures["dgp"] |= {"bands": "" if result.prior.bands is None else str(result.prior.bands)}
     figures["dgp"] |= {"warning": result.prior.warning, "reason": result.reason.rpartition("; ")[2]}
     figures["peak_MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     return figures
@@ -205,7 +206,8 @@ def depth(*drawn: Any) -> Figures:
     centres = (np.arange(SLICES) + 0.5) * SLICE_A
     outside = np.abs(centres[:, None] - (where + offset)[None]).min(axis=1) > 2 * SLICE_A
     figures["slices_without_layer"] = int(outside.sum())
-    for way, more in (*WAYS.items(), (f"pixels with surface_zero_weight={SURFACE_ZERO:g}", SURFACES)):
+    told = {f"{way} with surface_zero_weight={SURFACE_ZERO:g}": {**more, **SURFACES} for way, more in WAYS.items()}
+    for way, more in {**WAYS, **told}.items():
         result, seconds = refined(path, **settings, **more)
         phase = np.angle(result.object[0]).astype(float)
         inner = phase[:, 32:-32, 32:-32] - phase[:, 32:-32, 32:-32].mean(axis=(1, 2), keepdims=True)

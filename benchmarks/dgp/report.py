@@ -35,6 +35,7 @@ def compared(found: Figures) -> list[str]:
     for scan_name, dose, one in of_case(found, "dose", "strangers", "size"):
         pixels, dgp = one["pixels"], one["dgp"]
         which = f"epoch {dgp['epoch']}, {dgp['gain']}" if dgp["epoch"] else f"pixels kept, {dgp['gain']}"
+        which += f"; bands {dgp['bands']}" if dgp.get("bands") else ""
         which += "; warned" if dgp["warning"] else ""
         rows.append(
             f"| {scan_name} | {dose} | {pixels['corr']:.3f} | {dgp['corr']:.3f} | {which} |"

@@ -37,7 +37,7 @@ def find_columns(phase: FloatArray, pixel_A: float, *, radius_A: float = 0.6, sh
     """
     from scipy.ndimage import gaussian_filter, maximum_filter
 
-    reach = max(1, round(radius_A / pixel_A))
+    reach = max(1, min(round(radius_A / pixel_A), min(phase.shape[1:]) // 2))  # beyond it no pixel is left
     total = np.asarray(phase, dtype=np.float64).sum(axis=0)
     flat = total - gaussian_filter(total, 4 * reach, mode="nearest")
     peaks = (maximum_filter(flat, footprint=_disc(reach)) == flat) & (flat > share * flat.max())

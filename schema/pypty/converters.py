@@ -126,9 +126,14 @@ def padding(value: Any, into: Gathered) -> None:
 
 
 def slice_distances(value: Any, into: Gathered) -> None:
-    """One distance, or one behind each slice; the last, behind which nothing comes, is dropped."""
+    """One distance, or one behind each slice; the last, behind which nothing comes, is dropped.
+
+    Behind a single slice PyPty writes what it likes, 0 too.
+    """
     distances = [float(distance) for distance in np.atleast_1d(value)]
     gaps = int(into.given.get("num_slices") or 1) - 1
+    if gaps == 0 and not any(distances):
+        return
     into.preset["slice_distances_A"] = distances if len(distances) == 1 else distances[: max(gaps, 1)]
 
 

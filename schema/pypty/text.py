@@ -2,8 +2,8 @@
 
 Of Python only this is understood: assignments of plain values, lists, dictionaries (also ``dict(…)``), lambdas (kept as
 text), ``np.array`` of lists, ``np.ones``, ``np.zeros``, PyPty's own helpers, ``np.inf``, ``np.pi``, arithmetic of
-numbers, and names assigned before. Other statements are counted and left alone; a value of another kind is an error
-that names its line.
+numbers, and names assigned before. Other statements are left alone and their lines told; a value of another kind is an
+error that names its line.
 """
 
 from __future__ import annotations
@@ -37,10 +37,11 @@ _ARRAY_MAKERS = ("array", "asarray", "float", "int", "list", "tuple")
 
 @dataclass
 class Parsed:
-    """Parameters of a preset, with how many statements were left unread."""
+    """Parameters of a preset, with the statements that were left unread."""
 
     values: dict[str, Any] = field(default_factory=dict)
-    unread: int = 0
+    unread: list[int] = field(default_factory=list)
+    """Their first lines."""
     is_script: bool = False
     """Whether it was Python: presets of this program are never that."""
 
@@ -62,7 +63,8 @@ def _parse_python(text: str, name: str) -> Parsed:
     if len(text) > LARGEST_SCRIPT:
         raise MetadataError(f"{name} is no JSON, and too large to be read as Python", "save the preset as JSON")
     try:
-        module = ast.parse(text.strip())
+        before = text[: len(text) - len(text.lstrip())].count("\n")  # kept, so that lines have their numbers
+        module = ast.parse("\n" * before + text.strip())
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
         raise MetadataError(f"{name}{line}: neither JSON nor Python", "save the preset as JSON") from None
@@ -103,9 +105,11 @@ class _Reader:
                 try:
                     self._known[target] = self._value(value)
                 except MetadataError:
-                    self.parsed.unread += 1
+                    self.parsed.unread.append(statement.lineno)
+            case ast.Import() | ast.ImportFrom() | ast.Expr(value=ast.Constant()):
+                pass  # modules and comments say nothing of a parameter
             case _:
-                self.parsed.unread += 1
+                self.parsed.unread.append(statement.lineno)
 
     def _dictionary(self, node: ast.expr) -> dict[str, Any]:
         if isinstance(node, ast.Call):

@@ -14,7 +14,7 @@ from ptylive.server.cli.main import build
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = sorted((DOCS / "coming-from").glob("*.md"))
-REFERENCE = ("settings", "conventions", "maps", "simulate", "python", "commands", "pypty-parity")
+REFERENCE = ("settings", "conventions", "maps", "simulate", "python", "commands", "pypty-parity", "analysis")
 """Pages that are written from the code, or compared with it."""
 
 

@@ -156,6 +156,7 @@ def test_columns_are_found_where_they_are():
     np.testing.assert_allclose(depth, np.tile(shares, (3, 1)), atol=50 * SINGLE)  # sums of 49 pixels
     assert columns.profile_rad[0] == pytest.approx(columns.peaks_rad.mean())
     assert np.all(np.diff(columns.profile_rad[:6]) < 0)
+    assert len(find_columns(atoms[None].astype(np.float32), PIXEL_A, radius_A=1e9).peaks_rad) == 0
 
 
 def test_probe_modes_do_not_depend_on_how_they_are_stored():

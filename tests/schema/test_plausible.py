@@ -108,6 +108,7 @@ def test_units(name, text, value) -> None:
         ("scan_step_A", 0.001, "did you mean 0.001 µm", "0.001 Å"),
         ("scan_step_A", [1, 25], "very unequal", "unit"),
         ("scan_step_A", [1, 2, 3], "no single number", "one number"),
+        ("rotation_deg", "upright", "no number", "-12.5 °"),
         ("rotation_deg", 1000, "unusual", "1000 °"),
         ("rotation_deg", 1e9, "impossible", "up to ±"),
         ("defocus_A", "1 parsec", "no unit of a length", "nm"),

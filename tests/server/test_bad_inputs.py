@@ -128,6 +128,7 @@ COMMANDS: tuple[tuple[str, str, int], ...] = (
     ("reconstruct nowhere.h5 -o {out}", "no such file", 1),
     ("reconstruct {full}", "Missing option", 2),
     ("refine {bare} -o {out}", "the refinement needs scan_step_A, energy_eV, convergence_semiangle_mrad", 1),
+    ("refine {bare} -o {out}", "a series of tilted parallel beams: ptylive larbed", 1),
     ("refine {bare} -o {out} --set scan_step_A=0.4", "the refinement needs energy_eV", 1),
     ("refine {full} -o {out} --set energy_eV=80", "did you mean 80 keV", 1),
     ("refine {full} -o {out} --set probe_modes=99", "probe_modes", 1),

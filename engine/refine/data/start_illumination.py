@@ -152,8 +152,9 @@ def hermite_modes(wave: ComplexPlane, orders: tuple[int, int]) -> ComplexPlane:
 def given_modes(path: str, model: ModelWindow) -> ComplexPlane:
     """Modes (modes, P, P) in Fourier space of a probe in real space, centred on pixel P // 2, from a file.
 
-    npy: (P, P), (modes, P, P) or PyPty's (P, P, modes); else a result of this program or another, whose first probe is
-    taken and brought to this window. Raises MetadataError for an array of another window, InputFileError.
+    npy: (P, P), (modes, P, P) or PyPty's (P, P, modes) and (P, P, modes, probes); else a result of this program or
+    another, brought to this window. Of several probes the first is taken. Raises MetadataError for an array of another
+    window, InputFileError.
     """
     if not path.endswith(".npy"):
         probe, pixel_A = read_earlier(Path(path)).require_probe(path)
@@ -164,6 +165,8 @@ def given_modes(path: str, model: ModelWindow) -> ComplexPlane:
     except (OSError, ValueError) as error:
         raise MetadataError(f"start_probe {path}: {error}", "give a npy file, or a results file") from None
     stored = stored[None] if stored.ndim == 2 else stored
+    if stored.ndim == 4 and stored.shape[:2] == (size, size):
+        stored = stored[..., 0]
     if stored.ndim == 3 and stored.shape[0] == stored.shape[1] == size != stored.shape[2]:
         stored = np.moveaxis(stored, -1, 0)
     if stored.ndim != 3 or stored.shape[1:] != (size, size):

@@ -91,6 +91,8 @@ def _write_prior(group: h5py.Group, prior: PriorReport) -> None:
             "sentence": prior.sentence,
         }
     )
+    if prior.bands is not None:
+        group.attrs["gain_of_bands"] = (prior.bands.share, prior.bands.deviation)
 
 
 def _write_validation(group: h5py.Group, validation: Validation) -> None:

@@ -27,6 +27,8 @@ class PriorReport:
     """Of the networks over the pixels, in the epoch that was judged best."""
     over_chance: Gain
     """Of pixels or networks over themselves where each pattern is compared at others' places: the null test."""
+    bands: Gain | None = None
+    """Of bands of frequencies shown as strongly as patterns held out ask for; None: they are as networks made them."""
 
     @property
     def taken(self) -> bool:
@@ -53,6 +55,8 @@ class PriorReport:
                 f"networks of epoch {self.epoch} of {epochs}: {self.held_out} patterns held out are predicted {than}"
                 f" by the pixels they began with (gain {self.over_pixels})"
             )
+            if self.bands is not None:
+                said += f"; each band of frequencies as strong as these patterns ask for (gain {self.bands})"
         elif epochs:
             said = (
                 f"pixels as refined before the networks, whose gain on {self.held_out} patterns held out was"

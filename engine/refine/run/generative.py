@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ptylive.engine.backend.multislice.problem import MultisliceBackend
+from ptylive.engine.dgp.ring_gains import Bands, fitted_gains
 from ptylive.engine.refine.parameters.constraint import Constraints
 from ptylive.engine.refine.parameters.device import on_device
 from ptylive.engine.refine.problem.generative import Generative, held_groups
@@ -37,7 +38,7 @@ from ptylive.engine.refine.run.refinement import PREVIEW_SECONDS, REPORT_SECONDS
 from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.validation.null_test import losses_by_place
-from ptylive.schema.model import Array, DoubleArray, IndexArray
+from ptylive.schema.model import Array, DoubleArray, FloatArray, IndexArray
 from ptylive.schema.preset import Preset
 
 ALL_PATTERNS = "pixels refined anew with all patterns"
@@ -205,7 +206,10 @@ class _PriorRun:
         of_best = choice.over_chance if best is None else self._over_chance(self._to_numpy(best.vector))
         taken = choice.taken(of_best)
         chosen = self._to_numpy(vector if taken is None else taken.vector)
-        problem = self.problem
+        problem, shown = self.problem, None
+        if taken is not None and ended == "done":
+            self._tell(vector, "how strongly each band of frequencies is shown")
+            chosen, shown = self._in_balance(chosen)
         report = PriorReport(
             first_epoch=len(pixels.loss),
             losses_held=np.asarray([float(np.mean(choice.pixels)), *choice.history]),
@@ -213,6 +217,7 @@ class _PriorRun:
             epoch=0 if taken is None else taken.epoch,
             over_pixels=choice.gain,
             over_chance=choice.seen(of_best),
+            bands=shown,
         )
         self._message = f"{self._message}; {report.sentence}" if self._message else report.sentence
         modulus_fixed = any(
@@ -223,6 +228,33 @@ class _PriorRun:
         over = ended != "done" or report.taken
         self._tell(self._backend.xp.asarray(chosen), self._message, ended=ended if over else "running", force=True)
         return replace(result, phase_deviation=deviation, prior=report)
+
+    def _in_balance(self, vector: Array) -> tuple[Array, Gain | None]:
+        """Parameters (n,), each band of the object's frequencies as strong as patterns held out ask for, and the gain.
+
+        As they were, and None, where it is not certain that other patterns are predicted better.
+        """
+        objective, part = self._objective(), self._parts[0]
+        objective = replace(objective, terms=(), constraint=None, pause=lambda: None)
+        place, lowest = slice(part.first, part.first + part.size), self.problem.layout.non_negative
+
+        def with_images(images: FloatArray) -> Any:
+            found = vector.copy()
+            found[place] = (images - images.min() if lowest else images).ravel()  # all patterns are blind to a constant
+            return objective.project(self._backend.xp.asarray(found))
+
+        def gradient(images: FloatArray) -> tuple[DoubleArray, FloatArray]:
+            found = [(objective.evaluate(with_images(images), group), len(group)) for group in self.groups]
+            slopes = [self._to_numpy(one.gradient[place]).reshape(part.shape) for one, _ in found]
+            return np.asarray([float(one.loss) / size for one, size in found]), np.asarray(slopes)
+
+        images, bands = np.asarray(vector[place], np.float32).reshape(part.shape), Bands(part.shape[1:])
+        gains, before, after = fitted_gains(bands, images, gradient)
+        if not (gain := Gain.over(before, after)).certain:
+            return vector, None
+        held = replace(self._objective(), pause=lambda: None)
+        made = held.project(self._backend.xp.asarray(with_images(bands.scaled(images, gains))))
+        return self._to_numpy(made), gain
 
     @property
     def _now(self) -> Preset:

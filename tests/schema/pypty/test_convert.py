@@ -70,6 +70,7 @@ def test_units_and_names():
     assert settings(phase_only_obj=False) == {"phase_only_obj": False}
     assert settings(slice_distances=[5.0], num_slices=3)["slice_distances_A"] == [5.0]
     assert settings(slice_distances=[5, 6, 7], num_slices=3)["slice_distances_A"] == [5, 6]
+    assert "slice_distances_A" not in settings(slice_distances=[0.0], num_slices=1), "as our own export says it"
     assert settings(tune_only_probe_abs=True) == {"probe_part": "amplitude"}
     assert settings(damping_cutoff_multislice=-1)["damping_cutoff_multislice"] == pytest.approx(2 / 3)
     assert settings(hist_length=float("inf"))["hist_length"] == 100_000

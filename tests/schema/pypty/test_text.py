@@ -41,7 +41,7 @@ def test_python():
         "scan_size": [4, 5],
         "PLRotation_deg": "auto",
     }
-    assert parsed.unread == 4
+    assert parsed.unread == [16, 17], "the call and what is printed; not what is imported"
 
 
 def test_a_bare_dictionary_and_json():

@@ -104,12 +104,14 @@ def test_modes_of_different_defocus(simulated):
 
 
 def test_a_given_probe(simulated, tmp_path):
-    """As npy in both orders of axes, and as PyPty's export of it."""
+    """As npy in both orders of axes, and as PyPty's export of it; of several probes the first."""
     fourier = start_probe(simulated.dataset, n_hermite_probe_modes=(2, 1))
     real = np.fft.ifft2(fourier, norm="ortho")
     np.save(tmp_path / "modes.npy", real)
     np.save(tmp_path / "cp.npy", np.moveaxis(real, 0, -1) / 24)
-    for name in ("modes.npy", "cp.npy"):
+    several = np.stack([np.moveaxis(real, 0, -1) / 24, np.ones((24, 24, 2))], axis=-1)
+    np.save(tmp_path / "several.npy", several)
+    for name in ("modes.npy", "cp.npy", "several.npy"):
         for number in (2, "auto"):
             same(start_probe(simulated.dataset, start_probe=str(tmp_path / name), probe_modes=number), fourier)
     np.save(tmp_path / "small.npy", real[:, :8, :8])

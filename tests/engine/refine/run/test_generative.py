@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 
 from ptylive.engine.dgp import available
+from ptylive.engine.dgp.ring_gains import BANDS
 from ptylive.engine.refine import refine
+from ptylive.engine.refine.run import generative
 from ptylive.engine.refine.run.history import History, snapshots
+from ptylive.engine.refine.run.prior_choice import PriorChoice
 from ptylive.schema.preset import Preset
 
 ODD = {
@@ -138,6 +141,22 @@ def test_the_best_epoch_is_taken_not_the_last(script, simulated):
     assert run(simulated.dataset).prior.epoch == 2
 
 
+def test_of_states_that_predict_as_well_the_earliest_is_the_result(script, simulated, monkeypatch):
+    monkeypatch.setattr(generative, "fitted_gains", lambda *_: (np.zeros(BANDS + 1), np.ones(9), np.ones(9)))
+    made = {}
+
+    def hardly_different(pixels, epoch):
+        made[epoch] = pixels + 1e-4 * np.random.default_rng(epoch).standard_normal(pixels.size, np.float32)
+        return made[epoch]
+
+    script.makes = hardly_different
+    monkeypatch.setattr(PriorChoice, "_as_good", staticmethod(lambda earlier, best: True))
+    result = run(simulated.dataset)
+    assert result.prior.epoch == 1
+    phase = made[1][: np.angle(result.object).size].reshape(result.object.shape[-2:])
+    np.testing.assert_allclose(np.angle(result.object[0, 0]), np.maximum(phase, 0), atol=1e-5)
+
+
 def test_bounds_hold_whatever_networks_make(script, simulated):
     script.makes = lambda pixels, epoch: pixels - 0.01
     result = run(simulated.dataset, phase_only_obj=True, non_negative_phase=True)
@@ -211,3 +230,16 @@ def test_real_networks_explain_the_patterns(simulated):
     assert result.prior.over_pixels.share > 0.002
     again = run(simulated.dataset, **settings)
     np.testing.assert_array_equal(result.object, again.object)
+
+
+def test_bands_are_shown_as_strongly_as_patterns_held_out_ask_for(script, simulated, monkeypatch):
+    """Pixels of a single epoch are too weak: what networks give back of them is raised."""
+    settings = {"epoch_max": 1, "start_from_map": False, "dgp_held_out": 0.25}
+    result = run(simulated.dataset, **settings)
+    assert result.prior.bands.certain
+    assert "each band of frequencies as strong as these patterns ask for" in result.message
+    # gains that predict nothing better leave what networks made as it is
+    monkeypatch.setattr(generative, "fitted_gains", lambda *_: (np.zeros(BANDS + 1), np.ones(9), np.ones(9)))
+    plain = run(simulated.dataset, **settings)
+    assert plain.prior.bands is None
+    assert np.angle(result.object).std() > 1.1 * np.angle(plain.object).std()

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -15,6 +16,8 @@ from ptylive.application.analysis.figures import STEPS, analyse, compare
 from ptylive.schema import MetadataError
 from ptylive.server.cli.commands.analyse import Steps, parse_line, tell_of_half
 from ptylive.server.process.exit_codes import ExitCode
+
+DESCRIBED = Path(__file__).resolve().parents[4] / "docs/analysis.md"
 
 
 @pytest.fixture
@@ -42,10 +45,13 @@ def test_analyse(results, tmp_path):
         "run", "object", "probe", "aberrations", "transfer", "columns", "section", "ring_correlation",
         "shell_correlation", "grid", "radial", "loss", "principal_components", "on_scan",
     }  # fmt: skip
+    described = DESCRIBED.read_text(encoding="utf-8")
+    assert [name for name in sorted(set(figures) - {"run"}) if f"`{name}" not in described] == []
     assert len(figures["section"]["phase_rad"]) == 3
     waves = ("probe_modes", "object_modes", "probe_components", "object_components", "colour_wheel", "loss")
     pictures = ("object_phase", "object_on_scan", "columns", "section", "probe_mode_0", "probe_mode_1", "probe_phase")
     for name in (*pictures, *waves):
+        assert f"`{name.replace('_0', '_N').replace('_1', '_N')}`" in described
         with Image.open(out / f"{name}.png") as picture:
             assert min(picture.size) > 1
 
