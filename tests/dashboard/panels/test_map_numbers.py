@@ -37,7 +37,7 @@ def test_what_is_typed(kind, text, values):
 
 @pytest.mark.parametrize("text", ["4", "epsilom = 3", "upsample", "", "upsample = 2,5", "noise = 1, noise = 2"])
 def test_what_is_unclear_is_answered_with_what_there_is(text):
-    with pytest.raises(UnclearNumberError, match="type upsample = number, noise = number, or auto"):
+    with pytest.raises(UnclearNumberError, match="type upsample = number, depth_A = number, noise = number, or auto"):
         parse_numbers(OBF, text)
 
 
@@ -55,7 +55,7 @@ def test_they_are_shown_and_sent(session, sender):
     seen = content(session)
     assert seen["texts"]["map_0_numbers"] == "noise 3"
     assert seen["texts"]["map_0_numbers_about"].startswith("upsample: times finer than the scan")
-    assert seen["clips"]["edit_map_0"] == "upsample = auto, noise = 3"
+    assert seen["clips"]["edit_map_0"] == "upsample = auto, depth_A = auto, noise = 3"
     assert not seen["texts"]["map_3_numbers_about"]  # the page shows no pencil without it
     session._requests.take(json.dumps({"what": "numbers", "panel": 0, "value": "noise = auto, upsample = 2"}))
     assert sender.sent == [("map_settings", {"values": {"obf.noise": None, "obf.upsample": 2.0}})]

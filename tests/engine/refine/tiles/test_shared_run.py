@@ -110,16 +110,17 @@ def test_workers_with_devices_end_there_too(simulated, single, monkeypatch):
 
 
 def test_a_run_that_was_stopped_goes_on_the_same_way(simulated, tmp_path):
-    whole = refined(simulated.dataset, workers=2)
-    asked = iter([False] * 6)
-    place = tmp_path / "run.checkpoint"
-    part = refined(simulated.dataset, workers=2, checkpoint=place, should_stop=lambda: next(asked, True))
+    long = PRESET.model_copy(update={"epoch_max": 40})  # workers hear of a stop when they have ended an epoch or two
+    whole = refined(simulated.dataset, long, workers=2)
+    told, place = [], tmp_path / "run.checkpoint"
+    stopping = {"on_progress": told.append, "should_stop": lambda: len(told) > 2}
+    part = refined(simulated.dataset, long, workers=2, checkpoint=place, **stopping)
     assert part.state == "stopped"
     table = tmp_path / "loss.csv"
-    rest = refined(simulated.dataset, workers=2, checkpoint=place, resume=True, loss_table=table)
+    rest = refined(simulated.dataset, long, workers=2, checkpoint=place, resume=True, loss_table=table)
     assert rest.state == "done"
     assert (rest.object == whole.object).all()
-    assert len(table.read_text().splitlines()) == 9
+    assert len(table.read_text().splitlines()) == 41
     with pytest.raises(RefinementError, match="is of 2 workers"):
         refined(simulated.dataset, workers=3, checkpoint=place, resume=True)
 
