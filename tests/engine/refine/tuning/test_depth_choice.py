@@ -150,6 +150,23 @@ def test_half_a_depth_of_focus_has_to_show_where_the_defocus_may_be_off_by_as_mu
     assert tried == [0.05, asked]
 
 
+@pytest.mark.parametrize(
+    ("early", "settled"),
+    [
+        ((1.0, 1.1), False),  # equal: hopeless
+        ((0.999, 1.0993), True),  # not yet what is asked for, and it may become that
+    ],
+)
+def test_trials_end_after_a_sweep_only_where_they_are_hopeless(monkeypatch, early, settled):
+    one_sweep = {0.05: HeldOutLoss((1.0, 1.1)), 1.0: HeldOutLoss(early)}
+    monkeypatch.setattr(_Trials, "first_loss", lambda self, depths: one_sweep[depths])
+    asked = []
+    monkeypatch.setattr(_Trials, "loss", lambda self, *depth: asked.append(depth) or HeldOutLoss((1.0, 1.1)))
+    trials = _Trials(scan_of_columns(points=16), ONE_MODE, CPU, DEPTH_A)
+    trials.gain(trials)
+    assert bool(asked) == settled
+
+
 def test_more_depth_that_may_be_none_is_one_slice(monkeypatch):
     """Of platinum of 0.6 depths of focus a whole one was ahead of half of one, by less than its uncertainty."""
     found_to_be(monkeypatch, 1.0)
