@@ -14,6 +14,7 @@ import numpy as np
 from scipy import sparse
 
 from ptylive.engine.imaging.declaration import DETECTOR_PREFIX
+from ptylive.engine.memory import check_fits
 from ptylive.schema import FrameBatch, LiveMap, ScanHeader
 from ptylive.schema.model import DoubleArray, IndexArray
 
@@ -49,13 +50,15 @@ class RadialProfiles:
     frames: IndexArray = field(init=False)
 
     def __post_init__(self) -> None:
-        """Lay the rings out."""
+        """Lay the rings out. Raises MetadataError where the sums of all points do not fit the memory."""
         rows, cols = np.indices(self.header.detector_shape)
         ring = np.hypot(rows - self.center_px[0], cols - self.center_px[1]).astype(np.int64)
         bad = self.header.arrays.get("bad_pixel_mask")
         self.ring_of = ring if bad is None else np.where(np.asarray(bad, dtype=bool), -1, ring)
         points = math.prod(self.header.scan.require_shape())
-        self.counts = np.zeros((points, int(self.ring_of.max()) + 1))
+        count = int(self.ring_of.max()) + 1
+        check_fits(8.0 * points * count, f"{count} rings at {points} points", "check beam_center_px, or scan less")
+        self.counts = np.zeros((points, count))
         self.frames = np.zeros(points, dtype=np.int64)
         flat = self.ring_of.ravel()
         used = np.flatnonzero(flat >= 0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ptylive.engine.imaging.radial_profiles import RadialProfiles
-from ptylive.schema import Detector, FrameBatch, Scan, ScanHeader
+from ptylive.schema import Detector, FrameBatch, MetadataError, Scan, ScanHeader
 
 SHAPE, PIXELS, CENTER = (24, 20), 16, (7.6, 8.1)
 RADIUS = np.hypot(*(np.indices((PIXELS, PIXELS)) - np.reshape(CENTER, (2, 1, 1))))
@@ -66,3 +66,8 @@ def test_points_that_never_came_have_no_score():
     found.add(FrameBatch("u", np.arange(200), frames[:200]))
     (one,) = found.maps("p", 1)
     assert not one.data.ravel()[200:].any() and one.data.ravel()[:200].any() and one.frames == 200
+
+
+def test_rings_that_no_memory_holds_are_refused():
+    with pytest.raises(MetadataError, match="rings at 480 points would take"):
+        RadialProfiles(header(), (1e11, 8.0))
