@@ -63,6 +63,7 @@
 
   function paint_smoothly(glyph) {
     const plain = Object.getPrototypeOf(glyph)._paint;
+    if (typeof plain !== "function") return;  // another release of Bokeh: pixels, rather than nothing
     glyph._paint = function (context, ...rest) {
       const {drawImage} = context;
       context.drawImage = function (...picture) {
@@ -78,7 +79,7 @@
     document.querySelector('[data-act="smooth"]').setAttribute("aria-pressed", String(smooth));
     for (const {glyph, parent} of images()) {
       if (!Object.hasOwn(glyph, "_paint")) paint_smoothly(glyph);
-      parent.request_paint();
+      parent.request_paint?.();
     }
   }
 
