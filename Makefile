@@ -1,10 +1,10 @@
-# make demo | make test | make check-all | make docs | make release | make check-machines | make mutants | make coverage | make bench | make chaos
+# make demo | make test | make check-all | make docs | make release | make check-machines | make mutants | make coverage | make bench | make bench-peers | make chaos
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test static dynamic lint types compiled collected unit check-all docs release check-machines mutants coverage bench chaos clean
+.PHONY: demo test static dynamic lint types compiled collected unit check-all docs release check-machines mutants coverage bench bench-peers chaos clean
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -102,6 +102,10 @@ bench: $(STAMP)
 	$(BIN)/ptylive bench live --json
 	$(BIN)/ptylive bench stream --json
 	$(BIN)/ptylive bench refine --json
+
+# Beside PtyRAD, py4DSTEM and LiberTEM-live, with the machine's bounds (docs/performance.md); interpreters that have them: $PTYLIVE_PTYRAD_PYTHON …
+bench-peers: $(STAMP)
+	$(BIN)/python -m benchmarks.beside_peers $(if $(RUNS),--runs $(RUNS)) $(if $(ONLY),--only $(ONLY))
 
 # Faults of every kind at a real server (docs/testing.md): make chaos | MINUTES=60 | SEED=7 repeats a run | ONLY=kill,disk_full
 chaos: $(STAMP)

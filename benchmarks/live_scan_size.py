@@ -1,6 +1,7 @@
 """Cost of the live engine as the scan grows: per frame, per refresh, and in memory; 45 + 1 coefficients.
 
     python benchmarks/live_scan_size.py [--sizes 128 256 512 1024] [--pool 2] [--plot docs/pictures/live-scan-size.png]
+    python benchmarks/live_scan_size.py --sizes 2048 --pool 2 --shown-only
 
 Frames are synthetic coefficients; the cost does not depend on what they show. A frame's cost is the processor time of
 the thread that adds it, so that other jobs do not count: the median over stretches of the scan, and beside it that of
@@ -42,14 +43,18 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[128, 256, 512, 1024])
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--pool", type=int, default=1)
+    parser.add_argument("--shown-only", action="store_true", help="leave out the refresh of all maps, and its memory")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.shown_only and options.plot:
+        parser.error("--plot draws the refresh of all maps, which --shown-only leaves out")
     if options.one:
-        print(json.dumps(measure(options.one, options.pool)))
+        print(json.dumps(measure(options.one, options.pool, options.shown_only)))
         return
     rows = []
     for size in options.sizes:
         command = [sys.executable, __file__, "--one", str(size), "--pool", str(options.pool)]
+        command += ["--shown-only"] if options.shown_only else []
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         rows.append(json.loads(done.stdout.strip().splitlines()[-1]))
         print(json.dumps(rows[-1]))
@@ -57,7 +62,7 @@ def main() -> None:
         plot(rows, options.plot)
 
 
-def measure(size: int, pool: int) -> dict[str, float]:
+def measure(size: int, pool: int, shown_only: bool = False) -> dict[str, float]:
     """Costs of one size, in a process of its own."""
     from ptylive.engine.backend.cache import use_persistent_cache
 
@@ -85,10 +90,7 @@ def measure(size: int, pool: int) -> dict[str, float]:
 
     tenth()
     shown = best(tenth, REPEATS)
-    engine.want(None)
-    engine.refresh()
-    everything = best(tenth, REPEATS)
-    return {
+    costs = {
         "size": size,
         "pool": pool,
         "us_per_frame": 1e6 * float(np.median(known)),
@@ -96,9 +98,20 @@ def measure(size: int, pool: int) -> dict[str, float]:
         "us_per_frame_first_time": 1e6 * float(np.median(fresh)),
         "shown_s": shown[0],
         "shown_cpu_s": shown[1],
-        "all_s": everything[0],
-        "all_cpu_s": everything[1],
         "shown_with_filters_s": with_filters[0],
+        **memory(engine),
+    }
+    if shown_only:
+        return costs
+    engine.want(None)
+    engine.refresh()
+    everything = best(tenth, REPEATS)
+    return {**costs, "all_s": everything[0], "all_cpu_s": everything[1], **memory(engine)}
+
+
+def memory(engine: LiveEngine) -> dict[str, float]:
+    """What lies in memory now, and what did at most."""
+    return {
         "store_MiB": engine.store.bytes / 2**20,
         "transforms_MiB": engine.evaluation.rows.bytes / 2**20,
         "filters_MiB": sum(f.linear_map.weights.nbytes for f in engine.filters.ready.values()) / 2**20,

@@ -29,6 +29,15 @@ def pitch_of(size: int) -> int:
     return size if size % CROWDED else size + LINE
 
 
+def quick_width(columns: int) -> int:
+    """The least number of columns, ``columns`` or more, with which windows of an object are read at full speed.
+
+    Rows of an object lie next to each other, so here too a multiple of 128 would make them meet: a column more is a
+    tenth of the time less.
+    """
+    return columns if columns % CROWDED else columns + 1
+
+
 def is_fast(size: int) -> bool:
     """Whether the compiled transform exists for windows of this size."""
     return size in RADICES

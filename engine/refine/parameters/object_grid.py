@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ptylive.engine.backend.multislice.fast_sizes import quick_width
 from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.model import DoubleArray, FloatArray, IndexArray
@@ -37,7 +38,10 @@ class ObjectGrid:
         reach_A: DoubleArray | None = None,
         extra_px: int = 0,
     ) -> ObjectGrid:
-        """The smallest grid that holds the windows of all positions, of ``reach_A`` (n, 2) too, and a margin."""
+        """The smallest grid that holds the windows of all positions, of ``reach_A`` (n, 2) too, and a margin.
+
+        A column more where rows would otherwise meet in the processor's caches.
+        """
         half, margin = window // 2, MARGIN_PX + extra_px
         held_A = positions_A if reach_A is None else np.concatenate([positions_A, reach_A])
         origin = held_A.min(axis=0) - (half + margin) * pixel_A
@@ -47,7 +51,7 @@ class ObjectGrid:
         corners = nearest.astype(np.int64) - half
         last = np.floor((held_A.max(axis=0) - origin) / pixel_A + 0.5).astype(np.int64) - half
         rows, columns = last + window + margin
-        return cls(pixel_A, (int(rows), int(columns)), origin, corners, pixel - nearest)
+        return cls(pixel_A, (int(rows), quick_width(int(columns))), origin, corners, pixel - nearest)
 
     def resample(self, start: StartGuess) -> FloatArray:
         """A phase image brought onto this grid (Y, X); beyond its border the last value is carried on."""

@@ -32,3 +32,12 @@ def test_start_maps_are_turned_onto_the_grid(rotation, origin):
     row, col = np.rint((inside - grid.origin_A) / grid.pixel_A).astype(int)
     assert phase[row, col] == pytest.approx(grid.origin_A[0] + row * grid.pixel_A, abs=rounding)
     assert phase[row + 5, col - 3] == pytest.approx(grid.origin_A[0] + (row + 5) * grid.pixel_A, abs=rounding)
+
+
+@pytest.mark.parametrize("columns", [127, 128, 129, 256])
+def test_rows_of_a_multiple_of_128_columns_get_one_more(columns):
+    # two positions so far apart that the windows of 64 and the margin of 2 take ``columns`` in all
+    apart = columns - 64 - 4
+    grid = ObjectGrid.of(np.array([[0.0, 0.0], [0.0, apart]]), 1.0, 64)
+    assert grid.shape == (68, columns if columns % 128 else columns + 1)
+    assert grid.corners.tolist() == [[2, 2], [2, 2 + apart]]
