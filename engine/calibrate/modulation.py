@@ -61,7 +61,7 @@ class Modulation:
         use = half & (radius > 1.5 / span) & (radius < min(0.5 / max(step_A), q_max))
         if use.sum() < 20:
             return None
-        power = (np.abs(fft.fft2(cube, s=shape)) ** 2).mean(axis=0)
+        power = _mean_power(cube, shape)
         if not sparse:
             peak, shift = _peaks(power)
             use, q = use & peak, q + shift / (np.array(shape) * step_A)
@@ -82,11 +82,25 @@ class Modulation:
 
 
 def _tapered(store: Store, visited: BoolArray, rows: slice) -> FloatArray:
-    """Coefficients (N, rows, cols) of the visited rows, the mean removed, edges faded out."""
-    bins = store.per_frame(store.bins) * np.float32(1.0 / mean_intensity(store))
-    cube = np.where(visited[..., None], bins.reshape(*visited.shape, -1) - mean_bins(store).astype(np.float32), 0)[rows]
-    window = edge_taper(cube.shape[0])[:, None] * edge_taper(cube.shape[1])[None]
-    return np.ascontiguousarray((cube * window[..., None]).transpose(2, 0, 1), dtype=np.float32)
+    """Coefficients (N, rows, cols) of the visited rows, the mean removed, edges faded out.
+
+    Row by row: of a large scan there is memory for the result, not for what lies between.
+    """
+    scale, mean = np.float32(1.0 / mean_intensity(store)), mean_bins(store).astype(np.float32)
+    bins = store.per_frame(store.bins).reshape(*visited.shape, -1)[rows]
+    seen, fade = visited[rows, :, None], edge_taper(bins.shape[1])[:, None]
+    cube = np.empty((bins.shape[2], *bins.shape[:2]), np.float32)
+    for row, faded in enumerate(edge_taper(len(bins))):
+        cube[:, row] = (np.where(seen[row], bins[row] * scale - mean, 0) * (faded * fade)).T
+    return cube
+
+
+def _mean_power(cube: FloatArray, shape: tuple[int, int]) -> FloatArray:
+    """Power spectrum (rows, cols) of planes (N, ...) padded to a shape, their mean: one plane after the other."""
+    power = np.zeros(shape, np.float32)
+    for plane in cube:
+        power += np.abs(fft.fft2(plane, s=shape)) ** 2
+    return np.asarray(power / np.float32(len(cube)))
 
 
 def _peaks(power: DoubleArray) -> tuple[BoolArray, DoubleArray]:

@@ -27,6 +27,8 @@ from ptylive.schema.model import Array, BoolArray, ComplexArray, DoubleArray, Fl
 
 WHOLE = 1e-6
 """Of a pixel that a picture does not get larger by."""
+POINTS_AT_ONCE = 65536
+"""Whose coefficients are added up together: some MB, however large the scan."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,8 +166,11 @@ def mean_intensity(store: Store) -> float:
 
 def mean_bins(store: Store) -> DoubleArray:
     """Mean coefficients (N,) of the visited points, for patterns of unit sum."""
-    seen = store.visited.ravel()
+    seen, count = store.visited.ravel(), store.reduction.basis.count
     if not seen.any():
-        return np.zeros(store.reduction.basis.count)
-    mean = store.per_frame(store.bins)[seen].mean(axis=0, dtype=np.float64)
-    return np.asarray(mean / mean_intensity(store))
+        return np.zeros(count)
+    bins, total = store.per_frame(store.bins), np.zeros(count)
+    for first in range(0, len(bins), POINTS_AT_ONCE):
+        part = slice(first, first + POINTS_AT_ONCE)
+        total += bins[part][seen[part]].sum(axis=0, dtype=np.float64)
+    return np.asarray(total / (np.count_nonzero(seen) * mean_intensity(store)))

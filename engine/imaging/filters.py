@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -42,10 +43,16 @@ class FilterStock:
 
     methods: tuple[str, ...]
     background: Executor | None = None
+    sizes: Mapping[str, float] = field(default_factory=dict)
+    """Bytes that the filters of a method take; those of others count nothing."""
+    most_bytes: float = math.inf
+    """For all filters that are kept."""
     ready: dict[str, Filter] = field(default_factory=dict)
     ordered: tuple[ImagingConditions, DoubleArray] | None = None
     refused: dict[str, str] = field(default_factory=dict)
     """Methods that cannot be had under these conditions, and why: numbers a user set may suit other scans only."""
+    crowded: dict[str, str] = field(default_factory=dict)
+    """Methods that were needed last, but whose filters find no room beside those of the others, in words."""
     _coming: dict[str, Future[Filter]] = field(default_factory=dict)
 
     def order(self, conditions: ImagingConditions, mean: DoubleArray) -> None:
@@ -54,10 +61,11 @@ class FilterStock:
         self.ordered = (conditions, mean)
 
     def need(self, methods: Iterable[str]) -> None:
-        """Make the filters of these methods, unless they are ready or being made."""
+        """Make the filters of these methods, unless they are ready or being made, as far as there is room for them."""
         if self.ordered is None:
             return
         conditions, mean = self.ordered
+        methods = self._with_room(methods)
         for method in self._missing(methods):
             if self.background is not None:
                 self._coming[method] = self.background.submit(Filter.build, method, conditions, mean)
@@ -66,6 +74,26 @@ class FilterStock:
         if self.background is None:
             for method in [name for name in self._coming if name in methods]:
                 self._use(method, self._coming.pop(method).result)
+
+    def _with_room(self, methods: Iterable[str]) -> list[str]:
+        """Those that fit together, quickest first, one at least; what nobody needs now goes where room is short."""
+        wanted, fitting, taken = set(methods), list[str](), 0.0
+        self.crowded = {}
+        for method in (name for name in self.methods if name in wanted):
+            size = self.sizes.get(method, 0.0)
+            if fitting and taken + size > self.most_bytes:
+                others = " and ".join(fitting)
+                self.crowded[method] = f"{size / 1e9:.1f} GB of filters find no room beside {others}: show fewer maps"
+                continue
+            fitting.append(method)
+            taken += size
+        others = [name for name in (*self.ready, *self._coming) if name not in fitting]
+        if taken + sum(self.sizes.get(name, 0.0) for name in others) > self.most_bytes:
+            for name in others:
+                self.ready.pop(name, None)
+                if (coming := self._coming.pop(name, None)) is not None:
+                    coming.cancel()
+        return fitting
 
     def _use(self, method: str, make: Callable[[], Filter]) -> None:
         try:

@@ -20,14 +20,14 @@ from ptylive.engine.descan import descan_of, given_descan, lying_still, moved_ba
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
 from ptylive.engine.imaging.bank import mean_bins
-from ptylive.engine.imaging.filters import BUILDERS, FilterStock
+from ptylive.engine.imaging.filters import BUILDERS
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.instant import MapChoices
 from ptylive.engine.imaging.placement import Placement, told_by, told_placement
 from ptylive.engine.imaging.render import AFTERWARDS, METHODS, Rendering, check_methods, methods_for
 from ptylive.engine.live import reading
 from ptylive.engine.live.evaluation import Evaluation
-from ptylive.engine.live.plan import Plan, left_out
+from ptylive.engine.live.plan import Plan, filter_stock, left_out
 from ptylive.engine.live.reading import FrameSource, Where
 from ptylive.engine.memory import Scratch
 from ptylive.schema import Calibration, FrameBatch, MetadataError, Origin, ScanHeader
@@ -74,7 +74,7 @@ class LiveEngine:
         self.store: Store | None = None
         self._last_frame: Array | None = None
         self.live_methods = tuple(name for name in self.methods if name not in AFTERWARDS)
-        self.filters = FilterStock(tuple(name for name in BUILDERS if name in self.live_methods), background)
+        self.filters = filter_stock(header, self.live_methods, background)
         self._wanted = frozenset(self.live_methods)
         self._pool, self._scratch = pool or ThreadPool(), scratch or Scratch()
         self.device = device
@@ -242,7 +242,7 @@ class LiveEngine:
         self.filters.collect()
         made = (self.store, self.calibration, self.filters.ready, wanted)
         rendering = self.evaluation.render(*made, MapChoices(self._placement, self.settings, deviations))
-        rendering.missing.update({**self.missing, **self.impossible, **self.filters.refused})
+        rendering.missing.update({**self.missing, **self.impossible, **self.filters.refused, **self.filters.crowded})
         return rendering
 
     def finish(
@@ -286,7 +286,7 @@ class LiveEngine:
         assert self.store is not None  # noqa: S101  (callers made it)
         self._fits, self._refitting = [], None
         self.filters.forget()
-        self.filters = FilterStock(tuple(name for name in BUILDERS if name in self.methods))
+        self.filters = filter_stock(self.header, self.methods)
         self.evaluation.start_afresh()
         self._adopt(calibrate_scan(calibration, self.store))
         whole = self._render_in_turn(self._in_turn(shown), show, deviations=True)

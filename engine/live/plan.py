@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,14 +15,14 @@ from ptylive.engine.geometry import DetectorGrid
 from ptylive.engine.imaging import registry
 from ptylive.engine.imaging.accumulation.reduction import PixelReduction, Reduction, VectorReduction
 from ptylive.engine.imaging.declaration import PTYLIVE
-from ptylive.engine.imaging.filters import BUILDERS
+from ptylive.engine.imaging.filters import BUILDERS, FilterStock
 from ptylive.engine.imaging.imaging_conditions import UPSAMPLE_POINTS
 from ptylive.schema import Calibration, MetadataError, ScanHeader
 from ptylive.schema.model import Array, DoubleArray
 
 FILTER_MEMORY_BYTES = 2**30
 MOST_FILTER_BYTES = 4 * 2**30
-"""Filters for a sender's own masks may take this; beyond it the maps that need them are left out."""
+"""Filters that are kept at a time may take this; a map whose own filters take more is left out."""
 MOST_MASKS = 1024
 LEAST_BINS, MOST_BINS = 64, 1024
 
@@ -36,11 +37,29 @@ def filter_bytes(header: ScanHeader) -> float:
 
     Those of other packages do not count: what is kept of a scan must not depend on what else is installed.
     """
+    own = (name for name in BUILDERS if registry.methods()[name].source == PTYLIVE)
+    return sum(_bytes_of(header, name) for name in own)
+
+
+def _bytes_of(header: ScanHeader, name: str) -> float:
+    """Of the filters of one method."""
     rows, cols = header.scan.require_shape()
-    finer = 4 if rows * cols <= UPSAMPLE_POINTS else 1  # twice along both axes
-    own = (registry.methods()[name] for name in BUILDERS if registry.methods()[name].source == PTYLIVE)
-    planes = sum(method.planes * (finer if method.finer else 1) for method in own)
-    return 8 * 1.6 * rows * cols * planes  # complex64, padded
+    method = registry.methods()[name]
+    finer = 4 if method.finer and rows * cols <= UPSAMPLE_POINTS else 1  # twice along both axes
+    return 8 * 1.6 * rows * cols * method.planes * finer  # complex64, padded
+
+
+def filter_sizes(header: ScanHeader) -> dict[str, float]:
+    """Bytes of the filters of each method, for as many coefficients as a scan may have."""
+    basis = header.basis
+    count = max_bins(header) if basis.is_raw else basis.n_bright + basis.n_dark
+    return {name: count * _bytes_of(header, name) for name in BUILDERS}
+
+
+def filter_stock(header: ScanHeader, methods: Iterable[str], background: Executor | None = None) -> FilterStock:
+    """Room for the filters of these methods of a scan."""
+    filtered = tuple(name for name in BUILDERS if name in set(methods))
+    return FilterStock(filtered, background, filter_sizes(header), MOST_FILTER_BYTES)
 
 
 def left_out(header: ScanHeader, methods: Iterable[str]) -> dict[str, str]:
@@ -51,11 +70,9 @@ def left_out(header: ScanHeader, methods: Iterable[str]) -> dict[str, str]:
     if masks > MOST_MASKS:
         raise MetadataError(f"no live maps from {masks} masks", f"at most {MOST_MASKS} masks make maps")
     out = _not_from_roots(header, methods) if header.basis.of == "sqrt_intensity" else {}
-    if masks * filter_bytes(header) > MOST_FILTER_BYTES:
-        gigabytes = masks * filter_bytes(header) / 1e9
-        out.update(
-            {name: f"needs {gigabytes:.0f} GB for filters: send fewer masks" for name in BUILDERS if name in methods}
-        )
+    for name, size in filter_sizes(header).items():
+        if name in methods and size > MOST_FILTER_BYTES:
+            out[name] = f"needs {size / 1e9:.0f} GB for filters: send fewer masks"
     return out
 
 
