@@ -103,7 +103,7 @@ def _mean_power(cube: FloatArray, shape: tuple[int, int]) -> FloatArray:
     return np.asarray(power / np.float32(len(cube)))
 
 
-def _peaks(power: DoubleArray) -> tuple[BoolArray, DoubleArray]:
+def _peaks(power: FloatArray) -> tuple[BoolArray, DoubleArray]:
     """Local maxima (n,) of a power spectrum (rows, cols), and how far (n, 2) each lies from its grid point, in points.
 
     A lattice has its power between the grid points: on a few rows the nearest one is off by several degrees.

@@ -82,8 +82,8 @@ class FilterStock:
         for method in (name for name in self.methods if name in wanted):
             size = self.sizes.get(method, 0.0)
             if fitting and taken + size > self.most_bytes:
-                others = " and ".join(fitting)
-                self.crowded[method] = f"{size / 1e9:.1f} GB of filters find no room beside {others}: show fewer maps"
+                beside = " and ".join(fitting)
+                self.crowded[method] = f"{size / 1e9:.1f} GB of filters find no room beside {beside}: show fewer maps"
                 continue
             fitting.append(method)
             taken += size
