@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ptylive.application.detector_texts import Placing, Written, WrittenProfiles, placed, read_detectors
+from ptylive.application.detector_texts import Written, equip, read_detectors
 from ptylive.application.remarks import remarks
 from ptylive.engine.backend.device import NAMES
 from ptylive.engine.backend.imaging.open import MapDevice, open_map_device
@@ -17,9 +17,8 @@ from ptylive.engine.bad_pixels import with_noted_pixels
 from ptylive.engine.bases.choice import PIXELS, BasisChoice
 from ptylive.engine.dataset import Dataset, counts_at_rest, dataset_of
 from ptylive.engine.imaging import registry
-from ptylive.engine.imaging.radial_profiles import RadialProfiles
 from ptylive.engine.imaging.render import METHODS, OUTPUTS, Rendering
-from ptylive.engine.imaging.virtual_detectors import DetectorBank
+from ptylive.engine.imaging.virtual_detectors import DetectorBank, Placing
 from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.engine.refine.data.pattern_view import PatternView
 from ptylive.engine.refine.validation.run_size import STREAMED_PIXELS
@@ -140,21 +139,15 @@ def summed(
 ) -> list[LiveMap]:
     """Maps ``vd_<name>`` of virtual detectors, each frame read once more. Raises MetadataError for one unfit."""
     header = with_noted_pixels(source.header, calibration)
-    by = Placing(calibration, mean_pattern, header.arrays.get("bad_pixel_mask"))
     bank = DetectorBank(header)
-    found = [placed(one, by) for one in detectors]
-    profiles = [one for one in found if isinstance(one, WrittenProfiles)]
-    bank.use(one for one in found if not isinstance(one, WrittenProfiles))
-    if not found:
+    equip(bank, detectors)
+    for problem in bank.place(Placing(calibration, mean_pattern, header.arrays.get("bad_pixel_mask"))):
+        raise MetadataError(*problem.split("; ", 1))
+    if bank.is_empty:
         return []
-    row, col = calibration.require("beam_center_px", "radial profiles") if profiles else (0.0, 0.0)
-    rings = [RadialProfiles(header, (float(row), float(col))) for _ in profiles[:1]]
     for batch in source.batches(BATCH_FRAMES):
         bank.add(batch)
-        for one in rings:
-            one.add(batch)
-    of_rings = (one for asked in profiles for one in rings[0].maps(asked.name, asked.count))
-    return [*bank.maps(int(source.received.sum())), *of_rings]
+    return bank.maps(int(source.received.sum()))
 
 
 def map_device(backend: str) -> MapDevice:

@@ -237,6 +237,8 @@ class LiveThread:
             return
         with scan.lock:
             rendering = self._rendered(scan.engine)
+            if scan.detectors is not None and scan.detectors.waits:
+                scan.place_detectors()
             payloads = scan.take(rendering, others_stay=True) if rendering.maps else []
         for payload in payloads:
             self._publisher.publish("maps", payload)
