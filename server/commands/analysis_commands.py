@@ -88,6 +88,8 @@ class AnalysisCommands:
                     self._equip(scan)
                 except PtyliveError:
                     self._detectors, self._written = before
+                    if scan.detectors is not None:
+                        self._equip(scan)
                     raise
         drawn = [one.model_dump(mode="json") for one in self._detectors]
         return {"detectors": [*drawn, *({"name": name, "what": what} for name, what in self._written.items())]}
@@ -115,7 +117,9 @@ class AnalysisCommands:
             if scan.detectors is None:
                 raise CommandError("virtual detectors need raw frames, and this scan has none")
             self._have_all(scan.detectors)
-            scan.place_detectors()
+            problems = scan.place_detectors()
+        if problems and scan.finished.is_set():  # else it may be known when more has come
+            raise CommandError(problems[0])
         if scan.finished.is_set():
             self._finisher.fill_detectors(scan)
 
