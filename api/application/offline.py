@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from ptylive.streamer.source import FileSource
 
 BATCH_FRAMES = 256
+LOOKED_AT = 512
+"""Frames on which hot pixels are looked for before patterns are put in place."""
 AS_STORED = BasisChoice(PIXELS)
 RETRY_S = 10.0
 CONTRAST_PER_RAD = 2.0
@@ -103,6 +105,7 @@ def reconstruct_source(
     """Maps of a scan that is open already, as :func:`reconstruct_file` makes them of a file."""
     from ptylive.application.conversion import compressed
 
+    source = cleaned(source)
     path, device, basis = source.path, map_device(request.backend), request.basis
     drawn, settings = read_detectors(request.detectors), registry.only_settings(request.settings)
     if drawn and not source.header.basis.is_raw:
@@ -150,6 +153,18 @@ def summed(
     return bank.maps(int(source.received.sum()))
 
 
+def cleaned(source: FileSource) -> FileSource:
+    """A file whose patterns are put in place without the hot pixels that some of them show; others as they are."""
+    if source.flat is None or not source.received.any():
+        return source
+    from ptylive.engine.calibrate.bad_pixels import without_hot_pixels
+
+    index = np.flatnonzero(source.received)
+    some = index[np.linspace(0, len(index) - 1, min(LOOKED_AT, len(index))).astype(np.int64)]
+    flat = without_hot_pixels(source.flat, source.recorded(some))
+    return source if flat is source.flat else source.put_in_place_by(flat)
+
+
 def map_device(backend: str) -> MapDevice:
     """The device ``auto``, ``cpu`` or ``gpu`` for live maps; PtyliveError where it cannot be had."""
     if backend not in NAMES:
@@ -167,7 +182,7 @@ def without(header: ScanHeader, values: Iterable[str]) -> ScanHeader:
 
 def read_dataset(source: FileSource, calibration: Calibration) -> Dataset:
     """All patterns of an open file that arrived, or their coefficients, arranged for the refinement."""
-    index = np.flatnonzero(source.received)
+    source, index = cleaned(source), np.flatnonzero(source.received)
     return dataset_of(source.header, calibration, index, source.frames(index))
 
 
@@ -176,7 +191,7 @@ def refinable(source: FileSource, calibration: Calibration) -> Dataset:
 
     The file must stay open as long as the data set is used.
     """
-    index = np.flatnonzero(source.received)
+    source, index = cleaned(source), np.flatnonzero(source.received)
     index = index[source.header.scan.point_of(index) >= 0]
     rows, columns = source.header.detector_shape
     if not source.header.basis.is_raw or len(index) * rows * columns < STREAMED_PIXELS:

@@ -12,7 +12,7 @@ from ptylive.application.conversion import CompressionReport, saved_basis
 from ptylive.engine.bases.choice import BasisChoice
 from ptylive.engine.bases.compressor import Compressor
 from ptylive.engine.bases.following import FollowingCompressor, wander_of
-from ptylive.engine.calibrate.bad_pixels import BadPixels
+from ptylive.engine.calibrate.bad_pixels import BadPixels, without_hot_pixels
 from ptylive.engine.compression import SAMPLE_FRAMES, SAMPLE_SEED, SavedBasis, centred_sample, compressor_for
 from ptylive.schema import Basis, ScanHeader
 from ptylive.schema.basis import MOVED
@@ -63,6 +63,8 @@ class StreamCompression:
         """Masks for a scan from its first frames (n, Qy, Qx), and a word on what they keep. Raises MetadataError."""
         sent, flat = header, Undistorted.of(header)
         if flat is not None:
+            flat = without_hot_pixels(flat, frames) if len(frames) else flat
+            sent = flat.recorded
             header, frames = flat.header, flat.frames(frames)
         prepared = self._prepare(header)
         index, sample = _sample(header, index, frames)

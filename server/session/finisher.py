@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ptylive.application.conversion import RecordingCompression
+from ptylive.application.offline import cleaned
 from ptylive.engine.backend.imaging.open import MapDevice
 from ptylive.engine.bad_pixels import bad_pixels
 from ptylive.engine.imaging.render import Rendering
@@ -267,7 +268,8 @@ def frames_of(scan: ScanSession, files: FileWorker) -> FrameSource | None:
     def read() -> Iterable[FrameBatch]:
         from ptylive.streamer.source import open_source
 
-        with open_source(path) as source:
+        with open_source(path) as opened:
+            source = cleaned(opened)
             yield from source.batches(READ_FRAMES)
 
     return read if scan.stored is None and is_known(path) else lambda: read_frames(files, path)

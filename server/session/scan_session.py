@@ -41,6 +41,8 @@ class ScanSession:
     source: ScanHeader
     flat: Undistorted | None = field(default=None, kw_only=True)
     """What frees its frames of their distortion; ``source`` is then of counts in place."""
+    looked_over: bool = False
+    """Whether hot pixels were looked for before frames are put in place."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     saving: threading.Lock = field(default_factory=threading.Lock)
     """Held while the results are written; taken before ``lock``, never after it."""
