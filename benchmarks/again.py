@@ -8,8 +8,10 @@ pattern, as a microscope's is.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import h5py
@@ -27,6 +29,7 @@ from ptylive.schema.simulation.settings import SimulationSettings
 
 Floats = NDArray[np.floating[Any]]
 SOURCE_POINTS, FOCAL_POINTS = 2, 2
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -37,10 +40,19 @@ class Wander:
     jumps_px: float = 0.0
 
 
-def simulated_again(source: Path, target: Path, wander: Wander, seed: int, *, tell: str = "everything") -> Floats:
+def simulated_again(
+    source: Path,
+    target: Path,
+    wander: Wander,
+    seed: int,
+    *,
+    tell: str = "everything",
+    detector: Mapping[str, Any] = NOTHING,
+) -> Floats:
     """Write the scan of ``source`` with another wander and other noise; where its patterns lie, (rows, columns, 2) px.
 
-    ``tell``: as in a simulation's settings. Raises SystemExit for a file without slices, or of drifting points.
+    ``tell``: as in a simulation's settings; ``detector``: others of these settings. Raises SystemExit for a file
+    without slices, or of drifting points.
     """
     with h5py.File(source) as file:
         told, truth = dict(file["metadata"].attrs), file["truth"]
@@ -59,7 +71,7 @@ def simulated_again(source: Path, target: Path, wander: Wander, seed: int, *, te
         phases = [ndimage.map_coordinates(one.astype(float), at, order=3, mode="grid-wrap") for one in slices]
         return Specimen.of_phases(np.asarray(phases, np.float32), thickness, grid, window.limit_invA)
 
-    scan = SimulatedScan.with_specimen(_settings(told, shape, wander, seed, tell), target, specimen)
+    scan = SimulatedScan.with_specimen(_settings(told, shape, wander, seed, tell, detector), target, specimen)
     rows, cols = scan.header.scan.require_shape()
     places = scan.trajectory.descan_px.reshape(rows, -1, 2)[:, :cols]
     center = scan.header.detector.beam_center_px
@@ -73,7 +85,16 @@ def simulated_again(source: Path, target: Path, wander: Wander, seed: int, *, te
     return places
 
 
-def _settings(told: dict[str, Any], shape: tuple[int, int], wander: Wander, seed: int, tell: str) -> SimulationSettings:
+def simulation_settings(source: Path, seed: int, *, detector: Mapping[str, Any] = NOTHING) -> SimulationSettings:
+    """What a scan without wander is simulated again by."""
+    with h5py.File(source) as file:
+        told, shape = dict(file["metadata"].attrs), file["data"].shape[-2:]
+    return _settings(told, shape, Wander(), seed, "everything", detector)
+
+
+def _settings(
+    told: dict[str, Any], shape: tuple[int, int], wander: Wander, seed: int, tell: str, detector: Mapping[str, Any]
+) -> SimulationSettings:
     """Of the file's microscope."""
     center = np.asarray(told["beam_center_px"], dtype=float)
     step = np.broadcast_to(np.asarray(told["scan_step_A"], float), 2)
@@ -103,5 +124,6 @@ def _settings(told: dict[str, Any], shape: tuple[int, int], wander: Wander, seed
             "dose_e_per_A2": float(told["dose_e_per_A2"]),
             "seed": seed,
             "tell": tell,
+            **detector,
         }
     )

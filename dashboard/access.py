@@ -22,6 +22,7 @@ from ptylive.server.process.operators import TOKENS_VARIABLE, is_operator
 
 LEAST_TOKEN_CHARACTERS = 16
 QUESTIONS: Mapping[str, frozenset[str]] = {
+    "align": frozenset({"bin_px", "order", "reference", "rounds", "free"}),
     "analyse": frozenset({"run", "other", "line_A"}),
     "batch_status": frozenset(),
     "check": frozenset({"preset"}),

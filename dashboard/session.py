@@ -288,7 +288,7 @@ class Session:
             "dose": dose.points(self.past.state or view.state),
         }
         listed = (self.library, self.past, self.place, self.tune, self.batch, self.contrast, self.refine, self.advice)
-        lists |= gathered("lists", *listed)
+        lists |= gathered("lists", *listed, self.diffraction.detectors)
         lists |= {"heard": readouts.heard(view.state), "downloads": self.exports.downloads}
         notes, needs = explained(view.state, self.mosaic.panels)
         self._texts |= notes

@@ -49,6 +49,8 @@ class RingQuality:
     """Fourier ring correlation of the maps of two halves of the frames, split like a checkerboard."""
     transfer: DoubleArray | None = None
     """What the map shows of the phase at each ring, 1 being all of it; None where it shows no phase."""
+    independent: DoubleArray | None = None
+    """How many independent frequencies told each ring, 0 of rings beyond what the map can show; None: not counted."""
 
     @property
     def signal_to_noise(self) -> DoubleArray:
@@ -67,39 +69,48 @@ class RingQuality:
     def expected(self, dose: float, area_A2: float) -> InformationLimit:
         """Where two halves of a scan with ``dose`` times as many electrons on a field of ``area_A2`` no longer agree.
 
-        That is where their correlation, a mean over three rings, first falls to LEAST_CORRELATION, read between rings;
-        the first ring, in which there is little but the shape of the field, does not count. Nor do those before the
-        one that agrees best: inside its first beams a crystal has nothing that could.
+        That is where their correlation, a mean over three rings, first falls to LEAST_CORRELATION, read between rings,
+        beyond the last ring that surely agrees: between the beams of a crystal, and where the transfer of an aberrated
+        probe is zero, there is nothing that could. Where none is sure it is where they first disagree; the first ring,
+        in which there is little but the shape of the field, does not count.
         The signal's power grows with the square of the number of electrons and that of the noise with the number, so
         that the ratio of the two, r / (1 - r) of a correlation r of halves, grows with the dose. A ring of n
         independent frequencies tells r to (1 - r^2) / sqrt(2 n); the uncertainty is half the distance of the limits
         of all rings one such error higher and lower.
         """
         found, low, high = self.crossings(dose, area_A2)
-        return InformationLimit(1 / found, abs(1 / low - 1 / high) / 2, bool(found >= self.frequency_invA[-1]))
+        finest = self.frequency_invA[max(int(np.count_nonzero(self._counted(area_A2))), 2) - 1 :][0]
+        return InformationLimit(1 / found, abs(1 / low - 1 / high) / 2, bool(found >= finest))
 
     def crossings(self, dose: float, area_A2: float, errors: float = 1.0) -> tuple[float, float, float]:
         """Frequencies of the limit that :meth:`expected` finds, and of rings ``errors`` errors lower and higher, 1/Å.
 
         The first ring's frequency where nothing is carried, the last one's where all is.
         """
-        spacing = self.frequency_invA[1] - self.frequency_invA[0] if len(self.frequency_invA) > 1 else 0.0
-        count = np.pi * self.frequency_invA * spacing * area_A2  # of a half plane
-        mean = np.convolve(np.pad(self.half_data_correlation, 1, mode="edge"), np.ones(3) / 3, "valid")
-        error = (1 - np.clip(mean, 0, 1) ** 2) / np.sqrt(2 * np.maximum(3 * count, 1.0))
-        best = int(mean.argmax())
-        start = best if mean[best] - SURE_ERRORS * error[best] >= LEAST_CORRELATION else 0
+        count = self._counted(area_A2)
+        seen = slice(None, max(int(np.count_nonzero(count)), 2))
+        mean = np.convolve(np.pad(self.half_data_correlation[seen], 1, mode="edge"), np.ones(3) / 3, "valid")
+        error = (1 - np.clip(mean, 0, 1) ** 2) / np.sqrt(2 * np.maximum(3 * count[seen], 1.0))
+        sure = np.flatnonzero(mean - SURE_ERRORS * error >= LEAST_CORRELATION)
+        start = int(sure[-1]) if len(sure) else 0
         spread = errors * error
         found, low, high = (
             self._crossing(_at_dose(values, dose), start) for values in (mean, mean - spread, mean + spread)
         )
         return found, low, high
 
+    def _counted(self, area_A2: float) -> DoubleArray:
+        """Independent frequencies of each ring, of a half plane."""
+        if self.independent is not None:
+            return self.independent
+        spacing = self.frequency_invA[1] - self.frequency_invA[0] if len(self.frequency_invA) > 1 else 0.0
+        return np.asarray(np.pi * self.frequency_invA * spacing * area_A2)
+
     def _crossing(self, correlation: DoubleArray, start: int) -> float:
         """Frequency at which a correlation first falls to LEAST_CORRELATION beyond the ring ``start``."""
         below = np.flatnonzero(correlation[start + 1 :] < LEAST_CORRELATION) + start + 1
         if not len(below):
-            return float(self.frequency_invA[-1])
+            return float(self.frequency_invA[len(correlation) - 1])
         last = below[0]
         if last == 1:
             return float(self.frequency_invA[0])

@@ -44,7 +44,7 @@ class FileSource:
     notes: tuple[str, ...]
     _stored: StoredScan
     _file: ScanFile
-    _flat: Undistorted | None = None
+    flat: Undistorted | None = None
     """What frees frames of a distortion that is told; ``header`` is then of counts in place."""
 
     @property
@@ -60,17 +60,22 @@ class FileSource:
     @property
     def stores_bslz4(self) -> bool:
         """Whether :meth:`stored_pattern` can hand out compressed patterns."""
-        return self._file.chunk is not None and self._flat is None
+        return self._file.chunk is not None and self.flat is None
 
     def frames(self, index: IndexArray) -> Array:
         """Patterns (n, Qy, Qx) of the given acquisition numbers, as recorded, in native byte order.
 
         Counts in place where a distortion is told. Of a compressed scan vectors (n, coefficients + extras).
         """
-        recorded = self._recorded(index)
-        return recorded if self._flat is None else self._flat.frames(recorded)
+        recorded = self.recorded(index)
+        return recorded if self.flat is None else self.flat.frames(recorded)
 
-    def _recorded(self, index: IndexArray) -> Array:
+    def put_in_place_by(self, flat: Undistorted) -> FileSource:
+        """The same, freed of its distortion by another one."""
+        return replace(self, header=flat.header, flat=flat)
+
+    def recorded(self, index: IndexArray) -> Array:
+        """The same as recorded, also where a distortion is told."""
         index = np.asarray(index, dtype=np.int64)
         data = self._file.frames
         out = np.empty((len(index), *data.shape[len(self._stored.shape) :]), dtype=data.dtype.newbyteorder("="))
@@ -86,7 +91,7 @@ class FileSource:
         for start in range(0, self.frame_count, n):
             received = self.received[start : start + n]
             index = start + np.flatnonzero(received)
-            if len(index) and self._file.events is not None and self._flat is None:
+            if len(index) and self._file.events is not None and self.flat is None:
                 events = self._events(start, start + len(received), self._file.events)
                 yield EventBatch(self.header.uid, index, events if received.all() else events.kept(received))
             elif len(index):
@@ -102,7 +107,7 @@ class FileSource:
         kind, size = data.dtype, data.shape[len(self._stored.shape) :]
         most = min(DIGESTED, max(DIGESTED_BYTES // max(kind.itemsize * math.prod(size), 1), 1), len(there))
         found = hashlib.sha256(repr((self.frame_count, size, kind.kind, kind.itemsize)).encode())
-        read = self.frames if self._flat is None else self._recorded
+        read = self.frames if self.flat is None else self.recorded
         try:
             for number in there[np.linspace(0, len(there) - 1, most).astype(np.int64)] if most else ():
                 found.update(read(np.array([number])).astype(kind.newbyteorder("<"), copy=False).tobytes())

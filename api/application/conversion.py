@@ -199,11 +199,13 @@ def convert_file(
 
     Raises InputFileError, MetadataError; OSError for a full disk.
     """
+    from ptylive.application.offline import cleaned
     from ptylive.application.outputs import check_recording
     from ptylive.streamer.source import open_source
     from ptylive.streamer.storage.vectors import stored_bytes
 
-    with open_source(path, values) as source:
+    with open_source(path, values) as opened:
+        source = cleaned(opened)
         check_recording(target, source)
         seen: PatternSource = source
         if not preparation.changes_nothing or source.header.readout.corrects:
@@ -236,7 +238,10 @@ class RecordingCompression:
 
         if self.choice.is_raw or not self.keep_frames:
             return None
-        with open_source(recording) as source:
+        from ptylive.application.offline import cleaned
+
+        with open_source(recording) as opened:
+            source = cleaned(opened)
             if not source.header.basis.is_raw or not source.received.any():
                 return None
             seen, report = compressed(source, self.choice)

@@ -16,21 +16,25 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
 
-from ptylive.engine.imaging.radial_profiles import MOST_COMPONENTS
+from ptylive.engine.imaging.radial_profiles import MOST_COMPONENTS, PlacedProfiles
 from ptylive.engine.imaging.virtual_detectors import (
     MOST_DETECTORS,
     NAME_PATTERN,
     Detecting,
+    DetectorBank,
     LostElectrons,
     MaskDetector,
+    Placeable,
+    Placing,
     VirtualDetector,
 )
-from ptylive.schema import Calibration, MetadataError
-from ptylive.schema.model import Array, BoolArray, DoubleArray
+from ptylive.schema import Calibration, CommandError, MetadataError
+from ptylive.schema.model import Array
 from ptylive.schema.units import mrad_to_invA, number_and_unit, unit_factor
 from ptylive.streamer.foreign.arrays import mapped_array
 
@@ -70,9 +74,9 @@ class WrittenDetector:
     """Row and column; none: the beam."""
     radii: tuple[Length, ...]
 
-    def placed(self, calibration: Calibration) -> VirtualDetector:
+    def placed(self, by: Placing) -> VirtualDetector:
         """On the recorded pattern. Raises MetadataError."""
-        needed_for = f"detector {self.name}"
+        calibration, needed_for = by.calibration, f"detector {self.name}"
         if self.center:
             row, column = (one.pixels(calibration, needed_for) for one in self.center)
         else:
@@ -97,8 +101,9 @@ class ThresholdDetector:
     share: float
     brighter: bool
 
-    def placed(self, mean_pattern: DoubleArray, bad: BoolArray | None) -> MaskDetector:
-        """On a mean pattern (Qy, Qx), the brightest of whose good pixels is the measure. Raises MetadataError."""
+    def placed(self, by: Placing) -> MaskDetector:
+        """On the mean pattern, the brightest of whose good pixels is the measure. Raises MetadataError."""
+        mean_pattern, bad = by.mean_pattern, by.bad_pixels
         good = np.ones(mean_pattern.shape, dtype=bool) if bad is None else ~np.asarray(bad, dtype=bool)
         inside = good & ((mean_pattern >= self.share * mean_pattern[good].max(initial=0.0)) == self.brighter)
         word = f"{'above' if self.brighter else 'below'} {self.share:g} of the brightest"
@@ -114,17 +119,13 @@ class WrittenProfiles:
     name: str
     count: int
 
+    def placed(self, by: Placing) -> PlacedProfiles:
+        """Around the beam. Raises MetadataError."""
+        row, col = by.calibration.require("beam_center_px", "radial profiles")
+        return PlacedProfiles(self.name, self.count, (float(row), float(col)))
+
 
 Written = WrittenDetector | MaskDetector | LostElectrons | ThresholdDetector | WrittenProfiles
-
-
-@dataclass(frozen=True, eq=False)
-class Placing:
-    """What places detectors on the recorded pattern."""
-
-    calibration: Calibration
-    mean_pattern: DoubleArray
-    bad_pixels: BoolArray | None = None
 
 
 def read_detectors(asked: Mapping[str, str | Array]) -> list[Written]:
@@ -147,11 +148,40 @@ def named(texts: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def placed(detector: Written, by: Placing) -> Detecting | WrittenProfiles:
-    """A detector on the recorded pattern; profiles as they are. Raises MetadataError."""
-    if isinstance(detector, WrittenDetector):
-        return detector.placed(by.calibration)
-    return detector.placed(by.mean_pattern, by.bad_pixels) if isinstance(detector, ThresholdDetector) else detector
+def written_detectors(
+    plain: Iterable[Mapping[str, Any]], drawn: Iterable[VirtualDetector], known: Mapping[str, str]
+) -> dict[str, str]:
+    """{name: what} of detectors as a command brings them, ``drawn`` beside them. Raises MetadataError, CommandError.
+
+    Files are not opened for whoever sends commands, but those that are ``known``.
+    """
+    taken = [one.name for one in drawn]
+    found: dict[str, str] = {}
+    for one in plain:
+        name, what = one.get("name"), one.get("what")
+        if not isinstance(name, str) or not isinstance(what, str) or one.keys() > {"name", "what"}:
+            raise CommandError("a written detector has a name and what it is, as text", HINT)
+        if what.strip().endswith(".npy") and known.get(name) != what:
+            raise CommandError(f"detector {name}={what!r}: a mask is taken when the server starts: --detector", HINT)
+        if name in found or name in taken:
+            raise CommandError(f"two detectors are called {name!r}", "give each a name of its own")
+        found[name] = what.strip()
+    read_detectors(found)
+    if len(found) + len(taken) > MOST_DETECTORS:
+        raise CommandError(f"at most {MOST_DETECTORS} detectors, each with a name of its own")
+    return found
+
+
+def equip(bank: DetectorBank, detectors: Iterable[Written], drawn: Iterable[Detecting] = ()) -> None:
+    """Have a bank sum over these, beside those that are ``drawn``. Raises MetadataError for one unfit."""
+    fixed: list[Detecting] = []
+    waiting: list[Placeable] = []
+    for one in detectors:
+        if isinstance(one, MaskDetector | LostElectrons):
+            fixed.append(one)
+        else:
+            waiting.append(one)
+    bank.use([*drawn, *fixed], waiting)
 
 
 def _read(name: str, what: str | Array) -> Written:

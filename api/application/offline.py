@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ptylive.application.detector_texts import Placing, Written, WrittenProfiles, placed, read_detectors
+from ptylive.application.detector_texts import Written, equip, read_detectors
 from ptylive.application.remarks import remarks
 from ptylive.engine.backend.device import NAMES
 from ptylive.engine.backend.imaging.open import MapDevice, open_map_device
@@ -17,9 +17,8 @@ from ptylive.engine.bad_pixels import with_noted_pixels
 from ptylive.engine.bases.choice import PIXELS, BasisChoice
 from ptylive.engine.dataset import Dataset, counts_at_rest, dataset_of
 from ptylive.engine.imaging import registry
-from ptylive.engine.imaging.radial_profiles import RadialProfiles
 from ptylive.engine.imaging.render import METHODS, OUTPUTS, Rendering
-from ptylive.engine.imaging.virtual_detectors import DetectorBank
+from ptylive.engine.imaging.virtual_detectors import DetectorBank, Placing
 from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.engine.refine.data.pattern_view import PatternView
 from ptylive.engine.refine.validation.run_size import STREAMED_PIXELS
@@ -36,6 +35,8 @@ if TYPE_CHECKING:
     from ptylive.streamer.source import FileSource
 
 BATCH_FRAMES = 256
+LOOKED_AT = 512
+"""Frames on which hot pixels are looked for before patterns are put in place."""
 AS_STORED = BasisChoice(PIXELS)
 RETRY_S = 10.0
 CONTRAST_PER_RAD = 2.0
@@ -104,6 +105,7 @@ def reconstruct_source(
     """Maps of a scan that is open already, as :func:`reconstruct_file` makes them of a file."""
     from ptylive.application.conversion import compressed
 
+    source = cleaned(source)
     path, device, basis = source.path, map_device(request.backend), request.basis
     drawn, settings = read_detectors(request.detectors), registry.only_settings(request.settings)
     if drawn and not source.header.basis.is_raw:
@@ -140,21 +142,27 @@ def summed(
 ) -> list[LiveMap]:
     """Maps ``vd_<name>`` of virtual detectors, each frame read once more. Raises MetadataError for one unfit."""
     header = with_noted_pixels(source.header, calibration)
-    by = Placing(calibration, mean_pattern, header.arrays.get("bad_pixel_mask"))
     bank = DetectorBank(header)
-    found = [placed(one, by) for one in detectors]
-    profiles = [one for one in found if isinstance(one, WrittenProfiles)]
-    bank.use(one for one in found if not isinstance(one, WrittenProfiles))
-    if not found:
+    equip(bank, detectors)
+    for problem in bank.place(Placing(calibration, mean_pattern, header.arrays.get("bad_pixel_mask"))):
+        raise MetadataError(*problem.split("; ", 1))
+    if bank.is_empty:
         return []
-    row, col = calibration.require("beam_center_px", "radial profiles") if profiles else (0.0, 0.0)
-    rings = [RadialProfiles(header, (float(row), float(col))) for _ in profiles[:1]]
     for batch in source.batches(BATCH_FRAMES):
         bank.add(batch)
-        for one in rings:
-            one.add(batch)
-    of_rings = (one for asked in profiles for one in rings[0].maps(asked.name, asked.count))
-    return [*bank.maps(int(source.received.sum())), *of_rings]
+    return bank.maps(int(source.received.sum()))
+
+
+def cleaned(source: FileSource) -> FileSource:
+    """A file whose patterns are put in place without the hot pixels that some of them show; others as they are."""
+    if source.flat is None or not source.received.any():
+        return source
+    from ptylive.engine.calibrate.bad_pixels import without_hot_pixels
+
+    index = np.flatnonzero(source.received)
+    some = index[np.linspace(0, len(index) - 1, min(LOOKED_AT, len(index))).astype(np.int64)]
+    flat = without_hot_pixels(source.flat, source.recorded(some))
+    return source if flat is source.flat else source.put_in_place_by(flat)
 
 
 def map_device(backend: str) -> MapDevice:
@@ -174,7 +182,7 @@ def without(header: ScanHeader, values: Iterable[str]) -> ScanHeader:
 
 def read_dataset(source: FileSource, calibration: Calibration) -> Dataset:
     """All patterns of an open file that arrived, or their coefficients, arranged for the refinement."""
-    index = np.flatnonzero(source.received)
+    source, index = cleaned(source), np.flatnonzero(source.received)
     return dataset_of(source.header, calibration, index, source.frames(index))
 
 
@@ -183,7 +191,7 @@ def refinable(source: FileSource, calibration: Calibration) -> Dataset:
 
     The file must stay open as long as the data set is used.
     """
-    index = np.flatnonzero(source.received)
+    source, index = cleaned(source), np.flatnonzero(source.received)
     index = index[source.header.scan.point_of(index) >= 0]
     rows, columns = source.header.detector_shape
     if not source.header.basis.is_raw or len(index) * rows * columns < STREAMED_PIXELS:

@@ -91,9 +91,11 @@ class DetectorEntry(Message):
     """A virtual detector, pixels of the recorded pattern."""
 
     name: str
-    center_px: tuple[float, float]
+    center_px: tuple[float, float] | None = None
+    """None: one that is told in words."""
     inner_px: float = 0.0
-    outer_px: float
+    outer_px: float = 1.0
+    what: str = ""
 
 
 class ServerState(Message):

@@ -64,9 +64,11 @@ class DetectorHandles:
     def __init__(self, plot: figure, orders: Orders) -> None:
         self._orders = orders
         self.drawn: list[Drawn] = []
+        self.written: dict[str, str] = {}
+        """Those that are told in words: what they are, by name."""
         self._chosen = ""
         self._touched = -math.inf
-        self._sent: list[Drawn] = []
+        self._sent: tuple[list[Drawn], dict[str, str]] = ([], {})
         self._circles = ColumnDataSource(data={"x": [], "y": [], "radius": [], "colour": []})
         self._handles = ColumnDataSource(name=HANDLES, data={"x": [], "y": [], "key": [], "colour": []})
         areas = Circle(
@@ -87,7 +89,12 @@ class DetectorHandles:
         if request.key in ("disc", "ring") and len(self.drawn) < MOST:
             self._add(request.key, request.numbers)
         elif request.key == "clear":
-            self._use([])
+            self._use([], {})
+        elif request.key == "write" and len(self.drawn) + len(self.written) < MOST:
+            self._use(self.drawn, {**self.written, request.name.strip(): request.value.strip()})
+        elif request.key == "remove":
+            rest = {name: what for name, what in self.written.items() if name != request.name}
+            self._use([one for one in self.drawn if one.name != request.name], rest)
         elif request.key == "move" and len(request.numbers) == 2 and self.drawn:
             name = self._chosen or self.drawn[-1].name
             moved = [
@@ -99,7 +106,7 @@ class DetectorHandles:
     def _add(self, kind: str, disc: Sequence[float]) -> None:
         """Where the bright field is: a disc of half its radius, or a ring around it."""
         row, col, radius = disc if len(disc) == 3 and disc[2] > 0 else (0.0, 0.0, 10.0)
-        taken = {drawn.name for drawn in self.drawn}
+        taken = {drawn.name for drawn in self.drawn} | set(self.written)
         name = next(n for i in range(1, MOST + 2) if (n := f"{kind}{i}") not in taken)
         inner, outer = (0.0, 0.5 * radius) if kind == "disc" else (1.15 * radius, 1.8 * radius)
         self._chosen = name
@@ -121,8 +128,9 @@ class DetectorHandles:
         if after != self.drawn:
             self._use(after)
 
-    def _use(self, drawn: list[Drawn]) -> None:
+    def _use(self, drawn: list[Drawn], written: dict[str, str] | None = None) -> None:
         self.drawn, self._touched = drawn, time.monotonic()
+        self.written = self.written if written is None else written
         self._draw()
 
     # -- a few times a second -------------------------------------------------------------------------------------
@@ -130,22 +138,36 @@ class DetectorHandles:
     def follow(self, state: ServerState) -> None:
         """Send what has come to rest; else show what the server has, which another viewer may have drawn."""
         rested = time.monotonic() - self._touched
-        if self.drawn != self._sent and rested > REST_S and self._touched > 0:
-            self._sent = list(self.drawn)
-            plain = [drawn.to_plain() for drawn in self.drawn]
-            self._orders.send("detectors", self._text(), detectors=plain)
+        if (self.drawn, self.written) != self._sent and rested > REST_S and self._touched > 0:
+            text = self._text()
+            self._sent = list(self.drawn), dict(self.written)
+            self._orders.send("detectors", text, detectors=self._plain())
         elif rested > TOUCHED_S and state.detectors is not None:
-            theirs = [Drawn(d.name, *d.center_px, d.inner_px, d.outer_px) for d in state.detectors]
-            if [d.to_plain() for d in theirs] != [d.to_plain() for d in self.drawn]:
-                self.drawn, self._sent = theirs, list(theirs)
+            theirs = [Drawn(d.name, *d.center_px, d.inner_px, d.outer_px) for d in state.detectors if d.center_px]
+            words = {d.name: d.what for d in state.detectors if d.what}
+            if [d.to_plain() for d in theirs] != [d.to_plain() for d in self.drawn] or words != self.written:
+                self.drawn, self.written = theirs, words
+                self._sent = list(theirs), dict(words)
                 self._draw()
 
+    def _plain(self) -> list[dict[str, Any]]:
+        """All of them, as the command `detectors` wants them."""
+        words = [{"name": name, "what": what} for name, what in self.written.items()]
+        return [*(drawn.to_plain() for drawn in self.drawn), *words]
+
+    def lists(self) -> dict[str, Any]:
+        """All of them, for the page's script to draw: name, and what it is in words."""
+        rows = [[one.name, f"{_span(one)} px, drawn"] for one in self.drawn]
+        return {"detectors": [*rows, *([name, what] for name, what in self.written.items())]}
+
     def _text(self) -> str:
+        new = [name for name, what in self.written.items() if self._sent[1].get(name) != what]
+        if new:
+            return f"map vd_{new[-1]}: {self.written[new[-1]]}"
         one = next((d for d in self.drawn if d.name == self._chosen), None)
         if one is None:
-            return "virtual detectors removed" if not self.drawn else "virtual detectors kept"
-        span = f"{number(one.inner)}–{number(one.outer)}" if one.inner else number(one.outer)
-        return f"map vd_{one.name}: {span} px"
+            return "virtual detectors kept" if self.drawn or self.written else "virtual detectors removed"
+        return f"map vd_{one.name}: {_span(one)} px"
 
     def _draw(self) -> None:
         circles: dict[str, list[Any]] = {"x": [], "y": [], "radius": [], "colour": []}
@@ -159,6 +181,10 @@ class DetectorHandles:
         self._circles.data = circles
         if handles != dict(self._handles.data):
             self._handles.data = handles
+
+
+def _span(one: Drawn) -> str:
+    return f"{number(one.inner)}–{number(one.outer)}" if one.inner else number(one.outer)
 
 
 def _append(columns: dict[str, list[Any]], **values: Any) -> None:

@@ -48,7 +48,47 @@
     else if (patience > 0) setTimeout(() => focus_setting(label, patience - 1), 100);
   }
 
+  const shifts = () => document.getElementById("alignment");
+
+  painters.alignment = ({open, said, rows, src}) => {
+    const before = shifts().hidden, picture = shifts().querySelector("img");
+    shifts().hidden = !open;
+    shifts().querySelector(".said").textContent = said;
+    picture.hidden = src === "";
+    if (src) picture.src = src; else picture.removeAttribute("src");
+    shifts().querySelector("table").replaceChildren(...rows.map(texts => make("tr", {}, ...texts.map((text, i) => make(i ? "td" : "th", {text})))));
+    shifts().querySelector(".buttons").hidden = rows.length === 0;
+    if (open && before) shifts().querySelector("select").focus();
+  };
+
+  function align(form) {
+    const number = name => Number(form.elements[name].value.trim().replace(",", ".")) || 0;
+    ask("align", {key: "run", name: form.elements.reference.value, numbers: [number("bin"), number("order"), number("rounds"), Number(form.elements.free.checked)]});
+  }
+
+  const written = () => document.getElementById("written");
+
+  painters.detectors = rows => written().querySelector("ul").replaceChildren(...rows.map(([name, what]) =>
+    make("li", {}, make("b", {text: name}), make("span", {text: what}),
+      make("button", {class: "small", "data-act": "unwrite", "data-name": name, "aria-label": `remove ${name}`, text: "✕"}))));
+
+  function show_written(open) {
+    written().hidden = !open;
+    if (open) written().querySelector("input").focus();
+  }
+
+  document.addEventListener("submit", event => {
+    const form = event.target;
+    if (shifts().contains(form)) align(form);
+    else if (written().contains(form)) { ask("detector", {key: "write", name: form.elements.name.value, value: form.elements.what.value}); form.reset(); }
+    else return;
+    event.preventDefault();
+  });
+
   const actions = {
+    align: button => ask("align", {key: button.dataset.name}),
+    written: () => show_written(written().hidden),
+    unwrite: button => ask("detector", {key: "remove", name: button.dataset.name}),
     use_row: button => ask("use_row", {name: button.closest("[data-beside]").dataset.beside}),
     orientations: () => ask("orientations", {key: dialog().hidden ? "open" : "close"}),
     way: button => ask("orientations", {key: "use", numbers: [Number(button.dataset.name)]}),
@@ -62,6 +102,9 @@
     if (button && button.dataset.act in actions) actions[button.dataset.act](button);
   });
   document.addEventListener("keydown", event => {
-    if (event.key === "Escape" && !dialog().hidden) ask("orientations", {key: "close"});
+    if (event.key !== "Escape") return;
+    if (!dialog().hidden) ask("orientations", {key: "close"});
+    if (!shifts().hidden) ask("align", {key: "close"});
+    show_written(false);
   });
 })();

@@ -23,7 +23,8 @@ from scipy import ndimage
 from ptylive.engine.bad_pixels import bad_pixels
 from ptylive.engine.calibrate.disc import find_disc
 from ptylive.schema import Calibration, Origin, Quantity, ScanHeader
-from ptylive.schema.model import BoolArray, DoubleArray
+from ptylive.schema.model import Array, BoolArray, DoubleArray
+from ptylive.schema.pattern.undistorted import Undistorted
 from ptylive.schema.units import invA_to_mrad
 
 log = logging.getLogger(__name__)
@@ -140,6 +141,24 @@ def _dead(counts: DoubleArray, floor: float) -> BoolArray:
     return DEAD * second - here > STANDARD_DEVIATIONS * np.sqrt(here + floor + DEAD**2 * (second + floor))
 
 
+def without_hot_pixels(flat: Undistorted, frames: Array) -> Undistorted:
+    """What puts patterns in place, without the hot pixels that some frames (n, Qy, Qx) show as they were recorded."""
+    counts, recorded = flat.readout.counts(frames)[0], flat.recorded
+    mean, known = np.mean(counts, axis=0, dtype=float), bad_pixels(recorded.of_counts)
+    hot = find_bad_pixels(mean, len(frames), known, told_radius_px=_told_radius_px(recorded), dead=False)
+    if not hot.any():
+        return flat
+    log.warning("scan %s: pixels as recorded that are unlike all around them: %s", recorded.series, _places(hot))
+    return flat.leaving_out(hot)
+
+
+def _places(found: BoolArray) -> str:
+    """Some of them, in words."""
+    new = np.argwhere(found).tolist()
+    more = f" and {len(new) - SAID} more" if len(new) > SAID else ""
+    return ", ".join(f"({row}, {col})" for row, col in new[:SAID]) + more
+
+
 class BadPixels:
     """What has been found on a scan so far."""
 
@@ -156,11 +175,9 @@ class BadPixels:
         before = np.zeros(header.detector_shape, dtype=bool) if self.found is None else self.found
         known = bad_pixels(header) & ~before
         self.found = find_bad_pixels(mean_frame, frames, known, told_radius_px=_told_radius_px(header), dead=dead)
-        new = np.argwhere(self.found & ~before).tolist()
-        if new:
-            places = ", ".join(f"({row}, {col})" for row, col in new[:SAID])
-            more = f" and {len(new) - SAID} more" if len(new) > SAID else ""
-            log.warning("scan %s: pixels unlike all around them are left out: %s%s", header.series, places, more)
+        new = self.found & ~before
+        if new.any():
+            log.warning("scan %s: pixels unlike all around them are left out: %s", header.series, _places(new))
         if not before.any() and not self.found.any():
             return header
         return replace(header, arrays={**header.arrays, "bad_pixel_mask": known | self.found})

@@ -16,11 +16,12 @@ from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.bank import Picture, Spectra
 from ptylive.engine.imaging.deviation import deviation_of, is_faint, local_deviation
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
-from ptylive.engine.imaging.noise import TRUSTED_SHARE
+from ptylive.engine.imaging.noise import TRUSTED_SHARE, picture_quality
 from ptylive.engine.imaging.placement import Placement
 from ptylive.pictures.sampling import stretched
 from ptylive.schema import Calibration, LiveMap, MetadataError
-from ptylive.schema.model import Array, BoolArray, DoubleArray
+from ptylive.schema.maps import RingQuality
+from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray
 
 Shared = TypeVar("Shared")
 
@@ -113,7 +114,8 @@ class Instant:
             yield plain
             return
         try:
-            found = local_deviation(picture.noise(), beams=False)
+            noise = picture.noise()
+            found = local_deviation(noise, beams=False)
         except MetadataError:
             yield plain  # it needs no deviation
             raise
@@ -121,7 +123,7 @@ class Instant:
         deviations = found.data[there]
         median = float(np.median(deviations))
         faint = is_faint(plain.data[there], deviations, len(deviations) / max(found.correlated_px, 1.0))
-        yield replace(plain, deviation=median, faint=faint)
+        yield replace(plain, deviation=median, faint=faint, quality=self._quality(plain, noise))
         window = {"window_px": round(found.window_px, 2)}
         words = f"standard deviation of {picture.name} by noise, measured"
         deviation = Picture(
@@ -133,6 +135,14 @@ class Instant:
             finer=picture.finer,
         )
         yield self._as_map(deviation, settings)
+
+    def _quality(self, one: LiveMap, noise: FloatArray) -> RingQuality | None:
+        """What its rings carry, told by the picture and by that of its noise; without a scale as it was told before."""
+        if one.quality is None or one.sampling_A is None or noise.shape != one.data.shape:
+            return one.quality
+        finer = {n // m for n, m in zip(one.data.shape, self.visited.shape, strict=True)}
+        whole = len(finer) == 1 and all(n % m == 0 for n, m in zip(one.data.shape, self.visited.shape, strict=True))
+        return picture_quality(one.quality, one.data, noise, one.sampling_A, finer.pop() if whole else 1)
 
     def _is_buried(self, picture: Picture) -> bool:
         """Whether its halves agree nowhere; while they cannot be trusted yet nothing is said."""

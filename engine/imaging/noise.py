@@ -11,10 +11,13 @@ quarter.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+from scipy import fft
 
 from ptylive.schema.maps import RingQuality
-from ptylive.schema.model import BoolArray, ComplexArray, DoubleArray, IndexArray
+from ptylive.schema.model import BoolArray, ComplexArray, DoubleArray, FloatArray, IndexArray
 
 TRUSTED_SHARE = 0.15
 """Share of visited points from which ring powers are trusted."""
@@ -24,6 +27,8 @@ Shift = tuple[int, int]
 """Quarters of the sampling frequency along rows and columns of the scan."""
 HALVES: tuple[Shift, ...] = ((2, 2), (2, 0), (0, 2))
 SHIFTS: tuple[Shift, ...] = (*HALVES, (1, 1), (2, 1), (1, 2))
+ALIASED = 0.2
+"""Share of another place's signal to noise below which a frequency of the scan is only its alias there."""
 WEAKEST = 1e-3
 """Frequencies whose variance is below this share of the largest tell nothing about signal or noise."""
 LEAK = 0.1
@@ -104,6 +109,37 @@ def ring_quality(
     halves = ring_sum(ring, np.abs(even) ** 2) * ring_sum(ring, np.abs(odd) ** 2)
     correlation = ring_sum(ring, (even * odd.conj()).real) / np.sqrt(np.maximum(halves, 1e-30))
     return RingQuality(frequency, share, correlation)
+
+
+def picture_quality(
+    quality: RingQuality, picture: FloatArray, noise: FloatArray, pixel_A: tuple[float, float], finer: int = 1
+) -> RingQuality:
+    """The same with the halves compared as pictures (Y, X), on the field of the scan, under a window.
+
+    noise: the same map of noise alone. Without a window beams of a lattice leak into every ring, in both halves alike.
+    ``finer``: times finer than the scan. One of its frequencies then shows up at finer^2 places; where a place has less
+    than ALIASED of the signal to noise that another one of the same has, it is that one's alias, and counts as noise.
+    """
+    window = np.outer(*(np.hanning(n + 2)[1:-1] for n in picture.shape)).astype(np.float32)
+    power, floor = (np.abs(fft.fft2((one - np.average(one, weights=window)) * window)) ** 2 for one in (picture, noise))
+    axes = [np.fft.fftfreq(n, size) for n, size in zip(picture.shape, pixel_A, strict=True)]
+    count, width = len(quality.frequency_invA), 2 * quality.frequency_invA[0]
+    ring = np.minimum(np.hypot(*np.meshgrid(*axes, indexing="ij")) / width, count).astype(np.int64).ravel()
+    seen = (np.bincount(ring, minlength=count)[:count] / 2) * float((window**2).mean() ** 2 / (window**4).mean())
+    seen[quality.frequency_invA >= 0.5 / max(pixel_A)] = 0.0  # corners: no whole rings
+    level = ring_floor(ring, floor.ravel().astype(float), np.ones(ring.size, dtype=bool))
+    alias = np.zeros(picture.shape, dtype=bool)
+    if finer > 1:
+        each = np.maximum(level / np.maximum(np.bincount(ring, minlength=len(level)), 1), 1e-30)[ring]
+        rows, cols = (n // finer for n in picture.shape)
+        to_noise = (power / each.reshape(power.shape)).reshape(finer, rows, finer, cols)
+        alias = (to_noise < ALIASED * to_noise.max(axis=(0, 2), keepdims=True)).reshape(picture.shape)
+    whole, wrong = (
+        ring_sum(ring, values.ravel().astype(float))[:count] for values in (power, np.where(alias, power, 0))
+    )
+    lost = level[:count] + wrong
+    correlation = (whole - lost) / np.maximum(whole + lost, 1e-30)
+    return replace(quality, half_data_correlation=correlation, independent=seen)
 
 
 def _ring_noise(ring: IndexArray, noise: DoubleArray, variance: DoubleArray) -> DoubleArray:

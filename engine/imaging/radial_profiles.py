@@ -7,7 +7,7 @@ Kotula 2004), so that noise is alike in all and what stands out is no noise.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +19,8 @@ from ptylive.schema import FrameBatch, LiveMap, ScanHeader
 from ptylive.schema.model import DoubleArray, IndexArray
 
 MOST_COMPONENTS = 9
+GROWN = 1.25
+"""Times as many frames as before that components are made anew of."""
 LEAST_COUNTS = 1.0
 """Of a ring over the whole scan, below which it is left out."""
 
@@ -35,6 +37,15 @@ class Components:
     scores: DoubleArray
     strength: DoubleArray
     noise: float
+
+
+@dataclass(frozen=True)
+class PlacedProfiles:
+    """Radial profiles around a place (row, column), as their ``count`` strongest principal components."""
+
+    name: str
+    count: int
+    center_px: tuple[float, float]
 
 
 @dataclass(eq=False)
@@ -117,3 +128,60 @@ class RadialProfiles:
                 settings,
                 buried=strength < found.noise,
             )
+
+
+@dataclass(eq=False)
+class ProfileSums:
+    """The profiles of a scan that several detectors look at; their maps are made anew when there is much more to see.
+
+    Whatever is asked for lies around the same place, that of the beam.
+    """
+
+    asked: tuple[PlacedProfiles, ...]
+    rings: RadialProfiles
+    _made: tuple[int, list[LiveMap]] | None = None
+    """Maps, and how many frames they are of."""
+
+    @classmethod
+    def of(
+        cls, header: ScanHeader, asked: Iterable[PlacedProfiles], before: ProfileSums | None = None
+    ) -> ProfileSums | None:
+        """Sums of a scan; those of ``before`` where its rings are the same. None where nothing is asked for.
+
+        Raises MetadataError where the memory is too small.
+        """
+        wanted = tuple(asked)
+        if not wanted:
+            return None
+        rings = RadialProfiles(header, wanted[0].center_px)
+        if before is not None and np.array_equal(before.rings.ring_of, rings.ring_of):
+            rings = before.rings
+        return cls(wanted, rings)
+
+    def only(self, names: Collection[str]) -> ProfileSums | None:
+        """Those of some detectors."""
+        kept = tuple(one for one in self.asked if one.name in names)
+        return ProfileSums(kept, self.rings) if kept else None
+
+    @property
+    def frames(self) -> IndexArray:
+        """Frames of each point, (points,)."""
+        return self.rings.frames
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self.rings.counts[:], self.rings.frames[:], self._made = 0.0, 0, None
+
+    def add(self, batch: FrameBatch) -> None:
+        """Sum raw frames."""
+        self.rings.add(batch)
+
+    def maps(self) -> list[LiveMap]:
+        """Of all that are asked for; while frames come those of a moment ago, until there is a quarter more to see."""
+        frames = int(self.rings.frames.sum())
+        whole = bool((self.rings.frames > 0).all())
+        if frames == 0:
+            return []
+        if self._made is None or (frames != self._made[0] and (whole or frames >= GROWN * self._made[0])):
+            self._made = frames, [one for asked in self.asked for one in self.rings.maps(asked.name, asked.count)]
+        return list(self._made[1])

@@ -16,7 +16,8 @@ import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
 from ptylive.engine.imaging.declaration import DETECTOR_PREFIX
-from ptylive.schema import CommandError, EventFrames, FrameBatch, LiveMap, MetadataError, ScanHeader
+from ptylive.engine.imaging.radial_profiles import PlacedProfiles, ProfileSums
+from ptylive.schema import Calibration, CommandError, EventFrames, FrameBatch, LiveMap, MetadataError, ScanHeader
 from ptylive.schema.model import BoolArray, DoubleArray, IndexArray, StrictModel
 
 MOST_DETECTORS = 8
@@ -37,6 +38,28 @@ class Detecting(Protocol):
 
     def described(self) -> tuple[str, dict[str, Any]]:
         """In a few words, and as settings of its map."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Placing:
+    """What places detectors on the recorded pattern."""
+
+    calibration: Calibration
+    mean_pattern: DoubleArray
+    bad_pixels: BoolArray | None = None
+
+
+class Placeable(Protocol):
+    """A detector whose pixels are known once something is known of its scan."""
+
+    @property
+    def name(self) -> str:
+        """As of :class:`Detecting`."""
+        ...
+
+    def placed(self, by: Placing) -> Detecting | PlacedProfiles:
+        """On the recorded pattern. Raises MetadataError naming what is missing."""
         ...
 
 
@@ -131,21 +154,71 @@ class _Sums:
     counts: DoubleArray
     frames: IndexArray
 
+    def moved_to(self, other: _Sums) -> _Sums:
+        """The other one, with these sums where it sees the same."""
+        alike = np.array_equal(self.pixels, other.pixels) and _equal(self.weights, other.weights)
+        return replace(other, counts=self.counts, frames=self.frames) if alike else other
+
+
+def _equal(one: DoubleArray | None, other: DoubleArray | None) -> bool:
+    return one is other if one is None or other is None else bool(np.array_equal(one, other))
+
 
 @dataclass(eq=False)
 class DetectorBank:
-    """The detectors of one scan. Not locked: its scan's lock guards it."""
+    """The detectors of one scan. Not locked: its scan's lock guards it.
+
+    Those that are written (``Placeable``) see nothing before they have been placed.
+    """
 
     header: ScanHeader
     _sums: dict[str, _Sums] = field(default_factory=dict)
+    _drawn: tuple[Detecting, ...] = ()
+    _written: tuple[Placeable, ...] = ()
+    _profiles: ProfileSums | None = None
+    waits: bool = False
+    """Whether one of them has not been placed."""
 
     @property
     def is_empty(self) -> bool:
         """Whether there is no detector."""
-        return not self._sums
+        return not self._sums and not self._written
 
-    def use(self, detectors: Iterable[Detecting]) -> None:
+    def use(self, detectors: Iterable[Detecting], written: Iterable[Placeable] = ()) -> None:
         """Have exactly these; sums of the ones that have not moved are kept. Raises MetadataError for one unfit."""
+        before = {one.name: one for one in self._written}
+        self._drawn, self._written = tuple(detectors), tuple(written)
+        kept = [one.name for one in self._written if before.get(one.name) == one and one.name in self._sums]
+        self.waits = len(kept) < len(self._written)
+        self._sum_over([*self._drawn, *(self._sums[name].detector for name in kept)])
+        if self._profiles is not None:
+            self.waits = True
+            self._profiles = self._profiles.only([one.name for one in self._written])
+
+    def place(self, by: Placing) -> list[str]:
+        """Place the written ones by what is known now; those that stay where they were keep their sums.
+
+        Returns why one could not be placed, a line each.
+        """
+        found: list[Detecting] = []
+        profiles: list[PlacedProfiles] = []
+        problems = []
+        for one in self._written:
+            try:
+                here = one.placed(by)
+            except MetadataError as error:
+                problems.append(error.line())
+                continue
+            if isinstance(here, PlacedProfiles):
+                profiles.append(here)
+            else:
+                found.append(here)
+        self._sum_over([*self._drawn, *found])
+        self._profiles = ProfileSums.of(self.header, profiles, self._profiles)
+        self.waits = bool(problems)
+        return problems
+
+    def _sum_over(self, detectors: Iterable[Detecting]) -> None:
         points = math.prod(self.header.scan.require_shape())
         before, self._sums = self._sums, {}
         for one in detectors:
@@ -154,20 +227,25 @@ class DetectorBank:
                 self._sums[one.name] = known
                 continue
             on_pixels = one.weighted(self.header.detector_shape, self.header.arrays.get("bad_pixel_mask"))
-            self._sums[one.name] = _Sums(one, *on_pixels, np.zeros(points), np.zeros(points, dtype=np.int64))
+            sums = _Sums(one, *on_pixels, np.zeros(points), np.zeros(points, dtype=np.int64))
+            self._sums[one.name] = known.moved_to(sums) if known is not None else sums
 
     def leave_out(self, bad: BoolArray) -> None:
         """Pixels (Qy, Qx) that are bad, now that more is known: detectors that saw others of them begin anew."""
         before, self._sums = self._sums, {}
         self.header = replace(self.header, arrays={**self.header.arrays, "bad_pixel_mask": bad})
-        self.use([sums.detector for sums in before.values()])
+        self._sum_over([sums.detector for sums in before.values()])
         kept = {name: sums for name, sums in before.items() if np.array_equal(sums.pixels, self._sums[name].pixels)}
         self._sums |= kept
+        if self._profiles is not None:
+            self._profiles = ProfileSums.of(self.header, self._profiles.asked, self._profiles)
 
     def add(self, batch: FrameBatch) -> None:
         """Sum raw frames; flyback and surplus frames are ignored."""
         if self._sums:
             self._add(batch, self._sums.values())
+        if self._profiles is not None:
+            self._profiles.add(batch)
 
     def _add(self, batch: FrameBatch, to: Iterable[_Sums]) -> None:
         point = self.header.scan.point_of(batch.index)
@@ -194,15 +272,24 @@ class DetectorBank:
 
     def incomplete(self, visited: BoolArray) -> bool:
         """Whether a detector misses points that the scan has."""
-        return any(bool((visited.ravel() & (sums.frames == 0)).any()) for sums in self._sums.values())
+        seen = [sums.frames for sums in self._sums.values()]
+        seen += [self._profiles.frames] if self._profiles is not None else []
+        return any(bool((visited.ravel() & (frames == 0)).any()) for frames in seen)
 
     def fill(self, visited: BoolArray, frames: Iterable[FrameBatch]) -> None:
         """Sum a detector that misses points afresh over all frames."""
         wanting = [s for s in self._sums.values() if (visited.ravel() & (s.frames == 0)).any()]
         for sums in wanting:
             sums.counts[:], sums.frames[:] = 0.0, 0
+        rings = self._profiles
+        if rings is not None and (visited.ravel() & (rings.frames == 0)).any():
+            rings.clear()
+        else:
+            rings = None
         for batch in frames:
             self._add(batch, wanting)
+            if rings is not None:
+                rings.add(batch)
 
     def maps(self, frames: int) -> list[LiveMap]:
         """One map for each detector that has seen something, counts per frame."""
@@ -220,4 +307,4 @@ class DetectorBank:
             out.append(
                 LiveMap(DETECTOR_PREFIX + name, image.astype(np.float32), "counts", step, frames, words, settings)
             )
-        return out
+        return [*out, *(() if self._profiles is None else self._profiles.maps())]

@@ -19,10 +19,12 @@ LEAST_SHARE = 0.5
 class Undistorted:
     """A scan freed of its distortion: ``header`` is of counts in place, which nothing corrects once more.
 
-    sources, weights: (K, pixels) the recorded pixels that make up each, and how much of each.
+    recorded: the scan as it came; sources, weights: (K, pixels) the recorded pixels that make up each, and how much of
+    each.
     """
 
     header: ScanHeader
+    recorded: ScanHeader
     readout: Readout
     sources: IndexArray
     weights: FloatArray
@@ -44,7 +46,7 @@ class Undistorted:
         whole = weights.sum(axis=0)
         good = share > LEAST_SHARE * np.maximum(whole, 1e-6)
         weights = weights * ~bad.ravel()[sources] * np.where(good, whole / np.maximum(share, 1e-6), 0)
-        out = cls(header, header.readout, sources, weights.astype(np.float32))
+        out = cls(header, header, header.readout, sources, weights.astype(np.float32))
         arrays = dict(of_counts.arrays)
         if not good.all() or "bad_pixel_mask" in arrays:
             arrays["bad_pixel_mask"] = ~good.reshape(shape)
@@ -55,6 +57,12 @@ class Undistorted:
             update["beam_center_px"] = true_place(header.detector.beam_center_px, coefficients, shape)
         detector = of_counts.detector.model_copy(update=update)
         return replace(out, header=replace(of_counts, detector=detector, arrays=arrays))
+
+    def leaving_out(self, bad: BoolArray) -> Undistorted:
+        """The same without further pixels (Qy, Qx), as recorded: a hot one would be spread over its neighbours."""
+        arrays = {**self.recorded.arrays, "bad_pixel_mask": bad | _bad_pixels(self.recorded.of_counts)}
+        made = Undistorted.of(replace(self.recorded, arrays=arrays))
+        return self if made is None else made
 
     def frames(self, recorded: Array) -> FloatArray:
         """Counts in place (n, Qy, Qx) of frames as recorded."""

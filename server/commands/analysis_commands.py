@@ -13,16 +13,11 @@ from typing import Any
 import numpy as np
 import psutil
 
+from ptylive.application.detector_texts import equip, read_detectors, written_detectors
 from ptylive.application.export import Export, export_stem, written
 from ptylive.application.extensions import Preset
 from ptylive.engine.calibrate.scan import measured_rotation
-from ptylive.engine.imaging.virtual_detectors import (
-    Detecting,
-    DetectorBank,
-    MaskDetector,
-    VirtualDetector,
-    parse_detectors,
-)
+from ptylive.engine.imaging.virtual_detectors import DetectorBank, MaskDetector, VirtualDetector, parse_detectors
 from ptylive.engine.live.trotter import Trotter, trotter
 from ptylive.engine.refine.run.history import snapshots
 from ptylive.engine.results import read_runs
@@ -56,6 +51,7 @@ class AnalysisCommands:
         self._config, self._refinements = config, refinements
         self._stage, self._finisher = stage, finisher
         self._detectors: tuple[VirtualDetector, ...] = ()
+        self._written: dict[str, str] = config.virtual_detectors
         self._reflections: tuple[MaskDetector, ...] = ()
 
     def _scan(self) -> ScanSession:
@@ -71,23 +67,32 @@ class AnalysisCommands:
         if header.scan.shape is None or header.detector.shape is None or not header.basis.is_raw:
             return None
         bank = DetectorBank(header)
-        bank.use(self._asked(header))
+        self._have_all(bank)
         return bank
 
-    def _asked(self, header: ScanHeader) -> list[Detecting]:
-        """Detectors, and the reflections of a tilt series on this detector."""
-        here = [one for one in self._reflections if one.weights.shape == header.detector_shape]
-        return [*self._detectors, *here]
+    def _have_all(self, bank: DetectorBank) -> None:
+        """Detectors that are drawn or written, and the reflections of a tilt series on this detector."""
+        here = [one for one in self._reflections if one.weights.shape == bank.header.detector_shape]
+        equip(bank, read_detectors(self._written), [*self._detectors, *here])
 
     def command_detectors(self, detectors: Iterable[Mapping[str, Any]] | None = None) -> dict[str, Any]:
         """The virtual detectors; with an argument, use exactly these from now on (maps `vd_<name>`)."""
         if detectors is not None:
-            found = parse_detectors(detectors)
+            given = list(detectors)
+            found = parse_detectors(one for one in given if "what" not in one)
+            written = written_detectors([one for one in given if "what" in one], found, self._config.virtual_detectors)
+            before, (self._detectors, self._written) = (self._detectors, self._written), (found, written)
             scan = self._stage.shown
             if scan is not None:
-                self._equip(scan, [*found, *self._asked(scan.header)[len(self._detectors) :]])
-            self._detectors = found
-        return {"detectors": [one.model_dump(mode="json") for one in self._detectors]}
+                try:
+                    self._equip(scan)
+                except PtyliveError:
+                    self._detectors, self._written = before
+                    if scan.detectors is not None:
+                        self._equip(scan)
+                    raise
+        drawn = [one.model_dump(mode="json") for one in self._detectors]
+        return {"detectors": [*drawn, *({"name": name, "what": what} for name, what in self._written.items())]}
 
     def command_reflections(self, cell: Iterable[float] | None = None, number: int = 12) -> dict[str, Any]:
         """Each of the strongest reflections of a tilt series as a map `vd_g<h>_<k>`, of this and later scans.
@@ -99,19 +104,22 @@ class AnalysisCommands:
             found = () if number == 0 or cell is None else found_reflections(scan, cell, number)
             before, self._reflections = self._reflections, found
             try:
-                self._equip(scan, self._asked(scan.header))
+                self._equip(scan)
             except PtyliveError:
                 self._reflections = before
                 raise
         return {"reflections": [{"name": one.name, "source": one.source} for one in self._reflections]}
 
-    def _equip(self, scan: ScanSession, detectors: Iterable[Detecting]) -> None:
+    def _equip(self, scan: ScanSession) -> None:
         with scan.lock:
             if scan.detectors is None:
                 scan.detectors = self.bank(scan.header)
             if scan.detectors is None:
                 raise CommandError("virtual detectors need raw frames, and this scan has none")
-            scan.detectors.use(detectors)
+            self._have_all(scan.detectors)
+            problems = scan.place_detectors()
+        if problems and scan.finished.is_set():  # else it may be known when more has come
+            raise CommandError(problems[0])
         if scan.finished.is_set():
             self._finisher.fill_detectors(scan)
 

@@ -15,6 +15,7 @@ from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.refine.tuning.parameter_search import focal_depth_A
 from ptylive.pictures.colours import levels, to_indices
 from ptylive.pictures.sampling import reduced
+from ptylive.pictures.snapshot import png
 from ptylive.schema import Calibration, CommandError, Origin
 from ptylive.schema.detector import Descan
 from ptylive.schema.units import mrad_to_invA
@@ -51,6 +52,22 @@ class IndependentCommands:
     def command_orientations(self) -> dict[str, Any]:
         """The eight ways in which scan and detector may lie to each other, the likeliest first, each with its iDPC."""
         return {"orientations": [_plain(one) for one in orientations(*self._looked_at())]}
+
+    def command_align(
+        self, bin_px: float | None = None, order: int = 1, reference: str = "mean", rounds: int = 3, free: bool = False
+    ) -> dict[str, Any]:
+        """Shifts of the images that bins of the bright field see, and the aberrations that explain them.
+
+        As ``ptylive align`` tells them; ``values`` give them to `configure`, ``png`` is the picture.
+        """
+        from ptylive.application.analysis.image_shifts import align_store
+        from ptylive.engine.calibrate.alignment.image_shifts import Alignment, reference_of
+
+        wanted = Alignment(bin_px, order, reference_of(reference), rounds, near=not free)
+        calibration, store = self._looked_at()
+        found = align_store(store, calibration, wanted)
+        picture = np.frombuffer(png(found.picture()), dtype=np.uint8)
+        return {**found.told(), "values": found.values, "png": array_to_plain(picture)}
 
     def command_estimates(self) -> dict[str, Any]:
         """What the data say of values that were given: {name: {value, uncertainty, agrees}}; C10 of the plane seen.

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import platformdirs
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from ptylive.application.detector_texts import read_detectors
 from ptylive.application.extensions import Preset
 from ptylive.engine.backend.imaging.open import LEAST_BATCH_BYTES
 from ptylive.schema import InputFileError, MetadataError, Scan, ScanHeader
@@ -32,6 +33,7 @@ _TABLES = {
     "security": "[security]",
     "refine": "[refine]",
     "maps": "[maps]",
+    "virtual_detectors": "[virtual_detectors]",
     "detector_files": "[detector]",
     "defaults": "[scan], [optics], [detector]",
     "overrides": "[scan], [optics], [detector]",
@@ -124,6 +126,9 @@ class ServerConfig(StrictModel):
     )
 
     distortion: tuple[float, ...] | None = Field(default=None, description="of every pattern (docs/files.md)")
+    virtual_detectors: dict[str, str] = Field(
+        default_factory=dict, description="of every scan, NAME = WHAT (docs/maps.md)"
+    )
 
     @field_validator("distortion", mode="before")
     @classmethod
@@ -306,12 +311,13 @@ def _from_toml(path: Path) -> dict[str, Any]:
     for name in _OF_THE_SERVER & values["refine"].keys():
         values[f"refine_{name}"] = values["refine"].pop(name)
     values["maps"] = _flattened(as_table(tables.pop("maps", {}), "maps"))
+    values["virtual_detectors"] = dict(as_table(tables.pop("virtual_detectors", {}), "virtual_detectors"))
     defaults: dict[str, Any] = {}
     for section, content in tables.items():
         if section not in SECTIONS or not isinstance(content, dict):
             raise MetadataError(
                 f"{path}: unknown table {section!r}",
-                _nearest(section, ["server", "security", "refine", "maps", *SECTIONS]),
+                _nearest(section, ["server", "security", "refine", "maps", "virtual_detectors", *SECTIONS]),
             )
         images, numbers = arrays_and_numbers(content) if section == "detector" else ({}, dict(content))
         values["detector_files"] = {**values.get("detector_files", {}), **images}
@@ -344,6 +350,7 @@ def _validated(values: Mapping[str, Any], source: str) -> ServerConfig:
     for given in (config.defaults, config.overrides):
         overlay(ScanHeader(uid="", series="", frames=0, scan=Scan()), given, source)
     parse_basis(config.basis)
+    read_detectors(config.virtual_detectors)
     return config.model_copy(update={"maps": checked_settings(config.maps)})
 
 

@@ -42,7 +42,7 @@ READS_FILES = frozenset(
     }
 )
 """Commands that wait for untrusted files."""
-COMPUTES = frozenset({"orientations", "estimates"})
+COMPUTES = frozenset({"orientations", "estimates", "align"})
 """Commands that take seconds for a large scan and change nothing: they stand in the same line."""
 AT_ONCE = frozenset({"status", "snapshot", "watch", "scans", "received", "record", "shutdown"})
 """Commands that wait for nothing; all others are done one after the other."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ptylive.application.stream_compression import StreamCompression
 from ptylive.engine.bases.choice import parse_basis
-from ptylive.schema import MetadataError, ScanHeader
+from ptylive.schema import ScanHeader
 from ptylive.server.process.config import ServerConfig
 from ptylive.streamer.detector_arrays import read_detector_arrays
 from ptylive.streamer.patience import Patience
@@ -39,6 +39,4 @@ def _compression(config: ServerConfig, prepare: Prepare, log: Callable[[str, str
     choice = parse_basis(config.basis)
     if choice.is_raw or config.keep_frames or config.recording_folder is None:
         return None
-    if config.distortion is not None:
-        raise MetadataError("frames are not freed of a distortion before they are compressed", "leave --basis out")
     return StreamCompression(choice, prepare, log)

@@ -13,7 +13,10 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
+
 from ptylive.application.conversion import RecordingCompression
+from ptylive.application.offline import cleaned
 from ptylive.engine.backend.imaging.open import MapDevice
 from ptylive.engine.bad_pixels import bad_pixels
 from ptylive.engine.imaging.render import Rendering
@@ -22,6 +25,7 @@ from ptylive.engine.live.reading import FrameSource
 from ptylive.engine.results import describe_run, describe_scan, write_maps
 from ptylive.engine.results_file import PATIENCE_S
 from ptylive.schema import FrameBatch, PtyliveError
+from ptylive.schema.model import DoubleArray
 from ptylive.server.process.compilation import Compilation, pieces_for
 from ptylive.server.session.calibration_events import tell_calibration
 from ptylive.server.session.dose_curves import DoseCurves
@@ -179,7 +183,7 @@ class Finisher:
                 )
             else:
                 return
-            self._fill_detectors(scan, frames)
+            self._say_of(scan, self._fill_detectors(scan, frames))
             payloads = scan.take(rendering)
         for payload in payloads:
             self._publisher.publish("maps", payload)
@@ -208,27 +212,48 @@ class Finisher:
 
     def _renew_detectors(self, scan: ScanSession) -> None:
         with scan.lock:
-            self._fill_detectors(scan, frames_of(scan, self.files))
+            self._say_of(scan, self._fill_detectors(scan, frames_of(scan, self.files)))
             payloads = scan.take_detectors()
         for payload in payloads:
             self._publisher.publish("maps", payload)
         save_results(scan, self._command_line)
 
     @staticmethod
-    def _fill_detectors(scan: ScanSession, frames: FrameSource | None) -> None:
-        """Points that a virtual detector missed, and all of one that saw bad pixels, from the recording."""
-        if scan.detectors is None or frames is None:
-            return
+    def _fill_detectors(scan: ScanSession, frames: FrameSource | None) -> list[str]:
+        """Points that a virtual detector missed, and all of one that saw bad pixels, from the recording.
+
+        Returns why one of them could not be placed, a line each.
+        """
+        if scan.detectors is None:
+            return []
+        if frames is None:
+            return scan.place_detectors() if scan.detectors.waits else []
         if scan.engine is not None:
             scan.detectors.leave_out(bad_pixels(scan.engine.header))
+        mean = _mean_of(frames()) if scan.engine is None and scan.detectors.waits else None
+        problems = scan.place_detectors(mean)
         coverage = scan.coverage if scan.engine is None else scan.engine.coverage
         if coverage.size and scan.detectors.incomplete(coverage):  # nothing is known of a scan without an engine
             scan.detectors.fill(coverage, frames())
+        return problems
+
+    def _say_of(self, scan: ScanSession, problems: Iterable[str]) -> None:
+        for line in problems:
+            self._publisher.log("warning", f"{scan.header.series}: {line}")
 
     def _wait_for_recording(self, scan: ScanSession) -> None:
         waited = 0.0
         while not scan.recorded.wait(0.1) and waited < RECORDING_TIMEOUT_S and not self._stopping.is_set():
             waited += 0.1
+
+
+def _mean_of(frames: Iterable[FrameBatch]) -> DoubleArray | None:
+    """Mean pattern (Qy, Qx) as recorded; None without frames."""
+    total, count = None, 0
+    for batch in frames:
+        part = np.sum(batch.frames, axis=0, dtype=float)
+        total, count = part if total is None else total + part, count + len(batch.index)
+    return None if total is None else total / count
 
 
 def frames_of(scan: ScanSession, files: FileWorker) -> FrameSource | None:
@@ -243,7 +268,8 @@ def frames_of(scan: ScanSession, files: FileWorker) -> FrameSource | None:
     def read() -> Iterable[FrameBatch]:
         from ptylive.streamer.source import open_source
 
-        with open_source(path) as source:
+        with open_source(path) as opened:
+            source = cleaned(opened)
             yield from source.batches(READ_FRAMES)
 
     return read if scan.stored is None and is_known(path) else lambda: read_frames(files, path)

@@ -13,9 +13,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import NamedTuple
 
 from ptylive.engine.backend.imaging.open import MapDevice, open_map_device
+from ptylive.engine.calibrate.bad_pixels import without_hot_pixels
 from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
 from ptylive.engine.imaging.render import Rendering
 from ptylive.engine.live.engine import LiveEngine
@@ -179,7 +181,8 @@ class LiveThread:
         scan = self._open_scans.get(batch.uid)
         if scan is None or scan.engine is None:
             return
-        batch = batch if scan.flat is None else scan.flat.batch(batch)
+        if scan.flat is not None:
+            batch = self._in_place(scan, scan.flat, batch)
         with scan.lock:
             scan.engine.add(batch)
             if scan.kept is not None:
@@ -187,6 +190,17 @@ class LiveThread:
             if scan.detectors is not None:
                 scan.detectors.add(batch)
         self._dirty |= scan is self._scan
+
+    def _in_place(self, scan: ScanSession, flat: Undistorted, batch: FrameBatch) -> FrameBatch:
+        """A batch freed of its distortion, without the hot pixels that the first one shows as it was recorded."""
+        if not scan.looked_over:
+            scan.looked_over = True
+            scan.flat = without_hot_pixels(flat, batch.frames)
+            if scan.flat is not flat:
+                scan.source = scan.flat.header
+                mask = scan.source.arrays["bad_pixel_mask"]
+                scan.remake(replace(scan.header, arrays={**scan.header.arrays, "bad_pixel_mask": mask}))
+        return (scan.flat or flat).batch(batch)
 
     def _close(self, end: EndEvent) -> None:
         scan = self._open_scans.pop(end.uid, None)
@@ -237,6 +251,8 @@ class LiveThread:
             return
         with scan.lock:
             rendering = self._rendered(scan.engine)
+            if scan.detectors is not None and scan.detectors.waits:
+                scan.place_detectors()
             payloads = scan.take(rendering, others_stay=True) if rendering.maps else []
         for payload in payloads:
             self._publisher.publish("maps", payload)

@@ -13,7 +13,7 @@ import numpy as np
 from ptylive.application.remarks import remarks
 from ptylive.engine.imaging.declaration import DETECTOR_PREFIX
 from ptylive.engine.imaging.render import Rendering
-from ptylive.engine.imaging.virtual_detectors import DetectorBank
+from ptylive.engine.imaging.virtual_detectors import DetectorBank, Placing
 from ptylive.engine.live.engine import LiveEngine
 from ptylive.engine.live.evaluation import backend_of
 from ptylive.engine.repeats.repeated_scan import dose_per_A2
@@ -41,6 +41,8 @@ class ScanSession:
     source: ScanHeader
     flat: Undistorted | None = field(default=None, kw_only=True)
     """What frees its frames of their distortion; ``source`` is then of counts in place."""
+    looked_over: bool = False
+    """Whether hot pixels were looked for before frames are put in place."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     saving: threading.Lock = field(default_factory=threading.Lock)
     """Held while the results are written; taken before ``lock``, never after it."""
@@ -217,6 +219,17 @@ class ScanSession:
         others = [m for m in self.rendering.maps if not m.name.startswith(DETECTOR_PREFIX)]
         self.rendering = Rendering([*others, *fresh], self.rendering.missing)
         return self._keep([map_to_plain(live_map, self.uid) for live_map in fresh])
+
+    def place_detectors(self, mean_pattern: DoubleArray | None = None) -> list[str]:
+        """Place the written virtual detectors by what is known of the scan; why one could not be, a line each.
+
+        ``mean_pattern`` (Qy, Qx): in place of the engine's; nothing is placed while nothing is known.
+        """
+        mean = self.engine.mean_pattern if mean_pattern is None and self.engine is not None else mean_pattern
+        if self.detectors is None or mean is None:
+            return []
+        header = self.header if self.engine is None else self.engine.header
+        return self.detectors.place(Placing(self.calibration, mean, header.arrays.get("bad_pixel_mask")))
 
     def _detector_maps(self) -> list[LiveMap]:
         return [] if self.detectors is None else self.detectors.maps(self.frames_seen)

@@ -109,6 +109,8 @@ def compatible_headers(stored: ScanHeader, sent: ScanHeader) -> bool:
         del said["series"]
     if not stored.basis.is_raw:
         del said["detector"]["dtype"]  # that of the patterns before they were compressed
+        if stored.detector.distortion is not None:
+            del said["detector"]["beam_center_px"]  # coefficients are of patterns in place
     return all(_compatible(known.get(name), value) for name, value in said.items())
 
 

@@ -44,10 +44,23 @@ OF_THE_BROWSER = {
     "cards",
 }
 """Buttons that only change what this viewer sees, or what is in the clipboard."""
-TESTED_ELSEWHERE = {"past", "landscape", "use", "use_row", "way", "show_run", "search", "upload", "restore"}
+TESTED_ELSEWHERE = {
+    "past",
+    "landscape",
+    "use",
+    "use_row",
+    "way",
+    "show_run",
+    "search",
+    "upload",
+    "restore",
+    "align",
+    "unwrite",
+}
 """Opens the earlier scan that is looked at (test_present.py); draws the loss against another value (panels/series);
 takes over what the data say (panels/live, panels/advice), or shows a run of the file; lists some scans only;
-brings a file (web/test_uploads.py); takes back what was deleted (panels/test_library.py)."""
+brings a file (web/test_uploads.py); aligns images (panels/advice); removes a detector (panels/test_detectors.py);
+takes back what was deleted (panels/test_library.py)."""
 COMMANDS: dict[str, tuple[dict[str, Any], str]] = {
     "edit": ({"what": "set", "name": "C10", "value": "10 nm"}, "configure"),
     "estimate": ({"what": "estimate", "name": "C10"}, "calibrate"),
@@ -77,6 +90,7 @@ COMMANDS: dict[str, tuple[dict[str, Any], str]] = {
     "export": ({"what": "key", "key": "e"}, "export"),
     "orientations": ({"what": "orientations", "key": "open"}, "orientations"),
     "detector": ({"what": "detector", "key": "disc", "numbers": [32, 32, 12]}, "detectors"),
+    "written": ({"what": "detector", "key": "write", "name": "haadf", "value": "lost"}, "detectors"),
 }
 FIELDS: tuple[tuple[dict[str, Any], str], ...] = (
     ({"what": "depth", "numbers": [20]}, "configure"),

@@ -1,10 +1,14 @@
 """A distortion that is told: maps live and offline are of patterns in place, and the recording keeps what came."""
 
+import shutil
+
 import h5py
 import numpy as np
 import pytest
 from running import last_json, ptylive_here, server
 
+import ptylive
+from ptylive.application.offline import cleaned
 from ptylive.schema.pattern.distortion import numbers_of
 from ptylive.simulators.data import bundled
 from ptylive.simulators.replay import ReplaySettings, replay
@@ -45,6 +49,34 @@ def test_converted_patterns_are_in_place_and_say_no_distortion(tmp_path):
     with open_source(bundled(SCAN), {"distortion": NUMBERS}) as told, open_source(tmp_path / "flat.h5") as flat:
         assert flat.header.detector.distortion is None
         assert flat.header.detector.beam_center_px == pytest.approx(told.header.detector.beam_center_px)
+        np.testing.assert_allclose(flat.frames(np.arange(4)), told.frames(np.arange(4)), rtol=1e-6)
+
+
+def test_hot_pixels_that_nobody_names_are_left_out_before_they_are_spread(tmp_path):
+    """The maps are those of a scan whose mask names them; each of them would lie on up to four pixels otherwise."""
+    places = ((40, 45), (20, 60), (70, 11))
+    mask = np.zeros((80, 80), bool)
+    shutil.copy(bundled(SCAN), tmp_path / "hot.h5")
+    with h5py.File(tmp_path / "hot.h5", "r+") as file:
+        counts = file["data"][()]
+        for row, col in places:
+            counts[..., row, col] = np.random.default_rng(row).poisson(900, counts.shape[:-2])
+            mask[row, col] = True
+        file["data"][...] = counts
+    shutil.copy(tmp_path / "hot.h5", tmp_path / "named.h5")
+    with h5py.File(tmp_path / "named.h5", "r+") as file:
+        file["metadata/bad_pixel_mask"] = mask
+    with open_source(tmp_path / "hot.h5", {"distortion": NUMBERS}) as opened:
+        found = cleaned(opened)
+        assert found.flat is not None
+        np.testing.assert_array_equal(np.argwhere(found.flat.recorded.arrays["bad_pixel_mask"]), np.argwhere(mask))
+    one, other = (ptylive.open_scan(tmp_path / f"{name}.h5", distortion=NUMBERS) for name in ("hot", "named"))
+    maps = [scan.reconstruct(["bf", "idpc"]) for scan in (one, other)]
+    for name in ("bf", "idpc"):
+        np.testing.assert_allclose(maps[0][name].data, maps[1][name].data, rtol=1e-6, err_msg=name)
+    convert = ("convert", tmp_path / "hot.h5", tmp_path / "flat.h5", "--set", GIVEN, "--json")
+    assert last_json(ptylive_here(*convert))
+    with open_source(tmp_path / "flat.h5") as flat, open_source(tmp_path / "named.h5", {"distortion": NUMBERS}) as told:
         np.testing.assert_allclose(flat.frames(np.arange(4)), told.frames(np.arange(4)), rtol=1e-6)
 
 

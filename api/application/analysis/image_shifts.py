@@ -12,6 +12,7 @@ import numpy as np
 
 from ptylive.application.offline import reconstruct_source
 from ptylive.engine.calibrate.alignment.image_shifts import Alignment, ImageShifts, measure_shifts
+from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.probe import Probe
 from ptylive.pictures.colours import ColourMap
@@ -64,10 +65,15 @@ class Aligned:
             "set": self.assignments(),
         }
 
+    @property
+    def values(self) -> dict[str, float]:
+        """These optics, by the names of metadata."""
+        found = {**self.shifts.aberrations, "rotation_deg": self.shifts.rotation_deg}
+        return {name: float(f"{value:.5g}") for name, value in found.items()}
+
     def assignments(self) -> str:
         """What gives these optics to other commands, after each ``--set``."""
-        values = {**self.shifts.aberrations, "rotation_deg": self.shifts.rotation_deg}
-        return " ".join(f"--set {name}={value:.5g}" for name, value in values.items())
+        return " ".join(f"--set {name}={value:.5g}" for name, value in self.values.items())
 
     @property
     def upsample(self) -> int:
@@ -125,9 +131,13 @@ def align_source(
 ) -> Aligned:
     """Align the images of an open scan of frames; a given ``rotation_deg`` is forced. Raises MetadataError."""
     made = reconstruct_source(source, values, ["bf"], on_progress=on_progress)
-    store, calibration = made.engine.store, made.calibration
-    if store is None:
+    if made.engine.store is None:
         raise MetadataError("no frame of a scan point arrived", "give the whole recording")
+    return align_store(made.engine.store, made.calibration, wanted)
+
+
+def align_store(store: Store, calibration: Calibration, wanted: Alignment) -> Aligned:
+    """The same of a scan whose frames have been reduced. Raises MetadataError."""
     header = store.header
     step = calibration.require("scan_step_A", "the alignment of images")
     shapes = (header.detector_shape, header.scan.require_shape())

@@ -7,6 +7,7 @@ from typing import Any
 
 from ptylive.dashboard.client.orders import Orders
 from ptylive.dashboard.panels.advice.advisor import Advisors
+from ptylive.dashboard.panels.advice.alignment import AlignmentPanel
 from ptylive.dashboard.panels.advice.decision import DecisionAdvice, Form
 from ptylive.dashboard.panels.advice.depth import DepthAdvice
 from ptylive.dashboard.panels.advice.first_maps import FirstMaps
@@ -31,4 +32,6 @@ class PageAdvice(Advisors):
         self.first_maps = FirstMaps(panels, lambda: beside.modulation)
         self.guide = Guide(picked)
         depth = (DepthAdvice(take_over), DecisionAdvice(orders, form))
-        super().__init__([beside, self.first_maps, OrientationChoice(orders), *depth, self.guide])
+        super().__init__(
+            [beside, self.first_maps, OrientationChoice(orders), AlignmentPanel(orders), *depth, self.guide]
+        )

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ptylive.application.detector_texts import named
 from ptylive.server.cli.options import Settings
 from ptylive.server.cli.output import say, when_interrupted
 from ptylive.server.cli.values import parse_assignments
@@ -23,6 +24,7 @@ ptylive serve --protocol dectris-v2 --data tcp://detector:31001 --set scan.shape
 ptylive serve --watch /data/empad --set scan.step_A=0.4
 ptylive serve --protocol merlin --data tcp://merlin:6342 --set scan.shape=256,256 --set scan.step_A=0.4
 ptylive serve --protocol tpx3 --data tcp://timepix:8283 --set scan.step_A=0.4 --set energy_eV=200e3
+ptylive serve --detector haadf=lost --detector bright=above:0.5
 ptylive serve --set dark_reference=dark.h5 --set gain_reference=gain.npy --set wdd.epsilon=0.02
 """
 
@@ -54,6 +56,10 @@ def serve(
     ] = None,
     files: Annotated[
         str | None, typer.Option(metavar="DIR", help="folder whose scan files may be opened from the dashboard")
+    ] = None,
+    detector: Annotated[
+        list[str] | None,
+        typer.Option("--detector", metavar="NAME=WHAT", help="virtual detector of every scan, as in reconstruct"),
     ] = None,
     keys: Annotated[
         Path | None, typer.Option("--keys", metavar="DIR", help="key folder: encrypt, and let in known clients only")
@@ -89,6 +95,7 @@ def serve(
         "watch": watch,
         "files": files,
         "prefix": prefix,
+        "virtual_detectors": named(detector) if detector else None,
         "security": None if keys is None else {"keys": str(keys)},
     }
     assignments = {

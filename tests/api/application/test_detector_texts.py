@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import ptylive
-from ptylive.application.detector_texts import Placing, named, placed, read_detectors
-from ptylive.engine.imaging.virtual_detectors import DetectorBank, MaskDetector, VirtualDetector
+from ptylive.application.detector_texts import named, read_detectors
+from ptylive.engine.imaging.virtual_detectors import DetectorBank, MaskDetector, Placing, VirtualDetector
 from ptylive.schema import (
     Calibration,
     Detector,
@@ -38,7 +38,7 @@ ROWS, COLUMNS = np.indices((16, 16))
 
 def understood(text: str) -> VirtualDetector:
     (one,) = read_detectors({"x": text})
-    return one.placed(KNOWN)  # type: ignore[union-attr]
+    return one.placed(Placing(KNOWN, np.ones((16, 16))))  # type: ignore[union-attr,return-value]
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_radii_that_cannot_be(text: str) -> None:
 def test_what_the_calibration_lacks_is_named(text: str, lacks: str) -> None:
     (one,) = read_detectors({"x": text})
     with pytest.raises(MetadataError, match=f"detector x needs {lacks}"):
-        one.placed(Calibration())  # type: ignore[union-attr]
+        one.placed(Placing(Calibration(), np.ones((16, 16))))  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(("texts", "says"), [(["disc:3"], "has no name"), (["a=disc:3", "a=disc:4"], "two detectors")])
@@ -169,12 +169,12 @@ def test_pixels_are_chosen_by_what_they_count() -> None:
     bad[0, 0] = True
     mean[0, 0] = 1e6  # hot: no measure of the others
     by = Placing(KNOWN, mean, bad)
-    above, below = (placed(*read_detectors({"x": text}), by) for text in ("above:0.5", "below:0.5"))
+    above, below = (read_detectors({"x": text})[0].placed(by) for text in ("above:0.5", "below:0.5"))
     assert isinstance(above, MaskDetector) and isinstance(below, MaskDetector)
     np.testing.assert_array_equal(above.weights > 0, (mean >= 0.5 * mean[~bad].max()) & ~bad)
     np.testing.assert_array_equal((above.weights > 0) ^ (below.weights > 0), ~bad)
     with pytest.raises(MetadataError, match="no pixel is below"):
-        placed(*read_detectors({"x": "below:1"}), Placing(KNOWN, np.ones((4, 4))))
+        read_detectors({"x": "below:1"})[0].placed(Placing(KNOWN, np.ones((4, 4))))
 
 
 def test_what_left_the_detector_is_what_the_patterns_lack() -> None:

@@ -1,6 +1,8 @@
 """The server's part of compressing a stream: masks from the first patterns or a file, and figures that hold."""
 
+import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -15,17 +17,24 @@ from ptylive.application.stream_compression import StreamCompression
 from ptylive.engine.bases.choice import BasisChoice, parse_basis
 from ptylive.engine.bases.compressor import LINEAR_EXTRAS
 from ptylive.engine.preparation import Preparation
+from ptylive.schema.metadata import overlay
+from ptylive.schema.pattern.distortion import numbers_of
+from ptylive.simulators.data import bundled
 from ptylive.simulators.replay import ReplaySettings, replay
 from ptylive.streamer.receiver import Receiver, ReceiverSettings
 from ptylive.streamer.source import FileSource, open_source
 from ptylive.streamer.storage.vectors import stored_bytes
+from ptylive.streamer.tracking.names import compatible_headers
 
 
-def recorded(folder: Path, source: Path, choice: BasisChoice) -> tuple[Path, list[str]]:
+def recorded(
+    folder: Path, source: Path, choice: BasisChoice, distortion: tuple[float, ...] | None = None
+) -> tuple[Path, list[str]]:
     """The recording of a replayed file by a receiver that compresses, and what it said."""
     said: list[str] = []
     compression = StreamCompression(choice, lambda header: header, lambda level, text: said.append(text))
-    receiver = Receiver(ReceiverSettings(LOOPBACK, folder, compression=compression), on_event=lambda event: None)
+    settings = ReceiverSettings(LOOPBACK, folder, compression=compression, distortion=distortion)
+    receiver = Receiver(settings, on_event=lambda event: None)
     reading = threading.Thread(target=lambda reader: [None for _ in reader], args=(receiver.ring.reader(),))
     reading.start()
     receiver.start()
@@ -71,6 +80,54 @@ def test_a_basis_of_an_earlier_scan_serves_the_next_from_its_first_frame(tmp_pat
     with open_source(first) as one, open_source(second) as two:
         np.testing.assert_array_equal(one.header.arrays["masks"], two.header.arrays["masks"])
         np.testing.assert_allclose(exact(one), exact(two), rtol=1e-4, atol=1e-2)
+
+
+def scan_with_references(path: Path) -> Path:
+    """A copy of a bundled scan whose pixels differ in gain; one is hot, and named."""
+    rng = np.random.default_rng(3)
+    shutil.copy(bundled("mos2_svac_80kV_focus"), path)
+    with h5py.File(path, "r+") as file:
+        counts = file["data"][()]
+        counts[..., 25, 36] = 900
+        file["data"][...] = counts
+        file["metadata/bad_pixel_mask"] = np.arange(64 * 64).reshape(64, 64) == 25 * 64 + 36
+        file["metadata/gain_reference"] = rng.uniform(0.9, 1.1, (64, 64)).astype(np.float32)
+    return path
+
+
+DISTORTION = numbers_of(np.random.default_rng(2).uniform(-0.01, 0.01, (9, 2)).round(6))
+
+
+def test_patterns_are_put_in_place_before_they_are_compressed(tmp_path: Path) -> None:
+    """As ``convert`` does it, which reads counts in place; what came is told, and a scan that goes on goes on so."""
+    source = scan_with_references(tmp_path / "scan.h5")
+    path, _ = recorded(tmp_path / "recordings", source, parse_basis("zernike:21+1"), DISTORTION)
+    convert_file(
+        source, tmp_path / "again.h5", BasisChoice("file", file=path), Preparation(), {"distortion": DISTORTION}
+    )
+    with open_source(path) as made, open_source(tmp_path / "again.h5") as again:
+        np.testing.assert_allclose(exact(made), exact(again), rtol=1e-4, atol=1e-2)
+        assert made.header.detector.distortion == pytest.approx(DISTORTION)
+        assert made.header.detector.beam_center_px == pytest.approx(again.header.detector.beam_center_px)
+        bad = [one.header.arrays["bad_pixel_mask"] for one in (made, again)]
+        np.testing.assert_array_equal(*bad)
+        stored, vectors = made.header, made.frames(np.arange(made.frame_count))
+    compression = StreamCompression(parse_basis("zernike:21+1"), lambda header: header, lambda level, text: None)
+    later = compression.resume(stored)
+    with open_source(source) as file:
+        index = np.arange(file.frame_count)
+        resumed = later.vectors(index, file.frames(index))
+        plain = compression.learn(overlay(file.header, {"distortion": DISTORTION}), index, file.frames(index))
+    assert later.header == stored, "it goes on as it began"
+    first = slice(0, stored.basis.n_bright + stored.basis.n_dark)
+    np.testing.assert_allclose(resumed[:, first], vectors[:, first], rtol=1e-4, atol=1e-2)
+    straight = StreamCompression(parse_basis("zernike:21+1"), lambda header: header, lambda level, text: None)
+    with open_source(source) as file:
+        not_told = straight.learn(file.header, index, file.frames(index)).vectors(index, file.frames(index))
+    assert np.abs(not_told[:, first] - vectors[:, first]).max() > 10, "the distortion is seen in coefficients"
+    with open_source(source) as file:
+        sent = replace(overlay(file.header, {"distortion": DISTORTION}), basis=plain.header.basis)
+    assert compatible_headers(plain.header, sent), "the same scan, sent again"
 
 
 def disc_scan(path: Path, side: int, pixels: int) -> Path:

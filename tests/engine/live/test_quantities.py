@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from synthetic import WeakPhaseScan, batches
 
-from ptylive.engine.imaging.noise import ring_floor, ring_mean
+from ptylive.engine.imaging.noise import picture_quality, ring_floor, ring_mean
 from ptylive.engine.live.engine import reconstruct
 from ptylive.engine.results import write_maps
 from ptylive.schema import LiveMap, Origin
@@ -58,7 +58,7 @@ def test_they_are_in_the_results_file(made, tmp_path):
 
 def test_information_limit_is_where_halves_first_disagree():
     frequency = np.arange(8) * 0.1 + 0.05
-    falling = np.array([0.0, 0.9, 0.9, 0.8, 0.3, 0.0, 0.0, 0.5])
+    falling = np.array([0.0, 0.9, 0.9, 0.8, 0.3, 0.0, 0.0, 0.0])
     quality = RingQuality(frequency, np.full(8, 0.75), falling)
     means = (0.8 + 0.3 + 0.0) / 3, (0.3 + 0.0 + 0.0) / 3  # over three rings, of the fourth and the fifth
     between = frequency[4] + 0.1 * (means[0] - LEAST_CORRELATION) / (means[0] - means[1])
@@ -83,3 +83,52 @@ def test_noise_floor_does_not_mind_beams():
     np.testing.assert_allclose(floor[[0, 1, 3]] / count[[0, 1, 3]], 2.0, rtol=0.1)
     assert floor[2] == 0.0
     np.testing.assert_allclose(ring_mean(ring, np.ones(len(ring))), [1, 1, 0, 1])
+
+
+def beams(side, cycles, rng):
+    """A picture of waves (cycles over the side, rows and cols), and one of white noise, a hundredth as high."""
+    rows, cols = np.indices((side, side)) / side
+    waves = sum(np.cos(2 * np.pi * (a * rows + b * cols) + 1) for a, b in cycles)
+    noise = [0.01 * rng.normal(size=(side, side)) for _ in range(2)]
+    return (waves + noise[0]).astype(np.float32), noise[1].astype(np.float32)
+
+
+def test_beams_of_a_lattice_leak_into_no_ring_beside_them():
+    """Half way between two points of the discrete transform, where they leak most."""
+    side, width = 96, 4
+    picture, noise = beams(side, [(16.5, 0.0)], np.random.default_rng(1))
+    frequency = (np.arange(side // 2 // width) + 0.5) * width / side
+    before = RingQuality(frequency, np.zeros(len(frequency)), np.zeros(len(frequency)))
+    found = picture_quality(before, picture, noise, (1.0, 1.0))
+    # twelve rings; the beam lies in the fifth, and a Hann window spreads it over two points on each side
+    assert found.half_data_correlation[4] > 0.999
+    # three errors of two hundred frequencies of a ring under the window: 0.21
+    assert np.abs(found.half_data_correlation[7:]).max() < 0.25
+    assert found.independent[-1] > 0
+
+
+def test_what_is_only_an_alias_of_the_scan_is_no_signal():
+    """A beam at 10 cycles that also shows at 10 + 48, the scan's own frequency, with a tenth of its power."""
+    side, scan, width = 192, 48, 8
+    rng = np.random.default_rng(2)
+    (first, noise), (second, _) = beams(side, [(10, 0)], rng), beams(side, [(10 + scan, 0)], rng)
+    picture = first + np.float32(np.sqrt(0.1)) * second
+    frequency = (np.arange(side // 2 // width) + 0.5) * width / side
+    before = RingQuality(frequency, np.zeros(len(frequency)), np.zeros(len(frequency)))
+    at = (10 // width, (10 + scan) // width)
+    plain, aware = (picture_quality(before, picture, noise, (1.0, 1.0), finer) for finer in (1, 4))
+    assert plain.half_data_correlation[list(at)].min() > 0.99
+    assert aware.half_data_correlation[at[0]] > 0.99
+    assert aware.half_data_correlation[at[1]] < 0.0
+
+
+def test_a_lattice_carries_information_as_far_as_its_last_beam():
+    frequency = np.arange(12) * 0.1 + 0.05
+    correlation = np.array([0.0, 0.0, 1.0, 0.9, 0.0, 0.0, 0.0, 0.9, 0.8, 0.0, 0.0, 0.9])
+    sure = RingQuality(frequency, correlation, correlation)
+    assert sure.expected(1.0, 1e4).finer, "the last ring is one of it"
+    counted = RingQuality(frequency, correlation, correlation, independent=np.where(frequency < 1.1, 1e3, 0.0))
+    means = (0.8 + 0.0 + 0.0) / 3, 0.0  # over three rings, of the tenth and the eleventh; the twelfth is not whole
+    limit = counted.expected(1.0, 1e4)
+    assert not limit.finer
+    assert 1 / limit.period_A == pytest.approx(frequency[9] + 0.1 * (means[0] - LEAST_CORRELATION) / means[0])

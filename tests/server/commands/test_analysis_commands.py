@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from running import Server, server
 
+import ptylive
 from ptylive.schema import CommandError
 from ptylive.server.commands.analysis_commands import AnalysisCommands
 from ptylive.server.refinement.refinements import RunState
@@ -64,6 +65,31 @@ def finished(running: Server) -> dict:
 def refined(running: Server, run: str) -> dict:
     """Wait for a refinement; the first may have to compile its kernels, which takes minutes on a busy machine."""
     return running.wait_for(lambda s: s["refinement"]["run"] == run and s["refinement"]["state"] == "done", 240)
+
+
+WORDS = {"haadf": "lost", "bright": "above:0.5", "dark": "ring:30mrad,60mrad", "rings": "profiles:2"}
+WRITTEN = [{"name": name, "what": what} for name, what in WORDS.items()]
+
+
+@pytest.mark.slow
+def test_detectors_in_words_are_as_offline(tmp_path: Path) -> None:
+    """Told before the scan: placed when its calibration is there, and at its end; the frames that came before are read
+    again from the recording.
+    """
+    with server(tmp_path / "scans") as one:
+        assert one.call("detectors", detectors=WRITTEN)["detectors"] == WRITTEN
+        replay(bundled("mos2_svac_80kV_focus"), ReplaySettings(to=one.data, rate="max"))
+        one.wait_for_results()
+        wanted = ptylive.open_scan(bundled("mos2_svac_80kV_focus")).reconstruct(["bf"], detectors=WORDS)
+        names = [f"vd_{name}" for name in ("haadf", "bright", "dark", "rings_1", "rings_2")]
+        for name in names:
+            assert eventually_map(one, name) == pytest.approx(wanted[name].data, rel=1e-4, abs=1e-3), name
+        for bad, says in (({"name": "m", "what": "/etc/mask.npy"}, "a mask is taken"), ({"name": "x"}, "center_px")):
+            with pytest.raises(CommandError, match=says):
+                one.call("detectors", detectors=[bad])
+        with pytest.raises(CommandError, match="radii of"):
+            one.call("detectors", detectors=[{"name": "none", "what": "disc:1e6mrad"}])
+        assert one.call("detectors")["detectors"] == WRITTEN, "what was refused changes nothing"
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from synthetic import ENERGY_EV, WeakPhaseScan, batches
 
 from ptylive.engine.descan import moved
 from ptylive.engine.live.engine import LiveEngine, reconstruct
-from ptylive.schema import CommandError, Origin, Quantity
+from ptylive.schema import CommandError, MetadataError, Origin, Quantity
 from ptylive.schema.detector import Descan
 from ptylive.schema.units import mrad_to_invA, wavelength_A
 from ptylive.server.commands.independent_commands import THUMBNAIL, IndependentCommands, pixel_beside
@@ -44,6 +44,21 @@ def test_a_defocus_agrees_within_half_a_depth_of_focus(engine: LiveEngine, claim
     found = commands(engine, C10=claimed, depth_A=0.0).command_estimates()["estimates"]["C10"]
     assert found["agrees"] is agrees
     assert abs(found["value"] + 60.0) < 15.0
+
+
+def test_images_are_aligned_and_the_optics_told() -> None:
+    """80 kV, 18.8 mrad, -150 Å: shifts of the rim are 2.8 Å, known to a tenth of that at least."""
+    scan = WeakPhaseScan.make({"C10": -150.0}, n=32, strength=0.1)
+    made = reconstruct(scan.header(), lambda: batches(scan.patterns.astype(np.float32)), ("bf",))[0]
+    found = commands(made).command_align(order=1, rounds=2)
+    assert found["aberrations"]["C10"]["value_A"] == pytest.approx(-150.0, abs=15.0)
+    assert found["values"]["C10"] == pytest.approx(found["aberrations"]["C10"]["value_A"], rel=1e-3)
+    assert array_from_plain(found["png"]).tobytes().startswith(b"\x89PNG")
+    with pytest.raises(MetadataError) as refused:
+        commands(made).command_align(reference="centr")
+    assert "centre" in refused.value.line()
+    with pytest.raises(MetadataError, match="order=4"):
+        commands(made).command_align(order=4)
 
 
 def test_the_disc_tells_the_pixel_that_semi_angle_and_energy_make(engine: LiveEngine) -> None:

@@ -1,0 +1,102 @@
+"""Shifts of the images that parts of the bright field see (parallax): the knobs, the picture, and what is found."""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from ptylive.dashboard.client.orders import Orders, Reply
+from ptylive.dashboard.panels.advice.advisor import Quiet, Seen, Takers
+from ptylive.dashboard.requests import Request
+from ptylive.dashboard.words import number
+from ptylive.server.wire.messages import array_from_plain
+
+logger = logging.getLogger(__name__)
+INTRODUCTION = "how far the images of the bright field's parts are shifted, and the aberrations that explain it"
+
+
+class AlignmentPanel(Quiet):
+    """Aligns when it is asked to, and gives the scan what was found when that is clicked."""
+
+    def __init__(self, orders: Orders) -> None:
+        self._orders = orders
+        self._uid: str | None = None
+        self._open = False
+        self._clear("")
+
+    def _clear(self, said: str) -> None:
+        self._said, self._picture = said, ""
+        self._rows: list[list[str]] = []
+        self._values: dict[str, float] = {}
+
+    def follow(self, seen: Seen) -> None:
+        """Another scan has other ones."""
+        if seen.view.state.uid != self._uid or seen.looking_back:
+            self._uid, self._open = seen.view.state.uid, False
+            self._clear("")
+
+    def ask(self, request: Request) -> None:
+        """Open or close the dialog, align, or use what was found."""
+        if request.key == "run" and self._open:
+            self._align(request)
+        elif request.key == "use" and self._values:
+            text = "aberrations and rotation of the aligned images; undo goes back"
+            self._orders.send("configure", text, values=self._values)
+            self._open = False
+        elif request.key in ("open", "close"):
+            self._open = request.key == "open"
+            if not self._rows:
+                self._said = INTRODUCTION
+
+    def _align(self, request: Request) -> None:
+        """``name``: the reference; ``numbers``: bin in pixels (0: chosen), order, rounds, 1 to look anywhere."""
+        if len(request.numbers) != 4:
+            return
+        bin_px, order, rounds, free = request.numbers
+        self._clear("…")
+        uid = self._uid
+        self._orders.ask(
+            "align",
+            lambda reply: self._take(reply, uid),
+            on_refusal=self._clear,
+            bin_px=bin_px or None,
+            order=int(order),
+            rounds=int(rounds),
+            reference=request.name,
+            free=bool(free),
+        )
+
+    def _take(self, reply: Reply, uid: str | None) -> None:
+        if uid != self._uid:
+            return
+        try:
+            picture = base64.b64encode(array_from_plain(reply["png"]).tobytes()).decode()
+            rows = [_row(name, one) for name, one in reply["aberrations"].items()]
+            values = {str(name): float(value) for name, value in reply["values"].items()}
+            turn, error = (float(reply[name]) for name in ("rotation_deg", "rotation_error_deg"))
+            said = f"{int(reply['bins'])} bins; images agree by {float(reply['correlation']):.2f}, "
+            said += f"shifts are explained to {number(float(reply['left_A']))} Å"
+        except (KeyError, TypeError, ValueError, AttributeError) as problem:
+            logger.warning("an alignment was not understood: %s", problem)
+            self._clear("the answer was not understood")
+            return
+        forced = "given" if error == 0 else f"± {error:.2f}°"
+        self._rows = [*rows, ["rotation", f"{turn:.2f}°".replace("-", "−"), forced, ""]]
+        self._said, self._values, self._picture = said, values, f"data:image/png;base64,{picture}"
+
+    def lists(self) -> Mapping[str, Any]:
+        """For the page to draw."""
+        told = {"open": self._open, "said": self._said, "rows": self._rows, "src": self._picture}
+        return {"alignment": told}
+
+    def takers(self) -> Takers:
+        """Clicks in the dialog."""
+        return {"align": self.ask}
+
+
+def _row(name: str, one: Mapping[str, Any]) -> list[str]:
+    """Name, value, standard error, and what of it is a phase of a quarter of pi at the rim."""
+    value, error, limit = (number(float(one[key])) for key in ("value_A", "error_A", "limit_A"))
+    return [name, f"{value} Å", f"± {error} Å", f"π/4: {limit} Å"]
