@@ -14,13 +14,11 @@ from ptylive.engine.calibrate.descan import (
     LEAST_EXTENT_PX,
     LineEdges,
     blocks_of,
-    disc_shifts,
-    edge_of,
     find_descan,
     first_look,
     sharpened,
 )
-from ptylive.engine.calibrate.disc import Disc
+from ptylive.engine.calibrate.disc import Disc, disc_shifts, edge_of
 from ptylive.engine.calibrate.line_steps import StepLimits
 from ptylive.engine.descan import moved
 from ptylive.engine.live.plan import Plan
