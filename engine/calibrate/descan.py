@@ -12,10 +12,13 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import ndimage
 
-from ptylive.engine.calibrate.disc import Disc
+from ptylive.engine.backend.imaging.wandering_mean import WanderingMean
+from ptylive.engine.calibrate.disc import Disc, DiscEdge, edge_of
 from ptylive.engine.calibrate.line_jumps import LineJumps, halves_of, may_jump
 from ptylive.engine.calibrate.line_steps import StepLimits, line_offsets
+from ptylive.engine.descan import moved
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.detector import Descan, descan_terms, scan_places
@@ -36,8 +39,8 @@ BELIEVED = 2.0
 LEAST_EXTENT_PX, LEAST_SHARE = 0.25, 0.02
 """Less over the whole field, or less than this share of the disc's radius, disturbs no map, and slow fields of a
 specimen may look like it."""
-RING_PX = 2.5
-"""Half width of the ring around the disc's edge that is looked at."""
+BIAS_NODES = 9
+"""Places along each axis, from half a pixel to half a pixel, at which the bias of interpolation is measured."""
 HUBER = 1.5
 ROUNDS = 8
 
@@ -164,26 +167,37 @@ def sharpened(
     scan_shape: tuple[int, int],
     disc: Disc,
     lines: LineEdges | None = None,
+    wandering: WanderingMean | None = None,
 ) -> Descan:
     """A descan measured once more, on the edge of the disc: mean patterns (blocks, Qy, Qx) of blocks of the scan.
 
     The patterns have been moved back by ``descan``; seen (n,): scan points in them; lines: of the same patterns, where
-    jumps between lines were seen. A specimen changes the brightness inside the disc, and with it the centre of mass;
-    its edge stays where the beam puts it. A descan of nothing where the edge shows none, and no lines where it does not
-    show that they jump.
+    jumps between lines were seen; wandering: what all of them have in common, if that is known, for what interpolation
+    does to the edge. A specimen changes the brightness inside the disc, and with it the centre of mass; its edge stays
+    where the beam puts it. A descan of nothing where the edge shows none, and no lines where it does not show that they
+    jump.
     """
-    shifts = disc_shifts(patterns, disc)
+    mean, where = patterns.mean(axis=0), descan.at_points(seen, scan_shape)
+
+    def places(counts: DoubleArray, of: Disc, group: IndexArray, number: int) -> DoubleArray:
+        edge, ring = DiscEdge.of(mean, of), edge_of(of, mean.shape)
+        found = edge.shifts(counts)
+        if wandering is None:
+            return found
+        return found - _means(interpolation_bias(wandering, edge, ring, where - np.rint(where)), group, number)
+
+    block, count = blocks_of(seen, scan_shape)
+    shifts = places(patterns[:, edge_of(disc, mean.shape)], disc, block, count)
     taken = np.zeros((len(seen), 2))
     jumps = None
     if lines is not None:
-        half, where = halves_of(seen, scan_shape), descan.at_points(seen, scan_shape)
-        before = _means(where, half, 2 * scan_shape[0])
-        place = before + edge_shifts(lines.counts, patterns.mean(axis=0), lines.disc)
+        half, halves = halves_of(seen, scan_shape), 2 * scan_shape[0]
+        place = _means(where, half, halves) + places(lines.counts, lines.disc, half, halves)
         jumps = line_offsets(place, lines.points, scan_shape, disc.radius_px, lines.limits)
         taken = where - descan.smooth.at_points(seen, scan_shape)
         if jumps is not None:
             taken = taken - jumps.place_px[seen // scan_shape[1]]
-    left = _placed(shifts + _means(taken, *blocks_of(seen, scan_shape)), seen, scan_shape)
+    left = _placed(shifts + _means(taken, block, count), seen, scan_shape)
     if left is None:
         return descan.smooth
     smooth = _fitted(replace(left, com=left.com + descan.at(left.u, left.v)), disc.radius_px)
@@ -196,34 +210,20 @@ def _means(value: DoubleArray, group: IndexArray, count: int) -> DoubleArray:
     return np.stack([np.bincount(group, axis, count) / members for axis in value.T], axis=1)
 
 
-def disc_shifts(patterns: DoubleArray, disc: Disc) -> DoubleArray:
-    """Displacement (n, 2), pixels, of the disc's edge in each pattern (n, Qy, Qx) against their mean."""
-    mean = patterns.mean(axis=0)
-    return edge_shifts(patterns[:, edge_of(disc, mean.shape)], mean, disc)
+def interpolation_bias(mean: WanderingMean, edge: DiscEdge, ring: BoolArray, rest_px: DoubleArray) -> DoubleArray:
+    """By how much (n, 2), pixels, the edge seems to lie off for being moved by ``rest_px`` (n, 2) pixels alone.
 
-
-def edge_of(disc: Disc, shape: tuple[int, ...]) -> BoolArray:
-    """A ring (Qy, Qx) around the edge of a disc."""
-    return np.asarray(np.abs(np.hypot(*_from_center(disc, shape)) - disc.radius_px) < RING_PX)
-
-
-def edge_shifts(counts: DoubleArray, mean: DoubleArray, disc: Disc) -> DoubleArray:
-    """Displacement (n, 2), pixels, of the disc's edge, by the counts (n, ring) around it, against a mean pattern.
-
-    Least squares: a pattern is the mean one, times a brightness that may tilt across the disc, minus the displacement
-    times its gradient.
+    What is finer than two pixels is moved the wrong way, so that a pattern seems to lie nearer to whole pixels, or
+    farther from them. The mean pattern is known between pixels without being moved (``wandering_mean``): moved,
+    it shows by how much. ring (Qy, Qx): the pixels that ``edge`` reads.
     """
-    ring = edge_of(disc, mean.shape)
-    tilt = [mean * axis / disc.radius_px for axis in _from_center(disc, mean.shape)]
-    design = np.stack([part[ring] for part in (*np.gradient(mean), mean, *tilt)], axis=1)
-    fit = np.linalg.lstsq(design, counts.T, rcond=None)[0]
-    return np.asarray(-(fit[:2] / np.where(np.abs(fit[2]) > 1e-12, fit[2], np.inf)).T)
-
-
-def _from_center(disc: Disc, shape: tuple[int, ...]) -> tuple[DoubleArray, DoubleArray]:
-    """Rows and columns (Qy, Qx) of pixels, counted from the middle of a disc."""
-    rows, cols = np.indices(shape)
-    return rows - disc.center_px[0], cols - disc.center_px[1]
+    axis = np.linspace(-0.5, 0.5, BIAS_NODES)
+    nodes = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
+    moved_back = moved(mean.at(nodes), nodes, round_the_edge=True)
+    bias = edge.shifts(moved_back[:, ring]) - edge.shifts(mean.still[None, ring])
+    at = (rest_px + 0.5).T * (BIAS_NODES - 1)
+    between = [ndimage.map_coordinates(of.reshape(BIAS_NODES, -1), at, mode="nearest") for of in bias.T]
+    return np.stack(between, axis=1)
 
 
 def _quarter(place: DoubleArray) -> IndexArray:

@@ -1,13 +1,24 @@
-"""Bright-field disc from the mean diffraction pattern: centre and radius."""
+"""Bright-field disc from the mean diffraction pattern: centre and radius, and by how much its edge lies elsewhere."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 
-from ptylive.schema.model import BoolArray, DoubleArray
+from ptylive.schema.model import Array, BoolArray, DoubleArray
+
+RING_PX = 3.5
+"""Half width of the ring around the disc's edge that is looked at."""
+SMOOTH_PX = 0.7
+"""Standard deviation of the Gaussian that patterns and their gradient are seen through: what is finer than two pixels
+is told wrongly by pixels, and moved wrongly by interpolation."""
+GRADIENT = np.array([1, -8, 0, 8, -1]) / 12
+"""Weights of pixels two before to two after: of neighbours alone an edge of a pixel seems too flat by a tenth."""
+REACH_PX = 2
+"""Along either axis, where the Gaussian ends: three standard deviations."""
 
 
 @dataclass(frozen=True)
@@ -16,6 +27,61 @@ class Disc:
 
     center_px: tuple[float, float]
     radius_px: float
+
+
+@dataclass(frozen=True, eq=False)
+class DiscEdge:
+    """How far the edge of a disc lies off, by the counts around it, against a mean pattern.
+
+    Least squares: a pattern is the mean one, times a brightness that may tilt across the disc, minus the displacement
+    times its gradient, all of it smoothed. weights (5, pixels): what each pixel of :func:`edge_of` says of the two
+    displacements, the brightness and its two tilts.
+    """
+
+    weights: DoubleArray
+
+    @classmethod
+    def of(cls, mean_pattern: DoubleArray, disc: Disc) -> DiscEdge:
+        """By a mean pattern (Qy, Qx)."""
+        mean, shape = _smooth(mean_pattern), mean_pattern.shape
+        tilt = [mean * axis / disc.radius_px for axis in _from_center(disc, shape)]
+        slopes = [ndimage.correlate1d(mean, GRADIENT, axis, mode="constant") for axis in (0, 1)]
+        ring = _ring(disc, shape, RING_PX)
+        design = np.stack([part[ring] for part in (*slopes, mean, *tilt)], axis=1)
+        images = np.zeros((design.shape[1], *shape))
+        images[:, ring] = np.linalg.pinv(design)
+        read = edge_of(disc, shape)
+        return cls(np.stack([_smooth(image)[read] for image in images]))  # a Gaussian is its own transpose
+
+    def shifts(self, counts: Array) -> DoubleArray:
+        """Displacement (n, 2), pixels, by counts (n, pixels) of the pixels of :func:`edge_of`."""
+        fit = self.weights @ counts.T
+        return np.asarray(-(fit[:2] / np.where(np.abs(fit[2]) > 1e-12, fit[2], np.inf)).T)
+
+
+def edge_of(disc: Disc, shape: tuple[int, ...]) -> BoolArray:
+    """The pixels (Qy, Qx) around the edge of a disc that tell where it lies."""
+    return _ring(disc, shape, RING_PX + math.sqrt(2) * REACH_PX)
+
+
+def disc_shifts(patterns: DoubleArray, disc: Disc) -> DoubleArray:
+    """Displacement (n, 2), pixels, of the disc's edge in each pattern (n, Qy, Qx) against their mean."""
+    mean = patterns.mean(axis=0)
+    return DiscEdge.of(mean, disc).shifts(patterns[:, edge_of(disc, mean.shape)])
+
+
+def _ring(disc: Disc, shape: tuple[int, ...], half_width_px: float) -> BoolArray:
+    return np.asarray(np.abs(np.hypot(*_from_center(disc, shape)) - disc.radius_px) < half_width_px)
+
+
+def _from_center(disc: Disc, shape: tuple[int, ...]) -> tuple[DoubleArray, DoubleArray]:
+    """Rows and columns (Qy, Qx) of pixels, counted from the middle of a disc."""
+    rows, cols = np.indices(shape)
+    return rows - disc.center_px[0], cols - disc.center_px[1]
+
+
+def _smooth(image: DoubleArray) -> DoubleArray:
+    return np.asarray(ndimage.gaussian_filter(image, SMOOTH_PX, mode="constant", radius=REACH_PX))
 
 
 def find_disc(mean_pattern: DoubleArray, bad: BoolArray) -> Disc | None:

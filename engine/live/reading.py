@@ -18,12 +18,11 @@ from ptylive.engine.calibrate.descan import (
     LEAST_EXTENT_PX,
     LineEdges,
     blocks_of,
-    edge_of,
     first_look,
     sharpened,
 )
 from ptylive.engine.calibrate.detector import calibrate_detector
-from ptylive.engine.calibrate.disc import Disc, find_disc
+from ptylive.engine.calibrate.disc import Disc, edge_of, find_disc
 from ptylive.engine.calibrate.line_jumps import halves_of
 from ptylive.engine.calibrate.line_steps import StepLimits
 from ptylive.engine.calibrate.scan import calibrate_scan
@@ -42,7 +41,7 @@ log = logging.getLogger(__name__)
 
 PASSES = 3
 FRAMES_AT_A_TIME = 256
-LARGE_PX = 0.2
+LARGE_PX = 0.05
 """A larger correction of what the centre of mass said is measured once more: the edge of the disc is a pixel wide."""
 FrameSource = Callable[[], Iterable[FrameBatch]]
 
@@ -162,7 +161,7 @@ def _sharpened(descan: Descan, store: Store, frames: FrameSource, disc: Disc) ->
         if found is None:
             break
         before, disc = descan, found
-        descan = sharpened(descan, means.patterns, means.seen, store.shape, disc, means.lines)
+        descan = sharpened(descan, means.patterns, means.seen, store.shape, disc, means.lines, means.wandering)
         if descan.minus(before).extent_px < LARGE_PX or bool(descan.lines) != bool(before.lines):
             break
     return descan
@@ -172,13 +171,15 @@ def _sharpened(descan: Descan, store: Store, frames: FrameSource, disc: Disc) ->
 class MeansAtRest:
     """Mean patterns (blocks, Qy, Qx) of blocks of the scan, their mean, and the scan points (n,) in them.
 
-    lines: the edge of a disc in the halves of lines, where the patterns of lines had to be moved back.
+    lines: the edge of a disc in the halves of lines, where the patterns of lines had to be moved back; wandering: what
+    all patterns have in common, which was not moved.
     """
 
     patterns: DoubleArray
     mean: DoubleArray
     seen: IndexArray
     lines: LineEdges | None
+    wandering: WanderingMean | None
 
     @classmethod
     def read(cls, header: ScanHeader, frames: FrameSource, descan: Descan, disc: Disc) -> MeansAtRest:
@@ -193,11 +194,13 @@ class MeansAtRest:
         )
         sums, edges, number = np.zeros((blocks, *size)), np.zeros((halves, np.count_nonzero(ring))), np.zeros(blocks)
         seen = np.zeros(shape[0] * shape[1], dtype=bool)
-        points = np.zeros(halves, dtype=np.int64)
+        points, wandering = np.zeros(halves, dtype=np.int64), WanderingSums(header.detector.counts_per_electron or 1.0)
         for batch in frames():
             point = header.scan.point_of(batch.index)
             keep = point >= 0
             counts = header.readout.counts(batch.frames[keep])[0]
+            near, rest = nearly_moved_back(header, descan, batch.index[keep], counts)
+            wandering.add(near, rest)
             still = moved_back(header, descan, batch.index[keep], counts)
             block = blocks_of(point[keep], shape)[0]
             np.add.at(sums, block, still)
@@ -210,7 +213,7 @@ class MeansAtRest:
         mean = sums.sum(axis=0) / max(number.sum(), 1)
         per_point = edges / np.maximum(points, 1)[:, None]
         lines = LineEdges(per_point, points, disc, StepLimits.of(header, disc.radius_px)) if halves else None
-        return cls(sums / np.maximum(number, 1)[:, None, None], mean, np.flatnonzero(seen), lines)
+        return cls(sums / np.maximum(number, 1)[:, None, None], mean, np.flatnonzero(seen), lines, wandering.mean())
 
 
 class Rest(NamedTuple):

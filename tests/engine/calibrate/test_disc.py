@@ -1,0 +1,51 @@
+"""By how much the edge of a disc lies elsewhere, whatever happens inside it."""
+
+import numpy as np
+import pytest
+
+from ptylive.engine.calibrate.disc import REACH_PX, RING_PX, Disc, DiscEdge, disc_shifts, edge_of
+
+DISC = Disc((20.0, 22.0), 11.0)
+SHAPE = (40, 44)
+
+
+def disc_pattern(row, col, tilt=(0.0, 0.0)):
+    rows, cols = np.indices(SHAPE)
+    edge = 1 / (1 + np.exp((np.hypot(rows - row, cols - col) - 11.0) / 0.6))
+    return edge * (1 + tilt[0] * (rows - row) / 11 + tilt[1] * (cols - col) / 11)
+
+
+def test_the_edge_of_the_disc_does_not_mind_what_happens_inside():
+    rng = np.random.default_rng(3)
+    places = rng.uniform(-0.4, 0.4, (12, 2))
+    tilts = rng.uniform(-0.5, 0.5, (12, 2))
+    patterns = np.stack([disc_pattern(20 + r, 22 + c, tilt) for (r, c), tilt in zip(places, tilts, strict=True)])
+    rows, cols = np.indices((40, 44))
+    com = np.stack([(patterns * axis).sum((1, 2)) / patterns.sum((1, 2)) for axis in (rows - 20, cols - 22)], 1)
+    found = disc_shifts(patterns, DISC)
+    wrong = np.abs((com - com.mean(0)) - (places - places.mean(0))).max()
+    assert np.abs((found - found.mean(0)) - (places - places.mean(0))).max() < 0.1 < wrong
+
+
+def test_displacements_are_told_to_scale():
+    """A gradient between neighbouring pixels is too flat at an edge of a pixel: 0.15 was told as 0.161."""
+    places = np.array([[0.15, -0.1], [-0.15, 0.1], [0.1, 0.0], [-0.1, 0.0]])
+    found = disc_shifts(np.stack([disc_pattern(20 + r, 22 + c) for r, c in places]), DISC)
+    assert found == pytest.approx(places, abs=0.004)
+
+
+def test_only_pixels_around_the_edge_are_read():
+    rows, cols = np.indices(SHAPE)
+    distance = np.abs(np.hypot(rows - 20, cols - 22) - 11)
+    ring = edge_of(DISC, SHAPE)
+    assert not ring[distance > RING_PX + 2**0.5 * REACH_PX].any()
+    edge, mean = DiscEdge.of(disc_pattern(20, 22), DISC), disc_pattern(20, 22)
+    assert edge.weights.shape == (5, ring.sum())
+    # every pixel that the smoothed ones of the ring are made of is among them: the mean pattern tells itself
+    assert edge.shifts(mean[None, ring]) == pytest.approx(0, abs=1e-9)
+    assert edge.weights @ mean[ring] == pytest.approx([0, 0, 1, 0, 0], abs=1e-9)
+
+
+def test_nothing_lies_nowhere_else():
+    edge = DiscEdge.of(disc_pattern(20, 22), DISC)
+    assert not edge.shifts(np.zeros((3, edge.weights.shape[1]))).any()
