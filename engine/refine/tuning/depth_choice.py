@@ -19,7 +19,6 @@ from dataclasses import replace
 
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.results.curve import Scanned
-from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.depth.depth_trials import (
     COARSE_SLICES,
     FIRST,
@@ -89,7 +88,8 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
         _settling(begun, context, depth_A, [(2.0**coarse.power, slices) for coarse in found]),
     )
     most = min(FINE_PATTERNS, max(GATE_PATTERNS, len(dataset.patterns) // 2))
-    best = _of_halves(begun, context, depth_A, most, modes)[turned].fine(found[turned])
+    coarse = found[turned]
+    best = _of_halves(begun, context, depth_A, most, modes)[turned].fine(coarse.nearest, largest=coarse.largest)
     thickness_A = best.depths * depth_A
     thick, preset = thickened(tuned.dataset, preset, thickness_A, _slices_of(preset, thickness_A, best.depths))
     told = FoundDepth(preset.object.slices, thickness_A, thickness_A / best.factor, thickness_A * best.factor)
@@ -103,51 +103,56 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
 def _gate(tuned: Tuned, context: TrialContext, depth_A: float) -> tuple[Tuned | None, str]:
     """What depth is seen from (None: from nothing), and in words why.
 
+    The maps found the middle of a crystal where they were in focus, and short trials of one slice move from there to a
+    plane nearer to its entrance: so what they moved is looked at from where it was first.
+    """
+    thin = _without_depth(tuned, context, depth_A, 1)
+    why = ""
+    for begun in (*_before_the_scan(tuned), tuned):
+        shown, why = _shown(tuned, begun, thin, context, depth_A)
+        if shown:
+            return begun, why
+    return None, why
+
+
+def _shown(tuned: Tuned, begun: Tuned, thin: DepthTrials, context: TrialContext, depth_A: float) -> tuple[bool, str]:
+    """Whether depth is seen from ``begun``, and in words why.
+
     One mode takes the blur of a source for depth, and so shows depth first: where it shows none there is none, for a
     quarter of the time. What it shows and no blur explains has to be there with as many modes as the run begins with.
+    From elsewhere than where one slice is (``thin``) a whole depth of focus is asked for, in trials to their end: one
+    slice has come further after one sweep, and half a depth of focus may not reach as far.
     """
-    least, whole = (f"{depths * depth_A:.3g} Å of depth" for depths in (_first(tuned.dataset), FIRST))
+    depths = _first(tuned.dataset) if begun is tuned else FIRST
+    least, whole = (f"{one * depth_A:.3g} Å of depth" for one in (depths, FIRST))
     no_better = "would not predict patterns held out better"
     modes = tuned.preset.probe.probe_modes
-    thin = _without_depth(tuned, context, depth_A, 1)
-    seen = [
-        (_gain(trials, thin, tuned, begun), half, begun, trials)
-        for begun in (tuned, *_before_the_scan(tuned))
-        for half, trials in enumerate(_of_halves(begun, context, depth_A, GATE_PATTERNS, 1))
-    ]
-    gain, half, begun, trials = max(seen, key=lambda one: one[0].share)
-    if not any(is_worth(one[0]) for one in seen):
-        return None, f"{least} {no_better} (gain {seen[0][0]})"
+    halves = _of_halves(begun, context, depth_A, GATE_PATTERNS, 1)
+    gains = [trials.gain(thin, depths, hurried=begun is tuned) for trials in halves]
+    if not any(is_worth(gain) for gain in gains):
+        return False, f"{least} {no_better} (gain {gains[0]})"
+    half = max(range(len(gains)), key=lambda k: gains[k].share)
+    gain, trials = gains[half], halves[half]
     more = trials.gain_of_more()
     if modes != 1 and not (more.certain and more.share > CLEAR):
         thin = _without_depth(tuned, context, depth_A, modes)
         trials = _of_halves(begun, context, depth_A, GATE_PATTERNS, modes)[half]
-        gain = _gain(trials, thin, tuned, begun)
+        gain = trials.gain(thin, depths, hurried=begun is tuned)
         if not is_worth(gain):
-            return None, f"{least} {no_better} (gain {gain})"
+            return False, f"{least} {no_better} (gain {gain})"
         more = trials.gain_of_more()
     if not more.certain:
-        return None, f"{whole} {no_better} than half of it (gain {more})"
+        return False, f"{whole} {no_better} than half of it (gain {more})"
     thin = thin if begun is tuned else _without_depth(begun, context, depth_A, trials.modes)
     half_of_it = trials.gain_of_half(thin)
     if half_of_it.share <= 0:
-        return None, f"half of {whole} {no_better} (gain {half_of_it}), which the whole does"
-    return begun, f"{least if begun is tuned else whole} predict patterns held out better by {gain}"
+        return False, f"half of {whole} {no_better} (gain {half_of_it}), which the whole does"
+    return True, f"{least} predict patterns held out better by {gain}"
 
 
 def _without_depth(tuned: Tuned, context: TrialContext, depth_A: float, modes: int | Auto) -> DepthTrials:
     """To compare with: of two slices next to each other half turns are one."""
     return _of_halves(tuned, context, depth_A, GATE_PATTERNS, modes)[0]
-
-
-def _gain(trials: DepthTrials, thin: DepthTrials, tuned: Tuned, begun: Tuned) -> Gain:
-    """Of depth: a whole depth of focus, in trials to their end, from another defocus than the one that one slice has.
-
-    One slice has come further there after one sweep, and half a depth of focus from here may not reach as far.
-    """
-    if begun is tuned:
-        return trials.gain(thin, _first(tuned.dataset))
-    return trials.full_gain(thin, FIRST)
 
 
 def _first(dataset: Dataset) -> float:

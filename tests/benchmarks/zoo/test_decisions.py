@@ -65,7 +65,10 @@ def test_phases_of_several_slices_are_told_from_complex_ones():
 @pytest.mark.parametrize(
     ("reason", "begun"),
     [
-        ("moderate dose; all of the pattern from an empty object: it predicts better than all from the live map", False),
+        (
+            "moderate dose; all of the pattern from an empty object: it predicts better than all from the live map",
+            False,
+        ),
         ("one slice; all of the pattern from the live map: it predicts better than the bright field", True),
         ("low dose: weak phase object, started from the live map; drift", True),
         ("one slice at 9000 e/Å²: phase object at or above vacuum", False),

@@ -55,10 +55,10 @@ def slices_for(depths: float) -> int:
 
 def thickened(dataset: Dataset, preset: Preset, thickness_A: float, slices: int) -> tuple[Dataset, Preset]:
     """Data set and preset of a specimen of some thickness, whose middle is where one slice was."""
-    changed = {"num_slices": slices, "total_thickness_A": thickness_A, "slice_distances_A": None}
     if dataset.calibration.origin("C10") in FOUND:
         entrance_A = present_value(dataset, preset, Scanned.DEFOCUS) + thickness_A / 2
         dataset, preset = varied(dataset, preset, Scanned.DEFOCUS, entrance_A)
+    changed = {"num_slices": slices, "total_thickness_A": thickness_A, "slice_distances_A": None}
     return dataset, preset.model_copy(update=changed)
 
 
@@ -127,15 +127,15 @@ class DepthTrials:
         """Of the probe."""
         return self._preset.probe.probe_modes
 
-    def gain(self, thin: DepthTrials, depths: float) -> Gain:
-        """Of two slices apart over two that are next to each other: after one sweep where no depth will be seen."""
-        early = Gain.over(thin.first_loss(NOTHING).groups, self.first_loss(depths).groups)
-        if early.share + HOPELESS_DEVIATIONS * early.deviation < HOPELESS_SHARE * WORTH:
-            return early
-        return self.full_gain(thin, depths)
+    def gain(self, thin: DepthTrials, depths: float, *, hurried: bool = True) -> Gain:
+        """Of two slices apart over two that are next to each other: after one sweep where no depth will be seen.
 
-    def full_gain(self, thin: DepthTrials, depths: float) -> Gain:
-        """The same in trials to their end."""
+        Not ``hurried``: in trials to their end in any case.
+        """
+        if hurried:
+            early = Gain.over(thin.first_loss(NOTHING).groups, self.first_loss(depths).groups)
+            if early.share + HOPELESS_DEVIATIONS * early.deviation < HOPELESS_SHARE * WORTH:
+                return early
         return Gain.over(thin.loss(NOTHING, 2).groups, self.loss(depths, 2).groups)
 
     def gain_of_more(self) -> Gain:
@@ -154,14 +154,14 @@ class DepthTrials:
         lies_at = vertex(around, [self.loss(2.0**one, COARSE_SLICES).mean for one in around])
         return Coarse(power, power + 1.0 > self._largest, self.loss(2.0**power, COARSE_SLICES), lies_at)
 
-    def fine(self, coarse: Coarse) -> Best:
-        """In halves of them, from there."""
-        slices = slices_for(2.0**coarse.nearest)
-        power = self._lowest(slices, coarse.nearest, FINE)
+    def fine(self, power: float, *, largest: bool = False) -> Best:
+        """In halves of them, from there; ``largest``: more was never tried."""
+        slices = slices_for(2.0**power)
+        power = self._lowest(slices, power, FINE)
         powers = (power - FINE, power, power + FINE)
         losses = np.array([self.loss(2.0**one, slices).groups for one in powers])
         depths = 2.0 ** vertex(powers, losses.mean(axis=1))
-        return Best(depths, coarse.largest, _doubt(powers, losses))
+        return Best(depths, largest, _doubt(powers, losses))
 
     def _lowest(self, slices: int, power: float, step: float) -> float:
         """The power of 2 from which a step up or down predicts worse."""

@@ -32,7 +32,7 @@ def found_to_be(monkeypatch, depths):
     monkeypatch.setattr(DepthTrials, "gain_of_more", lambda self: Gain(0.1, 0.0005))
     monkeypatch.setattr(DepthTrials, "gain_of_half", lambda self, thin: Gain(0.1, 0.0005))
     monkeypatch.setattr(DepthTrials, "coarse", lambda self: Coarse(0.0, False, HeldOutLoss((1.0,))))
-    monkeypatch.setattr(DepthTrials, "fine", lambda self, coarse: Best(depths, coarse.largest))
+    monkeypatch.setattr(DepthTrials, "fine", lambda self, power, *, largest: Best(depths, largest))
 
 
 @pytest.mark.slow
@@ -54,9 +54,13 @@ def test_a_thin_one_stays_thin():
 
 def test_depth_is_looked_for_from_the_defocus_of_the_maps_too(monkeypatch):
     """Short trials of one slice may have moved it to where no depth is seen."""
-    monkeypatch.setattr(DepthTrials, "gain", lambda self, thin, depths: Gain(0, 0.01))  # after a sweep or all of them
     asked = []
-    monkeypatch.setattr(DepthTrials, "full_gain", lambda self, thin, depths: asked.append(depths) or Gain(0.1, 0.01))
+
+    def gain(self, thin, depths, *, hurried):
+        asked.append((depths, hurried))
+        return Gain(0.1 if self._part.calibration.get("C10") == -25 else 0, 0.01)
+
+    monkeypatch.setattr(DepthTrials, "gain", gain)
     found_to_be(monkeypatch, 1.0)
     dataset = scan_of_columns(points=16)
     moved = replace(dataset, calibration=dataset.calibration.having(C10=Quantity(-60.0, Origin.ESTIMATED)))
@@ -64,14 +68,14 @@ def test_depth_is_looked_for_from_the_defocus_of_the_maps_too(monkeypatch):
     tuned = with_found_depth(Tuned(moved, ONE_MODE, (curve,)), CPU)
     assert tuned.dataset.calibration.get("C10") == pytest.approx(-25 - DEPTH_A / 2)
     assert tuned.words[0] == "again from the defocus of 25 Å, through a thick specimen"
-    assert set(asked) == {1.0}  # half a depth of focus may not reach from here to where one slice has its focus
+    assert set(asked) == {(1.0, False)}  # half a depth of focus may not reach to where one slice has its focus
     left_alone = replace(curve, applied=False)
     assert with_found_depth(Tuned(moved, ONE_MODE, (left_alone,)), CPU).preset.object.num_slices == 1
 
 
 def test_a_gain_that_is_certain_and_small_is_no_depth(monkeypatch):
     """As of the two sheets of a single layer of MoS2."""
-    monkeypatch.setattr(DepthTrials, "gain", lambda self, thin, depths: Gain(0.004, 0.0005))
+    monkeypatch.setattr(DepthTrials, "gain", lambda self, thin, depths, **how: Gain(0.004, 0.0005))
     tuned = found(scan_of_columns(points=16))
     assert tuned.preset.object.num_slices == 1
     assert "(gain 0.4 ± 0.05 %)" in tuned.words[0]
@@ -89,7 +93,7 @@ def test_a_gain_that_is_certain_and_small_is_no_depth(monkeypatch):
 def test_depth_that_one_mode_shows_is_asked_of_several_unless_clear(monkeypatch, shown, more, modes, slices):
     asked = []
 
-    def gain(self, thin, depths):
+    def gain(self, thin, depths, **how):
         asked.append(self._preset.probe.probe_modes)
         return Gain(shown[asked[-1]], 0.0005)
 
@@ -111,7 +115,7 @@ def test_what_is_thinner_than_three_quarters_of_a_depth_of_focus_is_one_slice(mo
     monkeypatch.setattr(DepthTrials, "loss", loss)
     monkeypatch.setattr(DepthTrials, "first_loss", lambda self, tried: loss(self, tried, 2))
     monkeypatch.setattr(DepthTrials, "coarse", lambda self: Coarse(0.0, False, HeldOutLoss((1.0,))))
-    monkeypatch.setattr(DepthTrials, "fine", lambda self, coarse: Best(depths, coarse.largest))
+    monkeypatch.setattr(DepthTrials, "fine", lambda self, power, *, largest: Best(depths, largest))
     tuned = found(scan_of_columns(points=16))
     assert tuned.preset.object.num_slices == slices
     if slices == 1:
@@ -122,7 +126,7 @@ def test_what_is_thinner_than_three_quarters_of_a_depth_of_focus_is_one_slice(mo
 
 def test_a_depth_of_which_half_is_worse_than_none_is_one_slice(monkeypatch):
     found_to_be(monkeypatch, 1.0)
-    monkeypatch.setattr(DepthTrials, "gain", lambda self, thin, depths: Gain(0.06, 0.009))
+    monkeypatch.setattr(DepthTrials, "gain", lambda self, thin, depths, **how: Gain(0.06, 0.009))
     monkeypatch.setattr(DepthTrials, "gain_of_half", lambda self, thin: Gain(-0.005, 0.005))
     tuned = found(scan_of_columns(points=16))
     assert tuned.preset.object.num_slices == 1
@@ -145,7 +149,7 @@ def test_half_a_depth_of_focus_has_to_show_where_the_defocus_may_be_off_by_as_mu
 def test_more_depth_that_may_be_none_is_one_slice(monkeypatch):
     """Of platinum of 0.6 depths of focus a whole one was ahead of half of one, by less than its uncertainty."""
     found_to_be(monkeypatch, 1.0)
-    monkeypatch.setattr(DepthTrials, "gain", lambda self, thin, depths: Gain(0.02, 0.003))
+    monkeypatch.setattr(DepthTrials, "gain", lambda self, thin, depths, **how: Gain(0.02, 0.003))
     monkeypatch.setattr(DepthTrials, "gain_of_more", lambda self: Gain(0.0005, 0.0003))
     assert found(scan_of_columns(points=16)).preset.object.num_slices == 1
 
@@ -153,10 +157,12 @@ def test_more_depth_that_may_be_none_is_one_slice(monkeypatch):
 def test_the_other_half_turn_is_not_followed_to_its_thickness(monkeypatch):
     """It is settled by the coarse trials, and fine ones are made of one half only."""
     followed = []
-    monkeypatch.setattr(DepthTrials, "gain", lambda self, thin, depths: Gain(0.1, 0.0005))
+    monkeypatch.setattr(DepthTrials, "gain", lambda self, thin, depths, **how: Gain(0.1, 0.0005))
     groups = {True: (2.0, 2.1), False: (1.0, 1.1)}
     monkeypatch.setattr(DepthTrials, "coarse", lambda self: Coarse(0.0, False, HeldOutLoss(groups[self._under == ""])))
-    monkeypatch.setattr(DepthTrials, "fine", lambda self, coarse: followed.append(self._under) or Best(1.0, False))
+    monkeypatch.setattr(
+        DepthTrials, "fine", lambda self, power, *, largest: followed.append(self._under) or Best(1.0, largest)
+    )
     asked = []
 
     def settled(self, depths, slices, sweeps, most):
@@ -176,7 +182,7 @@ def test_the_other_half_turn_is_not_followed_to_its_thickness(monkeypatch):
 
 def test_a_specimen_nothing_gets_through_is_not_tried(monkeypatch):
     """A semi-angle of 1 mrad at 300 kV, as in cryo-microscopy, has a depth of focus of 2 µm."""
-    monkeypatch.setattr(DepthTrials, "gain", lambda self, thin, depths: pytest.fail("tried"))
+    monkeypatch.setattr(DepthTrials, "gain", lambda self, thin, depths, **how: pytest.fail("tried"))
     dataset = scan_of_columns(points=16)
     tiny = replace(
         dataset, calibration=dataset.calibration.having(convergence_semiangle_mrad=Quantity(1.0, Origin.GIVEN))
@@ -236,7 +242,7 @@ def test_more_slices_than_possible_are_refused(thickness_A, distances_A):
 
 
 def test_a_given_distance_makes_the_slices_of_a_found_thickness(monkeypatch):
-    monkeypatch.setattr(DepthTrials, "gain", lambda self, thin, depths: Gain(0.04, 0.0005))
+    monkeypatch.setattr(DepthTrials, "gain", lambda self, thin, depths, **how: Gain(0.04, 0.0005))
     found_to_be(monkeypatch, 40.0 / DEPTH_A)
     tuned = found(scan_of_columns(points=16), Preset(probe_modes=1, slice_distances_A=(5.0,)))
     assert (tuned.preset.object.num_slices, tuned.preset.object.total_thickness_A) == (8, pytest.approx(40.0))

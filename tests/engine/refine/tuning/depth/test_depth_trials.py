@@ -54,7 +54,8 @@ def test_thicknesses_end_at_what_electrons_get_through(monkeypatch, depth_A):
 
     monkeypatch.setattr(DepthTrials, "loss", loss)
     trials = DepthTrials(scan_of_columns(points=4), ONE_MODE, CPU, depth_A)
-    best = trials.fine(trials.coarse())
+    coarse = trials.coarse()
+    best = trials.fine(coarse.nearest, largest=coarse.largest)
     assert best.largest
     most_A = 2000 * 2**0.5 * (1 + 1e-9)  # the parabola wants a point beyond
     assert 1000 < depth_A * best.depths < most_A
@@ -86,7 +87,7 @@ def test_the_last_thicknesses_begin_where_the_first_have_their_minimum(monkeypat
     coarse = trials.coarse()
     assert coarse.nearest == lies_at
     tried.clear()
-    assert trials.fine(coarse).depths == pytest.approx(2**thickest)
+    assert trials.fine(coarse.nearest).depths == pytest.approx(2**thickest)
     powers = sorted({math.log2(depths) for depths, slices in tried if slices == slices_for(2**lies_at)})
     assert powers == pytest.approx([lies_at - 0.5, lies_at, lies_at + 0.5])
 
@@ -96,4 +97,4 @@ def test_from_a_start_elsewhere_trials_go_to_their_end(monkeypatch):
     monkeypatch.setattr(DepthTrials, "first_loss", lambda self, depths: pytest.fail("judged after one sweep"))
     monkeypatch.setattr(DepthTrials, "loss", lambda self, depths, slices: HeldOutLoss((2.0 - depths, 2.1 - depths)))
     trials = DepthTrials(scan_of_columns(points=4), ONE_MODE, CPU, DEPTH_A)
-    assert trials.full_gain(trials, 1.0).share > 0.4
+    assert trials.gain(trials, 1.0, hurried=False).share > 0.4
