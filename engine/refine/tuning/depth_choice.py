@@ -41,6 +41,9 @@ from ptylive.schema.preset.object import MOST_SLICES
 
 CLEAR = 0.02
 """Share by which more depth predicts better that no blur of the probe brings: particles, in one mode, reach 0.005."""
+FAR = 0.5
+"""Depths of focus by which trials of one slice correct a focus; what moves it further is depth: 0.6 to 0.8 in crystals
+of 60 Å, 0.2 in one of 100."""
 THINNEST = 0.25
 """A given thickness below this is one slice."""
 GATE_PATTERNS, FINE_PATTERNS = 512, 800
@@ -104,15 +107,21 @@ def _gate(tuned: Tuned, context: TrialContext, depth_A: float) -> tuple[Tuned | 
     """What depth is seen from (None: from nothing), and in words why.
 
     The maps found the middle of a crystal where they were in focus, and short trials of one slice move from there to a
-    plane nearer to its entrance: so what they moved is looked at from where it was first.
+    plane nearer to its entrance. So what they moved far is looked at from where it was first.
     """
     thin = _without_depth(tuned, context, depth_A, 1)
     why = ""
-    for begun in (*_before_the_scan(tuned), tuned):
+    before = _before_the_scan(tuned)
+    far = any(abs(_focus_A(one) - _focus_A(tuned)) > FAR * depth_A for one in before)
+    for begun in (*before, tuned) if far else (tuned, *before):
         shown, why = _shown(tuned, begun, thin, context, depth_A)
         if shown:
             return begun, why
     return None, why
+
+
+def _focus_A(tuned: Tuned) -> float:
+    return present_value(tuned.dataset, tuned.preset, Scanned.DEFOCUS)
 
 
 def _shown(tuned: Tuned, begun: Tuned, thin: DepthTrials, context: TrialContext, depth_A: float) -> tuple[bool, str]:

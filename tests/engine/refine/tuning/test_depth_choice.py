@@ -73,6 +73,24 @@ def test_depth_is_looked_for_from_the_defocus_of_the_maps_too(monkeypatch):
     assert with_found_depth(Tuned(moved, ONE_MODE, (left_alone,)), CPU).preset.object.num_slices == 1
 
 
+@pytest.mark.parametrize(("start_A", "asked"), [(50.0, [-60.0]), (20.0, [-20.0])])
+def test_a_focus_that_was_only_corrected_is_the_middle(monkeypatch, start_A, asked):
+    """By less than half a depth of focus, 14 Å; further is how one slice moves in a crystal."""
+    tried = []
+
+    def gain(self, thin, depths, **how):
+        tried.append(self._part.calibration.get("C10"))
+        return Gain(0.1, 0.01)
+
+    monkeypatch.setattr(DepthTrials, "gain", gain)
+    found_to_be(monkeypatch, 1.0)
+    dataset = scan_of_columns(points=16)
+    moved = replace(dataset, calibration=dataset.calibration.having(C10=Quantity(-60.0, Origin.ESTIMATED)))
+    curve = Curve(Scanned.DEFOCUS, (start_A, 60.0), (2.0, 1.0), start_A, 60.0, 1.0, applied=True, reason="found")
+    with_found_depth(Tuned(moved, ONE_MODE, (curve,)), CPU)
+    assert tried == asked
+
+
 def test_a_gain_that_is_certain_and_small_is_no_depth(monkeypatch):
     """As of the two sheets of a single layer of MoS2."""
     monkeypatch.setattr(DepthTrials, "gain", lambda self, thin, depths, **how: Gain(0.004, 0.0005))
