@@ -132,7 +132,7 @@ def decisions(result: Any) -> dict[str, Any]:
         "slices": slices,
         "phase": slices > 1 and "slices: phase object" in result.reason,
         "modes": int(result.probe.shape[-3]),
-        "map": "started from the live map" in result.reason or "from the live map" in result.reason,
+        "map": _from_map(result.reason),
         "drift": bool(drift is not None and drift.applied),
         "epochs": len(result.loss),
     }
@@ -140,6 +140,12 @@ def decisions(result: Any) -> dict[str, Any]:
     if thickness:
         values["thickness_A"] = float(thickness.group(1))
     return {"decided": decided, "values": values, "batch": {"weak": 64, "thick": 32, "thin": 128}[decided["form"]]}
+
+
+def _from_map(reason: str) -> bool:
+    """Whether it began from the live map: as the trials chose, whose words name what was not taken too, or the dose."""
+    chosen = re.search(r"from (the live map|an empty object): ", reason)
+    return "started from the live map" in reason if chosen is None else chosen.group(1) == "the live map"
 
 
 class _Clock:

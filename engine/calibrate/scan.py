@@ -46,6 +46,8 @@ HANDEDNESS_RATIO = 1.5
 """How much better one handedness must align the bright field to be believed."""
 LEAST_DEPTH_A, MOST_DEPTH_A = 10.0, 500.0
 """Depths below the entrance plane that a specimen may have."""
+MIDDLE_DEPTH_A = 200.0
+"""Depth of the middle of the thickest crystals: what would lie deeper is thin, seen under the other half turn."""
 MOST_SPREAD_DEG = 10.0
 """Halves of a scan that agree less well about the rotation tell nothing."""
 HALF_TURN_RATIO = 1.1
@@ -207,7 +209,7 @@ class _Work:
             if fit.explained * criteria.coefficients >= LEAST_EXPLAINED * criteria.aliases.chance:
                 self._adopt(fit, curl, criteria)
         elif not self.given("rotation_deg"):
-            self._turn_to_defocus(criteria)
+            self._turn_to_defocus(criteria, search)
         if not self.given("depth_A") and not sparse:
             self._find_depth(criteria, search)
 
@@ -289,14 +291,20 @@ class _Work:
         """C10 of the plane that the maps are focused on, from the entries."""
         return float(self.value("C10", 0.0)) + float(self.value("depth_A", 0.0))
 
-    def _turn_to_defocus(self, criteria: Criteria) -> None:
-        """A known defocus settles the half turn better than the dark field: in thick crystals that one errs."""
+    def _turn_to_defocus(self, criteria: Criteria, search: Search) -> None:
+        """A known defocus settles the half turn, unless depth explains as well what the dark field says."""
         found = self.entries["rotation_deg"]
         here = np.array([self._in_focus(), 0.0, 0.0, math.radians(float(found.value))])
         turned = here + np.array([0.0, 0.0, 0.0, math.pi])
-        if criteria.explained_energy(turned) > HALF_TURN_RATIO * criteria.explained_energy(here):
-            angle = 180.0 - (180.0 - math.degrees(float(turned[3]))) % 360.0
-            self.entries["rotation_deg"] = Quantity(angle, Origin.ESTIMATED, found.uncertainty)
+        if criteria.explained_energy(turned) <= HALF_TURN_RATIO * criteria.explained_energy(here):
+            return
+        settled = found.origin is Origin.ESTIMATED and not self.given("depth_A")
+        depth = -fit_near(criteria, search, turned).aberrations["C10"] - float(self.entries["C10"].value)
+        if settled and LEAST_DEPTH_A < depth < MIDDLE_DEPTH_A:
+            self.entries["depth_A"] = Quantity(depth, Origin.ESTIMATED)  # where it is looked for
+            return
+        angle = 180.0 - (180.0 - math.degrees(float(turned[3]))) % 360.0
+        self.entries["rotation_deg"] = Quantity(angle, Origin.ESTIMATED, found.uncertainty)
 
     def _find_depth(self, criteria: Criteria, search: Search) -> None:
         """The plane in focus of a thick specimen, below the entrance plane that the given defocus belongs to.
@@ -309,8 +317,9 @@ class _Work:
         )
         fit = fit_near(criteria, search, start)
         depth = fit.aberrations["C10"] - entrance
-        if LEAST_DEPTH_A < depth < MOST_DEPTH_A and depth > fit.uncertainty_A:
-            self.entries["depth_A"] = Quantity(depth, Origin.ESTIMATED, fit.uncertainty_A)
+        found = LEAST_DEPTH_A < depth < MOST_DEPTH_A and depth > fit.uncertainty_A
+        found_A, origin = (depth, Origin.ESTIMATED) if found else (0.0, Origin.DEFAULT)
+        self.entries["depth_A"] = Quantity(found_A, origin, fit.uncertainty_A if found else None)
 
     def _higher(self) -> dict[str, float]:
         """Aberrations beyond defocus and astigmatism that are known."""

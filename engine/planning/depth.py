@@ -8,7 +8,8 @@ from ptylive.engine.planning.detector_window import PIXEL
 from ptylive.engine.planning.experiment import Experiment
 from ptylive.engine.planning.figure import Row, Told, Verdict, graded
 from ptylive.engine.planning.probe_and_step import OPTICS
-from ptylive.engine.refine.tuning.depth_choice import THICKEST_A, slices_of_thickness
+from ptylive.engine.refine.tuning.depth.depth_trials import THICKEST_A
+from ptylive.engine.refine.tuning.depth_choice import slices_of_thickness
 from ptylive.engine.refine.tuning.parameter_search import focal_depth_A
 from ptylive.schema.advice.words import length_text
 from ptylive.schema.preset.object import MOST_SLICES

@@ -10,7 +10,8 @@ from ptylive.application.extensions import Preset
 from ptylive.engine.calibrate.scan import MeasuredRotation
 from ptylive.engine.planning.detector_window import GOOD_SHARE
 from ptylive.engine.planning.probe_and_step import GOOD_OVERLAP, LEAST_OVERLAP, linear_overlap, probe_diameter_A
-from ptylive.engine.refine.tuning.depth_choice import FIRST, THICKEST_A, slices_of_thickness
+from ptylive.engine.refine.tuning.depth.depth_trials import FIRST, THICKEST_A
+from ptylive.engine.refine.tuning.depth_choice import slices_of_thickness
 from ptylive.engine.refine.tuning.parameter_search import focal_depth_A
 from ptylive.schema import Calibration, Origin, ScanHeader
 

@@ -87,9 +87,13 @@ def with_checked_drift(
         return tuned, measured
     seen, trials = _seen(tuned, replace(drift, applied=True), context)
     taken, found = seen.is_there, drift.reason.rsplit(": ", 1)[0]
-    reason = f"{found}: {'applied' if taken else 'left alone'}, {seen}"
-    decided = replace(drift, applied=taken, reason=reason)
-    turned = _turned(tuned, decided, trials) if taken and may_turn and _is_turned(drift, preset) else tuned
+    may_turn = may_turn and _is_turned(drift, preset) and seen.over_opposite.exceeds(BEYOND_DOUBT)
+    both = trials.over_either(replace(drift, applied=True)) if may_turn and not taken else None
+    words = str(seen)
+    if both is not None and both.exceeds(BEYOND_DOUBT):
+        taken, words = True, f"patterns held out are predicted better with the scan turned besides, by {both}"
+    decided = replace(drift, applied=taken, reason=f"{found}: {'applied' if taken else 'left alone'}, {words}")
+    turned = _turned(tuned, decided, trials) if taken and may_turn else tuned
     if turned is tuned and taken == drift.applied:
         return tuned, replace(measured, drift=decided)
     dataset = without_drift(turned.dataset, decided)
@@ -187,6 +191,8 @@ class _Trials:
         self._part = context.seen.central_part(tuned.dataset, TRIAL_PATTERNS)
         self._measured = context.seen.measure(self._part, self._quick.model_copy(update={"refine_drift": False}))
         self._taken: tuple[float, ...] | None = None
+        self._none: tuple[float, ...] | None = None
+        self._turned: tuple[float, ...] | None = None
 
     def over_opposite(self, drift: Drift) -> Gain:
         """How much better patterns held out are predicted without the drift than without its opposite."""
@@ -197,14 +203,32 @@ class _Trials:
 
     def over_none(self, drift: Drift) -> Gain:
         """And than as they are."""
-        self._context.before("the positions as they are")
-        return Gain.over(self._losses(self._tuned.dataset.positions_A), self._without_it(drift))
+        return self._over_as_they_are(self._without_it(drift))
 
     def over_unturned(self, drift: Drift) -> Gain:
         """How much better with the scan turned besides than without the drift alone."""
-        self._context.before(f"the scan turned by {drift.turn_deg:.2g}°")
-        turned = AS_IT_IS.turned(drift.turn_deg).of(self._tuned.dataset)
-        return Gain.over(self._without_it(drift), self._losses(without_drift(turned, drift).positions_A))
+        return Gain.over(self._without_it(drift), self._of_both(drift))
+
+    def over_either(self, drift: Drift) -> Gain:
+        """And than as they are, or than the scan only turned: what is surer of the less."""
+        self._context.before("the scan turned, and no drift")
+        turned = self._losses(AS_IT_IS.turned(drift.turn_deg).of(self._tuned.dataset).positions_A)
+        gains = Gain.over(turned, self._of_both(drift)), self._over_as_they_are(self._of_both(drift))
+        return min(gains, key=lambda gain: gain.share - BEYOND_DOUBT * gain.deviation)
+
+    def _of_both(self, drift: Drift) -> tuple[float, ...]:
+        """Of the scan turned and without the drift."""
+        if self._turned is None:
+            self._context.before(f"the scan turned by {drift.turn_deg:.2g}°")
+            turned = AS_IT_IS.turned(drift.turn_deg).of(self._tuned.dataset)
+            self._turned = self._losses(without_drift(turned, drift).positions_A)
+        return self._turned
+
+    def _over_as_they_are(self, losses: tuple[float, ...]) -> Gain:
+        if self._none is None:
+            self._context.before("the positions as they are")
+            self._none = self._losses(self._tuned.dataset.positions_A)
+        return Gain.over(self._none, losses)
 
     def _without_it(self, drift: Drift) -> tuple[float, ...]:
         if self._taken is None:

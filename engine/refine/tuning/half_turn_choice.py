@@ -2,8 +2,8 @@
 
 After three sweeps in one mode, by which thicknesses are compared, the blur of a source or what has not converged yet
 may stand for the other half turn: 61 Å of silicon preferred the wrong one by 4 % then, and after eight sweeps in four
-modes the right one by 9 %. So one that those prefer is asked of longer trials, in as many modes as the run has; what
-these do not say is left.
+modes the right one by 9 %. So one that those prefer is asked of longer trials, in several modes, which end half way
+where they do not prefer it any more; what these do not say is left.
 """
 
 from __future__ import annotations
@@ -29,17 +29,20 @@ def is_worth(gain: Gain) -> bool:
 
 
 def with_half_turn(
-    tuned: Tuned, losses: list[HeldOutLoss], settled: Callable[[], list[HeldOutLoss]]
+    tuned: Tuned, losses: list[HeldOutLoss], settled: Callable[[int], list[HeldOutLoss]]
 ) -> tuple[Tuned, bool]:
     """The other half turn where it predicts patterns better, and whether it does.
 
-    losses: as it is, and under the other half turn (none where that is not open); settled: the same of longer trials,
-    made only where the first prefer the other one.
+    losses: as it is, and under the other half turn (none where that is not open); settled: the same of longer trials
+    after a number of sweeps, made only where the first prefer the other one.
     """
     if len(losses) == 1 or not is_worth(Gain.over(losses[0].groups, losses[1].groups)):
         return tuned, False
-    as_it_is, turned = settled()
-    gain = Gain.over(as_it_is.groups, turned.groups)
+    for sweeps in (SETTLED_SWEEPS // 2, SETTLED_SWEEPS):
+        as_it_is, turned = settled(sweeps)
+        gain = Gain.over(as_it_is.groups, turned.groups)
+        if gain.opposite.certain:
+            break
     if not is_worth(gain):
         words = f"no half turn: trials that have settled do not prefer it (gain {gain})"
         return replace(tuned, words=(*tuned.words, words)), False

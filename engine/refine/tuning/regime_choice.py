@@ -108,9 +108,12 @@ class RegimeChoice:
 
     @property
     def _ahead(self) -> Candidate:
-        """The other regime, from the map unless an empty object predicts better beyond doubt."""
+        """The other regime, from the map unless an empty object predicts better beyond doubt, and worth it."""
         empty, *from_map = self._others
-        return empty if not from_map or self.gain(empty, from_map[0]).certain else from_map[0]
+        if not from_map:
+            return empty
+        gain = self.gain(empty, from_map[0])
+        return empty if gain.certain and gain.share > WORTH else from_map[0]
 
     @property
     def _others(self) -> list[Candidate]:

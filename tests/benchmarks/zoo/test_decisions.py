@@ -60,3 +60,19 @@ def test_phases_of_several_slices_are_told_from_complex_ones():
     thick = {"form": "thick", "term": "lsq_sqrt", "slices": 4}
     rows = [row("seed 0", 0.85, **thick, phase=True), row("seed 1", 0.8, **thick)]
     assert "4 slices, phase (1); thick lsq_sqrt, 4 modes, 4 slices (1)" in decisions.table(rows)
+
+
+@pytest.mark.parametrize(
+    ("reason", "begun"),
+    [
+        (
+            "moderate dose; all of the pattern from an empty object: it predicts better than all from the live map",
+            False,
+        ),
+        ("one slice; all of the pattern from the live map: it predicts better than the bright field", True),
+        ("low dose: weak phase object, started from the live map; drift", True),
+        ("one slice at 9000 e/Å²: phase object at or above vacuum", False),
+    ],
+)
+def test_the_start_that_was_taken_is_told_from_the_one_that_was_not(reason, begun):
+    assert decisions._from_map(reason) == begun

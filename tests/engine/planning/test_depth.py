@@ -10,7 +10,7 @@ from ptylive.engine.planning.depth import FULL_WIDTH, depth_of_field_A, ptychogr
 from ptylive.engine.planning.figure import Verdict
 from ptylive.engine.planning.plan import Plan
 from ptylive.engine.probe import Probe
-from ptylive.engine.refine.tuning.depth_choice import SLICES_PER_DEPTH
+from ptylive.engine.refine.tuning.depth.depth_trials import SLICES_PER_DEPTH
 
 
 def test_the_depth_of_field_is_the_width_of_the_probe_s_own_intensity_on_the_axis():

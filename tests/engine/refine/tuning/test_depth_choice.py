@@ -4,23 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from columns import DEFOCUS_A, ENERGY_EV, SEMIANGLE_MRAD, scan_of_columns
+from columns import ENERGY_EV, SEMIANGLE_MRAD, scan_of_columns
 
 from ptylive.engine.refine import TrialContext
 from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.results.curve import Curve, Scanned
 from ptylive.engine.refine.results.gain import Gain
-from ptylive.engine.refine.tuning.depth_choice import (
-    CLEAR,
-    COARSE_SLICES,
-    Best,
-    Coarse,
-    _Trials,
-    thickened,
-    with_depth_of,
-    with_found_depth,
-    with_given_depth,
-)
+from ptylive.engine.refine.tuning.depth.depth_trials import Best, Coarse, DepthTrials, slices_for
+from ptylive.engine.refine.tuning.depth_choice import CLEAR, with_depth_of, with_found_depth, with_given_depth
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
 from ptylive.schema import MetadataError, Origin, Quantity
@@ -38,10 +29,10 @@ def found(dataset, preset=ONE_MODE):
 
 def found_to_be(monkeypatch, depths):
     """Whatever the patterns say, the thickness is this, in depths of focus, and more than half of one."""
-    monkeypatch.setattr(_Trials, "gain_of_more", lambda self: Gain(0.1, 0.0005))
-    monkeypatch.setattr(_Trials, "gain_of_half", lambda self, thin: Gain(0.1, 0.0005))
-    monkeypatch.setattr(_Trials, "coarse", lambda self: Coarse(0.0, False, HeldOutLoss((1.0,))))
-    monkeypatch.setattr(_Trials, "fine", lambda self, coarse: Best(depths, coarse.largest))
+    monkeypatch.setattr(DepthTrials, "gain_of_more", lambda self: Gain(0.1, 0.0005))
+    monkeypatch.setattr(DepthTrials, "gain_of_half", lambda self, thin: Gain(0.1, 0.0005))
+    monkeypatch.setattr(DepthTrials, "coarse", lambda self: Coarse(0.0, False, HeldOutLoss((1.0,))))
+    monkeypatch.setattr(DepthTrials, "fine", lambda self, power, *, largest: Best(depths, largest))
 
 
 @pytest.mark.slow
@@ -63,9 +54,13 @@ def test_a_thin_one_stays_thin():
 
 def test_depth_is_looked_for_from_the_defocus_of_the_maps_too(monkeypatch):
     """Short trials of one slice may have moved it to where no depth is seen."""
-    monkeypatch.setattr(
-        _Trials, "gain", lambda self, thin: Gain(0.1 if self._part.calibration.get("C10") == -25 else 0, 0.01)
-    )
+    asked = []
+
+    def gain(self, thin, depths, *, hurried):
+        asked.append((depths, hurried))
+        return Gain(0.1 if self._part.calibration.get("C10") == -25 else 0, 0.01)
+
+    monkeypatch.setattr(DepthTrials, "gain", gain)
     found_to_be(monkeypatch, 1.0)
     dataset = scan_of_columns(points=16)
     moved = replace(dataset, calibration=dataset.calibration.having(C10=Quantity(-60.0, Origin.ESTIMATED)))
@@ -73,13 +68,32 @@ def test_depth_is_looked_for_from_the_defocus_of_the_maps_too(monkeypatch):
     tuned = with_found_depth(Tuned(moved, ONE_MODE, (curve,)), CPU)
     assert tuned.dataset.calibration.get("C10") == pytest.approx(-25 - DEPTH_A / 2)
     assert tuned.words[0] == "again from the defocus of 25 Å, through a thick specimen"
+    assert set(asked) == {(1.0, False)}  # half a depth of focus may not reach to where one slice has its focus
     left_alone = replace(curve, applied=False)
     assert with_found_depth(Tuned(moved, ONE_MODE, (left_alone,)), CPU).preset.object.num_slices == 1
 
 
+@pytest.mark.parametrize(("start_A", "asked"), [(50.0, [-60.0]), (20.0, [-20.0])])
+def test_a_focus_that_was_only_corrected_is_the_middle(monkeypatch, start_A, asked):
+    """By less than half a depth of focus, 14 Å; further is how one slice moves in a crystal."""
+    tried = []
+
+    def gain(self, thin, depths, **how):
+        tried.append(self._part.calibration.get("C10"))
+        return Gain(0.1, 0.01)
+
+    monkeypatch.setattr(DepthTrials, "gain", gain)
+    found_to_be(monkeypatch, 1.0)
+    dataset = scan_of_columns(points=16)
+    moved = replace(dataset, calibration=dataset.calibration.having(C10=Quantity(-60.0, Origin.ESTIMATED)))
+    curve = Curve(Scanned.DEFOCUS, (start_A, 60.0), (2.0, 1.0), start_A, 60.0, 1.0, applied=True, reason="found")
+    with_found_depth(Tuned(moved, ONE_MODE, (curve,)), CPU)
+    assert tried == asked
+
+
 def test_a_gain_that_is_certain_and_small_is_no_depth(monkeypatch):
     """As of the two sheets of a single layer of MoS2."""
-    monkeypatch.setattr(_Trials, "gain", lambda self, thin: Gain(0.004, 0.0005))
+    monkeypatch.setattr(DepthTrials, "gain", lambda self, thin, depths, **how: Gain(0.004, 0.0005))
     tuned = found(scan_of_columns(points=16))
     assert tuned.preset.object.num_slices == 1
     assert "(gain 0.4 ± 0.05 %)" in tuned.words[0]
@@ -97,14 +111,14 @@ def test_a_gain_that_is_certain_and_small_is_no_depth(monkeypatch):
 def test_depth_that_one_mode_shows_is_asked_of_several_unless_clear(monkeypatch, shown, more, modes, slices):
     asked = []
 
-    def gain(self, thin):
+    def gain(self, thin, depths, **how):
         asked.append(self._preset.probe.probe_modes)
         return Gain(shown[asked[-1]], 0.0005)
 
-    monkeypatch.setattr(_Trials, "gain", gain)
-    monkeypatch.setattr(_Trials, "loss", lambda self, depths, slices: HeldOutLoss((1.0,)))
+    monkeypatch.setattr(DepthTrials, "gain", gain)
+    monkeypatch.setattr(DepthTrials, "loss", lambda self, depths, slices: HeldOutLoss((1.0,)))
     found_to_be(monkeypatch, 1.0)
-    monkeypatch.setattr(_Trials, "gain_of_more", lambda self: Gain(more, 0.0005))
+    monkeypatch.setattr(DepthTrials, "gain_of_more", lambda self: Gain(more, 0.0005))
     assert found(scan_of_columns(points=16), Preset()).preset.object.num_slices == slices
     assert asked == modes
 
@@ -116,10 +130,10 @@ def test_what_is_thinner_than_three_quarters_of_a_depth_of_focus_is_one_slice(mo
     def loss(self, tried, slices):
         return HeldOutLoss(tuple(10 + (tried - depths) ** 2 + group for group in (0.0, 0.01, 0.03)))
 
-    monkeypatch.setattr(_Trials, "loss", loss)
-    monkeypatch.setattr(_Trials, "first_loss", lambda self, tried: loss(self, tried, 2))
-    monkeypatch.setattr(_Trials, "coarse", lambda self: Coarse(0.0, False, HeldOutLoss((1.0,))))
-    monkeypatch.setattr(_Trials, "fine", lambda self, coarse: Best(depths, coarse.largest))
+    monkeypatch.setattr(DepthTrials, "loss", loss)
+    monkeypatch.setattr(DepthTrials, "first_loss", lambda self, tried: loss(self, tried, 2))
+    monkeypatch.setattr(DepthTrials, "coarse", lambda self: Coarse(0.0, False, HeldOutLoss((1.0,))))
+    monkeypatch.setattr(DepthTrials, "fine", lambda self, power, *, largest: Best(depths, largest))
     tuned = found(scan_of_columns(points=16))
     assert tuned.preset.object.num_slices == slices
     if slices == 1:
@@ -130,8 +144,8 @@ def test_what_is_thinner_than_three_quarters_of_a_depth_of_focus_is_one_slice(mo
 
 def test_a_depth_of_which_half_is_worse_than_none_is_one_slice(monkeypatch):
     found_to_be(monkeypatch, 1.0)
-    monkeypatch.setattr(_Trials, "gain", lambda self, thin: Gain(0.06, 0.009))
-    monkeypatch.setattr(_Trials, "gain_of_half", lambda self, thin: Gain(-0.005, 0.005))
+    monkeypatch.setattr(DepthTrials, "gain", lambda self, thin, depths, **how: Gain(0.06, 0.009))
+    monkeypatch.setattr(DepthTrials, "gain_of_half", lambda self, thin: Gain(-0.005, 0.005))
     tuned = found(scan_of_columns(points=16))
     assert tuned.preset.object.num_slices == 1
     assert tuned.words[0].startswith(
@@ -142,66 +156,51 @@ def test_a_depth_of_which_half_is_worse_than_none_is_one_slice(monkeypatch):
 @pytest.mark.parametrize(("origin", "asked"), [(Origin.GIVEN, 1.0), (Origin.ESTIMATED, 0.5)])
 def test_half_a_depth_of_focus_has_to_show_where_the_defocus_may_be_off_by_as_much(monkeypatch, origin, asked):
     tried = []
-    monkeypatch.setattr(_Trials, "first_loss", lambda self, depths: tried.append(depths) or HeldOutLoss((1.0, 1.1)))
-    monkeypatch.setattr(_Trials, "loss", lambda self, depths, slices: HeldOutLoss((1.0, 1.1)))
+    monkeypatch.setattr(DepthTrials, "first_loss", lambda self, depths: tried.append(depths) or HeldOutLoss((1.0, 1.1)))
+    monkeypatch.setattr(DepthTrials, "loss", lambda self, depths, slices: HeldOutLoss((1.0, 1.1)))
     dataset = scan_of_columns(points=16)
     focus = dataset.calibration.having(C10=Quantity(-25.0, origin))
     assert found(replace(dataset, calibration=focus)).preset.object.num_slices == 1
     assert tried == [0.05, asked]
 
 
-@pytest.mark.parametrize(
-    ("early", "settled"),
-    [
-        ((1.0, 1.1), False),  # equal: hopeless
-        ((0.999, 1.0993), True),  # not yet what is asked for, and it may become that
-    ],
-)
-def test_trials_end_after_a_sweep_only_where_they_are_hopeless(monkeypatch, early, settled):
-    one_sweep = {0.05: HeldOutLoss((1.0, 1.1)), 1.0: HeldOutLoss(early)}
-    monkeypatch.setattr(_Trials, "first_loss", lambda self, depths: one_sweep[depths])
-    asked = []
-    monkeypatch.setattr(_Trials, "loss", lambda self, *depth: asked.append(depth) or HeldOutLoss((1.0, 1.1)))
-    trials = _Trials(scan_of_columns(points=16), ONE_MODE, CPU, DEPTH_A)
-    trials.gain(trials)
-    assert bool(asked) == settled
-
-
 def test_more_depth_that_may_be_none_is_one_slice(monkeypatch):
     """Of platinum of 0.6 depths of focus a whole one was ahead of half of one, by less than its uncertainty."""
     found_to_be(monkeypatch, 1.0)
-    monkeypatch.setattr(_Trials, "gain", lambda self, thin: Gain(0.02, 0.003))
-    monkeypatch.setattr(_Trials, "gain_of_more", lambda self: Gain(0.0005, 0.0003))
+    monkeypatch.setattr(DepthTrials, "gain", lambda self, thin, depths, **how: Gain(0.02, 0.003))
+    monkeypatch.setattr(DepthTrials, "gain_of_more", lambda self: Gain(0.0005, 0.0003))
     assert found(scan_of_columns(points=16)).preset.object.num_slices == 1
 
 
 def test_the_other_half_turn_is_not_followed_to_its_thickness(monkeypatch):
     """It is settled by the coarse trials, and fine ones are made of one half only."""
     followed = []
-    monkeypatch.setattr(_Trials, "gain", lambda self, thin: Gain(0.1, 0.0005))
+    monkeypatch.setattr(DepthTrials, "gain", lambda self, thin, depths, **how: Gain(0.1, 0.0005))
     groups = {True: (2.0, 2.1), False: (1.0, 1.1)}
-    monkeypatch.setattr(_Trials, "coarse", lambda self: Coarse(0.0, False, HeldOutLoss(groups[self._under == ""])))
-    monkeypatch.setattr(_Trials, "fine", lambda self, coarse: followed.append(self._under) or Best(1.0, False))
+    monkeypatch.setattr(DepthTrials, "coarse", lambda self: Coarse(0.0, False, HeldOutLoss(groups[self._under == ""])))
+    monkeypatch.setattr(
+        DepthTrials, "fine", lambda self, power, *, largest: followed.append(self._under) or Best(1.0, largest)
+    )
     asked = []
-    settled = lambda self, *depth: asked.append((self._under, *depth)) or HeldOutLoss(groups[self._under == ""])  # noqa: E731
-    monkeypatch.setattr(_Trials, "settled", settled)
+
+    def settled(self, depths, slices, sweeps, most):
+        asked.append((self._under, depths, slices, sweeps))
+        return HeldOutLoss(groups[self._under == ""])
+
+    monkeypatch.setattr(DepthTrials, "settled", settled)
     dataset = scan_of_columns(points=16)
     estimated = {"C10": Quantity(-25.0, Origin.ESTIMATED), "rotation_deg": Quantity(0.0, Origin.ESTIMATED)}
     tuned = found(replace(dataset, calibration=dataset.calibration.having(**estimated)))
     assert followed == ["the other half turn, "]
-    assert asked == [("", 1.0, COARSE_SLICES), ("the other half turn, ", 1.0, COARSE_SLICES)]
+    assert asked == [
+        (half, 1.0, slices_for(1.0), sweeps) for sweeps in (4, 8) for half in ("", "the other half turn, ")
+    ]
     assert tuned.half_turn
-
-
-def test_settled_trials_make_more_sweeps_of_the_same():
-    dataset, context = scan_of_columns(points=16), TrialContext("cpu")
-    trials = _Trials(dataset, Preset(probe_modes=1, window_px=24), context, 28.0)
-    assert trials.settled(1.0, 2).mean < trials.loss(1.0, 2).mean
 
 
 def test_a_specimen_nothing_gets_through_is_not_tried(monkeypatch):
     """A semi-angle of 1 mrad at 300 kV, as in cryo-microscopy, has a depth of focus of 2 µm."""
-    monkeypatch.setattr(_Trials, "gain", lambda self, thin: pytest.fail("tried"))
+    monkeypatch.setattr(DepthTrials, "gain", lambda self, thin, depths, **how: pytest.fail("tried"))
     dataset = scan_of_columns(points=16)
     tiny = replace(
         dataset, calibration=dataset.calibration.having(convergence_semiangle_mrad=Quantity(1.0, Origin.GIVEN))
@@ -209,23 +208,6 @@ def test_a_specimen_nothing_gets_through_is_not_tried(monkeypatch):
     tuned = found(tiny)
     assert tuned.preset.object.num_slices == 1
     assert tuned.words == ("one slice: only 2.51e+04 Å of depth would show",)
-
-
-@pytest.mark.parametrize("depth_A", [300.0, 1600.0, 3900.0])
-def test_thicknesses_end_at_what_electrons_get_through(monkeypatch, depth_A):
-    tried = []
-
-    def loss(self, depths, slices):
-        tried.append(depths)
-        return HeldOutLoss((1 / depths,))  # thicker is always better
-
-    monkeypatch.setattr(_Trials, "loss", loss)
-    trials = _Trials(scan_of_columns(points=4), ONE_MODE, CPU, depth_A)
-    best = trials.fine(trials.coarse())
-    assert best.largest
-    most_A = 2000 * 2**0.5 * (1 + 1e-9)  # the parabola wants a point beyond
-    assert 1000 < depth_A * best.depths < most_A
-    assert max(tried) * depth_A < most_A
 
 
 def test_nothing_is_tried_where_slices_are_given_or_patterns_few():
@@ -278,7 +260,7 @@ def test_more_slices_than_possible_are_refused(thickness_A, distances_A):
 
 
 def test_a_given_distance_makes_the_slices_of_a_found_thickness(monkeypatch):
-    monkeypatch.setattr(_Trials, "gain", lambda self, thin: Gain(0.04, 0.0005))
+    monkeypatch.setattr(DepthTrials, "gain", lambda self, thin, depths, **how: Gain(0.04, 0.0005))
     found_to_be(monkeypatch, 40.0 / DEPTH_A)
     tuned = found(scan_of_columns(points=16), Preset(probe_modes=1, slice_distances_A=(5.0,)))
     assert (tuned.preset.object.num_slices, tuned.preset.object.total_thickness_A) == (8, pytest.approx(40.0))
@@ -290,16 +272,6 @@ def test_without_a_semi_angle_a_given_thickness_is_one_slice():
     blind = replace(dataset, calibration=type(dataset.calibration)(known))
     assert depth_of_focus_A(blind) is None
     assert with_given_depth(blind, Preset(total_thickness_A=100.0)).object.num_slices == 1
-
-
-def test_an_estimated_defocus_is_that_of_the_middle():
-    dataset = scan_of_columns(points=4)
-    same, _ = thickened(dataset, ONE_MODE, 40.0, 4)
-    assert same.calibration.aberrations["C10"] == -DEFOCUS_A
-    estimated = replace(dataset, calibration=dataset.calibration.having(C10=Quantity(-DEFOCUS_A, Origin.ESTIMATED)))
-    moved, preset = thickened(estimated, ONE_MODE, 40.0, 4)
-    assert moved.calibration.aberrations["C10"] == -DEFOCUS_A - 20.0
-    assert (preset.object.slices, preset.object.spacings_A) == (4, (10.0,) * 3)
 
 
 def test_of_a_scan_in_the_middle_of_its_specimen_the_entrance_is_found():

@@ -183,3 +183,23 @@ def test_a_turn_that_patterns_do_not_want_or_nothing_may_take_is_left(moving, tu
     assert tuned.dataset is off
     assert tuned.orientation is None
     assert measured.drift.applied
+
+
+@pytest.mark.parametrize(("turn_deg", "applied"), [(-4.0, True), (4.0, False), (0.0, False)])
+def test_a_drift_that_only_the_turned_scan_shows_is_taken_with_the_turn(moving, monkeypatch, turn_deg, applied):
+    """A rotation that was found on half of a drift stands for it: then none seems better than the drift alone."""
+    monkeypatch.setattr(drift_check._Trials, "over_opposite", lambda own, _: gain_of(12.0))
+    monkeypatch.setattr(drift_check._Trials, "over_none", lambda own, _: gain_of(-4.0))
+    off = turned_by(moving, 4.0)
+    drift = replace(found(deviations=3.0, applied=True), turn_deg=turn_deg, turn_uncertainty_deg=0.7)
+    tuned, measured = tuned_and_checked(off, drift)
+    assert measured.drift.applied == applied
+    assert ("predicted better with the scan turned besides, by" in measured.drift.reason) == applied
+    assert (tuned.orientation is not None) == applied
+
+
+def test_a_turn_alone_that_explains_as_much_is_no_drift(still):
+    off = turned_by(still, 4.0)
+    drift = replace(found(deviations=3.0, applied=True), turn_deg=-4.0, turn_uncertainty_deg=0.7)
+    trials = drift_check._Trials(drift_check.SHORT, Tuned(off, PRESET), TrialContext("cpu"))
+    assert not trials.over_either(drift).exceeds(0)

@@ -6,7 +6,7 @@ import pytest
 from columns import scan_of_columns
 
 from ptylive.engine.refine.results.gain import Gain
-from ptylive.engine.refine.tuning.half_turn_choice import is_worth, with_half_turn
+from ptylive.engine.refine.tuning.half_turn_choice import SETTLED_SWEEPS, is_worth, with_half_turn
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.schema import Origin, Quantity
@@ -22,12 +22,12 @@ def tuned():
     return Tuned(replace(dataset, calibration=dataset.calibration.having(**estimated)), Preset())
 
 
-def never():
+def never(sweeps):
     raise AssertionError("no longer trial was to be made")
 
 
 def test_it_is_taken_where_longer_trials_prefer_it_too(tuned):
-    found, turned = with_half_turn(tuned, [WORSE, BETTER], lambda: [WORSE, BETTER])
+    found, turned = with_half_turn(tuned, [WORSE, BETTER], lambda sweeps: [WORSE, BETTER])
     assert turned and found.half_turn
     assert found.dataset.positions_A[-1] == pytest.approx(-tuned.dataset.positions_A[-1])
     assert "through a thick specimen it predicts patterns held out better by 49 ± 0" in found.words[-1]
@@ -35,7 +35,7 @@ def test_it_is_taken_where_longer_trials_prefer_it_too(tuned):
 
 @pytest.mark.parametrize("longer", [[BETTER, WORSE], [WORSE, WORSE], [WORSE, ALIKE]])
 def test_it_is_left_where_longer_trials_do_not(tuned, longer):
-    found, turned = with_half_turn(tuned, [WORSE, BETTER], lambda: longer)
+    found, turned = with_half_turn(tuned, [WORSE, BETTER], lambda sweeps: longer)
     assert not turned and not found.half_turn and found.dataset is tuned.dataset
     assert "no half turn: trials that have settled do not prefer it" in found.words[-1]
 
@@ -49,3 +49,12 @@ def test_a_gain_is_worth_it_beyond_doubt_and_above_half_a_per_cent():
     assert is_worth(Gain(0.006, 0.001))
     assert not is_worth(Gain(0.006, 0.004))
     assert not is_worth(Gain(0.004, 0.001))
+
+
+def test_longer_trials_end_half_way_where_they_prefer_what_there_is(tuned):
+    asked = []
+    with_half_turn(tuned, [WORSE, BETTER], lambda sweeps: asked.append(sweeps) or [BETTER, WORSE])
+    assert asked == [SETTLED_SWEEPS // 2]
+    asked.clear()
+    with_half_turn(tuned, [WORSE, BETTER], lambda sweeps: asked.append(sweeps) or [WORSE, ALIKE])
+    assert asked == [SETTLED_SWEEPS // 2, SETTLED_SWEEPS]

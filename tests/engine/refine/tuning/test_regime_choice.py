@@ -34,6 +34,7 @@ def judged(everywhere, bright=0.0, *, uneven=0.0):
         (judged(2.0), judged(1.0), EMPTY),
         (judged(2.0), judged(2.5), MAP),
         (judged(2.5, uneven=1.0), judged(2.0), MAP),  # an empty object is not better beyond doubt
+        (judged(2.1, uneven=0.01), judged(2.0), MAP),  # or by less than is worth it: by that another seed decides
         (judged(0.2), judged(0.2), WEAK),  # too little
         (judged(2.0, bright=-1.0), judged(2.0), WEAK),  # the map alone knows the bright field
         (judged(1.0, uneven=3.0), judged(-1.0), WEAK),  # the groups disagree

@@ -1,0 +1,1 @@
+"""What the thickness of a specimen is read from."""

@@ -1,0 +1,210 @@
+"""Trials of thicknesses, in depths of focus, by the loss on held-out patterns; what is read from them.
+
+The scale is the depth of focus, wavelength / semi-angle^2: a specimen much thinner looks the same from top to bottom.
+Whole powers of 2 are tried first, in one number of slices, and then halves of them around the best.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.results.curve import Scanned
+from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.solvers.sweeps import SweepState
+from ptylive.engine.refine.tuning.half_turn import FOUND
+from ptylive.engine.refine.tuning.half_turn_choice import WORTH
+from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial, TrialContext
+from ptylive.engine.refine.tuning.mode_choice import TRIAL_SETTINGS
+from ptylive.engine.refine.tuning.parameter_search import of_trials, present_value, varied, vertex
+from ptylive.schema.model import DoubleArray
+from ptylive.schema.preset import Preset
+from ptylive.schema.preset.kinds import Auto
+
+NOTHING = 0.05
+"""Thickness, in depths of focus, at which two slices are as good as one."""
+FIRST = 1.0
+"""Thickness, in depths of focus, that has to be better than nothing."""
+LESS = 0.5
+"""And better than this: of a loss that is a parabola in the thickness, that of three quarters and more is. What is
+thinner is one plane to the microscope, and slices bring it more parameters than depth. And this better than nothing:
+what jumps is no depth that slices describe. An estimated defocus may be off
+by half a depth of focus, and of two slices a whole one apart one is then in its place: so this has to be better than
+nothing there."""
+LEAST_POWER, LARGEST_POWER = -2.0, 4.0
+"""Then thicknesses are tried between these powers of 2 depths of focus."""
+THICKEST_A = 2000.0
+"""Nothing thicker is tried: few electrons get through more without a loss; what predicts better is something else."""
+SLICES_PER_DEPTH, COARSE_SLICES = 3, 6
+HOPELESS_SHARE, HOPELESS_DEVIATIONS = 0.25, 4.0
+"""After one sweep a gain that is below this share of what is asked for, by that many standard deviations, is given up:
+of the thick specimens of the zoo each showed four times as much by then."""
+FINE = 0.5
+"""Step, in powers of 2, between the thicknesses that are tried last."""
+SWEEPS = 3
+"""Of every trial."""
+
+
+def slices_for(depths: float) -> int:
+    """Slices of a specimen whose thickness is given in depths of focus."""
+    return max(2, math.ceil(SLICES_PER_DEPTH * depths))
+
+
+def thickened(dataset: Dataset, preset: Preset, thickness_A: float, slices: int) -> tuple[Dataset, Preset]:
+    """Data set and preset of a specimen of some thickness, whose middle is where one slice was."""
+    if dataset.calibration.origin("C10") in FOUND:
+        entrance_A = present_value(dataset, preset, Scanned.DEFOCUS) + thickness_A / 2
+        dataset, preset = varied(dataset, preset, Scanned.DEFOCUS, entrance_A)
+    changed = {"num_slices": slices, "total_thickness_A": thickness_A, "slice_distances_A": None}
+    return dataset, preset.model_copy(update=changed)
+
+
+def _doubt(powers: tuple[float, ...], losses: DoubleArray) -> float:
+    """How far off the vertex of losses (powers, groups) may be: half a step, and two standard deviations by groups.
+
+    The standard deviation is the jackknife's (Efron and Stein 1981): each group left out once.
+    """
+    groups = losses.shape[1]
+    if groups < 2:
+        return 0.5 * FINE
+    vertices = [vertex(powers, np.delete(losses, one, axis=1).mean(axis=1)) for one in range(groups)]
+    return math.hypot(0.5 * FINE, 2 * math.sqrt((groups - 1) * float(np.var(vertices))))
+
+
+@dataclass(frozen=True)
+class Coarse:
+    """The thickness that predicts patterns best among powers of 2 depths of focus, and whether more was never tried."""
+
+    power: float
+    largest: bool
+    loss: HeldOutLoss
+    """In ``COARSE_SLICES`` slices, to be compared with others in as many."""
+    lies_at: float | None = None
+    """The power of 2 where the parabola through it and its neighbours has its minimum; None: there."""
+
+    @property
+    def nearest(self) -> float:
+        """Among the powers that are tried last."""
+        return self.power if self.lies_at is None else FINE * round(self.lies_at / FINE)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The thickness that predicts patterns best, in depths of focus, and whether more was never tried."""
+
+    depths: float
+    largest: bool
+    doubt: float = 0.5 * FINE
+    """How far off it may be, in powers of 2."""
+
+    @property
+    def factor(self) -> float:
+        """The same as a factor."""
+        return float(2.0**self.doubt)
+
+
+class DepthTrials:
+    """Losses of thicknesses, in depths of focus, on the same patterns."""
+
+    def __init__(self, part: Dataset, preset: Preset, context: TrialContext, depth_A: float, under: str = "") -> None:
+        self._under = under
+        trial = preset.model_copy(update=TRIAL_SETTINGS)
+        self._part, self._preset = part, of_trials(trial, preset.probe.probe_modes, frames=True)
+        self._context, self._depth_A = context, depth_A
+        self._largest = min(LARGEST_POWER, math.log2(THICKEST_A / depth_A))
+        self._losses: dict[tuple[float, int], HeldOutLoss] = {}
+        self._begun: dict[tuple[float, int], tuple[Trial, SweepState]] = {}
+        """Of two slices, after the first sweep."""
+        self._settling: dict[tuple[float, int], tuple[Trial, SweepState]] = {}
+        """As far as they went."""
+        self._firsts: dict[float, HeldOutLoss] = {}
+
+    @property
+    def modes(self) -> int | Auto:
+        """Of the probe."""
+        return self._preset.probe.probe_modes
+
+    def gain(self, thin: DepthTrials, depths: float, *, hurried: bool = True) -> Gain:
+        """Of two slices apart over two that are next to each other: after one sweep where no depth will be seen.
+
+        Not ``hurried``: in trials to their end in any case.
+        """
+        if hurried:
+            early = Gain.over(thin.first_loss(NOTHING).groups, self.first_loss(depths).groups)
+            if early.share + HOPELESS_DEVIATIONS * early.deviation < HOPELESS_SHARE * WORTH:
+                return early
+        return Gain.over(thin.loss(NOTHING, 2).groups, self.loss(depths, 2).groups)
+
+    def gain_of_more(self) -> Gain:
+        """Of two slices a depth of focus apart over two that are half as far apart."""
+        return Gain.over(self.loss(LESS, 2).groups, self.loss(FIRST, 2).groups)
+
+    def gain_of_half(self, thin: DepthTrials) -> Gain:
+        """Of two slices half as far apart over two that are next to each other."""
+        return Gain.over(thin.loss(NOTHING, 2).groups, self.loss(LESS, 2).groups)
+
+    def coarse(self) -> Coarse:
+        """In whole powers of 2."""
+        power = self._lowest(COARSE_SLICES, min(0.0, self._largest), 1.0)
+        near = (power - 1.0, power, power + 1.0)
+        around = [one for one in near if one == power or (2.0**one, COARSE_SLICES) in self._losses]
+        lies_at = vertex(around, [self.loss(2.0**one, COARSE_SLICES).mean for one in around])
+        return Coarse(power, power + 1.0 > self._largest, self.loss(2.0**power, COARSE_SLICES), lies_at)
+
+    def fine(self, power: float, *, largest: bool = False) -> Best:
+        """In halves of them, from there; ``largest``: more was never tried."""
+        slices = slices_for(2.0**power)
+        power = self._lowest(slices, power, FINE)
+        powers = (power - FINE, power, power + FINE)
+        losses = np.array([self.loss(2.0**one, slices).groups for one in powers])
+        depths = 2.0 ** vertex(powers, losses.mean(axis=1))
+        return Best(depths, largest, _doubt(powers, losses))
+
+    def _lowest(self, slices: int, power: float, step: float) -> float:
+        """The power of 2 from which a step up or down predicts worse."""
+
+        def loss(power: float) -> float:
+            return self.loss(2.0**power, slices).mean
+
+        more = power + step <= self._largest and loss(power + step) < loss(power)
+        way = step if more else -step
+        while LEAST_POWER <= power + way <= self._largest and loss(power + way) < loss(power):
+            power += way
+        return power
+
+    def first_loss(self, depths: float) -> HeldOutLoss:
+        """Of two slices, after the first sweep."""
+        if depths not in self._firsts:
+            self._context.before(self._words(depths, 2))
+            trial = self._trial(depths, 2)
+            state, self._firsts[depths] = trial.continued(None, 1, trial.enough(SWEEPS), self._context)
+            self._begun[depths, 2] = trial, state
+        return self._firsts[depths]
+
+    def loss(self, depths: float, slices: int) -> HeldOutLoss:
+        """Of as many slices as those it is compared with: more of them predict better by themselves."""
+        key = depths, slices
+        if key not in self._losses:
+            self._context.before(self._words(depths, slices))
+            trial, state = self._begun.pop(key, None) or (self._trial(depths, slices), None)
+            sweeps = trial.enough(SWEEPS)
+            self._losses[key] = trial.continued(state, sweeps, sweeps, self._context)[1]
+        return self._losses[key]
+
+    def settled(self, depths: float, slices: int, sweeps: int, most: int) -> HeldOutLoss:
+        """The same after ``sweeps`` of ``most``, which go on from those that were made before."""
+        self._context.before(f"{self._words(depths, slices)}, longer")
+        trial, state = self._settling.get((depths, slices)) or (self._trial(depths, slices), None)
+        state, loss = trial.continued(state, trial.enough(sweeps), trial.enough(most), self._context)
+        self._settling[depths, slices] = trial, state
+        return loss
+
+    def _words(self, depths: float, slices: int) -> str:
+        return f"{self._under}{depths * self._depth_A:.3g} Å of depth in {slices} slices"
+
+    def _trial(self, depths: float, slices: int) -> Trial:
+        changed, settings = thickened(self._part, self._preset, depths * self._depth_A, slices)
+        return Trial.of(changed, settings, self._context)

@@ -1,0 +1,53 @@
+"""The half turn of a scan whose defocus is given and whose rotation is not."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from ptylive.engine.calibrate import scan
+from ptylive.schema import Origin, Quantity
+
+WIDTH_A = 20.0
+
+
+class InFocusAt:
+    """A weak phase object: C10 of the plane in focus under the rotation 0, and its opposite under the other half."""
+
+    def __init__(self, c10_A):
+        self.c10_A = c10_A
+
+    def explained_energy(self, values):
+        sign = 1.0 if np.cos(values[3]) > 0 else -1.0
+        return float(np.exp(-(((sign * values[0] - self.c10_A) / WIDTH_A) ** 2)))
+
+
+def rotation_after(monkeypatch, entrance_A, focus_A, origin=Origin.ESTIMATED):
+    """And the depth that is begun from, of a scan whose dark field says that the rotation is 0."""
+    best = SimpleNamespace(aberrations={"C10": -focus_A})  # of the turned half
+    monkeypatch.setattr(scan, "fit_near", lambda criteria, search, start: best)
+    given = {"C10": Quantity(entrance_A, Origin.GIVEN), "rotation_deg": Quantity(0.0, origin, 1.0)}
+    work = scan._Work(given, None)
+    work._turn_to_defocus(InFocusAt(focus_A), None)
+    return work.value("rotation_deg", None), work.value("depth_A", 0.0)
+
+
+def test_depth_explains_what_the_dark_field_says(monkeypatch):
+    """147 Å of SrTiO3 from 37 Å of underfocus: in focus 25 Å beyond, which is nearer to the other half turn's -37."""
+    assert rotation_after(monkeypatch, -37.0, 25.0) == (0.0, 62.0)
+
+
+@pytest.mark.parametrize(
+    ("entrance_A", "focus_A", "origin"),
+    [
+        (100.0, -130.0, Origin.ESTIMATED),  # in focus above the entrance: no specimen is there
+        (-150.0, 150.0, Origin.ESTIMATED),  # 600 Å thick
+        (-37.0, 25.0, Origin.UNDECIDED),  # the dark field says nothing
+    ],
+)
+def test_else_the_defocus_decides(monkeypatch, entrance_A, focus_A, origin):
+    assert rotation_after(monkeypatch, entrance_A, focus_A, origin) == (180.0, 0.0)
+
+
+def test_what_the_defocus_does_not_contradict_stays(monkeypatch):
+    assert rotation_after(monkeypatch, -37.0, -30.0) == (0.0, 0.0)
