@@ -45,6 +45,9 @@ BACKGROUND = 0.6
 """Share of the mean dark-field counts taken for a flat background: thermal and inelastic scattering, detector noise."""
 COUNTING = 0.5
 """Variance over mean of dark pixels below which patterns are free of noise, and all of the dark field is signal."""
+ANCHOR_DOSE_E_PER_A2 = 1e4
+"""Up to this dose the anchor is a regime's. Beyond it falls as 1 / dose: the curvature grows with the electrons, and
+how far from the truth sweeps end does not."""
 PEAK = 1.5
 """Largest counts of a bright-field pixel over their mean, about."""
 
@@ -224,6 +227,17 @@ def _with_python_term(
         batch_size=128,
         sweep_step=regime.sweep_step * slower,
     )
+
+
+def loosened(strategy: Strategy, statistics: PatternStatistics) -> Strategy:
+    """The strategy of one slice with the anchor that its dose asks for, where counts are compared by their likelihood.
+
+    Least squares of amplitudes pull what is faint to nothing, and are left with the anchor that keeps them from it.
+    """
+    if strategy.kind is not DataTermKind.POISSON:
+        return strategy
+    share = ANCHOR_DOSE_E_PER_A2 / max(statistics.dose_e_per_A2, ANCHOR_DOSE_E_PER_A2)
+    return replace(strategy, anchor=strategy.anchor * share)
 
 
 def background_counts(statistics: PatternStatistics) -> float:

@@ -10,7 +10,7 @@ from ptylive.engine.backend.multislice.problem import DataTermKind
 from ptylive.engine.refine.data.pattern_statistics import PatternStatistics, _noise_spread, _second_differences
 from ptylive.engine.refine.parameters.parameter_vector import ObjectForm
 from ptylive.engine.refine.problem.prepare import prepare
-from ptylive.engine.refine.problem.strategy import choose
+from ptylive.engine.refine.problem.strategy import choose, loosened
 from ptylive.schema.preset import Preset
 
 STRONG = PatternStatistics(
@@ -116,6 +116,24 @@ def test_patterns_without_dark_field_keep_a_floor():
     strategy = chosen(Preset(), replace(STRONG, dark_counts=0.0), has_start=False)
     assert strategy.kind is DataTermKind.POISSON
     assert 0 < strategy.offset < 1e-3
+
+
+@pytest.mark.parametrize(("dose", "anchor"), [(5e3, 0.1), (1e4, 0.1), (2e4, 0.05), (1e5, 0.01)])
+def test_many_electrons_let_the_object_go(dose, anchor):
+    statistics = replace(STRONG, dose_e_per_A2=dose)
+    assert loosened(chosen(Preset(), statistics, has_start=False), statistics).anchor == pytest.approx(anchor)
+
+
+def test_amplitudes_keep_their_anchor():
+    strategy = chosen(Preset(algorithm="lsq_sqrt"), STRONG, has_start=False)
+    assert loosened(strategy, STRONG) == strategy
+
+
+@pytest.mark.data
+def test_a_given_anchor_is_taken(read_dataset):
+    dataset = read_dataset(shared_data("tiny_mos2_80kV_focus"))  # of 2e5 e/Å²
+    assert prepare(dataset, Preset(anchor=0.1), None).strategy.anchor == 0.1
+    assert prepare(dataset, Preset(), None).strategy.anchor == pytest.approx(0.005, rel=0.01)
 
 
 def test_noise_spread_sees_a_detector_that_smears_electrons():
