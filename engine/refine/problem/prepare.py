@@ -25,7 +25,7 @@ from ptylive.engine.refine.problem.forward_options import ForwardOptions
 from ptylive.engine.refine.problem.measurement import Measurement, check_near_field
 from ptylive.engine.refine.problem.parameter_blocks import ParameterBlocks
 from ptylive.engine.refine.problem.start_counts import start_background
-from ptylive.engine.refine.problem.strategy import Strategy, background_counts, choose
+from ptylive.engine.refine.problem.strategy import Strategy, background_counts, choose, of_counts
 from ptylive.engine.refine.problem.tilt_series import TiltSeries
 from ptylive.engine.refine.regularisers.of_preset import Regularisation
 from ptylive.engine.refine.regularisers.scan_neighbours import ScanGrid
@@ -127,6 +127,8 @@ def decide(measured: Measurement, preset: Preset, *, has_start: bool) -> Strateg
         chosen = replace(chosen, coherence=one, start_from_map=False, probe_sweeps=0)
     elif preset.refined.update_tilts and isinstance(preset.solver.anchor, str):
         chosen = replace(chosen, anchor=0.0)  # slices must come free of each other
+    elif preset.object.slices == 1:
+        chosen = of_counts(chosen, preset.solver, measured.statistics)
     if preset.instrument.source_blur_A:  # blurred already: its modes are those of the focal spread
         chosen = replace(chosen, coherence=replace(chosen.coherence, source_A=0.0))
     if not (preset.start.refine_drift and measured.plain) or measured.dataset.scan_of is not None:

@@ -10,7 +10,7 @@ from ptylive.engine.backend.multislice.problem import DataTermKind
 from ptylive.engine.refine.data.pattern_statistics import PatternStatistics, _noise_spread, _second_differences
 from ptylive.engine.refine.parameters.parameter_vector import ObjectForm
 from ptylive.engine.refine.problem.prepare import prepare
-from ptylive.engine.refine.problem.strategy import choose
+from ptylive.engine.refine.problem.strategy import choose, of_counts
 from ptylive.schema.preset import Preset
 
 STRONG = PatternStatistics(
@@ -116,6 +116,35 @@ def test_patterns_without_dark_field_keep_a_floor():
     strategy = chosen(Preset(), replace(STRONG, dark_counts=0.0), has_start=False)
     assert strategy.kind is DataTermKind.POISSON
     assert 0 < strategy.offset < 1e-3
+
+
+def counted(preset, statistics):
+    return of_counts(chosen(preset, statistics, has_start=False), preset.solver, statistics)
+
+
+@pytest.mark.parametrize(("dose", "anchor"), [(5e3, 0.1), (1e4, 0.1), (2e4, 0.05), (1e5, 0.01)])
+def test_many_electrons_let_the_object_go(dose, anchor):
+    strategy = counted(Preset(), replace(STRONG, dose_e_per_A2=dose))
+    assert strategy.anchor == pytest.approx(anchor)
+    assert strategy.probe_step == 0.05
+
+
+def test_what_was_given_is_taken():
+    strategy = counted(Preset(anchor=0.3, probe_step=0.2), STRONG)
+    assert (strategy.anchor, strategy.probe_step) == (0.3, 0.2)
+
+
+@pytest.mark.parametrize("settings", [{"algorithm": "lsq_sqrt"}, {"algorithm": "ml", "optimizer": "lsq_ml"}])
+def test_amplitudes_and_published_engines_keep_their_own(settings):
+    strategy = chosen(Preset(**settings), STRONG, has_start=False)
+    assert of_counts(strategy, Preset(**settings).solver, STRONG) == strategy
+
+
+@pytest.mark.data
+def test_frames_of_one_slice_are_counted(read_dataset):
+    strategy = prepare(read_dataset(shared_data("tiny_mos2_80kV_focus")), Preset(), None).strategy  # 2e5 e/Å²
+    assert strategy.anchor == pytest.approx(0.005, rel=0.01)
+    assert strategy.probe_step == 0.05
 
 
 def test_noise_spread_sees_a_detector_that_smears_electrons():
