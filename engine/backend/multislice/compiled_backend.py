@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ptylive.engine.backend.multislice.compiled_kernel import (
+    add_illumination,
     add_loss_and_gradient,
-    add_windows,
     fill_intensities,
 )
 from ptylive.engine.backend.multislice.compiled_terms import OUTSIDE
@@ -147,13 +147,11 @@ class CompiledMultislice:
 
     def illumination(self, probe_planes: Any, indices: IndexArray | None = None) -> FloatArray:
         """See :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend`."""
-        import scipy.fft
-
-        wave = scipy.fft.ifft2(probe_planes[0] + 1j * probe_planes[1], norm="ortho")
-        intensity = (wave.real**2 + wave.imag**2).sum(axis=0).astype(np.float32)
         chosen = np.arange(self._problem.count) if indices is None else _contiguous(indices)
+        probe = laid_out(np.swapaxes(probe_planes, 2, 3))
+        planes = np.zeros((2, 2, plane_size(self._problem.window)), np.float32)
         total = np.zeros(self._problem.object_shape[1:], np.float32)
-        add_windows(intensity, chosen, self._corners, total)
+        add_illumination(self._window, probe, chosen, self._corners, planes, total)
         return total
 
     def intensities(self, object_planes: Any, probe_planes: Any) -> FloatArray:

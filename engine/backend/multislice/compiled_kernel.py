@@ -19,6 +19,7 @@ from ptylive.engine.backend.multislice.kernel_parts.coefficients import Projecti
 from ptylive.engine.backend.multislice.kernel_parts.prefetch import prefetch
 from ptylive.engine.backend.multislice.kernel_parts.propagation import backward_pattern, forward_pattern
 from ptylive.engine.backend.multislice.planes_fft import FAST
+from ptylive.engine.backend.multislice.window import inverse
 
 CACHED = {**FAST, "cache": True}
 
@@ -141,14 +142,22 @@ def fill_intensities(window: Any, patterns: Patterns, model: Model, work: Work, 
 
 
 @numba.jit(**CACHED)
-def add_windows(intensity: Any, indices: Any, corners: Any, total: Any) -> None:
-    """Add the window ``intensity`` (P, P) to ``total`` (Y, X) at the corner of every pattern in ``indices``."""
-    rows, columns = intensity.shape
-    width = total.shape[1]
-    flat, source = total.reshape(-1), intensity.reshape(-1)
+def add_illumination(window: Any, probe: Any, indices: Any, corners: Any, planes: Any, total: Any) -> None:
+    """Add what the probe (2, modes, P * pitch), transposed, sheds on the window of every pattern in ``indices``.
+
+    total: (Y, X); planes (2, 2, P * pitch) are used up.
+    """
+    size, pitch, width = window.size, window.pitch, total.shape[1]
+    wave, intensity, flat = planes[0], planes[1, 0], total.reshape(-1)
+    intensity[:] = np.float32(0)
+    scale = np.float32(1 / (size * size))
+    for m in range(probe.shape[1]):
+        inverse(window, probe[0, m], probe[1, m], wave[0], wave[1])
+        for k in range(size * pitch):
+            intensity[k] += scale * (wave[0, k] * wave[0, k] + wave[1, k] * wave[1, k])
     for k in range(indices.shape[0]):
         n = indices[k]
-        for i in range(rows):
-            target = np.uintp((corners[n, 0] + i) * width + corners[n, 1])
-            for j in range(columns):
-                flat[target + np.uintp(j)] += source[np.uintp(i * columns + j)]
+        for i in range(size):
+            target, source = np.uintp((corners[n, 0] + i) * width + corners[n, 1]), np.uintp(i * pitch)
+            for j in range(size):
+                flat[target + np.uintp(j)] += intensity[source + np.uintp(j)]

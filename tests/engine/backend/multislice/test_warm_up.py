@@ -14,7 +14,7 @@ def test_nothing_is_left_to_compile():
         compiled_kernel.fill_waves,
         compiled_kernel.add_gradient,
         compiled_kernel.fill_intensities,
-        compiled_kernel.add_windows,
+        compiled_kernel.add_illumination,
     )
     kinds = [len(way.signatures) for way in ways]
     assert kinds == [1] * len(ways), "one set of types serves every refinement"
