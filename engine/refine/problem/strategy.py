@@ -45,11 +45,12 @@ BACKGROUND = 0.6
 """Share of the mean dark-field counts taken for a flat background: thermal and inelastic scattering, detector noise."""
 COUNTING = 0.5
 """Variance over mean of dark pixels below which patterns are free of noise, and all of the dark field is signal."""
-ANCHOR_DOSE_E_PER_A2 = 1e4
+MANY_ELECTRONS_PER_A2 = 1e4
 """Up to this dose the anchor is a regime's. Beyond it falls as 1 / dose: the curvature grows with the electrons, and
 how far from the truth sweeps end does not."""
-PROBE_STEP = 0.05
-"""Of a thin specimen whose counts are compared: a probe that is refined faster takes up what positions are off by."""
+SLOW_PROBE_STEP = 0.05
+"""Of a thin specimen up to that dose, and in proportion beyond, up to the regime's: a probe that is refined faster from
+few electrons takes up what positions are off by."""
 PEAK = 1.5
 """Largest counts of a bright-field pixel over their mean, about."""
 
@@ -238,10 +239,12 @@ def of_counts(strategy: Strategy, solver: SolverSettings, statistics: PatternSta
     """
     if strategy.kind is not DataTermKind.POISSON or solver.optimizer in PUBLISHED:
         return strategy
-    share = ANCHOR_DOSE_E_PER_A2 / max(statistics.dose_e_per_A2, ANCHOR_DOSE_E_PER_A2)
-    slow = PROBE_STEP if strategy.regime is Regime.THIN else strategy.probe_step
+    many = max(statistics.dose_e_per_A2 / MANY_ELECTRONS_PER_A2, 1.0)
+    slow = min(SLOW_PROBE_STEP * many, strategy.probe_step)
     return replace(
-        strategy, anchor=_given(solver.anchor, strategy.anchor * share), probe_step=_given(solver.probe_step, slow)
+        strategy,
+        anchor=_given(solver.anchor, strategy.anchor / many),
+        probe_step=_given(solver.probe_step, slow if strategy.regime is Regime.THIN else strategy.probe_step),
     )
 
 

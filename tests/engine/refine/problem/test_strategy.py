@@ -122,11 +122,13 @@ def counted(preset, statistics):
     return of_counts(chosen(preset, statistics, has_start=False), preset.solver, statistics)
 
 
-@pytest.mark.parametrize(("dose", "anchor"), [(5e3, 0.1), (1e4, 0.1), (2e4, 0.05), (1e5, 0.01)])
-def test_many_electrons_let_the_object_go(dose, anchor):
+@pytest.mark.parametrize(
+    ("dose", "anchor", "probe_step"),
+    [(5e3, 0.1, 0.05), (1e4, 0.1, 0.05), (1.5e4, 0.1 / 1.5, 0.075), (2e4, 0.05, 0.1), (1e5, 0.01, 0.1)],
+)
+def test_many_electrons_let_object_and_probe_go(dose, anchor, probe_step):
     strategy = counted(Preset(), replace(STRONG, dose_e_per_A2=dose))
-    assert strategy.anchor == pytest.approx(anchor)
-    assert strategy.probe_step == 0.05
+    assert (strategy.anchor, strategy.probe_step) == pytest.approx((anchor, probe_step))
 
 
 def test_what_was_given_is_taken():
@@ -144,7 +146,6 @@ def test_amplitudes_and_published_engines_keep_their_own(settings):
 def test_frames_of_one_slice_are_counted(read_dataset):
     strategy = prepare(read_dataset(shared_data("tiny_mos2_80kV_focus")), Preset(), None).strategy  # 2e5 e/Å²
     assert strategy.anchor == pytest.approx(0.005, rel=0.01)
-    assert strategy.probe_step == 0.05
 
 
 def test_noise_spread_sees_a_detector_that_smears_electrons():
