@@ -29,6 +29,10 @@ from ptylive.schema.model import IndexArray
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ptylive.streamer.source import FileSource
+
+LOOKED_AT = 512
+"""Frames on which hot pixels are looked for before patterns are put in place."""
 BATCH_FRAMES = 256
 COEFFICIENTS_SUFFIX = "_coefficients"
 
@@ -187,6 +191,18 @@ class Conversion:
         return f"{len(self.unreadable)} of {total} frames cannot be read and are left out: {few} ({self.problem})"
 
 
+def cleaned(source: FileSource) -> FileSource:
+    """A file whose patterns are put in place without the hot pixels that some of them show; others as they are."""
+    if source.flat is None or not source.received.any():
+        return source
+    from ptylive.engine.calibrate.bad_pixels import without_hot_pixels
+
+    index = np.flatnonzero(source.received)
+    some = index[np.linspace(0, len(index) - 1, min(LOOKED_AT, len(index))).astype(np.int64)]
+    flat = without_hot_pixels(source.flat, source.recorded(some))
+    return source if flat is source.flat else source.put_in_place_by(flat)
+
+
 def convert_file(
     path: Path,
     target: Path,
@@ -199,7 +215,6 @@ def convert_file(
 
     Raises InputFileError, MetadataError; OSError for a full disk.
     """
-    from ptylive.application.offline import cleaned
     from ptylive.application.outputs import check_recording
     from ptylive.streamer.source import open_source
     from ptylive.streamer.storage.vectors import stored_bytes
@@ -238,7 +253,6 @@ class RecordingCompression:
 
         if self.choice.is_raw or not self.keep_frames:
             return None
-        from ptylive.application.offline import cleaned
 
         with open_source(recording) as opened:
             source = cleaned(opened)

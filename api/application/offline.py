@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ptylive.application.conversion import cleaned
 from ptylive.application.detector_texts import Written, equip, read_detectors
 from ptylive.application.remarks import remarks
 from ptylive.engine.backend.device import NAMES
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from ptylive.streamer.source import FileSource
 
 BATCH_FRAMES = 256
-LOOKED_AT = 512
-"""Frames on which hot pixels are looked for before patterns are put in place."""
 AS_STORED = BasisChoice(PIXELS)
 RETRY_S = 10.0
 CONTRAST_PER_RAD = 2.0
@@ -151,18 +150,6 @@ def summed(
     for batch in source.batches(BATCH_FRAMES):
         bank.add(batch)
     return bank.maps(int(source.received.sum()))
-
-
-def cleaned(source: FileSource) -> FileSource:
-    """A file whose patterns are put in place without the hot pixels that some of them show; others as they are."""
-    if source.flat is None or not source.received.any():
-        return source
-    from ptylive.engine.calibrate.bad_pixels import without_hot_pixels
-
-    index = np.flatnonzero(source.received)
-    some = index[np.linspace(0, len(index) - 1, min(LOOKED_AT, len(index))).astype(np.int64)]
-    flat = without_hot_pixels(source.flat, source.recorded(some))
-    return source if flat is source.flat else source.put_in_place_by(flat)
 
 
 def map_device(backend: str) -> MapDevice:

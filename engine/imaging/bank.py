@@ -48,6 +48,8 @@ class Picture:
     """
     finer: tuple[float, float] | None = None
     """Its pixels along rows and columns for one point of the scan; None: as many as it has more than the scan."""
+    even: Callable[[], tuple[FloatArray, FloatArray]] | None = None
+    """The map and its noise (Y, X) with the same noise at all frequencies, to tell what each ring carries."""
 
 
 @dataclass(frozen=True, eq=False)

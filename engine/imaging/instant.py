@@ -21,7 +21,7 @@ from ptylive.engine.imaging.placement import Placement
 from ptylive.pictures.sampling import stretched
 from ptylive.schema import Calibration, LiveMap, MetadataError
 from ptylive.schema.maps import RingQuality
-from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray
+from ptylive.schema.model import Array, BoolArray, DoubleArray
 
 Shared = TypeVar("Shared")
 
@@ -123,7 +123,7 @@ class Instant:
         deviations = found.data[there]
         median = float(np.median(deviations))
         faint = is_faint(plain.data[there], deviations, len(deviations) / max(found.correlated_px, 1.0))
-        yield replace(plain, deviation=median, faint=faint, quality=self._quality(plain, noise))
+        yield replace(plain, deviation=median, faint=faint, quality=self._quality(plain, picture))
         window = {"window_px": round(found.window_px, 2)}
         words = f"standard deviation of {picture.name} by noise, measured"
         deviation = Picture(
@@ -136,13 +136,14 @@ class Instant:
         )
         yield self._as_map(deviation, settings)
 
-    def _quality(self, one: LiveMap, noise: FloatArray) -> RingQuality | None:
-        """What its rings carry, told by the picture and by that of its noise; without a scale as it was told before."""
-        if one.quality is None or one.sampling_A is None or noise.shape != one.data.shape:
+    def _quality(self, one: LiveMap, made: Picture) -> RingQuality | None:
+        """What its rings carry, told by pictures of it and of its noise; without a scale as it was told before."""
+        if one.quality is None or one.sampling_A is None or made.even is None:
             return one.quality
+        picture, noise = made.even()
         finer = {n // m for n, m in zip(one.data.shape, self.visited.shape, strict=True)}
         whole = len(finer) == 1 and all(n % m == 0 for n, m in zip(one.data.shape, self.visited.shape, strict=True))
-        return picture_quality(one.quality, one.data, noise, one.sampling_A, finer.pop() if whole else 1)
+        return picture_quality(one.quality, picture, noise, one.sampling_A, finer.pop() if whole else 1)
 
     def _is_buried(self, picture: Picture) -> bool:
         """Whether its halves agree nowhere; while they cannot be trusted yet nothing is said."""

@@ -27,8 +27,10 @@ Shift = tuple[int, int]
 """Quarters of the sampling frequency along rows and columns of the scan."""
 HALVES: tuple[Shift, ...] = ((2, 2), (2, 0), (0, 2))
 SHIFTS: tuple[Shift, ...] = (*HALVES, (1, 1), (2, 1), (1, 2))
-ALIASED = 0.2
+ALIASED = 0.3
 """Share of another place's signal to noise below which a frequency of the scan is only its alias there."""
+OUTSTANDING = 20.0
+"""Signal to noise from which a frequency has aliases: noise alone has it once in a thousand million frequencies."""
 WEAKEST = 1e-3
 """Frequencies whose variance is below this share of the largest tell nothing about signal or noise."""
 LEAK = 0.1
@@ -116,24 +118,26 @@ def picture_quality(
 ) -> RingQuality:
     """The same with the halves compared as pictures (Y, X), on the field of the scan, under a window.
 
-    noise: the same map of noise alone. Without a window beams of a lattice leak into every ring, in both halves alike.
+    noise: the same map of noise alone; both before rings are weighted, or strong ones would leak into those that a map
+    leaves out. Without a window beams of a lattice leak into every ring, in both halves alike.
     ``finer``: times finer than the scan. One of its frequencies then shows up at finer^2 places; where a place has less
     than ALIASED of the signal to noise that another one of the same has, it is that one's alias, and counts as noise.
     """
-    window = np.outer(*(np.hanning(n + 2)[1:-1] for n in picture.shape)).astype(np.float32)
-    power, floor = (np.abs(fft.fft2((one - np.average(one, weights=window)) * window)) ** 2 for one in (picture, noise))
     axes = [np.fft.fftfreq(n, size) for n, size in zip(picture.shape, pixel_A, strict=True)]
     count, width = len(quality.frequency_invA), 2 * quality.frequency_invA[0]
     ring = np.minimum(np.hypot(*np.meshgrid(*axes, indexing="ij")) / width, count).astype(np.int64).ravel()
+    window = np.outer(*(np.hanning(n + 2)[1:-1] for n in picture.shape)).astype(np.float32)
     seen = (np.bincount(ring, minlength=count)[:count] / 2) * float((window**2).mean() ** 2 / (window**4).mean())
     seen[quality.frequency_invA >= 0.5 / max(pixel_A)] = 0.0  # corners: no whole rings
+    power, floor = (np.abs(fft.fft2((one - np.average(one, weights=window)) * window)) ** 2 for one in (picture, noise))
     level = ring_floor(ring, floor.ravel().astype(float), np.ones(ring.size, dtype=bool))
     alias = np.zeros(picture.shape, dtype=bool)
     if finer > 1:
         each = np.maximum(level / np.maximum(np.bincount(ring, minlength=len(level)), 1), 1e-30)[ring]
         rows, cols = (n // finer for n in picture.shape)
         to_noise = (power / each.reshape(power.shape)).reshape(finer, rows, finer, cols)
-        alias = (to_noise < ALIASED * to_noise.max(axis=(0, 2), keepdims=True)).reshape(picture.shape)
+        most = to_noise.max(axis=(0, 2), keepdims=True)
+        alias = ((to_noise < ALIASED * most) & (most > OUTSTANDING)).reshape(picture.shape)
     whole, wrong = (
         ring_sum(ring, values.ravel().astype(float))[:count] for values in (power, np.where(alias, power, 0))
     )

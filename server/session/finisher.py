@@ -15,8 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ptylive.application.conversion import RecordingCompression
-from ptylive.application.offline import cleaned
+from ptylive.application.conversion import RecordingCompression, cleaned
 from ptylive.engine.backend.imaging.open import MapDevice
 from ptylive.engine.bad_pixels import bad_pixels
 from ptylive.engine.imaging.render import Rendering

@@ -8,7 +8,7 @@ import pytest
 from running import last_json, ptylive_here, server
 
 import ptylive
-from ptylive.application.offline import cleaned
+from ptylive.application.conversion import cleaned
 from ptylive.schema.pattern.distortion import numbers_of
 from ptylive.simulators.data import bundled
 from ptylive.simulators.replay import ReplaySettings, replay

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -106,7 +107,14 @@ class OptimumBrightField:
             quality,
             noise=lambda: spectra.image(self.band, (shifted * gain_here).astype(np.complex64)),
             finer=self.band.grid.finer,
+            even=partial(self._even, spectra, numerator, shifted),
         )
+
+    def _even(self, spectra: Spectra, numerator: ComplexArray, shifted: ComplexArray) -> tuple[FloatArray, FloatArray]:
+        """The map, all frequencies that carry information with the same noise, and its noise."""
+        e = self.information
+        weight = np.where(e > WEAKEST * e.max(), 1 / np.sqrt(np.maximum(e, 1e-30)), 0.0).astype(np.float32)
+        return spectra.image(self.band, numerator * weight), spectra.image(self.band, shifted * weight)
 
     def image(self, spectra: Spectra) -> FloatArray:
         """Phase in rad, (rows, cols) times ``upsample``."""

@@ -129,7 +129,13 @@ class TiltCorrected:
         method = f"tilt-corrected bright field{self.correction.value}"
         noise = partial(self._image, spectra, shifted, weight)
         picture = self._image(spectra, spectrum, weight)
-        yield Picture("tcbf", picture, units, method, self.said, quality, noise, self.band.grid.finer)
+        even = partial(self._even, spectra, spectrum, shifted)
+        yield Picture("tcbf", picture, units, method, self.said, quality, noise, self.band.grid.finer, even)
+
+    def _even(self, spectra: Spectra, spectrum: ComplexArray, shifted: ComplexArray) -> tuple[FloatArray, FloatArray]:
+        """The map, its signs alone corrected, and its noise."""
+        sign = np.where(self.gain < 0, np.float32(-1), np.float32(1))
+        return spectra.image(self.band, spectrum * sign), spectra.image(self.band, shifted * sign)
 
     def _uprightness(self, spectra: Spectra, spectrum: ComplexArray) -> FloatArray:
         """-1 for each ring that the flip by the sign of the phase contrast turned over, as OBF has it; else 1.

@@ -119,7 +119,7 @@ def test_what_is_only_an_alias_of_the_scan_is_no_signal():
     plain, aware = (picture_quality(before, picture, noise, (1.0, 1.0), finer) for finer in (1, 4))
     assert plain.half_data_correlation[list(at)].min() > 0.99
     assert aware.half_data_correlation[at[0]] > 0.99
-    assert aware.half_data_correlation[at[1]] < 0.0
+    assert aware.half_data_correlation[at[1]] < 0.01
 
 
 def test_a_lattice_carries_information_as_far_as_its_last_beam():
