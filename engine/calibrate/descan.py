@@ -39,6 +39,9 @@ BELIEVED = 2.0
 LEAST_EXTENT_PX, LEAST_SHARE = 0.25, 0.02
 """Less over the whole field, or less than this share of the disc's radius, disturbs no map, and slow fields of a
 specimen may look like it."""
+MOST_TOLD = 0.5
+"""Share of a wander that fractions of a pixel tell, beyond which they are not told from it: what is missing of a wander
+within a pixel would be taken for a bias of interpolation."""
 BIAS_NODES = 9
 """Places along each axis, from half a pixel to half a pixel, at which the bias of interpolation is measured."""
 HUBER = 1.5
@@ -178,13 +181,15 @@ def sharpened(
     jump.
     """
     mean, where = patterns.mean(axis=0), descan.at_points(seen, scan_shape)
+    rest, field = where - np.rint(where), np.stack(scan_places(seen, scan_shape), axis=1)
+    apart = wandering is not None and (wandering.tells(rest, np.hstack([where, field])) < MOST_TOLD).all()
 
     def places(counts: DoubleArray, of: Disc, group: IndexArray, number: int) -> DoubleArray:
         edge, ring = DiscEdge.of(mean, of), edge_of(of, mean.shape)
         found = edge.shifts(counts)
-        if wandering is None:
+        if wandering is None or not apart:
             return found
-        return found - _means(interpolation_bias(wandering, edge, ring, where - np.rint(where)), group, number)
+        return found - _means(interpolation_bias(wandering, edge, ring, rest), group, number)
 
     block, count = blocks_of(seen, scan_shape)
     shifts = places(patterns[:, edge_of(disc, mean.shape)], disc, block, count)

@@ -47,6 +47,15 @@ class WanderingMean:
         flat = terms @ self.coefficients.reshape(terms.shape[1], -1)
         return np.asarray(flat.reshape(-1, *self.coefficients.shape[1:]), dtype=np.float32)
 
+    def tells(self, rest_px: DoubleArray, values: DoubleArray) -> DoubleArray:
+        """Share of the variance of each of some values (n, values) that its polynomial could take for fractions.
+
+        rest_px (n, 2): of the patterns. Of a wander within one pixel it is all, of many pixels nothing.
+        """
+        terms, around = _terms(rest_px, self.order), values - values.mean(axis=0)
+        left = around - terms @ np.linalg.lstsq(terms, around, rcond=None)[0]
+        return np.asarray(1.0 - (left**2).sum(axis=0) / np.maximum((around**2).sum(axis=0), 1e-30))
+
     def with_moments(self, frames: FloatArray, moments: DoubleArray) -> FloatArray:
         """Frames (n, Qy, Qx) with the sums of counts, of rows and of columns times counts (n, 3) that they should have.
 

@@ -115,3 +115,10 @@ def test_of_few_patterns_there_is_none():
     mean = sums.mean()
     assert mean is not None and mean.order == 1
     np.testing.assert_allclose(mean.at(np.array([[0.4, -0.5]])), 1, atol=1e-4)
+
+
+def test_a_wander_within_a_pixel_is_told_by_fractions_and_a_long_one_is_not():
+    mean = WanderingMean(3, np.zeros((10, 4, 4), np.float32))
+    for pixels, told in ((0.8, 1.0), (8.0, 0.0)):
+        place = Descan.of([pixels, 0.2 * pixels, -0.1 * pixels, pixels]).at_points(np.arange(POINTS), SHAPE)
+        assert mean.tells(place - np.rint(place), place) == pytest.approx(told, abs=0.05)
