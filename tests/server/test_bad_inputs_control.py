@@ -45,7 +45,7 @@ REQUESTS: tuple[tuple[dict[Any, Any], str], ...] = (
     ({"command": ["status"]}, "unknown command ['status']"),
     ({"command": {"status": 1}}, "unknown command {'status': 1}"),
     ({"command": b"\xff"}, "unknown command b'"),
-    ({"command": "Status"}, "unknown command 'Status': known are analyse, arm"),
+    ({"command": "Status"}, "unknown command 'Status': known are align, analyse"),
     ({"command": "command_status"}, "unknown command"),
     ({"command": "__init__"}, "unknown command"),
     ({"command": "status\n"}, "unknown command"),

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 
-from ptylive.application.detector_texts import named
 from ptylive.server.cli.options import Settings
 from ptylive.server.cli.output import say, when_interrupted
 from ptylive.server.cli.values import parse_assignments
@@ -83,6 +82,8 @@ def serve(
     settings: Settings = None,
 ) -> None:
     """Receive frames, show live maps, record, refine."""
+    from ptylive.application.detector_texts import named
+
     options: dict[str, Any] = {
         "data": data,
         "protocol": protocol,

@@ -110,7 +110,7 @@ def test_a_probe_of_phase_alone_keeps_its_aperture(simulated):
     freed = run(simulated.dataset, probe_part="phase if epoch < 6 else both")
     moduli = [np.abs(np.fft.fft2(result.probe[0])) for result in (start, held, freed)]
     np.testing.assert_allclose(moduli[1], moduli[0], atol=1e-5 * moduli[0].max())
-    assert np.abs(moduli[2] - moduli[0]).max() > 1e-2 * moduli[0].max()
+    assert np.abs(moduli[2] - moduli[0]).max() > 5e-3 * moduli[0].max()  # 500 times what is held moves
     assert np.abs(held.probe - start.probe).max() > 3e-4 * np.abs(start.probe).max()
 
 
