@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 import platformdirs
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from ptylive.application.detector_texts import read_detectors
 from ptylive.application.extensions import Preset
 from ptylive.engine.backend.imaging.open import LEAST_BATCH_BYTES
 from ptylive.schema import InputFileError, MetadataError, Scan, ScanHeader
@@ -350,7 +349,9 @@ def _validated(values: Mapping[str, Any], source: str) -> ServerConfig:
     for given in (config.defaults, config.overrides):
         overlay(ScanHeader(uid="", series="", frames=0, scan=Scan()), given, source)
     parse_basis(config.basis)
-    read_detectors(config.virtual_detectors)
+    if config.virtual_detectors:
+        # with it comes all that makes maps, which no command needs to start
+        from ptylive.application.detector_texts import read_detectors
     return config.model_copy(update={"maps": checked_settings(config.maps)})
 
 
