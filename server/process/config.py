@@ -352,6 +352,8 @@ def _validated(values: Mapping[str, Any], source: str) -> ServerConfig:
     if config.virtual_detectors:
         # with it comes all that makes maps, which no command needs to start
         from ptylive.application.detector_texts import read_detectors
+
+        read_detectors(config.virtual_detectors)
     return config.model_copy(update={"maps": checked_settings(config.maps)})
 
 
