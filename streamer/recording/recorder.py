@@ -19,6 +19,9 @@ from ptylive.schema import PtyliveError
 from ptylive.schema.plain_errors import say_unraisable_in_a_line, tell_parent
 from ptylive.streamer.recording.recording_writer import record
 
+NICENESS = 10
+"""What is recorded is safe in its journal: frames and live maps come first."""
+
 
 def main(arguments: list[str]) -> int:
     """Run the recorder; returns the exit status."""
@@ -34,6 +37,8 @@ def main(arguments: list[str]) -> int:
 def _serve() -> int:
     """Convert what is asked for; an interrupt from the terminal is the server's business."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
     for line in sys.stdin:
         asked = json.loads(line)
         _recorded(Path(asked["journal"]), Path(asked["target"]), asked["uid"])

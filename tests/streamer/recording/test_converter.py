@@ -1,6 +1,7 @@
 """Conversions wait on the disk, not in threads and file handles; what fails is tried again."""
 
 import errno
+import os
 import sys
 import threading
 import time
@@ -21,7 +22,7 @@ from stream_tools import (
 )
 
 from ptylive.streamer.events import RecordingEvent
-from ptylive.streamer.recording import converter
+from ptylive.streamer.recording import converter, recorder
 from ptylive.streamer.recording.converter import Closing, Converter, Job, RecorderProcess
 from ptylive.streamer.recording.journal import Journal
 from ptylive.streamer.wire import ArmMessage
@@ -229,3 +230,14 @@ def test_a_disk_that_cannot_be_asked_has_no_room(tmp_path: Path) -> None:
     assert converter._has_room(Job("a", tmp_path / "a.journal", tmp_path / "a.h5"))
     assert not converter._has_room(Job("a", tmp_path / "none.journal", tmp_path / "a.h5"))
     assert not converter._has_room(Job("a", tmp_path / "a.journal", tmp_path / "none" / "a.h5"))
+
+
+@pytest.mark.skipif(not hasattr(os, "getpriority"), reason="no priorities here")
+def test_a_recorder_steps_back_behind_frames_and_maps(tmp_path: Path) -> None:
+    process = RecorderProcess()
+    journal_of(tmp_path / "a.journal")
+    assert process.record(tmp_path / "a.journal", tmp_path / "a.h5", "a")["ok"]
+    running = process._running()
+    here = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, running.pid) == min(here + recorder.NICENESS, 19)
+    process.end(kill=False)
