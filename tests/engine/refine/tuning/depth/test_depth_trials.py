@@ -35,10 +35,16 @@ def test_trials_end_after_a_sweep_only_where_they_are_hopeless(monkeypatch, earl
     assert bool(asked) == settled
 
 
-def test_settled_trials_make_more_sweeps_of_the_same():
+def test_settled_trials_make_more_sweeps_of_the_same(monkeypatch):
     dataset, context = scan_of_columns(points=16), TrialContext("cpu")
-    trials = DepthTrials(dataset, Preset(probe_modes=1, window_px=24), context, 28.0)
+    trials, begun, begin = (
+        DepthTrials(dataset, Preset(probe_modes=1, window_px=24), context, 28.0),
+        [],
+        DepthTrials._trial,
+    )
+    monkeypatch.setattr(DepthTrials, "_trial", lambda self, *depth: begun.append(depth) or begin(self, *depth))
     early, late = (trials.settled(1.0, 2, sweeps, 16) for sweeps in (8, 16))
+    assert begun == [(1.0, 2)]
     assert late.mean < early.mean < trials.loss(1.0, 2).mean
     afresh = DepthTrials(dataset, Preset(probe_modes=1, window_px=24), context, 28.0)
     assert afresh.settled(1.0, 2, 16, 16) == late  # which went on where it was
