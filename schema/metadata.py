@@ -72,7 +72,7 @@ def locate(name: str) -> tuple[str, str]:
             return section, key
     if array_name(name) is not None:
         raise MetadataError(f"{name} is a file or an array, no number", "give it when the program starts")
-    known = [*NAMES, *(f"{s}.{k}" for s, k in NAMES.values())]
+    known = [*NAMES, *GIVEN_ARRAYS, MASKS, *(f"{s}.{k}" for s, k in NAMES.values())]
     raise MetadataError(f"unknown setting {name!r}", did_you_mean(name, known, "see docs/conventions.md"))
 
 

@@ -15,6 +15,7 @@ from ptylive.engine.imaging.declaration import PTYLIVE, MapSetting, MapWords, Me
 from ptylive.engine.imaging.plugins import from_packages
 from ptylive.schema import MetadataError
 from ptylive.schema.errors import brief, did_you_mean
+from ptylive.schema.metadata import SECTIONS
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +72,10 @@ def setting_name(name: str) -> str:
 
 def read_settings(values: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, Any]]:
     """Settings of maps (``wdd.epsilon``) among values, checked; and the other values. Raises MetadataError."""
+    for name in values:
+        section, dot, _ = name.partition(".")
+        if dot and section not in SECTIONS and not is_of_a_map(name) and did_you_mean(section, methods()):
+            setting(name)  # refuses it, with the nearest method: among metadata nothing is like it
     others = {name: value for name, value in values.items() if not is_of_a_map(name)}
     return only_settings({name: value for name, value in values.items() if name not in others}), others
 
@@ -91,7 +96,9 @@ def setting(name: str) -> MapSetting:
     its = methods()[method].may_be_set
     if whole not in its:
         known = f"it has {', '.join(its) or 'none'}"
-        raise MetadataError(f"{method} has no setting {brief(its_name)}", did_you_mean(whole, its, known))
+        alike = did_you_mean(its_name, [one.partition(".")[2] for one in its])  # the method alone is no likeness
+        hint = did_you_mean(whole, its, known) if alike else known
+        raise MetadataError(f"{method} has no setting {brief(its_name)}", hint)
     return its[whole]
 
 

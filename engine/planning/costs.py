@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ptylive.engine.imaging.imaging_conditions import padded_shape
-from ptylive.engine.live.plan import filter_bytes, max_bins
+from ptylive.engine.live.plan import MOST_FILTER_BYTES, filter_bytes, max_bins
 from ptylive.engine.memory import SHARE_OF_FREE
 from ptylive.engine.planning.depth import slices_for_plan
 from ptylive.engine.planning.detector_window import bright_field_pixels, window_of, window_pixels
@@ -49,7 +49,7 @@ def live_bytes(experiment: Experiment) -> float:
     masks = header.basis.n_bright + header.basis.n_dark
     bins = min(max_bins(header), bright_field_pixels(experiment)) if header.basis.is_raw else masks
     kept = store_bytes(math.prod(shape), bins) + transform_bytes(shape, padded, bins)
-    return kept + filter_bytes(header) * bins
+    return kept + min(filter_bytes(header) * bins, MOST_FILTER_BYTES)
 
 
 def object_shape(experiment: Experiment) -> tuple[int, int]:

@@ -152,3 +152,9 @@ def test_a_field_of_view_stands_for_the_step():
     assert overlay(known, {"field_of_view_A": 8.0}).scan.step_A == (2.0, 2.0)
     with pytest.raises(MetadataError, match="field_of_view_A"):
         overlay(known, {"field_of_view_A": -1.0})
+
+
+def test_the_nearest_name_of_an_array_is_told():
+    with pytest.raises(MetadataError) as refused:
+        locate("dp_maks")
+    assert refused.value.line() == "unknown setting 'dp_maks': did you mean 'dp_mask'?"

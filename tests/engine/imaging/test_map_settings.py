@@ -217,6 +217,23 @@ def test_the_nearest_name_is_told(name: str, nearest: str) -> None:
     assert f"did you mean '{nearest}'?" in refused.value.hint
 
 
+@pytest.mark.parametrize("name", ["obf.epsilon", "tcbf.order", "tcbf.bins"])
+def test_that_the_method_is_right_makes_no_setting_the_nearest(name: str) -> None:
+    with pytest.raises(MetadataError) as refused:
+        registry.setting(name)
+    assert refused.value.hint.startswith("it has ")
+
+
+def test_a_mistyped_method_is_told_among_metadata_too() -> None:
+    with pytest.raises(MetadataError) as refused:
+        registry.read_settings({"energy_eV": 80e3, "wddd.epsilon": 0.1})
+    assert refused.value.line() == "'wddd.epsilon' is no setting of a map: did you mean 'wdd'?"
+    assert registry.read_settings({"optics.energy_eV": 80e3, "nothing.alike": 1}) == (
+        {},
+        {"optics.energy_eV": 80e3, "nothing.alike": 1},
+    )
+
+
 def test_methods_are_named_as_maps_are_and_as_elsewhere() -> None:
     assert check_methods(["wdd_phase", "parallax", "OBF"]) == tuple(m for m in METHODS if m in ("obf", "tcbf", "wdd"))
     with pytest.raises(MetadataError) as refused:

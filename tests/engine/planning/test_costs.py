@@ -10,7 +10,7 @@ from ptylive.engine.geometry import DetectorGrid
 from ptylive.engine.imaging.accumulation.reduction import PixelReduction
 from ptylive.engine.imaging.accumulation.rows import RowTransforms
 from ptylive.engine.imaging.accumulation.store import Store
-from ptylive.engine.live.plan import filter_bytes, max_bins
+from ptylive.engine.live.plan import MOST_FILTER_BYTES, filter_bytes, max_bins
 from ptylive.engine.planning.costs import live_bytes, object_shape, refinement_bytes, store_bytes, transform_bytes
 from ptylive.engine.planning.detector_window import bright_field_pixels, window_of
 from ptylive.engine.planning.figure import Verdict
@@ -40,6 +40,15 @@ def test_filters_are_bounded_as_in_a_scan():
     bins = max_bins(many.header)
     assert live_bytes(many) > filter_bytes(many.header) * bins
     assert live_bytes(many) == live_bytes(experiment(detector_pixel_mrad=0.05))  # no more bins than that
+
+
+def test_filters_of_a_very_large_scan_take_no_more_than_is_kept():
+    large, larger = (experiment(scan_shape=(side, side)) for side in (4096, 8192))
+    assert filter_bytes(large.header) * max_bins(large.header) > MOST_FILTER_BYTES
+    # four times the points, and the same filters: unbounded ones would be four times as large as well
+    assert live_bytes(larger) - MOST_FILTER_BYTES == pytest.approx(
+        4 * (live_bytes(large) - MOST_FILTER_BYTES), rel=0.01
+    )
 
 
 def test_of_a_compressed_scan_the_masks_count():
