@@ -56,7 +56,7 @@ class Acquisition:
         self._patience = patience
         self._announcer = announcer
         self._one_sender, self._exact = one_sender, exact
-        self._recordings = Recordings(folder, announcer)
+        self._recordings = Recordings(folder, announcer, ring.frames_are_read)
         self._open: OrderedDict[str, ScanRecord] = OrderedDict()
         self._current: ScanRecord | None = None
         self._shown: ScanRecord | None = None

@@ -69,6 +69,11 @@ class Ring:
             self._closed = True
             self._changed.notify_all()
 
+    def frames_are_read(self, timeout_s: float) -> bool:
+        """Whether no reader has frames before it any more, or in its hands: now, or within so long."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._closed or not self._bytes, timeout_s)
+
     @property
     def fill(self) -> float:
         """Fraction of the ring in use, 0 to 1: bytes or slots, whichever is scarcer."""

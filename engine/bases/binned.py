@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from ptylive.engine.bases.protocol import MAX_SAMPLES, Evaluate
+from ptylive.engine.bases.protocol import MAX_SAMPLES, Evaluate, Weighting
 from ptylive.engine.geometry import DetectorGrid, single_columns
 from ptylive.schema.model import Array, BoolArray, ComplexArray, DoubleArray, IndexArray, LabelArray
 
@@ -77,9 +77,10 @@ class BinnedPixels:
         """Means over each bin, from sums over it."""
         return np.asarray(sums / self.pixels_per_bin[:, None].astype(np.float32))
 
-    def per_noise(self, transfer: ComplexArray, mean: DoubleArray) -> ComplexArray:
-        """Transfer over the Poisson variance of each bin, (count, nq)."""
-        return np.asarray(transfer / self.variance(mean).astype(np.float32)[:, None])
+    def per_noise(self, mean: DoubleArray) -> Weighting:
+        """Transfers (count, nq) over the Poisson variance of each bin."""
+        variance = self.variance(mean).astype(np.float32)[:, None]
+        return lambda transfer: np.asarray(transfer / variance)
 
     def variance(self, mean: DoubleArray) -> DoubleArray:
         """Poisson variance of bins (count,) of some mean.

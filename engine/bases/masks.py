@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
-from ptylive.engine.bases.protocol import MAX_SAMPLES, Evaluate
+from ptylive.engine.bases.protocol import MAX_SAMPLES, Evaluate, Weighting
 from ptylive.engine.geometry import DetectorGrid, single_columns
 from ptylive.schema.model import Array, BoolArray, ComplexArray, DoubleArray, FloatArray, IndexArray
 
@@ -105,12 +105,12 @@ class MaskBasis:
         """Weights of the coefficients, G^-1 sums: (N, nq)."""
         return _times(self.inverse_gram.astype(np.float32), sums)
 
-    def per_noise(self, transfer: ComplexArray, mean: DoubleArray) -> ComplexArray:
-        """C^-1 transfer (N, nq), C = M^T diag(mean pattern) M, the mean pattern estimated from its coefficients."""
+    def per_noise(self, mean: DoubleArray) -> Weighting:
+        """C^-1 of transfers (N, nq), C = M^T diag(mean pattern) M, the mean pattern estimated from its coefficients."""
         pattern = self.pattern(mean).ravel()
         pattern = np.maximum(pattern, LEAST_MEAN * pattern.max())
         covariance = (self.flat * pattern) @ self.flat.T.astype(float)
-        return _times(_inverse(covariance).astype(np.float32), transfer)
+        return partial(_times, _inverse(covariance).astype(np.float32))
 
     def bright_sum(self, mean: DoubleArray) -> float:
         """Intensity of the bright field that mean coefficients (N,) stand for."""

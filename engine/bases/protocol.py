@@ -15,6 +15,9 @@ Evaluate = Callable[[Array, Array, Array, Array, Array], None]
 """(weights (s,), offsets (groups + 1,), q_row (nq,), q_col (nq,), out (groups, nq)): sums of a function of (k, Q) over
 groups of consecutive samples, all single precision."""
 
+Weighting = Callable[[ComplexArray], ComplexArray]
+"""C^-1 B of transfers B (N, nq), C the covariance of the coefficients."""
+
 
 class Samples(Protocol):
     """Detector points that stand for the bright pixels of a basis."""
@@ -53,10 +56,10 @@ class DetectorBasis(Protocol):
         """Weights of the coefficients that stand for sum_k f(k) I(k): G^-1 (M^T f), G the masks' inner products."""
         ...
 
-    def per_noise(self, transfer: ComplexArray, mean: DoubleArray) -> ComplexArray:
-        """C^-1 B for transfers (N, nq): C = M^T diag(mean pattern) M, the Poisson covariance of the coefficients.
+    def per_noise(self, mean: DoubleArray) -> Weighting:
+        """C^-1 of transfers (N, nq): C = M^T diag(mean pattern) M, the Poisson covariance of the coefficients.
 
-        mean (N,): mean coefficients, from which the mean pattern is estimated.
+        mean (N,): mean coefficients, from which the mean pattern is estimated. Costly to make, cheap to use.
         """
         ...
 

@@ -37,6 +37,8 @@ up to 0.02 (30 frequencies) and 0.11 (8 frequencies) on the first rows.
 """
 ALIASED_STEP = 0.5
 """Step of the grid among aliases, whose frequencies are higher, in that of the other."""
+FLAT = 1e-6
+"""Share of a summit's height by which its neighbourhood may differ where a climb ends: steps tell the place better."""
 IN_REACH = 0.5
 """Share of the height of J2's summit, with aliases, that the nearest point of the grid has at least."""
 POWER_ERROR = 0.03
@@ -274,7 +276,8 @@ def _climb(
 
     origin = (start / sizes)[free]
     simplex = np.vstack([origin, origin + np.eye(len(origin))])
-    options: Any = {"initial_simplex": simplex, "xatol": 0.01, "fatol": 1e-12, "maxfev": 220}
+    height = abs(criterion(start))
+    options: Any = {"initial_simplex": simplex, "xatol": 0.01, "fatol": FLAT * height, "maxfev": 220}
     found = optimize.minimize(cost, np.asarray(origin, dtype=float), method="Nelder-Mead", options=options)
     best = start.copy()
     best[free] = np.asarray(found.x) * sizes[free]

@@ -16,6 +16,7 @@ from functools import cached_property
 
 import numpy as np
 
+from ptylive.engine.bases.protocol import Weighting
 from ptylive.engine.calibrate.modulation import FIT_FREQUENCIES, Modulation
 from ptylive.engine.geometry import DetectorGrid
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
@@ -101,6 +102,11 @@ class Criteria:
         self.modulation, self.fixed, self.conditions = modulation, dict(fixed), conditions
         self._dual = conditions.basis.dual(modulation.spectra)
         self.aliases = Aliases.none(modulation.q_scan)
+
+    @cached_property
+    def per_noise(self) -> Weighting:
+        """Weighting of transfers (N, nq) by the noise of the scan's mean pattern."""
+        return self.conditions.basis.per_noise(self.modulation.mean)
 
     @property
     def coefficients(self) -> int:
@@ -193,7 +199,7 @@ class Criteria:
     def _energies(self, parameters: DoubleArray, aliases: Aliases) -> DoubleArray:
         """Energy (m,) that each alias explains."""
         transfer = self.transfer(parameters, aliases.q)
-        weights = self.conditions.basis.per_noise(transfer, self.modulation.mean).conj()
+        weights = self.per_noise(transfer).conj()
         image = np.einsum("nq,nq->q", weights, aliases.spread(self.modulation.spectra))
         information = np.einsum("nq,nq->q", weights, transfer).real
         return np.asarray(np.abs(image) ** 2 / (information + REGULARISATION))
@@ -220,6 +226,6 @@ class Criteria:
 
     def explained_share(self, parameters: DoubleArray) -> float:
         """J2 in the energy there is, weighted by noise alike."""
-        spectra, mean = self.modulation.spectra, self.modulation.mean
-        total = np.einsum("nq,nq->", self.conditions.basis.per_noise(spectra, mean).conj(), spectra).real
+        spectra = self.modulation.spectra
+        total = np.einsum("nq,nq->", self.per_noise(spectra).conj(), spectra).real
         return self.explained_energy(parameters) / max(float(total), 1e-30)

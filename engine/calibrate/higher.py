@@ -110,12 +110,12 @@ class _Problem:
         """
         criteria, low = self.at(x)
         q = criteria.seen_as(low)
-        mean, basis = criteria.modulation.mean, criteria.conditions.basis
         here, spectra = criteria.transfer(low, q), criteria.modulation.spectra[:, : len(q)]
-        weighted = basis.per_noise(here, mean)
+        per_noise = criteria.per_noise
+        weighted = per_noise(here)
         information = np.einsum("nq,nq->q", weighted.conj(), here).real + REGULARISATION
         phase = np.einsum("nq,nq->q", weighted.conj(), spectra) / information
-        left = basis.per_noise(spectra - here * phase, mean)
+        left = per_noise(spectra - here * phase)
         turned = []
         for k in np.flatnonzero(free):
             aside = np.zeros(len(x))
@@ -125,7 +125,7 @@ class _Problem:
         changes = np.array(turned)
         each = 2 * np.einsum("knq,nq->kq", changes.conj(), left).real
         along = np.einsum("nq,knq->kq", weighted.conj(), changes)
-        noisy = np.array([basis.per_noise(change, mean) for change in changes])
+        noisy = np.array([per_noise(change) for change in changes])
         across = np.einsum("jnq,knq->jk", changes.conj(), noisy) - (along.conj() / information) @ along.T
         return _Derivatives(each.sum(axis=1), each, 2 * across.real)
 

@@ -207,6 +207,8 @@ class ImagingConditions:
         for one in fields(self):
             object.__setattr__(other, one.name, getattr(self, one.name))
         object.__setattr__(other, "probe", probe)
+        if (probe.semiangle_invA, probe.edge_invA) == (self.probe.semiangle_invA, self.probe.edge_invA):
+            object.__setattr__(other, "disc_pixels", self.disc_pixels)  # of the aperture alone
         return other
 
     def focused_for(self, method: str) -> ImagingConditions:

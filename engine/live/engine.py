@@ -27,6 +27,7 @@ from ptylive.engine.imaging.placement import Placement, told_by, told_placement
 from ptylive.engine.imaging.render import AFTERWARDS, METHODS, Rendering, check_methods, methods_for
 from ptylive.engine.live import reading
 from ptylive.engine.live.evaluation import Evaluation
+from ptylive.engine.live.fit_times import FitTimes
 from ptylive.engine.live.plan import Plan, filter_stock, left_out
 from ptylive.engine.live.reading import FrameSource, Where
 from ptylive.engine.memory import Scratch
@@ -37,8 +38,6 @@ log = logging.getLogger(__name__)
 
 START_FRAMES = 64
 """Raw frames whose mean places the disc before the first frame is reduced."""
-FIT_AT = (0.0, 0.15, 0.30, 0.60)
-"""Shares of the scan at which rotation, focus and the like are fitted: at the first refresh, and again."""
 AHEAD_POINTS = 512 * 512
 """Points of the largest scan of which the filters of two methods may lie in memory while results are made."""
 
@@ -81,7 +80,7 @@ class LiveEngine:
         self.evaluation = Evaluation(device, self._pool, self._scratch)
         self._positions, self._placement = told_placement(header, 0.0)
         self._waiting: list[FrameBatch] = []
-        self._fits = list(FIT_AT)
+        self._fit_times = FitTimes() if background is not None else FitTimes(clock=None)
         self._refitting: tuple[ScanHeader, Future[Calibration]] | None = None
         self._concluded = self._told_of_descan = False
         self._with_other_settings: frozenset[str] = frozenset()
@@ -91,6 +90,7 @@ class LiveEngine:
         """Take a batch of frames, pixels or coefficients; the memory may be reused afterwards."""
         if not len(batch.index):
             return
+        self._fit_times.begin()
         self._last_frame = np.array(self.header.readout.counts(batch.frame(int(np.argmax(batch.index))))[0])
         if self.store is not None:
             self.store.add(batch)
@@ -324,11 +324,8 @@ class LiveEngine:
             (header, fit), self._refitting = self._refitting, None
             if header is self.header:
                 self._adopt(fit.result())
-        share = float(self.coverage.mean())
-        if self._refitting is not None or not self._fits or share < self._fits[0]:
-            return
-        self._fits = [at for at in self._fits if at > share]
-        self._refit()
+        if self._refitting is None and self._fit_times.due(float(self.coverage.mean())):
+            self._refit()
 
     def _refit(self) -> None:
         """Calibrate on what has arrived: on a copy and in the background where there is one."""
@@ -337,7 +334,9 @@ class LiveEngine:
         if self.filters.background is None:
             self._adopt(reading.recalibrated(self.header, self.store))
         else:
+            self._fit_times.started()
             fit = self.filters.background.submit(reading.recalibrated, self.header, self.store.snapshot())
+            fit.add_done_callback(lambda _fit: self._fit_times.ended())
             self._refitting = (self.header, fit)
 
     def _adopt(self, calibration: Calibration) -> None:

@@ -25,6 +25,8 @@ from ptylive.streamer.recording.journal import Journal
 RETRY_S = 60.0
 _LONGEST_RETRY_S = 960.0
 _END_S = 2.0
+FRAMES_FIRST_S, _LOOK_S = 2.0, 0.05
+"""How long a recording gives way to frames that are not reduced yet, and between two looks at whether it is to end."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,11 @@ class Closing:
     then: Literal["convert", "keep", "remove"]
 
 
+def always(_timeout_s: float) -> bool:
+    """Nobody reads frames."""
+    return True
+
+
 @dataclass
 class _Failed:
     """A journal whose conversion failed, and when it is tried again."""
@@ -55,14 +62,20 @@ class _Failed:
 
 
 class Converter:
-    """A queue of journals, the thread that closes them, and the one that has them converted."""
+    """A queue of journals, the thread that closes them, and the one that has them converted.
 
-    def __init__(self, on_event: Callable[[RecordingEvent], None]) -> None:
-        self._on_event = on_event
+    ``frames_are_read``: whether what was received has been read, asked with a time-out in s before each.
+    """
+
+    def __init__(
+        self, on_event: Callable[[RecordingEvent], None], frames_are_read: Callable[[float], bool] = always
+    ) -> None:
+        self._on_event, self._frames_are_read = on_event, frames_are_read
         self._closing: queue.SimpleQueue[Job | Closing | None] = queue.SimpleQueue()
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[tuple[Job, float] | None] = queue.SimpleQueue()
+        """With the time by which each is made, whoever still reads."""
         self._failed: dict[Path, _Failed] = {}
-        self._give_up = threading.Event()
+        self._give_up, self._ending = threading.Event(), threading.Event()
         self._process = RecorderProcess()
         self._threads: list[threading.Thread] = []
 
@@ -81,6 +94,7 @@ class Converter:
 
     def stop(self, timeout_s: float) -> bool:
         """Finish what is queued; what takes longer is given up (False), its journal stays for the next start."""
+        self._ending.set()
         self._closing.put(None)
         deadline = time.monotonic() + timeout_s
         for thread in self._threads:
@@ -95,7 +109,7 @@ class Converter:
     def _close_all(self) -> None:
         while (item := self._closing.get()) is not None:
             if isinstance(item, Job):
-                self._jobs.put(item)
+                self._queue(item)
             else:
                 self._close(item)
         self._jobs.put(None)
@@ -117,18 +131,29 @@ class Converter:
         elif problem:
             self._fail(Job(item.uid, path, path.with_suffix(".h5")), f"{path}: {problem}")
         else:
-            self._jobs.put(Job(item.uid, path, path.with_suffix(".h5")))
+            self._queue(Job(item.uid, path, path.with_suffix(".h5")))
+
+    def _queue(self, job: Job) -> None:
+        self._jobs.put((job, time.monotonic() + FRAMES_FIRST_S))
 
     def _convert_all(self) -> None:
         while not self._give_up.is_set():
             try:
-                job = self._jobs.get(timeout=self._next_try_s())
+                item = self._jobs.get(timeout=self._next_try_s())
             except queue.Empty:
                 self._try_again()
                 continue
-            if job is None:
+            if item is None:
                 return
+            job, due = item
+            self._give_way(due)
             self._say(self._converted(job))
+
+    def _give_way(self, due: float) -> None:
+        """Let frames be reduced first: a recording takes a processor, and what it is made of lies on the disk."""
+        while not self._ending.is_set() and time.monotonic() < due:
+            if self._frames_are_read(_LOOK_S):
+                return
 
     def _say(self, event: RecordingEvent) -> None:
         if not self._give_up.is_set():

@@ -24,7 +24,7 @@ from ptylive.streamer.blocks import FrameBlock
 from ptylive.streamer.events import Announcer, EndReason, RecordingEvent
 from ptylive.streamer.recording.backlog import STALLED_S, Backlog
 from ptylive.streamer.recording.catalogue import Catalogue
-from ptylive.streamer.recording.converter import Closing, Converter, Job
+from ptylive.streamer.recording.converter import Closing, Converter, Job, always
 from ptylive.streamer.recording.earlier_runs import FAULTS, EarlierRuns, line_of
 from ptylive.streamer.recording.in_time import in_time, items_in_time
 from ptylive.streamer.recording.journal import Journal
@@ -44,15 +44,20 @@ _POLL_S = 0.01
 
 
 class Recordings:
-    """Journals and recordings in one folder; with ``folder=None`` every method does nothing."""
+    """Journals and recordings in one folder; with ``folder=None`` every method does nothing.
 
-    def __init__(self, folder: Path | None, announcer: Announcer) -> None:
+    ``frames_are_read``: whether what was received has been read, asked with a time-out in s before a recording is made.
+    """
+
+    def __init__(
+        self, folder: Path | None, announcer: Announcer, frames_are_read: Callable[[float], bool] = always
+    ) -> None:
         self.folder = folder
         self.wanted = True
         """Whether scans that begin from now on are recorded."""
         self._announcer = announcer
         self._catalogue = None if folder is None else Catalogue(folder, partial(announcer.log, "warning"))
-        self._converter = Converter(self._converted)
+        self._converter = Converter(self._converted, frames_are_read)
         self._converting: set[str] = set()
         self._scans: WeakValueDictionary[str, ScanRecord] = WeakValueDictionary()
         self._backlog = Backlog()

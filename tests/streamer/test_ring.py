@@ -112,3 +112,16 @@ def test_a_reader_that_has_left_gets_nothing_more() -> None:
     ring._forget(reader._number)
     assert reader.take(0.0) is None
     assert reader.ring_fill == 0.0
+
+
+def test_frames_are_read_once_no_reader_holds_any() -> None:
+    ring = Ring()
+    assert ring.frames_are_read(0.0)
+    with ring.reader() as reader:
+        ring.put(batch(0))
+        ring.put(ArmEvent(make_header(), resumed=False))
+        assert not ring.frames_are_read(0.0)
+        reader.take()
+        assert not ring.frames_are_read(0.0), "it is in the reader's hands"
+        reader.take()
+        assert ring.frames_are_read(0.0), "what was announced is no frame"

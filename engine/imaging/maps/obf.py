@@ -78,10 +78,11 @@ class OptimumBrightField:
 
         ``upsample``: sampling finer than the scan's; None: what the conditions allows.
         """
+        per_noise = conditions.basis.per_noise(mean)
 
         def matched(q: DoubleArray) -> tuple[ComplexArray, ComplexArray]:
             transfer = conditions.transfer(q)
-            return conditions.basis.per_noise(transfer, mean).conj(), transfer
+            return per_noise(transfer).conj(), transfer
 
         band = conditions.band(conditions.finer("obf") if upsample is None else upsample)
         weights, information = band.evaluate_with_response(matched)

@@ -156,7 +156,7 @@ class TiltCorrected:
     def _measured_uprightness(self, spectra: Spectra, spectrum: ComplexArray) -> FloatArray:
         chosen = _brightest(spectrum, self.ring)
         conditions = spectra.conditions
-        matched = conditions.basis.per_noise(conditions.transfer(self.band.q[chosen]), spectra.mean).conj()
+        matched = conditions.basis.per_noise(spectra.mean)(conditions.transfer(self.band.q[chosen])).conj()
         index, sign = self.band.kept
         numerator = spectra.contraction.contract(
             np.ascontiguousarray(matched.T), spectra.planes, (index[chosen], sign[chosen]), spectra.scale

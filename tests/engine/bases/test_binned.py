@@ -49,4 +49,4 @@ def test_a_bin_whose_mean_swings_below_nothing_is_as_noisy_as_its_neighbours():
     assert variance[[0, 5]].min() > 1
     np.testing.assert_array_equal(np.delete(variance, [0, 5]), np.delete(mean, [0, 5]))
     transfer = np.ones((made.count, 2), np.complex64)
-    assert np.abs(made.per_noise(transfer, mean)).max() < 1
+    assert np.abs(made.per_noise(mean)(transfer)).max() < 1

@@ -12,6 +12,7 @@ from synthetic import WeakPhaseScan, batches, correlation
 
 from ptylive.engine.imaging.filters import Filter
 from ptylive.engine.imaging.virtual_detectors import DetectorBank, parse_detectors
+from ptylive.engine.live import fit_times
 from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.engine.live.reading import mean_frame
 from ptylive.schema import EventBatch, FrameBatch, MetadataError, Origin
@@ -178,7 +179,8 @@ class Later:
                 future.set_result(function(*arguments))
 
 
-def test_frames_never_wait_for_a_calibration(scan):
+def test_frames_never_wait_for_a_calibration(scan, monkeypatch):
+    monkeypatch.setattr(fit_times, "SOON_S", 0.0)
     later = Later()
     live = LiveEngine(scan.header(), background=later)
     for batch in batches(scan.patterns[: 10 * scan.n]):

@@ -241,3 +241,43 @@ def test_a_recorder_steps_back_behind_frames_and_maps(tmp_path: Path) -> None:
     here = os.getpriority(os.PRIO_PROCESS, 0)
     assert os.getpriority(os.PRIO_PROCESS, running.pid) == min(here + recorder.NICENESS, 19)
     process.end(kill=False)
+
+
+def order_of(read: list[bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a converter does with one journal: asks (``ask``) whether frames are read, or makes the recording."""
+    did: list[str] = []
+    answers, made = iter(read), threading.Event()
+
+    def frames_are_read(_timeout_s: float) -> bool:
+        did.append("ask")
+        return next(answers)
+
+    def record(_journal: Path, _target: Path, _uid: str) -> dict[str, Any]:
+        did.append("record")
+        made.set()
+        return {"ok": True, "placed": 1, "frames": 1, "seconds": 0.1}
+
+    one = Converter(lambda _event: None, frames_are_read)
+    monkeypatch.setattr(one._process, "record", record)
+    one.add(Job("a", tmp_path / "a.journal", tmp_path / "a.h5"))
+    assert made.wait(20)
+    assert one.stop(20)
+    return did
+
+
+def test_frames_are_reduced_before_a_recording_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(converter, "FRAMES_FIRST_S", 60.0)
+    assert order_of([False, False, True], tmp_path, monkeypatch) == ["ask", "ask", "ask", "record"]
+
+
+def test_a_recording_does_not_wait_for_ever_for_a_slow_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(converter, "FRAMES_FIRST_S", 0.0)
+    assert order_of([], tmp_path, monkeypatch) == ["record"]
+
+
+def test_a_converter_that_is_to_end_waits_for_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(converter, "FRAMES_FIRST_S", 600.0)
+    one = Converter(lambda _event: None, lambda _timeout_s: bool(one._ending.wait(600)) and False)
+    monkeypatch.setattr(one._process, "record", lambda *_: {"ok": True, "placed": 1, "frames": 1, "seconds": 0.1})
+    one.add(Job("a", tmp_path / "a.journal", tmp_path / "a.h5"))
+    assert one.stop(60)
