@@ -101,7 +101,8 @@ class CodedFrames:
 
     data (bytes,) uint8; ends (n,) int64: where each ends; decode: address of a C function int64 (data, size, itemsize,
     target, target_bytes, work, told), every argument 64 bits wide, 0 when it has decoded; work_bytes it needs; told
-    (m,) int64: what it must know besides, of all frames.
+    (m,) int64: what it must know besides, of all frames; in_bytes: address of a like function that makes a byte of each
+    pixel, less than 0 where one is more; 0 where there is none.
     """
 
     data: ByteArray
@@ -109,6 +110,7 @@ class CodedFrames:
     decode: int
     work_bytes: int
     told: IndexArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    in_bytes: int = 0
 
 
 @dataclass(frozen=True)

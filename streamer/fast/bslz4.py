@@ -14,6 +14,8 @@ from ptylive.streamer.fast.memory import COMPILED, bytes_at, copy32, fill32, loa
 
 DECODED, TRUNCATED, WRONG_SIZE, CORRUPT = 0, 1, 2, 3
 """What became of a pattern; the names of the refusals are those of docs/protocol.md."""
+TOO_WIDE = -1
+"""A pixel counted more than a byte holds, where bytes were asked for."""
 MAX_BLOCK_BYTES = 2**20
 """Largest bitshuffle block that is decoded; what the filters write is 8192."""
 SLACK_BYTES = 64
@@ -263,6 +265,21 @@ def _unshuffle(block, itemsize, target, words):
 
 
 @nb.jit(**COMPILED)
+def _unshuffle_bytes(block, itemsize, target, words):
+    """The same to a byte for each element, target (elements,) uint8; False where one does not fit."""
+    groups = target.size // 8
+    if itemsize > 1 and _anything(block[8 * groups :]):
+        return False
+    values = words.view(np.uint8)
+    if not _byte_plane(block, 0, groups, words):
+        target[:] = 0
+    else:
+        for k in range(target.size):
+            target[k] = values[k]
+    return True
+
+
+@nb.jit(**COMPILED)
 def _big_endian(data, start):
     """The unsigned 32-bit number at ``start``."""
     value = nb.int64(0)
@@ -314,15 +331,22 @@ def decode_bslz4(part, itemsize, target, block, words):
     part (bytes,) uint8; itemsize 1, 2 or 4; block uint8 and words uint64 are work space of MAX_BLOCK_BYTES
     (+ SLACK_BYTES) and MAX_BLOCK_BYTES / 8. On failure ``target`` holds anything.
     """
-    step, outcome = _framing(part, itemsize, target.size)
+    return _decode(part, itemsize, itemsize, target, block, words)
+
+
+@nb.jit(**COMPILED)
+def _decode(part, itemsize, width, target, block, words):
+    """The same; each element becomes ``width`` bytes, as many as it has or one (TOO_WIDE where that does not do)."""
+    nbytes = target.size // width * itemsize
+    step, outcome = _framing(part, itemsize, nbytes)
     if outcome != DECODED:
         return outcome
     start = nb.int64(part.ctypes.data)
     buffer = _U(block.ctypes.data)
     at, done = FRAMING_BYTES, 0
     smallest = 8 * itemsize
-    while target.size - done >= smallest:
-        size = min(step, (target.size - done) // smallest * smallest)
+    while nbytes - done >= smallest:
+        size = min(step, (nbytes - done) // smallest * smallest)
         if at + 4 > part.size:
             return CORRUPT
         coded = _big_endian(part, at)
@@ -332,13 +356,23 @@ def decode_bslz4(part, itemsize, target, block, words):
         if lz4_block(_U(start + at), _U(start + at + coded), buffer, _U(buffer + _U(size))) != size:
             return CORRUPT
         at += coded
-        _unshuffle(block[:size], itemsize, target[done : done + size], words)
+        if width == itemsize:
+            _unshuffle(block[:size], itemsize, target[done : done + size], words)
+        elif not _unshuffle_bytes(block[:size], itemsize, target[done // itemsize : (done + size) // itemsize], words):
+            return TOO_WIDE
         done += size
-    rest = target.size - done  # fewer than 8 elements are stored as they are
+    rest = nbytes - done  # fewer than 8 elements are stored as they are
     if at + rest > part.size:
         return CORRUPT
+    if width == itemsize:
+        for k in range(rest):
+            target[done + k] = part[at + k]
+        return DECODED
     for k in range(rest):
-        target[done + k] = part[at + k]
+        if k % itemsize == 0:
+            target[(done + k) // itemsize] = part[at + k]
+        elif part[at + k] != 0:
+            return TOO_WIDE
     return DECODED
 
 
@@ -354,6 +388,14 @@ def decode_at(data, size, itemsize, target, target_bytes, work, _told):
     words = bytes_at(work, MAX_BLOCK_BYTES).view(np.uint64)
     block = bytes_at(_U(work + _U(MAX_BLOCK_BYTES)), MAX_BLOCK_BYTES + SLACK_BYTES)
     return nb.int64(decode_bslz4(bytes_at(data, size), itemsize, bytes_at(target, target_bytes), block, words))
+
+
+@nb.cfunc(DECODER, nopython=True, cache=True, error_model="numpy", boundscheck=False)
+def decode_bytes_at(data, size, itemsize, target, target_bytes, work, _told):
+    """The same to a byte for each pixel."""
+    words = bytes_at(work, MAX_BLOCK_BYTES).view(np.uint64)
+    block = bytes_at(_U(work + _U(MAX_BLOCK_BYTES)), MAX_BLOCK_BYTES + SLACK_BYTES)
+    return nb.int64(_decode(bytes_at(data, size), itemsize, 1, bytes_at(target, target_bytes), block, words))
 
 
 @nb.cfunc(nb.types.int64(nb.uintp, nb.int64, nb.int64, nb.uintp, nb.int64), nopython=True, cache=True)

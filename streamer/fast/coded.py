@@ -6,7 +6,7 @@ import numpy as np
 
 from ptylive.schema import CodedFrames, FrameBatch
 from ptylive.schema.model import Array, ByteArray, IndexArray
-from ptylive.streamer.fast.bslz4 import WORK_BYTES, decode_all, decode_at, work_space
+from ptylive.streamer.fast.bslz4 import WORK_BYTES, decode_all, decode_at, decode_bytes_at, work_space
 from ptylive.streamer.wire import FrameLayout
 
 
@@ -42,7 +42,7 @@ class CodedBatch(HandedOn):
 
     def __init__(self, uid: str, index: IndexArray, data: ByteArray, ends: IndexArray, layout: FrameLayout) -> None:
         """Patterns back to back in data (bytes,) uint8, each up to ends (n,)."""
-        coded = CodedFrames(data, ends, decode_at.address, WORK_BYTES)
+        coded = CodedFrames(data, ends, decode_at.address, WORK_BYTES, in_bytes=decode_bytes_at.address)
         vars(self).update(uid=uid, index=index, coded=coded, _layout=layout)
 
     def _decoded(self, first: int, count: int) -> Array:

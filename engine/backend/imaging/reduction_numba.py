@@ -193,73 +193,105 @@ def _limit(frame, most, bad):
 
 
 @nb.jit(**FAST)
+def _gather(frames, source, decode, span, point, which, work):
+    """Fill frames (group, pixels) from those ``span`` of a batch that go somewhere, ``which`` (group,) says where.
+
+    How many were filled, the next frame, how many do not decode; whether one does not fit the type of frames, which is
+    the next one then.
+    """
+    _, _, data, ends, itemsize, told = source
+    frame_bytes = frames.shape[1] * frames.itemsize
+    base = nb.uintp(frames.ctypes.data)
+    n, stop = span
+    held, failed = 0, 0
+    while n < stop and held < frames.shape[0]:
+        if point[n] >= 0:
+            target = nb.uintp(base + nb.uintp(held * frame_bytes))
+            outcome = np.int64(0)
+            if decode == 0:
+                copy_memory(target, nb.uintp(nb.uintp(data) + nb.uintp(n * frame_bytes)), np.int64(frame_bytes))
+            else:
+                begin = ends[n - 1] if n > 0 else np.int64(0)
+                where = nb.uintp(nb.uintp(data) + nb.uintp(begin))
+                outcome = call_decoder(
+                    nb.uintp(decode),
+                    where,
+                    np.int64(ends[n] - begin),
+                    np.int64(itemsize),
+                    target,
+                    np.int64(frame_bytes),
+                    nb.uintp(work.ctypes.data),
+                    nb.uintp(told),
+                )
+            if outcome < 0:
+                return held, n, failed, True
+            if outcome == 0:
+                which[held] = point[n]
+                held += 1
+            else:
+                failed += 1
+        n += 1
+    return held, n, failed, False
+
+
+@nb.jit(**FAST)
+def _reduce_group(frames, held, which, plan, most, sums, space, adds):
+    """Reduce the first ``held`` of frames (group, pixels): in how many of them a good pixel was full."""
+    bins, regions, moments, pattern = sums
+    band, column, one_bins, numbers = space
+    full = np.int64(0)
+    if most > 0:
+        for g in range(held):
+            full += _limit(frames[g], most, plan.bad)
+    add_patterns(frames, held, pattern)
+    for g in range(held):
+        frame = frames[g]
+        for k in range(plan.bad.size):
+            frame[plan.bad[k]] = 0
+        p = which[g]
+        if adds:
+            _reduce_frame(frame, plan, band, column, one_bins[0], numbers[0], numbers[1])
+            for k in range(bins.shape[1]):
+                bins[p, k] += one_bins[0, k]
+            for k in range(regions.shape[1]):
+                regions[p, k] += numbers[0, k]
+            for k in range(moments.shape[1]):
+                moments[p, k] += numbers[1, k]
+        else:
+            _reduce_frame(frame, plan, band, column, bins[p], regions[p], moments[p])
+    return full
+
+
+@nb.jit(**FAST)
 def reduce_frames(source, start, stop, point, plan, most, sums, space, adds):
     """Reduce frames ``start`` to ``stop`` of a batch: how many of them do not decode (their numbers stay as they are),
-    and in how many a good pixel was full.
+    in how many a good pixel was full, and whether one did not fit into bytes.
 
-    source (decode, data, ends, itemsize, told): address of the decoder, 0 for frames as they are; address of the first
-    frame; ends (n,) of the coded ones in bytes; address of what the decoder must know besides. point (n,) where the
-    numbers go, -1: nowhere. sums (bins (points, nb) float32, regions (points, nr), moments (points, 3), pattern
-    (pixels,)); ``adds``: add to what is there, for repeated frames.
+    source (decode, in_bytes, data, ends, itemsize, told): address of the decoder, 0 for frames as they are, and of the
+    one that makes bytes, 0 for none; address of the first frame; ends (n,) of the coded ones in bytes; address of what
+    the decoder must know besides. point (n,) where the numbers go, -1: nowhere. sums (bins (points, nb) float32,
+    regions (points, nr), moments (points, 3), pattern (pixels,)); ``adds``: add to what is there, for repeated frames.
     most: counts a pixel can tell, more become that; 0 where nobody said.
-    space (frames (group, pixels) in the type of pixels, band, column, bins (1, nb), numbers (2, 4), work bytes).
+    space (frames (group, pixels) in the type of pixels, the same in bytes, band, column, bins (1, nb), numbers (2, 4),
+    work bytes).
     """
-    decode, data, ends, itemsize, told = source
-    bins, regions, moments, pattern = sums
-    frames, band, column, one_bins, numbers, work = space
-    frame_bytes = frames.shape[1] * itemsize
-    base = nb.uintp(frames.ctypes.data)
-    which = np.empty(frames.shape[0], np.int64)
+    decode, in_bytes = source[0], source[1]
+    frames, narrow, band, column, one_bins, numbers, work = space
+    lines = (band, column, one_bins, numbers)
+    which = np.empty(max(len(frames), len(narrow)), np.int64)
     failed = 0
     full = np.int64(0)
+    wide = in_bytes == 0
     n = start
     while n < stop:
-        held = 0
-        while n < stop and held < frames.shape[0]:
-            if point[n] >= 0:
-                target = nb.uintp(base + nb.uintp(held * frame_bytes))
-                outcome = np.int64(0)
-                if decode == 0:
-                    copy_memory(target, nb.uintp(nb.uintp(data) + nb.uintp(n * frame_bytes)), np.int64(frame_bytes))
-                else:
-                    begin = ends[n - 1] if n > 0 else np.int64(0)
-                    where = nb.uintp(nb.uintp(data) + nb.uintp(begin))
-                    outcome = call_decoder(
-                        nb.uintp(decode),
-                        where,
-                        np.int64(ends[n] - begin),
-                        np.int64(itemsize),
-                        target,
-                        np.int64(frame_bytes),
-                        nb.uintp(work.ctypes.data),
-                        nb.uintp(told),
-                    )
-                if outcome == 0:
-                    which[held] = point[n]
-                    held += 1
-                else:
-                    failed += 1
-            n += 1
-        if most > 0:
-            for g in range(held):
-                full += _limit(frames[g], most, plan.bad)
-        add_patterns(frames, held, pattern)
-        for g in range(held):
-            frame = frames[g]
-            for k in range(plan.bad.size):
-                frame[plan.bad[k]] = 0
-            p = which[g]
-            if adds:
-                _reduce_frame(frame, plan, band, column, one_bins[0], numbers[0], numbers[1])
-                for k in range(bins.shape[1]):
-                    bins[p, k] += one_bins[0, k]
-                for k in range(regions.shape[1]):
-                    regions[p, k] += numbers[0, k]
-                for k in range(moments.shape[1]):
-                    moments[p, k] += numbers[1, k]
-            else:
-                _reduce_frame(frame, plan, band, column, bins[p], regions[p], moments[p])
-    return failed, full
+        if not wide:
+            held, n, lost, wide = _gather(narrow, source, in_bytes, (n, stop), point, which, work)
+            full += _reduce_group(narrow, held, which, plan, most, sums, lines, adds)
+        else:
+            held, n, lost, _ = _gather(frames, source, decode, (n, stop), point, which, work)
+            full += _reduce_group(frames, held, which, plan, most, sums, lines, adds)
+        failed += lost
+    return failed, full, wide
 
 
 @nb.jit(**REORDERED)

@@ -19,6 +19,8 @@ GROUP_BYTES = 384 * 2**10
 FEW, FEW_BYTES = 4, 4 * 2**20
 """Frames that are worked on at a time all the same, where they take no more than these bytes: the sum of all frames is
 read and written once for them."""
+WIDE_BATCHES = 32
+"""After a pixel that no byte holds, batches that are decoded as they are before bytes are tried again."""
 
 
 def _held(frame_bytes: int) -> int:
@@ -57,6 +59,8 @@ class PixelAccumulator:
         kind = accumulator_of(dtype)
         frame_bytes = rows * cols * dtype.itemsize
         self._group: Array = np.empty((_held(frame_bytes), rows * cols), dtype=dtype)
+        self._bytes: Array = np.empty((_held(rows * cols), rows * cols), dtype=np.uint8)
+        self._may_be_bytes, self._wide_batches = dtype.kind in "ui" and dtype.itemsize > 1, 0
         self._lines: tuple[Array, Array] = (np.empty(cols, dtype=kind), np.empty(cols, dtype=kind))
         self._pattern: Array = np.zeros(rows * cols, dtype=kind)
         self._total: DoubleArray = np.zeros(rows * cols)
@@ -93,15 +97,21 @@ class PixelAccumulator:
         coded, size = batch.coded, self._dtype.itemsize
         if coded is None:
             frames = np.require(batch.frames, self._dtype, ["C", "A"])
-            source = (0, frames.ctypes.data, np.empty(0, dtype=np.int64), size, 0)
+            in_bytes = 0
+            source = (0, in_bytes, frames.ctypes.data, np.empty(0, dtype=np.int64), size, 0)
         else:
             if len(self._work) < coded.work_bytes:
                 self._work = np.empty(coded.work_bytes, dtype=np.uint8)
-            source = (coded.decode, coded.data.ctypes.data, coded.ends, size, coded.told.ctypes.data)
+            in_bytes = coded.in_bytes if self._may_be_bytes and not self._wide_batches else 0
+            source = (coded.decode, in_bytes, coded.data.ctypes.data, coded.ends, size, coded.told.ctypes.data)
         one = Numbers.zeros(2, into.bins.shape[1] if repeats else 0)
-        space = (self._group, *self._lines, one.bins, one.regions, self._work)
+        space = (self._group, self._bytes, *self._lines, one.bins, one.regions, self._work)
         sums = (into.bins, into.regions, into.moments, self._pattern)
-        failed, full = self._reduce(source, span.start, span.stop, point, self._plan, self._limit, sums, space, repeats)
+        failed, full, wide = self._reduce(
+            source, span.start, span.stop, point, self._plan, self._limit, sums, space, repeats
+        )
+        if wide and in_bytes:
+            self._wide_batches = (self._wide_batches or WIDE_BATCHES) - 1
         self.saturated += int(full)
         return int(failed)
 

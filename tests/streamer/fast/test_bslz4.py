@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from stream_tools import compressed
 
 from ptylive.engine.geometry import DetectorGrid
+from ptylive.engine.imaging.accumulation.accumulators import WIDE_BATCHES
 from ptylive.engine.imaging.accumulation.reduction import PixelReduction
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
@@ -17,10 +18,13 @@ from ptylive.schema import Detector, FrameBatch, Scan, ScanHeader
 from ptylive.streamer.fast.bslz4 import (
     CORRUPT,
     DECODED,
+    TOO_WIDE,
     TRUNCATED,
+    WORK_BYTES,
     WRONG_SIZE,
     check_bslz4,
     decode_bslz4,
+    decode_bytes_at,
     work_space,
 )
 from ptylive.streamer.fast.coded import CodedBatch
@@ -64,6 +68,41 @@ def test_what_the_filter_of_hdf5_coded(dtype: str, shape: tuple[int, int], kind:
     assert decoded == pattern.tobytes()
     block = int.from_bytes(part[8:12], "big")
     assert decoded == plain_codec.decode_bslz4(part, pattern.nbytes, pattern.dtype.itemsize, block)
+
+
+def in_bytes(part: bytes, elements: int, itemsize: int) -> tuple[int, bytes]:
+    """Outcome and a byte for each element; memory behind them must stay as it was."""
+    memory, work = np.full(elements + GUARD, 0xA5, np.uint8), np.empty(WORK_BYTES, np.uint8)
+    coded = np.frombuffer(part, np.uint8)
+    where = (coded.ctypes.data, len(part), itemsize, memory.ctypes.data, elements, work.ctypes.data, 0)
+    outcome = decode_bytes_at.ctypes(*where)
+    assert (memory[elements:] == 0xA5).all()
+    return outcome, memory[:elements].tobytes()
+
+
+@pytest.mark.parametrize("kind", ["zeros", "sparse", "counts"])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (17, 31), (128, 130)])
+@pytest.mark.parametrize("dtype", ["|u1", "<u2", "<u4", "<i2"])
+def test_small_counts_become_bytes(dtype: str, shape: tuple[int, int], kind: str) -> None:
+    pattern = patterns(dtype, shape, kind)
+    outcome, decoded = in_bytes(compressed(pattern), pattern.size, pattern.dtype.itemsize)
+    assert (outcome, decoded) == (DECODED, pattern.astype(np.uint8).tobytes())
+
+
+@pytest.mark.parametrize("pixel", [0, 100, 63 * 65, 63 * 65 + 1])
+@pytest.mark.parametrize("value", [256, 65535])
+def test_one_count_that_no_byte_holds_is_seen(pixel: int, value: int) -> None:
+    """The last ones are stored as they are: fewer than 8 are left."""
+    pattern = np.ones((63, 65), "<u2")
+    pattern.flat[min(pixel, pattern.size - 1)] = value
+    assert in_bytes(compressed(pattern), pattern.size, 2)[0] == TOO_WIDE
+
+
+def test_a_pattern_of_another_size_does_not_become_bytes() -> None:
+    part = compressed(np.ones((16, 16), "<u2"))
+    assert in_bytes(part, 128, 2)[0] == WRONG_SIZE
+    assert in_bytes(part, 512, 2)[0] == WRONG_SIZE
+    assert in_bytes(part[:-1], 256, 2)[0] == CORRUPT
 
 
 def test_large_values_in_few_pixels() -> None:
@@ -156,14 +195,15 @@ def test_a_coded_batch_decodes_when_it_is_looked_at() -> None:
     assert (batch.nbytes, batch.uid, batch.index.tolist()) == (len(data), "u", [0, 1, 2, 3])
 
 
-def test_others_decode_by_the_address_a_coded_batch_brings() -> None:
-    """Through compiled code of the engine, which knows nothing of codecs."""
+@pytest.mark.parametrize(("step", "wide"), [(0, 0), (1, WIDE_BATCHES - 1), (200, WIDE_BATCHES - 1)])
+def test_others_decode_by_the_address_a_coded_batch_brings(step: int, wide: int) -> None:
+    """Through compiled code of the engine, which knows nothing of codecs: as bytes until a pixel has more."""
     frames = np.stack([patterns("<u2", (20, 22), "counts") for _ in range(256)])
-    frames += np.arange(256, dtype="u2")[:, None, None]
+    frames += step * np.arange(256, dtype="u2")[:, None, None]
     parts = [np.frombuffer(compressed(frame), np.uint8) for frame in frames]
     data, ends = np.concatenate(parts), np.cumsum([len(part) for part in parts])
     coded = CodedBatch("u", np.arange(256), data, ends, FrameLayout((20, 22), np.dtype("<u2")))
-    header = ScanHeader("u", "u", 256, Scan(shape=(16, 16)), detector=Detector(shape=(20, 22)))
+    header = ScanHeader("u", "u", 256, Scan(shape=(16, 16)), detector=Detector(shape=(20, 22), dtype="uint16"))
     grid = DetectorGrid.of((20, 22), (9.3, 10.2), "none", 1.0)
     reduction = PixelReduction.of(grid, 6.0, np.zeros((20, 22), bool), 30)
     plain, pool = Store(header, reduction), ThreadPool(2)
@@ -173,6 +213,7 @@ def test_others_decode_by_the_address_a_coded_batch_brings() -> None:
     pool.close()
     for name in ("bins", "regions", "moments", "frames", "frame_sum"):
         assert np.array_equal(getattr(store, name), getattr(plain, name)), name
+    assert max(one._wide_batches for one in store._accumulators) == wide
     damaged = CodedBatch("u", np.arange(256), np.zeros_like(data), ends, FrameLayout((20, 22), np.dtype("<u2")))
     with pytest.raises(ValueError, match="256 frames of scan u do not decode"):
         Store(header, reduction).add(damaged)
