@@ -99,22 +99,23 @@ class RowTransforms:
         ``visited`` (rows, cols) 1 where there are frames. The next call writes into the same memory: fresh pages for
         every refresh cost more than the transforms.
         """
-        rows, kept, count = self._rows.shape
-        moved = mean.astype(np.float32) - self._reference
+        from ptylive.engine.backend.imaging.bank_numba import less_mean
+
+        _, kept, count = self._rows.shape
+        moved = np.zeros((2, count, 2), np.float32)
+        moved[0, :, 0] = moved[1, :, 1] = mean.astype(np.float32) - self._reference
+        moved = moved.reshape(2, -1)
         mask = fft.rfft(visited, n=self._padded[1], axis=1)
         if self._planes.shape != (self._padded[0], kept, count):
             self._planes = self._scratch.zeros((self._padded[0], kept, count), np.complex64, "transforms")
-        planes = self._planes
+        planes, pairs = self._planes, self._rows.view(np.float32)
 
         def transform(_lane: int, start: int, stop: int) -> None:
             block = np.empty((self._padded[0], COLUMNS_AT_A_TIME, count), dtype=np.complex64)
-            shift = np.empty((rows, COLUMNS_AT_A_TIME, count), dtype=np.complex64)
             for first in range(start, stop, COLUMNS_AT_A_TIME):
                 last = min(first + COLUMNS_AT_A_TIME, stop)
-                part, off = block[:, : last - first], shift[:, : last - first]
-                np.multiply(mask[:, first:last, None], moved, out=off)
-                np.subtract(self._rows[:, first:last], off, out=part[:rows])
-                part[rows:] = 0.0
+                part = block if last - first == COLUMNS_AT_A_TIME else np.empty_like(block[:, : last - first])
+                less_mean(pairs, mask, moved, first, part.view(np.float32))
                 planes[:, first:last] = fft.fft(part, axis=0, overwrite_x=True)
 
         self._pool.split(kept, transform, least=COLUMNS_AT_A_TIME)
