@@ -28,6 +28,7 @@ from ptylive.schema.errors import MetadataError, did_you_mean
 from ptylive.schema.model import StrictModel
 from ptylive.schema.preset.added import added_words, declared
 from ptylive.schema.preset.loss import LossSettings
+from ptylive.schema.preset.map_settings import gathered
 from ptylive.schema.preset.object import ObjectSettings
 from ptylive.schema.preset.patterns import PatternSettings, ScansSettings
 from ptylive.schema.preset.probe import ProbeSettings
@@ -208,6 +209,7 @@ class Preset(StrictModel):
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Preset:
         """A preset from names and values as people write them; MetadataError names the field and the remedy."""
+        values = gathered(values, cls.settings())
         kind = cls.kind_for(values)
         for name in values:
             if name not in kind.settings():

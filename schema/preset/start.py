@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import StrictModel
 from ptylive.schema.preset.kinds import Auto
+from ptylive.schema.preset.map_settings import checked
+
+AMPLITUDES = {"ssb": "ssb_amplitude", "wdd_phase": "wdd_amplitude"}
+"""Maps to start from that come with a modulus, and its map."""
+MADE_BY = {"wdd_phase": "wdd"}
+"""The method of a map to start from, where it has another name."""
 
 
 class StartSettings(StrictModel):
     """The start of the object, and what is found before the first epoch."""
 
     start_from_map: bool | Auto = Field(default="auto", description="start from the live phase map, where one is given")
-    start_map: Literal["obf", "wdd_phase", "tcbf", "idpc"] = Field(
+    start_map: Literal["obf", "ssb", "wdd_phase", "tcbf", "idpc"] = Field(
         default="obf", description="the live map that start_from_map means; of tcbf half the relative contrast is taken"
+    )
+    start_map_amplitude: bool = Field(
+        default=False, description="start from the modulus that goes with start_map too: ssb and wdd_phase have one"
+    )
+    map_settings: dict[str, float] = Field(
+        default={},
+        description="settings of start_map by the names that `reconstruct` takes, METHOD.NAME; each may stand by"
+        " itself too: `obf.noise = 3`",
     )
     start_object: str | None = Field(
         default=None,
@@ -61,6 +76,25 @@ class StartSettings(StrictModel):
         default="auto",
         description="look for a drift of regular scans, and take it out; auto: where it is certain",
     )
+
+    @field_validator("map_settings", mode="before")
+    @classmethod
+    def _of_maps(cls, values: Any) -> Any:
+        try:
+            return checked(values)
+        except MetadataError as error:
+            raise ValueError(error.line()) from None
+
+    @model_validator(mode="after")
+    def _of_its_map(self) -> Self:
+        method = MADE_BY.get(self.start_map, self.start_map)
+        for name in self.map_settings:
+            if name.partition(".")[0] != method:
+                raise ValueError(f"{name} is set, and the refinement starts from {self.start_map}: set start_map")
+        if self.start_map_amplitude and self.start_map not in AMPLITUDES:
+            able = " or ".join(AMPLITUDES)
+            raise ValueError(f"start_map_amplitude is set, and {self.start_map} has none: set start_map to {able}")
+        return self
 
     @model_validator(mode="after")
     def _one_object(self) -> Self:
