@@ -7,7 +7,7 @@ from typing import Any
 
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.added import provided_by
-from ptylive.schema.preset.map_settings import read_by
+from ptylive.schema.preset.start import read_by
 
 __all__ = ["Preset", "declare_extensions"]
 

@@ -28,7 +28,6 @@ from ptylive.schema.errors import MetadataError, did_you_mean
 from ptylive.schema.model import StrictModel
 from ptylive.schema.preset.added import added_words, declared
 from ptylive.schema.preset.loss import LossSettings
-from ptylive.schema.preset.map_settings import gathered
 from ptylive.schema.preset.object import ObjectSettings
 from ptylive.schema.preset.patterns import PatternSettings, ScansSettings
 from ptylive.schema.preset.probe import ProbeSettings
@@ -38,7 +37,7 @@ from ptylive.schema.preset.regularisers import RegulariserSettings
 from ptylive.schema.preset.schedules import NARROWING, WORDS, parsed, schedulable, taken_apart
 from ptylive.schema.preset.solver import PriorSettings, SolverSettings
 from ptylive.schema.preset.stages import NAME, Stage, checked_tables, titled
-from ptylive.schema.preset.start import StartSettings
+from ptylive.schema.preset.start import StartSettings, gathered
 from ptylive.schema.schedule import Schedule
 from ptylive.schema.units import in_unit_of
 from ptylive.schema.word_schedule import WordSchedule

@@ -4,7 +4,7 @@ import pytest
 
 from ptylive.application.extensions import Preset
 from ptylive.schema import MetadataError
-from ptylive.schema.preset import map_settings
+from ptylive.schema.preset import start
 from ptylive.schema.preset.describe import to_toml
 from ptylive.schema.settings_text import read_toml
 
@@ -56,6 +56,6 @@ def test_wdd_is_the_method_of_its_phase():
 
 
 def test_where_nobody_knows_maps_names_are_left_to_others(monkeypatch):
-    monkeypatch.setattr(map_settings, "_reads", [])
-    assert map_settings.gathered({"ssb.crop": 1, "seed": 2}, {"seed"}) == {"ssb.crop": 1, "seed": 2}
-    assert map_settings.checked({"ssb.crop": 1}) == {"ssb.crop": 1}
+    monkeypatch.setattr(start, "_reads", [])
+    assert start.gathered({"ssb.crop": 1, "seed": 2}, {"seed"}) == {"ssb.crop": 1, "seed": 2}
+    assert start.checked_map_settings({"ssb.crop": 1}) == {"ssb.crop": 1}
