@@ -36,6 +36,7 @@ from ptylive.schema.model import Array, ComplexArray, DoubleArray, FloatArray
 
 if TYPE_CHECKING:
     from ptylive.application.analysis.image_shifts import Aligned
+    from ptylive.application.analysis.trotters import Trotters
     from ptylive.application.extensions import Preset
     from ptylive.application.offline import Reconstruction
     from ptylive.application.tilt_series import Recorded
@@ -293,6 +294,18 @@ class Scan:
         wanted = Alignment(bin_px, order, reference_of(reference), rounds, near)
         with self._open() as source:
             return align_source(source, self.values, wanted)
+
+    def trotters(self, *frequencies: Iterable[float] | None) -> Trotters:
+        """The 4D data over the detector at frequencies (row, col; 1/Å, scan axes), None or none: at the strongest.
+
+        Before and after the aberrations are taken out, as the page shows them and ``ptylive trotters`` does. Raises
+        MetadataError where optics are missing, and for what is no frequency.
+        """
+        from ptylive.application.analysis.trotters import checked, trotters_of
+
+        wanted = checked(list(frequencies or [None]))
+        with self._open() as source:
+            return trotters_of(source, self.values, wanted)
 
     @cached_property
     def _starts(self) -> dict[tuple[Any, ...], Maps]:
