@@ -45,6 +45,7 @@ TINY = float(np.finfo(np.float32).tiny)
         "ssb",
         title="single-sideband ptychography",
         needs=Needs.FILTERS,
+        linear=True,
         maps=(
             *with_deviation(
                 MapWords(
