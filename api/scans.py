@@ -13,14 +13,12 @@ The same code as ``ptylive reconstruct`` and ``ptylive refine``: the numbers are
 
 from __future__ import annotations
 
-import base64
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from html import escape
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -29,25 +27,25 @@ import numpy as np
 
 from ptylive import arguments
 from ptylive.engine.imaging.render import METHODS
+from ptylive.gallery import Gallery
 from ptylive.schema import Calibration, LiveMap, MetadataError, ServerGoneError
 from ptylive.schema.advice import Advice, advise
 from ptylive.schema.errors import brief
-from ptylive.schema.files.atomic import replacing
 from ptylive.schema.metadata import array_name
 from ptylive.schema.model import Array, ComplexArray, DoubleArray, FloatArray
 
 if TYPE_CHECKING:
     from ptylive.application.analysis.image_shifts import Aligned
+    from ptylive.application.analysis.trotters import Trotters
     from ptylive.application.extensions import Preset
     from ptylive.application.offline import Reconstruction
     from ptylive.application.tilt_series import Recorded
     from ptylive.engine.refine.results.refinement_result import RefineResult
+    from ptylive.schema.preset.start import StartSettings
     from ptylive.server.wire.client import ControlClient
     from ptylive.streamer.source import FileSource
 
 log = logging.getLogger(__name__)
-SHOWN_PERCENTILES = (0.5, 99.5)
-START_MAP = "obf"
 DESCRIBED = ("energy_eV", "convergence_semiangle_mrad")
 
 
@@ -119,35 +117,6 @@ def connect(address: str | None = None, *, timeout_s: float = 3.0, keys: str | P
         raise ServerGoneError(f"cannot connect to {brief(address)}", f"an address is like {DEFAULT_CONTROL}")
     folder = None if keys is None else arguments.place("keys", keys)
     return ControlClient(address or DEFAULT_CONTROL, arguments.seconds("timeout_s", timeout_s), folder)
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """Grey pictures side by side, as a notebook shows them."""
-
-    pictures: Mapping[str, Array]
-
-    def _repr_html_(self) -> str:
-        shown = []
-        for title, data in self.pictures.items():
-            source = base64.b64encode(_png(_grey(data))).decode()
-            image = f'<img style="height:20em;image-rendering:pixelated" src="data:image/png;base64,{source}"/>'
-            shown.append(f"<figure><figcaption>{escape(title)}</figcaption>{image}</figure>")
-        return f'<div style="display:flex;flex-wrap:wrap">{"".join(shown)}</div>'
-
-    def save(self, folder: str | Path) -> list[Path]:
-        """Write every picture as ``<title>.png`` into a folder, which is made where there is none; what was written.
-
-        Raises OSError where that cannot be.
-        """
-        written = []
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        for title, data in self.pictures.items():
-            target = Path(folder) / f"{title.split(',')[0]}.png"
-            with replacing(target) as temporary:
-                temporary.write_bytes(_png(_grey(data)))
-            written.append(target)
-        return written
 
 
 class Maps(Mapping[str, LiveMap]):
@@ -326,9 +295,31 @@ class Scan:
         with self._open() as source:
             return align_source(source, self.values, wanted)
 
+    def trotters(self, *frequencies: Iterable[float] | None) -> Trotters:
+        """The 4D data over the detector at frequencies (row, col; 1/Å, scan axes), None or none: at the strongest.
+
+        Before and after the aberrations are taken out, as the page shows them and ``ptylive trotters`` does. Raises
+        MetadataError where optics are missing, and for what is no frequency.
+        """
+        from ptylive.application.analysis.trotters import checked, trotters_of
+
+        wanted = checked(list(frequencies or [None]))
+        with self._open() as source:
+            return trotters_of(source, self.values, wanted)
+
     @cached_property
-    def _start(self) -> Maps:
-        return self.reconstruct([START_MAP])
+    def _starts(self) -> dict[tuple[Any, ...], Maps]:
+        return {}
+
+    def _start(self, wanted: StartSettings) -> Maps:
+        """The map that a refinement begins from, made once; why there is none is said."""
+        key = (name := wanted.start_map, *sorted(wanted.map_settings.items()))
+        if key not in self._starts:
+            self._starts[key] = self.reconstruct([name], settings=wanted.map_settings)
+        made = self._starts[key]
+        if name not in made:
+            log.warning("%s was not made, and the object begins empty: %s", name, "; ".join(made.missing.values()))
+        return made
 
     def refine(
         self,
@@ -341,15 +332,16 @@ class Scan:
         beside: Iterable[Scan] = (),
         **settings: Any,
     ) -> Refined:
-        """Refine object and probe, from the map ``obf`` on; ``settings`` (docs/settings.md) win over the preset's.
+        """Refine object and probe, from a live map on; ``settings`` (docs/settings.md) win over the preset's.
 
+        The map is ``start_map``, with ``map_settings`` (``{"obf.noise": 3}``), which a preset may name alone too.
         beside: scans of the same place at other tilts of the specimen, refined together with this one;
         ``scan_tilts_mrad`` then has a pair for each, this scan's first (docs/how-to/tilt-series.md). history: folder
         for object, probe, loss and positions of every ``history_epochs``-th epoch (docs/film.md).
         Raises MetadataError for missing optics or an unknown setting, RefinementError where it cannot start.
         """
         from ptylive.application.extensions import Preset
-        from ptylive.application.offline import refinable, start_guess
+        from ptylive.application.offline import refinable, start_of
         from ptylive.application.tilt_series import Recorded, together
         from ptylive.engine.refine import refine
         from ptylive.engine.refine.run.history import History
@@ -361,22 +353,23 @@ class Scan:
             preset = preset.model_dump(exclude_unset=True)
         given = arguments.table("preset", preset or {})
         wanted = Preset.from_mapping({**given, **settings})
-        start = start_guess(self._start.get(START_MAP), self._start.calibration)
+        maps = self._start(wanted.start)
+        start = start_of(maps.get, wanted.start, maps.calibration)
         with ExitStack() as opened:
             source = opened.enter_context(self._open())
-            dataset = refinable(source, self._start.calibration)
+            dataset = refinable(source, maps.calibration)
             scans = [Recorded(source.path.name, dataset, start)]
             for other in others:
-                scans.append(other._beside(scans[0], opened))  # noqa: SLF001  (another of the same)
+                scans.append(other._beside(scans[0], wanted.start, opened))  # noqa: SLF001  (another of the same)
             dataset = together(scans, wanted, log.info) if len(scans) > 1 else dataset
             return Refined(refine(dataset, wanted, start=start, backend=backend, threads=threads, history=kept))
 
-    def _beside(self, first: Recorded, opened: ExitStack) -> Recorded:
+    def _beside(self, first: Recorded, wanted: StartSettings, opened: ExitStack) -> Recorded:
         """One of several scans: this one, its file open as long as ``opened`` is."""
         from ptylive.application.tilt_series import Recorded
 
-        source = opened.enter_context(self._open())
-        return Recorded.beside(first, source, self._start.calibration, self._start.get(START_MAP))
+        source, maps = opened.enter_context(self._open()), self._start(wanted)
+        return Recorded.beside(first, source, maps.calibration, maps.get(wanted.start_map))
 
 
 def _scans(beside: Iterable[Scan]) -> list[Scan]:
@@ -385,16 +378,3 @@ def _scans(beside: Iterable[Scan]) -> list[Scan]:
         if not isinstance(one, Scan):
             raise MetadataError(f"beside has {brief(one)}", "give scans, each opened with open_scan")
     return listed
-
-
-def _grey(data: Array) -> Array:
-    """Grey levels (rows, cols) uint8 between two percentiles."""
-    low, high = np.percentile(data, SHOWN_PERCENTILES)
-    scaled = (np.asarray(data, dtype=float) - low) / max(float(high - low), 1e-30)
-    return np.asarray(255 * np.clip(scaled, 0, 1), dtype=np.uint8)
-
-
-def _png(grey: Array) -> bytes:
-    from ptylive.pictures.snapshot import png
-
-    return png(np.repeat(grey[..., None], 3, axis=2))

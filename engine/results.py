@@ -196,12 +196,15 @@ def _write_map(file: h5py.Group, live_map: LiveMap) -> None:
         data.attrs["deviation"] = live_map.deviation
     if live_map.deviation is not None or live_map.buried:
         data.attrs.update(buried=live_map.buried, faint=live_map.faint)
+    if live_map.modulation is not None:
+        data.attrs.update(modulation=live_map.modulation, caveat=live_map.caveat)
     if live_map.quality is not None:
         for name, values in {**vars(live_map.quality), "signal_to_noise": live_map.quality.signal_to_noise}.items():
             if values is not None:
                 file[f"snr/{live_map.name}/{name}"] = values
     if (limit := live_map.information_limits().get(1.0)) is not None:
         data.attrs.update(information_limit_A=limit.period_A, information_limit_uncertainty_A=limit.uncertainty_A)
+        data.attrs["information_limit_finer"] = limit.finer
     if live_map.sampling_A is not None:
         data.attrs["sampling_A"] = np.asarray(live_map.sampling_A, dtype=float)
 

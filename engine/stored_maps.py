@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from ptylive.engine.damaged_files import FAULTS, damaged
 from ptylive.pictures.sampling import stretched
 from ptylive.schema import Calibration, InputFileError, LiveMap
 from ptylive.schema.files.small_files import check_is_file
+from ptylive.schema.maps import InformationLimit
 from ptylive.schema.model import BoolArray
 
 _PATTERNS = ("data", "events", "coefficients")
@@ -96,9 +97,18 @@ def _stored(name: str, data: Any) -> LiveMap:
         method=str(attributes.get("method", "")),
         settings=dict(json.loads(str(attributes.get("settings", "{}")))),
         deviation=float(attributes["deviation"]) if "deviation" in attributes else None,
+        limit=_limit(attributes),
+        modulation=float(attributes["modulation"]) if "modulation" in attributes else None,
         buried=bool(attributes.get("buried", False)),
         faint=bool(attributes.get("faint", False)),
     )
+
+
+def _limit(attributes: Mapping[str, Any]) -> InformationLimit | None:
+    if "information_limit_A" not in attributes:
+        return None
+    period, doubt = float(attributes["information_limit_A"]), float(attributes["information_limit_uncertainty_A"])
+    return InformationLimit(period, doubt, bool(attributes.get("information_limit_finer", False)))
 
 
 def _text(value: Any) -> Any:

@@ -20,6 +20,15 @@ FAINT = 3.0
 """Standard deviations by noise that a pixel of a map has to differ by from the median to be sure."""
 NOTHING_BUT_NOISE = "nothing but noise"
 NO_PIXEL_SURE = f"no pixel stands {FAINT:g} standard deviations out of the noise"
+STRONG_MODULATION = 0.55
+"""Part of its mean by which the bright field changes over a scan (standard deviation), from which a specimen is strong.
+
+Where it is small the exit wave is linear in the potential; the larger it is, the more weight the quadratic terms have.
+On 33 simulated scans of crystals (SrTiO3, Si and Au, 10 to 300 Å thick, in focus and 100 Å out of it) OBF correlated
+with the projected potential by 0.82 on average below the bound and 0.57 above it, iDPC by 0.32 and 0.84; above it iDPC
+was the better one in 15 of 16.
+"""
+TOO_THICK = "too thick for this map"
 MOST_DOUBT = 0.25
 """Share of an information limit up to which its uncertainty leaves something to tell."""
 
@@ -36,6 +45,15 @@ class InformationLimit:
     def is_known(self) -> bool:
         """Whether the data can tell."""
         return self.uncertainty_A <= MOST_DOUBT * self.period_A
+
+    @property
+    def words(self) -> str:
+        """With its uncertainty, as results tell it."""
+        if not self.is_known:
+            return "cannot tell"
+        if self.finer:
+            return f"all that the step shows ({self.period_A:.3g} Å)"
+        return f"{self.period_A:.3g} ± {self.uncertainty_A:.2g} Å"
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,6 +157,16 @@ class LiveMap:
     faint: bool = False
     """Whether no pixel differs from the map's median by more than noise alone may (FAINT deviations; more of many)."""
 
+    limit: InformationLimit | None = None
+    """Its information limit as it was stored, where ``quality`` was not read along."""
+    modulation: float | None = None
+    """Part of its mean by which the bright field changes; of maps that take the specimen for weak, where it is not."""
+
+    @property
+    def caveat(self) -> str:
+        """What makes the map mean little although it is no noise, in words; empty where nothing does."""
+        return "" if self.modulation is None else f"{TOO_THICK}: {scattering(self.modulation)}"
+
     @property
     def doubt(self) -> str:
         """Why the map is shown greyed, in words; empty where it is not."""
@@ -146,10 +174,18 @@ class LiveMap:
 
     def information_limits(self) -> dict[float, InformationLimit]:
         """Its information limit, and what it would be with more electrons, by DOSES; empty where it is not known."""
-        if self.quality is None or self.sampling_A is None or self.buried:
+        if self.buried:
             return {}
+        if self.quality is None or self.sampling_A is None:
+            return {} if self.limit is None else {1.0: self.limit}
         area = float(np.prod(self.sampling_A)) * self.data.size * self.visited
         return {dose: self.quality.expected(dose, area) for dose in DOSES}
+
+    def certainty(self) -> list[str]:
+        """How sure it is, in words: scatter of a pixel by noise, finest period; what is not known is left out."""
+        said = [] if self.deviation is None else [f"± {self.deviation:.2g} {self.units} (a pixel, by noise)"]
+        limit = self.information_limits().get(1.0)
+        return said if limit is None else [*said, f"information limit: {limit.words}"]
 
     @property
     def is_placed(self) -> bool:
@@ -166,6 +202,11 @@ class LiveMap:
         row, col = self.settings.get("origin_A", (0.0, 0.0))
         listed = bool(row or col)  # points of no grid, in files that do not say how their maps lie
         return (float(row), float(col)), float(self.settings.get("axes_deg", 0.0 if listed else rotation_deg))
+
+
+def scattering(modulation: float) -> str:
+    """That a specimen scatters more than once, in words."""
+    return f"multiple scattering (bright field ± {100 * modulation:.0f} %)"
 
 
 def doubt_of(*, buried: bool, faint: bool) -> str:

@@ -33,7 +33,8 @@ LEAST_POINTS = 9
 @dataclass(frozen=True, eq=False)
 class Shown:
     """One picture. limits: of its grey levels, in ``units``; correlation: of a phase with the first refinement, pixel
-    by pixel, after ramps are taken out, else None; doubt: why it is greyed.
+    by pixel, after ramps are taken out, else None; doubt: why it is greyed;
+    sure: how sure it is, a line each; caveat: why it means little although it is no noise.
     """
 
     name: str
@@ -46,10 +47,14 @@ class Shown:
     limits: tuple[float, float]
     doubt: str = ""
     correlation: float | None = None
+    sure: tuple[str, ...] = ()
+    caveat: str = ""
 
     def lines(self, first_run: str | None) -> list[str]:
         """What stands below it."""
         said = [f"{self.limits[0]:.3g} to {self.limits[1]:.3g} {self.units}"]
+        said += self.sure
+        said += [part for part in self.caveat.split(": ") if part]
         if self.doubt:
             said.append(self.doubt)
         elif self.correlation is not None:
@@ -127,6 +132,8 @@ def shown_map(live_map: LiveMap, visited: BoolArray | None, beside: Beside | Non
         levels(live_map.data, visited),
         live_map.doubt,
         correlation,
+        tuple(live_map.certainty()),
+        live_map.caveat,
     )
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.added import provided_by
+from ptylive.schema.preset.start import read_by
 
 __all__ = ["Preset", "declare_extensions"]
 
@@ -17,4 +21,12 @@ def declare_extensions() -> None:
     python_terms()
 
 
+def read_map_settings(values: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, Any]]:
+    """Settings of maps among values, and the others. Raises MetadataError."""
+    from ptylive.engine.imaging.registry import read_settings
+
+    return read_settings(values)
+
+
 provided_by(declare_extensions)
+read_by(read_map_settings)

@@ -27,6 +27,7 @@ from ptylive.schema import Calibration, FrameBatch, InputFileError, LiveMap, Met
 from ptylive.schema.detector import undo_transform
 from ptylive.schema.metadata import array_name, overlay
 from ptylive.schema.model import Array, DoubleArray, IndexArray
+from ptylive.schema.preset.start import AMPLITUDES, StartSettings
 
 if TYPE_CHECKING:
     from threading import Event
@@ -199,8 +200,18 @@ def refinable(source: FileSource, calibration: Calibration) -> Dataset:
     return replace(outline, patterns=PatternView(shape, first.dtype, read).as_array())
 
 
-def start_guess(start_map: LiveMap | None, calibration: Calibration) -> StartGuess | None:
-    """A live phase map as the start of a refinement."""
+def start_of(
+    find: Callable[[str], LiveMap | None], wanted: StartSettings, calibration: Calibration
+) -> StartGuess | None:
+    """The start of a refinement as its settings have it, of the maps that ``find`` knows by name."""
+    amplitude = find(AMPLITUDES[wanted.start_map]) if wanted.start_map_amplitude else None
+    return start_guess(find(wanted.start_map), calibration, amplitude)
+
+
+def start_guess(
+    start_map: LiveMap | None, calibration: Calibration, amplitude: LiveMap | None = None
+) -> StartGuess | None:
+    """A live phase map, and the modulus of the same pixels that goes with it, as the start of a refinement."""
     from ptylive.engine.refine.data.start_guess import StartGuess
 
     if start_map is None or start_map.sampling_A is None:
@@ -208,7 +219,7 @@ def start_guess(start_map: LiveMap | None, calibration: Calibration) -> StartGue
     scale = 1.0 if start_map.units == "rad" else 1 / CONTRAST_PER_RAD
     phase = start_map.data if scale == 1 else (start_map.data * np.float32(scale))
     origin_A, axes_deg = start_map.frame(calibration.rotation_deg)
-    return StartGuess(phase, start_map.sampling_A, axes_deg, origin_A)
+    return StartGuess(phase, start_map.sampling_A, axes_deg, origin_A, None if amplitude is None else amplitude.data)
 
 
 def stored_at_last(store: Callable[[], Stored], give_up: Event, tell: Callable[[str], None]) -> Stored:

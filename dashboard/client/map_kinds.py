@@ -15,8 +15,6 @@ MORE_CHOICE = ("dpc", "bf")
 """Maps of the four panels when the page opens."""
 STRONG_CHOICE = ("idpc", "adf", "tcbf", "obf")
 """The same of a specimen that is not weak."""
-LINEAR = frozenset({"obf", "ssb"})
-"""Maps that take the exit wave for linear in the potential of the specimen."""
 NOT_MAPS = frozenset(
     {"coverage", "pattern", "pattern_mean", "pattern_here", "object", "probe", "slices", "object_deviation"}
     | {"object_amplitude", "slice_amplitudes"}
@@ -80,6 +78,8 @@ class MapKind:
     """That may be set of it."""
     method: str = ""
     """What it is made by: one method may make several maps."""
+    linear: bool = False
+    """Whether it takes the exit wave for linear in the potential of the specimen."""
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> MapKind:
@@ -97,6 +97,7 @@ class MapKind:
             bool(plain.get("afterwards")),
             tuple(MapNumber.from_plain(one) for one in list(plain.get("settings") or ())[:MOST_NUMBERS]),
             _text(plain.get("method")) or name,
+            bool(plain.get("linear")),
         )
 
 

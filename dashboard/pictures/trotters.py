@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from ptylive.dashboard.pictures import Picture
-from ptylive.pictures.colours import Levels, levels, to_indices
-from ptylive.schema.model import Array, BoolArray
+from ptylive.pictures.colours import to_indices
+from ptylive.pictures.trotters import TrotterView, trotter_views
 from ptylive.server.wire.messages import array_from_plain
-
-PHASE_LIMITS: Levels = (-math.pi, math.pi)
-_BOTH = 3
-"""All three discs overlap: there the two sidebands cancel or mix, and no phase is shown."""
 
 
 @dataclass(frozen=True)
@@ -39,29 +32,21 @@ class TrotterPictures:
         top, left = (float(v) for v in reply["origin_px"])
         row, col = (float(v) for v in reply["q_invA"])
         first, second = (float(v) for v in reply["flatness"])
-        inside = area > 0
 
-        def drawn(name: str, data: Array, limits: Levels | None, visited: BoolArray | None, units: str) -> Picture:
-            values = np.asarray(data, dtype=np.float32)
-            span = limits or levels(values, None, (0, 99.8))
+        def drawn(view: TrotterView) -> Picture:
             return Picture(
-                name=name,
+                name=view.name,
                 version=version,
-                data=values,
-                visited=visited,
-                limits=span,
-                indexed=to_indices(values, span, visited),
+                data=view.data,
+                visited=view.visited,
+                limits=view.limits,
+                indexed=to_indices(view.data, view.limits, view.visited),
                 pixel=(1.0, 1.0),
-                size=(float(values.shape[0]), float(values.shape[1])),
+                size=(float(view.data.shape[0]), float(view.data.shape[1])),
                 calibrated=False,
-                units=units,
+                units=view.units,
                 origin=(top, left),
             )
 
-        return cls(
-            q_invA=(row, col),
-            flatness=(first, second),
-            amplitude=drawn("trotter_amplitude", np.abs(before), None, None, "relative"),
-            before=drawn("trotter_before", np.angle(before), PHASE_LIMITS, inside, "rad"),
-            after=drawn("trotter_after", np.angle(after), PHASE_LIMITS, inside & (area != _BOTH), "rad"),
-        )
+        amplitude, recorded, compensated = (drawn(view) for view in trotter_views(before, after, area))
+        return cls((row, col), (first, second), amplitude, recorded, compensated)

@@ -1,4 +1,4 @@
-"""What the data say by themselves, whatever was given: orientation, defocus, and how strongly the specimen scatters.
+"""What the data say by themselves, whatever was given: orientation and defocus.
 
 Handedness and rotation together have eight ways that differ by quarter turns and a transposition (the symmetries of a
 square); a flip is a transposition and a quarter turn. Of each handedness the centre of mass gives the angle with the
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ptylive.engine.bases.binned import BinnedPixels
 from ptylive.engine.calibrate.rotation import fit_rotation
 from ptylive.engine.calibrate.scan import LEAST_POINTS, calibrate_scan, highest_frequency
 from ptylive.engine.calibrate.sign import detail_correlation
@@ -27,8 +26,6 @@ from ptylive.schema import Calibration, Origin, Quantity
 from ptylive.schema.detector import parse_transform
 from ptylive.schema.model import FloatArray
 
-MOST_NUMBERS = 2**24
-"""Coefficients that are looked at for the modulation of the bright field."""
 SAME_DEG = 45.0
 """Nearer than this to the rotation in use: the same of four quarter turns."""
 
@@ -107,26 +104,3 @@ def with_transposition(words: str) -> str:
     known: Sequence[str] = parse_transform(words)
     known = known[1:] if known[:1] == ("transpose",) else ("transpose", *known)
     return "+".join(known) or "none"
-
-
-def bright_modulation(store: Store) -> float | None:
-    """By how much the bright field changes over the scan: standard deviation of a pixel in its mean, of all on average.
-
-    Where it is small the specimen is weak, and maps that are linear in it may be trusted. Counting noise has no part
-    in it: the variance is that which neighbouring parts of the disc have in common. None where there are no such parts,
-    or too few points were visited.
-    """
-    basis, visited = store.reduction.basis, store.visited.ravel()
-    if not isinstance(basis, BinnedPixels) or visited.sum() < LEAST_POINTS:
-        return None
-    sides = np.stack([basis.bin_of[:, :-1].ravel(), basis.bin_of[:, 1:].ravel()])
-    pairs = np.unique(sides[:, (sides >= 0).all(axis=0) & (sides[0] != sides[1])], axis=1)
-    points = np.flatnonzero(visited)[:: 1 + int(visited.sum()) * basis.count // MOST_NUMBERS]
-    bins = store.per_frame(store.bins)[points].astype(float)
-    mean = bins.mean(axis=0)
-    pairs = pairs[:, (mean[pairs] > 0).all(axis=0)]
-    if not pairs.size:
-        return None
-    scale = np.sqrt(mean[pairs[0]] * mean[pairs[1]])
-    common = np.array([bins[:, one] @ (bins[:, other] - mean[other]) for one, other in pairs.T]) / len(points)
-    return float(np.sqrt(max(0.0, float((common / scale).sum() / scale.sum()))))

@@ -58,5 +58,7 @@ def _write_signal(group: Any, live_map: LiveMap) -> None:
     original.attrs.update(version=version("ptylive"), method=live_map.method, frames=live_map.frames)
     if live_map.doubt:
         original.attrs["doubt"] = live_map.doubt
+    if live_map.caveat:
+        original.attrs["caveat"] = live_map.caveat
     for empty in ("learning_results", "models"):
         group.create_group(empty)

@@ -206,6 +206,8 @@ class Method:
     """Memory of its filters: planes of the padded scan, half for a real map."""
     finer: bool = False
     """Whether its map may be sampled finer than the scan."""
+    linear: bool = False
+    """Whether it takes the exit wave for linear in the potential, so that thick crystals make it mean little."""
     make: Make | None = None
     build: Build | None = None
     source: str = PTYLIVE

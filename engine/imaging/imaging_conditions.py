@@ -19,7 +19,7 @@ from ptylive.engine.imaging.placement import Placement
 from ptylive.engine.memory import check_fits
 from ptylive.engine.probe import Probe
 from ptylive.schema import Calibration, MetadataError
-from ptylive.schema.model import Array, ComplexArray, DoubleArray
+from ptylive.schema.model import Array, BoolArray, ComplexArray, DoubleArray
 
 UPSAMPLE_FROM = 1.5
 """Scan steps the bright-field rim must be shifted by before twice finer sampling pays."""
@@ -173,11 +173,11 @@ class ImagingConditions:
         """Sum of |A|^2 over the detector: the number of pixels over which a pattern of unit sum is spread."""
         return float((self.probe.aperture(self.grid.k_row, self.grid.k_col) ** 2).sum())
 
-    def transfer(self, q: DoubleArray, part: Part = Part.WHOLE) -> ComplexArray:
+    def transfer(self, q: DoubleArray, part: Part = Part.WHOLE, used: BoolArray | None = None) -> ComplexArray:
         """Weak-phase transfer B of each coefficient, (N, nq): c_hat = phi_hat B for patterns of unit mean sum.
 
-        B_n = sum_k M_n(k) Gamma(k, Q), Gamma = i [P*(k) P(k-Q) - P(k) P*(k+Q)];
-        Rodenburg, McCallum & Nellist 1993; docs/theory/live-maps.md.
+        B_n = sum_k M_n(k) Gamma(k, Q), Gamma = i [P*(k) P(k-Q) - P(k) P*(k+Q)]; k of the samples (s,) that are
+        ``used``, without it of all. Rodenburg, McCallum & Nellist 1993; docs/theory/live-maps.md.
         """
         from ptylive.engine.backend.imaging import filters_numba as kernels
 
@@ -185,11 +185,16 @@ class ImagingConditions:
         k, aperture = self.samples.k.astype(np.float32), self._aperture
 
         def gamma(weights: Array, offsets: Array, q_row: Array, q_col: Array, out: Array) -> None:
+            weights = weights if used is None else weights * used
             kernels.overlaps(k, weights, offsets, q_row, q_col, *aperture, kind, out)
 
         out = self.samples.sums(gamma, q)
         out /= np.float32(self.disc_pixels)
         return out if part is not Part.AMPLITUDE else -1j * out
+
+    def in_square(self, side: float) -> BoolArray:
+        """The samples (s,) in a square around the beam along the detector's axes; ``side`` in diameters of the disc."""
+        return np.asarray(np.abs(self.samples.k).max(axis=1) <= side * self.probe.semiangle_invA)
 
     def placed(self, placement: Placement) -> ImagingConditions:
         """The same optics and detector for points that are no regular grid."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from ptylive.engine.backend.imaging.bank import Contraction
 from ptylive.engine.descan import descan_of
+from ptylive.engine.imaging.accumulation.bright_modulation import bright_modulation
 from ptylive.engine.imaging.accumulation.rows import RowTransforms
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.bank import Picture, Spectra
@@ -20,7 +21,7 @@ from ptylive.engine.imaging.noise import TRUSTED_SHARE, picture_quality
 from ptylive.engine.imaging.placement import Placement
 from ptylive.pictures.sampling import stretched
 from ptylive.schema import Calibration, LiveMap, MetadataError
-from ptylive.schema.maps import RingQuality
+from ptylive.schema.maps import STRONG_MODULATION, RingQuality
 from ptylive.schema.model import Array, BoolArray, DoubleArray
 
 Shared = TypeVar("Shared")
@@ -95,6 +96,14 @@ class Instant:
             self._shared[compute] = compute(self)
         return cast(Shared, self._shared[compute])
 
+    @property
+    def too_strong(self) -> float | None:
+        """Modulation of the bright field where the specimen is not weak; told when the scan has ended."""
+        if not self._deviations:
+            return None
+        found = self.once(_modulation)
+        return found if found is not None and found > STRONG_MODULATION else None
+
     def spectra(self, conditions: ImagingConditions) -> Spectra:
         """Transformed coefficients, shared by all filters of one padded size."""
         made = self._transformed.get(conditions.padded)
@@ -161,6 +170,10 @@ class Instant:
         return LiveMap(
             name, plain, units, sampling, self._frames, method, said, quality, visited=float(self.visited.mean())
         )
+
+
+def _modulation(now: Instant) -> float | None:
+    return bright_modulation(now._store)  # noqa: SLF001  (its own)
 
 
 def _read_only(values: Array) -> Array:

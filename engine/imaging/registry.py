@@ -140,6 +140,7 @@ def _described(method: Method, one: MapWords) -> dict[str, Any]:
         "trust": one.trust,
         "method": method.name,
         "afterwards": method.afterwards or bool(one.deviation_of),
+        "linear": method.linear,
         "source": method.source,
         "settings": [
             {

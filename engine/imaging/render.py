@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ptylive.engine.backend.imaging.bank import Contraction
 from ptylive.engine.imaging import registry
@@ -71,10 +71,18 @@ def render(
     now = Instant(store, calibration, rows or RowTransforms(), choices, contraction)
     for name in check_methods(methods):
         try:
-            out.maps.extend(_made(registry.methods()[name], now, filters.get(name)))
+            method = registry.methods()[name]
+            made = _made(method, now, filters.get(name))
+            out.maps.extend(_told_too_strong(made, now) if method.linear else made)
         except MetadataError as error:
             out.missing[name] = str(error)
     return out
+
+
+def _told_too_strong(made: Iterable[LiveMap], now: Instant) -> Iterator[LiveMap]:
+    """Maps that take the specimen for weak, marked where it is not; their deviations are right as they are."""
+    for one in made:
+        yield one if is_deviation(one.name) else replace(one, modulation=now.too_strong)
 
 
 def _made(method: Method, now: Instant, filters: Filter | None) -> Iterator[LiveMap]:

@@ -37,7 +37,7 @@ from ptylive.schema.preset.regularisers import RegulariserSettings
 from ptylive.schema.preset.schedules import NARROWING, WORDS, parsed, schedulable, taken_apart
 from ptylive.schema.preset.solver import PriorSettings, SolverSettings
 from ptylive.schema.preset.stages import NAME, Stage, checked_tables, titled
-from ptylive.schema.preset.start import StartSettings
+from ptylive.schema.preset.start import StartSettings, gathered
 from ptylive.schema.schedule import Schedule
 from ptylive.schema.units import in_unit_of
 from ptylive.schema.word_schedule import WordSchedule
@@ -208,6 +208,7 @@ class Preset(StrictModel):
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Preset:
         """A preset from names and values as people write them; MetadataError names the field and the remedy."""
+        values = gathered(values, cls.settings())
         kind = cls.kind_for(values)
         for name in values:
             if name not in kind.settings():

@@ -1,21 +1,46 @@
-"""Where a refinement begins: the start of the object, and what short trials settle before it."""
+"""Where a refinement begins: the start of the object, and what short trials settle before it.
+
+The map that it begins from has settings of its own (``obf.noise = 3``). Which there are is known to the maps, which the
+schema does not import: whoever does tells :func:`read_by`.
+"""
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import StrictModel
 from ptylive.schema.preset.kinds import Auto
+
+AMPLITUDES = {"ssb": "ssb_amplitude", "wdd_phase": "wdd_amplitude"}
+"""Maps to start from that come with a modulus, and its map."""
+MADE_BY = {"wdd_phase": "wdd"}
+"""The method of a map to start from, where it has another name."""
+
+NAME = "map_settings"
+Read = Callable[[Mapping[str, Any]], tuple[dict[str, float], dict[str, Any]]]
+"""Settings of maps among values, checked and by their own names, and the other values. Raises MetadataError."""
+
+_reads: list[Read] = []
 
 
 class StartSettings(StrictModel):
     """The start of the object, and what is found before the first epoch."""
 
     start_from_map: bool | Auto = Field(default="auto", description="start from the live phase map, where one is given")
-    start_map: Literal["obf", "wdd_phase", "tcbf", "idpc"] = Field(
+    start_map: Literal["obf", "ssb", "wdd_phase", "tcbf", "idpc"] = Field(
         default="obf", description="the live map that start_from_map means; of tcbf half the relative contrast is taken"
+    )
+    start_map_amplitude: bool = Field(
+        default=False, description="start from the modulus that goes with start_map too: ssb and wdd_phase have one"
+    )
+    map_settings: dict[str, float] = Field(
+        default={},
+        description="settings of start_map by the names that `reconstruct` takes, METHOD.NAME; each may stand by"
+        " itself too: `obf.noise = 3`",
     )
     start_object: str | None = Field(
         default=None,
@@ -62,8 +87,75 @@ class StartSettings(StrictModel):
         description="look for a drift of regular scans, and take it out; auto: where it is certain",
     )
 
+    @field_validator("map_settings", mode="before")
+    @classmethod
+    def _of_maps(cls, values: Any) -> Any:
+        try:
+            return checked_map_settings(values)
+        except MetadataError as error:
+            raise ValueError(error.line()) from None
+
+    @model_validator(mode="after")
+    def _of_its_map(self) -> Self:
+        method = MADE_BY.get(self.start_map, self.start_map)
+        for name in self.map_settings:
+            if name.partition(".")[0] != method:
+                raise ValueError(f"{name} is set, and the refinement starts from {self.start_map}: set start_map")
+        if self.start_map_amplitude and self.start_map not in AMPLITUDES:
+            able = " or ".join(AMPLITUDES)
+            raise ValueError(f"start_map_amplitude is set, and {self.start_map} has none: set start_map to {able}")
+        return self
+
     @model_validator(mode="after")
     def _one_object(self) -> Self:
         if self.start_object is not None and (self.start_phase_image or self.start_amplitude_image):
             raise ValueError("start_object and an image to start from exclude each other")
         return self
+
+
+def read_by(read: Read) -> None:
+    """Have names and values of settings of maps checked by ``read``."""
+    _reads[:] = [read]
+
+
+def gathered(values: Mapping[str, Any], settings: Collection[str]) -> dict[str, Any]:
+    """Values with those of maps together under ``map_settings``: METHOD.NAME alone, or tables of a method.
+
+    ``settings``: names that are settings themselves. Raises MetadataError for a setting that a map does not have.
+    """
+    if not any("." in name or (isinstance(value, Mapping) and name not in settings) for name, value in values.items()):
+        return dict(values)
+    alone: dict[str, Any] = {}
+    tables: dict[str, str] = {}
+    for name, value in values.items():
+        if "." in name:
+            alone[name] = value
+        elif isinstance(value, Mapping) and name not in settings:
+            alone |= {f"{name}.{key}": one for key, one in value.items()}
+            tables |= {f"{name}.{key}": name for key in value}
+    of_maps, others = _reads[0](alone) if _reads else ({}, alone)
+    strangers = {tables.get(name, name) for name in others}
+    kept = {name: value for name, value in values.items() if name not in tables.values() and name not in alone}
+    kept |= {name: values[name] for name in strangers}
+    return {**kept, NAME: {**dict(values.get(NAME) or {}), **of_maps}} if of_maps else kept
+
+
+def checked_map_settings(values: Any) -> dict[str, Any]:
+    """Settings of maps by their own names. Raises MetadataError for what is none."""
+    if not isinstance(values, Mapping):
+        raise MetadataError(f"{NAME} is {str(values)[:40]!r}", "write METHOD.NAME = NUMBER for each, as obf.noise = 3")
+    if not values or not _reads:
+        return dict(values)
+    of_maps, others = _reads[0](_flat(values))
+    for name in others:
+        raise MetadataError(
+            f"{NAME} has {str(name)[:40]!r}, which is none of a map", "write METHOD.NAME, as wdd.epsilon"
+        )
+    return of_maps
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= {f"{name}.{key}": one for key, one in value.items()} if isinstance(value, Mapping) else {name: value}
+    return flat

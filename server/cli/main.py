@@ -36,6 +36,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "preset": "Check a preset and write it as TOML; without FILE, every setting with its meaning and default.",
         "export": "Write a refinement in the format of another program, or live maps as pictures.",
         "align": "Measure how bright-field images are shifted, and the aberrations that explain it (parallax).",
+        "trotters": "Show the 4D data at a spatial frequency, over the detector, before and after compensation.",
         "compare": "Show maps and refined phase of a scan side by side, and tell how far they agree.",
         "film": "Show a refinement on its way as a film: phase, probe, loss, and positions where they moved.",
         "report": "Write maps, calibration and refinement of a scan as one page (HTML), to keep or to print.",

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ptylive.engine.calibrate.descan import LEAST_EXTENT_PX, remaining
-from ptylive.engine.calibrate.independent import Candidate, bright_modulation, independent_defocus, orientations
+from ptylive.engine.calibrate.independent import Candidate, independent_defocus, orientations
+from ptylive.engine.imaging.accumulation.bright_modulation import bright_modulation
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.refine.tuning.parameter_search import focal_depth_A
 from ptylive.pictures.colours import levels, to_indices

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ptylive.application.extensions import Preset
-from ptylive.application.offline import start_guess
+from ptylive.application.offline import start_of
 from ptylive.engine.dataset import check_told
 from ptylive.engine.results_file import release_run
 from ptylive.schema import CommandError, PtyliveError
@@ -24,7 +24,7 @@ from ptylive.server.refinement.refine_job import RefineJob
 from ptylive.server.refinement.refinements import Refinements, RunState
 from ptylive.server.refinement.run_names import recording_of, release_unused, reserved, results_of
 from ptylive.server.refinement.scan_updates import ScanNews, check_followable, plain_values
-from ptylive.server.refinement.scans_together import opened_beside, with_drafts
+from ptylive.server.refinement.scans_together import check_map_settings, opened_beside, with_drafts
 from ptylive.server.session.calibration_events import tell_calibration
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.wire.publisher import Publisher
@@ -122,6 +122,7 @@ class RefineCommands:
             raise CommandError("there is no scan to refine")
         if values:
             self._configure(values)
+        check_map_settings(scan, checked.start)
         check_told(scan.header, far_field=not checked.propagation.near_field)
         others = opened_beside(beside, scan, checked, self._opened)
         if others and during_scan:
@@ -354,7 +355,7 @@ class RefineCommands:
             run=run,
             preset=wanted.preset,
             calibration=scan.calibration,
-            start=start_guess(scan.map(wanted.preset.start.start_map), scan.calibration),
+            start=start_of(scan.map, wanted.preset.start, scan.calibration),
             values=plain_values(scan.header),
             backend=self._config.backend,
             threads=self._config.refine_threads,

@@ -22,7 +22,7 @@ def with_maps(job: RefineJob, tell: Tell, should_stop: Callable[[], bool]) -> Re
     file that is damaged or no scan, MetadataError for missing optics, PtyliveError where no map can be made,
     RefinementError for a stop on the way.
     """
-    from ptylive.application.offline import start_guess
+    from ptylive.application.offline import start_of
     from ptylive.application.outputs import check_results_file
     from ptylive.engine.dataset import check_told
     from ptylive.engine.stored_maps import StoredMaps
@@ -37,11 +37,11 @@ def with_maps(job: RefineJob, tell: Tell, should_stop: Callable[[], bool]) -> Re
     with open_source(job.recording, values) as source:
         check_told(source.header, far_field=not job.preset.propagation.near_field)
     job = replace(job, values=values)
-    if not ((job.resume or job.takes_maps) and _has_maps(job.results)):
+    if not ((job.resume or job.takes_maps) and _has_maps(job.results) and _is_wanted(job)):
         _make(job, tell, should_stop)
     stored = StoredMaps.read(job.results)
     calibration = Calibration.from_attributes(stored.calibration)
-    start = start_guess(stored.maps.get(job.preset.start.start_map), calibration)
+    start = start_of(stored.maps.get, job.preset.start, calibration)
     return replace(job, calibration=calibration, start=start)
 
 
@@ -50,6 +50,15 @@ def _has_maps(results: Path) -> bool:
     from ptylive.engine.results_file import CALIBRATION, look
 
     return {"maps", CALIBRATION} <= set(look(results).links)
+
+
+def _is_wanted(job: RefineJob) -> bool:
+    """Whether the stored map to start from has the settings that are asked for; one that is not there cannot be had."""
+    from ptylive.engine.stored_maps import StoredMaps
+
+    wanted = job.preset.start.map_settings
+    made = StoredMaps.read(job.results).maps.get(job.preset.start.start_map) if wanted else None
+    return made is None or all(made.settings.get(name.partition(".")[2]) == one for name, one in wanted.items())
 
 
 def _make(job: RefineJob, tell: Tell, should_stop: Callable[[], bool]) -> None:
@@ -61,7 +70,8 @@ def _make(job: RefineJob, tell: Tell, should_stop: Callable[[], bool]) -> None:
     from ptylive.streamer.source import open_source
 
     methods = dict.fromkeys((*job.methods, method_of(job.preset.start.start_map)))
-    request = MapRequest(backend="cpu" if job.backend == "cpu" else "auto")
+    backend = "cpu" if job.backend == "cpu" else "auto"
+    request = MapRequest(backend=backend, settings=job.preset.start.map_settings)
     said = ""
 
     def on_progress(done: int, total: int, words: str) -> None:

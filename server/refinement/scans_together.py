@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ptylive.application.offline import start_guess
+from ptylive.application.offline import start_of
 from ptylive.schema import CommandError
 from ptylive.schema.errors import brief
 from ptylive.server.refinement.refine_job import RefineJob
@@ -20,7 +20,21 @@ from ptylive.streamer.vetting.vouched import Doorkeeper, known_as, trust
 if TYPE_CHECKING:
     from ptylive.application.extensions import Preset
     from ptylive.engine.dataset import Dataset
+    from ptylive.schema.preset.start import StartSettings
     from ptylive.server.session.scan_session import ScanSession
+
+
+def check_map_settings(scan: ScanSession, start: StartSettings) -> None:
+    """Raise CommandError where a scan's map to start from has, or will have, other settings than those wanted."""
+    made = scan.map(start.start_map)
+    for name, value in start.map_settings.items():
+        used = scan.map_settings.get(name) if made is None else made.settings.get(name.partition(".")[2])
+        if used != value:
+            was = "its default" if used is None else f"{used:g}"
+            raise CommandError(
+                f"{name} = {value:g} is wanted, and {start.start_map} is made with {was}",
+                "the map that is shown is the start: set it there, or with map_settings, and refine again",
+            )
 
 
 def opened_beside(
@@ -66,7 +80,7 @@ def with_drafts(job: RefineJob, beside: Iterable[ScanSession]) -> RefineJob:
             job,
             recording=scan.recording,
             calibration=common,
-            start=start_guess(scan.map(job.preset.start.start_map), common),
+            start=start_of(scan.map, job.preset.start, common),
             values=plain_values(scan.header),
             known=known_as(scan.recording),
             beside=(),

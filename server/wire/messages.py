@@ -67,6 +67,7 @@ def map_to_plain(live_map: LiveMap, uid: str) -> dict[str, Any]:
         "deviation": live_map.deviation,
         "buried": live_map.buried,
         "faint": live_map.faint,
+        "modulation": live_map.modulation,
         "information_limits": [
             [dose, one.period_A, one.uncertainty_A, one.finer] for dose, one in live_map.information_limits().items()
         ],

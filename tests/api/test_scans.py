@@ -2,13 +2,14 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
 import pytest
 
 import ptylive
-from ptylive.scans import Gallery, open_scan
+from ptylive.scans import open_scan
 from ptylive.schema import InputFileError, MetadataError
 from ptylive.schema.advice import advise
 from ptylive.schema.metadata import NAMES
@@ -41,10 +42,6 @@ def test_a_map_that_is_not_there_is_named():
     assert list(maps) == ["bf"]
     with pytest.raises(MetadataError, match="no map 'obf'"):
         maps.show("obf")
-
-
-def test_titles_are_harmless():
-    assert "<script>" not in Gallery({"<script>": np.zeros((2, 2))})._repr_html_()
 
 
 def test_an_array_is_a_scan_like_a_file():
@@ -83,3 +80,22 @@ def test_preset_and_settings_go_together():
     assert refined.probe.shape[0] == 1
     assert repr(refined).startswith("Refined(done: 1 slice of ")
     assert "probe, amplitude" in refined._repr_html_()
+
+
+def test_the_start_is_the_map_that_was_asked_for_with_its_settings(monkeypatch):
+    """The notebook refined from the map ``obf`` whatever ``start_map`` said."""
+    with h5py.File(bundled(DATA_SET)) as file:
+        counts, about = file["data"][:12, :12], dict(file["metadata"].attrs)
+    known = {name: value for name, value in about.items() if name in NAMES and name != "scan_shape"}
+    scan, started = ptylive.open_scan(counts, **known), []
+    result = SimpleNamespace(object=np.zeros((1, 1, 2, 2)), loss=[])
+    monkeypatch.setattr("ptylive.engine.refine.refine", lambda *_, start, **__: started.append(start) or result)
+    scan.refine(start_map="ssb")
+    scan.refine({"start_map": "ssb", "ssb.crop": 0.5}, start_map_amplitude=True)
+    maps = scan.reconstruct(["ssb"], settings={"ssb.crop": 0.5})
+    assert not np.allclose(started[0].phase, started[1].phase, rtol=1e-3)
+    np.testing.assert_array_equal(started[1].phase, maps["ssb"].data)
+    np.testing.assert_array_equal(started[1].amplitude, maps["ssb_amplitude"].data)
+    assert started[0].amplitude is None
+    with pytest.raises(MetadataError, match="ssb has no setting 'cropp'"):
+        scan.refine({"start_map": "ssb", "ssb.cropp": 0.5})

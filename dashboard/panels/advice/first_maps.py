@@ -1,30 +1,25 @@
 """Which maps come first: where the specimen is strong, those that do not take it for weak.
 
-What is measured is by how much bright-field pixels change over the scan. Where that is a small part of their mean the
-exit wave is linear in the potential; the larger it is, the more weight the quadratic terms have. On 33 simulated scans
-of crystals (SrTiO3, Si and Au, 10 to 300 Å thick, in focus and 100 Å out of it) OBF correlated with the projected
-potential by 0.82 on average below the bound and 0.57 above it, iDPC by 0.32 and 0.84; above it iDPC was the better one
-in 15 of 16.
+What is measured is by how much bright-field pixels change over the scan; the bound is that of results and of the
+command line (``STRONG_MODULATION``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from ptylive.dashboard.client.map_kinds import FIRST_CHOICE, LINEAR, STRONG_CHOICE
+from ptylive.dashboard.client.map_kinds import FIRST_CHOICE, STRONG_CHOICE
 from ptylive.dashboard.panels.advice.advisor import Quiet, Seen
 from ptylive.dashboard.panels.maps import MapPanel
-
-STRONG = 0.55
-"""Modulation of the bright field from which a specimen is not weak."""
-BADGE = "too thick for this map"
+from ptylive.schema.maps import STRONG_MODULATION, TOO_THICK, scattering
 
 
 class FirstMaps(Quiet):
     """Orders the maps of a page on which nobody has chosen any yet; ``modulation``: of the scan that is shown."""
 
     def __init__(self, panels: Sequence[MapPanel], modulation: Callable[[], float | None]) -> None:
-        self._panels, self._modulation = list(panels)[: len(FIRST_CHOICE)], modulation
+        self._all, self._modulation = list(panels), modulation
+        self._panels = self._all[: len(FIRST_CHOICE)]
         self._ours = FIRST_CHOICE
         self._strong = False
 
@@ -34,7 +29,7 @@ class FirstMaps(Quiet):
         if modulation is None or seen.looking_back:
             self._strong = False
             return
-        self._strong = modulation > STRONG
+        self._strong = modulation > STRONG_MODULATION
         wanted = STRONG_CHOICE if self._strong else FIRST_CHOICE
         if wanted != self._ours and tuple(panel.kind.name for panel in self._panels) == self._ours:
             for panel, name in zip(self._panels, wanted, strict=True):
@@ -43,11 +38,12 @@ class FirstMaps(Quiet):
 
     def badge(self, kind: str) -> str:
         """A word on a map that takes a strong specimen for weak; empty on others."""
-        return BADGE if self._strong and kind in LINEAR else ""
+        linear = any(panel.kind.linear for panel in self._all if panel.kind.name == kind)
+        return TOO_THICK if self._strong and linear else ""
 
     def texts(self) -> Mapping[str, str]:
         """Why the maps stand as they do."""
         modulation = self._modulation()
         if not self._strong or modulation is None:
             return {"first_maps": ""}
-        return {"first_maps": f"multiple scattering (bright field ± {100 * modulation:.0f} %): iDPC first, OBF last"}
+        return {"first_maps": f"{scattering(modulation)}: iDPC first, OBF last"}

@@ -41,6 +41,7 @@ LEAST_SIGNAL = 0.02
         "obf",
         title="the optimum bright field",
         needs=Needs.FILTERS,
+        linear=True,
         maps=with_deviation(
             MapWords(
                 "obf",

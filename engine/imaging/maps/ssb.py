@@ -30,10 +30,13 @@ from ptylive.engine.imaging.declaration import (
 )
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions, Part
 from ptylive.pictures.colours import ColourMap
+from ptylive.schema import MetadataError
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray
 
 EPSILON = 0.01
 BOTH = 2
+WINDOW = 1.5
+"""Side of the square of the detector used, in diameters of the disc, as of WDD: all of the disc."""
 TINY = float(np.finfo(np.float32).tiny)
 
 
@@ -42,6 +45,7 @@ TINY = float(np.finfo(np.float32).tiny)
         "ssb",
         title="single-sideband ptychography",
         needs=Needs.FILTERS,
+        linear=True,
         maps=(
             *with_deviation(
                 MapWords(
@@ -74,6 +78,12 @@ TINY = float(np.finfo(np.float32).tiny)
             "threshold": THRESHOLD,
             "depth_A": DEPTH,
             "sidebands": MapSetting(BOTH, 1, BOTH, "of the phase: both, or one alone, which is noisier", whole=True),
+            "crop": MapSetting(
+                WINDOW,
+                0.1,
+                4,
+                "side of the square of the detector used, in diameters of the disc; from 1 on that is all of the disc",
+            ),
         },
     )
 )
@@ -88,8 +98,11 @@ class SingleSideband:
 
     @classmethod
     def build(cls, conditions: ImagingConditions, _mean: DoubleArray) -> SingleSideband:
-        """Filters for some imaging conditions."""
-        return cls(conditions.band(), conditions, in_use("ssb", conditions.settings, epsilon=EPSILON, sidebands=BOTH))
+        """Filters for some imaging conditions. Raises MetadataError for a crop that leaves no pixel."""
+        said = in_use("ssb", conditions.settings, epsilon=EPSILON, sidebands=BOTH, crop=WINDOW)
+        if not conditions.in_square(said["crop"]).any():
+            raise MetadataError(f"ssb.crop={said['crop']:g} leaves no pixel of the detector", "give a larger one")
+        return cls(conditions.band(), conditions, said)
 
     def pictures(self, spectra: Spectra) -> Iterator[Picture]:
         """The maps ``ssb`` (rad) and ``ssb_amplitude`` (1 the mean)."""
@@ -105,9 +118,10 @@ class SingleSideband:
 
     def _weights(self, part: Part) -> ComplexArray:
         """(nb, N) of what a part of the transfer carries, the division done already."""
+        used = self.conditions.in_square(self.said["crop"]) if self.said["crop"] < WINDOW else None
 
         def matched(q: DoubleArray) -> tuple[ComplexArray, ComplexArray]:
-            transfer = self.conditions.transfer(q, part)
+            transfer = self.conditions.transfer(q, part, used)
             return self.conditions.basis.dual(transfer).conj(), transfer
 
         weights, power = self.band.evaluate_with_response(matched)

@@ -1,4 +1,4 @@
-"""A phase image as the start of the object."""
+"""A phase image, with a modulus or without, as the start of the object."""
 
 from __future__ import annotations
 
@@ -19,3 +19,5 @@ class StartGuess:
     """Its axes to detector axes, degrees."""
     origin_A: tuple[float, float] = (0.0, 0.0)
     """Place of pixel (0, 0) in the detector's frame; of a regular scan that of scan point (0, 0)."""
+    amplitude: FloatArray | None = None
+    """(rows, columns), the modulus that goes with the phase, 1 the mean; None: 1 everywhere."""

@@ -53,8 +53,11 @@ class ObjectGrid:
         rows, columns = last + window + margin
         return cls(pixel_A, (int(rows), quick_width(int(columns))), origin, corners, pixel - nearest)
 
-    def resample(self, start: StartGuess) -> FloatArray:
-        """A phase image brought onto this grid (Y, X); beyond its border the last value is carried on."""
+    def resample(self, start: StartGuess, image: FloatArray | None = None) -> FloatArray:
+        """A phase image brought onto this grid (Y, X); beyond its border the last value is carried on.
+
+        ``image``: another one of the same pixels, in its place.
+        """
         from scipy.ndimage import map_coordinates
 
         rows, columns = self.shape
@@ -62,8 +65,8 @@ class ObjectGrid:
         position = np.stack([y, x], -1) * self.pixel_A + self.origin_A
         from_first = position - np.asarray(start.origin_A)
         along_scan = from_first @ rotation_matrix(start.rotation_deg) / np.asarray(start.sampling_A)
-        image = np.asarray(start.phase, dtype=np.float64)
-        return np.asarray(map_coordinates(image, np.moveaxis(along_scan, -1, 0), order=3, mode="nearest"), np.float32)
+        values = np.asarray(start.phase if image is None else image, dtype=np.float64)
+        return np.asarray(map_coordinates(values, np.moveaxis(along_scan, -1, 0), order=3, mode="nearest"), np.float32)
 
 
 def _check_size(pixels: DoubleArray, pixel_A: float) -> None:

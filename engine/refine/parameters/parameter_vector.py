@@ -375,12 +375,12 @@ class ParameterLayout:
         planes = self.sharp.physical(vector, np).corrections.opr_components
         return None if planes is None else complex_of(planes).astype(np.complex64)
 
-    def start(self, phase: Array) -> Array:
-        """Parameters (float32) of an object of given phase (object modes * slices, Y, X) and modulus 1."""
+    def start(self, phase: Array, modulus: Array | None = None) -> Array:
+        """Parameters (float32) of an object of given phase and modulus (object modes * slices, Y, X); None: 1."""
         if self.object_form is ObjectForm.COMPLEX:
-            objects = np.stack([np.cos(phase), np.sin(phase)])
+            objects = np.stack([np.cos(phase), np.sin(phase)]) * (1 if modulus is None else modulus)
         elif self.object_form is ObjectForm.DAMPED:
-            objects = np.stack([phase, np.zeros_like(phase)])
+            objects = np.stack([phase, np.zeros_like(phase) if modulus is None else np.maximum(-np.log(modulus), 0)])
         else:
             objects = phase
         start = self.probe.start

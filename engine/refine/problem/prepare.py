@@ -19,7 +19,7 @@ from ptylive.engine.refine.data.scan_window import ScanWindow
 from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.parameters.mixture import Mixture
 from ptylive.engine.refine.parameters.object_grid import ObjectGrid
-from ptylive.engine.refine.parameters.parameter_vector import ParameterLayout
+from ptylive.engine.refine.parameters.parameter_vector import ObjectForm, ParameterLayout
 from ptylive.engine.refine.parameters.terms import Term
 from ptylive.engine.refine.problem.forward_options import ForwardOptions
 from ptylive.engine.refine.problem.measurement import Measurement, check_near_field
@@ -96,6 +96,8 @@ def prepare(dataset: Dataset, preset: Preset, start: StartGuess | None, measured
     return lay_out(measured, strategy, preset, start)
 
 
+LEAST_MODULUS = 0.05
+"""Of a start: what noise makes of a map below is no specimen's, and its logarithm has no end."""
 NO_DRIFT = "drift cannot be looked for: it takes a regular, dense scan of at least 16 x 16 points"
 
 
@@ -140,6 +142,8 @@ def decide(measured: Measurement, preset: Preset, *, has_start: bool) -> Strateg
 def lay_out(measured: Measurement, strategy: Strategy, preset: Preset, start: StartGuess | None) -> Problem:
     """Grid, forward model, parameters with their start, and the terms of the loss."""
     dataset, model, slices = measured.dataset, measured.model, preset.object
+    if start is not None and start.amplitude is not None and (why := _no_modulus(strategy)):
+        strategy = replace(strategy, reason=f"{strategy.reason}; without the amplitude of the map: {why}")
     series = TiltSeries.of(measured, preset.scans, slices, preset.refined)
     entered_A = dataset.positions_A if series is None else series.entered_A(dataset.positions_A)
     grid = ObjectGrid.of(entered_A, model.object_pixel_A, model.size, dataset.reach_A, slices.extra_space_on_side_px)
@@ -181,7 +185,10 @@ def lay_out(measured: Measurement, strategy: Strategy, preset: Preset, start: St
         regularisation=regularisation,
         terms=(*blocks.terms(layout), *regularisation.terms(preset.at(0).regularisers, layout)),
         multislice=_multislice(forward, strategy, grid, preset.loss, layout.mixture),
-        start=layout.start(_start_planes(grid, start, strategy, layout, preset.start.start_phase_noise_rad)),
+        start=layout.start(
+            _start_planes(grid, start, strategy, layout, preset.start.start_phase_noise_rad),
+            _start_modulus(grid, start, strategy, layout),
+        ),
     )
 
 
@@ -277,3 +284,22 @@ def _start_phase(grid: ObjectGrid, start: StartGuess, strategy: Strategy) -> Flo
     if strategy.non_negative:
         return np.asarray(np.maximum(phase - np.percentile(phase, VACUUM_PERCENTILE), 0), dtype=np.float32)
     return np.asarray(phase - phase.mean(), dtype=np.float32)
+
+
+def _start_modulus(
+    grid: ObjectGrid, start: StartGuess | None, strategy: Strategy, layout: ParameterLayout
+) -> FloatArray | None:
+    """Modulus (object modes * slices, Y, X) to start from, of all slices together that of the map; None: 1."""
+    if start is None or start.amplitude is None or _no_modulus(strategy):
+        return None
+    if not np.isfinite(start.amplitude).all():
+        raise RefinementError("the amplitude to start from is not finite everywhere", "set start_map_amplitude=false")
+    each = np.maximum(grid.resample(start, start.amplitude), LEAST_MODULUS) ** (1 / layout.object_shape[0])
+    return np.broadcast_to(each.astype(np.float32), (layout.planes, *grid.shape))
+
+
+def _no_modulus(strategy: Strategy) -> str:
+    """Why the modulus of a map is no start; empty where it is."""
+    if not strategy.start_from_map:
+        return "the run does not start from it"
+    return "the object has phases only" if strategy.object_form is ObjectForm.PHASE else ""

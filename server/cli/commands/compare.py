@@ -40,6 +40,8 @@ def compare(
     found.write(picture, in_a_row)
     shown = [one.name for one in found.shown]
     brief: dict[str, object] = {"file": str(results), "picture": str(picture), "shown": shown}
+    if caveats := {one.name: one.caveat for one in found.shown if one.caveat}:
+        brief["caveats"] = caveats
     if found.first_run is not None:
         brief |= {"run": found.first_run, "correlation": found.correlations()}
     answer(brief, as_json=as_json)

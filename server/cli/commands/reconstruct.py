@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ptylive.schema import PtyliveError
+from ptylive.schema import LiveMap, PtyliveError
 from ptylive.server.cli.options import AsJson, Backend, Settings, checked_backend
 from ptylive.server.cli.output import answer, bar, end_partial, say, when_interrupted
 from ptylive.server.cli.values import names_in, parse_assignments
@@ -21,6 +21,14 @@ ptylive reconstruct scan.h5 -o maps.h5 --methods wdd,tcbf --set wdd.epsilon=0.1 
 ptylive reconstruct scan.h5 -o maps.h5 --detector haadf=ring:60mrad,200mrad --detector left=disc:31.5,12,6
 ptylive reconstruct scan.h5 -o maps.h5 --set gain_reference=gain.npy --backend cpu
 """
+
+
+def certainty(live_map: LiveMap) -> dict[str, float]:
+    """Deviation of a pixel by noise, in its units, and information limit, Å, as far as they are known."""
+    limit = live_map.information_limits().get(1.0)
+    known = limit is not None and limit.is_known
+    told = {"deviation": live_map.deviation, "information_limit_A": limit.period_A if limit and known else None}
+    return {name: round(value, 6) for name, value in told.items() if value is not None}
 
 
 def reconstruct(
@@ -76,6 +84,8 @@ def reconstruct(
     for live_map in made.rendering.maps:
         if live_map.doubt:
             say(f"{live_map.name}: {live_map.doubt}")
+        if live_map.caveat:
+            say(f"{live_map.name}: {live_map.caveat}")
     if not made.rendering.maps:
         raise PtyliveError(f"{file}: none of the maps could be made", "see the lines above")
     about = {**describe_run(" ".join(sys.argv), backend_of(made.engine.computed_on)), **scan}
@@ -89,6 +99,8 @@ def reconstruct(
             "frames_per_s": made.frames / seconds,
             "maps": [live_map.name for live_map in made.rendering.maps],
             "missing": made.rendering.missing,
+            "caveats": {one.name: one.caveat for one in made.rendering.maps if one.caveat},
+            "certainty": {one.name: told for one in made.rendering.maps if (told := certainty(one))},
             "computed_on": made.engine.computed_on,
         },
         as_json=as_json,

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ptylive.application.extensions import Preset
+from ptylive.application.extensions import Preset, read_map_settings
 from ptylive.schema import MetadataError, PtyliveError, RefinementError
 from ptylive.schema.metadata import NAMES, arrays_and_numbers, locate, unsaid
 from ptylive.server.cli.interrupt import ctrl_c_asks_to_stop
 from ptylive.server.cli.options import AsJson, Backend, Cluster, Settings, WhenMissing, checked_backend
 from ptylive.server.cli.output import Interrupted, Shown, answer, bar, say, when_interrupted
 from ptylive.server.cli.preset_option import with_masks
-from ptylive.server.cli.refine_series import look_through, map_of, with_others
+from ptylive.server.cli.refine_series import look_through, with_others
 from ptylive.server.cli.refine_together import Workers, shared_by
 from ptylive.server.cli.refine_words import describe_checks, outcome_of
 from ptylive.server.cli.values import parse_assignments
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from ptylive.engine.refine.run.history import History
     from ptylive.engine.refine.validation.checks import Checks
     from ptylive.engine.results import Stored
-    from ptylive.schema import LiveMap, ScanHeader
+    from ptylive.schema import ScanHeader
     from ptylive.server.refinement.refine_job import RefineJob
 
 EXAMPLES = """
@@ -118,7 +118,7 @@ def refine(
     ):
         mapping = partial(_made, values=values, wanted=wanted, backend="cpu" if backend == "cpu" else "auto")
         made = mapping(file, compiles=header if backend != "gpu" else None, as_json=as_json)
-        guess, context = _told_start(made, map_of(made, wanted)), TrialContext(backend, threads)
+        guess, context = _told_start(made, wanted), TrialContext(backend, threads)
         dataset = loaded.placed(refinable(source, made.calibration))
         others = (opened.enter_context(open_source(each, values)) for each in files[1:])
         first, rest = (file.name, dataset, guess), partial(mapping, compiles=None, as_json=as_json)
@@ -229,7 +229,8 @@ def _made(
         nullcontext() if compiles is None else compiling(compiles, shown.update),
     ):
         methods = (method_of(wanted.start.start_map),)
-        return reconstruct_file(file, values, methods, MapRequest(backend=backend), shown.update)
+        request = MapRequest(backend=backend, settings=wanted.start.map_settings)
+        return reconstruct_file(file, values, methods, request, shown.update)
 
 
 def _kept(output: Path, epochs: int | None, *, resume: bool) -> History | None:
@@ -319,20 +320,25 @@ def _told_before(dataset: Dataset, wanted: Preset, context: TrialContext, as_jso
     return before
 
 
-def _told_start(made: Reconstruction, start_map: LiveMap | None) -> StartGuess | None:
-    """The map to start from, and what looks wrong in the file said."""
-    from ptylive.application.offline import start_guess
+def _told_start(made: Reconstruction, wanted: Preset) -> StartGuess | None:
+    """The map to start from; what looks wrong in the file is said, and why there is no such map."""
+    from ptylive.application.offline import method_of, start_of
 
     for remark in made.remarks:
         say(remark)
-    return start_guess(start_map, made.calibration)
+    maps = {one.name: one for one in made.rendering.maps}
+    if (name := wanted.start.start_map) not in maps:
+        reason = made.rendering.missing.get(method_of(name), "see the metadata")
+        say(f"{name} was not made, and the object begins empty: {reason}")
+    return start_of(maps.get, wanted.start, made.calibration)
 
 
 def split_settings(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Settings of the preset, and metadata of the recording, told apart by their names."""
     plain = {name.removeprefix("refine."): value for name, value in values.items()}
+    of_maps, plain = read_map_settings(plain) if any("." in name for name in plain) else ({}, plain)
     known = Preset.kind_for(plain).settings()
-    preset = {name: value for name, value in plain.items() if name in known}
+    preset = {**{name: value for name, value in plain.items() if name in known}, **of_maps}
     metadata = {name: value for name, value in plain.items() if name not in known}
     for name, value in arrays_and_numbers(metadata)[1].items():
         try:

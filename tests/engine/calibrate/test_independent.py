@@ -7,7 +7,6 @@ import pytest
 from synthetic import WeakPhaseScan, batches
 
 from ptylive.engine.calibrate.independent import (
-    bright_modulation,
     independent_defocus,
     orientations,
     with_transposition,
@@ -79,28 +78,3 @@ def test_a_defocus_that_was_given_is_measured_all_the_same(claimed: float) -> No
 def test_transposing_twice_changes_nothing() -> None:
     for words in ("none", "transpose", "flip_rows", "transpose+flip_cols"):
         assert with_transposition(with_transposition(words)) == words
-
-
-def modulation(patterns: np.ndarray, scan: WeakPhaseScan) -> float:
-    store = reconstructed(scan, patterns).store
-    assert store is not None
-    found = bright_modulation(store)
-    assert found is not None
-    return found
-
-
-def test_the_bright_field_of_a_stronger_specimen_changes_more() -> None:
-    found = [
-        modulation(scan.patterns, scan)
-        for scan in (WeakPhaseScan.make({"C10": -60.0}, strength=s) for s in (0.05, 1.0))
-    ]
-    assert found[0] < 0.15
-    assert found[1] > 0.5
-
-
-def test_counting_noise_is_no_modulation() -> None:
-    """Four electrons in a bright-field pixel scatter by half of their mean; the specimen by less than a tenth."""
-    scan = WeakPhaseScan.make({"C10": -60.0}, strength=0.03)
-    mean = 4.0 * scan.patterns / scan.patterns.mean(axis=0).max()
-    noisy = np.random.default_rng(5).poisson(mean)
-    assert modulation(noisy, scan) == pytest.approx(modulation(mean, scan), abs=0.05)

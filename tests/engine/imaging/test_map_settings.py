@@ -20,7 +20,7 @@ from ptylive.schema.metadata import overlay
 OWN = {one.name: one for one in registry.own_methods()}
 MAY_BE_SET = {name: (method, one) for method in OWN for name, one in OWN[method].may_be_set.items()}
 OTHER_VALUES = {"upsample": 3, "flip": 0, "noise": 10.0, "epsilon": 0.2, "iterations": 2, "sidebands": 1, "crop": 3.0}
-OTHER_VALUES |= {"depth_A": 30.0}
+OTHER_VALUES |= {"depth_A": 30.0, "ssb.crop": 0.6}
 ALONE = {"ssb.sidebands": "ssb"}
 """Of the maps of a method, the one that a setting is for."""
 
@@ -46,7 +46,7 @@ def maps(scan: WeakPhaseScan, methods: tuple[str, ...], settings: dict[str, Any]
 def test_a_setting_changes_its_map_and_is_told(name: str, scan: WeakPhaseScan, plain: dict[str, LiveMap]) -> None:
     method, setting = MAY_BE_SET[name]
     key = name.partition(".")[2]
-    value = OTHER_VALUES.get(key, 0.2)
+    value = OTHER_VALUES.get(name, OTHER_VALUES.get(key, 0.2))
     for one in maps(scan, (method,), {name: value}).values():
         before = plain[one.name].data
         if one.name != ALONE.get(name, one.name):

@@ -100,3 +100,21 @@ def test_results_of_another_scan_stay_theirs(job):
         file["settings"].attrs["scan_file"] = "b.h5"
     with pytest.raises(InputFileError, match=r"holds the results of another scan, b\.h5"):
         made(job)
+
+
+def test_the_start_is_made_with_its_settings_and_its_amplitude(job):
+    """Stored maps that were made otherwise are made again, also where others are taken as they are."""
+    plain, _ = made(job)
+    preset = Preset.from_mapping({"start_map": "ssb", "ssb.crop": 0.7, "start_map_amplitude": True})
+    first, _ = made(replace(job, preset=preset, methods=("ssb",)))
+    assert first.start.amplitude.shape == first.start.phase.shape
+    assert abs(float(first.start.amplitude.mean()) - 1) < 0.05
+    there = RefineJob.from_plain(unpack(pack(first.to_plain())))
+    np.testing.assert_array_equal(there.start.amplitude, first.start.amplitude)
+    taken, said = made(replace(job, preset=preset, takes_maps=True))
+    assert said == []
+    other = Preset.from_mapping({"start_map": "ssb", "ssb.crop": 0.5})
+    again, said = made(replace(job, preset=other, takes_maps=True))
+    assert said[-1] == {"kind": "maps"}
+    assert again.start.amplitude is None and plain.start.amplitude is None
+    assert not np.allclose(again.start.phase, taken.start.phase, rtol=1e-3)

@@ -1,16 +1,35 @@
 """Scans refined together by a server: the same as by the command line."""
 
+from types import SimpleNamespace
+
 import h5py
 import numpy as np
 import pytest
 from running import ptylive, server
 
+from ptylive.application.extensions import Preset
 from ptylive.application.simulation import simulate_file
+from ptylive.schema import CommandError, LiveMap
 from ptylive.schema.simulation.settings import SimulationSettings
+from ptylive.server.refinement.scans_together import check_map_settings
 
 SMALL = {"scan_shape": 20, "scan_step_A": 0.8, "detector_shape": 32, "detector_pixel_mrad": 3.0}
 PRESET = {"num_slices": 2, "total_thickness_A": 20, "epoch_max": 3, "sweeps": 2, "probe_modes": 1}
 TILTS = [[0, 0], [10, -5]]
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_start_with_other_settings_than_the_map_s_is_refused(stored):
+    """What is shown is where the refinement starts."""
+    made = LiveMap("ssb", np.zeros((2, 2)), "rad", (1.0, 1.0), 4, "", settings={"crop": 0.7, "epsilon": 0.01})
+    scan = SimpleNamespace(map=lambda name: made if stored else None, map_settings={"ssb.crop": 0.7})
+    check_map_settings(scan, Preset.from_mapping({"start_map": "ssb", "ssb.crop": 0.7}).start)
+    check_map_settings(scan, Preset().start)
+    with pytest.raises(CommandError, match=r"ssb\.crop = 0\.5 is wanted, and ssb is made with 0\.7"):
+        check_map_settings(scan, Preset.from_mapping({"start_map": "ssb", "ssb.crop": 0.5}).start)
+    if not stored:
+        with pytest.raises(CommandError, match=r"ssb\.epsilon = 0\.5 is wanted, and ssb is made with its default"):
+            check_map_settings(scan, Preset.from_mapping({"start_map": "ssb", "ssb.epsilon": 0.5}).start)
 
 
 @pytest.mark.slow

@@ -5,8 +5,9 @@ from bokeh.document import Document
 from page_in_memory import CommandSender, content, silent_feed
 
 from ptylive.dashboard.client.map_kinds import FIRST_CHOICE, STRONG_CHOICE
-from ptylive.dashboard.panels.advice.first_maps import BADGE, STRONG
 from ptylive.dashboard.session import Session
+from ptylive.schema.maps import STRONG_MODULATION as STRONG
+from ptylive.schema.maps import TOO_THICK as BADGE
 
 
 def shown(session: Session) -> tuple[str, ...]:

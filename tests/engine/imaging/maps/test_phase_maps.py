@@ -8,6 +8,8 @@ from synthetic import WeakPhaseScan, batches, correlation
 
 from ptylive.engine.imaging.maps.wdd import _axis_steps
 from ptylive.engine.live.engine import reconstruct
+from ptylive.schema import MetadataError
+from ptylive.schema.metadata import overlay
 
 UNDER, OVER = {"C10": -150.0, "C12a": 60.0}, {"C10": 150.0}
 
@@ -68,6 +70,24 @@ def test_one_sideband_tells_the_phase_alone():
     mixed, _ = maps({}, ["ssb"], {"ssb.sidebands": 1}, absorption=absorbed(strength=0.1))
     alone, _ = maps({}, ["ssb"], absorption=absorbed(strength=0.1))
     assert correlation(mixed["ssb"], truth) < correlation(alone["ssb"], truth) - 0.05
+
+
+def test_a_crop_takes_pixels_near_the_beam_only():
+    """From 1 on the square holds the disc; below it less is seen of the specimen, and what is seen is its phase."""
+    whole, truth = maps({}, ["ssb"])
+    for side in (1.2, 4):
+        same, _ = maps({}, ["ssb"], {"ssb.crop": side})
+        np.testing.assert_allclose(same["ssb"], whole["ssb"], atol=1e-6)
+    part, _ = maps({}, ["ssb"], {"ssb.crop": 0.6})
+    assert correlation(part["ssb"], truth) > 0.8
+    assert correlation(part["ssb"], whole["ssb"]) < 0.99
+
+
+def test_a_crop_that_leaves_no_pixel_is_refused():
+    scan = WeakPhaseScan.make({}, n=16)
+    header = overlay(scan.header(), {"beam_center_px": [8.5, 8.5]})  # a corner: the nearest pixel is half of one away
+    with pytest.raises(MetadataError, match=r"ssb\.crop=0\.1 leaves no pixel"):
+        reconstruct(header, lambda: batches(scan.patterns), ["ssb"], settings={"ssb.crop": 0.1})
 
 
 def test_a_threshold_divides_what_is_strong_and_leaves_out_what_is_weak():

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.problem import measurement
-from ptylive.engine.refine.problem.prepare import decide, lay_out, measure, prepare
+from ptylive.engine.refine.problem.prepare import LEAST_MODULUS, decide, lay_out, measure, prepare
 from ptylive.schema import MetadataError, RefinementError
 from ptylive.schema.preset import Preset
 
@@ -91,3 +92,36 @@ def test_data_without_counts_or_places_are_refused(simulated):
         measure(nowhere, Preset.from_mapping(PLAIN))
     with pytest.raises(MetadataError, match="update_probe_pos has no meaning in the near field"):
         measure(simulated.dataset, Preset(recon_type="near_field", update_probe_pos=True))
+
+
+@pytest.mark.parametrize(("form", "slices"), [({"phase_only_obj": False}, 1), ({"phase_only_obj": False}, 4)])
+def test_a_map_lends_its_modulus_to_the_start(form, slices, simulated):
+    preset = Preset.from_mapping(
+        {**PLAIN, **form, "start_from_map": True, "num_slices": slices, "total_thickness_A": 4.0 * slices}
+    )
+    phase = np.zeros((20, 20), np.float32)
+    amplitude = np.full((20, 20), 0.8, np.float32)
+    amplitude[3, 4] = -1.0  # noise
+    start = StartGuess(phase, (0.8, 0.8), 0.0, (0.0, 0.0), amplitude)
+    problem = prepare(simulated.dataset, preset, start)
+    made, _ = problem.layout.to_complex(problem.start)
+    whole = np.abs(made[0].prod(axis=0))
+    assert np.median(whole) == pytest.approx(0.8, rel=1e-5)  # of float32
+    assert 0 < whole.min() <= LEAST_MODULUS * 1.01
+    plain, _ = problem.layout.to_complex(prepare(simulated.dataset, preset, replace(start, amplitude=None)).start)
+    np.testing.assert_allclose(np.abs(plain), 1, rtol=1e-6)
+    np.testing.assert_allclose(np.angle(plain), np.angle(made), atol=1e-6)
+
+
+def test_a_modulus_that_cannot_be_taken_is_told(simulated):
+    start = StartGuess(np.zeros((20, 20), np.float32), (0.8, 0.8), amplitude=np.ones((20, 20), np.float32))
+    for settings, why in (
+        ({"phase_only_obj": True, "start_from_map": True}, "the object has phases only"),
+        ({"phase_only_obj": False, "start_from_map": False}, "the run does not start from it"),
+    ):
+        reason = prepare(simulated.dataset, Preset.from_mapping({**PLAIN, **settings}), start).strategy.reason
+        assert reason.count(f"without the amplitude of the map: {why}") == 1
+    nan = replace(start, amplitude=np.full((20, 20), np.nan, np.float32))
+    free = Preset.from_mapping({**PLAIN, "phase_only_obj": False, "start_from_map": True})
+    with pytest.raises(RefinementError, match="amplitude to start from is not finite"):
+        prepare(simulated.dataset, free, nan)

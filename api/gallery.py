@@ -1,0 +1,58 @@
+"""Pictures as a notebook shows them: grey, side by side."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+import numpy as np
+
+from ptylive.schema.files.atomic import replacing
+from ptylive.schema.model import Array
+
+SHOWN_PERCENTILES = (0.5, 99.5)
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Grey pictures side by side, as a notebook shows them."""
+
+    pictures: Mapping[str, Array]
+
+    def _repr_html_(self) -> str:
+        shown = []
+        for title, data in self.pictures.items():
+            source = base64.b64encode(_png(_grey(data))).decode()
+            image = f'<img style="height:20em;image-rendering:pixelated" src="data:image/png;base64,{source}"/>'
+            shown.append(f"<figure><figcaption>{escape(title)}</figcaption>{image}</figure>")
+        return f'<div style="display:flex;flex-wrap:wrap">{"".join(shown)}</div>'
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write every picture as ``<title>.png`` into a folder, which is made where there is none; what was written.
+
+        Raises OSError where that cannot be.
+        """
+        written = []
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for title, data in self.pictures.items():
+            target = Path(folder) / f"{title.split(',')[0]}.png"
+            with replacing(target) as temporary:
+                temporary.write_bytes(_png(_grey(data)))
+            written.append(target)
+        return written
+
+
+def _grey(data: Array) -> Array:
+    """Grey levels (rows, cols) uint8 between two percentiles."""
+    low, high = np.percentile(data, SHOWN_PERCENTILES)
+    scaled = (np.asarray(data, dtype=float) - low) / max(float(high - low), 1e-30)
+    return np.asarray(255 * np.clip(scaled, 0, 1), dtype=np.uint8)
+
+
+def _png(grey: Array) -> bytes:
+    from ptylive.pictures.snapshot import png
+
+    return png(np.repeat(grey[..., None], 3, axis=2))

@@ -1,0 +1,5 @@
+"""``ptylive trotters``; a package, for the folder of commands is full."""
+
+from ptylive.server.cli.commands.trotters.command import EXAMPLES, trotters
+
+__all__ = ["EXAMPLES", "trotters"]

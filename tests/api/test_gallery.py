@@ -1,0 +1,15 @@
+"""Pictures in a notebook."""
+
+import numpy as np
+
+from ptylive.gallery import Gallery
+
+
+def test_titles_are_harmless():
+    assert "<script>" not in Gallery({"<script>": np.zeros((2, 2))})._repr_html_()
+
+
+def test_pictures_become_files_named_by_what_stands_before_the_comma(tmp_path):
+    (written,) = Gallery({"obf, rad": np.eye(4)}).save(tmp_path / "made")
+    assert written.name == "obf.png"
+    assert written.read_bytes().startswith(b"\x89PNG")
