@@ -75,8 +75,13 @@ def test_one_ring_tells_the_ellipse(radii, width):
     found = of_rings(recorded(true, 3, radii, width), NONE)
     assert np.abs(found.coefficients[:2] - true[:2]).max() < 0.002
     assert left_px(found.coefficients, true) < 0.08 * left_px(np.zeros((9, 2)), true)
+
+
+def test_one_ring_tells_no_terms_that_it_cannot_tell_apart():
+    found = of_rings(recorded(drawn(2), 3, (35.0,)), NONE)
     told = GRADIENTS[list(OF_ONE_RING)][:, 2:].reshape(len(OF_ONE_RING), -1).T
     higher = found.coefficients[2:].ravel()
+    assert higher.any()
     np.testing.assert_allclose(told @ np.linalg.lstsq(told, higher, rcond=None)[0], higher, atol=1e-12)
 
 
