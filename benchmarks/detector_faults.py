@@ -32,7 +32,7 @@ import numpy as np
 from benchmarks.again import Floats, Wander, simulated_again, simulation_settings
 from benchmarks.zoo.map_score import MapTruth, score_map
 from ptylive.application.offline import reconstruct_file
-from ptylive.engine.calibrate.distortion import find_distortion
+from ptylive.engine.calibrate.distortion.reference import Reference, find_distortion
 from ptylive.engine.simulation.object_grid import Window
 from ptylive.engine.simulation.readout import Readout
 from ptylive.schema.pattern.distortion import numbers_of, terms
@@ -123,7 +123,7 @@ def ways(scan: Path, path: Path, fault: str, seed: int) -> Iterator[tuple[str, d
     ellipse: dict[str, Any] = {}
     if fault in ("distortion", "all"):
         told["distortion"] = true_numbers(readout)
-        found["distortion"] = of_pattern(readout, grating(readout), seed, square=True)
+        found["distortion"] = of_pattern(readout, grating(readout), seed, "square")
         ellipse["distortion"] = of_pattern(readout, disc(readout, settings.probe.convergence_semiangle_mrad), seed)
     if fault in ("hot", "all"):
         told["bad_pixel_mask"] = faults.dark_current > 0
@@ -173,11 +173,11 @@ def disc(readout: Readout, semiangle_mrad: float) -> Floats:
     return np.clip(radius - away + 0.5, 0, 1)
 
 
-def of_pattern(readout: Readout, intensity: Floats, seed: int, *, square: bool = False) -> tuple[float, ...]:
+def of_pattern(readout: Readout, intensity: Floats, seed: int, on: Reference = "any") -> tuple[float, ...]:
     """The distortion that is found on a pattern of the detector, with noise."""
     mean = readout.expected(np.asarray(intensity, np.float32)[None])[0]
     counts = np.random.default_rng([seed, 10]).poisson(mean / mean.max() * GRATING_COUNTS).astype(float)
-    return find_distortion(counts, np.zeros(counts.shape, dtype=bool), square=square).numbers
+    return find_distortion(counts, np.zeros(counts.shape, dtype=bool), on).numbers
 
 
 def maps_of(path: Path, values: dict[str, Any]) -> dict[str, float]:

@@ -22,6 +22,7 @@ COUNTS = {2: 4, 5: 10, 9: 18}
 SUBPIXELS, FEW_PIXELS = (8, 4), 2**17
 """Points along a pixel at which is looked where it was recorded: of detectors up to that many pixels, and of larger."""
 LARGEST = 0.3
+SETTLED_PX = 1e-10
 
 
 def terms(u: DoubleArray, count: int = 9) -> DoubleArray:
@@ -55,7 +56,7 @@ def numbers_of(coefficients: DoubleArray) -> tuple[float, ...]:
     return tuple(np.concatenate(parts).tolist())
 
 
-def recorded_at(places_px: DoubleArray, coefficients: DoubleArray, shape: tuple[int, int]) -> DoubleArray:
+def recorded_at(places_px: DoubleArray, coefficients: DoubleArray, shape: tuple[int, ...]) -> DoubleArray:
     """Where places (n, 2) of the true pattern, pixels, were recorded."""
     middle, half = (np.array(shape) - 1) / 2, max(shape) / 2
     u = (places_px - middle) / half
@@ -100,11 +101,20 @@ def _merged(every: IndexArray, area: DoubleArray) -> tuple[IndexArray, DoubleArr
     return sources, weights
 
 
+def true_places(recorded_px: DoubleArray, coefficients: DoubleArray, shape: tuple[int, ...]) -> DoubleArray:
+    """Where recorded places (n, 2) belong, by fixed-point steps: a distortion changes little over itself."""
+    place = wanted = np.asarray(recorded_px, dtype=float)
+    for _ in range(50):
+        step = wanted - recorded_at(place, coefficients, shape)
+        place = place + step
+        if np.abs(step).max(initial=0.0) < SETTLED_PX:
+            break
+    return place
+
+
 def true_place(
     recorded_px: tuple[float, float], coefficients: DoubleArray, shape: tuple[int, int]
 ) -> tuple[float, float]:
-    """Where a recorded place belongs, by fixed-point steps: a distortion changes little over itself."""
-    place = wanted = np.asarray(recorded_px, dtype=float)
-    for _ in range(50):
-        place = place + wanted - recorded_at(place[None], coefficients, shape)[0]
-    return float(place[0]), float(place[1])
+    """The same of one place."""
+    row, col = true_places(np.asarray(recorded_px, dtype=float)[None], coefficients, shape)[0].tolist()
+    return row, col

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ptylive.schema import MetadataError
+from ptylive.schema import InputFileError, MetadataError
 from ptylive.schema.foreign_plans.spelling import in_our_words
 from ptylive.schema.metadata import NAMES, typed
 from ptylive.schema.settings_text import read_json
@@ -26,7 +26,7 @@ def parse_assignments(items: Iterable[str]) -> dict[str, Any]:
 
     Names of py4DSTEM and PyPty are understood. Metadata are looked at, so that an odd value is asked about; a unit
     stays with its value, for the server asks too.
-    A file after descan_px is read. Raises InputFileError for one that does not tell it.
+    A file after descan_px or distortion is read. Raises InputFileError or MetadataError for one that does not tell it.
     """
     out: dict[str, Any] = {}
     for item in items:
@@ -44,9 +44,17 @@ def parse_assignments(items: Iterable[str]) -> dict[str, Any]:
 
 
 def _measured(key: str, value: Any) -> Any:
-    """The value; of the descan what a scan shows whose file is named."""
-    if key.rpartition(".")[2] != "descan_px" or not isinstance(value, str):
+    """The value; of descan and distortion what a scan shows whose file is named."""
+    name = key.rpartition(".")[2]
+    if not isinstance(value, str) or name not in ("descan_px", "distortion"):
         return value
+    if name == "distortion":
+        from ptylive.application.analysis.distortion_files import distortion_of_text
+
+        try:
+            return distortion_of_text(value)
+        except (InputFileError, MetadataError) as error:
+            raise type(error)(f"distortion={value}: {error}", error.hint) from None
     from ptylive.application.analysis.descan_files import descan_of_file
 
     return descan_of_file(Path(value))

@@ -132,6 +132,10 @@ class ServerConfig(StrictModel):
     @field_validator("distortion", mode="before")
     @classmethod
     def _known_distortion(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            from ptylive.application.analysis.distortion_files import distortion_of_text
+
+            value = distortion_of_text(value)
         return None if value is None else Detector(distortion=value).distortion
 
     @field_validator("detector_files")

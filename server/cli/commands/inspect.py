@@ -16,6 +16,7 @@ from ptylive.server.cli.output import answer, bar
 from ptylive.server.cli.values import parse_assignments
 
 if TYPE_CHECKING:
+    from ptylive.engine.calibrate.distortion.reference import Reference
     from ptylive.streamer.source import FileSource
 
 WANTED = {
@@ -30,6 +31,7 @@ EXAMPLES = """
 ptylive inspect scan.h5
 ptylive inspect scan.npy --set scan_shape=64,64 --set energy_eV=80e3
 ptylive inspect vacuum.h5 --descan   # for --set descan_px=… of scans of the same field
+ptylive inspect powder.h5 --distortion --rings
 ptylive inspect grating.h5 --distortion --square   # for --set distortion=… of scans with the same projector
 """
 
@@ -40,10 +42,13 @@ def inspect(
         bool, typer.Option("--descan", help="measure the wander of the pattern too: reads all frames, best of vacuum")
     ] = False,
     distortion: Annotated[
-        bool, typer.Option("--distortion", help="measure the distortion of patterns on spots of a lattice or a disc")
+        bool, typer.Option("--distortion", help="measure the distortion of patterns on spots, rings or a disc")
     ] = False,
     square: Annotated[
         bool, typer.Option("--square", help="with --distortion: the lattice is a square one, as a cross grating's")
+    ] = False,
+    rings: Annotated[
+        bool, typer.Option("--rings", help="with --distortion: on the rings of a powder or an amorphous film")
     ] = False,
     settings: Settings = None,
     as_json: AsJson = False,
@@ -56,6 +61,8 @@ def inspect(
     from ptylive.streamer.source import open_source
     from ptylive.streamer.vetting.door import vet
 
+    if rings and square:
+        raise MetadataError("--square and --rings are two references", "give one of them")
     values = parse_assignments(settings or ())
     vet(file, values)
     with open_source(file, values) as source:
@@ -82,7 +89,7 @@ def inspect(
         if descan:
             outcome |= _descan(source, values, quiet=as_json)
         if distortion:
-            outcome |= _distortion(source, square=square)
+            outcome |= _distortion(source, "rings" if rings else "square" if square else "any")
     answer(outcome, as_json=as_json)
 
 
@@ -109,21 +116,13 @@ def _descan(source: FileSource, values: dict[str, Any], *, quiet: bool) -> dict[
     return {"descan_px": numbers, "descan_uncertainty_px": found.uncertainty, **jumps}
 
 
-def _distortion(source: FileSource, *, square: bool) -> dict[str, Any]:
-    """Of the mean of a sample of the scan, as other scans of the same detector take it; pixels."""
-    from ptylive.engine.bad_pixels import bad_pixels
-    from ptylive.engine.calibrate.bad_pixels import BadPixels
-    from ptylive.engine.calibrate.distortion import find_distortion
-    from ptylive.engine.compression import sample_numbers
+def _distortion(source: FileSource, on: Reference) -> dict[str, Any]:
+    """As other scans of the same detector take it; pixels."""
+    from ptylive.application.analysis.distortion_files import distortion_of_source
 
-    header = source.header
-    if not header.basis.is_raw:
-        raise MetadataError(f"{source.path} holds coefficients", "give the frames they were made from")
-    counts = header.readout.counts(source.frames(sample_numbers(source)))[0]
-    mean = counts.mean(axis=0, dtype=float)
-    found = find_distortion(mean, bad_pixels(BadPixels().look(header, mean, len(counts))), square=square)
+    found = distortion_of_source(source, on)
     return {
-        "distortion": [round(number, 6) for number in found.numbers],
+        "distortion": list(found.numbers),
         "distortion_measured_on": found.on,
         "distortion_left_px": round(found.left_px, 3),
     }

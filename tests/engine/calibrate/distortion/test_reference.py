@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ptylive.engine.calibrate.distortion import find_distortion
+from ptylive.engine.calibrate.distortion.reference import find_distortion
 from ptylive.schema import MetadataError
 from ptylive.schema.pattern.distortion import distortion_of, recorded_at
 
@@ -52,7 +52,7 @@ def test_spots_of_a_square_grating_tell_all_terms(seed):
     true = np.random.default_rng([seed, 5]).uniform(-0.02, 0.02, (9, 2))
     pattern = grating(true, seed)
     before = lattice_left([0], true, linear=True)
-    found = find_distortion(pattern, NONE, square=True)
+    found = find_distortion(pattern, NONE, on="square")
     assert "spots" in found.on
     assert before > 0.4
     assert lattice_left(found.numbers, true, linear=True) < 0.12 * before

@@ -1,24 +1,28 @@
-"""The distortion of recorded patterns, measured on a mean pattern: on a grating's or a crystal's spots, or on a disc.
+"""The distortion of recorded patterns, measured on a mean pattern: on a grating's or a crystal's spots, on the rings of
+a powder or an amorphous film, or on a disc.
 
 Spots of a lattice tell all terms to third order but those that a lattice may have itself: its size, and where nobody
 says that its cell is a square, its shape. A disc is round, so its edge tells the two terms of an ellipse. What is left
-open is 0 in the numbers, and areas stay what they are.
+open is 0 in the numbers, and areas stay what they are. Rings: :mod:`ptylive.engine.calibrate.distortion.rings`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from scipy import ndimage, optimize
 
 from ptylive.engine.calibrate.disc import find_disc
+from ptylive.engine.calibrate.distortion.rings import of_rings
 from ptylive.schema import MetadataError
 from ptylive.schema.model import BoolArray, DoubleArray, IndexArray
 from ptylive.schema.pattern.distortion import numbers_of, terms
 
+Reference = Literal["any", "square", "lattice", "rings", "disc"]
+REFERENCES: tuple[Reference, ...] = get_args(Reference)
 RAYS = 180
 """Directions in which the edge of a disc is looked for."""
 LEAST_SPOTS = 21
@@ -39,14 +43,32 @@ class FoundDistortion:
     left_px: float
 
 
-def find_distortion(mean: DoubleArray, bad: BoolArray, *, square: bool = False) -> FoundDistortion:
-    """Of a mean pattern (Qy, Qx): on the spots of a lattice where there are enough, else on the disc.
+def find_distortion(mean: DoubleArray, bad: BoolArray, on: Reference = "any") -> FoundDistortion:
+    """Of a mean pattern (Qy, Qx), ``on`` what it is known to show.
 
-    ``square``: the cell of the lattice is known to be a square. Raises MetadataError where neither is seen.
+    any: spots of a lattice where there are enough, else the disc; square: spots, of which the cell is known to be a
+    square. Raises MetadataError where that is not seen.
     """
-    places = find_spots(mean, bad)
-    found = None if len(places) < LEAST_SPOTS else of_lattice(places, mean.shape, square=square)
-    return found or of_disc(mean, bad)
+    if on == "rings":
+        return on_rings(mean, bad)
+    if on != "disc":
+        places = find_spots(mean, bad)
+        found = None if len(places) < LEAST_SPOTS else of_lattice(places, mean.shape, square=on == "square")
+        if found is not None:
+            return found
+        if on != "any":
+            raise MetadataError("no lattice of spots is seen", "take a scan of a grating or of a thin crystal")
+    return of_disc(mean, bad)
+
+
+def on_rings(mean: DoubleArray, bad: BoolArray) -> FoundDistortion:
+    """Raises MetadataError where no rings are seen."""
+    found = of_rings(mean, bad)
+    if found is None:
+        raise MetadataError("no rings are seen", "take a scan of fine grains or of an amorphous film")
+    radii = ", ".join(f"{radius:.0f}" for radius in found.radius_px)
+    number = "a ring" if len(found.radius_px) == 1 else f"{len(found.radius_px)} rings"
+    return FoundDistortion(numbers_of(found.coefficients), f"{number} at {radii} px", found.left_px)
 
 
 def find_spots(mean: DoubleArray, bad: BoolArray) -> DoubleArray:

@@ -1,0 +1,305 @@
+"""The distortion of a detector, measured on rings: of a powder, of fine grains or of an amorphous film.
+
+A ring is round about the beam, so the radius at which it was recorded tells, by the angle, how far it was moved along
+the radius: in sectors of each ring, whose brightness may differ (few grains, a texture), the profile of the whole
+ring is shifted until it fits. What moves patterns along rings alone is not seen. So the displacement is taken to have
+no curl: it is the gradient of a polynomial, of which rings tell all but what is itself round (size, barrel).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy import ndimage, signal
+
+from ptylive.schema.model import BoolArray, DoubleArray, IndexArray
+from ptylive.schema.pattern.distortion import LARGEST, true_places
+from ptylive.schema.pattern.distortion import terms as powers
+
+INNERMOST_PX, KNOT_PX = 3.0, 1.0
+"""Where rings may begin, and the distance of knots of the spline that a profile along the radius is."""
+LEAST_HEIGHT, LEAST_SHARE = 8.0, 0.02
+"""Of a ring above what is around it: in standard errors of the profile, and in parts of its own height."""
+MOST_RINGS = 12
+SECTOR_PX, MOST_SECTORS, LEAST_SECTORS = 4.0, 72, 12
+"""Least arc of a sector; how many there are at most, and at least for a ring to be heard."""
+WORST_CONDITION = 1e12
+LEAST_PIXELS, LEAST_BRIGHTNESS = 8, 0.2
+"""Of a sector; the latter in parts of its ring's."""
+APART = 1.15
+"""Ratio of the radii of the outermost and the innermost ring from which on terms that differ only by their course along
+the radius are told apart."""
+WEDGES = 8
+"""Parts of the full circle; a fit is judged on each in turn, fitted to the others."""
+BELIEVED = 2.0
+"""Standard errors by which a fit must do better on the parts it did not see."""
+ROUNDS, SETTLED = 12, 1e-6
+HUBER, HUBER_ROUNDS = 1.5, 5
+MEDIAN_OF_SQUARE = 0.455
+"""Of a normal number."""
+
+GRADIENTS = np.zeros((10, 9, 2))
+"""Coefficients (terms, 9, 2) of the gradient of r^k cos(m a) / k and r^k sin(m a) / k, whose part along the radius is
+r^(k - 1) times the cosine or sine: (k, m) = (2, 2), (3, 3), (3, 1), (4, 4), (4, 2)."""
+GRADIENTS[0][[0, 1], [0, 1]] = 1, -1
+GRADIENTS[1][[1, 0], [0, 1]] = 1, 1
+GRADIENTS[2][[2, 4, 3], [0, 0, 1]] = 1, -1, -2
+GRADIENTS[3][[3, 2, 4], [0, 1, 1]] = 2, 1, -1
+GRADIENTS[4][[2, 4, 3], [0, 0, 1]] = 1, 1 / 3, 2 / 3
+GRADIENTS[5][[3, 2, 4], [0, 1, 1]] = 2 / 3, 1 / 3, 1
+GRADIENTS[6][[5, 7, 6, 8], [0, 0, 1, 1]] = 1, -3, -3, 1
+GRADIENTS[7][[6, 8, 5, 7], [0, 0, 1, 1]] = 3, -1, 1, -3
+GRADIENTS[8][[5, 8], [0, 1]] = 1, -1
+GRADIENTS[9][[6, 8, 5, 7], [0, 0, 1, 1]] = 1.5, 0.5, 0.5, 1.5
+MODELS = ((0, 1), (0, 1, 2, 3, 4, 5), tuple(range(10)))
+"""Terms of an ellipse, with those of second order, and with those of third."""
+OF_ONE_RING = (0, 1, 2, 3, 6, 7)
+"""Terms that one ring tells from each other and from the beam's place."""
+
+
+_Ring = tuple[float, DoubleArray]
+
+
+@dataclass(frozen=True, eq=False)
+class RingFit:
+    """Coefficients (9, 2) of the distortion, and what told them.
+
+    center_px: of the rings, true pixels; radius_px (rings,); left_px: how far sectors are still off along the radius,
+    root mean square.
+    """
+
+    coefficients: DoubleArray
+    center_px: tuple[float, float]
+    radius_px: DoubleArray
+    left_px: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Sectors:
+    """Of all rings, of radius_px (rings,): how far (n,) px each was recorded from its place along the radius, the
+    standard error (n,) of that, at which angle (n,), which ring (n,), true places (n, 2) and directions (n, 2) from the
+    middle of the rings.
+    """
+
+    radius_px: DoubleArray
+    shift_px: DoubleArray
+    error_px: DoubleArray
+    angle: DoubleArray
+    ring: IndexArray
+    place_px: DoubleArray
+    outwards: DoubleArray
+
+    @classmethod
+    def of(cls, rings: list[_Ring], center_px: tuple[float, float]) -> _Sectors:
+        every = np.concatenate([np.zeros((0, 3)), *(part for _, part in rings)])
+        number = np.repeat(np.arange(len(rings)), [len(part) for _, part in rings])
+        radius = np.array([radius for radius, _ in rings])
+        outwards = np.stack([np.cos(every[:, 2]), np.sin(every[:, 2])], axis=1)
+        place = np.asarray(center_px) + radius[number, None] * outwards
+        return cls(radius, every[:, 0], every[:, 1], every[:, 2], number, place, outwards)
+
+
+def of_rings(mean: DoubleArray, bad: BoolArray) -> RingFit | None:
+    """By the mean pattern (Qy, Qx) of a scan whose rings are to be round; None where none are seen."""
+    shape = mean.shape
+    good = ~bad & np.isfinite(mean)
+    if not good.any() or not mean[good].max() > 0:
+        return None
+    found = RingFit(np.zeros((9, 2)), middle_of(mean, good), np.zeros(0), 0.0)
+    terms: tuple[int, ...] = ()
+    for _ in range(ROUNDS):
+        sectors = _sectors(mean, good, found)
+        if not len(sectors.radius_px):
+            return None
+        asked = _asked_for(sectors, shape)
+        if len(asked) > len(terms):  # of what is left once they are fitted none is asked for
+            terms = asked
+        fit = _fit(sectors, terms, shape)
+        moved = np.tensordot(fit[2 : 2 + len(terms)], GRADIENTS[list(terms)], axes=1)
+        center = (found.center_px[0] + fit[0], found.center_px[1] + fit[1])
+        left = sectors.shift_px - _design(sectors, terms, shape) @ fit
+        found = RingFit(found.coefficients + moved, center, sectors.radius_px, _rms(left))
+        if np.abs(found.coefficients).max() > LARGEST:
+            return None
+        if np.abs(moved).max() < SETTLED and np.abs(fit[:2]).max() < max(shape) * SETTLED:
+            break
+    return replace(found, coefficients=_of_equal_area(found.coefficients))
+
+
+def middle_of(mean: DoubleArray, good: BoolArray) -> tuple[float, float]:
+    """The place (row, column) about which a pattern (Qy, Qx) looks the same upside down, to half a pixel."""
+    from scipy import fft
+
+    plain = np.sqrt(np.maximum(np.where(good, mean, 0.0), 0.0))
+    plain = np.where(good, plain - plain[good].mean(), 0.0)
+    size = [2 * n for n in plain.shape]
+    spectrum = fft.rfft2(plain, size)
+    alike = fft.irfft2(spectrum * spectrum, size)
+    row, col = np.unravel_index(int(alike.argmax()), alike.shape)
+    return float(row) / 2, float(col) / 2
+
+
+def _sectors(mean: DoubleArray, good: BoolArray, found: RingFit) -> _Sectors:
+    """The sectors of the rings that are seen."""
+    counts = mean[good].astype(float)
+    away = true_places(np.argwhere(good).astype(float), found.coefficients, good.shape) - found.center_px
+    pixels = _Pixels(np.hypot(*away.T), np.arctan2(away[:, 1], away[:, 0]), counts)
+    profile = _Profile.of(pixels)
+    if profile is None:
+        return _Sectors.of([], found.center_px)
+    parts = [_of_ring(pixels, profile, *window) for window in profile.rings()]
+    heard = [part for part in parts if len(part[1]) >= LEAST_SECTORS]
+    return _Sectors.of(heard, found.center_px)
+
+
+@dataclass(frozen=True, eq=False)
+class _Pixels:
+    """Radius and angle from the row axis to the column axis of true places (n,), and what was counted there (n,)."""
+
+    radius_px: DoubleArray
+    angle: DoubleArray
+    counts: DoubleArray
+
+
+@dataclass(frozen=True, eq=False)
+class _Profile:
+    """Counts along the radius, a spline; noise: the standard deviation of a pixel over the root of its counts."""
+
+    spline: Any
+    derivative: Any
+    noise: float
+    outermost_px: float
+
+    @classmethod
+    def of(cls, pixels: _Pixels) -> _Profile | None:
+        """None where there are too few pixels."""
+        from scipy.interpolate import make_lsq_spline
+
+        order = np.argsort(pixels.radius_px)
+        order = order[pixels.radius_px[order] > INNERMOST_PX - KNOT_PX]
+        if len(order) < LEAST_PIXELS * LEAST_SECTORS:
+            return None
+        radius, counts = pixels.radius_px[order], pixels.counts[order]
+        knots = np.arange(radius[0] + KNOT_PX, radius[-1] - KNOT_PX, KNOT_PX)
+        knots = knots[np.diff(np.searchsorted(radius, knots), prepend=0) > LEAST_PIXELS / 2]
+        spread = np.sqrt(np.maximum(ndimage.uniform_filter1d(counts, LEAST_PIXELS), counts.max() * 1e-9))
+        ends = [radius[0]] * 4, [radius[-1]] * 4
+        spline = make_lsq_spline(radius, counts, np.concatenate([ends[0], knots, ends[1]]), w=1 / spread)
+        off = np.abs(counts - spline(radius)) / spread
+        return cls(spline, spline.derivative(), 1.4826 * float(np.median(off)), float(radius[-1]))
+
+    def rings(self) -> list[tuple[float, float, float]]:
+        """Radius of each ring, and from which to which it reaches, pixels."""
+        at = np.arange(INNERMOST_PX, self.outermost_px - KNOT_PX, KNOT_PX / 4)
+        height = self.spline(at)
+        peaks, about = signal.find_peaks(height, prominence=0.0)
+        error = self.noise * np.sqrt(np.maximum(height[peaks], 0.0) / (2 * np.pi * at[peaks] * KNOT_PX))
+        stands_out = about["prominences"] > np.maximum(LEAST_HEIGHT * error, LEAST_SHARE * height[peaks])
+        best = np.argsort(-about["prominences"] * stands_out)[: min(MOST_RINGS, int(stands_out.sum()))]
+        kept = np.sort(peaks[best])
+        least = [int(a + height[a:b].argmin()) for a, b in itertools.pairwise([0, *kept, len(at)])]
+        out = []
+        for peak, low, high in zip(kept, least[:-1], least[1:], strict=True):
+            reach = 2 * min(peak - low, high - peak)
+            out.append((float(at[peak]), float(at[max(low, peak - reach)]), float(at[min(high, peak + reach)])))
+        return out
+
+
+def _of_ring(pixels: _Pixels, profile: _Profile, radius_px: float, low: float, high: float) -> _Ring:
+    """Radius (px) of a ring, and shift, its standard error, both pixels, and angle (sectors, 3) of what is seen of it.
+
+    Each sector is the profile, as bright as it likes, on a background of its own, shifted.
+    """
+    own = (pixels.radius_px > low) & (pixels.radius_px < high)
+    r, angle, counts = (part[own] for part in (pixels.radius_px, pixels.angle, pixels.counts))
+    number = int(np.clip(2 * np.pi * radius_px / SECTOR_PX, LEAST_SECTORS, MOST_SECTORS))
+    sector = np.minimum(((angle / (2 * np.pi) + 0.5) * number).astype(int), number - 1)
+    expected = profile.spline(r)
+    ends = profile.spline(np.array([low, high]))
+    across = (r - radius_px) / (high - low)
+    ring = expected - np.interp(r, [low, high], ends)
+    design = np.stack([ring, -profile.derivative(r), np.ones_like(r), across], axis=1)
+    weight = 1 / (profile.noise * np.sqrt(np.maximum(expected, expected.max() * 1e-3)))
+    out = []
+    for here in (sector == n for n in range(number)):
+        if here.sum() < LEAST_PIXELS or np.ptp(r[here]) < (high - low) / 2:
+            continue
+        weighted = design[here] * weight[here, None]
+        normal = weighted.T @ weighted
+        if np.linalg.cond(normal) > WORST_CONDITION:
+            continue
+        inverse = np.linalg.inv(normal)
+        fit = inverse @ (weighted.T @ (counts[here] * weight[here]))
+        if fit[0] > LEAST_BRIGHTNESS:
+            out.append((fit[1] / fit[0], math.sqrt(inverse[1, 1]) / fit[0], float(np.mean(angle[here]))))
+    return radius_px, np.reshape(out, (-1, 3))
+
+
+def _design(sectors: _Sectors, terms: Sequence[int], shape: tuple[int, ...]) -> DoubleArray:
+    """Shift along the radius (n, 2 + terms + rings), px, by the middle's place, each term and each ring's radius."""
+    half = max(shape) / 2
+    u = (sectors.place_px - (np.asarray(shape) - 1) / 2) / half
+    moved = half * np.tensordot(powers(u), GRADIENTS[list(terms)], axes=(1, 1))
+    along = np.einsum("ntx,nx->nt", moved, sectors.outwards)
+    own = sectors.ring[:, None] == np.arange(len(sectors.radius_px))
+    return np.concatenate([sectors.outwards, along, own], axis=1)
+
+
+def _fit(
+    sectors: _Sectors, terms: Sequence[int], shape: tuple[int, ...], chosen: BoolArray | None = None
+) -> DoubleArray:
+    """(2 + terms + rings,) by least squares with Huber's weights, of the ``chosen`` sectors (n,)."""
+    design, weight = _design(sectors, terms, shape), 1 / sectors.error_px
+    if chosen is not None:
+        weight = weight * chosen
+    fit: DoubleArray = np.zeros(design.shape[1])
+    trust = np.ones(len(weight))
+    for _ in range(HUBER_ROUNDS):
+        root = weight * np.sqrt(trust)
+        fit = np.asarray(np.linalg.lstsq(design * root[:, None], sectors.shift_px * root, rcond=None)[0])
+        off = np.abs(sectors.shift_px - design @ fit) * weight
+        scale = max(1.4826 * float(np.median(off[weight > 0])), 1e-9)
+        trust = np.minimum(1.0, HUBER * scale / np.maximum(off, 1e-12))
+    return np.asarray(fit)
+
+
+def _asked_for(sectors: _Sectors, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The terms of the simplest distortion that the unseen parts of the circle ask for."""
+    several = sectors.radius_px[-1] > APART * sectors.radius_px[0]
+    best: tuple[int, ...] = ()
+    errors = _unseen(sectors, best, shape)
+    for model in MODELS:
+        terms = tuple(term for term in model if several or term in OF_ONE_RING)
+        own = _unseen(sectors, terms, shape)
+        gain = errors - own
+        if gain.mean() > BELIEVED * gain.std(ddof=1) / math.sqrt(len(gain)):
+            best, errors = terms, own
+    return best
+
+
+def _unseen(sectors: _Sectors, terms: Sequence[int], shape: tuple[int, ...]) -> DoubleArray:
+    """Median squared error, of the standard ones, in each part of the circle (wedges,) of a fit to all others."""
+    wedge = np.floor((sectors.angle / (2 * np.pi) + 0.5) * WEDGES).astype(int).clip(0, WEDGES - 1)
+    design, out = _design(sectors, terms, shape), []
+    for here in (wedge == n for n in np.unique(wedge)):
+        off = (sectors.shift_px - design @ _fit(sectors, terms, shape, ~here)) / sectors.error_px
+        out.append(float(np.median(off[here] ** 2)))
+    return np.asarray(out)
+
+
+def _rms(left_px: DoubleArray) -> float:
+    """Of what is left in sectors; robust against those that show something else."""
+    return float(np.sqrt(np.median(left_px**2) / MEDIAN_OF_SQUARE)) if len(left_px) else 0.0
+
+
+def _of_equal_area(coefficients: DoubleArray) -> DoubleArray:
+    """The same with linear terms that leave areas as they are, which rings do not tell."""
+    out = coefficients.copy()
+    linear = np.eye(2) + out[:2].T
+    out[:2] = (linear / math.sqrt(np.linalg.det(linear)) - np.eye(2)).T
+    return out
