@@ -15,6 +15,7 @@ import numpy as np
 
 from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.data.drift import without_drift
 from ptylive.engine.refine.data.selection import selected
 from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.data.start_positions import with_start_positions
@@ -34,6 +35,7 @@ from ptylive.engine.refine.tuning.form_choice import with_chosen_form
 from ptylive.engine.refine.tuning.half_turn import start_half_turned
 from ptylive.engine.refine.tuning.held_out import TrialContext, central_part
 from ptylive.engine.refine.tuning.mode_choice import with_chosen_modes
+from ptylive.engine.refine.tuning.optics.freed_optics import with_freed_optics
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS, start_turned
 from ptylive.engine.refine.tuning.orientation_search import with_found_orientation
 from ptylive.engine.refine.tuning.parameter_search import Tuned, tune
@@ -162,6 +164,8 @@ def _refined(
     tuned = without_drifts(tuned, context)
     tuned = with_doubted_tilts(tuned, context) if warm is None else tuned
     tuned, context, measured = _still(tuned, context, may_turn=warm is None)
+    if warm is None:
+        tuned, context, measured = _with_optics(tuned, context, measured)
     context.forget()
     strategy = decide(measured, tuned.preset, has_start=context.start is not None)
     problem = lay_out(measured, strategy, tuned.preset, context.start)
@@ -229,6 +233,26 @@ def _still(tuned: Tuned, context: TrialContext, *, may_turn: bool) -> tuple[Tune
     still, measured = with_checked_drift(measured, tuned, context, may_turn=may_turn)
     before, after = (one.orientation or AS_IT_IS for one in (tuned, still))
     return still, replace(context, start=start_turned(context.start, after.turn_deg - before.turn_deg)), measured
+
+
+def _with_optics(tuned: Tuned, context: TrialContext, measured: Measurement) -> tuple[Tuned, TrialContext, Measurement]:
+    """With optics that trials refine, which nobody stated, on positions without the drift that was found before.
+
+    A shear of the scan looks like astigmatism, and the other way round. So a drift that patterns held out confirm comes
+    first; where there is none, it is looked for once more under the optics that were found.
+    """
+    drift = measured.drift
+    taken = drift if drift is not None and drift.applied else None
+    placed = tuned if taken is None else replace(tuned, dataset=without_drift(tuned.dataset, taken))
+    freed = with_freed_optics(placed, context)
+    if freed.dataset is placed.dataset:
+        return replace(tuned, words=freed.words), context, measured
+    found = replace(freed, dataset=replace(tuned.dataset, calibration=freed.dataset.calibration))
+    if taken is None:
+        return _still(found, context, may_turn=True)
+    plain = found.preset.model_copy(update={"refine_drift": False})
+    again = context.seen.measure(without_drift(found.dataset, taken), plain)
+    return found, context, replace(again, drift=taken)
 
 
 def _once(

@@ -9,6 +9,7 @@ goes on: what was refined is kept.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -41,18 +42,19 @@ EPOCHS = 10
 def is_asked(measured: Measurement, preset: Preset) -> bool:
     """Whether a run with these settings, decided, is asked for its drift when it has ended.
 
-    Of a scan in one slice whose rotation and defocus were stated, with nothing refined but object and probe, whose
-    length nobody gave.
+    Of a scan in one slice, with nothing refined but object and probe, whose length nobody gave. A drift has to lie
+    within what the slope at the end of a run tells of: patterns moved by less than the resolution.
     """
     drift, solver = measured.drift, preset.solver
     if drift is None or drift.applied or not is_open(drift, preset):
         return False
+    moved_A = math.hypot(*drift.drift_A) / math.sqrt(12)  # root mean square about the middle of the scan
+    if moved_A * measured.probe.semiangle_invA > 1:
+        return False
     ordinary = solver.optimizer not in ENGINES and isinstance(solver.epoch_max, str) and not preset.schedules
     ordinary = ordinary and not preset.stages and preset.prior.method != "dgp"
     many = len(measured.dataset.patterns) >= LEAST_PATTERNS
-    calibration = measured.dataset.calibration
-    stated = all(calibration.origin(name) not in FOUND for name in ("rotation_deg", "C10"))
-    return ordinary and many and stated and measured.plain and preset.object.slices == 1
+    return ordinary and many and measured.plain and preset.object.slices == 1
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,8 @@ def gone_on(
     assert drift is not None  # noqa: S101  (is_asked)
     context.before("the strain of the drift on the refined object")
     scan = StrainedScan(first.problem, first.vector, preset, context)
-    seen = scan.score(drift)
+    stated = measured.dataset.calibration.origin("rotation_deg") not in FOUND
+    seen = scan.score(drift, turned=stated)
     if not seen.deviations > BEYOND_DOUBT:
         said = replace(drift, reason=f"{drift.reason}, nor does the refined object gain by its strain ({seen})")
         reason = first.result.reason.replace(drift.reason, said.reason)

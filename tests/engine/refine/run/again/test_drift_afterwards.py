@@ -1,5 +1,6 @@
 """A drift that only the refined object shows: the run goes on without it."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -30,7 +31,7 @@ def gains(monkeypatch):
             return tuned, replace(measured, dataset=tuned.dataset, drift=drift)
 
         monkeypatch.setattr(run, "with_checked_drift", left)
-        monkeypatch.setattr(StrainedScan, "score", lambda self, asked: StrainScore(deviations, 1.0, 0.0))
+        monkeypatch.setattr(StrainedScan, "score", lambda self, asked, **_: StrainScore(deviations, 1.0, 0.0))
 
     return by
 
@@ -131,14 +132,30 @@ def test_of_which_runs_it_is_asked(moving, changes, drift):
     assert not is_asked(replace(measured, drift=drift), preset)
 
 
-@pytest.mark.parametrize("name", ["rotation_deg", "C10"])
-@pytest.mark.parametrize("origin", [Origin.ESTIMATED, Origin.UNDECIDED])
-def test_what_maps_have_found_is_no_ground_for_it(moving, name, origin):
+def test_a_drift_beyond_the_resolution_is_not_asked_for(moving):
+    """The slope at the end of a run says nothing of what lies farther off than what it resolves."""
     measured = prepare(moving.dataset, PRESET.model_copy(update={"refine_drift": False}), None).measured
+    resolution_A = 1 / measured.probe.semiangle_invA
+    for share, asked in ((0.9, True), (1.1, False)):  # root mean square of an even motion from end to end
+        drift = replace(LEFT, drift_A=(share * math.sqrt(12) * resolution_A, 0.0))
+        assert is_asked(replace(measured, drift=drift), PRESET) is asked
+
+
+@pytest.mark.parametrize("origin", [Origin.GIVEN, Origin.ESTIMATED, Origin.UNDECIDED])
+def test_of_a_rotation_that_maps_have_found_the_turn_is_left_aside(moving, gains, monkeypatch, origin):
+    gains(0.0)
+    asked = []
+
+    def score(self, drift, *, turned=True):
+        asked.append(turned)
+        return StrainScore(0.0, 1.0, 0.0)
+
+    monkeypatch.setattr(StrainedScan, "score", score)
     calibration = moving.dataset.calibration
-    found = calibration.having(**{name: replace(calibration.entries[name], origin=origin)})
-    dataset = replace(moving.dataset, calibration=found)
-    assert not is_asked(replace(measured, dataset=dataset, drift=LEFT), PRESET)
+    rotation = replace(calibration.entries["rotation_deg"], origin=origin)
+    found = replace(moving.dataset, calibration=calibration.having(rotation_deg=rotation))
+    refine(found, PRESET, backend="cpu")
+    assert asked == [origin is Origin.GIVEN]
 
 
 def test_few_patterns_are_not_asked(simulated):

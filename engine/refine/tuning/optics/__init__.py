@@ -1,0 +1,1 @@
+"""Optics that nobody stated, settled by patterns held out."""

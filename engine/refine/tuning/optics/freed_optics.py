@@ -1,0 +1,142 @@
+"""Defocus and astigmatism that nobody stated, refined in short trials of the run's own model.
+
+The maps read them from a weak phase object, and scans of the defocus from one probe mode: that takes the blur of a
+source for defocus (a WS2 edge at 51 Å came out at 58 Å), and two sweeps stand still where platinum wants more. In the
+run itself the probe follows too slowly to repair either. So they are refined with object and probe in two modes, where
+the likelihood has settled, and taken where patterns held out are predicted better by them than by the same trial
+without.
+
+One slice only: several let thickness stand for defocus.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.engines.named import PUBLISHED
+from ptylive.engine.refine.parameters.parameter_vector import BlockName
+from ptylive.engine.refine.problem.strategy import Regime
+from ptylive.engine.refine.results.curve import Scanned
+from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.tuning.half_turn import FOUND
+from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial, TrialContext
+from ptylive.engine.refine.tuning.mode_choice import CONFIRMING_PATTERNS, LEAST_PATTERNS, SEVERAL, TRIAL_SETTINGS
+from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
+from ptylive.schema import Origin, Quantity
+from ptylive.schema.preset import Preset
+
+OPTICS = ("C10", "C12a", "C12b")
+"""What is refined: what the maps find of every scan."""
+SWEEPS = 8
+"""After two a defocus still stands where the maps had it, after eight it has come most of the way."""
+ROUNDS = 2
+"""Times at most that a trial begins, anew from where the one before ended."""
+AT_REST = 0.05
+"""Depths of focus: a trial that has moved the optics by less is not made again."""
+
+
+@dataclass(frozen=True)
+class Freed:
+    """Where a trial of refined optics ended, and how well it predicts patterns held out."""
+
+    dataset: Dataset
+    """With these optics."""
+    loss: HeldOutLoss
+    moved_A: float
+    """The most that one of them has moved by."""
+
+
+def with_freed_optics(tuned: Tuned, context: TrialContext) -> Tuned:
+    """The same with defocus and astigmatism as trials refine them, where patterns held out gain beyond doubt."""
+    if not _is_open(tuned.dataset, tuned.preset):
+        return tuned
+    trials = _Trials(tuned.preset, context)
+    if not trials.is_thin(tuned.dataset):
+        return tuned
+    fixed = trials.fixed(tuned.dataset)
+    found = min((trials.freed(start) for start in _starts(tuned)), key=lambda one: one.loss.mean)
+    gain = Gain.over(fixed.groups, found.loss.groups)
+    if not gain.certain:
+        words = f"defocus and astigmatism as they are: refined ones would not predict patterns held out better ({gain})"
+        return replace(tuned, words=(*tuned.words, words))
+    for _ in range(ROUNDS - 1):
+        if found.moved_A < AT_REST * (depth_of_focus_A(found.dataset) or math.inf):
+            break
+        further = trials.freed(found.dataset)
+        if not Gain.over(found.loss.groups, further.loss.groups).certain:
+            break
+        found = further
+    c10_A, c12a_A, c12b_A = (float(found.dataset.calibration.aberrations.get(name, 0.0)) for name in OPTICS)
+    words = f"C10 {c10_A:.1f}, C12 ({c12a_A:.1f}, {c12b_A:.1f}) Å, refined in trials: patterns held out are predicted "
+    words += f"better by {Gain.over(fixed.groups, found.loss.groups)}"
+    return replace(tuned, dataset=found.dataset, words=(*tuned.words, words))
+
+
+def _is_open(dataset: Dataset, preset: Preset) -> bool:
+    """Whether nobody stated the defocus or how it is found, and there are one slice and patterns enough to try it."""
+    calibration, refined = dataset.calibration, preset.refined
+    stated = calibration.origin("C10") not in FOUND or preset.start.scan_defocus is False
+    stated = stated or preset.probe.start_probe is not None or preset.probe.aberrations_array_A is not None
+    plain = refined.update_obj and refined.update_probe and not refined.update_aberrations
+    plain = plain and preset.probe.probe_part == "both" and preset.probe.aberration_marker is None
+    plain = plain and not preset.propagation.near_field and preset.solver.optimizer not in PUBLISHED
+    tried = dataset.masks is None and len(dataset.patterns) >= LEAST_PATTERNS and dataset.scan_of is None
+    return not stated and plain and tried and preset.object.slices == 1
+
+
+def _starts(tuned: Tuned) -> list[Dataset]:
+    """The data set, and where a scan had moved its defocus also with the one that the maps found."""
+    starts = [tuned.dataset]
+    moved = [curve for curve in tuned.curves if curve.quantity is Scanned.DEFOCUS and curve.applied]
+    if moved:
+        starts.append(_with_optics(tuned.dataset, {"C10": -moved[0].start}))
+    return starts
+
+
+def _with_optics(dataset: Dataset, values_A: dict[str, float]) -> Dataset:
+    found = {name: Quantity(value, Origin.ESTIMATED) for name, value in values_A.items()}
+    return replace(dataset, calibration=dataset.calibration.having(**found))
+
+
+class _Trials:
+    """Of the patterns in the middle of a scan, from an empty object."""
+
+    def __init__(self, preset: Preset, context: TrialContext) -> None:
+        modes = preset.probe.probe_modes
+        settings = TRIAL_SETTINGS | {
+            "start_from_map": False,
+            "sweeps": "auto",
+            "epoch_max": "auto",
+            "probe_modes": SEVERAL if isinstance(modes, str) else min(modes, SEVERAL),
+        }
+        self._preset, self._context = preset.model_copy(update=settings), replace(context, start=None)
+
+    def is_thin(self, dataset: Dataset) -> bool:
+        """Whether all of the pattern is refined; what the bright field says of optics the maps have seen."""
+        return self._trial(dataset, self._preset).problem.strategy.regime is Regime.THIN
+
+    def fixed(self, dataset: Dataset) -> HeldOutLoss:
+        """With the optics as they are."""
+        self._context.before("defocus and astigmatism as they are")
+        trial = self._trial(dataset, self._preset)
+        return trial.continued(None, trial.enough(SWEEPS), trial.enough(SWEEPS), self._context)[1]
+
+    def freed(self, dataset: Dataset) -> Freed:
+        """With optics that are refined from there."""
+        calibration = dataset.calibration
+        names = tuple(name for name in OPTICS if calibration.origin(name) in FOUND)
+        self._context.before("refined defocus and astigmatism")
+        changes = {"update_aberrations": True, "refined_aberrations": names}
+        trial = self._trial(dataset, self._preset.model_copy(update=changes))
+        state, loss = trial.continued(None, trial.enough(SWEEPS), trial.enough(SWEEPS), self._context)
+        moved_A = trial.problem.layout.other_blocks(state.vector)[BlockName.ABERRATIONS]
+        at_A = {name: float(calibration.aberrations.get(name, 0.0)) for name in names}
+        there_A = {name: at_A[name] + float(moved) for name, moved in zip(names, moved_A, strict=True)}
+        return Freed(_with_optics(dataset, there_A), loss, float(np.abs(moved_A).max()))
+
+    def _trial(self, dataset: Dataset, preset: Preset) -> Trial:
+        return Trial.of(self._context.seen.central_part(dataset, CONFIRMING_PATTERNS), preset, self._context)
