@@ -1,18 +1,33 @@
 """What the compiled kernel is called with. Arrays of length 0 stand for what a problem does not have, or nobody wants.
 
-So one compiled version serves every forward model. Planes are flat float32 (P * pitch), in Fourier space transposed.
+So one compiled version serves every forward model of a precision. Planes are flat (P * pitch), in Fourier space
+transposed; they, and what is not said to be otherwise, are float32, or float64 in double precision.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-UINT8, UINT16, FLOAT32 = 0, 1, 2
+UINT8, UINT16, FLOAT32, FLOAT64 = 0, 1, 2, 3
 NONE_1, NONE_2, NONE_3, NONE_4, NONE_5 = (np.zeros((0,) * n, np.float32) for n in range(1, 6))
 NO_PLANES, NO_PLATE = np.zeros((2, 0, 0), np.float32), np.zeros((2, 0), np.float32)
 NO_SUMS_2, NO_SUMS_3 = np.zeros((0, 0)), np.zeros((0, 0, 0))
+Parts = TypeVar("Parts", "Patterns", "Model", "Gradient", "Work")
+
+
+def in_precision(parts: Parts, real: np.dtype[Any]) -> Parts:
+    """The same with what is absent, or in single precision only, in the precision of a call: one compiled version."""
+    if real == np.float32:
+        return parts
+    return parts._replace(
+        **{
+            name: value.astype(real)
+            for name, value in parts._asdict().items()
+            if isinstance(value, np.ndarray) and value.dtype == np.float32
+        }
+    )
 
 
 class Patterns(NamedTuple):
@@ -22,7 +37,7 @@ class Patterns(NamedTuple):
     recorded: Any
     """(N, bytes of a pattern) uint8: counts as they lie in memory, so that one compilation serves every type."""
     counts_type: int
-    """UINT8, UINT16 or FLOAT32."""
+    """UINT8, UINT16, FLOAT32 or FLOAT64."""
     weights: Any
     corners: Any
     shifts: Any
@@ -111,7 +126,7 @@ class Work(NamedTuple):
     intensity: Any
     """(P * pitch)."""
     counts: Any
-    """(P * pitch): the recorded pattern as float32."""
+    """(P * pitch): the recorded pattern."""
     ramp: Any
     """(2, 2, P) of the pattern at hand: axis (row, col), part."""
     windows: Any = NONE_3

@@ -1,6 +1,6 @@
 """One pattern's way through the microscope and back: from the probe to the detector, and from there to every gradient.
 
-Planes are flat float32 (P * pitch); everything in Fourier space is transposed, as :mod:`planes_fft` leaves it.
+Planes are flat (P * pitch), of either precision; everything in Fourier space is transposed, as :mod:`planes_fft` leaves it.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ PART = {**FAST, "inline": "always"}
 def _filter(window: Any, plane: Any, band: Any, work: Work) -> None:
     """Plane, in real space, limited to a band; ``work.b`` is used up."""
     forward(window, plane[0], plane[1], work.b[0], work.b[1])
-    scale_by_plane(window, work.b, band, np.float32(1 / (window.size * window.size)))
+    scale_by_plane(window, work.b, band, 1 / (window.size * window.size))
     inverse(window, work.b[0], work.b[1], plane[0], plane[1])
 
 
@@ -107,7 +107,7 @@ def _through_slice(
         re, im, rows = model.slices[0, s], model.slices[1, s], (start, model.width)
     if turned:
         transmit(window, entering, re, im, rows[0], rows[1], work.a)
-        turn(window, work.a, patterns.turns[n], np.float32(1))
+        turn(window, work.a, patterns.turns[n], 1)
         forward(window, work.a[0], work.a[1], out[0], out[1])
     else:
         forward_product(window, entering, re, im, rows, 1, out)
@@ -118,8 +118,8 @@ def _to_next_slice(window: Any, model: Model, patterns: Patterns, n: int, pair: 
     """From the spectrum behind slice z, in ``work.b``, to the wave that enters the next one."""
     entering, re, im = work.waves[pair, z + 1], model.propagators[0, z], model.propagators[1, z]
     if patterns.spaces.shape[0] > 0:
-        multiply(window, work.b, re, im, np.float32(1), work.a)
-        turn(window, work.a, patterns.spaces[n, z], np.float32(1))
+        multiply(window, work.b, re, im, 1, work.a)
+        turn(window, work.a, patterns.spaces[n, z], 1)
         inverse(window, work.a[0], work.a[1], entering[0], entering[1])
     else:
         inverse_product(window, work.b, re, im, 1, entering)
@@ -129,10 +129,10 @@ def _to_next_slice(window: Any, model: Model, patterns: Patterns, n: int, pair: 
 def _to_detector(window: Any, model: Model, patterns: Patterns, n: int, far_field: Any, work: Work) -> None:
     """From the spectrum behind the specimen to the detector, in place; ``work.b`` is used up."""
     if model.band.shape[0] > 0:
-        scale_by_plane(window, far_field, model.band, np.float32(1))
+        scale_by_plane(window, far_field, model.band, 1)
     if patterns.lenses.shape[0] > 0:
-        multiply(window, far_field, model.lens[0], model.lens[1], np.float32(1), work.b)
-        turn(window, work.b, patterns.lenses[n], np.float32(1))
+        multiply(window, far_field, model.lens[0], model.lens[1], 1, work.b)
+        turn(window, work.b, patterns.lenses[n], 1)
         inverse(window, work.b[0], work.b[1], far_field[0], far_field[1])
 
 
@@ -157,18 +157,18 @@ def _from_detector(
         forward(window, far_field[0], far_field[1], a[0], a[1])
         if moments.shape[0] > 0:
             add_moments(window, a, b, model.frequencies, model.phase_per_A, moments[place, LENS])
-        multiply(window, a, model.lens[0], model.lens[1], np.float32(-1), far_field)
-        turn(window, far_field, patterns.lenses[n], np.float32(-1))
+        multiply(window, a, model.lens[0], model.lens[1], -1, far_field)
+        turn(window, far_field, patterns.lenses[n], -1)
     if banded:
         if not lenses:
             scale(window, far_field, work.intensity)
-        scale_by_plane(window, far_field, model.band, np.float32(1))
+        scale_by_plane(window, far_field, model.band, 1)
     if lenses or banded:
         inverse(window, far_field[0], far_field[1], out[0], out[1])
     else:
         inverse_scaled(window, far_field, work.intensity, out)
     if patterns.turns.shape[0] > 0:
-        turn(window, out, patterns.turns[n], np.float32(-1))
+        turn(window, out, patterns.turns[n], -1)
 
 
 @numba.jit(**FAST)
@@ -193,7 +193,7 @@ def forward_pattern(window: Any, model: Model, patterns: Patterns, n: int, start
             shifted_probe(window, model.probe[0, plane], model.probe[1, plane], ramp, amplitude, a)
         inverse(window, a[0], a[1], entering[0], entering[1])
         if patterns.entries.shape[0] > 0:
-            turn(window, entering, patterns.entries[n], np.float32(1))
+            turn(window, entering, patterns.entries[n], 1)
         for z in range(slices):
             _through_slice(window, model, patterns, (n, start), (pair, z, first + z), work)
             if z < slices - 1:
@@ -255,7 +255,7 @@ def _back_to_aperture(
         if asked and z == 0:
             add_moments(window, there, entering, model.places, model.phase_per_A, moments[place, ENTRY])
         if z == 0 and entered > 0:
-            turn(window, there, patterns.entries[n], np.float32(-1))
+            turn(window, there, patterns.entries[n], -1)
         forward(window, there[0], there[1], here[0], here[1])
         if z > 0:
             if asked or distanced > 0:
@@ -266,19 +266,20 @@ def _back_to_aperture(
                 add_moments(window, here, far_field, model.frequencies, model.phase_per_A, at)
             if distanced > 0:
                 gradient.distances[z - 1] += _distance_derivative(window, here, far_field, model.phase_per_A)
-            multiply(window, here, model.propagators[0, z - 1], model.propagators[1, z - 1], np.float32(-1), there)
+            multiply(window, here, model.propagators[0, z - 1], model.propagators[1, z - 1], -1, there)
             if spaced > 0:
-                turn(window, there, patterns.spaces[n, z - 1], np.float32(-1))
+                turn(window, there, patterns.spaces[n, z - 1], -1)
             inverse(window, there[0], there[1], here[0], here[1])
 
 
 @numba.jit(**FAST)
 def _distance_derivative(window: Any, gradient: Any, wave: Any, phase_per_A: Any) -> Any:
     """-sum phase_per_A Im(conj(gradient) wave) / P^2, on spectra without normalisation."""
-    total = np.float32(0)
+    real = wave.dtype.type
+    total = real(0)
     for k in range(window.size * window.pitch):
         total += phase_per_A[k] * (gradient[0, k] * wave[1, k] - gradient[1, k] * wave[0, k])
-    return -total * np.float32(1 / (window.size * window.size))
+    return -total * real(1 / (window.size * window.size))
 
 
 @numba.jit(**FAST)
