@@ -128,7 +128,7 @@ class CompiledMultislice:
         """Roots of the beam currents."""
         if corrections.current is None:
             return self._no_currents
-        return np.sqrt(np.asarray(corrections.current, dtype=self._real))
+        return np.asarray(np.sqrt(np.asarray(corrections.current, dtype=self._real)))
 
     def _corrections(
         self, asked: Corrections, chosen: IndexArray, per_pattern: DoubleArray, total: Gradient

@@ -15,7 +15,15 @@ import numpy as np
 
 from ptylive.engine.backend.multislice.compiled_terms import compare
 from ptylive.engine.backend.multislice.kernel_parts.aperture import fill_ramp
-from ptylive.engine.backend.multislice.kernel_parts.arguments import FLOAT32, UINT8, UINT16, Gradient, Model, Patterns, Work
+from ptylive.engine.backend.multislice.kernel_parts.arguments import (
+    FLOAT32,
+    UINT8,
+    UINT16,
+    Gradient,
+    Model,
+    Patterns,
+    Work,
+)
 from ptylive.engine.backend.multislice.kernel_parts.coefficients import Projection, compare_coefficients
 from ptylive.engine.backend.multislice.kernel_parts.prefetch import prefetch
 from ptylive.engine.backend.multislice.kernel_parts.propagation import backward_pattern, forward_pattern
@@ -138,7 +146,9 @@ def add_gradient(window: Any, patterns: Patterns, model: Model, gradient: Gradie
 @numba.jit(**CACHED)
 def fill_intensities(window: Any, patterns: Patterns, model: Model, work: Work, out: Any) -> None:
     """Out (n, P * pitch), transposed: the modelled counts of ``patterns.indices``, one after the other."""
-    scale_of_counts = work.intensity.dtype.type(work.waves.shape[1] / (window.size * window.size * model.slices.shape[1]))
+    scale_of_counts = work.intensity.dtype.type(
+        work.waves.shape[1] / (window.size * window.size * model.slices.shape[1])
+    )
     for k in range(patterns.indices.shape[0]):
         n = patterns.indices[k]
         start = patterns.corners[n, 0] * model.width + patterns.corners[n, 1]

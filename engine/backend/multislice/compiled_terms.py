@@ -13,8 +13,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from ptylive.engine.backend.elementary import logarithm
 from ptylive.engine.backend.multislice import data_terms
-from ptylive.engine.backend.multislice.kernel_parts.elementary import logarithm
 from ptylive.engine.backend.multislice.planes_fft import FAST
 from ptylive.engine.backend.multislice.problem import FEW_COUNTS
 

@@ -13,9 +13,8 @@ import numpy as np
 from numba import types
 
 from ptylive.engine.backend.multislice.data_terms import compared
-from ptylive.engine.backend.multislice.kernel_parts.planes import SINGLE, Real
 from ptylive.engine.backend.multislice.planes_fft import FAST
-from ptylive.engine.backend.multislice.problem import DataTerm, PythonTerm
+from ptylive.engine.backend.multislice.problem import DataTerm, Precision, PythonTerm
 from ptylive.engine.plugins import at_work
 from ptylive.schema.errors import RefinementError
 
@@ -28,7 +27,7 @@ _made: dict[tuple[Callable[..., Any], str], Any] = {}
 """C functions live as long as the process: compiled code knows their addresses."""
 
 
-def address_of(term: PythonTerm, offset: float, real: Real = SINGLE) -> int:
+def address_of(term: PythonTerm, offset: float, real: np.dtype[Any] = Precision.SINGLE.real) -> int:
     """Address of the C function of ``term.pixel`` for planes of type ``real``, compiled when it is asked for first.
 
     Raises RefinementError where it does not compile, or says something else than the term on whole arrays.
@@ -70,7 +69,7 @@ def _whole_pattern(pixel: Callable[..., Any], real: str) -> Any:
     return whole
 
 
-def _check(term: PythonTerm, made: Any, offset: float, real: Real) -> None:
+def _check(term: PythonTerm, made: Any, offset: float, real: np.dtype[Any]) -> None:
     """Refuse a term whose two forms are two losses."""
     intensity, counts = (grid.ravel().astype(real) for grid in np.meshgrid(INTENSITIES, COUNTS))
     square = (1, len(INTENSITIES), len(COUNTS))

@@ -1,11 +1,11 @@
 """Two-dimensional FFT of separate planes of real and imaginary parts, compiled for one size and precision at a time.
 
-A strip of columns, a line of the cache wide, goes through all passes along the rows while it lies in the nearest cache, and is written
-transposed; the strips of what comes out go through the same passes and back to their places. So a plane is read and
-written twice, whatever the number of passes. Rows are put in order as they leave the strip. The result is transposed,
-and so is everything that is kept in Fourier space; the inverse transform brings the order back. Unnormalised in both
-directions. What a wave is multiplied by in front of a transform is multiplied as the first pass reads it.
-docs/performance.md has what was measured.
+A strip of columns, a line of the cache wide, goes through all passes along the rows while it lies in the nearest cache,
+and is written transposed; the strips of what comes out go through the same passes and back to their places. So a plane
+is read and written twice, whatever the number of passes. Rows are put in order as they leave the strip. The result is
+transposed, and so is everything that is kept in Fourier space; the inverse transform brings the order back.
+Unnormalised in both directions. What a wave is multiplied by in front of a transform is multiplied as the first pass
+reads it. docs/performance.md has what was measured.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from ptylive.engine.backend.multislice.kernel_parts.elementary import sine_and_cosine
+from ptylive.engine.backend.elementary import sine_and_cosine
 from ptylive.engine.backend.multislice.kernel_parts.products import clear
 from ptylive.engine.backend.multislice.planes_fft import FAST
 

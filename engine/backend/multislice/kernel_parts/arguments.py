@@ -21,13 +21,9 @@ def in_precision(parts: Parts, real: np.dtype[Any]) -> Parts:
     """The same with what is absent, or in single precision only, in the precision of a call: one compiled version."""
     if real == np.float32:
         return parts
-    return parts._replace(
-        **{
-            name: value.astype(real)
-            for name, value in parts._asdict().items()
-            if isinstance(value, np.ndarray) and value.dtype == np.float32
-        }
-    )
+    single = {n: v for n, v in parts._asdict().items() if isinstance(v, np.ndarray) and v.dtype == np.float32}
+    found: dict[str, Any] = {name: value.astype(real) for name, value in single.items()}
+    return parts._replace(**found)
 
 
 class Patterns(NamedTuple):

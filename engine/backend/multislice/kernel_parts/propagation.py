@@ -1,6 +1,7 @@
 """One pattern's way through the microscope and back: from the probe to the detector, and from there to every gradient.
 
-Planes are flat (P * pitch), of either precision; everything in Fourier space is transposed, as :mod:`planes_fft` leaves it.
+Planes are flat (P * pitch), in either precision; everything in Fourier space is transposed, as :mod:`planes_fft`
+leaves it.
 """
 
 from __future__ import annotations

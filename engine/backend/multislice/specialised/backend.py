@@ -190,7 +190,13 @@ class SpecialisedMultislice(GeneralMultislice):
         own = modes if self._own_probe else 0
         counts = 1
         if self._counting is not None:
-            counts = max(1, min(MOST_PATTERNS, WORK_BYTES // (2 * self._real.itemsize * plane * (pairs * (slices + 1) + seen + own + 1))))
+            counts = max(
+                1,
+                min(
+                    MOST_PATTERNS,
+                    WORK_BYTES // (2 * self._real.itemsize * plane * (pairs * (slices + 1) + seen + own + 1)),
+                ),
+            )
 
         def room(name: str, *shape: int) -> Array:
             leading = () if self._counting is None else (1 if name in SHARED else counts,)
