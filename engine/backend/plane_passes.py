@@ -40,7 +40,8 @@ class Strip(NamedTuple):
 
     re: Any
     im: Any
-    pitch: int
+    pitch: Any
+    """A constant, or a number known at run time."""
 
 
 class Factor(NamedTuple):
@@ -76,9 +77,9 @@ class Code:
         """Of two whole numbers."""
         return self.builder.add(a, b)
 
-    def product(self, a: Any, factor: int) -> Any:
-        """Of a whole number and a constant."""
-        return self.builder.mul(a, self.whole(factor))
+    def product(self, a: Any, factor: Any) -> Any:
+        """Of a whole number and a constant, or another one."""
+        return self.builder.mul(a, self.whole(factor) if isinstance(factor, int) else factor)
 
     def at(self, base: Any, index: Any) -> Any:
         """The address of a number."""
@@ -237,16 +238,24 @@ def emit_last_pass(code: Code, one: Pass, order: Sequence[int], source: Strip, t
                 _write(code, value, target, loop.index, k * one.done, column)
 
 
+def _place(code: Code, strip: Strip, row: Any, further: int, column: int) -> Any:
+    """Of a column of the row ``further`` rows behind another."""
+    begin = code.product(row, strip.pitch)
+    if isinstance(strip.pitch, int):
+        return code.sum(begin, code.whole(further * strip.pitch + column))
+    return code.sum(code.sum(begin, code.product(strip.pitch, further)), code.whole(column))
+
+
 def _write(code: Code, value: Number, target: Strip, row: Any, further: int, column: int) -> None:
     """To the row that stands ``further`` rows behind another."""
-    at = code.sum(code.product(row, target.pitch), code.whole(further * target.pitch + column))
+    at = _place(code, target, row, further, column)
     code.store(value.re, target.re, at)
     code.store(value.im, target.im, at)
 
 
 def _read(code: Code, source: Strip, factor: Factor | None, row: Any, further: int, column: int) -> Number:
     """What stands ``further`` rows behind a row, times its factor."""
-    at = code.sum(code.product(row, source.pitch), code.whole(further * source.pitch + column))
+    at = _place(code, source, row, further, column)
     value = Number(code.load(source.re, at), code.load(source.im, at))
     if factor is None:
         return value

@@ -26,7 +26,7 @@ from ptylive.engine.backend.multislice.kernel_parts.arguments import (
 )
 from ptylive.engine.backend.multislice.kernel_parts.coefficients import Projection, compare_coefficients
 from ptylive.engine.backend.multislice.kernel_parts.prefetch import prefetch
-from ptylive.engine.backend.multislice.kernel_parts.propagation import backward_pattern, forward_pattern
+from ptylive.engine.backend.multislice.kernel_parts.propagation import backward_pattern, fill_lens, forward_pattern
 from ptylive.engine.backend.multislice.planes_fft import FAST
 from ptylive.engine.backend.multislice.window import inverse
 
@@ -116,6 +116,7 @@ def _own_work(work: Work, k: int) -> Work:
         work.pulled[0],
         work.own[k],
         work.plate[k],
+        work.lens[0],
     )
 
 
@@ -140,6 +141,7 @@ def add_gradient(window: Any, patterns: Patterns, model: Model, gradient: Gradie
         start = patterns.corners[n, 0] * model.width + patterns.corners[n, 1]
         own = _own_work(work, k)
         fill_ramp(window, patterns.shifts[n], own.ramp)
+        fill_lens(window, model, patterns, n, own)
         backward_pattern(window, model, patterns, (n, k, start), own, gradient)
 
 

@@ -68,6 +68,10 @@ class Transforms(NamedTuple):
     """F^H (x w)."""
     inverse_scaled: Any
     """F^H (x w) of a real w: (…, w, yr, yi)."""
+    forward_scaled: Any
+    """F (x w)."""
+    forward_window: Any
+    """F x of an x with ``pitch`` numbers a row: (…, pitch, yr, yi)."""
 
 
 def compiled_transforms(size: int, real: str = "float32") -> Transforms:
@@ -90,6 +94,8 @@ def compiled_transforms(size: int, real: str = "float32") -> Transforms:
         kept(_run_forward_product, *by_wave),
         kept(_run_inverse_product, *by_wave),
         kept(_run_inverse_scaled, plane),
+        kept(_run_forward_scaled, plane),
+        kept(_run_forward_window, types.int64),
     )
 
 
@@ -115,6 +121,14 @@ def _run_inverse_product(
 
 def _run_inverse_scaled(size: Any, xr: Any, xi: Any, w: Any, yr: Any, yi: Any) -> None:
     _inverse_scaled(size, xr, xi, w, yr, yi)
+
+
+def _run_forward_scaled(size: Any, xr: Any, xi: Any, w: Any, yr: Any, yi: Any) -> None:
+    _forward_scaled(size, xr, xi, w, yr, yi)
+
+
+def _run_forward_window(size: Any, xr: Any, xi: Any, pitch: Any, yr: Any, yi: Any) -> None:
+    _forward_window(size, xr, xi, pitch, yr, yi)
 
 
 @intrinsic
@@ -146,6 +160,16 @@ def _inverse_scaled(_context: Any, size: Any, xr: Any, xi: Any, w: Any, yr: Any,
     return types.void(size, xr, xi, w, yr, yi), _transform(size.size, INVERSE, xr.dtype)
 
 
+@intrinsic
+def _forward_scaled(_context: Any, size: Any, xr: Any, xi: Any, w: Any, yr: Any, yi: Any) -> Any:
+    return types.void(size, xr, xi, w, yr, yi), _transform(size.size, FORWARD, xr.dtype)
+
+
+@intrinsic
+def _forward_window(_context: Any, size: Any, xr: Any, xi: Any, pitch: Any, yr: Any, yi: Any) -> Any:
+    return types.void(size, xr, xi, pitch, yr, yi), _transform(size.size, FORWARD, xr.dtype, of_larger=True)
+
+
 def radices_of(size: int, wide: bool) -> tuple[int, ...]:
     """Of the passes of one transform along the rows of a plane of that many rows."""
     return (WIDE.get(size) if wide else None) or RADICES[size]
@@ -159,8 +183,11 @@ def _passes(radices: tuple[int, ...], sign: int) -> list[Pass]:
     return passes
 
 
-def _transform(size: int, sign: int, number: Any) -> Any:
-    """What emits the code of a transform, for arguments as :class:`Transforms` has them. number: their type."""
+def _transform(size: int, sign: int, number: Any, *, of_larger: bool = False) -> Any:
+    """What emits the code of a transform, for arguments as :class:`Transforms` has them.
+
+    number: type of those of planes; of_larger: what is read lies in a larger plane, whose pitch is an argument.
+    """
     width, pitch = lanes(), pitch_of(size, number.bitwidth // 8)
     real = SINGLE if number == types.float32 else DOUBLE
     radices = radices_of(size, width == WIDEST_LANES)
@@ -169,11 +196,12 @@ def _transform(size: int, sign: int, number: Any) -> Any:
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         code = Code(builder, width * SINGLE_BITS // number.bitwidth, real)
         x, y = (args[1], args[2]), (args[-2], args[-1])
-        factor, strip = _factor(code, args[3:-2], pitch), _scratch(code, size)
+        factor, strip = None if of_larger else _factor(code, args[3:-2], pitch), _scratch(code, size)
         with code.loop(size // code.columns) as loop:
             first = code.product(loop.index, code.columns)
             here = None if factor is None else _moved(code, factor, first)
-            _emit_first_passes(code, passes, _columns(code, x, first, pitch), strip, here)
+            source = _columns(code, x, first, args[3] if of_larger else pitch)
+            _emit_first_passes(code, passes, source, strip, here)
             emit_pass(code, passes[-1], strip, strip)
             begin = code.product(loop.index, code.columns * pitch)
             for source, target in zip(strip[:2], y, strict=True):
@@ -200,7 +228,7 @@ def _moved(code: Code, factor: Factor, by: Any) -> Factor:
     return factor._replace(re=code.at(factor.re, by), im=im)
 
 
-def _columns(code: Code, planes: tuple[Any, Any], first: Any, pitch: int) -> Strip:
+def _columns(code: Code, planes: tuple[Any, Any], first: Any, pitch: Any) -> Strip:
     return Strip(code.at(planes[0], first), code.at(planes[1], first), pitch)
 
 

@@ -30,6 +30,8 @@ class Window(NamedTuple):
     forward_product_at: int
     inverse_product_at: int
     inverse_scaled_at: int
+    forward_scaled_at: int
+    forward_window_at: int
 
 
 _kept: list[Any] = []
@@ -98,3 +100,16 @@ def inverse_product(window: Window, x: Any, wr: Any, wi: Any, conjugate: Any, y:
 def inverse_scaled(window: Window, x: Any, factor: Any, y: Any) -> None:
     """As :func:`inverse`, of x times a real plane."""
     _call(window.inverse_scaled_at, (x[0], x[1], factor, y[0], y[1]))
+
+
+@numba.jit(**FAST)
+def forward_scaled(window: Window, x: Any, factor: Any, y: Any) -> None:
+    """As :func:`forward`, of x times a real plane."""
+    _call(window.forward_scaled_at, (x[0], x[1], factor, y[0], y[1]))
+
+
+@numba.jit(**FAST)
+def forward_window(window: Window, xr: Any, xi: Any, rows: tuple[int, int], y: Any) -> None:
+    """As :func:`forward`, of a window of a larger plane: its first number there, and numbers from row to row."""
+    start, pitch = rows
+    _call(window.forward_window_at, (xr[start:], xi[start:], np.int64(pitch), y[0], y[1]))

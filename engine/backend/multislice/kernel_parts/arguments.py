@@ -49,7 +49,7 @@ class Patterns(NamedTuple):
     spaces: Any = NONE_5
     """(N, slices - 1, 2, 2, P) over frequencies, column first: what a pattern's free space has of its own; or 0."""
     lenses: Any = NONE_4
-    """(N, 2, 2, P) the same of the lens of a near field, whose patterns are not transposed; or of length 0."""
+    """(N, 2, 2, P), column first: a pattern's own in the lens of a near field; or of length 0."""
     aberrations: Any = NONE_2
     """(N, n) coefficients of the rates."""
     plates: Any = NONE_3
@@ -78,6 +78,8 @@ class Model(NamedTuple):
     """(P,) pixels from the middle."""
     band: Any = NONE_1
     """(P * pitch) factor on the spectra of windows and far field, transposed; or of length 0."""
+    filter: Any = NONE_1
+    """(P * pitch) the same over P^2, the normalisation of two transforms; or of length 0."""
     lens: Any = NO_PLATE
     """(2, P * pitch), transposed, over P: what all lenses have in common; not read where there is none."""
     rates: Any = NONE_2
@@ -133,3 +135,5 @@ class Work(NamedTuple):
     """(modes, 2, P * pitch) probe of a pattern where it has one of its own; or of length 0."""
     plate: Any = NO_PLATE
     """(2, P * pitch) what lies in the aperture plane besides the probe."""
+    lens: Any = NO_PLATE
+    """(2, P * pitch), transposed: of the pattern at hand where it is an image, its band and 1 / P inside."""

@@ -96,6 +96,28 @@ def add_intensity(window: Any, wave: Any, intensity: Any) -> None:
 
 
 @numba.jit(**FAST)
+def first_intensity_in_band(window: Any, wave: Any, band: Any, background: Any, intensity: Any) -> None:
+    """Intensity = background + |band wave|^2, the band a real plane."""
+    for k in range(window.size * window.pitch):
+        power = wave[0, k] * wave[0, k] + wave[1, k] * wave[1, k]
+        intensity[k] = background[k] + band[k] * band[k] * power
+
+
+@numba.jit(**FAST)
+def add_intensity_in_band(window: Any, wave: Any, band: Any, intensity: Any) -> None:
+    """Intensity += |band wave|^2."""
+    for k in range(window.size * window.pitch):
+        intensity[k] += band[k] * band[k] * (wave[0, k] * wave[0, k] + wave[1, k] * wave[1, k])
+
+
+@numba.jit(**FAST)
+def scale_by_square(window: Any, plane: Any, factor: Any) -> None:
+    """Plane *= factor^2, both real."""
+    for k in range(window.size * window.pitch):
+        plane[k] *= factor[k] * factor[k]
+
+
+@numba.jit(**FAST)
 def scale(window: Any, wave: Any, factor: Any) -> None:
     """Wave *= factor, a real plane."""
     for k in range(window.size * window.pitch):
@@ -104,12 +126,18 @@ def scale(window: Any, wave: Any, factor: Any) -> None:
 
 
 @numba.jit(**FAST)
-def scale_by_plane(window: Any, wave: Any, factor: Any, scale: Any) -> None:
-    """Wave *= scale * factor, a real plane."""
-    by = wave.dtype.type(scale)
-    for k in range(window.size * window.pitch):
-        wave[0, k] *= by * factor[k]
-        wave[1, k] *= by * factor[k]
+def fill_turned(window: Any, plane: Any, turn: Any, out: Any) -> None:
+    """Out = plane * turn, of a complex plane."""
+    size, pitch = window.size, window.pitch
+    for i in range(size):
+        rr, ri = turn[0, 0, i], turn[0, 1, i]
+        begin = np.uintp(i * pitch)
+        for j in range(size):
+            cr, ci = turn[1, 0, j], turn[1, 1, j]
+            wr, wi = rr * cr - ri * ci, rr * ci + ri * cr
+            k = begin + np.uintp(j)
+            out[0, k] = plane[0, k] * wr - plane[1, k] * wi
+            out[1, k] = plane[0, k] * wi + plane[1, k] * wr
 
 
 @numba.jit(**FAST)
@@ -118,6 +146,18 @@ def clear(window: Any, plane: Any) -> None:
     zero = plane.dtype.type(0)
     for k in range(window.size * window.pitch):
         plane[0, k] = plane[1, k] = zero
+
+
+@numba.jit(**FAST)
+def add_window(window: Any, plane: Any, total_re: Any, total_im: Any, start: int, width: int) -> None:
+    """Total += plane in the window that begins at flat index ``start``."""
+    size, pitch = window.size, window.pitch
+    for i in range(size):
+        row = np.uintp(start + i * width)
+        begin = np.uintp(i * pitch)
+        for j in range(size):
+            total_re[row + np.uintp(j)] += plane[0, begin + np.uintp(j)]
+            total_im[row + np.uintp(j)] += plane[1, begin + np.uintp(j)]
 
 
 @numba.jit(**FAST)

@@ -48,7 +48,7 @@ from ptylive.schema.model import Array, IndexArray
 
 WORK_BYTES = 4 << 20
 """Of the waves of a batch whose comparison is not in the kernel: what a core has of the last level of cache."""
-SHARED = ("a", "b", "counts", "ramp", "pulled")
+SHARED = ("a", "b", "counts", "ramp", "pulled", "lens")
 """Buffers that a batch has once, as they hold nothing from waves to gradient."""
 MOST_PATTERNS = 64
 """Of a batch: enough that calls cost nothing, few enough that their ramps stay in the cache."""
@@ -175,7 +175,7 @@ class SpecialisedMultislice(GeneralMultislice):
             self._frequencies,
             self._kernel_phase,
             self._places,
-            np.zeros(0, real) if band is None else laid_out(np.asarray(band).T, real),
+            *((np.zeros(0, real),) * 2 if band is None else (laid_out(b.T, real) for b in (band, band / size**2))),
             lens,
             rates,
             components,
@@ -208,6 +208,7 @@ class SpecialisedMultislice(GeneralMultislice):
             "pulled": (seen, 2, plane),
             "own": (own, 2, plane),
             "plate": (2, plane if own else 0),
+            "lens": (2, plane if self._in_natural_order else 0),
         }
         return Work(**{name: room(name, *shape) for name, shape in shapes.items()})
 
