@@ -15,6 +15,8 @@ SINGLE_SIGNED = 10 * SINGLE
 """The same of derivatives by corrections (distances, shifts, current, background): sums over pixels and waves with both
 signs, which leave a tenth or less of the sum of magnitudes.
 """
+DOUBLE, DOUBLE_SIGNED = (2 * share * 2.0**-53 / U for share in (SINGLE, SINGLE_SIGNED))
+"""As :data:`SINGLE` (1.1e-13) and :data:`SINGLE_SIGNED` in double precision; what is compared with rounds as much."""
 MAP_ROUNDING = 1e-5
 """Of the largest value of a map: as far as two ways to the same map may be apart (live and offline, frames in another
 order, with a device or without). Coefficients differ by some 2e-7 then, and filters amplify what differs by at most

@@ -1,6 +1,6 @@
 """Passes of the transform as vector instructions: butterflies, twiddles and transposes, emitted as LLVM's own code.
 
-A pass is one step of a transform along the rows of a strip of STRIP columns, decimated in frequency (Gentleman and
+A pass is one step of a transform along the rows of a strip of columns, decimated in frequency (Gentleman and
 Sande 1966): it may change the strip in place, and leaves the order of rows to whoever reads them last. What a loop in
 Python's syntax left to the compiler's judgement (how wide vectors are, whether a loop is unrolled or vectorised, what
 may overlap) is said here, so that all of it holds for every size and every processor.
@@ -19,11 +19,13 @@ from llvmlite import ir
 from numba.core import cgutils
 
 STRIP = 16
-"""Columns that are transformed at a time: a line of the cache, 64 bytes. What lies between two passes is then so small
-that it stays in the first level of the cache: 32 KiB for 256 rows."""
+"""Columns that are transformed at a time in single precision, half as many in double: a line of the cache, 64 bytes.
+What lies between two passes is then so small that it stays in the first level of the cache: 32 KiB for 256 rows."""
+SINGLE, DOUBLE = ir.FloatType(), ir.DoubleType()
 FLAGS = ("contract", "nsz")
 """Of arithmetic: a product and a sum may become one multiply-add, and 0 has no sign."""
 _WORD = ir.IntType(64)
+SINGLE_BYTES = 4
 
 
 class Number(NamedTuple):
@@ -34,15 +36,16 @@ class Number(NamedTuple):
 
 
 class Strip(NamedTuple):
-    """Where rows of STRIP columns lie in memory: float32 pointers, and numbers between one row and the next."""
+    """Where rows of a strip's columns lie in memory: pointers, and numbers between one row and the next."""
 
     re: Any
     im: Any
-    pitch: int
+    pitch: Any
+    """A constant, or a number known at run time."""
 
 
 class Factor(NamedTuple):
-    """What rows of STRIP columns are multiplied by as they are read: float32 pointers; real where ``im`` is None."""
+    """What rows of a strip's columns are multiplied by as they are read: pointers; real where ``im`` is None."""
 
     re: Any
     im: Any
@@ -53,11 +56,14 @@ class Factor(NamedTuple):
 
 
 class Code:
-    """Instructions on vectors of ``lanes`` single-precision numbers, added one after another."""
+    """Instructions on vectors of ``lanes`` numbers of a type, SINGLE or DOUBLE, added one after another."""
 
-    def __init__(self, builder: Any, lanes: int) -> None:
-        self.builder, self.lanes = builder, lanes
-        self.vector = ir.VectorType(ir.FloatType(), lanes)
+    def __init__(self, builder: Any, lanes: int, real: Any = SINGLE) -> None:
+        self.builder, self.lanes, self.real = builder, lanes, real
+        self.vector = ir.VectorType(real, lanes)
+        self.dtype = np.dtype(np.float32 if real == SINGLE else np.float64)
+        self.columns = STRIP * SINGLE_BYTES // self.dtype.itemsize
+        """Of a strip."""
 
     def loop(self, rounds: int) -> AbstractContextManager[Any]:
         """A loop from 0 up to ``rounds``; ``.index`` is the number of the round."""
@@ -71,9 +77,9 @@ class Code:
         """Of two whole numbers."""
         return self.builder.add(a, b)
 
-    def product(self, a: Any, factor: int) -> Any:
-        """Of a whole number and a constant."""
-        return self.builder.mul(a, self.whole(factor))
+    def product(self, a: Any, factor: Any) -> Any:
+        """Of a whole number and a constant, or another one."""
+        return self.builder.mul(a, self.whole(factor) if isinstance(factor, int) else factor)
 
     def at(self, base: Any, index: Any) -> Any:
         """The address of a number."""
@@ -82,12 +88,13 @@ class Code:
     def load(self, base: Any, index: Any) -> Any:
         """The vector that begins at a number; it need not be aligned."""
         read = self.builder.load(self.builder.bitcast(self.at(base, index), self.vector.as_pointer()))
-        read.align = 4
+        read.align = self.dtype.itemsize
         return read
 
     def store(self, value: Any, base: Any, index: Any) -> None:
         """As :meth:`load`."""
-        self.builder.store(value, self.builder.bitcast(self.at(base, index), self.vector.as_pointer())).align = 4
+        stored = self.builder.store(value, self.builder.bitcast(self.at(base, index), self.vector.as_pointer()))
+        stored.align = self.dtype.itemsize
 
     def everywhere(self, scalar: Any) -> Any:
         """A vector of one number."""
@@ -98,7 +105,7 @@ class Code:
 
     def constant(self, value: float) -> Any:
         """A vector of one constant."""
-        return ir.Constant(self.vector, [float(np.float32(value))] * self.lanes)
+        return ir.Constant(self.vector, [float(self.dtype.type(value))] * self.lanes)
 
     def plus(self, a: Number, b: Number) -> Number:
         """The sum."""
@@ -187,10 +194,10 @@ class Pass(NamedTuple):
         return self.size // (self.radix * self.done)
 
     def twiddles(self) -> Any:
-        """(groups, radix, 2) float32: exp(sign 2 pi i k p / (radix groups))."""
+        """(groups, radix, 2): exp(sign 2 pi i k p / (radix groups))."""
         turns = np.outer(np.arange(self.groups), np.arange(self.radix)) / (self.radix * self.groups)
         angle = self.sign * 2 * np.pi * turns
-        return np.stack([np.cos(angle), np.sin(angle)], axis=-1).astype(np.float32)
+        return np.stack([np.cos(angle), np.sin(angle)], axis=-1)
 
 
 def rows_in_order(radices: Sequence[int]) -> list[int]:
@@ -213,7 +220,7 @@ def emit_pass(code: Code, one: Pass, source: Strip, target: Strip, factor: Facto
         factors = [_twiddle(code, table, outer.index, k, radix) for k in range(1, radix)] if table is not None else []
         with code.loop(one.done) as inner:
             row = code.sum(code.product(inner.index, radix * count), outer.index)
-            for column in range(0, STRIP, code.lanes):
+            for column in range(0, code.columns, code.lanes):
                 legs = [_read(code, source, factor, row, k * count, column) for k in range(radix)]
                 for k, value in enumerate(butterfly(code, legs, one.sign)):
                     result = code.times(value, factors[k - 1]) if factors and k else value
@@ -225,22 +232,30 @@ def emit_last_pass(code: Code, one: Pass, order: Sequence[int], source: Strip, t
     begins = _row_table(code, order[: one.done])
     with code.loop(one.done) as loop:
         row = code.builder.load(code.at(begins, loop.index))
-        for column in range(0, STRIP, code.lanes):
+        for column in range(0, code.columns, code.lanes):
             legs = [_read(code, source, None, row, k, column) for k in range(one.radix)]
             for k, value in enumerate(butterfly(code, legs, one.sign)):
                 _write(code, value, target, loop.index, k * one.done, column)
 
 
+def _place(code: Code, strip: Strip, row: Any, further: int, column: int) -> Any:
+    """Of a column of the row ``further`` rows behind another."""
+    begin = code.product(row, strip.pitch)
+    if isinstance(strip.pitch, int):
+        return code.sum(begin, code.whole(further * strip.pitch + column))
+    return code.sum(code.sum(begin, code.product(strip.pitch, further)), code.whole(column))
+
+
 def _write(code: Code, value: Number, target: Strip, row: Any, further: int, column: int) -> None:
     """To the row that stands ``further`` rows behind another."""
-    at = code.sum(code.product(row, target.pitch), code.whole(further * target.pitch + column))
+    at = _place(code, target, row, further, column)
     code.store(value.re, target.re, at)
     code.store(value.im, target.im, at)
 
 
 def _read(code: Code, source: Strip, factor: Factor | None, row: Any, further: int, column: int) -> Number:
     """What stands ``further`` rows behind a row, times its factor."""
-    at = code.sum(code.product(row, source.pitch), code.whole(further * source.pitch + column))
+    at = _place(code, source, row, further, column)
     value = Number(code.load(source.re, at), code.load(source.im, at))
     if factor is None:
         return value
@@ -256,7 +271,7 @@ def _read(code: Code, source: Strip, factor: Factor | None, row: Any, further: i
 
 def _twiddle_table(code: Code, values: Any) -> Any:
     """A pointer to constants of the compiled module."""
-    return _constants(code, ir.FloatType(), [float(value) for value in values.ravel()])
+    return _constants(code, code.real, [float(value) for value in values.astype(code.dtype).ravel()])
 
 
 def _row_table(code: Code, rows: Sequence[int]) -> Any:
@@ -278,7 +293,7 @@ def _twiddle(code: Code, table: Any, p: Any, k: int, radix: int) -> Number:
 
 
 def emit_transpose(code: Code, order: Sequence[int], source: Any, pitch: int, target: Any, target_pitch: int) -> None:
-    """target[c target_pitch + r] = source[order[r] pitch + c] for rows of STRIP columns."""
+    """target[c target_pitch + r] = source[order[r] pitch + c] for rows of a strip's columns."""
     n = code.lanes
     begins, within = _row_table(code, order[::n]), [row - order[0] for row in order[:n]]
     if any(order[first + r] - order[first] != within[r] for first in range(0, len(order), n) for r in range(n)):
@@ -286,7 +301,7 @@ def emit_transpose(code: Code, order: Sequence[int], source: Any, pitch: int, ta
     with code.loop(len(order) // n) as loop:
         start = code.product(code.builder.load(code.at(begins, loop.index)), pitch)
         begin = code.product(loop.index, n)
-        for column in range(0, STRIP, n):
+        for column in range(0, code.columns, n):
             block = [code.load(source, code.sum(start, code.whole(row * pitch + column))) for row in within]
             for c, values in enumerate(_transposed(code, block)):
                 code.store(values, target, code.sum(begin, code.whole((column + c) * target_pitch)))

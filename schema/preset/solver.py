@@ -87,6 +87,11 @@ class SolverSettings(StrictModel):
     wolfe_c1_constant: float = Field(default=1e-4, gt=0, lt=0.5, description="sufficient decrease asked of a step")
     wolfe_c2_constant: float = Field(default=0.9, gt=0, lt=1, description="weak curvature condition on a step")
     max_count: int = Field(default=8, ge=1, le=100, description="evaluations in one line search, at most")
+    precision: Literal["single", "double"] = Field(
+        default="single",
+        description="of parameters, waves and gradients; double takes two to three times as long, and more memory, and"
+        " tells what rounding does; sums over patterns are in double in any case",
+    )
     seed: int = Field(default=0, ge=0, description="seed of the order of the patterns in the sweeps, and of networks")
 
 

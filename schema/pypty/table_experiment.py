@@ -20,7 +20,7 @@ OWN_MEMORY = "batches and memory are chosen here: one pattern at a time stays in
 
 EXPERIMENT: tuple[Row, ...] = (
     Row("backend", DATA, "cp", S, (), "chosen by `--backend auto|cpu|gpu`"),
-    Row("default_dtype", DATA, "double", S, (), "single precision with sums in double; tests run in double"),
+    Row("default_dtype", DATA, "double", S, (), "precision=double asks for it; single with sums in double else"),
     Row("data_path", DATA, "", S, (), "the FILE argument of every command"),
     Row("dataset", DATA, None, R, (), "arrays are not carried in presets: save them as npy, and open that"),
     Row(

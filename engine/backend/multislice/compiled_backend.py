@@ -17,15 +17,17 @@ from ptylive.engine.backend.multislice.compiled_terms import OUTSIDE
 from ptylive.engine.backend.multislice.data_terms import PIXEL_TERMS
 from ptylive.engine.backend.multislice.kernel_parts.arguments import (
     FLOAT32,
+    FLOAT64,
     UINT8,
     UINT16,
     Gradient,
     Model,
     Patterns,
     Work,
+    in_precision,
 )
 from ptylive.engine.backend.multislice.kernel_parts.buffers import aligned, plane_shapes
-from ptylive.engine.backend.multislice.kernel_parts.planes import laid_out, plane_size, unlaid
+from ptylive.engine.backend.multislice.kernel_parts.planes import Real, laid_out, plane_size, unlaid
 from ptylive.engine.backend.multislice.problem import (
     HELD,
     Corrections,
@@ -39,8 +41,8 @@ from ptylive.engine.backend.multislice.window import window_of
 from ptylive.engine.backend.shares import Shares
 from ptylive.schema.model import Array, DoubleArray, FloatArray, IndexArray
 
-DIRECT_TYPES = {"uint8": UINT8, "uint16": UINT16, "float32": FLOAT32}
-"""Recorded types that are read as they are; others are converted to float32 once."""
+DIRECT_TYPES = {"uint8": UINT8, "uint16": UINT16, "float32": FLOAT32, "float64": FLOAT64}
+"""Recorded types that are read as they are; others, and float64 in single precision, are converted once."""
 
 
 class CompiledMultislice:
@@ -50,18 +52,18 @@ class CompiledMultislice:
     xp: ModuleType = np
 
     def __init__(self, problem: MultisliceProblem, threads: int = 1) -> None:
-        self._problem = problem
-        self._window = window_of(problem.window)
-        self._recorded, self._counts_type = transposed_patterns(problem.patterns)
-        self._term = term_of(problem.data_term)
-        self._weights = laid_out(problem.weights.T)
+        self._problem, self._real = problem, problem.precision.real
+        self._window = window_of(problem.window, self._real.name)
+        self._recorded, self._counts_type = transposed_patterns(problem.patterns, self._real)
+        self._term = term_of(problem.data_term, self._real)
+        self._weights = laid_out(problem.weights.T, self._real)
         self._corners = np.ascontiguousarray(problem.corners, dtype=np.int64)
-        self._frequencies = np.fft.fftfreq(problem.window).astype(np.float32)
-        self._places = np.arange(problem.window, dtype=np.float32) - problem.window // 2
+        self._frequencies = np.fft.fftfreq(problem.window).astype(self._real)
+        self._places = np.arange(problem.window, dtype=self._real) - problem.window // 2
         self._shifts = np.array(problem.shifts_px, dtype=np.float64, order="C")
-        self._propagators = transposed_propagators(problem.propagators, problem.window)
-        self._turns = _turns(problem)
-        self._no_currents = np.ones(problem.count, np.float32)
+        self._propagators = transposed_propagators(problem.propagators, problem.window, self._real)
+        self._turns = _turns(problem, self._real)
+        self._no_currents = np.ones(problem.count, self._real)
         self._first_probe = np.zeros(problem.count, np.int64)
         self._shares = Shares(threads)
         self._work: list[Work] = []
@@ -86,7 +88,7 @@ class CompiledMultislice:
             for name in ("slices", "probe", "background", "distances"):
                 getattr(total, name)[...] += getattr(gradient, name)
         size = self._problem.window
-        probe = np.zeros(probe_planes.shape, np.float32)
+        probe = np.zeros(probe_planes.shape, self._real)
         if probe_gradient:
             probe[...] = np.swapaxes(unlaid(total.probe, size), 2, 3)
         per_pattern = np.concatenate([gradient.patterns for _, gradient in parts])
@@ -99,21 +101,22 @@ class CompiledMultislice:
 
     def _model(self, object_planes: Any, probe_planes: Any, corrections: Corrections) -> Model:
         """The parameters as the kernel reads them."""
-        problem = self._problem
+        problem, real = self._problem, self._real
         slices, rows, columns = problem.object_shape
-        planes = np.ascontiguousarray(object_planes, dtype=np.float32).reshape(2, -1, rows * columns)
+        planes = np.ascontiguousarray(object_planes, dtype=real).reshape(2, -1, rows * columns)
         window, modes = problem.window, planes.shape[1] // slices
-        background = np.zeros(plane_size(window), np.float32)
+        background = np.zeros(plane_size(window, real), real)
         if corrections.background is not None:
-            background = laid_out(np.asarray(corrections.background).T) * np.float32(modes * window**2)
-        propagators, phase_per_A = self._propagators, np.zeros(0, np.float32)
+            background = laid_out(np.asarray(corrections.background).T, real) * real.type(modes * window**2)
+        propagators, phase_per_A = self._propagators, np.zeros(0, real)
         if corrections.distances_A is not None:
             turn = 1j * np.asarray(problem.phase_per_A)
             distances = np.asarray(corrections.distances_A, dtype=np.float64)[:, None, None]
-            propagators = transposed_propagators(np.exp(turn * distances), window)
-            phase_per_A = laid_out(np.asarray(problem.phase_per_A).T)
-        probe = laid_out(np.swapaxes(probe_planes, 2, 3))
-        return Model(planes, columns, probe, propagators, background, self._frequencies, phase_per_A, self._places)
+            propagators = transposed_propagators(np.exp(turn * distances), window, real)
+            phase_per_A = laid_out(np.asarray(problem.phase_per_A).T, real)
+        probe = laid_out(np.swapaxes(probe_planes, 2, 3), real)
+        made = Model(planes, columns, probe, propagators, background, self._frequencies, phase_per_A, self._places)
+        return in_precision(made, real)
 
     def _shifts_now(self, corrections: Corrections) -> DoubleArray:
         """Shifts of all patterns: one type of array whatever they came as, and so one compiled version."""
@@ -121,11 +124,11 @@ class CompiledMultislice:
             return self._shifts
         return np.array(corrections.shifts_px, dtype=np.float64, order="C")
 
-    def _amplitudes(self, corrections: Corrections) -> FloatArray:
+    def _amplitudes(self, corrections: Corrections) -> Array:
         """Roots of the beam currents."""
         if corrections.current is None:
             return self._no_currents
-        return np.sqrt(np.asarray(corrections.current, dtype=np.float32))
+        return np.asarray(np.sqrt(np.asarray(corrections.current, dtype=self._real)))
 
     def _corrections(
         self, asked: Corrections, chosen: IndexArray, per_pattern: DoubleArray, total: Gradient
@@ -148,9 +151,9 @@ class CompiledMultislice:
     def illumination(self, probe_planes: Any, indices: IndexArray | None = None) -> FloatArray:
         """See :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend`."""
         chosen = np.arange(self._problem.count) if indices is None else _contiguous(indices)
-        probe = laid_out(np.swapaxes(probe_planes, 2, 3))
-        planes = np.zeros((2, 2, plane_size(self._problem.window)), np.float32)
-        total = np.zeros(self._problem.object_shape[1:], np.float32)
+        probe = laid_out(np.swapaxes(probe_planes, 2, 3), self._real)
+        planes = np.zeros((2, 2, plane_size(self._problem.window, self._real)), self._real)
+        total = np.zeros(self._problem.object_shape[1:], self._real)
         add_illumination(self._window, probe, chosen, self._corners, planes, total)
         return total
 
@@ -164,7 +167,7 @@ class CompiledMultislice:
         if not self._work:
             self._work = self._buffers_for(task.model)
         patterns = self._patterns(np.arange(self._problem.count), task)
-        out = np.empty((self._problem.count, plane_size(size)), np.float32)
+        out = np.empty((self._problem.count, plane_size(size, self._real)), self._real)
         fill_intensities(self._window, patterns, task.model, self._work[0], out)
         return unlaid(out, size).swapaxes(1, 2)
 
@@ -186,21 +189,23 @@ class CompiledMultislice:
         """Work planes of every thread."""
         slices = self._problem.object_shape[0]
         pairs = model.probe.shape[1] * model.slices.shape[1] // slices
-        shapes = plane_shapes(self._problem.window, slices, pairs)
+        shapes, real = plane_shapes(self._problem.window, slices, pairs, self._real), self._real
         return [
-            Work(**{name: aligned(shape, name) for name, shape in shapes.items()}) for _ in range(self._shares.count)
+            in_precision(Work(**{name: aligned(shape, name, real) for name, shape in shapes.items()}), real)
+            for _ in range(self._shares.count)
         ]
 
     def _part(self, task: _Task, share: IndexArray, thread: int) -> tuple[float, Gradient]:
         """One call of compiled code for the whole share: threads meet at the interpreter's lock once only."""
-        gradient, work = task.empty_gradient(len(share), self._problem.window), self._work[thread]
+        gradient, work = task.empty_gradient(len(share)), self._work[thread]
         loss = add_loss_and_gradient(self._window, self._term, self._patterns(share, task), task.model, gradient, work)
         return loss, gradient
 
     def _patterns(self, share: IndexArray, task: _Task) -> Patterns:
         """Some patterns as the kernel reads them."""
         recorded = (self._recorded, self._counts_type, self._weights, self._corners)
-        return Patterns(share, *recorded, task.shifts, task.amplitudes, self._turns, self._first_probe)
+        made = Patterns(share, *recorded, task.shifts, task.amplitudes, self._turns, self._first_probe)
+        return in_precision(made, self._real)
 
 
 class _Task(NamedTuple):
@@ -208,30 +213,32 @@ class _Task(NamedTuple):
 
     model: Model
     shifts: DoubleArray
-    amplitudes: FloatArray
+    amplitudes: Array
     probe_gradient: bool = False
     corrections: Corrections = HELD
 
-    def empty_gradient(self, patterns: int, window: int) -> Gradient:
+    def empty_gradient(self, patterns: int) -> Gradient:
         """Zeros where a gradient is wanted, arrays of no length where not."""
         asked, model = self.corrections, self.model
+        real, plane = model.probe.dtype, model.probe.shape[2]
         per_pattern = asked.shifts_px is not None or asked.current is not None
-        return Gradient(
-            np.zeros(model.slices.shape, np.float32),
-            np.zeros((2, model.probe.shape[1] if self.probe_gradient else 0, plane_size(window)), np.float32),
+        made = Gradient(
+            np.zeros(model.slices.shape, real),
+            np.zeros((2, model.probe.shape[1] if self.probe_gradient else 0, plane), real),
             np.zeros((patterns if per_pattern else 0, 3)),
-            np.zeros(0 if asked.background is None else plane_size(window)),
+            np.zeros(0 if asked.background is None else plane),
             np.zeros(0 if asked.distances_A is None else len(asked.distances_A)),
         )
+        return in_precision(made, real)
 
 
-def term_of(term: DataTerm) -> tuple[int, float, int]:
+def term_of(term: DataTerm, real: Real) -> tuple[int, float, int]:
     """A data term as compiled code takes it. ValueError for one that it cannot compute."""
     offset = float(term.offset)
     if isinstance(term.kind, PythonTerm) and term.kind.pixel is not None:
         from ptylive.engine.backend.multislice.outside_terms import address_of
 
-        return OUTSIDE, offset, address_of(term.kind, offset)
+        return OUTSIDE, offset, address_of(term.kind, offset, real)
     return PIXEL_TERMS[DataTermKind(str(term.kind))].number, offset, 0
 
 
@@ -244,28 +251,29 @@ def _contiguous(indices: IndexArray) -> IndexArray:
     return np.array(indices, dtype=np.int64, order="C")
 
 
-def transposed_patterns(patterns: Array) -> tuple[Array, int]:
+def transposed_patterns(patterns: Array, real: Real) -> tuple[Array, int]:
     """Bytes of the patterns (N, bytes) with the detector axes exchanged, and their type for compiled code.
 
     No copy where the memory already lies that way. What cannot be written is copied: it would be another type of
     argument, and so another compiled version.
     """
-    if patterns.dtype.name not in DIRECT_TYPES or not patterns.dtype.isnative:
-        patterns = patterns.astype(np.float32, order="K")
+    wider = real == np.float32 and patterns.dtype == np.float64
+    if patterns.dtype.name not in DIRECT_TYPES or not patterns.dtype.isnative or wider:
+        patterns = patterns.astype(real, order="K")
     flat = np.ascontiguousarray(np.swapaxes(patterns, 1, 2)).reshape(len(patterns), -1)
     flat = flat if flat.flags.writeable else flat.copy()
     return flat.view(np.uint8), DIRECT_TYPES[flat.dtype.name]
 
 
-def _turns(problem: MultisliceProblem) -> FloatArray:
+def _turns(problem: MultisliceProblem, real: Real) -> Array:
     """exp(2 pi i x offset / P) of the patterns: (N, axis, part, P), or nothing where they have no offsets."""
     if problem.offsets_px is None:
-        return np.zeros((0, 2, 2, problem.window), np.float32)
+        return np.zeros((0, 2, 2, problem.window), real)
     phase = 2 * np.pi / problem.window * np.asarray(problem.offsets_px)[:, :, None] * np.arange(problem.window)
-    return np.stack([np.cos(phase), np.sin(phase)], axis=2).astype(np.float32)
+    return np.stack([np.cos(phase), np.sin(phase)], axis=2).astype(real)
 
 
-def transposed_propagators(propagators: Array, window: int) -> FloatArray:
+def transposed_propagators(propagators: Array, window: int, real: Real) -> Array:
     """(2, slices - 1, P * pitch) with the normalisation of the two transforms around a propagation."""
     transposed = np.swapaxes(propagators, 1, 2) / window**2
-    return laid_out(np.stack([transposed.real, transposed.imag]))
+    return laid_out(np.stack([transposed.real, transposed.imag]), real)

@@ -1,8 +1,9 @@
 """Loss and gradient of one pattern after another, each staying in the processor's cache from probe to gradient.
 
-Planes are flat float32 (P * pitch); everything in Fourier space is transposed, as :mod:`planes_fft` leaves it. Physics
+Planes are flat (P * pitch); everything in Fourier space is transposed, as :mod:`planes_fft` leaves it. Physics
 and names are those of :mod:`ptylive.engine.backend.multislice.problem`. The window's size, the number of slices and
-modes, the data term and which gradients are wanted are values at run time, so one compilation serves all.
+modes, the data term and which gradients are wanted are values at run time, so one compilation serves all of a
+precision: the type of the planes says which, and constants take theirs from it.
 """
 
 from __future__ import annotations
@@ -14,10 +15,18 @@ import numpy as np
 
 from ptylive.engine.backend.multislice.compiled_terms import compare
 from ptylive.engine.backend.multislice.kernel_parts.aperture import fill_ramp
-from ptylive.engine.backend.multislice.kernel_parts.arguments import UINT8, UINT16, Gradient, Model, Patterns, Work
+from ptylive.engine.backend.multislice.kernel_parts.arguments import (
+    FLOAT32,
+    UINT8,
+    UINT16,
+    Gradient,
+    Model,
+    Patterns,
+    Work,
+)
 from ptylive.engine.backend.multislice.kernel_parts.coefficients import Projection, compare_coefficients
 from ptylive.engine.backend.multislice.kernel_parts.prefetch import prefetch
-from ptylive.engine.backend.multislice.kernel_parts.propagation import backward_pattern, forward_pattern
+from ptylive.engine.backend.multislice.kernel_parts.propagation import backward_pattern, fill_lens, forward_pattern
 from ptylive.engine.backend.multislice.planes_fft import FAST
 from ptylive.engine.backend.multislice.window import inverse
 
@@ -26,22 +35,27 @@ CACHED = {**FAST, "cache": True}
 
 @numba.jit(**FAST)
 def _load_counts(window: Any, recorded: Any, counts_type: int, out: Any) -> None:
-    """Out = float32 of the recorded bytes of a pattern."""
-    size, pitch = window.size, window.pitch
+    """Out = the recorded bytes of a pattern as numbers of its own type."""
+    size, pitch, real = window.size, window.pitch, out.dtype.type
     if counts_type == UINT8:
         for i in range(size):
             for j in range(size):
-                out[np.uintp(i * pitch + j)] = np.float32(recorded[np.uintp(i * size + j)])
+                out[np.uintp(i * pitch + j)] = real(recorded[np.uintp(i * size + j)])
     elif counts_type == UINT16:
         counts = recorded.view(np.uint16)
         for i in range(size):
             for j in range(size):
-                out[np.uintp(i * pitch + j)] = np.float32(counts[np.uintp(i * size + j)])
-    else:
+                out[np.uintp(i * pitch + j)] = real(counts[np.uintp(i * size + j)])
+    elif counts_type == FLOAT32:
         floats = recorded.view(np.float32)
         for i in range(size):
             for j in range(size):
-                out[np.uintp(i * pitch + j)] = floats[np.uintp(i * size + j)]
+                out[np.uintp(i * pitch + j)] = real(floats[np.uintp(i * size + j)])
+    else:
+        doubles = recorded.view(np.float64)
+        for i in range(size):
+            for j in range(size):
+                out[np.uintp(i * pitch + j)] = real(doubles[np.uintp(i * size + j)])
 
 
 @numba.jit(**CACHED)
@@ -54,7 +68,7 @@ def add_loss_and_gradient(
     """
     total = 0.0
     object_modes = model.slices.shape[1] // work.waves.shape[1]
-    scale_of_counts = np.float32(1 / (window.size * window.size * object_modes))
+    scale_of_counts = work.intensity.dtype.type(1 / (window.size * window.size * object_modes))
     for k in range(patterns.indices.shape[0]):
         n = patterns.indices[k]
         start = patterns.corners[n, 0] * model.width + patterns.corners[n, 1]
@@ -73,9 +87,9 @@ def add_loss_of_coefficients(
     window: Any, projection: Projection, patterns: Patterns, model: Model, gradient: Gradient, work: Work
 ) -> float:
     """As :func:`add_loss_and_gradient`, for what masks saw of ``patterns.indices``, in the order of the call."""
-    total, sums = 0.0, np.empty((3, projection.many.shape[0]), np.float32)
+    total, sums = 0.0, np.empty((3, projection.many.shape[0]), work.intensity.dtype)
     object_modes = model.slices.shape[1] // work.waves.shape[1]
-    scale_of_counts = np.float32(1 / (window.size * window.size * object_modes))
+    scale_of_counts = work.intensity.dtype.type(1 / (window.size * window.size * object_modes))
     for k in range(patterns.indices.shape[0]):
         n = patterns.indices[k]
         start = patterns.corners[n, 0] * model.width + patterns.corners[n, 1]
@@ -102,13 +116,14 @@ def _own_work(work: Work, k: int) -> Work:
         work.pulled[0],
         work.own[k],
         work.plate[k],
+        work.lens[0],
     )
 
 
 @numba.jit(**CACHED)
 def fill_waves(window: Any, patterns: Patterns, model: Model, work: Work) -> None:
     """Waves of ``patterns.indices`` and their intensities, in counts; ``work`` has an axis of patterns in front."""
-    counts = np.float32(work.waves.shape[2] / (window.size * window.size * model.slices.shape[1]))
+    counts = work.intensity.dtype.type(work.waves.shape[2] / (window.size * window.size * model.slices.shape[1]))
     for k in range(patterns.indices.shape[0]):
         n = patterns.indices[k]
         start = patterns.corners[n, 0] * model.width + patterns.corners[n, 1]
@@ -126,13 +141,16 @@ def add_gradient(window: Any, patterns: Patterns, model: Model, gradient: Gradie
         start = patterns.corners[n, 0] * model.width + patterns.corners[n, 1]
         own = _own_work(work, k)
         fill_ramp(window, patterns.shifts[n], own.ramp)
+        fill_lens(window, model, patterns, n, own)
         backward_pattern(window, model, patterns, (n, k, start), own, gradient)
 
 
 @numba.jit(**CACHED)
 def fill_intensities(window: Any, patterns: Patterns, model: Model, work: Work, out: Any) -> None:
     """Out (n, P * pitch), transposed: the modelled counts of ``patterns.indices``, one after the other."""
-    scale_of_counts = np.float32(work.waves.shape[1] / (window.size * window.size * model.slices.shape[1]))
+    scale_of_counts = work.intensity.dtype.type(
+        work.waves.shape[1] / (window.size * window.size * model.slices.shape[1])
+    )
     for k in range(patterns.indices.shape[0]):
         n = patterns.indices[k]
         start = patterns.corners[n, 0] * model.width + patterns.corners[n, 1]
@@ -148,9 +166,9 @@ def add_illumination(window: Any, probe: Any, indices: Any, corners: Any, planes
     total: (Y, X); planes (2, 2, P * pitch) are used up.
     """
     size, pitch, width = window.size, window.pitch, total.shape[1]
-    wave, intensity, flat = planes[0], planes[1, 0], total.reshape(-1)
-    intensity[:] = np.float32(0)
-    scale = np.float32(1 / (size * size))
+    wave, intensity, flat, real = planes[0], planes[1, 0], total.reshape(-1), planes.dtype.type
+    intensity[:] = real(0)
+    scale = real(1 / (size * size))
     for m in range(probe.shape[1]):
         inverse(window, probe[0, m], probe[1, m], wave[0], wave[1])
         for k in range(size * pitch):

@@ -19,14 +19,14 @@ RADICES: dict[int, tuple[int, ...]] = {
 
 WIDE: dict[int, tuple[int, ...]] = {96: (8, 12), 128: (8, 16), 384: (8, 4, 12), 512: (8, 16, 4)}
 """Where the processor has 32 registers of 16 numbers: one pass less, and butterflies too large for 16 registers."""
-CROWDED, LINE = 128, 16
-"""Rows of a plane of that many columns, or a multiple, would meet in few sets of the caches, and a strip of columns
-would push itself out: such rows stand a line of the cache apart."""
+CROWDED_BYTES, LINE_BYTES, SINGLE_BYTES = 512, 64, 4
+"""Rows of a plane of 512 bytes, or a multiple, would meet in few sets of the caches, and a strip of columns would push
+itself out: such rows stand a line of the cache apart."""
 
 
-def pitch_of(size: int) -> int:
+def pitch_of(size: int, number_bytes: int = SINGLE_BYTES) -> int:
     """Numbers from one row to the next in the planes of the compiled kernel."""
-    return size if size % CROWDED else size + LINE
+    return size if size * number_bytes % CROWDED_BYTES else size + LINE_BYTES // number_bytes
 
 
 def quick_width(columns: int) -> int:
@@ -35,7 +35,7 @@ def quick_width(columns: int) -> int:
     Rows of an object lie next to each other, so here too a multiple of 128 would make them meet: a column more is a
     tenth of the time less.
     """
-    return columns if columns % CROWDED else columns + 1
+    return columns if columns * SINGLE_BYTES % CROWDED_BYTES else columns + 1
 
 
 def is_fast(size: int) -> bool:

@@ -7,7 +7,7 @@ import logging
 import numpy as np
 
 from ptylive.engine.backend.device import SHARE, free_bytes
-from ptylive.engine.backend.multislice.problem import MultisliceBackend, MultisliceProblem, PythonTerm
+from ptylive.engine.backend.multislice.problem import MultisliceBackend, MultisliceProblem, Precision, PythonTerm
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,9 @@ def too_small(problem: MultisliceProblem) -> str:
     cards = cupy.cuda.runtime.getDeviceCount() if _is_shared(problem) else 1
     free = SHARE * free_bytes()
     patterns = problem.count * problem.window**2 * _bytes_each(problem)
-    needed = patterns / cards + 8 * VECTORS * np.prod(problem.object_shape, dtype=float)
+    needed = patterns / cards + 2 * problem.precision.real.itemsize * VECTORS * np.prod(
+        problem.object_shape, dtype=float
+    )
     if needed <= free:
         return ""
     reason = f"patterns and object need {needed / 1e9:.1f} GB of its memory, {free / 1e9:.1f} GB are to be had"
@@ -65,9 +67,11 @@ def _on_current_gpu(problem: MultisliceProblem) -> MultisliceBackend:
     from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 
     kind = problem.data_term.kind
-    python = f", for {kind.why_not_fused}" if isinstance(kind, PythonTerm) else ""
+    reasons = [kind.why_not_fused] if isinstance(kind, PythonTerm) else []
+    reasons += ["double precision"] if problem.precision is Precision.DOUBLE else []
+    python, dtype = f", for {' and '.join(reasons)}" if reasons else "", problem.precision.complex.name
     if problem.model is not None:
-        return GeneralMultislice(problem, cupy, "complex64", f"gpu (cuFFT{python})" if python else "gpu")
+        return GeneralMultislice(problem, cupy, dtype, f"gpu (cuFFT{python})" if python else "gpu")
     from ptylive.engine.backend.multislice.fused.cuda import CudaKernels, fitting_plan
     from ptylive.engine.backend.multislice.fused_backend import FusedMultislice, counts_type
 
@@ -80,4 +84,4 @@ def _on_current_gpu(problem: MultisliceProblem) -> MultisliceBackend:
             log.warning(
                 "whole arrays instead of the fused kernel, which this card's compiler does not take: %s", reason
             )
-    return GeneralMultislice(problem, cupy, "complex64", f"gpu (cuFFT{python})")
+    return GeneralMultislice(problem, cupy, dtype, f"gpu (cuFFT{python})")

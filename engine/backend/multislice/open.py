@@ -47,4 +47,4 @@ def _on_processor(problem: MultisliceProblem, threads: int) -> MultisliceBackend
     if is_possible(plain):
         return SpecialisedMultislice(plain, f"cpu (compiled, with {reasons})", threads)
     name = f"cpu (scipy, for {reasons})" if reasons else "cpu (scipy)"
-    return GeneralMultislice(plain, np, "complex64", name, threads)
+    return GeneralMultislice(plain, np, plain.precision.complex.name, name, threads)

@@ -14,66 +14,69 @@ from numba import types
 
 from ptylive.engine.backend.multislice.data_terms import compared
 from ptylive.engine.backend.multislice.planes_fft import FAST
-from ptylive.engine.backend.multislice.problem import DataTerm, PythonTerm
+from ptylive.engine.backend.multislice.problem import DataTerm, Precision, PythonTerm
 from ptylive.engine.plugins import at_work
 from ptylive.schema.errors import RefinementError
 
-SIGNATURE = types.float32(
-    types.int64, *[types.CPointer(types.float32)] * 3, types.float32, types.float32
-)  # pixels, intensity, counts, weights, offset, scale
 INTENSITIES, COUNTS = (0.0, 0.3, 2.0, 50.0), (0.0, 1.0, 3.0, 40.0)
 """Where both forms of a term are compared before it is used."""
 AGREEMENT = 1e-3
 """Of the largest value: single precision, reordered arithmetic, and differences of numbers that are nearly equal."""
 
-_made: dict[Callable[..., Any], Any] = {}
+_made: dict[tuple[Callable[..., Any], str], Any] = {}
 """C functions live as long as the process: compiled code knows their addresses."""
 
 
-def address_of(term: PythonTerm, offset: float) -> int:
-    """Address of the C function of ``term.pixel``, compiled when it is asked for first.
+def address_of(term: PythonTerm, offset: float, real: np.dtype[Any] = Precision.SINGLE.real) -> int:
+    """Address of the C function of ``term.pixel`` for planes of type ``real``, compiled when it is asked for first.
 
     Raises RefinementError where it does not compile, or says something else than the term on whole arrays.
     """
     if term.pixel is None:
         raise ValueError(f"{term} has no form for compiled code")
-    if term.pixel not in _made:
+    key = (term.pixel, real.name)
+    if key not in _made:
         with at_work(term.pixel):
-            _made[term.pixel] = _whole_pattern(term.pixel)
-    made = _made[term.pixel]
-    _check(term, made, offset)
+            _made[key] = _whole_pattern(*key)
+    made = _made[key]
+    _check(term, made, offset, real)
     return int(made.address)
 
 
-def _whole_pattern(pixel: Callable[..., Any]) -> Any:
-    """A C function: loss of a pattern; ``intensity`` becomes the factor of the far field in the gradient."""
-    compare = numba.jit(**{**FAST, "_nrt": True})(pixel)
+def _whole_pattern(pixel: Callable[..., Any], real: str) -> Any:
+    """A C function: loss of a pattern; ``intensity`` becomes the factor of the far field in the gradient.
 
-    @numba.cfunc(SIGNATURE, nopython=True, fastmath=True, error_model="numpy")
+    Of pixels, intensity, counts, weights, offset, scale.
+    """
+    compare, number = numba.jit(**{**FAST, "_nrt": True})(pixel), getattr(types, real)
+    signature = number(types.int64, *[types.CPointer(number)] * 3, number, number)
+    of = np.dtype(real).type
+
+    @numba.cfunc(signature, nopython=True, fastmath=True, error_model="numpy")
     def whole(size: Any, intensity: Any, counts: Any, weights: Any, offset: Any, scale: Any) -> Any:
         modelled, counted, weight = (
             numba.carray(intensity, size),
             numba.carray(counts, size),
             numba.carray(weights, size),
         )
-        total = np.float32(0)
+        total = of(0)
         for k in range(size):
             loss, derivative = compare(modelled[k] * scale, counted[k], offset)
-            total += weight[k] * np.float32(loss)
-            modelled[k] = np.float32(2) * scale * weight[k] * np.float32(derivative)
+            total += weight[k] * of(loss)
+            modelled[k] = of(2) * scale * weight[k] * of(derivative)
         return total
 
     return whole
 
 
-def _check(term: PythonTerm, made: Any, offset: float) -> None:
+def _check(term: PythonTerm, made: Any, offset: float, real: np.dtype[Any]) -> None:
     """Refuse a term whose two forms are two losses."""
-    intensity, counts = (grid.ravel().astype(np.float32) for grid in np.meshgrid(INTENSITIES, COUNTS))
+    intensity, counts = (grid.ravel().astype(real) for grid in np.meshgrid(INTENSITIES, COUNTS))
     square = (1, len(INTENSITIES), len(COUNTS))
-    ones = np.ones(square[1:], np.float32)
+    ones = np.ones(square[1:], real)
     kind = DataTerm(term, offset)
     for k in range(len(intensity)):  # one pixel weighted at a time, so that each counts
-        weights = np.zeros(len(intensity), np.float32)
+        weights = np.zeros(len(intensity), real)
         weights[k] = 1
         found = intensity.copy()
         pointers = [each.ctypes.data_as(made.ctypes.argtypes[1]) for each in (found, counts, weights)]

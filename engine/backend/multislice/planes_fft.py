@@ -1,11 +1,11 @@
-"""Two-dimensional FFT of separate float32 planes of real and imaginary parts, compiled for one size at a time.
+"""Two-dimensional FFT of separate planes of real and imaginary parts, compiled for one size and precision at a time.
 
-A strip of 16 columns goes through all passes along the rows while it lies in the nearest cache, and is written
-transposed; the strips of what comes out go through the same passes and back to their places. So a plane is read and
-written twice, whatever the number of passes. Rows are put in order as they leave the strip. The result is transposed,
-and so is everything that is kept in Fourier space; the inverse transform brings the order back. Unnormalised in both
-directions. What a wave is multiplied by in front of a transform is multiplied as the first pass reads it.
-docs/performance.md has what was measured.
+A strip of columns, a line of the cache wide, goes through all passes along the rows while it lies in the nearest cache,
+and is written transposed; the strips of what comes out go through the same passes and back to their places. So a plane
+is read and written twice, whatever the number of passes. Rows are put in order as they leave the strip. The result is
+transposed, and so is everything that is kept in Fourier space; the inverse transform brings the order back.
+Unnormalised in both directions. What a wave is multiplied by in front of a transform is multiplied as the first pass
+reads it. docs/performance.md has what was measured.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from numba.extending import intrinsic, register_model
 
 from ptylive.engine.backend.multislice.fast_sizes import RADICES, WIDE, pitch_of
 from ptylive.engine.backend.plane_passes import (
-    STRIP,
+    DOUBLE,
+    SINGLE,
     Code,
     Factor,
     Pass,
@@ -40,6 +41,7 @@ own counting of references (``_nrt``) nothing can be allocated: the count of an 
 was handed one, and an atomic operation waits until everything written before is in the cache."""
 FORWARD, INVERSE = -1, +1
 WIDEST_LANES = 16
+SINGLE_BITS = 32
 
 
 class SizeType(types.Type):  # type: ignore[misc,unused-ignore]
@@ -51,8 +53,6 @@ class SizeType(types.Type):  # type: ignore[misc,unused-ignore]
 
 
 register_model(SizeType)(models.OpaqueModel)
-
-PLANE = types.CPointer(types.float32)
 
 
 class Transforms(NamedTuple):
@@ -68,23 +68,34 @@ class Transforms(NamedTuple):
     """F^H (x w)."""
     inverse_scaled: Any
     """F^H (x w) of a real w: (…, w, yr, yi)."""
+    forward_scaled: Any
+    """F (x w)."""
+    forward_window: Any
+    """F x of an x with ``pitch`` numbers a row: (…, pitch, yr, yi)."""
 
 
-def compiled_transforms(size: int) -> Transforms:
-    """The transforms of planes of size x size. Compiled on first use, or loaded from the persistent cache."""
-    of_size, pair = SizeType(size), (PLANE, PLANE)
+def compiled_transforms(size: int, real: str = "float32") -> Transforms:
+    """The transforms of planes of size x size. Compiled on first use, or loaded from the persistent cache.
+
+    real: float32 or float64.
+    """
+    number = getattr(types, real)
+    of_size, plane = SizeType(size), types.CPointer(number)
+    pair = (plane, plane)
 
     def kept(function: Callable[..., None], *more: Any) -> Any:
         signature = types.void(of_size, *pair, *more, *pair)
         return numba.cfunc(signature, cache=True, error_model="numpy")(function)
 
-    by_wave = (*pair, types.int64, types.float32)
+    by_wave = (*pair, types.int64, number)
     return Transforms(
         kept(_run_forward),
         kept(_run_inverse),
         kept(_run_forward_product, *by_wave),
         kept(_run_inverse_product, *by_wave),
-        kept(_run_inverse_scaled, PLANE),
+        kept(_run_inverse_scaled, plane),
+        kept(_run_forward_scaled, plane),
+        kept(_run_forward_window, types.int64),
     )
 
 
@@ -112,33 +123,51 @@ def _run_inverse_scaled(size: Any, xr: Any, xi: Any, w: Any, yr: Any, yi: Any) -
     _inverse_scaled(size, xr, xi, w, yr, yi)
 
 
+def _run_forward_scaled(size: Any, xr: Any, xi: Any, w: Any, yr: Any, yi: Any) -> None:
+    _forward_scaled(size, xr, xi, w, yr, yi)
+
+
+def _run_forward_window(size: Any, xr: Any, xi: Any, pitch: Any, yr: Any, yi: Any) -> None:
+    _forward_window(size, xr, xi, pitch, yr, yi)
+
+
 @intrinsic
 def _forward(_context: Any, size: Any, xr: Any, xi: Any, yr: Any, yi: Any) -> Any:
-    return types.void(size, xr, xi, yr, yi), _transform(size.size, FORWARD)
+    return types.void(size, xr, xi, yr, yi), _transform(size.size, FORWARD, xr.dtype)
 
 
 @intrinsic
 def _inverse(_context: Any, size: Any, xr: Any, xi: Any, yr: Any, yi: Any) -> Any:
-    return types.void(size, xr, xi, yr, yi), _transform(size.size, INVERSE)
+    return types.void(size, xr, xi, yr, yi), _transform(size.size, INVERSE, xr.dtype)
 
 
 @intrinsic
 def _forward_product(
     _context: Any, size: Any, xr: Any, xi: Any, wr: Any, wi: Any, pitch: Any, conjugate: Any, yr: Any, yi: Any
 ) -> Any:
-    return types.void(size, xr, xi, wr, wi, pitch, conjugate, yr, yi), _transform(size.size, FORWARD)
+    return types.void(size, xr, xi, wr, wi, pitch, conjugate, yr, yi), _transform(size.size, FORWARD, xr.dtype)
 
 
 @intrinsic
 def _inverse_product(
     _context: Any, size: Any, xr: Any, xi: Any, wr: Any, wi: Any, pitch: Any, conjugate: Any, yr: Any, yi: Any
 ) -> Any:
-    return types.void(size, xr, xi, wr, wi, pitch, conjugate, yr, yi), _transform(size.size, INVERSE)
+    return types.void(size, xr, xi, wr, wi, pitch, conjugate, yr, yi), _transform(size.size, INVERSE, xr.dtype)
 
 
 @intrinsic
 def _inverse_scaled(_context: Any, size: Any, xr: Any, xi: Any, w: Any, yr: Any, yi: Any) -> Any:
-    return types.void(size, xr, xi, w, yr, yi), _transform(size.size, INVERSE)
+    return types.void(size, xr, xi, w, yr, yi), _transform(size.size, INVERSE, xr.dtype)
+
+
+@intrinsic
+def _forward_scaled(_context: Any, size: Any, xr: Any, xi: Any, w: Any, yr: Any, yi: Any) -> Any:
+    return types.void(size, xr, xi, w, yr, yi), _transform(size.size, FORWARD, xr.dtype)
+
+
+@intrinsic
+def _forward_window(_context: Any, size: Any, xr: Any, xi: Any, pitch: Any, yr: Any, yi: Any) -> Any:
+    return types.void(size, xr, xi, pitch, yr, yi), _transform(size.size, FORWARD, xr.dtype, of_larger=True)
 
 
 def radices_of(size: int, wide: bool) -> tuple[int, ...]:
@@ -154,26 +183,31 @@ def _passes(radices: tuple[int, ...], sign: int) -> list[Pass]:
     return passes
 
 
-def _transform(size: int, sign: int) -> Any:
-    """What emits the code of a transform, for arguments as :class:`Transforms` has them."""
-    width, pitch = lanes(), pitch_of(size)
+def _transform(size: int, sign: int, number: Any, *, of_larger: bool = False) -> Any:
+    """What emits the code of a transform, for arguments as :class:`Transforms` has them.
+
+    number: type of those of planes; of_larger: what is read lies in a larger plane, whose pitch is an argument.
+    """
+    width, pitch = lanes(), pitch_of(size, number.bitwidth // 8)
+    real = SINGLE if number == types.float32 else DOUBLE
     radices = radices_of(size, width == WIDEST_LANES)
     passes, order = _passes(radices, sign), rows_in_order(radices)
 
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        code = Code(builder, width)
+        code = Code(builder, width * SINGLE_BITS // number.bitwidth, real)
         x, y = (args[1], args[2]), (args[-2], args[-1])
-        factor, strip = _factor(code, args[3:-2], pitch), _scratch(code, size)
-        with code.loop(size // STRIP) as loop:
-            first = code.product(loop.index, STRIP)
+        factor, strip = None if of_larger else _factor(code, args[3:-2], pitch), _scratch(code, size)
+        with code.loop(size // code.columns) as loop:
+            first = code.product(loop.index, code.columns)
             here = None if factor is None else _moved(code, factor, first)
-            _emit_first_passes(code, passes, _columns(code, x, first, pitch), strip, here)
+            source = _columns(code, x, first, args[3] if of_larger else pitch)
+            _emit_first_passes(code, passes, source, strip, here)
             emit_pass(code, passes[-1], strip, strip)
-            begin = code.product(loop.index, STRIP * pitch)
+            begin = code.product(loop.index, code.columns * pitch)
             for source, target in zip(strip[:2], y, strict=True):
                 emit_transpose(code, order, source, strip.pitch, code.at(target, begin), pitch)
-        with code.loop(size // STRIP) as loop:
-            out = _columns(code, y, code.product(loop.index, STRIP), pitch)
+        with code.loop(size // code.columns) as loop:
+            out = _columns(code, y, code.product(loop.index, code.columns), pitch)
             _emit_first_passes(code, passes, out, strip)
             emit_last_pass(code, passes[-1], order, strip, out)
         return context.get_dummy_value()
@@ -194,7 +228,7 @@ def _moved(code: Code, factor: Factor, by: Any) -> Factor:
     return factor._replace(re=code.at(factor.re, by), im=im)
 
 
-def _columns(code: Code, planes: tuple[Any, Any], first: Any, pitch: int) -> Strip:
+def _columns(code: Code, planes: tuple[Any, Any], first: Any, pitch: Any) -> Strip:
     return Strip(code.at(planes[0], first), code.at(planes[1], first), pitch)
 
 
@@ -209,9 +243,9 @@ def _emit_first_passes(
 
 def _scratch(code: Code, size: int) -> Strip:
     """Room for a strip on the stack: a row's real parts, then its imaginary ones."""
-    kind = ir.ArrayType(ir.FloatType(), 2 * STRIP * size)
+    kind = ir.ArrayType(code.real, 2 * code.columns * size)
     with code.builder.goto_entry_block():
         room = code.builder.alloca(kind)
         room.align = 64
-    start = code.builder.bitcast(room, ir.FloatType().as_pointer())
-    return Strip(start, code.at(start, code.whole(STRIP)), 2 * STRIP)
+    start = code.builder.bitcast(room, code.real.as_pointer())
+    return Strip(start, code.at(start, code.whole(code.columns)), 2 * code.columns)

@@ -24,10 +24,29 @@ from enum import StrEnum
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from ptylive.schema.model import Array, DoubleArray, FloatArray, IndexArray
 
 if TYPE_CHECKING:
     from ptylive.engine.backend.multislice.description import ForwardModel
+
+
+class Precision(StrEnum):
+    """Of parameters, waves and gradients; sums over patterns are in double precision in any case."""
+
+    SINGLE = "single"
+    DOUBLE = "double"
+
+    @property
+    def real(self) -> np.dtype[Any]:
+        """Type of real numbers."""
+        return np.dtype(np.float32 if self is Precision.SINGLE else np.float64)
+
+    @property
+    def complex(self) -> np.dtype[Any]:
+        """Type of complex numbers."""
+        return np.dtype(np.complex64 if self is Precision.SINGLE else np.complex128)
 
 
 class DataTermKind(StrEnum):
@@ -127,6 +146,7 @@ class MultisliceProblem:
     """(N, 2) how far each pattern lies from its place on the detector, in pixels of the window."""
     model: ForwardModel | None = None
     """What is modelled beyond the plain far field; needs ``phase_per_A``."""
+    precision: Precision = Precision.SINGLE
 
     @property
     def window(self) -> int:

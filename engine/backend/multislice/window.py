@@ -30,6 +30,8 @@ class Window(NamedTuple):
     forward_product_at: int
     inverse_product_at: int
     inverse_scaled_at: int
+    forward_scaled_at: int
+    forward_window_at: int
 
 
 _kept: list[Any] = []
@@ -37,11 +39,14 @@ _kept: list[Any] = []
 
 
 @functools.cache
-def window_of(size: int) -> Window:
-    """The window of a fast size; its transforms take a second or two to compile, once on a machine."""
-    made = compiled_transforms(size)
+def window_of(size: int, real: str = "float32") -> Window:
+    """The window of a fast size; its transforms take a second or two to compile, once on a machine.
+
+    real: type of the planes, float32 or float64; what is compiled for one must not be called with the other.
+    """
+    made = compiled_transforms(size, real)
     _kept.extend(made)
-    return Window(size, pitch_of(size), *(function.address for function in made))
+    return Window(size, pitch_of(size, np.dtype(real).itemsize), *(function.address for function in made))
 
 
 @intrinsic
@@ -80,7 +85,7 @@ def forward_product(window: Window, x: Any, wr: Any, wi: Any, rows: tuple[int, i
     rows: number in w at which its window begins, and numbers from one of its rows to the next.
     """
     start, pitch = rows
-    w = (wr[start:], wi[start:], np.int64(pitch), np.float32(conjugate))
+    w = (wr[start:], wi[start:], np.int64(pitch), x.dtype.type(conjugate))
     _call(window.forward_product_at, (x[0], x[1], w[0], w[1], w[2], w[3], y[0], y[1]))
 
 
@@ -88,10 +93,23 @@ def forward_product(window: Window, x: Any, wr: Any, wi: Any, rows: tuple[int, i
 def inverse_product(window: Window, x: Any, wr: Any, wi: Any, conjugate: Any, y: Any) -> None:
     """As :func:`inverse`, of x times a wave of the window's size, conjugated where ``conjugate`` is -1."""
     pitch = np.int64(window.pitch)
-    _call(window.inverse_product_at, (x[0], x[1], wr, wi, pitch, np.float32(conjugate), y[0], y[1]))
+    _call(window.inverse_product_at, (x[0], x[1], wr, wi, pitch, x.dtype.type(conjugate), y[0], y[1]))
 
 
 @numba.jit(**FAST)
 def inverse_scaled(window: Window, x: Any, factor: Any, y: Any) -> None:
     """As :func:`inverse`, of x times a real plane."""
     _call(window.inverse_scaled_at, (x[0], x[1], factor, y[0], y[1]))
+
+
+@numba.jit(**FAST)
+def forward_scaled(window: Window, x: Any, factor: Any, y: Any) -> None:
+    """As :func:`forward`, of x times a real plane."""
+    _call(window.forward_scaled_at, (x[0], x[1], factor, y[0], y[1]))
+
+
+@numba.jit(**FAST)
+def forward_window(window: Window, xr: Any, xi: Any, rows: tuple[int, int], y: Any) -> None:
+    """As :func:`forward`, of a window of a larger plane: its first number there, and numbers from row to row."""
+    start, pitch = rows
+    _call(window.forward_window_at, (xr[start:], xi[start:], np.int64(pitch), y[0], y[1]))

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ptylive.engine.backend.multislice.problem import Corrections, LossGradient
+from ptylive.engine.backend.multislice.problem import Corrections, LossGradient, Precision
 from ptylive.engine.refine.parameters.band_limit import Cleaning
 from ptylive.engine.refine.parameters.mixture import Mixture
 from ptylive.engine.refine.parameters.planes import complex_of, turned
@@ -140,6 +140,8 @@ class ParameterLayout:
     """By which the backend's modes are made of those of the probe."""
     field: SlowField | None = None
     scans: ScanQuantities | None = None
+    precision: Precision = Precision.SINGLE
+    """Of the vector."""
 
     @property
     def modes(self) -> int:
@@ -376,7 +378,7 @@ class ParameterLayout:
         return None if planes is None else complex_of(planes).astype(np.complex64)
 
     def start(self, phase: Array, modulus: Array | None = None) -> Array:
-        """Parameters (float32) of an object of given phase and modulus (object modes * slices, Y, X); None: 1."""
+        """Parameters of an object of given phase and modulus (object modes * slices, Y, X); None: 1."""
         if self.object_form is ObjectForm.COMPLEX:
             objects = np.stack([np.cos(phase), np.sin(phase)]) * (1 if modulus is None else modulus)
         elif self.object_form is ObjectForm.DAMPED:
@@ -390,7 +392,7 @@ class ParameterLayout:
             ProbeForm.AMPLITUDE: np.ones(start.shape),
         }[self.probe.form]
         parts = [objects, probes, *(block.start for block in self.blocks)]
-        return np.concatenate([np.ravel(part) for part in parts]).astype(np.float32)
+        return np.concatenate([np.ravel(part) for part in parts]).astype(self.precision.real)
 
     def to_complex(self, vector: Array) -> tuple[Array, Array]:
         """Transmission (object modes, slices, Y, X) and sharp Fourier modes (probes * modes, P, P) as complex64."""

@@ -9,7 +9,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ptylive.engine.backend.multislice.problem import CoefficientTermKind, DataTerm, DataTermKind, MultisliceProblem
+from ptylive.engine.backend.multislice.problem import (
+    CoefficientTermKind,
+    DataTerm,
+    DataTermKind,
+    MultisliceProblem,
+    Precision,
+)
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.memory import check_fits
 from ptylive.engine.probe import ComplexPlane, Probe
@@ -57,7 +63,7 @@ class Problem:
     terms: tuple[Term, ...]
     multislice: MultisliceProblem
     start: Array
-    """Parameter vector, float32."""
+    """Parameter vector, in the layout's precision."""
     curves: tuple[Curve, ...] = ()
 
     @property
@@ -156,6 +162,7 @@ def lay_out(measured: Measurement, strategy: Strategy, preset: Preset, start: St
     modes = _without_background(modes, measured, preset)
     settings = preset.regularisers, preset.loss.noise_weighting, preset.start
     blocks = ParameterBlocks(forward, strategy, grid, modes, *settings)
+    precision = Precision(preset.solver.precision)
     layout = ParameterLayout(
         strategy.object_form,
         strategy.non_negative,
@@ -167,6 +174,7 @@ def lay_out(measured: Measurement, strategy: Strategy, preset: Preset, start: St
         forward.instrument.mixture(modes),
         forward.slow_field(),
         None if series is None else series.quantities(grid),
+        precision,
     )
     scan = ScanGrid.of(dataset.point, dataset.scan_shape, dataset.positions_A)
     regularisation = Regularisation(
@@ -184,7 +192,7 @@ def lay_out(measured: Measurement, strategy: Strategy, preset: Preset, start: St
         layout=layout,
         regularisation=regularisation,
         terms=(*blocks.terms(layout), *regularisation.terms(preset.at(0).regularisers, layout)),
-        multislice=_multislice(forward, strategy, grid, preset.loss, layout.mixture),
+        multislice=replace(_multislice(forward, strategy, grid, preset.loss, layout.mixture), precision=precision),
         start=layout.start(
             _start_planes(grid, start, strategy, layout, preset.start.start_phase_noise_rad),
             _start_modulus(grid, start, strategy, layout),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ptylive.engine.backend.multislice.problem import DataTerm, DataTermKind, MultisliceProblem
+from ptylive.engine.backend.multislice.problem import DataTerm, DataTermKind, MultisliceProblem, Precision
 from ptylive.engine.memory import check_fits
 from ptylive.engine.refine.parameters.parameter_vector import (
     Block,
@@ -65,6 +65,7 @@ class TilePart:
             "tile": {name: value for name, value in asdict(self.tile).items() if name != "patterns"},
             "count": self.count,
             "layout": [layout.object_form, layout.non_negative, layout.object_shape, layout.object_modes],
+            "precision": layout.precision,
             "probe": layout.probe.form,
             "term": [slices.data_term.kind, slices.data_term.offset],
             "plan": {**vars(self.plan), "settings": self.plan.settings.model_dump(mode="json")},
@@ -103,12 +104,15 @@ class TilePart:
         check_fits(2.0 * len(data), "a tile of the refinement", "take more workers")
         plain, arrays = unpacked(data)
         form, non_negative, shape, modes = plain["layout"]
+        precision = Precision(plain["precision"])
         probe = ProbeModel(ProbeForm(plain["probe"]), arrays["probe_start"], arrays.get("probe_rates"))
         blocks = tuple(
             Block(BlockName(name), arrays[f"block_{number}"], arrays[f"block_{number}_curvature"], lowest)
             for number, (name, lowest) in enumerate(plain["blocks"])
         )
-        layout = ParameterLayout(ObjectForm(form), non_negative, tuple(shape), modes, probe, blocks)
+        layout = ParameterLayout(
+            ObjectForm(form), non_negative, tuple(shape), modes, probe, blocks, precision=precision
+        )
         kind, offset = plain["term"]
         multislice = MultisliceProblem(
             patterns=arrays["patterns"],
@@ -121,6 +125,7 @@ class TilePart:
             phase_per_A=arrays.get("phase_per_A"),
             offsets_px=arrays.get("offsets_px"),
             model=model_of(plain["model"], arrays),
+            precision=precision,
         )
         settings = SolverSettings.model_validate(plain["plan"].pop("settings"))
         scale, move_object, move_probe = plain["numbers"]

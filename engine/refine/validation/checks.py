@@ -143,6 +143,7 @@ def memory_bytes(
         object_parts=layout.object_size // max(1, int(np.prod(layout.object_shape)) * layout.object_modes),
         probe_size=layout.probe_size,
         fitted=_fitted(dataset, problem) if preset.start.refine_drift and problem.measured.plain else 0,
+        number_bytes=layout.precision.real.itemsize,
         descanned=dataset.offsets_px is not None,
     )
     return size.peak_bytes(preset.solver.hist_length, threads)

@@ -46,6 +46,7 @@ def _unknown_to(name: str, preset: Preset) -> dict[str, bool]:
     """Settings that an engine does not know, and whether they are asked for."""
     unknown = {
         "early_stop": preset.solver.early_stop,
+        "precision=double": preset.solver.precision == "double",
         "opr_components": preset.instrument.opr_components > 0,
         "field_order": preset.instrument.field_order > 0,
         "update_scans": preset.scans.scan_tilts_mrad is not None and bool(preset.scans.update_scans),

@@ -17,6 +17,7 @@ VECTORS = 9
 of one, and the gradient that is put together for the other."""
 
 BYTE = 255
+SINGLE_BYTES = 4
 PACKED = 0.5
 """What a long vector of the history takes of its size (:mod:`ptylive.engine.refine.solvers.pairs`)."""
 
@@ -46,6 +47,8 @@ class RunSize:
     """Parameters of the probe."""
     fitted: int = 0
     """Pixels of the bright field times points of the scan in which a drift is looked for, before anything else."""
+    number_bytes: int = 4
+    """Of a parameter: 8 in double precision."""
     descanned: bool = False
     """Whether each pattern is moved by an offset of its own."""
 
@@ -56,10 +59,11 @@ class RunSize:
         planes: a gradient of each thread, a sum of them, and the transmission where parameters are phases.
         """
         window = self.shown * self.window_px**2 * self.pixel_bytes
-        vector = 4 * (self.object_parts * self.object_pixels + self.probe_size)
-        planes = 8 * self.object_pixels * (threads + (2 if self.object_parts == 1 else 1))
-        turns = self.patterns * 4 * self.window_px * 4 if self.descanned else 0
-        kept = PACKED if vector >= 4 * LONG else 1.0
+        numbers = self.object_parts * self.object_pixels + self.probe_size
+        vector = self.number_bytes * numbers
+        planes = 2 * self.number_bytes * self.object_pixels * (threads + (2 if self.object_parts == 1 else 1))
+        turns = self.patterns * 4 * self.window_px * self.number_bytes if self.descanned else 0
+        kept = PACKED if numbers >= LONG and self.number_bytes == SINGLE_BYTES else 1.0
         vectors = (2 * kept * history + VECTORS) * vector
         before = LIBRARY_BYTES + FIT_BYTES * self.fitted
         return int(self.recorded_bytes + window + max(before, PROGRAM_BYTES + vectors + planes + turns))

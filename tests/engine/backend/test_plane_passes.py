@@ -9,6 +9,8 @@ from llvmlite import ir
 from rounding import U
 
 from ptylive.engine.backend.plane_passes import (
+    DOUBLE,
+    SINGLE,
     STRIP,
     Code,
     Factor,
@@ -20,15 +22,13 @@ from ptylive.engine.backend.plane_passes import (
     rows_in_order,
 )
 
-POINTER = ir.FloatType().as_pointer()
 
-
-def compiled(emit, lanes):
+def compiled(emit, lanes, real=SINGLE):
     """A C function of four pointers whose code ``emit(code, *pointers)`` adds."""
     module = ir.Module()
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [POINTER] * 4), "run")
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [real.as_pointer()] * 4), "run")
     builder = ir.IRBuilder(function.append_basic_block())
-    emit(Code(builder, lanes), *function.args)
+    emit(Code(builder, lanes, real), *function.args)
     builder.ret_void()
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
@@ -62,6 +62,23 @@ def test_a_pass_of_one_radix_is_the_whole_transform(radix, sign, lanes):
     wave = x[0] + 1j * x[1].astype(complex)
     expected = np.fft.fft(wave, axis=0) if sign < 0 else np.fft.ifft(wave, axis=0) * radix
     assert np.linalg.norm(y[0] + 1j * y[1] - expected) < 3 * np.log2(radix) * U * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("lanes", [4, 8])
+@pytest.mark.parametrize("radix", [3, 8, 12])
+def test_a_strip_of_double_precision_is_half_as_wide(radix, lanes):
+    columns = STRIP // 2
+
+    def emit(code, xr, xi, yr, yi):
+        assert code.columns == columns
+        emit_pass(code, Pass(radix, radix, 1, -1), Strip(xr, xi, columns), Strip(yr, yi, columns))
+
+    x = np.random.default_rng(radix).normal(size=(2, radix, columns))
+    y = np.zeros_like(x)
+    compiled(emit, lanes, DOUBLE)(*x, *y)
+    expected = np.fft.fft(x[0] + 1j * x[1], axis=0)
+    unit = np.finfo(float).eps  # twice a rounding: numpy's rounds as well
+    assert np.linalg.norm(y[0] + 1j * y[1] - expected) < 3 * np.log2(radix) * unit * np.linalg.norm(expected)
 
 
 @pytest.mark.parametrize("lanes", [8, 16])

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ptylive.engine.backend.multislice.problem import Precision
+from ptylive.engine.refine import refine
 from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.regularisers.deconvolution import richardson_lucy
 from ptylive.engine.refine.regularisers.missing_wedge import wedge_weights
@@ -144,6 +146,20 @@ def test_steps_of_the_solvers(simulated):
     assert isinstance(rule, BacktrackingSearch)
     assert (rule.c2, rule.max_count, rule.first_step) == (0.8, 5, 0.5)
     assert (rule.optimism, rule.reduce_factor, rule.min_step) == (2.5, 0.2, 1e-9)
+
+
+@pytest.mark.parametrize("beyond", [{}, {"num_slices": 2, "total_thickness_A": 20.0, "update_tilts": True}])
+def test_precision(simulated, beyond):
+    """A run in double precision is the one in single precision, but for rounding; parameters are as precise."""
+    values = {"window_px": 32, "sweeps": 1, "epoch_max": 3, "probe_modes": 1, "refine_drift": False, **beyond}
+    asked = Preset.from_mapping({**values, "precision": "double"})
+    setup = prepare(simulated.dataset, asked, None)
+    assert setup.start.dtype == np.float64
+    assert setup.multislice.precision is Precision.DOUBLE
+    single, double = (refine(simulated.dataset, each, backend="cpu") for each in (Preset.from_mapping(values), asked))
+    assert double.loss == pytest.approx(single.loss, rel=1e-4)
+    assert np.abs(double.object - single.object).max() < 1e-3
+    assert not np.array_equal(double.object, single.object)
 
 
 def test_update_extra_cut(simulated):

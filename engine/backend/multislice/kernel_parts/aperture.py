@@ -10,6 +10,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from ptylive.engine.backend.elementary import sine_and_cosine
 from ptylive.engine.backend.multislice.kernel_parts.products import clear
 from ptylive.engine.backend.multislice.planes_fft import FAST
 
@@ -33,7 +34,7 @@ def fill_ramp(window: Any, shifts: Any, out: Any) -> None:
 def shifted_probe(window: Any, probe_re: Any, probe_im: Any, ramp: Any, amplitude: Any, out: Any) -> None:
     """Out = amplitude * probe * ramp / P, on transposed planes."""
     size, pitch = window.size, window.pitch
-    scale = amplitude * np.float32(1 / size)
+    scale = amplitude * probe_re.dtype.type(1 / size)
     for i in range(size):
         cr, ci = ramp[1, 0, i] * scale, ramp[1, 1, i] * scale
         begin = np.uintp(i * pitch)
@@ -49,7 +50,7 @@ def shifted_probe(window: Any, probe_re: Any, probe_im: Any, ramp: Any, amplitud
 def add_unshifted(window: Any, wave: Any, ramp: Any, amplitude: Any, total_re: Any, total_im: Any) -> None:
     """Total += amplitude * conj(ramp) * wave / P: the adjoint of :func:`shifted_probe`."""
     size, pitch = window.size, window.pitch
-    scale = amplitude * np.float32(1 / size)
+    scale = amplitude * wave.dtype.type(1 / size)
     for i in range(size):
         cr, ci = ramp[1, 0, i] * scale, ramp[1, 1, i] * scale
         begin = np.uintp(i * pitch)
@@ -67,9 +68,10 @@ def add_pattern_derivatives(
 ) -> None:
     """Derivatives by shift and beam current from conj(wave) * amplitude * probe * ramp / P (transposed planes)."""
     size, pitch = window.size, window.pitch
-    rows = columns = straight = np.float32(0)
+    zero = wave.dtype.type(0)
+    rows = columns = straight = zero
     for i in range(size):
-        along_row = turned = np.float32(0)
+        along_row = turned = zero
         begin = np.uintp(i * pitch)
         for j in range(size):
             k = begin + np.uintp(j)
@@ -89,25 +91,20 @@ def add_pattern_derivatives(
     out[2] += 0.5 * scale * straight / (amplitude * amplitude)
 
 
-HALF_PI_HIGH, HALF_PI_LOW = np.float32(1.5707963), np.float32(np.pi / 2 - float(np.float32(1.5707963)))
-PER_HALF_PI, HALF = np.float32(2 / np.pi), np.float32(0.5)
-S3, S5, S7 = np.float32(-1.6666654e-1), np.float32(8.3321608e-3), np.float32(-1.9515296e-4)
-C4, C6, C8 = np.float32(4.1666646e-2), np.float32(-1.3887316e-3), np.float32(2.4433157e-5)
-"""Minimax polynomials of sine and cosine within a quarter turn around 0 (Cephes, sinf.c), within a bit or two."""
+HALF_PI_HIGH, HALF_PI_LOW = float(np.float32(1.5707963)), float(np.pi / 2 - float(np.float32(1.5707963)))
+PER_HALF_PI = 2 / np.pi
 
 
 @numba.jit(**FAST)
 def _turned(window: Any, out: Any) -> None:
     """Out = exp(-i phase) of the phases in out[0]: np.cos and np.sin would not vectorise here."""
-    one = np.float32(1)
+    real = out.dtype.type
+    zero, half, high, low = real(0), real(0.5), real(HALF_PI_HIGH), real(HALF_PI_LOW)
     for k in range(window.size * window.pitch):
         phase = out[0, k]
-        quarter = np.int32(phase * PER_HALF_PI + (HALF if phase >= np.float32(0) else -HALF))
-        whole = np.float32(quarter)
-        x = (phase - whole * HALF_PI_HIGH) - whole * HALF_PI_LOW
-        z = x * x
-        sine = x + x * z * (S3 + z * (S5 + z * S7))
-        cosine = one - HALF * z + z * z * (C4 + z * (C6 + z * C8))
+        quarter = np.int32(phase * real(PER_HALF_PI) + (half if phase >= zero else -half))
+        whole = real(quarter)
+        sine, cosine = sine_and_cosine((phase - whole * high) - whole * low)
         odd = (quarter & np.int32(1)) != np.int32(0)
         c, s = (sine if odd else cosine), (cosine if odd else sine)
         out[0, k] = -c if ((quarter + np.int32(1)) & np.int32(2)) != np.int32(0) else c
@@ -118,17 +115,17 @@ def _turned(window: Any, out: Any) -> None:
 def own_probes(window: Any, model: Any, patterns: Any, n: int, work: Any) -> None:
     """``work.own``: the probe of a pattern in every mode, varied and behind what lies in the aperture plane."""
     pixels = window.size * window.pitch
-    plate, turns = work.plate, model.rates.shape[0]
+    plate, turns, real = work.plate, model.rates.shape[0], work.plate.dtype.type
     for j in range(turns):
         value = patterns.aberrations[n, j]
         for k in range(pixels):
-            plate[0, k] = value * model.rates[j, k] + (np.float32(0) if j == 0 else plate[0, k])
+            plate[0, k] = value * model.rates[j, k] + (real(0) if j == 0 else plate[0, k])
     if turns > 0:
         _turned(window, plate)
     if patterns.plates.shape[0] > 0:
         for k in range(pixels):
             c, d = patterns.plates[n, 0, k], patterns.plates[n, 1, k]
-            a, b = (plate[0, k], plate[1, k]) if turns > 0 else (np.float32(1), np.float32(0))
+            a, b = (plate[0, k], plate[1, k]) if turns > 0 else (real(1), real(0))
             plate[0, k] = a * c - b * d
             plate[1, k] = a * d + b * c
     covered = turns > 0 or patterns.plates.shape[0] > 0
@@ -158,9 +155,9 @@ def leave_aperture(window: Any, model: Any, patterns: Any, pattern: Any, m: int,
     a, own, plate, pixels = work.a, work.own[m], work.plate, window.size * window.pitch
     clear(window, a)
     add_unshifted(window, work.b, work.ramp, patterns.amplitudes[n], a[0], a[1])
-    asked, turns = gradient.aperture.shape[0] > 0, model.rates.shape[0]
+    asked, turns, real = gradient.aperture.shape[0] > 0, model.rates.shape[0], work.a.dtype.type
     for j in range(turns if asked else 0):
-        total = np.float32(0)
+        total = real(0)
         for k in range(pixels):
             total += (a[0, k] * own[1, k] - a[1, k] * own[0, k]) * model.rates[j, k]
         gradient.aperture[place, j] += total
@@ -175,7 +172,7 @@ def leave_aperture(window: Any, model: Any, patterns: Any, pattern: Any, m: int,
             gradient.probe[0, plane, k] += a[0, k]
             gradient.probe[1, plane, k] += a[1, k]
     for j in range(patterns.varied.shape[1] if m < model.varying_modes and asked else 0):
-        total, component = np.float32(0), j * model.varying_modes + m
+        total, component = real(0), j * model.varying_modes + m
         value = patterns.varied[n, j]
         for k in range(pixels):
             total += a[0, k] * model.components[0, component, k] + a[1, k] * model.components[1, component, k]

@@ -1,18 +1,29 @@
 """What the compiled kernel is called with. Arrays of length 0 stand for what a problem does not have, or nobody wants.
 
-So one compiled version serves every forward model. Planes are flat float32 (P * pitch), in Fourier space transposed.
+So one compiled version serves every forward model of a precision. Planes are flat (P * pitch), in Fourier space
+transposed; they, and what is not said to be otherwise, are float32, or float64 in double precision.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-UINT8, UINT16, FLOAT32 = 0, 1, 2
+UINT8, UINT16, FLOAT32, FLOAT64 = 0, 1, 2, 3
 NONE_1, NONE_2, NONE_3, NONE_4, NONE_5 = (np.zeros((0,) * n, np.float32) for n in range(1, 6))
 NO_PLANES, NO_PLATE = np.zeros((2, 0, 0), np.float32), np.zeros((2, 0), np.float32)
 NO_SUMS_2, NO_SUMS_3 = np.zeros((0, 0)), np.zeros((0, 0, 0))
+Parts = TypeVar("Parts", "Patterns", "Model", "Gradient", "Work")
+
+
+def in_precision(parts: Parts, real: np.dtype[Any]) -> Parts:
+    """The same with what is absent, or in single precision only, in the precision of a call: one compiled version."""
+    if real == np.float32:
+        return parts
+    single = {n: v for n, v in parts._asdict().items() if isinstance(v, np.ndarray) and v.dtype == np.float32}
+    found: dict[str, Any] = {name: value.astype(real) for name, value in single.items()}
+    return parts._replace(**found)
 
 
 class Patterns(NamedTuple):
@@ -22,7 +33,7 @@ class Patterns(NamedTuple):
     recorded: Any
     """(N, bytes of a pattern) uint8: counts as they lie in memory, so that one compilation serves every type."""
     counts_type: int
-    """UINT8, UINT16 or FLOAT32."""
+    """UINT8, UINT16, FLOAT32 or FLOAT64."""
     weights: Any
     corners: Any
     shifts: Any
@@ -38,7 +49,7 @@ class Patterns(NamedTuple):
     spaces: Any = NONE_5
     """(N, slices - 1, 2, 2, P) over frequencies, column first: what a pattern's free space has of its own; or 0."""
     lenses: Any = NONE_4
-    """(N, 2, 2, P) the same of the lens of a near field, whose patterns are not transposed; or of length 0."""
+    """(N, 2, 2, P), column first: a pattern's own in the lens of a near field; or of length 0."""
     aberrations: Any = NONE_2
     """(N, n) coefficients of the rates."""
     plates: Any = NONE_3
@@ -67,6 +78,8 @@ class Model(NamedTuple):
     """(P,) pixels from the middle."""
     band: Any = NONE_1
     """(P * pitch) factor on the spectra of windows and far field, transposed; or of length 0."""
+    filter: Any = NONE_1
+    """(P * pitch) the same over P^2, the normalisation of two transforms; or of length 0."""
     lens: Any = NO_PLATE
     """(2, P * pitch), transposed, over P: what all lenses have in common; not read where there is none."""
     rates: Any = NONE_2
@@ -111,7 +124,7 @@ class Work(NamedTuple):
     intensity: Any
     """(P * pitch)."""
     counts: Any
-    """(P * pitch): the recorded pattern as float32."""
+    """(P * pitch): the recorded pattern."""
     ramp: Any
     """(2, 2, P) of the pattern at hand: axis (row, col), part."""
     windows: Any = NONE_3
@@ -122,3 +135,5 @@ class Work(NamedTuple):
     """(modes, 2, P * pitch) probe of a pattern where it has one of its own; or of length 0."""
     plate: Any = NO_PLATE
     """(2, P * pitch) what lies in the aperture plane besides the probe."""
+    lens: Any = NO_PLATE
+    """(2, P * pitch), transposed: of the pattern at hand where it is an image, its band and 1 / P inside."""

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from ptylive.engine.backend.multislice.kernel_parts.planes import plane_size
-from ptylive.schema.model import FloatArray
+from ptylive.engine.backend.multislice.kernel_parts.planes import SINGLE, Real, plane_size
+from ptylive.schema.model import Array
 
 PAGE = 4096
 PLACES = {"far_field": 1792, "a": 1024, "b": 3072, "counts": 2560}
 """Bytes into a page at which buffers begin; 0 for others. The best of 157 draws (docs/performance.md)."""
 
 
-def plane_shapes(size: int, slices: int, pairs: int) -> dict[str, tuple[int, ...]]:
+def plane_shapes(size: int, slices: int, pairs: int, real: Real = SINGLE) -> dict[str, tuple[int, ...]]:
     """Of the buffers of :class:`~.arguments.Work` that every model needs: window, slices, pairs of modes."""
-    plane = plane_size(size)
+    plane = plane_size(size, real)
     return {
         "waves": (pairs, slices, 2, plane),
         "far_field": (pairs, 2, plane),
@@ -26,12 +26,12 @@ def plane_shapes(size: int, slices: int, pairs: int) -> dict[str, tuple[int, ...
     }
 
 
-def aligned(shape: tuple[int, ...], name: str) -> FloatArray:
+def aligned(shape: tuple[int, ...], name: str, real: Real = SINGLE) -> Array:
     """Zeros for the buffer ``name`` of :class:`~.arguments.Work`, at its place within a page of memory.
 
     Reads wait for earlier writes to the same place of another page, and planes of whole pages then meet at every pixel.
     """
-    count = int(np.prod(shape))
-    room = np.zeros(count * 4 + 2 * PAGE, np.uint8)
+    size = int(np.prod(shape)) * real.itemsize
+    room = np.zeros(size + 2 * PAGE, np.uint8)
     start = -room.ctypes.data % PAGE + PLACES.get(name, 0)
-    return room[start : start + count * 4].view(np.float32).reshape(shape)
+    return room[start : start + size].view(real).reshape(shape)

@@ -15,7 +15,7 @@ from ptylive.engine.backend.multislice import data_terms
 from ptylive.engine.backend.multislice.planes_fft import FAST
 
 LEAST_SQUARES, ROOT, GAUSS, POISSON = range(4)
-TINY_COUNTS = np.float32(data_terms.TINY_COUNTS)
+TINY_COUNTS = data_terms.TINY_COUNTS
 S, DERIVATIVE, AWAY = 0, 1, 2
 """Rows of the sums: coefficients, what the loss changes by them, and how far they are from those recorded, whitened."""
 
@@ -59,8 +59,9 @@ class Projection(NamedTuple):
 def _project(masks: Any, seen: Any, out: Any) -> None:
     """Out (K) = masks (K, B) times seen (B), four rows at a time: each pixel is read once for them."""
     rows, count = masks.shape
+    zero = masks.dtype.type(0)
     for first in range(0, rows - 3, 4):
-        a = b = c = d = np.float32(0)
+        a = b = c = d = zero
         m0, m1, m2, m3 = masks[first], masks[first + 1], masks[first + 2], masks[first + 3]
         for k in range(count):
             value = seen[k]
@@ -70,7 +71,7 @@ def _project(masks: Any, seen: Any, out: Any) -> None:
             d += m3[k] * value
         out[first], out[first + 1], out[first + 2], out[first + 3] = a, b, c, d
     for row in range(rows - rows % 4, rows):
-        total = np.float32(0)
+        total = zero
         for k in range(count):
             total += masks[row, k] * seen[k]
         out[row] = total
@@ -81,7 +82,7 @@ def _spread(masks: Any, coefficients: Any, out: Any) -> None:
     """Out (B) = coefficients (K) times masks (K, B): the adjoint of :func:`_project`."""
     rows, count = masks.shape
     for k in range(count):
-        out[k] = np.float32(0)
+        out[k] = masks.dtype.type(0)
     for first in range(0, rows - 3, 4):
         m0, m1, m2, m3 = masks[first], masks[first + 1], masks[first + 2], masks[first + 3]
         a, b = coefficients[first], coefficients[first + 1]
@@ -97,36 +98,36 @@ def _spread(masks: Any, coefficients: Any, out: Any) -> None:
 @numba.jit(**FAST)
 def _of_coefficients(projection: Any, measured: Any, sums: Any) -> Any:
     """Loss of the coefficients in ``sums[S]``, and ``sums[DERIVATIVE]`` by them."""
-    count, kind = measured.shape[0], projection.kind
+    count, kind, real = measured.shape[0], projection.kind, sums.dtype.type
     s, derivative, away = sums[S], sums[DERIVATIVE], sums[AWAY]
     loss = 0.0
     if kind == GAUSS:
         for k in range(count):
-            root = np.sqrt(s[k] + TINY_COUNTS)
+            root = np.sqrt(s[k] + real(TINY_COUNTS))
             difference = root - np.sqrt(measured[k])
             loss += difference * difference
             derivative[k] = difference / root
         return loss
     if kind == POISSON:
         for k in range(count):
-            safe, counts = s[k] + (projection.offset + TINY_COUNTS), measured[k]
-            known = counts if counts > 0 else np.float32(1)
+            safe, counts = s[k] + (projection.offset + real(TINY_COUNTS)), measured[k]
+            known = counts if counts > 0 else real(1)
             loss += safe - counts - counts * (np.log(safe) - np.log(known))
-            derivative[k] = np.float32(1) - counts / safe
+            derivative[k] = real(1) - counts / safe
         return loss
     whitened = projection.whitening.shape[0] > 0
     for k in range(count):
         value = s[k] - measured[k]
         if whitened:
-            value = np.float32(0)
+            value = real(0)
             for j in range(count):
                 value += projection.whitening[k, j] * (s[j] - measured[j])
         away[k] = value
         loss += value * value
-        derivative[k] = np.float32(0) if whitened else np.float32(2) * value
+        derivative[k] = real(0) if whitened else real(2) * value
     for j in range(count if whitened else 0):
         for k in range(count):
-            derivative[k] += np.float32(2) * away[j] * projection.whitening[j, k]
+            derivative[k] += real(2) * away[j] * projection.whitening[j, k]
     return loss
 
 
@@ -134,7 +135,8 @@ def _of_coefficients(projection: Any, measured: Any, sums: Any) -> Any:
 def _of_length(projection: Any, number: int, measured: Any, seen: Any, sums: Any) -> Any:
     """Loss of the length ``number``, and its derivative by it; what masks take of the length leaves theirs."""
     region, member, s = projection.regions[number], projection.members[number], sums[S]
-    length = np.float32(0)
+    real = sums.dtype.type
+    length = real(0)
     for k in range(region.shape[0]):
         length += region[k] * seen[k] * seen[k]
     for k in range(member.shape[0]):
@@ -144,9 +146,9 @@ def _of_length(projection: Any, number: int, measured: Any, seen: Any, sums: Any
     if scattered:
         length += s[row]
     away, weight = length - measured, projection.weights[number]
-    pull = np.float32(2) * weight * away
+    pull = real(2) * weight * away
     for k in range(member.shape[0]):
-        sums[DERIVATIVE, k] -= np.float32(2) * pull * member[k] * s[k]
+        sums[DERIVATIVE, k] -= real(2) * pull * member[k] * s[k]
     if scattered:
         sums[DERIVATIVE, row] = pull
     return weight * away * away, pull
@@ -160,7 +162,8 @@ def compare_coefficients(window: Any, projection: Projection, place: int, work: 
     ``work.counts`` and ``work.b`` are used up. sums: (3, K + lengths).
     """
     pixels, intensity, seen, near = window.size * window.pitch, work.intensity, work.counts, work.b[0]
-    rooted, shift = projection.kind == ROOT, projection.offset + TINY_COUNTS
+    real = sums.dtype.type
+    rooted, shift = projection.kind == ROOT, projection.offset + real(TINY_COUNTS)
     for k in range(pixels):
         counts = intensity[k] * scale
         seen[k] = np.sqrt(counts + shift) if rooted else counts
@@ -169,22 +172,22 @@ def compare_coefficients(window: Any, projection: Projection, place: int, work: 
         near[k] = seen[where[k]]
     _project(projection.many, near[: where.shape[0]], sums[S])
     for f in range(projection.few.shape[0]):
-        total, mask = np.float32(0), projection.rest[f]
+        total, mask = real(0), projection.rest[f]
         for k in range(pixels):
             total += mask[k] * seen[k]
         sums[S, projection.few[f]] += total
     loss = _of_coefficients(projection, projection.values[place], sums)
     if projection.edge.shape[0] > 0:
-        weighted = np.float32(0)
+        weighted = real(0)
         for k in range(pixels):
             weighted += intensity[k] * projection.edge[k]
         loss += weighted * scale
     for k in range(pixels):
-        intensity[k] = np.float32(0)
+        intensity[k] = real(0)
     for number in range(projection.regions.shape[0]):
         more, pull = _of_length(projection, number, projection.measured[place, number], seen, sums)
         loss += more
-        region, twice = projection.regions[number], np.float32(2) * pull
+        region, twice = projection.regions[number], real(2) * pull
         for k in range(pixels):
             intensity[k] += twice * region[k] * seen[k]
     for f in range(projection.few.shape[0]):
@@ -194,9 +197,9 @@ def compare_coefficients(window: Any, projection: Projection, place: int, work: 
     _spread(projection.many, sums[DERIVATIVE], near[: where.shape[0]])
     for k in range(where.shape[0]):
         intensity[where[k]] += near[k]
-    factor = np.float32(2) * scale
+    factor = real(2) * scale
     for k in range(pixels):
-        value = intensity[k] / (np.float32(2) * seen[k]) if rooted else intensity[k]
+        value = intensity[k] / (real(2) * seen[k]) if rooted else intensity[k]
         if projection.edge.shape[0] > 0:
             value += projection.edge[k]
         intensity[k] = factor * value

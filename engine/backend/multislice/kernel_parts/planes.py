@@ -7,25 +7,31 @@ from typing import Any
 import numpy as np
 
 from ptylive.engine.backend.multislice.fast_sizes import pitch_of
-from ptylive.schema.model import Array, FloatArray
+from ptylive.schema.model import Array
+
+Real = np.dtype[Any]
+"""Type of a plane's numbers: float32 or float64."""
 
 
-def plane_size(size: int) -> int:
+SINGLE: Real = np.dtype(np.float32)
+
+
+def plane_size(size: int, real: Real = SINGLE) -> int:
     """Numbers of a plane."""
-    return size * pitch_of(size)
+    return size * pitch_of(size, real.itemsize)
 
 
-def laid_out(planes: Any) -> FloatArray:
-    """Planes (..., P, P) as the kernel has them: contiguous float32 (..., P * pitch), 0 between rows."""
+def laid_out(planes: Any, real: Real = SINGLE) -> Array:
+    """Planes (..., P, P) as the kernel has them: contiguous (..., P * pitch) of type ``real``, 0 between rows."""
     size = planes.shape[-1]
-    pitch = pitch_of(size)
+    pitch, whole = pitch_of(size, real.itemsize), (*planes.shape[:-2], plane_size(size, real))
     if pitch == size:
-        return np.ascontiguousarray(planes, dtype=np.float32).reshape(*planes.shape[:-2], plane_size(size))
-    made = np.zeros((*planes.shape[:-1], pitch), np.float32)
+        return np.ascontiguousarray(planes, dtype=real).reshape(whole)
+    made = np.zeros((*planes.shape[:-1], pitch), real)
     made[..., :size] = planes
-    return made.reshape(*planes.shape[:-2], plane_size(size))
+    return made.reshape(whole)
 
 
 def unlaid(flat: Array, size: int) -> Array:
     """The planes (..., P, P) that lie in ``flat`` (..., P * pitch): a view."""
-    return flat.reshape(*flat.shape[:-1], size, pitch_of(size))[..., :size]
+    return flat.reshape(*flat.shape[:-1], size, flat.shape[-1] // size)[..., :size]

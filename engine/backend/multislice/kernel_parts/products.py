@@ -1,4 +1,4 @@
-"""Elementwise products and sums of complex planes, (2, P * pitch) float32: real and imaginary parts.
+"""Elementwise products and sums of complex planes, (2, P * pitch): real and imaginary parts, in either precision.
 
 What depends on a pattern is a factor exp(i (a(row) + b(column))) nearly everywhere (ramps, tilts, descan, a free space
 that is longer, a defocus), so it is kept as one row and one column instead of a plane.
@@ -17,12 +17,12 @@ from ptylive.engine.backend.multislice.planes_fft import FAST
 @numba.jit(**FAST)
 def turn(window: Any, wave: Any, turn: Any, conjugate: Any) -> None:
     """Wave *= turn, on natural planes; conjugated where ``conjugate`` is -1."""
-    size, pitch = window.size, window.pitch
+    size, pitch, sign = window.size, window.pitch, wave.dtype.type(conjugate)
     for i in range(size):
-        rr, ri = turn[0, 0, i], conjugate * turn[0, 1, i]
+        rr, ri = turn[0, 0, i], sign * turn[0, 1, i]
         begin = np.uintp(i * pitch)
         for j in range(size):
-            cr, ci = turn[1, 0, j], conjugate * turn[1, 1, j]
+            cr, ci = turn[1, 0, j], sign * turn[1, 1, j]
             wr, wi = rr * cr - ri * ci, rr * ci + ri * cr
             k = begin + np.uintp(j)
             a, b = wave[0, k], wave[1, k]
@@ -74,8 +74,9 @@ def scatter(window: Any, entering: Any, wave: Any, total_re: Any, total_im: Any,
 @numba.jit(**FAST)
 def multiply(window: Any, wave: Any, factor_re: Any, factor_im: Any, conjugate: Any, out: Any) -> None:
     """Out = wave * factor, conjugated where ``conjugate`` is -1."""
+    sign = wave.dtype.type(conjugate)
     for k in range(window.size * window.pitch):
-        a, b = factor_re[k], conjugate * factor_im[k]
+        a, b = factor_re[k], sign * factor_im[k]
         out[0, k] = wave[0, k] * a - wave[1, k] * b
         out[1, k] = wave[0, k] * b + wave[1, k] * a
 
@@ -95,6 +96,28 @@ def add_intensity(window: Any, wave: Any, intensity: Any) -> None:
 
 
 @numba.jit(**FAST)
+def first_intensity_in_band(window: Any, wave: Any, band: Any, background: Any, intensity: Any) -> None:
+    """Intensity = background + |band wave|^2, the band a real plane."""
+    for k in range(window.size * window.pitch):
+        power = wave[0, k] * wave[0, k] + wave[1, k] * wave[1, k]
+        intensity[k] = background[k] + band[k] * band[k] * power
+
+
+@numba.jit(**FAST)
+def add_intensity_in_band(window: Any, wave: Any, band: Any, intensity: Any) -> None:
+    """Intensity += |band wave|^2."""
+    for k in range(window.size * window.pitch):
+        intensity[k] += band[k] * band[k] * (wave[0, k] * wave[0, k] + wave[1, k] * wave[1, k])
+
+
+@numba.jit(**FAST)
+def scale_by_square(window: Any, plane: Any, factor: Any) -> None:
+    """Plane *= factor^2, both real."""
+    for k in range(window.size * window.pitch):
+        plane[k] *= factor[k] * factor[k]
+
+
+@numba.jit(**FAST)
 def scale(window: Any, wave: Any, factor: Any) -> None:
     """Wave *= factor, a real plane."""
     for k in range(window.size * window.pitch):
@@ -103,27 +126,48 @@ def scale(window: Any, wave: Any, factor: Any) -> None:
 
 
 @numba.jit(**FAST)
-def scale_by_plane(window: Any, wave: Any, factor: Any, scale: Any) -> None:
-    """Wave *= scale * factor, a real plane."""
-    for k in range(window.size * window.pitch):
-        wave[0, k] *= scale * factor[k]
-        wave[1, k] *= scale * factor[k]
+def fill_turned(window: Any, plane: Any, turn: Any, out: Any) -> None:
+    """Out = plane * turn, of a complex plane."""
+    size, pitch = window.size, window.pitch
+    for i in range(size):
+        rr, ri = turn[0, 0, i], turn[0, 1, i]
+        begin = np.uintp(i * pitch)
+        for j in range(size):
+            cr, ci = turn[1, 0, j], turn[1, 1, j]
+            wr, wi = rr * cr - ri * ci, rr * ci + ri * cr
+            k = begin + np.uintp(j)
+            out[0, k] = plane[0, k] * wr - plane[1, k] * wi
+            out[1, k] = plane[0, k] * wi + plane[1, k] * wr
 
 
 @numba.jit(**FAST)
 def clear(window: Any, plane: Any) -> None:
     """Plane = 0."""
+    zero = plane.dtype.type(0)
     for k in range(window.size * window.pitch):
-        plane[0, k] = plane[1, k] = np.float32(0)
+        plane[0, k] = plane[1, k] = zero
+
+
+@numba.jit(**FAST)
+def add_window(window: Any, plane: Any, total_re: Any, total_im: Any, start: int, width: int) -> None:
+    """Total += plane in the window that begins at flat index ``start``."""
+    size, pitch = window.size, window.pitch
+    for i in range(size):
+        row = np.uintp(start + i * width)
+        begin = np.uintp(i * pitch)
+        for j in range(size):
+            total_re[row + np.uintp(j)] += plane[0, begin + np.uintp(j)]
+            total_im[row + np.uintp(j)] += plane[1, begin + np.uintp(j)]
 
 
 @numba.jit(**FAST)
 def add_moments(window: Any, gradient: Any, wave: Any, axis: Any, phase: Any, out: Any) -> None:
     """Out (3,) += sums of t phase, t axis[row], t axis[column] for t = Im(conj(gradient) wave)."""
     size, pitch = window.size, window.pitch
-    phases = rows = columns = np.float32(0)
+    zero = gradient.dtype.type(0)
+    phases = rows = columns = zero
     for i in range(size):
-        row = along = phased = np.float32(0)
+        row = along = phased = zero
         begin = np.uintp(i * pitch)
         for j in range(size):
             k = begin + np.uintp(j)

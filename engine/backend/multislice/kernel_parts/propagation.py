@@ -1,6 +1,7 @@
 """One pattern's way through the microscope and back: from the probe to the detector, and from there to every gradient.
 
-Planes are flat float32 (P * pitch); everything in Fourier space is transposed, as :mod:`planes_fft` leaves it.
+Planes are flat (P * pitch), in either precision; everything in Fourier space is transposed, as :mod:`planes_fft`
+leaves it.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import numba
-import numpy as np
 
 from ptylive.engine.backend.multislice.kernel_parts.aperture import (
     add_pattern_derivatives,
@@ -30,12 +30,16 @@ from ptylive.engine.backend.multislice.kernel_parts.arguments import (
 )
 from ptylive.engine.backend.multislice.kernel_parts.products import (
     add_intensity,
+    add_intensity_in_band,
     add_moments,
+    add_window,
     clear,
+    fill_turned,
     first_intensity,
+    first_intensity_in_band,
     multiply,
     scale,
-    scale_by_plane,
+    scale_by_square,
     scatter,
     transmit,
     transmit_back,
@@ -45,6 +49,8 @@ from ptylive.engine.backend.multislice.planes_fft import FAST
 from ptylive.engine.backend.multislice.window import (
     forward,
     forward_product,
+    forward_scaled,
+    forward_window,
     inverse,
     inverse_product,
     inverse_scaled,
@@ -55,38 +61,39 @@ PART = {**FAST, "inline": "always"}
 
 
 @numba.jit(**PART)
-def _filter(window: Any, plane: Any, band: Any, work: Work) -> None:
-    """Plane, in real space, limited to a band; ``work.b`` is used up."""
-    forward(window, plane[0], plane[1], work.b[0], work.b[1])
-    scale_by_plane(window, work.b, band, np.float32(1 / (window.size * window.size)))
-    inverse(window, work.b[0], work.b[1], plane[0], plane[1])
-
-
-@numba.jit(**PART)
 def _see_windows(window: Any, model: Model, start: int, work: Work) -> None:
-    """``work.windows``: what a pattern sees of every slice, limited to the band."""
-    size, pitch = window.size, window.pitch
+    """``work.windows``: what a pattern sees of every slice, limited to the band; ``work.b`` is used up."""
     for s in range(work.windows.shape[0]):
-        seen = work.windows[s]
-        for part in range(2):
-            for i in range(size):
-                for j in range(size):
-                    seen[part, np.uintp(i * pitch + j)] = model.slices[part, s, start + i * model.width + j]
-        _filter(window, seen, model.band, work)
+        forward_window(window, model.slices[0, s], model.slices[1, s], (start, model.width), work.b)
+        inverse_scaled(window, work.b, model.filter, work.windows[s])
 
 
 @numba.jit(**PART)
 def _leave_windows(window: Any, model: Model, start: int, work: Work, gradient: Gradient) -> None:
     """The adjoint of :func:`_see_windows`: ``work.pulled``, limited to the band, to the slices; it is 0 afterwards."""
-    size, pitch = window.size, window.pitch
     for s in range(work.pulled.shape[0]):
         pulled = work.pulled[s]
-        _filter(window, pulled, model.band, work)
-        for part in range(2):
-            for i in range(size):
-                for j in range(size):
-                    gradient.slices[part, s, start + i * model.width + j] += pulled[part, np.uintp(i * pitch + j)]
+        forward(window, pulled[0], pulled[1], work.b[0], work.b[1])
+        inverse_scaled(window, work.b, model.filter, pulled)
+        add_window(window, pulled, gradient.slices[0, s], gradient.slices[1, s], start, model.width)
         clear(window, pulled)
+
+
+@numba.jit(**PART)
+def _pull_window(
+    window: Any, model: Model, start: int, s: int, entering: Any, wave: Any, spare: Any, work: Work, gradient: Gradient
+) -> None:
+    """What a wave behind plane s of the object does to it where a band is kept; ``spare`` is used up.
+
+    With one mode of the probe it is all there is, and products go into the transform; else it is added up first.
+    """
+    pulled = work.pulled[s]
+    if work.waves.shape[0] * work.waves.shape[1] > work.windows.shape[0]:
+        scatter(window, entering, wave, pulled[0], pulled[1], 0, window.pitch)
+    else:
+        forward_product(window, wave, entering[0], entering[1], (0, window.pitch), -1, spare)
+        inverse_scaled(window, spare, model.filter, pulled)
+        add_window(window, pulled, gradient.slices[0, s], gradient.slices[1, s], start, model.width)
 
 
 @numba.jit(**PART)
@@ -95,11 +102,13 @@ def _through_slice(
 ) -> None:
     """From the wave that enters a slice to the spectrum behind it: the far field of the last one, else ``work.b``.
 
+    With a lens behind the specimen it is ``work.b`` in any case.
+
     pattern: its number, and the first pixel of its window; place: pair of modes, slice, and its plane of the object.
     """
     (n, start), (pair, z, s) = pattern, place
     last, entering = z == work.waves.shape[1] - 1, work.waves[pair, z]
-    out = work.far_field[pair] if last else work.b
+    out = work.far_field[pair] if last and patterns.lenses.shape[0] == 0 else work.b
     turned, banded = last and patterns.turns.shape[0] > 0, work.windows.shape[0] > 0
     if banded:
         re, im, rows = work.windows[s, 0], work.windows[s, 1], (0, window.pitch)
@@ -107,7 +116,7 @@ def _through_slice(
         re, im, rows = model.slices[0, s], model.slices[1, s], (start, model.width)
     if turned:
         transmit(window, entering, re, im, rows[0], rows[1], work.a)
-        turn(window, work.a, patterns.turns[n], np.float32(1))
+        turn(window, work.a, patterns.turns[n], 1)
         forward(window, work.a[0], work.a[1], out[0], out[1])
     else:
         forward_product(window, entering, re, im, rows, 1, out)
@@ -118,22 +127,28 @@ def _to_next_slice(window: Any, model: Model, patterns: Patterns, n: int, pair: 
     """From the spectrum behind slice z, in ``work.b``, to the wave that enters the next one."""
     entering, re, im = work.waves[pair, z + 1], model.propagators[0, z], model.propagators[1, z]
     if patterns.spaces.shape[0] > 0:
-        multiply(window, work.b, re, im, np.float32(1), work.a)
-        turn(window, work.a, patterns.spaces[n, z], np.float32(1))
+        multiply(window, work.b, re, im, 1, work.a)
+        turn(window, work.a, patterns.spaces[n, z], 1)
         inverse(window, work.a[0], work.a[1], entering[0], entering[1])
     else:
         inverse_product(window, work.b, re, im, 1, entering)
 
 
 @numba.jit(**PART)
-def _to_detector(window: Any, model: Model, patterns: Patterns, n: int, far_field: Any, work: Work) -> None:
-    """From the spectrum behind the specimen to the detector, in place; ``work.b`` is used up."""
-    if model.band.shape[0] > 0:
-        scale_by_plane(window, far_field, model.band, np.float32(1))
-    if patterns.lenses.shape[0] > 0:
-        multiply(window, far_field, model.lens[0], model.lens[1], np.float32(1), work.b)
-        turn(window, work.b, patterns.lenses[n], np.float32(1))
-        inverse(window, work.b[0], work.b[1], far_field[0], far_field[1])
+def _to_detector(window: Any, model: Model, patterns: Patterns, pair: int, work: Work) -> None:
+    """From the spectrum behind the specimen to the intensity at the detector, the sum over pairs of modes so far."""
+    far_field, lenses = work.far_field[pair], patterns.lenses.shape[0] > 0
+    if lenses:
+        inverse_product(window, work.b, work.lens[0], work.lens[1], 1, far_field)
+    if model.band.shape[0] > 0 and not lenses:
+        if pair == 0:
+            first_intensity_in_band(window, far_field, model.band, model.background, work.intensity)
+        else:
+            add_intensity_in_band(window, far_field, model.band, work.intensity)
+    elif pair == 0:
+        first_intensity(window, far_field, model.background, work.intensity)
+    else:
+        add_intensity(window, far_field, work.intensity)
 
 
 @numba.jit(**PART)
@@ -145,30 +160,31 @@ def _from_detector(
     far_field: Any,
     work: Work,
     moments: Any,
+    spare: Any,
     out: Any,
 ) -> None:
     """Its adjoint: the far field times ``work.intensity`` becomes the gradient behind the specimen, in ``out``."""
-    a, b, (n, place) = work.a, work.b, pattern
-    lenses, banded = patterns.lenses.shape[0] > 0, model.band.shape[0] > 0
-    if lenses:
+    n, place = pattern
+    if patterns.lenses.shape[0] > 0:
         if moments.shape[0] > 0:
-            forward(window, far_field[0], far_field[1], b[0], b[1])
-        scale(window, far_field, work.intensity)
-        forward(window, far_field[0], far_field[1], a[0], a[1])
+            forward(window, far_field[0], far_field[1], out[0], out[1])
+        forward_scaled(window, far_field, work.intensity, spare)
         if moments.shape[0] > 0:
-            add_moments(window, a, b, model.frequencies, model.phase_per_A, moments[place, LENS])
-        multiply(window, a, model.lens[0], model.lens[1], np.float32(-1), far_field)
-        turn(window, far_field, patterns.lenses[n], np.float32(-1))
-    if banded:
-        if not lenses:
-            scale(window, far_field, work.intensity)
-        scale_by_plane(window, far_field, model.band, np.float32(1))
-    if lenses or banded:
-        inverse(window, far_field[0], far_field[1], out[0], out[1])
+            add_moments(window, spare, out, model.frequencies, model.phase_per_A, moments[place, LENS])
+        inverse_product(window, spare, work.lens[0], work.lens[1], -1, out)
     else:
         inverse_scaled(window, far_field, work.intensity, out)
     if patterns.turns.shape[0] > 0:
-        turn(window, out, patterns.turns[n], np.float32(-1))
+        turn(window, out, patterns.turns[n], -1)
+
+
+@numba.jit(**PART)
+def fill_lens(window: Any, model: Model, patterns: Patterns, n: int, work: Work) -> None:
+    """``work.lens`` of a pattern that is an image; nothing for others."""
+    if patterns.lenses.shape[0] > 0:
+        fill_turned(window, model.lens, patterns.lenses[n], work.lens)
+        if model.band.shape[0] > 0:
+            scale(window, work.lens, model.band)
 
 
 @numba.jit(**FAST)
@@ -178,6 +194,7 @@ def forward_pattern(window: Any, model: Model, patterns: Patterns, n: int, start
     object_modes = model.slices.shape[1] // slices
     a, ramp, amplitude = work.a, work.ramp, patterns.amplitudes[n]
     fill_ramp(window, patterns.shifts[n], ramp)
+    fill_lens(window, model, patterns, n, work)
     varied, banded = work.own.shape[0] > 0, work.windows.shape[0] > 0
     if varied:
         own_probes(window, model, patterns, n, work)
@@ -193,16 +210,12 @@ def forward_pattern(window: Any, model: Model, patterns: Patterns, n: int, start
             shifted_probe(window, model.probe[0, plane], model.probe[1, plane], ramp, amplitude, a)
         inverse(window, a[0], a[1], entering[0], entering[1])
         if patterns.entries.shape[0] > 0:
-            turn(window, entering, patterns.entries[n], np.float32(1))
+            turn(window, entering, patterns.entries[n], 1)
         for z in range(slices):
             _through_slice(window, model, patterns, (n, start), (pair, z, first + z), work)
             if z < slices - 1:
                 _to_next_slice(window, model, patterns, n, pair, z, work)
-        _to_detector(window, model, patterns, n, work.far_field[pair], work)
-        if pair == 0:
-            first_intensity(window, work.far_field[pair], model.background, work.intensity)
-        else:
-            add_intensity(window, work.far_field[pair], work.intensity)
+        _to_detector(window, model, patterns, pair, work)
 
 
 @numba.jit(**PART)
@@ -230,12 +243,12 @@ def _back_to_aperture(
     # then changes planes, an odd number of times in all; else products change them, and transforms come back
     plain = not (asked or entered > 0 or spaced > 0 or distanced > 0)
     here, there = (a, b) if plain else (b, a)
-    _from_detector(window, model, patterns, (n, place), far_field, work, moments, here)
+    _from_detector(window, model, patterns, (n, place), far_field, work, moments, there, here)
     for z in range(slices - 1, -1, -1):
         s = first + z
         entering = work.waves[pair, z]
         if banded:
-            scatter(window, entering, here, work.pulled[s, 0], work.pulled[s, 1], 0, window.pitch)
+            _pull_window(window, model, start, s, entering, here, there, work, gradient)
             re, im, rows = work.windows[s, 0], work.windows[s, 1], (0, window.pitch)
         else:
             scatter(window, entering, here, gradient.slices[0, s], gradient.slices[1, s], start, model.width)
@@ -255,7 +268,7 @@ def _back_to_aperture(
         if asked and z == 0:
             add_moments(window, there, entering, model.places, model.phase_per_A, moments[place, ENTRY])
         if z == 0 and entered > 0:
-            turn(window, there, patterns.entries[n], np.float32(-1))
+            turn(window, there, patterns.entries[n], -1)
         forward(window, there[0], there[1], here[0], here[1])
         if z > 0:
             if asked or distanced > 0:
@@ -266,19 +279,20 @@ def _back_to_aperture(
                 add_moments(window, here, far_field, model.frequencies, model.phase_per_A, at)
             if distanced > 0:
                 gradient.distances[z - 1] += _distance_derivative(window, here, far_field, model.phase_per_A)
-            multiply(window, here, model.propagators[0, z - 1], model.propagators[1, z - 1], np.float32(-1), there)
+            multiply(window, here, model.propagators[0, z - 1], model.propagators[1, z - 1], -1, there)
             if spaced > 0:
-                turn(window, there, patterns.spaces[n, z - 1], np.float32(-1))
+                turn(window, there, patterns.spaces[n, z - 1], -1)
             inverse(window, there[0], there[1], here[0], here[1])
 
 
 @numba.jit(**FAST)
 def _distance_derivative(window: Any, gradient: Any, wave: Any, phase_per_A: Any) -> Any:
     """-sum phase_per_A Im(conj(gradient) wave) / P^2, on spectra without normalisation."""
-    total = np.float32(0)
+    real = wave.dtype.type
+    total = real(0)
     for k in range(window.size * window.pitch):
         total += phase_per_A[k] * (gradient[0, k] * wave[1, k] - gradient[1, k] * wave[0, k])
-    return -total * np.float32(1 / (window.size * window.size))
+    return -total * real(1 / (window.size * window.size))
 
 
 @numba.jit(**FAST)
@@ -289,7 +303,9 @@ def backward_pattern(
     n, place, start = pattern
     object_modes = model.slices.shape[1] // work.waves.shape[1]
     ramp, amplitude, varied = work.ramp, patterns.amplitudes[n], work.own.shape[0] > 0
-    per_pattern = gradient.patterns.shape[0] > 0
+    per_pattern, banded = gradient.patterns.shape[0] > 0, work.windows.shape[0] > 0
+    if banded and patterns.lenses.shape[0] == 0:
+        scale_by_square(window, work.intensity, model.band)
     for pair in range(work.waves.shape[0]):
         m = pair // object_modes
         _back_to_aperture(window, model, patterns, pattern, pair, work, gradient)
@@ -302,5 +318,5 @@ def backward_pattern(
             add_pattern_derivatives(window, probe, work.b, ramp, amplitude, model.frequencies, at)
         if varied:
             leave_aperture(window, model, patterns, (n, place), m, work, gradient)
-    if work.windows.shape[0] > 0:
+    if banded and work.waves.shape[0] * work.waves.shape[1] > work.windows.shape[0]:
         _leave_windows(window, model, start, work, gradient)

@@ -44,11 +44,11 @@ from ptylive.engine.backend.multislice.specialised.counting import Counting, in_
 from ptylive.engine.backend.multislice.specialised.program import Program
 from ptylive.engine.backend.multislice.specialised.projection import of_patterns, projection_of
 from ptylive.engine.backend.multislice.window import window_of
-from ptylive.schema.model import FloatArray, IndexArray
+from ptylive.schema.model import Array, IndexArray
 
 WORK_BYTES = 4 << 20
 """Of the waves of a batch whose comparison is not in the kernel: what a core has of the last level of cache."""
-SHARED = ("a", "b", "counts", "ramp", "pulled")
+SHARED = ("a", "b", "counts", "ramp", "pulled", "lens")
 """Buffers that a batch has once, as they hold nothing from waves to gradient."""
 MOST_PATTERNS = 64
 """Of a batch: enough that calls cost nothing, few enough that their ramps stay in the cache."""
@@ -78,31 +78,32 @@ class SpecialisedMultislice(GeneralMultislice):
     """A :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend` for windows of a fast size."""
 
     def __init__(self, problem: MultisliceProblem, name: str, threads: int = 1) -> None:
-        super().__init__(problem, np, "complex64", name, threads)
-        model, size = self._model, problem.window
+        super().__init__(problem, np, problem.precision.complex.name, name, threads)
+        model, size, real = self._model, problem.window, problem.precision.real
+        self._real = real
         self._program = Program.of(self._specimen.steps)
-        self._blocks = Blocks(model, self._program, self._illumination, self._specimen, self._detector)
-        self._compiled_window, self._in_natural_order = window_of(size), model.near_field is not None
+        self._blocks = Blocks(real, model, self._program, self._illumination, self._specimen, self._detector)
+        self._compiled_window, self._in_natural_order = window_of(size, real.name), model.near_field is not None
         self._own_probe = any(
             part is not None for part in (model.aberrations, model.phase_plates, model.varying_modes or None)
         )
         nothing = np.zeros((problem.count, 0), np.uint8)
-        recorded, kind, weights = nothing, 0, np.zeros(0, np.float32)
+        recorded, kind, weights = nothing, 0, np.zeros(0, real)
         self._term, self._counting = (0, 0.0, 0), None
         self._projection = projection_of(problem, model)
         if in_the_kernel(problem, model):
             natural = self._in_natural_order
-            self._term = term_of(problem.data_term)
+            self._term = term_of(problem.data_term, real)
             patterns = np.swapaxes(problem.patterns, 1, 2) if natural else problem.patterns
-            recorded, kind = transposed_patterns(patterns)
-            weights = laid_out(problem.weights if natural else problem.weights.T)
+            recorded, kind = transposed_patterns(patterns, real)
+            weights = laid_out(problem.weights if natural else problem.weights.T, real)
         elif self._projection is None:
             self._counting = Counting(self._kit, problem, model)
         self._recorded = Recorded(recorded, kind, weights, np.ascontiguousarray(problem.corners, dtype=np.int64))
         phase = problem.phase_per_A
-        self._kernel_phase = laid_out((np.zeros((size, size)) if phase is None else np.asarray(phase)).T)
-        self._frequencies = np.fft.fftfreq(size).astype(np.float32)
-        self._places = np.arange(size, dtype=np.float32) - size // 2
+        self._kernel_phase = laid_out((np.zeros((size, size)) if phase is None else np.asarray(phase)).T, real)
+        self._frequencies = np.fft.fftfreq(size).astype(real)
+        self._places = np.arange(size, dtype=real) - size // 2
         self._buffers: list[Work] = []
 
     def loss_and_gradient(
@@ -134,46 +135,47 @@ class SpecialisedMultislice(GeneralMultislice):
         slices, rows, columns = self._problem.object_shape
         powers = self._program.gradient(gradient.slices, self._specimen.powers, slices)
         planes = self._specimen.object_gradient(task.values, powers).reshape(2, -1, rows, columns)
-        probe = np.zeros((2, *task.values.probe.shape), np.float32)
+        probe = np.zeros((2, *task.values.probe.shape), self._real)
         if task.probe_gradient:
             probe[...] = self._natural(gradient.probe)
         if total.opr_components is not None:
             total.opr_components[...] = self._natural(gradient.components)
         return LossGradient(loss, planes, probe, total)
 
-    def _natural(self, planes: FloatArray) -> FloatArray:
+    def _natural(self, planes: Array) -> Array:
         size = self._problem.window
         return np.swapaxes(unlaid(planes, size), 2, 3)
 
     def _kernel_model(self, values: Values, prepared: Prepared, probe_planes: Any) -> Model:
         """The parameters as the kernel reads them."""
-        size, near, band = self._problem.window, self._model.near_field, self._model.band
+        size, near, band, real = self._problem.window, self._model.near_field, self._model.band, self._real
         spaces = [prepared.propagators[place] for place in self._program.places]
-        propagators = transposed_propagators(np.array(spaces).reshape(-1, size, size), size)
-        background = np.zeros(plane_size(size), np.float32)
+        propagators = transposed_propagators(np.array(spaces).reshape(-1, size, size), size, real)
+        background = np.zeros(plane_size(size, real), real)
         if self._counting is None and values.background is not None:
             own = np.asarray(values.background)
-            background = laid_out(own if self._in_natural_order else own.T) * np.float32(len(values.objects) * size**2)
-        lens, rates = np.zeros((2, 0), np.float32), np.zeros((0, 0), np.float32)
+            background = laid_out(own if self._in_natural_order else own.T, real)
+            background *= real.type(len(values.objects) * size**2)
+        lens, rates = np.zeros((2, 0), real), np.zeros((0, 0), real)
         if near is not None:
             common = self._kit.phase_factor(self._detector.spherical_phase(near)).T / size
-            lens = laid_out(np.stack([common.real, common.imag]))
+            lens = laid_out(np.stack([common.real, common.imag]), real)
         if self._model.aberrations is not None:
-            rates = laid_out(np.swapaxes(self._model.aberrations.phase_per_A, 1, 2))
-        components = np.zeros((2, 0, 0), np.float32)
+            rates = laid_out(np.swapaxes(self._model.aberrations.phase_per_A, 1, 2), real)
+        components = np.zeros((2, 0, 0), real)
         if values.varied is not None:
             planes = values.varied.components.reshape(-1, size, size).swapaxes(1, 2)
-            components = laid_out(np.stack([planes.real, planes.imag]))
+            components = laid_out(np.stack([planes.real, planes.imag]), real)
         return Model(
-            self._program.planes(prepared.powers, self._specimen.powers),
+            self._program.planes(prepared.powers, self._specimen.powers, real),
             self._problem.object_shape[2],
-            laid_out(np.swapaxes(probe_planes, 2, 3)),
+            laid_out(np.swapaxes(probe_planes, 2, 3), real),
             propagators,
             background,
             self._frequencies,
             self._kernel_phase,
             self._places,
-            np.zeros(0, np.float32) if band is None else laid_out(np.asarray(band).T),
+            *((np.zeros(0, real),) * 2 if band is None else (laid_out(b.T, real) for b in (band, band / size**2))),
             lens,
             rates,
             components,
@@ -183,23 +185,30 @@ class SpecialisedMultislice(GeneralMultislice):
     def _work(self, task: _Task) -> Work:
         """Buffers of one thread; with an axis of patterns where several are kept between waves and gradient."""
         size, modes, slices = self._problem.window, task.values.modes, len(self._program.slices)
-        pairs, plane = modes * len(task.values.objects), plane_size(size)
+        pairs, plane = modes * len(task.values.objects), plane_size(size, self._real)
         seen = 0 if self._model.band is None else len(task.values.objects) * slices
         own = modes if self._own_probe else 0
         counts = 1
         if self._counting is not None:
-            counts = max(1, min(MOST_PATTERNS, WORK_BYTES // (8 * plane * (pairs * (slices + 1) + seen + own + 1))))
+            counts = max(
+                1,
+                min(
+                    MOST_PATTERNS,
+                    WORK_BYTES // (2 * self._real.itemsize * plane * (pairs * (slices + 1) + seen + own + 1)),
+                ),
+            )
 
-        def room(name: str, *shape: int) -> FloatArray:
+        def room(name: str, *shape: int) -> Array:
             leading = () if self._counting is None else (1 if name in SHARED else counts,)
-            return aligned((*leading, *shape), name)
+            return aligned((*leading, *shape), name, self._real)
 
         shapes = {
-            **plane_shapes(size, slices, pairs),
+            **plane_shapes(size, slices, pairs, self._real),
             "windows": (seen, 2, plane),
             "pulled": (seen, 2, plane),
             "own": (own, 2, plane),
             "plate": (2, plane if own else 0),
+            "lens": (2, plane if self._in_natural_order else 0),
         }
         return Work(**{name: room(name, *shape) for name, shape in shapes.items()})
 
@@ -236,15 +245,15 @@ class SpecialisedMultislice(GeneralMultislice):
 
     def _empty_gradient(self, task: _Task, count: int) -> Gradient:
         """Zeros where a sum over patterns is wanted."""
-        model, asked, plane = task.model, task.asked, plane_size(self._problem.window)
+        model, asked, plane = task.model, task.asked, plane_size(self._problem.window, self._real)
         background = self._counting is None and asked.background is not None
         return Gradient(
-            np.zeros(model.slices.shape, np.float32),
-            np.zeros((2, model.probe.shape[1] if task.probe_gradient else 0, plane), np.float32),
+            np.zeros(model.slices.shape, self._real),
+            np.zeros((2, model.probe.shape[1] if task.probe_gradient else 0, plane), self._real),
             np.zeros((0, 3)),
             np.zeros(plane if background else 0),
             np.zeros(0),
-            components=np.zeros(model.components.shape, np.float32),
+            components=np.zeros(model.components.shape, self._real),
         )
 
     def _of_patterns(self, task: _Task, count: int) -> dict[str, Any]:

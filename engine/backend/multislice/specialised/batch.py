@@ -11,10 +11,17 @@ from ptylive.engine.backend.multislice.forward.detection import Detector
 from ptylive.engine.backend.multislice.forward.illumination import Illumination
 from ptylive.engine.backend.multislice.forward.specimen import Specimen
 from ptylive.engine.backend.multislice.forward.values import Values
-from ptylive.engine.backend.multislice.kernel_parts.arguments import NONE_2, NONE_3, NONE_4, NONE_5, Patterns
-from ptylive.engine.backend.multislice.kernel_parts.planes import laid_out
+from ptylive.engine.backend.multislice.kernel_parts.arguments import (
+    NONE_2,
+    NONE_3,
+    NONE_4,
+    NONE_5,
+    Patterns,
+    in_precision,
+)
+from ptylive.engine.backend.multislice.kernel_parts.planes import Real, laid_out
 from ptylive.engine.backend.multislice.specialised.program import Program
-from ptylive.schema.model import Array, DoubleArray, FloatArray, IndexArray
+from ptylive.schema.model import Array, DoubleArray, IndexArray
 
 
 class Recorded(NamedTuple):
@@ -22,13 +29,14 @@ class Recorded(NamedTuple):
 
     patterns: Array
     counts_type: int
-    weights: FloatArray
+    weights: Array
     corners: IndexArray
 
 
 class Blocks(NamedTuple):
-    """The model, and the blocks that know its phases."""
+    """The model, and the blocks that know its phases; ``real``: type of what the kernel gets."""
 
+    real: Real
     model: ForwardModel
     program: Program
     illumination: Illumination
@@ -38,66 +46,62 @@ class Blocks(NamedTuple):
     def patterns(self, values: Values, batch: IndexArray, recorded: Recorded) -> Patterns:
         """The patterns ``batch``, numbered from 0 on."""
         count, model = len(batch), self.model
-        amplitudes = np.ones(count, np.float32) if values.root_current is None else values.root_current[batch]
+        amplitudes = np.ones(count, self.real) if values.root_current is None else values.root_current[batch]
         marker = np.zeros(count, np.int64) if model.probe_marker is None else model.probe_marker[batch]
         near = model.near_field is not None
-        return Patterns(
+        made = Patterns(
             np.arange(count),
             recorded.patterns[batch],
             recorded.counts_type,
             recorded.weights,
             recorded.corners[batch],
             np.ascontiguousarray(values.shifts_px[batch], dtype=np.float64),
-            np.ascontiguousarray(amplitudes, dtype=np.float32),
-            _unit_or_none(self.detector.exit_phases(values, batch), count),
+            self._of_type(amplitudes),
+            self._unit_or_none(self.detector.exit_phases(values, batch), count),
             np.ascontiguousarray(marker * values.modes, dtype=np.int64),
-            _unit_or_none(self.illumination.tilt_phases(values, batch), count),
+            self._unit_or_none(self.illumination.tilt_phases(values, batch), count),
             self._spaces(values, batch),
-            _unit(self.detector.lens_phases(values, batch)[:, ::-1], count) if near else NONE_4,
+            self._unit(self.detector.lens_phases(values, batch)[:, ::-1], count) if near else NONE_4,
             self._aberrations(values, batch),
             self._plates(batch),
-            _single(values.varied.coefficients[batch])
-            if values.varied is not None
-            else np.zeros((count, 0), np.float32),
+            self._of_type(values.varied.coefficients[batch] if values.varied is not None else np.zeros((count, 0))),
         )
+        return in_precision(made, self.real)
 
-    def _spaces(self, values: Values, batch: IndexArray) -> FloatArray:
+    def _spaces(self, values: Values, batch: IndexArray) -> Array:
         """(n, spaces, 2, 2, P), column first: spaces of one length share what is reckoned."""
-        made: dict[Any, FloatArray] = {}
+        made: dict[Any, Array] = {}
         for step in self.program.spaces:
             if step.shares not in made:
                 phases = self.specimen.own_space(step, values, batch)
                 if phases is None:
                     return NONE_5
-                made[step.shares] = _unit(phases[:, ::-1], len(batch))
+                made[step.shares] = self._unit(phases[:, ::-1], len(batch))
         if not made:
             return NONE_5
         return np.stack([made[step.shares] for step in self.program.spaces], axis=1)
 
-    def _aberrations(self, values: Values, batch: IndexArray) -> FloatArray:
+    def _aberrations(self, values: Values, batch: IndexArray) -> Array:
         groups = self.model.aberrations
-        return NONE_2 if groups is None else _single(values.aberrations_A[groups.group[batch]])
+        return NONE_2 if groups is None else self._of_type(values.aberrations_A[groups.group[batch]])
 
-    def _plates(self, batch: IndexArray) -> FloatArray:
+    def _plates(self, batch: IndexArray) -> Array:
         if self.model.phase_plates is None:
             return NONE_3
         plates = np.swapaxes(np.asarray(self.model.phase_plates[batch]), 1, 2)
-        return laid_out(np.stack([plates.real, plates.imag], axis=1))
+        return laid_out(np.stack([plates.real, plates.imag], axis=1), self.real)
 
+    def _of_type(self, values: Any) -> Array:
+        return np.ascontiguousarray(values, dtype=self.real)
 
-def _single(values: Any) -> FloatArray:
-    return np.ascontiguousarray(values, dtype=np.float32)
+    def _unit_or_none(self, phases: DoubleArray | None, count: int) -> Array:
+        return NONE_4 if phases is None else self._unit(phases, count)
 
-
-def _unit_or_none(phases: DoubleArray | None, count: int) -> FloatArray:
-    return NONE_4 if phases is None else _unit(phases, count)
-
-
-def _unit(phases: DoubleArray, count: int) -> FloatArray:
-    """exp(i phase) of phases (count or 1, 2, P): (count, 2, part, P)."""
-    turns = phases / (2 * np.pi)
-    # within half a turn single precision is exact enough, and its cosine four times quicker
-    rest = ((turns - np.rint(turns)) * (2 * np.pi)).astype(np.float32)
-    made = np.empty((count, 2, 2, phases.shape[-1]), np.float32)
-    made[:, :, 0], made[:, :, 1] = np.cos(rest), np.sin(rest)
-    return made
+    def _unit(self, phases: DoubleArray, count: int) -> Array:
+        """exp(i phase) of phases (count or 1, 2, P): (count, 2, part, P)."""
+        turns = phases / (2 * np.pi)
+        # within half a turn single precision is exact enough, and its cosine four times quicker
+        rest = ((turns - np.rint(turns)) * (2 * np.pi)).astype(self.real)
+        made = np.empty((count, 2, 2, phases.shape[-1]), self.real)
+        made[:, :, 0], made[:, :, 1] = np.cos(rest), np.sin(rest)
+        return made

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ptylive.engine.backend.multislice.forward.split_step import Propagate, Step, Transmit
+from ptylive.engine.backend.multislice.kernel_parts.planes import Real
 from ptylive.schema.model import Array
 
 
@@ -32,12 +33,12 @@ class Program(NamedTuple):
         spaces = tuple(step for step in steps if isinstance(step, Propagate))
         return cls(tuple(slices), spaces, places)
 
-    def planes(self, powers: tuple[Array, ...], named: tuple[float, ...]) -> Array:
-        """(2, object modes * slices, Y * X) float32 of slices (object modes, slices, Y * X), given for each power."""
+    def planes(self, powers: tuple[Array, ...], named: tuple[float, ...], real: Real) -> Array:
+        """(2, object modes * slices, Y * X) of slices (object modes, slices, Y * X), given for each power."""
         modes, _, pixels = powers[0].shape
-        planes = np.empty((2, modes, len(self.slices), pixels), np.float32)
+        planes = np.empty((2, modes, len(self.slices), pixels), real)
         for number, step in enumerate(self.slices):
-            own = np.ones((modes, pixels), np.complex64)
+            own = np.ones((modes, pixels), powers[0].dtype)
             if step is not None:
                 own = powers[named.index(step.power)][:, step.slice]
             planes[0, :, number], planes[1, :, number] = own.real, own.imag
@@ -46,7 +47,7 @@ class Program(NamedTuple):
     def gradient(self, planes: Array, named: tuple[float, ...], slices: int) -> Array:
         """(powers, 2, object modes, slices, Y * X): the adjoint of :meth:`planes`."""
         given = planes.reshape(2, -1, len(self.slices), planes.shape[-1])
-        total = np.zeros((len(named), 2, given.shape[1], slices, planes.shape[-1]), np.float32)
+        total = np.zeros((len(named), 2, given.shape[1], slices, planes.shape[-1]), planes.dtype)
         for number, step in enumerate(self.slices):
             if step is not None:
                 total[named.index(step.power), :, :, step.slice] += given[:, :, number]

@@ -14,9 +14,9 @@ from ptylive.engine.backend.multislice.kernel_parts.coefficients import (
     ROOT,
     Projection,
 )
-from ptylive.engine.backend.multislice.kernel_parts.planes import laid_out
+from ptylive.engine.backend.multislice.kernel_parts.planes import Real, laid_out
 from ptylive.engine.backend.multislice.problem import CoefficientTermKind, DataTerm, MultisliceProblem
-from ptylive.schema.model import Array, FloatArray, IndexArray
+from ptylive.schema.model import Array, IndexArray
 
 KINDS = {
     CoefficientTermKind.LEAST_SQUARES: LEAST_SQUARES,
@@ -36,7 +36,7 @@ def projection_of(problem: MultisliceProblem, model: ForwardModel) -> Projection
     beyond = model.near_field is not None or model.spread is not None or model.upsampling > 1
     if compressed is None or beyond or problem.data_term.kind not in KINDS:
         return None
-    made = _projection(compressed, problem.data_term)
+    made = _projection(compressed, problem.data_term, problem.precision.real)
     return None if made.many.nbytes + made.rest.nbytes > MOST_BYTES else made
 
 
@@ -45,19 +45,19 @@ def of_patterns(projection: Projection, batch: IndexArray) -> Projection:
     return projection._replace(values=projection.values[batch], measured=projection.measured[batch])
 
 
-def _projection(compressed: CompressedPatterns, term: DataTerm) -> Projection:
+def _projection(compressed: CompressedPatterns, term: DataTerm, real: Real) -> Projection:
     kind, lengths = KINDS[CoefficientTermKind(str(term.kind))], compressed.perpendicular
-    masks, count = _turned(compressed.masks), len(compressed.masks)
-    regions = np.zeros((len(lengths), masks.shape[1]), np.float32)
-    members = np.zeros((len(lengths), count), np.float32)
-    scattered = np.zeros((len(lengths), masks.shape[1]), np.float32)
+    masks, count = _turned(compressed.masks, real), len(compressed.masks)
+    regions = np.zeros((len(lengths), masks.shape[1]), real)
+    members = np.zeros((len(lengths), count), real)
+    scattered = np.zeros((len(lengths), masks.shape[1]), real)
     for number, one in enumerate(lengths):
-        regions[number], members[number, one.masks] = _turned(one.region), 1
+        regions[number], members[number, one.masks] = _turned(one.region, real), 1
         if kind != ROOT:
             scattered[number] = regions[number] - (masks[one.masks] ** 2).sum(axis=0)
     masks = np.concatenate([masks, scattered])
     here = (masks != 0).sum(axis=0) * FEW_MASKS > len(masks)
-    elsewhere = np.where(here, np.float32(0), masks)
+    elsewhere = np.where(here, real.type(0), masks)
     few = np.flatnonzero(elsewhere.any(axis=1))
     if len(few) * FEW_MASKS > len(masks):
         here[:], few = True, few[:0]
@@ -65,29 +65,30 @@ def _projection(compressed: CompressedPatterns, term: DataTerm) -> Projection:
     whitening, edge = compressed.whitening, compressed.edge
     return Projection(
         kind,
-        np.float32(term.offset),
-        _single(compressed.values),
+        real.type(term.offset),
+        _copied(compressed.values, real),
         pixels,
-        _single(masks[:, pixels]),
+        _copied(masks[:, pixels], real),
         few,
-        _single(elsewhere[few]),
-        np.zeros((0, 0), np.float32) if whitening is None else _single(whitening),
-        np.zeros(0, np.float32) if edge is None else _turned(edge),
+        _copied(elsewhere[few], real),
+        np.zeros((0, 0), real) if whitening is None else _copied(whitening, real),
+        np.zeros(0, real) if edge is None else _turned(edge, real),
         regions,
         members,
-        _single(
-            np.stack([one.measured for one in lengths], axis=1) if lengths else np.zeros((len(compressed.values), 0))
+        _copied(
+            np.stack([one.measured for one in lengths], axis=1) if lengths else np.zeros((len(compressed.values), 0)),
+            real,
         ),
-        _single([one.weight for one in lengths]),
+        _copied([one.weight for one in lengths], real),
     )
 
 
-def _turned(planes: Array) -> FloatArray:
+def _turned(planes: Array, real: Real) -> Array:
     """Planes (..., P * P) for the kernel: with their two axes exchanged, and its pitch."""
     size = int(planes.shape[-1] ** 0.5 + 0.5)
-    return _single(laid_out(np.swapaxes(planes.reshape(*planes.shape[:-1], size, size), -1, -2)))
+    return _copied(laid_out(np.swapaxes(planes.reshape(*planes.shape[:-1], size, size), -1, -2), real), real)
 
 
-def _single(values: Any) -> FloatArray:
+def _copied(values: Any, real: Real) -> Array:
     """A copy that compiled code may take for one it writes to: other arrays would be another compiled version."""
-    return np.array(values, dtype=np.float32, order="C")
+    return np.array(values, dtype=real, order="C")

@@ -1,13 +1,15 @@
 """The compiled kernel against the reference in double precision."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from forward_problems import moved_patterns
-from rounding import SINGLE
+from rounding import DOUBLE, DOUBLE_SIGNED, SINGLE
 
 from ptylive.engine.backend.multislice.compiled_backend import CompiledMultislice
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
-from ptylive.engine.backend.multislice.problem import DataTermKind
+from ptylive.engine.backend.multislice.problem import DataTermKind, Precision
 
 
 def relative(a, b):
@@ -39,6 +41,36 @@ def test_patterns_that_do_not_lie_in_place(make_problem, make_planes, slices, mo
     assert compiled.loss == pytest.approx(expected.loss, rel=SINGLE)
     assert relative(compiled.object, expected.object) < SINGLE
     assert relative(compiled.probe, expected.probe) < SINGLE
+
+
+@pytest.mark.parametrize("kind", list(DataTermKind))
+@pytest.mark.parametrize(("slices", "modes", "object_modes"), [(1, 1, 1), (3, 2, 2)])
+def test_double_precision(make_problem, make_planes, make_corrections, kind, slices, modes, object_modes):
+    problem = moved_patterns(make_problem(32, slices, kind, 0.05, count=7))
+    problem = replace(problem, precision=Precision.DOUBLE)
+    planes, corrections = make_planes(problem, modes, object_modes), make_corrections(problem)
+    arrays, backend = GeneralMultislice(problem, np, "complex128", "reference"), CompiledMultislice(problem)
+    expected = arrays.loss_and_gradient(*planes, corrections=corrections)
+    found = backend.loss_and_gradient(*planes, corrections=corrections)
+    assert found.object.dtype == found.probe.dtype == np.float64
+    assert found.loss == pytest.approx(expected.loss, rel=DOUBLE)
+    assert relative(found.object, expected.object) < DOUBLE
+    assert relative(found.probe, expected.probe) < DOUBLE
+    for name, value in vars(expected.corrections).items():
+        if value is not None and value.size:
+            assert relative(getattr(found.corrections, name), value) < DOUBLE_SIGNED, name
+    modelled = backend.intensities(*planes)
+    assert relative(modelled, arrays.expected_patterns(*planes)) < DOUBLE
+    assert relative(backend.illumination(planes[1]), arrays.illumination(planes[1])) < DOUBLE
+
+
+@pytest.mark.parametrize("dtype", ["int32", "float64"])
+def test_counts_of_double_precision_are_kept(make_problem, make_planes, dtype):
+    problem = make_problem(32, 1, DataTermKind.AMPLITUDE, 0.1, dtype=dtype)
+    many = replace(problem, patterns=problem.patterns + 2**24 + 1, precision=Precision.DOUBLE)
+    planes = make_planes(problem, 1)
+    expected = GeneralMultislice(many, np, "complex128", "reference").loss_and_gradient(*planes).loss
+    assert CompiledMultislice(many).loss_and_gradient(*planes).loss == pytest.approx(expected, rel=DOUBLE)
 
 
 SIZES = [64, 96, 128, 144, 192, 256, 288, 384, 512]

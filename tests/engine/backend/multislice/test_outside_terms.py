@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from rounding import SINGLE
+from rounding import DOUBLE, SINGLE
 
 from ptylive.engine.backend.multislice.compiled_backend import CompiledMultislice
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.backend.multislice.outside_terms import address_of
-from ptylive.engine.backend.multislice.problem import DataTerm, DataTermKind, PythonTerm
+from ptylive.engine.backend.multislice.problem import DataTerm, DataTermKind, Precision, PythonTerm
 from ptylive.schema import RefinementError
 
 OFFSET = 0.3
@@ -64,6 +64,15 @@ def test_it_is_the_loss_of_the_same_formula_built_in(make_problem, make_planes, 
     assert found.loss == pytest.approx(expected.loss, rel=SINGLE)
     assert relative(found.object, expected.object) < SINGLE
     assert relative(found.probe, expected.probe) < SINGLE
+
+
+def test_in_double_precision(make_problem, make_planes):
+    problem = replace(make_problem(32, 1, DataTermKind.AMPLITUDE, OFFSET), precision=Precision.DOUBLE)
+    planes = make_planes(problem, 1)
+    mine = CompiledMultislice(replace(problem, data_term=DataTerm(TERM, OFFSET)))
+    found, expected = (b.loss_and_gradient(*planes) for b in (mine, CompiledMultislice(problem)))
+    assert found.loss == pytest.approx(expected.loss, rel=DOUBLE)
+    assert relative(found.object, expected.object) < DOUBLE
 
 
 def test_built_in_terms_follow_in_the_same_kernel(make_problem, make_planes):

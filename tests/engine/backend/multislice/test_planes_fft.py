@@ -46,8 +46,8 @@ def run_inverse_scaled(window, x, factor, y):
     inverse_scaled(window, x, factor, y)
 
 
-def random_planes(size, seed=0):
-    return laid_out(np.random.default_rng(seed + size).normal(size=(2, size, size)))
+def random_planes(size, seed=0, real="float32"):
+    return laid_out(np.random.default_rng(seed + size).normal(size=(2, size, size)), np.dtype(real))
 
 
 def wave_of(planes, size):
@@ -55,11 +55,11 @@ def wave_of(planes, size):
     return re + 1j * im
 
 
-def check(got, size, expected):
+def check(got, size, expected, unit=U):
     # log2(n) passes along either axis, each of which rounds some three times: all of them the same way at worst; a
     # product in front rounds three times more
     error = np.linalg.norm(wave_of(got, size) - expected.T)
-    assert error < 3 * (2 * math.log2(size) + 1) * U * np.linalg.norm(expected)
+    assert error < 3 * (2 * math.log2(size) + 1) * unit * np.linalg.norm(expected)
 
 
 def transform(wave, backwards):
@@ -89,6 +89,31 @@ def test_transform_is_numpys_transposed(backwards, size):
     (run_inverse if backwards else run_forward)(window_of(size), planes, out)
     check(out, size, transform(wave_of(planes, size), backwards))
     assert np.array_equal(planes, kept), "what is transformed is kept"
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize(
+    "size", [48, pytest.param(64, marks=pytest.mark.slow), pytest.param(512, marks=pytest.mark.slow)]
+)
+def test_transform_in_double_precision(backwards, size):
+    planes, window = random_planes(size, real="float64"), window_of(size, "float64")
+    out = np.zeros_like(planes)
+    (run_inverse if backwards else run_forward)(window, planes, out)
+    # numpy's rounds as well
+    check(out, size, transform(wave_of(planes, size), backwards), 2 * np.finfo(float).eps)
+
+
+@pytest.mark.parametrize("conjugate", [1, -1])
+def test_products_in_double_precision(conjugate):
+    size, unit = 48, 2 * np.finfo(float).eps
+    planes, factor, out = (random_planes(size, seed, "float64") for seed in range(3))
+    wave, by = wave_of(planes, size), wave_of(factor, size)
+    run_inverse_product(window_of(size, "float64"), planes, factor, conjugate, out)
+    check(out, size, transform(wave * (by if conjugate == 1 else by.conj()), True), unit)
+    run_inverse_scaled(window_of(size, "float64"), planes, factor[0], out)
+    check(out, size, transform(wave * by.real, True), unit)
+    run_forward_product(window_of(size, "float64"), planes, factor, 0, size, conjugate, out)
+    check(out, size, transform(wave * (by if conjugate == 1 else by.conj()), False), unit)
 
 
 @pytest.mark.parametrize("conjugate", [1, -1])
@@ -137,6 +162,7 @@ def test_padded_size_holds_the_detector(pixels, size):
 
 def test_rows_of_crowded_sizes_stand_a_line_of_the_cache_apart():
     assert [pitch_of(size) for size in (64, 96, 128, 192, 256)] == [64, 96, 144, 192, 272]
+    assert [pitch_of(size, 8) for size in (64, 96, 128, 192)] == [72, 96, 136, 200], "of 8 bytes a number"
 
 
 def test_sizes_without_compiled_transform():

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ptylive.engine.backend.multislice.problem import Precision
 from ptylive.engine.refine.parameters.parameter_vector import ObjectForm
 from ptylive.engine.refine.parameters.terms import Damping
 from ptylive.engine.refine.problem.prepare import prepare
@@ -20,6 +21,16 @@ def parts(problem, tiles, held=()):
     preset = Preset(window_px=24)
     plan = CoursePlan.of(problem.strategy, preset.solver, open_end=True)
     return [part_of(problem, tile, plan, preset.refined, held) for tile in tiles_of(problem, tiles)]
+
+
+def test_a_part_keeps_its_precision(problem):
+    double = replace(
+        problem,
+        multislice=replace(problem.multislice, precision=Precision.DOUBLE),
+        layout=replace(problem.layout, precision=Precision.DOUBLE),
+    )
+    found = TilePart.of_bytes(parts(double, 2)[0].to_bytes())
+    assert found.multislice.precision is found.layout.precision is Precision.DOUBLE
 
 
 @pytest.mark.parametrize("held", [(), (np.array([3, 5]), np.array([7]))])

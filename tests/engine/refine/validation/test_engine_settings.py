@@ -11,6 +11,7 @@ REFUSED = [
     ("lsq_ml", {"update_tilts": "epoch > 3"}, "moves obj and probe, not update_tilts"),
     ("adam", {"update_beam_current": True}, "moves obj and probe and probe_pos, not update_beam_current"),
     ("adam", {"early_stop": True}, "early_stop"),
+    ("lsq_ml", {"precision": "double"}, "precision=double"),
     ("adam", {"opr_components": 2}, "opr_components"),
     ("epie", {"field_order": 1}, "field_order"),
     ("epie", {"probe_part": "phase"}, "probe_part=phase"),

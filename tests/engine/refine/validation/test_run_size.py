@@ -53,6 +53,14 @@ def test_a_long_history_takes_half():
     assert long.peak_bytes(3, 1) - long.peak_bytes(0, 1) == 2 * 3 * 2 * LONG
 
 
+def test_double_precision_takes_twice_as_much_and_is_not_packed():
+    vectors, planes = (2 * 3 + 9) * 8 * (300 + 128), (2 + 2) * 300 * 16
+    double = dataclasses.replace(SIZE, number_bytes=8)
+    assert double.peak_bytes(3, 2) == PROGRAM_BYTES + 5000 + 10 * 8 * 8 * 2 + vectors + planes
+    long = dataclasses.replace(double, object_pixels=LONG)
+    assert long.peak_bytes(3, 1) - long.peak_bytes(0, 1) == 2 * 3 * 8 * (LONG + SIZE.probe_size)
+
+
 def test_small_counts_take_a_byte():
     assert [kept_bytes(2, most) for most in (255.0, 256.0)] == [1, 2]
     assert [kept_bytes(8, most) for most in (3.0, float("inf"))] == [1, 4]

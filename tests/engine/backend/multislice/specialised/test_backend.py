@@ -15,12 +15,12 @@ from forward_problems import (
     near_field,
     tilts,
 )
-from rounding import SINGLE, SINGLE_SIGNED
+from rounding import DOUBLE, DOUBLE_SIGNED, SINGLE, SINGLE_SIGNED
 
 from ptylive.engine.backend.multislice.description import PointSpread, SplitStep
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.backend.multislice.open import open_backend
-from ptylive.engine.backend.multislice.problem import CoefficientTermKind, DataTermKind
+from ptylive.engine.backend.multislice.problem import CoefficientTermKind, DataTermKind, Precision
 from ptylive.engine.backend.multislice.specialised.backend import SpecialisedMultislice, is_possible
 
 SIZE = 32
@@ -84,27 +84,29 @@ MODELS = models(SIZE)
 
 def check(problem, modes, object_modes, probes, **changes):
     """Loss, gradients and derivatives of all corrections; what is found, as well."""
+    share, signed = (SINGLE, SINGLE_SIGNED) if problem.precision is Precision.SINGLE else (DOUBLE, DOUBLE_SIGNED)
     planes = make_planes(problem, modes, object_modes, probes)
     corrections = every_correction(problem)
     arrays = GeneralMultislice(problem, np, "complex128", "double")
     expected = arrays.loss_and_gradient(*planes, corrections=corrections)
-    single = [plane.astype(np.float32) for plane in planes]
+    given = [plane.astype(problem.precision.real) for plane in planes]
     backend = SpecialisedMultislice(problem, "kernel", **changes)
-    found = backend.loss_and_gradient(*single, corrections=corrections)
-    again = backend.loss_and_gradient(*single, np.array([2, 0]), probe_gradient=False)
+    found = backend.loss_and_gradient(*given, corrections=corrections)
+    again = backend.loss_and_gradient(*given, np.array([2, 0]), probe_gradient=False)
     some = arrays.loss_and_gradient(*planes, np.array([2, 0]), probe_gradient=False)
     backend.close()
-    assert found.loss == pytest.approx(expected.loss, rel=SINGLE)
-    assert again.loss == pytest.approx(some.loss, rel=SINGLE)
+    assert {found.object.dtype, found.probe.dtype} == {problem.precision.real}
+    assert found.loss == pytest.approx(expected.loss, rel=share)
+    assert again.loss == pytest.approx(some.loss, rel=share)
     assert not again.probe.any()
-    agree("object, two patterns", again.object, some.object, SINGLE)
-    agree("object", found.object, expected.object, SINGLE)
-    agree("probe", found.probe, expected.probe, SINGLE)
+    agree("object, two patterns", again.object, some.object, share)
+    agree("object", found.object, expected.object, share)
+    agree("probe", found.probe, expected.probe, share)
     for name, value in vars(expected.corrections).items():
         if value is None:
             assert getattr(found.corrections, name) is None
         else:
-            agree(name, getattr(found.corrections, name), value, SINGLE_SIGNED)
+            agree(name, getattr(found.corrections, name), value, signed)
     return found
 
 
@@ -127,6 +129,16 @@ ROWS_APART = {"phase plates", "two modes that vary", "near field in a band", "po
 def test_every_model_agrees_with_whole_arrays(name, size):
     parts = {"window": size, **models(size)[name]}
     problem = make_problem(**parts)
+    check(moved_patterns(problem) if "near_field" not in parts else problem, 2, 2, parts.get("probes", 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [*((name, SIZE) for name in MODELS), *(pytest.param(name, 64, marks=pytest.mark.slow) for name in MODELS)],
+)
+def test_every_model_agrees_in_double_precision(name, size):
+    parts = {"window": size, **models(size)[name]}
+    problem = replace(make_problem(**parts), precision=Precision.DOUBLE)
     check(moved_patterns(problem) if "near_field" not in parts else problem, 2, 2, parts.get("probes", 1))
 
 
