@@ -284,7 +284,8 @@ class LiveEngine:
     ) -> Rendering:
         """Last calibration, then every map, each handed to ``show`` as soon as its filters are made."""
         assert self.store is not None  # noqa: S101  (callers made it)
-        self._fits, self._refitting = [], None
+        self._fit_times.end()
+        self._refitting = None
         self.filters.forget()
         self.filters = filter_stock(self.header, self.methods)
         self.evaluation.start_afresh()

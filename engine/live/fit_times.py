@@ -47,6 +47,10 @@ class FitTimes:
             now = self._clock()
             self._rested = now + REST * (now - self._started)
 
+    def end(self) -> None:
+        """The scan is over: nothing is due any more."""
+        self._shares = []
+
     def _has_time(self, share: float) -> bool:
         if self._clock is None or self._began is None:
             return True

@@ -102,9 +102,8 @@ class RowTransforms:
         from ptylive.engine.backend.imaging.bank_numba import less_mean
 
         _, kept, count = self._rows.shape
-        moved = np.zeros((2, count, 2), np.float32)
-        moved[0, :, 0] = moved[1, :, 1] = mean.astype(np.float32) - self._reference
-        moved = moved.reshape(2, -1)
+        moved = np.zeros((2, 2 * count), np.float32)
+        moved[0, ::2] = moved[1, 1::2] = mean.astype(np.float32) - self._reference
         mask = fft.rfft(visited, n=self._padded[1], axis=1)
         if self._planes.shape != (self._padded[0], kept, count):
             self._planes = self._scratch.zeros((self._padded[0], kept, count), np.complex64, "transforms")

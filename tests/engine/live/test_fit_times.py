@@ -59,6 +59,12 @@ def test_fits_rest():
     assert not times.due(0.21)
 
 
+def test_nothing_is_due_once_the_scan_is_over():
+    times = FitTimes(clock=None)
+    times.end()
+    assert not times.due(1.0)
+
+
 def test_on_the_spot_no_clock_decides():
     times = FitTimes(clock=None)
     times.begin()
