@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from ptylive.engine.calibrate.alignment.image_shifts import Alignment, Reference, measure_shifts
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.imaging_conditions import ImagesAligned, ImagingConditions
 from ptylive.engine.probe import Probe
 from ptylive.schema import MetadataError
 
+if TYPE_CHECKING:
+    from ptylive.engine.calibrate.alignment.image_shifts import Alignment
+
 METHOD = "tcbf"
 
 
-def with_images(conditions: ImagingConditions, store: Store, *, growing: bool) -> ImagingConditions:
+def with_images(conditions: ImagingConditions, store: Store, *, copied: bool) -> ImagingConditions:
     """The conditions, able to align the images of a scan where the settings ask for it; it costs nothing elsewhere.
 
-    ``growing``: frames may come while that is done, on a copy then.
+    ``copied``: on a copy of the store, to which frames may come meanwhile.
     """
     if not conditions.is_aligned(METHOD):
         return conditions
-    kept = store.snapshot() if growing else store
+    from ptylive.engine.calibrate.alignment.image_shifts import measure_shifts
+
+    kept = store.snapshot() if copied else store
 
     def align(here: ImagingConditions) -> ImagesAligned:
         if here.placement is not None:
@@ -37,6 +42,8 @@ def with_images(conditions: ImagingConditions, store: Store, *, growing: bool) -
 
 def alignment_of(conditions: ImagingConditions) -> Alignment:
     """How images are aligned, as the settings have it. Raises MetadataError."""
+    from ptylive.engine.calibrate.alignment.image_shifts import Alignment, Reference
+
     said = {
         name.partition(".align_")[2]: value
         for name, value in conditions.settings.items()

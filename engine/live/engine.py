@@ -373,7 +373,7 @@ class LiveEngine:
             step_A = placement.step_A
         basis, detector = self.store.reduction.basis, self.header.detector_shape
         conditions = ImagingConditions.of(self.calibration, basis, detector, shape, step_A, self.settings)
-        conditions = with_images(conditions, self.store, growing=self.filters.background is not None)
+        conditions = with_images(conditions, self.store, copied=self.filters.background is not None)
         return conditions if placement is None else conditions.placed(placement)
 
 

@@ -245,3 +245,10 @@ def test_methods_are_named_as_maps_are_and_as_elsewhere() -> None:
     with pytest.raises(MetadataError) as refused:
         check_methods(["wdd_phas"])
     assert refused.value.hint == "did you mean 'wdd_phase'?"
+
+
+def test_a_word_stands_for_its_number() -> None:
+    assert registry.only_settings({"tcbf.align_reference": "centre"}) == {"tcbf.align_reference": 1}
+    with pytest.raises(MetadataError) as refused:
+        registry.only_settings({"tcbf.align_reference": "center"})
+    assert "did you mean 'centre'?" in refused.value.line()
