@@ -239,8 +239,8 @@ class _Work:
     def with_contradiction(self, found: ImageShifts) -> ImageShifts:
         """The same, its errors with what parts of the data contradict each other by that should say the same.
 
-        Coarse and fine details of the images, of equal power; and bins nearer the axis. What the model has wrong
-        depends on both. One difference may be small by chance: no error is below the mean one, as a shift at the rim.
+        Coarse and fine details of the images, of equal power (half of it); and bins nearer the axis. What the model has
+        wrong depends on both. One difference may be small by chance: no error is below the mean one at the rim.
         """
         rows, cols = found.spectra.shape[1:]
         axes = [np.fft.fftfreq(n, size) for n, size in zip((rows, cols), found.step_A, strict=True)]
@@ -256,10 +256,8 @@ class _Work:
         told.append(self._fit(found.k, found.shift_A, found.agreement, found.aberrations, found.rotation_deg, NEARER))
         names = tuple(found.aberrations)
         per_A = np.abs(self._gradients(found.k, names)).max(axis=(0, 1))
-        coarse, fine, nearer, whole = (
-            np.array([one.aberrations[name] for name in names]) * per_A for one in (*told, found)
-        )
-        apart_A = np.maximum(np.abs(coarse - fine), np.abs(nearer - whole))
+        coarse, fine, nearer, whole = (np.array(list(one.aberrations.values())) * per_A for one in (*told, found))
+        apart_A = np.maximum(0.5 * np.abs(coarse - fine), np.abs(nearer - whole))
         apart_A = np.maximum(apart_A, np.sqrt(((coarse - fine) ** 2).mean()))
         turned = max(abs(told[0].rotation_deg - told[1].rotation_deg), abs(told[2].rotation_deg - found.rotation_deg))
         return replace(
