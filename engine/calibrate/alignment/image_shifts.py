@@ -374,13 +374,13 @@ def near_peak(cross: ComplexArray, step: DoubleArray, width_A: float) -> tuple[D
     rows, cols = (
         np.exp(2j * np.pi * np.outer(away / one, fft.fftfreq(n))) for one, n in zip(step, cross.shape, strict=True)
     )
-    field = (rows @ cross @ cols.T).real
+    field = np.asarray((rows @ cross @ cols.T).real, dtype=np.float64)
     window = np.exp(-0.5 * (away / width_A) ** 2)
-    row, col = np.unravel_index(int(np.argmax(field * np.outer(window, window))), field.shape)
+    row, col = divmod(int(np.argmax(field * np.outer(window, window))), field.shape[1])
     for _ in range(4 * half):  # up to the maximum on whose slope that is
         low = max(row - 1, 0), max(col - 1, 0)
         around = field[low[0] : row + 2, low[1] : col + 2]
-        up = np.unravel_index(int(np.argmax(around)), around.shape)
+        up = divmod(int(np.argmax(around)), around.shape[1])
         if (low[0] + up[0], low[1] + up[1]) == (row, col):
             break
         row, col = low[0] + up[0], low[1] + up[1]
