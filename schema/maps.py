@@ -20,14 +20,8 @@ FAINT = 3.0
 """Standard deviations by noise that a pixel of a map has to differ by from the median to be sure."""
 NOTHING_BUT_NOISE = "nothing but noise"
 NO_PIXEL_SURE = f"no pixel stands {FAINT:g} standard deviations out of the noise"
-STRONG_MODULATION = 0.55
-"""Part of its mean by which the bright field changes over a scan (standard deviation), from which a specimen is strong.
-
-Where it is small the exit wave is linear in the potential; the larger it is, the more weight the quadratic terms have.
-On 33 simulated scans of crystals (SrTiO3, Si and Au, 10 to 300 Å thick, in focus and 100 Å out of it) OBF correlated
-with the projected potential by 0.82 on average below the bound and 0.57 above it, iDPC by 0.32 and 0.84; above it iDPC
-was the better one in 15 of 16.
-"""
+STRONG_MODULATION, ASKED_MODULATION, LEAST_EXPLAINED = 0.55, 0.4, 0.37
+"""When a specimen is not weak (:class:`Strength`)."""
 TOO_THICK = "too thick for this map"
 MOST_DOUBT = 0.25
 """Share of an information limit up to which its uncertainty leaves something to tell."""
@@ -202,6 +196,36 @@ class LiveMap:
         row, col = self.settings.get("origin_A", (0.0, 0.0))
         listed = bool(row or col)  # points of no grid, in files that do not say how their maps lie
         return (float(row), float(col)), float(self.settings.get("axes_deg", 0.0 if listed else rotation_deg))
+
+
+@dataclass(frozen=True)
+class Strength:
+    """How strongly a specimen scatters. modulation: part of its mean by which the bright field changes over the scan,
+    standard deviation, without counting noise; explained: which part of that a phase explains, seen linearly. None
+    where they are not known.
+
+    The larger the modulation, the more weight terms have that are not linear in the potential, and the less is
+    explained. Maps that take the specimen for weak mean little where the modulation is above ASKED_MODULATION and less
+    than LEAST_EXPLAINED is explained; where the second is not known, above STRONG_MODULATION. How often that is right:
+    docs/accuracy.md.
+    """
+
+    modulation: float | None = None
+    explained: float | None = None
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether it matters what is explained."""
+        return self.modulation is not None and self.modulation > ASKED_MODULATION
+
+    @property
+    def is_strong(self) -> bool:
+        """Whether maps that take the specimen for weak mean little."""
+        if self.modulation is None or not self.is_asked:
+            return False
+        if self.explained is None:
+            return self.modulation > STRONG_MODULATION
+        return self.explained < LEAST_EXPLAINED
 
 
 def scattering(modulation: float) -> str:

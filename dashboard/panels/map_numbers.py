@@ -9,6 +9,7 @@ from ptylive.dashboard.client.map_kinds import MapKind
 from ptylive.dashboard.client.orders import Orders
 from ptylive.dashboard.panels.maps import MapPanel
 from ptylive.dashboard.requests import Request
+from ptylive.schema.errors import did_you_mean
 
 BY_ITSELF = ("auto", "default", "")
 """What is typed for the value that the method has by itself."""
@@ -32,7 +33,9 @@ def parse_numbers(kind: MapKind, text: str) -> dict[str, float | str | None]:
         if not equals and len(known) == 1 and part:
             key, value = next(iter(known)), key
         elif not equals or key not in known or known[key].name in found:
-            raise UnclearNumberError(f"{kind.label}: type {', '.join(f'{name} = number' for name in known)}, or auto")
+            otherwise = f"type {', '.join(f'{name} = number' for name in known)}, or auto"
+            near = did_you_mean(key, known, otherwise) if equals and key not in known else otherwise
+            raise UnclearNumberError(f"{kind.label}: {near}")
         found[known[key].name] = _value(value)
     return found
 

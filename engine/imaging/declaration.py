@@ -17,7 +17,7 @@ from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.instant import Instant
 from ptylive.pictures.colours import ColourMap
 from ptylive.schema import MetadataError
-from ptylive.schema.errors import brief
+from ptylive.schema.errors import brief, did_you_mean
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.units import in_unit_of
 
@@ -123,9 +123,21 @@ class MapSetting:
     whole: bool = False
     also: tuple[str, ...] = ()
     """Names under which users of other programs know it."""
+    words: tuple[str, ...] = ()
+    """What 0, 1, … are called, where they may be given so."""
+
+    @property
+    def meaning(self) -> str:
+        """The line, with the numbers that words stand for."""
+        return " ".join([self.about, *[f"{word} ({number})" for number, word in enumerate(self.words)]])
 
     def checked(self, name: str, value: Any) -> float:
         """A value somebody gave, maybe with a unit (``0.5 1/nm``). Raises MetadataError."""
+        if self.words and isinstance(value, str):
+            if value not in self.words:
+                known = f"give {' or '.join(self.words)}"
+                raise MetadataError(f"{name}={brief(value)} is none", did_you_mean(value, self.words, known))
+            return self.words.index(value)
         value = in_unit_of(name, value)
         hint = f"give a{' whole' if self.whole else ''} number from {self.low:g} to {self.high:g}"
         if (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from functools import cached_property
@@ -46,6 +46,15 @@ class Part(Enum):
 
 
 @dataclass(frozen=True, eq=False)
+class ImagesAligned:
+    """Optics that the shifts of bright-field images have; ``told``: their values, Å and degrees."""
+
+    probe: Probe
+    rotation_deg: float
+    told: Mapping[str, float]
+
+
+@dataclass(frozen=True, eq=False)
 class ImagingConditions:
     """Optics and geometry of a scan as the filters see them: probe, detector samples, scan frequencies."""
 
@@ -61,6 +70,10 @@ class ImagingConditions:
     """What a user set of maps, by whole names (``wdd.epsilon``); the rest is as their files have it."""
     depth_A: float = 0.0
     """Of the plane in focus below the entrance, which the probe's defocus holds already."""
+    align: Callable[[ImagingConditions], ImagesAligned] | None = None
+    """What aligns the images of this scan, where a method is asked to go by their shifts."""
+    told: Mapping[str, float] = field(default_factory=dict)
+    """What these shifts told, where they did."""
     samples: Samples = field(init=False)
 
     def __post_init__(self) -> None:
@@ -217,12 +230,36 @@ class ImagingConditions:
         return other
 
     def focused_for(self, method: str) -> ImagingConditions:
-        """The same, focused at the depth that a method has of its own (``METHOD.depth_A``), or itself."""
+        """The same with the optics that a method has of its own, or itself.
+
+        They are those of the shifts of images (``METHOD.align_order`` …), or the focus at a depth (``METHOD.depth_A``).
+        """
+        if self.is_aligned(method):
+            return self._aligned_for(method)
         depth = self.settings.get(f"{method}.depth_A", self.depth_A)
         if depth == self.depth_A:
             return self
         other = self.with_probe(self.probe.refocused(depth - self.depth_A))
         object.__setattr__(other, "depth_A", depth)
+        return other
+
+    def is_aligned(self, method: str) -> bool:
+        """Whether a method goes by the shifts of images: whether any of its settings about them is set."""
+        return any(name.startswith(f"{method}.align_") for name in self.settings)
+
+    def _aligned_for(self, method: str) -> ImagingConditions:
+        """The same with the optics that the shifts of images have.
+
+        Raises MetadataError where images cannot be aligned, and for a depth beside them: their focus is their own.
+        """
+        if f"{method}.depth_A" in self.settings:
+            raise MetadataError(f"{method}.depth_A and aligned images exclude each other", "leave one of them out")
+        if self.align is None:
+            raise MetadataError("there are no images to align", f"leave {method}.align_… out")
+        found = self.align(self)
+        other = self.with_probe(found.probe)
+        object.__setattr__(other, "rotation_deg", found.rotation_deg)
+        object.__setattr__(other, "told", found.told)
         return other
 
     def aligned_shifts(self, q: DoubleArray) -> ComplexArray:

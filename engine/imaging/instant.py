@@ -11,7 +11,6 @@ import numpy as np
 
 from ptylive.engine.backend.imaging.bank import Contraction
 from ptylive.engine.descan import descan_of
-from ptylive.engine.imaging.accumulation.bright_modulation import bright_modulation
 from ptylive.engine.imaging.accumulation.rows import RowTransforms
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.imaging.bank import Picture, Spectra
@@ -19,9 +18,10 @@ from ptylive.engine.imaging.deviation import deviation_of, is_faint, local_devia
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.noise import TRUSTED_SHARE, picture_quality
 from ptylive.engine.imaging.placement import Placement
+from ptylive.engine.imaging.strength.linearity import strength_of
 from ptylive.pictures.sampling import stretched
 from ptylive.schema import Calibration, LiveMap, MetadataError
-from ptylive.schema.maps import STRONG_MODULATION, RingQuality
+from ptylive.schema.maps import RingQuality, Strength
 from ptylive.schema.model import Array, BoolArray, DoubleArray
 
 Shared = TypeVar("Shared")
@@ -101,8 +101,8 @@ class Instant:
         """Modulation of the bright field where the specimen is not weak; told when the scan has ended."""
         if not self._deviations:
             return None
-        found = self.once(_modulation)
-        return found if found is not None and found > STRONG_MODULATION else None
+        found = self.once(_strength)
+        return found.modulation if found.is_strong else None
 
     def spectra(self, conditions: ImagingConditions) -> Spectra:
         """Transformed coefficients, shared by all filters of one padded size."""
@@ -172,8 +172,8 @@ class Instant:
         )
 
 
-def _modulation(now: Instant) -> float | None:
-    return bright_modulation(now._store)  # noqa: SLF001  (its own)
+def _strength(now: Instant) -> Strength:
+    return strength_of(now._store, now.calibration)  # noqa: SLF001  (its own)
 
 
 def _read_only(values: Array) -> Array:

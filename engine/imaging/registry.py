@@ -118,7 +118,9 @@ def settings_table() -> str:
     rows = ["| setting | default | from, to | what it does |", "| --- | --- | --- | --- |"]
     for method in sorted(own_methods(), key=lambda one: one.rank):
         for name, one in method.may_be_set.items():
-            about = one.about + (f" (`{'`, `'.join(one.also)}`)" if one.also else "")
+            about = " ".join([one.about, ", ".join(f"{word} ({n})" for n, word in enumerate(one.words))]).strip() + (
+                f" (`{'`, `'.join(one.also)}`)" if one.also else ""
+            )
             rows.append(f"| `{name}` | {_value(one)} | {one.low:g}, {one.high:g} | {about} |")
     return "\n".join(rows) + "\n"
 
@@ -149,7 +151,7 @@ def _described(method: Method, one: MapWords) -> dict[str, Any]:
                 "low": setting.low,
                 "high": setting.high,
                 "whole": setting.whole,
-                "about": setting.about,
+                "about": setting.meaning,
             }
             for name, setting in method.may_be_set.items()
         ],

@@ -26,6 +26,7 @@ from ptylive.engine.imaging.instant import MapChoices
 from ptylive.engine.imaging.placement import Placement, told_by, told_placement
 from ptylive.engine.imaging.render import AFTERWARDS, METHODS, Rendering, check_methods, methods_for
 from ptylive.engine.live import reading
+from ptylive.engine.live.aligned_images import with_images
 from ptylive.engine.live.evaluation import Evaluation
 from ptylive.engine.live.fit_times import FitTimes
 from ptylive.engine.live.plan import Plan, filter_stock, left_out
@@ -372,6 +373,7 @@ class LiveEngine:
             step_A = placement.step_A
         basis, detector = self.store.reduction.basis, self.header.detector_shape
         conditions = ImagingConditions.of(self.calibration, basis, detector, shape, step_A, self.settings)
+        conditions = with_images(conditions, self.store, copied=self.filters.background is not None)
         return conditions if placement is None else conditions.placed(placement)
 
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from ptylive.engine.calibrate.descan import LEAST_EXTENT_PX, remaining
 from ptylive.engine.calibrate.independent import Candidate, independent_defocus, orientations
-from ptylive.engine.imaging.accumulation.bright_modulation import bright_modulation
 from ptylive.engine.imaging.accumulation.store import Store
+from ptylive.engine.imaging.strength.linearity import strength_of
 from ptylive.engine.refine.tuning.parameter_search import focal_depth_A
 from ptylive.pictures.colours import levels, to_indices
 from ptylive.pictures.sampling import reduced
@@ -74,13 +74,15 @@ class IndependentCommands:
         """What the data say of values that were given: {name: {value, uncertainty, agrees}}; C10 of the plane seen.
 
         Of descan_px besides ``apart_px``: how far patterns lie from where the given one says, at most over the field.
-        ``modulation``: by how much the bright field changes over the scan; null where that cannot be told.
+        ``modulation``: by how much the bright field changes over the scan; ``explained``: which part of that a phase
+        explains, where that matters; null where they cannot be told.
         """
         calibration, store = self._looked_at()
         found = {"C10": defocus_beside(calibration, store), "detector_pixel_invA": pixel_beside(calibration)}
         found["descan_px"] = descan_beside(calibration, store)
         estimates = {name: told for name, told in found.items() if told is not None}
-        return {"estimates": estimates, "modulation": bright_modulation(store)}
+        strength = strength_of(store, calibration)
+        return {"estimates": estimates, "modulation": strength.modulation, "explained": strength.explained}
 
 
 def defocus_beside(calibration: Calibration, store: Store) -> dict[str, Any] | None:

@@ -29,7 +29,7 @@ class PageAdvice(Advisors):
         form: Callable[[], Form],
     ) -> None:
         beside = ValuesBeside(orders)
-        self.first_maps = FirstMaps(panels, lambda: beside.modulation)
+        self.first_maps = FirstMaps(panels, lambda: beside.strength)
         self.guide = Guide(picked)
         depth = (DepthAdvice(take_over), DecisionAdvice(orders, form))
         super().__init__(

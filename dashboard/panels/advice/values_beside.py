@@ -12,6 +12,7 @@ from ptylive.dashboard.client.state import FINAL_STATES, CalibrationEntry, Serve
 from ptylive.dashboard.panels.advice.advisor import Quiet, Seen, Takers
 from ptylive.dashboard.readouts import CALIBRATION_ROWS, origin_word, quantity
 from ptylive.dashboard.requests import Request
+from ptylive.schema.maps import Strength
 
 FIRST_LOOK = 0.1
 """Share of a scan after which the data are asked, and once more at its end, and when a value has changed."""
@@ -45,8 +46,8 @@ class ValuesBeside(Quiet):
         self._asked: tuple[object, ...] = ()
         self._not_before = 0.0
         self._estimates: Mapping[str, Any] = {}
-        self.modulation: float | None = None
-        """Of the bright field over the scan, as far as it is known."""
+        self.strength = Strength()
+        """Of the specimen, as far as it is known."""
         self._rows: dict[str, Beside] = {}
 
     def follow(self, seen: Seen) -> None:
@@ -55,7 +56,7 @@ class ValuesBeside(Quiet):
         key = _stage(state) if time.monotonic() >= self._not_before else self._asked
         if key != self._asked:
             if key[:1] != self._asked[:1]:
-                self.modulation = None
+                self.strength = Strength()
             self._asked, self._estimates = key, {}
             if key and seen.view.connected:
                 self._orders.ask("estimates", lambda reply: self._take(reply, key), on_refusal=self._refused)
@@ -67,10 +68,11 @@ class ValuesBeside(Quiet):
         self._asked, self._not_before = (), time.monotonic() + AGAIN_S
 
     def _take(self, reply: Reply, key: tuple[object, ...]) -> None:
-        told, modulation = reply.get("estimates"), reply.get("modulation")
+        told = reply.get("estimates")
         if key == self._asked and isinstance(told, Mapping):
             self._estimates = told
-            self.modulation = float(modulation) if isinstance(modulation, int | float) else None
+            seen = (reply.get(name) for name in ("modulation", "explained"))
+            self.strength = Strength(*(float(one) if isinstance(one, int | float) else None for one in seen))
 
     def use(self, request: Request) -> None:
         """Take over what stands beside a row."""

@@ -31,7 +31,7 @@ from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.probe import Probe
 from ptylive.schema import MetadataError
 from ptylive.schema.errors import brief, did_you_mean
-from ptylive.schema.model import ComplexArray, DoubleArray
+from ptylive.schema.model import BoolArray, ComplexArray, DoubleArray
 from ptylive.schema.optics import ABERRATION_NAMES, KRIVANEK_ORDERS
 from ptylive.schema.scan import rotation_matrix
 
@@ -41,6 +41,15 @@ MOST_CELLS_ACROSS = 64
 WINDOW = 1.5
 """Width of the window in which a correlation's peak is looked for on crystals, in 1/k_alpha."""
 LEAST_AGREEMENT = 1e-3
+INNER = 0.75
+"""Of the semi-angle: images of bins further out are not fitted. What they show is shifted otherwise than the gradient
+says: of the two sidebands that meet at k one lies beyond the aperture, and nothing cancels the curvature of the
+other's phase (sum over Q of -+ Q H Q / 2). On gold without any it made a C30 of half the semi-angle's limit.
+"""
+NEARER = 0.6
+"""The same of a second fit, for what depends on where that ends."""
+FINE, REACH = 8, 3.0
+"""Points per width of the window, or per scan step, at which a correlation is computed, and how far out, in widths."""
 
 
 class Reference(StrEnum):
@@ -107,14 +116,17 @@ class ImageShifts:
     """Shifts of the images of c bins, and the optics that explain them best.
 
     k: (c, 2) centres of bins, detector frame, 1/Å; shift_A, fitted_A: (c, 2) measured and explained, frame of the
-    scan; agreement: (c,) correlation of each image with its reference; aberrations and their standard errors in Å, by
-    how much the shifts contradict each other; rotation_deg as given, or found beside them.
+    scan; agreement: (c,) correlation of each image with its reference; used: (c,) whether its shift was fitted (INNER).
+    Aberrations with their standard errors in Å: by how much shifts contradict each other, and by how much those of
+    coarse details and those of fine ones do, which are alike where whole images are shifted. rotation_deg as given, or
+    found beside them.
     """
 
     k: DoubleArray
     shift_A: DoubleArray
     fitted_A: DoubleArray
     agreement: DoubleArray
+    used: BoolArray
     aberrations: Mapping[str, float]
     errors_A: Mapping[str, float]
     rotation_deg: float
@@ -139,9 +151,9 @@ class ImageShifts:
 
     @property
     def rms_A(self) -> float:
-        """How far measured shifts lie from those explained, root mean square, weighted by agreement."""
-        away = ((self.shift_A - self.fitted_A) ** 2).sum(axis=1)
-        return float(np.sqrt(np.average(away, weights=np.maximum(self.agreement, LEAST_AGREEMENT))))
+        """How far the shifts that were fitted lie from those explained, root mean square, weighted by agreement."""
+        away = ((self.shift_A - self.fitted_A) ** 2).sum(axis=1)[self.used]
+        return float(np.sqrt(np.average(away, weights=np.maximum(self.agreement, LEAST_AGREEMENT)[self.used])))
 
 
 def measure_shifts(
@@ -163,7 +175,7 @@ def measure_shifts(
     for across in rounds:
         found = work.round(across, LOW if across < rounds[-1] else wanted.names, found)
     assert found is not None  # noqa: S101  (there is a round at least)
-    return found
+    return work.with_contradiction(found)
 
 
 class _Work:
@@ -224,6 +236,39 @@ class _Work:
         fitted = self._fit(k, measured, agreement, {name: known.get(name, 0.0) for name in names}, rotation)
         return replace(fitted, spectra=spectra, step_A=(float(step[0]), float(step[1])))
 
+    def with_contradiction(self, found: ImageShifts) -> ImageShifts:
+        """The same, its errors with what parts of the data contradict each other by that should say the same.
+
+        Coarse and fine details of the images, of equal power (half of it); and bins nearer the axis. What the model has
+        wrong depends on both. One difference may be small by chance: no error is below the mean one at the rim.
+        """
+        rows, cols = found.spectra.shape[1:]
+        axes = [np.fft.fftfreq(n, size) for n, size in zip((rows, cols), found.step_A, strict=True)]
+        radius = np.hypot(axes[0][:, None], axes[1][None])
+        order, power = np.argsort(radius, axis=None), (np.abs(found.spectra) ** 2).sum(axis=0).ravel()
+        course = np.cumsum(power[order])
+        middle = radius.ravel()[order][int(np.searchsorted(course, 0.5 * course[-1]))]
+        expected = self._explained(found.k, found.aberrations, found.rotation_deg)
+        told = []
+        for part in (radius <= middle, radius > middle):
+            measured, agreement = self._measured(found.k, found.spectra * part, expected)
+            told.append(self._fit(found.k, measured, agreement, found.aberrations, found.rotation_deg))
+        told.append(self._fit(found.k, found.shift_A, found.agreement, found.aberrations, found.rotation_deg, NEARER))
+        names = tuple(found.aberrations)
+        per_A = np.abs(self._gradients(found.k, names)).max(axis=(0, 1))
+        coarse, fine, nearer, whole = (np.array(list(one.aberrations.values())) * per_A for one in (*told, found))
+        apart_A = np.maximum(0.5 * np.abs(coarse - fine), np.abs(nearer - whole))
+        apart_A = np.maximum(apart_A, np.sqrt(((coarse - fine) ** 2).mean()))
+        turned = max(abs(told[0].rotation_deg - told[1].rotation_deg), abs(told[2].rotation_deg - found.rotation_deg))
+        return replace(
+            found,
+            errors_A={
+                name: math.hypot(found.errors_A[name], shift / each)
+                for name, shift, each in zip(names, apart_A.tolist(), per_A.tolist(), strict=True)
+            },
+            rotation_error_deg=math.hypot(found.rotation_error_deg, turned) if self._forced is None else 0.0,
+        )
+
     def _measured(
         self, k: DoubleArray, spectra: ComplexArray, expected_A: DoubleArray
     ) -> tuple[DoubleArray, DoubleArray]:
@@ -234,21 +279,18 @@ class _Work:
         aligned = spectra * np.exp(-2j * np.pi * np.tensordot(expected_A / step, q, 1))
         total = aligned.sum(axis=0)
         central = aligned[int(np.argmin(np.hypot(*k.T)))]
-        window = self._window(rows, cols, step) if self._wanted.near else None
         measured, agreement = np.empty_like(expected_A), np.empty(len(k))
         for n, spectrum in enumerate(aligned):
             other = central if self._wanted.reference is Reference.CENTRE else total - spectrum
             power = np.sqrt((np.abs(spectrum) ** 2).sum() * (np.abs(other) ** 2).sum())
-            field = fft.ifft2(spectrum * other.conj()).real * (rows * cols / max(float(power), 1e-30))
-            peak, agreement[n] = peak_of(field if window is None else field * window)
-            measured[n] = expected_A[n] - peak * step
+            cross = spectrum * other.conj() / max(float(power), 1e-30)
+            if self._wanted.near:
+                peak_A, agreement[n] = near_peak(cross, step, WINDOW / self._conditions.probe.semiangle_invA)
+            else:
+                peak, agreement[n] = peak_of(fft.ifft2(cross).real * (rows * cols))
+                peak_A = peak * step
+            measured[n] = expected_A[n] - peak_A
         return measured, agreement
-
-    def _window(self, rows: int, cols: int, step: DoubleArray) -> DoubleArray:
-        """Of places near none, (rows, cols)."""
-        away = [np.fft.fftfreq(n) * n * size for n, size in zip((rows, cols), step, strict=True)]
-        width = WINDOW / self._conditions.probe.semiangle_invA
-        return np.asarray(np.exp(-0.5 * (away[0][:, None] ** 2 + away[1][None] ** 2) / width**2))
 
     def _gradients(self, k: DoubleArray, names: tuple[str, ...]) -> DoubleArray:
         """Shifts (c, 2, names), detector frame, of one Å of each aberration."""
@@ -272,12 +314,16 @@ class _Work:
         agreement: DoubleArray,
         known: Mapping[str, float],
         rotation_deg: float,
+        inner: float = INNER,
     ) -> ImageShifts:
-        """Least squares over all aberrations, and the rotation where it is not forced."""
+        """Least squares over all aberrations, and the rotation where it is not forced; ``inner``: of the semi-angle."""
         names = tuple(known)
         gradients = self._gradients(k, names)
         unit = 1 / np.maximum(np.abs(gradients).max(axis=(0, 1)), 1e-30)
-        weight = np.sqrt(np.maximum(agreement, LEAST_AGREEMENT))[:, None]
+        used = np.hypot(*k.T) < inner * self._conditions.probe.semiangle_invA
+        if np.count_nonzero(used) < max(LEAST_CELLS, 2 * len(names)):
+            used = np.ones(len(k), dtype=bool)  # of few and coarse bins
+        weight = np.where(used, np.sqrt(np.maximum(agreement, LEAST_AGREEMENT)), 0.0)[:, None]
         free = self._forced is None
 
         def shifts(x: DoubleArray) -> DoubleArray:
@@ -297,7 +343,7 @@ class _Work:
             (optimize.least_squares(residual, one, x_scale=scale, method="lm") for one in starts),
             key=lambda one: float(one.cost),
         )
-        left = 2 * found.cost / max(2 * len(k) - len(found.x), 1)
+        left = 2 * found.cost / max(2 * np.count_nonzero(used) - len(found.x), 1)
         errors = np.sqrt(np.maximum(np.diag(np.linalg.pinv(found.jac.T @ found.jac)) * left, 0))
         values = found.x[: len(names)] * unit
         return ImageShifts(
@@ -305,6 +351,7 @@ class _Work:
             measured,
             shifts(found.x),
             agreement,
+            used,
             dict(zip(names, values.tolist(), strict=True)),
             dict(zip(names, (errors[: len(names)] * unit).tolist(), strict=True)),
             180.0 - (180.0 - float(found.x[-1])) % 360.0 if free else rotation_deg,
@@ -313,3 +360,37 @@ class _Work:
             np.zeros((0, 0, 0), dtype=complex),
             (0.0, 0.0),
         )
+
+
+def near_peak(cross: ComplexArray, step: DoubleArray, width_A: float) -> tuple[DoubleArray, float]:
+    """The maximum of a correlation, given by its transform (rows, cols), that is near nothing: place in Å, and height.
+
+    A window of ``width_A`` (standard deviation) chooses among the many of a crystal. The place is that of the maximum
+    by itself, between the points of the scan, which may be wider than the window.
+    """
+    fine = min(float(min(step)), width_A) / FINE
+    half = math.ceil(REACH * width_A / fine)
+    away = np.arange(-half, half + 1) * fine
+    rows, cols = (
+        np.exp(2j * np.pi * np.outer(away / one, fft.fftfreq(n))) for one, n in zip(step, cross.shape, strict=True)
+    )
+    field = np.asarray((rows @ cross @ cols.T).real, dtype=np.float64)
+    window = np.exp(-0.5 * (away / width_A) ** 2)
+    row, col = divmod(int(np.argmax(field * np.outer(window, window))), field.shape[1])
+    for _ in range(4 * half):  # up to the maximum on whose slope that is
+        low = max(row - 1, 0), max(col - 1, 0)
+        around = field[low[0] : row + 2, low[1] : col + 2]
+        up = divmod(int(np.argmax(around)), around.shape[1])
+        if (low[0] + up[0], low[1] + up[1]) == (row, col):
+            break
+        row, col = low[0] + up[0], low[1] + up[1]
+    place = [away[at] + fine * _vertex(line, at) for line, at in ((field[:, col], int(row)), (field[row], int(col)))]
+    return np.array(place), float(field[row, col])
+
+
+def _vertex(line: DoubleArray, at: int) -> float:
+    """How far beside a maximum the vertex of the parabola through it and its neighbours lies, in points."""
+    if not 0 < at < len(line) - 1:
+        return 0.0
+    curvature = line[at - 1] - 2 * line[at] + line[at + 1]
+    return float(0.5 * (line[at - 1] - line[at + 1]) / curvature) if curvature < 0 else 0.0

@@ -83,6 +83,21 @@ class Correction(Enum):
                 "points spread by a Gaussian of this width (kernel density); chosen: Fourier shifts",
                 also=("kde_sigma_px",),
             ),
+            "align_order": MapSetting(
+                None, 1, 3, "by shifts of images: order up to which they are fitted, 1 defocus to 3 all", whole=True
+            ),
+            "align_bin_px": MapSetting(
+                None, 0.5, 1000, "by shifts of images: pixels along their smallest bins", also=("min_alignment_bin",)
+            ),
+            "align_rounds": MapSetting(
+                None, 1, 100, "by shifts of images: rounds at these", whole=True, also=("num_iter_at_min_bin",)
+            ),
+            "align_reference": MapSetting(
+                None, 0, 1, "by shifts of images: against", whole=True, words=("mean", "centre")
+            ),
+            "align_free": MapSetting(
+                None, 0, 1, "by shifts of images: 1 looks anywhere, 0 near the calibration", whole=True
+            ),
         },
         also=("parallax",),
     )
@@ -106,6 +121,7 @@ class TiltCorrected:
         """Filters for some imaging conditions."""
         upsample = conditions.finer("tcbf")
         said = {**in_use("tcbf", conditions.settings, flip=1), "upsample": upsample}
+        said |= {f"aligned_{name}": value for name, value in conditions.told.items()}
         kernel_steps, epsilon = said.get("kernel_steps"), said.get("epsilon")
         spread = kernel_steps is not None
         band = kernel_band(conditions, upsample, "tcbf.kernel_steps") if spread else conditions.band(upsample)

@@ -41,6 +41,11 @@ def test_what_is_unclear_is_answered_with_what_there_is(text):
         parse_numbers(OBF, text)
 
 
+def test_a_mistyped_name_is_told_the_nearest():
+    with pytest.raises(UnclearNumberError, match="did you mean 'upsample'"):
+        parse_numbers(OBF, "upsampel = 3")
+
+
 def test_what_a_server_says_of_numbers_may_be_nonsense():
     assert MapKinds.from_plain([{"name": "a", "settings": [{"name": "a.b"}]}]).called("a").numbers == ()
     assert MapKind.from_plain({"name": "a", "settings": None}).numbers == ()

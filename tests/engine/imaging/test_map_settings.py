@@ -20,7 +20,8 @@ from ptylive.schema.metadata import overlay
 OWN = {one.name: one for one in registry.own_methods()}
 MAY_BE_SET = {name: (method, one) for method in OWN for name, one in OWN[method].may_be_set.items()}
 OTHER_VALUES = {"upsample": 3, "flip": 0, "noise": 10.0, "epsilon": 0.2, "iterations": 2, "sidebands": 1, "crop": 3.0}
-OTHER_VALUES |= {"depth_A": 30.0, "ssb.crop": 0.6}
+OTHER_VALUES |= {"depth_A": 30.0, "ssb.crop": 0.6, "align_order": 1, "align_bin_px": 2.0, "align_rounds": 2}
+OTHER_VALUES |= {"align_reference": 1, "align_free": 1}
 ALONE = {"ssb.sidebands": "ssb"}
 """Of the maps of a method, the one that a setting is for."""
 
@@ -209,7 +210,12 @@ def test_a_setting_under_two_names_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("name", "nearest"),
-    [("wdd.epsilonn", "wdd.epsilon"), ("tcbf.upsampling", "tcbf.upsample"), ("wddd.epsilon", "wdd")],
+    [
+        ("wdd.epsilonn", "wdd.epsilon"),
+        ("tcbf.order", "tcbf.align_order"),
+        ("tcbf.upsampling", "tcbf.upsample"),
+        ("wddd.epsilon", "wdd"),
+    ],
 )
 def test_the_nearest_name_is_told(name: str, nearest: str) -> None:
     with pytest.raises(MetadataError) as refused:
@@ -217,7 +223,7 @@ def test_the_nearest_name_is_told(name: str, nearest: str) -> None:
     assert f"did you mean '{nearest}'?" in refused.value.hint
 
 
-@pytest.mark.parametrize("name", ["obf.epsilon", "tcbf.order", "tcbf.bins"])
+@pytest.mark.parametrize("name", ["obf.epsilon", "tcbf.bins"])
 def test_that_the_method_is_right_makes_no_setting_the_nearest(name: str) -> None:
     with pytest.raises(MetadataError) as refused:
         registry.setting(name)
@@ -239,3 +245,10 @@ def test_methods_are_named_as_maps_are_and_as_elsewhere() -> None:
     with pytest.raises(MetadataError) as refused:
         check_methods(["wdd_phas"])
     assert refused.value.hint == "did you mean 'wdd_phase'?"
+
+
+def test_a_word_stands_for_its_number() -> None:
+    assert registry.only_settings({"tcbf.align_reference": "centre"}) == {"tcbf.align_reference": 1}
+    with pytest.raises(MetadataError) as refused:
+        registry.only_settings({"tcbf.align_reference": "center"})
+    assert "did you mean 'centre'?" in refused.value.line()

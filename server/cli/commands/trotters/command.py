@@ -44,9 +44,9 @@ def trotters(
     wanted = checked(at or [STRONGEST])
     if picture is not None and picture.suffix.lower() != ".png":
         raise MetadataError(f"{picture} is not the name of a picture", "it becomes a PNG: give a name that ends so")
-    for written in (picture, output):
-        if written is not None:
-            check_output_file(written, [file])
+    for path in (picture, output):
+        if path is not None:
+            check_output_file(path, [file])
     values = parse_assignments(settings or ())
     vet(file, values)
     use_persistent_cache()

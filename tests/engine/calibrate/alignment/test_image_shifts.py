@@ -5,7 +5,7 @@ import pytest
 
 import ptylive
 from ptylive.application.offline import reconstruct_file
-from ptylive.engine.calibrate.alignment.image_shifts import Alignment, measure_shifts, reference_of
+from ptylive.engine.calibrate.alignment.image_shifts import INNER, Alignment, measure_shifts, near_peak, reference_of
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.schema import MetadataError
 
@@ -44,8 +44,9 @@ def test_twelve_aberrations_and_the_rotation_explain_the_shifts(scanned):
     assert len(found.aberrations) == 12
     assert found.rotation_deg == pytest.approx(30, abs=1)
     assert found.aberrations["C10"] == pytest.approx(TRUE["C10"], abs=25)
-    assert found.aberrations["C21a"] == pytest.approx(TRUE["C21a"], rel=0.3)
-    assert found.aberrations["C23b"] == pytest.approx(TRUE["C23b"], rel=0.3)
+    for name, error in found.errors_A.items():
+        assert abs(found.aberrations[name] - TRUE.get(name, 0.0)) < 2 * error, name
+    assert abs(found.aberrations["C21a"]) > 0.5 * TRUE["C21a"]
     assert found.rms_A < 0.3
     assert np.abs(found.shift_A).max() > 3, "there is something to explain"
 
@@ -53,7 +54,7 @@ def test_twelve_aberrations_and_the_rotation_explain_the_shifts(scanned):
 def test_a_low_order_leaves_more_unexplained(scanned):
     low, high = (measure_shifts(*scanned, Alignment(order=order)) for order in (1, 3))
     assert set(low.aberrations) == {"C10", "C12a", "C12b"}
-    assert low.rms_A > 2 * high.rms_A
+    assert low.rms_A > 1.4 * high.rms_A
 
 
 def test_from_nothing_the_same_shifts_are_found_within_half_a_turn(scanned):
@@ -108,3 +109,46 @@ def test_a_reference_that_is_none_gets_the_nearest_name():
 def test_too_few_bins_are_refused(scanned):
     with pytest.raises(MetadataError, match="bins are too few"):
         measure_shifts(*scanned, Alignment(bin_px=12, order=3))
+
+
+@pytest.fixture(scope="module")
+def rimmed(tmp_path_factory):
+    """A scan without any aberration but the defocus, steps coarser than the window in which maxima are looked for."""
+    path = tmp_path_factory.mktemp("rim") / "gaussians.h5"
+    ptylive.simulate(
+        path, seed=5, specimen="gaussians", energy_eV=300e3, convergence_semiangle_mrad=20, scan_shape=(40, 40),
+        scan_step_A=(1.5, 1.5), defocus_A=400, rotation_deg=-15, detector_shape=64, detector_pixel_mrad=0.86,
+    )  # fmt: skip
+    made = reconstruct_file(path, {}, ["bf"])
+    header = made.engine.store.header
+    shapes = header.detector_shape, header.scan.require_shape()
+    basis = made.engine.store.reduction.basis
+    return made.engine.store, ImagingConditions.of(made.calibration, basis, *shapes, (1.5, 1.5))
+
+
+def test_what_the_rim_shows_is_no_spherical_aberration(rimmed):
+    """All bins together say C30 = -0.3 mm, 20 of their own standard errors."""
+    found = measure_shifts(*rimmed, Alignment(order=3), -15.0)
+    assert abs(found.aberrations["C30"]) < 2 * found.errors_A["C30"]
+    assert abs(found.aberrations["C10"] + 400) < 2 * found.errors_A["C10"]
+    assert found.errors_A["C10"] < 40
+    assert not found.used.all() and np.hypot(*found.k[found.used].T).max() < INNER * found.semiangle_invA
+
+
+def test_a_wrong_calibration_is_left(rimmed):
+    """A window narrower than the step pulled every shift back to the calibration's."""
+    store, conditions = rimmed
+    wrong = conditions.with_probe(conditions.probe.refocused(25.0))
+    found = measure_shifts(store, wrong, Alignment(order=1), -15.0)
+    assert abs(found.aberrations["C10"] + 400) < 10
+
+
+@pytest.mark.parametrize("shift", [(0.0, 0.0), (0.31, -0.77), (-1.2, 0.4)])
+def test_a_maximum_is_found_between_the_points(shift):
+    """Of a band-limited bump whose place is known: to a hundredth of the step."""
+    n, step = 24, np.array([2.0, 2.0])
+    q = np.stack(np.meshgrid(np.fft.fftfreq(n), np.fft.fftfreq(n), indexing="ij"))
+    cross = np.exp(-((q**2).sum(axis=0) / 0.1**2)) * np.exp(-2j * np.pi * np.tensordot(np.array(shift) / step, q, 1))
+    place, height = near_peak(cross, step, 1.0)
+    np.testing.assert_allclose(place, shift, atol=0.02)
+    assert height == pytest.approx(np.abs(cross).sum(), rel=1e-3)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from synthetic import WeakPhaseScan, batches
 
-from ptylive.engine.imaging.accumulation.bright_modulation import bright_modulation
+from ptylive.engine.imaging.strength.bright_modulation import bright_modulation
 from ptylive.engine.live.engine import reconstruct
 from ptylive.schema.maps import STRONG_MODULATION
 

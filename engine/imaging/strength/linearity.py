@@ -1,0 +1,93 @@
+"""Which part of what the bright field shows a phase explains, seen linearly: little of it where scattering is multiple.
+
+At every frequency Q of the scan one number phi(Q) has to explain all bright-field pixels, c_n(Q) = phi(Q) B_n(Q) with B
+the weak-phase transfer. With the noise of each pixel set to 1 the best one explains |B* c|^2 / |B|^2 of |c|^2; noise
+alone would leave 1 of N pixels' N. What exceeds both, over the frequencies that the discs' overlaps carry, is the
+share. Quadratic terms of the exit wave are spread over the detector otherwise.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import fft
+
+from ptylive.engine.bases.binned import BinnedPixels
+from ptylive.engine.geometry import single_columns
+from ptylive.engine.imaging.accumulation.store import Store
+from ptylive.engine.imaging.imaging_conditions import ImagingConditions
+from ptylive.engine.imaging.strength.bright_modulation import bright_modulation
+from ptylive.schema import Calibration, MetadataError
+from ptylive.schema.maps import Strength
+from ptylive.schema.model import DoubleArray
+from ptylive.schema.scan import rotation_matrix
+
+FIELD, MOST_FREQUENCIES = 64, 2048
+"""Points along the side of the middle of the scan that is looked at; and frequencies of it, the strongest ones."""
+RING = (0.2, 1.9)
+"""Frequencies looked at, in semi-angles: between them both overlaps are there."""
+DIM = 0.05
+"""Of the brightest pixel's mean: dimmer ones lie outside the disc."""
+LEAST_PIXELS = 12
+OVER_NOISE = 1.2
+"""Power over noise from which on there is something to explain."""
+
+
+def strength_of(store: Store, calibration: Calibration) -> Strength:
+    """How strongly the specimen scatters, as far as the bright field of a scan tells."""
+    modulation = bright_modulation(store)
+    if modulation is None or not Strength(modulation).is_asked:
+        return Strength(modulation)
+    return Strength(modulation, explained_share(store, calibration))
+
+
+def explained_share(store: Store, calibration: Calibration) -> float | None:
+    """The share, at most about 1; None where it cannot be told: optics are missing, steps so large that frequencies
+    are aliases of others, a detector basis of masks, points left out, or nothing but noise.
+    """
+    conditions = _conditions(store, calibration)
+    if conditions is None:
+        return None
+    k_alpha = conditions.probe.semiangle_invA
+    if 0.5 / max(conditions.step_A) < k_alpha:
+        return None
+    rows, cols = (slice((n - min(n, FIELD)) // 2, (n + min(n, FIELD)) // 2) for n in store.shape)
+    shape = (rows.stop - rows.start, cols.stop - cols.start)
+    if not store.visited[rows, cols].all():
+        return None
+    bins = store.per_frame(store.bins).reshape(*store.shape, -1)[rows, cols].astype(np.float32)
+    mean = bins.mean(axis=(0, 1))
+    bright = np.flatnonzero(mean > DIM * mean.max())
+    if len(bright) < LEAST_PIXELS:
+        return None
+    taper = np.outer(*(np.hanning(n + 2)[1:-1] for n in shape)).astype(np.float32)
+    scaled = (bins[..., bright] - mean[bright]) / np.sqrt(mean[bright]) * taper[..., None]
+    spectra = fft.fft2(scaled, axes=(0, 1)).reshape(-1, len(bright)) / np.sqrt((taper**2).sum())
+    q = _frequencies(shape, conditions)
+    radius = np.hypot(*single_columns(q)) / k_alpha
+    power = (np.abs(spectra) ** 2).sum(axis=1)
+    inside = np.flatnonzero((radius > RING[0]) & (radius < RING[1]))
+    inside = inside[np.argsort(-power[inside])][:MOST_FREQUENCIES]
+    if power[inside].sum() < OVER_NOISE * len(bright) * max(len(inside), 1):
+        return None
+    transfer = conditions.transfer(q[inside]).T[:, bright] / np.sqrt(mean[bright])
+    matched = np.abs(np.einsum("qn,qn->q", transfer.conj(), spectra[inside])) ** 2
+    explained = matched / np.maximum((np.abs(transfer) ** 2).sum(axis=1), np.finfo(np.float32).tiny)
+    return float((explained - 1).sum() / (power[inside] - len(bright)).sum())
+
+
+def _conditions(store: Store, calibration: Calibration) -> ImagingConditions | None:
+    basis, step = store.reduction.basis, calibration.get("scan_step_A")
+    if not isinstance(basis, BinnedPixels) or step is None:
+        return None
+    shapes = (store.header.detector_shape, store.shape)
+    try:
+        return ImagingConditions.of(calibration, basis, *shapes, (float(step[0]), float(step[1])))
+    except MetadataError:
+        return None
+
+
+def _frequencies(shape: tuple[int, int], conditions: ImagingConditions) -> DoubleArray:
+    """Q (rows * cols, 2) of a part of the scan, detector frame."""
+    axes = [np.fft.fftfreq(n, step) for n, step in zip(shape, conditions.step_A, strict=True)]
+    scan = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
+    return np.asarray(scan @ rotation_matrix(conditions.rotation_deg).T)

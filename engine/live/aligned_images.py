@@ -1,0 +1,58 @@
+"""Maps made by the shifts of bright-field images in place of the calibration's: the knobs of parallax in `tcbf`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ptylive.engine.imaging.accumulation.store import Store
+from ptylive.engine.imaging.imaging_conditions import ImagesAligned, ImagingConditions
+from ptylive.engine.probe import Probe
+from ptylive.schema import MetadataError
+
+if TYPE_CHECKING:
+    from ptylive.engine.calibrate.alignment.image_shifts import Alignment
+
+METHOD = "tcbf"
+
+
+def with_images(conditions: ImagingConditions, store: Store, *, copied: bool) -> ImagingConditions:
+    """The conditions, able to align the images of a scan where the settings ask for it; it costs nothing elsewhere.
+
+    ``copied``: on a copy of the store, to which frames may come meanwhile.
+    """
+    if not conditions.is_aligned(METHOD):
+        return conditions
+    from ptylive.engine.calibrate.alignment.image_shifts import measure_shifts
+
+    kept = store.snapshot() if copied else store
+
+    def align(here: ImagingConditions) -> ImagesAligned:
+        if here.placement is not None:
+            raise MetadataError("images are aligned on a regular grid of points", f"leave {METHOD}.align_… out")
+        found = measure_shifts(kept, here, alignment_of(here), kept.header.scan.rotation_deg)
+        probe = here.probe
+        mrad = 1e3 * probe.semiangle_invA * probe.wavelength_A
+        fitted = Probe.of(probe.wavelength_A, mrad, probe.edge_invA, found.aberrations)
+        told = {**found.aberrations, "rotation_deg": found.rotation_deg}
+        return ImagesAligned(fitted, found.rotation_deg, {name: float(f"{one:.5g}") for name, one in told.items()})
+
+    return replace(conditions, align=align)
+
+
+def alignment_of(conditions: ImagingConditions) -> Alignment:
+    """How images are aligned, as the settings have it. Raises MetadataError."""
+    from ptylive.engine.calibrate.alignment.image_shifts import Alignment, Reference
+
+    said = {
+        name.partition(".align_")[2]: value
+        for name, value in conditions.settings.items()
+        if name.startswith(f"{METHOD}.align_")
+    }
+    return Alignment(
+        said.get("bin_px"),
+        int(said.get("order", 1)),
+        list(Reference)[int(said.get("reference", 0))],
+        int(said.get("rounds", 3)),
+        near=not said.get("free", 0),
+    )
