@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     from ptylive.streamer.source import FileSource
 
-LOOKED_AT = 512
-"""Frames on which hot pixels are looked for before patterns are put in place."""
 BATCH_FRAMES = 256
 COEFFICIENTS_SUFFIX = "_coefficients"
 
@@ -192,14 +190,13 @@ class Conversion:
 
 
 def cleaned(source: FileSource) -> FileSource:
-    """A file whose patterns are put in place without the hot pixels that some of them show; others as they are."""
+    """A file whose patterns are put in place without the hot pixels that the first ones show; others as they are."""
     if source.flat is None or not source.received.any():
         return source
-    from ptylive.engine.calibrate.bad_pixels import without_hot_pixels
+    from ptylive.engine.calibrate.bad_pixels import looked_at, without_hot_pixels
 
-    index = np.flatnonzero(source.received)
-    some = index[np.linspace(0, len(index) - 1, min(LOOKED_AT, len(index))).astype(np.int64)]
-    flat = without_hot_pixels(source.flat, source.recorded(some))
+    first = np.flatnonzero(source.received)[: looked_at(source.header)]
+    flat = without_hot_pixels(source.flat, source.recorded(first))
     return source if flat is source.flat else source.put_in_place_by(flat)
 
 

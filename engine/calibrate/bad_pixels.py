@@ -40,6 +40,8 @@ BRIGHTEST_PERCENT = 99.5
 """Pixels as bright as this may hide where the disc is."""
 LEAST_WITNESSES = 30
 """Pixels beside the disc that tell of noise there."""
+LOOKED_AT, LOOKED_AT_BYTES = 512, 2**26
+"""Of the frames that hot pixels are looked for in before they are freed of a distortion."""
 SAID = 8
 """Places that a warning names."""
 INSIDE, BESIDE = 0.8, 1.2
@@ -139,6 +141,12 @@ def _dead(counts: DoubleArray, floor: float) -> BoolArray:
     here, second = np.nan_to_num(counts, nan=np.inf), _neighbour(np.nan_to_num(counts, nan=np.inf), 1)
     second = np.where(np.isinf(second), 0.0, second)
     return DEAD * second - here > STANDARD_DEVIATIONS * np.sqrt(here + floor + DEAD**2 * (second + floor))
+
+
+def looked_at(header: ScanHeader) -> int:
+    """How many of the first frames of a distorted scan are looked at for hot pixels, live and from a file alike."""
+    of_memory = LOOKED_AT_BYTES // (header.detector_shape[0] * header.detector_shape[1] * 4)
+    return max(1, min(LOOKED_AT, of_memory, header.frames))
 
 
 def without_hot_pixels(flat: Undistorted, frames: Array) -> Undistorted:

@@ -178,6 +178,8 @@ class DetectorBank:
     _profiles: ProfileSums | None = None
     waits: bool = False
     """Whether one of them has not been placed."""
+    _tried_by: frozenset[str] | None = None
+    """Names of what was known of the scan when one could not be placed."""
 
     @property
     def is_empty(self) -> bool:
@@ -189,11 +191,15 @@ class DetectorBank:
         before = {one.name: one for one in self._written}
         self._drawn, self._written = tuple(detectors), tuple(written)
         kept = [one.name for one in self._written if before.get(one.name) == one and one.name in self._sums]
-        self.waits = len(kept) < len(self._written)
+        self.waits, self._tried_by = len(kept) < len(self._written), None
         self._sum_over([*self._drawn, *(self._sums[name].detector for name in kept)])
         if self._profiles is not None:
             self.waits = True
             self._profiles = self._profiles.only([one.name for one in self._written])
+
+    def may_be_placed(self, calibration: Calibration) -> bool:
+        """Whether one waits, and more is known than when it could not be placed."""
+        return self.waits and self._tried_by != frozenset(calibration.entries)
 
     def place(self, by: Placing) -> list[str]:
         """Place the written ones by what is known now; those that stay where they were keep their sums.
@@ -215,7 +221,7 @@ class DetectorBank:
                 found.append(here)
         self._sum_over([*self._drawn, *found])
         self._profiles = ProfileSums.of(self.header, profiles, self._profiles)
-        self.waits = bool(problems)
+        self.waits, self._tried_by = bool(problems), frozenset(by.calibration.entries)
         return problems
 
     def _sum_over(self, detectors: Iterable[Detecting]) -> None:

@@ -238,7 +238,9 @@ class Finisher:
 
     def _say_of(self, scan: ScanSession, problems: Iterable[str]) -> None:
         for line in problems:
-            self._publisher.log("warning", f"{scan.header.series}: {line}")
+            if line not in scan.told_problems:
+                scan.told_problems.add(line)
+                self._publisher.log("warning", f"{scan.header.series}: {line}")
 
     def _wait_for_recording(self, scan: ScanSession) -> None:
         waited = 0.0

@@ -16,8 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
+
 from ptylive.engine.backend.imaging.open import MapDevice, open_map_device
-from ptylive.engine.calibrate.bad_pixels import without_hot_pixels
+from ptylive.engine.calibrate.bad_pixels import looked_at, without_hot_pixels
 from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
 from ptylive.engine.imaging.render import Rendering
 from ptylive.engine.live.engine import LiveEngine
@@ -181,32 +183,52 @@ class LiveThread:
         scan = self._open_scans.get(batch.uid)
         if scan is None or scan.engine is None:
             return
-        if scan.flat is not None:
-            batch = self._in_place(scan, scan.flat, batch)
+        for own in [batch] if scan.flat is None else self._in_place(scan, scan.flat, batch):
+            self._take(scan, own)
+
+    def _take(self, scan: ScanSession, batch: FrameBatch) -> None:
+        """A batch of frames in place."""
         with scan.lock:
-            scan.engine.add(batch)
+            if scan.engine is not None:
+                scan.engine.add(batch)
             if scan.kept is not None:
                 scan.kept.add(batch)
             if scan.detectors is not None:
                 scan.detectors.add(batch)
         self._dirty |= scan is self._scan
 
-    def _in_place(self, scan: ScanSession, flat: Undistorted, batch: FrameBatch) -> FrameBatch:
-        """A batch freed of its distortion, without the hot pixels that the first one shows as it was recorded."""
-        if not scan.looked_over:
-            scan.looked_over = True
-            scan.flat = without_hot_pixels(flat, batch.frames)
-            if scan.flat is not flat:
-                scan.source = scan.flat.header
-                mask = scan.source.arrays["bad_pixel_mask"]
-                scan.remake(replace(scan.header, arrays={**scan.header.arrays, "bad_pixel_mask": mask}))
-        return (scan.flat or flat).batch(batch)
+    def _in_place(self, scan: ScanSession, flat: Undistorted, batch: FrameBatch) -> list[FrameBatch]:
+        """What a batch brings freed of its distortion: nothing until so many have come as hot pixels are looked for on.
+
+        The first frames wait for each other, so that those pixels are the ones that the recording will show.
+        """
+        if scan.looked_over:
+            return [flat.batch(batch)]
+        scan.waiting.append(FrameBatch(batch.uid, batch.index.copy(), np.array(batch.frames)))
+        waiting = sum(len(one.index) for one in scan.waiting)
+        return self._looked_over(scan, flat) if waiting >= looked_at(flat.recorded) else []
+
+    def _looked_over(self, scan: ScanSession, flat: Undistorted) -> list[FrameBatch]:
+        """The frames that have waited, without the hot pixels that they show as they were recorded."""
+        index = np.concatenate([one.index for one in scan.waiting])
+        frames = np.concatenate([one.frames for one in scan.waiting])
+        first = np.argsort(index, kind="stable")[: looked_at(flat.recorded)]
+        clean = without_hot_pixels(flat, frames[first])
+        scan.looked_over, scan.waiting, scan.flat = True, [], clean
+        if clean is not flat:
+            scan.source = clean.header
+            mask = scan.source.arrays["bad_pixel_mask"]
+            scan.remake(replace(scan.header, arrays={**scan.header.arrays, "bad_pixel_mask": mask}))
+        return [clean.batch(FrameBatch(scan.uid, index, frames))]
 
     def _close(self, end: EndEvent) -> None:
         scan = self._open_scans.pop(end.uid, None)
         if scan is None:
             return
         try:
+            if scan.flat is not None and scan.waiting:  # of a scan that ended early
+                for batch in self._looked_over(scan, scan.flat):
+                    self._take(scan, batch)
             if scan is self._scan:
                 self._refresh(scan)  # the last rows at once; the final fit takes a moment
         finally:  # whatever the live maps came to: its results are made
@@ -251,7 +273,7 @@ class LiveThread:
             return
         with scan.lock:
             rendering = self._rendered(scan.engine)
-            if scan.detectors is not None and scan.detectors.waits:
+            if scan.detectors is not None and scan.detectors.may_be_placed(scan.calibration):
                 scan.place_detectors()
             payloads = scan.take(rendering, others_stay=True) if rendering.maps else []
         for payload in payloads:

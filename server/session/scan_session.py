@@ -17,7 +17,7 @@ from ptylive.engine.imaging.virtual_detectors import DetectorBank, Placing
 from ptylive.engine.live.engine import LiveEngine
 from ptylive.engine.live.evaluation import backend_of
 from ptylive.engine.repeats.repeated_scan import dose_per_A2
-from ptylive.schema import Calibration, LiveMap, ScanHeader
+from ptylive.schema import Calibration, FrameBatch, LiveMap, ScanHeader
 from ptylive.schema.model import BoolArray, DoubleArray
 from ptylive.schema.pattern.undistorted import Undistorted
 from ptylive.server.session.kept_patterns import KeptPatterns
@@ -43,6 +43,8 @@ class ScanSession:
     """What frees its frames of their distortion; ``source`` is then of counts in place."""
     looked_over: bool = False
     """Whether hot pixels were looked for before frames are put in place."""
+    waiting: list[FrameBatch] = field(default_factory=list)
+    """Frames as recorded that wait for that."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     saving: threading.Lock = field(default_factory=threading.Lock)
     """Held while the results are written; taken before ``lock``, never after it."""
@@ -68,6 +70,8 @@ class ScanSession:
     kept: KeptPatterns | None = None
     """Patterns while it comes; none once there is a recording."""
     detectors: DetectorBank | None = None
+    told_problems: set[str] = field(default_factory=set)
+    """Of its virtual detectors, a line each, said already."""
     values: dict[str, Any] = field(default_factory=dict)
     """What a user gave for this scan, under flat names; None: taken back, to be estimated."""
     map_settings: Mapping[str, float] = field(default_factory=dict)

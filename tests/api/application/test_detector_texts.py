@@ -213,3 +213,17 @@ def test_components_are_a_few(text: str) -> None:
 def test_shares_are_between_none_and_all(text: str) -> None:
     with pytest.raises(MetadataError, match="takes a share of the brightest pixel"):
         read_detectors({"x": text})
+
+
+def test_what_cannot_be_placed_is_tried_again_only_when_more_is_known() -> None:
+    header = ScanHeader("u", "s", 4, Scan(shape=(2, 2), step_A=(1.0, 1.0)), detector=Detector(shape=(16, 16)))
+    bank, mean = DetectorBank(header), np.ones((16, 16))
+    written = read_detectors({"haadf": "ring:10mrad,14mrad"})
+    bank.use((), written)  # type: ignore[arg-type]
+    less = Calibration({"beam_center_px": KNOWN.entries["beam_center_px"]})
+    assert bank.may_be_placed(less)
+    assert len(bank.place(Placing(less, mean, None))) == 1
+    assert not bank.may_be_placed(less)
+    assert bank.may_be_placed(KNOWN)
+    bank.use((), written)  # type: ignore[arg-type]
+    assert bank.may_be_placed(less), "others may be placed by the same"

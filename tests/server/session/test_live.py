@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +15,10 @@ from synthetic import WeakPhaseScan, batches
 
 from ptylive.engine.backend.device import ArrayDevice
 from ptylive.engine.backend.imaging.open import MapDevice
+from ptylive.engine.calibrate import bad_pixels
+from ptylive.engine.calibrate.bad_pixels import without_hot_pixels
 from ptylive.engine.memory import Scratch
+from ptylive.schema.pattern.undistorted import Undistorted
 from ptylive.server.session.live import BACKGROUND_NICENESS, LiveThread, Resources, find_device, step_back
 from ptylive.server.session.subscriptions import Subscriptions
 from ptylive.streamer.events import ArmEvent, EndEvent
@@ -105,3 +109,56 @@ def test_a_gpu_that_was_insisted_on_is_missed_aloud(monkeypatch, caplog):
     assert not caplog.text
     assert find_device("gpu", 0).words == "cpu (no CUDA device answers)"
     assert "no GPU to make maps on: no CUDA device answers; they are made on the processor" in caplog.text
+
+
+def test_hot_pixels_of_a_distorted_scan_are_those_that_its_recording_shows(monkeypatch):
+    """A pixel that is hot in few of the first frames: one batch does not show it, those that are looked at do."""
+    monkeypatch.setattr(bad_pixels, "LOOKED_AT", 96)
+    made = WeakPhaseScan.make({"C10": -60.0}, n=16, strength=0.05)
+    header = made.header(dtype="<u2")
+    header = replace(header, detector=header.detector.model_copy(update={"distortion": (0.002, 0, 0, -0.002)}))
+    frames = np.random.default_rng(0).poisson(made.patterns * 20000).astype(np.uint16)
+    hot = (2, 3)
+    frames[40:, hot[0], hot[1]] = 2000
+    flat = Undistorted.of(header)
+    assert flat is not None
+    wanted = without_hot_pixels(flat, frames[:96])
+    few = without_hot_pixels(flat, frames[:32])
+    assert wanted.recorded.arrays["bad_pixel_mask"][hot] and few is flat
+    ended = []
+    live = LiveThread(
+        Items(ArmEvent(header), *batches(frames, size=32), EndEvent("synthetic", "complete", None)),
+        SimpleNamespace(publish=lambda *_given: None),
+        lambda given: given,
+        lambda *_scan: None,
+        lambda scan, _reason: ended.append(scan),
+        Subscriptions(),
+        Resources(Scratch(), MapDevice, lambda: {}),
+    )
+    live.start()
+    live.join(60)
+    (scan,) = ended
+    assert not scan.problem
+    np.testing.assert_array_equal(scan.flat.weights, wanted.weights)
+    np.testing.assert_allclose(scan.engine.mean_pattern, wanted.frames(frames).mean(axis=0), rtol=1e-5)
+
+
+def test_a_distorted_scan_that_ends_early_has_the_frames_that_waited():
+    made = WeakPhaseScan.make({"C10": -60.0}, n=16, strength=0.05)
+    header = made.header(dtype="<u2")
+    header = replace(header, detector=header.detector.model_copy(update={"distortion": (0.002, 0, 0, -0.002)}))
+    frames = np.random.default_rng(0).poisson(made.patterns * 20000).astype(np.uint16)
+    ended = []
+    live = LiveThread(
+        Items(ArmEvent(header), *list(batches(frames, size=32))[:3], EndEvent("synthetic", "aborted", None)),
+        SimpleNamespace(publish=lambda *_given: None),
+        lambda given: given,
+        lambda *_scan: None,
+        lambda scan, _reason: ended.append(scan),
+        Subscriptions(),
+        Resources(Scratch(), MapDevice, lambda: {}),
+    )
+    live.start()
+    live.join(60)
+    (scan,) = ended
+    assert scan.engine.coverage.sum() == 96
