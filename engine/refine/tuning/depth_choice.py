@@ -9,7 +9,8 @@ as long as that helps, and read from the parabola through the best one and its n
 The scale is the depth of focus, wavelength / semi-angle^2: a specimen much thinner looks the same from top to bottom.
 A defocus that was estimated is that of the middle of the specimen; one that was given is that of its entrance.
 
-Where rotation and defocus were both estimated, everything is tried under both half turns (:mod:`half_turn`).
+Where rotation and defocus were both estimated, everything is tried under both half turns (:mod:`half_turn`), unless
+atoms have told which (:mod:`~ptylive.engine.refine.tuning.optics.skewed_phase`).
 """
 
 from __future__ import annotations
@@ -189,6 +190,7 @@ def with_told_depth(tuned: Tuned, context: TrialContext) -> Tuned:
     if (
         depth_A is None
         or form.slices == 1
+        or tuned.half_turn_settled
         or not is_open(tuned.dataset, tuned.preset)
         or not _can_be_tried(tuned.dataset, tuned.preset)
     ):
@@ -226,7 +228,7 @@ def _of_halves(
     part, preset = context.seen.central_part(tuned.dataset, patterns), tuned.preset
     preset = preset.model_copy(update={"probe_modes": modes})
     trials = [DepthTrials(part, preset, context, depth_A)]
-    if is_open(part, preset):
+    if is_open(part, preset) and not tuned.half_turn_settled:
         turned = replace(context, start=start_half_turned(context.start))
         trials.append(DepthTrials(half_turned(part), preset, turned, depth_A, "the other half turn, "))
     return trials

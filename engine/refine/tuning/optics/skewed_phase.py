@@ -67,9 +67,9 @@ class Skewness:
         return cls(_skewness(whole), math.sqrt((len(blocks) - 1) * float(np.var(without))))
 
     @property
-    def is_of_holes(self) -> bool:
-        """Whether the phase is skewed to the negative side beyond doubt."""
-        return self.value < -BEYOND_DOUBT * self.deviation
+    def is_certain(self) -> bool:
+        """Whether the phase is skewed beyond doubt."""
+        return abs(self.value) > BEYOND_DOUBT * self.deviation
 
     def __str__(self) -> str:
         """In numbers."""
@@ -84,7 +84,10 @@ def _skewness(sums: DoubleArray) -> float:
 
 
 def with_atoms_as_peaks(tuned: Tuned, context: TrialContext) -> Tuned:
-    """The same under the other half turn where that is open and a trial shows holes in place of atoms."""
+    """The same under the other half turn where that is open and a trial shows holes in place of atoms.
+
+    What is skewed beyond doubt to either side settles the half turn.
+    """
     if not _can_be_told(tuned):
         return tuned
     context = replace(context, start=None)
@@ -93,12 +96,16 @@ def with_atoms_as_peaks(tuned: Tuned, context: TrialContext) -> Tuned:
     trial = Trial.of(part, tuned.preset.model_copy(update=SETTINGS), context)
     state, _ = trial.continued(None, trial.enough(SWEEPS), trial.enough(SWEEPS), context)
     skewness = Skewness.of(_visited(trial.problem, state.vector))
-    if not skewness.is_of_holes:
+    if not skewness.is_certain:
         return tuned
+    if skewness.value > 0:
+        return replace(tuned, half_turn_settled=True)
     dataset = half_turned(tuned.dataset)
     turn = half_turn_words(dataset.calibration.rotation_deg, dataset.calibration.aberrations["C10"])
     words = f"{turn}: the phase had holes in place of atoms (skewness {skewness})"
-    return replace(tuned, dataset=dataset, half_turn=not tuned.half_turn, words=(*tuned.words, words))
+    turned = not tuned.half_turn
+    words_too = (*tuned.words, words)
+    return replace(tuned, dataset=dataset, half_turn=turned, half_turn_settled=True, words=words_too)
 
 
 def _can_be_told(tuned: Tuned) -> bool:

@@ -49,15 +49,15 @@ def test_the_deviation_is_that_of_noise():
     assert np.sqrt((in_units**2).mean()) == pytest.approx(1.0, abs=3 / math.sqrt(2 * 40))
 
 
-@pytest.mark.parametrize(("deviations", "holes"), [(-1.05, True), (-0.95, False), (1.05, False)])
-def test_holes_are_what_is_skewed_beyond_doubt(deviations, holes):
-    assert Skewness(deviations * BEYOND_DOUBT * 0.1, 0.1).is_of_holes is holes
+@pytest.mark.parametrize(("deviations", "certain"), [(-1.05, True), (-0.95, False), (0.95, False), (1.05, True)])
+def test_what_is_skewed_beyond_doubt_is_certain(deviations, certain):
+    assert Skewness(deviations * BEYOND_DOUBT * 0.1, 0.1).is_certain is certain
 
 
 def test_a_scan_under_the_wrong_half_turn_is_turned_and_said(still):
     wrong = half_turned(still)
     tuned = with_atoms_as_peaks(Tuned(wrong, PRESET), CPU)
-    assert tuned.half_turn
+    assert tuned.half_turn and tuned.half_turn_settled
     assert tuned.dataset.calibration.aberrations["C10"] == pytest.approx(-60.0)
     assert tuned.dataset.calibration.rotation_deg == pytest.approx(still.calibration.rotation_deg)
     np.testing.assert_allclose(tuned.dataset.positions_A, still.positions_A)
@@ -65,6 +65,13 @@ def test_a_scan_under_the_wrong_half_turn_is_turned_and_said(still):
 
 
 def test_the_right_one_is_left_alone(still):
+    tuned = with_atoms_as_peaks(Tuned(still, PRESET), CPU)
+    assert tuned.half_turn_settled and not tuned.half_turn
+    assert tuned.dataset is still and tuned.words == ()
+
+
+def test_what_is_in_doubt_stays_open(still, monkeypatch):
+    monkeypatch.setattr(skewed_phase.Skewness, "of", lambda phase: Skewness(-0.3, 0.1))
     tuned = Tuned(still, PRESET)
     assert with_atoms_as_peaks(tuned, CPU) is tuned
 
