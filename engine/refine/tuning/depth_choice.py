@@ -9,8 +9,9 @@ as long as that helps, and read from the parabola through the best one and its n
 The scale is the depth of focus, wavelength / semi-angle^2: a specimen much thinner looks the same from top to bottom.
 A defocus that was estimated is that of the middle of the specimen; one that was given is that of its entrance.
 
-Where rotation and defocus were both estimated, everything is tried under both half turns (:mod:`half_turn`), unless
-atoms have told which (:mod:`~ptylive.engine.refine.tuning.optics.skewed_phase`).
+Where rotation and defocus were both estimated, everything is tried under both half turns (:mod:`half_turn`). Where
+atoms have told which (:mod:`~ptylive.engine.refine.tuning.optics.skewed_phase`) that one is kept: depth may still show
+under the other one first, but thicknesses are compared under it alone.
 """
 
 from __future__ import annotations
@@ -84,7 +85,8 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
     if begun is None:
         return replace(tuned, preset=_with_slices(preset, 1), words=(*tuned.words, f"one slice: {why}"))
     modes = preset.probe.probe_modes
-    found = [trials.coarse() for trials in _of_halves(begun, context, depth_A, GATE_PATTERNS, 1)]
+    halves = _of_halves(begun, context, depth_A, GATE_PATTERNS, 1)
+    found = [trials.coarse() for trials in (halves[:1] if begun.half_turn_settled else halves)]
     slices = min(COARSE_SLICES, max(slices_for(2.0**coarse.power) for coarse in found))
     tuned, turned = with_half_turn(
         begun,
@@ -228,7 +230,7 @@ def _of_halves(
     part, preset = context.seen.central_part(tuned.dataset, patterns), tuned.preset
     preset = preset.model_copy(update={"probe_modes": modes})
     trials = [DepthTrials(part, preset, context, depth_A)]
-    if is_open(part, preset) and not tuned.half_turn_settled:
+    if is_open(part, preset):
         turned = replace(context, start=start_half_turned(context.start))
         trials.append(DepthTrials(half_turned(part), preset, turned, depth_A, "the other half turn, "))
     return trials
