@@ -34,6 +34,10 @@ farther than the neighbouring aliases that the fit chooses from."""
 HARMLESS = 0.1
 """Drift below this share of the resolution (wavelength over semi-angle) is left alone, however certain."""
 
+MOST_STRAIN = 0.2
+"""Drift above this share of the scan's length along its slow axis is none: the fit has lost its frequencies to
+neighbouring ones. Of the scans of the zoo none drifts by a tenth."""
+
 
 @dataclass(frozen=True)
 class Drift:
@@ -69,8 +73,9 @@ def find_drift(dataset: Dataset, window: ScanWindow, probe: Probe, *, certain: b
     unsure_A = UNSURE * ratio * float(np.hypot(*strain.ends_A[2:]))
     covariance = taken @ strain.covariance_A2 @ taken.T + unsure_A**2 * np.eye(2)
     deviations = math.sqrt(max(float(drift @ np.linalg.pinv(covariance) @ drift), 0.0))
-    large = float(np.hypot(*drift)) > HARMLESS / probe.semiangle_invA
-    deviations = deviations if strain.is_maximum and large else 0.0
+    size_A = float(np.hypot(*drift))
+    believable = HARMLESS / probe.semiangle_invA < size_A < MOST_STRAIN * lattice.lengths_A[0]
+    deviations = deviations if strain.is_maximum and believable else 0.0
     applied = deviations > (SIGNIFICANCE if certain else 1.0)
     uncertainty = np.sqrt(np.diag(covariance))
     found = ", ".join(f"{one:.2f} ± {sd:.2f}" for one, sd in zip(drift, uncertainty, strict=True))

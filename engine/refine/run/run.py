@@ -36,6 +36,7 @@ from ptylive.engine.refine.tuning.half_turn import start_half_turned
 from ptylive.engine.refine.tuning.held_out import TrialContext, central_part
 from ptylive.engine.refine.tuning.mode_choice import with_chosen_modes
 from ptylive.engine.refine.tuning.optics.freed_optics import with_freed_optics
+from ptylive.engine.refine.tuning.optics.skewed_phase import with_atoms_as_peaks
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS, start_turned
 from ptylive.engine.refine.tuning.orientation_search import with_found_orientation
 from ptylive.engine.refine.tuning.parameter_search import Tuned, tune
@@ -202,7 +203,9 @@ def _settled(
 ) -> Tuned:
     """Data set and preset with what short trials decide: calibration, depth, regime, probe modes, a tilt of slices."""
     tuned = Tuned(dataset, with_given_depth(dataset, preset))
-    tuned = tuned if earlier is not None else with_found_orientation(tuned, context)
+    if earlier is None:
+        tuned = with_found_orientation(tuned, context)
+        tuned = with_atoms_as_peaks(tuned, _under(tuned, context))
     tuned = with_told_depth(tuned, _under(tuned, context))
     tuned = tune(tuned, _under(tuned, context))
     tuned = with_found_depth(tuned, _under(tuned, context))

@@ -9,7 +9,9 @@ as long as that helps, and read from the parabola through the best one and its n
 The scale is the depth of focus, wavelength / semi-angle^2: a specimen much thinner looks the same from top to bottom.
 A defocus that was estimated is that of the middle of the specimen; one that was given is that of its entrance.
 
-Where rotation and defocus were both estimated, everything is tried under both half turns (:mod:`half_turn`).
+Where rotation and defocus were both estimated, everything is tried under both half turns (:mod:`half_turn`). Where
+atoms have told which (:mod:`~ptylive.engine.refine.tuning.optics.skewed_phase`) that one is kept: depth may still show
+under the other one first, but thicknesses are compared under it alone.
 """
 
 from __future__ import annotations
@@ -83,7 +85,8 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
     if begun is None:
         return replace(tuned, preset=_with_slices(preset, 1), words=(*tuned.words, f"one slice: {why}"))
     modes = preset.probe.probe_modes
-    found = [trials.coarse() for trials in _of_halves(begun, context, depth_A, GATE_PATTERNS, 1)]
+    halves = _of_halves(begun, context, depth_A, GATE_PATTERNS, 1)
+    found = [trials.coarse() for trials in (halves[:1] if begun.half_turn_settled else halves)]
     slices = min(COARSE_SLICES, max(slices_for(2.0**coarse.power) for coarse in found))
     tuned, turned = with_half_turn(
         begun,
@@ -189,6 +192,7 @@ def with_told_depth(tuned: Tuned, context: TrialContext) -> Tuned:
     if (
         depth_A is None
         or form.slices == 1
+        or tuned.half_turn_settled
         or not is_open(tuned.dataset, tuned.preset)
         or not _can_be_tried(tuned.dataset, tuned.preset)
     ):

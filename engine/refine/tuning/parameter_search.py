@@ -52,6 +52,8 @@ class Tuned:
     """The tilt inside a specimen of several slices is among it."""
     half_turn: bool = False
     """The data set is under the other half turn than the one that was asked for."""
+    half_turn_settled: bool = False
+    """Nothing further is asked of the half turn."""
     orientation: Orientation | None = None
     """That was found, of the data set that was asked for; the half turn comes after it."""
     scan_drifts: tuple[Drift | None, ...] = ()

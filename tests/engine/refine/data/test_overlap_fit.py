@@ -102,6 +102,14 @@ def test_a_drift_that_does_no_harm_is_left_alone(drifted, monkeypatch):
     assert deviations(found, (0.0, 0.0)) > drift.SIGNIFICANCE
 
 
+def test_a_drift_beyond_belief_is_none(drifted, monkeypatch):
+    """However sure the fit is of it."""
+    monkeypatch.setattr(drift, "MOST_STRAIN", 0.01)  # 0.15 Å of 15 Å
+    found = find_drift(*parts(drifted(DRIFT_A, seed=1)))
+    assert not found.applied and found.deviations == 0
+    assert deviations(found, (0.0, 0.0)) > drift.SIGNIFICANCE
+
+
 def test_patterns_that_show_nothing_have_no_drift(drifted):
     dataset = drifted(DRIFT_A, seed=1)
     assert find_drift(*parts(replace(dataset, patterns=np.zeros_like(dataset.patterns)))) is None

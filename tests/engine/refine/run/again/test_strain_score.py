@@ -50,6 +50,18 @@ def test_a_drift_that_was_there_gains_beyond_doubt_and_its_opposite_loses_as_muc
     assert opposite.deviations == pytest.approx(-seen.deviations, rel=1e-6)
 
 
+def test_a_turn_counts_where_the_rotation_was_stated_only(nominal, monkeypatch):
+    """A drift along the fast axis is a shear: half of it a turn, which maps find as the rotation."""
+    asked = []
+    monkeypatch.setattr(nominal, "falls", lambda strain: asked.append(strain) or np.arange(4.0))
+    across = drift((0.0, 0.5))
+    nominal.score(across)
+    nominal.score(across, turned=False)
+    as_it_is, _, symmetric, _ = asked
+    assert abs(as_it_is[0, 1] - as_it_is[1, 0]) > 0.5 * np.abs(as_it_is).max()
+    np.testing.assert_allclose(symmetric, (as_it_is + as_it_is.T) / 2)
+
+
 def test_little_is_gained_once_it_has_been_taken_out(moving, nominal):
     """The true object is not quite the minimum of so few counts."""
     still = scan_of(moving, dataset=without_drift(moving.dataset, drift())).score(drift())
