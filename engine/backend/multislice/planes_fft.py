@@ -28,6 +28,7 @@ from ptylive.engine.backend.plane_passes import (
     Factor,
     Pass,
     Strip,
+    emit_chosen_rows_transposed,
     emit_last_pass,
     emit_pass,
     emit_transpose,
@@ -41,7 +42,7 @@ own counting of references (``_nrt``) nothing can be allocated: the count of an 
 was handed one, and an atomic operation waits until everything written before is in the cache."""
 FORWARD, INVERSE = -1, +1
 WIDEST_LANES = 16
-SINGLE_BITS = 32
+SINGLE_BITS, BLOCK = 32, 8
 
 
 class SizeType(types.Type):  # type: ignore[misc,unused-ignore]
@@ -70,8 +71,10 @@ class Transforms(NamedTuple):
     """F^H (x w) of a real w: (…, w, yr, yi)."""
     forward_scaled: Any
     """F (x w)."""
-    forward_window: Any
-    """F x of an x with ``pitch`` numbers a row: (…, pitch, yr, yi)."""
+    filter_window: Any
+    """F^H A F x of a window of a larger plane: (…, pitch, a, kept, tr, ti, ur, ui, yr, yi), natural on both sides."""
+    add_filtered: Any
+    """y += F^H A F (x conj(w)), y a window of a larger plane: (…, wr, wi, a, kept, tr, ti, ur, ui, yr, yi, pitch)."""
 
 
 def compiled_transforms(size: int, real: str = "float32") -> Transforms:
@@ -95,7 +98,12 @@ def compiled_transforms(size: int, real: str = "float32") -> Transforms:
         kept(_run_inverse_product, *by_wave),
         kept(_run_inverse_scaled, plane),
         kept(_run_forward_scaled, plane),
-        kept(_run_forward_window, types.int64),
+        kept(_run_filter_window, types.int64, plane, types.int64, *pair, *pair),
+        numba.cfunc(
+            types.void(of_size, *pair, *pair, plane, types.int64, *pair, *pair, *pair, types.int64),
+            cache=True,
+            error_model="numpy",
+        )(_run_add_filtered),
     )
 
 
@@ -127,8 +135,29 @@ def _run_forward_scaled(size: Any, xr: Any, xi: Any, w: Any, yr: Any, yi: Any) -
     _forward_scaled(size, xr, xi, w, yr, yi)
 
 
-def _run_forward_window(size: Any, xr: Any, xi: Any, pitch: Any, yr: Any, yi: Any) -> None:
-    _forward_window(size, xr, xi, pitch, yr, yi)
+def _run_filter_window(
+    size: Any, xr: Any, xi: Any, pitch: Any, a: Any, kept: Any, tr: Any, ti: Any, ur: Any, ui: Any, yr: Any, yi: Any
+) -> None:
+    _filter_window(size, xr, xi, pitch, a, kept, tr, ti, ur, ui, yr, yi)
+
+
+def _run_add_filtered(
+    size: Any,
+    xr: Any,
+    xi: Any,
+    wr: Any,
+    wi: Any,
+    a: Any,
+    kept: Any,
+    tr: Any,
+    ti: Any,
+    ur: Any,
+    ui: Any,
+    yr: Any,
+    yi: Any,
+    pitch: Any,
+) -> None:
+    _add_filtered(size, xr, xi, wr, wi, a, kept, tr, ti, ur, ui, yr, yi, pitch)
 
 
 @intrinsic
@@ -166,8 +195,125 @@ def _forward_scaled(_context: Any, size: Any, xr: Any, xi: Any, w: Any, yr: Any,
 
 
 @intrinsic
-def _forward_window(_context: Any, size: Any, xr: Any, xi: Any, pitch: Any, yr: Any, yi: Any) -> Any:
-    return types.void(size, xr, xi, pitch, yr, yi), _transform(size.size, FORWARD, xr.dtype, of_larger=True)
+def _filter_window(
+    _context: Any,
+    size: Any,
+    xr: Any,
+    xi: Any,
+    pitch: Any,
+    a: Any,
+    kept: Any,
+    tr: Any,
+    ti: Any,
+    ur: Any,
+    ui: Any,
+    yr: Any,
+    yi: Any,
+) -> Any:
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        emit = _Filter(size.size, xr.dtype, builder)
+        emit.all(Strip(args[1], args[2], args[3]), None, args[4:6], args[6:10], Strip(args[10], args[11], emit.pitch))
+        return context.get_dummy_value()
+
+    return types.void(size, xr, xi, pitch, a, kept, tr, ti, ur, ui, yr, yi), codegen
+
+
+@intrinsic
+def _add_filtered(
+    _context: Any,
+    size: Any,
+    xr: Any,
+    xi: Any,
+    wr: Any,
+    wi: Any,
+    a: Any,
+    kept: Any,
+    tr: Any,
+    ti: Any,
+    ur: Any,
+    ui: Any,
+    yr: Any,
+    yi: Any,
+    pitch: Any,
+) -> Any:
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        emit = _Filter(size.size, xr.dtype, builder)
+        conjugate = ir.Constant(emit.code.real, -1.0)
+        factor = Factor(args[3], args[4], emit.code.whole(emit.pitch), conjugate)
+        x, y = Strip(args[1], args[2], emit.pitch), Strip(args[11], args[12], args[13])
+        emit.all(x, factor, args[5:7], args[7:11], y, add=True)
+        return context.get_dummy_value()
+
+    return types.void(size, xr, xi, wr, wi, a, kept, tr, ti, ur, ui, yr, yi, pitch), codegen
+
+
+def turn_of(size: int) -> int:
+    """Places by which frequencies are turned in a filter, so that those of a band stand together from 0 on.
+
+    A band of two thirds reaches from -size / 3; blocks of a transpose begin at multiples of 8.
+    """
+    return BLOCK * -(-size // (3 * BLOCK))
+
+
+class _Filter:
+    """Emits F^H A F: strips along the rows, the other axis there and back in one go, and the rows again.
+
+    Of the other axis only those strips are looked at whose frequencies A lets through.
+    """
+
+    def __init__(self, size: int, number: Any, builder: Any) -> None:
+        width, self.size, self.pitch = lanes(), size, pitch_of(size, number.bitwidth // 8)
+        real = SINGLE if number == types.float32 else DOUBLE
+        self.code = Code(builder, width * SINGLE_BITS // number.bitwidth, real)
+        radices = radices_of(size, width == WIDEST_LANES)
+        self.there, self.back = _passes(radices, FORWARD), _passes(radices, INVERSE)
+        self.order = rows_in_order(radices)
+        self.strip, self.other = _scratch(self.code, size), _scratch(self.code, size)
+
+    def all(self, x: Strip, factor: Factor | None, band: Any, spare: Any, y: Strip, *, add: bool = False) -> None:
+        """Everything. band: A, as the kernel's model has it, and how many of its columns are not 0."""
+        code, columns = self.code, self.code.columns
+        t, u = (spare[0], spare[1]), (spare[2], spare[3])
+        strips = code.builder.udiv(code.sum(band[1], code.whole(columns - 1)), code.whole(columns))
+        turn = turn_of(self.size)
+        turned = [self.order[(place - turn) % self.size] for place in range(self.size)]
+        with code.loop(self.size // columns) as loop:
+            first = code.product(loop.index, columns)
+            here = None if factor is None else _moved(code, factor, first)
+            _emit_first_passes(code, self.there, _columns(code, (x.re, x.im), first, x.pitch), self.strip, here)
+            emit_pass(code, self.there[-1], self.strip, self.strip)
+            begin, blocks = code.product(first, self.pitch), code.product(strips, columns // code.lanes)
+            for source, target in zip(self.strip[:2], t, strict=True):
+                to = code.at(target, begin)
+                emit_chosen_rows_transposed(code, turned, blocks, source, self.strip.pitch, to, self.pitch)
+        with code.loop(strips) as loop:
+            first = code.product(loop.index, columns)
+            _emit_first_passes(code, self.there, _columns(code, t, first, self.pitch), self.strip)
+            emit_last_pass(code, self.there[-1], self.order, self.strip, self.other)
+            scale = Factor(code.at(band[0], first), None, code.whole(self.pitch), None)
+            _emit_first_passes(code, self.back, self.other, self.other, scale)
+            emit_pass(code, self.back[-1], self.other, self.other)
+            begin = code.product(first, self.pitch)
+            for source, target in zip(self.other[:2], u, strict=True):
+                emit_transpose(code, self.order, source, self.other.pitch, code.at(target, begin), self.pitch)
+        self._clear(u, code.product(strips, columns))
+        with code.loop(self.size // columns) as loop:
+            first = code.product(loop.index, columns)
+            places = [(row + turn) % self.size for row in range(self.size)]
+            emit_pass(code, self.back[0], _columns(code, u, first, self.pitch), self.strip, None, places)
+            for one in self.back[1:-1]:
+                emit_pass(code, one, self.strip, self.strip)
+            out = _columns(code, (y.re, y.im), first, y.pitch)
+            emit_last_pass(code, self.back[-1], self.order, self.strip, out, add=add)
+
+    def _clear(self, planes: tuple[Any, Any], first: Any) -> None:
+        """Rows from one on are 0."""
+        code = self.code
+        with code.loop(code.builder.sub(code.whole(self.size), first)) as loop:
+            row = code.product(code.sum(first, loop.index), self.pitch)
+            for plane in planes:
+                for column in range(0, self.size, code.lanes):
+                    code.store(code.constant(0.0), plane, code.sum(row, code.whole(column)))
 
 
 def radices_of(size: int, wide: bool) -> tuple[int, ...]:
@@ -183,11 +329,8 @@ def _passes(radices: tuple[int, ...], sign: int) -> list[Pass]:
     return passes
 
 
-def _transform(size: int, sign: int, number: Any, *, of_larger: bool = False) -> Any:
-    """What emits the code of a transform, for arguments as :class:`Transforms` has them.
-
-    number: type of those of planes; of_larger: what is read lies in a larger plane, whose pitch is an argument.
-    """
+def _transform(size: int, sign: int, number: Any) -> Any:
+    """What emits the code of a transform, for arguments as :class:`Transforms` has them; number: type of planes'."""
     width, pitch = lanes(), pitch_of(size, number.bitwidth // 8)
     real = SINGLE if number == types.float32 else DOUBLE
     radices = radices_of(size, width == WIDEST_LANES)
@@ -196,12 +339,11 @@ def _transform(size: int, sign: int, number: Any, *, of_larger: bool = False) ->
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         code = Code(builder, width * SINGLE_BITS // number.bitwidth, real)
         x, y = (args[1], args[2]), (args[-2], args[-1])
-        factor, strip = None if of_larger else _factor(code, args[3:-2], pitch), _scratch(code, size)
+        factor, strip = _factor(code, args[3:-2], pitch), _scratch(code, size)
         with code.loop(size // code.columns) as loop:
             first = code.product(loop.index, code.columns)
             here = None if factor is None else _moved(code, factor, first)
-            source = _columns(code, x, first, args[3] if of_larger else pitch)
-            _emit_first_passes(code, passes, source, strip, here)
+            _emit_first_passes(code, passes, _columns(code, x, first, pitch), strip, here)
             emit_pass(code, passes[-1], strip, strip)
             begin = code.product(loop.index, code.columns * pitch)
             for source, target in zip(strip[:2], y, strict=True):

@@ -31,7 +31,8 @@ class Window(NamedTuple):
     inverse_product_at: int
     inverse_scaled_at: int
     forward_scaled_at: int
-    forward_window_at: int
+    filter_window_at: int
+    add_filtered_at: int
 
 
 _kept: list[Any] = []
@@ -109,7 +110,43 @@ def forward_scaled(window: Window, x: Any, factor: Any, y: Any) -> None:
 
 
 @numba.jit(**FAST)
-def forward_window(window: Window, xr: Any, xi: Any, rows: tuple[int, int], y: Any) -> None:
-    """As :func:`forward`, of a window of a larger plane: its first number there, and numbers from row to row."""
+def filter_window(
+    window: Window, xr: Any, xi: Any, rows: tuple[int, int], band: Any, kept: int, spare: Any, y: Any
+) -> None:
+    """Y = F^H A F x / P^2 of a window x of a larger plane: its first number there, and numbers from row to row.
+
+    band, kept: A over P^2 as :class:`~.kernel_parts.arguments.Model` has it; ``spare`` is used up.
+    """
     start, pitch = rows
-    _call(window.forward_window_at, (xr[start:], xi[start:], np.int64(pitch), y[0], y[1]))
+    x = (xr[start:], xi[start:], np.int64(pitch))
+    _call(
+        window.filter_window_at,
+        (x[0], x[1], x[2], band, np.int64(kept), y[0], y[1], spare[0], spare[1], y[0], y[1]),
+    )
+
+
+@numba.jit(**FAST)
+def add_filtered(
+    window: Window, x: Any, w: Any, band: Any, kept: int, spare: Any, more: Any, yr: Any, yi: Any, rows: tuple[int, int]
+) -> None:
+    """Y += F^H A F (x conj(w)) / P^2, y a window of a larger plane; ``spare`` and ``more`` are used up."""
+    start, pitch = rows
+    y = (yr[start:], yi[start:], np.int64(pitch))
+    _call(
+        window.add_filtered_at,
+        (
+            x[0],
+            x[1],
+            w[0],
+            w[1],
+            band,
+            np.int64(kept),
+            spare[0],
+            spare[1],
+            more[0],
+            more[1],
+            y[0],
+            y[1],
+            y[2],
+        ),
+    )

@@ -47,10 +47,11 @@ from ptylive.engine.backend.multislice.kernel_parts.products import (
 )
 from ptylive.engine.backend.multislice.planes_fft import FAST
 from ptylive.engine.backend.multislice.window import (
+    add_filtered,
+    filter_window,
     forward,
     forward_product,
     forward_scaled,
-    forward_window,
     inverse,
     inverse_product,
     inverse_scaled,
@@ -64,8 +65,8 @@ PART = {**FAST, "inline": "always"}
 def _see_windows(window: Any, model: Model, start: int, work: Work) -> None:
     """``work.windows``: what a pattern sees of every slice, limited to the band; ``work.b`` is used up."""
     for s in range(work.windows.shape[0]):
-        forward_window(window, model.slices[0, s], model.slices[1, s], (start, model.width), work.b)
-        inverse_scaled(window, work.b, model.filter, work.windows[s])
+        re, im, rows = model.slices[0, s], model.slices[1, s], (start, model.width)
+        filter_window(window, re, im, rows, model.filter, model.kept, work.b, work.windows[s])
 
 
 @numba.jit(**PART)
@@ -73,9 +74,9 @@ def _leave_windows(window: Any, model: Model, start: int, work: Work, gradient: 
     """The adjoint of :func:`_see_windows`: ``work.pulled``, limited to the band, to the slices; it is 0 afterwards."""
     for s in range(work.pulled.shape[0]):
         pulled = work.pulled[s]
-        forward(window, pulled[0], pulled[1], work.b[0], work.b[1])
-        inverse_scaled(window, work.b, model.filter, pulled)
-        add_window(window, pulled, gradient.slices[0, s], gradient.slices[1, s], start, model.width)
+        rows = (0, window.pitch)
+        filter_window(window, pulled[0], pulled[1], rows, model.filter, model.kept, work.b, work.a)
+        add_window(window, work.a, gradient.slices[0, s], gradient.slices[1, s], start, model.width)
         clear(window, pulled)
 
 
@@ -91,9 +92,8 @@ def _pull_window(
     if work.waves.shape[0] * work.waves.shape[1] > work.windows.shape[0]:
         scatter(window, entering, wave, pulled[0], pulled[1], 0, window.pitch)
     else:
-        forward_product(window, wave, entering[0], entering[1], (0, window.pitch), -1, spare)
-        inverse_scaled(window, spare, model.filter, pulled)
-        add_window(window, pulled, gradient.slices[0, s], gradient.slices[1, s], start, model.width)
+        re, im, rows = gradient.slices[0, s], gradient.slices[1, s], (start, model.width)
+        add_filtered(window, wave, entering, model.filter, model.kept, spare, pulled, re, im, rows)
 
 
 @numba.jit(**PART)
