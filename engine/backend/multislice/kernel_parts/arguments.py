@@ -80,6 +80,8 @@ class Model(NamedTuple):
     """(P * pitch) factor on the spectra of windows and far field, transposed; or of length 0."""
     filter: Any = NONE_1
     """(P * pitch) the same over P^2, the normalisation of two transforms, columns turned by ``turn_of``; or 0."""
+    turned: Any = NO_PLANES
+    """The propagators, their columns turned as the filter's, where a band is kept; or of length 0."""
     kept: int = 0
     """Columns of the filter from 0 on beyond which it is 0."""
     lens: Any = NO_PLATE

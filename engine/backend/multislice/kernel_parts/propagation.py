@@ -55,6 +55,7 @@ from ptylive.engine.backend.multislice.window import (
     inverse,
     inverse_product,
     inverse_scaled,
+    propagate,
 )
 
 PART = {**FAST, "inline": "always"}
@@ -135,6 +136,14 @@ def _to_next_slice(window: Any, model: Model, patterns: Patterns, n: int, pair: 
 
 
 @numba.jit(**PART)
+def _on_to_next_slice(window: Any, model: Model, pair: int, z: int, s: int, work: Work) -> None:
+    """Both of these in one where a band is kept and patterns have no space of their own; s: plane of the object."""
+    entering, seen, a = work.waves[pair], work.windows[s], model.turned
+    rows = (0, window.pitch)
+    propagate(window, entering[z], seen[0], seen[1], rows, a[0, z], a[1, z], model.kept, 1, work.b, entering[z + 1])
+
+
+@numba.jit(**PART)
 def _to_detector(window: Any, model: Model, patterns: Patterns, pair: int, work: Work) -> None:
     """From the spectrum behind the specimen to the intensity at the detector, the sum over pairs of modes so far."""
     far_field, lenses = work.far_field[pair], patterns.lenses.shape[0] > 0
@@ -212,6 +221,10 @@ def forward_pattern(window: Any, model: Model, patterns: Patterns, n: int, start
         if patterns.entries.shape[0] > 0:
             turn(window, entering, patterns.entries[n], 1)
         for z in range(slices):
+            in_one = banded and z < slices - 1 and patterns.spaces.shape[0] == 0
+            if in_one:
+                _on_to_next_slice(window, model, pair, z, first + z, work)
+                continue
             _through_slice(window, model, patterns, (n, start), (pair, z, first + z), work)
             if z < slices - 1:
                 _to_next_slice(window, model, patterns, n, pair, z, work)
@@ -255,6 +268,11 @@ def _back_to_aperture(
             re, im, rows = model.slices[0, s], model.slices[1, s], (start, model.width)
         if z == 0 and not to_probe:
             break
+        if plain and banded and z > 0:
+            a_re, a_im = model.turned[0, z - 1], model.turned[1, z - 1]
+            propagate(window, here, re, im, rows, a_re, a_im, model.kept, -1, here, there)
+            here, there = there, here
+            continue
         if plain:
             forward_product(window, here, re, im, rows, -1, there)
             here, there = there, here

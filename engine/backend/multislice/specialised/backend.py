@@ -84,7 +84,8 @@ class SpecialisedMultislice(GeneralMultislice):
         self._real = real
         self._program = Program.of(self._specimen.steps)
         self._blocks = Blocks(real, model, self._program, self._illumination, self._specimen, self._detector)
-        self._compiled_window, self._in_natural_order = window_of(size, real.name), model.near_field is not None
+        self._compiled_window = window_of(size, real.name, banded=model.band is not None)
+        self._in_natural_order = model.near_field is not None
         self._own_probe = any(
             part is not None for part in (model.aberrations, model.phase_plates, model.varying_modes or None)
         )
@@ -176,22 +177,23 @@ class SpecialisedMultislice(GeneralMultislice):
             self._frequencies,
             self._kernel_phase,
             self._places,
-            *self._filter(),
+            *self._filter(propagators),
             lens,
             rates,
             components,
             self._model.varying_modes if values.varied is not None else 0,
         )
 
-    def _filter(self) -> tuple[Array, Array, int]:
-        """The band as the model has it, and how many columns of the filter it fills."""
+    def _filter(self, propagators: Array) -> tuple[Array, Array, Array, int]:
+        """The band as the model has it, filter and propagators turned, and how many of their columns are not 0."""
         band, size = self._model.band, self._problem.window
         if band is None:
-            return np.zeros(0, self._real), np.zeros(0, self._real), 0
+            return np.zeros(0, self._real), np.zeros(0, self._real), np.zeros((2, 0, 0), self._real), 0
         turned = np.roll(band.T.astype(self._real), turn_of(size), axis=1)
         lit = np.flatnonzero(turned.any(axis=0))
         kept = int(lit[-1]) + 1 if len(lit) else 0
-        return laid_out(band.T, self._real), laid_out(turned / size**2, self._real), kept
+        spaces = laid_out(np.roll(unlaid(propagators, size), turn_of(size), axis=-1), self._real)
+        return laid_out(band.T, self._real), laid_out(turned / size**2, self._real), spaces, kept
 
     def _work(self, task: _Task) -> Work:
         """Buffers of one thread; with an axis of patterns where several are kept between waves and gradient."""

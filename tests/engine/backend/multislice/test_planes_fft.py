@@ -19,6 +19,7 @@ from ptylive.engine.backend.multislice.window import (
     inverse,
     inverse_product,
     inverse_scaled,
+    propagate,
     window_of,
 )
 from ptylive.engine.backend.plane_passes import STRIP
@@ -193,7 +194,7 @@ FILTERED = [
 @pytest.mark.parametrize(("size", "reach", "real"), FILTERED)
 def test_a_filter_passes_what_its_band_holds(size, reach, real):
     """Of a window of a larger plane, and of a product, added to such a window; as exact as two transforms."""
-    rng, window, unit = np.random.default_rng(2), window_of(size, real), 4 * np.finfo(real).eps
+    rng, window, unit = np.random.default_rng(2), window_of(size, real, banded=True), 4 * np.finfo(real).eps
     band, factor, kept = filters(size, reach, real)
     rows, columns, start = size + 5, size + 9, 2 * (size + 9) + 3
     larger = rng.normal(size=(2, rows, columns)).astype(real)
@@ -213,6 +214,24 @@ def test_a_filter_passes_what_its_band_holds(size, reach, real):
     larger[:, 2 : 2 + size, 3 : 3 + size] = before[:, 2 : 2 + size, 3 : 3 + size]
     assert np.array_equal(larger, before), "nothing is written beside the window"
     assert np.array_equal(x, kept_x), "what is filtered is kept"
+
+
+@numba.jit(**FAST)
+def run_propagate(window, x, w, rows, band, kept, conjugate, spare, y):
+    propagate(window, x, w[0], w[1], rows, band[0], band[1], kept, conjugate, spare, y)
+
+
+@pytest.mark.parametrize("conjugate", [1, -1])
+def test_a_propagation_within_a_band_is_a_complex_filter(conjugate):
+    size, window = 64, window_of(64, banded=True)
+    band, _, kept = filters(size, 21, "float32")
+    factor = band * np.exp(1j * np.random.default_rng(0).normal(size=(size, size)))
+    turned = np.roll(factor.T, turn_of(size), axis=1)
+    x, w, y = (random_planes(size, seed) for seed in range(3))
+    wave, by = wave_of(x, size), wave_of(w, size)
+    run_propagate(window, x, w, (0, size), laid_out(np.stack([turned.real, turned.imag])), kept, conjugate, x, y)
+    by, factor = (by, factor) if conjugate == 1 else (by.conj(), factor.conj())
+    check(y, size, (np.fft.ifft2(np.fft.fft2(wave * by) * factor) * size**2).T, 2 * U)
 
 
 def test_a_band_of_two_thirds_stands_together():
