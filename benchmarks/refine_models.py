@@ -1,10 +1,10 @@
 """Loss with gradients of every forward model beside the plain one: how many times its processor time a pattern costs.
 
-    python benchmarks/refine_models.py [--window 64] [--slices 1 4] [--rounds 5] [--arrays] [--only WORD]
+    python benchmarks/refine_models.py [--window 64] [--slices 1 4] [--rounds 5] [--arrays] [--double] [--only WORD]
 
 Each model is measured in turn with the plain far field (of as many slices and modes), ``--rounds`` times; the ratio is
-the median over the rounds. ``--arrays`` measures whole arrays (scipy) too, which is what ran before. Compilation is
-outside the figures.
+the median over the rounds. ``--arrays`` measures whole arrays (scipy) too, which is what ran before, in the same
+precision. ``--double``: in double precision, beside the plain far field in single. Compilation is outside the figures.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from ptylive.engine.backend.multislice.problem import (
     DataTerm,
     DataTermKind,
     MultisliceProblem,
+    Precision,
 )
 
 PIXEL_A, WAVELENGTH_A, THICKNESS_A, SECONDS = 0.2, 0.0197, 10.0, 0.25
@@ -132,9 +133,9 @@ def evaluation(case: Case, opened: Callable[[MultisliceProblem], Any], modes: in
     """Loss and gradient of a case, ready to be called."""
     problem, corrections, probes = case
     backend, size = opened(problem), problem.window
-    planes = np.zeros((2, *problem.object_shape), np.float32)
+    planes = np.zeros((2, *problem.object_shape), problem.precision.real)
     planes[0], planes[1] = 0.9, 0.1
-    probe = np.random.default_rng(1).normal(size=(2, modes * probes, size, size)).astype(np.float32)
+    probe = np.random.default_rng(1).normal(size=(2, modes * probes, size, size)).astype(problem.precision.real)
 
     def run() -> str:
         backend.loss_and_gradient(planes, probe, corrections=corrections)
@@ -156,6 +157,7 @@ def main() -> None:
     parser.add_argument("--slices", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--arrays", action="store_true")
+    parser.add_argument("--double", action="store_true")
     parser.add_argument("--only", default="")
     given = parser.parse_args()
     use_persistent_cache()
@@ -176,12 +178,17 @@ def measure(given: argparse.Namespace, slices: int) -> None:
     base = plain(given.window, slices, count)
     yardstick = evaluation((replace(base, model=None), HELD, 1), lambda problem: open_backend("cpu", problem))
     yardstick()
-    for name, case in cases(base):
+    plain_too: list[tuple[str, Case]] = [("plain", (replace(base, model=None), HELD, 1))] if given.double else []
+    for name, case in [*plain_too, *cases(base)]:
         if given.only not in name:
             continue
+        if given.double:
+            case = (replace(case[0], precision=Precision.DOUBLE), *case[1:])  # noqa: PLW2901
         run = evaluation(case, lambda problem: open_backend("cpu", problem))
         backend, ratios, slow, times = run(), [], [], []
-        arrays = evaluation(case, lambda problem: GeneralMultislice(problem, np, "complex64", "arrays"))
+        arrays = evaluation(
+            case, lambda problem: GeneralMultislice(problem, np, problem.precision.complex.name, "arrays")
+        )
         for number in range(given.rounds):
             reference = seconds(yardstick)
             times.append(seconds(run))

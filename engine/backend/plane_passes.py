@@ -65,9 +65,10 @@ class Code:
         self.columns = STRIP * SINGLE_BYTES // self.dtype.itemsize
         """Of a strip."""
 
-    def loop(self, rounds: int) -> AbstractContextManager[Any]:
-        """A loop from 0 up to ``rounds``; ``.index`` is the number of the round."""
-        return cgutils.for_range(self.builder, ir.Constant(_WORD, rounds))  # type: ignore[no-any-return,unused-ignore]
+    def loop(self, rounds: Any) -> AbstractContextManager[Any]:
+        """A loop from 0 up to ``rounds``, a constant or a number known at run time; ``.index`` counts."""
+        end = self.whole(rounds) if isinstance(rounds, int) else rounds
+        return cgutils.for_range(self.builder, end)  # type: ignore[no-any-return,unused-ignore]
 
     def whole(self, value: int) -> Any:
         """A constant to count with."""
@@ -212,30 +213,54 @@ def rows_in_order(radices: Sequence[int]) -> list[int]:
 _table_numbers = numbers()
 
 
-def emit_pass(code: Code, one: Pass, source: Strip, target: Strip, factor: Factor | None = None) -> None:
-    """Rows of the source, times a factor, to the same rows of the target, which may be the source."""
+def emit_pass(
+    code: Code,
+    one: Pass,
+    source: Strip,
+    target: Strip,
+    factor: Factor | None = None,
+    places: Sequence[int] | None = None,
+) -> None:
+    """Rows of the source, times a factor, to the same rows of the target, which may be the source.
+
+    places: where each row lies in the source of a first pass, if not one after the other.
+    """
     radix, count = one.radix, one.groups
+    lying = (
+        None
+        if places is None
+        else _row_table(code, [places[p + k * count] for p in range(count) for k in range(radix)])
+    )
     table = _twiddle_table(code, one.twiddles()) if count > 1 else None
     with code.loop(count) as outer:
         factors = [_twiddle(code, table, outer.index, k, radix) for k in range(1, radix)] if table is not None else []
         with code.loop(one.done) as inner:
             row = code.sum(code.product(inner.index, radix * count), outer.index)
             for column in range(0, code.columns, code.lanes):
-                legs = [_read(code, source, factor, row, k * count, column) for k in range(radix)]
+                if lying is None:
+                    legs = [_read(code, source, factor, row, k * count, column) for k in range(radix)]
+                else:
+                    first = code.product(outer.index, radix)
+                    at = [code.builder.load(code.at(lying, code.sum(first, code.whole(k)))) for k in range(radix)]
+                    legs = [_read(code, source, factor, place, 0, column) for place in at]
                 for k, value in enumerate(butterfly(code, legs, one.sign)):
                     result = code.times(value, factors[k - 1]) if factors and k else value
                     _write(code, result, target, row, k * count, column)
 
 
-def emit_last_pass(code: Code, one: Pass, order: Sequence[int], source: Strip, target: Strip) -> None:
-    """Rows of the source to rows of another strip, in their order: of :func:`rows_in_order`."""
+def emit_last_pass(
+    code: Code, one: Pass, order: Sequence[int], source: Strip, target: Strip, *, add: bool = False
+) -> None:
+    """Rows of the source to rows of another strip, in their order: of :func:`rows_in_order`; added to what is there."""
     begins = _row_table(code, order[: one.done])
     with code.loop(one.done) as loop:
         row = code.builder.load(code.at(begins, loop.index))
         for column in range(0, code.columns, code.lanes):
             legs = [_read(code, source, None, row, k, column) for k in range(one.radix)]
             for k, value in enumerate(butterfly(code, legs, one.sign)):
-                _write(code, value, target, loop.index, k * one.done, column)
+                before = _read(code, target, None, loop.index, k * one.done, column) if add else None
+                result = value if before is None else code.plus(before, value)
+                _write(code, result, target, loop.index, k * one.done, column)
 
 
 def _place(code: Code, strip: Strip, row: Any, further: int, column: int) -> Any:
@@ -303,6 +328,22 @@ def emit_transpose(code: Code, order: Sequence[int], source: Any, pitch: int, ta
         begin = code.product(loop.index, n)
         for column in range(0, code.columns, n):
             block = [code.load(source, code.sum(start, code.whole(row * pitch + column))) for row in within]
+            for c, values in enumerate(_transposed(code, block)):
+                code.store(values, target, code.sum(begin, code.whole((column + c) * target_pitch)))
+
+
+def emit_chosen_rows_transposed(
+    code: Code, rows: Sequence[int], blocks: Any, source: Any, pitch: int, target: Any, target_pitch: int
+) -> None:
+    """As :func:`emit_transpose`, of any rows, the first ``blocks`` times as many as a vector has numbers."""
+    n, lying = code.lanes, _row_table(code, rows)
+    with code.loop(blocks) as loop:
+        begin = code.product(loop.index, n)
+        begins = [
+            code.product(code.builder.load(code.at(lying, code.sum(begin, code.whole(k)))), pitch) for k in range(n)
+        ]
+        for column in range(0, code.columns, n):
+            block = [code.load(source, code.sum(start, code.whole(column))) for start in begins]
             for c, values in enumerate(_transposed(code, block)):
                 code.store(values, target, code.sum(begin, code.whole((column + c) * target_pitch)))
 

@@ -33,6 +33,7 @@ from ptylive.engine.backend.plane_passes import (
     emit_transpose,
     rows_in_order,
 )
+from ptylive.engine.backend.plane_strips import Filter, columns_of, emit_first_passes, moved, scratch
 from ptylive.engine.backend.vectors import lanes
 
 FAST = {"nopython": True, "nogil": True, "fastmath": True, "error_model": "numpy", "boundscheck": False, "_nrt": False}
@@ -41,7 +42,7 @@ own counting of references (``_nrt``) nothing can be allocated: the count of an 
 was handed one, and an atomic operation waits until everything written before is in the cache."""
 FORWARD, INVERSE = -1, +1
 WIDEST_LANES = 16
-SINGLE_BITS = 32
+SINGLE_BITS, BLOCK = 32, 8
 
 
 class SizeType(types.Type):  # type: ignore[misc,unused-ignore]
@@ -70,8 +71,17 @@ class Transforms(NamedTuple):
     """F^H (x w) of a real w: (…, w, yr, yi)."""
     forward_scaled: Any
     """F (x w)."""
-    forward_window: Any
-    """F x of an x with ``pitch`` numbers a row: (…, pitch, yr, yi)."""
+
+
+class Filters(NamedTuple):
+    """The same of what keeps a band A, whose columns are turned by :func:`turn_of`; natural on both sides."""
+
+    filter_window: Any
+    """F^H A F x of a window of a larger plane: (…, pitch, a, kept, tr, ti, ur, ui, yr, yi)."""
+    propagate: Any
+    """y = F^H A F (x w): (…, wr, wi, pitch, conjugate, ar, ai, conjugate, kept, tr, ti, ur, ui, yr, yi)."""
+    add_filtered: Any
+    """y += F^H A F (x conj(w)), y a window of a larger plane: (…, wr, wi, a, kept, tr, ti, ur, ui, yr, yi, pitch)."""
 
 
 def compiled_transforms(size: int, real: str = "float32") -> Transforms:
@@ -95,7 +105,23 @@ def compiled_transforms(size: int, real: str = "float32") -> Transforms:
         kept(_run_inverse_product, *by_wave),
         kept(_run_inverse_scaled, plane),
         kept(_run_forward_scaled, plane),
-        kept(_run_forward_window, types.int64),
+    )
+
+
+def compiled_filters(size: int, real: str = "float32") -> Filters:
+    """The filters of planes of size x size; as :func:`compiled_transforms`."""
+    number = getattr(types, real)
+    of_size, plane = SizeType(size), types.CPointer(number)
+    pair = (plane, plane)
+
+    def kept(function: Callable[..., None], *more: Any) -> Any:
+        return numba.cfunc(types.void(of_size, *pair, *more), cache=True, error_model="numpy")(function)
+
+    spare = (*pair, *pair)
+    return Filters(
+        kept(_run_filter_window, types.int64, plane, types.int64, *spare, *pair),
+        kept(_run_propagate, *pair, types.int64, number, *pair, number, types.int64, *spare, *pair),
+        kept(_run_add_filtered, *pair, plane, types.int64, *spare, *pair, types.int64),
     )
 
 
@@ -127,8 +153,51 @@ def _run_forward_scaled(size: Any, xr: Any, xi: Any, w: Any, yr: Any, yi: Any) -
     _forward_scaled(size, xr, xi, w, yr, yi)
 
 
-def _run_forward_window(size: Any, xr: Any, xi: Any, pitch: Any, yr: Any, yi: Any) -> None:
-    _forward_window(size, xr, xi, pitch, yr, yi)
+def _run_filter_window(
+    size: Any, xr: Any, xi: Any, pitch: Any, a: Any, kept: Any, tr: Any, ti: Any, ur: Any, ui: Any, yr: Any, yi: Any
+) -> None:
+    _filter_window(size, xr, xi, pitch, a, kept, tr, ti, ur, ui, yr, yi)
+
+
+def _run_propagate(
+    size: Any,
+    xr: Any,
+    xi: Any,
+    wr: Any,
+    wi: Any,
+    pitch: Any,
+    conjugate: Any,
+    ar: Any,
+    ai: Any,
+    back: Any,
+    kept: Any,
+    tr: Any,
+    ti: Any,
+    ur: Any,
+    ui: Any,
+    yr: Any,
+    yi: Any,
+) -> None:
+    _propagate(size, xr, xi, wr, wi, pitch, conjugate, ar, ai, back, kept, tr, ti, ur, ui, yr, yi)
+
+
+def _run_add_filtered(
+    size: Any,
+    xr: Any,
+    xi: Any,
+    wr: Any,
+    wi: Any,
+    a: Any,
+    kept: Any,
+    tr: Any,
+    ti: Any,
+    ur: Any,
+    ui: Any,
+    yr: Any,
+    yi: Any,
+    pitch: Any,
+) -> None:
+    _add_filtered(size, xr, xi, wr, wi, a, kept, tr, ti, ur, ui, yr, yi, pitch)
 
 
 @intrinsic
@@ -166,8 +235,112 @@ def _forward_scaled(_context: Any, size: Any, xr: Any, xi: Any, w: Any, yr: Any,
 
 
 @intrinsic
-def _forward_window(_context: Any, size: Any, xr: Any, xi: Any, pitch: Any, yr: Any, yi: Any) -> Any:
-    return types.void(size, xr, xi, pitch, yr, yi), _transform(size.size, FORWARD, xr.dtype, of_larger=True)
+def _filter_window(
+    _context: Any,
+    size: Any,
+    xr: Any,
+    xi: Any,
+    pitch: Any,
+    a: Any,
+    kept: Any,
+    tr: Any,
+    ti: Any,
+    ur: Any,
+    ui: Any,
+    yr: Any,
+    yi: Any,
+) -> Any:
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        emit = _filter(size.size, xr.dtype, builder)
+        emit.all(
+            Strip(args[1], args[2], args[3]),
+            None,
+            (emit.real(args[4]), args[5]),
+            args[6:10],
+            Strip(args[10], args[11], emit.pitch),
+        )
+        return context.get_dummy_value()
+
+    return types.void(size, xr, xi, pitch, a, kept, tr, ti, ur, ui, yr, yi), codegen
+
+
+@intrinsic
+def _propagate(
+    _context: Any,
+    size: Any,
+    xr: Any,
+    xi: Any,
+    wr: Any,
+    wi: Any,
+    pitch: Any,
+    conjugate: Any,
+    ar: Any,
+    ai: Any,
+    back: Any,
+    kept: Any,
+    tr: Any,
+    ti: Any,
+    ur: Any,
+    ui: Any,
+    yr: Any,
+    yi: Any,
+) -> Any:
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        emit = _filter(size.size, xr.dtype, builder)
+        x, y = Strip(args[1], args[2], emit.pitch), Strip(args[15], args[16], emit.pitch)
+        band = Factor(args[7], args[8], emit.code.whole(emit.pitch), args[9])
+        emit.all(x, Factor(*args[3:7]), (band, args[10]), args[11:15], y)
+        return context.get_dummy_value()
+
+    return types.void(size, xr, xi, wr, wi, pitch, conjugate, ar, ai, back, kept, tr, ti, ur, ui, yr, yi), codegen
+
+
+@intrinsic
+def _add_filtered(
+    _context: Any,
+    size: Any,
+    xr: Any,
+    xi: Any,
+    wr: Any,
+    wi: Any,
+    a: Any,
+    kept: Any,
+    tr: Any,
+    ti: Any,
+    ur: Any,
+    ui: Any,
+    yr: Any,
+    yi: Any,
+    pitch: Any,
+) -> Any:
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        emit = _filter(size.size, xr.dtype, builder)
+        conjugate = ir.Constant(emit.code.real, -1.0)
+        factor = Factor(args[3], args[4], emit.code.whole(emit.pitch), conjugate)
+        x, y = Strip(args[1], args[2], emit.pitch), Strip(args[11], args[12], args[13])
+        emit.all(x, factor, (emit.real(args[5]), args[6]), args[7:11], y, add=True)
+        return context.get_dummy_value()
+
+    return types.void(size, xr, xi, wr, wi, a, kept, tr, ti, ur, ui, yr, yi, pitch), codegen
+
+
+def turn_of(size: int) -> int:
+    """Places by which frequencies are turned in a filter, so that those of a band stand together from 0 on.
+
+    A band of two thirds reaches from -size / 3; blocks of a transpose begin at multiples of 8.
+    """
+    return BLOCK * -(-size // (3 * BLOCK))
+
+
+def _filter(size: int, number: Any, builder: Any) -> Filter:
+    """What emits a filter."""
+    there, back = (_passes(radices_of(size, lanes() == WIDEST_LANES), sign) for sign in (FORWARD, INVERSE))
+    return Filter(_code(builder, number), there, back, pitch_of(size, number.bitwidth // 8), turn_of(size))
+
+
+def _code(builder: Any, number: Any) -> Code:
+    """For numbers of a type, in the widest vectors."""
+    return Code(builder, lanes() * SINGLE_BITS // number.bitwidth, SINGLE if number == types.float32 else DOUBLE)
 
 
 def radices_of(size: int, wide: bool) -> tuple[int, ...]:
@@ -183,32 +356,26 @@ def _passes(radices: tuple[int, ...], sign: int) -> list[Pass]:
     return passes
 
 
-def _transform(size: int, sign: int, number: Any, *, of_larger: bool = False) -> Any:
-    """What emits the code of a transform, for arguments as :class:`Transforms` has them.
-
-    number: type of those of planes; of_larger: what is read lies in a larger plane, whose pitch is an argument.
-    """
-    width, pitch = lanes(), pitch_of(size, number.bitwidth // 8)
-    real = SINGLE if number == types.float32 else DOUBLE
-    radices = radices_of(size, width == WIDEST_LANES)
+def _transform(size: int, sign: int, number: Any) -> Any:
+    """What emits the code of a transform, for arguments as :class:`Transforms` has them; number: type of planes'."""
+    pitch, radices = pitch_of(size, number.bitwidth // 8), radices_of(size, lanes() == WIDEST_LANES)
     passes, order = _passes(radices, sign), rows_in_order(radices)
 
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        code = Code(builder, width * SINGLE_BITS // number.bitwidth, real)
+        code = _code(builder, number)
         x, y = (args[1], args[2]), (args[-2], args[-1])
-        factor, strip = None if of_larger else _factor(code, args[3:-2], pitch), _scratch(code, size)
+        factor, strip = _factor(code, args[3:-2], pitch), scratch(code, size)
         with code.loop(size // code.columns) as loop:
             first = code.product(loop.index, code.columns)
-            here = None if factor is None else _moved(code, factor, first)
-            source = _columns(code, x, first, args[3] if of_larger else pitch)
-            _emit_first_passes(code, passes, source, strip, here)
+            here = None if factor is None else moved(code, factor, first)
+            emit_first_passes(code, passes, columns_of(code, x, first, pitch), strip, here)
             emit_pass(code, passes[-1], strip, strip)
             begin = code.product(loop.index, code.columns * pitch)
             for source, target in zip(strip[:2], y, strict=True):
                 emit_transpose(code, order, source, strip.pitch, code.at(target, begin), pitch)
         with code.loop(size // code.columns) as loop:
-            out = _columns(code, y, code.product(loop.index, code.columns), pitch)
-            _emit_first_passes(code, passes, out, strip)
+            out = columns_of(code, y, code.product(loop.index, code.columns), pitch)
+            emit_first_passes(code, passes, out, strip)
             emit_last_pass(code, passes[-1], order, strip, out)
         return context.get_dummy_value()
 
@@ -220,32 +387,3 @@ def _factor(code: Code, args: Any, pitch: int) -> Factor | None:
     if not args:
         return None
     return Factor(*args) if len(args) > 1 else Factor(args[0], None, code.whole(pitch), None)
-
-
-def _moved(code: Code, factor: Factor, by: Any) -> Factor:
-    """From another column on."""
-    im = None if factor.im is None else code.at(factor.im, by)
-    return factor._replace(re=code.at(factor.re, by), im=im)
-
-
-def _columns(code: Code, planes: tuple[Any, Any], first: Any, pitch: Any) -> Strip:
-    return Strip(code.at(planes[0], first), code.at(planes[1], first), pitch)
-
-
-def _emit_first_passes(
-    code: Code, passes: list[Pass], source: Strip, strip: Strip, factor: Factor | None = None
-) -> None:
-    """All passes but the last one; the first one reads the source."""
-    emit_pass(code, passes[0], source, strip, factor)
-    for one in passes[1:-1]:
-        emit_pass(code, one, strip, strip)
-
-
-def _scratch(code: Code, size: int) -> Strip:
-    """Room for a strip on the stack: a row's real parts, then its imaginary ones."""
-    kind = ir.ArrayType(code.real, 2 * code.columns * size)
-    with code.builder.goto_entry_block():
-        room = code.builder.alloca(kind)
-        room.align = 64
-    start = code.builder.bitcast(room, code.real.as_pointer())
-    return Strip(start, code.at(start, code.whole(code.columns)), 2 * code.columns)

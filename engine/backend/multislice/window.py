@@ -16,7 +16,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from ptylive.engine.backend.multislice.fast_sizes import pitch_of
-from ptylive.engine.backend.multislice.planes_fft import FAST, compiled_transforms
+from ptylive.engine.backend.multislice.planes_fft import FAST, compiled_filters, compiled_transforms
 
 
 class Window(NamedTuple):
@@ -31,7 +31,10 @@ class Window(NamedTuple):
     inverse_product_at: int
     inverse_scaled_at: int
     forward_scaled_at: int
-    forward_window_at: int
+    filter_window_at: int = 0
+    """This one and those below are there where a band is kept only."""
+    propagate_at: int = 0
+    add_filtered_at: int = 0
 
 
 _kept: list[Any] = []
@@ -39,12 +42,13 @@ _kept: list[Any] = []
 
 
 @functools.cache
-def window_of(size: int, real: str = "float32") -> Window:
+def window_of(size: int, real: str = "float32", *, banded: bool = False) -> Window:
     """The window of a fast size; its transforms take a second or two to compile, once on a machine.
 
     real: type of the planes, float32 or float64; what is compiled for one must not be called with the other.
+    banded: with the filters that keep a band, which take as long again.
     """
-    made = compiled_transforms(size, real)
+    made = (*compiled_transforms(size, real), *(compiled_filters(size, real) if banded else ()))
     _kept.extend(made)
     return Window(size, pitch_of(size, np.dtype(real).itemsize), *(function.address for function in made))
 
@@ -109,7 +113,86 @@ def forward_scaled(window: Window, x: Any, factor: Any, y: Any) -> None:
 
 
 @numba.jit(**FAST)
-def forward_window(window: Window, xr: Any, xi: Any, rows: tuple[int, int], y: Any) -> None:
-    """As :func:`forward`, of a window of a larger plane: its first number there, and numbers from row to row."""
+def filter_window(
+    window: Window, xr: Any, xi: Any, rows: tuple[int, int], band: Any, kept: int, spare: Any, y: Any
+) -> None:
+    """Y = F^H A F x / P^2 of a window x of a larger plane: its first number there, and numbers from row to row.
+
+    band, kept: A over P^2 as :class:`~.kernel_parts.arguments.Model` has it; ``spare`` is used up.
+    """
     start, pitch = rows
-    _call(window.forward_window_at, (xr[start:], xi[start:], np.int64(pitch), y[0], y[1]))
+    x = (xr[start:], xi[start:], np.int64(pitch))
+    _call(
+        window.filter_window_at,
+        (x[0], x[1], x[2], band, np.int64(kept), y[0], y[1], spare[0], spare[1], y[0], y[1]),
+    )
+
+
+@numba.jit(**FAST)
+def propagate(
+    window: Window,
+    x: Any,
+    wr: Any,
+    wi: Any,
+    rows: tuple[int, int],
+    ar: Any,
+    ai: Any,
+    kept: int,
+    conjugate: Any,
+    spare: Any,
+    y: Any,
+) -> None:
+    """Y = F^H A F (x w), both factors conjugated where ``conjugate`` is -1; ``spare`` is used up, and may be x.
+
+    rows: number in w at which its window begins, and numbers from one of its rows to the next; A as a filter's band.
+    """
+    start, pitch = rows
+    w, sign = (wr[start:], wi[start:], np.int64(pitch)), x.dtype.type(conjugate)
+    _call(
+        window.propagate_at,
+        (
+            x[0],
+            x[1],
+            w[0],
+            w[1],
+            w[2],
+            sign,
+            ar,
+            ai,
+            sign,
+            np.int64(kept),
+            y[0],
+            y[1],
+            spare[0],
+            spare[1],
+            y[0],
+            y[1],
+        ),
+    )
+
+
+@numba.jit(**FAST)
+def add_filtered(
+    window: Window, x: Any, w: Any, band: Any, kept: int, spare: Any, more: Any, yr: Any, yi: Any, rows: tuple[int, int]
+) -> None:
+    """Y += F^H A F (x conj(w)) / P^2, y a window of a larger plane; ``spare`` and ``more`` are used up."""
+    start, pitch = rows
+    y = (yr[start:], yi[start:], np.int64(pitch))
+    _call(
+        window.add_filtered_at,
+        (
+            x[0],
+            x[1],
+            w[0],
+            w[1],
+            band,
+            np.int64(kept),
+            spare[0],
+            spare[1],
+            more[0],
+            more[1],
+            y[0],
+            y[1],
+            y[2],
+        ),
+    )

@@ -16,6 +16,7 @@ from ptylive.engine.backend.plane_passes import (
     Factor,
     Pass,
     Strip,
+    emit_chosen_rows_transposed,
     emit_last_pass,
     emit_pass,
     emit_transpose,
@@ -125,6 +126,34 @@ def test_rows_are_put_in_order_as_they_are_transposed(lanes):
     x, turned = planes(32), np.zeros((STRIP, 32), np.float32)
     compiled(emit, lanes)(*x, turned, turned)
     assert np.array_equal(turned, x[0][order].T)
+
+
+@pytest.mark.parametrize("lanes", [8, 16])
+def test_chosen_rows_are_transposed_a_block_at_a_time(lanes):
+    rows = list(np.random.default_rng(0).permutation(32))
+
+    def emit(code, xr, xi, yr, yi):
+        emit_chosen_rows_transposed(code, [int(row) for row in rows], code.whole(1), xr, STRIP, yr, 32)
+
+    x, turned = planes(32), np.zeros((STRIP, 32), np.float32)
+    compiled(emit, lanes)(*x, turned, turned)
+    assert np.array_equal(turned[:, :lanes], x[0][rows[:lanes]].T)
+    assert not turned[:, lanes:].any()
+
+
+def test_rows_that_lie_otherwise_are_read_and_sums_are_added():
+    places = [int(row) for row in np.random.default_rng(1).permutation(8)]
+
+    def emit(code, xr, xi, yr, yi):
+        strip = Strip(xr, xi, STRIP)
+        emit_pass(code, Pass(8, 4, 1, -1), strip, Strip(yr, yi, STRIP), None, places)
+        emit_last_pass(code, Pass(8, 2, 4, -1), rows_in_order((4, 2)), Strip(yr, yi, STRIP), strip, add=True)
+
+    x, y = planes(8), np.zeros((2, 8, STRIP), np.float32)
+    before = x[0] + 1j * x[1].astype(complex)
+    compiled(emit, 16)(*x, *y)
+    expected = before + np.fft.fft(before[places], axis=0)
+    assert np.linalg.norm(x[0] + 1j * x[1] - expected) < 12 * U * np.linalg.norm(expected)
 
 
 def test_blocks_whose_rows_lie_otherwise_are_refused():

@@ -79,7 +79,11 @@ class Model(NamedTuple):
     band: Any = NONE_1
     """(P * pitch) factor on the spectra of windows and far field, transposed; or of length 0."""
     filter: Any = NONE_1
-    """(P * pitch) the same over P^2, the normalisation of two transforms; or of length 0."""
+    """(P * pitch) the same over P^2, the normalisation of two transforms, columns turned by ``turn_of``; or 0."""
+    turned: Any = NO_PLANES
+    """The propagators, their columns turned as the filter's, where a band is kept; or of length 0."""
+    kept: int = 0
+    """Columns of the filter from 0 on beyond which it is 0."""
     lens: Any = NO_PLATE
     """(2, P * pitch), transposed, over P: what all lenses have in common; not read where there is none."""
     rates: Any = NONE_2

@@ -47,13 +47,15 @@ from ptylive.engine.backend.multislice.kernel_parts.products import (
 )
 from ptylive.engine.backend.multislice.planes_fft import FAST
 from ptylive.engine.backend.multislice.window import (
+    add_filtered,
+    filter_window,
     forward,
     forward_product,
     forward_scaled,
-    forward_window,
     inverse,
     inverse_product,
     inverse_scaled,
+    propagate,
 )
 
 PART = {**FAST, "inline": "always"}
@@ -64,8 +66,8 @@ PART = {**FAST, "inline": "always"}
 def _see_windows(window: Any, model: Model, start: int, work: Work) -> None:
     """``work.windows``: what a pattern sees of every slice, limited to the band; ``work.b`` is used up."""
     for s in range(work.windows.shape[0]):
-        forward_window(window, model.slices[0, s], model.slices[1, s], (start, model.width), work.b)
-        inverse_scaled(window, work.b, model.filter, work.windows[s])
+        re, im, rows = model.slices[0, s], model.slices[1, s], (start, model.width)
+        filter_window(window, re, im, rows, model.filter, model.kept, work.b, work.windows[s])
 
 
 @numba.jit(**PART)
@@ -73,9 +75,9 @@ def _leave_windows(window: Any, model: Model, start: int, work: Work, gradient: 
     """The adjoint of :func:`_see_windows`: ``work.pulled``, limited to the band, to the slices; it is 0 afterwards."""
     for s in range(work.pulled.shape[0]):
         pulled = work.pulled[s]
-        forward(window, pulled[0], pulled[1], work.b[0], work.b[1])
-        inverse_scaled(window, work.b, model.filter, pulled)
-        add_window(window, pulled, gradient.slices[0, s], gradient.slices[1, s], start, model.width)
+        rows = (0, window.pitch)
+        filter_window(window, pulled[0], pulled[1], rows, model.filter, model.kept, work.b, work.a)
+        add_window(window, work.a, gradient.slices[0, s], gradient.slices[1, s], start, model.width)
         clear(window, pulled)
 
 
@@ -91,9 +93,8 @@ def _pull_window(
     if work.waves.shape[0] * work.waves.shape[1] > work.windows.shape[0]:
         scatter(window, entering, wave, pulled[0], pulled[1], 0, window.pitch)
     else:
-        forward_product(window, wave, entering[0], entering[1], (0, window.pitch), -1, spare)
-        inverse_scaled(window, spare, model.filter, pulled)
-        add_window(window, pulled, gradient.slices[0, s], gradient.slices[1, s], start, model.width)
+        re, im, rows = gradient.slices[0, s], gradient.slices[1, s], (start, model.width)
+        add_filtered(window, wave, entering, model.filter, model.kept, spare, pulled, re, im, rows)
 
 
 @numba.jit(**PART)
@@ -132,6 +133,14 @@ def _to_next_slice(window: Any, model: Model, patterns: Patterns, n: int, pair: 
         inverse(window, work.a[0], work.a[1], entering[0], entering[1])
     else:
         inverse_product(window, work.b, re, im, 1, entering)
+
+
+@numba.jit(**PART)
+def _on_to_next_slice(window: Any, model: Model, pair: int, z: int, s: int, work: Work) -> None:
+    """Both of these in one where a band is kept and patterns have no space of their own; s: plane of the object."""
+    entering, seen, a = work.waves[pair], work.windows[s], model.turned
+    rows = (0, window.pitch)
+    propagate(window, entering[z], seen[0], seen[1], rows, a[0, z], a[1, z], model.kept, 1, work.b, entering[z + 1])
 
 
 @numba.jit(**PART)
@@ -212,6 +221,10 @@ def forward_pattern(window: Any, model: Model, patterns: Patterns, n: int, start
         if patterns.entries.shape[0] > 0:
             turn(window, entering, patterns.entries[n], 1)
         for z in range(slices):
+            in_one = banded and z < slices - 1 and patterns.spaces.shape[0] == 0
+            if in_one:
+                _on_to_next_slice(window, model, pair, z, first + z, work)
+                continue
             _through_slice(window, model, patterns, (n, start), (pair, z, first + z), work)
             if z < slices - 1:
                 _to_next_slice(window, model, patterns, n, pair, z, work)
@@ -255,6 +268,11 @@ def _back_to_aperture(
             re, im, rows = model.slices[0, s], model.slices[1, s], (start, model.width)
         if z == 0 and not to_probe:
             break
+        if plain and banded and z > 0:
+            a_re, a_im = model.turned[0, z - 1], model.turned[1, z - 1]
+            propagate(window, here, re, im, rows, a_re, a_im, model.kept, -1, here, there)
+            here, there = there, here
+            continue
         if plain:
             forward_product(window, here, re, im, rows, -1, there)
             here, there = there, here

@@ -38,6 +38,7 @@ from ptylive.engine.backend.multislice.kernel_parts.arguments import (
 )
 from ptylive.engine.backend.multislice.kernel_parts.buffers import aligned, plane_shapes
 from ptylive.engine.backend.multislice.kernel_parts.planes import laid_out, plane_size, unlaid
+from ptylive.engine.backend.multislice.planes_fft import turn_of
 from ptylive.engine.backend.multislice.problem import HELD, Corrections, LossGradient, MultisliceProblem
 from ptylive.engine.backend.multislice.specialised.batch import Blocks, Recorded
 from ptylive.engine.backend.multislice.specialised.counting import Counting, in_the_kernel
@@ -83,7 +84,8 @@ class SpecialisedMultislice(GeneralMultislice):
         self._real = real
         self._program = Program.of(self._specimen.steps)
         self._blocks = Blocks(real, model, self._program, self._illumination, self._specimen, self._detector)
-        self._compiled_window, self._in_natural_order = window_of(size, real.name), model.near_field is not None
+        self._compiled_window = window_of(size, real.name, banded=model.band is not None)
+        self._in_natural_order = model.near_field is not None
         self._own_probe = any(
             part is not None for part in (model.aberrations, model.phase_plates, model.varying_modes or None)
         )
@@ -148,7 +150,7 @@ class SpecialisedMultislice(GeneralMultislice):
 
     def _kernel_model(self, values: Values, prepared: Prepared, probe_planes: Any) -> Model:
         """The parameters as the kernel reads them."""
-        size, near, band, real = self._problem.window, self._model.near_field, self._model.band, self._real
+        size, near, real = self._problem.window, self._model.near_field, self._real
         spaces = [prepared.propagators[place] for place in self._program.places]
         propagators = transposed_propagators(np.array(spaces).reshape(-1, size, size), size, real)
         background = np.zeros(plane_size(size, real), real)
@@ -175,12 +177,23 @@ class SpecialisedMultislice(GeneralMultislice):
             self._frequencies,
             self._kernel_phase,
             self._places,
-            *((np.zeros(0, real),) * 2 if band is None else (laid_out(b.T, real) for b in (band, band / size**2))),
+            *self._filter(propagators),
             lens,
             rates,
             components,
             self._model.varying_modes if values.varied is not None else 0,
         )
+
+    def _filter(self, propagators: Array) -> tuple[Array, Array, Array, int]:
+        """The band as the model has it, filter and propagators turned, and how many of their columns are not 0."""
+        band, size = self._model.band, self._problem.window
+        if band is None:
+            return np.zeros(0, self._real), np.zeros(0, self._real), np.zeros((2, 0, 0), self._real), 0
+        turned = np.roll(band.T.astype(self._real), turn_of(size), axis=1)
+        lit = np.flatnonzero(turned.any(axis=0))
+        kept = int(lit[-1]) + 1 if len(lit) else 0
+        spaces = laid_out(np.roll(unlaid(propagators, size), turn_of(size), axis=-1), self._real)
+        return laid_out(band.T, self._real), laid_out(turned / size**2, self._real), spaces, kept
 
     def _work(self, task: _Task) -> Work:
         """Buffers of one thread; with an axis of patterns where several are kept between waves and gradient."""

@@ -9,13 +9,17 @@ from rounding import U
 
 from ptylive.engine.backend.multislice.fast_sizes import RADICES, WIDE, is_fast, padded_size, pitch_of
 from ptylive.engine.backend.multislice.kernel_parts.planes import laid_out, plane_size, unlaid
-from ptylive.engine.backend.multislice.planes_fft import FAST
+from ptylive.engine.backend.multislice.planes_fft import FAST, turn_of
 from ptylive.engine.backend.multislice.window import (
+    add_filtered,
+    filter_window,
     forward,
     forward_product,
+    forward_scaled,
     inverse,
     inverse_product,
     inverse_scaled,
+    propagate,
     window_of,
 )
 from ptylive.engine.backend.plane_passes import STRIP
@@ -44,6 +48,21 @@ def run_inverse_product(window, x, factor, conjugate, y):
 @numba.jit(**FAST)
 def run_inverse_scaled(window, x, factor, y):
     inverse_scaled(window, x, factor, y)
+
+
+@numba.jit(**FAST)
+def run_forward_scaled(window, x, factor, y):
+    forward_scaled(window, x, factor, y)
+
+
+@numba.jit(**FAST)
+def run_filter_window(window, larger, rows, band, kept, spare, y):
+    filter_window(window, larger[0], larger[1], rows, band, kept, spare, y)
+
+
+@numba.jit(**FAST)
+def run_add_filtered(window, x, w, band, kept, spare, more, larger, rows):
+    add_filtered(window, x, w, band, kept, spare, more, larger[0], larger[1], rows)
 
 
 def random_planes(size, seed=0, real="float32"):
@@ -145,6 +164,80 @@ def test_a_spectrum_is_scaled_on_the_way_back():
     )
     run_inverse_scaled(window_of(size), planes, factor, out)
     check(out, size, transform(wave_of(planes, size) * unlaid(factor, size), True))
+
+
+def test_a_wave_is_scaled_on_the_way_out():
+    size = 128
+    planes, factor, out = random_planes(size), random_planes(size, seed=1)[0], np.zeros((2, plane_size(size)), "f4")
+    run_forward_scaled(window_of(size), planes, factor, out)
+    check(out, size, transform(wave_of(planes, size) * unlaid(factor, size), False))
+
+
+def filters(size, reach, real):
+    """A factor (P, P) without symmetry that is 0 beyond ``reach`` frequencies, and what a filter takes of it."""
+    q = np.abs(np.fft.fftfreq(size) * size)
+    band = np.random.default_rng(size).random((size, size)) * (q[:, None] <= reach) * (q[None, :] <= reach)
+    turned = np.roll(band.T, turn_of(size), axis=1)
+    kept = int(np.flatnonzero(turned.any(axis=0)).max()) + 1
+    return band, laid_out(turned / size**2, np.dtype(real)), kept
+
+
+FILTERED = [
+    (32, 10, "float32"),
+    (32, 16, "float32"),
+    (64, 3, "float32"),
+    (64, 21, "float64"),
+    *(pytest.param(n, n // 3, real, marks=pytest.mark.slow) for n in RADICES for real in ("float32", "float64")),
+]
+
+
+@pytest.mark.parametrize(("size", "reach", "real"), FILTERED)
+def test_a_filter_passes_what_its_band_holds(size, reach, real):
+    """Of a window of a larger plane, and of a product, added to such a window; as exact as two transforms."""
+    rng, window, unit = np.random.default_rng(2), window_of(size, real, banded=True), 4 * np.finfo(real).eps
+    band, factor, kept = filters(size, reach, real)
+    rows, columns, start = size + 5, size + 9, 2 * (size + 9) + 3
+    larger = rng.normal(size=(2, rows, columns)).astype(real)
+    cut = larger[:, 2 : 2 + size, 3 : 3 + size].astype(float)
+    spare, y, x = (random_planes(size, seed, real) for seed in range(3))
+    run_filter_window(window, larger.reshape(2, -1), (start, columns), factor, kept, spare, y)
+    expected = np.fft.ifft2(np.fft.fft2(cut[0] + 1j * cut[1]) * band)
+    check(y, size, expected.T, unit)
+    w, more, before = random_planes(size, 4, real), random_planes(size, 5, real), larger.copy()
+    product, kept_x = wave_of(x, size) * wave_of(w, size).conj(), x.copy()
+    run_add_filtered(window, x, w, factor, kept, spare, more, larger.reshape(2, -1), (start, columns))
+    added = (larger - before)[:, 2 : 2 + size, 3 : 3 + size]
+    expected = np.fft.ifft2(np.fft.fft2(product.astype(complex)) * band)
+    apart = np.linalg.norm(added[0] + 1j * added[1] - expected)
+    rounded = unit * np.linalg.norm(before)  # of the sum with what was there
+    assert apart < 3 * (2 * math.log2(size) + 1) * unit * np.linalg.norm(expected) + rounded
+    larger[:, 2 : 2 + size, 3 : 3 + size] = before[:, 2 : 2 + size, 3 : 3 + size]
+    assert np.array_equal(larger, before), "nothing is written beside the window"
+    assert np.array_equal(x, kept_x), "what is filtered is kept"
+
+
+@numba.jit(**FAST)
+def run_propagate(window, x, w, rows, band, kept, conjugate, spare, y):
+    propagate(window, x, w[0], w[1], rows, band[0], band[1], kept, conjugate, spare, y)
+
+
+@pytest.mark.parametrize("conjugate", [1, -1])
+def test_a_propagation_within_a_band_is_a_complex_filter(conjugate):
+    size, window = 64, window_of(64, banded=True)
+    band, _, kept = filters(size, 21, "float32")
+    factor = band * np.exp(1j * np.random.default_rng(0).normal(size=(size, size)))
+    turned = np.roll(factor.T, turn_of(size), axis=1)
+    x, w, y = (random_planes(size, seed) for seed in range(3))
+    wave, by = wave_of(x, size), wave_of(w, size)
+    run_propagate(window, x, w, (0, size), laid_out(np.stack([turned.real, turned.imag])), kept, conjugate, x, y)
+    by, factor = (by, factor) if conjugate == 1 else (by.conj(), factor.conj())
+    check(y, size, (np.fft.ifft2(np.fft.fft2(wave * by) * factor) * size**2).T, 2 * U)
+
+
+def test_a_band_of_two_thirds_stands_together():
+    for size in RADICES:
+        places = (np.arange(-(size // 3), size // 3 + 1) + turn_of(size)) % size
+        assert places.max() - places.min() == 2 * (size // 3), size
 
 
 def test_radices_multiply_to_their_size_and_strips_fit():

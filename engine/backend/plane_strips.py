@@ -1,0 +1,110 @@
+"""Whole planes in strips: where strips lie, and a filter that keeps what is within a band."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+
+from ptylive.engine.backend.plane_passes import (
+    Code,
+    Factor,
+    Pass,
+    Strip,
+    emit_chosen_rows_transposed,
+    emit_last_pass,
+    emit_pass,
+    emit_transpose,
+    rows_in_order,
+)
+
+
+def moved(code: Code, factor: Factor, by: Any) -> Factor:
+    """From another column on."""
+    im = None if factor.im is None else code.at(factor.im, by)
+    return factor._replace(re=code.at(factor.re, by), im=im)
+
+
+def columns_of(code: Code, planes: tuple[Any, Any], first: Any, pitch: Any) -> Strip:
+    """A strip of two planes, from a column on."""
+    return Strip(code.at(planes[0], first), code.at(planes[1], first), pitch)
+
+
+def emit_first_passes(
+    code: Code, passes: list[Pass], source: Strip, strip: Strip, factor: Factor | None = None
+) -> None:
+    """All passes but the last one; the first one reads the source."""
+    emit_pass(code, passes[0], source, strip, factor)
+    for one in passes[1:-1]:
+        emit_pass(code, one, strip, strip)
+
+
+def scratch(code: Code, size: int) -> Strip:
+    """Room for a strip on the stack: a row's real parts, then its imaginary ones."""
+    kind = ir.ArrayType(code.real, 2 * code.columns * size)
+    with code.builder.goto_entry_block():
+        room = code.builder.alloca(kind)
+        room.align = 64
+    start = code.builder.bitcast(room, code.real.as_pointer())
+    return Strip(start, code.at(start, code.whole(code.columns)), 2 * code.columns)
+
+
+class Filter:
+    """Emits F^H A F: strips along the rows, the other axis there and back in one go, and the rows again.
+
+    Of the other axis only those strips are looked at whose frequencies A lets through.
+    """
+
+    def __init__(self, code: Code, there: list[Pass], back: list[Pass], pitch: int, turn: int) -> None:
+        """Passes of both directions; numbers between rows of planes; by how much columns of the factor are turned."""
+        self.code, self.there, self.back, self.pitch, self.turn = code, there, back, pitch, turn
+        self.size = there[0].size
+        self.order = rows_in_order([one.radix for one in there])
+        self.strip, self.other = scratch(code, self.size), scratch(code, self.size)
+
+    def real(self, plane: Any) -> Factor:
+        """A real plane to multiply by."""
+        return Factor(plane, None, self.code.whole(self.pitch), None)
+
+    def all(self, x: Strip, factor: Factor | None, band: Any, spare: Any, y: Strip, *, add: bool = False) -> None:
+        """Everything. band: A, as the kernel's model has it, and how many of its columns are not 0."""
+        code, columns = self.code, self.code.columns
+        t, u = (spare[0], spare[1]), (spare[2], spare[3])
+        strips = code.builder.udiv(code.sum(band[1], code.whole(columns - 1)), code.whole(columns))
+        turned = [self.order[(place - self.turn) % self.size] for place in range(self.size)]
+        with code.loop(self.size // columns) as loop:
+            first = code.product(loop.index, columns)
+            here = None if factor is None else moved(code, factor, first)
+            emit_first_passes(code, self.there, columns_of(code, (x.re, x.im), first, x.pitch), self.strip, here)
+            emit_pass(code, self.there[-1], self.strip, self.strip)
+            begin, blocks = code.product(first, self.pitch), code.product(strips, columns // code.lanes)
+            for source, target in zip(self.strip[:2], t, strict=True):
+                to = code.at(target, begin)
+                emit_chosen_rows_transposed(code, turned, blocks, source, self.strip.pitch, to, self.pitch)
+        with code.loop(strips) as loop:
+            first = code.product(loop.index, columns)
+            emit_first_passes(code, self.there, columns_of(code, t, first, self.pitch), self.strip)
+            emit_last_pass(code, self.there[-1], self.order, self.strip, self.other)
+            emit_first_passes(code, self.back, self.other, self.other, moved(code, band[0], first))
+            emit_pass(code, self.back[-1], self.other, self.other)
+            begin = code.product(first, self.pitch)
+            for source, target in zip(self.other[:2], u, strict=True):
+                emit_transpose(code, self.order, source, self.other.pitch, code.at(target, begin), self.pitch)
+        self._clear(u, code.product(strips, columns))
+        with code.loop(self.size // columns) as loop:
+            first = code.product(loop.index, columns)
+            places = [(row + self.turn) % self.size for row in range(self.size)]
+            emit_pass(code, self.back[0], columns_of(code, u, first, self.pitch), self.strip, None, places)
+            for one in self.back[1:-1]:
+                emit_pass(code, one, self.strip, self.strip)
+            out = columns_of(code, (y.re, y.im), first, y.pitch)
+            emit_last_pass(code, self.back[-1], self.order, self.strip, out, add=add)
+
+    def _clear(self, planes: tuple[Any, Any], first: Any) -> None:
+        """Rows from one on are 0."""
+        code = self.code
+        with code.loop(code.builder.sub(code.whole(self.size), first)) as loop:
+            row = code.product(code.sum(first, loop.index), self.pitch)
+            for plane in planes:
+                for column in range(0, self.size, code.lanes):
+                    code.store(code.constant(0.0), plane, code.sum(row, code.whole(column)))
