@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ptylive.schema.model import ByteArray
-from ptylive.streamer.fast.bslz4 import DECODED, MAX_BLOCK_BYTES, SLACK_BYTES, WORK_BYTES, decode_at, decode_lz4_at
+from ptylive.streamer.fast.bslz4 import DECODED, MAX_BLOCK_BYTES, WORK_BYTES, decode_at, decode_lz4_at
+from ptylive.streamer.fast.lz4 import SLACK_BYTES
 from ptylive.streamer.wire import codec as wire_codec
 from ptylive.streamer.wire.codec import Codec
 

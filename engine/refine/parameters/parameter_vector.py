@@ -379,20 +379,19 @@ class ParameterLayout:
 
     def start(self, phase: Array, modulus: Array | None = None) -> Array:
         """Parameters of an object of given phase and modulus (object modes * slices, Y, X); None: 1."""
+        objects = phase
         if self.object_form is ObjectForm.COMPLEX:
             objects = np.stack([np.cos(phase), np.sin(phase)]) * (1 if modulus is None else modulus)
         elif self.object_form is ObjectForm.DAMPED:
             objects = np.stack([phase, np.zeros_like(phase) if modulus is None else np.maximum(-np.log(modulus), 0)])
-        else:
-            objects = phase
         start = self.probe.start
         probes = {
             ProbeForm.COMPLEX: np.stack([start.real, start.imag]),
             ProbeForm.PHASE: np.zeros(start.shape),
             ProbeForm.AMPLITUDE: np.ones(start.shape),
         }[self.probe.form]
-        parts = [objects, probes, *(block.start for block in self.blocks)]
-        return np.concatenate([np.ravel(part) for part in parts]).astype(self.precision.real)
+        blocks = [block.start for block in self.blocks]
+        return np.concatenate([*map(np.ravel, (objects, probes, *blocks))], dtype=self.precision.real)
 
     def to_complex(self, vector: Array) -> tuple[Array, Array]:
         """Transmission (object modes, slices, Y, X) and sharp Fourier modes (probes * modes, P, P) as complex64."""

@@ -80,7 +80,7 @@ def _skewness(sums: DoubleArray) -> float:
     """From the sums of the powers 0 to 3."""
     mean, square, cube = sums[1:] / sums[0]
     variance = max(float(square - mean**2), 1e-30)
-    return float(cube - 3 * mean * square + 2 * mean**3) / variance**1.5
+    return float((cube - 3 * mean * square + 2 * mean**3) / variance**1.5)
 
 
 def with_atoms_as_peaks(tuned: Tuned, context: TrialContext) -> Tuned:
