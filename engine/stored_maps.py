@@ -105,8 +105,8 @@ def _stored(name: str, data: Any) -> LiveMap:
 
 
 def _limit(attributes: Mapping[str, Any]) -> InformationLimit | None:
-    if "information_limit_A" not in attributes:
-        return None
+    if not {"information_limit_A", "information_limit_uncertainty_A"} <= set(attributes):
+        return None  # the first files did not tell the second
     period, doubt = float(attributes["information_limit_A"]), float(attributes["information_limit_uncertainty_A"])
     return InformationLimit(period, doubt, bool(attributes.get("information_limit_finer", False)))
 

@@ -34,7 +34,8 @@ def with_images(conditions: ImagingConditions, store: Store, *, copied: bool) ->
         probe = here.probe
         mrad = 1e3 * probe.semiangle_invA * probe.wavelength_A
         fitted = Probe.of(probe.wavelength_A, mrad, probe.edge_invA, found.aberrations)
-        told = {**found.aberrations, "rotation_deg": found.rotation_deg}
+        errors = {f"{name}_error": error for name, error in found.errors_A.items()}
+        told = {**found.aberrations, **errors, "rotation_deg": found.rotation_deg}
         return ImagesAligned(fitted, found.rotation_deg, {name: float(f"{one:.5g}") for name, one in told.items()})
 
     return replace(conditions, align=align)

@@ -15,7 +15,7 @@ from typing import Any
 
 from ptylive.engine.imaging.render import Rendering
 from ptylive.engine.results import read_runs
-from ptylive.schema import Calibration, CommandError, InputFileError, LiveMap
+from ptylive.schema import Calibration, CommandError, InputFileError
 from ptylive.schema.errors import brief
 from ptylive.schema.files.atomic import replacing
 from ptylive.schema.files.small_files import read_text
@@ -28,6 +28,7 @@ from ptylive.server.session.stored_scans import (
     describe_object,
     describe_results,
     describe_scan,
+    map_of,
     read_results,
     scan_header,
 )
@@ -238,7 +239,7 @@ class Library:
             stored = self._files.read(read_results, results, LARGE)
             scan.results, scan.stored = results, Calibration.from_attributes(stored["calibration"])
             if stored["coverage"] is not None:
-                scan.take_stored(stored["coverage"], Rendering([LiveMap(**found) for found in stored["maps"]]))
+                scan.take_stored(stored["coverage"], Rendering([map_of(found) for found in stored["maps"]]))
         scan.recorded.set()
         scan.finished.set()
         return scan

@@ -5,13 +5,14 @@ Every function takes a path first and is a task of :class:`ptylive.streamer.vett
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ptylive.schema import Calibration
+from ptylive.schema import Calibration, LiveMap
+from ptylive.schema.maps import InformationLimit
 from ptylive.schema.model import Array, IndexArray
 
 THUMBNAIL_SIDE = 96
@@ -126,10 +127,22 @@ def read_results(path: Path, names: Iterable[str] | None = None) -> dict[str, An
 
     stored = StoredMaps.read(path, names)
     return {
-        "maps": [vars(live_map) for live_map in stored.maps.values()],
+        "maps": [_plain(live_map) for live_map in stored.maps.values()],
         "coverage": stored.coverage,
         "calibration": stored.calibration,
     }
+
+
+def _plain(live_map: LiveMap) -> dict[str, Any]:
+    """What travels of a map; :func:`map_of` is the inverse."""
+    limit = live_map.limit
+    return {**vars(live_map), "limit": None if limit is None else [limit.period_A, limit.uncertainty_A, limit.finer]}
+
+
+def map_of(plain: Mapping[str, Any]) -> LiveMap:
+    """A map as :func:`read_results` tells it."""
+    limit = plain["limit"]
+    return LiveMap(**{**plain, "limit": None if limit is None else InformationLimit(*limit)})
 
 
 def _thumbnail(maps: dict[str, Array]) -> dict[str, Any] | None:

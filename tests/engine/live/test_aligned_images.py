@@ -33,6 +33,7 @@ def made(scan, given, **settings):
 def test_images_find_the_focus_that_the_calibration_has_wrong(scan):
     plain, aligned = made(scan, WRONG), made(scan, WRONG, align_order=1, align_free=1)
     assert abs(aligned["tcbf"].settings["aligned_C10"] + 150) < 15, "the calibration is wrong by 20"
+    assert aligned["tcbf"].settings["aligned_C10_error"] > 0
     assert aligned["tcbf"].settings["aligned_rotation_deg"] == 0.0, "given, so forced"
     right = made(scan, {**WRONG, "C10": -150.0})["tcbf"].data
 

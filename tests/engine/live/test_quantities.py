@@ -8,10 +8,10 @@ from synthetic import WeakPhaseScan, batches
 from ptylive.engine.imaging.noise import picture_quality, ring_floor, ring_mean
 from ptylive.engine.live.engine import reconstruct
 from ptylive.engine.results import write_maps
-from ptylive.schema import LiveMap, Origin
+from ptylive.schema import Origin
 from ptylive.schema.maps import LEAST_CORRELATION, RingQuality
 from ptylive.schema.metadata import overlay
-from ptylive.server.session.stored_scans import read_results
+from ptylive.server.session.stored_scans import map_of, read_results
 
 ELECTRONS = 20000
 
@@ -48,7 +48,7 @@ def test_they_are_in_the_results_file(made, tmp_path):
         assert "transfer" not in file["snr/tcbf"]
         assert 1.0 < file["maps/obf"].attrs["information_limit_A"] < 5.0  # twice the aperture is 1.1 Å
         assert file["calibration"].attrs["electrons_per_pattern"] > 0
-    by_name = {one["name"]: LiveMap(**one) for one in read_results(path)["maps"]}
+    by_name = {one["name"]: map_of(one) for one in read_results(path)["maps"]}
     assert "obf_deviation" in by_name
     for one in rendering.maps:
         stored = by_name[one.name]
