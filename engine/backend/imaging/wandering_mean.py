@@ -24,7 +24,7 @@ from scipy import fft
 from ptylive.schema.model import Array, DoubleArray, FloatArray, IndexArray
 
 KNOTS = ((250, 3), (60, 2))
-"""Patterns from which on the spline has so many knots along a pixel; of fewer there is none."""
+"""Patterns from which on the spline has a number of knots along a pixel; of fewer there is none."""
 SLOW, SLOW_OF_LARGE, LARGE_PIXELS = 8, 4, 2**18
 """Cosines along each axis of the scan that tell what changes slowly over it; of detectors with more pixels."""
 PATTERNS_PER_SLOW = 16
