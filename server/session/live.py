@@ -198,7 +198,7 @@ class LiveThread:
         self._dirty |= scan is self._scan
 
     def _in_place(self, scan: ScanSession, flat: Undistorted, batch: FrameBatch) -> list[FrameBatch]:
-        """What a batch brings freed of its distortion: nothing before the first have come, on which hot pixels are looked for.
+        """What a batch brings freed of its distortion: nothing before those that hot pixels are sought in.
 
         The first frames wait for each other, so that those pixels are the ones that the recording will show.
         """
