@@ -24,7 +24,14 @@ from ptylive.engine.bases.masks import MaskBasis
 from ptylive.engine.calibrate.bad_pixels import BadPixels
 from ptylive.engine.calibrate.detector import calibrate_detector
 from ptylive.engine.calibrate.disc import find_disc
-from ptylive.engine.descan import given_descan, lying_still, moved_back, nearly_moved_back, read_at_pixels
+from ptylive.engine.descan import (
+    given_descan,
+    lying_still,
+    moved_back,
+    nearly_moved_back,
+    places_in_scan,
+    read_at_pixels,
+)
 from ptylive.engine.probe import Probe
 from ptylive.schema import Basis, FrameBatch, MetadataError, ScanHeader
 from ptylive.schema.detector import Descan
@@ -217,7 +224,7 @@ def _wandering(source: PatternSource, descan: Descan) -> WanderingMean | None:
     for start in range(0, len(numbers), FRAMES_AT_A_TIME):
         index = numbers[start : start + FRAMES_AT_A_TIME]
         counts = source.header.readout.counts(source.frames(index))[0]
-        sums.add(*nearly_moved_back(source.header, descan, index, counts))
+        sums.add(*nearly_moved_back(source.header, descan, index, counts), places_in_scan(source.header.scan, index))
     return sums.mean()
 
 

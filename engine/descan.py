@@ -18,9 +18,9 @@ from scipy import fft, ndimage
 
 from ptylive.engine.backend.imaging.wandering_mean import WanderingMean, moments_of
 from ptylive.engine.bad_pixels import bad_pixels
-from ptylive.schema import Basis, Calibration, MetadataError, ScanHeader
+from ptylive.schema import Basis, Calibration, MetadataError, Scan, ScanHeader
 from ptylive.schema.basis import MOMENTS
-from ptylive.schema.detector import Descan, undo_transform_of_displacement
+from ptylive.schema.detector import Descan, scan_places, undo_transform_of_displacement
 from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, IndexArray
 
 NEAR_PX = 5
@@ -80,6 +80,11 @@ def nearly_moved_back(
     for n, (row, col) in enumerate(whole.astype(np.int64).tolist()):
         near[n] = read_at_pixels(_without_bad_pixels(header, frames[n : n + 1]), row, col)[0]
     return near, displacement - whole
+
+
+def places_in_scan(scan: Scan, index: IndexArray) -> DoubleArray:
+    """Where frames by acquisition number lie in the scan (n, 2), from -1 to 1 along its rows and columns."""
+    return np.stack(scan_places(scan.point_of(index), scan.require_shape()), axis=1)
 
 
 def _without_bad_pixels(header: ScanHeader, frames: Array) -> Array:

@@ -27,7 +27,7 @@ from ptylive.engine.calibrate.line_jumps import halves_of
 from ptylive.engine.calibrate.line_steps import StepLimits
 from ptylive.engine.calibrate.scan import calibrate_scan
 from ptylive.engine.compression import PatternSource
-from ptylive.engine.descan import given_descan, lying_still, moved_back, nearly_moved_back
+from ptylive.engine.descan import given_descan, lying_still, moved_back, nearly_moved_back, places_in_scan
 from ptylive.engine.imaging.accumulation.reduction import Reduction
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.live.plan import Plan
@@ -200,7 +200,7 @@ class MeansAtRest:
             keep = point >= 0
             counts = header.readout.counts(batch.frames[keep])[0]
             near, rest = nearly_moved_back(header, descan, batch.index[keep], counts)
-            wandering.add(near, rest)
+            wandering.add(near, rest, places_in_scan(header.scan, batch.index[keep]))
             still = moved_back(header, descan, batch.index[keep], counts)
             block = blocks_of(point[keep], shape)[0]
             np.add.at(sums, block, still)
@@ -213,7 +213,9 @@ class MeansAtRest:
         mean = sums.sum(axis=0) / max(number.sum(), 1)
         per_point = edges / np.maximum(points, 1)[:, None]
         lines = LineEdges(per_point, points, disc, StepLimits.of(header, disc.radius_px)) if halves else None
-        return cls(sums / np.maximum(number, 1)[:, None, None], mean, np.flatnonzero(seen), lines, wandering.mean())
+        return cls(
+            sums / np.maximum(number, 1)[:, None, None], mean, np.flatnonzero(seen), lines, wandering.mean(slowly=False)
+        )
 
 
 class Rest(NamedTuple):
@@ -258,7 +260,8 @@ def mean_frame(header: ScanHeader, frames: FrameSource, descan: Descan | None = 
             continue
         chosen = header.readout.counts(batch.frames[keep])[0]
         if descan is not None:
-            wandering.add(*nearly_moved_back(header, descan, batch.index[keep], chosen))
+            near = nearly_moved_back(header, descan, batch.index[keep], chosen)
+            wandering.add(*near, places_in_scan(header.scan, batch.index[keep]))
             chosen = moved_back(header, descan, batch.index[keep], chosen)
         frame_sum = frame_sum + chosen.sum(axis=0, dtype=float)
         count += int(keep.sum())

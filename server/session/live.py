@@ -198,7 +198,7 @@ class LiveThread:
         self._dirty |= scan is self._scan
 
     def _in_place(self, scan: ScanSession, flat: Undistorted, batch: FrameBatch) -> list[FrameBatch]:
-        """What a batch brings freed of its distortion: nothing until so many have come as hot pixels are looked for on.
+        """What a batch brings freed of its distortion: nothing before those that hot pixels are sought in.
 
         The first frames wait for each other, so that those pixels are the ones that the recording will show.
         """

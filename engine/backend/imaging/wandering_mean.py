@@ -2,57 +2,73 @@
 
 Patterns are moved by the shift theorem, and the edge of a disc, a pixel wide and the steepest thing there is, rings
 when it is: with deviations of several percent of the counts far into the disc, more than a specimen changes there. What
-all patterns have in common need not be interpolated: a scan that wanders shows it at every fraction of a pixel. Each
-pixel's mean is fitted by a polynomial in that fraction; only what a pattern differs by is moved.
+all patterns have in common need not be interpolated: a scan that wanders shows it at every fraction of a pixel. It is
+one surface, which pixels read at different places: a spline with a few knots along a pixel, fitted to all patterns.
+Only what a pattern differs by is moved.
 
-A specimen that changes the pattern much is noise to that fit. So the polynomial of each pixel is shrunk towards its
-mean by what chance would explain (James and Stein): it stays at the edge of a disc and vanishes inside.
+A specimen that changes the pattern much is noise to that fit. What changes slowly over the scan is fitted beside the
+spline and left alone: of a wander of few pixels fractions are as slow. And the spline of each pixel is shrunk towards
+its mean by what chance would explain (James and Stein): it stays at the edge of a disc and vanishes inside.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
+from scipy import fft
 
-from ptylive.schema.model import Array, DoubleArray, FloatArray
+from ptylive.schema.model import Array, DoubleArray, FloatArray, IndexArray
 
-ORDERS = ((250, 3), (60, 1))
-"""Patterns from which on a polynomial of some order is fitted; of fewer there is none."""
+KNOTS = ((250, 3), (60, 2))
+"""Patterns from which on the spline has a number of knots along a pixel; of fewer there is none."""
+SLOW, SLOW_OF_LARGE, LARGE_PIXELS = 8, 4, 2**18
+"""Cosines along each axis of the scan that tell what changes slowly over it; of detectors with more pixels."""
+PATTERNS_PER_SLOW = 16
+MOST_TOLD = 0.4
+"""Share of what fractions change that cosines may take for a slow change: of a wander of 2 pixels three along each axis
+tell a third, eight of them nine tenths, and the edge is lost with them."""
+SLOW_RIDGE = 1e-2
+"""Of the number of patterns: what spline and cosines explain alike is the spline's."""
 CAUTION = 4.0
 """Times what independent patterns would explain by chance: neighbours show the same specimen at the same fraction."""
 LEAST_EXPLAINED = 1.0
 """Variance that the fit explains, over the specimen's, at pixels where it explains something: 0.2 of 10 nm of SrTiO3,
 7 and more of thin specimens."""
-LEAST_FRAMES = ORDERS[-1][0]
-RIDGE = 1e-6
-"""Of the number of patterns: fractions that do not occur tell nothing of the terms they would be needed for."""
+LEAST_FRAMES = KNOTS[-1][0]
+RIDGE = 1e-4
+"""Of the number of patterns, times the squares of second differences: of fractions that do not occur."""
+ORDER, TOLD_ORDER = 3, 3
+"""Of the spline, and of the polynomial that may take a wander for fractions."""
 
 
 @dataclass(frozen=True, eq=False)
 class WanderingMean:
-    """Coefficients (terms, Qy, Qx) of the mean pattern as a polynomial in the place (row, column) within a pixel."""
+    """Coefficients (terms, Qy, Qx) of the mean pattern: of the splines that reach into a pixel, row by row."""
 
-    order: int
+    knots: int
     coefficients: FloatArray
 
-    @property
+    @cached_property
     def still(self) -> FloatArray:
         """The mean pattern (Qy, Qx) on its place."""
-        return np.asarray(self.coefficients[0])
+        return np.asarray(self.at(np.zeros((1, 2)))[0])
 
     def at(self, rest_px: DoubleArray) -> FloatArray:
         """Mean patterns (n, Qy, Qx) that lie ``rest_px`` (n, 2), at most half a pixel, from their place."""
-        terms = _terms(rest_px, self.order).astype(np.float32)
+        terms = _terms(rest_px, self.knots).astype(np.float32)
         flat = terms @ self.coefficients.reshape(terms.shape[1], -1)
         return np.asarray(flat.reshape(-1, *self.coefficients.shape[1:]), dtype=np.float32)
 
     def tells(self, rest_px: DoubleArray, values: DoubleArray) -> DoubleArray:
-        """Share of the variance of each of some values (n, values) that its polynomial could take for fractions.
+        """Share of the variance of each of some values (n, values) that a polynomial could take for fractions.
 
         rest_px (n, 2): of the patterns. Of a wander within one pixel it is all, of many pixels nothing.
         """
-        terms, around = _terms(rest_px, self.order), values - values.mean(axis=0)
+        terms, around = _powers(rest_px), values - values.mean(axis=0)
         left = around - terms @ np.linalg.lstsq(terms, around, rcond=None)[0]
         return np.asarray(1.0 - (left**2).sum(axis=0) / np.maximum((around**2).sum(axis=0), 1e-30))
 
@@ -76,7 +92,7 @@ class WanderingMean:
 
 @dataclass(eq=False)
 class WanderingSums:
-    """What the polynomials are fitted to, summed over the frames of a scan; ``counts_per_electron``: of its noise."""
+    """What the spline is fitted to, summed over the frames of a scan; ``counts_per_electron``: of its noise."""
 
     counts_per_electron: float = 1.0
     frames: int = 0
@@ -84,44 +100,124 @@ class WanderingSums:
     _normal: DoubleArray = field(default_factory=lambda: np.zeros(()))
     _right: DoubleArray = field(default_factory=lambda: np.zeros(()))
 
-    def add(self, frames: Array, rest_px: DoubleArray) -> None:
-        """Frames (n, Qy, Qx) moved by whole pixels, ``rest_px`` (n, 2) from their place."""
-        terms = _terms(rest_px, ORDERS[0][1])
+    def add(self, frames: Array, rest_px: DoubleArray, field_place: DoubleArray) -> None:
+        """Frames (n, Qy, Qx) moved by whole pixels, ``rest_px`` (n, 2) from their place.
+
+        field_place (n, 2): where in the scan, from -1 to 1 along its rows and columns.
+        """
+        along = SLOW if math.prod(frames.shape[1:]) <= LARGE_PIXELS else SLOW_OF_LARGE
+        splines = [_terms(rest_px, knots) for _, knots in KNOTS]
+        terms = np.concatenate([*splines, _slow(field_place, along)], axis=1)
         self._normal = self._normal + terms.T @ terms
-        counts = frames.astype(float)
-        self._right = self._right + np.tensordot(terms, counts, axes=(0, 0))
-        self._squares = self._squares + np.einsum("nyx,nyx->yx", counts, counts)
+        counts = np.asarray(frames, dtype=np.float32)
+        self._right = self._right + np.tensordot(terms.astype(np.float32), counts, axes=(0, 0)).astype(float)
+        self._squares = self._squares + np.einsum("nyx,nyx->yx", counts, counts, dtype=float)
         self.frames += len(frames)
 
-    def mean(self) -> WanderingMean | None:
+    def mean(self, *, slowly: bool = True) -> WanderingMean | None:
         """Fitted to all of them; None where they are few, or where a specimen changes the edge more than wander does.
 
-        There ringing is not what disturbs, and what the fit takes of the specimen would.
+        There ringing is not what disturbs, and what the fit takes of the specimen would. ``slowly``: what changes
+        slowly is no wander. It may be where that is not known yet, and fractions tell it as well as they can.
         """
-        order = next((order for least, order in ORDERS if self.frames >= least), None)
-        if order is None:
+        knots = next((knots for least, knots in KNOTS if self.frames >= least), None)
+        if knots is None:
             return None
-        kept = [n for n, powers in enumerate(_powers(ORDERS[0][1])) if sum(powers) <= order]
-        normal = self._normal[np.ix_(kept, kept)] + RIDGE * self.frames * np.eye(len(kept))
-        right = np.asarray(self._right[kept], dtype=np.float64)
-        found = np.asarray(np.linalg.solve(normal, right.reshape(len(kept), -1)), dtype=np.float64)
-        found = found.reshape(len(kept), *right.shape[1:])
-        shrunk = self._shrunk(found, right)
-        return None if shrunk is None else WanderingMean(order, shrunk.astype(np.float32))
+        spline, slow = self._chosen(knots, slowly=slowly)
+        normal, cross = self._normal[np.ix_(spline, spline)], self._normal[np.ix_(spline, slow)]
+        own = self._normal[np.ix_(slow, slow)] + SLOW_RIDGE * self.frames * np.eye(len(slow))
+        beside = np.linalg.solve(own, cross.T).T
+        right = self._right[spline] - np.tensordot(beside, self._right[slow], axes=1)
+        found = _surface(normal - beside @ cross.T, right, knots, RIDGE * self.frames)
+        rest = self._right[slow] - np.tensordot(cross.T, found, axes=1)
+        shrunk = self._shrunk(found, np.tensordot(np.linalg.inv(own), rest, axes=1), spline, slow)
+        return None if shrunk is None else WanderingMean(knots, shrunk.astype(np.float32))
 
-    def _shrunk(self, found: DoubleArray, right: DoubleArray) -> DoubleArray | None:
-        """Coefficients (terms, Qy, Qx) between those of the fit and of the mean alone, as far as it explains more."""
-        mean = right[0] / self.frames
-        squares = (found * right).sum(axis=0)
-        explained = np.maximum(squares - self.frames * mean**2, 1e-30)
-        left = np.maximum(self._squares - squares, 0.0) / max(self.frames - len(found), 1)
-        kept = np.clip(1.0 - CAUTION * (len(found) - 1) * left / explained, 0.0, 1.0)
-        of_specimen = self.frames * np.maximum(left - self.counts_per_electron * np.maximum(mean, 0.0), 0.0)
+    def _chosen(self, knots: int, *, slowly: bool) -> tuple[IndexArray, IndexArray]:
+        """Which terms are of the spline, and which of those that change slowly over the scan are asked for."""
+        first = np.cumsum([0, *((n + ORDER) ** 2 for _, n in KNOTS)])
+        number = next(n for n, (_, some) in enumerate(KNOTS) if some == knots)
+        along = math.isqrt(len(self._normal) - int(first[-1]) + 1)
+        spline = np.arange(first[number], first[number + 1])
+        row, col = np.divmod(np.arange(1, along * along), along)
+        slow = first[-1] + np.flatnonzero(np.maximum(row, col) < 1)
+        for most in range(2, 1 + min(along, math.isqrt(self.frames // PATTERNS_PER_SLOW)) if slowly else 0):
+            more = first[-1] + np.flatnonzero(np.maximum(row, col) < most)
+            if self._told(spline, more) > MOST_TOLD:
+                break
+            slow = more
+        return spline, slow
+
+    def _told(self, spline: IndexArray, slow: IndexArray) -> float:
+        """Share of the variance of the spline's terms that cosines could take for slow changes."""
+        own, cross = self._normal[np.ix_(spline, spline)], self._normal[np.ix_(spline, slow)]
+        sums, slow_sums = own.sum(axis=1), cross.sum(axis=0)  # terms of a spline add up to 1
+        cross = cross - np.outer(sums, slow_sums) / self.frames
+        around = self._normal[np.ix_(slow, slow)] - np.outer(slow_sums, slow_sums) / self.frames
+        told = np.trace(cross @ np.linalg.pinv(around) @ cross.T)
+        return float(told / max(np.trace(own) - float(sums @ sums) / self.frames, 1e-30))
+
+    def _shrunk(
+        self, found: DoubleArray, slowly: DoubleArray, spline: IndexArray, slow: IndexArray
+    ) -> DoubleArray | None:
+        """Coefficients (terms, Qy, Qx) between those of the fit and of the mean alone, as far as it explains more.
+
+        slowly (terms, Qy, Qx): what changes slowly over the scan; spline, slow: which terms they are of.
+        """
+        normal = self._normal[np.ix_(spline, spline)]
+        sums = normal.sum(axis=1)
+        mean = self._right[spline].sum(axis=0) / self.frames
+        squares = _quadratic(normal, found)
+        explained = np.maximum(squares - np.tensordot(sums, found, axes=1) ** 2 / self.frames, 1e-30)
+        without_slow = np.maximum(self._squares - 2 * (found * self._right[spline]).sum(axis=0) + squares, 0.0)
+        both, every = np.concatenate([found, slowly]), np.concatenate([spline, slow])
+        left = self._squares - 2 * (both * self._right[every]).sum(axis=0)
+        knots = math.isqrt(len(spline)) - ORDER
+        left = np.maximum(left + _quadratic(self._normal[np.ix_(every, every)], both), 0.0)
+        left /= max(self.frames - knots**2 - len(slow), 1)
+        kept = np.clip(1.0 - CAUTION * (knots**2 - 1) * left / explained, 0.0, 1.0)
+        of_specimen = np.maximum(without_slow - self.frames * self.counts_per_electron * np.maximum(mean, 0.0), 0.0)
         if (kept * explained).sum() < LEAST_EXPLAINED * (kept * of_specimen).sum():
             return None
-        shrunk = kept * found
-        shrunk[0] += (1.0 - kept) * mean
-        return np.asarray(shrunk)
+        return np.asarray(kept * found + (1.0 - kept) * mean)
+
+
+def _quadratic(normal: DoubleArray, terms: DoubleArray) -> DoubleArray:
+    """(Qy, Qx) of coefficients (terms, Qy, Qx)."""
+    return np.asarray((terms * np.tensordot(normal, terms, axes=1)).sum(axis=0))
+
+
+def _surface(normal: DoubleArray, right: DoubleArray, knots: int, ridge: float) -> DoubleArray:
+    """Coefficients (terms, Qy, Qx), in each pixel, of the one surface that all pixels read.
+
+    All see the same fractions, so that the equations are the same from pixel to pixel: their Fourier transform over
+    whole pixels has ``knots`` squared unknowns at each frequency.
+    """
+    along = knots + ORDER
+    rough = np.diff(np.eye(along), 2, axis=0)
+    rough = rough.T @ rough
+    normal = normal + ridge * (np.kron(rough, np.eye(along)) + np.kron(np.eye(along), rough))
+    shape = right.shape[1:]
+    whole, part = np.divmod(np.arange(along), knots)
+    pairs = list(itertools.product(range(along), range(along)))
+    sums = np.zeros((knots * knots, *shape))
+    for n, (i, j) in enumerate(pairs):
+        sums[part[i] * knots + part[j]] += np.roll(right[n], (whole[i], whole[j]), axis=(0, 1))
+    spectrum = fft.rfft2(sums)
+    reach = int(whole.max())
+    near = {(a, b): np.zeros((knots**2, knots**2)) for a, b in itertools.product(range(-reach, reach + 1), repeat=2)}
+    for n, (i, j) in enumerate(pairs):
+        for m, (row, col) in enumerate(pairs):
+            away = int(whole[row] - whole[i]), int(whole[col] - whole[j])
+            near[away][part[i] * knots + part[j], part[row] * knots + part[col]] += normal[n, m]
+    k_row, k_col = fft.fftfreq(shape[0]), fft.rfftfreq(shape[1])
+    found = np.empty_like(spectrum)
+    for row, k in enumerate(k_row):
+        turns = {away: np.exp(2j * np.pi * (k * away[0] + k_col * away[1])) for away in near}
+        matrix = sum(turn[:, None, None] * near[away] for away, turn in turns.items())
+        found[:, row] = np.linalg.solve(matrix, spectrum[:, row].T[..., None])[..., 0].T
+    fine = fft.irfft2(found, s=shape)
+    return np.stack([np.roll(fine[part[i] * knots + part[j]], (-whole[i], -whole[j]), axis=(0, 1)) for i, j in pairs])
 
 
 def moments_of(frames: FloatArray) -> DoubleArray:
@@ -135,11 +231,25 @@ def _axes(shape: tuple[int, ...]) -> DoubleArray:
     return np.stack([np.ones(rows.size), rows.ravel(), cols.ravel()])
 
 
-def _powers(order: int) -> list[tuple[int, int]]:
-    """Powers of row and column of each term up to an order, those of a lower order first."""
-    return [(of - col, col) for of in range(order + 1) for col in range(of + 1)]
+def _terms(rest_px: DoubleArray, knots: int) -> DoubleArray:
+    """(n, (knots + 3)^2): cubic splines along both axes, at the place of a pixel in a pattern that lies so far off."""
+    along = np.zeros((2, len(rest_px), knots + ORDER))
+    for axis, rest in enumerate(rest_px.T):
+        place = knots * (0.5 - rest)
+        first = np.clip(np.floor(place), 0, knots - 1).astype(int)
+        u = place - first
+        cubic = np.stack([(1 - u) ** 3, 3 * u**3 - 6 * u**2 + 4, -3 * u**3 + 3 * u**2 + 3 * u + 1, u**3], axis=1) / 6
+        along[axis][np.arange(len(rest))[:, None], first[:, None] + np.arange(ORDER + 1)] = cubic
+    return np.asarray((along[0][:, :, None] * along[1][:, None]).reshape(len(rest_px), -1))
 
 
-def _terms(rest_px: DoubleArray, order: int) -> DoubleArray:
-    """(n, terms)."""
-    return np.stack([rest_px[:, 0] ** row * rest_px[:, 1] ** col for row, col in _powers(order)], axis=1)
+def _slow(field_place: DoubleArray, along: int) -> DoubleArray:
+    """(n, along^2 - 1): cosines along both axes of the scan, the constant left out."""
+    row, col = (np.cos(np.pi * (axis[:, None] + 1) / 2 * np.arange(along)) for axis in field_place.T)
+    return np.asarray((row[:, :, None] * col[:, None]).reshape(len(field_place), -1)[:, 1:])
+
+
+def _powers(rest_px: DoubleArray) -> DoubleArray:
+    """(n, terms): of row and column up to TOLD_ORDER together."""
+    each = [(of - col, col) for of in range(TOLD_ORDER + 1) for col in range(of + 1)]
+    return np.stack([rest_px[:, 0] ** row * rest_px[:, 1] ** col for row, col in each], axis=1)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ptylive.engine.backend.imaging.wandering_mean import LEAST_FRAMES, WanderingMean, WanderingSums, moments_of
-from ptylive.engine.descan import moved, moved_back, nearly_moved_back
+from ptylive.engine.descan import moved, moved_back, nearly_moved_back, places_in_scan
 from ptylive.schema import Detector, Scan, ScanHeader
 from ptylive.schema.detector import Descan
 
@@ -43,7 +43,7 @@ def scan():
 def mean_of(header, frames):
     sums = WanderingSums()
     for part in np.array_split(np.arange(len(frames)), 7):
-        sums.add(*nearly_moved_back(header, DESCAN, part, frames[part]))
+        sums.add(*nearly_moved_back(header, DESCAN, part, frames[part]), places_in_scan(header.scan, part))
     return sums.mean()
 
 
@@ -63,7 +63,7 @@ def test_the_edge_does_not_ring(scan):
 def test_what_differs_is_moved_as_before(scan):
     """A mean that is nothing takes nothing away."""
     header, frames, _ = scan
-    nothing = WanderingMean(0, np.zeros((1, SIDE, SIDE), np.float32))
+    nothing = WanderingMean(1, np.zeros((16, SIDE, SIDE), np.float32))
     index = np.arange(50)
     plain = moved_back(header, DESCAN, index, frames[:50])
     # what was moved beyond the detector's end is not there to be interpolated
@@ -108,17 +108,45 @@ def test_where_a_specimen_changes_the_edge_more_there_is_none(scan):
 
 
 def test_of_few_patterns_there_is_none():
-    sums = WanderingSums()
-    sums.add(np.ones((LEAST_FRAMES - 1, 4, 4)), np.zeros((LEAST_FRAMES - 1, 2)))
+    sums, still = WanderingSums(), np.zeros((LEAST_FRAMES - 1, 2))
+    sums.add(np.ones((LEAST_FRAMES - 1, 4, 4)), still, still)
     assert sums.mean() is None
-    sums.add(np.ones((1, 4, 4)), np.zeros((1, 2)))
+    sums.add(np.ones((1, 4, 4)), still[:1], still[:1])
     mean = sums.mean()
-    assert mean is not None and mean.order == 1
+    assert mean is not None and mean.knots == 2
     np.testing.assert_allclose(mean.at(np.array([[0.4, -0.5]])), 1, atol=1e-4)
 
 
 def test_a_wander_within_a_pixel_is_told_by_fractions_and_a_long_one_is_not():
-    mean = WanderingMean(3, np.zeros((10, 4, 4), np.float32))
+    mean = WanderingMean(3, np.zeros((36, 4, 4), np.float32))
     for pixels, told in ((0.8, 1.0), (8.0, 0.0)):
         place = Descan.of([pixels, 0.2 * pixels, -0.1 * pixels, pixels]).at_points(np.arange(POINTS), SHAPE)
         assert mean.tells(place - np.rint(place), place) == pytest.approx(told, abs=0.05)
+
+
+def test_what_changes_slowly_over_the_scan_is_left_to_the_patterns(scan):
+    """A film that ends in mid-scan: beside a wander of few pixels it would be taken for a part of it."""
+    header, frames, _ = scan
+    index = np.arange(POINTS)
+    film = 1 + 0.1 * np.cos(np.pi * (index // SHAPE[1] + 0.5) / SHAPE[0])[:, None, None] * (np.arange(SIDE) > SIDE / 2)
+    sums = WanderingSums()
+    sums.add(*nearly_moved_back(header, DESCAN, index, frames * film), places_in_scan(header.scan, index))
+    inside = np.hypot(*np.meshgrid(*[np.arange(SIDE) - SIDE / 2] * 2)) < RADIUS - 3
+    off = []
+    for slowly in (False, True):
+        mean = sums.mean(slowly=slowly)
+        assert mean is not None
+        moves = mean.at(np.array([[-0.4, -0.3], [0.4, 0.3]]))[:, inside]
+        off.append(np.abs(moves[1] - moves[0]).max())
+    # inside the disc nothing depends on fractions; the film changes it by a tenth of 100
+    assert off[1] < 0.5 * off[0]
+
+
+def test_one_surface_is_read_by_all_pixels(scan):
+    """Half a pixel on from one pixel is half a pixel back from the next."""
+    header, frames, _ = scan
+    mean = mean_of(header, frames)
+    here, there = mean.at(np.array([[-0.5, 0.1], [0.5, 0.1]]))
+    ring = np.abs(np.hypot(*np.meshgrid(*[np.arange(SIDE) - SIDE / 2] * 2, indexing="ij")) - RADIUS) < 1
+    # each pixel is shrunk towards its own mean, by little at the edge
+    assert np.abs(here[:-1] - there[1:])[ring[:-1] & ring[1:]].max() < 5
