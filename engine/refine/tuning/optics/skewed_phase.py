@@ -78,9 +78,9 @@ class Skewness:
 
 def _skewness(sums: DoubleArray) -> float:
     """From the sums of the powers 0 to 3."""
-    mean, square, cube = sums[1:] / sums[0]
-    variance = max(float(square - mean**2), 1e-30)
-    return float((cube - 3 * mean * square + 2 * mean**3) / variance**1.5)
+    mean, square, cube = (float(one) for one in sums[1:] / sums[0])
+    deviation = math.sqrt(max(square - mean**2, 1e-30))
+    return (cube - 3 * mean * square + 2 * mean**3) / deviation**3
 
 
 def with_atoms_as_peaks(tuned: Tuned, context: TrialContext) -> Tuned:
