@@ -271,7 +271,7 @@ STEPS = "steps follow from the curvature; optimizer=epie, lsq_ml or adam repeats
 PLAN_ROWS: tuple[Row, ...] = (
     *(Row(name, PLAN, None, S, (), "") for name in ("file_type", "version", "name")),
     *(
-        Row(name, PLAN, None, S, (), "`--backend auto|cpu|gpu`; single precision")
+        Row(name, PLAN, None, S, (), "`--backend auto|cpu|gpu`; single precision, double by `precision=double`")
         for name in ("backend", "device", "dtype")
     ),
     Row("wavelength", PLAN, None, M, ("energy_eV",), "Å to eV", wavelength),

@@ -141,7 +141,6 @@ class ParameterLayout:
     field: SlowField | None = None
     scans: ScanQuantities | None = None
     precision: Precision = Precision.SINGLE
-    """Of the vector."""
 
     @property
     def modes(self) -> int:

@@ -99,6 +99,21 @@ def test_passes_in_place_and_rows_in_order_behind_the_last(lanes):
     assert np.linalg.norm(y[0] + 1j * y[1] - expected) < 3 * np.log2(24) * U * np.linalg.norm(expected)
 
 
+def test_twiddles_of_double_precision_are_double():
+    columns, order = STRIP // 2, rows_in_order((8, 3))
+
+    def emit(code, xr, xi, yr, yi):
+        strip = Strip(xr, xi, columns)
+        emit_pass(code, Pass(24, 8, 1, -1), strip, strip)
+        emit_last_pass(code, Pass(24, 3, 8, -1), order, strip, Strip(yr, yi, columns))
+
+    x = np.random.default_rng(0).normal(size=(2, 24, columns))
+    y, expected = np.zeros_like(x), np.fft.fft(x[0] + 1j * x[1], axis=0)
+    compiled(emit, 8, DOUBLE)(*x, *y)
+    unit = np.finfo(float).eps
+    assert np.linalg.norm(y[0] + 1j * y[1] - expected) < 3 * np.log2(24) * unit * np.linalg.norm(expected)
+
+
 def test_digits_of_a_row_are_reversed():
     assert rows_in_order((2, 3)) == [0, 3, 1, 4, 2, 5]
 
