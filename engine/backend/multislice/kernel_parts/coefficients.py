@@ -149,8 +149,7 @@ def _of_length(projection: Any, number: int, measured: Any, seen: Any, sums: Any
     pull = real(2) * weight * away
     for k in range(member.shape[0]):
         sums[DERIVATIVE, k] -= real(2) * pull * member[k] * s[k]
-    if scattered:
-        sums[DERIVATIVE, row] = pull
+    sums[DERIVATIVE, row] = pull if scattered else real(0)  # masks of zeros take it all the same
     return weight * away * away, pull
 
 

@@ -23,7 +23,7 @@ def test_stages_take_groups_of_settings_not_the_preset():
     rooms = {
         path.relative_to(WING).as_posix()
         for path in seers
-        if path.parent.name not in ("run", "again", "tiles", "tuning", "depth", "validation")
+        if path.parent.name not in ("run", "again", "tiles", "tuning", "depth", "optics", "validation")
     }
     assert rooms == {"problem/prepare.py"}
 

@@ -9,6 +9,7 @@ from rounding import SINGLE
 
 from ptylive.engine.backend.multislice.description import CompressedPatterns, PerpendicularTerm
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
+from ptylive.engine.backend.multislice.kernel_parts.coefficients import DERIVATIVE, S, _of_length
 from ptylive.engine.backend.multislice.problem import CoefficientTermKind
 from ptylive.engine.backend.multislice.specialised import projection
 from ptylive.engine.backend.multislice.specialised.backend import SpecialisedMultislice
@@ -78,3 +79,16 @@ def test_what_a_detector_does_besides_is_outside_the_kernel():
     finer = replace(problem.model, upsampling=2)
     assert projection.projection_of(problem, finer) is None
     assert projection.projection_of(problem, replace(problem.model, compressed=None)) is None
+
+
+@pytest.mark.parametrize("kind", SIGNED)
+def test_nothing_is_left_to_what_memory_held_before(kind):
+    """Sums are not cleared: a row that no derivative belongs to is 0, or a mask of zeros makes NaN of what was there."""
+    problem = problem_of(kind, bright_and_dark(kind))
+    made = projection.projection_of(problem, problem.model)
+    sums = np.full((3, len(made.many)), np.nan, np.float32)
+    sums[S], sums[DERIVATIVE, : made.members.shape[1]] = 1, 0
+    seen = np.ones(made.regions.shape[1], np.float32)
+    loss, _ = _of_length(made, 0, made.measured[0, 0], seen, sums)
+    assert np.isfinite(loss)
+    assert np.isfinite(sums[DERIVATIVE]).all()
