@@ -83,7 +83,7 @@ def test_what_a_detector_does_besides_is_outside_the_kernel():
 
 @pytest.mark.parametrize("kind", SIGNED)
 def test_nothing_is_left_to_what_memory_held_before(kind):
-    """Sums are not cleared: a row that no derivative belongs to is 0, or a mask of zeros makes NaN of what was there."""
+    """Sums are not cleared: a row that no derivative belongs to is 0, or a mask of zeros makes NaN of what was."""
     problem = problem_of(kind, bright_and_dark(kind))
     made = projection.projection_of(problem, problem.model)
     sums = np.full((3, len(made.many)), np.nan, np.float32)
