@@ -120,7 +120,11 @@ class LossyServer:
 
     @property
     def arm(self) -> ArmMessage:
-        return next(message for message in self.messages if isinstance(message, ArmMessage))
+        give_up = time.monotonic() + 20
+        while not (found := [message for message in self.messages if isinstance(message, ArmMessage)]):
+            assert time.monotonic() < give_up, "no scan was announced"
+            time.sleep(0.01)  # another thread reads it
+        return found[0]
 
     def wait(self, condition: Callable[[], bool]) -> None:
         """Wait until something is so. Raises AssertionError where that takes too long, or the server has a problem."""
