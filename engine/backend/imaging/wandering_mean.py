@@ -39,6 +39,8 @@ LEAST_EXPLAINED = 1.0
 """Variance that the fit explains, over the specimen's, at pixels where it explains something: 0.2 of 10 nm of SrTiO3,
 7 and more of thin specimens."""
 LEAST_FRAMES = KNOTS[-1][0]
+MOST_BYTES = 2**30
+"""Of the sums: detectors of so many pixels that they would take more have their patterns moved whole."""
 RIDGE = 1e-4
 """Of the number of patterns, times the squares of second differences: of fractions that do not occur."""
 ORDER, TOLD_ORDER = 3, 3
@@ -105,12 +107,18 @@ class WanderingSums:
 
         field_place (n, 2): where in the scan, from -1 to 1 along its rows and columns.
         """
-        along = SLOW if math.prod(frames.shape[1:]) <= LARGE_PIXELS else SLOW_OF_LARGE
+        pixels = math.prod(frames.shape[1:])
+        along = SLOW if pixels <= LARGE_PIXELS else SLOW_OF_LARGE
+        if 8 * pixels * (sum((knots + ORDER) ** 2 for _, knots in KNOTS) + along**2) > MOST_BYTES:
+            return
         splines = [_terms(rest_px, knots) for _, knots in KNOTS]
         terms = np.concatenate([*splines, _slow(field_place, along)], axis=1)
         self._normal = self._normal + terms.T @ terms
         counts = np.asarray(frames, dtype=np.float32)
-        self._right = self._right + np.tensordot(terms.astype(np.float32), counts, axes=(0, 0)).astype(float)
+        right = np.tensordot(terms.astype(np.float32), counts, axes=(0, 0))
+        if not self.frames:
+            self._right = np.zeros(right.shape)
+        self._right += right  # in place: it is as large as some tens of patterns
         self._squares = self._squares + np.einsum("nyx,nyx->yx", counts, counts, dtype=float)
         self.frames += len(frames)
 

@@ -26,11 +26,11 @@ def bright_modulation(store: Store) -> float | None:
     sides = np.stack([basis.bin_of[:, :-1].ravel(), basis.bin_of[:, 1:].ravel()])
     pairs = np.unique(sides[:, (sides >= 0).all(axis=0) & (sides[0] != sides[1])], axis=1)
     points = np.flatnonzero(visited)[:: 1 + int(visited.sum()) * basis.count // MOST_NUMBERS]
-    bins = store.per_frame(store.bins)[points].astype(float)
-    mean = bins.mean(axis=0)
+    bins = np.ascontiguousarray(store.per_frame(store.bins)[points].T, dtype=float)  # one after the other: read often
+    mean = bins.mean(axis=1)
     pairs = pairs[:, (mean[pairs] > 0).all(axis=0)]
     if not pairs.size:
         return None
     scale = np.sqrt(mean[pairs[0]] * mean[pairs[1]])
-    common = np.array([bins[:, one] @ (bins[:, other] - mean[other]) for one, other in pairs.T]) / len(points)
+    common = np.array([bins[one] @ bins[other] for one, other in pairs.T]) / len(points) - mean[pairs].prod(axis=0)
     return float(np.sqrt(max(0.0, float((common / scale).sum() / scale.sum()))))

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ptylive.engine.backend.imaging import wandering_mean
 from ptylive.engine.backend.imaging.wandering_mean import LEAST_FRAMES, WanderingMean, WanderingSums, moments_of
 from ptylive.engine.descan import moved, moved_back, nearly_moved_back, places_in_scan
 from ptylive.schema import Detector, Scan, ScanHeader
@@ -150,3 +151,15 @@ def test_one_surface_is_read_by_all_pixels(scan):
     ring = np.abs(np.hypot(*np.meshgrid(*[np.arange(SIDE) - SIDE / 2] * 2, indexing="ij")) - RADIUS) < 1
     # each pixel is shrunk towards its own mean, by little at the edge
     assert np.abs(here[:-1] - there[1:])[ring[:-1] & ring[1:]].max() < 5
+
+
+def test_of_a_detector_whose_sums_would_take_too_much_memory_there_is_none(monkeypatch):
+    frames, still = np.ones((2 * LEAST_FRAMES, 8, 8)), np.zeros((2 * LEAST_FRAMES, 2))
+    monkeypatch.setattr(wandering_mean, "MOST_BYTES", 8 * 64)
+    sums = WanderingSums()
+    sums.add(frames, still, still)
+    assert sums.mean() is None
+    assert sums._right.size <= 1
+    monkeypatch.setattr(wandering_mean, "MOST_BYTES", 2**30)
+    sums.add(frames, still, still)
+    assert sums._right.size > 1
