@@ -368,7 +368,7 @@ def near_peak(cross: ComplexArray, step: DoubleArray, width_A: float) -> tuple[D
     A window of ``width_A`` (standard deviation) chooses among the many of a crystal. The place is that of the maximum
     by itself, between the points of the scan, which may be wider than the window.
     """
-    fine = min(float(min(step)), width_A) / FINE
+    fine = max(min(float(min(step)), width_A), width_A / FINE) / FINE  # however fine the scan: a correlation is not
     half = math.ceil(REACH * width_A / fine)
     away = np.arange(-half, half + 1) * fine
     rows, cols = (
