@@ -40,7 +40,7 @@ LEAST_EXPLAINED = 1.0
 7 and more of thin specimens."""
 LEAST_FRAMES = KNOTS[-1][0]
 MOST_BYTES = 2**30
-"""Of the sums: detectors of so many pixels that they would take more have their patterns moved whole."""
+"""Of the sums: patterns of a detector for which they would take more are moved whole."""
 RIDGE = 1e-4
 """Of the number of patterns, times the squares of second differences: of fractions that do not occur."""
 ORDER, TOLD_ORDER = 3, 3
