@@ -71,11 +71,12 @@ def test_it_is_computed_once_for_the_same_frames_and_calibration(monkeypatch: py
     kept = KeptStrength()
     assert kept.of(store, calibration) == kept.of(store, calibration) == strength_of(store, calibration)
     assert len(asked) == 1
-    kept.of(store, calibration.having())
+    other = calibration.having()
+    kept.of(store, other)
     assert len(asked) == 2, "another calibration explains another share"
     store.total_frames += 1
-    kept.of(store, calibration)
-    kept.of(store, calibration)
+    kept.of(store, other)
+    kept.of(store, other)
     assert len(asked) == 3, "more frames tell more"
 
 
