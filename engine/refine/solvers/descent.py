@@ -41,9 +41,8 @@ class KnownCurvature:
 
 def _size(objective: LossFunction, known: Any, newest: Pair) -> Any:
     """s.y / y.H0 y."""
-    y = whole(newest[1], objective.xp)
-    curvature = objective.dot(whole(newest[0], objective.xp), y)
-    return curvature / objective.dot(y, known * y)
+    weighted = known * whole(newest[1], objective.xp)
+    return objective.dot(*newest) / objective.dot(newest[1], weighted)
 
 
 @dataclass(frozen=True)

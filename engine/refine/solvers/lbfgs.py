@@ -13,11 +13,10 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ptylive.engine.refine.parameters.pieces import add_scaled
 from ptylive.engine.refine.solvers.descent import Descent
 from ptylive.engine.refine.solvers.line_search import Point
 from ptylive.engine.refine.solvers.loss_function import LossFunction
-from ptylive.engine.refine.solvers.pairs import Pair, kept, whole
+from ptylive.engine.refine.solvers.pairs import Pair, add_scaled, kept
 
 FALLING, FALLING_EPOCHS = 1e-3, 3
 """A loss that falls by more than this share an epoch, the mean of three, has not come to rest (docs/refinement.md)."""
@@ -120,15 +119,13 @@ class Lbfgs:
         products = []
         pairs = state.pairs if self.history else ()
         for pair in reversed(pairs):
-            s = whole(pair[0], xp)
-            curvature, along = dot(whole(pair[1], xp), s), dot(s, result)
-            del s  # a vector of its own where pairs are packed
-            add_scaled(result, -along / curvature, whole(pair[1], xp), xp)
+            curvature, along = dot(*pair), dot(pair[0], result)
+            add_scaled(result, -along / curvature, pair[1], xp)
             products.append((along / curvature, curvature))
         result = self._scaled(state, result)
         for pair, (alpha, curvature) in zip(pairs, reversed(products), strict=True):
-            beta = dot(whole(pair[1], xp), result) / curvature
-            add_scaled(result, alpha - beta, whole(pair[0], xp), xp)
+            beta = dot(pair[1], result) / curvature
+            add_scaled(result, alpha - beta, pair[0], xp)
         if bounded:
             result[at_bound] = 0
         direction = xp.negative(result, out=result)
@@ -144,7 +141,7 @@ class Lbfgs:
     def _remember(self, state: LbfgsState, point: Point) -> tuple[Pair, ...]:
         dot, xp = self.objective.dot, self.objective.xp
         pair = kept(point.vector - state.vector, xp), kept(point.gradient - state.gradient, xp)
-        s, y = (whole(part, xp) for part in pair)
+        s, y = pair
         enough = float(dot(s, y)) > SMALLEST_CURVATURE * math.sqrt(float(dot(s, s))) * math.sqrt(float(dot(y, y)))
         pairs = (*state.pairs, pair) if enough else state.pairs
         return pairs[-max(self.history, 1) :]  # without a history the newest still tells the size of a step

@@ -61,7 +61,7 @@ class LossFunction(Protocol):
         ...
 
     def dot(self, a: Any, b: Any) -> Any:
-        """Sum of products over all parameters, each counted once."""
+        """Sum of products over all parameters, each counted once, of vectors that may be packed (:mod:`.pairs`)."""
         ...
 
     def is_finite(self, vector: Any) -> bool:

@@ -14,6 +14,7 @@ from ptylive.engine.refine.parameters.constraint import Constraint
 from ptylive.engine.refine.parameters.parameter_vector import BlockName, ParameterLayout, Physical
 from ptylive.engine.refine.parameters.terms import Anchor, Term
 from ptylive.engine.refine.solvers.loss_function import Evaluation
+from ptylive.engine.refine.solvers.pairs import product
 from ptylive.schema.model import IndexArray
 
 MIXED_CURVATURE = 0.1
@@ -78,7 +79,7 @@ class Objective:
 
     def dot(self, a: Any, b: Any) -> Any:
         """See :class:`~ptylive.engine.refine.solvers.loss_function.LossFunction`."""
-        return self.xp.dot(a, b)
+        return product(a, b, self.xp)
 
     def is_finite(self, vector: Any) -> bool:
         """See :class:`~ptylive.engine.refine.solvers.loss_function.LossFunction`."""

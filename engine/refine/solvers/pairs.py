@@ -13,15 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from ptylive.engine.backend.packing import BLOCK, LARGEST, NOTHING
+from ptylive.engine.refine.parameters import pieces as long
 from ptylive.engine.refine.parameters.pieces import pieces
 
 LONG = 1 << 22
 """Numbers from which on a vector is packed: ten pairs of shorter ones are less than what a program takes by itself."""
-BLOCK = 1 << 10
-"""Numbers that share a scale: they lie in the same rows of the object, and a scale more is a 500th of them."""
-LARGEST = 32767
-NOTHING = 1e-30
-"""What is smaller is 0: its inverse would not be a number of single precision."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +42,11 @@ def kept(vector: Any, xp: Any) -> Part:
         return vector
     numbers = xp.empty(len(vector), xp.int16)
     scales = xp.empty(-(-len(vector) // BLOCK), xp.float32)
+    if xp is np:
+        from ptylive.engine.backend import packed_vectors
+
+        packed_vectors.pack(vector, numbers, scales)
+        return Packed(numbers, scales)
     for piece in pieces(len(vector), xp):
         for part, blocks in _blocks(piece):
             values = vector[part].reshape(len(range(*blocks.indices(len(scales)))), -1)
@@ -59,12 +61,43 @@ def whole(part: Part, xp: Any) -> Any:
     """The vector (n,) of what :func:`kept` gave: a new one where it is packed."""
     if not isinstance(part, Packed):
         return part
+    if xp is np:
+        from ptylive.engine.backend import packed_vectors
+
+        vector = np.empty(len(part.numbers), np.float32)
+        packed_vectors.unpack(part.numbers, part.scales, vector)
+        return vector
     vector = part.numbers.astype(xp.float32)
     for piece in pieces(len(vector), xp):
         for place, blocks in _blocks(piece):
             scales = part.scales[blocks]
             vector[place].reshape(len(scales), -1)[...] *= scales[:, None]
     return vector
+
+
+def product(a: Part, b: Part, xp: Any) -> Any:
+    """Sum of products of two vectors (n,); on the processor no copy is made of packed ones."""
+    packed = [part for part in (a, b) if isinstance(part, Packed)]
+    if not packed:
+        return xp.dot(a, b)
+    if xp is not np:
+        return xp.dot(whole(a, xp), whole(b, xp))
+    from ptylive.engine.backend import packed_vectors
+
+    if len(packed) == 2:
+        return packed_vectors.product_of_packed(a.numbers, a.scales, b.numbers, b.scales)
+    plain = b if a is packed[0] else a
+    return packed_vectors.product(packed[0].numbers, packed[0].scales, plain)
+
+
+def add_scaled(vector: Any, factor: Any, part: Part, xp: Any) -> None:
+    """Vector (n,) += factor * part; on the processor no copy is made of a packed one."""
+    if xp is np and isinstance(part, Packed):
+        from ptylive.engine.backend import packed_vectors
+
+        packed_vectors.add_scaled(vector, np.float32(factor), part.numbers, part.scales)
+    else:
+        long.add_scaled(vector, factor, whole(part, xp), xp)
 
 
 def _blocks(piece: slice) -> list[tuple[slice, slice]]:

@@ -18,6 +18,7 @@ from ptylive.engine.refine.parameters.parameter_vector import ParameterLayout
 from ptylive.engine.refine.parameters.terms import Anchor, Pull, PullingTerm
 from ptylive.engine.refine.solvers.loss_function import Evaluation
 from ptylive.engine.refine.solvers.objective import Objective
+from ptylive.engine.refine.solvers.pairs import whole
 from ptylive.engine.refine.tiles.cutting import Tile
 from ptylive.engine.refine.tiles.exchange import Exchange, largest_of
 from ptylive.engine.refine.tiles.tile_vector import parts_of
@@ -120,6 +121,7 @@ class TileObjective:
 
     def dot(self, a: Any, b: Any) -> float:
         """Sum of products over all parameters: each row where it counts, what is shared at the first tile."""
+        a, b = whole(a, self.xp), whole(b, self.xp)
         size, parts = self.layout.object_size, parts_of(self.layout)
         here = self._of_rows(a[:size], b[:size])
         for part in (*((parts.probe, *parts.shared) if self.tile.number == 0 else ()), *parts.of_patterns):

@@ -1,12 +1,14 @@
 """Vectors of pairs in 16 bits: what rounding costs, and that a run of L-BFGS with them ends where one without does."""
 
+import itertools
+
 import numpy as np
 import pytest
 from strict_device import device
 
 from ptylive.engine.refine.parameters.pieces import IN_CACHE
 from ptylive.engine.refine.solvers import pairs
-from ptylive.engine.refine.solvers.pairs import BLOCK, LARGEST, LONG, Packed, kept, whole
+from ptylive.engine.refine.solvers.pairs import BLOCK, LARGEST, LONG, Packed, add_scaled, kept, product, whole
 
 
 @pytest.fixture
@@ -60,3 +62,27 @@ def test_a_device_packs_as_numpy_does(all_long):
     there = kept(device.asarray(vector), device)
     expected = whole(kept(vector, np), np)
     np.testing.assert_array_equal(whole(there, device).get(), expected)
+
+
+@pytest.mark.parametrize("xp", [np, device])
+def test_products_and_sums_of_packed_vectors_are_those_of_whole_ones(all_long, xp):
+    """In any order, packed or not, here and on a device: within single precision of sums of 5 000 products."""
+    rng = np.random.default_rng(2)
+    plain, other = (rng.normal(size=5 * BLOCK + 3).astype(np.float32) for _ in range(2))
+    parts = {"plain": xp.asarray(plain), "packed": kept(xp.asarray(other), xp)}
+    values = {name: np.float64(_here(whole(part, xp))) for name, part in parts.items()}
+    bound = len(plain) * np.finfo(np.float32).eps
+    for a, b in itertools.product(parts, parts):
+        expected = np.dot(values[a], values[b])
+        size = np.dot(np.abs(values[a]), np.abs(values[b]))
+        assert abs(float(product(parts[a], parts[b], xp)) - expected) <= bound * size, (a, b)
+    total = xp.asarray(plain.copy())
+    add_scaled(total, -0.5, parts["packed"], xp)
+    # a rounding each of the scaled factor, the product and the sum
+    largest = np.abs(values["plain"]).max() + np.abs(values["packed"]).max()
+    expected = values["plain"] - 0.5 * values["packed"]
+    np.testing.assert_allclose(_here(total), expected, rtol=0, atol=3 * np.finfo(np.float32).eps * largest)
+
+
+def _here(vector):
+    return vector.get() if hasattr(vector, "get") else vector

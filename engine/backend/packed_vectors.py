@@ -1,0 +1,86 @@
+"""Long vectors in 16 bits, a scale for every block of them: packed, unpacked, multiplied and added as they are read.
+
+Block floating point (Wilkinson, Rounding Errors in Algebraic Processes, 1963, chapter 1). Products are summed in single
+precision within a block and in double precision over blocks: better than what a library does of the whole vectors, and
+the same whatever the vectors are packed as.
+"""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+
+from ptylive.engine.backend.packing import BLOCK, LARGEST, NOTHING
+
+FAST = {"nopython": True, "nogil": True, "cache": True, "error_model": "numpy", "fastmath": True, "boundscheck": False}
+"""fastmath assumes finite numbers: a block with one that is none has no scale anyway. What packs takes no approximate
+inverse, so that it rounds as every other device does."""
+
+
+@nb.jit(**FAST | {"fastmath": {"nnan", "ninf", "nsz"}})
+def pack(vector, numbers, scales):
+    """Numbers (n,) int16 and scales (n / BLOCK, rounded up) float32 of a vector (n,) float32."""
+    for block in range(scales.size):
+        part = vector[block * BLOCK : (block + 1) * BLOCK]
+        into = numbers[block * BLOCK : (block + 1) * BLOCK]
+        largest = np.float32(0.0)
+        for k in range(part.size):
+            largest = max(largest, abs(part[k]))
+        if largest <= NOTHING:
+            scales[block] = np.float32(0.0)
+            into[:] = 0
+            continue
+        scales[block] = largest / np.float32(LARGEST)
+        factor = np.float32(LARGEST) / largest
+        for k in range(part.size):
+            into[k] = np.int16(np.rint(part[k] * factor))
+
+
+@nb.jit(**FAST)
+def unpack(numbers, scales, vector):
+    """The vector (n,) float32 that numbers and scales stand for."""
+    for block in range(scales.size):
+        part = numbers[block * BLOCK : (block + 1) * BLOCK]
+        into = vector[block * BLOCK : (block + 1) * BLOCK]
+        scale = scales[block]
+        for k in range(part.size):
+            into[k] = scale * np.float32(part[k])
+
+
+@nb.jit(**FAST)
+def product(numbers, scales, vector):
+    """Sum of products of a packed vector and one (n,) float32."""
+    total = 0.0
+    for block in range(scales.size):
+        part = numbers[block * BLOCK : (block + 1) * BLOCK]
+        other = vector[block * BLOCK : (block + 1) * BLOCK]
+        sums = np.float32(0.0)
+        for k in range(part.size):
+            sums += np.float32(part[k]) * other[k]
+        total += np.float64(scales[block]) * np.float64(sums)
+    return total
+
+
+@nb.jit(**FAST)
+def product_of_packed(numbers, scales, other_numbers, other_scales):
+    """Sum of products of two packed vectors."""
+    total = 0.0
+    for block in range(scales.size):
+        part = numbers[block * BLOCK : (block + 1) * BLOCK]
+        other = other_numbers[block * BLOCK : (block + 1) * BLOCK]
+        sums = np.float32(0.0)
+        for k in range(part.size):
+            sums += np.float32(part[k]) * np.float32(other[k])
+        total += np.float64(scales[block]) * np.float64(other_scales[block]) * np.float64(sums)
+    return total
+
+
+@nb.jit(**FAST)
+def add_scaled(vector, factor, numbers, scales):
+    """Vector (n,) float32 += factor * a packed vector."""
+    for block in range(scales.size):
+        part = numbers[block * BLOCK : (block + 1) * BLOCK]
+        into = vector[block * BLOCK : (block + 1) * BLOCK]
+        by = np.float32(factor * scales[block])
+        for k in range(part.size):
+            into[k] += by * np.float32(part[k])
