@@ -57,10 +57,7 @@ def rings(q: DoubleArray, step_A: tuple[float, float]) -> IndexArray:
 
 def ring_sum(ring: IndexArray, values: DoubleArray, use: BoolArray | None = None) -> DoubleArray:
     """Sum of ``values`` over each ring, restricted to frequencies where ``use`` is true."""
-    count = int(ring.max()) + 1
-    if use is not None:
-        ring, values = ring[use], values[use]
-    return np.asarray(np.bincount(ring, values, minlength=count), dtype=float)
+    return np.asarray(np.bincount(ring, values if use is None else np.where(use, values, 0.0)), dtype=float)
 
 
 def ring_mean(ring: IndexArray, values: DoubleArray) -> DoubleArray:
@@ -74,16 +71,60 @@ def ring_floor(ring: IndexArray, noise: DoubleArray, use: BoolArray) -> DoubleAr
     Noise power is exponentially distributed, its mean the median / ln 2. Bright beams of a lattice that reach the
     shifted map, where they are no noise, move the mean by up to 19 times and the median hardly.
     """
+    return _floor(by_ring(ring, use), ring_count(ring, use), noise, ring_sum(ring, noise, use))
+
+
+def ring_count(ring: IndexArray, use: BoolArray) -> IndexArray:
+    """How many frequencies of each ring are of use."""
+    return np.asarray(np.bincount(ring[use], minlength=int(ring.max()) + 1))
+
+
+def by_ring(ring: IndexArray, use: BoolArray) -> IndexArray:
+    """Places of the frequencies of use, ring after ring."""
     members = np.flatnonzero(use)
-    of_member = ring[members].astype(np.uint16)  # sorted by counting, in linear time
-    noise_by_ring = noise[members[np.argsort(of_member, kind="stable")]]
-    count = np.bincount(of_member, minlength=int(ring.max()) + 1)
+    order = np.argsort(ring[members].astype(np.uint16), kind="stable")  # sorted by counting, in linear time
+    return np.asarray(members[order], dtype=np.int64)
+
+
+def _floor(members: IndexArray, count: IndexArray, noise: DoubleArray, total: DoubleArray) -> DoubleArray:
+    """Noise power of each ring from its median, and at most its sum ``total``; ``members`` and ``count`` of rings."""
+    noise_by_ring = noise[members]
     middle = np.zeros(len(count))
     for filled, last in zip(np.flatnonzero(count), np.cumsum(count)[count > 0], strict=True):
         size = count[filled]
         halves = ((size - 1) // 2, size // 2)
         middle[filled] = np.partition(noise_by_ring[last - size : last], halves)[list(halves)].mean()
-    return np.asarray(np.minimum(count * middle / np.log(2), ring_sum(ring, noise, use)))
+    return np.asarray(np.minimum(count * middle / np.log(2), total))
+
+
+class WeightedRings:
+    """Rings of frequencies that noise reaches unevenly: what is theirs at every refresh, found once for a filter.
+
+    Frequencies whose variance is below WEAKEST of the largest are of no use. Powers of the others are divided by their
+    variances before they are compared.
+    """
+
+    def __init__(self, ring: IndexArray, variance: DoubleArray) -> None:
+        """Ring (nq,) of each frequency; variance (nq,) of each by noise, up to a factor for each ring."""
+        self.ring, self._use = ring, variance > WEAKEST * variance.max()
+        self._inverse = np.where(self._use, 1 / np.where(self._use, variance, 1.0), 0.0)
+        self._members, self.count = by_ring(ring, self._use), ring_count(ring, self._use)
+        self.variance = ring_sum(ring, variance, self._use)
+        """Sum of each ring, over the frequencies of use."""
+
+    def sum(self, power: DoubleArray) -> DoubleArray:
+        """Sum of power / variance over the frequencies of use of each ring; power (nq,)."""
+        return ring_sum(self.ring, power * self._inverse)
+
+    def floor(self, noise: DoubleArray) -> DoubleArray:
+        """:func:`ring_floor` of noise / variance; noise (nq,) power."""
+        even = noise * self._inverse
+        return _floor(self._members, self.count, even, ring_sum(self.ring, even))
+
+    def noise(self, noise: DoubleArray, floor: DoubleArray) -> DoubleArray:
+        """Noise power of each ring, of which the floor of noise / variance is known; noise (nq,) power."""
+        level = floor / np.maximum(self.count, 1)
+        return np.asarray(level * self.variance + ring_sum(self.ring, noise, ~self._use))
 
 
 def ring_quality(
@@ -91,19 +132,18 @@ def ring_quality(
     shifted: ComplexArray,
     ring: IndexArray,
     step_A: tuple[float, float],
-    variance: DoubleArray | None = None,
+    noise: DoubleArray | None = None,
 ) -> RingQuality:
     """What a map carries on each ring; ``shifted`` is the same map with every c_hat half a sampling frequency away.
 
     The maps of the even and the odd points of a checkerboard (or of rows, columns) are the sum and the difference of
-    the two. ``variance``: of each frequency by noise, up to a factor for each ring; where it is given, the noise of a
-    ring is :func:`ring_floor`, and beams of a lattice that reach the shifted map are not taken for noise.
+    the two. ``noise``: power of each ring, where it is known from :class:`WeightedRings`: beams of a lattice that reach
+    the shifted map are not taken for noise then.
     """
     whole, alias = spectrum.ravel(), shifted.ravel()
     power = ring_sum(ring, np.abs(whole) ** 2)
     frequency = (np.arange(len(power)) + 0.5) * 0.5 / min(step_A) / RINGS
-    if variance is not None:
-        noise = _ring_noise(ring, np.abs(alias) ** 2, variance)
+    if noise is not None:
         share = np.clip(1.0 - noise / np.maximum(power, 1e-30), 0.0, 1.0)
         return RingQuality(frequency, share, (power - noise) / np.maximum(power + noise, 1e-30))
     even, odd = whole + alias, whole - alias
@@ -144,12 +184,3 @@ def picture_quality(
     lost = level[:count] + wrong
     correlation = (whole - lost) / np.maximum(whole + lost, 1e-30)
     return replace(quality, half_data_correlation=correlation, independent=seen)
-
-
-def _ring_noise(ring: IndexArray, noise: DoubleArray, variance: DoubleArray) -> DoubleArray:
-    """Noise power of each ring, of frequencies whose variance is not one and the same."""
-    use = variance > WEAKEST * variance.max()
-    safe = np.where(use, variance, 1.0)
-    count = np.maximum(ring_sum(ring, np.ones(len(ring)), use), 1.0)
-    level = ring_floor(ring, noise / safe, use) / count
-    return np.asarray(level * ring_sum(ring, variance, use) + ring_sum(ring, noise, ~use))

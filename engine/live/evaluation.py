@@ -6,6 +6,8 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from scipy import fft
+
 from ptylive.engine.backend.imaging.bank import CompiledContraction, Contraction
 from ptylive.engine.backend.imaging.bank_arrays import ArrayContraction
 from ptylive.engine.backend.imaging.open import MapDevice
@@ -68,8 +70,19 @@ class Evaluation:
     ) -> Rendering:
         """See :func:`ptylive.engine.imaging.render.render`."""
         self._placed = choices.placement is not None
-        choices = replace(choices, strength=self._strength)
-        wanted, arrays = tuple(methods), self.device.arrays
+        with fft.set_workers(1 if self._pool is None else self._pool.count):
+            choices = replace(choices, strength=self._strength)
+            return self._rendered(store, calibration, filters, tuple(methods), choices)
+
+    def _rendered(
+        self,
+        store: Store,
+        calibration: Calibration,
+        filters: Mapping[str, Filter],
+        wanted: tuple[str, ...],
+        choices: MapChoices,
+    ) -> Rendering:
+        arrays = self.device.arrays
         if arrays is not None:
             try:
                 return render(store, calibration, filters, wanted, self.rows, choices, self.contraction)

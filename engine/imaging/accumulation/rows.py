@@ -115,7 +115,7 @@ class RowTransforms:
                 last = min(first + COLUMNS_AT_A_TIME, stop)
                 part = block if last - first == COLUMNS_AT_A_TIME else np.empty_like(block[:, : last - first])
                 less_mean(pairs, mask, moved, first, part.view(np.float32))
-                planes[:, first:last] = fft.fft(part, axis=0, overwrite_x=True)
+                planes[:, first:last] = fft.fft(part, axis=0, overwrite_x=True, workers=1)  # one of several threads
 
         self._pool.split(kept, transform, least=COLUMNS_AT_A_TIME)
         return planes

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from ptylive.engine.imaging.declaration import (
     with_deviation,
 )
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
-from ptylive.engine.imaging.noise import TRUSTED_SHARE, WEAKEST, ring_floor, ring_mean, ring_quality, ring_sum, rings
+from ptylive.engine.imaging.noise import TRUSTED_SHARE, WEAKEST, WeightedRings, ring_mean, ring_quality, rings
 from ptylive.pictures.colours import ColourMap
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 
@@ -93,10 +93,13 @@ class OptimumBrightField:
         """The map ``obf``: phase in rad."""
         numerator, shifted = spectra.contract_with_noise(self.band, self.weights)
         noise = spectra.conditions.settings.get("obf.noise", 1.0)
-        gain = self._gain(spectra.visited_share, numerator, shifted, noise)
+        power = np.abs(shifted) ** 2
+        floor = self._rings.floor(power)
+        gain = self._gain(spectra.visited_share, numerator, floor, noise)
         gain_here = gain / spectra.density
         phase = spectra.image(self.band, (numerator * gain_here).astype(np.complex64))
-        quality = ring_quality(numerator, shifted, self.ring, spectra.conditions.step_A, self.information)
+        measured = self._rings.noise(power, floor)
+        quality = ring_quality(numerator, shifted, self.ring, spectra.conditions.step_A, measured)
         quality = replace(quality, transfer=ring_mean(self.ring, self.information * gain))
         method = "optimum bright field, radial Wiener"
         said = in_use("obf", spectra.conditions.settings, upsample=self.band.grid.upsample, noise=noise)
@@ -122,24 +125,24 @@ class OptimumBrightField:
         """Phase in rad, (rows, cols) times ``upsample``."""
         return next(self.pictures(spectra)).data
 
+    @cached_property
+    def _rings(self) -> WeightedRings:
+        return WeightedRings(self.ring, self.information)
+
     def _gain(
-        self, visited_share: float, numerator: ComplexArray, shifted: ComplexArray, noise: float = 1.0
+        self, visited_share: float, numerator: ComplexArray, floor: DoubleArray, noise: float = 1.0
     ) -> DoubleArray:
         """What the numerator is multiplied by at every frequency: 1 / (E + noise × measured / signal)."""
         e = self.information
         if visited_share < TRUSTED_SHARE:
             # one filter for every ring: flat noise, the scale of the strongest frequency
             return np.asarray(1.0 / (np.sqrt(np.maximum(e, WEAKEST * e.max())) * np.sqrt(e.max())))
-        return 1.0 / (e + noise * self._noise_to_signal(numerator, shifted))
+        return 1.0 / (e + noise * self._noise_to_signal(numerator, floor))
 
-    def _noise_to_signal(self, numerator: ComplexArray, shifted: ComplexArray) -> DoubleArray:
+    def _noise_to_signal(self, numerator: ComplexArray, floor: DoubleArray) -> DoubleArray:
         """Floor / S of every frequency, from ring sums over the frequencies that carry information."""
-        e = self.information
-        use = e > WEAKEST * e.max()
-        safe = np.where(use, e, 1.0)
-        floor = ring_floor(self.ring, np.abs(shifted) ** 2 / safe, use)
-        power = ring_sum(self.ring, np.abs(numerator) ** 2 / safe, use)
-        information, count = ring_sum(self.ring, e, use), ring_sum(self.ring, np.ones_like(e), use)
+        count, information = self._rings.count, self._rings.variance
+        power = self._rings.sum(np.abs(numerator) ** 2)
         signal = np.maximum(power - floor, LEAST_SIGNAL * floor) / np.maximum(information, 1e-30)
         known = (signal > 0) & (count > 0)
         ratio = np.where(known, floor / np.maximum(count, 1.0) / np.where(known, signal, 1.0), 0.0)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from synthetic import WeakPhaseScan, batches
 
-from ptylive.engine.imaging.noise import picture_quality, ring_floor, ring_mean
+from ptylive.engine.imaging.noise import WEAKEST, WeightedRings, picture_quality, ring_floor, ring_mean
 from ptylive.engine.live.engine import reconstruct
 from ptylive.engine.results import write_maps
 from ptylive.schema import Origin
@@ -91,6 +91,29 @@ def beams(side, cycles, rng):
     waves = sum(np.cos(2 * np.pi * (a * rows + b * cols) + 1) for a, b in cycles)
     noise = [0.01 * rng.normal(size=(side, side)) for _ in range(2)]
     return (waves + noise[0]).astype(np.float32), noise[1].astype(np.float32)
+
+
+def test_rings_that_noise_reaches_unevenly_are_compared_evenly():
+    """What a filter keeps for every refresh is what is reckoned from its frequencies one by one."""
+    rng = np.random.default_rng(3)
+    ring = rng.integers(0, 4, 20_000) * 2  # odd ones are empty
+    variance = rng.uniform(0.5, 2.0, ring.size)
+    variance[::7] = 0.1 * WEAKEST
+    power = variance * rng.exponential(3.0, ring.size)
+    kept, use = WeightedRings(ring, variance), variance > WEAKEST * variance.max()
+    members = [use & (ring == number) for number in range(7)]
+    even = np.where(use, power / variance, 0.0)
+    # sums of 5 000 numbers in double precision
+    near = {"rtol": 5000 * np.finfo(float).eps}
+    np.testing.assert_array_equal(kept.count, [part.sum() for part in members])
+    np.testing.assert_allclose(kept.variance, [variance[part].sum() for part in members], **near)
+    np.testing.assert_allclose(kept.sum(power), [even[part].sum() for part in members], **near)
+    floor = kept.floor(power)
+    np.testing.assert_allclose(floor, ring_floor(ring, even, use), **near)
+    unused = [power[~use & (ring == number)].sum() for number in range(7)]
+    expected = floor / np.maximum(kept.count, 1) * kept.variance + unused
+    np.testing.assert_allclose(kept.noise(power, floor), expected, **near)
+
 
 
 def test_beams_of_a_lattice_leak_into_no_ring_beside_them():
