@@ -55,6 +55,11 @@ def rings(q: DoubleArray, step_A: tuple[float, float]) -> IndexArray:
     return np.asarray(np.hypot(q[:, 0], q[:, 1]) / nyquist * RINGS, dtype=np.int64)
 
 
+def power_of(spectrum: ComplexArray) -> FloatArray:
+    """Squared modulus of every value, without the roots that ``abs`` takes."""
+    return np.asarray(spectrum.real**2 + spectrum.imag**2)
+
+
 def ring_sum(ring: IndexArray, values: DoubleArray, use: BoolArray | None = None) -> DoubleArray:
     """Sum of ``values`` over each ring, restricted to frequencies where ``use`` is true."""
     return np.asarray(np.bincount(ring, values if use is None else np.where(use, values, 0.0)), dtype=float)
@@ -62,7 +67,7 @@ def ring_sum(ring: IndexArray, values: DoubleArray, use: BoolArray | None = None
 
 def ring_mean(ring: IndexArray, values: DoubleArray) -> DoubleArray:
     """Mean of ``values`` over each ring; 0 on empty ones."""
-    return ring_sum(ring, values) / np.maximum(ring_sum(ring, np.ones(len(ring))), 1.0)
+    return ring_sum(ring, values) / np.maximum(np.bincount(ring), 1)
 
 
 def ring_floor(ring: IndexArray, noise: DoubleArray, use: BoolArray) -> DoubleArray:
@@ -141,7 +146,7 @@ def ring_quality(
     the shifted map are not taken for noise then.
     """
     whole, alias = spectrum.ravel(), shifted.ravel()
-    power = ring_sum(ring, np.abs(whole) ** 2)
+    power = ring_sum(ring, power_of(whole))
     frequency = (np.arange(len(power)) + 0.5) * 0.5 / min(step_A) / RINGS
     if noise is not None:
         share = np.clip(1.0 - noise / np.maximum(power, 1e-30), 0.0, 1.0)

@@ -28,7 +28,7 @@ from ptylive.engine.imaging.declaration import (
     with_deviation,
 )
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
-from ptylive.engine.imaging.noise import TRUSTED_SHARE, WEAKEST, WeightedRings, ring_mean, ring_quality, rings
+from ptylive.engine.imaging.noise import TRUSTED_SHARE, WEAKEST, WeightedRings, power_of, ring_mean, ring_quality, rings
 from ptylive.pictures.colours import ColourMap
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 
@@ -93,11 +93,11 @@ class OptimumBrightField:
         """The map ``obf``: phase in rad."""
         numerator, shifted = spectra.contract_with_noise(self.band, self.weights)
         noise = spectra.conditions.settings.get("obf.noise", 1.0)
-        power = np.abs(shifted) ** 2
+        power = power_of(shifted)
         floor = self._rings.floor(power)
         gain = self._gain(spectra.visited_share, numerator, floor, noise)
-        gain_here = gain / spectra.density
-        phase = spectra.image(self.band, (numerator * gain_here).astype(np.complex64))
+        gain_here = (gain / spectra.density).astype(np.float32)
+        phase = spectra.image(self.band, numerator * gain_here)
         measured = self._rings.noise(power, floor)
         quality = ring_quality(numerator, shifted, self.ring, spectra.conditions.step_A, measured)
         quality = replace(quality, transfer=ring_mean(self.ring, self.information * gain))
@@ -110,7 +110,7 @@ class OptimumBrightField:
             method,
             said,
             quality,
-            noise=lambda: spectra.image(self.band, (shifted * gain_here).astype(np.complex64)),
+            noise=lambda: spectra.image(self.band, shifted * gain_here),
             finer=self.band.grid.finer,
             even=partial(self._even, spectra, numerator, shifted),
         )
@@ -142,7 +142,7 @@ class OptimumBrightField:
     def _noise_to_signal(self, numerator: ComplexArray, floor: DoubleArray) -> DoubleArray:
         """Floor / S of every frequency, from ring sums over the frequencies that carry information."""
         count, information = self._rings.count, self._rings.variance
-        power = self._rings.sum(np.abs(numerator) ** 2)
+        power = self._rings.sum(power_of(numerator))
         signal = np.maximum(power - floor, LEAST_SIGNAL * floor) / np.maximum(information, 1e-30)
         known = (signal > 0) & (count > 0)
         ratio = np.where(known, floor / np.maximum(count, 1.0) / np.where(known, signal, 1.0), 0.0)

@@ -115,7 +115,6 @@ def test_rings_that_noise_reaches_unevenly_are_compared_evenly():
     np.testing.assert_allclose(kept.noise(power, floor), expected, **near)
 
 
-
 def test_beams_of_a_lattice_leak_into_no_ring_beside_them():
     """Half way between two points of the discrete transform, where they leak most."""
     side, width = 96, 4
