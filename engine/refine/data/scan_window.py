@@ -14,7 +14,7 @@ import numpy as np
 
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.memory import Scratch, fits
-from ptylive.schema.model import Array, BoolArray, DoubleArray
+from ptylive.schema.model import Array, BoolArray, DoubleArray, IndexArray
 
 KEPT_DTYPES = ("uint8", "uint16", "float32")
 """Types that patterns are kept in; counts in the first that holds them all, what is no whole number in the last."""
@@ -85,15 +85,28 @@ def _rolled(
 ) -> Array:
     """Patterns (N, size, size) in FFT order, a view of memory with the detector axes exchanged."""
     dtype, room = patterns.dtype.newbyteorder("="), _Room((len(patterns), size, size), patterns.dtype)
-    target = np.ix_(columns[0], rows[0])
+    pixel, dark = _pixels_of_window(patterns.shape[2], size, rows, columns, good)
     for first in range(0, len(patterns), ROWS_AT_ONCE):
-        block = patterns[first : first + ROWS_AT_ONCE][:, rows[1]][:, :, columns[1]]
+        block = patterns[first : first + ROWS_AT_ONCE]
+        taken = block.reshape(len(block), -1).take(pixel, axis=1)
         if dtype.kind != "u":  # gain-corrected or background-subtracted counts may be negative
-            block = np.maximum(block, 0)
-        block = np.where(good, block, 0)
-        stored = room.holding(float(block.max(initial=0)), first)
-        stored[first : first + ROWS_AT_ONCE][:, target[0], target[1]] = np.swapaxes(block, 1, 2)
+            np.maximum(taken, 0, out=taken)
+        if len(dark):
+            taken[:, dark] = 0
+        stored = room.holding(float(taken.max(initial=0)), first)
+        stored[first : first + ROWS_AT_ONCE] = taken.reshape(len(block), size, size)
     return np.swapaxes(room.stored, 1, 2)
+
+
+def _pixels_of_window(
+    width: int, size: int, rows: tuple[Array, Array], columns: tuple[Array, Array], good: BoolArray
+) -> tuple[IndexArray, IndexArray]:
+    """The pixel of the detector that each number of a stored window is (size * size,), and which of them are none."""
+    pixel = np.zeros((size, size), dtype=np.int64)  # what is no pixel reads the first one, and is put out
+    pixel[np.ix_(columns[0], rows[0])] = columns[1][:, None] + width * rows[1]
+    seen = np.zeros((size, size), dtype=bool)
+    seen[np.ix_(columns[0], rows[0])] = good.T
+    return pixel.ravel(), np.flatnonzero(~seen)
 
 
 class _Room:
