@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ptylive.application.batch.maps import from_anywhere, of_the_start
 from ptylive.application.batch.rows import read_rows
 from ptylive.application.extensions import Preset
 from ptylive.schema import CommandError
@@ -27,7 +28,8 @@ SHOWN = ("state", "doing", "run", "epoch", "epochs", "loss", "seconds", "informa
 class BatchCommands:
     """The commands of :mod:`ptylive.server.commands.batch_commands`.
 
-    ``find``: the path of a recording by its name; ``pinned``: values that win over what recordings say.
+    ``find``: the path of a recording by its name; ``pinned``: values that win over what recordings say; ``of_maps``:
+    settings of live maps; ``detectors``: virtual ones by name, as text.
     """
 
     def __init__(
@@ -37,8 +39,11 @@ class BatchCommands:
         find: Callable[[str], Path],
         pinned: Callable[[], Mapping[str, Any]],
         placement: Placement,
+        of_maps: Callable[[], Mapping[str, float]] = dict,
+        detectors: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         self._config, self._publisher, self._find, self._pinned = config, publisher, find, pinned
+        self._of_maps, self._detectors = of_maps, detectors
         self._placement = placement
         self._work = SideWork("the batch", MODULE)
         self._state, self._message, self._place = "none", "", ""
@@ -52,12 +57,16 @@ class BatchCommands:
     ) -> dict[str, Any]:
         """Refine scans of the recording folder, as many at a time as there is room for; what is done is left alone.
 
-        ``retry``: also those that failed before.
+        Their maps get the settings and the virtual detectors that this server has now. ``retry``: also those that
+        failed before.
         """
         names = list(dict.fromkeys([recordings] if isinstance(recordings, str) else recordings))
         if not 1 <= len(names) <= MOST_SCANS:
             raise CommandError(f"{len(names)} scans are named", f"name 1 to {MOST_SCANS}")
-        checked = Preset.from_mapping({**self._config.refine, **(preset or {})})
+        wanted, of_maps = {**self._config.refine, **(preset or {})}, dict(self._of_maps())
+        said = Preset.from_mapping(wanted).start.map_settings
+        of_start = {name: value for name, value in of_the_start(wanted, of_maps).items() if name not in said}
+        checked = Preset.from_mapping({**wanted, **of_start})
         where = self._placement.series(place)
         paths = [self._find(name) for name in names]
         request = {
@@ -69,6 +78,8 @@ class BatchCommands:
             "backend": self._config.backend,
             "threads": self._config.refine_threads,
             "retry": retry,
+            "map_settings": of_maps,
+            "detectors": from_anywhere(self._detectors()),
             "command_line": "ptylive serve",
             "where": list(where.request),
         }
