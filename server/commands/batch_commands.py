@@ -14,6 +14,9 @@ from ptylive.application.batch.maps import from_anywhere, of_the_start
 from ptylive.application.batch.rows import read_rows
 from ptylive.application.extensions import Preset
 from ptylive.schema import CommandError
+from ptylive.server.commands.analysis_commands import AnalysisCommands
+from ptylive.server.commands.calibration_commands import CalibrationCommands
+from ptylive.server.commands.map_commands import MapCommands
 from ptylive.server.commands.placement import Placement
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.tune.side_work import SideWork
@@ -28,8 +31,8 @@ SHOWN = ("state", "doing", "run", "epoch", "epochs", "loss", "seconds", "informa
 class BatchCommands:
     """The commands of :mod:`ptylive.server.commands.batch_commands`.
 
-    ``find``: the path of a recording by its name; ``pinned``: values that win over what recordings say; ``of_maps``:
-    settings of live maps; ``detectors``: virtual ones by name, as text.
+    ``find``: the path of a recording by its name. Of ``calibration``, ``maps`` and ``analysis`` it takes what is set
+    when a batch begins: values that win over what recordings say, settings of maps, virtual detectors.
     """
 
     def __init__(
@@ -37,13 +40,13 @@ class BatchCommands:
         config: ServerConfig,
         publisher: Publisher,
         find: Callable[[str], Path],
-        pinned: Callable[[], Mapping[str, Any]],
         placement: Placement,
-        of_maps: Callable[[], Mapping[str, float]] = dict,
-        detectors: Callable[[], Mapping[str, str]] = dict,
+        calibration: CalibrationCommands,
+        maps: MapCommands,
+        analysis: AnalysisCommands,
     ) -> None:
-        self._config, self._publisher, self._find, self._pinned = config, publisher, find, pinned
-        self._of_maps, self._detectors = of_maps, detectors
+        self._config, self._publisher, self._find = config, publisher, find
+        self._calibration, self._maps, self._analysis = calibration, maps, analysis
         self._placement = placement
         self._work = SideWork("the batch", MODULE)
         self._state, self._message, self._place = "none", "", ""
@@ -63,7 +66,7 @@ class BatchCommands:
         names = list(dict.fromkeys([recordings] if isinstance(recordings, str) else recordings))
         if not 1 <= len(names) <= MOST_SCANS:
             raise CommandError(f"{len(names)} scans are named", f"name 1 to {MOST_SCANS}")
-        wanted, of_maps = {**self._config.refine, **(preset or {})}, dict(self._of_maps())
+        wanted, of_maps = {**self._config.refine, **(preset or {})}, self._maps.settings
         said = Preset.from_mapping(wanted).start.map_settings
         of_start = {name: value for name, value in of_the_start(wanted, of_maps).items() if name not in said}
         checked = Preset.from_mapping({**wanted, **of_start})
@@ -73,13 +76,13 @@ class BatchCommands:
             "scans": [str(path) for path in paths],
             "folder": str(paths[0].parent),
             "preset": checked.model_dump(exclude_unset=True, mode="json"),
-            "values": dict(self._pinned()),
+            "values": self._calibration.pinned,
             "defaults": dict(self._config.defaults),
             "backend": self._config.backend,
             "threads": self._config.refine_threads,
             "retry": retry,
             "map_settings": of_maps,
-            "detectors": from_anywhere(self._detectors()),
+            "detectors": from_anywhere(self._analysis.detector_texts),
             "command_line": "ptylive serve",
             "where": list(where.request),
         }

@@ -112,13 +112,7 @@ class Session:
         self.tune = TuneCommands(config, self.publisher, current, placement, command_line)
         self.maps = MapCommands(config.maps, current, lambda: list(self._running.values()), self._finisher.add)
         self.batch = BatchCommands(
-            config,
-            self.publisher,
-            self.library.find,
-            lambda: self.calibration.pinned,
-            placement,
-            lambda: self.maps.settings,
-            lambda: self.analysis.detector_texts,
+            config, self.publisher, self.library.find, placement, self.calibration, self.maps, self.analysis
         )
         self.opened_files = OpenedFiles(config, data, lambda: self.command_record()["on"], self.publisher.log)
         self._live = LiveThread(

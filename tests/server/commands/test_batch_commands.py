@@ -34,11 +34,10 @@ def commands(tmp_path, monkeypatch):
         (tmp_path / name).touch()
     config = ServerConfig(record=str(tmp_path), refine={"sweeps": 2}, defaults={"energy_eV": 80e3})
     log = SimpleNamespace(log=lambda *_: None)
-    of_maps = {"wdd.epsilon": 0.1, "obf.noise": 3.0, "ssb.crop": 0.5}
-    drawn = {"haadf": "ring:8,8,3,5"}
-    one = BatchCommands(
-        config, log, find, lambda: {"defocus_A": 5.0}, Placement(config), lambda: of_maps, lambda: drawn
-    )
+    pinned = SimpleNamespace(pinned={"defocus_A": 5.0})
+    maps = SimpleNamespace(settings={"wdd.epsilon": 0.1, "obf.noise": 3.0, "ssb.crop": 0.5})
+    drawn = SimpleNamespace(detector_texts={"haadf": "ring:8,8,3,5"})
+    one = BatchCommands(config, log, find, Placement(config), pinned, maps, drawn)
     yield one
     one.close()
 

@@ -37,8 +37,9 @@ def test_knobs_go_along_and_what_is_found_is_used(session: Session, sender: Comm
     seen = shown(session)
     assert seen["src"] == "data:image/png;base64,iVBORw=="
     assert seen["rows"] == [
-        ["C10", "−405 Å", "± 3.20 Å", "π/4: 98.4 Å"],
-        ["rotation", "−14.90°", "± 0.20°", ""],
+        ["", "found", "standard error", "π/4 at the rim", "in use"],
+        ["C10", "−405 Å", "± 3.20 Å", "98.4 Å", "−150 Å"],
+        ["rotation", "−14.90°", "± 0.20°", "", "−15.2°"],
     ]
     assert seen["said"] == "93 bins; images agree by 0.71, shifts are explained to 0.420 Å"
     ask(session, what="align", key="use")
