@@ -166,7 +166,9 @@ def detector_maps(
         source = cleaned(opened)
         if not source.header.basis.is_raw:
             return [], [f"virtual detectors need raw frames, and {path.name} holds coefficients"]
-        bank, fit, problems = DetectorBank(with_noted_pixels(source.header, calibration)), [], []
+        bank = DetectorBank(with_noted_pixels(source.header, calibration))
+        fit: list[Written] = []
+        problems: list[str] = []
         for name, what in detectors.items():
             try:
                 (one,) = read_detectors({name: what})
