@@ -82,6 +82,7 @@ class AlignmentPanel(Quiet):
             turn, error = (float(reply[name]) for name in ("rotation_deg", "rotation_error_deg"))
             said = f"{int(reply['bins'])} bins; images agree by {float(reply['correlation']):.2f}, "
             said += f"shifts are explained to {number(float(reply['left_A']))} Å"
+            said += f". {reply['doubt']}" if reply.get("doubt") else ""
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
             logger.warning("an alignment was not understood: %s", problem)
             self._clear("the answer was not understood")

@@ -57,6 +57,9 @@ def test_an_empty_bin_is_left_to_the_server_and_refusals_are_said(session: Sessi
     sender.future.set_exception(CommandError("4 rows of the scan are too few", "scan 8 or more"))
     assert shown(session)["said"] == "4 rows of the scan are too few: scan 8 or more"
     ask(session, what="align", key="run", name="mean", numbers=[0, 1, 3, 0])
+    sender.future.set_result({**FOUND, "doubt": "C10 is far away"})
+    assert shown(session)["said"].endswith("to 0.420 Å. C10 is far away")
+    ask(session, what="align", key="run", name="mean", numbers=[0, 1, 3, 0])
     sender.future.set_result({**FOUND, "aberrations": 3})
     assert shown(session)["said"] == "the answer was not understood"
     ask(session, what="align", key="use")
