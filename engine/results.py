@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -70,6 +70,20 @@ def write_maps(
         _write_calibration(root, calibration)
 
     results_file.apply(path, Change(frozenset({"maps", "coverage", "calibration", "snr"}), write, settings), patience_s)
+
+
+def add_maps(path: Path, added: Sequence[LiveMap], stored: Iterable[LiveMap]) -> None:
+    """Write further maps beside those that were ``stored``, in place of any that have their names; all else is kept.
+
+    Raises as :func:`write_maps`.
+    """
+    maps = {one.name: one for one in (*stored, *added)}
+
+    def write(root: h5py.Group) -> None:
+        for live_map in maps.values():
+            _write_map(root, live_map)
+
+    results_file.apply(path, Change(frozenset({"maps"}), write, {}))
 
 
 @dataclass(frozen=True)

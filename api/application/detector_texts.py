@@ -135,6 +135,12 @@ def read_detectors(asked: Mapping[str, str | Array]) -> list[Written]:
     return [_read(name, what) for name, what in asked.items()]
 
 
+def text_of(drawn: VirtualDetector) -> str:
+    """A detector that was drawn, as :func:`read_detectors` reads it: the same pixels on every scan."""
+    kind, radii = ("ring", (drawn.inner_px, drawn.outer_px)) if drawn.inner_px else ("disc", (drawn.outer_px,))
+    return f"{kind}:{','.join(map(repr, (*drawn.center_px, *radii)))}"
+
+
 def named(texts: Iterable[str]) -> dict[str, str]:
     """{name: what} of NAME=WHAT texts. Raises MetadataError."""
     found: dict[str, str] = {}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ptylive.application.conversion import cleaned
-from ptylive.application.detector_texts import Written, equip, read_detectors
+from ptylive.application.detector_texts import ThresholdDetector, Written, equip, read_detectors
 from ptylive.application.remarks import remarks
 from ptylive.engine.backend.device import NAMES
 from ptylive.engine.backend.imaging.open import MapDevice, open_map_device
@@ -151,6 +151,47 @@ def summed(
     for batch in source.batches(BATCH_FRAMES):
         bank.add(batch)
     return bank.maps(int(source.received.sum()))
+
+
+def detector_maps(
+    path: Path, values: Mapping[str, Any], detectors: Mapping[str, str | Array], calibration: Calibration
+) -> tuple[list[LiveMap], list[str]]:
+    """Maps of virtual detectors on a scan file whose calibration is known, and why others cannot be had, a line each.
+
+    ``values`` are metadata that win over the file's. Raises InputFileError, MetadataError for a file that is no scan.
+    """
+    from ptylive.streamer.source import open_source
+
+    with open_source(path, values) as opened:
+        source = cleaned(opened)
+        if not source.header.basis.is_raw:
+            return [], [f"virtual detectors need raw frames, and {path.name} holds coefficients"]
+        bank = DetectorBank(with_noted_pixels(source.header, calibration))
+        fit: list[Written] = []
+        problems: list[str] = []
+        for name, what in detectors.items():
+            try:
+                (one,) = read_detectors({name: what})
+                equip(bank, [*fit, one])
+                fit.append(one)
+            except PtyliveError as error:
+                problems.append(error.line())
+        equip(bank, fit)
+        mean = _mean_pattern(source) if any(isinstance(one, ThresholdDetector) for one in fit) else None
+        nothing = np.zeros(source.header.detector_shape)
+        by = Placing(calibration, nothing if mean is None else mean, bank.header.arrays.get("bad_pixel_mask"))
+        problems += bank.place(by)
+        for batch in source.batches(BATCH_FRAMES):
+            bank.add(batch)
+        return bank.maps(int(source.received.sum())), problems
+
+
+def _mean_pattern(source: FileSource) -> DoubleArray:
+    """(Qy, Qx) of all frames that arrived, as recorded."""
+    total = np.zeros(source.header.detector_shape)
+    for batch in source.batches(BATCH_FRAMES):
+        total += batch.frames.sum(axis=0, dtype=float)
+    return total / max(int(source.received.sum()), 1)
 
 
 def map_device(backend: str) -> MapDevice:

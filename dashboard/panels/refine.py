@@ -30,6 +30,8 @@ class Setting:
 
     key: str
     label: str
+    left_to_the_server: bool = False
+    """Whether nothing is sent until a word is chosen."""
 
     @property
     def help(self) -> str:
@@ -38,7 +40,9 @@ class Setting:
 
     @property
     def default(self) -> str:
-        """Its default as typed; empty when there is none."""
+        """Its default as typed; empty when there is none, or the server's counts."""
+        if self.left_to_the_server:
+            return ""
         value = Preset.settings()[self.key].default
         return "" if value is None else self.word(value)
 
@@ -71,6 +75,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("probe_modes", "probe modes"),
     Setting("update_probe_pos", "positions"),
     Setting("algorithm", "loss"),
+    Setting("start_map", "start map", left_to_the_server=True),
 )
 
 
@@ -303,7 +308,8 @@ def _field(setting: Setting, style: InlineStyleSheet) -> TextInput | Select:
         "stylesheets": [style],
     }
     if len(setting.options) > 1:
-        return Select(options=list(setting.options), **common)
+        unchosen = [("", "default")] if setting.left_to_the_server else []
+        return Select(options=[*unchosen, *((word, word) for word in setting.options)], **common)
     return TextInput(placeholder="not given", max_length=24, **common)
 
 

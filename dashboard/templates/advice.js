@@ -56,7 +56,7 @@
     shifts().querySelector(".said").textContent = said;
     picture.hidden = src === "";
     if (src) picture.src = src; else picture.removeAttribute("src");
-    shifts().querySelector("table").replaceChildren(...rows.map(texts => make("tr", {}, ...texts.map((text, i) => make(i ? "td" : "th", {text})))));
+    shifts().querySelector("table").replaceChildren(...rows.map((texts, row) => make("tr", {}, ...texts.map((text, i) => make(i && row ? "td" : "th", {text})))));
     shifts().querySelector(".buttons").hidden = rows.length === 0;
     if (open && before) shifts().querySelector("select").focus();
   };

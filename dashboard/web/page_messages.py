@@ -34,7 +34,7 @@ from ptylive.dashboard.requests import MAX_REQUEST_CHARACTERS
 MOST_EVENTS = 200
 """Changes in one message: a page sends one, or a few at once."""
 MOST_CHARACTERS = 64
-"""Of what is typed into a field of the form."""
+"""Of what is typed into a field that says no other bound (``max_length``)."""
 FARTHEST = 1e12
 """No coordinate of a picture, in Å, 1/Å, scan points or detector pixels, is larger."""
 Plain = dict[str, Any]
@@ -76,6 +76,10 @@ def _is_button_of(model: RadioButtonGroup, value: Any) -> bool:
     return _is_count(model, value) and value < len(model.labels)
 
 
+def _fits_its_field(model: TextInput, value: Any) -> bool:
+    return is_text(value, model.max_length or MOST_CHARACTERS)
+
+
 OPERATED: Mapping[type[Model], Mapping[str, Check]] = MappingProxyType(
     {
         Asked: {"content": lambda _, value: is_text(value, MAX_REQUEST_CHARACTERS)},
@@ -83,7 +87,7 @@ OPERATED: Mapping[type[Model], Mapping[str, Check]] = MappingProxyType(
         Range1d: {"start": lambda _, value: is_finite(value), "end": lambda _, value: is_finite(value)},
         RadioButtonGroup: {"active": _is_button_of},
         Select: {"value": _is_choice},
-        TextInput: {"value": lambda _, value: is_text(value)},
+        TextInput: {"value": _fits_its_field},
         Toggle: {"active": lambda _, value: isinstance(value, bool)},
     }
 )

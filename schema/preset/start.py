@@ -32,7 +32,7 @@ class StartSettings(StrictModel):
 
     start_from_map: bool | Auto = Field(default="auto", description="start from the live phase map, where one is given")
     start_map: Literal["obf", "ssb", "wdd_phase", "tcbf", "idpc"] = Field(
-        default="obf", description="the live map that start_from_map means; of tcbf half the relative contrast is taken"
+        default="obf", description="live map that the object begins from; of tcbf half the relative contrast is taken"
     )
     start_map_amplitude: bool = Field(
         default=False, description="start from the modulus that goes with start_map too: ssb and wdd_phase have one"

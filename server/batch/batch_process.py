@@ -31,6 +31,8 @@ def batch(request: Mapping[str, Any], send: Send, stop: threading.Event) -> None
         bool(request["retry"]),
         request["command_line"],
         takes_maps=True,
+        map_settings=request["map_settings"],
+        detectors=request["detectors"],
     )
 
     def tell(words: str) -> None:

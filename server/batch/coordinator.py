@@ -49,8 +49,9 @@ class BatchRequest:
     """Virtual ones by name, as :mod:`ptylive.application.detector_texts` reads them; masks by whole paths."""
 
     def digest(self) -> str:
-        """Of what results depend on."""
-        of_maps = {"map_settings": dict(self.map_settings), "detectors": dict(self.detectors)}
+        """Of what results depend on; of a refinement alone where maps are taken: it is not done again for a map."""
+        asked = {"map_settings": dict(self.map_settings), "detectors": dict(self.detectors)}
+        of_maps = {} if self.takes_maps else asked
         return digest(
             {
                 "preset": self.preset.model_dump(mode="json"),

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from ptylive.application.detector_texts import equip, read_detectors, written_detectors
+from ptylive.application.detector_texts import equip, read_detectors, text_of, written_detectors
 from ptylive.application.export import Export, export_stem, written
 from ptylive.application.extensions import Preset
 from ptylive.engine.calibrate.scan import measured_rotation
@@ -93,6 +93,11 @@ class AnalysisCommands:
                     raise
         drawn = [one.model_dump(mode="json") for one in self._detectors]
         return {"detectors": [*drawn, *({"name": name, "what": what} for name, what in self._written.items())]}
+
+    @property
+    def detector_texts(self) -> dict[str, str]:
+        """What is drawn and written, by name, as :func:`ptylive.application.detector_texts.read_detectors` reads it."""
+        return {**{one.name: text_of(one) for one in self._detectors}, **self._written}
 
     def command_reflections(self, cell: Iterable[float] | None = None, number: int = 12) -> dict[str, Any]:
         """Each of the strongest reflections of a tilt series as a map `vd_g<h>_<k>`, of this and later scans.

@@ -10,9 +10,13 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ptylive.application.batch.maps import from_anywhere, of_the_start
 from ptylive.application.batch.rows import read_rows
 from ptylive.application.extensions import Preset
 from ptylive.schema import CommandError
+from ptylive.server.commands.analysis_commands import AnalysisCommands
+from ptylive.server.commands.calibration_commands import CalibrationCommands
+from ptylive.server.commands.map_commands import MapCommands
 from ptylive.server.commands.placement import Placement
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.tune.side_work import SideWork
@@ -27,7 +31,8 @@ SHOWN = ("state", "doing", "run", "epoch", "epochs", "loss", "seconds", "informa
 class BatchCommands:
     """The commands of :mod:`ptylive.server.commands.batch_commands`.
 
-    ``find``: the path of a recording by its name; ``pinned``: values that win over what recordings say.
+    ``find``: the path of a recording by its name. Of ``calibration``, ``maps`` and ``analysis`` it takes what is set
+    when a batch begins: values that win over what recordings say, settings of maps, virtual detectors.
     """
 
     def __init__(
@@ -35,10 +40,13 @@ class BatchCommands:
         config: ServerConfig,
         publisher: Publisher,
         find: Callable[[str], Path],
-        pinned: Callable[[], Mapping[str, Any]],
         placement: Placement,
+        calibration: CalibrationCommands,
+        maps: MapCommands,
+        analysis: AnalysisCommands,
     ) -> None:
-        self._config, self._publisher, self._find, self._pinned = config, publisher, find, pinned
+        self._config, self._publisher, self._find = config, publisher, find
+        self._calibration, self._maps, self._analysis = calibration, maps, analysis
         self._placement = placement
         self._work = SideWork("the batch", MODULE)
         self._state, self._message, self._place = "none", "", ""
@@ -52,23 +60,29 @@ class BatchCommands:
     ) -> dict[str, Any]:
         """Refine scans of the recording folder, as many at a time as there is room for; what is done is left alone.
 
-        ``retry``: also those that failed before.
+        Their maps get the settings and the virtual detectors that this server has now. ``retry``: also those that
+        failed before.
         """
         names = list(dict.fromkeys([recordings] if isinstance(recordings, str) else recordings))
         if not 1 <= len(names) <= MOST_SCANS:
             raise CommandError(f"{len(names)} scans are named", f"name 1 to {MOST_SCANS}")
-        checked = Preset.from_mapping({**self._config.refine, **(preset or {})})
+        wanted, of_maps = {**self._config.refine, **(preset or {})}, self._maps.settings
+        said = Preset.from_mapping(wanted).start.map_settings
+        of_start = {name: value for name, value in of_the_start(wanted, of_maps).items() if name not in said}
+        checked = Preset.from_mapping({**wanted, **of_start})
         where = self._placement.series(place)
         paths = [self._find(name) for name in names]
         request = {
             "scans": [str(path) for path in paths],
             "folder": str(paths[0].parent),
             "preset": checked.model_dump(exclude_unset=True, mode="json"),
-            "values": dict(self._pinned()),
+            "values": self._calibration.pinned,
             "defaults": dict(self._config.defaults),
             "backend": self._config.backend,
             "threads": self._config.refine_threads,
             "retry": retry,
+            "map_settings": of_maps,
+            "detectors": from_anywhere(self._analysis.detector_texts),
             "command_line": "ptylive serve",
             "where": list(where.request),
         }

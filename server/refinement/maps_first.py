@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ptylive.schema import Calibration, PtyliveError, RefinementError
+from ptylive.schema.calibration import Origin
 from ptylive.server.refinement.refine_job import RefineJob
+
+if TYPE_CHECKING:
+    from ptylive.engine.stored_maps import StoredMaps
 
 Tell = Callable[[dict[str, Any]], None]
 """Takes a message for whoever asked for the job."""
@@ -17,8 +21,9 @@ Tell = Callable[[dict[str, Any]], None]
 def with_maps(job: RefineJob, tell: Tell, should_stop: Callable[[], bool]) -> RefineJob:
     """The job with calibration, start and metadata, as the maps in its results file have them.
 
-    The maps are made unless they are there and the job is resumed or takes them: what goes on from a checkpoint must
-    have the same calibration to the last digit, which another machine would not find again. Raises InputFileError for a
+    The maps are made unless they are there with the settings that are asked for and the job is resumed or takes them:
+    what goes on from a checkpoint must have the same calibration to the last digit, which another machine would not
+    find again. Raises InputFileError for a
     file that is damaged or no scan, MetadataError for missing optics, PtyliveError where no map can be made,
     RefinementError for a stop on the way.
     """
@@ -37,10 +42,15 @@ def with_maps(job: RefineJob, tell: Tell, should_stop: Callable[[], bool]) -> Re
     with open_source(job.recording, values) as source:
         check_told(source.header, far_field=not job.preset.propagation.near_field)
     job = replace(job, values=values)
-    if not ((job.resume or job.takes_maps) and _has_maps(job.results) and _is_wanted(job)):
+    stored = StoredMaps.read(job.results) if (job.resume or job.takes_maps) and _has_maps(job.results) else None
+    if stored is None or not _are_wanted(stored, job):
+        given = {} if stored is None else _given(Calibration.from_attributes(stored.calibration))
+        job = replace(job, values={**values, **given})
         _make(job, tell, should_stop)
-    stored = StoredMaps.read(job.results)
+        stored = StoredMaps.read(job.results)
     calibration = Calibration.from_attributes(stored.calibration)
+    if job.detectors:
+        _add_detectors(job, stored, calibration, tell)
     start = start_of(stored.maps.get, job.preset.start, calibration)
     return replace(job, calibration=calibration, start=start)
 
@@ -52,13 +62,34 @@ def _has_maps(results: Path) -> bool:
     return {"maps", CALIBRATION} <= set(look(results).links)
 
 
-def _is_wanted(job: RefineJob) -> bool:
-    """Whether the stored map to start from has the settings that are asked for; one that is not there cannot be had."""
-    from ptylive.engine.stored_maps import StoredMaps
+def _are_wanted(stored: StoredMaps, job: RefineJob) -> bool:
+    """Whether stored maps have the settings that are asked for; one that is not there cannot be had."""
+    from ptylive.application.offline import method_of
 
-    wanted = job.preset.start.map_settings
-    made = StoredMaps.read(job.results).maps.get(job.preset.start.start_map) if wanted else None
-    return made is None or all(made.settings.get(name.partition(".")[2]) == one for name, one in wanted.items())
+    for name, value in {**job.map_settings, **job.preset.start.map_settings}.items():
+        method, _, key = name.partition(".")
+        made = [one for one in stored.maps.values() if method_of(one.name) == method]
+        if any(one.settings.get(key) != value for one in made):
+            return False
+    return True
+
+
+def _given(calibration: Calibration) -> dict[str, Any]:
+    """What somebody gave for the maps that are there: those that take their place have it too."""
+    return {name: one.value for name, one in calibration.entries.items() if one.origin is Origin.GIVEN}
+
+
+def _add_detectors(job: RefineJob, stored: StoredMaps, calibration: Calibration, tell: Tell) -> None:
+    """Store the maps of virtual detectors beside the others; what one cannot be had for is a remark."""
+    from ptylive.application.offline import detector_maps
+    from ptylive.engine.results import add_maps
+
+    tell({"kind": "note", "message": "virtual detectors"})
+    found, problems = detector_maps(job.recording, job.values, job.detectors, calibration)
+    for problem in problems:
+        tell({"kind": "remark", "message": problem})
+    if found:
+        add_maps(job.results, found, stored.maps.values())
 
 
 def _make(job: RefineJob, tell: Tell, should_stop: Callable[[], bool]) -> None:
@@ -72,7 +103,7 @@ def _make(job: RefineJob, tell: Tell, should_stop: Callable[[], bool]) -> None:
     methods = dict.fromkeys((*job.methods, method_of(job.preset.start.start_map)))
     backend = "cpu" if job.backend == "cpu" else "auto"
     settings = {**job.map_settings, **job.preset.start.map_settings}
-    request = MapRequest(backend=backend, detectors=job.detectors, settings=settings)
+    request = MapRequest(backend=backend, settings=settings)
     said = ""
 
     def on_progress(done: int, total: int, words: str) -> None:

@@ -110,11 +110,11 @@ class Session:
         self.analysis = AnalysisCommands(config, self.refine.refinements, self, self._finisher)
         self.library = LibraryCommands(config, self.publisher, self, self._finisher, self.analysis.bank, data)
         self.tune = TuneCommands(config, self.publisher, current, placement, command_line)
+        self.maps = MapCommands(config.maps, current, lambda: list(self._running.values()), self._finisher.add)
         self.batch = BatchCommands(
-            config, self.publisher, self.library.find, lambda: self.calibration.pinned, placement
+            config, self.publisher, self.library.find, placement, self.calibration, self.maps, self.analysis
         )
         self.opened_files = OpenedFiles(config, data, lambda: self.command_record()["on"], self.publisher.log)
-        self.maps = MapCommands(config.maps, current, lambda: list(self._running.values()), self._finisher.add)
         self._live = LiveThread(
             CompiledReader(self.receiver.ring.reader(), self.compilation),
             self.publisher,

@@ -67,7 +67,7 @@ def test_images_are_aligned_with_the_knobs_that_are_set(
     dialog.get_by_label("reference").select_option("centre")
     dialog.get_by_role("button", name="align").click()
     expect(dialog.locator("img")).to_be_visible()
-    expect(dialog.locator("tr").first).to_contain_text("−405 Å")
+    expect(dialog.locator("tr").nth(1)).to_contain_text("−405 Å")
     (asked,) = server.received("align")
     wanted = {"bin_px": 4.0, "order": 3, "rounds": 3, "reference": "centre", "free": False}
     assert {name: asked[name] for name in wanted} == wanted

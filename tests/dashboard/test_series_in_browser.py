@@ -132,6 +132,8 @@ def test_trials_are_started_stopped_and_gone_on_with_and_their_best_used(running
 
 def test_ticked_scans_of_the_library_are_refined_once(running: Server, page: Page) -> None:
     set_field(page, "epochs", "2")
+    running.call("map_settings", values={"wdd.epsilon": 0.1})
+    running.call("detectors", detectors=[{"name": "ring", "center_px": [30, 30], "inner_px": 5, "outer_px": 9}])
     go_to(page, "Library")
     expect(page.locator(".tick")).to_have_count(len(SCANS))
     choose_place(page, "library", "cluster")
@@ -153,6 +155,9 @@ def test_ticked_scans_of_the_library_are_refined_once(running: Server, page: Pag
         results = folder / row["recording"].replace(".h5", "_results.h5")
         with h5py.File(results) as file:
             assert len(file[f"refinements/{row['run']}/loss"]) == 2
+            assert json.loads(file["maps/wdd_phase"].attrs["settings"])["epsilon"] == 0.1
+            assert json.loads(file["maps/vd_ring"].attrs["settings"])["outer_px"] == 9
+            assert len(file["snr"]) > 1
         assert written[row["recording"]] == (folder / row["recording"]).stat().st_mtime_ns
     page.get_by_role("button", name="table", exact=True).click()
     link = page.locator("#downloads a")

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 SMOOTHED, LEVEL_SHARE = 1.5, 8
 """Frequencies over which a power spectrum is averaged, so that rings show in its speckle; and the share of its width
 over which its level is taken."""
+DOUBTFUL = 2.0
+"""Standard errors from the defocus in use: one of twenty alignments lies beyond them by chance."""
 RINGS_TO, MOST_UPSAMPLE = 1.5, 4
 """Semi-angles that rings are shown to; and times finer than the scan at most."""
 
@@ -62,8 +64,19 @@ class Aligned:
             "rotation_deg": round(self.shifts.rotation_deg, 2),
             "rotation_error_deg": round(self.shifts.rotation_error_deg, 2),
             "aberrations": found,
+            "doubt": self.doubt,
             "set": self.assignments(),
         }
+
+    @property
+    def doubt(self) -> str:
+        """Where the defocus is another than that of the maps, in words; empty where it is not."""
+        found, in_use = self.shifts.aberrations.get("C10"), self.calibration.get("C10")
+        error_A = self.shifts.errors_A.get("C10", 0.0)
+        if found is None or in_use is None or abs(found - in_use) <= DOUBTFUL * error_A:
+            return ""
+        apart = f"{abs(found - in_use) / error_A:.1f} standard errors from" if error_A else "not"
+        return f"C10 is {apart} the one in use, {in_use:.4g} Å: near focus shifts mislead, compare the maps of both"
 
     @property
     def values(self) -> dict[str, float]:

@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from ptylive.dashboard.client.orders import Orders, Reply
+from ptylive.dashboard.client.state import CalibrationEntry
 from ptylive.dashboard.panels.advice.advisor import Quiet, Seen, Takers
 from ptylive.dashboard.requests import Request
-from ptylive.dashboard.words import number
+from ptylive.dashboard.words import UNKNOWN, number
 from ptylive.server.wire.messages import array_from_plain
 
 logger = logging.getLogger(__name__)
+HEAD = ["", "found", "standard error", "π/4 at the rim", "in use"]
 INTRODUCTION = "how far the images of the bright field's parts are shifted, and the aberrations that explain it"
 
 
@@ -24,6 +26,7 @@ class AlignmentPanel(Quiet):
         self._orders = orders
         self._uid: str | None = None
         self._open = False
+        self._in_use: Mapping[str, CalibrationEntry] = {}
         self._clear("")
 
     def _clear(self, said: str) -> None:
@@ -33,6 +36,7 @@ class AlignmentPanel(Quiet):
 
     def follow(self, seen: Seen) -> None:
         """Another scan has other ones."""
+        self._in_use = seen.view.state.calibration
         if seen.view.state.uid != self._uid or seen.looking_back:
             self._uid, self._open = seen.view.state.uid, False
             self._clear("")
@@ -73,18 +77,26 @@ class AlignmentPanel(Quiet):
             return
         try:
             picture = base64.b64encode(array_from_plain(reply["png"]).tobytes()).decode()
-            rows = [_row(name, one) for name, one in reply["aberrations"].items()]
+            rows = [[*_row(name, one), self._used(name)] for name, one in reply["aberrations"].items()]
             values = {str(name): float(value) for name, value in reply["values"].items()}
             turn, error = (float(reply[name]) for name in ("rotation_deg", "rotation_error_deg"))
             said = f"{int(reply['bins'])} bins; images agree by {float(reply['correlation']):.2f}, "
             said += f"shifts are explained to {number(float(reply['left_A']))} Å"
+            said += f". {reply['doubt']}" if reply.get("doubt") else ""
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
             logger.warning("an alignment was not understood: %s", problem)
             self._clear("the answer was not understood")
             return
         forced = "given" if error == 0 else f"± {error:.2f}°"
-        self._rows = [*rows, ["rotation", f"{turn:.2f}°".replace("-", "−"), forced, ""]]
+        turned = ["rotation", f"{turn:.2f}°".replace("-", "−"), forced, "", self._used("rotation_deg", "°")]
+        self._rows = [HEAD, *rows, turned]
         self._said, self._values, self._picture = said, values, f"data:image/png;base64,{picture}"
+
+    def _used(self, name: str, unit: str = " Å") -> str:
+        """A value as the maps have it now, to be compared before it is replaced."""
+        entry = self._in_use.get(name)
+        known = entry is not None and isinstance(entry.value, int | float)
+        return f"{number(float(entry.value))}{unit}" if entry is not None and known else UNKNOWN
 
     def lists(self) -> Mapping[str, Any]:
         """For the page to draw."""
@@ -99,4 +111,4 @@ class AlignmentPanel(Quiet):
 def _row(name: str, one: Mapping[str, Any]) -> list[str]:
     """Name, value, standard error, and what of it is a phase of a quarter of pi at the rim."""
     value, error, limit = (number(float(one[key])) for key in ("value_A", "error_A", "limit_A"))
-    return [name, f"{value} Å", f"± {error} Å", f"π/4: {limit} Å"]
+    return [name, f"{value} Å", f"± {error} Å", f"{limit} Å"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import ptylive
-from ptylive.application.detector_texts import named, read_detectors
+from ptylive.application.detector_texts import named, read_detectors, text_of
 from ptylive.engine.imaging.virtual_detectors import DetectorBank, MaskDetector, Placing, VirtualDetector
 from ptylive.schema import (
     Calibration,
@@ -56,6 +56,12 @@ def test_what_is_understood(text: str, center: tuple[float, float], inner: float
     found = understood(text)
     assert found.center_px == center
     assert (found.inner_px, found.outer_px) == pytest.approx((inner, outer))
+
+
+@pytest.mark.parametrize("inner", [0.0, 1e-5, 2 / 3])
+def test_a_drawn_one_is_the_same_in_words(inner: float) -> None:
+    drawn = VirtualDetector(name="x", center_px=(-1e-5, 100 / 7), inner_px=inner, outer_px=1e3 / 3)
+    assert understood(text_of(drawn)) == drawn
 
 
 @pytest.mark.parametrize(

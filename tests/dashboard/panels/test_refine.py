@@ -34,3 +34,13 @@ def test_the_page_has_it_and_forgets_it(sender: CommandSender) -> None:
     assert set(content(session)["lists"]["wrong"]) == {"epoch_max"}
     session.refine.fields["epoch_max"].value = "30"
     assert content(session)["lists"]["wrong"] == {}
+
+
+def test_a_start_map_is_the_server_s_until_one_is_chosen(sender: CommandSender) -> None:
+    """A configuration that says start_map is not overruled by a form that nobody has touched."""
+    refine = Session(Document(), silent_feed(), sender).refine
+    assert "start_map" not in refine.preset()
+    refine.fields["start_map"].value = "ssb"
+    assert refine.preset()["start_map"] == "ssb"
+    refine.take_over({"epoch_max": 3})
+    assert "start_map" not in refine.preset()

@@ -87,6 +87,18 @@ def test_what_people_do_passes(operator: Opened, viewer: Opened) -> None:
         one.page.tick()
 
 
+def test_a_field_takes_as_much_as_it_lets_people_type(operator: Opened) -> None:
+    """Longer settings than 64 characters, a path for example, were dropped, and the refinement began without them."""
+    others = operator.page.refine.further
+    path = f"start_phase_image = /{'x' * 200}.npy"
+    operator.set("setting_further", "value", path)
+    assert others.value == path
+    for name, most in (("setting_further", others.max_length), ("setting_num_slices", 24)):
+        with pytest.raises(Refused):
+            operator.set(name, "value", "x" * (most + 1))
+    operator.set("setting_further", "value", "")
+
+
 def test_an_operator_drags_detectors_and_a_viewer_does_not(operator: Opened, viewer: Opened) -> None:
     columns = {"x": [1.0, 2.0], "y": [3.0, 3.0], "key": ["disc1:center", "disc1:outer"], "colour": ["red", "red"]}
     data = {"type": "map", "entries": [[name, values] for name, values in columns.items()]}

@@ -23,11 +23,12 @@ def test_a_request_becomes_a_batch_that_takes_the_maps_there_are(tmp_path, monke
     request = {
         "scans": ["/r/a.h5"], "folder": str(tmp_path), "preset": {"sweeps": 2}, "values": {"defocus_A": 1.0},
         "defaults": {"energy_eV": 8e4}, "backend": "cpu", "threads": 1, "retry": True, "command_line": "ptylive serve",
-        "where": [2, None, "refuse"],
+        "where": [2, None, "refuse"], "map_settings": {"wdd.epsilon": 0.1}, "detectors": {"haadf": "lost"},
     }  # fmt: skip
     batch_process.batch(request, said.append, threading.Event())
     wanted = asked["wanted"]
     assert wanted.takes_maps and wanted.retry and wanted.folder == tmp_path
+    assert (wanted.map_settings, wanted.detectors) == ({"wdd.epsilon": 0.1}, {"haadf": "lost"})
     assert (wanted.values, wanted.defaults) == ({"defocus_A": 1.0}, {"energy_eV": 8e4})
     assert (asked["scans"], asked["places"], asked["stops"]) == ([Path("/r/a.h5")], 2, False)
     assert [message["rows"][0]["state"] for message in said] == ["running", "done"]

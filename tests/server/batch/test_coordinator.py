@@ -113,6 +113,13 @@ def test_maps_that_are_wanted_otherwise_are_made_anew(batch):
     assert batch.names() == ["a"]
 
 
+def test_a_detector_drawn_on_a_page_refines_nothing_again(batch):
+    """Where maps are taken a refinement depends on its own settings alone; a form's are in the preset."""
+    (first,) = batch("a", takes_maps=True, detectors={"ring": "ring:8,8,3,5"})
+    moved = {"map_settings": {"wdd.epsilon": 0.1}, "detectors": {"ring": "ring:8,9,3,5"}}
+    assert batch("a", takes_maps=True, **moved) == [first] and batch.log == []
+
+
 def test_a_folder_of_recordings_may_be_moved_and_its_scans_keep_their_names(batch, tmp_path):
     """As the recording folder of a server: scans and results lie in it together, and maps there are taken."""
     batch.out = tmp_path

@@ -34,7 +34,10 @@ def commands(tmp_path, monkeypatch):
         (tmp_path / name).touch()
     config = ServerConfig(record=str(tmp_path), refine={"sweeps": 2}, defaults={"energy_eV": 80e3})
     log = SimpleNamespace(log=lambda *_: None)
-    one = BatchCommands(config, log, find, lambda: {"defocus_A": 5.0}, Placement(config))
+    pinned = SimpleNamespace(pinned={"defocus_A": 5.0})
+    maps = SimpleNamespace(settings={"wdd.epsilon": 0.1, "obf.noise": 3.0, "ssb.crop": 0.5})
+    drawn = SimpleNamespace(detector_texts={"haadf": "ring:8,8,3,5"})
+    one = BatchCommands(config, log, find, Placement(config), pinned, maps, drawn)
     yield one
     one.close()
 
@@ -51,13 +54,24 @@ def test_scans_are_handed_to_a_process_of_its_own(commands, tmp_path):
     }
     request = Process.started[0].request
     assert request["scans"] == [str(tmp_path / "a.h5"), str(tmp_path / "b.h5")]
-    assert (request["folder"], request["preset"]) == (str(tmp_path), {"sweeps": 2, "epoch_max": 2})
+    assert request["folder"] == str(tmp_path)
+    assert request["preset"] == {"sweeps": 2, "epoch_max": 2, "map_settings": {"obf.noise": 3.0}}
+    assert request["map_settings"] == {"wdd.epsilon": 0.1, "obf.noise": 3.0, "ssb.crop": 0.5}
+    assert request["detectors"] == {"haadf": "ring:8,8,3,5"}
     assert (request["values"], request["defaults"]) == ({"defocus_A": 5.0}, {"energy_eV": 80e3})
     assert commands.needs(tmp_path / "a.h5") and not commands.needs(tmp_path / "c.h5")
     with pytest.raises(CommandError, match="a batch is running"):
         commands.command_batch(["b.h5"])
     commands.command_batch_stop()
     assert ended(commands)["state"] == "stopped"
+
+
+@pytest.mark.parametrize("said", [{"ssb.crop": 0.7}, {"map_settings": {"ssb.crop": 0.7}}], ids=["name", "table"])
+def test_what_the_form_says_of_the_start_wins(commands, said):
+    commands.command_batch(["a.h5"], preset={"start_map": "ssb", **said})
+    request = Process.started[0].request
+    assert request["preset"]["map_settings"] == {"ssb.crop": 0.7}
+    assert request["map_settings"]["ssb.crop"] == 0.5, "of other maps none is lost"
 
 
 def test_a_viewer_is_told_what_failed_and_why(commands, monkeypatch):

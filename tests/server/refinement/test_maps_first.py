@@ -6,8 +6,12 @@ import h5py
 import numpy as np
 import pytest
 
+from ptylive.application.conversion import convert_file
+from ptylive.engine.bases.choice import parse_basis
+from ptylive.engine.preparation import Preparation
 from ptylive.engine.stored_maps import StoredMaps
 from ptylive.schema import Calibration, InputFileError, MetadataError, RefinementError
+from ptylive.schema.calibration import Origin
 from ptylive.schema.preset import Preset
 from ptylive.server.refinement.maps_first import with_maps
 from ptylive.server.refinement.refine_job import RefineJob
@@ -111,6 +115,47 @@ def test_all_maps_have_their_settings_and_virtual_detectors_are_among_them(job):
     assert stored["wdd_phase"].settings["epsilon"] == 0.2
     assert stored["idpc"].settings["highpass_invA"] == 0.05, "the start's too"
     assert stored["vd_inner"].data.shape == (8, 8)
+
+
+def test_stored_maps_of_other_settings_are_made_again_with_what_people_gave(job):
+    """Not only the map to start from: what a server is asked for is what the file holds."""
+    made(replace(job, methods=("wdd",)))
+    asked = replace(job, methods=("wdd",), values={}, takes_maps=True, map_settings={"wdd.epsilon": 0.2})
+    again, said = made(asked)
+    assert said[-1] == {"kind": "maps"}
+    assert StoredMaps.read(job.results).maps["wdd_phase"].settings["epsilon"] == 0.2
+    assert (again.calibration.get("C10"), again.calibration.origin("C10")) == (-40.0, Origin.GIVEN)
+    assert made(asked)[1] == [], "and then they are there"
+
+
+def test_virtual_detectors_are_added_to_maps_that_are_taken(job, tmp_path):
+    made(replace(job, methods=("wdd",)))
+    with h5py.File(job.results, "r+") as file:
+        file["snr/idpc/half_data"] = rings = np.arange(5.0)  # a scan of 8 x 8 points has none of its own
+        maps = {name: data[()] for name, data in file["maps"].items()}
+    np.save(tmp_path / "small.npy", np.ones((3, 3)))
+    asked = {"drawn": "ring:7.5,7.5,2,5", "bright": "above:0.97", "small": str(tmp_path / "small.npy")}
+    _, said = made(replace(job, takes_maps=True, detectors=asked))
+    assert [message["kind"] for message in said] == ["note", "remark"]
+    assert "mask small is 3 x 3 pixels, the detector 16 x 16" in said[1]["message"]
+    with h5py.File(job.results) as file, h5py.File(job.recording) as scan:
+        assert set(file["maps"]) == {*maps, "vd_drawn", "vd_bright"}
+        np.testing.assert_array_equal(file["snr/idpc/half_data"], rings)
+        for name, data in maps.items():
+            np.testing.assert_array_equal(file["maps"][name], data)
+        counts, radius = scan["data"][()], np.hypot(*(np.indices((16, 16)) - 7.5))
+        ring, bright = (radius >= 2) & (radius < 5), counts.mean(axis=(0, 1)) >= 0.97 * counts.mean(axis=(0, 1)).max()
+        for name, mask in (("vd_drawn", ring), ("vd_bright", bright)):
+            np.testing.assert_array_equal(file["maps"][name], counts[:, :, mask].sum(axis=2))  # whole numbers < 2^24
+
+
+def test_coefficients_have_no_virtual_detectors_and_are_refined_all_the_same(job):
+    target = job.recording.with_name("c.h5")
+    convert_file(job.recording, target, parse_basis("zernike:21+1"), Preparation(), job.values)
+    told = replace(job, recording=target, results=target.with_name("c_results.h5"), detectors={"a": "lost"})
+    ready, said = made(told)
+    assert ready.start is not None
+    assert said[-1] == {"kind": "remark", "message": "virtual detectors need raw frames, and c.h5 holds coefficients"}
 
 
 def test_the_start_is_made_with_its_settings_and_its_amplitude(job):

@@ -37,8 +37,9 @@ def test_knobs_go_along_and_what_is_found_is_used(session: Session, sender: Comm
     seen = shown(session)
     assert seen["src"] == "data:image/png;base64,iVBORw=="
     assert seen["rows"] == [
-        ["C10", "−405 Å", "± 3.20 Å", "π/4: 98.4 Å"],
-        ["rotation", "−14.90°", "± 0.20°", ""],
+        ["", "found", "standard error", "π/4 at the rim", "in use"],
+        ["C10", "−405 Å", "± 3.20 Å", "98.4 Å", "−150 Å"],
+        ["rotation", "−14.90°", "± 0.20°", "", "−15.2°"],
     ]
     assert seen["said"] == "93 bins; images agree by 0.71, shifts are explained to 0.420 Å"
     ask(session, what="align", key="use")
@@ -55,6 +56,9 @@ def test_an_empty_bin_is_left_to_the_server_and_refusals_are_said(session: Sessi
     assert sender.sent[-1][1]["bin_px"] is None
     sender.future.set_exception(CommandError("4 rows of the scan are too few", "scan 8 or more"))
     assert shown(session)["said"] == "4 rows of the scan are too few: scan 8 or more"
+    ask(session, what="align", key="run", name="mean", numbers=[0, 1, 3, 0])
+    sender.future.set_result({**FOUND, "doubt": "C10 is far away"})
+    assert shown(session)["said"].endswith("to 0.420 Å. C10 is far away")
     ask(session, what="align", key="run", name="mean", numbers=[0, 1, 3, 0])
     sender.future.set_result({**FOUND, "aberrations": 3})
     assert shown(session)["said"] == "the answer was not understood"
