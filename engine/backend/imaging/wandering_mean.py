@@ -21,7 +21,7 @@ from functools import cached_property
 import numpy as np
 from scipy import fft
 
-from ptylive.schema.model import Array, DoubleArray, FloatArray, IndexArray
+from ptylive.schema.model import Array, ComplexArray, DoubleArray, FloatArray, IndexArray
 
 KNOTS = ((250, 3), (60, 2))
 """Patterns from which on the spline has a number of knots along a pixel; of fewer there is none."""
@@ -33,8 +33,14 @@ MOST_TOLD = 0.4
 tell a third, eight of them nine tenths, and the edge is lost with them."""
 SLOW_RIDGE = 1e-2
 """Of the number of patterns: what spline and cosines explain alike is the spline's."""
-CAUTION = 4.0
+CAUTION = 2.5
 """Times what independent patterns would explain by chance: neighbours show the same specimen at the same fraction."""
+FREE = 2
+"""Values along a pixel that a surface without anything finer is free to take."""
+FINER = 0.3
+"""Of the number of patterns, times the squares of what is finer than a pixel: waves of less than one are not seen, as
+a pixel counts all that falls on it, and a window of a scan's patterns holds two values in each. A fit of few fractions
+would take the specimen's slow changes for them."""
 LEAST_EXPLAINED = 1.0
 """Variance that the fit explains, over the specimen's, at pixels where it explains something: 0.2 of 10 nm of SrTiO3,
 7 and more of thin specimens."""
@@ -183,7 +189,7 @@ class WanderingSums:
         knots = math.isqrt(len(spline)) - ORDER
         left = np.maximum(left + _quadratic(self._normal[np.ix_(every, every)], both), 0.0)
         left /= max(self.frames - knots**2 - len(slow), 1)
-        kept = np.clip(1.0 - CAUTION * (knots**2 - 1) * left / explained, 0.0, 1.0)
+        kept = np.clip(1.0 - CAUTION * (min(knots, FREE) ** 2 - 1) * left / explained, 0.0, 1.0)
         of_specimen = np.maximum(without_slow - self.frames * self.counts_per_electron * np.maximum(mean, 0.0), 0.0)
         if (kept * explained).sum() < LEAST_EXPLAINED * (kept * of_specimen).sum():
             return None
@@ -199,7 +205,7 @@ def _surface(normal: DoubleArray, right: DoubleArray, knots: int, ridge: float) 
     """Coefficients (terms, Qy, Qx), in each pixel, of the one surface that all pixels read.
 
     All see the same fractions, so that the equations are the same from pixel to pixel: their Fourier transform over
-    whole pixels has ``knots`` squared unknowns at each frequency.
+    whole pixels has ``knots`` squared unknowns at each frequency. What is finer than a pixel is kept small.
     """
     along = knots + ORDER
     rough = np.diff(np.eye(along), 2, axis=0)
@@ -208,6 +214,7 @@ def _surface(normal: DoubleArray, right: DoubleArray, knots: int, ridge: float) 
     shape = right.shape[1:]
     whole, part = np.divmod(np.arange(along), knots)
     pairs = list(itertools.product(range(along), range(along)))
+    penalty = FINER * ridge / RIDGE
     sums = np.zeros((knots * knots, *shape))
     for n, (i, j) in enumerate(pairs):
         sums[part[i] * knots + part[j]] += np.roll(right[n], (whole[i], whole[j]), axis=(0, 1))
@@ -219,13 +226,26 @@ def _surface(normal: DoubleArray, right: DoubleArray, knots: int, ridge: float) 
             away = int(whole[row] - whole[i]), int(whole[col] - whole[j])
             near[away][part[i] * knots + part[j], part[row] * knots + part[col]] += normal[n, m]
     k_row, k_col = fft.fftfreq(shape[0]), fft.rfftfreq(shape[1])
+    seen_rows, seen_cols = _within_a_pixel(k_row, knots), _within_a_pixel(k_col, knots)
     found = np.empty_like(spectrum)
     for row, k in enumerate(k_row):
         turns = {away: np.exp(2j * np.pi * (k * away[0] + k_col * away[1])) for away in near}
         matrix = sum(turn[:, None, None] * near[away] for away, turn in turns.items())
+        seen = np.einsum("ij,cmn->cimjn", seen_rows[row], seen_cols).reshape(len(k_col), knots**2, knots**2)
+        matrix = matrix + penalty * (np.eye(knots**2) - seen)
         found[:, row] = np.linalg.solve(matrix, spectrum[:, row].T[..., None])[..., 0].T
     fine = fft.irfft2(found, s=shape)
     return np.stack([np.roll(fine[part[i] * knots + part[j]], (-whole[i], -whole[j]), axis=(0, 1)) for i, j in pairs])
+
+
+def _within_a_pixel(frequency: DoubleArray, knots: int) -> ComplexArray:
+    """(n, knots, knots): what is left of values at the knots of a pixel without what is finer than a pixel.
+
+    frequency (n,): per pixel, from pixel to pixel; a wave of values at knots may have whole periods more per pixel.
+    """
+    fine = (frequency[:, None] + np.arange(knots) + knots / 2) % knots - knots / 2
+    waves = np.exp(2j * np.pi * fine[:, :, None] * np.arange(knots) / knots) * (np.abs(fine) <= 1)[:, :, None]
+    return np.asarray(np.einsum("nfi,nfj->nij", waves, waves.conj()) / knots)
 
 
 def moments_of(frames: FloatArray) -> DoubleArray:
