@@ -1,0 +1,101 @@
+"""The anchor of several slices, by held-out loss."""
+
+import pytest
+from columns import scan_of_columns
+
+from ptylive.engine.refine import TrialContext
+from ptylive.engine.refine.problem.prepare import decide
+from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.solvers.lbfgs import Lbfgs
+from ptylive.engine.refine.tuning.depth import anchor_choice
+from ptylive.engine.refine.tuning.depth.anchor_choice import with_chosen_anchor
+from ptylive.engine.refine.tuning.held_out import Trial
+from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.schema.preset import Preset
+
+CPU = TrialContext(backend="cpu")
+THICK = Preset(probe_modes=1, num_slices=3, total_thickness_A=70.0)
+
+
+@pytest.mark.parametrize(
+    ("gain", "anchor"),
+    [(Gain(0.02, 0.002), 0.03), (Gain(0.02, 0.015), "auto"), (Gain(0.004, 0.001), "auto"), (Gain(-0.1, 0.01), "auto")],
+    ids=["better", "not-certain", "not-worth-it", "worse"],
+)
+def test_a_weaker_one_where_it_predicts_better_beyond_doubt(monkeypatch, gain, anchor):
+    monkeypatch.setattr(anchor_choice, "_gain", lambda *told: gain)
+    tuned = with_chosen_anchor(Tuned(scan_of_columns(points=16), THICK), CPU)
+    assert tuned.preset.solver.anchor == pytest.approx(anchor) if anchor != "auto" else "auto"
+    assert tuned.words[0].startswith("anchor 0.1:" if anchor == "auto" else "anchor 0.03:")
+    assert str(gain) in tuned.words[0]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"num_slices": 1, "total_thickness_A": None},
+        {"anchor": 0.1},
+        {"anchor": 0.0},
+        {"update_obj": False},
+        {"update_tilts": True},
+        {"optimizer": "epie"},
+        {"sweeps": 0},
+        {"sweeps": 3, "epoch_max": 3},
+    ],
+)
+def test_nothing_is_tried_where_there_is_nothing_to_choose(monkeypatch, changes):
+    monkeypatch.setattr(anchor_choice, "_gain", lambda *told: Gain(0.02, 0.002))
+    begun = Tuned(scan_of_columns(points=16), Preset.from_mapping(THICK.model_dump(exclude_unset=True) | changes))
+    assert with_chosen_anchor(begun, CPU) is begun
+
+
+def test_nor_of_few_patterns(monkeypatch):
+    monkeypatch.setattr(anchor_choice, "_gain", lambda *told: Gain(0.02, 0.002))
+    begun = Tuned(scan_of_columns(points=12), THICK)
+    assert with_chosen_anchor(begun, CPU) is begun
+
+
+def gain_of(anchors):
+    """Of the second anchor over the first, of columns."""
+    dataset, settings = scan_of_columns(points=16), THICK.model_copy(update={"num_slices": 2})
+    return anchor_choice._gain(dataset, settings, CPU.seen.measure(dataset, settings), anchors, CPU)
+
+
+def test_what_is_held_where_the_sweeps_ended_predicts_no_better():
+    assert gain_of((0.1, 0.1)).share == 0
+    assert gain_of((100.0, 0.1)).certain
+
+
+@pytest.mark.parametrize(
+    ("losses", "epochs"),
+    [((100.0, 90.0), 4), ((100.0, 110.0), 4), ((100.0, 99.8), 8), ((100.0, 100.0), 8)],
+    ids=["far-ahead", "far-behind", "not-worth-it-yet", "even"],
+)
+def test_the_trial_ends_where_the_first_epochs_leave_no_doubt(monkeypatch, losses, epochs):
+    made = []
+    step = Lbfgs.step
+
+    def counted(self, state):
+        made.append(self.anchor)
+        return step(self, state)
+
+    def judged(self, loss, vector):
+        looked.append(loss)
+        return tuple(losses[(len(looked) - 1) % 2] + part for part in (0.1, -0.1, 0.1, -0.1))
+
+    looked = []
+    monkeypatch.setattr(Lbfgs, "step", counted)
+    monkeypatch.setattr(Trial, "judged", judged)
+    gain_of((0.1, 0.03))
+    assert (made.count(0.1), made.count(0.03)) == (epochs, epochs)
+
+
+def test_what_is_let_go_is_given_more_epochs():
+    dataset = scan_of_columns(points=16)
+    measured = CPU.seen.measure(dataset, THICK)
+    held, freer = (
+        decide(measured, THICK.model_copy(update={"anchor": anchor}), has_start=False) for anchor in ("auto", 0.03)
+    )
+    assert (held.anchor, freer.anchor) == (0.1, 0.03)
+    assert (held.sweeps, freer.sweeps) == (5, 5)
+    assert (held.epochs, freer.epochs) == (20, 25)
