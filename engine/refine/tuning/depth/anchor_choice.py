@@ -3,7 +3,8 @@
 The anchor pulls L-BFGS to where the sweeps ended. What several slices have left undone by then differs from crystal to
 crystal, whatever the dose: some gain much where the pull is weaker, others then fit noise and what the model lacks. So
 the middle of the scan is swept over, L-BFGS goes on from there under either pull, and patterns held out judge. The
-weaker one is taken where it predicts better beyond doubt.
+weaker one is taken where it predicts better beyond doubt. Fewer modes than the run's have more left to make up for and
+prefer the stronger pull.
 """
 
 from __future__ import annotations
@@ -20,19 +21,19 @@ from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.solvers.descent import Descent
 from ptylive.engine.refine.solvers.lbfgs import Lbfgs
 from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
-from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS, SEVERAL, TRIAL_SETTINGS
+from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS, TRIAL_SETTINGS
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.schema.preset import Preset
 
 WEAKER = 0.3
 """Times the anchor."""
 PATTERNS = 512
-FIRST_EPOCHS, EPOCHS = 4, 8
-"""Of L-BFGS, before the weaker pull may be taken or given up, and in all."""
+EPOCHS = (4, 8, 20)
+"""Of L-BFGS, after which they are compared: after the first few where these leave no doubt, which many do."""
 WORTH = 0.005
-"""Share by which it must predict better. Where it made a better object that was 1 % and more (docs/refinement.md)."""
+"""Share by which it must predict better. Where it made a better object that was 0.7 % and more (docs/refinement.md)."""
 BEYOND_DOUBT = 4.0
-"""Standard deviations by which it must be ahead, or behind, after the first epochs to be left at that."""
+"""Standard deviations by which it must be ahead, or behind, to be left at that."""
 
 
 def with_chosen_anchor(tuned: Tuned, context: TrialContext) -> Tuned:
@@ -46,8 +47,7 @@ def with_chosen_anchor(tuned: Tuned, context: TrialContext) -> Tuned:
     weaker = WEAKER * strategy.anchor
     if weaker == 0 or not strategy.sweeps or strategy.epochs == strategy.sweeps:
         return tuned
-    few = settings.model_copy(update={"probe_modes": min(strategy.coherence.modes, SEVERAL)})
-    gain = _gain(part, few, measured, (strategy.anchor, weaker), context)
+    gain = _gain(part, settings, measured, (strategy.anchor, weaker), context)
     if not _is_worth(gain):
         words = f"anchor {strategy.anchor:.2g}: {weaker:.2g} would not predict patterns held out better (gain {gain})"
         return replace(tuned, words=(*tuned.words, words))
@@ -79,7 +79,7 @@ def _gain(
         solvers = [
             Lbfgs(
                 loss.of_patterns(trial.swept),
-                EPOCHS,
+                EPOCHS[-1],
                 preset.solver.hist_length,
                 Descent.of(preset.solver),
                 strategy.probe_step / strategy.sweep_step,
@@ -89,7 +89,7 @@ def _gain(
         ]
         states = [solvers[0].init(trial.swept_over(backend, strategy.sweeps))] * 2
         gain = Gain(0.0, 0.0)
-        for epochs in (FIRST_EPOCHS, EPOCHS):
+        for epochs in EPOCHS:
             for k, solver in enumerate(solvers):
                 context.before(f"anchor {anchors[k]:.2g} in {slices} slices")
                 while len(states[k].losses) < epochs and not solver.finished(states[k]):

@@ -68,7 +68,7 @@ def test_what_is_held_where_the_sweeps_ended_predicts_no_better():
 
 @pytest.mark.parametrize(
     ("losses", "epochs"),
-    [((100.0, 90.0), 4), ((100.0, 110.0), 4), ((100.0, 99.8), 8), ((100.0, 100.0), 8)],
+    [((100.0, 90.0), 4), ((100.0, 110.0), 4), ((100.0, 99.8), 20), ((100.0, 100.0), 20)],
     ids=["far-ahead", "far-behind", "not-worth-it-yet", "even"],
 )
 def test_the_trial_ends_where_the_first_epochs_leave_no_doubt(monkeypatch, losses, epochs):
