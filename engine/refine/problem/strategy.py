@@ -36,6 +36,8 @@ MAP_DOSE_E_PER_A2 = 3000.0
 NOISE_SPREAD = 0.12
 """Neighbour correlation above which the detector, not the specimen, makes the dark field."""
 LBFGS_SHARE = 1 / 3
+FREER_EPOCHS = 5
+"""Of several slices, where a given anchor is below the regime's: what it lets go takes longer."""
 MORE_EPOCHS = 30
 """Epochs beyond those planned, of one slice, where the loss has not come to rest and nobody gave their number."""
 SMALLEST_FLOOR = 1e-4
@@ -51,6 +53,8 @@ how far from the truth sweeps end does not."""
 SLOW_PROBE_STEP = 0.05
 """Of a thin specimen up to that dose, and in proportion beyond, up to the regime's: a probe that is refined faster from
 few electrons takes up what positions are off by."""
+NEWTON_STEP = 1.0
+"""Longest step that a larger batch is given."""
 PEAK = 1.5
 """Largest counts of a bright-field pixel over their mean, about."""
 
@@ -126,11 +130,16 @@ def choose(
     regime = regime if engine is None else _with_steps_of(regime, engine)
     if solver.early_stop:  # the sweeps end by themselves
         regime = replace(regime, epochs=regime.epochs - regime.sweeps + MOST_SWEEPS, sweeps=MOST_SWEEPS)
+    if thick and engine is None and _given(solver.anchor, regime.anchor) < regime.anchor:
+        regime = replace(regime, epochs=regime.epochs + FREER_EPOCHS)
     epochs = _given(solver.epoch_max, regime.epochs)
     most = epochs if isinstance(solver.epoch_max, str) else math.floor(epochs * (1 - LBFGS_SHARE))
     sweeps = epochs if engine is not None else min(_given(solver.sweeps, min(regime.sweeps, most)), epochs)
     object_form = _object_form(form, regime)
     enough = statistics.patterns // LEAST_BATCHES if regime.regime is Regime.THIN and not thick else 0
+    usual = max(regime.batch_size, enough) if engine is None else regime.batch_size
+    batch = _given(solver.batch_size, usual)
+    step = regime.sweep_step if engine is not None else _step_of(regime.sweep_step, batch, usual)
     modes = _given(probe.probe_modes, regime.coherence.modes)
     return replace(
         regime,
@@ -142,12 +151,21 @@ def choose(
         sweeps=sweeps,
         probe_sweeps=min(_given(solver.probe_sweeps, regime.probe_sweeps), sweeps),
         epochs=epochs,
-        batch_size=_given(solver.batch_size, max(regime.batch_size, enough) if engine is None else regime.batch_size),
-        sweep_step=_given(solver.sweep_step, regime.sweep_step),
+        batch_size=batch,
+        sweep_step=_given(solver.sweep_step, step),
         probe_step=_given(solver.probe_step, regime.probe_step),
         anchor=_given(solver.anchor, regime.anchor if sweeps else 0.0),
         more_epochs=MORE_EPOCHS if isinstance(solver.epoch_max, str) and form.slices == 1 and engine is None else 0,
     )
+
+
+def _step_of(step: float, batch: int, usual: int) -> float:
+    """The step, meant for batches as usual, of others: a sweep of smaller ones takes more of them.
+
+    Their number times the step says how far a sweep goes, if each lights the object evenly. Small ones do not: the
+    brightest pixel, which bounds the step, is brighter beside the mean. The root holds in between (docs/refinement.md).
+    """
+    return min(step * math.sqrt(batch / usual), max(step, NEWTON_STEP))
 
 
 def _as_published(regime: Strategy, name: str) -> Strategy:

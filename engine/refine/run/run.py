@@ -29,6 +29,7 @@ from ptylive.engine.refine.run.generative import refined_with_prior
 from ptylive.engine.refine.run.history import History
 from ptylive.engine.refine.run.refinement import Observers, Refinement
 from ptylive.engine.refine.run.stages import Ended, Staged, moved_on, refine_stages, with_given_counts
+from ptylive.engine.refine.tuning.depth.anchor_choice import with_chosen_anchor
 from ptylive.engine.refine.tuning.depth_choice import with_found_depth, with_given_depth, with_told_depth
 from ptylive.engine.refine.tuning.drift_check import with_checked_drift
 from ptylive.engine.refine.tuning.form_choice import with_chosen_form
@@ -215,7 +216,8 @@ def _settled(
     modes = None if earlier is None else earlier.modes
     preset, choice = with_chosen_modes(tuned.dataset, tuned.preset, context, modes)
     tuned = replace(tuned, preset=preset, words=tuned.words if choice is None else (*tuned.words, choice.reason))
-    thick = preset.object.slices > 1
+    tuned = tuned if earlier is not None else with_chosen_anchor(tuned, context)
+    preset, thick = tuned.preset, preset.object.slices > 1
     if not thick or earlier is not None or not tilt_from_columns(preset.propagation, preset.refined):
         return tuned
     context.tell("the tilt of columns")

@@ -31,6 +31,8 @@ BATCHES, SMALLEST_BATCH = 32, 8
 """Batches in a sweep at least, where there are patterns enough: an object comes as far by their number."""
 LEAST_BATCHES = 96
 """Batches in a trial at least: an object that has hardly moved yet biases the minimum."""
+SEED = 0
+"""Of the order of the patterns in every trial, whatever the preset's: a decision must not depend on it."""
 GROUPS = 16
 """Groups of held-out patterns, between which differences scatter."""
 MOST_PATTERNS = 4096
@@ -140,7 +142,6 @@ class KeptTrial:
         return (
             self.patterns is patterns
             and (self.trial.batches, self.trial.full_sweeps) == (trial.batches, trial.full_sweeps)
-            and self.trial.preset.solver.seed == trial.preset.solver.seed
             and replace(own.strategy, reason="", data_term="") == replace(other.strategy, reason="", data_term="")
             and np.array_equal(self.trial.held, trial.held)
             and np.array_equal(own.positions_A, other.positions_A)
@@ -167,12 +168,7 @@ def held_out_loss(
 
 def swept(problem: Problem, backend: MultisliceBackend, preset: Preset, patterns: IndexArray, sweeps: int) -> Any:
     """Parameters after ``sweeps`` sweeps over ``patterns`` (more where these are few) from the start of ``problem``."""
-    trial = Trial(problem, preset, patterns, patterns[:0])
-    solver = trial.solver(backend, trial.enough(sweeps))
-    state = solver.init(backend.xp.asarray(problem.start))
-    while not solver.finished(state):
-        state = solver.step(state)
-    return state.vector
+    return Trial(problem, preset, patterns, patterns[:0]).swept_over(backend, sweeps)
 
 
 @dataclass(frozen=True)
@@ -257,6 +253,11 @@ class Trial:
             state = solver.step(state)
         return state
 
+    def swept_over(self, backend: MultisliceBackend, sweeps: int) -> Any:
+        """Parameters after ``sweeps`` sweeps from the start, or more where they would be of too few batches."""
+        sweeps = self.enough(sweeps)
+        return self._after(self.solver(backend, sweeps), backend, None, sweeps).vector
+
     def judged(self, objective: PatternLoss, vector: Any) -> tuple[float, ...]:
         """Loss per pattern on each group of the patterns held out."""
         groups = [np.sort(group) for group in np.array_split(self.held, min(GROUPS, len(self.held)))]
@@ -284,7 +285,7 @@ class Trial:
             self.batch,
             strategy.sweep_step,
             strategy.probe_step,
-            self.preset.solver.seed,
+            SEED,
             self.swept,
             full_sweeps=self.full_sweeps,
             rows=self.problem.multislice.corners[:, 0],

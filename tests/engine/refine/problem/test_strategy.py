@@ -94,6 +94,22 @@ def test_batches_of_thin_specimens_grow_with_large_scans(patterns, size):
     assert chosen(Preset(), replace(seen, dose_e_per_A2=50.0), has_start=False).batch_size == 64
 
 
+@pytest.mark.parametrize(
+    ("batch", "step"), [(32, 0.25), (64, 0.5 / 2**0.5), (128, 0.5), (256, 0.5 * 2**0.5), (512, 1.0), (4096, 1.0)]
+)
+def test_a_sweep_of_batches_of_another_size_goes_about_as_far(batch, step):
+    assert chosen(Preset(batch_size=batch), STRONG, has_start=False).sweep_step == pytest.approx(step)
+    assert chosen(Preset(batch_size=batch, sweep_step=0.3), STRONG, has_start=False).sweep_step == 0.3
+
+
+def test_batches_are_compared_with_those_of_their_scan_and_their_engine():
+    """65 536 patterns go in batches of 512; a published engine has its published step."""
+    large = replace(STRONG, patterns=65536)
+    assert chosen(Preset(batch_size=128), large, has_start=False).sweep_step == pytest.approx(0.25)
+    assert chosen(Preset(batch_size=512), large, has_start=False).sweep_step == 0.5
+    assert chosen(Preset(optimizer="epie", batch_size=64), STRONG, has_start=False).sweep_step == 1.0
+
+
 def test_poisson_uses_its_floor():
     strategy = chosen(Preset(algorithm="ml"), STRONG, has_start=False)
     assert strategy.kind is DataTermKind.POISSON

@@ -115,9 +115,9 @@ def test_nothing_is_tried_where_modes_are_given_or_patterns_few(simulated):
     assert choose_modes(repeated(simulated.dataset), Preset(probe_modes=2), TrialContext("cpu")) is None
 
 
-def test_the_choice_does_not_depend_on_steps_and_batch_asked_for(simulated):
+def test_the_choice_does_not_depend_on_steps_batch_and_seed_asked_for(simulated):
     dataset = repeated(simulated.dataset)
     presets = [Preset(window_px=24, sweep_step=step, probe_step=probe) for step, probe in ((0.5, 0.1), (1.0, 0.2))]
-    presets[1] = presets[1].model_copy(update={"batch_size": 4})
+    presets[1] = presets[1].model_copy(update={"batch_size": 4, "seed": 3})
     first, second = (choose_modes(dataset, preset, TrialContext("cpu")) for preset in presets)
     assert first == second

@@ -1,0 +1,86 @@
+"""The anchor of several slices, by patterns that were held out.
+
+The anchor pulls L-BFGS to where the sweeps ended. What several slices have left undone by then differs from crystal to
+crystal, whatever the dose: most gain where the pull is weaker, others then fit noise and what the model lacks. So the
+middle of the scan is swept over, L-BFGS goes on from there under the weaker pull, and patterns held out judge: it is
+taken where they go on to be predicted better. Fewer modes than the run's have more left to make up for, and tell less.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+
+from ptylive.engine.backend.multislice.open import open_backend
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.engines.named import PUBLISHED
+from ptylive.engine.refine.problem.measurement import Measurement
+from ptylive.engine.refine.problem.prepare import decide
+from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.solvers.descent import Descent
+from ptylive.engine.refine.solvers.lbfgs import Lbfgs
+from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
+from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS, TRIAL_SETTINGS
+from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.schema.preset import Preset
+
+WEAKER = 0.3
+"""Times the anchor."""
+PATTERNS = 512
+EARLY, LATE = 4, 12
+"""Epochs of L-BFGS. The first few lower the loss of patterns held out in any case."""
+WORTH = 0.01
+"""Share by which it must fall from the early to the late ones: by 2 % and more where the weaker pull made a better
+object, by 0.6 % where it made a worse one (docs/refinement.md)."""
+
+
+def with_chosen_anchor(tuned: Tuned, context: TrialContext) -> Tuned:
+    """The same with a weaker anchor where that predicts better beyond doubt, and how it was decided in words."""
+    if not _is_open(tuned.dataset, tuned.preset):
+        return tuned
+    part = context.seen.central_part(tuned.dataset, PATTERNS)
+    settings = tuned.preset.model_copy(update=TRIAL_SETTINGS)
+    measured = context.seen.measure(part, settings)
+    strategy = decide(measured, settings, has_start=context.start is not None)
+    weaker = WEAKER * strategy.anchor
+    if weaker == 0 or not strategy.sweeps or strategy.epochs == strategy.sweeps:
+        return tuned
+    gain = _gain(part, settings.model_copy(update={"anchor": weaker}), measured, context)
+    if not (gain.certain and gain.share > WORTH):
+        words = f"anchor {strategy.anchor:.2g}: under {weaker:.2g} patterns held out are soon predicted no better"
+        return replace(tuned, words=(*tuned.words, f"{words} (gain {gain})"))
+    words = f"anchor {weaker:.2g}: under it patterns held out go on to be predicted better, by {gain}"
+    return replace(tuned, preset=tuned.preset.model_copy(update={"anchor": weaker}), words=(*tuned.words, words))
+
+
+def _is_open(dataset: Dataset, preset: Preset) -> bool:
+    """Whether there are several slices whose anchor nobody gave, and patterns enough to try it."""
+    solver = preset.solver
+    stated = solver.anchor != "auto" or solver.optimizer in PUBLISHED or preset.refined.update_tilts
+    tried = preset.refined.update_obj and not preset.propagation.near_field and dataset.masks is None
+    return preset.object.slices > 1 and not stated and tried and len(dataset.patterns) >= LEAST_PATTERNS
+
+
+def _gain(part: Dataset, preset: Preset, measured: Measurement, context: TrialContext) -> Gain:
+    """Of the late epochs over the early ones, by the data term of the run."""
+    trial = Trial.of(part, preset, context, measured)
+    strategy = trial.problem.strategy
+    with closing(open_backend(context.backend, trial.problem.multislice, context.threads)) as backend:
+        context.before(f"anchor {strategy.anchor:.2g} in {preset.object.slices} slices")
+        loss = trial.objective(backend)
+        solver = Lbfgs(
+            loss.of_patterns(trial.swept),
+            LATE,
+            preset.solver.hist_length,
+            Descent.of(preset.solver),
+            strategy.probe_step / strategy.sweep_step,
+            strategy.anchor,
+        )
+        state = solver.init(trial.swept_over(backend, strategy.sweeps))
+        losses = []
+        for epochs in (EARLY, LATE):
+            while len(state.losses) < epochs and not solver.finished(state):
+                state = solver.step(state)
+            context.pause()
+            losses.append(trial.judged(loss, state.vector))
+    return Gain.over(*losses)

@@ -1,0 +1,98 @@
+"""The anchor of several slices, by held-out loss."""
+
+import pytest
+from columns import scan_of_columns
+
+from ptylive.engine.refine import TrialContext
+from ptylive.engine.refine.problem.prepare import decide
+from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.solvers.lbfgs import Lbfgs
+from ptylive.engine.refine.tuning.depth import anchor_choice
+from ptylive.engine.refine.tuning.depth.anchor_choice import with_chosen_anchor
+from ptylive.engine.refine.tuning.held_out import Trial
+from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.schema.preset import Preset
+
+CPU = TrialContext(backend="cpu")
+THICK = Preset(probe_modes=1, num_slices=3, total_thickness_A=70.0)
+
+
+@pytest.mark.parametrize(
+    ("gain", "anchor"),
+    [(Gain(0.02, 0.002), 0.03), (Gain(0.02, 0.015), "auto"), (Gain(0.008, 0.001), "auto"), (Gain(-0.1, 0.01), "auto")],
+    ids=["better", "not-certain", "not-worth-it", "worse"],
+)
+def test_a_weaker_one_where_it_predicts_better_beyond_doubt(monkeypatch, gain, anchor):
+    monkeypatch.setattr(anchor_choice, "_gain", lambda *told: gain)
+    tuned = with_chosen_anchor(Tuned(scan_of_columns(points=16), THICK), CPU)
+    assert tuned.preset.solver.anchor == pytest.approx(anchor) if anchor != "auto" else "auto"
+    assert tuned.words[0].startswith("anchor 0.1:" if anchor == "auto" else "anchor 0.03:")
+    assert str(gain) in tuned.words[0]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"num_slices": 1, "total_thickness_A": None},
+        {"anchor": 0.1},
+        {"anchor": 0.0},
+        {"update_obj": False},
+        {"update_tilts": True},
+        {"optimizer": "epie"},
+        {"sweeps": 0},
+        {"sweeps": 3, "epoch_max": 3},
+    ],
+)
+def test_nothing_is_tried_where_there_is_nothing_to_choose(monkeypatch, changes):
+    monkeypatch.setattr(anchor_choice, "_gain", lambda *told: Gain(0.02, 0.002))
+    begun = Tuned(scan_of_columns(points=16), Preset.from_mapping(THICK.model_dump(exclude_unset=True) | changes))
+    assert with_chosen_anchor(begun, CPU) is begun
+
+
+def test_nor_of_few_patterns(monkeypatch):
+    monkeypatch.setattr(anchor_choice, "_gain", lambda *told: Gain(0.02, 0.002))
+    begun = Tuned(scan_of_columns(points=12), THICK)
+    assert with_chosen_anchor(begun, CPU) is begun
+
+
+def test_the_trial_is_of_the_weaker_one_late_beside_early(monkeypatch):
+    made, looked = [], []
+    step = Lbfgs.step
+
+    def counted(self, state):
+        made.append((self.anchor, self.objective.count))
+        return step(self, state)
+
+    def judged(self, loss, vector):
+        looked.append((len(made), len(self.held)))
+        return (100.0, 102.0) if len(looked) == 1 else (97.0, 101.0)
+
+    monkeypatch.setattr(Lbfgs, "step", counted)
+    monkeypatch.setattr(Trial, "judged", judged)
+    tuned = with_chosen_anchor(Tuned(scan_of_columns(points=16), THICK), CPU)
+    assert looked == [(4, 32), (12, 32)]
+    assert made == [(pytest.approx(0.03), 256 - 32)] * 12
+    assert "gain 2 ± 1 %" in tuned.words[0]  # falls of 3 and 1 of 101
+
+
+def test_what_is_held_fast_goes_on_to_nothing():
+    """A pull 200 times as strong as the data leaves each epoch next to nothing to find."""
+    dataset = scan_of_columns(points=16)
+    gains = []
+    for anchor in (100.0, 0.03):
+        settings = THICK.model_copy(update={"anchor": anchor, "sweeps": 1})
+        gains.append(anchor_choice._gain(dataset, settings, CPU.seen.measure(dataset, settings), CPU))
+    held, freer = gains
+    assert freer.certain
+    assert freer.share > 10 * abs(held.share)
+
+
+def test_what_is_let_go_is_given_more_epochs():
+    dataset = scan_of_columns(points=16)
+    measured = CPU.seen.measure(dataset, THICK)
+    held, freer = (
+        decide(measured, THICK.model_copy(update={"anchor": anchor}), has_start=False) for anchor in ("auto", 0.03)
+    )
+    assert (held.anchor, freer.anchor) == (0.1, 0.03)
+    assert (held.sweeps, freer.sweeps) == (5, 5)
+    assert (held.epochs, freer.epochs) == (20, 25)
