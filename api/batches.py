@@ -24,10 +24,14 @@ def batch(  # noqa: PLR0913  (the public call: every keyword has a default)
     backend: str = "auto",
     threads: int = 1,
     retry: bool = False,
+    detectors: Mapping[str, str] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     **settings: Any,
 ) -> list[Row]:
     """Reconstruct and refine scans, as many at a time as there are workers; what is done is not done again.
+
+    Settings of maps, ``**{"wdd.epsilon": 0.1}``, are of all maps; detectors: virtual ones, as
+    ``{"haadf": "ring:60mrad,200mrad"}``, for maps ``vd_haadf``.
 
     files: paths and patterns (``"scans/*.h5"``); out: folder of results and table (``batch.html``, ``batch.csv``);
     preset: settings, or a file of them; ``settings`` win over it, ``metadata`` over the files'. workers: processes of
@@ -42,8 +46,10 @@ def batch(  # noqa: PLR0913  (the public call: every keyword has a default)
     for ``cluster="local:N"``, whose workers import the script.
     """
     from ptylive import arguments
+    from ptylive.application.batch.maps import from_anywhere, of_the_start
     from ptylive.application.batch.scans import find_scans
-    from ptylive.application.extensions import Preset
+    from ptylive.application.detector_texts import read_detectors
+    from ptylive.application.extensions import Preset, read_map_settings
     from ptylive.application.presets import preset_of
     from ptylive.engine.imaging.render import METHODS
     from ptylive.server.batch.coordinator import Batch, BatchRequest
@@ -52,10 +58,13 @@ def batch(  # noqa: PLR0913  (the public call: every keyword has a default)
     folder, threads = arguments.place("out", out), arguments.threads(threads)
     workers = None if workers is None else arguments.whole("workers", workers, 1)
     loaded = preset_of(arguments.settings(preset), folder)
+    of_maps, settings = read_map_settings(settings)
+    wanted, drawn = {**loaded.settings, **settings}, from_anywhere(detectors or {})
+    read_detectors(drawn)
     scans, _ = find_scans(arguments.places("files", files), folder)
     request = BatchRequest(
         folder,
-        Preset.from_mapping({**loaded.settings, **settings}),
+        Preset.from_mapping({**wanted, **of_the_start(wanted, of_maps)}),
         METHODS,
         {**loaded.corrections, **arguments.metadata(metadata or {})},
         loaded.metadata,
@@ -63,6 +72,8 @@ def batch(  # noqa: PLR0913  (the public call: every keyword has a default)
         threads,
         retry,
         " ".join(sys.argv),
+        map_settings=of_maps,
+        detectors=drawn,
     )
     with places(workers, arguments.cluster(cluster), backend, threads, lambda line: None, when_cluster_missing) as (
         launch,

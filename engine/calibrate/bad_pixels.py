@@ -149,15 +149,20 @@ def looked_at(header: ScanHeader) -> int:
     return max(1, min(LOOKED_AT, of_memory, header.frames))
 
 
-def without_hot_pixels(flat: Undistorted, frames: Array) -> Undistorted:
-    """What puts patterns in place, without the hot pixels that some frames (n, Qy, Qx) show as they were recorded."""
+def without_hot_pixels(flat: Undistorted, frames: Array, before: Undistorted | None = None) -> Undistorted:
+    """What puts patterns in place, without the hot pixels that some frames (n, Qy, Qx) show as they were recorded.
+
+    ``before``: what fewer of them had shown, given back where these show the same.
+    """
     counts, recorded = flat.readout.counts(frames)[0], flat.recorded
     mean, known = np.mean(counts, axis=0, dtype=float), bad_pixels(recorded.of_counts)
     hot = find_bad_pixels(mean, len(frames), known, told_radius_px=_told_radius_px(recorded), dead=False)
-    if not hot.any():
-        return flat
-    log.warning("scan %s: pixels as recorded that are unlike all around them: %s", recorded.series, _places(hot))
-    return flat.leaving_out(hot)
+    clean = flat.leaving_out(hot) if hot.any() else flat
+    if before is not None and np.array_equal(clean.weights, before.weights):
+        return before
+    if hot.any():
+        log.warning("scan %s: pixels as recorded that are unlike all around them: %s", recorded.series, _places(hot))
+    return clean
 
 
 def _places(found: BoolArray) -> str:

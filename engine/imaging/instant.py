@@ -18,10 +18,10 @@ from ptylive.engine.imaging.deviation import deviation_of, is_faint, local_devia
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.noise import TRUSTED_SHARE, picture_quality
 from ptylive.engine.imaging.placement import Placement
-from ptylive.engine.imaging.strength.linearity import strength_of
+from ptylive.engine.imaging.strength.linearity import KeptStrength
 from ptylive.pictures.sampling import stretched
 from ptylive.schema import Calibration, LiveMap, MetadataError
-from ptylive.schema.maps import RingQuality, Strength
+from ptylive.schema.maps import RingQuality
 from ptylive.schema.model import Array, BoolArray, DoubleArray
 
 Shared = TypeVar("Shared")
@@ -31,12 +31,14 @@ Shared = TypeVar("Shared")
 class MapChoices:
     """What is chosen of how maps are made: where the points lie, if not on a regular grid; settings by whole names.
 
-    deviations: whether maps that have a noise picture are followed by their standard deviation.
+    deviations: whether maps that have a noise picture are followed by their standard deviation. strength: of the
+    specimen, shared with the maps that were made before.
     """
 
     placement: Placement | None = None
     settings: Mapping[str, float] = field(default_factory=dict)
     deviations: bool = False
+    strength: KeptStrength = field(default_factory=KeptStrength)
 
 
 REGULAR = MapChoices()
@@ -64,7 +66,7 @@ class Instant:
         regions, moments = store.per_frame(store.regions), store.moments_without(descan_of(calibration))
         self.visited: BoolArray = store.visited
         self.sampling, self.rotation_deg = store.header.scan.step_A, calibration.rotation_deg
-        self._deviations = choices.deviations
+        self._deviations, self._strength = choices.deviations, choices.strength
         self._where: dict[str, Any] = {}
         if placement is not None:
             values = np.concatenate([regions, moments], axis=1)
@@ -101,7 +103,7 @@ class Instant:
         """Modulation of the bright field where the specimen is not weak; told when the scan has ended."""
         if not self._deviations:
             return None
-        found = self.once(_strength)
+        found = self._strength.of(self._store, self.calibration)
         return found.modulation if found.is_strong else None
 
     def spectra(self, conditions: ImagingConditions) -> Spectra:
@@ -170,10 +172,6 @@ class Instant:
         return LiveMap(
             name, plain, units, sampling, self._frames, method, said, quality, visited=float(self.visited.mean())
         )
-
-
-def _strength(now: Instant) -> Strength:
-    return strength_of(now._store, now.calibration)  # noqa: SLF001  (its own)
 
 
 def _read_only(values: Array) -> Array:

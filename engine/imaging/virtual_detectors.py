@@ -236,6 +236,14 @@ class DetectorBank:
             sums = _Sums(one, *on_pixels, np.zeros(points), np.zeros(points, dtype=np.int64))
             self._sums[one.name] = known.moved_to(sums) if known is not None else sums
 
+    def begin_anew(self, header: ScanHeader) -> None:
+        """All frames come once more, as ``header`` says: nothing has been seen of them, and profiles wait."""
+        before, self._sums = self._sums, {}
+        self.header = header
+        self._sum_over([sums.detector for sums in before.values()])
+        if self._profiles is not None:
+            self._profiles, self.waits, self._tried_by = None, True, None
+
     def leave_out(self, bad: BoolArray) -> None:
         """Pixels (Qy, Qx) that are bad, now that more is known: detectors that saw others of them begin anew."""
         before, self._sums = self._sums, {}

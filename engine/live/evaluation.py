@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from ptylive.engine.backend.imaging.bank import CompiledContraction, Contraction
 from ptylive.engine.backend.imaging.bank_arrays import ArrayContraction
@@ -15,6 +16,7 @@ from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
 from ptylive.engine.imaging.filters import Filter
 from ptylive.engine.imaging.instant import MapChoices
 from ptylive.engine.imaging.render import Rendering, render
+from ptylive.engine.imaging.strength.linearity import KeptStrength
 from ptylive.engine.memory import Scratch
 from ptylive.schema import Calibration
 
@@ -22,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class Evaluation:
-    """Transforms that are kept between refreshes, and the filters' contraction.
+    """Transforms and the specimen's strength, kept between refreshes, and the filters' contraction.
 
     ``pool`` shares the processor's work; ``scratch``: for transforms that do not fit the memory.
     """
@@ -42,6 +44,7 @@ class Evaluation:
             self.rows, self.contraction = RowTransforms(self._pool, self._scratch), CompiledContraction(self._pool)
         else:
             self.rows, self.contraction = DeviceRows(self.device.arrays), ArrayContraction(self.device.arrays)
+        self._strength = KeptStrength()
 
     def start_afresh(self) -> None:
         """Keep no trace of how the frames came; the pool belongs to the next scan from now on."""
@@ -65,6 +68,7 @@ class Evaluation:
     ) -> Rendering:
         """See :func:`ptylive.engine.imaging.render.render`."""
         self._placed = choices.placement is not None
+        choices = replace(choices, strength=self._strength)
         wanted, arrays = tuple(methods), self.device.arrays
         if arrays is not None:
             try:

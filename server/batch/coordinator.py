@@ -43,14 +43,21 @@ class BatchRequest:
     takes_maps: bool = False
     """Maps that are in the folder's results files are taken as they are, calibrations that people gave with them."""
 
+    map_settings: Mapping[str, float] = field(default_factory=dict)
+    """Of all maps, METHOD.NAME; those of the map that refinements start from stand in the preset too."""
+    detectors: Mapping[str, str] = field(default_factory=dict)
+    """Virtual ones by name, as :mod:`ptylive.application.detector_texts` reads them; masks by whole paths."""
+
     def digest(self) -> str:
         """Of what results depend on."""
+        of_maps = {"map_settings": dict(self.map_settings), "detectors": dict(self.detectors)}
         return digest(
             {
                 "preset": self.preset.model_dump(mode="json"),
                 "methods": sorted(self.methods),
                 "values": dict(self.values),
                 "defaults": dict(self.defaults),
+                **{name: asked for name, asked in of_maps.items() if asked},  # earlier batches had none
             }
         )
 
@@ -223,6 +230,8 @@ class Batch:
             defaults=request.defaults,
             ends_at_once=True,
             takes_maps=request.takes_maps,
+            map_settings=request.map_settings,
+            detectors=request.detectors,
         )
 
     def _given_back(self, row: Row) -> dict[str, Any]:

@@ -15,6 +15,16 @@ from ptylive.streamer.sockets.security import KEYS_VARIABLE
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="metadata or setting, repeatable")
 ]
+Detectors = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--detector",
+        metavar="NAME=WHAT",
+        help="virtual detector, repeatable: disc:RADIUS, ring:INNER,OUTER (px or mrad; ROW,COLUMN first where it "
+        "is not the beam), above:SHARE or below:SHARE of the brightest pixel, lost, profiles:N or a mask.npy; map"
+        " vd_NAME",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON object as the last line")]
 Control = Annotated[str, typer.Option("--control", metavar="ADDRESS", help="control address of the server")]
 Keys = Annotated[

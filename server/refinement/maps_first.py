@@ -71,7 +71,8 @@ def _make(job: RefineJob, tell: Tell, should_stop: Callable[[], bool]) -> None:
 
     methods = dict.fromkeys((*job.methods, method_of(job.preset.start.start_map)))
     backend = "cpu" if job.backend == "cpu" else "auto"
-    request = MapRequest(backend=backend, settings=job.preset.start.map_settings)
+    settings = {**job.map_settings, **job.preset.start.map_settings}
+    request = MapRequest(backend=backend, detectors=job.detectors, settings=settings)
     said = ""
 
     def on_progress(done: int, total: int, words: str) -> None:

@@ -70,6 +70,12 @@ class RefineJob:
     takes_maps: bool = False
     """With ``methods``: maps that are in the results file are taken as they are, and their calibration."""
 
+    map_settings: Mapping[str, float] = field(default_factory=dict)
+    """With ``methods``: of all maps that are made; of the map to start from the preset has them too."""
+
+    detectors: Mapping[str, str] = field(default_factory=dict)
+    """With ``methods``: virtual detectors, as :mod:`ptylive.application.detector_texts` reads them."""
+
     beside: tuple[RefineJob, ...] = ()
     """Scans of the same place that are refined together with this one, by the preset's tilts; of each only what says
     which scan it is and what is known of it counts (:mod:`ptylive.server.refinement.scans_together`)."""
@@ -113,6 +119,8 @@ class RefineJob:
             "judged": self.judged,
             "place": self.place,
             "takes_maps": self.takes_maps,
+            "map_settings": dict(self.map_settings),
+            "detectors": dict(self.detectors),
             "history": self.history,
             "known": list(self.known),
             "beside": [one.to_plain() for one in self.beside],
@@ -154,6 +162,8 @@ class RefineJob:
             judged=plain["judged"],
             place=plain["place"],
             takes_maps=plain["takes_maps"],
+            map_settings=plain["map_settings"],
+            detectors=plain["detectors"],
             history=int(plain["history"]),
             known=tuple(plain["known"]),
             beside=tuple(cls.from_plain(one) for one in plain["beside"]),

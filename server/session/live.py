@@ -37,6 +37,8 @@ from ptylive.streamer.events import ArmEvent, EndEvent
 
 LEAST_INTERVAL_S = 0.2
 DUTY, DUTY_LARGE = 0.2, 0.5
+WAIT_S = 2.0
+"""So long maps of a scan with a distortion wait for the frames that hot pixels are sought in."""
 LARGE_SCAN = 512 * 512
 REST_INTERVAL_S = 10.0
 """Maps that no viewer shows are renewed that seldom: for those who join late, and for a refinement's start."""
@@ -157,16 +159,8 @@ class LiveThread:
             flat = Undistorted.of(source)
             source = source if flat is None else flat.header
             header = self._prepare(source)
-            scratch, device, chosen = self._resources
-            settings = chosen()
-            engine = LiveEngine(
-                header,
-                background=self._builders,
-                pool=self._pool,
-                scratch=scratch,
-                device=device(),
-                settings=settings,
-            )
+            settings = self._resources.map_settings()
+            engine = self._engine(header, settings)
         except PtyliveError as error:
             problem = error.line()
         scan = self._open_scans[header.uid] = ScanSession(
@@ -178,6 +172,18 @@ class LiveThread:
         self._scan = scan
         self._dirty, self._next_refresh, self._next_look = False, 0.0, 0.0
         self._rest_due = time.monotonic() + REST_INTERVAL_S  # filters of the maps that are shown come first
+
+    def _engine(self, header: ScanHeader, settings: Mapping[str, float]) -> LiveEngine:
+        """Raises PtyliveError."""
+        scratch, device, _ = self._resources
+        return LiveEngine(
+            header,
+            background=self._builders,
+            pool=self._pool,
+            scratch=scratch,
+            device=device(),
+            settings=settings,
+        )
 
     def _feed(self, batch: FrameBatch) -> None:
         scan = self._open_scans.get(batch.uid)
@@ -200,26 +206,59 @@ class LiveThread:
     def _in_place(self, scan: ScanSession, flat: Undistorted, batch: FrameBatch) -> list[FrameBatch]:
         """What a batch brings freed of its distortion: nothing before those that hot pixels are sought in.
 
-        The first frames wait for each other, so that those pixels are the ones that the recording will show.
+        The first frames wait for each other, so that those pixels are the ones that the recording will show; of a slow
+        scan a while only. What has come by then is shown without the hot pixels that it shows itself.
         """
         if scan.looked_over:
             return [flat.batch(batch)]
+        now = time.monotonic()
+        scan.waits_since = scan.waits_since if scan.waiting else now
         scan.waiting.append(FrameBatch(batch.uid, batch.index.copy(), np.array(batch.frames)))
         waiting = sum(len(one.index) for one in scan.waiting)
-        return self._looked_over(scan, flat) if waiting >= looked_at(flat.recorded) else []
+        if waiting >= looked_at(flat.recorded):
+            return self._looked_over(scan, flat)
+        if scan.early is None and now - scan.waits_since < WAIT_S:
+            return []
+        new, scan.early_batches = scan.waiting[scan.early_batches :], len(scan.waiting)
+        if scan.early is None:
+            scan.early = self._cleaned(scan, flat, flat)
+        return [scan.early.batch(one) for one in new]
 
     def _looked_over(self, scan: ScanSession, flat: Undistorted) -> list[FrameBatch]:
-        """The frames that have waited, without the hot pixels that they show as they were recorded."""
+        """The frames that have waited, without the hot pixels that they show as they were recorded.
+
+        Where fewer of them had shown others, maps begin anew with all of them.
+        """
+        early, waiting = scan.early, scan.waiting
+        clean = self._cleaned(scan, flat, flat if early is None else early)
+        scan.looked_over, scan.waiting, scan.early, scan.flat = True, [], None, clean
+        if early is not None and clean is not early:
+            self._begin_anew(scan)
+        elif early is not None:
+            waiting = waiting[scan.early_batches :]
+        return [clean.batch(one) for one in waiting]
+
+    @staticmethod
+    def _cleaned(scan: ScanSession, flat: Undistorted, before: Undistorted) -> Undistorted:
+        """``flat`` without the hot pixels of those that wait, and the scan told; ``before`` where nothing is new."""
         index = np.concatenate([one.index for one in scan.waiting])
         frames = np.concatenate([one.frames for one in scan.waiting])
         first = np.argsort(index, kind="stable")[: looked_at(flat.recorded)]
-        clean = without_hot_pixels(flat, frames[first])
-        scan.looked_over, scan.waiting, scan.flat = True, [], clean
-        if clean is not flat:
+        clean = without_hot_pixels(flat, frames[first], before)
+        if clean is not before:
             scan.source = clean.header
-            mask = scan.source.arrays["bad_pixel_mask"]
-            scan.remake(replace(scan.header, arrays={**scan.header.arrays, "bad_pixel_mask": mask}))
-        return [clean.batch(FrameBatch(scan.uid, index, frames))]
+            arrays = {name: one for name, one in scan.header.arrays.items() if name != "bad_pixel_mask"}
+            mask = clean.header.arrays.get("bad_pixel_mask")
+            scan.remake(replace(scan.header, arrays=arrays if mask is None else {**arrays, "bad_pixel_mask": mask}))
+        return clean
+
+    def _begin_anew(self, scan: ScanSession) -> None:
+        """Forget the frames of a scan: they come once more, otherwise freed of their distortion."""
+        with scan.lock:
+            scan.engine = self._engine(scan.header, scan.map_settings)
+            scan.kept = None if scan.kept is None else KeptPatterns(scan.header)
+            if scan.detectors is not None:
+                scan.detectors.begin_anew(scan.header)
 
     def _close(self, end: EndEvent) -> None:
         scan = self._open_scans.pop(end.uid, None)

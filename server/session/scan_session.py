@@ -45,6 +45,11 @@ class ScanSession:
     """Whether hot pixels were looked for before frames are put in place."""
     waiting: list[FrameBatch] = field(default_factory=list)
     """Frames as recorded that wait for that."""
+    waits_since: float = 0.0
+    early: Undistorted | None = None
+    """What the first of them were freed of their distortion by, that maps need not wait for all of them."""
+    early_batches: int = 0
+    """How many batches of those that wait maps were made of."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     saving: threading.Lock = field(default_factory=threading.Lock)
     """Held while the results are written; taken before ``lock``, never after it."""

@@ -32,6 +32,21 @@ OVER_NOISE = 1.2
 """Power over noise from which on there is something to explain."""
 
 
+class KeptStrength:
+    """The strength of a specimen, computed once for all maps that are made of the same frames and calibration."""
+
+    def __init__(self) -> None:
+        self._of: tuple[Store, Calibration, int] | None = None
+        self._found = Strength()
+
+    def of(self, store: Store, calibration: Calibration) -> Strength:
+        """See :func:`strength_of`."""
+        seen, before = (store, calibration, store.total_frames), self._of
+        if before is None or not (before[0] is store and before[1] is calibration and before[2] == seen[2]):
+            self._of, self._found = seen, strength_of(store, calibration)
+        return self._found
+
+
 def strength_of(store: Store, calibration: Calibration) -> Strength:
     """How strongly the specimen scatters, as far as the bright field of a scan tells."""
     modulation = bright_modulation(store)

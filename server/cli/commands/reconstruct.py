@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ptylive.schema import LiveMap, PtyliveError
-from ptylive.server.cli.options import AsJson, Backend, Settings, checked_backend
+from ptylive.server.cli.options import AsJson, Backend, Detectors, Settings, checked_backend
 from ptylive.server.cli.output import answer, bar, end_partial, say, when_interrupted
 from ptylive.server.cli.values import names_in, parse_assignments
 
@@ -36,15 +36,7 @@ def reconstruct(
     output: Annotated[Path, typer.Option("-o", "--output", help="results file")],
     methods: Annotated[str | None, typer.Option(help="comma-separated; all by default")] = None,
     basis: Annotated[str, typer.Option(help="make them from coefficients, for example zernike:45+1")] = "pixels",
-    detector: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=WHAT",
-            help="virtual detector, repeatable: disc:RADIUS, ring:INNER,OUTER (px or mrad; ROW,COLUMN first where it "
-            "is not the beam), above:SHARE or below:SHARE of the brightest pixel, lost, profiles:N or a mask.npy; map"
-            " vd_NAME",
-        ),
-    ] = None,
+    detector: Detectors = None,
     settings: Settings = None,
     backend: Backend = "auto",
     as_json: AsJson = False,

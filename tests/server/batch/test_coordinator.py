@@ -102,6 +102,17 @@ def test_a_damaged_scan_fails_with_its_reason_and_the_others_go_on(batch):
     assert batch.names() == ["b"]
 
 
+def test_maps_that_are_wanted_otherwise_are_made_anew(batch):
+    (first,) = batch("a", map_settings={"wdd.epsilon": 0.1}, detectors={"haadf": "lost"})
+    given = batch.log[0].job
+    assert (given.map_settings, given.detectors) == ({"wdd.epsilon": 0.1}, {"haadf": "lost"})
+    assert batch("a", map_settings={"wdd.epsilon": 0.1}, detectors={"haadf": "lost"}) == [first] and batch.log == []
+    batch("a", map_settings={"wdd.epsilon": 0.2}, detectors={"haadf": "lost"})
+    assert batch.names() == ["a"]
+    batch("a", map_settings={"wdd.epsilon": 0.2})
+    assert batch.names() == ["a"]
+
+
 def test_a_folder_of_recordings_may_be_moved_and_its_scans_keep_their_names(batch, tmp_path):
     """As the recording folder of a server: scans and results lie in it together, and maps there are taken."""
     batch.out = tmp_path

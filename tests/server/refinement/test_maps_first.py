@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
+from ptylive.engine.stored_maps import StoredMaps
 from ptylive.schema import Calibration, InputFileError, MetadataError, RefinementError
 from ptylive.schema.preset import Preset
 from ptylive.server.refinement.maps_first import with_maps
@@ -100,6 +101,16 @@ def test_results_of_another_scan_stay_theirs(job):
         file["settings"].attrs["scan_file"] = "b.h5"
     with pytest.raises(InputFileError, match=r"holds the results of another scan, b\.h5"):
         made(job)
+
+
+def test_all_maps_have_their_settings_and_virtual_detectors_are_among_them(job):
+    asked = {"map_settings": {"wdd.epsilon": 0.2, "idpc.highpass_invA": 0.05}, "detectors": {"inner": "disc:3"}}
+    there = RefineJob.from_plain(unpack(pack(replace(job, methods=("wdd",), **asked).to_plain())))
+    made(there)
+    stored = StoredMaps.read(job.results).maps
+    assert stored["wdd_phase"].settings["epsilon"] == 0.2
+    assert stored["idpc"].settings["highpass_invA"] == 0.05, "the start's too"
+    assert stored["vd_inner"].data.shape == (8, 8)
 
 
 def test_the_start_is_made_with_its_settings_and_its_amplitude(job):

@@ -17,8 +17,10 @@ from ptylive.engine.backend.device import ArrayDevice
 from ptylive.engine.backend.imaging.open import MapDevice
 from ptylive.engine.calibrate import bad_pixels
 from ptylive.engine.calibrate.bad_pixels import without_hot_pixels
+from ptylive.engine.imaging.virtual_detectors import DetectorBank, VirtualDetector
 from ptylive.engine.memory import Scratch
 from ptylive.schema.pattern.undistorted import Undistorted
+from ptylive.server.session import live as live_module
 from ptylive.server.session.live import BACKGROUND_NICENESS, LiveThread, Resources, find_device, step_back
 from ptylive.server.session.subscriptions import Subscriptions
 from ptylive.streamer.events import ArmEvent, EndEvent
@@ -111,9 +113,14 @@ def test_a_gpu_that_was_insisted_on_is_missed_aloud(monkeypatch, caplog):
     assert "no GPU to make maps on: no CUDA device answers; they are made on the processor" in caplog.text
 
 
-def test_hot_pixels_of_a_distorted_scan_are_those_that_its_recording_shows(monkeypatch):
-    """A pixel that is hot in few of the first frames: one batch does not show it, those that are looked at do."""
+@pytest.mark.parametrize("wait_s", [1e9, 0.0], ids=["all wait", "nothing waits"])
+def test_hot_pixels_of_a_distorted_scan_are_those_that_its_recording_shows(monkeypatch, wait_s):
+    """A pixel that is hot in few of the first frames: one batch does not show it, those that are looked at do.
+
+    What was shown of it before is shown anew then.
+    """
     monkeypatch.setattr(bad_pixels, "LOOKED_AT", 96)
+    monkeypatch.setattr(live_module, "WAIT_S", wait_s)
     made = WeakPhaseScan.make({"C10": -60.0}, n=16, strength=0.05)
     header = made.header(dtype="<u2")
     header = replace(header, detector=header.detector.model_copy(update={"distortion": (0.002, 0, 0, -0.002)}))
@@ -125,12 +132,18 @@ def test_hot_pixels_of_a_distorted_scan_are_those_that_its_recording_shows(monke
     wanted = without_hot_pixels(flat, frames[:96])
     few = without_hot_pixels(flat, frames[:32])
     assert wanted.recorded.arrays["bad_pixel_mask"][hot] and few is flat
-    ended = []
+    ended, begun = [], []
+
+    def watched(scan, _beside):
+        scan.detectors = DetectorBank(scan.header)
+        scan.detectors.use([VirtualDetector(name="all", center_px=(7.5, 7.5), inner_px=0.0, outer_px=30.0)])
+        begun.append(scan.engine)
+
     live = LiveThread(
         Items(ArmEvent(header), *batches(frames, size=32), EndEvent("synthetic", "complete", None)),
         SimpleNamespace(publish=lambda *_given: None),
         lambda given: given,
-        lambda *_scan: None,
+        watched,
         lambda scan, _reason: ended.append(scan),
         Subscriptions(),
         Resources(Scratch(), MapDevice, lambda: {}),
@@ -139,6 +152,49 @@ def test_hot_pixels_of_a_distorted_scan_are_those_that_its_recording_shows(monke
     live.join(60)
     (scan,) = ended
     assert not scan.problem
+    np.testing.assert_array_equal(scan.flat.weights, wanted.weights)
+    np.testing.assert_allclose(scan.engine.mean_pattern, wanted.frames(frames).mean(axis=0), rtol=1e-5)
+    assert scan.engine.store.total_frames == len(frames)
+    assert (scan.engine is begun[0]) == (wait_s > 0)
+    mask = scan.header.arrays["bad_pixel_mask"]
+    np.testing.assert_array_equal(mask, wanted.header.arrays["bad_pixel_mask"])
+    (summed,) = scan.detectors.maps(len(frames))
+    sums = (wanted.frames(frames) * ~mask.astype(bool)).sum(axis=(1, 2))
+    np.testing.assert_allclose(summed.data.ravel(), sums, rtol=1e-5)
+
+
+@pytest.mark.parametrize("hot_from", [0, 64], ids=["the first show it", "they do not"])
+def test_maps_of_a_slow_distorted_scan_come_before_all_frames_that_are_looked_at(monkeypatch, hot_from):
+    """Every frame counts once, whether the first show what all show or not."""
+    monkeypatch.setattr(live_module, "WAIT_S", 0.0)
+    made = WeakPhaseScan.make({"C10": -60.0}, n=16, strength=0.05)
+    header = made.header(dtype="<u2")
+    header = replace(header, detector=header.detector.model_copy(update={"distortion": (0.002, 0, 0, -0.002)}))
+    frames = np.random.default_rng(0).poisson(made.patterns * 20000).astype(np.uint16)
+    frames[hot_from:, 2, 3] = 2000
+    engines, seen, ended = [], [], []
+
+    class Watched(Items):
+        def take(self, timeout_s):
+            seen.extend(scan.engine.store.total_frames for scan in engines if scan.engine.store is not None)
+            return super().take(timeout_s)
+
+    live = LiveThread(
+        Watched(ArmEvent(header), *batches(frames, size=32), EndEvent("synthetic", "complete", None)),
+        SimpleNamespace(publish=lambda *_given: None),
+        lambda given: given,
+        lambda scan, _beside: engines.append(scan),
+        lambda scan, _reason: ended.append(scan),
+        Subscriptions(),
+        Resources(Scratch(), MapDevice, lambda: {}),
+    )
+    live.start()
+    live.join(60)
+    (scan,) = ended
+    assert not scan.problem
+    assert scan.engine.store.total_frames == len(frames)
+    assert 64 in seen, "the maps begin with the frames that a disc is placed on"
+    wanted = without_hot_pixels(Undistorted.of(header), frames)
     np.testing.assert_array_equal(scan.flat.weights, wanted.weights)
     np.testing.assert_allclose(scan.engine.mean_pattern, wanted.frames(frames).mean(axis=0), rtol=1e-5)
 

@@ -15,7 +15,7 @@ from ptylive.schema import PtyliveError
 from ptylive.schema.errors import printable
 from ptylive.server.cli.commands.refine import split_settings
 from ptylive.server.cli.interrupt import ctrl_c_asks_to_stop
-from ptylive.server.cli.options import AsJson, Backend, Cluster, Settings, WhenMissing, checked_backend
+from ptylive.server.cli.options import AsJson, Backend, Cluster, Detectors, Settings, WhenMissing, checked_backend
 from ptylive.server.cli.output import Interrupted, Shown, answer, bar, end_partial, say, when_interrupted
 from ptylive.server.cli.preset_option import looked_through, preset_file
 from ptylive.server.cli.values import names_in, parse_assignments
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 EXAMPLES = """
 ptylive batch 'scans/*.h5' --out refined
 ptylive batch 'scans/*.h5' --preset thick.toml --out refined --set epoch_max=40 --workers 4
+ptylive batch 'scans/*.h5' --out refined --set wdd.epsilon=0.1 --detector haadf=ring:60mrad,200mrad
 ptylive batch 'scans/**/*.h5' --out refined --retry       # also those that failed before
 ptylive batch 'scans/*.h5' --out refined --cluster tcp://scheduler:8786
 """
@@ -42,6 +43,7 @@ def batch(
     ] = None,
     settings: Settings = None,
     methods: Annotated[str | None, typer.Option(help="maps to make, comma-separated; all by default")] = None,
+    detector: Detectors = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="scans at a time on this machine; default: one for each core, or GPU")
     ] = None,
@@ -53,23 +55,30 @@ def batch(
     as_json: AsJson = False,
 ) -> None:
     """Reconstruct and refine many scans, and show them in one table; what is done is not done again."""
+    from ptylive.application.batch.maps import from_anywhere, of_the_start
     from ptylive.application.batch.scans import find_scans
     from ptylive.application.batch.table import CSV_FILE, PAGE_FILE
+    from ptylive.application.detector_texts import named, read_detectors
+    from ptylive.application.extensions import read_map_settings
     from ptylive.application.outputs import check_output_folder
     from ptylive.engine.imaging.render import METHODS, check_methods
     from ptylive.server.batch.coordinator import Batch, BatchRequest
     from ptylive.server.cluster.places import places
 
     checked_backend(backend)
-    chosen, values = split_settings(parse_assignments(settings or ()))
+    of_maps, others = read_map_settings(parse_assignments(settings or ()))
+    chosen, values = split_settings(others)
+    detectors = from_anywhere(named(detector or ()))
+    read_detectors(detectors)
     loaded = preset_file(preset, out)
     scans, left_out = find_scans(files, out)
     for path in left_out:
         say(f"{printable(str(path))} is left out: it is no scan")
     check_output_folder(out)
+    wanted = {**loaded.settings, **chosen}
     request = BatchRequest(
         out,
-        looked_through({**loaded.settings, **chosen}),
+        looked_through({**wanted, **of_the_start(wanted, of_maps)}),
         tuple(check_methods(names_in(methods)) if methods else METHODS),
         {**loaded.corrections, **values},
         loaded.metadata,
@@ -77,6 +86,8 @@ def batch(
         threads,
         retry,
         " ".join(sys.argv),
+        map_settings=of_maps,
+        detectors=detectors,
     )
     with (
         when_interrupted("what is done is kept; the same command goes on"),

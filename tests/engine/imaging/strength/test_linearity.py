@@ -7,7 +7,8 @@ import pytest
 from synthetic import WeakPhaseScan, batches
 
 from ptylive.engine.imaging.accumulation.store import Store
-from ptylive.engine.imaging.strength.linearity import explained_share, strength_of
+from ptylive.engine.imaging.strength import linearity
+from ptylive.engine.imaging.strength.linearity import KeptStrength, explained_share, strength_of
 from ptylive.engine.live.engine import reconstruct
 from ptylive.schema import Calibration
 from ptylive.schema.maps import Strength
@@ -56,6 +57,44 @@ def test_what_cannot_be_told_is_none() -> None:
 def test_the_question_is_asked_where_it_matters() -> None:
     assert strength_of(*seen(0.05)).explained is None
     assert strength_of(*seen(1.5)).explained is not None
+
+
+def test_it_is_computed_once_for_the_same_frames_and_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Calibration] = []
+
+    def counted(store: Store, calibration: Calibration) -> Strength:
+        asked.append(calibration)
+        return strength_of(store, calibration)
+
+    monkeypatch.setattr(linearity, "strength_of", counted)
+    store, calibration = seen(1.5)
+    kept = KeptStrength()
+    assert kept.of(store, calibration) == kept.of(store, calibration) == strength_of(store, calibration)
+    assert len(asked) == 1
+    other = calibration.having()
+    kept.of(store, other)
+    assert len(asked) == 2, "another calibration explains another share"
+    store.total_frames += 1
+    kept.of(store, other)
+    kept.of(store, other)
+    assert len(asked) == 3, "more frames tell more"
+
+
+def test_the_linear_maps_of_a_scan_that_has_ended_share_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Store] = []
+
+    def counted(store: Store, calibration: Calibration) -> Strength:
+        asked.append(store)
+        return Strength(0.7)
+
+    monkeypatch.setattr(linearity, "strength_of", counted)
+    scan = WeakPhaseScan.make({"C10": -60.0}, strength=0.5)
+    header = overlay(scan.header(), {"C10": -60.0, "C12a": 0.0, "C12b": 0.0, "rotation_deg": 0.0})
+    patterns = (PLENTY * scan.patterns / scan.patterns.mean(axis=0).max()).astype(np.float32)
+    made = reconstruct(header, lambda: batches(patterns), ["obf", "ssb"])[1]
+    told = [one.name for one in made.maps if one.modulation is not None]
+    assert {"obf", "ssb"} <= set(told)
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize(

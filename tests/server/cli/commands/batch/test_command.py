@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from running import last_json, ptylive_here
 from scripted_refinement import ENDED, Scripted, progress
@@ -44,6 +45,20 @@ def test_a_preset_says_settings_and_metadata_where_files_say_nothing(scans):
     assert (given.defaults, given.methods) == ({"energy_eV": 60e3}, ("obf",))
 
 
+def test_settings_of_all_maps_and_virtual_detectors_reach_every_scan(scans):
+    np.save(scans / "mask.npy", np.ones((4, 4)))
+    done = ptylive_here(
+        "batch", "*.h5", "-o", "out", "--set", "wdd.epsilon=0.1", "--set", "obf.noise=3", "--set", "epoch_max=9",
+        "--detector", "haadf=ring:60mrad,200mrad", "--detector", "left=mask.npy",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for started in Scripted.started:
+        assert started.job.map_settings == {"wdd.epsilon": 0.1, "obf.noise": 3.0}
+        assert started.job.preset.start.map_settings == {"obf.noise": 3.0}, "the map that refinements start from"
+        assert started.job.detectors == {"haadf": "ring:60mrad,200mrad", "left": str(scans / "mask.npy")}
+    assert len(Scripted.started) == 2
+
+
 @pytest.mark.parametrize(("bad", "code"), [(1, 3), (2, 1)], ids=["some failed", "all failed"])
 def test_failures_are_named_and_tell_in_the_exit_code(scans, monkeypatch, bad, code):
     class Failing(Scripted):
@@ -68,6 +83,8 @@ def test_failures_are_named_and_tell_in_the_exit_code(scans, monkeypatch, bad, c
         (["*.h5", "-o", "a.h5"], "nothing can be written into a.h5"),
         (["*.h5", "-o", "out", "--set", "epochs_max=3"], "epochs_max"),
         (["*.h5", "-o", "out", "--methods", "obff"], "obff"),
+        (["*.h5", "-o", "out", "--set", "wdd.epsilom=1"], "did you mean 'wdd.epsilon'"),
+        (["*.h5", "-o", "out", "--detector", "haadf=rng:1,2"], "is neither a disc, a ring nor a mask"),
         (["*.h5", "-o", "out", "--preset", "gone.toml"], "gone.toml"),
         (["*.h5", "-o", "out", "--backend", "tpu"], "tpu"),
         (["*.h5", "-o", "out", "--cluster", "nowhere"], "'nowhere' is no cluster"),

@@ -1,0 +1,18 @@
+"""Settings of maps that a batch brings: which of them the start of a refinement has, and masks that are found."""
+
+from ptylive.application.batch.maps import from_anywhere, of_the_start
+
+SET = {"wdd.epsilon": 0.1, "obf.noise": 3.0, "ssb.crop": 0.7}
+
+
+def test_the_start_has_those_of_its_map():
+    assert of_the_start({}, SET) == {"obf.noise": 3.0}
+    assert of_the_start({"start_map": "ssb"}, SET) == {"ssb.crop": 0.7}
+    assert of_the_start({"start_map": "wdd_phase"}, SET) == {"wdd.epsilon": 0.1}
+    assert of_the_start({"start_map": "tcbf"}, SET) == {}
+
+
+def test_masks_are_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = {"left": "mask.npy", "haadf": "ring:60mrad,200mrad"}
+    assert from_anywhere(asked) == {"left": str(tmp_path / "mask.npy"), "haadf": "ring:60mrad,200mrad"}
