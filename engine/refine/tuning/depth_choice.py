@@ -194,7 +194,7 @@ def _before_the_scan(tuned: Tuned) -> tuple[Tuned, ...]:
 
 
 def _in_focus(begun: Tuned) -> Tuned:
-    """The same with the defocus that the maps had, which is that of the middle within a fifth of a depth of focus or so.
+    """The same with the defocus that the maps had: that of the middle, within a fifth of a depth of focus or so.
 
     Scans of one slice move it towards the entrance, by half a depth and more.
     """

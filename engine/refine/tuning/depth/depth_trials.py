@@ -45,6 +45,9 @@ HOPELESS_SHARE, HOPELESS_DEVIATIONS = 0.25, 4.0
 of the thick specimens of the zoo each showed four times as much by then."""
 FINE = 0.5
 """Step, in powers of 2, between the thicknesses that are tried last."""
+FREED_OPTICS = ("C10",)
+"""What trials may refine with the object: a defocus stands for thickness, and the other way round. Astigmatism does
+not, and after so few sweeps one of 1 to 3 Å was found where there is none."""
 SWEEPS, FREED_SWEEPS = 3, 6
 """Of every trial, and of those that refine the optics with the object: after three few electrons still prefer what is
 thinner."""
@@ -226,5 +229,5 @@ class DepthTrials:
 
     def _trial(self, depths: float, slices: int) -> Trial:
         changed, settings = thickened(self._part, self._preset, depths * self._depth_A, slices)
-        settings = freeing_optics(changed, settings) if self._freed else settings
+        settings = freeing_optics(changed, settings, FREED_OPTICS) if self._freed else settings
         return Trial.of(changed, settings, self._context)

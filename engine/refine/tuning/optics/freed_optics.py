@@ -117,9 +117,9 @@ def with_optics_moved(dataset: Dataset, moved_A: dict[str, float]) -> Dataset:
     return with_optics(dataset, {name: float(own.get(name, 0.0)) + moved for name, moved in moved_A.items()})
 
 
-def freeing_optics(dataset: Dataset, preset: Preset) -> Preset:
+def freeing_optics(dataset: Dataset, preset: Preset, optics: tuple[str, ...] = OPTICS) -> Preset:
     """The preset of a trial that refines those of the optics that nobody stated."""
-    names = tuple(name for name in OPTICS if dataset.calibration.origin(name) in FOUND)
+    names = tuple(name for name in optics if dataset.calibration.origin(name) in FOUND)
     return preset.model_copy(update={"update_aberrations": True, "refined_aberrations": names})
 
 
