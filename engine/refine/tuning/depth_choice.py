@@ -34,6 +34,7 @@ from ptylive.engine.refine.tuning.half_turn import FOUND, half_turned, is_open, 
 from ptylive.engine.refine.tuning.half_turn_choice import SETTLED_SWEEPS, is_worth, with_half_turn
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS, SEVERAL, TRIAL_PATTERNS
+from ptylive.engine.refine.tuning.optics.freed_optics import may_be_freed, with_optics_moved
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A, present_value, varied
 from ptylive.schema import MetadataError
 from ptylive.schema.advice.depth import FoundDepth
@@ -95,9 +96,15 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
     )
     most = min(FINE_PATTERNS, max(GATE_PATTERNS, len(dataset.patterns) // 2))
     coarse = found[turned]
-    best = _of_halves(begun, context, depth_A, most, modes)[turned].fine(coarse.nearest, largest=coarse.largest)
+    freed = may_be_freed(begun.dataset, preset)
+    if freed:
+        begun, modes = _in_focus(begun), _settling_modes(preset)
+        tuned = replace(tuned, dataset=half_turned(begun.dataset) if turned else begun.dataset)
+    trials = _of_halves(begun, context, depth_A, most, modes, freed=freed)[turned]
+    best = trials.fine(coarse.nearest, largest=coarse.largest)
     thickness_A = best.depths * depth_A
-    thick, preset = thickened(tuned.dataset, preset, thickness_A, _slices_of(preset, thickness_A, best.depths))
+    focused = with_optics_moved(tuned.dataset, best.moved_A)
+    thick, preset = thickened(focused, preset, thickness_A, _slices_of(preset, thickness_A, best.depths))
     told = FoundDepth(preset.object.slices, thickness_A, thickness_A / best.factor, thickness_A * best.factor)
     words = f"{told}: already {why}"
     if thick is not tuned.dataset:
@@ -186,6 +193,14 @@ def _before_the_scan(tuned: Tuned) -> tuple[Tuned, ...]:
     return (replace(tuned, dataset=dataset, words=(*tuned.words, words)),)
 
 
+def _in_focus(begun: Tuned) -> Tuned:
+    """The same with the defocus that the maps had: that of the middle, within a fifth of a depth of focus or so.
+
+    Scans of one slice move it towards the entrance, by half a depth and more.
+    """
+    return next(iter(_before_the_scan(begun)), begun)
+
+
 def with_told_depth(tuned: Tuned, context: TrialContext) -> Tuned:
     """The half turn that depth settles where it is open and the preset says how thick the specimen is."""
     form, depth_A = tuned.preset.object, depth_of_focus_A(tuned.dataset)
@@ -211,8 +226,7 @@ def _settling(
 
     In as many modes as stand for several: a source blurs in two, and four would take as long as the run.
     """
-    modes = tuned.preset.probe.probe_modes
-    modes = SEVERAL if isinstance(modes, str) else min(modes, SEVERAL)
+    modes = _settling_modes(tuned.preset)
     halves: list[DepthTrials] = []
 
     def settled(sweeps: int) -> list[HeldOutLoss]:
@@ -223,16 +237,22 @@ def _settling(
     return settled
 
 
+def _settling_modes(preset: Preset) -> int:
+    modes = preset.probe.probe_modes
+    return SEVERAL if isinstance(modes, str) else min(modes, SEVERAL)
+
+
 def _of_halves(
-    tuned: Tuned, context: TrialContext, depth_A: float, patterns: int, modes: int | Auto
+    tuned: Tuned, context: TrialContext, depth_A: float, patterns: int, modes: int | Auto, *, freed: bool = False
 ) -> list[DepthTrials]:
     """Trials on the middle of a scan as it is, and under the other half turn where that is open."""
     part, preset = context.seen.central_part(tuned.dataset, patterns), tuned.preset
     preset = preset.model_copy(update={"probe_modes": modes})
-    trials = [DepthTrials(part, preset, context, depth_A)]
+    trials = [DepthTrials(part, preset, context, depth_A, freed=freed)]
     if is_open(part, preset):
         turned = replace(context, start=start_half_turned(context.start))
-        trials.append(DepthTrials(half_turned(part), preset, turned, depth_A, "the other half turn, "))
+        under = "the other half turn, "
+        trials.append(DepthTrials(half_turned(part), preset, turned, depth_A, under, freed=freed))
     return trials
 
 

@@ -7,7 +7,7 @@ Whole powers of 2 are tried first, in one number of slices, and then halves of t
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from ptylive.engine.refine.tuning.half_turn import FOUND
 from ptylive.engine.refine.tuning.half_turn_choice import WORTH
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_SETTINGS
+from ptylive.engine.refine.tuning.optics.freed_optics import freeing_optics, optics_moved_A
 from ptylive.engine.refine.tuning.parameter_search import of_trials, present_value, varied, vertex
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset import Preset
@@ -44,8 +45,12 @@ HOPELESS_SHARE, HOPELESS_DEVIATIONS = 0.25, 4.0
 of the thick specimens of the zoo each showed four times as much by then."""
 FINE = 0.5
 """Step, in powers of 2, between the thicknesses that are tried last."""
-SWEEPS = 3
-"""Of every trial."""
+FREED_OPTICS = ("C10",)
+"""What trials may refine with the object: a defocus stands for thickness, and the other way round. Astigmatism does
+not, and after so few sweeps one of 1 to 3 Å was found where there is none."""
+SWEEPS, FREED_SWEEPS = 3, 6
+"""Of every trial, and of those that refine the optics with the object: after three few electrons still prefer what is
+thinner."""
 
 
 def slices_for(depths: float) -> int:
@@ -99,6 +104,8 @@ class Best:
     largest: bool
     doubt: float = 0.5 * FINE
     """How far off it may be, in powers of 2."""
+    moved_A: dict[str, float] = field(default_factory=dict)
+    """How far the nearest trial has moved the optics of the middle, where it refines them."""
 
     @property
     def factor(self) -> float:
@@ -109,8 +116,18 @@ class Best:
 class DepthTrials:
     """Losses of thicknesses, in depths of focus, on the same patterns."""
 
-    def __init__(self, part: Dataset, preset: Preset, context: TrialContext, depth_A: float, under: str = "") -> None:
-        self._under = under
+    def __init__(
+        self,
+        part: Dataset,
+        preset: Preset,
+        context: TrialContext,
+        depth_A: float,
+        under: str = "",
+        *,
+        freed: bool = False,
+    ) -> None:
+        """``freed``: the optics that nobody stated are refined with the object, from where they are."""
+        self._under, self._freed = under, freed
         trial = preset.model_copy(update=TRIAL_SETTINGS)
         self._part, self._preset = part, of_trials(trial, preset.probe.probe_modes, frames=True)
         self._context, self._depth_A = context, depth_A
@@ -121,6 +138,8 @@ class DepthTrials:
         self._settling: dict[tuple[float, int], tuple[Trial, SweepState]] = {}
         """As far as they went."""
         self._firsts: dict[float, HeldOutLoss] = {}
+        self._moved_A: dict[tuple[float, int], dict[str, float]] = {}
+        """Of the optics, by each trial that refines them."""
 
     @property
     def modes(self) -> int | Auto:
@@ -160,8 +179,9 @@ class DepthTrials:
         power = self._lowest(slices, power, FINE)
         powers = (power - FINE, power, power + FINE)
         losses = np.array([self.loss(2.0**one, slices).groups for one in powers])
-        depths = 2.0 ** vertex(powers, losses.mean(axis=1))
-        return Best(depths, largest, _doubt(powers, losses))
+        at = vertex(powers, losses.mean(axis=1))
+        nearest = min(powers, key=lambda power: abs(power - at))
+        return Best(2.0**at, largest, _doubt(powers, losses), self._moved_A.get((2.0**nearest, slices), {}))
 
     def _lowest(self, slices: int, power: float, step: float) -> float:
         """The power of 2 from which a step up or down predicts worse."""
@@ -190,8 +210,10 @@ class DepthTrials:
         if key not in self._losses:
             self._context.before(self._words(depths, slices))
             trial, state = self._begun.pop(key, None) or (self._trial(depths, slices), None)
-            sweeps = trial.enough(SWEEPS)
-            self._losses[key] = trial.continued(state, sweeps, sweeps, self._context)[1]
+            sweeps = trial.enough(FREED_SWEEPS if self._freed else SWEEPS)
+            state, self._losses[key] = trial.continued(state, sweeps, sweeps, self._context)
+            if self._freed:
+                self._moved_A[key] = optics_moved_A(trial, state)
         return self._losses[key]
 
     def settled(self, depths: float, slices: int, sweeps: int, most: int) -> HeldOutLoss:
@@ -207,4 +229,5 @@ class DepthTrials:
 
     def _trial(self, depths: float, slices: int) -> Trial:
         changed, settings = thickened(self._part, self._preset, depths * self._depth_A, slices)
+        settings = freeing_optics(changed, settings, FREED_OPTICS) if self._freed else settings
         return Trial.of(changed, settings, self._context)

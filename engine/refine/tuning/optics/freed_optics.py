@@ -22,6 +22,7 @@ from ptylive.engine.refine.parameters.parameter_vector import BlockName
 from ptylive.engine.refine.problem.strategy import Regime
 from ptylive.engine.refine.results.curve import Scanned
 from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.solvers.sweeps import SweepState
 from ptylive.engine.refine.tuning.half_turn import FOUND
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import CONFIRMING_PATTERNS, LEAST_PATTERNS, SEVERAL, TRIAL_SETTINGS
@@ -77,15 +78,20 @@ def with_freed_optics(tuned: Tuned, context: TrialContext) -> Tuned:
 
 
 def _is_open(dataset: Dataset, preset: Preset) -> bool:
-    """Whether nobody stated the defocus or how it is found, and there are one slice and patterns enough to try it."""
+    """Whether they may be refined in trials, and there are one slice and patterns enough to try it."""
+    tried = dataset.masks is None and len(dataset.patterns) >= LEAST_PATTERNS and dataset.scan_of is None
+    return may_be_freed(dataset, preset) and tried and preset.object.slices == 1
+
+
+def may_be_freed(dataset: Dataset, preset: Preset) -> bool:
+    """Whether nobody stated the defocus or how it is found, and the model refines optics with object and probe."""
     calibration, refined = dataset.calibration, preset.refined
     stated = calibration.origin("C10") not in FOUND or preset.start.scan_defocus is False
     stated = stated or preset.probe.start_probe is not None or preset.probe.aberrations_array_A is not None
     plain = refined.update_obj and refined.update_probe and not refined.update_aberrations
     plain = plain and preset.probe.probe_part == "both" and preset.probe.aberration_marker is None
     plain = plain and not preset.propagation.near_field and preset.solver.optimizer not in PUBLISHED
-    tried = dataset.masks is None and len(dataset.patterns) >= LEAST_PATTERNS and dataset.scan_of is None
-    return not stated and plain and tried and preset.object.slices == 1
+    return not stated and plain
 
 
 def _starts(tuned: Tuned) -> list[Dataset]:
@@ -93,13 +99,34 @@ def _starts(tuned: Tuned) -> list[Dataset]:
     starts = [tuned.dataset]
     moved = [curve for curve in tuned.curves if curve.quantity is Scanned.DEFOCUS and curve.applied]
     if moved:
-        starts.append(_with_optics(tuned.dataset, {"C10": -moved[0].start}))
+        starts.append(with_optics(tuned.dataset, {"C10": -moved[0].start}))
     return starts
 
 
-def _with_optics(dataset: Dataset, values_A: dict[str, float]) -> Dataset:
+def with_optics(dataset: Dataset, values_A: dict[str, float]) -> Dataset:
+    """The data set with aberrations that were found, in Å by name."""
     found = {name: Quantity(value, Origin.ESTIMATED) for name, value in values_A.items()}
     return replace(dataset, calibration=dataset.calibration.having(**found))
+
+
+def with_optics_moved(dataset: Dataset, moved_A: dict[str, float]) -> Dataset:
+    """The data set with aberrations that lie as far from its own."""
+    own = dataset.calibration.aberrations
+    if not moved_A:
+        return dataset
+    return with_optics(dataset, {name: float(own.get(name, 0.0)) + moved for name, moved in moved_A.items()})
+
+
+def freeing_optics(dataset: Dataset, preset: Preset, optics: tuple[str, ...] = OPTICS) -> Preset:
+    """The preset of a trial that refines those of the optics that nobody stated."""
+    names = tuple(name for name in optics if dataset.calibration.origin(name) in FOUND)
+    return preset.model_copy(update={"update_aberrations": True, "refined_aberrations": names})
+
+
+def optics_moved_A(trial: Trial, state: SweepState) -> dict[str, float]:
+    """How far a trial of :func:`freeing_optics` has moved them."""
+    moved_A = trial.problem.layout.other_blocks(state.vector)[BlockName.ABERRATIONS]
+    return {name: float(moved) for name, moved in zip(trial.preset.refined.refined_aberrations, moved_A, strict=True)}
 
 
 class _Trials:
@@ -127,16 +154,11 @@ class _Trials:
 
     def freed(self, dataset: Dataset) -> Freed:
         """With optics that are refined from there."""
-        calibration = dataset.calibration
-        names = tuple(name for name in OPTICS if calibration.origin(name) in FOUND)
         self._context.before("refined defocus and astigmatism")
-        changes = {"update_aberrations": True, "refined_aberrations": names}
-        trial = self._trial(dataset, self._preset.model_copy(update=changes))
+        trial = self._trial(dataset, freeing_optics(dataset, self._preset))
         state, loss = trial.continued(None, trial.enough(SWEEPS), trial.enough(SWEEPS), self._context)
-        moved_A = trial.problem.layout.other_blocks(state.vector)[BlockName.ABERRATIONS]
-        at_A = {name: float(calibration.aberrations.get(name, 0.0)) for name in names}
-        there_A = {name: at_A[name] + float(moved) for name, moved in zip(names, moved_A, strict=True)}
-        return Freed(_with_optics(dataset, there_A), loss, float(np.abs(moved_A).max()))
+        moved_A = optics_moved_A(trial, state)
+        return Freed(with_optics_moved(dataset, moved_A), loss, float(np.abs(list(moved_A.values())).max()))
 
     def _trial(self, dataset: Dataset, preset: Preset) -> Trial:
         return Trial.of(self._context.seen.central_part(dataset, CONFIRMING_PATTERNS), preset, self._context)

@@ -284,3 +284,41 @@ def test_of_a_scan_in_the_middle_of_its_specimen_the_entrance_is_found():
     entrance_A = 25.0 + thickness_A / 2
     assert -tuned.dataset.calibration.aberrations["C10"] == pytest.approx(entrance_A)
     assert f"; defocus of the entrance {entrance_A:.3g} Å" in tuned.words[0]
+
+
+def found_by(monkeypatch, moved_A):
+    """Depth is there, of one depth of focus, and its trials move the optics by this; how they were asked."""
+    asked, fine = [], DepthTrials.__init__
+
+    def made(self, part, preset, context, depth_A, under="", *, freed=False):
+        fine(self, part, preset, context, depth_A, under, freed=freed)
+        asked.append((freed, part.calibration.get("C10"), preset.probe.probe_modes))
+
+    monkeypatch.setattr(DepthTrials, "__init__", made)
+    monkeypatch.setattr(DepthTrials, "gain", lambda self, thin, depths, **how: Gain(0.1, 0.01))
+    found_to_be(monkeypatch, 1.0)
+    monkeypatch.setattr(DepthTrials, "fine", lambda self, power, *, largest: Best(1.0, largest, moved_A=moved_A))
+    return asked
+
+
+def test_thickness_and_plane_are_found_together_from_the_focus_of_the_maps(monkeypatch):
+    """A scan of one slice had moved it by 10 Å, less than half a depth of focus, towards the entrance."""
+    asked = found_by(monkeypatch, {"C10": 3.0})
+    dataset = scan_of_columns(points=16)
+    moved = replace(dataset, calibration=dataset.calibration.having(C10=Quantity(-60.0, Origin.ESTIMATED)))
+    curve = Curve(Scanned.DEFOCUS, (50.0, 60.0), (2.0, 1.0), 50.0, 60.0, 1.0, applied=True, reason="found")
+    tuned = with_found_depth(Tuned(moved, Preset(), (curve,)), CPU)
+    assert asked[-1] == (True, -50.0, 2)
+    assert not any(freed for freed, *_ in asked[:-1])
+    assert tuned.dataset.calibration.get("C10") == pytest.approx(-50.0 + 3.0 - DEPTH_A / 2)
+    assert tuned.dataset.calibration.origin("C10") is Origin.ESTIMATED
+
+
+@pytest.mark.parametrize(("origin", "settings"), [(Origin.GIVEN, {}), (Origin.ESTIMATED, {"scan_defocus": False})])
+def test_a_plane_that_is_stated_stays_where_it_is(monkeypatch, origin, settings):
+    asked = found_by(monkeypatch, {})
+    dataset = scan_of_columns(points=16)
+    stated = replace(dataset, calibration=dataset.calibration.having(C10=Quantity(-60.0, origin)))
+    tuned = with_found_depth(Tuned(stated, Preset(**settings)), CPU)
+    assert asked[-1] == (False, -60.0, "auto")
+    assert tuned.dataset.calibration.get("C10") == pytest.approx(-60.0 - (origin is not Origin.GIVEN) * DEPTH_A / 2)

@@ -7,8 +7,9 @@ import pytest
 from columns import DEFOCUS_A, ENERGY_EV, SEMIANGLE_MRAD, scan_of_columns
 
 from ptylive.engine.refine import TrialContext
+from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.depth.depth_trials import DepthTrials, slices_for, thickened
-from ptylive.engine.refine.tuning.held_out import HeldOutLoss
+from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
 from ptylive.schema.units import wavelength_A
@@ -104,3 +105,50 @@ def test_from_a_start_elsewhere_trials_go_to_their_end(monkeypatch):
     monkeypatch.setattr(DepthTrials, "loss", lambda self, depths, slices: HeldOutLoss((2.0 - depths, 2.1 - depths)))
     trials = DepthTrials(scan_of_columns(points=4), ONE_MODE, CPU, DEPTH_A)
     assert trials.gain(trials, 1.0, hurried=False).share > 0.4
+
+
+def estimated(dataset, c10_A):
+    return replace(dataset, calibration=dataset.calibration.having(C10=Quantity(c10_A, Origin.ESTIMATED)))
+
+
+@pytest.fixture(scope="module")
+def thick():
+    """The middle of 48 Å is 36 Å out of focus."""
+    return scan_of_columns(points=16)
+
+
+def test_freed_trials_move_the_plane_with_the_object(thick):
+    """From 12 Å beyond it, half a depth of focus, and so predict better beyond doubt; few sweeps go part of the way."""
+    preset = Preset(probe_modes=1, window_px=24)
+    off = estimated(thick, -48.0)
+    freed, fixed = (DepthTrials(off, preset, TrialContext("cpu"), 24.0, freed=one) for one in (True, False))
+    losses = [trials.loss(2.0, 6) for trials in (freed, fixed)]
+    assert Gain.over(losses[1].groups, losses[0].groups).certain
+    moved_A = freed._moved_A[2.0, 6]
+    assert list(moved_A) == ["C10"]  # nothing else stands for thickness
+    assert 1.0 < moved_A["C10"] < 12.0
+    assert fixed._moved_A == {}
+
+
+@pytest.mark.parametrize(("freed", "sweeps"), [(False, 3), (True, 6)])
+def test_what_moves_with_the_object_has_more_sweeps(thick, monkeypatch, freed, sweeps):
+    asked = []
+    monkeypatch.setattr(Trial, "enough", lambda self, sweeps: sweeps)
+    end = Trial.continued
+    monkeypatch.setattr(
+        Trial, "continued", lambda self, state, one, most, context: asked.append(one) or end(self, state, 1, 1, context)
+    )
+    trials = DepthTrials(estimated(thick, -36.0), Preset(probe_modes=1, window_px=24), CPU, DEPTH_A, freed=freed)
+    trials.loss(1.0, 2)
+    assert asked == [sweeps]
+
+
+def test_the_best_thickness_has_the_plane_of_the_nearest_trial(monkeypatch):
+    def loss(self, depths, slices):
+        self._moved_A[depths, slices] = {"C10": 10 * math.log2(depths)}
+        return HeldOutLoss(((math.log2(depths) - 0.4) ** 2 + 1,))
+
+    monkeypatch.setattr(DepthTrials, "loss", loss)
+    best = DepthTrials(scan_of_columns(points=4), ONE_MODE, CPU, DEPTH_A, freed=True).fine(0.0)
+    assert best.depths == pytest.approx(2**0.4)
+    assert best.moved_A == pytest.approx({"C10": 5.0})
