@@ -28,7 +28,16 @@ from ptylive.engine.imaging.declaration import (
     with_deviation,
 )
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
-from ptylive.engine.imaging.noise import TRUSTED_SHARE, WEAKEST, ring_floor, ring_mean, ring_quality, ring_sum, rings
+from ptylive.engine.imaging.noise import (
+    TRUSTED_SHARE,
+    WEAKEST,
+    ring_floor,
+    ring_mean,
+    ring_quality,
+    ring_sum,
+    rings,
+    sureness,
+)
 from ptylive.pictures.colours import ColourMap
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 
@@ -140,7 +149,9 @@ class OptimumBrightField:
         floor = ring_floor(self.ring, np.abs(shifted) ** 2 / safe, use)
         power = ring_sum(self.ring, np.abs(numerator) ** 2 / safe, use)
         information, count = ring_sum(self.ring, e, use), ring_sum(self.ring, np.ones_like(e), use)
-        signal = np.maximum(power - floor, LEAST_SIGNAL * floor) / np.maximum(information, 1e-30)
+        excess = np.maximum(power - floor, 0.0)
+        believed = excess * sureness(excess, floor, count)
+        signal = np.maximum(believed, LEAST_SIGNAL * floor) / np.maximum(information, 1e-30)
         known = (signal > 0) & (count > 0)
         ratio = np.where(known, floor / np.maximum(count, 1.0) / np.where(known, signal, 1.0), 0.0)
         # rings without information fade like the noisiest ring that has some
