@@ -33,6 +33,8 @@ OUTSTANDING = 20.0
 """Signal to noise from which a frequency has aliases: noise alone has it once in a thousand million frequencies."""
 WEAKEST = 1e-3
 """Frequencies whose variance is below this share of the largest tell nothing about signal or noise."""
+BY_CHANCE = 2.0
+"""Standard errors of a ring's signal at which half of it is believed."""
 LEAK = 0.1
 """Amplitude of the signal that a shift may bring along, as a share, before another one is taken."""
 
@@ -130,6 +132,18 @@ class WeightedRings:
         """Noise power of each ring, of which the floor of noise / variance is known; noise (nq,) power."""
         level = floor / np.maximum(self.count, 1)
         return np.asarray(level * self.variance + ring_sum(self.ring, noise, ~self._use))
+
+
+def sureness(excess: DoubleArray, floor: DoubleArray, count: DoubleArray) -> DoubleArray:
+    """How far the power of rings beyond their noise is believed to be signal, 0 to 1.
+
+    excess: power less floor, of ``count`` independent frequencies. Noise alone scatters the power of a ring by
+    1 / sqrt(count) of it, and the floor, a median, by 1 / ln 2 times that. t standard errors are believed as
+    t^4 / (t^4 + 2^4): what is sure stays as it is, and chance next to nowhere. A filter that follows the signal it
+    measures would pass the noise of a ring whose transfer is weak as the strongest detail of the picture.
+    """
+    error = np.hypot(1.0, 1 / np.log(2)) * floor / np.sqrt(np.maximum(count, 1.0))
+    return np.asarray(1 / (1 + (BY_CHANCE * error / np.maximum(excess, 1e-30)) ** 4))
 
 
 def ring_quality(

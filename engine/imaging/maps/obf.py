@@ -28,7 +28,16 @@ from ptylive.engine.imaging.declaration import (
     with_deviation,
 )
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
-from ptylive.engine.imaging.noise import TRUSTED_SHARE, WEAKEST, WeightedRings, power_of, ring_mean, ring_quality, rings
+from ptylive.engine.imaging.noise import (
+    TRUSTED_SHARE,
+    WEAKEST,
+    WeightedRings,
+    power_of,
+    ring_mean,
+    ring_quality,
+    rings,
+    sureness,
+)
 from ptylive.pictures.colours import ColourMap
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 
@@ -142,8 +151,9 @@ class OptimumBrightField:
     def _noise_to_signal(self, numerator: ComplexArray, floor: DoubleArray) -> DoubleArray:
         """Floor / S of every frequency, from ring sums over the frequencies that carry information."""
         count, information = self._rings.count, self._rings.variance
-        power = self._rings.sum(power_of(numerator))
-        signal = np.maximum(power - floor, LEAST_SIGNAL * floor) / np.maximum(information, 1e-30)
+        excess = np.maximum(self._rings.sum(power_of(numerator)) - floor, 0.0)
+        believed = excess * sureness(excess, floor, count)
+        signal = np.maximum(believed, LEAST_SIGNAL * floor) / np.maximum(information, 1e-30)
         known = (signal > 0) & (count > 0)
         ratio = np.where(known, floor / np.maximum(count, 1.0) / np.where(known, signal, 1.0), 0.0)
         # rings without information fade like the noisiest ring that has some
