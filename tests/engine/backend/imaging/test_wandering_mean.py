@@ -171,15 +171,16 @@ def test_what_is_finer_than_a_pixel_is_not_taken_for_the_mean(per_pixel, kept):
 
     A wave of whole cycles over the detector along its rows, as fractions of a pixel show it.
     """
-    rest = np.random.default_rng(1).uniform(-0.5, 0.5, (POINTS, 2))
+    rng = np.random.default_rng(1)
+    rest, place = rng.uniform(-0.5, 0.5, (POINTS, 2)), rng.uniform(-1, 1, (POINTS, 2))
     turns = 2 * np.pi * round(per_pixel * SIDE) / SIDE
 
     def wave(off_px):
         return 10 + np.cos(turns * (np.arange(SIDE) - off_px[:, :1]))[:, :, None] * np.ones(SIDE)
 
     sums = WanderingSums()
-    sums.add(wave(rest), rest, np.zeros((POINTS, 2)))
-    mean = sums.mean(slowly=False)
+    sums.add(wave(rest), rest, place)
+    mean = sums.mean()
     assert mean is not None
     nodes = np.array([[-0.4, 0.0], [-0.1, 0.3], [0.2, -0.2], [0.4, 0.1]])
     found, true = mean.at(nodes) - 10, wave(nodes) - 10
