@@ -7,9 +7,9 @@ along a plane of so many pixels over the field, a plane with a bow, and a plane 
 lines. Nothing is told of the wander. A line each: by how much the correlation of every map with the truth differs from
 that of the scan lying still, and how far the places found are off (pixels, root mean square, the mean of the scan left
 out). At 0 pixels: another draw of the noise, which says what a difference means; and what ``descan_px=0`` changes.
-Lines that jump have a mean of some tenths of a pixel, where their patterns are brought to rest. So they are compared
-with a scan that lies still there: of 10 nm of SrTiO3 a beam 0.1 pixels elsewhere changes OBF by 0.02, tcBF of
-coefficients too.
+Lines that jump, and a bow read at few points, have a mean of up to some tenths of a pixel, where their patterns are
+brought to rest. So they are compared with a scan that lies still there: of 10 nm of SrTiO3 a beam 0.1 pixels elsewhere
+changes OBF by 0.02, tcBF of coefficients too.
 
 At the end, of each cell over all seeds: by how much its mean differs from that of all scans lying still, and the
 standard error of that. One draw differs from another by up to 0.03 (iDPC of a flake's edge, SSB of gold): what one seed
@@ -67,7 +67,7 @@ def main() -> None:
                 rest: dict[tuple[float, ...], dict[str, float]] = {}
                 cases = [("still", 0.0, still), ("noise", 0.0, noise), *wandering]
                 for kind, over, (path, places) in cases:
-                    mean = mean_place(places) if kind == "jumps" else ()
+                    mean = mean_place(places)
                     if mean not in rest:
                         lying = made_again(scan, given.folder, "still", 0.0, seed, mean)
                         rest[mean] = maps_of(lying[0], basis, {"descan_px": 0})[0]
@@ -123,8 +123,9 @@ def made_again(
 
 
 def mean_place(places: Floats) -> tuple[float, ...]:
-    """Where patterns (rows, columns, 2) lie on average, row and column, to a thousandth of a pixel."""
-    return tuple(round(float(place), 3) for place in places.reshape(-1, 2).mean(axis=0))
+    """Where patterns (rows, columns, 2) lie on average, row and column, to a thousandth of a pixel; nothing for 0."""
+    row, col = (round(float(place), 3) for place in places.reshape(-1, 2).mean(axis=0))
+    return (row, col) if row or col else ()
 
 
 def wander_of(kind: str, over: float) -> Wander:
