@@ -132,7 +132,8 @@ class WanderingSums:
         """Fitted to all of them; None where they are few, or where a specimen changes the edge more than wander does.
 
         There ringing is not what disturbs, and what the fit takes of the specimen would. ``slowly``: what changes
-        slowly is no wander. It may be where that is not known yet, and fractions tell it as well as they can.
+        slowly, or is finer than a pixel, is no wander. It may be where that is not known yet, and fractions tell it
+        as well as they can: what is missing of the wander would be taken for a bias of interpolation otherwise.
         """
         knots = next((knots for least, knots in KNOTS if self.frames >= least), None)
         if knots is None:
@@ -142,7 +143,8 @@ class WanderingSums:
         own = self._normal[np.ix_(slow, slow)] + SLOW_RIDGE * self.frames * np.eye(len(slow))
         beside = np.linalg.solve(own, cross.T).T
         right = self._right[spline] - np.tensordot(beside, self._right[slow], axes=1)
-        found = _surface(normal - beside @ cross.T, right, knots, RIDGE * self.frames)
+        finer = FINER * self.frames if slowly else 0.0
+        found = _surface(normal - beside @ cross.T, right, knots, RIDGE * self.frames, finer)
         rest = self._right[slow] - np.tensordot(cross.T, found, axes=1)
         shrunk = self._shrunk(found, np.tensordot(np.linalg.inv(own), rest, axes=1), spline, slow)
         return None if shrunk is None else WanderingMean(knots, shrunk.astype(np.float32))
@@ -201,11 +203,12 @@ def _quadratic(normal: DoubleArray, terms: DoubleArray) -> DoubleArray:
     return np.asarray((terms * np.tensordot(normal, terms, axes=1)).sum(axis=0))
 
 
-def _surface(normal: DoubleArray, right: DoubleArray, knots: int, ridge: float) -> DoubleArray:
+def _surface(normal: DoubleArray, right: DoubleArray, knots: int, ridge: float, finer: float) -> DoubleArray:
     """Coefficients (terms, Qy, Qx), in each pixel, of the one surface that all pixels read.
 
     All see the same fractions, so that the equations are the same from pixel to pixel: their Fourier transform over
-    whole pixels has ``knots`` squared unknowns at each frequency. What is finer than a pixel is kept small.
+    whole pixels has ``knots`` squared unknowns at each frequency. ``finer``: by how much what is finer than a pixel is
+    kept small.
     """
     along = knots + ORDER
     rough = np.diff(np.eye(along), 2, axis=0)
@@ -214,7 +217,6 @@ def _surface(normal: DoubleArray, right: DoubleArray, knots: int, ridge: float) 
     shape = right.shape[1:]
     whole, part = np.divmod(np.arange(along), knots)
     pairs = list(itertools.product(range(along), range(along)))
-    penalty = FINER * ridge / RIDGE
     sums = np.zeros((knots * knots, *shape))
     for n, (i, j) in enumerate(pairs):
         sums[part[i] * knots + part[j]] += np.roll(right[n], (whole[i], whole[j]), axis=(0, 1))
@@ -232,7 +234,7 @@ def _surface(normal: DoubleArray, right: DoubleArray, knots: int, ridge: float) 
         turns = {away: np.exp(2j * np.pi * (k * away[0] + k_col * away[1])) for away in near}
         matrix = sum(turn[:, None, None] * near[away] for away, turn in turns.items())
         seen = np.einsum("ij,cmn->cimjn", seen_rows[row], seen_cols).reshape(len(k_col), knots**2, knots**2)
-        matrix = matrix + penalty * (np.eye(knots**2) - seen)
+        matrix = matrix + finer * (np.eye(knots**2) - seen)
         found[:, row] = np.linalg.solve(matrix, spectrum[:, row].T[..., None])[..., 0].T
     fine = fft.irfft2(found, s=shape)
     return np.stack([np.roll(fine[part[i] * knots + part[j]], (-whole[i], -whole[j]), axis=(0, 1)) for i, j in pairs])

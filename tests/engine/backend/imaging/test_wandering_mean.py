@@ -163,3 +163,26 @@ def test_of_a_detector_whose_sums_would_take_too_much_memory_there_is_none(monke
     monkeypatch.setattr(wandering_mean, "MOST_BYTES", 2**30)
     sums.add(frames, still, still)
     assert sums._right.size > 1
+
+
+@pytest.mark.parametrize(("per_pixel", "kept"), [(0.4, 1.0), (0.8, 1.0), (1.3, 0.0)])
+def test_what_is_finer_than_a_pixel_is_not_taken_for_the_mean(per_pixel, kept):
+    """Of a short wander the specimen's slow changes would fit as such; no pixel, which counts on its area, sees it.
+
+    A wave of whole cycles over the detector along its rows, as fractions of a pixel show it.
+    """
+    rng = np.random.default_rng(1)
+    rest, place = rng.uniform(-0.5, 0.5, (POINTS, 2)), rng.uniform(-1, 1, (POINTS, 2))
+    turns = 2 * np.pi * round(per_pixel * SIDE) / SIDE
+
+    def wave(off_px):
+        return 10 + np.cos(turns * (np.arange(SIDE) - off_px[:, :1]))[:, :, None] * np.ones(SIDE)
+
+    sums = WanderingSums()
+    sums.add(wave(rest), rest, place)
+    mean = sums.mean()
+    assert mean is not None
+    nodes = np.array([[-0.4, 0.0], [-0.1, 0.3], [0.2, -0.2], [0.4, 0.1]])
+    found, true = mean.at(nodes) - 10, wave(nodes) - 10
+    # what is left of an amplitude of 1: the spline's own error and the penalty against the number of patterns
+    assert (found * true).sum() / (true**2).sum() == pytest.approx(kept, abs=0.15)
