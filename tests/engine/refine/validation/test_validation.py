@@ -85,7 +85,7 @@ def test_a_run_from_read_patterns_is_the_same(simulated):
 
 
 def test_sweeps_end_by_themselves(simulated):
-    preset = Preset.from_mapping({**ODD, "early_stop": True, "batch_size": 16})
+    preset = Preset.from_mapping({**ODD, "early_stop": True, "batch_size": 16, "sweep_step": 0.5})
     result = refine(simulated.dataset, preset, backend="cpu")
     assert LEAST_SWEEPS <= result.phases.count("sweep") <= MOST_SWEEPS
     assert result.phases.count("lbfgs") == 6
