@@ -145,6 +145,7 @@ def test_what_moves_with_the_object_has_more_sweeps(thick, monkeypatch, freed, s
 
 def test_the_best_thickness_has_the_plane_of_the_nearest_trial(monkeypatch):
     def loss(self, depths, slices):
+        assert slices == 6  # three a depth of focus are too few where the plane may move
         self._moved_A[depths, slices] = {"C10": 10 * math.log2(depths)}
         return HeldOutLoss(((math.log2(depths) - 0.4) ** 2 + 1,))
 
