@@ -116,8 +116,7 @@ def test_a_start_that_cannot_be_is_said_in_a_line(running: Server, form: Page, t
     before = running.status()["refinement"]["run"]
     write(form, "others", typed)
     form.locator("[data-of=refine]").get_by_role("button", name="Refine this scan").click()
-    shown = form.locator(f"text={said} >> visible=true").first
-    expect(shown).to_be_visible()
+    expect(form.get_by_text(said).locator("visible=true").first).to_be_visible(timeout=1e3 * PATIENCE_S)
     state = running.status()["refinement"]
     assert state["run"] == before or state["state"] == "failed"
 
