@@ -36,10 +36,9 @@ MAP_DOSE_E_PER_A2 = 3000.0
 NOISE_SPREAD = 0.12
 """Neighbour correlation above which the detector, not the specimen, makes the dark field."""
 LBFGS_SHARE = 1 / 3
-FREER_EPOCHS = 5
-"""Of several slices, where a given anchor is below the regime's: what it lets go takes longer."""
-MORE_EPOCHS = 30
-"""Epochs beyond those planned, of one slice, where the loss has not come to rest and nobody gave their number."""
+MORE_EPOCHS, FREER_EPOCHS = 30, 21
+"""Epochs beyond those planned, of one slice, where the loss has not come to rest and nobody gave their number; and of
+several slices whose anchor is below the regime's: what it lets go takes longer."""
 SMALLEST_FLOOR = 1e-4
 LEAST_BATCHES = 128
 """Batches in a sweep of a thin specimen that are enough: of larger scans batches are larger, which costs less."""
@@ -130,8 +129,6 @@ def choose(
     regime = regime if engine is None else _with_steps_of(regime, engine)
     if solver.early_stop:  # the sweeps end by themselves
         regime = replace(regime, epochs=regime.epochs - regime.sweeps + MOST_SWEEPS, sweeps=MOST_SWEEPS)
-    if thick and engine is None and _given(solver.anchor, regime.anchor) < regime.anchor:
-        regime = replace(regime, epochs=regime.epochs + FREER_EPOCHS)
     epochs = _given(solver.epoch_max, regime.epochs)
     most = epochs if isinstance(solver.epoch_max, str) else math.floor(epochs * (1 - LBFGS_SHARE))
     sweeps = epochs if engine is not None else min(_given(solver.sweeps, min(regime.sweeps, most)), epochs)
@@ -155,8 +152,16 @@ def choose(
         sweep_step=_given(solver.sweep_step, step),
         probe_step=_given(solver.probe_step, regime.probe_step),
         anchor=_given(solver.anchor, regime.anchor if sweeps else 0.0),
-        more_epochs=MORE_EPOCHS if isinstance(solver.epoch_max, str) and form.slices == 1 and engine is None else 0,
+        more_epochs=_more_epochs(form, solver, regime) if engine is None else 0,
     )
+
+
+def _more_epochs(form: ObjectSettings, solver: SolverSettings, regime: Strategy) -> int:
+    if not isinstance(solver.epoch_max, str):
+        return 0
+    if form.slices == 1:
+        return MORE_EPOCHS
+    return FREER_EPOCHS if _given(solver.anchor, regime.anchor) < regime.anchor else 0
 
 
 def _step_of(step: float, batch: int, usual: int) -> float:

@@ -87,7 +87,7 @@ def test_what_is_held_fast_goes_on_to_nothing():
     assert freer.share > 10 * abs(held.share)
 
 
-def test_what_is_let_go_is_given_more_epochs():
+def test_what_is_let_go_may_go_on():
     dataset = scan_of_columns(points=16)
     measured = CPU.seen.measure(dataset, THICK)
     held, freer = (
@@ -95,4 +95,7 @@ def test_what_is_let_go_is_given_more_epochs():
     )
     assert (held.anchor, freer.anchor) == (0.1, 0.03)
     assert (held.sweeps, freer.sweeps) == (5, 5)
-    assert (held.epochs, freer.epochs) == (20, 25)
+    assert (held.epochs, freer.epochs) == (20, 20)
+    assert (held.more_epochs, freer.more_epochs) == (0, 21)
+    fixed = THICK.model_copy(update={"anchor": 0.03, "epoch_max": 20})
+    assert decide(measured, fixed, has_start=False).more_epochs == 0
