@@ -281,8 +281,9 @@ def test_of_a_scan_in_the_middle_of_its_specimen_the_entrance_is_found():
     tuned = found(blind)
     thickness_A = tuned.preset.object.total_thickness_A
     assert thickness_A == pytest.approx(70.0, rel=0.3)
-    entrance_A = 25.0 + thickness_A / 2
-    assert -tuned.dataset.calibration.aberrations["C10"] == pytest.approx(entrance_A)
+    entrance_A = -tuned.dataset.calibration.aberrations["C10"]
+    # what the thickness lacks the plane makes good: nearer than half of it above where the middle was thought to be
+    assert abs(entrance_A - 60.0) < abs(25.0 + thickness_A / 2 - 60.0)
     assert f"; defocus of the entrance {entrance_A:.3g} Å" in tuned.words[0]
 
 

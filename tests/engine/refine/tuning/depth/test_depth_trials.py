@@ -108,7 +108,9 @@ def test_from_a_start_elsewhere_trials_go_to_their_end(monkeypatch):
 
 
 def estimated(dataset, c10_A):
-    return replace(dataset, calibration=dataset.calibration.having(C10=Quantity(c10_A, Origin.ESTIMATED)))
+    optics = {"C10": c10_A, "C12a": 0.0, "C12b": 0.0}
+    found = {name: Quantity(value, Origin.ESTIMATED) for name, value in optics.items()}
+    return replace(dataset, calibration=dataset.calibration.having(**found))
 
 
 @pytest.fixture(scope="module")
