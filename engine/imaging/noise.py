@@ -57,9 +57,11 @@ def rings(q: DoubleArray, step_A: tuple[float, float]) -> IndexArray:
     return np.asarray(np.hypot(q[:, 0], q[:, 1]) / nyquist * RINGS, dtype=np.int64)
 
 
-def power_of(spectrum: ComplexArray) -> FloatArray:
+def power_of(spectrum: ComplexArray) -> DoubleArray:
     """Squared modulus of every value, without the roots that ``abs`` takes."""
-    return np.asarray(spectrum.real**2 + spectrum.imag**2)
+    power = np.square(spectrum.real, dtype=np.float64)
+    power += np.square(spectrum.imag, dtype=np.float64)
+    return power
 
 
 def ring_sum(ring: IndexArray, values: DoubleArray, use: BoolArray | None = None) -> DoubleArray:
@@ -134,7 +136,7 @@ class WeightedRings:
         return np.asarray(level * self.variance + ring_sum(self.ring, noise, ~self._use))
 
 
-def sureness(excess: DoubleArray, floor: DoubleArray, count: DoubleArray) -> DoubleArray:
+def sureness(excess: DoubleArray, floor: DoubleArray, count: DoubleArray | IndexArray) -> DoubleArray:
     """How far the power of rings beyond their noise is believed to be signal, 0 to 1.
 
     excess: power less floor, of ``count`` independent frequencies. Noise alone scatters the power of a ring by
