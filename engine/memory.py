@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import math
+import mmap
 import os
 import sys
 import tempfile
@@ -23,7 +24,7 @@ import platformdirs
 import psutil
 
 from ptylive.schema import MetadataError
-from ptylive.schema.model import Array
+from ptylive.schema.model import Array, IndexArray
 
 ALWAYS_IN_MEMORY_BYTES = 64 * 2**20
 SHARE_OF_FREE = 0.5
@@ -134,3 +135,44 @@ def _reserve(file: IO[bytes], size: int) -> None:
 def bytes_in_files(*arrays: Any) -> int:
     """How much of these arrays lies in files."""
     return sum(a.nbytes for a in arrays if isinstance(a, np.memmap))
+
+
+def expect_rows(array: Array, rows: IndexArray) -> int:
+    """Have the system begin to read some rows (n,) of an array that lies in a file, all at once; bytes asked for.
+
+    Nothing of an array in memory. Rows in any order would be waited for one after the other, each with what the system
+    reads ahead of it, which some set to megabytes: a sweep over 32 GB of patterns read 700 GB there.
+    """
+    spilled, will_need = _spilled(array), getattr(mmap, "MADV_WILLNEED", None)
+    if spilled is None or will_need is None or len(rows) == 0:
+        return 0
+    asked = 0
+    for start, stop in _places(array, rows, _address(array) - _address(spilled)):
+        spilled._mmap.madvise(will_need, start, stop - start)  # type: ignore[attr-defined]  # noqa: SLF001
+        asked += stop - start
+    return asked
+
+
+def _spilled(array: Array) -> np.memmap[Any, Any] | None:
+    """The mapped file that an array is a view of."""
+    owner: Any = array
+    while isinstance(owner, np.ndarray):
+        below: Any = owner.base
+        if isinstance(owner, np.memmap) and isinstance(below, mmap.mmap):
+            return owner
+        owner = below
+    return None
+
+
+def _places(array: Array, rows: IndexArray, offset: int) -> list[tuple[int, int]]:
+    """From where to where in the file, in whole pages, rows lie that are neighbours; ``offset`` of the array in it."""
+    several, step = np.unique(rows), array.strides[0]
+    first = np.flatnonzero(np.diff(several, prepend=several[0] - 2) > 1)
+    last = np.append(first[1:], len(several)) - 1
+    starts = (offset + several[first] * step) // mmap.PAGESIZE * mmap.PAGESIZE
+    stops = offset + (several[last] + 1) * step
+    return list(zip(starts.tolist(), stops.tolist(), strict=True))
+
+
+def _address(array: Array) -> int:
+    return int(array.__array_interface__["data"][0])

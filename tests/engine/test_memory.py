@@ -2,6 +2,7 @@
 
 import errno
 import math
+import mmap
 import os
 import platform
 import resource
@@ -110,6 +111,33 @@ def test_files_go_to_tmpdir_or_beside_what_is_compiled(monkeypatch, tmp_path):
     cache = tmp_path / "file"
     cache.write_bytes(b"")
     assert memory._usual_folder() == tmp_path
+
+
+@pytest.fixture
+def spilled(monkeypatch, tmp_path):
+    """Rows of 3 000 bytes in a file, as views of it."""
+    monkeypatch.setattr(memory, "fits", lambda nbytes: False)
+    made = np.asarray(memory.Scratch(tmp_path).zeros((64, 3000), np.uint8, "patterns"))
+    made[...] = np.arange(64)[:, None]
+    return made
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MADV_WILLNEED"), reason="a system that takes no such advice")
+def test_rows_of_a_file_are_asked_for_in_whole_pages_neighbours_together(spilled):
+    several, page = np.array([9, 2, 1, 2, 63]), mmap.PAGESIZE
+    places = memory._places(spilled, several, 0)
+    expected = [(3000 // page * page, 9000), (27000 // page * page, 30000), (189000 // page * page, 192000)]
+    assert places == expected
+    assert memory.expect_rows(spilled, several) == sum(stop - start for start, stop in expected)
+    view = spilled.reshape(64, 50, 60).swapaxes(1, 2)[32:]  # further on in the file
+    assert memory.expect_rows(view, np.array([0])) == 99000 - 96000 // page * page
+    np.testing.assert_array_equal(spilled[:, 0], np.arange(64))
+
+
+def test_rows_in_memory_are_not_asked_for(spilled):
+    assert memory.expect_rows(spilled.copy(), np.array([3])) == 0
+    assert memory.expect_rows(np.zeros((4, 0), np.uint8), np.array([0])) == 0
+    assert memory.expect_rows(spilled, np.array([], np.int64)) == 0
 
 
 _FAULTS = """

@@ -39,6 +39,7 @@ from ptylive.engine.backend.multislice.problem import (
 )
 from ptylive.engine.backend.multislice.window import window_of
 from ptylive.engine.backend.shares import Shares
+from ptylive.engine.memory import expect_rows
 from ptylive.schema.model import Array, DoubleArray, FloatArray, IndexArray
 
 DIRECT_TYPES = {"uint8": UINT8, "uint16": UINT16, "float32": FLOAT32, "float64": FLOAT64}
@@ -79,6 +80,7 @@ class CompiledMultislice:
     ) -> LossGradient:
         """See :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend`."""
         chosen = np.arange(self._problem.count) if indices is None else _contiguous(indices)
+        expect_rows(self._recorded, chosen)
         model = self._model(object_planes, probe_planes, corrections)
         shifts, amplitudes = self._shifts_now(corrections), self._amplitudes(corrections)
         parts = self._in_parts(_Task(model, shifts, amplitudes, probe_gradient, corrections), chosen)

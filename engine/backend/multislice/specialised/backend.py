@@ -45,6 +45,7 @@ from ptylive.engine.backend.multislice.specialised.counting import Counting, in_
 from ptylive.engine.backend.multislice.specialised.program import Program
 from ptylive.engine.backend.multislice.specialised.projection import of_patterns, projection_of
 from ptylive.engine.backend.multislice.window import window_of
+from ptylive.engine.memory import expect_rows
 from ptylive.schema.model import Array, IndexArray
 
 WORK_BYTES = 4 << 20
@@ -119,6 +120,7 @@ class SpecialisedMultislice(GeneralMultislice):
     ) -> LossGradient:
         """See :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend`."""
         chosen = np.arange(self._problem.count) if indices is None else np.asarray(indices)
+        expect_rows(self._recorded.patterns, chosen)
         values = self._values(object_planes, probe_planes, corrections)
         prepared = self._specimen.prepared(values, corrections)
         task = _Task(values, self._kernel_model(values, prepared, probe_planes), corrections, probe_gradient)
