@@ -4,7 +4,8 @@
 
 A native recording of side² patterns (64 different ones, bitshuffle and LZ4) is written, then refined with everything
 given in a process of its own: one slice, one mode, sweeps alone. ``own_GB`` is the peak of its anonymous memory: pages
-of the file are the system's, which takes them back when it needs them. The disk must have room for a byte a pixel.
+of the file are the system's, which takes them back when it needs them; ``read_GB`` is what came from the disk. The disk
+must have room for a byte a pixel.
 """
 
 from __future__ import annotations
@@ -100,16 +101,17 @@ def refined(folder: Path, given: argparse.Namespace) -> dict[str, float]:
     for name, value in settings.items():
         command += ["--set", f"{name}={value}"]
     environment = {**os.environ, "TMPDIR": str(folder)}
-    own = whole = 0.0
+    own = whole = read = 0.0
     started = time.perf_counter()
     with subprocess.Popen(list(map(str, command)), env=environment) as process:
         while process.poll() is None:
             found = memory_of(process.pid)
             own, whole = max(own, found.get("RssAnon", 0.0)), max(whole, found.get("VmRSS", 0.0))
+            read = max(read, read_by(process.pid))
             time.sleep(LOOK_S)
     if process.returncode:
         sys.exit(f"the refinement ended with {process.returncode}")
-    return {"own_GB": own, "with_file_pages_GB": whole, "refined_s": time.perf_counter() - started}
+    return {"own_GB": own, "with_file_pages_GB": whole, "read_GB": read, "refined_s": time.perf_counter() - started}
 
 
 def memory_of(pid: int) -> dict[str, float]:
@@ -120,6 +122,15 @@ def memory_of(pid: int) -> dict[str, float]:
         return {}
     pairs = [line.split() for line in lines if line.endswith(" kB")]
     return {words[0].rstrip(":"): int(words[1]) * 1024 / 1e9 for words in pairs}
+
+
+def read_by(pid: int) -> float:
+    """What a process had read from disks, GB; 0 once it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/io").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0.0
+    return int(dict(line.split(": ") for line in lines)["read_bytes"]) / 1e9
 
 
 if __name__ == "__main__":
