@@ -89,7 +89,7 @@ def _rolled(
     for first in range(0, len(patterns), ROWS_AT_ONCE):
         block = patterns[first : first + ROWS_AT_ONCE]
         taken = block.reshape(len(block), -1).take(pixel, axis=1)
-        if dtype.kind != "u":  # gain-corrected or background-subtracted counts may be negative
+        if dtype.kind not in "ub":  # gain-corrected or background-subtracted counts may be negative
             np.maximum(taken, 0, out=taken)
         if len(dark):
             taken[:, dark] = 0

@@ -136,7 +136,7 @@ def choose(
     enough = statistics.patterns // LEAST_BATCHES if regime.regime is Regime.THIN and not thick else 0
     usual = max(regime.batch_size, enough) if engine is None else regime.batch_size
     batch = _given(solver.batch_size, usual)
-    step = regime.sweep_step if engine is not None else _step_of(regime.sweep_step, batch, usual)
+    step = regime.sweep_step if engine is not None else _step_of(regime.sweep_step, batch, usual, statistics.patterns)
     modes = _given(probe.probe_modes, regime.coherence.modes)
     return replace(
         regime,
@@ -164,13 +164,16 @@ def _more_epochs(form: ObjectSettings, solver: SolverSettings, regime: Strategy)
     return FREER_EPOCHS if _given(solver.anchor, regime.anchor) < regime.anchor else 0
 
 
-def _step_of(step: float, batch: int, usual: int) -> float:
+def _step_of(step: float, batch: int, usual: int, patterns: int) -> float:
     """The step, meant for batches as usual, of others: a sweep of smaller ones takes more of them.
 
     Their number times the step says how far a sweep goes, if each lights the object evenly. Small ones do not: the
     brightest pixel, which bounds the step, is brighter beside the mean. The root holds in between (docs/refinement.md).
+
+    No batch has more patterns than there are; 0: nobody counted them.
     """
-    return min(step * math.sqrt(batch / usual), max(step, NEWTON_STEP))
+    most = patterns or max(batch, usual)
+    return min(step * math.sqrt(min(batch, most) / min(usual, most)), max(step, NEWTON_STEP))
 
 
 def _as_published(regime: Strategy, name: str) -> Strategy:

@@ -36,6 +36,7 @@ HELD = {
     "refine_drift": False,
     "update_probe_pos": False,
     "early_stop": False,
+    "anchor": 0.0,
     "phase_deviation": False,
     "method": "pixels",
 }

@@ -216,7 +216,7 @@ def _settled(
     modes = None if earlier is None else earlier.modes
     preset, choice = with_chosen_modes(tuned.dataset, tuned.preset, context, modes)
     tuned = replace(tuned, preset=preset, words=tuned.words if choice is None else (*tuned.words, choice.reason))
-    tuned = tuned if earlier is not None else with_chosen_anchor(tuned, context)
+    tuned = with_chosen_anchor(tuned, context)
     preset, thick = tuned.preset, preset.object.slices > 1
     if not thick or earlier is not None or not tilt_from_columns(preset.propagation, preset.refined):
         return tuned

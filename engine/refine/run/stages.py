@@ -19,6 +19,7 @@ import numpy as np
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.probe import Probe
 from ptylive.engine.refine.data.drift import without_drift
+from ptylive.engine.refine.engines.named import PUBLISHED
 from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.engine.refine.results.curve import Curve, Scanned
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult, StageEnd
@@ -177,6 +178,8 @@ class _Chain:
             changes |= self._thickness | _distances(last, preset)
         if last.slices > 1 and preset.object.slices > 1 and not preset.object.weakly_damped_obj:
             changes |= _form(last.preset, self.stages[len(self.ended) - 1].preset, preset)
+        if last.slices > 1 and preset.object.slices > 1:
+            changes |= _anchor(last.preset, self.stages[len(self.ended) - 1].preset, preset)
         changes |= _refined_before(last, preset)
         return _with(preset, {name: value for name, value in changes.items() if name not in stage.said})
 
@@ -276,6 +279,17 @@ def _form(decided: Preset, asked: Preset, preset: Preset) -> dict[str, Any]:
     bound = preset.object.non_negative_phase
     kept = decided.object.non_negative_phase if bound == "auto" and is_phase else bound
     return {"phase_only_obj": is_phase, "non_negative_phase": kept}
+
+
+def _anchor(decided: Preset, asked: Preset, preset: Preset) -> dict[str, Any]:
+    """The anchor that trials of the stage before decided, where neither stage says which and this one has one."""
+    solver = preset.solver
+    unswept = solver.sweeps == 0 or solver.epoch_max == 1  # nothing to be held to, as in a run of its own
+    if unswept or preset.refined.update_tilts or solver.optimizer in PUBLISHED:
+        return {}
+    if {one.solver.anchor for one in (asked, preset)} != {"auto"}:
+        return {}
+    return {"anchor": decided.solver.anchor}
 
 
 def _refined_before(last: Ended, preset: Preset) -> dict[str, Any]:

@@ -35,7 +35,7 @@ object, by 0.6 % where it made a worse one (docs/refinement.md)."""
 
 
 def with_chosen_anchor(tuned: Tuned, context: TrialContext) -> Tuned:
-    """The same with a weaker anchor where that predicts better beyond doubt, and how it was decided in words."""
+    """The same with its anchor stated, a weaker one where that predicts better beyond doubt, and why in words."""
     if not _is_open(tuned.dataset, tuned.preset):
         return tuned
     part = context.seen.central_part(tuned.dataset, PATTERNS)
@@ -48,9 +48,14 @@ def with_chosen_anchor(tuned: Tuned, context: TrialContext) -> Tuned:
     gain = _gain(part, settings.model_copy(update={"anchor": weaker}), measured, context)
     if not (gain.certain and gain.share > WORTH):
         words = f"anchor {strategy.anchor:.2g}: under {weaker:.2g} patterns held out are soon predicted no better"
-        return replace(tuned, words=(*tuned.words, f"{words} (gain {gain})"))
+        return _stated(tuned, strategy.anchor, f"{words} (gain {gain})")
     words = f"anchor {weaker:.2g}: under it patterns held out go on to be predicted better, by {gain}"
-    return replace(tuned, preset=tuned.preset.model_copy(update={"anchor": weaker}), words=(*tuned.words, words))
+    return _stated(tuned, weaker, words)
+
+
+def _stated(tuned: Tuned, anchor: float, words: str) -> Tuned:
+    """With this anchor, so that nothing that follows in the run tries once more."""
+    return replace(tuned, preset=tuned.preset.model_copy(update={"anchor": anchor}), words=(*tuned.words, words))
 
 
 def _is_open(dataset: Dataset, preset: Preset) -> bool:

@@ -25,6 +25,7 @@ def test_pixels_land_at_their_frequency(simulated):
 @pytest.mark.parametrize(
     ("recorded", "largest", "kept"),
     [
+        ("bool", True, "uint8"),
         ("uint8", 255, "uint8"),
         ("uint16", 255, "uint8"),
         ("uint16", 256, "uint16"),

@@ -102,6 +102,13 @@ def test_a_sweep_of_batches_of_another_size_goes_about_as_far(batch, step):
     assert chosen(Preset(batch_size=batch, sweep_step=0.3), STRONG, has_start=False).sweep_step == 0.3
 
 
+@pytest.mark.parametrize("batch", ["auto", 100, 128, 4096])
+def test_batches_that_hold_the_whole_scan_go_equally_far(batch):
+    few = replace(STRONG, patterns=100)
+    assert chosen(Preset(batch_size=batch), few, has_start=False).sweep_step == 0.5
+    assert chosen(Preset(batch_size=25), few, has_start=False).sweep_step == pytest.approx(0.25)
+
+
 def test_batches_are_compared_with_those_of_their_scan_and_their_engine():
     """65 536 patterns go in batches of 512; a published engine has its published step."""
     large = replace(STRONG, patterns=65536)

@@ -10,7 +10,7 @@ from ptylive.engine.refine import refine
 from ptylive.engine.refine.results.curve import Curve, Scanned
 from ptylive.engine.refine.run import run
 from ptylive.engine.refine.run.checkpoint import of_stage
-from ptylive.engine.refine.run.stages import KEPT
+from ptylive.engine.refine.run.stages import KEPT, _anchor
 from ptylive.engine.refine.tuning.parameter_search import Tuned, with_best
 from ptylive.schema import MetadataError, Origin, Quantity, RefinementError
 from ptylive.schema.preset import Preset
@@ -57,6 +57,27 @@ def test_the_form_that_trials_decided_is_kept_unless_a_stage_says_otherwise(simu
     forms = [used(end).object for end in refined(simulated.dataset, preset).stages]
     assert [form.phase_only_obj for form in forms] == [True, True, False]
     assert [form.non_negative_phase for form in forms] == [True, True, "auto"]
+
+
+def test_the_anchor_that_trials_decided_is_kept_unless_a_stage_has_none_or_its_own(simulated, monkeypatch):
+    """A stage of one slice decides nothing; the first of several does, and those after it."""
+    tried = []
+
+    def weaker(tuned, context):
+        if tuned.preset.object.slices == 1 or tuned.preset.solver.anchor != "auto":
+            return tuned
+        tried.append(tuned.preset.object.slices)
+        return replace(tuned, preset=tuned.preset.model_copy(update={"anchor": 0.03}))
+
+    monkeypatch.setattr(run, "with_chosen_anchor", weaker)
+    two, three = ({"num_slices": n, "total_thickness_A": 20.0} for n in (2, 3))
+    shared = {"sweeps": 1, "epoch_max": 2, "phase_only_obj": True}
+    result = refined(simulated.dataset, staged({}, two, three, {**two, "anchor": 0.2}, **shared))
+    assert [used(end).solver.anchor for end in result.stages] == ["auto", 0.03, 0.03, 0.2]
+    assert tried == [2]
+    decided, asked = Preset.from_mapping({**two, "anchor": 0.03}), Preset.from_mapping(two)
+    for change in ({"sweeps": 0}, {"epoch_max": 1}, {"update_tilts": True}, {"optimizer": "epie"}):
+        assert _anchor(decided, asked, Preset.from_mapping({**two, **change})) == {}
 
 
 def test_a_single_stage_is_the_run_without_stages(simulated):

@@ -19,14 +19,14 @@ THICK = Preset(probe_modes=1, num_slices=3, total_thickness_A=70.0)
 
 @pytest.mark.parametrize(
     ("gain", "anchor"),
-    [(Gain(0.02, 0.002), 0.03), (Gain(0.02, 0.015), "auto"), (Gain(0.008, 0.001), "auto"), (Gain(-0.1, 0.01), "auto")],
+    [(Gain(0.02, 0.002), 0.03), (Gain(0.02, 0.015), 0.1), (Gain(0.008, 0.001), 0.1), (Gain(-0.1, 0.01), 0.1)],
     ids=["better", "not-certain", "not-worth-it", "worse"],
 )
 def test_a_weaker_one_where_it_predicts_better_beyond_doubt(monkeypatch, gain, anchor):
     monkeypatch.setattr(anchor_choice, "_gain", lambda *told: gain)
     tuned = with_chosen_anchor(Tuned(scan_of_columns(points=16), THICK), CPU)
-    assert tuned.preset.solver.anchor == pytest.approx(anchor) if anchor != "auto" else "auto"
-    assert tuned.words[0].startswith("anchor 0.1:" if anchor == "auto" else "anchor 0.03:")
+    assert tuned.preset.solver.anchor == pytest.approx(anchor)
+    assert tuned.words[0].startswith(f"anchor {anchor}:")
     assert str(gain) in tuned.words[0]
 
 
