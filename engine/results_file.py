@@ -211,7 +211,7 @@ class Change:
         kept = {path: plots for path, plots in before.plots.items() if path not in self.replaced}  # kept is not read
         fresh = entry.described(root, new)
         layout.mark(root)
-        entry.write_entry(root, kept | fresh | self._beside_added(root, before, keep, fresh))
+        entry.write_entry(root, {**kept, **fresh, **self._beside_added(root, before, keep, fresh)})
 
     def _beside_added(self, root: h5py.Group, before: Before, keep: Keep, fresh: entry.Plots) -> entry.Plots:
         """Keep the maps beside those that are added; what can be plotted of them all, of which only these are read."""
