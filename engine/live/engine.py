@@ -1,7 +1,7 @@
 """The live engine: frames in, maps out, calibrating itself as rows arrive; and its offline twin.
 
-One scan, one engine. ``add`` is cheap and called for every batch; ``refresh`` makes the pictures and is called at the
-screen's pace; ``finish`` fits everything afresh on all that arrived, which is what an offline run does too.
+One scan, one engine. ``add`` is cheap and called for every batch; ``refresh`` makes the pictures, at the screen's pace;
+``finish`` fits everything afresh on all that arrived, which is what an offline run does too.
 """
 
 from __future__ import annotations
@@ -388,8 +388,7 @@ def reconstruct(
     """The live engine fed from a file: mean pattern, calibration, coefficients, maps.
 
     Reads the frames twice, where a descan is given three times, and where one is found some times more. Raises
-    MetadataError for a setting that this scan does not allow; a live engine leaves that map out, and so does this one
-    where the method is none of ``needed``.
+    MetadataError for a setting of ``needed`` methods (None: all) that this scan does not allow, as no live engine does.
     """
     engine, where = LiveEngine(header, methods=methods, device=device, settings=settings), Where(device=device)
     store = reading.first_read(header, frames, engine.bad_pixels, where)
