@@ -1,7 +1,7 @@
 """The live engine: frames in, maps out, calibrating itself as rows arrive; and its offline twin.
 
-One scan, one engine. ``add`` is cheap and called for every batch; ``refresh`` makes the pictures, at the screen's pace;
-``finish`` fits everything afresh on all that arrived, which is what an offline run does too.
+One scan, one engine. ``add`` is cheap and called for every batch; ``refresh`` makes the pictures and is called at the
+screen's pace; ``finish`` fits everything afresh on all that arrived, which is what an offline run does too.
 """
 
 from __future__ import annotations
@@ -394,8 +394,7 @@ def reconstruct(
     store = reading.first_read(header, frames, engine.bad_pixels, where)
     if store is None:
         return engine, Rendering()
-    engine.store = store = reading.brought_to_rest(store, frames, where)
-    engine.header = header = store.header
-    made = engine.conclude(Plan.of_pattern(lying_still(header, store.descan), store.mean_pattern).calibration)
+    engine.store, engine.header = (store := reading.brought_to_rest(store, frames, where)), store.header
+    made = engine.conclude(Plan.of_pattern(lying_still(store.header, store.descan), store.mean_pattern).calibration)
     engine.filters.check(needed)
     return engine, made
