@@ -64,7 +64,6 @@ class Before:
     runs: Mapping[str, str]
     """Names of refinements with their identities (empty: of an earlier version)."""
     maps: tuple[str, ...] = ()
-    """Their names."""
     stored_bytes: int = 0
     """Of all data sets, as they are compressed."""
     plots: entry.Plots = field(default_factory=dict)
@@ -172,14 +171,13 @@ def created(path: Path) -> Iterator[h5py.File]:
 class Change:
     """What is to become of a results file: some members of the root written anew, everything else kept.
 
-    ``write`` makes the members named in ``replaced`` in the new root; ``settings`` are laid over those there are.
+    ``write`` makes the members ``replaced`` in the new root, or ``adds_maps``; ``settings`` are laid over those there.
     """
 
     replaced: frozenset[str]
     write: Callable[[h5py.Group], None]
     settings: Mapping[str, Any]
     adds_maps: bool = False
-    """Whether maps that ``write`` does not make are kept, with the rest of the file."""
 
     def build(self, root: h5py.Group, before: Before, keep: Keep, arrived: Mapping[str, Pending]) -> None:
         """Fill a new root. ``arrived``: refinements to take in, by the names they get."""
@@ -217,10 +215,9 @@ class Change:
         """Keep the maps beside those that are added; what can be plotted of them all, of which only these are read."""
         if not self.adds_maps:
             return {}
-        others = [name for name in before.maps if name not in root[entry.MAPS]]
-        for name in others:
+        shown = [one for one in before.plots.get(entry.MAPS, ()) if one.name not in root[entry.MAPS]]
+        for name in set(before.maps) - set(root[entry.MAPS]):
             keep(f"{entry.MAPS}/{name}", root[entry.MAPS], name)
-        shown = [one for one in before.plots.get(entry.MAPS, ()) if one.name in others]
         return {entry.MAPS: tuple(sorted((*shown, *fresh[entry.MAPS]), key=lambda one: one.name))}
 
 
