@@ -59,7 +59,8 @@ def batch(  # noqa: PLR0913  (the public call: every keyword has a default)
     workers = None if workers is None else arguments.whole("workers", workers, 1)
     loaded = preset_of(arguments.settings(preset), folder)
     of_maps, settings = read_map_settings(settings)
-    wanted, drawn = {**loaded.settings, **settings}, from_anywhere(detectors or {})
+    wanted = {**loaded.settings, **settings}
+    drawn = from_anywhere(arguments.table("detectors", {} if detectors is None else detectors))
     read_detectors(drawn)
     scans, _ = find_scans(arguments.places("files", files), folder)
     request = BatchRequest(

@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -72,18 +72,17 @@ def write_maps(
     results_file.apply(path, Change(frozenset({"maps", "coverage", "calibration", "snr"}), write, settings), patience_s)
 
 
-def add_maps(path: Path, added: Sequence[LiveMap], stored: Iterable[LiveMap]) -> None:
-    """Write further maps beside those that were ``stored``, in place of any that have their names; all else is kept.
+def add_maps(path: Path, added: Sequence[LiveMap]) -> None:
+    """Write further maps beside those of the file, in place of any that have their names; all else is kept.
 
     Raises as :func:`write_maps`.
     """
-    maps = {one.name: one for one in (*stored, *added)}
 
     def write(root: h5py.Group) -> None:
-        for live_map in maps.values():
+        for live_map in added:
             _write_map(root, live_map)
 
-    results_file.apply(path, Change(frozenset({"maps"}), write, {}))
+    results_file.apply(path, Change(frozenset({"maps"}), write, {}, adds_maps=True))
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,7 @@ class Before:
     settings: Mapping[str, Any]
     runs: Mapping[str, str]
     """Names of refinements with their identities (empty: of an earlier version)."""
+    maps: tuple[str, ...] = ()
     stored_bytes: int = 0
     """Of all data sets, as they are compressed."""
     plots: entry.Plots = field(default_factory=dict)
@@ -81,6 +82,7 @@ class Before:
             dict(file.attrs),
             dict(file[SETTINGS].attrs) if SETTINGS in file else {},
             {name: str(group.attrs.get(IDENTITY, "")) for name, group in file.get(RUNS, {}).items()},
+            tuple(file.get(entry.MAPS, ())),
             _stored_bytes(file),
             entry.described(file),
         )
@@ -169,12 +171,13 @@ def created(path: Path) -> Iterator[h5py.File]:
 class Change:
     """What is to become of a results file: some members of the root written anew, everything else kept.
 
-    ``write`` makes the members named in ``replaced`` in the new root; ``settings`` are laid over those there are.
+    ``write`` makes the members ``replaced`` in the new root, or ``adds_maps``; ``settings`` are laid over those there.
     """
 
     replaced: frozenset[str]
     write: Callable[[h5py.Group], None]
     settings: Mapping[str, Any]
+    adds_maps: bool = False
 
     def build(self, root: h5py.Group, before: Before, keep: Keep, arrived: Mapping[str, Pending]) -> None:
         """Fill a new root. ``arrived``: refinements to take in, by the names they get."""
@@ -204,8 +207,18 @@ class Change:
             group.attrs[name] = value
         new = [path for path in self.replaced if path in root] + [f"{RUNS}/{name}" for name in arrived]
         kept = {path: plots for path, plots in before.plots.items() if path not in self.replaced}  # kept is not read
+        fresh = entry.described(root, new)
         layout.mark(root)
-        entry.write_entry(root, kept | entry.described(root, new))
+        entry.write_entry(root, {**kept, **fresh, **self._beside_added(root, before, keep, fresh)})
+
+    def _beside_added(self, root: h5py.Group, before: Before, keep: Keep, fresh: entry.Plots) -> entry.Plots:
+        """Keep the maps beside those that are added; what can be plotted of them all, of which only these are read."""
+        if not self.adds_maps:
+            return {}
+        shown = [one for one in before.plots.get(entry.MAPS, ()) if one.name not in root[entry.MAPS]]
+        for name in set(before.maps) - set(root[entry.MAPS]):
+            keep(f"{entry.MAPS}/{name}", root[entry.MAPS], name)
+        return {entry.MAPS: tuple(sorted((*shown, *fresh[entry.MAPS]), key=lambda one: one.name))}
 
 
 def _take_in(root: h5py.Group, name: str, pending: Pending) -> dict[str, Any]:

@@ -52,6 +52,7 @@ NAMES: dict[str, tuple[str, str]] = {
 _FLAT = {place: name for name, place in NAMES.items()}
 """Section and key -> flat name."""
 
+PIXEL_NAMES = ("detector_pixel_mrad", "detector_pixel_invA")
 STEP_NAMES = ("scan_step_A", "field_of_view_A", "scan_matrix")
 """Names of one quantity: whichever of them is given last counts."""
 FILE_ARRAYS = ("bad_pixel_mask", "positions_A", "vacuum_pattern", *REFERENCES)
@@ -213,6 +214,26 @@ def unsaid(header: ScanHeader, values: Mapping[str, Any]) -> dict[str, Any]:
         return key not in part.model_fields_set or getattr(part, key) is None
 
     return {name: value for name, value in values.items() if missing(name)}
+
+
+def beneath(values: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the metadata whose quantity ``over`` does not give, under this name or another.
+
+    Raises MetadataError for unknown names.
+    """
+    taken = {one for name in over for one in _meant(name)}
+    return {name: value for name, value in values.items() if not taken & _meant(name)}
+
+
+def _meant(name: str) -> set[str]:
+    """What a name gives, the same for all names of one quantity."""
+    if (array := array_name(name)) is not None:
+        return {array}
+    section, key = locate(name)
+    if section == "optics" and (found := aberrations_from({key: 1.0})):
+        return set(found)
+    flat = flat_name(name)
+    return set(next((names for names in (STEP_NAMES, PIXEL_NAMES) if flat in names), (flat,)))
 
 
 def questions(header: ScanHeader) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,13 +66,15 @@ class MapRequest:
     basis: make them from coefficients in it, as a compressed stream of the scan would. backend: auto, cpu, or gpu,
     which raises PtyliveError where there is none. detectors: virtual ones by name, as
     :func:`ptylive.application.detector_texts.read_detectors` reads them; their maps are ``vd_<name>``. settings: of
-    maps, as ``{"wdd.epsilon": 0.1}`` (:func:`ptylive.engine.imaging.registry.read_settings`).
+    maps, as ``{"wdd.epsilon": 0.1}`` (:func:`ptylive.engine.imaging.registry.read_settings`). needed: methods whose
+    settings the scan must allow, None: all; of others there is no map then, with the reason in ``rendering.missing``.
     """
 
     basis: BasisChoice = AS_STORED
     backend: str = "auto"
     detectors: Mapping[str, str | Array] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    needed: Collection[str] | None = None
 
 
 DEFAULTS = MapRequest()
@@ -128,7 +130,8 @@ def reconstruct_source(
             if on_progress is not None:
                 on_progress(done, count, f"{path.name}: maps" if done == count else f"{path.name}: {doing}")
 
-    engine, rendering = reconstruct(seen.header, frames, methods, device, settings)
+    engine, rendering = reconstruct(seen.header, frames, methods, device, settings, request.needed)
+    rendering = replace(rendering, missing={**rendering.missing, **engine.filters.refused})
     calibration = engine.calibration or Calibration()
     if drawn and engine.store is not None:
         pattern = engine.store.mean_pattern

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -128,10 +128,11 @@ class FilterStock:
         self.refused.clear()
         self.ordered = None
 
-    def check(self) -> None:
-        """Raise MetadataError where a method cannot be had."""
-        for reason in self.refused.values():
-            raise MetadataError(reason)
+    def check(self, needed: Collection[str] | None = None) -> None:
+        """Raise MetadataError where a method, one of ``needed`` or any, cannot be had."""
+        for method, reason in self.refused.items():
+            if needed is None or method in needed:
+                raise MetadataError(reason)
 
     @property
     def has_news(self) -> bool:

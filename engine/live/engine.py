@@ -7,7 +7,7 @@ screen's pace; ``finish`` fits everything afresh on all that arrived, which is w
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 import numpy as np
@@ -383,18 +383,18 @@ def reconstruct(
     methods: Iterable[str] = METHODS,
     device: MapDevice = PROCESSOR,
     settings: Mapping[str, float] | None = None,
+    needed: Collection[str] | None = None,
 ) -> tuple[LiveEngine, Rendering]:
     """The live engine fed from a file: mean pattern, calibration, coefficients, maps.
 
     Reads the frames twice, where a descan is given three times, and where one is found some times more. Raises
-    MetadataError for a setting that this scan does not allow; a live engine leaves that map out.
+    MetadataError for a setting of ``needed`` methods (None: all) that this scan does not allow, as no live engine does.
     """
     engine, where = LiveEngine(header, methods=methods, device=device, settings=settings), Where(device=device)
     store = reading.first_read(header, frames, engine.bad_pixels, where)
     if store is None:
         return engine, Rendering()
-    engine.store = store = reading.brought_to_rest(store, frames, where)
-    engine.header = header = store.header
-    made = engine.conclude(Plan.of_pattern(lying_still(header, store.descan), store.mean_pattern).calibration)
-    engine.filters.check()
+    engine.store, engine.header = (store := reading.brought_to_rest(store, frames, where)), store.header
+    made = engine.conclude(Plan.of_pattern(lying_still(store.header, store.descan), store.mean_pattern).calibration)
+    engine.filters.check(needed)
     return engine, made

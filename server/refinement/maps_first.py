@@ -23,34 +23,38 @@ def with_maps(job: RefineJob, tell: Tell, should_stop: Callable[[], bool]) -> Re
 
     The maps are made unless they are there with the settings that are asked for and the job is resumed or takes them:
     what goes on from a checkpoint must have the same calibration to the last digit, which another machine would not
-    find again. Raises InputFileError for a
-    file that is damaged or no scan, MetadataError for missing optics, PtyliveError where no map can be made,
-    RefinementError for a stop on the way.
+    find again, so that only the settings of its start count then. Raises InputFileError for a file that is damaged or
+    no scan, MetadataError for missing optics, PtyliveError where no map can be made, RefinementError for a stop on the
+    way.
     """
     from ptylive.application.offline import start_of
     from ptylive.application.outputs import check_results_file
     from ptylive.engine.dataset import check_told
     from ptylive.engine.stored_maps import StoredMaps
-    from ptylive.schema.metadata import unsaid
+    from ptylive.schema.metadata import beneath, unsaid
     from ptylive.streamer.source import open_source
     from ptylive.streamer.vetting.door import vet
 
     vet(job.recording, job.values, job.results)
     with open_source(job.recording, job.values) as source:
         check_results_file(job.results, source)
-        values = {**unsaid(source.header, job.defaults), **job.values}
+        defaults = unsaid(source.header, job.defaults)
+        values = {**defaults, **job.values}
     with open_source(job.recording, values) as source:
         check_told(source.header, far_field=not job.preset.propagation.near_field)
-    job = replace(job, values=values)
+        in_place = source.flat is not None
+    asked, job = job.values, replace(job, values=values)
     stored = StoredMaps.read(job.results) if (job.resume or job.takes_maps) and _has_maps(job.results) else None
     if stored is None or not _are_wanted(stored, job):
-        given = {} if stored is None else _given(Calibration.from_attributes(stored.calibration))
-        job = replace(job, values={**values, **given})
-        _make(job, tell, should_stop)
+        if stored is not None:
+            given = _given(Calibration.from_attributes(stored.calibration), in_place=in_place)
+            given = {**beneath(defaults, given), **given}
+            job = replace(job, values={**beneath(given, asked), **asked})
+        _make(job, tell, should_stop, keeps_detectors=stored is not None)
         stored = StoredMaps.read(job.results)
     calibration = Calibration.from_attributes(stored.calibration)
     if job.detectors:
-        _add_detectors(job, stored, calibration, tell)
+        _add_detectors(job, calibration, tell)
     start = start_of(stored.maps.get, job.preset.start, calibration)
     return replace(job, calibration=calibration, start=start)
 
@@ -63,23 +67,38 @@ def _has_maps(results: Path) -> bool:
 
 
 def _are_wanted(stored: StoredMaps, job: RefineJob) -> bool:
-    """Whether stored maps have the settings that are asked for; one that is not there cannot be had."""
-    from ptylive.application.offline import method_of
+    """Whether stored maps have the settings that are asked for, those of the start where the job is resumed.
 
-    for name, value in {**job.map_settings, **job.preset.start.map_settings}.items():
-        method, _, key = name.partition(".")
-        made = [one for one in stored.maps.values() if method_of(one.name) == method]
-        if any(one.settings.get(key) != value for one in made):
-            return False
+    A map that is not there cannot be had. What is neither asked for nor stored is as the method has it.
+    """
+    from ptylive.application.offline import method_of
+    from ptylive.engine.imaging.declaration import UPSAMPLE
+    from ptylive.engine.imaging.registry import methods
+
+    asked = {**job.map_settings, **job.preset.start.map_settings}
+    start = method_of(job.preset.start.start_map)
+    for one in stored.maps.values():
+        method = methods().get(method_of(one.name))
+        if method is None or (job.resume and method.name != start):
+            continue
+        for name, its in method.may_be_set.items():
+            if its is UPSAMPLE and name not in asked:
+                continue  # a factor that the method chose is stored too
+            if one.settings.get(name.partition(".")[2], its.default) != asked.get(name, its.default):
+                return False
     return True
 
 
-def _given(calibration: Calibration) -> dict[str, Any]:
-    """What somebody gave for the maps that are there: those that take their place have it too."""
-    return {name: one.value for name, one in calibration.entries.items() if one.origin is Origin.GIVEN}
+def _given(calibration: Calibration, *, in_place: bool) -> dict[str, Any]:
+    """What somebody gave for the maps that are there: those that take their place have it too.
+
+    Not the beam's centre where patterns were put ``in_place``: the stored one is no place of a recorded pattern.
+    """
+    given = {name: one.value for name, one in calibration.entries.items() if one.origin is Origin.GIVEN}
+    return {name: value for name, value in given.items() if not (in_place and name == "beam_center_px")}
 
 
-def _add_detectors(job: RefineJob, stored: StoredMaps, calibration: Calibration, tell: Tell) -> None:
+def _add_detectors(job: RefineJob, calibration: Calibration, tell: Tell) -> None:
     """Store the maps of virtual detectors beside the others; what one cannot be had for is a remark."""
     from ptylive.application.offline import detector_maps
     from ptylive.engine.results import add_maps
@@ -89,21 +108,24 @@ def _add_detectors(job: RefineJob, stored: StoredMaps, calibration: Calibration,
     for problem in problems:
         tell({"kind": "remark", "message": problem})
     if found:
-        add_maps(job.results, found, stored.maps.values())
+        add_maps(job.results, found)
 
 
-def _make(job: RefineJob, tell: Tell, should_stop: Callable[[], bool]) -> None:
-    """Make the maps and store them, saying how far that is."""
+def _make(job: RefineJob, tell: Tell, should_stop: Callable[[], bool], *, keeps_detectors: bool) -> None:
+    """Make the maps and store them, saying how far that is; stored ones of virtual detectors may stay beside them."""
     from ptylive.application.offline import MapRequest, method_of, reconstruct_file
     from ptylive.application.outputs import scan_settings
+    from ptylive.engine.imaging.declaration import DETECTOR_PREFIX
     from ptylive.engine.live.evaluation import backend_of
     from ptylive.engine.results import describe_run, write_maps
+    from ptylive.engine.stored_maps import StoredMaps
     from ptylive.streamer.source import open_source
 
-    methods = dict.fromkeys((*job.methods, method_of(job.preset.start.start_map)))
+    start = method_of(job.preset.start.start_map)
+    methods = dict.fromkeys((*job.methods, start))
     backend = "cpu" if job.backend == "cpu" else "auto"
     settings = {**job.map_settings, **job.preset.start.map_settings}
-    request = MapRequest(backend=backend, settings=settings)
+    request = MapRequest(backend=backend, settings=settings, needed=(start,))
     said = ""
 
     def on_progress(done: int, total: int, words: str) -> None:
@@ -117,7 +139,8 @@ def _make(job: RefineJob, tell: Tell, should_stop: Callable[[], bool]) -> None:
             tell({"kind": "note", "message": so_far})
 
     made = reconstruct_file(job.recording, job.values, methods, request, on_progress)
-    for remark in made.remarks:
+    refused = [f"{method} was not made: {reason}" for method, reason in made.engine.filters.refused.items()]
+    for remark in (*made.remarks, *refused):
         tell({"kind": "remark", "message": remark})
     if not made.rendering.maps:
         missing = "; ".join(f"{name}: {reason}" for name, reason in made.rendering.missing.items())
@@ -125,5 +148,7 @@ def _make(job: RefineJob, tell: Tell, should_stop: Callable[[], bool]) -> None:
     with open_source(job.recording, job.values) as source:
         scan = scan_settings(source, job.results)
     about = {**describe_run(job.command_line, backend_of(made.engine.computed_on)), **scan}
-    write_maps(job.results, made.rendering.maps, made.engine.coverage, made.calibration, about)
+    stored = StoredMaps.read(job.results).maps.values() if keeps_detectors else ()
+    kept = [one for one in stored if one.name.startswith(DETECTOR_PREFIX)]
+    write_maps(job.results, [*kept, *made.rendering.maps], made.engine.coverage, made.calibration, about)
     tell({"kind": "maps"})

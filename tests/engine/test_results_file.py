@@ -22,10 +22,10 @@ from ptylive.engine import results as results_module
 from ptylive.engine import results_file
 from ptylive.engine.refine.parameters.refined import Refined
 from ptylive.engine.refine.results.phase_deviation import PhaseDeviation
-from ptylive.engine.results import Run, add_refinement, read_runs, write_maps
+from ptylive.engine.results import Run, add_maps, add_refinement, read_runs, write_maps
 from ptylive.engine.results_file import pending_path, release_run, reserve_run
 from ptylive.engine.stored_run import StoredRun
-from ptylive.schema import Calibration, InputFileError, Origin, PtyliveError, Quantity
+from ptylive.schema import Calibration, InputFileError, LiveMap, Origin, PtyliveError, Quantity
 from ptylive.schema.files.filelock import FileBusyError
 from ptylive.schema.preset import Preset
 
@@ -372,3 +372,20 @@ def test_what_was_refined_of_the_instrument_is_kept(tmp_path):
     np.testing.assert_array_equal(found["opr_coefficients"], refined.opr_coefficients)
     with h5py.File(path) as file:
         np.testing.assert_array_equal(file["refinements/one/opr_components"], components)
+
+
+def test_added_maps_take_nothing_from_others(tmp_path):
+    """What others wrote meanwhile is not put back to what it was: only the maps that are added are written."""
+    path = tmp_path / "r.h5"
+    writers.save(path, 1.0)
+    writers.refine(path, 1.0)
+    writers.save(path, 2.0)
+    for number in (3.0, 4.0):
+        add_maps(path, [LiveMap("vd_a", np.full((32, 32), number, np.float32), "counts", (1.0, 1.0), 4, "sum")])
+    with h5py.File(path) as file:
+        assert {name: float(data[0, 0]) for name, data in file["maps"].items()} == {"bf": 2.0, "obf": 2.0, "vd_a": 4.0}
+        assert file["coverage"][()].all() and "run1" in file["refinements"]
+        shown = file["entry"]
+        assert {name: float(shown[name]["data"][0, 0]) for name in ("bf", "obf", "vd_a")} == {
+            "bf": 2.0, "obf": 2.0, "vd_a": 4.0,
+        }  # fmt: skip

@@ -1,7 +1,7 @@
 """Values that were given and are taken back, and a calibration read from its file again."""
 
 from ptylive.schema import Calibration, Origin, Quantity, ScanHeader
-from ptylive.schema.metadata import overlay
+from ptylive.schema.metadata import beneath, overlay
 from ptylive.schema.scan import Scan
 
 
@@ -27,3 +27,18 @@ def test_a_calibration_survives_its_attributes() -> None:
     )
     assert Calibration.from_attributes(calibration.to_attributes()).entries == calibration.entries
     assert Calibration.from_attributes({"stranger": 1.0}).entries == {}
+
+
+def test_what_lies_beneath_is_of_no_quantity_that_is_given() -> None:
+    below = {
+        "C10": 1.0,
+        "C12a": 2.0,
+        "C30": 3.0,
+        "detector_pixel_invA": 0.1,
+        "scan_step_A": (1.0, 1.0),
+        "energy_eV": 8e4,
+    }
+    over = {"optics.defocus_A": None, "astigmatism_A": 5.0, "detector_pixel_mrad": 1.0, "field_of_view_A": 9.0}
+    assert beneath(below, {**over, "dark_reference": "d.npy"}) == {"C30": 3.0, "energy_eV": 8e4}
+    assert beneath({"detector.dark_reference": "a.npy"}, {"dark_reference": "b.npy"}) == {}
+    assert beneath(below, {}) == below

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ptylive.application.offline import method_of
+from ptylive.schema.errors import MetadataError, brief
 from ptylive.schema.preset.start import StartSettings
 
 
@@ -17,6 +18,13 @@ def of_the_start(preset: Mapping[str, Any], settings: Mapping[str, float]) -> di
     return {name: value for name, value in settings.items() if name.partition(".")[0] == method}
 
 
-def from_anywhere(detectors: Mapping[str, str]) -> dict[str, str]:
-    """Virtual detectors whose masks are found from any folder: jobs run elsewhere."""
-    return {name: str(Path(what).absolute()) if what.endswith(".npy") else what for name, what in detectors.items()}
+def from_anywhere(detectors: Mapping[str, object]) -> dict[str, str]:
+    """Virtual detectors whose masks are found from any folder: jobs run elsewhere.
+
+    Raises MetadataError for one that is no text.
+    """
+    texts = {name: what for name, what in detectors.items() if isinstance(what, str)}
+    for name in detectors.keys() - texts:
+        problem = f"detectors: {brief(name)} is no text but of type {type(detectors[name]).__name__}"
+        raise MetadataError(problem, 'write it, as "ring:60mrad,200mrad"; save weights with numpy.save, as "mask.npy"')
+    return {name: str(Path(what).absolute()) if what.endswith(".npy") else what for name, what in texts.items()}

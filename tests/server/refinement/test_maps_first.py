@@ -174,3 +174,79 @@ def test_the_start_is_made_with_its_settings_and_its_amplitude(job):
     assert said[-1] == {"kind": "maps"}
     assert again.start.amplitude is None and plain.start.amplitude is None
     assert not np.allclose(again.start.phase, taken.start.phase, rtol=1e-3)
+
+
+def test_what_is_asked_now_wins_over_what_was_given_by_any_name(job):
+    with h5py.File(job.recording, "r+") as file:
+        del file["metadata"].attrs["rotation_deg"]
+    made(replace(job, methods=("wdd",), values={**job.values, "detector_pixel_mrad": 4.0, "rotation_deg": 3.0}))
+    now = {"defocus_A": 80.0, "detector_pixel_invA": 0.1, "scan_step_A": (0.7, 0.7)}
+    asked = replace(job, values=now, defaults={"rotation_deg": 9.0}, takes_maps=True)
+    again, _ = made(replace(asked, map_settings={"wdd.epsilon": 0.2}))
+    found = [again.calibration.get(name) for name in ("C10", "detector_pixel_invA", "rotation_deg")]
+    assert found == [-80.0, 0.1, 3.0], "and what was given of this scan over a default"
+    assert again.calibration.get("scan_step_A") == pytest.approx((0.7, 0.7))
+    assert again.calibration.get("detector_transform") == "none"
+    assert set(again.values) & {"C10", "detector_pixel_mrad"} == set()
+
+
+def test_a_given_beam_centre_stays_where_it_is_with_every_remake(job):
+    """A distortion puts it in place once: the stored one is no recorded place."""
+    told = {**job.values, "distortion": (0.05, 0.02, 0.0, 0.0), "beam_center_px": (7.0, 8.0)}
+    first, _ = made(replace(job, values=told, methods=("wdd",)))
+    assert first.calibration.get("beam_center_px") != (7.0, 8.0)
+    told.pop("beam_center_px")
+    with h5py.File(job.recording, "r+") as file:
+        file["metadata"].attrs["beam_center_px"] = (7.0, 8.0)
+    again, said = made(replace(job, values=told, takes_maps=True, map_settings={"wdd.epsilon": 0.2}))
+    assert said[-1] == {"kind": "maps"}
+    assert again.calibration.get("beam_center_px") == first.calibration.get("beam_center_px")
+
+
+def test_a_resumed_scan_keeps_its_calibration_whatever_becomes_of_other_maps(job):
+    job = replace(job, methods=("wdd",))
+    made(job)
+    with h5py.File(job.results, "r+") as file:
+        file["calibration"].attrs["detector_pixel_invA"] *= 1 + 1e-4  # as another machine finds it
+        there = float(file["calibration"].attrs["detector_pixel_invA"])
+    resumed = replace(job, resume=True, takes_maps=True, map_settings={"wdd.epsilon": 0.2})
+    again, said = made(resumed)
+    assert (said, again.calibration.get("detector_pixel_invA")) == ([], there)
+    other = Preset.from_mapping({"start_map": "idpc", "idpc.highpass_invA": 0.05})
+    assert made(replace(resumed, preset=other))[1][-1] == {"kind": "maps"}
+
+
+def test_going_back_to_a_default_is_noticed(job):
+    """One with a number, and one that the method leaves out; a factor of upsampling that it chose is no setting."""
+    job = replace(job, methods=("obf", "wdd"), takes_maps=True)
+    for setting in ({"wdd.epsilon": 0.2}, {"idpc.highpass_invA": 0.05}):
+        made(replace(job, map_settings=setting))
+        assert made(job)[1][-1] == {"kind": "maps"}
+        assert made(job)[1] == []
+    stored = StoredMaps.read(job.results).maps
+    assert stored["wdd_phase"].settings["epsilon"] == 0.01
+    assert "highpass_invA" not in stored["idpc"].settings and "upsample" in stored["obf"].settings
+
+
+def test_a_map_that_the_refinement_does_not_need_may_be_refused(job):
+    """An aligned bright field has no depth of its own: not both can be had."""
+    both = {"tcbf.depth_A": 5.0, "tcbf.align_order": 1}
+    ready, said = made(replace(job, methods=("tcbf",), map_settings=both))
+    assert ready.start is not None
+    remarks = [message["message"] for message in said if message["kind"] == "remark"]
+    assert "tcbf was not made: tcbf.depth_A and aligned images exclude each other: leave one of them out" in remarks
+    needed = Preset.from_mapping({"start_map": "tcbf", **both})
+    with pytest.raises(MetadataError, match="exclude each other"):
+        made(replace(job, preset=needed))
+
+
+def test_virtual_detectors_of_before_stay_when_maps_are_made_again(job):
+    made(replace(job, methods=("wdd",), detectors={"old": "disc:3", "both": "disc:3"}))
+    before = StoredMaps.read(job.results).maps
+    asked = {"takes_maps": True, "map_settings": {"wdd.epsilon": 0.2}, "detectors": {"both": "disc:1"}}
+    made(replace(job, methods=("wdd",), **asked))
+    after = StoredMaps.read(job.results).maps
+    np.testing.assert_array_equal(after["vd_old"].data, before["vd_old"].data)
+    assert after["vd_both"].data.sum() < before["vd_both"].data.sum()
+    made(replace(job, methods=("wdd",)))
+    assert "vd_old" not in StoredMaps.read(job.results).maps, "where nothing is taken all is new"

@@ -1,6 +1,10 @@
 """Settings of maps that a batch brings: which of them the start of a refinement has, and masks that are found."""
 
+import numpy as np
+import pytest
+
 from ptylive.application.batch.maps import from_anywhere, of_the_start
+from ptylive.schema import MetadataError
 
 SET = {"wdd.epsilon": 0.1, "obf.noise": 3.0, "ssb.crop": 0.7}
 
@@ -16,3 +20,10 @@ def test_masks_are_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     asked = {"left": "mask.npy", "haadf": "ring:60mrad,200mrad"}
     assert from_anywhere(asked) == {"left": str(tmp_path / "mask.npy"), "haadf": "ring:60mrad,200mrad"}
+
+
+@pytest.mark.parametrize("what", [np.ones((2, 2)), 5, None])
+def test_a_detector_that_is_no_text_is_refused_by_its_name(what):
+    with pytest.raises(MetadataError, match="detectors: 'a' is no text but of type ") as caught:
+        from_anywhere({"b": "lost", "a": what})
+    assert "numpy.save" in caught.value.line() and "\n" not in caught.value.line()
