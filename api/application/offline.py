@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from ptylive.engine.imaging import registry
 from ptylive.engine.imaging.render import METHODS, OUTPUTS, Rendering
 from ptylive.engine.imaging.virtual_detectors import DetectorBank, Placing
 from ptylive.engine.live.engine import LiveEngine, reconstruct
+from ptylive.engine.live.reading import mean_frame
 from ptylive.engine.refine.data.pattern_view import PatternView
 from ptylive.engine.refine.validation.run_size import STREAMED_PIXELS
 from ptylive.schema import Calibration, FrameBatch, InputFileError, LiveMap, MetadataError, PtyliveError, ScanHeader
@@ -180,21 +182,15 @@ def detector_maps(
             except PtyliveError as error:
                 problems.append(error.line())
         equip(bank, fit)
-        mean = _mean_pattern(source) if any(isinstance(one, ThresholdDetector) for one in fit) else None
-        nothing = np.zeros(source.header.detector_shape)
-        by = Placing(calibration, nothing if mean is None else mean, bank.header.arrays.get("bad_pixel_mask"))
+        mean = None
+        if any(isinstance(one, ThresholdDetector) for one in fit):
+            mean = mean_frame(source.header, partial(source.batches, BATCH_FRAMES))
+        pattern = np.zeros(source.header.detector_shape) if mean is None else mean.frame
+        by = Placing(calibration, pattern, bank.header.arrays.get("bad_pixel_mask"))
         problems += bank.place(by)
         for batch in source.batches(BATCH_FRAMES):
             bank.add(batch)
         return bank.maps(int(source.received.sum())), problems
-
-
-def _mean_pattern(source: FileSource) -> DoubleArray:
-    """(Qy, Qx) of all frames that arrived, as recorded."""
-    total = np.zeros(source.header.detector_shape)
-    for batch in source.batches(BATCH_FRAMES):
-        total += batch.frames.sum(axis=0, dtype=float)
-    return total / max(int(source.received.sum()), 1)
 
 
 def map_device(backend: str) -> MapDevice:

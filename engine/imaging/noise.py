@@ -59,9 +59,7 @@ def rings(q: DoubleArray, step_A: tuple[float, float]) -> IndexArray:
 
 def power_of(spectrum: ComplexArray) -> DoubleArray:
     """Squared modulus of every value, without the roots that ``abs`` takes."""
-    power = np.square(spectrum.real, dtype=np.float64)
-    power += np.square(spectrum.imag, dtype=np.float64)
-    return power
+    return np.asarray(spectrum.real**2 + spectrum.imag**2, dtype=np.float64)
 
 
 def ring_sum(ring: IndexArray, values: DoubleArray, use: BoolArray | None = None) -> DoubleArray:

@@ -48,10 +48,9 @@ Show = Callable[[Rendering], None]
 class LiveEngine:
     """Maps of one scan while it runs.
 
-    ``background`` calibrates and builds filters without holding up frames; without one that is done on the spot.
-    ``pool`` share the work of reducing frames and, while the scan runs, of making maps. ``scratch``: where
-    arrays go that do not fit the memory. ``device``: what reduces frames and makes maps
-    (:func:`ptylive.engine.backend.imaging.open.open_map_device`). ``settings``: of maps, checked.
+    ``background`` calibrates and builds filters beside frames, without one that is done on the spot. ``pool`` shares
+    the work of reducing frames and, while the scan runs, of making maps. ``scratch``: for arrays that do not fit the
+    memory. ``device``: see :func:`ptylive.engine.backend.imaging.open.open_map_device`. ``settings``: of maps, checked.
     """
 
     def __init__(
@@ -394,7 +393,8 @@ def reconstruct(
     store = reading.first_read(header, frames, engine.bad_pixels, where)
     if store is None:
         return engine, Rendering()
-    engine.store, engine.header = (store := reading.brought_to_rest(store, frames, where)), store.header
+    engine.store = store = reading.brought_to_rest(store, frames, where)
+    engine.header = store.header
     made = engine.conclude(Plan.of_pattern(lying_still(store.header, store.descan), store.mean_pattern).calibration)
     engine.filters.check(needed)
     return engine, made

@@ -3,13 +3,19 @@
 import io
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
 from fake_server import map_payload
 from PIL import Image
 from playwright.sync_api import Page, expect
+from running import Server, server
+
+from ptylive.simulators.data import bundled
+from ptylive.simulators.replay import ReplaySettings, replay
 
 SIDE = 64
 PATIENCE_S = 60.0
@@ -86,3 +92,14 @@ def eventually(condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> 
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+@contextmanager
+def server_with(scan: str, recordings: Path) -> Iterator[Server]:
+    """A real server with a page, and a bundled scan that has ended."""
+    with server(recordings, "--dashboard", "127.0.0.1:0") as one:
+        url = one.status()["dashboard"]
+        eventually(lambda: answers(url))
+        replay(bundled(scan), ReplaySettings(to=one.data))
+        one.wait_for_results()
+        yield one

@@ -6,14 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from browser_tools import Watched, answers, eventually, pixels
+from browser_tools import Watched, eventually, pixels, server_with
 from playwright.sync_api import Page, expect
 from running import Server
-from running import server as real_server
 
 from ptylive.engine.imaging.registry import describe, own_methods
-from ptylive.simulators.data import bundled
-from ptylive.simulators.replay import ReplaySettings, replay
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 SCAN = "au_ac_300kV_parallax"
@@ -38,11 +35,7 @@ TYPED = {
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with real_server(tmp_path_factory.mktemp("recordings"), "--dashboard", "127.0.0.1:0") as one:
-        url = one.status()["dashboard"]
-        eventually(lambda: answers(url))
-        replay(bundled(SCAN), ReplaySettings(to=one.data))
-        one.wait_for_results()
+    with server_with(SCAN, tmp_path_factory.mktemp("recordings")) as one:
         yield one
 
 

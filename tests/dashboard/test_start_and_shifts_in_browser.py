@@ -8,13 +8,9 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from browser_tools import Watched, answers, eventually
+from browser_tools import Watched, eventually, server_with
 from playwright.sync_api import Page, expect
 from running import Server
-from running import server as real_server
-
-from ptylive.simulators.data import bundled
-from ptylive.simulators.replay import ReplaySettings, replay
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 SCAN = "au_ac_300kV_parallax"
@@ -25,11 +21,7 @@ PATIENCE_S = 300.0
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with real_server(tmp_path_factory.mktemp("recordings"), "--dashboard", "127.0.0.1:0") as one:
-        url = one.status()["dashboard"]
-        eventually(lambda: answers(url))
-        replay(bundled(SCAN), ReplaySettings(to=one.data))
-        one.wait_for_results()
+    with server_with(SCAN, tmp_path_factory.mktemp("recordings")) as one:
         yield one
 
 
