@@ -41,11 +41,18 @@ class Connection:
             self.peers = max(0, self.peers - 1)
 
     def mend(self) -> None:
-        """Connect again where a stranger has broken the connection off; takes a moment, for it may still be there."""
+        """Connect again where a stranger has broken the connection off; takes a moment, for it may still be there.
+
+        What was queued for the stranger is dropped: where libzmq never connects again it would wait for ever, and the
+        end of the context with it, whatever the socket is closed with.
+        """
         if self._broken_off and self._address is not None:
             self._broken_off = False
+            linger_ms = self._socket.getsockopt(zmq.LINGER)
+            self._socket.setsockopt(zmq.LINGER, 0)
             with suppress(zmq.ZMQError):  # given up already
                 self._socket.disconnect(self._address)
+            self._socket.setsockopt(zmq.LINGER, linger_ms)
             time.sleep(_PAUSE_S)
             self._socket.connect(self._address)
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any, cast
 
 import pytest
@@ -68,6 +69,37 @@ def test_a_stranger_at_the_address_does_not_keep_the_peer_away(
             socket.close(linger=0)
 
 
+class Heard(WatchedConnection):
+    lost = False
+
+    def note(self, event: int) -> None:
+        self.lost |= event == zmq.EVENT_DISCONNECTED
+        super().note(event)
+
+
+def test_what_was_queued_for_a_stranger_does_not_hold_up_the_end() -> None:
+    """A message for a raw TCP socket that goes: libzmq would keep it for a connection that it never makes again."""
+    context: zmq.Context[Any] = zmq.Context()
+    socket = context.socket(zmq.PUSH)
+    with context.socket(zmq.STREAM) as other:
+        address = f"tcp://127.0.0.1:{other.bind_to_random_port('tcp://127.0.0.1')}"
+        connection = Heard(socket, address)
+        socket.connect(address)
+        socket.send(b"hello")
+        assert other.poll(60_000)  # what it takes for a greeting: they are connected
+    give_up = time.monotonic() + 60
+    while not connection.lost and time.monotonic() < give_up:
+        connection.look()
+        time.sleep(0.01)
+    assert connection.lost
+    connection.close()
+    socket.close(linger=0)
+    end = Thread(target=context.term, daemon=True)  # not waited for where it hangs
+    end.start()
+    end.join(60)
+    assert not end.is_alive()
+
+
 class Socket:
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -77,6 +109,12 @@ class Socket:
 
     def disconnect(self, address: str) -> None:
         self.calls.append("disconnect")
+
+    def getsockopt(self, option: int) -> int:
+        return -1
+
+    def setsockopt(self, option: int, value: int) -> None:
+        pass
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9999", None])
