@@ -66,7 +66,8 @@ def com_invA(now: Instant) -> DoubleArray:
     """CoM (2, rows, cols) in 1/Å along the axes of the maps, 0 where no frame is. Use it through ``now.once``."""
     pixel = float(now.require("detector_pixel_invA", "the centre of mass in 1/Å"))
     turned = turned_to_detector_axes(center_of_mass(now.moments, now.visited), now.calibration.transform)
-    return along_scan_axes(turned * pixel, now.rotation_deg)
+    turned *= pixel
+    return along_scan_axes(turned, now.rotation_deg)
 
 
 def noise_of_integrated(
@@ -105,10 +106,13 @@ def center_of_mass(moments: DoubleArray, visited: BoolArray) -> DoubleArray:
 
     moments (N, 3): sum, sum I k_row, sum I k_col of every point.
     """
-    # unvisited points have moments of zero
-    com = np.ascontiguousarray(moments[:, 1:].T) / np.maximum(moments[:, 0], 1e-12)
-    com -= com.sum(axis=1, keepdims=True) / max(int(visited.sum()), 1)
-    return np.where(visited, com.reshape(2, *visited.shape), 0.0)
+    # unvisited points have moments of zero; all in one array: fresh pages of large scans cost more than the arithmetic
+    flat = np.empty((2, visited.size))
+    np.divide(moments[:, 1:].T, np.maximum(moments[:, 0], 1e-12), out=flat)
+    flat -= flat.sum(axis=1, keepdims=True) / max(int(visited.sum()), 1)
+    com = flat.reshape(2, *visited.shape)
+    np.copyto(com, 0.0, where=~visited)
+    return com
 
 
 def along_scan_axes(com: DoubleArray, rotation_deg: float) -> DoubleArray:
