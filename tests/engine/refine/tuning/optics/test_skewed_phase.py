@@ -10,7 +10,13 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine import TrialContext
 from ptylive.engine.refine.tuning.half_turn import half_turned
 from ptylive.engine.refine.tuning.optics import skewed_phase
-from ptylive.engine.refine.tuning.optics.skewed_phase import BEYOND_DOUBT, Skewness, with_atoms_as_peaks
+from ptylive.engine.refine.tuning.optics.skewed_phase import (
+    BEYOND_CHANCE,
+    BEYOND_DOUBT,
+    Skewness,
+    together,
+    with_atoms_as_peaks,
+)
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
@@ -49,9 +55,52 @@ def test_the_deviation_is_that_of_noise():
     assert np.sqrt((in_units**2).mean()) == pytest.approx(1.0, abs=3 / math.sqrt(2 * 40))
 
 
-@pytest.mark.parametrize(("deviations", "certain"), [(-1.05, True), (-0.95, False), (0.95, False), (1.05, True)])
-def test_what_is_skewed_beyond_doubt_is_certain(deviations, certain):
-    assert Skewness(deviations * BEYOND_DOUBT * 0.1, 0.1).is_certain is certain
+def given_skewness(monkeypatch, *deviations: float) -> None:
+    """A phase that has these, one after the other."""
+    left = [Skewness(one, 1.0) for one in deviations]
+    monkeypatch.setattr(skewed_phase.Skewness, "of", lambda phase: left.pop(0))
+
+
+@pytest.mark.parametrize("origin", [Origin.ESTIMATED, Origin.UNDECIDED])
+@pytest.mark.parametrize(("share", "settled"), [(-1.05, True), (-0.95, False), (0.95, False), (1.05, True)])
+def test_what_is_skewed_beyond_doubt_is_certain(still, monkeypatch, origin, share, settled):
+    """Where the maps left the half turn open less is enough."""
+    rotation = replace(still.calibration.entries["rotation_deg"], origin=origin)
+    least = BEYOND_DOUBT if origin is Origin.ESTIMATED else BEYOND_CHANCE
+    given_skewness(monkeypatch, share * least)
+    tuned = with_atoms_as_peaks(Tuned(blind(still, rotation_deg=rotation), PRESET), CPU)
+    assert tuned.half_turn_settled is settled
+    assert tuned.half_turn is (settled and share < 0)
+
+
+@pytest.mark.parametrize(
+    ("sharp", "smoothed", "settled"), [(-3.0, -3.0, True), (-2.5, -2.5, False), (-9.0, 0.1, False), (9.0, -0.1, False)]
+)
+def test_atoms_that_are_not_told_apart_are_smoothed_to_particles_too(still, monkeypatch, sharp, smoothed, settled):
+    """Both together are beyond doubt, (3 + 3) / sqrt 2 = 4.2 but (2.5 + 2.5) / sqrt 2 = 3.5, and skewed to one side."""
+    monkeypatch.setattr(skewed_phase, "RESOLVED_A", 0.1)
+    given_skewness(monkeypatch, sharp, smoothed)
+    tuned = with_atoms_as_peaks(Tuned(still, PRESET), CPU)
+    assert tuned.half_turn is tuned.half_turn_settled is settled
+    assert not settled or "holes in place of particles (skewness -3 ± 1, smoothed -3 ± 1)" in tuned.words[-1]
+
+
+def test_smoothing_takes_a_lattice_away(still, monkeypatch):
+    """Less than half of the contrast of atoms an ångström wide is left by a Gaussian of 1.9 Å."""
+    seen = []
+    of = Skewness.of
+    monkeypatch.setattr(skewed_phase, "RESOLVED_A", 0.1)
+    monkeypatch.setattr(skewed_phase.Skewness, "of", lambda phase: seen.append(phase) or of(phase))
+    with_atoms_as_peaks(Tuned(still, PRESET), CPU)
+    sharp, smoothed = seen
+    assert sharp.shape == smoothed.shape
+    assert smoothed.std() < 0.5 * sharp.std()
+
+
+def test_deviations_that_contradict_each_other_tell_nothing():
+    assert together([3.0, 4.0]) == pytest.approx(7 / math.sqrt(2))
+    assert together([-5.0]) == -5.0
+    assert together([9.0, -0.1]) == 0.0
 
 
 def test_a_scan_under_the_wrong_half_turn_is_turned_and_said(still):
@@ -94,7 +143,6 @@ def tried(monkeypatch):
     [
         ({"rotation_deg": Quantity(25.0, Origin.GIVEN)}, {}),
         ({"C10": Quantity(-60.0, Origin.GIVEN)}, {}),
-        ({"convergence_semiangle_mrad": Quantity(15.0, Origin.GIVEN)}, {}),  # 1.4 Å: atoms are not told apart
         ({}, {"start_object": "earlier.h5"}),
         ({}, {"update_obj": False}),
         ({}, {"optimizer": "epie"}),
