@@ -21,7 +21,7 @@ from ptylive.engine.bad_pixels import bad_pixels
 from ptylive.engine.imaging.render import Rendering
 from ptylive.engine.live.engine import reconstruct
 from ptylive.engine.live.reading import FrameSource
-from ptylive.engine.results import describe_run, describe_scan, write_maps
+from ptylive.engine.results import describe_maps, describe_run, describe_scan, write_maps
 from ptylive.engine.results_file import PATIENCE_S
 from ptylive.schema import FrameBatch, PtyliveError
 from ptylive.schema.model import DoubleArray
@@ -290,11 +290,12 @@ def save_results(scan: ScanSession, command_line: str, patience_s: float = PATIE
     with scan.saving:
         with scan.lock:
             maps, coverage, calibration = list(scan.rendering.maps), scan.coverage.copy(), scan.calibration
+            asked = describe_maps(scan.map_settings, scan.flat)
         if scan.recording is None or not maps:
             return None
         path = results_path(scan.recording)
         about = describe_scan(scan.uid, scan.recording, path, _digest(scan, scan.recording))
-        settings = {**describe_run(command_line, scan.backend), **about}
+        settings = {**describe_run(command_line, scan.backend), **about, **asked}
         write_maps(path, maps, coverage, calibration, settings, patience_s)
         scan.results = path
         return path

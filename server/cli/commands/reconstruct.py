@@ -52,7 +52,7 @@ def reconstruct(
     from ptylive.engine.imaging.registry import read_settings
     from ptylive.engine.imaging.render import METHODS, check_methods
     from ptylive.engine.live.evaluation import backend_of
-    from ptylive.engine.results import describe_run, write_maps
+    from ptylive.engine.results import describe_maps, describe_run, write_maps
     from ptylive.streamer.source import open_source
     from ptylive.streamer.vetting.door import vet
 
@@ -64,7 +64,7 @@ def reconstruct(
     vet(file, values, output)
     with open_source(file, values) as source:
         check_results_file(output, source)
-        scan = scan_settings(source, output)
+        scan = {**scan_settings(source, output), **describe_maps(chosen, source.flat)}
     started = time.perf_counter()
     with when_interrupted(f"{output} was not written"), bar(f"reconstructing {file.name}", quiet=as_json) as shown:
         made = reconstruct_file(file, values, wanted, request, shown.update)

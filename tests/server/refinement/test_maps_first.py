@@ -12,6 +12,7 @@ from ptylive.engine.preparation import Preparation
 from ptylive.engine.stored_maps import StoredMaps
 from ptylive.schema import Calibration, InputFileError, MetadataError, RefinementError
 from ptylive.schema.calibration import Origin
+from ptylive.schema.detector import Detector
 from ptylive.schema.preset import Preset
 from ptylive.server.refinement.maps_first import with_maps
 from ptylive.server.refinement.refine_job import RefineJob
@@ -250,3 +251,30 @@ def test_virtual_detectors_of_before_stay_when_maps_are_made_again(job):
     assert after["vd_both"].data.sum() < before["vd_both"].data.sum()
     made(replace(job, methods=("wdd",)))
     assert "vd_old" not in StoredMaps.read(job.results).maps, "where nothing is taken all is new"
+
+
+@pytest.mark.parametrize("settings", [{}, {"wdd.epsilon": 0.2}], ids=["taken", "made again"])
+def test_a_distortion_that_was_given_earlier_stays(job, settings):
+    """Stored places are those of patterns freed of it: frames must be freed of it now as well."""
+    told = {**job.values, "distortion": (0.05, 0.02, 0.0, 0.0), "beam_center_px": (7.0, 8.0)}
+    first, _ = made(replace(job, values=told, methods=("wdd",)))
+    again, said = made(replace(job, takes_maps=True, methods=("wdd",), map_settings=settings))
+    assert (said == []) == (not settings)
+    assert list(again.values["distortion"])[:2] == list(distortion_numbers(told))[:2]
+    if not settings:
+        assert again.calibration.to_plain() == first.calibration.to_plain()
+    none, _ = made(replace(job, takes_maps=True, values={**job.values, "distortion": (0.0,)}))
+    assert list(none.values["distortion"]) == [0.0], "what is asked now wins"
+
+
+def distortion_numbers(values):
+    return Detector(distortion=values["distortion"]).distortion
+
+
+def test_an_upsample_that_is_taken_back_is_noticed(job):
+    job = replace(job, methods=("obf",), takes_maps=True)
+    made(replace(job, map_settings={"obf.upsample": 3.0}))
+    assert StoredMaps.read(job.results).maps["obf"].settings["upsample"] == 3.0
+    assert made(job)[1][-1] == {"kind": "maps"}
+    assert StoredMaps.read(job.results).maps["obf"].settings["upsample"] < 3
+    assert made(job)[1] == []
