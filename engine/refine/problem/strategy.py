@@ -57,6 +57,8 @@ NEWTON_STEP = 1.0
 PEAK = 1.5
 """Largest counts of a bright-field pixel over their mean, about."""
 
+USUAL_SOURCE_A = 0.3
+"""Of probe modes, where nobody gave the size of the source and no trial says otherwise."""
 FOUR_MODES, ONE_MODE = Coherence(4, 0.0, 0.0), Coherence(1, 0.0, 0.0)
 """Source size and focal spread are filled in from the settings."""
 
@@ -143,7 +145,7 @@ def choose(
         object_form=object_form,
         non_negative=object_form is not ObjectForm.COMPLEX and _given(form.non_negative_phase, regime.non_negative),
         bright_field_only=_given(loss.bright_field_only, regime.bright_field_only),
-        coherence=Coherence(modes, probe.source_size_A, probe.focal_spread_A),
+        coherence=Coherence(modes, _given(probe.source_size_A, USUAL_SOURCE_A), probe.focal_spread_A),
         start_from_map=has_start and _given(start.start_from_map, regime.start_from_map),
         sweeps=sweeps,
         probe_sweeps=min(_given(solver.probe_sweeps, regime.probe_sweeps), sweeps),

@@ -38,6 +38,7 @@ from ptylive.engine.refine.tuning.held_out import TrialContext, central_part
 from ptylive.engine.refine.tuning.mode_choice import with_chosen_modes
 from ptylive.engine.refine.tuning.optics.freed_optics import with_freed_optics
 from ptylive.engine.refine.tuning.optics.skewed_phase import with_atoms_as_peaks
+from ptylive.engine.refine.tuning.optics.source_choice import with_chosen_source
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS, start_turned
 from ptylive.engine.refine.tuning.orientation_search import with_found_orientation
 from ptylive.engine.refine.tuning.parameter_search import Tuned, tune
@@ -216,6 +217,8 @@ def _settled(
     modes = None if earlier is None else earlier.modes
     preset, choice = with_chosen_modes(tuned.dataset, tuned.preset, context, modes)
     tuned = replace(tuned, preset=preset, words=tuned.words if choice is None else (*tuned.words, choice.reason))
+    if earlier is None:
+        tuned = with_chosen_source(tuned, context)
     tuned = with_chosen_anchor(tuned, context)
     preset, thick = tuned.preset, preset.object.slices > 1
     if not thick or earlier is not None or not tilt_from_columns(preset.propagation, preset.refined):
