@@ -24,7 +24,7 @@ SMALLER = 0.5
 SWEEPS = (1, 2, 4)
 """After which the two are compared."""
 BEHIND = 4.0
-"""Standard deviations by which the smaller source may be behind before it is given up: it only falls further back."""
+"""Standard deviations by which the smaller source, behind after one sweep, stays so."""
 
 
 def with_chosen_source(tuned: Tuned, context: TrialContext) -> Tuned:
@@ -72,6 +72,6 @@ def _gain(usual: Trial, smaller: Trial, context: TrialContext) -> Gain:
             states[k], loss = trial.continued(states[k], sweeps, SWEEPS[-1], context)
             losses.append(loss)
         gain = Gain.over(losses[0].groups, losses[1].groups)
-        if gain.opposite.exceeds(BEHIND):
+        if gain.opposite.exceeds(BEHIND) or not (gain.certain or sweeps == 1):
             break
     return gain

@@ -51,8 +51,10 @@ def test_nor_of_few_patterns(monkeypatch):
     assert with_chosen_source(begun, CPU) is begun
 
 
-@pytest.mark.parametrize(("smaller", "looked"), [(110.0, [1]), (99.0, [1, 2, 4])], ids=["behind", "ahead"])
-def test_it_is_given_up_where_it_is_far_behind(monkeypatch, smaller, looked):
+@pytest.mark.parametrize(
+    ("smaller", "looked"), [(110.0, [1]), (100.0, [1, 2]), (99.0, [1, 2, 4])], ids=["behind", "level", "ahead"]
+)
+def test_it_is_given_up_where_it_is_not_ahead(monkeypatch, smaller, looked):
     """The usual source predicts with a loss of 100."""
     made = []
 
