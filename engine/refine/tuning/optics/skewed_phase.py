@@ -39,7 +39,7 @@ SWEEPS = 2
 BEYOND_DOUBT = 4.0
 """Standard deviations of a skewness that turns a scan. Those of wrong halves were 5.5 to 7."""
 BEYOND_CHANCE = 3.0
-"""The same where nothing else tells which half is right."""
+"""The same of particles where nothing else tells which half is right."""
 BLOCKS = 4
 """The field is cut into as many along either axis, each left out once for the standard deviation."""
 EDGE = 0.05
@@ -111,7 +111,7 @@ def with_atoms_as_peaks(tuned: Tuned, context: TrialContext) -> Tuned:
     found = [Skewness.of(_visited(trial.problem, state.vector, smoothed_A)) for smoothed_A in smoothings_A]
     undecided = tuned.dataset.calibration.origin("rotation_deg") is Origin.UNDECIDED
     deviations = together([one.deviations for one in found])
-    if abs(deviations) <= (BEYOND_CHANCE if undecided else BEYOND_DOUBT):
+    if abs(deviations) <= (BEYOND_CHANCE if undecided and not resolved else BEYOND_DOUBT):
         return tuned
     if deviations > 0:
         return replace(tuned, half_turn_settled=True)

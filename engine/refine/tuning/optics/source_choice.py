@@ -38,9 +38,8 @@ def with_chosen_source(tuned: Tuned, context: TrialContext) -> Tuned:
     if coherence.modes == 1:
         return tuned
     sizes_A = (coherence.source_A, SMALLER * coherence.source_A)
-    usual, smaller = (
-        Trial.of(part, settings.model_copy(update={"source_size_A": size}), context, measured) for size in sizes_A
-    )
+    tried = [settings.model_copy(update={"source_size_A": size}) for size in sizes_A]
+    usual, smaller = (Trial.of(part, one, context, measured) for one in tried)
     gain = _gain(usual, smaller, context)
     if gain.certain:
         words = f"source {sizes_A[1]:.2g} Å: it predicts patterns held out better than {sizes_A[0]:.2g} Å, by {gain}"

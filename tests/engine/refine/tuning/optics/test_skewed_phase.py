@@ -62,12 +62,17 @@ def given_skewness(monkeypatch, *deviations: float) -> None:
 
 
 @pytest.mark.parametrize("origin", [Origin.ESTIMATED, Origin.UNDECIDED])
+@pytest.mark.parametrize("resolved", [True, False], ids=["atoms", "particles"])
 @pytest.mark.parametrize(("share", "settled"), [(-1.05, True), (-0.95, False), (0.95, False), (1.05, True)])
-def test_what_is_skewed_beyond_doubt_is_certain(still, monkeypatch, origin, share, settled):
-    """Where the maps left the half turn open less is enough."""
+def test_what_is_skewed_beyond_doubt_is_certain(still, monkeypatch, origin, resolved, share, settled):
+    """Of particles less is enough where the maps left the half turn open."""
     rotation = replace(still.calibration.entries["rotation_deg"], origin=origin)
-    least = BEYOND_DOUBT if origin is Origin.ESTIMATED else BEYOND_CHANCE
-    given_skewness(monkeypatch, share * least)
+    least = BEYOND_CHANCE if origin is Origin.UNDECIDED and not resolved else BEYOND_DOUBT
+    if resolved:
+        given_skewness(monkeypatch, share * least)
+    else:
+        monkeypatch.setattr(skewed_phase, "RESOLVED_A", 0.1)
+        given_skewness(monkeypatch, *[share * least / math.sqrt(2)] * 2)
     tuned = with_atoms_as_peaks(Tuned(blind(still, rotation_deg=rotation), PRESET), CPU)
     assert tuned.half_turn_settled is settled
     assert tuned.half_turn is (settled and share < 0)
