@@ -16,6 +16,7 @@ from ptylive.schema import Calibration, InputFileError, LiveMap
 from ptylive.schema.files.small_files import check_is_file
 from ptylive.schema.maps import InformationLimit
 from ptylive.schema.model import BoolArray
+from ptylive.schema.pattern.distortion import distortion_of, numbers_of
 
 if TYPE_CHECKING:
     from ptylive.schema.pattern.undistorted import Undistorted
@@ -127,7 +128,8 @@ def _asked(attributes: Mapping[str, Any]) -> tuple[dict[str, float], tuple[float
     numbers = json.loads(_text(attributes.get(DISTORTION, "[]")))
     if not isinstance(numbers, list):
         raise ValueError(f"its {DISTORTION} is {numbers!r:.40}")
-    return {name: float(value) for name, value in settings.items()}, tuple(float(one) for one in numbers)
+    distortion = numbers_of(distortion_of([float(one) for one in numbers])) if numbers else ()
+    return {name: float(value) for name, value in settings.items()}, tuple(distortion)
 
 
 def _limit(attributes: Mapping[str, Any]) -> InformationLimit | None:

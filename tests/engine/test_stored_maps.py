@@ -68,7 +68,7 @@ def test_what_was_visited_is_told_on_the_pixels_of_each_map(path):
 
 def test_what_maps_were_asked_for_with_is_read_as_it_was_described(path):
     assert (StoredMaps.read(path).asked, StoredMaps.read(path).distortion) == ({}, ()), "of an earlier version"
-    flat = SimpleNamespace(recorded=SimpleNamespace(detector=Detector(distortion=(0.02, 0.01))))
+    flat = SimpleNamespace(recorded=SimpleNamespace(detector=Detector(distortion=(0.02, 0.01, 0.0, 0.0))))
     with h5py.File(path, "a") as file:
         file["settings"].attrs.update(describe_maps({"obf.upsample": 3.0}, flat))
     stored = StoredMaps.read(path)
@@ -114,6 +114,8 @@ def test_what_holds_no_maps_is_said(path, tmp_path):
         ("settings", "map_settings", [1.0, 2.0]),
         ("settings", "distortion", "0.1"),
         ("settings", "distortion", '{"0": [1]}'),
+        ("settings", "distortion", "[0.1, 0.2]"),
+        ("settings", "distortion", "[NaN, 0, 0, 0]"),
     ],
 )
 def test_impossible_attributes_are_one_line(path, name, attribute, value):
