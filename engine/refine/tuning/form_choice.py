@@ -46,8 +46,7 @@ def with_chosen_form(tuned: Tuned, context: TrialContext) -> Tuned:
 def _is_open(dataset: Dataset, preset: Preset) -> bool:
     """Whether there are several slices whose form nobody chose, and patterns enough to try it."""
     form = preset.object
-    stated = form.phase_only_obj != "auto" or form.weakly_damped_obj or "phase_only_obj" in preset.schedules
-    stated = stated or preset.solver.optimizer in PUBLISHED
+    stated = form.phase_only_obj != "auto" or form.weakly_damped_obj or preset.solver.optimizer in PUBLISHED
     return form.slices > 1 and not stated and may_be_tried(dataset, preset)
 
 
