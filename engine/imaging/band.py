@@ -4,6 +4,8 @@ Nothing of the phase reaches |Q| > 2 k_alpha, so filters are kept for the band b
 kernel over the scan is as wide as the probe, usually much narrower than the scan. It is therefore evaluated on a
 coarser grid of Q, twice as fine as the kernel demands, and interpolated with cubic Lagrange polynomials, one axis after
 the other, as two matrix products. Where that would save little it is evaluated at every Q.
+
+Planes are flattened column after column, as the transforms of the coefficients lie (:mod:`.accumulation.rows`).
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ WORK_ARRAYS = 8
 """Numbers of eight bytes that are made of each frequency before most are dropped."""
 WORTHWHILE = 3.0
 """Evaluations that interpolation must save, as a factor, before it is used."""
-ROWS_AT_A_TIME = 8
+COLUMNS_AT_A_TIME = 4
 """What is interpolated at a time stays in the second-level cache."""
 
 Evaluate = Callable[[DoubleArray], ComplexArray]
@@ -89,7 +91,7 @@ class Band:
     reach_A: float
     half: bool
     index: IndexArray = field(init=False)
-    """(nb,) positions in the flattened plane."""
+    """(nb,) positions in the flattened plane, (cols, rows)."""
     q: DoubleArray = field(init=False)
     """(nb, 2) in the detector frame, 1/Å."""
     _moved: dict[tuple[int, int], Reads] = field(init=False, repr=False, default_factory=dict)
@@ -98,7 +100,7 @@ class Band:
         """Find the frequencies."""
         points = self.plane[0] * self.plane[1]
         check_fits(8 * WORK_ARRAYS * points, f"maps of {self.grid.size[0]} x {self.grid.size[1]} points", "scan less")
-        q = self.grid.frequencies(half=self.half)
+        q = self.grid.frequencies(half=self.half).reshape(*self.plane, 2).transpose(1, 0, 2).reshape(-1, 2)
         index = np.flatnonzero(np.hypot(q[:, 0], q[:, 1]) < self.limit_invA)
         object.__setattr__(self, "index", index)
         object.__setattr__(self, "q", q[index])
@@ -110,10 +112,14 @@ class Band:
         return rows, (cols // 2 + 1 if self.half else cols)
 
     def spread(self, values: ComplexArray) -> ComplexArray:
-        """Values (nb,) in their plane, zero elsewhere."""
-        out = np.zeros(self.plane, dtype=np.complex64)
+        """Values (nb,) in their plane (rows, cols), zero elsewhere."""
+        out = np.zeros(self.plane[::-1], dtype=np.complex64)
         out.reshape(-1)[self.index] = values
-        return out
+        return out.T
+
+    def gather(self, plane: ComplexArray) -> ComplexArray:
+        """Values (nb,) of a plane (rows, cols)."""
+        return np.asarray(plane.T.reshape(-1)[self.index])
 
     @cached_property
     def kept(self) -> Reads:
@@ -129,11 +135,11 @@ class Band:
     def _kept(self, quarters: tuple[int, int]) -> Reads:
         """c_hat repeats with 1/step, and its other half plane is the conjugate of the kept one at -Q."""
         rows, cols = self.grid.padded
-        row, col = np.divmod(self.index, self.plane[1])
+        col, row = np.divmod(self.index, self.plane[0])
         row, col = (np.where(n > size // 2, n - size, n) for n, size in zip((row, col), self.grid.size, strict=True))
         row, col = (row + quarters[0] * rows // 4) % rows, (col + quarters[1] * cols // 4) % cols
         mirrored = col > cols // 2
-        index = np.where(mirrored, -row % rows, row) * (cols // 2 + 1) + np.where(mirrored, cols - col, col)
+        index = np.where(mirrored, cols - col, col) * rows + np.where(mirrored, -row % rows, row)
         return index.astype(np.int64), np.where(mirrored, -1.0, 1.0).astype(np.float32)
 
     # -- filters --------------------------------------------------------------------------------------------------
@@ -165,6 +171,7 @@ class _CoarsePlane:
 
     q: DoubleArray
     shape: tuple[int, int]
+    """Points along columns and along rows."""
     needed: IndexArray
     """Points near enough to the band to matter."""
     along_rows: FloatArray
@@ -178,13 +185,13 @@ class _CoarsePlane:
         if not math.prod(counts) < math.prod(band.plane):  # finer than the grid itself, by whatever factor
             return None
         (rows, row_matrix), (cols, col_matrix) = (_lagrange(f, spacing) for f in band.grid.axes(half=band.half))
-        points = np.stack(np.meshgrid(rows, cols, indexing="ij"), -1).reshape(-1, 2)
+        points = np.stack(np.meshgrid(rows, cols), -1).reshape(-1, 2)
         margin = spacing * TAPS / np.sqrt(2.0)
         needed = np.flatnonzero(np.hypot(points[:, 0], points[:, 1]) < band.limit_invA + margin)
         if len(needed) * WORTHWHILE > len(band.index):
             return None
         q = points[needed] @ rotation_matrix(band.grid.rotation_deg).T
-        return cls(q, (len(rows), len(cols)), needed, row_matrix, col_matrix)
+        return cls(q, (len(cols), len(rows)), needed, row_matrix, col_matrix)
 
     def interpolated(self, function: Evaluate, band: Band) -> ComplexArray:
         """Values (nb, M) at the band's frequencies."""
@@ -195,14 +202,14 @@ class _CoarsePlane:
         flat = values.view(np.float32).reshape(self.shape[0], -1)
         out = np.empty((len(band.index), count), dtype=np.complex64)
         rows, cols = band.plane
-        row_starts = np.searchsorted(band.index, np.arange(0, rows + ROWS_AT_A_TIME, ROWS_AT_A_TIME) * cols)
-        for part, (first, last) in enumerate(pairwise(row_starts)):
+        starts = np.searchsorted(band.index, np.arange(0, cols + COLUMNS_AT_A_TIME, COLUMNS_AT_A_TIME) * rows)
+        for part, (first, last) in enumerate(pairwise(starts)):
             if first == last:
                 continue
-            start = part * ROWS_AT_A_TIME
-            lines = (self.along_rows[start : start + ROWS_AT_A_TIME] @ flat).reshape(-1, self.shape[1], 2 * count)
-            fine = np.matmul(self.along_cols, lines).view(np.complex64).reshape(-1, count)
-            out[first:last] = fine[band.index[first:last] - start * cols]
+            start = part * COLUMNS_AT_A_TIME
+            lines = (self.along_cols[start : start + COLUMNS_AT_A_TIME] @ flat).reshape(-1, self.shape[1], 2 * count)
+            fine = np.matmul(self.along_rows, lines).view(np.complex64).reshape(-1, count)
+            out[first:last] = fine[band.index[first:last] - start * rows]
         return out
 
 

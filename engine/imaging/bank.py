@@ -65,7 +65,10 @@ class Spectra:
     mean: DoubleArray
     """(N,) mean coefficients of the visited points, patterns of unit sum."""
     planes: ComplexArray
-    """(padded rows * (padded cols // 2 + 1), N): half planes, the mean removed; the other half is the conjugate."""
+    """((padded cols // 2 + 1) * padded rows, N), column after column: half planes, the mean removed.
+
+    The other half is the conjugate.
+    """
     scale: float
     """Factor from stored coefficients to those of patterns of unit sum."""
     contraction: Contraction = field(default_factory=CompiledContraction)

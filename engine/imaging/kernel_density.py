@@ -46,12 +46,12 @@ def normalised(
     points = np.zeros(band.grid.padded, np.float32)
     points[:rows, :cols] = spectra.visited
     index, sign = band.kept
-    read = fft.rfft2(points).reshape(-1)[index]
+    read = fft.rfft2(points).T.reshape(-1)[index]
     counted = (weights @ spectra.mean.astype(np.float32)) * np.where(sign < 0, read.conj(), read)
     total, density = (_image(band, one * damped) for one in (spectrum, counted))
     enough = density > LEAST_DENSITY * density.max()
     picture = np.where(enough, total / np.where(enough, density, np.float32(1)), np.float32(0))
-    return np.asarray(fft.rfft2(picture).reshape(-1)[band.index] / np.float32(math.prod(band.grid.finer)))
+    return np.asarray(band.gather(fft.rfft2(picture)) / np.float32(math.prod(band.grid.finer)))
 
 
 def _damping(band: Band, kernel_steps: float) -> FloatArray:

@@ -27,7 +27,7 @@ GRID_BYTES = 64 * 2**20
 def spread_planes(
     store: Store, placement: Placement, padded: tuple[int, int], mean: DoubleArray, sign: FloatArray | None = None
 ) -> ComplexArray:
-    """Half planes (padded rows, padded cols // 2 + 1, N) of the coefficients of all visited points, the mean removed.
+    """Half planes (padded cols // 2 + 1, padded rows, N) of the coefficients of all visited points, the mean removed.
 
     ``sign`` (points,) of each point: alternating ones move all signal half a sampling frequency away.
     """
@@ -43,7 +43,7 @@ def spread_planes(
     even_out = (_spectrum_of_kernel(fine[0])[:, None, None], _spectrum_of_kernel(fine[1])[None, :kept, None])
     below = rows // 2
     chosen = np.concatenate([np.arange(below), np.arange(fine[0] - (rows - below), fine[0])])
-    out: ComplexArray = Scratch().zeros((rows, kept, count), np.complex64, "transforms")
+    out: ComplexArray = Scratch().zeros((kept, rows, count), np.complex64, "transforms")
     at = placement.at * FINER
     for first in range(0, count, step):
         part = slice(first, min(first + step, count))
@@ -51,7 +51,8 @@ def spread_planes(
         grid = np.zeros((*fine, values.shape[1]), dtype=np.float32)
         spread(values, at, weight, WIDTH, np.float32(BETA), grid)
         lines = fft.rfft(grid, axis=1)[:, :kept]
-        out[..., part] = fft.fft(lines, axis=0)[chosen] * even_out[0][chosen] * even_out[1]
+        made = fft.fft(lines, axis=0)[chosen] * even_out[0][chosen] * even_out[1]
+        out[..., part] = made.transpose(1, 0, 2)
     return out
 
 

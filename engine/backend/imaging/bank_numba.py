@@ -63,23 +63,23 @@ def contract_pair(weights, planes, index, sign, other_index, other_sign, scale, 
 
 
 @nb.jit(**FAST)
-def less_mean(rows, mask, moved, first, out):
-    """out[r, c] = rows[r, first + c] - mask[r, first + c] moved, 0 below the rows.
+def less_mean(rows, mask, moved, out):
+    """out[c, r] = rows[c, r] - mask[r, c] moved, 0 beyond the rows.
 
-    rows (rows, cols, 2 N) and out (more rows, some cols, 2 N): real and imaginary parts of N coefficients side by side,
+    rows (cols, rows, 2 N) and out (cols, more rows, 2 N): real and imaginary parts of N coefficients side by side,
     float32; mask (rows, cols) complex64; moved (2, 2 N) float32: of the real part and of the imaginary one, 0 between.
     """
     real = moved[0]
     imag = moved[1]
-    for r in range(rows.shape[0]):
-        for c in range(out.shape[1]):
-            line = rows[r, first + c]
-            target = out[r, c]
-            a = mask[r, first + c].real
-            b = mask[r, first + c].imag
+    for c in range(rows.shape[0]):
+        for r in range(rows.shape[1]):
+            line = rows[c, r]
+            target = out[c, r]
+            a = mask[r, c].real
+            b = mask[r, c].imag
             for n in range(target.size):
                 target[n] = line[n] - (a * real[n] + b * imag[n])
-    out[rows.shape[0] :] = ZERO
+    out[:, rows.shape[1] :] = ZERO
 
 
 @nb.jit(**FAST)

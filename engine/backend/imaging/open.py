@@ -118,10 +118,10 @@ def _tried(gpu: ArrayDevice) -> dict[str, float]:
             float(abs(reduced.full - np.count_nonzero((frames[:, region_of >= 0] >= 90).any(axis=1)))),
         )
     values = rng.normal(size=(3, 4, 3)).astype(np.float32)
-    transforms = ArrayTransforms(gpu, (3, 4, 3), (4, 6))
+    transforms = ArrayTransforms(gpu, (4, 3, 3), (4, 6))
     transforms.transform(np.arange(3), values)
     planes = transforms.planes(np.zeros(3, np.float32), np.ones((3, 4), np.float32))
-    expected = np.fft.rfft2(values, s=(4, 6), axes=(0, 1)).astype(np.complex64)
+    expected = np.fft.rfft2(values, s=(4, 6), axes=(0, 1)).transpose(1, 0, 2).astype(np.complex64)
     off["transforms"] = _off(gpu.to_host(planes), expected)
     weights, sign = np.ones((5, 3), np.complex64), np.array([1, -1, 1, 1, -1], np.float32)
     found = ArrayContraction(gpu).contract(weights, planes.reshape(-1, 3), (np.arange(5), sign), 2.0)

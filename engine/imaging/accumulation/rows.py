@@ -3,6 +3,8 @@
 Only rows in which frames have arrived since are transformed again. What is transformed is the difference to a fixed
 reference, so that the running mean may move without touching a row: (mean - reference) is taken off at every refresh.
 A mean that has left the reference means starting over, or single precision would suffer.
+
+Transforms lie column after column, so that the transform along the columns meets one run of memory.
 """
 
 from __future__ import annotations
@@ -15,8 +17,8 @@ from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
 from ptylive.engine.memory import Scratch, bytes_in_files
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 
-ROWS_AT_A_TIME = 4
-COLUMNS_AT_A_TIME = 4
+ROWS_AT_A_TIME = 2
+COLUMNS_AT_A_TIME = 2
 """As many as stay in the nearest caches."""
 REFERENCE_DRIFT = 0.02
 """Change of the mean coefficients, as a share of them, that makes every row be transformed again."""
@@ -36,12 +38,12 @@ class RowTransforms:
 
     def update(self, store: Store, padded: tuple[int, int]) -> DoubleArray:
         """Bring the transforms up to date; mean coefficients (N,) of the visited points, as stored."""
-        shape = (store.shape[0], padded[1] // 2 + 1, store.bins.shape[1])
+        shape = (padded[1] // 2 + 1, store.shape[0], store.bins.shape[1])
         if store is not self._store or padded != self._padded or shape != self._shape:
             self._store = None
             self._make_room(shape, padded)
             self._store, self._padded, self._shape = store, padded, shape
-            self._counts = np.zeros(shape[0], dtype=np.int64)
+            self._counts = np.zeros(shape[1], dtype=np.int64)
         frames = store.frames.reshape(store.shape)
         counts = frames.sum(axis=1)
         if counts.any() and not self._counts.any():
@@ -76,7 +78,7 @@ class RowTransforms:
     # -- where the transforms lie, and who makes them ---------------------------------------------------------------
 
     def _make_room(self, shape: tuple[int, int, int], padded: tuple[int, int]) -> None:
-        """Room for rows (rows, kept columns, N) of a padded size, 0."""
+        """Room for rows (kept columns, rows, N) of a padded size, 0."""
         del padded
         self._rows = self._scratch.zeros(shape, np.complex64, "transforms")
 
@@ -87,35 +89,33 @@ class RowTransforms:
 
     def _put(self, rows: IndexArray, values: FloatArray) -> None:
         """Transform some rows (n,) with the values (n, columns, N)."""
-        self._rows[rows] = fft.rfft(values, n=self._padded[1], axis=1)
+        self._rows[:, rows] = fft.rfft(values, n=self._padded[1], axis=1).transpose(1, 0, 2)
 
     def _total(self) -> DoubleArray:
         """Sum of all values, (N,)."""
-        return np.asarray(self._rows[:, 0].real.sum(axis=0, dtype=np.float64))
+        return np.asarray(self._rows[0].real.sum(axis=0, dtype=np.float64))
 
     def planes(self, mean: DoubleArray, visited: FloatArray) -> ComplexArray:
-        """Transforms (padded rows, padded cols // 2 + 1, N) over the scan of coefficients, mean fill in ``visited``.
+        """Transforms (padded cols // 2 + 1, padded rows, N) over the scan of coefficients, mean fill in ``visited``.
 
         ``visited`` (rows, cols) 1 where there are frames. The next call writes into the same memory: fresh pages for
         every refresh cost more than the transforms.
         """
         from ptylive.engine.backend.imaging.bank_numba import less_mean
 
-        _, kept, count = self._rows.shape
+        kept, _, count = self._rows.shape
         moved = np.zeros((2, 2 * count), np.float32)
         moved[0, ::2] = moved[1, 1::2] = mean.astype(np.float32) - self._reference
         mask = fft.rfft(visited, n=self._padded[1], axis=1)
-        if self._planes.shape != (self._padded[0], kept, count):
-            self._planes = self._scratch.zeros((self._padded[0], kept, count), np.complex64, "transforms")
+        if self._planes.shape != (kept, self._padded[0], count):
+            self._planes = self._scratch.zeros((kept, self._padded[0], count), np.complex64, "transforms")
         planes, pairs = self._planes, self._rows.view(np.float32)
 
         def transform(_lane: int, start: int, stop: int) -> None:
-            block = np.empty((self._padded[0], COLUMNS_AT_A_TIME, count), dtype=np.complex64)
             for first in range(start, stop, COLUMNS_AT_A_TIME):
-                last = min(first + COLUMNS_AT_A_TIME, stop)
-                part = block if last - first == COLUMNS_AT_A_TIME else np.empty_like(block[:, : last - first])
-                less_mean(pairs, mask, moved, first, part.view(np.float32))
-                planes[:, first:last] = fft.fft(part, axis=0, overwrite_x=True, workers=1)  # one of several threads
+                at = slice(first, min(first + COLUMNS_AT_A_TIME, stop))
+                less_mean(pairs[at], mask[:, at], moved, planes[at].view(np.float32))
+                planes[at] = fft.fft(planes[at], axis=1, overwrite_x=True, workers=1)  # one of several threads
 
         self._pool.split(kept, transform, least=COLUMNS_AT_A_TIME)
         return planes

@@ -66,7 +66,7 @@ def test_contraction_is_the_sum_it_says(engine):
     found, noise = spectra.contract_with_noise(band, weights)
     alone = spectra.contract(band, weights)  # another loop, whose terms may be added in another order
     for values, shift in ((found, (0, 0)), (alone, (0, 0)), (noise, [n // 2 for n in conditions.padded])):
-        row, col = np.divmod(band.index, band.plane[1])
+        col, row = np.divmod(band.index, band.plane[0])
         c_hat = whole[:, (row + shift[0]) % conditions.padded[0], (col + shift[1]) % conditions.padded[1]]
         expected = (weights * c_hat.T).sum(axis=1)
         assert (np.abs(values - expected) < sums_and_transform(weights, c_hat.T, whole)).all()

@@ -42,13 +42,11 @@ def test_the_quotient_is_that_of_the_sums():
     band = Band(ScanGrid(PADDED, (STEP_A, STEP_A), 0.0, UPSAMPLE), np.inf, 5.0, True)
     weights = np.exp(-2j * np.pi * band.q @ shifts.T).astype(np.complex64)
     index, sign = band.kept
-    spectra_of = np.stack([fft.rfft2(one, s=PADDED).reshape(-1)[index] for one in images], axis=1)
+    spectra_of = np.stack([fft.rfft2(one, s=PADDED).T.reshape(-1)[index] for one in images], axis=1)
     spectra_of = np.where(sign[:, None] < 0, spectra_of.conj(), spectra_of)
     spectra = SimpleNamespace(visited=np.ones(POINTS, bool), mean=mean)
     found = normalised(spectra, band, weights, (weights * spectra_of).sum(axis=1), KERNEL)
-    plane = np.zeros(band.plane, np.complex64)
-    plane.reshape(-1)[band.index] = found
-    picture = fft.irfft2(plane, s=band.grid.size) * UPSAMPLE**2
+    picture = fft.irfft2(band.spread(found), s=band.grid.size) * UPSAMPLE**2
     expected = by_hand(images, shifts, mean)
     # a Gaussian of 1.2 fine steps is cut off by the grid at exp(-2 (0.3 pi 2)^2) = 8e-4 of its transform
     where = np.abs(expected) > 0

@@ -29,7 +29,7 @@ def written_out(store, placement, mean, sign=1.0):
     values = weight[:, None] * (store.bins.astype(float) - mean)
     row = np.exp(-2j * np.pi * np.outer(np.fft.fftfreq(PADDED[0]), placement.at[:, 0].astype(float)))
     col = np.exp(-2j * np.pi * np.outer(np.fft.rfftfreq(PADDED[1]), placement.at[:, 1].astype(float)))
-    return np.einsum("yj,xj,jn->yxn", row, col, values)
+    return np.einsum("yj,xj,jn->xyn", row, col, values)
 
 
 def close(found, expected):

@@ -10,13 +10,13 @@ from ptylive.engine.backend.device import ArrayDevice, NoRoom
 from ptylive.engine.backend.imaging.transform_arrays import ArrayTransforms
 
 ROWS, COLS, COUNT, PADDED = 9, 11, 5, (16, 18)
-SHAPE = (ROWS, PADDED[1] // 2 + 1, COUNT)
+SHAPE = (PADDED[1] // 2 + 1, ROWS, COUNT)
 
 
 def plain(values):
     whole = np.zeros((*PADDED, COUNT))
     whole[:ROWS, :COLS] = values
-    return np.fft.rfft2(whole, axes=(0, 1))
+    return np.fft.rfft2(whole, axes=(0, 1)).transpose(1, 0, 2)
 
 
 def filled(values, free=math.inf):
@@ -59,12 +59,12 @@ def test_portions_give_the_same(monkeypatch):
 
 def test_what_does_not_fit_is_not_allocated():
     with pytest.raises(NoRoom, match="transforms of the coefficients need"):
-        ArrayTransforms(ArrayDevice(device, lambda: 1e6), (512, 300, 100), (600, 598))
+        ArrayTransforms(ArrayDevice(device, lambda: 1e6), (300, 512, 100), (600, 598))
 
 
 def test_rows_are_brought_over_as_many_at_a_time_as_there_is_room_for(monkeypatch):
     made = ArrayTransforms(ArrayDevice(device, lambda: 2.0**30), SHAPE, PADDED)
-    assert made.bytes == 8 * COUNT * SHAPE[1] * (ROWS + PADDED[0])
+    assert made.bytes == 8 * COUNT * SHAPE[0] * (ROWS + PADDED[0])
     roomy = made.rows_at_a_time(COLS)
     assert roomy > made.rows_at_a_time(1000 * COLS) >= 1
     monkeypatch.setattr("ptylive.engine.backend.device.WORK_BYTES", 1)
