@@ -99,7 +99,7 @@ def find_disc(mean_pattern: DoubleArray, bad: BoolArray) -> Disc | None:
     for _ in range(3):
         plateau = float(np.median(pattern[region]))
         grown = _largest_part(smooth > 0.5 * plateau)
-        if not 4 <= grown.sum() <= 0.9 * grown.size:
+        if not (plateau > 0 and 4 <= grown.sum() <= 0.9 * grown.size):
             return None
         region = grown
     # between the two thresholds a pixel counts by its fraction: the edge pixels carry the sub-pixel information

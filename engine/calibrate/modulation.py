@@ -45,7 +45,7 @@ class Modulation:
 
     @classmethod
     def of(cls, store: Store, step_A: tuple[float, float], semiangle_invA: float) -> Modulation | None:
-        """From what a store holds; None while too little was visited."""
+        """From what a store holds; None while too little was visited, and where every pattern is the same."""
         sparse, q_max = is_sparse(step_A, semiangle_invA), 2 * semiangle_invA
         visited = store.visited
         rows = np.flatnonzero(visited.any(axis=1))
@@ -62,6 +62,8 @@ class Modulation:
         if use.sum() < 20:
             return None
         power = _mean_power(cube, shape)
+        if not power.any():
+            return None
         if not sparse:
             peak, shift = _peaks(power)
             use, q = use & peak, q + shift / (np.array(shape) * step_A)

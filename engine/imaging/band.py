@@ -3,7 +3,7 @@
 Nothing of the phase reaches |Q| > 2 k_alpha, so filters are kept for the band below only. A filter is smooth in Q: its
 kernel over the scan is as wide as the probe, usually much narrower than the scan. It is therefore evaluated on a
 coarser grid of Q, twice as fine as the kernel demands, and interpolated with cubic Lagrange polynomials, one axis after
-the other, as two matrix products. Where that would save little it is evaluated at every Q.
+the other. Where that would save little it is evaluated at every Q.
 
 Planes are flattened column after column, as the transforms of the coefficients lie (:mod:`.accumulation.rows`).
 """
@@ -14,7 +14,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 
@@ -30,14 +29,16 @@ WORK_ARRAYS = 8
 """Numbers of eight bytes that are made of each frequency before most are dropped."""
 WORTHWHILE = 3.0
 """Evaluations that interpolation must save, as a factor, before it is used."""
-COLUMNS_AT_A_TIME = 4
-"""What is interpolated at a time stays in the second-level cache."""
+AT_A_TIME = 1024
+"""Frequencies: what is interpolated at a time stays in the second-level cache."""
 
 Evaluate = Callable[[DoubleArray], ComplexArray]
 """Frequencies (n, 2), 1/Å -> values (M, n)."""
 EvaluatePair = Callable[[DoubleArray], tuple[ComplexArray, ComplexArray]]
 Reads = tuple[IndexArray, FloatArray]
 """Which kept coefficient each frequency reads (nb,), and the sign (nb,) of its imaginary part."""
+Taps = tuple[IndexArray, FloatArray]
+"""The first (n,) of the coarse points that each fine one is made of, and their weights (n, TAPS)."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,10 @@ class Band:
         coarse = _CoarsePlane.of(self)
         if coarse is None:
             return np.ascontiguousarray(function(self.q).T, dtype=np.complex64)
-        return coarse.interpolated(function, self)
+        found = coarse.values(function)
+        out = np.empty((len(self.index), found.shape[-1]), dtype=np.complex64)
+        coarse.interpolate(found, self, slice(None), out)
+        return out
 
     def evaluate_with_response(self, weights_and_transfer: EvaluatePair) -> tuple[ComplexArray, DoubleArray]:
         """Weights (nb, N), and the real part (nb,) of what they make of the transfer they belong to.
@@ -158,24 +162,37 @@ class Band:
         """
         from ptylive.engine.backend.imaging.bank_numba import responses
 
-        pairs = self.evaluate(lambda q: np.concatenate(weights_and_transfer(q)))
-        pairs = pairs.reshape(len(pairs), 2, -1)
-        response = np.empty(len(pairs))
-        responses(pairs, response)
-        return np.ascontiguousarray(pairs[:, 0]), response
+        def pair(q: DoubleArray) -> ComplexArray:
+            return np.concatenate(weights_and_transfer(q))
+
+        coarse, response = _CoarsePlane.of(self), np.empty(len(self.index))
+        if coarse is None:
+            both = np.ascontiguousarray(pair(self.q).T, dtype=np.complex64).reshape(len(response), 2, -1)
+            responses(both, response)
+            return np.ascontiguousarray(both[:, 0]), response
+        found = coarse.values(pair)
+        both = np.empty((AT_A_TIME, 2, found.shape[-1] // 2), dtype=np.complex64)
+        weights = np.empty((len(response), both.shape[2]), dtype=np.complex64)
+        for first in range(0, len(weights), AT_A_TIME):
+            at = slice(first, min(first + AT_A_TIME, len(weights)))
+            part = both[: at.stop - at.start]
+            coarse.interpolate(found, self, at, part.reshape(len(part), -1))
+            responses(part, response[at])
+            weights[at] = part[:, 0]
+        return weights, response
 
 
 @dataclass(frozen=True, eq=False)
 class _CoarsePlane:
-    """A coarser grid of frequencies around the band, and the matrices (fine, coarse) that lead back along each axis."""
+    """A coarser grid of frequencies around the band, and what leads back along each axis."""
 
     q: DoubleArray
     shape: tuple[int, int]
     """Points along columns and along rows."""
     needed: IndexArray
     """Points near enough to the band to matter."""
-    along_rows: FloatArray
-    along_cols: FloatArray
+    along_rows: Taps
+    along_cols: Taps
 
     @classmethod
     def of(cls, band: Band) -> _CoarsePlane | None:
@@ -184,33 +201,28 @@ class _CoarsePlane:
         counts = [_points(f, spacing) for f in band.grid.axes(half=band.half)]
         if not math.prod(counts) < math.prod(band.plane):  # finer than the grid itself, by whatever factor
             return None
-        (rows, row_matrix), (cols, col_matrix) = (_lagrange(f, spacing) for f in band.grid.axes(half=band.half))
+        (rows, row_taps), (cols, col_taps) = (_lagrange(f, spacing) for f in band.grid.axes(half=band.half))
         points = np.stack(np.meshgrid(rows, cols), -1).reshape(-1, 2)
         margin = spacing * TAPS / np.sqrt(2.0)
         needed = np.flatnonzero(np.hypot(points[:, 0], points[:, 1]) < band.limit_invA + margin)
         if len(needed) * WORTHWHILE > len(band.index):
             return None
         q = points[needed] @ rotation_matrix(band.grid.rotation_deg).T
-        return cls(q, (len(cols), len(rows)), needed, row_matrix, col_matrix)
+        return cls(q, (len(cols), len(rows)), needed, row_taps, col_taps)
 
-    def interpolated(self, function: Evaluate, band: Band) -> ComplexArray:
-        """Values (nb, M) at the band's frequencies."""
+    def values(self, function: Evaluate) -> ComplexArray:
+        """Values (cols, rows, M) of a function on the grid, 0 where they do not matter."""
         found = function(self.q)
-        count = len(found)
-        values = np.zeros((self.shape[0] * self.shape[1], count), dtype=np.complex64)
+        values = np.zeros((self.shape[0] * self.shape[1], len(found)), dtype=np.complex64)
         values[self.needed] = found.T
-        flat = values.view(np.float32).reshape(self.shape[0], -1)
-        out = np.empty((len(band.index), count), dtype=np.complex64)
-        rows, cols = band.plane
-        starts = np.searchsorted(band.index, np.arange(0, cols + COLUMNS_AT_A_TIME, COLUMNS_AT_A_TIME) * rows)
-        for part, (first, last) in enumerate(pairwise(starts)):
-            if first == last:
-                continue
-            start = part * COLUMNS_AT_A_TIME
-            lines = (self.along_cols[start : start + COLUMNS_AT_A_TIME] @ flat).reshape(-1, self.shape[1], 2 * count)
-            fine = np.matmul(self.along_rows, lines).view(np.complex64).reshape(-1, count)
-            out[first:last] = fine[band.index[first:last] - start * rows]
-        return out
+        return values.reshape(*self.shape, -1)
+
+    def interpolate(self, values: ComplexArray, band: Band, part: slice, out: ComplexArray) -> None:
+        """Values (cols, rows, M) on the grid -> ``out`` (n, M) at a part of the band's frequencies."""
+        from ptylive.engine.backend.imaging.bank_numba import interpolate
+
+        numbers = values.view(np.float32), out.view(np.float32)
+        interpolate(numbers[0], band.index[part], band.plane[0], *self.along_cols, *self.along_rows, numbers[1])
 
 
 def _points(fine: DoubleArray, spacing: float) -> float:
@@ -218,8 +230,8 @@ def _points(fine: DoubleArray, spacing: float) -> float:
     return float(np.ptp(fine)) / spacing + TAPS
 
 
-def _lagrange(fine: DoubleArray, spacing: float) -> tuple[DoubleArray, FloatArray]:
-    """Coarse points that surround ``fine`` ones, and the matrix (fine, coarse) that interpolates between them."""
+def _lagrange(fine: DoubleArray, spacing: float) -> tuple[DoubleArray, Taps]:
+    """Coarse points that surround ``fine`` ones, and what interpolates between them."""
     at = fine / spacing
     first = np.floor(at).astype(np.int64) - (TAPS // 2 - 1)
     weights = np.ones((len(fine), TAPS))
@@ -228,7 +240,5 @@ def _lagrange(fine: DoubleArray, spacing: float) -> tuple[DoubleArray, FloatArra
             if other != tap:
                 weights[:, tap] *= (at - first - other) / (tap - other)
     lowest, count = int(first.min()), int(first.max() - first.min()) + TAPS
-    matrix: FloatArray = np.zeros((len(fine), count), dtype=np.float32)
-    for tap in range(TAPS):
-        matrix[np.arange(len(fine)), first + tap - lowest] = weights[:, tap]
-    return np.asarray((lowest + np.arange(count)) * spacing, dtype=np.float64), matrix
+    points = np.asarray((lowest + np.arange(count)) * spacing, dtype=np.float64)
+    return points, (first - lowest, weights.astype(np.float32))

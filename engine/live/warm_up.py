@@ -7,6 +7,7 @@ import numpy as np
 from ptylive.engine.imaging.accumulation.accumulators import VectorAccumulator
 from ptylive.engine.imaging.accumulation.reduced_numbers import MOMENTS, REGIONS, Numbers
 from ptylive.engine.imaging.accumulation.store import Store
+from ptylive.engine.imaging.band import Band, ScanGrid
 from ptylive.engine.live.engine import LiveEngine
 from ptylive.engine.live.plan import Plan
 from ptylive.schema import Detector, EventBatch, EventFrames, FrameBatch, Optics, Scan, ScanHeader
@@ -51,6 +52,13 @@ def warm_up_maps() -> None:
     store.total_frames = header.frames
     engine.store, engine.calibration = store, plan.calibration
     engine.conclude(plan.calibration)
+    _warm_up_interpolation()
+
+
+def _warm_up_interpolation() -> None:
+    """What filters of large scans are made by: a kernel of half an ångström is narrower than any scan."""
+    band = Band(ScanGrid((32, 32), (0.5, 0.5), 0.0), limit_invA=1.0, reach_A=0.5, half=True)
+    band.evaluate(lambda q: np.ones((1, len(q)), np.complex64))
 
 
 def _pattern() -> DoubleArray:

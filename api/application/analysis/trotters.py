@@ -87,7 +87,8 @@ def trotters_of(
     found = tuple(trotter(made.engine.store, made.calibration, one) for one in wanted)
     for one, asked in zip(found, wanted, strict=True):
         if one.q_invA == (0.0, 0.0):
-            raise MetadataError(f"frequency {asked} is that of the mean", "give one that a lattice has, in 1/Å")
+            what = "no frequency stands out" if asked is None else f"frequency {asked} is that of the mean"
+            raise MetadataError(what, "give one that a lattice has, in 1/Å")
     return Trotters(found, made.calibration)
 
 

@@ -83,6 +83,37 @@ def less_mean(rows, mask, moved, out):
 
 
 @nb.jit(**FAST)
+def interpolate(values, index, rows, at_cols, by_cols, at_rows, by_rows, out):
+    """out[k] = sum over taps along both axes of values (cols, rows, n), float32; ``out`` (nk, n).
+
+    index (nk,): col * ``rows`` + row of each, ascending. at_ (cols,) or (rows,): the first point it is made of; by_
+    (…, taps) their weights.
+    """
+    taps = by_rows.shape[1]
+    line = np.empty(values.shape[1:], np.float32)
+    before = -1
+    for k in range(out.shape[0]):
+        col = index[k] // rows
+        row = index[k] - col * rows
+        if col != before:
+            before = col
+            line[:] = ZERO
+            for t in range(taps):
+                weight = by_cols[col, t]
+                points = values[at_cols[col] + t]
+                for j in range(line.shape[0]):
+                    for n in range(line.shape[1]):
+                        line[j, n] += weight * points[j, n]
+        target = out[k]
+        target[:] = ZERO
+        for t in range(taps):
+            weight = by_rows[row, t]
+            point = line[at_rows[row] + t]
+            for n in range(target.shape[0]):
+                target[n] += weight * point[n]
+
+
+@nb.jit(**FAST)
 def responses(pairs, out):
     """out[q] = Re sum_n pairs[q, 0, n] pairs[q, 1, n]: what a filter makes of the transfer beside it."""
     for q in range(out.shape[0]):

@@ -41,6 +41,8 @@ MOST_CELLS_ACROSS = 64
 WINDOW = 1.5
 """Width of the window in which a correlation's peak is looked for on crystals, in 1/k_alpha."""
 LEAST_AGREEMENT = 1e-3
+FLAT = 1e-5
+"""Contrast of images below which single precision's rounding is all that is seen."""
 INNER = 0.75
 """Of the semi-angle: images of bins further out are not fitted. What they show is shifted otherwise than the gradient
 says: of the two sidebands that meet at k one lies beyond the aperture, and nothing cancels the curvature of the
@@ -161,7 +163,7 @@ def measure_shifts(
 ) -> ImageShifts:
     """Align the images of a scan of frames; ``rotation_deg``: forced, None: fitted within half a turn of what is known.
 
-    Raises MetadataError for coefficients, and for scans or discs too small.
+    Raises MetadataError for coefficients, for scans or discs too small, and where images show nothing.
     """
     basis = store.reduction.basis
     rows = np.flatnonzero(store.visited.any(axis=1))
@@ -194,6 +196,8 @@ class _Work:
         self._weights = basis.pixels_per_bin
         self._conditions, self._wanted, self._forced = conditions, wanted, rotation_deg
         self._images = images_of_bins(store, rows)
+        if np.abs(self._images).max() < FLAT:
+            raise MetadataError("the images of the bright field are flat", "align a scan of a specimen")
         self._position = bin_positions(basis, conditions)
         self._known = {name: 0.0 for name in wanted.names}
         if wanted.near:

@@ -41,6 +41,14 @@ def scanned(tmp_path_factory):
     return engine.store, conditions
 
 
+def test_a_scan_of_nothing_is_not_aligned(scanned):
+    store, conditions = scanned
+    blank = store.snapshot()
+    blank.bins[:] = store.bins.mean(axis=0)
+    with pytest.raises(MetadataError, match="images of the bright field are flat"):
+        measure_shifts(blank, conditions, Alignment())
+
+
 def test_twelve_aberrations_and_the_rotation_explain_the_shifts(scanned):
     found = measure_shifts(*scanned, Alignment(order=3))
     assert len(found.aberrations) == 12

@@ -1,0 +1,42 @@
+"""Frames of a detector that sees no beam, or a beam and no specimen: maps come, or say what they lack."""
+
+import numpy as np
+import pytest
+from synthetic import batches
+
+from ptylive.engine.live.engine import LiveEngine
+from ptylive.schema import Detector, Optics, Scan, ScanHeader
+
+POINTS, PIXELS = 16, 24
+RADIUS = np.hypot(*(np.indices((PIXELS, PIXELS)) - 11.5))
+DISC = 100 * (RADIUS < 6)
+ONCE = np.arange(POINTS**2) == 40
+FRAMES = {
+    "everywhere the same": np.ones((POINTS**2, PIXELS, PIXELS)),
+    "nothing": np.zeros((POINTS**2, PIXELS, PIXELS)),
+    "one pixel": np.zeros((POINTS**2, PIXELS, PIXELS)) + (np.arange(PIXELS**2) == 300).reshape(PIXELS, PIXELS),
+    "a beam without a specimen": np.broadcast_to(DISC, (POINTS**2, PIXELS, PIXELS)),
+    "a single frame": DISC * ONCE[:, None, None],
+}
+
+
+@pytest.mark.parametrize("rotation", [{}, {"rotation_deg": 0.0}])
+@pytest.mark.parametrize("kind", FRAMES)
+def test_every_map_is_made_or_says_why_not(kind, rotation):
+    header = ScanHeader(
+        uid="nothing",
+        series="nothing",
+        frames=POINTS**2,
+        scan=Scan(shape=(POINTS, POINTS), step_A=(0.5, 0.5), **rotation),
+        optics=Optics(energy_eV=80e3, convergence_semiangle_mrad=25.0),
+        detector=Detector(shape=(PIXELS, PIXELS), dtype="<u2", pixel_mrad=4.0),
+    )
+    live = LiveEngine(header)
+    for batch in batches(FRAMES[kind].astype(np.uint16)):
+        live.add(batch)
+        live.refresh()
+    made = live.finish()
+    assert made.maps
+    assert all(made.missing.values())
+    for one in made.maps:
+        assert np.isfinite(one.data).all(), one.name
