@@ -37,7 +37,8 @@ EPSILON = 0.01
 BOTH = 2
 WINDOW = 1.5
 """Side of the square of the detector used, in diameters of the disc, as of WDD: all of the disc."""
-TINY = float(np.finfo(np.float32).tiny)
+TINY = 1e-30
+"""Power of a transfer that is none: its inverse is still a number in single precision."""
 
 
 @live_map(

@@ -16,6 +16,7 @@ from ptylive.engine.refine.data.scan_window import ScanWindow
 from ptylive.engine.refine.data.start_illumination import StartIllumination
 from ptylive.engine.refine.data.start_probe import Coherence, nominal_probe, plane_wave, start_modes
 from ptylive.engine.refine.problem.coefficients import Coefficients
+from ptylive.schema.detector import MOST_COUNTS
 from ptylive.schema.errors import MetadataError, RefinementError
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset.patterns import PatternSettings
@@ -129,7 +130,8 @@ def _statistics(
     """Counts, dose and noise; ``images_of_A``: side of the images, which show one place. RefinementError for none."""
     statistics = PatternStatistics.of(dataset, window, probe)
     if statistics.counts_per_pattern <= 0:
-        raise RefinementError("the patterns hold no counts", "check beam centre and bad-pixel mask")
+        remedy = f"check beam centre and bad-pixel mask; values below 0 or beyond {MOST_COUNTS:g} are no counts"
+        raise RefinementError("the patterns hold no counts", remedy)
     if images_of_A is None:
         return statistics
     area = images_of_A**2 / len(dataset.patterns)  # however far apart the stage says

@@ -16,6 +16,7 @@ FRAMES = {
     "nothing": np.zeros((POINTS**2, PIXELS, PIXELS)),
     "one pixel": np.zeros((POINTS**2, PIXELS, PIXELS)) + (np.arange(PIXELS**2) == 300).reshape(PIXELS, PIXELS),
     "a beam without a specimen": np.broadcast_to(DISC, (POINTS**2, PIXELS, PIXELS)),
+    "a detector of one pixel": np.arange(POINTS**2)[:, None, None] % 7,
     "a single frame": DISC * ONCE[:, None, None],
 }
 
@@ -29,7 +30,7 @@ def test_every_map_is_made_or_says_why_not(kind, rotation):
         frames=POINTS**2,
         scan=Scan(shape=(POINTS, POINTS), step_A=(0.5, 0.5), **rotation),
         optics=Optics(energy_eV=80e3, convergence_semiangle_mrad=25.0),
-        detector=Detector(shape=(PIXELS, PIXELS), dtype="<u2", pixel_mrad=4.0),
+        detector=Detector(shape=FRAMES[kind].shape[1:], dtype="<u2", pixel_mrad=4.0),
     )
     live = LiveEngine(header)
     for batch in batches(FRAMES[kind].astype(np.uint16)):
