@@ -41,8 +41,9 @@ class StoredMaps:
     """Of the scan's axes, from its calibration."""
     asked: Mapping[str, float] = field(default_factory=dict)
     """Settings that somebody gave for them (``METHOD.NAME``); none in a file of an earlier version, as of the next."""
-    distortion: tuple[float, ...] = ()
-    """That patterns were freed of; none: of none."""
+    distortion: tuple[float, ...] | None = None
+    """That patterns were freed of, 18 numbers; empty: of none. None: a file of an earlier version, which does not say.
+    """
 
     @classmethod
     def read(cls, path: Path, names: Iterable[str] | None = None) -> StoredMaps:
@@ -91,8 +92,12 @@ def describe_maps(settings: Mapping[str, float], flat: Undistorted | None) -> di
     """Attributes of `/settings` that say how maps were asked for, in JSON: their settings as given, and the distortion
     that patterns were freed of (empty: none).
     """
-    distortion = () if flat is None else flat.recorded.detector.distortion or ()
-    return {MAP_SETTINGS: json.dumps(dict(settings)), DISTORTION: json.dumps(list(distortion))}
+    return {MAP_SETTINGS: json.dumps(dict(settings)), DISTORTION: json.dumps(list(distortion_in_use(flat)))}
+
+
+def distortion_in_use(flat: Undistorted | None) -> tuple[float, ...]:
+    """The 18 numbers of what patterns are freed of; none: of nothing."""
+    return () if flat is None else numbers_of(distortion_of(flat.recorded.detector.distortion or (0.0,)))
 
 
 def _stored(name: str, data: Any) -> LiveMap:
@@ -122,14 +127,16 @@ def _stored(name: str, data: Any) -> LiveMap:
     )
 
 
-def _asked(attributes: Mapping[str, Any]) -> tuple[dict[str, float], tuple[float, ...]]:
+def _asked(attributes: Mapping[str, Any]) -> tuple[dict[str, float], tuple[float, ...] | None]:
     """What maps were asked for with (`describe_maps`). Raises ValueError or TypeError for anything else."""
     settings = json.loads(_text(attributes.get(MAP_SETTINGS, "{}")))
-    numbers = json.loads(_text(attributes.get(DISTORTION, "[]")))
-    if not isinstance(numbers, list):
-        raise ValueError(f"its {DISTORTION} is {numbers!r:.40}")
-    distortion = numbers_of(distortion_of([float(one) for one in numbers])) if numbers else ()
-    return {name: float(value) for name, value in settings.items()}, tuple(distortion)
+    distortion = None
+    if DISTORTION in attributes:
+        numbers = json.loads(_text(attributes[DISTORTION]))
+        if not isinstance(numbers, list):
+            raise ValueError(f"its {DISTORTION} is {numbers!r:.40}")
+        distortion = numbers_of(distortion_of([float(one) for one in numbers])) if numbers else ()
+    return {name: float(value) for name, value in settings.items()}, distortion
 
 
 def _limit(attributes: Mapping[str, Any]) -> InformationLimit | None:

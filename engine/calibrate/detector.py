@@ -15,6 +15,8 @@ from ptylive.schema.units import mrad_to_invA, wavelength_A
 
 MOVED_BEAM_PX = 1.0
 """A disc this far from where the vacuum pattern has it is no dent by the specimen: the beam has moved."""
+SAID_ONLY = frozenset({"detector_pixel_mrad"})
+"""Values that nothing is estimated beside: not said any more, they are gone."""
 
 
 def calibrate_detector(header: ScanHeader, mean_pattern: DoubleArray) -> Calibration:
@@ -29,6 +31,14 @@ def calibrate_detector(header: ScanHeader, mean_pattern: DoubleArray) -> Calibra
     if "depth_A" not in entries:
         entries["depth_A"] = Quantity(0.0, Origin.DEFAULT)
     return Calibration(entries)
+
+
+def with_given_values(header: ScanHeader, mean_pattern: DoubleArray, before: Calibration) -> Calibration:
+    """What a scan's header says now, beside what was estimated before; mean_pattern (Qy, Qx)."""
+    said = calibrate_detector(header, mean_pattern).entries
+    known = {name: quantity for name, quantity in said.items() if quantity.origin is not Origin.DEFAULT}
+    kept = {name: quantity for name, quantity in before.entries.items() if name not in SAID_ONLY}
+    return Calibration({**said, **kept, **known})
 
 
 def _measured_disc(header: ScanHeader, mean_pattern: DoubleArray) -> Disc | None:
@@ -56,6 +66,7 @@ def _given(header: ScanHeader) -> dict[str, Quantity]:
         "depth_A": header.optics.depth_A,
         "scan_step_A": header.scan.step_A,
         "rotation_deg": header.scan.rotation_deg,
+        "detector_pixel_mrad": header.detector.pixel_mrad if header.detector.pixel_invA is None else None,
         "beam_center_px": header.detector.beam_center_px,
         "descan_px": header.detector.descan_px,
         "detector_transform": header.detector.transform if header.detector.transform_given else None,

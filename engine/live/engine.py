@@ -14,7 +14,7 @@ import numpy as np
 
 from ptylive.engine.backend.imaging.open import PROCESSOR, MapDevice
 from ptylive.engine.calibrate.bad_pixels import BadPixels
-from ptylive.engine.calibrate.detector import calibrate_detector
+from ptylive.engine.calibrate.detector import with_given_values
 from ptylive.engine.calibrate.scan import calibrate_scan
 from ptylive.engine.descan import descan_of, given_descan, lying_still, moved_back
 from ptylive.engine.imaging.accumulation.store import Store
@@ -32,7 +32,7 @@ from ptylive.engine.live.fit_times import FitTimes
 from ptylive.engine.live.plan import Plan, filter_stock, left_out
 from ptylive.engine.live.reading import FrameSource, Where
 from ptylive.engine.memory import Scratch
-from ptylive.schema import Calibration, FrameBatch, MetadataError, Origin, ScanHeader
+from ptylive.schema import Calibration, FrameBatch, MetadataError, ScanHeader
 from ptylive.schema.model import Array, BoolArray, DoubleArray
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ class LiveEngine:
         if not len(batch.index):
             return
         self._fit_times.begin()
-        self._last_frame = np.array(self.header.readout.counts(batch.frame(int(np.argmax(batch.index))))[0])
+        self._last_frame = np.array(batch.frame(int(batch.index.argmax())))
         if self.store is not None:
             self.store.add(batch)
             return
@@ -130,7 +130,7 @@ class LiveEngine:
         """The newest pattern, (Qy, Qx), recorded orientation; of coefficients what they show of it."""
         if self.store is None or self._last_frame is None:
             return None
-        return self.store.reduction.pattern(self._last_frame)
+        return self.store.reduction.pattern(self.header.readout.counts(self._last_frame)[0])
 
     @property
     def mean_pattern(self) -> DoubleArray | None:
@@ -169,10 +169,7 @@ class LiveEngine:
         self._refit()
 
     def _with_given_values(self, before: Calibration, store: Store) -> Calibration:
-        """What the scan's header says now, beside what was estimated before."""
-        said = calibrate_detector(lying_still(self.header, store.descan), store.mean_pattern).entries
-        known = {name: quantity for name, quantity in said.items() if quantity.origin is not Origin.DEFAULT}
-        return Calibration({**said, **before.entries, **known})
+        return with_given_values(lying_still(self.header, store.descan), store.mean_pattern, before)
 
     def use_settings(self, settings: Mapping[str, float]) -> None:
         """Other settings of maps, checked (:func:`ptylive.engine.imaging.registry.read_settings`), from now on."""

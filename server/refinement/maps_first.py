@@ -21,16 +21,16 @@ Tell = Callable[[dict[str, Any]], None]
 def with_maps(job: RefineJob, tell: Tell, should_stop: Callable[[], bool]) -> RefineJob:
     """The job with calibration, start and metadata, as the maps in its results file have them.
 
-    The maps are made unless they are there with the settings that are asked for and the job is resumed or takes them:
-    what goes on from a checkpoint must have the same calibration to the last digit, which another machine would not
-    find again, so that only the settings of its start count then. Raises InputFileError for a file that is damaged or
-    no scan, MetadataError for missing optics, PtyliveError where no map can be made, RefinementError for a stop on the
-    way.
+    The maps are made unless they are there with the settings and the distortion that are asked for and the job is
+    resumed or takes them: what goes on from a checkpoint must have the same calibration to the last digit, which
+    another machine would not find again, so that only the settings of its start count then, and the distortion. Raises
+    InputFileError for a file that is damaged or no scan, MetadataError for missing optics, PtyliveError where no map
+    can be made, RefinementError for a stop on the way.
     """
     from ptylive.application.offline import start_of
     from ptylive.application.outputs import check_results_file
     from ptylive.engine.dataset import check_told
-    from ptylive.engine.stored_maps import StoredMaps
+    from ptylive.engine.stored_maps import StoredMaps, distortion_in_use
     from ptylive.schema.metadata import beneath, unsaid
     from ptylive.streamer.source import open_source
     from ptylive.streamer.vetting.door import vet
@@ -42,15 +42,16 @@ def with_maps(job: RefineJob, tell: Tell, should_stop: Callable[[], bool]) -> Re
         values = {**defaults, **job.values}
     with open_source(job.recording, values) as source:
         check_told(source.header, far_field=not job.preset.propagation.near_field)
-        in_place = source.flat is not None
+        in_use = distortion_in_use(source.flat)
     asked, job = job.values, replace(job, values=values)
     stored = StoredMaps.read(job.results) if (job.resume or job.takes_maps) and _has_maps(job.results) else None
     distorted = {"distortion": stored.distortion} if stored is not None and stored.distortion else {}
     earlier = beneath(distorted, asked)
     job = replace(job, values={**beneath(job.values, earlier), **earlier})
-    if stored is None or not _are_wanted(stored, job):
+    other = stored is not None and not earlier and stored.distortion not in (None, in_use)
+    if stored is None or other or not _are_wanted(stored, job):
         if stored is not None:
-            in_place = in_place or bool(distorted)
+            in_place = bool(in_use or distorted)
             given = {**_given(Calibration.from_attributes(stored.calibration), in_place=in_place), **earlier}
             given = {**beneath(defaults, given), **given}
             job = replace(job, values={**beneath(given, asked), **asked})
@@ -98,10 +99,14 @@ def _are_wanted(stored: StoredMaps, job: RefineJob) -> bool:
 def _given(calibration: Calibration, *, in_place: bool) -> dict[str, Any]:
     """What somebody gave for the maps that are there: those that take their place have it too.
 
-    Not the beam's centre where patterns were put ``in_place``: the stored one is no place of a recorded pattern.
+    Not the beam's centre where patterns were put ``in_place``: the stored one is no place of a recorded pattern. Nor
+    what a pixel's angle makes of it in 1/Å: the angle is what was given, at another energy too.
     """
     given = {name: one.value for name, one in calibration.entries.items() if one.origin is Origin.GIVEN}
-    return {name: value for name, value in given.items() if not (in_place and name == "beam_center_px")}
+    left_out = {"beam_center_px"} if in_place else set()
+    if "detector_pixel_mrad" in given:
+        left_out.add("detector_pixel_invA")
+    return {name: value for name, value in given.items() if name not in left_out}
 
 
 def _add_detectors(job: RefineJob, calibration: Calibration, tell: Tell) -> None:

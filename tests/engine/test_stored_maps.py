@@ -67,7 +67,7 @@ def test_what_was_visited_is_told_on_the_pixels_of_each_map(path):
 
 
 def test_what_maps_were_asked_for_with_is_read_as_it_was_described(path):
-    assert (StoredMaps.read(path).asked, StoredMaps.read(path).distortion) == ({}, ()), "of an earlier version"
+    assert (StoredMaps.read(path).asked, StoredMaps.read(path).distortion) == ({}, None), "of an earlier version"
     flat = SimpleNamespace(recorded=SimpleNamespace(detector=Detector(distortion=(0.02, 0.01, 0.0, 0.0))))
     with h5py.File(path, "a") as file:
         file["settings"].attrs.update(describe_maps({"obf.upsample": 3.0}, flat))

@@ -47,6 +47,18 @@ def test_scan_order():
         assert np.array_equal(scan.acquired_at(np.array([point]))[0], np.flatnonzero(points == point))
 
 
+@pytest.mark.parametrize("pattern", ["raster", "snake"])
+@pytest.mark.parametrize(("flyback", "repeats", "skip"), [(0, 1, 0), (0, 1, 2), (0, 3, 2), (1, 1, 0), (2, 2, 1)])
+def test_frames_belong_to_the_points_they_were_acquired_at(pattern, flyback, repeats, skip):
+    scan = Scan(shape=(3, 4), pattern=pattern, flyback_frames=flyback, repeats=repeats, skip_first=skip)
+    acquired = scan.acquired_at(np.arange(12))
+    expected = np.full(scan.frames + 5, -1)
+    for point in range(12):
+        expected[acquired[point]] = point
+    np.testing.assert_array_equal(scan.point_of(np.arange(scan.frames + 5)), expected)
+    assert scan.point_of(np.array([-1])) == -1
+
+
 def test_repeats_share_a_point():
     scan = Scan(shape=(2, 2), repeats=3)
     np.testing.assert_array_equal(scan.point_of(np.arange(12)), np.repeat([0, 1, 2, 3], 3))

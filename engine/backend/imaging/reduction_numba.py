@@ -12,9 +12,11 @@ import numpy as np
 
 from ptylive.engine.backend.imaging.addresses import call_decoder, copy_memory
 from ptylive.engine.backend.imaging.filters_numba import FAST, NOGIL
+from ptylive.schema.detector import MOST_COUNTS
 
 REORDERED = {**NOGIL, "fastmath": {"reassoc", "contract", "nsz"}}
 """Sums in any order, but numbers that are none are seen as such."""
+MOST_IN_SINGLE = np.float32(MOST_COUNTS)
 
 PATTERN_BLOCK = 4096
 """Pixels of the running sum that are added up at a time: they stay in the nearest cache while frames pass by."""
@@ -298,17 +300,23 @@ def reduce_frames(source, start, stop, point, plan, most, sums, space, adds):
 def reduce_vectors(vectors, start, stop, point, weights, sums, adds):
     """The same for vectors (n, N + M) float32 of coefficients and extras: regions and moments are linear in them.
 
-    weights (nr + 3, N + M) float64; what is no number counts as zero. sums as above, pattern (N + M,) float64.
+    weights (nr + 3, N + M) float64; sums as above, pattern (N + M,) float64. What is no number, or no detector counts
+    (``MOST_COUNTS``), is taken as zero. Returns how many numbers of all vectors were.
     """
     bins, regions, moments, pattern = sums
     exact = np.empty(vectors.shape[1])
+    masked = 0
     for n in range(start, stop):
         p = point[n]
+        vector = vectors[n]
+        usable = 0
+        for k in range(exact.size):
+            usable += abs(vector[k]) <= MOST_IN_SINGLE
+        masked += exact.size - usable
         if p < 0:
             continue
-        vector = vectors[n]
         for k in range(exact.size):
-            exact[k] = np.float64(vector[k]) if np.isfinite(vector[k]) else 0.0
+            exact[k] = np.float64(vector[k]) if abs(vector[k]) <= MOST_IN_SINGLE else 0.0
             pattern[k] += exact[k]
         out = bins[p]
         if adds:
@@ -327,3 +335,4 @@ def reduce_vectors(vectors, start, stop, point, weights, sums, adds):
             else:
                 moment = w - regions.shape[1]
                 moments[p, moment] = value + (moments[p, moment] if adds else 0.0)
+    return masked

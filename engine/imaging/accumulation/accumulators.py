@@ -12,6 +12,7 @@ from ptylive.engine.backend.imaging.reduction_arrays import ArrayReduction
 from ptylive.engine.backend.imaging.reduction_plan import SUMMED, PixelPlan, accumulator_of
 from ptylive.engine.imaging.accumulation.reduced_numbers import REGIONS, Numbers
 from ptylive.schema import EventFrames, FrameBatch
+from ptylive.schema.detector import usable_counts
 from ptylive.schema.model import Array, ByteArray, DoubleArray, IndexArray, LabelArray
 
 GROUP_BYTES = 384 * 2**10
@@ -54,7 +55,7 @@ class PixelAccumulator:
         self._reduce, self._reduce_events = reduce_frames, reduce_events
         self._plan, self._dtype, self._labels = plan, dtype, labels
         self._limit = float(saturation_value or 0)
-        self.saturated = 0
+        self.saturated = self.masked = 0  # frames come without values that are no counts
         rows, cols = len(plan.row_at), len(plan.col_at)
         kind = accumulator_of(dtype)
         frame_bytes = rows * cols * dtype.itemsize
@@ -141,7 +142,7 @@ class DeviceAccumulator:
     def __init__(self, reduction: ArrayReduction, frame_size: int, dtype: np.dtype[Any]) -> None:
         self._reduction, self._dtype = reduction, dtype
         self._total: DoubleArray = np.zeros(frame_size)
-        self.saturated = 0
+        self.saturated = self.masked = 0  # frames come without values that are no counts
 
     def add(self, batch: FrameBatch, span: slice, point: IndexArray, into: Numbers, *, repeats: bool) -> None:
         """See :class:`ptylive.engine.imaging.accumulation.reduced_numbers.Accumulator`; raises what the device does."""
@@ -176,15 +177,17 @@ class VectorAccumulator:
         self._weights, self._squared_lengths = weights, squared_lengths
         self._total: DoubleArray = np.zeros(weights.shape[1])
         self.saturated = 0  # whoever made the vectors knows
+        self.masked = 0
 
     def add(self, batch: FrameBatch, span: slice, point: IndexArray, into: Numbers, *, repeats: bool) -> None:
         """See :class:`ptylive.engine.imaging.accumulation.reduced_numbers.Accumulator`."""
         vectors = np.require(batch.frames, np.float32, ["C", "A", "W"])
         sums = (into.bins, into.regions, into.moments, self._total)
-        self._reduce(vectors, span.start, span.stop, point, self._weights, sums, repeats)
+        masked = int(self._reduce(vectors, span.start, span.stop, point, self._weights, sums, repeats))
+        self.masked += masked
         if self._squared_lengths is not None:
             kept = np.flatnonzero(point[span] >= 0) + span.start
-            exact = np.nan_to_num(vectors[kept].astype(float), posinf=0.0, neginf=0.0)
+            exact = (usable_counts(vectors[kept])[0] if masked else vectors[kept]).astype(float)
             np.add.at(into.regions, point[kept], self._squared_lengths(exact))
 
     def take_pattern(self) -> DoubleArray:

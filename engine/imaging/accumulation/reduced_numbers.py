@@ -50,3 +50,8 @@ class Accumulator(Protocol):
     def saturated(self) -> int:
         """Frames so far in which a good pixel was full."""
         ...
+
+    @property
+    def masked(self) -> int:
+        """Values so far that were no counts, and were taken as 0, where it looks for them itself."""
+        ...

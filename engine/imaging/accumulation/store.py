@@ -72,8 +72,8 @@ class Store:
         self.moved: DoubleArray | None = np.zeros((points, 2)) if header.basis.follows else None
         """(points, 2) sums of how far the masks of coefficients were moved, where they followed the beam."""
         self.total_frames = 0
-        self.masked_counts = 0
-        """Values that were no counts, and were taken as 0."""
+        self._masked_counts = 0
+        """Found before frames are reduced."""
         self._full_frames = 0
         self._frame_sum: DoubleArray = np.zeros(reduction.frame_size)
         self._recent: tuple[DoubleArray, int] = self._frame_sum, 0
@@ -92,14 +92,15 @@ class Store:
         point = self.header.scan.point_of(batch.index)
         if self._counts_first:
             batch = self._counted(batch)
-        elif self._type_of(batch).kind == "f":
+        elif self.header.basis.is_raw and self._type_of(batch).kind == "f":
             frames, masked = usable_counts(batch.frames)
-            self.masked_counts += masked
+            self._masked_counts += masked
             batch = batch if not masked else FrameBatch(batch.uid, batch.index, frames)
         with self._summing:
             self._add(batch, point)
         if self.moved is not None:
-            np.add.at(self.moved, point[point >= 0], self.header.basis.moved_px(batch.frames[point >= 0]))
+            vectors = usable_counts(batch.frames[point >= 0])[0]
+            np.add.at(self.moved, point[point >= 0], self.header.basis.moved_px(vectors))
 
     def _type_of(self, batch: FrameBatch) -> np.dtype[Any]:
         """The type of its pixels; frames that must be decoded first are not asked."""
@@ -118,7 +119,7 @@ class Store:
             good = ~bad_pixels(self.header)
             self._full_frames += int((recorded >= readout.saturation_value).any(axis=(1, 2), where=good).sum())
         frames, masked = readout.counts(recorded)
-        self.masked_counts += masked
+        self._masked_counts += masked
         if self.descan is not None and self.descan.moves:
             frames = moved_back(self.header, self.descan, batch.index, frames, self.wandering)
         return FrameBatch(batch.uid, batch.index, frames)
@@ -195,6 +196,11 @@ class Store:
         return self._full_on_device + sum(accumulator.saturated for accumulator in self._all)
 
     @property
+    def masked_counts(self) -> int:
+        """Values that were no counts, and were taken as 0."""
+        return self._masked_counts + sum(accumulator.masked for accumulator in self._all)
+
+    @property
     def frame_sum(self) -> DoubleArray:
         """Sum of all frames, (frame_size,)."""
         with self._summing:
@@ -216,7 +222,12 @@ class Store:
         copied["bins"] = self._scratch.copy(self.bins, "coefficients")
         copied["moved"] = None if self.moved is None else self.moved.copy()
         vars(other).update(
-            copied, _frame_sum=self.frame_sum, _accumulators=[], _on_device=None, _summing=threading.Lock()
+            copied,
+            _frame_sum=self.frame_sum,
+            _masked_counts=self.masked_counts,
+            _accumulators=[],
+            _on_device=None,
+            _summing=threading.Lock(),
         )
         return other
 

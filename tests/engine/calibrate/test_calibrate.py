@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from ptylive.engine.calibrate.detector import calibrate_detector
+from ptylive.engine.calibrate.detector import calibrate_detector, with_given_values
 from ptylive.engine.calibrate.disc import find_disc
 from ptylive.engine.calibrate.rotation import fit_rotation
 from ptylive.engine.imaging.maps.com import along_scan_axes
-from ptylive.schema import Detector, Scan, ScanHeader
+from ptylive.schema import Calibration, Detector, Optics, Origin, Quantity, Scan, ScanHeader
+from ptylive.schema.units import mrad_to_invA, wavelength_A
 
 
 def disc(shape, center, radius, edge=1.0):
@@ -102,3 +103,19 @@ def test_aperture_from_a_vacuum_pattern(beam, expected):
     assert found.get("disc_radius_px") == pytest.approx(12.0, abs=0.1)
     # under this slope of the brightness, and blurred, a disc is found a quarter of a pixel off; it has moved by 3.4
     assert found.get("beam_center_px") == pytest.approx(expected, abs=0.5)
+
+
+def test_a_pixel_is_kept_as_it_was_given():
+    """An angle beside the 1/Å that follow from it and the energy; who gives 1/Å takes the angle back."""
+    pattern = 200 * disc((32, 32), (15.5, 15.5), 8.0)
+    scan, optics = Scan(shape=(4, 4)), Optics(energy_eV=80e3)
+    header = ScanHeader("u", "s", 16, scan, optics, Detector(shape=(32, 32), pixel_mrad=2.0))
+    found = calibrate_detector(header, pattern)
+    assert found.entries["detector_pixel_mrad"] == Quantity(2.0, Origin.GIVEN)
+    assert found.get("detector_pixel_invA") == mrad_to_invA(2.0, wavelength_A(80e3))
+    before = found.having(rotation_deg=Quantity(7.0, Origin.ESTIMATED))
+    other = ScanHeader("u", "s", 16, scan, optics, Detector(shape=(32, 32), pixel_invA=0.05))
+    now = with_given_values(other, pattern, before)
+    assert now.get("detector_pixel_invA") == 0.05 and now.get("detector_pixel_mrad") is None
+    assert now.rotation_deg == 7.0 and now.origin("C10") is Origin.DEFAULT
+    assert Calibration.from_attributes(found.to_attributes()).get("detector_pixel_mrad") == 2.0

@@ -15,6 +15,7 @@ from ptylive.engine.imaging.accumulation.reduction import PixelReduction
 from ptylive.engine.imaging.filters import BUILDERS
 from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.schema import Basis, MetadataError
+from ptylive.schema.detector import MOST_COUNTS
 
 LEAST = {"bf", "abf", "adf", "com_row", "com_col", "idpc", "dpc_iterative", "tcbf", "obf", "ssb"}
 LEAST |= {"wdd_phase", "wdd_amplitude"}
@@ -78,6 +79,24 @@ def test_maps_from_coefficients(scan, raw, field, text, least):
         np.testing.assert_allclose(found[name], expected[name], atol=MAP_ROUNDING * np.abs(expected[name]).max())
     for name in ("obf", "tcbf", "wdd_phase", "bf"):  # found at least 0.998, 0.986 and 0.992; the last learns from noise
         assert correlation(found[name], expected[name]) > least, name
+
+
+@pytest.mark.parametrize("text", ["zernike:45+1", "zernike:45+1:sqrt"])
+def test_numbers_that_are_none_are_left_out_and_counted(scan, field, text):
+    """And markers beyond what is counted; of flyback frames too, as in raw frames."""
+    header, vectors = compressed(scan, field, text)
+    header = replace(header, frames=len(vectors) + 1)  # one more than the scan has points
+    damaged = np.concatenate([vectors, vectors[-1:]])
+    for place, value in (((3, 5), np.nan), ((8, 2), np.inf), ((9, 1), -2 * MOST_COUNTS), ((-1, 0), np.nan)):
+        damaged[place] = value
+    cleaned = np.where(np.abs(damaged) <= MOST_COUNTS, damaged, 0)
+    live, other = LiveEngine(header), LiveEngine(header)
+    for engine, frames in ((live, damaged), (other, cleaned)):
+        for batch in batches(frames):
+            engine.add(batch)
+    for name in ("bins", "regions", "moments", "frame_sum"):
+        np.testing.assert_array_equal(getattr(live.store, name), getattr(other.store, name), err_msg=name)
+    assert (live.store.masked_counts, live.store.snapshot().masked_counts, other.store.masked_counts) == (4, 4, 0)
 
 
 def test_live_equals_offline_in_any_order(scan, field):

@@ -14,6 +14,7 @@ from ptylive.schema import Calibration, InputFileError, MetadataError, Refinemen
 from ptylive.schema.calibration import Origin
 from ptylive.schema.detector import Detector
 from ptylive.schema.preset import Preset
+from ptylive.schema.units import mrad_to_invA, wavelength_A
 from ptylive.server.refinement.maps_first import with_maps
 from ptylive.server.refinement.refine_job import RefineJob
 from ptylive.server.wire.messages import pack, unpack
@@ -269,6 +270,36 @@ def test_a_distortion_that_was_given_earlier_stays(job, settings):
         assert again.calibration.to_plain() == first.calibration.to_plain()
     none, _ = made(replace(job, takes_maps=True, values={**job.values, "distortion": (0.0,)}))
     assert list(none.values["distortion"]) == [0.0], "what is asked now wins"
+
+
+@pytest.mark.parametrize("before", [(0.05, 0.02, 0.0, 0.0), None], ids=["another", "none"])
+@pytest.mark.parametrize("taken", [{"resume": True}, {"takes_maps": True}], ids=["gone on with", "taken"])
+def test_another_distortion_makes_maps_anew(job, before, taken):
+    """Places in stored maps are those of patterns freed of theirs."""
+    distorted = {} if before is None else {"distortion": before}
+    made(replace(job, values={**job.values, **distorted}, methods=("wdd",)))
+    for numbers in ((-0.05, 0.0, 0.03, 0.0), (0.0,)):
+        asked = replace(job, values={**job.values, "distortion": numbers}, methods=("wdd",), **taken)
+        again, said = made(asked)
+        assert said[-1] == {"kind": "maps"}
+        fresh, _ = made(replace(asked, results=job.results.with_name("other_results.h5")))
+        assert again.calibration.to_plain() == fresh.calibration.to_plain()
+        assert made(asked)[1] == [], "and then they are there"
+    with h5py.File(job.results, "r+") as file:
+        del file["settings"].attrs["distortion"]
+    assert made(replace(asked, values={**job.values, "distortion": before or (0.1, 0.0, 0.0, 0.0)}))[1] == []
+
+
+def test_an_angle_that_was_given_for_a_pixel_stays_an_angle_at_another_energy(job):
+    """1/Å follow from it; what was given in 1/Å stays that."""
+    for given, at_300 in (({"detector_pixel_mrad": 4.0}, mrad_to_invA(4.0, wavelength_A(300e3))),
+                          ({"detector_pixel_invA": 0.1}, 0.1)):  # fmt: skip
+        made(replace(job, methods=("wdd",), values={**job.values, **given}))
+        asked = replace(job, takes_maps=True, values={"energy_eV": 300e3}, map_settings={"wdd.epsilon": 0.2})
+        again, said = made(asked)
+        assert said[-1] == {"kind": "maps"}
+        assert again.calibration.get("energy_eV") == 300e3
+        assert again.calibration.get("detector_pixel_invA") == pytest.approx(at_300, rel=1e-12)
 
 
 def distortion_numbers(values):
