@@ -223,11 +223,11 @@ class _Work:
             grid = grid if alignment is None else replace(grid, starts=[*grid.starts, alignment.start])
         fit = fit_aberrations(criteria, search, grid, sparse=sparse)
         criteria, fit = self._among_aliases(criteria, search, fit) if ordered else (criteria, fit)
-        by_power = sparse or not (criteria.has_aliases or self._tells_little(criteria, fit))
-        if not (by_power or criteria.has_aliases):
+        by_energy = not criteria.has_aliases and self._tells_little(criteria, fit)
+        if by_energy:
             criteria, fit = self._by_energy(criteria, search, fit)
-        least = LEAST_EXPLAINED if by_power else criteria.above_chance
-        if criteria.over_chance(fit.explained) < least:
+        compared = by_energy or (criteria.has_aliases and not sparse)
+        if criteria.over_chance(fit.explained) < (criteria.above_chance if compared else LEAST_EXPLAINED):
             return
         if not sparse:
             given = {name: q.value for name, q in self.entries.items() if q.origin is Origin.GIVEN}

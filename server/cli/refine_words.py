@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from ptylive.schema.advice.cannot_tell import heard_cannot_tell
+
 if TYPE_CHECKING:
     from ptylive.engine.refine.results.refinement_result import RefineResult
     from ptylive.engine.refine.run.history import History
@@ -26,6 +28,8 @@ def outcome_of(result: RefineResult, frames: int, before: Checks | None, kept: H
         "frames_per_s": frames * result.evaluations / max(spent, 1e-9),
         "backend": result.backend,
     }
+    if cannot_tell := heard_cannot_tell(result.reason):
+        outcome["cannot_tell"] = list(cannot_tell)
     if result.convergence is not None:
         outcome.update(converged=not result.convergence.falling, convergence=result.convergence.sentence)
     if result.phase_deviation is not None and math.isfinite(result.phase_deviation.median_rad):

@@ -13,6 +13,7 @@ from ptylive.engine.analysis.fourier_correlation import scanned_area
 from ptylive.engine.stored_run import StoredRun
 from ptylive.pictures.colours import ColourMap
 from ptylive.pictures.sheet import Cell
+from ptylive.schema.advice.cannot_tell import heard_cannot_tell
 from ptylive.schema.preset.describe import to_toml
 
 MOST_SLICES, MOST_MODES = 8, 4
@@ -49,6 +50,8 @@ def _details(run: StoredRun) -> Iterator[Detail]:
         yield "standard deviation of the phase", f"{run.median_deviation_rad:.3g} rad (median, by counting noise)"
     if run.algorithm:
         yield "data term", run.algorithm
+    for words in heard_cannot_tell(run.reason):
+        yield "warning", words
     if run.reason:
         yield "chosen because", run.reason
 

@@ -12,11 +12,12 @@ from ptylive.dashboard.client.state import ServerState
 from ptylive.dashboard.panels.calibration import ESTIMABLE
 from ptylive.dashboard.requests import Request
 from ptylive.dashboard.words import defocus
+from ptylive.schema.advice.cannot_tell import heard_cannot_tell
 from ptylive.schema.advice.half_turn import heard_half_turn
 
 FREE_OF_ROTATION = frozenset({"adf", "bf", "abf"})
 """Maps that are sums over the detector: no rotation makes them wrong; nor those of virtual detectors."""
-BADGE = "rotation in doubt"
+BADGE, UNTOLD = "rotation in doubt", "calibration in doubt"
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Doubt:
     text: str
     command: str = ""
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    badge: str = BADGE
+    """Of maps that depend on the rotation."""
 
 
 class Doubts:
@@ -53,13 +56,15 @@ class Doubts:
         """
         doubted = bool(self._doubt.text)
         badges = {
-            f"map_{i}_badge": BADGE if doubted and turns(kind) else otherwise(kind) for i, kind in enumerate(kinds)
+            f"map_{i}_badge": self._doubt.badge if doubted and turns(kind) else otherwise(kind)
+            for i, kind in enumerate(kinds)
         }
         return {"doubt": self._doubt.text, **badges}
 
     def marks(self) -> dict[str, str]:
-        """Whether there is any."""
-        return {"doubt": "on" if self._doubt.text else "off"}
+        """Whether there is any, and a click that takes it away."""
+        there = {"doubt": self._doubt.text, "remedy": self._doubt.command}
+        return {name: "on" if words else "off" for name, words in there.items()}
 
 
 def turns(kind: str) -> bool:
@@ -68,9 +73,15 @@ def turns(kind: str) -> bool:
 
 
 def of_refinement(state: ServerState, said: str) -> Doubt | None:
-    """A refinement of the scan that is shown ended under the other half turn than the maps."""
+    """A refinement of the scan that is shown ended under the other half turn than the maps, or could not tell."""
+    if state.refinement.state not in ("done", "stopped"):
+        return None
+    return _of_half_turn(state, said) or next((Doubt(words, badge=UNTOLD) for words in heard_cannot_tell(said)), None)
+
+
+def _of_half_turn(state: ServerState, said: str) -> Doubt | None:
     found, used = heard_half_turn(said), state.calibrated("rotation_deg")
-    if found is None or state.refinement.state not in ("done", "stopped"):
+    if found is None:
         return None
     rotation_deg, c10_A = found
     apart = abs((rotation_deg - float(used or 0.0) + 180.0) % 360.0 - 180.0)

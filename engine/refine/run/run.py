@@ -36,6 +36,7 @@ from ptylive.engine.refine.tuning.form_choice import with_chosen_form
 from ptylive.engine.refine.tuning.half_turn import start_half_turned
 from ptylive.engine.refine.tuning.held_out import TrialContext, central_part
 from ptylive.engine.refine.tuning.mode_choice import with_chosen_modes
+from ptylive.engine.refine.tuning.optics.confirmed_calibration import with_confirmed_calibration
 from ptylive.engine.refine.tuning.optics.freed_optics import with_freed_optics
 from ptylive.engine.refine.tuning.optics.skewed_phase import with_atoms_as_peaks
 from ptylive.engine.refine.tuning.optics.source_choice import with_chosen_source
@@ -169,6 +170,7 @@ def _refined(
     tuned, context, measured = _still(tuned, context, may_turn=warm is None)
     if warm is None:
         tuned, context, measured = _with_optics(tuned, context, measured)
+        tuned = with_confirmed_calibration(tuned, context)
     context.forget()
     strategy = decide(measured, tuned.preset, has_start=context.start is not None)
     problem = lay_out(measured, strategy, tuned.preset, context.start)

@@ -55,6 +55,8 @@ class Tuned:
     """The data set is under the other half turn than the one that was asked for."""
     half_turn_settled: bool = False
     """Nothing further is asked of the half turn."""
+    skewed_by: float | None = None
+    """Standard deviations by which the phase of a trial is skewed; None where that was not asked."""
     orientation: Orientation | None = None
     """That was found, of the data set that was asked for; the half turn comes after it."""
     scan_drifts: tuple[Drift | None, ...] = ()

@@ -258,11 +258,14 @@ def _checked(
 
 
 def _summarise(result: RefineResult, as_json: bool) -> None:
+    from ptylive.schema.advice.cannot_tell import heard_cannot_tell
     from ptylive.schema.preset.solver import MORE_EPOCHS
 
     if as_json:
         return
     say(f"{result.algorithm}: {result.reason}")
+    for words in heard_cannot_tell(result.reason):
+        say(f"warning: {words}")
     if result.convergence is not None:
         goes_on = f" (--resume --epochs {len(result.loss) + MORE_EPOCHS})" if result.convergence.falling else ""
         say(f"{result.convergence.sentence}{goes_on}")

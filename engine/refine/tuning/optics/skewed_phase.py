@@ -40,6 +40,8 @@ BEYOND_DOUBT = 4.0
 """Standard deviations of a skewness that turns a scan. Those of wrong halves were 5.5 to 7."""
 BEYOND_CHANCE = 3.0
 """The same of particles where nothing else tells which half is right."""
+BY_CHANCE = 1.0
+"""Of a picture that is skewed by less one time in three is skewed the other way: it contradicts nothing."""
 BLOCKS = 4
 """The field is cut into as many along either axis, each left out once for the standard deviation."""
 EDGE = 0.05
@@ -111,6 +113,7 @@ def with_atoms_as_peaks(tuned: Tuned, context: TrialContext) -> Tuned:
     found = [Skewness.of(_visited(trial.problem, state.vector, smoothed_A)) for smoothed_A in smoothings_A]
     undecided = tuned.dataset.calibration.origin("rotation_deg") is Origin.UNDECIDED
     deviations = together([one.deviations for one in found])
+    tuned = replace(tuned, skewed_by=deviations)
     if abs(deviations) <= (BEYOND_CHANCE if undecided and not resolved else BEYOND_DOUBT):
         return tuned
     if deviations > 0:
@@ -124,8 +127,8 @@ def with_atoms_as_peaks(tuned: Tuned, context: TrialContext) -> Tuned:
 
 
 def together(deviations: Sequence[float]) -> float:
-    """Independent deviations from 0 as one (Stouffer et al. 1949); 0 where they contradict each other."""
-    if min(deviations) < 0 < max(deviations):
+    """Independent deviations from 0 as one (Stouffer et al. 1949); 0 where they contradict each other beyond chance."""
+    if min(deviations) < -BY_CHANCE and max(deviations) > BY_CHANCE:
         return 0.0
     return sum(deviations) / math.sqrt(len(deviations))
 

@@ -10,6 +10,7 @@ from stored_runs import write_results
 
 from ptylive.application.report.refined import MOST_MODES, MOST_SLICES, RunSection
 from ptylive.engine.stored_run import StoredRun
+from ptylive.schema.advice.cannot_tell import cannot_tell_words
 
 
 def test_slices_and_modes_that_are_shown(tmp_path):
@@ -58,7 +59,16 @@ def test_what_was_chosen_and_how_it_went(tmp_path, slices):
     assert details["object"].startswith("1 slice," if slices == 1 else "3 slices of 10 Å,")
     assert details["probe"] == "1 mode"
     assert section.settings == "[refine]\nepoch_max = 3\n"
+    assert "warning" not in details
     assert section.curve.startswith("<svg")
+
+
+def test_what_could_not_be_told_is_a_warning(tmp_path):
+    path, words = tmp_path / "r.h5", cannot_tell_words("the defocus", "nothing shows it", "defocus_A")
+    write_results(path)
+    with h5py.File(path, "r+") as file:
+        file["refinements/run1"].attrs.update(reason=f"few electrons; {words}")
+    assert dict(RunSection.of(StoredRun.read(path)).details)["warning"] == words
 
 
 def test_how_sure_the_phase_is(tmp_path):

@@ -5,6 +5,7 @@ from bokeh.document import Document
 from page_in_memory import CommandSender, ask, content, silent_feed
 
 from ptylive.dashboard.session import Session
+from ptylive.schema.advice.cannot_tell import cannot_tell_words
 
 WRONG = {"name": "rotation", "state": "bad", "text": "given: 90.0°, the data say 0.3 ± 0.2°", "use": ["rotation_deg"]}
 FINE = {"name": "rotation", "state": "ok", "text": "given: 0.0°, the data say 0.3 ± 0.2°", "use": []}
@@ -24,7 +25,7 @@ def checked(session: Session, sender: CommandSender, *findings: dict[str, object
 
 def test_a_rotation_that_the_data_contradict_is_replaced_by_a_click(session: Session, sender: CommandSender) -> None:
     shown = checked(session, sender, WRONG)
-    assert shown["marks"]["doubt"] == "on"
+    assert shown["marks"]["doubt"] == shown["marks"]["remedy"] == "on"
     assert shown["texts"]["doubt"] == "rotation given: 90.0°, the data say 0.3 ± 0.2°"
     assert [shown["texts"][f"map_{i}_badge"] for i in range(4)] == ["rotation in doubt"] * 3 + [""]
     ask(session, what="use")
@@ -62,3 +63,21 @@ def test_a_half_turn_that_was_taken_over_is_no_doubt(sender: CommandSender) -> N
     session = Session(Document(), silent_feed(refinement={"state": "done", "run": "r", "message": words}), sender)
     content(session)
     assert content(session)["marks"]["doubt"] == "off", "the maps have it"
+
+
+@pytest.mark.parametrize(("state", "said"), [("done", True), ("running", False)])
+def test_what_a_refinement_could_not_tell_is_said_without_a_click(
+    sender: CommandSender, state: str, said: bool
+) -> None:
+    words = cannot_tell_words("the defocus", "nothing shows it", "defocus_A")
+    feed = silent_feed(refinement={"state": state, "run": "run2", "message": f"done; one slice; {words}; 4 modes"})
+    session = Session(Document(), feed, sender)
+    content(session)
+    shown = content(session)
+    assert (shown["marks"]["doubt"] == "on") is said
+    assert shown["marks"]["remedy"] == "off"
+    if said:
+        assert shown["texts"]["doubt"] == words
+        assert shown["texts"]["map_0_badge"] == "calibration in doubt"
+    ask(session, what="use")
+    assert sender.sent == []

@@ -79,7 +79,7 @@ def test_what_is_skewed_beyond_doubt_is_certain(still, monkeypatch, origin, reso
 
 
 @pytest.mark.parametrize(
-    ("sharp", "smoothed", "settled"), [(-3.0, -3.0, True), (-2.5, -2.5, False), (-9.0, 0.1, False), (9.0, -0.1, False)]
+    ("sharp", "smoothed", "settled"), [(-3.0, -3.0, True), (-2.5, -2.5, False), (-9.0, 1.1, False), (-9.0, 0.9, True)]
 )
 def test_atoms_that_are_not_told_apart_are_smoothed_to_particles_too(still, monkeypatch, sharp, smoothed, settled):
     """Both together are beyond doubt, (3 + 3) / sqrt 2 = 4.2 but (2.5 + 2.5) / sqrt 2 = 3.5, and skewed to one side."""
@@ -87,7 +87,10 @@ def test_atoms_that_are_not_told_apart_are_smoothed_to_particles_too(still, monk
     given_skewness(monkeypatch, sharp, smoothed)
     tuned = with_atoms_as_peaks(Tuned(still, PRESET), CPU)
     assert tuned.half_turn is tuned.half_turn_settled is settled
-    assert not settled or "holes in place of particles (skewness -3 ± 1, smoothed -3 ± 1)" in tuned.words[-1]
+    assert (
+        not settled
+        or f"holes in place of particles (skewness {sharp:.2g} ± 1, smoothed {smoothed:.2g} ± 1)" in tuned.words[-1]
+    )
 
 
 def test_smoothing_takes_a_lattice_away(still, monkeypatch):
@@ -105,7 +108,8 @@ def test_smoothing_takes_a_lattice_away(still, monkeypatch):
 def test_deviations_that_contradict_each_other_tell_nothing():
     assert together([3.0, 4.0]) == pytest.approx(7 / math.sqrt(2))
     assert together([-5.0]) == -5.0
-    assert together([9.0, -0.1]) == 0.0
+    assert together([9.0, -1.1]) == together([-9.0, 1.1]) == 0.0
+    assert together([-9.0, 0.9]) == pytest.approx(-8.1 / math.sqrt(2))
 
 
 def test_a_scan_under_the_wrong_half_turn_is_turned_and_said(still):
@@ -126,8 +130,10 @@ def test_the_right_one_is_left_alone(still):
 
 def test_what_is_in_doubt_stays_open(still, monkeypatch):
     monkeypatch.setattr(skewed_phase.Skewness, "of", lambda phase: Skewness(-0.3, 0.1))
-    tuned = Tuned(still, PRESET)
-    assert with_atoms_as_peaks(tuned, CPU) is tuned
+    tuned = with_atoms_as_peaks(Tuned(still, PRESET), CPU)
+    assert tuned.dataset is still and tuned.words == ()
+    assert not tuned.half_turn_settled
+    assert tuned.skewed_by == pytest.approx(-3.0)
 
 
 @pytest.fixture

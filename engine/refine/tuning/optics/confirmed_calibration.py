@@ -1,0 +1,145 @@
+"""Whether patterns held out confirm a calibration that nobody stated; where they do not, that is said.
+
+Under a wrong rotation or defocus an object is refined too, and looks like one. But patterns that overlap agree with
+each other under the right calibration only: it predicts patterns held out better than the same trial with the scan
+turned by 90° or with the detector's axes exchanged. Right ones do so by 3.6 to 60 standard deviations, wrong ones by
+chance. A probe in focus has to be no better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.tuning.half_turn import FOUND, is_open
+from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext, held_out_loss
+from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS
+from ptylive.engine.refine.tuning.optics.freed_optics import with_optics
+from ptylive.engine.refine.tuning.orientation import Orientation
+from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A, of_trials
+from ptylive.schema import Calibration, Origin
+from ptylive.schema.advice.cannot_tell import cannot_tell_words
+from ptylive.schema.advice.words import with_doubt
+from ptylive.schema.preset import Preset
+
+PATTERNS, SWEEPS, BATCHES = 576, 4, 16
+"""Of the trials, in the middle of the scan."""
+BEYOND_DOUBT = 6.0
+"""Standard deviations over the scan turned by 90° from which on nothing else is asked."""
+IN_FOCUS = 0.5
+"""Depths of focus below which a defocus is not told from none."""
+ONE_SLICE = {"num_slices": 1, "total_thickness_A": None, "slice_distances_A": None, "start_from_map": False}
+TURNED = Orientation(transposed=False, turn_deg=90.0)
+MIRRORED = (Orientation(transposed=True, turn_deg=0.0), Orientation(transposed=True, turn_deg=90.0))
+
+
+def with_confirmed_calibration(tuned: Tuned, context: TrialContext) -> Tuned:
+    """The same, with a sentence for what could not be told, which becomes undecided."""
+    dataset, preset = tuned.dataset, tuned.preset
+    if not _was_looked_for(dataset.calibration, preset):
+        return tuned
+    if dataset.calibration.origin("C10") is Origin.DEFAULT:
+        why = "no value explains the bright field beyond chance, and 0 is assumed"
+        return _doubted(tuned, cannot_tell_words("the defocus", why, "defocus_A"))
+    if (words := _contradicted(dataset, preset, replace(context, start=None))) is not None:
+        return _doubted(tuned, words)
+    if not is_open(dataset, preset) or preset.object.slices > 1:  # depth tells
+        return tuned
+    if tuned.half_turn_settled or dataset.calibration.origin("rotation_deg") is not Origin.UNDECIDED:
+        return tuned
+    skewed = tuned.skewed_by
+    shown = "" if skewed is None else f", nor the phase (skewed by {skewed:.1f} standard deviations)"
+    why = f"the dark field does not show it{shown}, and what is bright may be dark"
+    return _doubted(tuned, cannot_tell_words("the half turn of the scan", why, "rotation_deg or defocus_A"))
+
+
+def _was_looked_for(calibration: Calibration, preset: Preset) -> bool:
+    """Whether the calibration had to find rotation or defocus, and the run begins with nothing but what it found."""
+    stated = (preset.start.start_object, preset.start.start_positions, preset.probe.start_probe)
+    if preset.propagation.near_field or preset.probe.aberrations_array_A is not None:
+        return False
+    defocus, rotation = calibration.origin("C10"), calibration.origin("rotation_deg")
+    found = defocus in (*FOUND, Origin.DEFAULT) and rotation is not None
+    return (found or rotation in FOUND) and all(one is None for one in stated)
+
+
+def _contradicted(dataset: Dataset, preset: Preset, context: TrialContext) -> str | None:
+    """What patterns held out do not confirm, in words; None where they confirm it, or cannot be asked."""
+    if dataset.masks is not None or dataset.scan_of is not None or len(dataset.patterns) < LEAST_PATTERNS:
+        return None
+    trials = _Trials(dataset, preset, context)
+    for rival in _rivals(dataset):
+        gain = trials.gain_over(rival)
+        if rival.orientation is TURNED and gain.exceeds(BEYOND_DOUBT):
+            return None
+        if gain.opposite.certain if rival.orientation is None else not gain.certain:
+            how = "predicts patterns held out better" if gain.opposite.certain else "predicts patterns held out as well"
+            why = f"{rival.words} {how} (gain {gain.opposite})"
+            return cannot_tell_words(_told(dataset.calibration), why, "rotation_deg and defocus_A")
+    return None
+
+
+@dataclass(frozen=True)
+class _Rival:
+    """Another calibration of the same patterns, in words; without an orientation: a probe in focus."""
+
+    words: str
+    orientation: Orientation | None = None
+
+
+def _rivals(dataset: Dataset) -> Iterator[_Rival]:
+    """Those that what was found has to be better than."""
+    calibration, depth_A = dataset.calibration, depth_of_focus_A(dataset)
+    if calibration.origin("rotation_deg") in FOUND:
+        yield _Rival("the scan turned by 90°", TURNED)
+        if calibration.origin("detector_transform") in FOUND:
+            for mirrored in MIRRORED:
+                turn = f" and turned by {mirrored.turn_deg:.0f}°" if mirrored.turn_deg else ""
+                yield _Rival(f"the detector transposed{turn}", mirrored)
+    c10_A = float(calibration.get("C10") or 0.0)
+    if calibration.origin("C10") in FOUND and depth_A is not None and abs(c10_A) > IN_FOCUS * depth_A:
+        yield _Rival("a probe in focus")
+
+
+class _Trials:
+    """In one slice and one mode, from an empty object."""
+
+    def __init__(self, dataset: Dataset, preset: Preset, context: TrialContext) -> None:
+        modes = preset.probe.probe_modes if isinstance(preset.probe.probe_modes, int) else 1
+        self._preset = of_trials(preset.model_copy(update=ONE_SLICE), modes, frames=True)
+        self._part, self._context = context.seen.central_part(dataset, PATTERNS), context
+        self._own: HeldOutLoss | None = None
+
+    def gain_over(self, rival: _Rival) -> Gain:
+        """Of the calibration as it is."""
+        if self._own is None:
+            self._own = self._loss(self._part, "the calibration as it is")
+        other = with_optics(self._part, {"C10": 0.0}) if rival.orientation is None else rival.orientation.of(self._part)
+        return Gain.over(self._loss(other, rival.words).groups, self._own.groups)
+
+    def _loss(self, part: Dataset, words: str) -> HeldOutLoss:
+        self._context.before(words)
+        return held_out_loss(part, self._preset, SWEEPS, self._context, batches=BATCHES)
+
+
+def _told(calibration: Calibration) -> str:
+    """Rotation and defocus as they were found."""
+    rotation, c10 = calibration.entries.get("rotation_deg"), calibration.entries.get("C10")
+    parts = []
+    if rotation is not None and rotation.origin in FOUND:
+        doubt = "" if rotation.uncertainty is None else f" ± {rotation.uncertainty:.1g}"
+        parts.append(f"the rotation ({float(rotation.value):.1f}{doubt}°)")
+    if c10 is not None and c10.origin in FOUND:
+        parts.append(f"C10 ({with_doubt(float(c10.value), c10.uncertainty)})")
+    return " and ".join(parts)
+
+
+def _doubted(tuned: Tuned, words: str) -> Tuned:
+    """The same with a sentence, rotation and defocus undecided where they were found."""
+    calibration = tuned.dataset.calibration
+    found = {name: one for name in ("rotation_deg", "C10") if (one := calibration.entries.get(name)) is not None}
+    open_ = {name: replace(one, origin=Origin.UNDECIDED) for name, one in found.items() if one.origin in FOUND}
+    dataset = replace(tuned.dataset, calibration=calibration.having(**open_))
+    return replace(tuned, dataset=dataset, words=(*tuned.words, words))

@@ -1,0 +1,13 @@
+"""What a refinement could not tell of its calibration is read as it was said."""
+
+from ptylive.schema.advice.cannot_tell import cannot_tell_words, heard_cannot_tell
+
+
+def test_what_is_said_is_heard_among_other_words() -> None:
+    first = cannot_tell_words("the rotation (3.0 ± 2°)", "the scan turned by 90° predicts as well", "rotation_deg")
+    second = cannot_tell_words("the half turn of the scan", "nothing shows it", "defocus_A")
+    assert first == (
+        "calibration: cannot tell the rotation (3.0 ± 2°): the scan turned by 90° predicts as well (give rotation_deg)"
+    )
+    assert heard_cannot_tell(f"one slice; {first}; 4 probe modes; {second}") == (first, second)
+    assert heard_cannot_tell("defocus: cannot tell") == ()

@@ -1,0 +1,37 @@
+"""What could not be told of a calibration is said by the command, beside all else and by itself."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from ptylive.engine.refine.results.refinement_result import RefineResult
+from ptylive.schema.advice.cannot_tell import cannot_tell_words
+from ptylive.server.cli.commands.refine import _summarise
+from ptylive.server.cli.refine_words import outcome_of
+
+UNTOLD = cannot_tell_words("the defocus", "nothing shows it", "defocus_A")
+
+
+def ended(reason: str) -> RefineResult:
+    """A run that came to its end, as far as words are made of it."""
+    nothing = dict.fromkeys(("convergence", "phase_deviation", "refined", "validation", "held_out"))
+    said = {"state": "done", "algorithm": "ml", "reason": reason, "message": "done", "backend": "cpu"}
+    numbers: dict[str, Any] = {"loss": np.ones(2), "seconds": np.ones(2), "evaluations": 2.0, "scan_drifts": ()}
+    return cast(RefineResult, SimpleNamespace(**nothing, **said, **numbers))
+
+
+def test_what_cannot_be_told_is_a_warning_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    result = ended(f"one slice; {UNTOLD}; 4 probe modes")
+    assert outcome_of(result, 9, None, None)["cannot_tell"] == [UNTOLD]
+    _summarise(result, as_json=False)
+    said = "".join(capsys.readouterr()).splitlines()
+    assert said[-1] == f"ptylive: warning: {UNTOLD}"
+
+
+def test_of_what_was_told_there_is_no_word(capsys: pytest.CaptureFixture[str]) -> None:
+    result = ended("one slice")
+    assert "cannot_tell" not in outcome_of(result, 9, None, None)
+    _summarise(result, as_json=False)
+    assert "warning" not in "".join(capsys.readouterr())
