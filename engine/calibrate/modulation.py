@@ -71,7 +71,9 @@ class Modulation:
         ring = (radius * span).astype(int)
         ring_power = np.bincount(ring, power) / np.maximum(np.bincount(ring), 1)
         white = np.where(use, power / np.maximum(ring_power[ring], 1e-30), 0.0)
-        chosen = np.argsort(white)[::-1][: min(FIT_FREQUENCIES, int(use.sum()))]
+        count = min(FIT_FREQUENCIES, int(use.sum()))
+        chosen = np.argpartition(-white, count - 1)[:count]
+        chosen = chosen[np.argsort(-white[chosen])]
         scale = 1.0 / np.sqrt(np.maximum(ring_power[ring[chosen]], 1e-30)) if sparse else np.ones(len(chosen))
         spectra = _transform(cube, q[chosen] * step_A) * scale
         field = max(cube.shape[1] * step_A[0], cube.shape[2] * step_A[1])
@@ -99,10 +101,12 @@ def _tapered(store: Store, visited: BoolArray, rows: slice) -> FloatArray:
 
 def _mean_power(cube: FloatArray, shape: tuple[int, int]) -> FloatArray:
     """Power spectrum (rows, cols) of planes (N, ...) padded to a shape, their mean: one plane after the other."""
-    power = np.zeros(shape, np.float32)
+    kept = shape[1] // 2 + 1
+    half = np.zeros((shape[0], kept), np.float32)
     for plane in cube:
-        power += np.abs(fft.fft2(plane, s=shape)) ** 2
-    return np.asarray(power / np.float32(len(cube)))
+        half += np.abs(fft.rfft2(plane, s=shape)) ** 2
+    mirrored = np.roll(half[::-1], 1, axis=0)[:, shape[1] - kept : 0 : -1]
+    return np.asarray(np.concatenate([half, mirrored], axis=1) / np.float32(len(cube)))
 
 
 def _peaks(power: FloatArray) -> tuple[BoolArray, DoubleArray]:
