@@ -142,9 +142,10 @@ class WeightedRings:
         return np.asarray(level * self.variance + ring_sum(self.ring, noise, ~self._use))
 
     def noise_alone(self, shifted: ComplexArray, floor: DoubleArray) -> ComplexArray:
-        """A map of noise (nq,) at the level of its floor: beams of a lattice that reach it are cut, and what they leak is scaled down.
+        """A map of noise (nq,) at the level of its floor, without the beams of a lattice that reach it.
 
-        No power of noise / variance stays above BEAM times the floor's, and each ring has its power.
+        No power over its variance stays above BEAM times the floor's, and each ring has the floor's power: a beam that is
+        cut leaks beside its frequency.
         """
         even = power_of(shifted) * self._inverse
         kept = np.minimum(even, BEAM * (floor / np.maximum(self.count, 1))[self.ring])

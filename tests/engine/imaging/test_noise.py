@@ -84,7 +84,7 @@ def test_weights_that_follow_the_data_scatter_as_they_do(weight) -> None:
     assert told.mean() == pytest.approx(scatter.mean(), rel=0.1)
     weak = true < error
     assert told[weak].mean() == pytest.approx(scatter[weak].mean(), rel=0.5)
-    assert told[weak].std() < 0.5 * (gain[0][weak] ** 2).std(), "the scan's own weight is a matter of luck"
+    assert told[weak].std() < 0.7 * (gain[0][weak] ** 2).std(), "the scan's own weight is a matter of luck"
 
 
 def test_one_scan_says_of_weak_rings_what_others_do() -> None:
