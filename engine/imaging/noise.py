@@ -144,8 +144,8 @@ class WeightedRings:
     def noise_alone(self, shifted: ComplexArray, floor: DoubleArray) -> ComplexArray:
         """A map of noise (nq,) at the level of its floor, without the beams of a lattice that reach it.
 
-        No power over its variance stays above BEAM times the floor's, and each ring has the floor's power: a beam that is
-        cut leaks beside its frequency.
+        No power over its variance stays above BEAM times the floor's, and each ring has the floor's power: a beam
+        that is cut leaks beside its frequency.
         """
         even = power_of(shifted) * self._inverse
         kept = np.minimum(even, BEAM * (floor / np.maximum(self.count, 1))[self.ring])
