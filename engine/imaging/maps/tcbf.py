@@ -161,7 +161,8 @@ class TiltCorrected:
         excess = ring_sum(self.ring, power_of(spectrum)) - floor
         repeats = Repeats.of(excess, floor, count * spectra.independent_share)
         found = np.maximum(repeats.found, 0.0)[..., None]
-        return self.gain * repeats.noise_gain(found / (1 + found))[self.ring, 0].astype(np.float32)
+        gain = repeats.noise_gain(found / (1 + found))[:, 0].astype(np.float32)
+        return np.asarray(self.gain * gain[self.ring])
 
     def _even(self, spectra: Spectra, spectrum: ComplexArray, shifted: ComplexArray) -> tuple[FloatArray, FloatArray]:
         """The map, its signs alone corrected, and its noise."""
