@@ -115,3 +115,11 @@ def test_beams_in_a_map_of_noise_are_cut() -> None:
         np.testing.assert_allclose(rings.sum(power_of(alone)), floor, rtol=1e-6)
         assert (power_of(alone) <= 1.1 * BEAM * variance).all()
     np.testing.assert_allclose(rings.noise_alone(noise, floor)[1:50], noise[1:50], rtol=1.0)
+
+
+def test_a_weight_that_changes_scatters_the_signal_too() -> None:
+    """Half of the scans show a ring of signal 3 and noise 1: 1/2 of the noise, and (1/2 - 1/4) of the signal."""
+    repeats = Repeats(np.full((1, 1), 3.0), np.ones((1, 1)), np.zeros((1, 1, 2)), np.array([0.5, 0.5]))
+    gain = np.array([0.0, 1.0]).reshape(1, 1, 2, 1)
+    assert repeats.noise_gain(gain)[0, 0] ** 2 == pytest.approx(0.5 + 0.25 * 3)
+    assert repeats.noise_gain(gain, np.full((1, 1, 1), 2.0))[0, 0] ** 2 == pytest.approx(0.5 + 0.25 * 6)
