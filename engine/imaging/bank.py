@@ -143,6 +143,11 @@ class Spectra:
         """Share of the scan that was visited."""
         return float(self.visited.mean())
 
+    @property
+    def independent_share(self) -> float:
+        """Of frequencies, how many are independent: those of a padded scan are not."""
+        return float(self.visited.sum() / math.prod(self.conditions.padded))
+
     @cached_property
     def density(self) -> float:
         """Share of the points that were visited, where the scan has been; phases are weaker by it."""

@@ -11,7 +11,7 @@ quarter.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import fft
@@ -35,6 +35,14 @@ WEAKEST = 1e-3
 """Frequencies whose variance is below this share of the largest tell nothing about signal or noise."""
 BY_CHANCE = 2.0
 """Standard errors of a ring's signal at which half of it is believed."""
+BEAM = 4.0
+"""Times a ring's floor above which a power is taken for a beam's: noise alone is there once in fifty frequencies."""
+WEAK, WEAK_ERRORS, MOST_ERRORS = 0.8, 0.25, 20.0
+"""Share of rings whose signal is less than chance would hide, the standard errors that it falls off over, and those up
+to which that of the others is anything.
+"""
+REACH, PLACES, FINDINGS = 5.0, 24, 9
+"""Standard errors up to which a ring's true signal is looked for, at how many places, and how many findings of each."""
 LEAK = 0.1
 """Amplitude of the signal that a shift may bring along, as a share, before another one is taken."""
 
@@ -133,6 +141,18 @@ class WeightedRings:
         level = floor / np.maximum(self.count, 1)
         return np.asarray(level * self.variance + ring_sum(self.ring, noise, ~self._use))
 
+    def noise_alone(self, shifted: ComplexArray, floor: DoubleArray) -> ComplexArray:
+        """A map of noise (nq,) at the level of its floor, without the beams of a lattice that reach it.
+
+        No power over its variance stays above BEAM times the floor's, and each ring has the floor's power: a beam
+        that is cut leaks beside its frequency.
+        """
+        even = power_of(shifted) * self._inverse
+        kept = np.minimum(even, BEAM * (floor / np.maximum(self.count, 1))[self.ring])
+        level = floor / np.maximum(ring_sum(self.ring, kept), 1e-30)
+        scale = np.where(even > 0, kept / np.where(even > 0, even, 1.0) * level[self.ring], 1.0)
+        return np.asarray(shifted * np.sqrt(scale).astype(np.float32))
+
 
 def sureness(excess: DoubleArray, floor: DoubleArray, count: DoubleArray | IndexArray) -> DoubleArray:
     """How far the power of rings beyond their noise is believed to be signal, 0 to 1.
@@ -144,6 +164,54 @@ def sureness(excess: DoubleArray, floor: DoubleArray, count: DoubleArray | Index
     """
     error = np.hypot(1.0, 1 / np.log(2)) * floor / np.sqrt(np.maximum(count, 1.0))
     return np.asarray(1 / (1 + (BY_CHANCE * error / np.maximum(excess, 1e-30)) ** 4))
+
+
+@dataclass(frozen=True, eq=False)
+class Repeats:
+    """What other scans of the same would find of rings, as far as one scan tells. Powers are over that of the noise.
+
+    true (rings, J): excess that a ring may have; likely (rings, J): how likely that is; found (rings, J, K): what scans
+    find of it, chance (K,): how often.
+    """
+
+    true: DoubleArray
+    likely: DoubleArray
+    found: DoubleArray
+    chance: DoubleArray
+
+    @classmethod
+    def of(cls, excess: DoubleArray, floor: DoubleArray, count: DoubleArray) -> Repeats:
+        """Of rings whose power exceeds their floor by ``excess`` (rings,), of ``count`` independent frequencies.
+
+        The power of n frequencies of signal x and noise 1 scatters by sqrt((1 + 2 x) / n), their floor by sqrt(1 / n).
+        Most rings show next to nothing, some anything (``WEAK`` and what follows).
+        """
+        n = np.maximum(count, 1.0)[:, None]
+        seen = (excess / np.maximum(floor, 1e-30))[:, None]
+
+        def error(true: DoubleArray | float) -> DoubleArray:
+            return np.asarray(np.sqrt((2.0 + 2.0 * true) / n))
+
+        unit = error(0.0)
+        around = np.maximum(seen, 0.0) + np.linspace(-REACH, REACH, PLACES) * error(np.maximum(seen, 0.0))
+        low = np.linspace(0.0, REACH, PLACES) * unit
+        true = np.sort(np.concatenate([low, np.maximum(around, 0.0)], axis=1), axis=1)
+        errors = error(true)
+        prior = WEAK * np.exp(-true / unit / WEAK_ERRORS) / WEAK_ERRORS + (1 - WEAK) / MOST_ERRORS
+        likely = prior * np.exp(-0.5 * ((seen - true) / errors) ** 2) / errors * np.gradient(true, axis=1)
+        likely += 1e-30 * (true == true[:, :1])  # far below its floor nothing is likely: it shows nothing then
+        nodes, chance = np.polynomial.hermite_e.hermegauss(FINDINGS)
+        found = true[:, :, None] + errors[:, :, None] * nodes
+        return cls(true, likely / likely.sum(axis=1, keepdims=True), found, chance / chance.sum())
+
+    def noise_gain(self, gain: DoubleArray, signal: DoubleArray | float = 1.0) -> DoubleArray:
+        """Gain (rings, L) that gives noise alone the variance that signal and noise have over all these scans.
+
+        gain (rings, J, K, L) at what they find; signal (rings, 1, L): power of the signal over the ring's excess.
+        """
+        mean, square = (np.einsum("rjkl,k->rjl", power, self.chance) for power in (gain, gain**2))
+        variance = square + np.maximum(square - mean**2, 0.0) * self.true[:, :, None] * signal
+        return np.asarray(np.sqrt(np.einsum("rjl,rj->rl", variance, self.likely)))
 
 
 def ring_quality(

@@ -31,6 +31,7 @@ from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.noise import (
     TRUSTED_SHARE,
     WEAKEST,
+    Repeats,
     WeightedRings,
     power_of,
     ring_mean,
@@ -41,6 +42,8 @@ from ptylive.engine.imaging.noise import (
 from ptylive.pictures.colours import ColourMap
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 
+LEVELS = 24
+"""Of information, at which the gain of noise is reckoned: apart by a third, between them it is taken as straight."""
 LEAST_SIGNAL = 0.02
 """Signal power is never taken below this share of the noise, so that empty rings fade instead of exploding."""
 
@@ -119,7 +122,10 @@ class OptimumBrightField:
             method,
             said,
             quality,
-            noise=lambda: spectra.image(self.band, shifted * gain_here),
+            noise=lambda: spectra.image(
+                self.band,
+                self._rings.noise_alone(shifted, floor) * self._noise_gain(spectra, numerator, floor, gain),
+            ),
             finer=self.band.grid.finer,
             even=partial(self._even, spectra, numerator, shifted),
         )
@@ -148,13 +154,36 @@ class OptimumBrightField:
             return np.asarray(1.0 / (np.sqrt(np.maximum(e, WEAKEST * e.max())) * np.sqrt(e.max())))
         return 1.0 / (e + noise * self._noise_to_signal(numerator, floor))
 
+    def _noise_gain(
+        self, spectra: Spectra, numerator: ComplexArray, floor: DoubleArray, gain: DoubleArray
+    ) -> FloatArray:
+        """What noise alone is multiplied by, so that it scatters as the map does from scan to scan, ``gain`` too."""
+        out = gain.copy()
+        if spectra.visited_share >= TRUSTED_SHARE:
+            information, count = self.information, np.maximum(self._rings.count, 1).astype(float)
+            excess = self._rings.sum(power_of(numerator)) - floor
+            repeats = Repeats.of(excess, floor, count * spectra.independent_share)
+            signal = _believed(np.maximum(repeats.found, 0.0), np.ones(1), count[:, None, None])
+            mean = (np.maximum(self._rings.variance, 1e-30) / count)[:, None, None]
+            levels = np.geomspace(WEAKEST, 1.0, LEVELS) * information.max()
+            noise = spectra.conditions.settings.get("obf.noise", 1.0)
+            found = repeats.noise_gain(1 / (levels + noise * (mean / signal)[..., None]), levels / mean)
+            for ring in np.flatnonzero((floor > 0) & (self._rings.count > 0)):
+                here = np.flatnonzero(self.ring == ring)
+                out[here] = np.interp(information[here], levels, found[ring])
+        return np.asarray(out / spectra.density, dtype=np.float32)
+
     def _noise_to_signal(self, numerator: ComplexArray, floor: DoubleArray) -> DoubleArray:
         """Floor / S of every frequency, from ring sums over the frequencies that carry information."""
         count, information = self._rings.count, self._rings.variance
         excess = np.maximum(self._rings.sum(power_of(numerator)) - floor, 0.0)
-        believed = excess * sureness(excess, floor, count)
-        signal = np.maximum(believed, LEAST_SIGNAL * floor) / np.maximum(information, 1e-30)
+        signal = _believed(excess, floor, count) / np.maximum(information, 1e-30)
         known = (signal > 0) & (count > 0)
         ratio = np.where(known, floor / np.maximum(count, 1.0) / np.where(known, signal, 1.0), 0.0)
         # rings without information fade like the noisiest ring that has some
         return np.where(known, ratio, max(float(ratio.max()), 1.0))[self.ring]
+
+
+def _believed(excess: DoubleArray, floor: DoubleArray, count: DoubleArray | IndexArray) -> DoubleArray:
+    """Power of rings that is taken for signal, beyond their floor."""
+    return np.maximum(excess * sureness(excess, floor, count), LEAST_SIGNAL * floor)

@@ -31,7 +31,7 @@ from ptylive.engine.imaging.declaration import (
 )
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.kernel_density import kernel_band, normalised
-from ptylive.engine.imaging.noise import TRUSTED_SHARE, ring_quality, ring_sum, rings
+from ptylive.engine.imaging.noise import TRUSTED_SHARE, Repeats, power_of, ring_quality, ring_sum, rings
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 
 IN_FOCUS = 0.1
@@ -141,12 +141,28 @@ class TiltCorrected:
             weight = weight * self._uprightness(spectra, spectrum)[self.ring]
         if self.correction is not Correction.NONE and spectra.visited_share >= TRUSTED_SHARE:
             weight = weight * quality.signal_share[self.ring].astype(np.float32)
+        steady = self.correction is Correction.NONE or spectra.visited_share < TRUSTED_SHARE
+
+        def noise() -> FloatArray:
+            told = weight if steady else self._noise_weight(spectra, spectrum, shifted)
+            return self._image(spectra, shifted, told)
+
         units = "rad" if self.correction is Correction.DIVIDED else "relative"
         method = f"tilt-corrected bright field{self.correction.value}"
-        noise = partial(self._image, spectra, shifted, weight)
         picture = self._image(spectra, spectrum, weight)
         even = partial(self._even, spectra, spectrum, shifted)
         yield Picture("tcbf", picture, units, method, self.said, quality, noise, self.band.grid.finer, even)
+
+    def _noise_weight(self, spectra: Spectra, spectrum: ComplexArray, shifted: ComplexArray) -> FloatArray:
+        """What noise alone is multiplied by, so that it scatters as the map does from scan to scan, its weights too."""
+        power = power_of(shifted)
+        floor, squares = ring_sum(self.ring, power), ring_sum(self.ring, power**2)
+        count = 2 * floor**2 / np.maximum(squares, 1e-30)  # the mean square of exponential powers is twice their mean's
+        excess = ring_sum(self.ring, power_of(spectrum)) - floor
+        repeats = Repeats.of(excess, floor, count * spectra.independent_share)
+        found = np.maximum(repeats.found, 0.0)[..., None]
+        gain = repeats.noise_gain(found / (1 + found))[:, 0].astype(np.float32)
+        return np.asarray(self.gain * gain[self.ring])
 
     def _even(self, spectra: Spectra, spectrum: ComplexArray, shifted: ComplexArray) -> tuple[FloatArray, FloatArray]:
         """The map, its signs alone corrected, and its noise."""
