@@ -124,8 +124,10 @@ def test_what_was_stated_is_not_asked(still, monkeypatch):
     assert said_of(still, PRESET.model_copy(update={"start_probe": "probe.h5"}))[0] == ()
     assert said_of(still.part(np.arange(255)))[0] == ()
     assert asked == []
-    judged_by(monkeypatch, turned=0.0, mirrored=0.0, mirrored_turned=0.0)
     hand = Quantity("none", Origin.GIVEN)
+    judged_by(monkeypatch, turned=1.0, mirrored=0.0, mirrored_turned=0.0)
+    assert said_of(still)[0] != ()
+    assert said_of(blind(still, detector_transform=hand))[0] == ()
     assert said_of(blind(still, rotation_deg=given["rotation_deg"], detector_transform=hand))[0] == ()
 
 
