@@ -101,6 +101,13 @@ def _emptied_from_outside(frames: FloatArray, displacement_px: DoubleArray) -> F
     return frames
 
 
+def seen_everywhere(shape: tuple[int, int], displacement_px: DoubleArray) -> BoolArray:
+    """Pixels (Qy, Qx) that lie on the detector in all patterns moved back by displacements (n, 2)."""
+    farthest = np.stack([displacement_px.min(axis=0), displacement_px.max(axis=0)])
+    on_detector = _emptied_from_outside(np.ones((2, *shape), dtype=np.float32), farthest)
+    return np.asarray(on_detector.all(axis=0))
+
+
 def moved_by_whole_pixels(header: ScanHeader, descan: Descan, index: IndexArray, frames: Array) -> Array:
     """The same to the nearest pixel, counts and their type as they were."""
     whole = np.rint(_displacement(header, descan, index)).astype(np.int64)

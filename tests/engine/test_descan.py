@@ -15,6 +15,7 @@ from ptylive.engine.descan import (
     moved_back,
     moved_by_whole_pixels,
     offsets_px,
+    seen_everywhere,
 )
 from ptylive.schema import Basis, Calibration, MetadataError, Origin, Quantity
 from ptylive.schema.detector import Descan, undo_transform, undo_transform_of_center
@@ -164,3 +165,11 @@ def test_of_coefficients_that_followed_what_is_left_is_told():
     left = place - followed
     assert found == pytest.approx(np.stack([-left[:, 1], left[:, 0]], 1), abs=1e-6)
     assert np.abs(found).max() <= 0.125 + 1e-6
+
+
+def test_pixels_that_leave_the_detector_in_some_pattern_are_not_seen_everywhere():
+    seen = seen_everywhere((8, 10), np.array([[-1.2, 0.0], [0.3, 2.0], [0.0, 0.4]]))
+    assert seen.sum(axis=0).max() == 8 - 2 - 1
+    assert np.flatnonzero(seen.any(axis=1)).tolist() == [2, 3, 4, 5, 6]
+    assert np.flatnonzero(seen.any(axis=0)).tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert seen_everywhere((8, 10), np.zeros((3, 2))).all()
