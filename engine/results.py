@@ -40,10 +40,8 @@ if TYPE_CHECKING:
     from ptylive.engine.refine.data.drift import Drift
     from ptylive.engine.refine.parameters.refined import Refined
     from ptylive.engine.refine.results.refinement_result import RefineResult
-    from ptylive.schema.pattern.undistorted import Undistorted
 
 SCAN_UID, SCAN_FILE, SCAN_PATH, SCAN_SHA256 = "scan_uid", "scan_file", "scan_path", "scan_sha256"
-MAP_SETTINGS, DISTORTION = "map_settings", "distortion"
 _SIGNALS = (
     ("object", "1", "transmission"),
     ("probe", "sqrt(counts)", "probe"),
@@ -180,14 +178,6 @@ def describe_scan(uid: str, file: Path | None, results: Path | None = None, dige
     if file is not None and results is not None:
         said[SCAN_PATH] = Path(os.path.relpath(file.resolve(), results.resolve().parent)).as_posix()
     return {name: value for name, value in said.items() if value}
-
-
-def describe_maps(settings: Mapping[str, float], flat: Undistorted | None) -> dict[str, str]:
-    """Attributes of `/settings` that say how maps were asked for, in JSON: their settings as given, and the distortion
-    that patterns were freed of (empty: none).
-    """
-    distortion = () if flat is None else flat.recorded.detector.distortion or ()
-    return {MAP_SETTINGS: json.dumps(dict(settings)), DISTORTION: json.dumps(list(distortion))}
 
 
 def describe_run(command_line: str, backend: str) -> dict[str, str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +16,12 @@ from ptylive.schema import Calibration, InputFileError, LiveMap
 from ptylive.schema.files.small_files import check_is_file
 from ptylive.schema.maps import InformationLimit
 from ptylive.schema.model import BoolArray
+from ptylive.schema.pattern.distortion import distortion_of, numbers_of
 
+if TYPE_CHECKING:
+    from ptylive.schema.pattern.undistorted import Undistorted
+
+MAP_SETTINGS, DISTORTION = "map_settings", "distortion"
 _PATTERNS = ("data", "events", "coefficients")
 """What a recording holds one of, and a results file none."""
 
@@ -34,6 +39,10 @@ class StoredMaps:
     calibration: dict[str, Any]
     rotation_deg: float = 0.0
     """Of the scan's axes, from its calibration."""
+    asked: Mapping[str, float] = field(default_factory=dict)
+    """Settings that somebody gave for them (``METHOD.NAME``); none in a file of an earlier version, as of the next."""
+    distortion: tuple[float, ...] = ()
+    """That patterns were freed of; none: of none."""
 
     @classmethod
     def read(cls, path: Path, names: Iterable[str] | None = None) -> StoredMaps:
@@ -58,6 +67,7 @@ class StoredMaps:
                     coverage,
                     calibration,
                     float(Calibration.from_attributes(calibration).rotation_deg),
+                    *_asked(file["settings"].attrs if "settings" in file else {}),
                 )
         except FAULTS as error:
             raise damaged(path, error) from None
@@ -75,6 +85,14 @@ class StoredMaps:
         if self.coverage is None or self.coverage.all() or live_map.is_placed:
             return None
         return stretched(self.coverage, live_map.data.shape)
+
+
+def describe_maps(settings: Mapping[str, float], flat: Undistorted | None) -> dict[str, str]:
+    """Attributes of `/settings` that say how maps were asked for, in JSON: their settings as given, and the distortion
+    that patterns were freed of (empty: none).
+    """
+    distortion = () if flat is None else flat.recorded.detector.distortion or ()
+    return {MAP_SETTINGS: json.dumps(dict(settings)), DISTORTION: json.dumps(list(distortion))}
 
 
 def _stored(name: str, data: Any) -> LiveMap:
@@ -102,6 +120,16 @@ def _stored(name: str, data: Any) -> LiveMap:
         buried=bool(attributes.get("buried", False)),
         faint=bool(attributes.get("faint", False)),
     )
+
+
+def _asked(attributes: Mapping[str, Any]) -> tuple[dict[str, float], tuple[float, ...]]:
+    """What maps were asked for with (`describe_maps`). Raises ValueError or TypeError for anything else."""
+    settings = json.loads(_text(attributes.get(MAP_SETTINGS, "{}")))
+    numbers = json.loads(_text(attributes.get(DISTORTION, "[]")))
+    if not isinstance(numbers, list):
+        raise ValueError(f"its {DISTORTION} is {numbers!r:.40}")
+    distortion = numbers_of(distortion_of([float(one) for one in numbers])) if numbers else ()
+    return {name: float(value) for name, value in settings.items()}, tuple(distortion)
 
 
 def _limit(attributes: Mapping[str, Any]) -> InformationLimit | None:

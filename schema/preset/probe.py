@@ -18,7 +18,6 @@ Marker = (
 )
 """Part of the scan each scan point belongs to: a number each, bands of rows or columns (four: ``rows:4``),
 squares of points, with their side (``squares:20``), or the scans that are refined together (``scans``)."""
-SourceSize = Annotated[float, Field(ge=0)]
 Coefficients = Annotated[tuple[float, ...], Field(max_length=len(ABERRATION_NAMES))]
 
 
@@ -28,7 +27,9 @@ class ProbeSettings(StrictModel):
     probe_modes: Annotated[int, Field(ge=1, le=16)] | Auto = Field(
         default="auto", description="coherent modes of the probe, from source size and focal spread"
     )
-    source_size_A: SourceSize | Auto = Field(default="auto", description="Gaussian source, standard deviation, Å")
+    source_size_A: Annotated[float, Field(ge=0)] | Auto = Field(
+        default="auto", description="Gaussian source, standard deviation, Å"
+    )
     focal_spread_A: float = Field(default=20.0, ge=0, description="Gaussian focal spread, standard deviation, Å")
     probe_part: Literal["both", "phase", "amplitude"] = Field(
         default="both", description="what of the probe is refined, in the aperture plane"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,14 +45,13 @@ def with_maps(job: RefineJob, tell: Tell, should_stop: Callable[[], bool]) -> Re
         in_place = source.flat is not None
     asked, job = job.values, replace(job, values=values)
     stored = StoredMaps.read(job.results) if (job.resume or job.takes_maps) and _has_maps(job.results) else None
-    told = {} if stored is None else _told_of_maps(job.results)
-    distorted = {"distortion": tuple(told["distortion"])} if told.get("distortion") else {}
+    distorted = {"distortion": stored.distortion} if stored is not None and stored.distortion else {}
     earlier = beneath(distorted, asked)
     job = replace(job, values={**beneath(job.values, earlier), **earlier})
-    if stored is None or not _are_wanted(stored, job, told.get("map_settings", {})):
+    if stored is None or not _are_wanted(stored, job):
         if stored is not None:
-            given = _given(Calibration.from_attributes(stored.calibration), in_place=in_place or bool(distorted))
-            given = {**given, **earlier}
+            in_place = in_place or bool(distorted)
+            given = {**_given(Calibration.from_attributes(stored.calibration), in_place=in_place), **earlier}
             given = {**beneath(defaults, given), **given}
             job = replace(job, values={**beneath(given, asked), **asked})
         _make(job, tell, should_stop, keeps_detectors=stored is not None)
@@ -72,20 +70,10 @@ def _has_maps(results: Path) -> bool:
     return {"maps", CALIBRATION} <= set(look(results).links)
 
 
-def _told_of_maps(results: Path) -> dict[str, Any]:
-    """What the maps of a results file were asked for with, as far as it says; earlier versions did not."""
-    from ptylive.engine.results import DISTORTION, MAP_SETTINGS
-    from ptylive.engine.results_file import look
-
-    said = look(results).settings
-    return {name: json.loads(said[name]) for name in (DISTORTION, MAP_SETTINGS) if said.get(name)}
-
-
-def _are_wanted(stored: StoredMaps, job: RefineJob, told: Mapping[str, float]) -> bool:
+def _are_wanted(stored: StoredMaps, job: RefineJob) -> bool:
     """Whether stored maps have the settings that are asked for, those of the start where the job is resumed.
 
-    ``told``: settings that the stored ones were asked for with. A map that is not there cannot be had. What is neither
-    asked for nor stored is as the method has it.
+    A map that is not there cannot be had. What is neither asked for nor stored is as the method has it.
     """
     from ptylive.application.offline import method_of
     from ptylive.engine.imaging.declaration import UPSAMPLE
@@ -99,7 +87,7 @@ def _are_wanted(stored: StoredMaps, job: RefineJob, told: Mapping[str, float]) -
             continue
         for name, its in method.may_be_set.items():
             if its is UPSAMPLE and name not in asked:
-                if name in told:
+                if name in stored.asked:
                     return False
                 continue  # a factor that the method chose is stored too
             if one.settings.get(name.partition(".")[2], its.default) != asked.get(name, its.default):
@@ -135,8 +123,8 @@ def _make(job: RefineJob, tell: Tell, should_stop: Callable[[], bool], *, keeps_
     from ptylive.application.outputs import scan_settings
     from ptylive.engine.imaging.declaration import DETECTOR_PREFIX
     from ptylive.engine.live.evaluation import backend_of
-    from ptylive.engine.results import describe_maps, describe_run, write_maps
-    from ptylive.engine.stored_maps import StoredMaps
+    from ptylive.engine.results import describe_run, write_maps
+    from ptylive.engine.stored_maps import StoredMaps, describe_maps
     from ptylive.streamer.source import open_source
 
     start = method_of(job.preset.start.start_map)

@@ -21,8 +21,9 @@ from ptylive.engine.bad_pixels import bad_pixels
 from ptylive.engine.imaging.render import Rendering
 from ptylive.engine.live.engine import reconstruct
 from ptylive.engine.live.reading import FrameSource
-from ptylive.engine.results import describe_maps, describe_run, describe_scan, write_maps
+from ptylive.engine.results import describe_run, describe_scan, write_maps
 from ptylive.engine.results_file import PATIENCE_S
+from ptylive.engine.stored_maps import describe_maps
 from ptylive.schema import FrameBatch, PtyliveError
 from ptylive.schema.model import DoubleArray
 from ptylive.server.process.compilation import Compilation, pieces_for

@@ -1,14 +1,16 @@
 """Live maps in results files, read back."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
 import pytest
 
 from ptylive.engine.results import write_maps
-from ptylive.engine.stored_maps import StoredMaps
+from ptylive.engine.stored_maps import StoredMaps, describe_maps
 from ptylive.schema import Calibration, InputFileError, LiveMap
+from ptylive.schema.detector import Detector
 
 
 @pytest.fixture
@@ -64,6 +66,19 @@ def test_what_was_visited_is_told_on_the_pixels_of_each_map(path):
     assert stored.visited(stored.maps["idpc"]) is None
 
 
+def test_what_maps_were_asked_for_with_is_read_as_it_was_described(path):
+    assert (StoredMaps.read(path).asked, StoredMaps.read(path).distortion) == ({}, ()), "of an earlier version"
+    flat = SimpleNamespace(recorded=SimpleNamespace(detector=Detector(distortion=(0.02, 0.01, 0.0, 0.0))))
+    with h5py.File(path, "a") as file:
+        file["settings"].attrs.update(describe_maps({"obf.upsample": 3.0}, flat))
+    stored = StoredMaps.read(path)
+    assert stored.asked == {"obf.upsample": 3.0}
+    assert stored.distortion == flat.recorded.detector.distortion
+    with h5py.File(path, "a") as file:
+        file["settings"].attrs.update(describe_maps({}, None))
+    assert StoredMaps.read(path).distortion == ()
+
+
 @pytest.mark.parametrize("patterns", ["data", "events", "coefficients"])
 def test_a_scan_is_told_from_a_results_file(tmp_path, patterns):
     with h5py.File(tmp_path / "scan.h5", "w") as file:
@@ -93,6 +108,14 @@ def test_what_holds_no_maps_is_said(path, tmp_path):
         ("maps/idpc", "frames", np.inf),
         ("maps/idpc", "settings", "[1]"),
         ("calibration", "rotation_deg", "much"),
+        ("settings", "map_settings", '{"obf.upsample": 2'),
+        ("settings", "map_settings", '["obf.upsample"]'),
+        ("settings", "map_settings", '{"obf.upsample": "two"}'),
+        ("settings", "map_settings", [1.0, 2.0]),
+        ("settings", "distortion", "0.1"),
+        ("settings", "distortion", '{"0": [1]}'),
+        ("settings", "distortion", "[0.1, 0.2]"),
+        ("settings", "distortion", "[NaN, 0, 0, 0]"),
     ],
 )
 def test_impossible_attributes_are_one_line(path, name, attribute, value):

@@ -103,19 +103,13 @@ def _integrate_mirrored(com: DoubleArray, step_A: tuple[float, float], passed: P
     """
     rows, cols = com.shape[1:]
     q_row, q_col = np.arange(rows)[:, None] / (2 * rows * step_A[0]), np.arange(cols)[None] / (2 * cols * step_A[1])
-    # in place: fresh pages of large scans cost more than the arithmetic
-    series_row = fft.dct(fft.dst(com[0], axis=0, norm="ortho"), axis=1, norm="ortho", overwrite_x=True)
-    series_col = fft.dct(fft.dst(com[1], axis=1, norm="ortho"), axis=0, norm="ortho", overwrite_x=True)
-    series_row *= q_row + 1 / (2 * rows * step_A[0])  # sines begin at the first frequency
-    series_col *= q_col + 1 / (2 * cols * step_A[1])
-    spectrum = np.zeros((rows, cols))
-    spectrum[1:] -= series_row[:-1]
-    spectrum[:, 1:] -= series_col[:, :-1]
+    series_row = np.zeros((rows, cols))
+    series_row[1:] = fft.dct(fft.dst(com[0], axis=0, norm="ortho")[:-1], axis=1, norm="ortho")
+    series_col = np.zeros((rows, cols))
+    series_col[:, 1:] = fft.dct(fft.dst(com[1], axis=1, norm="ortho")[:, :-1], axis=0, norm="ortho")
     q2 = q_row**2 + q_col**2
     q2[0, 0] = 1.0
-    spectrum /= q2
-    spectrum *= passed(q2)
-    return np.asarray(fft.idctn(spectrum, norm="ortho", overwrite_x=True))
+    return np.asarray(fft.idctn(-(q_row * series_row + q_col * series_col) / q2 * passed(q2), norm="ortho"))
 
 
 def _integrate(com: DoubleArray, step_A: tuple[float, float], passed: Passed) -> DoubleArray:

@@ -33,7 +33,7 @@ from ptylive.engine.refine.tuning.depth.depth_trials import (
 from ptylive.engine.refine.tuning.half_turn import FOUND, half_turned, is_open, start_half_turned
 from ptylive.engine.refine.tuning.half_turn_choice import SETTLED_SWEEPS, is_worth, with_half_turn
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext
-from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS, SEVERAL, TRIAL_PATTERNS
+from ptylive.engine.refine.tuning.mode_choice import SEVERAL, TRIAL_PATTERNS, may_be_tried
 from ptylive.engine.refine.tuning.optics.freed_optics import may_be_freed, with_optics_moved
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A, present_value, varied
 from ptylive.schema import MetadataError
@@ -77,7 +77,7 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
     if preset.object.num_slices != "auto":
         return tuned
     depth_A = depth_of_focus_A(dataset)
-    if depth_A is None or not _can_be_tried(dataset, preset):
+    if depth_A is None or not may_be_tried(dataset, preset):
         return replace(tuned, preset=_with_slices(preset, 1))
     if FIRST * depth_A > THICKEST_A:
         words = f"one slice: only {FIRST * depth_A:.3g} Å of depth would show"
@@ -209,7 +209,7 @@ def with_told_depth(tuned: Tuned, context: TrialContext) -> Tuned:
         or form.slices == 1
         or tuned.half_turn_settled
         or not is_open(tuned.dataset, tuned.preset)
-        or not _can_be_tried(tuned.dataset, tuned.preset)
+        or not may_be_tried(tuned.dataset, tuned.preset)
     ):
         return tuned
     depths = sum(form.slice_thickness_A) / depth_A
@@ -291,9 +291,3 @@ def _slices_of(preset: Preset, thickness_A: float, depths: float) -> int:
 
 def _with_slices(preset: Preset, slices: int) -> Preset:
     return preset.model_copy(update={"num_slices": slices})
-
-
-def _can_be_tried(dataset: Dataset, preset: Preset) -> bool:
-    """Whether there are patterns enough, and a model that depth has a meaning in."""
-    frames = dataset.masks is None and len(dataset.patterns) >= LEAST_PATTERNS
-    return frames and preset.refined.update_obj and not preset.propagation.near_field

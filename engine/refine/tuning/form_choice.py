@@ -11,14 +11,12 @@ The bound to the vacuum is not in the trials: it slows their first sweeps, and t
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.engines.named import PUBLISHED
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.solvers.sweeps import SweepState
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial, TrialContext
-from ptylive.engine.refine.tuning.mode_choice import CONFIRMING_PATTERNS, LEAST_PATTERNS, TRIAL_SETTINGS
+from ptylive.engine.refine.tuning.mode_choice import CONFIRMING_PATTERNS, TRIAL_SETTINGS, may_be_tried
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.schema.preset import Preset
 
@@ -38,21 +36,18 @@ def with_chosen_form(tuned: Tuned, context: TrialContext) -> Tuned:
     gain = _gain_of_a_phase(tuned, context)
     if not (gain.certain and gain.share > WORTH):
         words = f"complex object: a phase would not predict patterns held out far better (gain {gain})"
-        return replace(tuned, words=(*tuned.words, words))
+        return tuned.with_settings(words)
     form = tuned.preset.object
     bound = True if form.non_negative_phase == "auto" else form.non_negative_phase
-    preset = tuned.preset.model_copy(update={"phase_only_obj": True, "non_negative_phase": bound})
     words = f"phase only: it predicts patterns held out better than a complex object, by {gain}"
-    return replace(tuned, preset=preset, words=(*tuned.words, words))
+    return tuned.with_settings(words, phase_only_obj=True, non_negative_phase=bound)
 
 
 def _is_open(dataset: Dataset, preset: Preset) -> bool:
     """Whether there are several slices whose form nobody chose, and patterns enough to try it."""
     form = preset.object
-    stated = form.phase_only_obj != "auto" or form.weakly_damped_obj or "phase_only_obj" in preset.schedules
-    stated = stated or preset.solver.optimizer in PUBLISHED
-    tried = preset.refined.update_obj and not preset.propagation.near_field and dataset.masks is None
-    return form.slices > 1 and not stated and tried and len(dataset.patterns) >= LEAST_PATTERNS
+    stated = form.phase_only_obj != "auto" or form.weakly_damped_obj or preset.solver.optimizer in PUBLISHED
+    return form.slices > 1 and not stated and may_be_tried(dataset, preset)
 
 
 def _gain_of_a_phase(tuned: Tuned, context: TrialContext) -> Gain:

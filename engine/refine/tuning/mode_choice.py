@@ -61,10 +61,15 @@ class ModeChoice:
         return f"{self.several} probe modes: 1 would not predict patterns held out better (gain {self.gain})"
 
 
+def may_be_tried(dataset: Dataset, preset: Preset) -> bool:
+    """Whether an object is refined far from the specimen, of frames that are enough to hold some of them out."""
+    far = preset.refined.update_obj and not preset.propagation.near_field
+    return far and dataset.masks is None and len(dataset.patterns) >= LEAST_PATTERNS
+
+
 def choose_modes(dataset: Dataset, preset: Preset, context: TrialContext) -> ModeChoice | None:
     """The modes of a preset that leaves them open, by short trials on the middle of the scan; None: as it is."""
-    open_ = preset.probe.probe_modes == "auto" and preset.refined.update_obj and not preset.propagation.near_field
-    if not open_ or dataset.masks is not None or len(dataset.patterns) < LEAST_PATTERNS:
+    if preset.probe.probe_modes != "auto" or not may_be_tried(dataset, preset):
         return None
     choice = _compared(dataset, preset, context, MODE_PATTERNS, SEVERAL)
     if choice is None or choice.modes > 1 or choice.several <= SEVERAL:

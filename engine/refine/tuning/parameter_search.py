@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -58,6 +59,10 @@ class Tuned:
     """That was found, of the data set that was asked for; the half turn comes after it."""
     scan_drifts: tuple[Drift | None, ...] = ()
     """Of each of several scans; None where it cannot be looked for."""
+
+    def with_settings(self, words: str, **settings: Any) -> Tuned:
+        """The same with these settings stated, so that nothing that follows tries them once more, and why in words."""
+        return replace(self, preset=self.preset.model_copy(update=settings), words=(*self.words, words))
 
 
 def tune(tuned: Tuned, context: TrialContext) -> Tuned:

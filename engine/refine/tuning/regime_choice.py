@@ -27,7 +27,7 @@ from ptylive.engine.refine.problem.strategy import NOISE_SPREAD, Regime
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.solvers.sweeps import SweepState
 from ptylive.engine.refine.tuning.held_out import KeptTrial, Likelihoods, Trial, TrialContext
-from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS, TRIAL_PATTERNS, TRIAL_SETTINGS
+from ptylive.engine.refine.tuning.mode_choice import TRIAL_PATTERNS, TRIAL_SETTINGS, may_be_tried
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.schema.preset import Preset
 
@@ -132,7 +132,7 @@ class RegimeChoice:
 
 def choose_regime(dataset: Dataset, preset: Preset, context: TrialContext) -> RegimeChoice | None:
     """The regime of a preset that leaves it open, where the dose alone says ``weak``; None: as it is."""
-    if not _is_open(preset) or dataset.masks is not None or len(dataset.patterns) < LEAST_PATTERNS:
+    if not _is_open(preset) or not may_be_tried(dataset, preset):
         return None
     part = context.seen.central_part(dataset, TRIAL_PATTERNS)
     quick = preset.model_copy(update=TRIAL_SETTINGS)
@@ -159,15 +159,15 @@ def with_chosen_regime(tuned: Tuned, context: TrialContext) -> Tuned:
     choice = choose_regime(tuned.dataset, tuned.preset, context)
     if choice is None:
         return tuned
-    preset = tuned.preset.model_copy(update=choice.best.settings)
-    return replace(tuned, preset=preset, words=(*tuned.words, choice.reason))
+    return tuned.with_settings(choice.reason, **choice.best.settings)
 
 
 def _is_open(preset: Preset) -> bool:
     """Whether nobody said what tells the regimes apart."""
     stated = (preset.solver.regime, preset.loss.algorithm, preset.loss.bright_field_only)
-    plain = preset.refined.update_obj and not preset.propagation.near_field and preset.object.slices == 1
-    return plain and preset.solver.optimizer not in PUBLISHED and all(one == "auto" for one in stated)
+    return (
+        preset.object.slices == 1 and preset.solver.optimizer not in PUBLISHED and all(one == "auto" for one in stated)
+    )
 
 
 class _Race:

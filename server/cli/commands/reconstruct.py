@@ -52,7 +52,8 @@ def reconstruct(
     from ptylive.engine.imaging.registry import read_settings
     from ptylive.engine.imaging.render import METHODS, check_methods
     from ptylive.engine.live.evaluation import backend_of
-    from ptylive.engine.results import describe_maps, describe_run, write_maps
+    from ptylive.engine.results import describe_run, write_maps
+    from ptylive.engine.stored_maps import describe_maps
     from ptylive.streamer.source import open_source
     from ptylive.streamer.vetting.door import vet
 

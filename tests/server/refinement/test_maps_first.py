@@ -191,12 +191,16 @@ def test_what_is_asked_now_wins_over_what_was_given_by_any_name(job):
     assert set(again.values) & {"C10", "detector_pixel_mrad"} == set()
 
 
-def test_a_given_beam_centre_stays_where_it_is_with_every_remake(job):
+@pytest.mark.parametrize("says", [True, False], ids=["as now", "as earlier versions"])
+def test_a_given_beam_centre_stays_where_it_is_with_every_remake(job, says):
     """A distortion puts it in place once: the stored one is no recorded place."""
     told = {**job.values, "distortion": (0.05, 0.02, 0.0, 0.0), "beam_center_px": (7.0, 8.0)}
     first, _ = made(replace(job, values=told, methods=("wdd",)))
     assert first.calibration.get("beam_center_px") != (7.0, 8.0)
     told.pop("beam_center_px")
+    if not says:
+        with h5py.File(job.results, "r+") as file:
+            del file["settings"].attrs["distortion"]
     with h5py.File(job.recording, "r+") as file:
         file["metadata"].attrs["beam_center_px"] = (7.0, 8.0)
     again, said = made(replace(job, values=told, takes_maps=True, map_settings={"wdd.epsilon": 0.2}))

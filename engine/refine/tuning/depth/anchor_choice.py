@@ -9,7 +9,6 @@ taken where they go on to be predicted better. Fewer modes than the run's have m
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import replace
 
 from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.dataset import Dataset
@@ -20,7 +19,7 @@ from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.solvers.descent import Descent
 from ptylive.engine.refine.solvers.lbfgs import Lbfgs
 from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
-from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS, TRIAL_SETTINGS
+from ptylive.engine.refine.tuning.mode_choice import TRIAL_SETTINGS, may_be_tried
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.schema.preset import Preset
 
@@ -48,22 +47,16 @@ def with_chosen_anchor(tuned: Tuned, context: TrialContext) -> Tuned:
     gain = _gain(part, settings.model_copy(update={"anchor": weaker}), measured, context)
     if not (gain.certain and gain.share > WORTH):
         words = f"anchor {strategy.anchor:.2g}: under {weaker:.2g} patterns held out are soon predicted no better"
-        return _stated(tuned, strategy.anchor, f"{words} (gain {gain})")
+        return tuned.with_settings(f"{words} (gain {gain})", anchor=strategy.anchor)
     words = f"anchor {weaker:.2g}: under it patterns held out go on to be predicted better, by {gain}"
-    return _stated(tuned, weaker, words)
-
-
-def _stated(tuned: Tuned, anchor: float, words: str) -> Tuned:
-    """With this anchor, so that nothing that follows in the run tries once more."""
-    return replace(tuned, preset=tuned.preset.model_copy(update={"anchor": anchor}), words=(*tuned.words, words))
+    return tuned.with_settings(words, anchor=weaker)
 
 
 def _is_open(dataset: Dataset, preset: Preset) -> bool:
     """Whether there are several slices whose anchor nobody gave, and patterns enough to try it."""
     solver = preset.solver
     stated = solver.anchor != "auto" or solver.optimizer in PUBLISHED or preset.refined.update_tilts
-    tried = preset.refined.update_obj and not preset.propagation.near_field and dataset.masks is None
-    return preset.object.slices > 1 and not stated and tried and len(dataset.patterns) >= LEAST_PATTERNS
+    return preset.object.slices > 1 and not stated and may_be_tried(dataset, preset)
 
 
 def _gain(part: Dataset, preset: Preset, measured: Measurement, context: TrialContext) -> Gain:

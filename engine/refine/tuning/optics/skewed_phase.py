@@ -24,7 +24,7 @@ from ptylive.engine.refine.engines.named import PUBLISHED
 from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.tuning.half_turn import half_turned, is_open
 from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
-from ptylive.engine.refine.tuning.mode_choice import CONFIRMING_PATTERNS, LEAST_PATTERNS, TRIAL_SETTINGS
+from ptylive.engine.refine.tuning.mode_choice import CONFIRMING_PATTERNS, TRIAL_SETTINGS, may_be_tried
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.schema import Origin
 from ptylive.schema.advice.half_turn import half_turn_words
@@ -133,9 +133,7 @@ def together(deviations: Sequence[float]) -> float:
 def _can_be_told(tuned: Tuned) -> bool:
     """Whether the half turn is open, the resolution is known, and there are patterns enough for a trial."""
     dataset, preset = tuned.dataset, tuned.preset
-    if not is_open(dataset, preset) or dataset.masks is not None or len(dataset.patterns) < LEAST_PATTERNS:
-        return False
-    if not preset.refined.update_obj or preset.propagation.near_field or preset.solver.optimizer in PUBLISHED:
+    if not is_open(dataset, preset) or not may_be_tried(dataset, preset) or preset.solver.optimizer in PUBLISHED:
         return False
     return bool(dataset.calibration.get("convergence_semiangle_mrad") and dataset.calibration.wavelength_A)
 

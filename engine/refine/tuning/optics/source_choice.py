@@ -8,14 +8,12 @@ one than one too small, so the usual one is kept unless the smaller one predicts
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.problem.prepare import decide
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.solvers.sweeps import SweepState
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial, TrialContext
-from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS, MODE_PATTERNS, TRIAL_SETTINGS
+from ptylive.engine.refine.tuning.mode_choice import MODE_PATTERNS, TRIAL_SETTINGS, may_be_tried
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.schema.preset import Preset
 
@@ -43,23 +41,16 @@ def with_chosen_source(tuned: Tuned, context: TrialContext) -> Tuned:
     gain = _gain(usual, smaller, context)
     if gain.certain:
         words = f"source {sizes_A[1]:.2g} Å: it predicts patterns held out better than {sizes_A[0]:.2g} Å, by {gain}"
-        return _stated(tuned, sizes_A[1], words)
+        return tuned.with_settings(words, source_size_A=sizes_A[1])
     words = f"source {sizes_A[0]:.2g} Å: {sizes_A[1]:.2g} Å would not predict patterns held out better (gain {gain})"
-    return _stated(tuned, sizes_A[0], words)
-
-
-def _stated(tuned: Tuned, size_A: float, words: str) -> Tuned:
-    """With this source, so that nothing that follows in the run tries once more."""
-    preset = tuned.preset.model_copy(update={"source_size_A": size_A})
-    return replace(tuned, preset=preset, words=(*tuned.words, words))
+    return tuned.with_settings(words, source_size_A=sizes_A[0])
 
 
 def _is_open(dataset: Dataset, preset: Preset) -> bool:
     """Whether nobody gave the size, or modes that do not begin with it, and there are patterns enough to try it."""
     probe = preset.probe
     begun = probe.start_probe or probe.n_hermite_probe_modes or probe.defocus_spread_modes_A
-    tried = preset.refined.update_obj and not preset.propagation.near_field and dataset.masks is None
-    return probe.source_size_A == "auto" and not begun and tried and len(dataset.patterns) >= LEAST_PATTERNS
+    return probe.source_size_A == "auto" and not begun and may_be_tried(dataset, preset)
 
 
 def _gain(usual: Trial, smaller: Trial, context: TrialContext) -> Gain:

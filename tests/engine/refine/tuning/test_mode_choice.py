@@ -8,7 +8,7 @@ import pytest
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.held_out import Course, HeldOutLoss, Trial, TrialContext
-from ptylive.engine.refine.tuning.mode_choice import ModeChoice, choose_modes
+from ptylive.engine.refine.tuning.mode_choice import ModeChoice, choose_modes, may_be_tried
 from ptylive.schema.preset import Preset
 
 ONE = Course(HeldOutLoss((104, 106, 105, 107)), HeldOutLoss((100, 102, 101, 103)))
@@ -44,6 +44,15 @@ def test_one_mode_that_is_behind_at_first_is_behind():
     assert choice.modes == 4
     assert choice.gain.opposite.certain
     assert choice.gain.share < 0
+
+
+@pytest.mark.parametrize(
+    "settings", [{"update_obj": False}, {"recon_type": "near_field"}], ids=["no-object", "near-field"]
+)
+def test_nothing_is_tried_without_an_object_far_from_the_specimen(simulated, settings):
+    frames = repeated(simulated.dataset)
+    assert may_be_tried(frames, Preset(window_px=24))
+    assert not may_be_tried(frames, Preset(window_px=24).model_copy(update=settings))
 
 
 @pytest.mark.parametrize(
