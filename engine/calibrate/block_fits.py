@@ -39,7 +39,7 @@ ROUNDS = 8
 class Blocks:
     """Mean places (n, 2), pixels, of blocks of the scan at places u, v (n,), in tiles (n,) of the field.
 
-    slope (n, 2 or 0): gradient of the dark field along the axes of the scan, to be fitted beside the course. noise_px2:
+    gradient (n, 2 or 0): of the dark field along the axes of the scan, to be fitted beside the course. noise_px2:
     what counting alone makes of a block's place, variance along both axes together.
     """
 
@@ -47,18 +47,18 @@ class Blocks:
     u: DoubleArray
     v: DoubleArray
     tile: IndexArray
-    slope: DoubleArray
+    gradient: DoubleArray
     noise_px2: float = 0.0
 
     def kept(self, chosen: BoolArray) -> Blocks:
         """Those of some blocks (n,)."""
-        of = (self.place, self.u, self.v, self.tile, self.slope)
+        of = (self.place, self.u, self.v, self.tile, self.gradient)
         return Blocks(*(values[chosen] for values in of), self.noise_px2)
 
     @property
     def plain(self) -> Blocks:
         """The same without what the dark field says."""
-        return replace(self, slope=self.slope[:, :0])
+        return replace(self, gradient=self.gradient[:, :0])
 
 
 def blocks_of(point: IndexArray, scan_shape: tuple[int, int]) -> tuple[IndexArray, int]:
@@ -101,7 +101,7 @@ def told_by_specimen(edge: Blocks, mass: Blocks) -> Blocks:
     centre of mass counts only where it does, and errs less on the mean places of tiles. Its counting noise is no error:
     a map of the same centre of mass has it, too. Of the edge it is one.
     """
-    beside = replace(edge, slope=mass.slope)
+    beside = replace(edge, gradient=mass.gradient)
     edge = beside if _foretells(beside, edge) else edge
     if not _foretells(mass, mass.plain):
         return edge
@@ -167,13 +167,13 @@ def _left_out(blocks: Blocks, terms: IndexArray) -> Iterator[tuple[BoolArray, Do
     for tile in np.unique(blocks.tile):
         here = blocks.tile == tile
         rest = blocks.kept(~here)
-        if len(rest.u) >= LEAST_LEFT + blocks.slope.shape[1]:
+        if len(rest.u) >= LEAST_LEFT + blocks.gradient.shape[1]:
             yield here, blocks.place[here] - _design(blocks.kept(here), terms) @ _fit(rest, terms)
 
 
 def _unknowns(blocks: Blocks, terms: IndexArray) -> int:
     """Of each axis of the detector."""
-    return 1 + len(terms) + blocks.slope.shape[1]
+    return 1 + len(terms) + blocks.gradient.shape[1]
 
 
 def _fit(blocks: Blocks, terms: IndexArray) -> DoubleArray:
@@ -193,4 +193,4 @@ def _fit(blocks: Blocks, terms: IndexArray) -> DoubleArray:
 def _design(blocks: Blocks, terms: IndexArray) -> Array:
     """(n, 1 + terms + slopes)"""
     course = descan_terms(blocks.u, blocks.v)[:, terms]
-    return np.concatenate([np.ones((len(blocks.u), 1)), course, blocks.slope], axis=1)
+    return np.concatenate([np.ones((len(blocks.u), 1)), course, blocks.gradient], axis=1)

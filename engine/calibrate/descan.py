@@ -196,7 +196,7 @@ def _by_mass(sums: PointSums, taken: DoubleArray, seen: IndexArray, scan_shape: 
     of_dark = placed(_means(slopes(sums.dark / weight, seen, scan_shape), block, count), seen, scan_shape)
     if mass is None or of_dark is None:
         return None
-    return replace(mass, slope=of_dark.place, noise_px2=sums.noise_px2 * len(mass.u) / len(seen))
+    return replace(mass, gradient=of_dark.place, noise_px2=sums.noise_px2 * len(mass.u) / len(seen))
 
 
 def _means(value: DoubleArray, group: IndexArray, count: int) -> DoubleArray:

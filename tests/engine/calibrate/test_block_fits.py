@@ -36,7 +36,7 @@ def measured(deflected_px, seed=0):
     gradient = block_means(slopes(film(*scan_places(POINTS, SHAPE)), POINTS, SHAPE))
     noise = np.random.default_rng(seed).normal(0.0, NOISE_PX, gradient.shape)
     blocks = placed(block_means(BOW.at_points(POINTS, SHAPE)) + deflected_px * gradient + noise, POINTS, SHAPE)
-    return replace(blocks, slope=gradient, noise_px2=2 * NOISE_PX**2)
+    return replace(blocks, gradient=gradient, noise_px2=2 * NOISE_PX**2)
 
 
 def bow_off(blocks):
@@ -79,7 +79,7 @@ def test_the_dark_field_is_fitted_beside_the_edge_where_that_foretells_more():
     mass = replace(mass, place=mass.place + 0.2 * np.sin(7 * mass.u + 5 * mass.v)[:, None])
     taken = told_by_specimen(edge, mass)
     assert taken.place is edge.place
-    assert taken.slope is mass.slope
+    assert taken.gradient is mass.gradient
 
 
 @pytest.mark.parametrize("seed", [1, 2, 4])
@@ -109,5 +109,5 @@ def test_a_gradient_ends_where_points_were_not_visited():
 def test_tiles_are_foretold_with_as_many_terms_as_are_fitted():
     """Six numbers and two slopes need ten blocks at least beside a tile."""
     few = placed(np.zeros((16, 2)), np.arange(256), (16, 16))
-    assert fitted(replace(few, slope=np.ones((16, 2))), RADIUS) is None
+    assert fitted(replace(few, gradient=np.ones((16, 2))), RADIUS) is None
     assert len(MODELS[-1]) == 5
