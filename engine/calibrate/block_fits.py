@@ -52,8 +52,8 @@ class Blocks:
 
     def kept(self, chosen: BoolArray) -> Blocks:
         """Those of some blocks (n,)."""
-        of = (self.place, self.u, self.v, self.tile, self.gradient)
-        return Blocks(*(values[chosen] for values in of), self.noise_px2)
+        place, gradient, tile = self.place[chosen], self.gradient[chosen], self.tile[chosen]
+        return Blocks(place, self.u[chosen], self.v[chosen], tile, gradient, self.noise_px2)
 
     @property
     def plain(self) -> Blocks:
@@ -173,7 +173,7 @@ def _left_out(blocks: Blocks, terms: IndexArray) -> Iterator[tuple[BoolArray, Do
 
 def _unknowns(blocks: Blocks, terms: IndexArray) -> int:
     """Of each axis of the detector."""
-    return 1 + len(terms) + blocks.gradient.shape[1]
+    return 1 + len(terms) + int(blocks.gradient.shape[1])
 
 
 def _fit(blocks: Blocks, terms: IndexArray) -> DoubleArray:
