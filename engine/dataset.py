@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ptylive.engine.bad_pixels import bad_pixels, with_noted_pixels
-from ptylive.engine.descan import descan_of, lying_still, moved_by_whole_pixels, offsets_px
+from ptylive.engine.descan import beyond_detector, descan_of, moved_by_whole_pixels, offsets_px
 from ptylive.engine.memory import check_fits
 from ptylive.schema import Basis, Calibration, MetadataError, ScanHeader
 from ptylive.schema.detector import undo_transform, undo_transform_of_center
@@ -51,12 +51,11 @@ class Dataset:
         """Arrange counts (N, Qy, Qx) in recorded coordinates, numbered by ``index`` (acquisition order with flyback).
 
         ``header``: of counts, not of what the detector wrote. Compressed scans bring vectors (N, K + extras) instead.
-        Where the calibration knows of a descan counts have been moved back (:func:`counts_at_rest`); its bad pixels
-        count beside those of the scan.
+        Where the calibration knows of a descan counts have been moved back (:func:`counts_at_rest`), bad pixels filled:
+        bad are then those read from beyond the detector. Else the calibration's count beside those of the scan.
         """
         header, descan = with_noted_pixels(header, calibration), descan_of(calibration)
-        if header.basis.is_raw:
-            header = lying_still(header, descan)
+        bad = beyond_detector(header, descan) if descan is not None and header.basis.is_raw else bad_pixels(header)
         point = header.scan.point_of(index)
         keep = point >= 0
         frames, point = (frames, point) if keep.all() else (frames[keep], point[keep])
@@ -71,7 +70,7 @@ class Dataset:
             patterns=undo_transform(frames, transform) if header.basis.is_raw else frames,
             point=point,
             positions_A=positions[point],
-            bad_pixels=np.ascontiguousarray(undo_transform(bad_pixels(header), transform)),
+            bad_pixels=np.ascontiguousarray(undo_transform(bad, transform)),
             beam_center_px=undo_transform_of_center(center, shape, transform),
             scan_shape=header.scan.require_shape(),
             calibration=calibration,

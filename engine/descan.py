@@ -25,6 +25,9 @@ from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, Inde
 
 NEAR_PX = 5
 """A bad pixel is filled with the mean of the good ones in a square of this side before patterns are moved."""
+MOST_MISSED = 0.1
+"""Share of the patterns that may lack a pixel: a tenth of the counts there is less than is taken for background, and a
+line that jumps far would take its whole border from all others."""
 
 
 def descan_of(calibration: Calibration) -> Descan | None:
@@ -99,6 +102,24 @@ def _emptied_from_outside(frames: FloatArray, displacement_px: DoubleArray) -> F
         frames[n, _from_outside(row, rows)] = 0.0
         frames[n, :, _from_outside(col, cols)] = 0.0
     return frames
+
+
+def seen_everywhere(shape: tuple[int, int], displacement_px: DoubleArray) -> BoolArray:
+    """Pixels (Qy, Qx) that lie on the detector in all patterns moved back by displacements (n, 2)."""
+    farthest = np.stack([displacement_px.min(axis=0), displacement_px.max(axis=0)])
+    on_detector = _emptied_from_outside(np.ones((2, *shape), dtype=np.float32), farthest)
+    return np.asarray(on_detector.all(axis=0))
+
+
+def beyond_detector(header: ScanHeader, descan: Descan) -> BoolArray:
+    """Pixels (Qy, Qx) that too many patterns of the scan have no counts of, moved back by whole pixels."""
+    shape, (rows, columns) = header.scan.require_shape(), header.detector_shape
+    every = np.rint(descan.at_points(np.arange(math.prod(shape)), shape)).astype(np.int64)
+    whole, points = np.unique(every, axis=0, return_counts=True)
+    read = [whole[:, axis, None] + np.arange(size) for axis, size in enumerate((rows, columns))]
+    seen_rows, seen_columns = ((at >= 0) & (at < at.shape[1]) for at in read)
+    missed = points.sum() - (seen_rows.T * points) @ seen_columns
+    return np.asarray(missed > MOST_MISSED * points.sum())
 
 
 def moved_by_whole_pixels(header: ScanHeader, descan: Descan, index: IndexArray, frames: Array) -> Array:

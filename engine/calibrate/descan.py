@@ -15,50 +15,21 @@ import numpy as np
 from scipy import ndimage
 
 from ptylive.engine.backend.imaging.wandering_mean import WanderingMean
+from ptylive.engine.calibrate.block_fits import Blocks, blocks_of, fitted, placed, slopes, told_by_specimen
 from ptylive.engine.calibrate.disc import Disc, DiscEdge, edge_of
 from ptylive.engine.calibrate.line_jumps import LineJumps, halves_of, may_jump
 from ptylive.engine.calibrate.line_steps import StepLimits, line_offsets
 from ptylive.engine.descan import moved
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.schema import Origin, Quantity
-from ptylive.schema.detector import Descan, descan_terms, scan_places
-from ptylive.schema.model import Array, BoolArray, DoubleArray, IndexArray
+from ptylive.schema.detector import Descan, scan_places
+from ptylive.schema.model import BoolArray, DoubleArray, IndexArray
 
-BLOCKS_ALONG = 12
-"""Blocks of the scan along its longer side; each is at least LEAST_SIDE points wide."""
-LEAST_SIDE = 4
-LEAST_BLOCKS = 12
-LEAST_LEFT = 9
-"""Blocks beside those of a tile, to fit six numbers to along each axis of the detector."""
-TILES_ALONG = 4
-"""Tiles along each side of the field; a fit is judged on each tile in turn, fitted to the others."""
-MODELS: tuple[IndexArray, ...] = (np.array([0, 1]), np.arange(5))
-"""Terms of a plane, and of a parabola."""
-BELIEVED = 2.0
-"""Standard errors by which a fit must do better on the parts it did not see."""
-LEAST_EXTENT_PX, LEAST_SHARE = 0.25, 0.02
-"""Less over the whole field, or less than this share of the disc's radius, disturbs no map, and slow fields of a
-specimen may look like it."""
 MOST_TOLD = 0.5
 """Share of a wander that fractions of a pixel tell, beyond which they are not told from it: what is missing of a wander
 within a pixel would be taken for a bias of interpolation."""
 BIAS_NODES = 9
 """Places along each axis, from half a pixel to half a pixel, at which the bias of interpolation is measured."""
-HUBER = 1.5
-ROUNDS = 8
-
-
-@dataclass(frozen=True)
-class _Blocks:
-    """Mean centre of mass (n, 2), pixels, of blocks of the scan at places u, v (n,), in tiles (n,) of the field."""
-
-    com: DoubleArray
-    u: DoubleArray
-    v: DoubleArray
-    tile: IndexArray
-
-    def kept(self, chosen: BoolArray) -> _Blocks:
-        return _Blocks(self.com[chosen], self.u[chosen], self.v[chosen], self.tile[chosen])
 
 
 def find_descan(store: Store, disc_radius_px: float) -> Quantity | None:
@@ -79,7 +50,7 @@ def first_look(store: Store, disc_radius_px: float, *, lines: bool) -> Descan | 
     """
     jumps = _jumps(store, disc_radius_px) if lines else None
     blocks = _blocks(store, jumps)
-    return None if blocks is None else _joined(_fitted(blocks, disc_radius_px), jumps)
+    return None if blocks is None else _joined(fitted(blocks, disc_radius_px), jumps)
 
 
 def remaining(store: Store, disc_radius_px: float) -> Descan | None:
@@ -87,8 +58,8 @@ def remaining(store: Store, disc_radius_px: float) -> Descan | None:
     blocks = _blocks(store, None)
     if blocks is None:
         return None
-    fitted = _fitted(blocks, disc_radius_px)
-    return Descan.of([0]) if fitted is None else replace(fitted[0], uncertainty_px=fitted[1])
+    found = fitted(blocks, disc_radius_px)
+    return Descan.of([0]) if found is None else replace(found[0], uncertainty_px=found[1])
 
 
 def _jumps(store: Store, disc_radius_px: float) -> LineJumps | None:
@@ -121,7 +92,7 @@ def _joined(smooth: tuple[Descan, float] | None, jumps: LineJumps | None) -> Des
     return replace(found, uncertainty_px=doubt)
 
 
-def _blocks(store: Store, jumps: LineJumps | None) -> _Blocks | None:
+def _blocks(store: Store, jumps: LineJumps | None) -> Blocks | None:
     """Blocks of which more than half was visited, without the jumps between lines; None where they are too few."""
     seen = _seen(store)
     block, count = blocks_of(seen, store.shape)
@@ -130,27 +101,7 @@ def _blocks(store: Store, jumps: LineJumps | None) -> _Blocks | None:
     offset = np.zeros((len(seen), 2)) if jumps is None else jumps.place_px[seen // store.shape[1]]
     moments = store.moments[seen, 1:] - weight[:, None] * offset
     sums = np.stack([np.bincount(block, moments[:, k], count) for k in (0, 1)], axis=1)
-    return _placed(sums / every, seen, store.shape)
-
-
-def blocks_of(point: IndexArray, scan_shape: tuple[int, int]) -> tuple[IndexArray, int]:
-    """Block (n,) of each scan point (n,), flat, and how many blocks there are."""
-    side = max(LEAST_SIDE, math.ceil(max(scan_shape) / BLOCKS_ALONG))
-    row, col = np.divmod(np.asarray(point), scan_shape[1])
-    down, across = (math.ceil(n / side) for n in scan_shape)
-    return (row // side) * across + col // side, down * across
-
-
-def _placed(value: DoubleArray, seen: IndexArray, scan_shape: tuple[int, int]) -> _Blocks | None:
-    """Values (blocks, 2) of blocks of which the points ``seen`` are more than half; None where those are too few."""
-    block, count = blocks_of(seen, scan_shape)
-    every = np.bincount(blocks_of(np.arange(scan_shape[0] * scan_shape[1]), scan_shape)[0], minlength=count)
-    points = np.bincount(block, minlength=count)
-    full = points > every / 2
-    if full.sum() < LEAST_BLOCKS:
-        return None
-    u, v = (np.bincount(block, axis, count)[full] / points[full] for axis in scan_places(seen, scan_shape))
-    return _Blocks(value[full], u, v, TILES_ALONG * _quarter(u) + _quarter(v))
+    return placed(sums / every, seen, store.shape)
 
 
 @dataclass(frozen=True)
@@ -163,24 +114,48 @@ class LineEdges:
     limits: StepLimits
 
 
-def sharpened(
-    descan: Descan,
-    patterns: DoubleArray,
-    seen: IndexArray,
-    scan_shape: tuple[int, int],
-    disc: Disc,
-    lines: LineEdges | None = None,
-    wandering: WanderingMean | None = None,
-) -> Descan:
-    """A descan measured once more, on the edge of the disc: mean patterns (blocks, Qy, Qx) of blocks of the scan.
-
-    The patterns have been moved back by ``descan``; seen (n,): scan points in them; lines: of the same patterns, where
-    jumps between lines were seen; wandering: what all of them have in common, if that is known, for what interpolation
-    does to the edge. A specimen changes the brightness inside the disc, and with it the centre of mass; its edge stays
-    where the beam puts it. A descan of nothing where the edge shows none, and no lines where it does not show that they
-    jump.
+@dataclass(frozen=True)
+class PointSums:
+    """Of each scan point, of patterns that were moved back: sums of counts, and of counts times rows and columns from
+    the detector's middle on (points, 3); counts of the dark field (points,). noise_px2: what counting makes of a
+    point's centre of mass, variance along both axes together.
     """
-    mean, where = patterns.mean(axis=0), descan.at_points(seen, scan_shape)
+
+    moments: DoubleArray
+    dark: DoubleArray
+    noise_px2: float
+
+
+@dataclass(frozen=True)
+class MeansAtRest:
+    """Mean patterns (blocks, Qy, Qx) of blocks of the scan, and the scan points (n,) in them; all were moved back.
+
+    lines: the edge of a disc in the halves of lines, where the patterns of lines had to be moved back; wandering: what
+    all patterns have in common, which was not moved; sums: of each scan point.
+    """
+
+    patterns: DoubleArray
+    seen: IndexArray
+    lines: LineEdges | None = None
+    wandering: WanderingMean | None = None
+    sums: PointSums | None = None
+
+    @property
+    def mean(self) -> DoubleArray:
+        """(Qy, Qx) of all blocks alike."""
+        return np.asarray(self.patterns.mean(axis=0))
+
+
+def sharpened(descan: Descan, means: MeansAtRest, scan_shape: tuple[int, int], disc: Disc) -> Descan:
+    """A descan measured once more, on the edge of the disc, by what was moved back by it.
+
+    What the patterns have in common tells what interpolation does to the edge. A specimen changes the brightness inside
+    the disc, and with it the centre of mass; its edge stays where the beam puts it, but for what deflects the whole
+    probe. Where the dark field tells what that is, the centre of mass without it may know better. A descan of nothing
+    where none is left, and no lines where the edge does not show that they jump.
+    """
+    mean, seen, wandering, lines = means.mean, means.seen, means.wandering, means.lines
+    where = descan.at_points(seen, scan_shape)
     rest, field = where - np.rint(where), np.stack(scan_places(seen, scan_shape), axis=1)
     apart = wandering is not None and (wandering.tells(rest, np.hstack([where, field])) < MOST_TOLD).all()
 
@@ -192,7 +167,7 @@ def sharpened(
         return found - _means(interpolation_bias(wandering, edge, ring, rest), group, number)
 
     block, count = blocks_of(seen, scan_shape)
-    shifts = places(patterns[:, edge_of(disc, mean.shape)], disc, block, count)
+    shifts = places(means.patterns[:, edge_of(disc, mean.shape)], disc, block, count)
     taken = np.zeros((len(seen), 2))
     jumps = None
     if lines is not None:
@@ -202,11 +177,26 @@ def sharpened(
         taken = where - descan.smooth.at_points(seen, scan_shape)
         if jumps is not None:
             taken = taken - jumps.place_px[seen // scan_shape[1]]
-    left = _placed(shifts + _means(taken, block, count), seen, scan_shape)
+    taken_here = _means(taken, block, count)
+    left = placed(shifts + taken_here, seen, scan_shape)
     if left is None:
         return descan.smooth
-    smooth = _fitted(replace(left, com=left.com + descan.at(left.u, left.v)), disc.radius_px)
+    mass = None if means.sums is None else _by_mass(means.sums, taken_here, seen, scan_shape)
+    if mass is not None:
+        left = told_by_specimen(left, mass)
+    smooth = fitted(replace(left, place=left.place + descan.at(left.u, left.v)), disc.radius_px)
     return _joined(smooth, jumps) or Descan.of([0])
+
+
+def _by_mass(sums: PointSums, taken: DoubleArray, seen: IndexArray, scan_shape: tuple[int, int]) -> Blocks | None:
+    """Mean centres of mass of blocks, ``taken`` (blocks, 2) added, and the gradient of the dark field in them."""
+    block, count = blocks_of(seen, scan_shape)
+    weight = np.maximum(sums.moments[:, 0], 1e-12)
+    mass = placed(_means(sums.moments[seen, 1:] / weight[seen, None], block, count) + taken, seen, scan_shape)
+    of_dark = placed(_means(slopes(sums.dark / weight, seen, scan_shape), block, count), seen, scan_shape)
+    if mass is None or of_dark is None:
+        return None
+    return replace(mass, gradient=of_dark.place, noise_px2=sums.noise_px2 * len(mass.u) / len(seen))
 
 
 def _means(value: DoubleArray, group: IndexArray, count: int) -> DoubleArray:
@@ -229,61 +219,3 @@ def interpolation_bias(mean: WanderingMean, edge: DiscEdge, ring: BoolArray, res
     at = (rest_px + 0.5).T * (BIAS_NODES - 1)
     between = [ndimage.map_coordinates(of.reshape(BIAS_NODES, -1), at, mode="nearest") for of in bias.T]
     return np.stack(between, axis=1)
-
-
-def _quarter(place: DoubleArray) -> IndexArray:
-    """Which of TILES_ALONG equal parts of what was visited a place (n,) lies in."""
-    share = (place - place.min()) / max(float(np.ptp(place)), 1e-9)
-    return np.asarray(np.minimum(share * TILES_ALONG, TILES_ALONG - 1), dtype=np.int64)
-
-
-def _fitted(blocks: _Blocks, disc_radius_px: float) -> tuple[Descan, float] | None:
-    """The simplest model that the unseen parts of the field ask for, and the standard error of its places."""
-    best: tuple[IndexArray, DoubleArray] = (np.zeros(0, dtype=np.int64), _unseen(blocks, np.zeros(0, dtype=np.int64)))
-    for terms in MODELS:
-        errors = _unseen(blocks, terms)
-        gain = best[1] - errors
-        if len(gain) > 2 and gain.mean() > BELIEVED * gain.std(ddof=1) / math.sqrt(len(gain)):
-            best = (terms, errors)
-    terms = best[0]
-    if not len(terms):
-        return None
-    fit, doubt = _fit(blocks, terms), math.sqrt(float(best[1].mean()) * (1 + len(terms)) / len(blocks.u))
-    coefficients = np.zeros((2, 5))
-    coefficients[:, terms] = fit[1:].T
-    found = Descan.of(coefficients.ravel().tolist())
-    seen = found.at(blocks.u, blocks.v)
-    least = max(LEAST_EXTENT_PX, LEAST_SHARE * disc_radius_px)
-    return (found, doubt) if np.linalg.norm(np.ptp(seen, axis=0)) > least else None
-
-
-def _unseen(blocks: _Blocks, terms: IndexArray) -> DoubleArray:
-    """Median squared error (tiles,), px², in each tile of the field of a fit to all others."""
-    out = []
-    for tile in np.unique(blocks.tile):
-        here = blocks.tile == tile
-        rest = blocks.kept(~here)
-        if len(rest.u) < LEAST_LEFT:
-            continue
-        error = blocks.com[here] - _design(blocks.kept(here), terms) @ _fit(rest, terms)
-        out.append(float(np.median((error**2).sum(axis=1))))
-    return np.asarray(out)
-
-
-def _fit(blocks: _Blocks, terms: IndexArray) -> DoubleArray:
-    """Coefficients (1 + terms, 2) by least squares with Huber's weights."""
-    design = _design(blocks, terms)
-    weight = np.ones(len(design))
-    fit = np.zeros((design.shape[1], 2))
-    for _ in range(ROUNDS):
-        root = np.sqrt(weight)[:, None]
-        fit = np.linalg.lstsq(design * root, blocks.com * root, rcond=None)[0]
-        error = np.linalg.norm(blocks.com - design @ fit, axis=1)
-        scale = max(1.4826 * float(np.median(error)), 1e-9)
-        weight = np.minimum(1.0, HUBER * scale / np.maximum(error, 1e-12))
-    return np.asarray(fit)
-
-
-def _design(blocks: _Blocks, terms: IndexArray) -> Array:
-    """(n, 1 + terms)"""
-    return np.concatenate([np.ones((len(blocks.u), 1)), descan_terms(blocks.u, blocks.v)[:, terms]], axis=1)

@@ -64,6 +64,11 @@ def edge_of(disc: Disc, shape: tuple[int, ...]) -> BoolArray:
     return _ring(disc, shape, RING_PX + math.sqrt(2) * REACH_PX)
 
 
+def beyond(disc: Disc, shape: tuple[int, ...], distance_px: float) -> BoolArray:
+    """The pixels (Qy, Qx) farther than that from the middle of a disc."""
+    return np.asarray(np.hypot(*_from_center(disc, shape)) > distance_px)
+
+
 def disc_shifts(patterns: DoubleArray, disc: Disc) -> DoubleArray:
     """Displacement (n, 2), pixels, of the disc's edge in each pattern (n, Qy, Qx) against their mean."""
     mean = patterns.mean(axis=0)

@@ -5,29 +5,30 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from ptylive.engine.backend.imaging.open import PROCESSOR, MapDevice
-from ptylive.engine.backend.imaging.wandering_mean import WanderingMean, WanderingSums
+from ptylive.engine.backend.imaging.wandering_mean import WanderingMean, WanderingSums, counting_noise_px2, moments_of
 from ptylive.engine.bad_pixels import bad_pixels
 from ptylive.engine.calibrate.bad_pixels import BadPixels
-from ptylive.engine.calibrate.descan import (
-    LEAST_EXTENT_PX,
-    LineEdges,
-    blocks_of,
-    first_look,
-    sharpened,
-)
+from ptylive.engine.calibrate.block_fits import LEAST_EXTENT_PX, blocks_of
+from ptylive.engine.calibrate.descan import LineEdges, MeansAtRest, PointSums, first_look, sharpened
 from ptylive.engine.calibrate.detector import calibrate_detector
-from ptylive.engine.calibrate.disc import Disc, edge_of, find_disc
+from ptylive.engine.calibrate.disc import Disc, beyond, edge_of, find_disc
 from ptylive.engine.calibrate.line_jumps import halves_of
 from ptylive.engine.calibrate.line_steps import StepLimits
 from ptylive.engine.calibrate.scan import calibrate_scan
 from ptylive.engine.compression import PatternSource
-from ptylive.engine.descan import given_descan, lying_still, moved_back, nearly_moved_back, places_in_scan
+from ptylive.engine.descan import (
+    given_descan,
+    lying_still,
+    moved_back,
+    nearly_moved_back,
+    places_in_scan,
+    seen_everywhere,
+)
 from ptylive.engine.imaging.accumulation.reduction import Reduction
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.engine.live.plan import Plan
@@ -35,12 +36,14 @@ from ptylive.engine.live.vectors_at_rest import vectors_at_rest
 from ptylive.engine.memory import Scratch, check_fits
 from ptylive.schema import Calibration, FrameBatch, ScanHeader
 from ptylive.schema.detector import Descan
-from ptylive.schema.model import DoubleArray, IndexArray
+from ptylive.schema.model import DoubleArray
 
 log = logging.getLogger(__name__)
 
 PASSES = 3
 FRAMES_AT_A_TIME = 256
+DARK_FROM, CLEAR_PX = 1.15, 2.0
+"""Radii of the disc, and pixels beyond its edge, from where there is none of it where patterns lie half a pixel off."""
 LARGE_PX = 0.05
 """A larger correction of what the centre of mass said is measured once more: the edge of the disc is a pixel wide."""
 FrameSource = Callable[[], Iterable[FrameBatch]]
@@ -156,66 +159,56 @@ def reduced_again(store: Store, reduction: Reduction, frames: FrameSource, where
 def _sharpened(descan: Descan, store: Store, frames: FrameSource, disc: Disc) -> Descan:
     """A descan measured on the edge of the disc until that changes little; as it was where no disc is seen."""
     for _ in range(PASSES):
-        means = MeansAtRest.read(store.header, frames, descan, disc)
+        means = means_at_rest(store.header, frames, descan, disc)
         found = find_disc(means.mean, np.zeros(means.mean.shape, dtype=bool))
         if found is None:
             break
         before, disc = descan, found
-        descan = sharpened(descan, means.patterns, means.seen, store.shape, disc, means.lines, means.wandering)
+        descan = sharpened(descan, means, store.shape, disc)
         if descan.minus(before).extent_px < LARGE_PX or bool(descan.lines) != bool(before.lines):
             break
     return descan
 
 
-@dataclass(frozen=True)
-class MeansAtRest:
-    """Mean patterns (blocks, Qy, Qx) of blocks of the scan, their mean, and the scan points (n,) in them.
-
-    lines: the edge of a disc in the halves of lines, where the patterns of lines had to be moved back; wandering: what
-    all patterns have in common, which was not moved.
-    """
-
-    patterns: DoubleArray
-    mean: DoubleArray
-    seen: IndexArray
-    lines: LineEdges | None
-    wandering: WanderingMean | None
-
-    @classmethod
-    def read(cls, header: ScanHeader, frames: FrameSource, descan: Descan, disc: Disc) -> MeansAtRest:
-        """From frames moved back by a descan."""
-        shape, size = header.scan.require_shape(), header.detector_shape
-        blocks, ring = blocks_of(np.arange(1), shape)[1], edge_of(disc, size)
-        halves = 2 * shape[0] if descan.lines else 0
-        check_fits(
-            8.0 * (blocks * math.prod(size) + halves * np.count_nonzero(ring)),
-            "mean patterns for the descan",
-            "crop or bin the patterns",
-        )
-        sums, edges, number = np.zeros((blocks, *size)), np.zeros((halves, np.count_nonzero(ring))), np.zeros(blocks)
-        seen = np.zeros(shape[0] * shape[1], dtype=bool)
-        points, wandering = np.zeros(halves, dtype=np.int64), WanderingSums(header.detector.counts_per_electron or 1.0)
-        for batch in frames():
-            point = header.scan.point_of(batch.index)
-            keep = point >= 0
-            counts = header.readout.counts(batch.frames[keep])[0]
-            near, rest = nearly_moved_back(header, descan, batch.index[keep], counts)
-            wandering.add(near, rest, places_in_scan(header.scan, batch.index[keep]))
-            still = moved_back(header, descan, batch.index[keep], counts)
-            block = blocks_of(point[keep], shape)[0]
-            np.add.at(sums, block, still)
-            number += np.bincount(block, minlength=blocks)
-            seen[point[keep]] = True
-            if halves:
-                half = halves_of(point[keep], shape)
-                np.add.at(edges, half, still[:, ring])
-                points += np.bincount(half, minlength=halves)
-        mean = sums.sum(axis=0) / max(number.sum(), 1)
-        per_point = edges / np.maximum(points, 1)[:, None]
-        lines = LineEdges(per_point, points, disc, StepLimits.of(header, disc.radius_px)) if halves else None
-        return cls(
-            sums / np.maximum(number, 1)[:, None, None], mean, np.flatnonzero(seen), lines, wandering.mean(slowly=False)
-        )
+def means_at_rest(header: ScanHeader, frames: FrameSource, descan: Descan, disc: Disc) -> MeansAtRest:
+    """Of frames moved back by a descan."""
+    shape, size = header.scan.require_shape(), header.detector_shape
+    blocks, ring = blocks_of(np.arange(1), shape)[1], edge_of(disc, size)
+    halves = 2 * shape[0] if descan.lines else 0
+    check_fits(
+        8.0 * (blocks * math.prod(size) + halves * np.count_nonzero(ring)),
+        "mean patterns for the descan",
+        "crop or bin the patterns",
+    )
+    sums, edges, number = np.zeros((blocks, *size)), np.zeros((halves, np.count_nonzero(ring))), np.zeros(blocks)
+    seen = np.zeros(shape[0] * shape[1], dtype=bool)
+    points, wandering = np.zeros(halves, dtype=np.int64), WanderingSums(header.detector.counts_per_electron or 1.0)
+    moments, dark = np.zeros((len(seen), 3)), np.zeros(len(seen))
+    scattered = beyond(disc, size, max(DARK_FROM * disc.radius_px, disc.radius_px + CLEAR_PX))
+    scattered &= seen_everywhere(size, descan.at_points(np.arange(len(seen)), shape))
+    for batch in frames():
+        point = header.scan.point_of(batch.index)
+        keep = point >= 0
+        counts = header.readout.counts(batch.frames[keep])[0]
+        near, rest = nearly_moved_back(header, descan, batch.index[keep], counts)
+        wandering.add(near, rest, places_in_scan(header.scan, batch.index[keep]))
+        still = moved_back(header, descan, batch.index[keep], counts)
+        block = blocks_of(point[keep], shape)[0]
+        np.add.at(sums, block, still)
+        number += np.bincount(block, minlength=blocks)
+        seen[point[keep]] = True
+        np.add.at(moments, point[keep], moments_of(still))
+        np.add.at(dark, point[keep], near[:, scattered].sum(axis=1, dtype=float))
+        if halves:
+            half = halves_of(point[keep], shape)
+            np.add.at(edges, half, still[:, ring])
+            points += np.bincount(half, minlength=halves)
+    mean = sums.sum(axis=0) / max(number.sum(), 1)
+    per_point = edges / np.maximum(points, 1)[:, None]
+    lines = LineEdges(per_point, points, disc, StepLimits.of(header, disc.radius_px)) if halves else None
+    per_block, common = sums / np.maximum(number, 1)[:, None, None], wandering.mean(slowly=False)
+    spread_px2 = counting_noise_px2(mean, header.detector.counts_per_electron or 1.0)
+    return MeansAtRest(per_block, np.flatnonzero(seen), lines, common, PointSums(moments, dark, spread_px2))
 
 
 class Rest(NamedTuple):

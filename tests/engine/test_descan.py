@@ -8,6 +8,7 @@ from synthetic import WeakPhaseScan
 
 from ptylive.engine.dataset import dataset_of
 from ptylive.engine.descan import (
+    beyond_detector,
     descan_of,
     given_descan,
     lying_still,
@@ -15,6 +16,7 @@ from ptylive.engine.descan import (
     moved_back,
     moved_by_whole_pixels,
     offsets_px,
+    seen_everywhere,
 )
 from ptylive.schema import Basis, Calibration, MetadataError, Origin, Quantity
 from ptylive.schema.detector import Descan, undo_transform, undo_transform_of_center
@@ -108,7 +110,8 @@ def test_a_refinement_gets_patterns_that_lie_still():
     seen = Calibration({**known, "descan_px": Quantity(descan.numbers, Origin.ESTIMATED)})
     got = dataset_of(replace(scan, arrays={"bad_pixel_mask": np.eye(8) > 0}), seen, index[5:], frames[5:])
     assert got.patterns.min() >= 0
-    assert not got.bad_pixels.any()
+    assert np.array_equal(got.bad_pixels, beyond_detector(scan, descan))
+    assert not np.diag(got.bad_pixels)[2:6].any()  # filled
     assert got.patterns.dtype == np.uint16
     filled = replace(scan, arrays={"bad_pixel_mask": np.eye(8) > 0})
     assert np.array_equal(got.patterns, moved_by_whole_pixels(filled, descan, index[5:], frames[5:]))
@@ -164,3 +167,32 @@ def test_of_coefficients_that_followed_what_is_left_is_told():
     left = place - followed
     assert found == pytest.approx(np.stack([-left[:, 1], left[:, 0]], 1), abs=1e-6)
     assert np.abs(found).max() <= 0.125 + 1e-6
+
+
+def test_pixels_that_leave_the_detector_in_some_pattern_are_not_seen_everywhere():
+    seen = seen_everywhere((8, 10), np.array([[-1.2, 0.0], [0.3, 2.0], [0.0, 0.4]]))
+    assert seen.sum(axis=0).max() == 8 - 2 - 1
+    assert np.flatnonzero(seen.any(axis=1)).tolist() == [2, 3, 4, 5, 6]
+    assert np.flatnonzero(seen.any(axis=0)).tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert seen_everywhere((8, 10), np.zeros((3, 2))).all()
+
+
+def test_pixels_read_from_beyond_the_detector_are_bad_where_a_tenth_of_the_patterns_lacks_them():
+    """Of eight lines one that jumps is an eighth; of sixteen it is less than a tenth."""
+    scan = header()
+    rows = beyond_detector(scan, Descan.of([4.0, 0.0, 0.0, 0.0]))  # -2, -1.43, -0.86, -0.29 ... 2: by whole pixels
+    assert np.flatnonzero(rows.any(axis=1)).tolist() == [0, 1, 6, 7]
+    assert rows[[0, 1, 6, 7]].all()
+    jumps = np.zeros((8, 2))
+    jumps[3, 1] = 3.0
+    assert np.flatnonzero(
+        beyond_detector(scan, Descan.of([0.0] * 10 + jumps.ravel().tolist())).any(axis=0)
+    ).tolist() == [
+        5,
+        6,
+        7,
+    ]
+    larger = replace(scan, scan=scan.scan.model_copy(update={"shape": (16, 8)}))
+    jumps = np.concatenate([jumps, np.zeros((8, 2))])
+    assert not beyond_detector(larger, Descan.of([0.0] * 10 + jumps.ravel().tolist())).any()  # a sixteenth
+    assert not beyond_detector(scan, Descan.of([0.4, 0.0, 0.0, 0.4])).any()

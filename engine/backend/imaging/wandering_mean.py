@@ -255,6 +255,14 @@ def moments_of(frames: FloatArray) -> DoubleArray:
     return np.asarray(frames.reshape(len(frames), -1).astype(float) @ _axes(frames.shape[1:]).T)
 
 
+def counting_noise_px2(mean: DoubleArray, counts_per_electron: float) -> float:
+    """What counting makes of the centre of mass of one pattern like a mean one (Qy, Qx): variance along both axes."""
+    flat, (_, *axes) = mean.ravel(), _axes(mean.shape)
+    total = max(float(flat.sum()), 1e-12)
+    spread = sum(float(axis**2 @ flat) / total - (float(axis @ flat) / total) ** 2 for axis in axes)
+    return counts_per_electron * max(spread, 0.0) / total
+
+
 def _axes(shape: tuple[int, ...]) -> DoubleArray:
     """Ones, rows and columns of all pixels, (3, Qy Qx)."""
     rows, cols = (axis - (n - 1) / 2 for axis, n in zip(np.indices(shape), shape, strict=True))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.probe import Probe
@@ -43,7 +45,8 @@ class PatternStatistics:
         """Measure a data set."""
         mean = mean_pattern(window)
         amplitude = probe.aperture(window.k_row, window.k_col)
-        bright, dark = window.measured & (amplitude > 0.5), window.measured & (amplitude == 0)
+        bright = window.measured & (amplitude > 0.5)
+        dark = window.measured & ~_beside(amplitude > 0, dataset.offsets_px)
         bright_counts = float(mean[bright].mean()) if bright.any() else float(mean[window.measured].mean())
         missing = float((amplitude**2)[~window.measured].sum()) * bright_counts
         counts = float(mean[window.measured].sum()) + missing
@@ -58,6 +61,15 @@ class PatternStatistics:
             counting_share=_counting_share(window.patterns, differences, dark),
             patterns=len(window.patterns),
         )
+
+
+def _beside(area: BoolArray, offsets_px: DoubleArray | None) -> BoolArray:
+    """Pixels (P, P), in FFT order, that lie in an area in some pattern: patterns lie ``offsets_px`` (N, 2) off."""
+    if offsets_px is None:
+        return area
+    reach = [math.ceil(float(reach)) for reach in np.abs(offsets_px).max(axis=0, initial=0.0)]
+    square = np.ones([2 * pixels + 1 for pixels in reach], dtype=bool)
+    return np.asarray(np.fft.ifftshift(ndimage.binary_dilation(np.fft.fftshift(area), square)))
 
 
 def mean_pattern(window: ScanWindow) -> DoubleArray:

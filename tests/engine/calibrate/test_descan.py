@@ -10,21 +10,15 @@ import numpy as np
 import pytest
 from synthetic import WeakPhaseScan, batches
 
-from ptylive.engine.calibrate.descan import (
-    LEAST_EXTENT_PX,
-    LineEdges,
-    blocks_of,
-    find_descan,
-    first_look,
-    sharpened,
-)
+from ptylive.engine.calibrate.block_fits import LEAST_EXTENT_PX, blocks_of, slopes
+from ptylive.engine.calibrate.descan import LineEdges, MeansAtRest, PointSums, find_descan, first_look, sharpened
 from ptylive.engine.calibrate.disc import Disc, edge_of
 from ptylive.engine.calibrate.line_steps import StepLimits
 from ptylive.engine.descan import moved
 from ptylive.engine.live.plan import Plan
 from ptylive.engine.live.reading import reduced
 from ptylive.schema import Scan
-from ptylive.schema.detector import Descan
+from ptylive.schema.detector import Descan, scan_places
 
 BOW = Descan.of([1.5, 0.4, 0.3, 0.0, -0.4, 0.2, -1.2, 0.0, 0.5, 0.0])
 PLANE = Descan.of([2.0, -0.6, 0.3, 1.0])
@@ -132,8 +126,29 @@ def test_what_was_found_is_sharpened_on_the_edge():
     for number in range(count):
         row, col = left[block == number].mean(axis=0)
         patterns[number] = disc_pattern(20 + row, 22 + col)
-    found = sharpened(coarse, patterns, point, shape, Disc((20.0, 22.0), 11.0))
+    found = sharpened(coarse, MeansAtRest(patterns, point), shape, Disc((20.0, 22.0), 11.0))
     assert np.abs(found.minus(true).at_points(point, shape)).max() < 0.05  # of 0.25 that were missing
+
+
+def test_a_film_that_deflects_the_whole_disc_is_told_by_its_dark_field():
+    """Its edge, across one corner, moves the disc by some hundredths of a pixel, which look like a wander."""
+    shape, disc, true = (36, 40), Disc((20.0, 22.0), 11.0), Descan.of([2.0, 1.0, -1.0, 0.5])
+    point = np.arange(shape[0] * shape[1])
+    (u, v), (block, count) = scan_places(point, shape), blocks_of(point, shape)
+    dark = 1 / (1 + np.exp((u + 0.6 * v - 0.2) / 0.1))
+    deflected = 2.0 * slopes(dark, point, shape)
+    per_block = np.stack([deflected[block == n].mean(axis=0) for n in range(count)])
+    patterns = np.stack([disc_pattern(20 + row, 22 + col) for row, col in per_block])
+    moments = np.column_stack([np.ones(len(point)), deflected])
+    away = [
+        np.abs(
+            sharpened(true, MeansAtRest(patterns, point, sums=sums), shape, disc).minus(true).at_points(point, shape)
+        )
+        for sums in (None, PointSums(moments, dark, 0.0), PointSums(2 * moments, 2 * dark, 0.0))
+    ]
+    assert away[0].max() > 0.02
+    assert away[1].max() < 0.002  # differences of points beside those of blocks
+    assert np.allclose(away[2], away[1])  # a beam of twice the counts
 
 
 def edges_of_lines(offset, shape, disc):
@@ -160,7 +175,7 @@ def test_jumps_are_sharpened_on_the_edge_too():
         ]
     )
     lines = edges_of_lines(-missing, shape, disc)
-    found = sharpened(coarse, patterns, point, shape, disc, lines).minus(true).at_points(point, shape)
+    found = sharpened(coarse, MeansAtRest(patterns, point, lines), shape, disc).minus(true).at_points(point, shape)
     assert np.abs(found - found.mean(axis=0)).max() < 0.05  # of 0.3 that were missing
     assert np.abs(found.mean(axis=0)).max() < 0.1  # where the middle of the beam is, is not asked here
 
@@ -173,7 +188,8 @@ def test_lines_that_move_the_centre_of_mass_alone_do_not_jump():
     descan = Descan.of([0.0] * 10 + seen.ravel().tolist())
     back = [descan.at_points(point[block == number], shape).mean(axis=0) for number in range(count)]
     patterns = np.stack([disc_pattern(20 - r, 22 - c) for r, c in back])
-    assert not sharpened(descan, patterns, point, shape, disc, edges_of_lines(-seen, shape, disc)).lines
+    means = MeansAtRest(patterns, point, edges_of_lines(-seen, shape, disc))
+    assert not sharpened(descan, means, shape, disc).lines
 
 
 def test_a_specimen_that_moves_the_centre_of_mass_alone_is_no_descan():
@@ -184,7 +200,7 @@ def test_a_specimen_that_moves_the_centre_of_mass_alone_is_no_descan():
     seen = Descan.of([0.6, 0.0, 0.0, 0.0])
     back = [seen.at_points(point[block == number], shape).mean(axis=0) for number in range(count)]
     patterns = np.stack([disc_pattern(20 - r, 22 - c, (t, 0.0)) for (r, c), t in zip(back, slope, strict=True)])
-    assert not sharpened(seen, patterns, point, shape, Disc((20.0, 22.0), 11.0)).moves
+    assert not sharpened(seen, MeansAtRest(patterns, point), shape, Disc((20.0, 22.0), 11.0)).moves
 
 
 def test_a_large_disc_minds_less(scan):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ptylive.engine.calibrate.disc import REACH_PX, RING_PX, Disc, DiscEdge, disc_shifts, edge_of
+from ptylive.engine.calibrate.disc import REACH_PX, RING_PX, Disc, DiscEdge, beyond, disc_shifts, edge_of
 
 DISC = Disc((20.0, 22.0), 11.0)
 SHAPE = (40, 44)
@@ -49,3 +49,8 @@ def test_only_pixels_around_the_edge_are_read():
 def test_nothing_lies_nowhere_else():
     edge = DiscEdge.of(disc_pattern(20, 22), DISC)
     assert not edge.shifts(np.zeros((3, edge.weights.shape[1]))).any()
+
+
+def test_what_is_beyond_lies_farther_from_the_middle():
+    rows, cols = np.indices(SHAPE)
+    assert (beyond(DISC, SHAPE, 13.0) == (np.hypot(rows - 20, cols - 22) > 13.0)).all()

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from synthetic import WeakPhaseScan, batches, correlation
 
+from ptylive.engine.backend.imaging.wandering_mean import counting_noise_px2
 from ptylive.engine.calibrate.descan import find_descan, first_look, sharpened
 from ptylive.engine.calibrate.disc import Disc, edge_of
-from ptylive.engine.descan import lying_still, moved
+from ptylive.engine.descan import lying_still, moved, nearly_moved_back, seen_everywhere
 from ptylive.engine.live import reading
 from ptylive.engine.live.engine import LiveEngine, reconstruct
-from ptylive.engine.live.reading import MeansAtRest, brought_to_rest, mean_frame, read
+from ptylive.engine.live.reading import brought_to_rest, mean_frame, means_at_rest, read
 from ptylive.schema import Detector, MetadataError, Origin, Scan, ScanHeader
 from ptylive.schema.detector import Descan
 
@@ -59,7 +60,7 @@ def test_full_pixels_count_what_they_can_tell_in_blocks_too(scan):
     frames[:, 16, 16] = 1e9
     header = scan.header()
     header = replace(header, detector=header.detector.model_copy(update={"saturation_value": 5.0}))
-    blocks = MeansAtRest.read(header, lambda: batches(frames), Descan.of([0]), DISC)
+    blocks = means_at_rest(header, lambda: batches(frames), Descan.of([0]), DISC)
     assert blocks.mean.max() < 5.01  # transforms in single precision
     assert mean_frame(header, lambda: batches(frames)).frame.max() == 5.0
 
@@ -120,12 +121,27 @@ def test_maps_are_those_of_a_scan_without_a_step_or_two_ways(scan, undisturbed, 
 def test_the_edge_of_the_disc_is_read_by_halves_of_lines_where_lines_jump(scan, jumping):
     descan, patterns = jumping
     header = scan.header()
-    means = MeansAtRest.read(header, lambda: batches(patterns), descan, DISC)
+    means = means_at_rest(header, lambda: batches(patterns), descan, DISC)
     ring = edge_of(DISC, (32, 32))
     still = moved(patterns, descan.at_points(POINTS, (32, 32))).reshape(32, 32, 32, 32)
     assert means.lines.points.tolist() == [16] * 64
     assert np.allclose(means.lines.counts[5], still[2, 16:][:, ring].mean(axis=0), rtol=1e-3, atol=1e-6)
-    assert MeansAtRest.read(header, lambda: batches(patterns), BOW, DISC).lines is None
+    assert means_at_rest(header, lambda: batches(patterns), BOW, DISC).lines is None
+
+
+def test_centre_of_mass_and_dark_field_of_each_point_are_of_patterns_moved_back(scan, wandering):
+    """The dark field of counts as they are, on pixels that all patterns have."""
+    header = scan.header()
+    found = means_at_rest(header, lambda: batches(wandering, np.arange(1000)), BOW, DISC).sums
+    still = moved(wandering, BOW.at_points(POINTS, (32, 32)))
+    rows = np.arange(32) - 15.5
+    assert np.allclose(found.moments[:1000, 1], (still.sum(axis=2) @ rows)[:1000], atol=1e-4)
+    assert not found.moments[1000:].any()
+    near, _ = nearly_moved_back(header, BOW, POINTS, wandering)
+    row, col = np.indices((32, 32))
+    area = (np.hypot(row - 16, col - 16) > 7.2 + 2) & seen_everywhere((32, 32), BOW.at_points(POINTS, (32, 32)))
+    assert np.allclose(found.dark[:1000], near[:1000, area].sum(axis=1), rtol=1e-4, atol=1e-6)
+    assert found.noise_px2 == pytest.approx(counting_noise_px2(still[:1000].mean(axis=0), 1.0), rel=0.1)
 
 
 def discs(true, width_px, side=40, radius=12.0, shape=(24, 30)):
@@ -143,9 +159,9 @@ def off_px(true, missing, width_px, *, known):
     (header, patterns), found = discs(true, width_px), true.plus(missing)
     disc = Disc((20.0, 20.0), 12.0)
     for _ in range(2):
-        means = MeansAtRest.read(header, lambda: batches(patterns), found, disc)
+        means = means_at_rest(header, lambda: batches(patterns), found, disc)
         common = means.wandering if known else None
-        found = sharpened(found, means.patterns, means.seen, (24, 30), disc, wandering=common)
+        found = sharpened(found, replace(means, wandering=common), (24, 30), disc)
     return np.linalg.norm(found.minus(true).at_points(np.arange(720), (24, 30)), axis=1).max()
 
 
@@ -229,7 +245,7 @@ def test_what_lies_still_is_not_read_again(scan):
 def test_block_means_are_bounded(scan, monkeypatch):
     monkeypatch.setattr("ptylive.engine.memory.available_bytes", lambda: 1e4)
     with pytest.raises(MetadataError, match="mean patterns for the descan would take"):
-        MeansAtRest.read(scan.header(), lambda: batches(scan.patterns), BOW, DISC)
+        means_at_rest(scan.header(), lambda: batches(scan.patterns), BOW, DISC)
 
 
 def test_no_frames_have_no_mean(scan):

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from ptylive.engine.backend.imaging import wandering_mean
-from ptylive.engine.backend.imaging.wandering_mean import LEAST_FRAMES, WanderingMean, WanderingSums, moments_of
+from ptylive.engine.backend.imaging.wandering_mean import (
+    LEAST_FRAMES,
+    WanderingMean,
+    WanderingSums,
+    counting_noise_px2,
+    moments_of,
+)
 from ptylive.engine.descan import moved, moved_back, nearly_moved_back, places_in_scan
 from ptylive.schema import Detector, Scan, ScanHeader
 from ptylive.schema.detector import Descan
@@ -186,3 +192,14 @@ def test_what_is_finer_than_a_pixel_is_not_taken_for_the_mean(per_pixel, kept):
     found, true = mean.at(nodes) - 10, wave(nodes) - 10
     # what is left of an amplitude of 1: the spline's own error and the penalty against the number of patterns
     assert (found * true).sum() / (true**2).sum() == pytest.approx(kept, abs=0.15)
+
+
+def test_counting_moves_the_centre_of_mass_by_as_much_as_is_said():
+    """The variance of 4000 draws is known to two parts in a hundred: 1 / sqrt(4000) of it, two axes."""
+    rng = np.random.default_rng(5)
+    mean = np.exp(-0.05 * ((np.arange(12)[:, None] - 4) ** 2 + 0.5 * (np.arange(14) - 8) ** 2)) * 3
+    for times in (1.0, 4.0):
+        sums = moments_of((times * rng.poisson(mean / times, (4000, 12, 14))).astype(np.float32))
+        found = (sums[:, 1:] / sums[:, :1]).var(axis=0).sum()
+        assert counting_noise_px2(mean, times) == pytest.approx(found, rel=0.06)
+    assert counting_noise_px2(np.zeros((3, 3)), 1.0) == 0.0

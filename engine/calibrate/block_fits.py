@@ -1,0 +1,196 @@
+"""Smooth courses fitted to places of patterns in blocks of a scan, judged on parts of the field they did not see.
+
+A specimen moves the places too: what it deflects is the gradient of its phase. Its dark field grows with the same
+thickness, and no descan changes it, so its gradient may be fitted beside the course (docs/theory/calibration.md).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import ndimage
+
+from ptylive.schema.detector import Descan, descan_terms, scan_places
+from ptylive.schema.model import Array, BoolArray, DoubleArray, IndexArray
+
+BLOCKS_ALONG = 12
+"""Blocks of the scan along its longer side; each is at least LEAST_SIDE points wide."""
+LEAST_SIDE = 4
+LEAST_BLOCKS = 12
+LEAST_LEFT = 9
+"""Blocks beside those of a tile, to fit six numbers to along each axis of the detector."""
+TILES_ALONG = 4
+"""Tiles along each side of the field; a fit is judged on each tile in turn, fitted to the others."""
+MODELS: tuple[IndexArray, ...] = (np.array([0, 1]), np.arange(5))
+"""Terms of a plane, and of a parabola."""
+BELIEVED = 2.0
+"""Standard errors by which a fit must do better on the parts it did not see."""
+LEAST_EXTENT_PX, LEAST_SHARE = 0.25, 0.02
+"""Less over the whole field, or less than this share of the disc's radius, disturbs no map, and slow fields of a
+specimen may look like it."""
+HUBER = 1.5
+ROUNDS = 8
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Mean places (n, 2), pixels, of blocks of the scan at places u, v (n,), in tiles (n,) of the field.
+
+    gradient (n, 2 or 0): of the dark field along the axes of the scan, to be fitted beside the course. noise_px2:
+    what counting alone makes of a block's place, variance along both axes together.
+    """
+
+    place: DoubleArray
+    u: DoubleArray
+    v: DoubleArray
+    tile: IndexArray
+    gradient: DoubleArray
+    noise_px2: float = 0.0
+
+    def kept(self, chosen: BoolArray) -> Blocks:
+        """Those of some blocks (n,)."""
+        place, gradient, tile = self.place[chosen], self.gradient[chosen], self.tile[chosen]
+        return Blocks(place, self.u[chosen], self.v[chosen], tile, gradient, self.noise_px2)
+
+    @property
+    def plain(self) -> Blocks:
+        """The same without what the dark field says."""
+        return replace(self, gradient=self.gradient[:, :0])
+
+
+def blocks_of(point: IndexArray, scan_shape: tuple[int, int]) -> tuple[IndexArray, int]:
+    """Block (n,) of each scan point (n,), flat, and how many blocks there are."""
+    side = max(LEAST_SIDE, math.ceil(max(scan_shape) / BLOCKS_ALONG))
+    row, col = np.divmod(np.asarray(point), scan_shape[1])
+    down, across = (math.ceil(n / side) for n in scan_shape)
+    return (row // side) * across + col // side, down * across
+
+
+def placed(value: DoubleArray, seen: IndexArray, scan_shape: tuple[int, int]) -> Blocks | None:
+    """Values (blocks, 2) of blocks of which the points ``seen`` are more than half; None where those are too few."""
+    block, count = blocks_of(seen, scan_shape)
+    every = np.bincount(blocks_of(np.arange(scan_shape[0] * scan_shape[1]), scan_shape)[0], minlength=count)
+    points = np.bincount(block, minlength=count)
+    full = points > every / 2
+    if full.sum() < LEAST_BLOCKS:
+        return None
+    u, v = (np.bincount(block, axis, count)[full] / points[full] for axis in scan_places(seen, scan_shape))
+    return Blocks(value[full], u, v, TILES_ALONG * _quarter(u) + _quarter(v), np.zeros((int(full.sum()), 0)))
+
+
+def slopes(value: DoubleArray, seen: IndexArray, scan_shape: tuple[int, int]) -> DoubleArray:
+    """Gradient (n, 2) of values (points,) of the scan along its axes, at the points ``seen`` (n,), flat.
+
+    Points that were not visited count as the nearest that was; along an axis of one point there is no gradient.
+    """
+    missing = np.ones(scan_shape, dtype=bool)
+    missing.flat[seen] = False
+    nearest = ndimage.distance_transform_edt(missing, return_distances=False, return_indices=True)
+    image = value.reshape(scan_shape)[tuple(nearest)]
+    along = [np.gradient(image, axis=axis) if n > 1 else np.zeros(scan_shape) for axis, n in enumerate(scan_shape)]
+    return np.stack(along, axis=-1).reshape(-1, 2)[seen]
+
+
+def told_by_specimen(edge: Blocks, mass: Blocks) -> Blocks:
+    """The better of two measurements of the same places: on the edge of the disc, or by the centre of mass.
+
+    ``mass`` has the gradient of the dark field. It is fitted beside either where that foretells the tiles better; the
+    centre of mass counts only where it does, and errs less on the mean places of tiles. Its counting noise is no error:
+    a map of the same centre of mass has it, too. Of the edge it is one.
+    """
+    beside = replace(edge, gradient=mass.gradient)
+    edge = beside if _foretells(beside, edge) else edge
+    if not _foretells(mass, mass.plain):
+        return edge
+    errors, noise = _unseen_means(mass)
+    return mass if errors - noise < _unseen_means(edge)[0] else edge
+
+
+def _foretells(one: Blocks, other: Blocks) -> bool:
+    """Whether one errs less than the other, beyond doubt, on tiles that it was not fitted to."""
+    return _believed(_unseen(other, MODELS[-1]) - _unseen(one, MODELS[-1]))
+
+
+def _believed(gain: DoubleArray) -> bool:
+    return len(gain) > 2 and float(gain.mean()) > BELIEVED * float(gain.std(ddof=1)) / math.sqrt(len(gain))
+
+
+def _unseen_means(blocks: Blocks) -> tuple[float, float]:
+    """Squared error of the mean place of a tile, px², in fits of a parabola to all others; and what of it is noise.
+
+    Noise is that of the tile's own blocks, and of the others in what is fitted to them.
+    """
+    errors, noise = [], []
+    for here, error in _left_out(blocks, MODELS[-1]):
+        design = _design(blocks, MODELS[-1])
+        mean, rest = design[here].mean(axis=0), design[~here]
+        errors.append(float((error.mean(axis=0) ** 2).sum()))
+        noise.append(blocks.noise_px2 * (1 / len(error) + float(((mean @ np.linalg.pinv(rest)) ** 2).sum())))
+    return (float(np.mean(errors)), float(np.mean(noise))) if errors else (math.inf, 0.0)
+
+
+def _quarter(place: DoubleArray) -> IndexArray:
+    """Which of TILES_ALONG equal parts of what was visited a place (n,) lies in."""
+    share = (place - place.min()) / max(float(np.ptp(place)), 1e-9)
+    return np.asarray(np.minimum(share * TILES_ALONG, TILES_ALONG - 1), dtype=np.int64)
+
+
+def fitted(blocks: Blocks, disc_radius_px: float) -> tuple[Descan, float] | None:
+    """The simplest model that the unseen parts of the field ask for, and the standard error of its places."""
+    best: tuple[IndexArray, DoubleArray] = (np.zeros(0, dtype=np.int64), _unseen(blocks, np.zeros(0, dtype=np.int64)))
+    for terms in MODELS:
+        errors = _unseen(blocks, terms)
+        if _believed(best[1] - errors):
+            best = (terms, errors)
+    terms = best[0]
+    if not len(terms):
+        return None
+    fit, doubt = _fit(blocks, terms), math.sqrt(float(best[1].mean()) * _unknowns(blocks, terms) / len(blocks.u))
+    coefficients = np.zeros((2, 5))
+    coefficients[:, terms] = fit[1 : 1 + len(terms)].T
+    found = Descan.of(coefficients.ravel().tolist())
+    seen = found.at(blocks.u, blocks.v)
+    least = max(LEAST_EXTENT_PX, LEAST_SHARE * disc_radius_px)
+    return (found, doubt) if np.linalg.norm(np.ptp(seen, axis=0)) > least else None
+
+
+def _unseen(blocks: Blocks, terms: IndexArray) -> DoubleArray:
+    """Median squared error (tiles,), px², in each tile of the field of a fit to all others."""
+    return np.asarray([float(np.median((error**2).sum(axis=1))) for _, error in _left_out(blocks, terms)])
+
+
+def _left_out(blocks: Blocks, terms: IndexArray) -> Iterator[tuple[BoolArray, DoubleArray]]:
+    """Which blocks (blocks,) a tile holds, and their errors (n, 2), px, in a fit to all others; tile by tile."""
+    for tile in np.unique(blocks.tile):
+        here = blocks.tile == tile
+        rest = blocks.kept(~here)
+        if len(rest.u) >= LEAST_LEFT + blocks.gradient.shape[1]:
+            yield here, blocks.place[here] - _design(blocks.kept(here), terms) @ _fit(rest, terms)
+
+
+def _unknowns(blocks: Blocks, terms: IndexArray) -> int:
+    """Of each axis of the detector."""
+    return 1 + len(terms) + int(blocks.gradient.shape[1])
+
+
+def _fit(blocks: Blocks, terms: IndexArray) -> DoubleArray:
+    """Coefficients (1 + terms + slopes, 2) by least squares with Huber's weights."""
+    design = _design(blocks, terms)
+    weight = np.ones(len(design))
+    fit = np.zeros((design.shape[1], 2))
+    for _ in range(ROUNDS):
+        root = np.sqrt(weight)[:, None]
+        fit = np.linalg.lstsq(design * root, blocks.place * root, rcond=None)[0]
+        error = np.linalg.norm(blocks.place - design @ fit, axis=1)
+        scale = max(1.4826 * float(np.median(error)), 1e-9)
+        weight = np.minimum(1.0, HUBER * scale / np.maximum(error, 1e-12))
+    return np.asarray(fit)
+
+
+def _design(blocks: Blocks, terms: IndexArray) -> Array:
+    """(n, 1 + terms + slopes)"""
+    course = descan_terms(blocks.u, blocks.v)[:, terms]
+    return np.concatenate([np.ones((len(blocks.u), 1)), course, blocks.gradient], axis=1)

@@ -1,0 +1,113 @@
+"""A course of the pattern's place beside what a specimen deflects, which its dark field tells.
+
+The specimen is the edge of a film: it deflects where its dark field changes, which least squares take for a bow. A fit
+beside the dark field may be off by three standard errors of a term: noise of a block over the root of 144 blocks, times
+the inverse of what is left of a term beside the others (of u^2 in a fit with a constant 0.3, of the gradient more: 4).
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ptylive.engine.calibrate.block_fits import MODELS, blocks_of, fitted, placed, slopes, told_by_specimen
+from ptylive.schema.detector import Descan, scan_places
+
+SHAPE, RADIUS = (48, 48), 12.0
+POINTS = np.arange(48 * 48)
+BOW = Descan.of([1.5, 0.4, 0.3, 0.0, -0.4, 0.2, -1.2, 0.0, 0.5, 0.0])
+NOISE_PX = 0.01
+"""Of the mean place of a block, along each axis."""
+ALLOWED_PX = 3 * 4 * NOISE_PX / 12
+
+
+def film(u, v):
+    """How much of the film is at places (n,) of the field: all of it in one corner, nothing in the other."""
+    return 1 / (1 + np.exp((u + 0.6 * v - 0.2) / 0.06))
+
+
+def block_means(values):
+    block, count = blocks_of(POINTS, SHAPE)
+    return np.stack([np.bincount(block, of, count) for of in values.T], axis=1) / np.bincount(block)[:, None]
+
+
+def measured(deflected_px, seed=0):
+    """Blocks along BOW that a film deflects by so much for each unit of its gradient, with the gradient beside."""
+    gradient = block_means(slopes(film(*scan_places(POINTS, SHAPE)), POINTS, SHAPE))
+    noise = np.random.default_rng(seed).normal(0.0, NOISE_PX, gradient.shape)
+    blocks = placed(block_means(BOW.at_points(POINTS, SHAPE)) + deflected_px * gradient + noise, POINTS, SHAPE)
+    return replace(blocks, gradient=gradient, noise_px2=2 * NOISE_PX**2)
+
+
+def bow_off(blocks):
+    """Largest error of the bow, px, of what is fitted to blocks."""
+    found, _ = fitted(blocks, RADIUS)
+    return np.abs(np.asarray(found.minus(BOW).coefficients)[:, 2:]).max()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_the_dark_field_tells_is_no_bow(seed):
+    blocks = measured(2.0, seed)
+    assert bow_off(blocks.plain) > 2 * ALLOWED_PX
+    assert bow_off(blocks) < ALLOWED_PX
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_centre_of_mass_is_taken_where_the_dark_field_explains_it(seed):
+    edge = measured(0.5, seed + 100).plain
+    edge = replace(edge, place=edge.place + 0.04 * np.sin(7 * edge.u + 5 * edge.v)[:, None])  # that nothing explains
+    mass = measured(1.0, seed)
+    assert told_by_specimen(edge, mass) is mass
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_edge_is_taken_where_the_dark_field_explains_little(seed):
+    """Of a thick crystal: patterns that change from place to place as the dark field does not."""
+    edge, mass = measured(0.0, seed + 100).plain, measured(1.0, seed)
+    mass = replace(mass, place=mass.place + 0.2 * np.sin(7 * mass.u + 5 * mass.v)[:, None])
+    assert told_by_specimen(edge, mass) is edge
+
+
+def test_the_edge_is_taken_of_a_specimen_that_deflects_nothing():
+    """A gradient that explains nothing is noise, and is not fitted."""
+    edge, mass = measured(0.0, 1).plain, measured(0.0, 2)
+    assert told_by_specimen(edge, mass) is edge
+
+
+def test_the_dark_field_is_fitted_beside_the_edge_where_that_foretells_more():
+    edge, mass = measured(1.0, 1).plain, measured(1.0, 2)
+    mass = replace(mass, place=mass.place + 0.2 * np.sin(7 * mass.u + 5 * mass.v)[:, None])
+    taken = told_by_specimen(edge, mass)
+    assert taken.place is edge.place
+    assert taken.gradient is mass.gradient
+
+
+@pytest.mark.parametrize("seed", [1, 2, 4])
+def test_counting_noise_of_the_centre_of_mass_is_no_error_of_it(seed):
+    """Five times the variance of a block, all of it noise; the edge errs less than that, and in another way.
+
+    Of sixteen tiles chance leaves a third of a squared error, so that another seed may decide otherwise.
+    """
+    rng, mass = np.random.default_rng([seed, 3]), measured(1.0, seed)
+    mass = replace(mass, place=mass.place + rng.normal(0.0, 2 * NOISE_PX, mass.place.shape))
+    edge = measured(1.0, seed + 100).plain
+    edge = replace(edge, place=edge.place + 0.016 * np.sin(7 * edge.u + 5 * edge.v)[:, None])
+    assert told_by_specimen(edge, replace(mass, noise_px2=0.0)).place is edge.place
+    assert told_by_specimen(edge, replace(mass, noise_px2=2 * 5 * NOISE_PX**2)).place is mass.place
+
+
+def test_a_gradient_ends_where_points_were_not_visited():
+    row, col = np.divmod(POINTS, 48)
+    seen = POINTS[col < 30]
+    found = slopes(np.where(col < 30, 2.0 * row - 3.0 * col, 1e9), seen, SHAPE)
+    inside = col[seen] < 29
+    assert np.allclose(found[inside], (2.0, -3.0))
+    assert np.allclose(found[~inside], (2.0, -1.5))  # half of it: the next is the same
+    assert not slopes(np.arange(48.0), np.arange(48), (1, 48))[:, 0].any()
+
+
+def test_tiles_are_foretold_with_as_many_terms_as_are_fitted():
+    """Six numbers and two slopes need ten blocks at least beside a tile."""
+    few = placed(np.zeros((16, 2)), np.arange(256), (16, 16))
+    assert fitted(replace(few, gradient=np.ones((16, 2))), RADIUS) is None
+    assert len(MODELS[-1]) == 5

@@ -1,0 +1,53 @@
+"""Statistics of patterns: what counts as dark field."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.probe import Probe
+from ptylive.engine.refine.data.pattern_statistics import PatternStatistics
+from ptylive.engine.refine.data.scan_window import ScanWindow
+from ptylive.schema import Calibration, Origin, Quantity
+
+SIZE, RADIUS_PX, BRIGHT, DARK = 24, 6.0, 40.0, 0.5
+K = np.arange(SIZE) - SIZE // 2
+
+
+def discs(offsets_px):
+    """Noise-free patterns of a disc whose edge falls over a pixel, each ``offsets_px`` (n, 2) from the middle."""
+    away = [np.hypot(K[:, None] - row, K - col) for row, col in offsets_px]
+    patterns = DARK + BRIGHT * np.clip(RADIUS_PX + 0.5 - np.stack(away), 0, 1)
+    values = {"detector_pixel_invA": Quantity(0.05, Origin.GIVEN)}
+    return Dataset(
+        patterns.astype(np.float32),
+        np.arange(len(patterns)),
+        np.stack([np.arange(len(patterns)), np.zeros(len(patterns))], axis=1),
+        np.zeros((SIZE, SIZE), bool),
+        np.full(2, SIZE // 2, float),
+        (1, len(patterns)),
+        Calibration(values),
+        offsets_px=np.asarray(offsets_px, dtype=float),
+    )
+
+
+def statistics(dataset):
+    probe = Probe.of(0.04, 1e3 * 0.04 * 0.05 * RADIUS_PX, 0.05, {})
+    return PatternStatistics.of(dataset, ScanWindow.of(dataset, SIZE), probe)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_rim_that_lies_half_a_pixel_off_is_no_dark_field(axis):
+    """Counted as such it raised the background that a refinement takes for flat, by half on the edge of a flake."""
+    offsets = np.zeros((20, 2))
+    offsets[:, axis] = np.linspace(-0.5, 0.5, 20)
+    wandering = discs(offsets)
+    assert statistics(wandering).dark_counts == pytest.approx(DARK)
+    assert statistics(replace(wandering, offsets_px=None)).dark_counts > 1.01 * DARK
+
+
+def test_what_lies_still_keeps_its_pixels():
+    still = discs(np.zeros((20, 2)))
+    assert statistics(still).dark_counts == pytest.approx(DARK)
+    assert statistics(still) == statistics(replace(still, offsets_px=None))
