@@ -31,7 +31,7 @@ class ObjectSettings(StrictModel):
         default=False, description="object exp(i phi - a) with a small absorption a at or above 0"
     )
     non_negative_phase: bool | Auto = Field(
-        default="auto", description="hold the phase at or above 0, the vacuum (phase_only_obj only)"
+        default="auto", description="hold the phase at or above 0, the vacuum (phase_only_obj or weakly_damped_obj)"
     )
     extra_space_on_side_px: int = Field(
         default=0, ge=0, le=10_000, description="object pixels around those that the patterns see"

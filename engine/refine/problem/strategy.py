@@ -297,7 +297,7 @@ def _given(value: _T | str, otherwise: _T) -> _T:
 def _regime(form: ObjectSettings, asked: str, statistics: PatternStatistics, has_start: bool) -> Strategy:
     dose = f"{statistics.dose_e_per_A2:.0f} e/Å²"
     if form.slices > 1:
-        kind = "phase" if form.phase_only_obj is True else "complex"
+        kind = "phase" if form.phase_only_obj is True else "weakly damped" if form.weakly_damped_obj else "complex"
         return _thick(
             statistics,
             f"{form.slices} slices: {kind} object",

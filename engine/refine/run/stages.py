@@ -272,12 +272,15 @@ def moved_on(dataset: Dataset, preset: Preset, ended: Ended) -> Dataset:
 
 
 def _form(decided: Preset, asked: Preset, preset: Preset) -> dict[str, Any]:
-    """Complex or a phase, as trials of the stage before decided it, where neither stage says which."""
+    """Complex, damped or a phase, as trials of the stage before decided it, where neither stage says which."""
     if "phase_only_obj" in preset.schedules or {one.object.phase_only_obj for one in (asked, preset)} != {"auto"}:
         return {}
     is_phase = decided.object.phase_only_obj is True
+    is_damped = decided.object.weakly_damped_obj and not asked.object.weakly_damped_obj
     bound = preset.object.non_negative_phase
-    kept = decided.object.non_negative_phase if bound == "auto" and is_phase else bound
+    kept = decided.object.non_negative_phase if bound == "auto" and (is_phase or is_damped) else bound
+    if is_damped:
+        return {"weakly_damped_obj": True, "non_negative_phase": kept}
     return {"phase_only_obj": is_phase, "non_negative_phase": kept}
 
 

@@ -1,10 +1,14 @@
-"""The object of several slices, complex or a phase at or above vacuum, chosen by patterns that were held out.
+"""The object of several slices, complex, damped or a phase at or above vacuum, chosen by patterns that were held out.
 
 What a model of few slices lacks (what is scattered beyond the detector, or inside a slice) a complex object takes up,
 and some crystals reach their minimum only through one. Where that is little, a phase has half the parameters, and half
 of the noise that goes into them. After a few sweeps patterns held out tell the two apart. A few per cent of them are
 no reason: a phase then predicts better and shows atoms too broad. Complex errs less where it errs, so it is kept unless
 a phase is far better beyond doubt.
+
+Where a phase is not far behind and the slices lie within about a depth of focus, what they hold one behind the other is
+told apart by noise alone, and a complex object may put gain beside absorption. It is then held to what a specimen can
+be: exp(i phi - a) with phi and a at or above 0.
 
 The bound to the vacuum is not in the trials: it slows their first sweeps, and the run gains by it.
 """
@@ -17,7 +21,7 @@ from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.solvers.sweeps import SweepState
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import CONFIRMING_PATTERNS, TRIAL_SETTINGS, may_be_tried
-from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
 from ptylive.schema.preset import Preset
 
 FIRST_SWEEPS, SWEEPS = 2, 5
@@ -25,22 +29,34 @@ FIRST_SWEEPS, SWEEPS = 2, 5
 WORTH = 0.1
 """Share by which a phase must predict better. Where it was the better object that was 16 % and more, where a complex
 one was at most 6 % (docs/refinement.md)."""
+THIN_DEPTHS = 1.25
+"""Depths of focus within which an object is damped unless a phase is far better or far behind (docs/refinement.md)."""
 HOPELESS_SHARE, HOPELESS_DEVIATIONS = 0.5, 4.0
 """A phase whose gain is below this share of what is asked for by that many standard deviations is given up."""
 
 
 def with_chosen_form(tuned: Tuned, context: TrialContext) -> Tuned:
-    """The same with a phase where that predicts far better beyond doubt, and how it was decided in words."""
+    """The same with a phase where that predicts far better beyond doubt, or damped, and how it was decided in words."""
     if not _is_open(tuned.dataset, tuned.preset):
         return tuned
     gain = _gain_of_a_phase(tuned, context)
-    if not (gain.certain and gain.share > WORTH):
-        words = f"complex object: a phase would not predict patterns held out far better (gain {gain})"
-        return tuned.with_settings(words)
     form = tuned.preset.object
     bound = True if form.non_negative_phase == "auto" else form.non_negative_phase
-    words = f"phase only: it predicts patterns held out better than a complex object, by {gain}"
-    return tuned.with_settings(words, phase_only_obj=True, non_negative_phase=bound)
+    if gain.certain and gain.share > WORTH:
+        words = f"phase only: it predicts patterns held out better than a complex object, by {gain}"
+        return tuned.with_settings(words, phase_only_obj=True, non_negative_phase=bound)
+    if gain.share > -WORTH and _within_a_focus(tuned):
+        words = f"weakly damped object: slices within {THIN_DEPTHS:g} depths of focus"
+        words += f", and a complex object does not predict patterns held out far better than a phase (gain {gain})"
+        return tuned.with_settings(words, weakly_damped_obj=True, non_negative_phase=bound)
+    words = f"complex object: a phase would not predict patterns held out far better (gain {gain})"
+    return tuned.with_settings(words)
+
+
+def _within_a_focus(tuned: Tuned) -> bool:
+    """Whether the slices are too near each other for the aperture to tell them apart."""
+    depth = depth_of_focus_A(tuned.dataset)
+    return depth is not None and sum(tuned.preset.object.slice_thickness_A) < THIN_DEPTHS * depth
 
 
 def _is_open(dataset: Dataset, preset: Preset) -> bool:

@@ -59,6 +59,27 @@ def test_the_form_that_trials_decided_is_kept_unless_a_stage_says_otherwise(simu
     assert [form.non_negative_phase for form in forms] == [True, True, "auto"]
 
 
+def test_so_is_a_damped_one(simulated, monkeypatch):
+    def as_damped(tuned, context):
+        form, damped = tuned.preset.object, {"weakly_damped_obj": True, "non_negative_phase": True}
+        open_ = form.phase_only_obj == "auto" and not form.weakly_damped_obj
+        return replace(tuned, preset=tuned.preset.model_copy(update=damped)) if open_ else tuned
+
+    monkeypatch.setattr(run, "with_chosen_form", as_damped)
+    thick = {"num_slices": 2, "total_thickness_A": 20.0}
+    preset = staged(thick, thick, {**thick, "phase_only_obj": False}, sweeps=1, epoch_max=1)
+    forms = [used(end).object for end in refined(simulated.dataset, preset).stages]
+    assert [form.weakly_damped_obj for form in forms] == [True, True, False]
+    assert [form.non_negative_phase for form in forms] == [True, True, "auto"]
+
+
+def test_a_damped_object_that_a_stage_asks_for_is_its_own(simulated):
+    thick = {"num_slices": 2, "total_thickness_A": 20.0}
+    preset = staged({**thick, "weakly_damped_obj": True}, thick, sweeps=1, epoch_max=1)
+    forms = [used(end).object for end in refined(simulated.dataset, preset).stages]
+    assert [form.weakly_damped_obj for form in forms] == [True, False]
+
+
 def test_the_anchor_that_trials_decided_is_kept_unless_a_stage_has_none_or_its_own(simulated, monkeypatch):
     """A stage of one slice decides nothing; the first of several does, and those after it."""
     tried = []

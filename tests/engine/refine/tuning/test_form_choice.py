@@ -1,4 +1,4 @@
-"""A complex object or a phase of several slices, by held-out loss."""
+"""A complex object, a damped one or a phase of several slices, by held-out loss."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning import form_choice
 from ptylive.engine.refine.tuning.form_choice import with_chosen_form
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial
-from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
 from ptylive.schema.preset import Preset
 
 CPU = TrialContext(backend="cpu")
@@ -31,11 +31,39 @@ def test_a_phase_where_it_predicts_far_better_beyond_doubt(monkeypatch, gain, ch
     assert tuned.words[0].startswith("phase only:" if chosen is True else "complex object:")
 
 
-def test_a_bound_that_is_given_is_kept(monkeypatch):
-    monkeypatch.setattr(form_choice, "_gain_of_a_phase", lambda tuned, context: Gain(0.2, 0.02))
-    free = THICK.model_copy(update={"non_negative_phase": False})
+@pytest.mark.parametrize(("gain", "thickness_A"), [(0.2, 70.0), (0.0, 10.0)], ids=["phase", "damped"])
+def test_a_bound_that_is_given_is_kept(monkeypatch, gain, thickness_A):
+    monkeypatch.setattr(form_choice, "_gain_of_a_phase", lambda tuned, context: Gain(gain, 0.02))
+    free = THICK.model_copy(update={"non_negative_phase": False, "total_thickness_A": thickness_A})
     form = with_chosen_form(Tuned(scan_of_columns(points=16), free), CPU).preset.object
-    assert (form.phase_only_obj, form.non_negative_phase) == (True, False)
+    assert (form.phase_only_obj, form.weakly_damped_obj) == ((True, False) if gain else ("auto", True))
+    assert form.non_negative_phase is False
+
+
+@pytest.mark.parametrize(
+    ("gain", "share", "damped"),
+    [
+        (Gain(0.06, 0.01), 0.99, True),
+        (Gain(0.06, 0.01), 1.01, False),
+        (Gain(0.2, 0.12), 0.99, True),
+        (Gain(0.2, 0.02), 0.99, False),
+        (Gain(-0.09, 0.01), 0.99, True),
+        (Gain(-0.11, 0.01), 0.99, False),
+    ],
+    ids=["a-little-better", "deeper", "not-certain", "far-better", "a-little-worse", "far-worse"],
+)
+def test_a_damped_object_within_a_focus_where_a_phase_is_neither_far_better_nor_far_behind(
+    monkeypatch, gain, share, damped
+):
+    monkeypatch.setattr(form_choice, "_gain_of_a_phase", lambda tuned, context: gain)
+    scan = scan_of_columns(points=16)
+    thickness_A = share * form_choice.THIN_DEPTHS * depth_of_focus_A(scan)
+    tuned = with_chosen_form(Tuned(scan, THICK.model_copy(update={"total_thickness_A": thickness_A})), CPU)
+    form = tuned.preset.object
+    assert form.weakly_damped_obj is damped
+    assert tuned.words[0].startswith("weakly damped object:") is damped
+    if damped:
+        assert (form.phase_only_obj, form.non_negative_phase) == ("auto", True)
 
 
 @pytest.mark.parametrize(("first", "sweeps"), [(130.0, 2), (97.0, 5)])
