@@ -20,7 +20,7 @@ from ptylive.schema.errors import PtyliveError
 
 COMPILED_FOLDERS = ("engine/backend", "streamer/fast")
 """numba is imported nowhere else (import contracts in pyproject.toml)."""
-CONSTANT_FILES = ("streamer/marks.py", "streamer/wire/limits.py")
+CONSTANT_FILES = ("schema/detector.py", "streamer/marks.py", "streamer/wire/limits.py")
 """Elsewhere, but with constants that are compiled in."""
 
 

@@ -157,11 +157,14 @@ def test_finer_filters_are_bounded_before_they_are_made(
 ) -> None:
     asked, made = [], []
     monkeypatch.setattr(imaging_conditions, "check_fits", lambda nbytes, what, _remedy: asked.append((what, nbytes)))
-    evaluate = Band.evaluate
-    monkeypatch.setattr(Band, "evaluate", lambda self, function: made.append(evaluate(self, function)) or made[-1])
+    evaluate = Band.evaluate_with_response
+    monkeypatch.setattr(
+        Band, "evaluate_with_response", lambda self, pair: made.append(evaluate(self, pair)) or made[-1]
+    )
     maps(scan, ("tcbf",), {"tcbf.upsample": factor})
     assert [what for what, _ in asked] == [f"filters for tcbf.upsample={factor}"] * len(asked)
-    assert 0.9 * made[-1].nbytes < asked[-1][1] < 2 * made[-1].nbytes  # frequencies on the rim of a disc are discrete
+    both = 2 * made[-1][0].nbytes  # weights and, where they are not interpolated, the transfer beside them
+    assert 0.9 * both < asked[-1][1] < 2 * both  # frequencies on the rim of a disc are discrete
 
     def no_room(*_: object) -> None:
         raise MetadataError("no room")
