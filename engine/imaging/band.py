@@ -19,7 +19,7 @@ import numpy as np
 
 from ptylive.engine.geometry import scan_frequencies
 from ptylive.engine.memory import check_fits
-from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
+from ptylive.schema.model import Array, ComplexArray, DoubleArray, FloatArray, IndexArray
 from ptylive.schema.scan import rotation_matrix
 
 OVERSAMPLING = 2.0
@@ -118,8 +118,8 @@ class Band:
         out.reshape(-1)[self.index] = values
         return out.T
 
-    def gather(self, plane: ComplexArray) -> ComplexArray:
-        """Values (nb,) of a plane (rows, cols)."""
+    def gather(self, plane: Array) -> Array:
+        """Values (nb,) of a plane (rows, cols): what :meth:`spread` put there."""
         return np.asarray(plane.T.reshape(-1)[self.index])
 
     @cached_property

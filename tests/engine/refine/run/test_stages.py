@@ -45,31 +45,18 @@ def test_one_slice_then_several_in_a_finer_window(simulated):
     assert result.loss[4] < 0.5 * (alone.loss[0] + alone.loss[-1])  # begins more than half way down
 
 
-def test_the_form_that_trials_decided_is_kept_unless_a_stage_says_otherwise(simulated, monkeypatch):
-    def as_phase(tuned, context):
-        phase = {"phase_only_obj": True, "non_negative_phase": True}
-        open_ = tuned.preset.object.phase_only_obj == "auto"
-        return replace(tuned, preset=tuned.preset.model_copy(update=phase)) if open_ else tuned
-
-    monkeypatch.setattr(run, "with_chosen_form", as_phase)
-    thick = {"num_slices": 2, "total_thickness_A": 20.0}
-    preset = staged(thick, thick, {**thick, "phase_only_obj": False}, sweeps=1, epoch_max=1)
-    forms = [used(end).object for end in refined(simulated.dataset, preset).stages]
-    assert [form.phase_only_obj for form in forms] == [True, True, False]
-    assert [form.non_negative_phase for form in forms] == [True, True, "auto"]
-
-
-def test_so_is_a_damped_one(simulated, monkeypatch):
-    def as_damped(tuned, context):
-        form, damped = tuned.preset.object, {"weakly_damped_obj": True, "non_negative_phase": True}
+@pytest.mark.parametrize("word", ["phase_only_obj", "weakly_damped_obj"])
+def test_the_form_that_trials_decided_is_kept_unless_a_stage_says_otherwise(simulated, monkeypatch, word):
+    def decided(tuned, context):
+        form, chosen = tuned.preset.object, {word: True, "non_negative_phase": True}
         open_ = form.phase_only_obj == "auto" and not form.weakly_damped_obj
-        return replace(tuned, preset=tuned.preset.model_copy(update=damped)) if open_ else tuned
+        return replace(tuned, preset=tuned.preset.model_copy(update=chosen)) if open_ else tuned
 
-    monkeypatch.setattr(run, "with_chosen_form", as_damped)
+    monkeypatch.setattr(run, "with_chosen_form", decided)
     thick = {"num_slices": 2, "total_thickness_A": 20.0}
     preset = staged(thick, thick, {**thick, "phase_only_obj": False}, sweeps=1, epoch_max=1)
     forms = [used(end).object for end in refined(simulated.dataset, preset).stages]
-    assert [form.weakly_damped_obj for form in forms] == [True, True, False]
+    assert [getattr(form, word) for form in forms] == [True, True, False]
     assert [form.non_negative_phase for form in forms] == [True, True, "auto"]
 
 
