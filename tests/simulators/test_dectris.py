@@ -313,11 +313,15 @@ def test_a_server_started_in_the_middle_of_a_series_records_the_rest(tmp_path: P
     frames = patterns(40)
     settings = ProtocolSettings("dectris-v2", lambda scan_header: overlay(scan_header, {"scan.shape": (5, 8)}))
     with bound() as (address, push):
+        gone = push.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         with running(tmp_path / "one", data=address, protocol=settings) as first:
             push.send_multipart(v2_start(1, 40, (16, 12), "A"))
             for number in range(15):
                 push.send_multipart(v2_image(1, number, frames[number], unique="A"))
             first.wait(lambda: first.receiver.status().frames == 15)
+        assert gone.poll(5000), "else a frame is still sent to the server that has ended"
+        push.disable_monitor()
+        gone.close(linger=0)
         with running(tmp_path / "two", data=address, protocol=settings) as second:
             for number in range(15, 40):
                 push.send_multipart(v2_image(1, number, frames[number], unique="A"))

@@ -353,13 +353,13 @@ def test_without_libzmq_the_plain_loop_goes_on(monkeypatch: pytest.MonkeyPatch) 
         assert any("not used" in getattr(event, "text", "") for event in run.events)
 
 
-@pytest.mark.parametrize("name", ["streamer/fast/bslz4.py", "streamer/marks.py", "streamer/wire/limits.py"])
+@pytest.mark.parametrize("name", ["streamer/fast/bslz4.py", *cache.CONSTANT_FILES])
 def test_the_cache_is_another_one_when_a_compiled_file_changes(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """numba itself looks only at the file of the function that is called, not at those of the ones it calls."""
     root = Path(cache.__file__).resolve().parents[2]
-    for folder in ("engine/backend", "streamer"):
+    for folder in ("engine/backend", "schema", "streamer"):
         shutil.copytree(root / folder, tmp_path / folder)
     before = cache.source_hash()
     monkeypatch.setattr(cache, "PACKAGE", tmp_path)
