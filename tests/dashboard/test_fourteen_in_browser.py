@@ -13,6 +13,7 @@ from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import Page, expect
 from running_dashboard import RunningDashboard
 
+from ptylive.schema.advice.cannot_tell import cannot_tell_words
 from ptylive.server.wire.messages import array_to_plain
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -156,3 +157,13 @@ def test_refinement_library_files_and_the_end(server: FakeServer, page: Page, wa
     assert watched.complaints == []
     server.close()
     legible(page, ".banner", "server gone since")  # 13
+
+
+def test_what_a_refinement_could_not_tell_is_a_sentence_without_a_click(server: FakeServer, page: Page) -> None:
+    why = "no value explains the bright field beyond chance, and 0 is assumed"
+    message = f"lsq; {cannot_tell_words('the defocus', why, 'defocus_A')}"
+    doubted = {"calibration": CALIBRATION, "refinement": {**RUN, "message": message}}
+    server.publish("state", state_payload(state="complete", **doubted))
+    legible(page, "[data-text=doubt]", "cannot tell the defocus: no value explains the bright field beyond chance")
+    expect(page.locator(".doubt").get_by_role("button", name="use")).to_be_hidden()
+    legible(page, "[data-text=map_1_badge]", "calibration in doubt")
