@@ -132,4 +132,17 @@ def _largest_part(mask: BoolArray) -> BoolArray:
     if count == 0:
         return mask
     sizes = np.bincount(labels.ravel())[1:]
-    return np.asarray(ndimage.binary_fill_holes(labels == 1 + int(np.argmax(sizes))), dtype=bool)
+    return filled(labels == 1 + int(np.argmax(sizes)))
+
+
+def filled(mask: BoolArray) -> BoolArray:
+    """A mask with its holes filled: what is outside and touches no edge of the image.
+
+    What scipy.ndimage.binary_fill_holes finds, by labels: that one grows the outside a pixel at a time.
+    """
+    labels, count = ndimage.label(~mask)
+    outside = np.zeros(count + 1, dtype=bool)
+    for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+        outside[edge] = True
+    outside[0] = False  # the mask itself
+    return np.asarray(~outside[labels], dtype=bool)

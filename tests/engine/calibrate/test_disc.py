@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from ptylive.engine.calibrate.disc import REACH_PX, RING_PX, Disc, DiscEdge, beyond, disc_shifts, edge_of
+from ptylive.engine.calibrate.disc import REACH_PX, RING_PX, Disc, DiscEdge, beyond, disc_shifts, edge_of, filled
 
 DISC = Disc((20.0, 22.0), 11.0)
 SHAPE = (40, 44)
@@ -54,3 +55,10 @@ def test_nothing_lies_nowhere_else():
 def test_what_is_beyond_lies_farther_from_the_middle():
     rows, cols = np.indices(SHAPE)
     assert (beyond(DISC, SHAPE, 13.0) == (np.hypot(rows - 20, cols - 22) > 13.0)).all()
+
+
+def test_holes_are_filled_as_scipy_fills_them():
+    rng = np.random.default_rng()  # another mask each time: none may differ
+    for _ in range(200):
+        mask = rng.random(rng.integers(1, 24, 2)) < rng.random()
+        assert (filled(mask) == ndimage.binary_fill_holes(mask)).all(), mask.tolist()
