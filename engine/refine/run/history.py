@@ -80,7 +80,8 @@ def snapshots(folder: Path) -> list[Path]:
     """The files of a folder, by epoch. Raises InputFileError where there is none."""
     found = sorted(folder.glob(PATTERN)) if folder.is_dir() else []
     if not found:
-        raise InputFileError(f"{folder} holds no history", "give the folder that refine --history wrote")
+        said = "holds no history" if folder.exists() else "is not there"
+        raise InputFileError(f"{folder} {said}", "give the folder that refine --history wrote")
     return found
 
 

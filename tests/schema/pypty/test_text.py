@@ -62,6 +62,7 @@ def test_a_bare_dictionary_and_json():
         ("{1: 2}", "no text"),
         ("{'a': 1", "neither JSON nor Python"),
         ("\x80\x04\x95\x00", "neither JSON nor Python"),
+        ("HDR,\0", "^preset: neither JSON nor Python"),
     ],
 )
 def test_everything_else_is_refused(text, said):

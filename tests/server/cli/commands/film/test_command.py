@@ -35,7 +35,7 @@ def test_a_film_beside_its_folder(tmp_path):
 def test_what_cannot_be_is_one_line(tmp_path):
     snapshot(tmp_path / "kept", 1)
     for arguments, words in (
-        ([str(tmp_path / "none")], "holds no history"),
+        ([str(tmp_path / "none")], "is not there"),
         ([str(tmp_path / "kept"), "a.avi"], "no name for a film"),
         ([str(tmp_path / "kept"), str(tmp_path)], "no name for a film"),
     ):
