@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test static dynamic lint types compiled collected unit check-all docs release check-machines mutants coverage bench bench-peers chaos clean
+.PHONY: demo test static dynamic system lint types compiled collected unit check-all docs release check-machines mutants coverage bench bench-peers chaos clean
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -15,29 +15,27 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	$(BIN)/ptylive demo
 
-# What is checked without being run, beside the tests: these leave a third of two cores to it while they wait.
-test: $(STAMP) browser compiler
-	$(MAKE) --no-print-directory --jobs 2 static dynamic
+# All at once that waits for nothing else: packages of the system and of Python are fetched side by side. What is checked
+# without being run leaves a third of two cores to the tests while they wait.
+test:
+	$(MAKE) --no-print-directory --jobs 3 static system dynamic
 
 static: lint types
 
-dynamic: $(STAMP)
-	$(MAKE) --no-print-directory compiled collected
+dynamic: $(STAMP) compiled collected system
 	$(MAKE) --no-print-directory unit
 
-# Debian's Chromium for the dashboard tests; they skip with a reason where it cannot be installed.
-browser:
-	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
+# Debian's Chromium for the dashboard tests, and a C++ compiler that runs the CUDA kernel on the CPU and compiles the C++ sender:
+# what needs one skips with a reason where it cannot be installed.
+system:
+	@packages=; \
+	  command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
+	    || packages="chromium fonts-dejavu-core"; \
+	  command -v g++ >/dev/null || packages="$$packages g++ libc6-dev"; \
+	  [ -z "$$packages" ] \
 	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
-	       && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; } \
-	  || echo "no Chromium and no way to install it: browser tests will be skipped"
-
-# A C++ compiler runs the CUDA kernel on the CPU for its tests, and compiles the C++ sender; they skip with a reason without it.
-compiler:
-	@command -v g++ >/dev/null \
-	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
-	       && apt-get update -qq && apt-get install -y -qq --no-install-recommends g++ libc6-dev >/dev/null; } \
-	  || echo "no C++ compiler and no way to install it: tests of the CUDA kernel and of the C++ sender will be skipped"
+	       && apt-get update -qq && apt-get install -y -qq --no-install-recommends $$packages >/dev/null; } \
+	  || echo "no way to install $$packages: tests that need them will be skipped"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -52,7 +50,7 @@ compiled: $(STAMP)
 	$(BIN)/python tools/compile_all.py
 
 # Once for all workers: what pytest makes of the tests' assertions, and Python of what they import.
-collected: $(STAMP)
+collected: $(STAMP) compiled
 	@$(BIN)/python -m pytest --collect-only -q >/dev/null || $(BIN)/python -m pytest --collect-only -q
 
 # Four tests at a time, also on two cores: many of them wait for a server, a browser or a clock.
@@ -63,7 +61,7 @@ unit check-all collected: export PYTHONDONTWRITEBYTECODE =
 unit: $(STAMP)
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist load
 
-check-all: $(STAMP) browser compiler lint types docs
+check-all: $(STAMP) system lint types docs
 	$(BIN)/python -m pytest -q -m ''
 	$(BIN)/python tools/mutants.py
 
@@ -95,7 +93,7 @@ coverage: $(STAMP)
 	  $(BIN)/python -m coverage report --include="$$part/*" --fail-under=95 || exit 1; done
 
 # The suite as other machines would run it (docs/testing.md); one setting: make check-machines ONLY=busy
-check-machines: $(STAMP) browser compiler
+check-machines: $(STAMP) system
 	$(BIN)/python tools/check_machines.py $(foreach name,$(ONLY),--only $(name)) $(foreach path,$(TESTS),--tests $(path))
 
 bench: $(STAMP)
@@ -113,4 +111,3 @@ chaos: $(STAMP)
 
 clean:
 	rm -rf $(VENV) build *.egg-info
-.PHONY: browser compiler

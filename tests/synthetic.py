@@ -15,6 +15,8 @@ ENERGY_EV = 80e3
 class WeakPhaseScan:
     """A periodic weak phase object scanned by an aberrated probe: every pattern computed without approximation.
 
+    They are of single precision, as the header says: of others live maps would have to be compiled for them alone.
+
     The scan has ``n`` x ``n`` points over one period; the detector samples multiples of 1/period.
     """
 
@@ -54,7 +56,7 @@ class WeakPhaseScan:
                 shifted = np.fft.ifft2(wave * np.exp(-2j * np.pi * (ky * i + kx * j) * step_A))
                 exit_wave = np.fft.fft2(shifted * transmission)
                 patterns[i * n + j] = np.fft.fftshift(np.abs(exit_wave) ** 2)
-        return cls(n, step_A, phase, probe, k_alpha * wavelength * 1e3, aberrations, patterns)
+        return cls(n, step_A, phase, probe, k_alpha * wavelength * 1e3, aberrations, patterns.astype(np.float32))
 
     def header(self, *, frames: int | None = None, dtype: str = "<f4", **scan) -> ScanHeader:
         wavelength = wavelength_A(ENERGY_EV)

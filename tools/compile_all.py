@@ -2,7 +2,7 @@
 
     python tools/compile_all.py
 
-About a minute on a machine that has never run this version, nothing on others.
+About a minute and a half on a machine that has never run this version, nothing on others.
 """
 
 from __future__ import annotations
@@ -13,30 +13,38 @@ from multiprocessing import get_context
 from ptylive.engine.backend.cache import use_persistent_cache
 from ptylive.server.process.compilation import EVERYTHING, compile_missing
 
-WINDOWS = (32, 48, 64, 128)
+WINDOWS = (32, 48, 64, 96, 128)
 """Pixels along a side of the models of most tests: transforms are compiled for each."""
+DOUBLE = (32, 48)
+"""The same of those in double precision."""
+BANDED = (32, 48, 64)
+"""Whose filters are compiled too."""
 
 
-def compile_pieces() -> None:
-    """What live maps and receivers need."""
+def compile_piece(piece: str) -> None:
+    """What live maps or receivers need."""
     use_persistent_cache()
-    for piece in sorted(EVERYTHING):
-        compile_missing(piece)
+    compile_missing(piece)
 
 
-def compile_kernel() -> None:
+def compile_kernel(precision: str, windows: tuple[int, ...]) -> None:
     """What refinements need."""
     use_persistent_cache()
+    from ptylive.engine.backend.multislice.planes_fft import compiled_filters
+    from ptylive.engine.backend.multislice.problem import Precision
     from ptylive.engine.backend.multislice.warm_up import warm_up
 
-    for window in WINDOWS:
-        warm_up(window)
+    for window in windows:
+        warm_up(window, precision=Precision(precision))
+        if window in BANDED:
+            compiled_filters(window, Precision(precision).real.name)
 
 
 def main() -> None:
-    """Compile everything that is missing, on two cores."""
+    """Compile everything that is missing, on two cores; several workers would compile the same at a time."""
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
-        for waiting in [pool.submit(compile_pieces), pool.submit(compile_kernel)]:
+        kernels = [pool.submit(compile_kernel, *each) for each in (("single", WINDOWS), ("double", DOUBLE))]
+        for waiting in [*kernels, *(pool.submit(compile_piece, piece) for piece in sorted(EVERYTHING))]:
             waiting.result()
 
 

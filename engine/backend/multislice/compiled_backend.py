@@ -272,7 +272,7 @@ def _turns(problem: MultisliceProblem, real: Real) -> Array:
     if problem.offsets_px is None:
         return np.zeros((0, 2, 2, problem.window), real)
     phase = 2 * np.pi / problem.window * np.asarray(problem.offsets_px)[:, :, None] * np.arange(problem.window)
-    return np.stack([np.cos(phase), np.sin(phase)], axis=2).astype(real)
+    return np.stack([np.cos(phase), np.sin(phase)], axis=2).astype(real, order="C")  # as of :func:`_contiguous`
 
 
 def transposed_propagators(propagators: Array, window: int, real: Real) -> Array:

@@ -10,11 +10,17 @@ from ptylive.engine.backend.multislice.compiled_backend import CompiledMultislic
 from ptylive.engine.backend.multislice.description import CompressedPatterns, ForwardModel, PointSpread
 from ptylive.engine.backend.multislice.fast_sizes import is_fast
 from ptylive.engine.backend.multislice.kernel_parts.ways import Way
-from ptylive.engine.backend.multislice.problem import CoefficientTermKind, DataTerm, DataTermKind, MultisliceProblem
+from ptylive.engine.backend.multislice.problem import (
+    CoefficientTermKind,
+    DataTerm,
+    DataTermKind,
+    MultisliceProblem,
+    Precision,
+)
 from ptylive.engine.backend.multislice.specialised.backend import SpecialisedMultislice
 
 
-def warm_up(window: int, ways: tuple[Way, ...] = tuple(Way)) -> None:
+def warm_up(window: int, ways: tuple[Way, ...] = tuple(Way), precision: Precision = Precision.SINGLE) -> None:
     """These ways of the compiled kernel, whatever type was recorded; nothing for a window that is not of a fast size.
 
     The first time on a machine it takes some thirty seconds for all, half of that for one, and three for every
@@ -31,6 +37,7 @@ def warm_up(window: int, ways: tuple[Way, ...] = tuple(Way)) -> None:
         propagators=np.zeros((0, window, window), np.complex128),
         data_term=DataTerm(DataTermKind.AMPLITUDE, 0.0),
         phase_per_A=np.zeros((window, window)),
+        precision=precision,
     )
     for way in ways:
         _take(way, problem)
@@ -38,8 +45,8 @@ def warm_up(window: int, ways: tuple[Way, ...] = tuple(Way)) -> None:
 
 def _take(way: Way, problem: MultisliceProblem) -> None:
     """Send one empty pattern along a way."""
-    window = problem.window
-    ones, probe = np.ones((2, 1, window, window), np.float32), np.zeros((2, 1, window, window), np.float32)
+    planes, real = (2, 1, problem.window, problem.window), problem.precision.real
+    ones, probe = np.ones(planes, real), np.zeros(planes, real)
     if way is Way.FRAMES:
         backend = CompiledMultislice(problem)
         backend.illumination(probe)
@@ -50,7 +57,7 @@ def _take(way: Way, problem: MultisliceProblem) -> None:
     if way is Way.OUTSIDE:
         given = replace(problem, model=replace(model, spread=PointSpread(variance_px2=1.0)))
     else:
-        masks = CompressedPatterns(np.zeros((1, 1), np.float32), np.ones((1, window**2), np.float32))
+        masks = CompressedPatterns(np.zeros((1, 1), np.float32), np.ones((1, problem.window**2), np.float32))
         term = DataTerm(CoefficientTermKind.LEAST_SQUARES, 0.0)
         given = replace(problem, data_term=term, model=replace(model, compressed=masks))
     SpecialisedMultislice(given, "warm-up").loss_and_gradient(ones, probe)

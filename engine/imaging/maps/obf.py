@@ -43,7 +43,7 @@ from ptylive.pictures.colours import ColourMap
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 
 LEVELS = 24
-"""Of information, at which the gain of noise is reckoned: apart by a third, between them it is taken as straight."""
+"""Of information, apart by a third, at which the gain of noise is reckoned; between them it is straight in the log."""
 LEAST_SIGNAL = 0.02
 """Signal power is never taken below this share of the noise, so that empty rings fade instead of exploding."""
 
@@ -158,20 +158,22 @@ class OptimumBrightField:
         self, spectra: Spectra, numerator: ComplexArray, floor: DoubleArray, gain: DoubleArray
     ) -> FloatArray:
         """What noise alone is multiplied by, so that it scatters as the map does from scan to scan, ``gain`` too."""
-        out = gain.copy()
-        if spectra.visited_share >= TRUSTED_SHARE:
-            information, count = self.information, np.maximum(self._rings.count, 1).astype(float)
-            excess = self._rings.sum(power_of(numerator)) - floor
-            repeats = Repeats.of(excess, floor, count * spectra.independent_share)
-            signal = _believed(np.maximum(repeats.found, 0.0), np.ones(1), count[:, None, None])
-            mean = (np.maximum(self._rings.variance, 1e-30) / count)[:, None, None]
-            levels = np.geomspace(WEAKEST, 1.0, LEVELS) * information.max()
-            noise = spectra.conditions.settings.get("obf.noise", 1.0)
-            found = repeats.noise_gain(1 / (levels + noise * (mean / signal)[..., None]), levels / mean)
-            for ring in np.flatnonzero((floor > 0) & (self._rings.count > 0)):
-                here = np.flatnonzero(self.ring == ring)
-                out[here] = np.interp(information[here], levels, found[ring])
-        return np.asarray(out / spectra.density, dtype=np.float32)
+        if spectra.visited_share < TRUSTED_SHARE:
+            return np.asarray(gain / spectra.density, dtype=np.float32)
+        information, count = self.information, np.maximum(self._rings.count, 1).astype(float)
+        excess = self._rings.sum(power_of(numerator)) - floor
+        repeats = Repeats.of(excess, floor, count * spectra.independent_share)
+        signal = _believed(np.maximum(repeats.found, 0.0), np.ones(1), count[:, None, None])
+        mean = (np.maximum(self._rings.variance, 1e-30) / count)[:, None, None]
+        levels = np.geomspace(WEAKEST, 1.0, LEVELS) * information.max()
+        noise = spectra.conditions.settings.get("obf.noise", 1.0)
+        found = repeats.noise_gain(1 / (levels + noise * (mean / signal)[..., None]), levels / mean)
+        place = np.log(np.maximum(information / max(levels[0], 1e-30), 1.0)) * ((LEVELS - 1) / -np.log(WEAKEST))
+        below = np.minimum(place.astype(np.intp), LEVELS - 2)
+        part = place - below
+        told = found[self.ring, below] * (1 - part) + found[self.ring, below + 1] * part
+        measured = (floor > 0) & (self._rings.count > 0)
+        return np.asarray(np.where(measured[self.ring], told, gain) / spectra.density, dtype=np.float32)
 
     def _noise_to_signal(self, numerator: ComplexArray, floor: DoubleArray) -> DoubleArray:
         """Floor / S of every frequency, from ring sums over the frequencies that carry information."""

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from forward_problems import make_planes, make_problem, tilts
 from rounding import DOUBLE, SINGLE
@@ -46,6 +47,17 @@ def test_one_set_of_types_serves_every_model_in_double_precision():
     SpecialisedMultislice(problem, "kernel").loss_and_gradient(*planes)
     CompiledMultislice(replace(problem, model=None)).loss_and_gradient(*planes)
     assert compiled(single=False)[0] == 1
+
+
+def test_offsets_in_any_order_need_nothing_more():
+    """Two versions would be compiled for 5 s, and call each other's helpers (``_contiguous``)."""
+    warm_up(32, (Way.FRAMES,))
+    problem = replace(make_problem(window=32), model=None)
+    offsets = np.asfortranarray(np.random.default_rng(4).normal(size=(problem.count, 2)))
+    planes = [plane.astype(np.float32) for plane in make_planes(problem, 1, 1)]
+    found = [CompiledMultislice(replace(problem, offsets_px=each)) for each in (offsets, offsets.copy("C"))]
+    np.testing.assert_array_equal(*(backend.intensities(*planes) for backend in found))
+    assert compiled(single=True)[4] == 1
 
 
 SCRIPT = """
