@@ -192,6 +192,9 @@ def moved(frames: Array, displacement_px: DoubleArray, *, round_the_edge: bool =
     k_row, k_col = np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(cols)
     out = np.empty(frames.shape, dtype=np.float32)
     for n, (row, col) in enumerate(displacement_px.tolist()):
+        if not row and not col:
+            out[n] = frames[n]
+            continue
         turn = np.exp(2j * np.pi * row * k_row) * np.exp(2j * np.pi * col * k_col)
         spectrum = fft.rfft2(frames[n].astype(np.float32)) * turn.astype(np.complex64)
         out[n] = fft.irfft2(spectrum, s=(rows, cols))

@@ -139,6 +139,10 @@ class Scan(Model):
             return self
         side = math.isqrt(frames)
         shape = (side, side) if side * side == frames else (1, frames)
+        return self.with_shape(shape)
+
+    def with_shape(self, shape: tuple[int, int]) -> Scan:
+        """A copy of that shape, (rows, columns), which a field of view has its step from."""
         return Scan.model_validate({**self.model_dump(exclude_unset=True), "shape": shape})
 
     def point_of(self, acquired: IndexArray) -> IndexArray:

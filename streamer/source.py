@@ -271,7 +271,7 @@ def _fitted_scan(path: Path, stored: StoredScan, scan: Scan, notes: list[str]) -
             said = f"flyback_frames {scan.flyback_frames}, skip_first {scan.skip_first}, repeats {scan.repeats}"
             raise InputFileError(f"{path}: impossible for {rows} x {columns} patterns: {said}", hint)
         notes.append(f"scan_shape is not given: taken from the frames, {rows} x {columns - scan.flyback_frames}")
-        return scan.model_copy(update={"shape": (rows, columns - scan.flyback_frames)})
+        return scan.with_shape((rows, columns - scan.flyback_frames))
     if scan.flyback_frames == 0 and scan.shape[0] == rows and scan.shape[1] < columns and scan.repeats == 1:
         flyback = columns - scan.shape[1]
         notes.append(f"flyback_frames is not given: {flyback}, the columns of the frames beyond scan_shape")

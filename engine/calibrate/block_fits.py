@@ -31,6 +31,8 @@ BELIEVED = 2.0
 LEAST_EXTENT_PX, LEAST_SHARE = 0.25, 0.02
 """Less over the whole field, or less than this share of the disc's radius, disturbs no map, and slow fields of a
 specimen may look like it."""
+SUSPECTED = 1.0
+"""Standard errors by which a slow course of the dark field must not even seem to foretell it."""
 HUBER = 1.5
 ROUNDS = 8
 
@@ -109,13 +111,32 @@ def told_by_specimen(edge: Blocks, mass: Blocks) -> Blocks:
     return mass if errors - noise < _unseen_means(edge)[0] else edge
 
 
+def hides_wander(blocks: Blocks, disc_radius_px: float) -> bool:
+    """Whether a plane that counts might lie in what blocks scatter by: two standard errors of its extent are more.
+
+    Of the squared error e² of a block a coefficient has 3 e² / 2n, and the extent is twice their root sum of squares.
+    """
+    errors = _unseen(blocks, MODELS[0])
+    if not len(errors):
+        return False
+    extent = 2 * math.sqrt(4 * 1.5 * float(errors.mean()) / len(blocks.u))
+    return BELIEVED * extent > least_extent_px(disc_radius_px)
+
+
+def changes_slowly(blocks: Blocks) -> bool:
+    """Whether a parabola seems to foretell what lies in tiles that it was not fitted to, be it by a standard error."""
+    nothing = np.zeros(0, dtype=np.int64)
+    return _believed(_unseen(blocks, nothing) - _unseen(blocks, MODELS[-1]), SUSPECTED)
+
+
 def _foretells(one: Blocks, other: Blocks) -> bool:
     """Whether one errs less than the other, beyond doubt, on tiles that it was not fitted to."""
     return _believed(_unseen(other, MODELS[-1]) - _unseen(one, MODELS[-1]))
 
 
-def _believed(gain: DoubleArray) -> bool:
-    return len(gain) > 2 and float(gain.mean()) > BELIEVED * float(gain.std(ddof=1)) / math.sqrt(len(gain))
+def _believed(gain: DoubleArray, errors: float = BELIEVED) -> bool:
+    """Whether squared errors of tiles (n,) have become less, by so many standard errors."""
+    return len(gain) > 2 and float(gain.mean()) > errors * float(gain.std(ddof=1)) / math.sqrt(len(gain))
 
 
 def _unseen_means(blocks: Blocks) -> tuple[float, float]:
@@ -153,8 +174,12 @@ def fitted(blocks: Blocks, disc_radius_px: float) -> tuple[Descan, float] | None
     coefficients[:, terms] = fit[1 : 1 + len(terms)].T
     found = Descan.of(coefficients.ravel().tolist())
     seen = found.at(blocks.u, blocks.v)
-    least = max(LEAST_EXTENT_PX, LEAST_SHARE * disc_radius_px)
-    return (found, doubt) if np.linalg.norm(np.ptp(seen, axis=0)) > least else None
+    return (found, doubt) if np.linalg.norm(np.ptp(seen, axis=0)) > least_extent_px(disc_radius_px) else None
+
+
+def least_extent_px(disc_radius_px: float) -> float:
+    """Over the whole field, that a wander must have to count."""
+    return max(LEAST_EXTENT_PX, LEAST_SHARE * disc_radius_px)
 
 
 def _unseen(blocks: Blocks, terms: IndexArray) -> DoubleArray:

@@ -15,11 +15,21 @@ import numpy as np
 from scipy import ndimage
 
 from ptylive.engine.backend.imaging.wandering_mean import WanderingMean
-from ptylive.engine.calibrate.block_fits import Blocks, blocks_of, fitted, placed, slopes, told_by_specimen
+from ptylive.engine.calibrate.block_fits import (
+    Blocks,
+    blocks_of,
+    changes_slowly,
+    fitted,
+    hides_wander,
+    placed,
+    slopes,
+    told_by_specimen,
+)
 from ptylive.engine.calibrate.disc import Disc, DiscEdge, edge_of
 from ptylive.engine.calibrate.line_jumps import LineJumps, halves_of, may_jump
 from ptylive.engine.calibrate.line_steps import StepLimits, line_offsets
 from ptylive.engine.descan import moved
+from ptylive.engine.imaging.accumulation.reduced_numbers import REGIONS
 from ptylive.engine.imaging.accumulation.store import Store
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.detector import Descan, scan_places
@@ -60,6 +70,23 @@ def remaining(store: Store, disc_radius_px: float) -> Descan | None:
         return None
     found = fitted(blocks, disc_radius_px)
     return Descan.of([0]) if found is None else replace(found[0], uncertainty_px=found[1])
+
+
+def may_be_hidden(store: Store, disc_radius_px: float) -> bool:
+    """Whether a wander may lie in what a specimen makes of the centre of mass, and the edge of the disc would tell.
+
+    Lattices of thick crystals move the centre of mass by more than a wander does, of a small field on average too; the
+    edge much less. But what is as thick as a lens deflects the whole probe as a wander does: its dark field shows that.
+    """
+    blocks = _blocks(store, None)
+    if blocks is None or not hides_wander(blocks, disc_radius_px):
+        return False
+    seen = _seen(store)
+    block, count = blocks_of(seen, store.shape)
+    dark = np.bincount(block, store.regions[seen, REGIONS.index("dark")], count)
+    share = dark / np.maximum(np.bincount(block, store.moments[seen, 0], count), 1e-12)
+    thickness = placed(np.stack([share, share], axis=1), seen, store.shape)
+    return thickness is not None and not changes_slowly(thickness)
 
 
 def _jumps(store: Store, disc_radius_px: float) -> LineJumps | None:

@@ -21,7 +21,7 @@ SAID_ONLY = frozenset({"detector_pixel_mrad"})
 
 def calibrate_detector(header: ScanHeader, mean_pattern: DoubleArray) -> Calibration:
     """Given values, and centre, disc radius and pixel size measured on the mean pattern (Qy, Qx) where not given."""
-    entries = _given(header)
+    entries = given_quantities(header)
     known = stream_disc(header)
     disc = _measured_disc(header, mean_pattern) if known is None else Disc(*known)
     _place_disc(entries, disc, header)
@@ -58,15 +58,20 @@ def _measured_disc(header: ScanHeader, mean_pattern: DoubleArray) -> Disc | None
     return Disc(found.center_px, aperture.radius_px) if moved > MOVED_BEAM_PX else aperture
 
 
-def _given(header: ScanHeader) -> dict[str, Quantity]:
-    """Everything the sender, the file or the user said."""
+def given_quantities(header: ScanHeader) -> dict[str, Quantity]:
+    """Everything the sender, the file or the user said, an angle of a pixel in 1/Å too."""
+    energy, pixel_invA = header.optics.energy_eV, header.detector.pixel_invA
+    pixel_mrad = header.detector.pixel_mrad if pixel_invA is None else None
+    if pixel_mrad is not None and energy is not None:
+        pixel_invA = mrad_to_invA(pixel_mrad, wavelength_A(energy))
     values = {
-        "energy_eV": header.optics.energy_eV,
+        "energy_eV": energy,
         "convergence_semiangle_mrad": header.optics.convergence_semiangle_mrad,
         "depth_A": header.optics.depth_A,
         "scan_step_A": header.scan.step_A,
         "rotation_deg": header.scan.rotation_deg,
-        "detector_pixel_mrad": header.detector.pixel_mrad if header.detector.pixel_invA is None else None,
+        "detector_pixel_mrad": pixel_mrad,
+        "detector_pixel_invA": pixel_invA,
         "beam_center_px": header.detector.beam_center_px,
         "descan_px": header.detector.descan_px,
         "detector_transform": header.detector.transform if header.detector.transform_given else None,
@@ -88,15 +93,10 @@ def _place_disc(entries: dict[str, Quantity], disc: Disc | None, header: ScanHea
 
 
 def _size_pixels(entries: dict[str, Quantity], header: ScanHeader) -> None:
-    """Pixel size in 1/Å: given as such, as an angle, or from the disc and the semi-angle."""
-    energy = header.optics.energy_eV
-    if header.detector.pixel_invA is not None:
-        entries["detector_pixel_invA"] = Quantity(header.detector.pixel_invA, Origin.GIVEN)
-    elif header.detector.pixel_mrad is not None and energy is not None:
-        size = mrad_to_invA(header.detector.pixel_mrad, wavelength_A(energy))
-        entries["detector_pixel_invA"] = Quantity(size, Origin.GIVEN)
-    elif header.optics.convergence_semiangle_mrad is not None and energy is not None:
+    """Pixel size in 1/Å from the disc and the semi-angle, where nobody gave it."""
+    energy, semiangle = header.optics.energy_eV, header.optics.convergence_semiangle_mrad
+    if "detector_pixel_invA" not in entries and semiangle is not None and energy is not None:
         radius = entries["disc_radius_px"]
         if radius.origin is not Origin.DEFAULT:
-            size = mrad_to_invA(header.optics.convergence_semiangle_mrad, wavelength_A(energy)) / float(radius.value)
+            size = mrad_to_invA(semiangle, wavelength_A(energy)) / float(radius.value)
             entries["detector_pixel_invA"] = Quantity(size, Origin.ESTIMATED, uncertainty=0.01 * size)

@@ -14,7 +14,7 @@ from ptylive.engine.backend.imaging.wandering_mean import WanderingMean, Wanderi
 from ptylive.engine.bad_pixels import bad_pixels
 from ptylive.engine.calibrate.bad_pixels import BadPixels
 from ptylive.engine.calibrate.block_fits import LEAST_EXTENT_PX, blocks_of
-from ptylive.engine.calibrate.descan import LineEdges, MeansAtRest, PointSums, first_look, sharpened
+from ptylive.engine.calibrate.descan import LineEdges, MeansAtRest, PointSums, first_look, may_be_hidden, sharpened
 from ptylive.engine.calibrate.detector import calibrate_detector
 from ptylive.engine.calibrate.disc import Disc, beyond, edge_of, find_disc
 from ptylive.engine.calibrate.line_jumps import halves_of
@@ -112,14 +112,23 @@ def brought_to_rest(store: Store, frames: FrameSource | None, where: Where = HER
 def _found(store: Store, frames: FrameSource) -> Descan | None:
     """The descan of patterns that were not moved; of nothing where what moved the centre of mass is the specimen."""
     disc = find_disc(store.mean_pattern, bad_pixels(store.header))
-    first = None if disc is None else first_look(store, disc.radius_px, lines=True)
-    if disc is None or first is None:
+    if disc is None:
         return None
+    first = first_look(store, disc.radius_px, lines=True)
+    if first is None:
+        return _smooth(store, frames, disc)
     descan = _sharpened(first, store, frames, disc)
     if first.lines and not descan.lines:  # a specimen lies along the lines: what is smooth counts by itself
-        smooth = first_look(store, disc.radius_px, lines=False)
-        descan = Descan.of([0]) if smooth is None else _sharpened(smooth, store, frames, disc)
+        descan = _smooth(store, frames, disc) or Descan.of([0])
     return descan
+
+
+def _smooth(store: Store, frames: FrameSource, disc: Disc) -> Descan | None:
+    """The descan without jumps between lines; None where the centre of mass shows none, and none may be hidden."""
+    first = first_look(store, disc.radius_px, lines=False)
+    if first is None and not may_be_hidden(store, disc.radius_px):
+        return None
+    return _sharpened(first or Descan.of([0]), store, frames, disc)
 
 
 def found_descan(source: PatternSource) -> Descan | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,16 +21,17 @@ Tell = Callable[[dict[str, Any]], None]
 def with_maps(job: RefineJob, tell: Tell, should_stop: Callable[[], bool]) -> RefineJob:
     """The job with calibration, start and metadata, as the maps in its results file have them.
 
-    The maps are made unless they are there with the settings and the distortion that are asked for and the job is
-    resumed or takes them: what goes on from a checkpoint must have the same calibration to the last digit, which
-    another machine would not find again, so that only the settings of its start count then, and the distortion. Raises
+    The maps are made unless they are there with the settings and the values that are asked for and the job is resumed
+    or takes them: what goes on from a checkpoint must have the same calibration to the last digit, which another
+    machine would not find again, so that only the settings of its start count then, and the values. Raises
     InputFileError for a file that is damaged or no scan, MetadataError for missing optics, PtyliveError where no map
     can be made, RefinementError for a stop on the way.
     """
     from ptylive.application.offline import start_of
     from ptylive.application.outputs import check_results_file
+    from ptylive.engine.calibrate.detector import given_quantities
     from ptylive.engine.dataset import check_told
-    from ptylive.engine.stored_maps import StoredMaps, distortion_in_use
+    from ptylive.engine.stored_maps import DISTORTION, StoredMaps, distortion_in_use
     from ptylive.schema.metadata import beneath, unsaid
     from ptylive.streamer.source import open_source
     from ptylive.streamer.vetting.door import vet
@@ -38,21 +39,22 @@ def with_maps(job: RefineJob, tell: Tell, should_stop: Callable[[], bool]) -> Re
     vet(job.recording, job.values, job.results)
     with open_source(job.recording, job.values) as source:
         check_results_file(job.results, source)
+        distorts = source.flat is not None
         defaults = unsaid(source.header, job.defaults)
         values = {**defaults, **job.values}
-    with open_source(job.recording, values) as source:
-        check_told(source.header, far_field=not job.preset.propagation.near_field)
-        in_use = distortion_in_use(source.flat)
-    asked, job = job.values, replace(job, values=values)
+    asked = job.values
     stored = StoredMaps.read(job.results) if (job.resume or job.takes_maps) and _has_maps(job.results) else None
-    distorted = {"distortion": stored.distortion} if stored is not None and stored.distortion else {}
+    distorted = {} if stored is None else _distortion_of(stored, distorts=distorts)
     earlier = beneath(distorted, asked)
-    job = replace(job, values={**beneath(job.values, earlier), **earlier})
-    other = stored is not None and not earlier and stored.distortion not in (None, in_use)
-    if stored is None or other or not _are_wanted(stored, job):
+    job = replace(job, values={**beneath(values, earlier), **earlier})
+    with open_source(job.recording, job.values) as source:
+        check_told(source.header, far_field=not job.preset.propagation.near_field)
+        in_use = {name: one.value for name, one in given_quantities(source.header).items()}
+        in_use[DISTORTION] = distortion_in_use(source.flat)
+    if stored is None or _are_of_others(stored, in_use, asked) or not _are_wanted(stored, job):
         if stored is not None:
-            in_place = bool(in_use or distorted)
-            given = {**_given(Calibration.from_attributes(stored.calibration), in_place=in_place), **earlier}
+            in_place = bool(in_use[DISTORTION] or stored.distortion)
+            given = {**_given(stored, in_place=in_place), **earlier}
             given = {**beneath(defaults, given), **given}
             job = replace(job, values={**beneath(given, asked), **asked})
         _make(job, tell, should_stop, keeps_detectors=stored is not None)
@@ -96,13 +98,40 @@ def _are_wanted(stored: StoredMaps, job: RefineJob) -> bool:
     return True
 
 
-def _given(calibration: Calibration, *, in_place: bool) -> dict[str, Any]:
+def _are_of_others(stored: StoredMaps, in_use: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
+    """Whether stored maps were given other values of what is asked for now than those in use, by any of their names.
+
+    Values that are not asked for stay as somebody gave them for the stored maps, whatever the recording says.
+    """
+    from ptylive.engine.stored_maps import DISTORTION
+    from ptylive.schema.metadata import beneath
+
+    said = in_use[DISTORTION] if stored.distortion is None else stored.distortion
+    before = {**_all_given(stored), DISTORTION: said}
+    other = {name: None for name in {*before, *in_use} if before.get(name) != in_use.get(name)}
+    return len(beneath(other, asked)) < len(other)
+
+
+def _distortion_of(stored: StoredMaps, *, distorts: bool) -> dict[str, Any]:
+    """The distortion that stored maps are free of, none by a 0 where the recording ``distorts``; {}: nothing to say."""
+    if stored.distortion is None or not (stored.distortion or distorts):
+        return {}
+    return {"distortion": stored.distortion or (0.0,)}
+
+
+def _all_given(stored: StoredMaps) -> dict[str, Any]:
+    """What somebody gave for the maps that are there."""
+    entries = Calibration.from_attributes(stored.calibration).entries
+    return {name: one.value for name, one in entries.items() if one.origin is Origin.GIVEN}
+
+
+def _given(stored: StoredMaps, *, in_place: bool) -> dict[str, Any]:
     """What somebody gave for the maps that are there: those that take their place have it too.
 
     Not the beam's centre where patterns were put ``in_place``: the stored one is no place of a recorded pattern. Nor
     what a pixel's angle makes of it in 1/Å: the angle is what was given, at another energy too.
     """
-    given = {name: one.value for name, one in calibration.entries.items() if one.origin is Origin.GIVEN}
+    given = _all_given(stored)
     left_out = {"beam_center_px"} if in_place else set()
     if "detector_pixel_mrad" in given:
         left_out.add("detector_pixel_invA")

@@ -48,6 +48,17 @@ def test_flyback_columns_are_part_of_the_acquisition(tmp_path: Path) -> None:
             assert source.header.frames == 20
 
 
+@pytest.mark.parametrize("told", ["said", "in the file"])
+def test_a_field_of_view_has_the_shape_of_the_patterns(tmp_path: Path, told: str) -> None:
+    """Also where nobody gave the shape, and in the place of the step in the file."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["data"] = np.ones((4, 8, 6, 6), np.uint16)
+        said = {"scan_step_A": 0.5} if told == "said" else {"field_of_view_A": 3.2}
+        file.create_group("metadata").attrs.update(said)
+    with open_source(tmp_path / "a.h5", {"field_of_view_A": 3.2} if told == "said" else {}) as source:
+        assert source.header.scan.step_A == (0.4, 0.4)
+
+
 def test_flat_files_need_their_scan_shape(tmp_path: Path) -> None:
     flat = DATA.reshape(20, 6, 7)
     with open_source(native(tmp_path / "a.h5", flat, scan_shape=[3, 3], repeats=2, skip_first=2)) as source:

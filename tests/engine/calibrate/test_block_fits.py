@@ -10,7 +10,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ptylive.engine.calibrate.block_fits import MODELS, blocks_of, fitted, placed, slopes, told_by_specimen
+from ptylive.engine.calibrate.block_fits import (
+    MODELS,
+    blocks_of,
+    changes_slowly,
+    fitted,
+    hides_wander,
+    placed,
+    slopes,
+    told_by_specimen,
+)
 from ptylive.schema.detector import Descan, scan_places
 
 SHAPE, RADIUS = (48, 48), 12.0
@@ -111,3 +120,28 @@ def test_tiles_are_foretold_with_as_many_terms_as_are_fitted():
     few = placed(np.zeros((16, 2)), np.arange(256), (16, 16))
     assert fitted(replace(few, gradient=np.ones((16, 2))), RADIUS) is None
     assert len(MODELS[-1]) == 5
+
+
+def scattered(sd_px, seed):
+    """Sixteen tiles of nine blocks that a specimen moves by so much along each axis, each for itself."""
+    place = np.random.default_rng(seed).normal(0.0, sd_px, (144, 2))
+    return placed(place, POINTS, SHAPE)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_blocks_scatter_by_may_hide_a_wander(seed):
+    """Of 144 blocks that scatter by s the extent of a plane is known to 2 s √(12 / 144); 0.25 px count, two errors.
+
+    Medians of nine squared errors lie below their mean, 2 s²: by a seventh of a chi squared of two, up to a third.
+    """
+    at_least = 0.25 / (2 * 2 * np.sqrt(12 / 144))
+    assert hides_wander(scattered(1.6 * at_least, seed), RADIUS)
+    assert not hides_wander(scattered(0.7 * at_least, seed), RADIUS)
+    assert not hides_wander(scattered(1.6 * at_least, seed), 3 * RADIUS), "of a large disc more is borne"
+
+
+def test_a_swelling_changes_slowly_and_a_lattice_does_not():
+    u, v = scan_places(POINTS, SHAPE)
+    swelling, lattice = np.exp(-2 * (u * u + v * v)), np.sin(3.5 * np.pi * u + 0.7) + np.sin(3.5 * np.pi * v + 0.4)
+    assert changes_slowly(placed(block_means(np.stack([swelling] * 2, axis=1)), POINTS, SHAPE))
+    assert not changes_slowly(placed(block_means(np.stack([lattice] * 2, axis=1)), POINTS, SHAPE))

@@ -11,14 +11,14 @@ import pytest
 from synthetic import WeakPhaseScan, batches, correlation
 
 from ptylive.engine.backend.imaging.wandering_mean import counting_noise_px2
-from ptylive.engine.calibrate.descan import find_descan, first_look, sharpened
+from ptylive.engine.calibrate.descan import find_descan, first_look, may_be_hidden, sharpened
 from ptylive.engine.calibrate.disc import Disc, edge_of
 from ptylive.engine.descan import lying_still, moved, nearly_moved_back, seen_everywhere
 from ptylive.engine.live import reading
 from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.engine.live.reading import brought_to_rest, mean_frame, means_at_rest, read
-from ptylive.schema import Detector, MetadataError, Origin, Scan, ScanHeader
-from ptylive.schema.detector import Descan
+from ptylive.schema import Detector, MetadataError, Optics, Origin, Scan, ScanHeader
+from ptylive.schema.detector import Descan, scan_places
 
 METHODS = ("com", "idpc", "obf", "tcbf", "wdd")
 BOW = Descan.of([1.5, 0.4, 0.3, 0.0, -0.4, 0.2, -1.2, 0.0, 0.5, 0.0])
@@ -182,6 +182,61 @@ def test_of_a_wander_within_a_pixel_what_is_missing_is_no_bias():
     """Fractions of a pixel tell it as well as places do: what the first look missed would stay missing."""
     wander = Descan.of([0.4, 0.2, -0.1, 0.5])
     assert off_px(wander, MISSING, 1.0, known=True) == off_px(wander, MISSING, 1.0, known=False) < 0.03
+
+
+HIDDEN = Descan.of([0.6, 0.2, -0.15, 0.45])
+
+
+def crystal(wander, *, swells=False):
+    """Header and patterns of a thick crystal: atoms tilt the disc's brightness, some four of them along the field.
+
+    swells: it is thickest in the middle of the field, and more than elsewhere is scattered there.
+    """
+    header, patterns = discs(wander, 1.0)
+    u, v = scan_places(np.arange(720), (24, 30))
+    tilt = np.stack([np.sin(3.5 * np.pi * u + 0.7), np.sin(3.5 * np.pi * v + 0.4)], axis=1)
+    row, col = (np.indices((40, 40)) - 20) / 12.0
+    patterns *= 1 + 0.45 * (tilt[:, :1, None] * row + tilt[:, 1:, None] * col)
+    scattered = 2.0 + (np.exp(-2 * (u * u + v * v)) if swells else 0.0 * u)
+    patterns += scattered[:, None, None].astype(np.float32)
+    counts = np.random.default_rng(8).poisson(patterns).astype(np.float32)
+    return replace(header, optics=Optics(energy_eV=2e5, convergence_semiangle_mrad=20.0)), counts
+
+
+def test_a_wander_that_a_crystal_hides_is_told_by_the_edge_of_the_disc():
+    """What is left, root mean square, is a tenth of a wander that the centre of mass does not show at all."""
+    header, counts = crystal(HIDDEN)
+    store = read(header, lambda: batches(counts))
+    assert first_look(store, 12.0, lines=False) is None
+    found = brought_to_rest(store, lambda: batches(counts)).descan
+    at = HIDDEN.at_points(np.arange(720), (24, 30))
+    left = found.at_points(np.arange(720), (24, 30)) - at
+    assert np.sqrt((left**2).mean()) < 0.1 * np.sqrt((at**2).mean())
+
+
+def test_a_crystal_that_lies_still_is_left_where_it_is():
+    header, counts = crystal(Descan.of([0]))
+    store = read(header, lambda: batches(counts))
+    assert may_be_hidden(store, 12.0)
+    assert brought_to_rest(store, lambda: batches(counts)) is store
+    assert not store.descan.moves, "which has been looked for, and is not again"
+
+
+def test_of_what_is_as_thick_as_a_lens_the_edge_is_not_asked(monkeypatch):
+    """It deflects the whole probe as a wander does."""
+    header, counts = crystal(HIDDEN, swells=True)
+    store = read(header, lambda: batches(counts))
+    monkeypatch.setattr(reading, "means_at_rest", lambda *_: pytest.fail("asked"))
+    assert brought_to_rest(store, lambda: batches(counts)) is store
+    assert store.descan is None
+
+
+def test_where_the_centre_of_mass_can_tell_frames_are_not_read_again(monkeypatch):
+    header, patterns = discs(Descan.of([0]), 1.0)
+    counts = np.random.default_rng(8).poisson(patterns + 2.0).astype(np.float32)
+    store = read(header, lambda: batches(counts))
+    monkeypatch.setattr(reading, "means_at_rest", lambda *_: pytest.fail("read"))
+    assert brought_to_rest(store, lambda: batches(counts)) is store
 
 
 def test_live_equals_offline(scan, wandering):

@@ -13,6 +13,7 @@ from ptylive.engine.stored_maps import StoredMaps
 from ptylive.schema import Calibration, InputFileError, MetadataError, RefinementError
 from ptylive.schema.calibration import Origin
 from ptylive.schema.detector import Detector
+from ptylive.schema.metadata import beneath
 from ptylive.schema.preset import Preset
 from ptylive.schema.units import mrad_to_invA, wavelength_A
 from ptylive.server.refinement.maps_first import with_maps
@@ -288,6 +289,30 @@ def test_another_distortion_makes_maps_anew(job, before, taken):
     with h5py.File(job.results, "r+") as file:
         del file["settings"].attrs["distortion"]
     assert made(replace(asked, values={**job.values, "distortion": before or (0.1, 0.0, 0.0, 0.0)}))[1] == []
+
+
+OTHERS = {
+    "energy_eV": 300e3, "convergence_semiangle_mrad": 21.0, "depth_A": 5.0, "scan_step_A": (0.6, 0.6),
+    "field_of_view_A": 3.2, "scan.rotation_deg": 5.0, "defocus_A": 80.0, "astigmatism_A": 10.0, "Cs_A": 1e4,
+    "detector_pixel_mrad": 4.0, "detector_pixel_invA": 0.1, "beam_center_px": (7.0, 8.0),
+    "descan_px": (0.1, 0.0, 0.0, 0.2), "detector.transform": "transpose", "counts_per_electron": 2.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("taken", [{"resume": True}, {"takes_maps": True}], ids=["gone on with", "taken"])
+@pytest.mark.parametrize("name", OTHERS)
+def test_another_value_makes_maps_anew(job, name, taken):
+    """By whatever name it is asked for; what is not asked for stays as it was given for them."""
+    made(job)
+    asked = replace(job, values={name: OTHERS[name]}, **taken)
+    again, said = made(asked)
+    assert said[-1] == {"kind": "maps"}
+    fresh, _ = made(replace(asked, values={**beneath(job.values, asked.values), **asked.values},
+                            results=job.results.with_name("other_results.h5")))  # fmt: skip
+    assert again.calibration.to_plain() == fresh.calibration.to_plain()
+    np.testing.assert_array_equal(again.start.phase, fresh.start.phase)
+    assert made(asked)[1] == [], "and then they are there"
+    assert made(replace(asked, values={}))[1] == [], "also for whoever asks for nothing"
 
 
 def test_an_angle_that_was_given_for_a_pixel_stays_an_angle_at_another_energy(job):
