@@ -66,7 +66,8 @@ def _parse_python(text: str, name: str) -> Parsed:
         before = text[: len(text) - len(text.lstrip())].count("\n")  # kept, so that lines have their numbers
         module = ast.parse("\n" * before + text.strip())
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""  # none of a null byte
+        number = error.lineno if isinstance(error, SyntaxError) else None  # a null byte is on no line
+        line = f", line {number}" if number else ""
         raise MetadataError(f"{name}{line}: neither JSON nor Python", "save the preset as JSON") from None
     reader = _Reader(name)
     try:
