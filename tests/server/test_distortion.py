@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pytest
 from running import last_json, ptylive_here, server
+from scan_parts import part_of
 
 import ptylive
 from ptylive.application.conversion import cleaned
@@ -56,7 +57,7 @@ def test_hot_pixels_that_nobody_names_are_left_out_before_they_are_spread(tmp_pa
     """The maps are those of a scan whose mask names them; each of them would lie on up to four pixels otherwise."""
     places = ((40, 45), (20, 60), (70, 11))
     mask = np.zeros((80, 80), bool)
-    shutil.copy(bundled(SCAN), tmp_path / "hot.h5")
+    part_of(SCAN, 32, tmp_path / "hot.h5")
     with h5py.File(tmp_path / "hot.h5", "r+") as file:
         counts = file["data"][()]
         for row, col in places:

@@ -169,11 +169,9 @@ class OptimumBrightField:
         noise = spectra.conditions.settings.get("obf.noise", 1.0)
         found = repeats.noise_gain(1 / (levels + noise * (mean / signal)[..., None]), levels / mean)
         place = np.log(np.maximum(information / max(levels[0], 1e-30), 1.0)) * ((LEVELS - 1) / -np.log(WEAKEST))
-        below = np.minimum(place.astype(np.intp), LEVELS - 2)
-        part = place - below
-        told = found[self.ring, below] * (1 - part) + found[self.ring, below + 1] * part
         measured = (floor > 0) & (self._rings.count > 0)
-        return np.asarray(np.where(measured[self.ring], told, gain) / spectra.density, dtype=np.float32)
+        told = np.where(measured[self.ring], between(found, self.ring, place), gain)
+        return np.asarray(told / spectra.density, dtype=np.float32)
 
     def _noise_to_signal(self, numerator: ComplexArray, floor: DoubleArray) -> DoubleArray:
         """Floor / S of every frequency, from ring sums over the frequencies that carry information."""
@@ -184,6 +182,13 @@ class OptimumBrightField:
         ratio = np.where(known, floor / np.maximum(count, 1.0) / np.where(known, signal, 1.0), 0.0)
         # rings without information fade like the noisiest ring that has some
         return np.where(known, ratio, max(float(ratio.max()), 1.0))[self.ring]
+
+
+def between(table: DoubleArray, row: IndexArray, place: DoubleArray) -> DoubleArray:
+    """Values (n,) of a table (rows, columns) in a row (n,) and at a place (n,) of columns, straight between these."""
+    below = np.minimum(place.astype(np.intp), table.shape[1] - 2)
+    part = place - below
+    return np.asarray(table[row, below] * (1 - part) + table[row, below + 1] * part)
 
 
 def _believed(excess: DoubleArray, floor: DoubleArray, count: DoubleArray | IndexArray) -> DoubleArray:

@@ -1,6 +1,5 @@
 """The server's part of compressing a stream: masks from the first patterns or a file, and figures that hold."""
 
-import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 from running import last_json, ptylive_here
+from scan_parts import part_of
 from shared_data import shared_data
 from stream_tools import LOOPBACK
 
@@ -19,7 +19,6 @@ from ptylive.engine.bases.compressor import LINEAR_EXTRAS
 from ptylive.engine.preparation import Preparation
 from ptylive.schema.metadata import overlay
 from ptylive.schema.pattern.distortion import numbers_of
-from ptylive.simulators.data import bundled
 from ptylive.simulators.replay import ReplaySettings, replay
 from ptylive.streamer.receiver import Receiver, ReceiverSettings
 from ptylive.streamer.source import FileSource, open_source
@@ -83,9 +82,9 @@ def test_a_basis_of_an_earlier_scan_serves_the_next_from_its_first_frame(tmp_pat
 
 
 def scan_with_references(path: Path) -> Path:
-    """A copy of a bundled scan whose pixels differ in gain; one is hot, and named."""
+    """A part of a bundled scan whose pixels differ in gain; one is hot, and named."""
     rng = np.random.default_rng(3)
-    shutil.copy(bundled("mos2_svac_80kV_focus"), path)
+    part_of("mos2_svac_80kV_focus", 36, path)
     with h5py.File(path, "r+") as file:
         counts = file["data"][()]
         counts[..., 25, 36] = 900

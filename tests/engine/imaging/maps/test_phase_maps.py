@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from synthetic import WeakPhaseScan, batches, correlation
 
+from ptylive.engine.imaging.maps.obf import between
 from ptylive.engine.imaging.maps.wdd import _axis_steps
 from ptylive.engine.live.engine import reconstruct
 from ptylive.schema import MetadataError
@@ -116,3 +117,9 @@ def test_across_a_detector_of_a_single_row_a_step_is_at_a_right_angle(shape):
     grid = SimpleNamespace(k_row=row, k_col=col, pixel=0.5)
     d_row, d_col = _axis_steps(SimpleNamespace(grid=grid))
     np.testing.assert_array_equal([d_row, d_col], [[0.5, 0.0], [0.0, 0.5]])
+
+
+def test_between_columns_of_a_table_it_is_straight():
+    table = np.array([[0.0, 1.0, 4.0], [10.0, 20.0, 0.0]])
+    row, place = np.array([0, 0, 0, 1, 1]), np.array([0.0, 0.5, 1.25, 0.75, 2.0])
+    np.testing.assert_allclose(between(table, row, place), [0.0, 0.5, 1.75, 17.5, 0.0])

@@ -6,14 +6,13 @@ import time
 from types import SimpleNamespace
 
 import h5py
-import hdf5plugin  # noqa: F401
 import psutil
 import pytest
 from running import PTYLIVE
+from scan_parts import part_of
 
 from ptylive.schema import PtyliveError
 from ptylive.server.cli.commands.demo import DATA_SET, Watchman
-from ptylive.simulators.data import bundled
 
 MAPS = {"bf", "adf", "com_row", "com_col", "idpc", "tcbf", "wdd_phase"}
 
@@ -35,19 +34,11 @@ main()
 POINTS = 24
 
 
-def part_of_the_scan(path):
-    with h5py.File(bundled(DATA_SET)) as whole, h5py.File(path, "w") as part:
-        part["data"] = whole["data"][:POINTS, :POINTS]
-        whole.copy("metadata", part)
-        part["metadata"].attrs["scan_shape"] = (POINTS, POINTS)
-    return path
-
-
 @pytest.mark.parametrize(
     "program", [(sys.executable, "-c", QUICK), pytest.param((PTYLIVE,), marks=pytest.mark.slow)], ids=["quick", "whole"]
 )
 def test_demo_runs_to_its_end(tmp_path, program, monkeypatch):
-    monkeypatch.setenv("A_PART_OF_THE_SCAN", str(part_of_the_scan(tmp_path / "part.h5")))
+    monkeypatch.setenv("A_PART_OF_THE_SCAN", str(part_of(DATA_SET, POINTS, tmp_path / "part.h5")))
     command = [*program, "demo", "--no-browser", "--exit-when-done", "--port", "0", "--output", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
