@@ -14,6 +14,7 @@ from ptylive.server.refinement.refine_job import RefineJob
 if TYPE_CHECKING:
     from ptylive.engine.stored_maps import StoredMaps
 
+SHAPE = "scan_shape"
 Tell = Callable[[dict[str, Any]], None]
 """Takes a message for whoever asked for the job."""
 
@@ -50,7 +51,7 @@ def with_maps(job: RefineJob, tell: Tell, should_stop: Callable[[], bool]) -> Re
     with open_source(job.recording, job.values) as source:
         check_told(source.header, far_field=not job.preset.propagation.near_field)
         in_use = {name: one.value for name, one in given_quantities(source.header).items()}
-        in_use[DISTORTION] = distortion_in_use(source.flat)
+        in_use |= {DISTORTION: distortion_in_use(source.flat), SHAPE: source.header.scan.shape}
     if stored is None or _are_of_others(stored, in_use, asked) or not _are_wanted(stored, job):
         if stored is not None:
             in_place = bool(in_use[DISTORTION] or stored.distortion)
@@ -106,8 +107,9 @@ def _are_of_others(stored: StoredMaps, in_use: Mapping[str, Any], asked: Mapping
     from ptylive.engine.stored_maps import DISTORTION
     from ptylive.schema.metadata import beneath
 
-    said = in_use[DISTORTION] if stored.distortion is None else stored.distortion
-    before = {**_all_given(stored), DISTORTION: said}
+    shape = None if stored.coverage is None else stored.coverage.shape
+    beside = {name: one for name, one in ((DISTORTION, stored.distortion), (SHAPE, shape)) if one is not None}
+    before = {DISTORTION: in_use[DISTORTION], SHAPE: in_use[SHAPE], **_all_given(stored), **beside}
     other = {name: None for name in {*before, *in_use} if before.get(name) != in_use.get(name)}
     return len(beneath(other, asked)) < len(other)
 

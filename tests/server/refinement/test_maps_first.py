@@ -315,6 +315,21 @@ def test_another_value_makes_maps_anew(job, name, taken):
     assert made(replace(asked, values={}))[1] == [], "also for whoever asks for nothing"
 
 
+def test_another_shape_of_the_scan_makes_maps_anew(job):
+    """Of frames in a row; a shape that is not asked for is that of the recording."""
+    with h5py.File(job.recording, "r+") as file:
+        counts = file["data"][()]
+        del file["data"]
+        file["data"] = counts.reshape(64, 16, 16)
+        file["metadata"].attrs["scan_shape"] = (8, 8)
+    made(job)
+    asked = replace(job, takes_maps=True, values={**job.values, "scan.shape": (4, 16)})
+    again, said = made(asked)
+    assert said[-1] == {"kind": "maps"}
+    assert again.start.phase.shape == (4, 16)
+    assert made(asked)[1] == [], "and then they are there"
+
+
 def test_an_angle_that_was_given_for_a_pixel_stays_an_angle_at_another_energy(job):
     """1/Å follow from it; what was given in 1/Å stays that."""
     for given, at_300 in (({"detector_pixel_mrad": 4.0}, mrad_to_invA(4.0, wavelength_A(300e3))),
