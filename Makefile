@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test static dynamic system lint types compiled collected unit check-all docs release check-machines mutants coverage bench bench-peers chaos clean
+.PHONY: demo test static dynamic system browser compiler lint types compiled collected unit check-all docs release check-machines mutants coverage bench bench-peers chaos clean
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -25,17 +25,21 @@ static: lint types
 dynamic: $(STAMP) compiled collected system
 	$(MAKE) --no-print-directory unit
 
-# Debian's Chromium for the dashboard tests, and a C++ compiler that runs the CUDA kernel on the CPU and compiles the C++ sender:
-# what needs one skips with a reason where it cannot be installed.
-system:
-	@packages=; \
-	  command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
-	    || packages="chromium fonts-dejavu-core"; \
-	  command -v g++ >/dev/null || packages="$$packages g++ libc6-dev"; \
-	  [ -z "$$packages" ] \
+system: browser compiler
+
+# Debian's Chromium for the dashboard tests; they skip with a reason where it cannot be installed.
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
 	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
-	       && apt-get update -qq && apt-get install -y -qq --no-install-recommends $$packages >/dev/null; } \
-	  || echo "no way to install $$packages: tests that need them will be skipped"
+	       && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; } \
+	  || echo "no Chromium and no way to install it: browser tests will be skipped"
+
+# A C++ compiler runs the CUDA kernel on the CPU for its tests, and compiles the C++ sender; they skip with a reason without it.
+compiler: browser  # one after the other: packages are installed under a lock
+	@command -v g++ >/dev/null \
+	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	       && apt-get update -qq && apt-get install -y -qq --no-install-recommends g++ libc6-dev >/dev/null; } \
+	  || echo "no C++ compiler and no way to install it: tests of the CUDA kernel and of the C++ sender will be skipped"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

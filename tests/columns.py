@@ -1,5 +1,7 @@
 """A scan of columns of atoms, upright or sheared, simulated by plain numpy through many thin slices."""
 
+from functools import cache
+
 import numpy as np
 
 from ptylive.engine.dataset import Dataset
@@ -39,6 +41,28 @@ def scan_of_columns(
     noise: int = 9,
 ) -> Dataset:
     """A scan of the specimen; ``counts``: of a pattern; ``noise``: seed of what counting adds."""
+    patterns = means(tilt_mrad, thickness_A, points) * counts
+    values = {
+        "energy_eV": ENERGY_EV,
+        "convergence_semiangle_mrad": SEMIANGLE_MRAD,
+        "detector_pixel_invA": 1 / (WINDOW * PIXEL_A),
+        "C10": -DEFOCUS_A,
+        "beam_center_px": (WINDOW / 2, WINDOW / 2),
+    }
+    return Dataset(
+        patterns=np.random.default_rng(noise).poisson(patterns).astype(np.uint16),
+        point=np.arange(points**2),
+        positions_A=STEP_A * np.argwhere(np.ones((points, points))),
+        bad_pixels=np.zeros((WINDOW, WINDOW), bool),
+        beam_center_px=np.array([WINDOW / 2, WINDOW / 2]),
+        scan_shape=(points, points),
+        calibration=Calibration({name: Quantity(value, Origin.GIVEN) for name, value in values.items()}),
+    )
+
+
+@cache
+def means(tilt_mrad: tuple[float, float], thickness_A: float, points: int) -> np.ndarray:
+    """Patterns (points^2, WINDOW, WINDOW) without noise, of sum 1 in the mean."""
     wavelength, margin = wavelength_A(ENERGY_EV), 4
     transmission = np.exp(1j * specimen(margin, tilt_mrad, thickness_A, points))
     q = np.fft.fftfreq(WINDOW, PIXEL_A)
@@ -49,7 +73,7 @@ def scan_of_columns(
     wave = aperture * np.exp(1j * np.pi * wavelength * DEFOCUS_A * squared) * centred[:, None] * centred
     probe = np.fft.ifft2(wave)
     propagator = np.exp(-1j * np.pi * wavelength * squared * thickness_A / THIN)
-    patterns, positions = [], []
+    patterns = []
     for i in range(points):
         for j in range(points):
             corner = margin + round(i * STEP_A / PIXEL_A), margin + round(j * STEP_A / PIXEL_A)
@@ -58,22 +82,5 @@ def scan_of_columns(
                 window = one[corner[0] : corner[0] + WINDOW, corner[1] : corner[1] + WINDOW]
                 psi = np.fft.ifft2(np.fft.fft2(psi * window) * propagator)
             patterns.append(np.fft.fftshift(np.abs(np.fft.fft2(psi)) ** 2))
-            positions.append((i * STEP_A, j * STEP_A))
-    expected = np.array(patterns)
-    expected *= counts / expected.sum((1, 2)).mean()
-    values = {
-        "energy_eV": ENERGY_EV,
-        "convergence_semiangle_mrad": SEMIANGLE_MRAD,
-        "detector_pixel_invA": pixel,
-        "C10": -DEFOCUS_A,
-        "beam_center_px": (WINDOW / 2, WINDOW / 2),
-    }
-    return Dataset(
-        patterns=np.random.default_rng(noise).poisson(expected).astype(np.uint16),
-        point=np.arange(points**2),
-        positions_A=np.array(positions),
-        bad_pixels=np.zeros((WINDOW, WINDOW), bool),
-        beam_center_px=np.array([WINDOW / 2, WINDOW / 2]),
-        scan_shape=(points, points),
-        calibration=Calibration({name: Quantity(value, Origin.GIVEN) for name, value in values.items()}),
-    )
+    made = np.array(patterns)
+    return made / made.sum((1, 2)).mean()

@@ -24,10 +24,14 @@ settings.load_profile("anywhere")
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Ten thousand tests, each of many objects, stay to the end: nobody looks for garbage among them."""
+    """Ten thousand tests, each of many objects, stay to the end: nobody looks for garbage among them.
+
+    Nor often among what tests make: a page has a hundred thousand objects, all of which are of use.
+    """
     gc.disable()
     try:
         return (yield)
     finally:
         gc.freeze()
+        gc.set_threshold(50_000, 10, 10)
         gc.enable()

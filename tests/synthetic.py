@@ -79,7 +79,8 @@ class WeakPhaseScan:
 
 
 def batches(frames: np.ndarray, order: np.ndarray | None = None, size: int = 50):
-    """Frames as batches in the given order of acquisition numbers."""
+    """Frames as batches in the given order of acquisition numbers; in single precision where they are in double."""
+    frames = frames.astype(np.float32) if frames.dtype == np.float64 else frames
     order = np.arange(len(frames)) if order is None else order
     for start in range(0, len(order), size):
         index = order[start : start + size]

@@ -75,12 +75,14 @@ class BinnedPixels:
 
     def dual(self, sums: ComplexArray) -> ComplexArray:
         """Means over each bin, from sums over it."""
-        return np.asarray(sums / self.pixels_per_bin[:, None].astype(np.float32))
+        return np.asarray(sums * (1 / self.pixels_per_bin[:, None]).astype(np.float32))
 
     def per_noise(self, mean: DoubleArray) -> Weighting:
         """Transfers (count, nq) over the Poisson variance of each bin."""
-        variance = self.variance(mean).astype(np.float32)[:, None]
-        return lambda transfer: np.asarray(transfer / variance)
+        least = np.finfo(np.float32).tiny
+        # multiplied, since numpy divides by a complex number, which takes ten times as long
+        inverse = (1 / np.maximum(self.variance(mean), least)).astype(np.float32)[:, None]
+        return lambda transfer: np.asarray(transfer * inverse)
 
     def variance(self, mean: DoubleArray) -> DoubleArray:
         """Poisson variance of bins (count,) of some mean.

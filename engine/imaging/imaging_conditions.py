@@ -202,7 +202,7 @@ class ImagingConditions:
             kernels.overlaps(k, weights, offsets, q_row, q_col, *aperture, kind, out)
 
         out = self.samples.sums(gamma, q)
-        out /= np.float32(self.disc_pixels)
+        out *= np.float32(1) / np.float32(self.disc_pixels)
         return out if part is not Part.AMPLITUDE else -1j * out
 
     def in_square(self, side: float) -> BoolArray:
@@ -291,7 +291,7 @@ class ImagingConditions:
         out = np.empty((len(k), len(q)), dtype=np.complex64)
         samples, weights = np.ascontiguousarray(k, dtype=np.float32), np.ones(len(k), dtype=np.float32)
         kernels.overlaps(samples, weights, each, *single_columns(q), *self._aperture, kernels.PRODUCT, out)
-        out /= np.float32(self.disc_pixels)
+        out *= np.float32(1) / np.float32(self.disc_pixels)
         return out
 
     def probe_transfer(self, q: DoubleArray) -> ComplexArray:

@@ -37,14 +37,12 @@ BY_CHANCE = 2.0
 """Standard errors of a ring's signal at which half of it is believed."""
 BEAM = 4.0
 """Times a ring's floor above which a power is taken for a beam's: noise alone is there once in fifty frequencies."""
-FALLS, SHARES, AS_IF = (0.25, 1.0, 3.0, 10.0, 30.0), (0.8, 0.05, 0.05, 0.05, 0.05), 5
-"""Standard errors over which the signal of rings of a kind falls off: most show less than chance would hide. How many
-are of each kind is learnt from the rings, beside so many that are shared out so.
+WEAK, WEAK_ERRORS, MOST_ERRORS = 0.8, 0.25, 20.0
+"""Share of rings whose signal is less than chance would hide, the standard errors that it falls off over, and those up
+to which that of the others is anything.
 """
 REACH, PLACES, FINDINGS = 5.0, 24, 9
 """Standard errors up to which a ring's true signal is looked for, at how many places, and how many findings of each."""
-STEPS = 50
-"""Of which the shares change by less than a per mille at the end."""
 LEAK = 0.1
 """Amplitude of the signal that a shift may bring along, as a share, before another one is taken."""
 
@@ -186,7 +184,7 @@ class Repeats:
         """Of rings whose power exceeds their floor by ``excess`` (rings,), of ``count`` independent frequencies.
 
         The power of n frequencies of signal x and noise 1 scatters by sqrt((1 + 2 x) / n), their floor by sqrt(1 / n).
-        Most rings show next to nothing, others more; how many do is told by all of them (:func:`_shares`).
+        Most rings show next to nothing, some anything (``WEAK`` and what follows).
         """
         n = np.maximum(count, 1.0)[:, None]
         seen = (excess / np.maximum(floor, 1e-30))[:, None]
@@ -199,10 +197,8 @@ class Repeats:
         low = np.linspace(0.0, REACH, PLACES) * unit
         true = np.sort(np.concatenate([low, np.maximum(around, 0.0)], axis=1), axis=1)
         errors = error(true)
-        falls = np.array(FALLS)[:, None, None]
-        told = np.exp(-0.5 * ((seen - true) / errors) ** 2) / errors * np.gradient(true, axis=1)
-        kinds = np.exp(-true / unit / falls) / falls * told
-        likely = np.einsum("k,krj->rj", _shares(kinds.sum(axis=2), n[:, 0] > 1), kinds)
+        prior = WEAK * np.exp(-true / unit / WEAK_ERRORS) / WEAK_ERRORS + (1 - WEAK) / MOST_ERRORS
+        likely = prior * np.exp(-0.5 * ((seen - true) / errors) ** 2) / errors * np.gradient(true, axis=1)
         likely += 1e-30 * (true == true[:, :1])  # far below its floor nothing is likely: it shows nothing then
         nodes, chance = np.polynomial.hermite_e.hermegauss(FINDINGS)
         found = true[:, :, None] + errors[:, :, None] * nodes
@@ -216,20 +212,6 @@ class Repeats:
         mean, square = (np.einsum("rjkl,k->rjl", power, self.chance) for power in (gain, gain**2))
         variance = square + np.maximum(square - mean**2, 0.0) * self.true[:, :, None] * signal
         return np.asarray(np.sqrt(np.einsum("rjl,rj->rl", variance, self.likely)))
-
-
-def _shares(evidence: DoubleArray, use: BoolArray) -> DoubleArray:
-    """How many rings are of each kind: evidence (kinds, rings) for it, ``use`` (rings,) those that tell.
-
-    Expectation and maximisation: every ring is shared out by what its evidence and the shares make likely.
-    """
-    before = np.array(SHARES)
-    shares, told = before, evidence[:, use]
-    for _ in range(STEPS):
-        each = shares[:, None] * told
-        each = each / np.maximum(each.sum(axis=0), 1e-300)
-        shares = (each.sum(axis=1) + AS_IF * before) / (each.shape[1] + AS_IF)
-    return shares
 
 
 def ring_quality(

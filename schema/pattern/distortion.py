@@ -27,7 +27,8 @@ SETTLED_PX = 1e-10
 
 def terms(u: DoubleArray, count: int = 9) -> DoubleArray:
     """Powers (n, terms) at places (n, 2)."""
-    return np.stack([u[:, 0] ** i * u[:, 1] ** j for i, j in POWERS[:count]], axis=1)
+    row, col = ((1.0, along, along * along, along * along * along) for along in np.ascontiguousarray(u.T))
+    return np.stack([row[i] * col[j] for i, j in POWERS[:count]]).T
 
 
 def distortion_of(numbers: Sequence[float]) -> DoubleArray:
