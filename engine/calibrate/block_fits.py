@@ -135,7 +135,7 @@ def _foretells(one: Blocks, other: Blocks) -> bool:
 
 
 def _believed(gain: DoubleArray, errors: float = BELIEVED) -> bool:
-    """Whether squared errors of tiles (n,) have become less, by so many standard errors."""
+    """Whether what tiles (n,) gain is beyond doubt: more than that number of standard errors of its mean."""
     return len(gain) > 2 and float(gain.mean()) > errors * float(gain.std(ddof=1)) / math.sqrt(len(gain))
 
 

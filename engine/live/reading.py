@@ -200,7 +200,8 @@ def means_at_rest(header: ScanHeader, frames: FrameSource, descan: Descan, disc:
         keep = point >= 0
         counts = header.readout.counts(batch.frames[keep])[0]
         near, rest = nearly_moved_back(header, descan, batch.index[keep], counts)
-        wandering.add(near, rest, places_in_scan(header.scan, batch.index[keep]))
+        if descan.moves:  # else no fraction of a pixel is moved, and nothing to be known of it
+            wandering.add(near, rest, places_in_scan(header.scan, batch.index[keep]))
         still = moved_back(header, descan, batch.index[keep], counts)
         block = blocks_of(point[keep], shape)[0]
         np.add.at(sums, block, still)

@@ -273,6 +273,16 @@ def test_a_distortion_that_was_given_earlier_stays(job, settings):
     assert list(none.values["distortion"]) == [0.0], "what is asked now wins"
 
 
+def test_a_distortion_that_was_taken_back_stays_away(job):
+    """The recording tells one, and somebody said 0 for the stored maps."""
+    with h5py.File(job.recording, "r+") as file:
+        file["metadata"].attrs["distortion"] = (0.05, 0.02, 0.0, 0.0)
+    first, _ = made(replace(job, values={**job.values, "distortion": (0.0,)}, methods=("wdd",)))
+    again, said = made(replace(job, takes_maps=True, methods=("wdd",)))
+    assert (said, list(again.values["distortion"])) == ([], [0.0])
+    assert again.calibration.to_plain() == first.calibration.to_plain()
+
+
 @pytest.mark.parametrize("before", [(0.05, 0.02, 0.0, 0.0), None], ids=["another", "none"])
 @pytest.mark.parametrize("taken", [{"resume": True}, {"takes_maps": True}], ids=["gone on with", "taken"])
 def test_another_distortion_makes_maps_anew(job, before, taken):
