@@ -8,6 +8,7 @@ trials, both are swept as often as the run does, over as many patterns, and go o
 
 from __future__ import annotations
 
+from ptylive.engine.refine.engines.named import PUBLISHED
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import BEHIND, SEVERAL, TRIAL_PATTERNS, TRIAL_SETTINGS, ModeChoice
@@ -15,11 +16,14 @@ from ptylive.engine.refine.tuning.parameter_search import Tuned
 
 EPOCHS = 4
 """Of L-BFGS: in the first ones what the sweeps have left is made up for."""
+AS_LONG = {"sweeps": "auto", "epoch_max": "auto", "early_stop": False}
+"""Of trials: as long as an automatic run, whatever is asked for."""
 
 
 def with_settled_modes(tuned: Tuned, choice: ModeChoice | None, context: TrialContext) -> Tuned:
     """The same in one probe mode where that predicts better beyond doubt once both have settled, and why in words."""
-    if choice is None or tuned.preset.object.slices > 1 or not _is_open(choice):
+    preset = tuned.preset
+    if choice is None or not _is_open(choice) or preset.object.slices > 1 or preset.solver.optimizer in PUBLISHED:
         return tuned
     gain = _gain(tuned, min(choice.several, SEVERAL), context)
     if not gain.certain:
@@ -36,7 +40,7 @@ def _is_open(choice: ModeChoice) -> bool:
 def _gain(tuned: Tuned, several: int, context: TrialContext) -> Gain:
     """Of one mode over several, by the data term of the run."""
     part = context.seen.central_part(tuned.dataset, TRIAL_PATTERNS)
-    settings = tuned.preset.model_copy(update=TRIAL_SETTINGS)
+    settings = tuned.preset.model_copy(update=TRIAL_SETTINGS | AS_LONG)
     losses = []
     for modes in (several, 1):
         context.before(f"{modes} probe mode{'s' if modes > 1 else ''}, longer")

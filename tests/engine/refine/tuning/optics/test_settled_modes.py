@@ -45,19 +45,20 @@ def test_one_mode_where_it_predicts_better_beyond_doubt(monkeypatch, gain, modes
 
 
 @pytest.mark.parametrize(
-    ("choice", "slices", "asked"),
+    ("choice", "changes", "asked"),
     [
-        (short(103.0), 1, True),  # behind by 2.6 deviations
-        (short(106.0), 1, False),  # by 5.2: it stays so
-        (short(90.0), 1, False),  # one mode was taken
-        (short(100.0), 3, False),
-        (None, 1, False),
+        (short(103.0), {}, True),  # behind by 2.6 deviations
+        (short(106.0), {}, False),  # by 5.2: it stays so
+        (short(90.0), {}, False),  # one mode was taken
+        (short(100.0), {"num_slices": 3, "total_thickness_A": 70.0}, False),
+        (short(100.0), {"optimizer": "epie"}, False),
+        (None, {}, False),
     ],
-    ids=["behind", "far-behind", "ahead", "several-slices", "nothing-tried"],
+    ids=["behind", "far-behind", "ahead", "several-slices", "published", "nothing-tried"],
 )
-def test_it_is_asked_of_one_slice_unless_one_mode_is_far_behind(monkeypatch, choice, slices, asked):
+def test_it_is_asked_of_one_slice_unless_one_mode_is_far_behind(monkeypatch, choice, changes, asked):
     monkeypatch.setattr(settled_modes, "_gain", lambda *told: Gain(0.01, 0.002))
-    preset = THIN.model_copy(update={"num_slices": slices, "total_thickness_A": 70.0 if slices > 1 else None})
+    preset = THIN.model_copy(update=changes)
     begun = Tuned(scan_of_columns(points=16), preset)
     assert (with_settled_modes(begun, choice, CPU) is not begun) == asked
 
@@ -71,10 +72,12 @@ def test_the_trials_are_as_long_as_the_sweeps_and_judge_by_the_same_patterns(mon
         modes = self.problem.strategy.coherence.modes
         made[modes] = epochs
         held.append(self.held)
+        assert self.problem.strategy.sweeps > 1  # of an automatic run
         return [loss(100.0 if modes > 1 else 95.0, scatter=1.0 if modes > 1 else -1.0)]
 
     monkeypatch.setattr(Trial, "descended", descended)
-    tuned = with_settled_modes(Tuned(scan_of_columns(points=16), THIN), short(100.0, several), CPU)
+    preset = THIN.model_copy(update={"sweeps": 1, "epoch_max": 1})
+    tuned = with_settled_modes(Tuned(scan_of_columns(points=16), preset), short(100.0, several), CPU)
     assert made == {2: (EPOCHS,), 1: (EPOCHS,)}
     assert np.array_equal(*held)
     assert tuned.preset.probe.probe_modes == 1
