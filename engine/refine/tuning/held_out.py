@@ -261,7 +261,7 @@ class Trial:
         return self._after(self.solver(backend, sweeps), backend, None, sweeps).vector
 
     def descended(self, epochs: Sequence[int], context: TrialContext) -> list[HeldOutLoss]:
-        """The losses after the sweeps of the problem and so many epochs of L-BFGS each, rising."""
+        """The losses after the sweeps of the problem, and then after these epochs of L-BFGS (rising numbers)."""
         strategy, losses = self.problem.strategy, []
         with closing(open_backend(context.backend, self.problem.multislice, context.threads)) as backend:
             loss = self.objective(backend)
