@@ -38,6 +38,7 @@ from ptylive.engine.refine.tuning.held_out import TrialContext, central_part
 from ptylive.engine.refine.tuning.mode_choice import with_chosen_modes
 from ptylive.engine.refine.tuning.optics.confirmed_calibration import with_confirmed_calibration
 from ptylive.engine.refine.tuning.optics.freed_optics import with_freed_optics
+from ptylive.engine.refine.tuning.optics.settled_modes import with_settled_modes
 from ptylive.engine.refine.tuning.optics.skewed_phase import with_atoms_as_peaks
 from ptylive.engine.refine.tuning.optics.source_choice import with_chosen_source
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS, start_turned
@@ -220,6 +221,7 @@ def _settled(
     preset, choice = with_chosen_modes(tuned.dataset, tuned.preset, context, modes)
     tuned = replace(tuned, preset=preset, words=tuned.words if choice is None else (*tuned.words, choice.reason))
     if earlier is None:
+        tuned = with_settled_modes(tuned, choice, context)
         tuned = with_chosen_source(tuned, context)
     tuned = with_chosen_anchor(tuned, context)
     preset, thick = tuned.preset, preset.object.slices > 1

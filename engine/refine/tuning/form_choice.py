@@ -45,12 +45,17 @@ def with_chosen_form(tuned: Tuned, context: TrialContext) -> Tuned:
     if gain.certain and gain.share > WORTH:
         words = f"phase only: it predicts patterns held out better than a complex object, by {gain}"
         return tuned.with_settings(words, phase_only_obj=True, non_negative_phase=bound)
-    if gain.share > -WORTH and _within_a_focus(tuned):
+    if not _far_behind(gain) and _within_a_focus(tuned):
         words = f"weakly damped object: slices within {THIN_DEPTHS:g} depths of focus"
         words += f", and a complex object does not predict patterns held out far better than a phase (gain {gain})"
         return tuned.with_settings(words, weakly_damped_obj=True, non_negative_phase=bound)
     words = f"complex object: a phase would not predict patterns held out far better (gain {gain})"
     return tuned.with_settings(words)
+
+
+def _far_behind(gain: Gain) -> bool:
+    """Whether a phase predicts worse by what is worth a complex object, beyond doubt."""
+    return Gain(-gain.share - WORTH, gain.deviation).certain
 
 
 def _within_a_focus(tuned: Tuned) -> bool:

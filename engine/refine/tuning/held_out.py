@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,6 +18,8 @@ from ptylive.engine.refine.parameters.device import on_device
 from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.engine.refine.problem.prepare import Problem, by_likelihood, prepare
 from ptylive.engine.refine.results.gain import CERTAIN, Gain
+from ptylive.engine.refine.solvers.descent import Descent
+from ptylive.engine.refine.solvers.lbfgs import Lbfgs
 from ptylive.engine.refine.solvers.loss_function import PatternLoss
 from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.engine.refine.solvers.sweeps import FULL_SWEEPS, Sweeps, SweepState
@@ -257,6 +259,27 @@ class Trial:
         """Parameters after ``sweeps`` sweeps from the start, or more where they would be of too few batches."""
         sweeps = self.enough(sweeps)
         return self._after(self.solver(backend, sweeps), backend, None, sweeps).vector
+
+    def descended(self, epochs: Sequence[int], context: TrialContext) -> list[HeldOutLoss]:
+        """The losses after the sweeps of the problem, and then after these epochs of L-BFGS (rising numbers)."""
+        strategy, losses = self.problem.strategy, []
+        with closing(open_backend(context.backend, self.problem.multislice, context.threads)) as backend:
+            loss = self.objective(backend)
+            solver = Lbfgs(
+                loss.of_patterns(self.swept),
+                max(epochs),
+                self.preset.solver.hist_length,
+                Descent.of(self.preset.solver),
+                strategy.probe_step / strategy.sweep_step,
+                strategy.anchor,
+            )
+            state = solver.init(self.swept_over(backend, strategy.sweeps))
+            for most in epochs:
+                while len(state.losses) < most and not solver.finished(state):
+                    state = solver.step(state)
+                context.pause()
+                losses.append(HeldOutLoss(self.judged(loss, state.vector)))
+        return losses
 
     def judged(self, objective: PatternLoss, vector: Any) -> tuple[float, ...]:
         """Loss per pattern on each group of the patterns held out."""

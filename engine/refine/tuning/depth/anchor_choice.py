@@ -8,16 +8,11 @@ taken where they go on to be predicted better. Fewer modes than the run's have m
 
 from __future__ import annotations
 
-from contextlib import closing
-
-from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.engines.named import PUBLISHED
 from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.engine.refine.problem.prepare import decide
 from ptylive.engine.refine.results.gain import Gain
-from ptylive.engine.refine.solvers.descent import Descent
-from ptylive.engine.refine.solvers.lbfgs import Lbfgs
 from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_SETTINGS, may_be_tried
 from ptylive.engine.refine.tuning.parameter_search import Tuned
@@ -62,23 +57,6 @@ def _is_open(dataset: Dataset, preset: Preset) -> bool:
 def _gain(part: Dataset, preset: Preset, measured: Measurement, context: TrialContext) -> Gain:
     """Of the late epochs over the early ones, by the data term of the run."""
     trial = Trial.of(part, preset, context, measured)
-    strategy = trial.problem.strategy
-    with closing(open_backend(context.backend, trial.problem.multislice, context.threads)) as backend:
-        context.before(f"anchor {strategy.anchor:.2g} in {preset.object.slices} slices")
-        loss = trial.objective(backend)
-        solver = Lbfgs(
-            loss.of_patterns(trial.swept),
-            LATE,
-            preset.solver.hist_length,
-            Descent.of(preset.solver),
-            strategy.probe_step / strategy.sweep_step,
-            strategy.anchor,
-        )
-        state = solver.init(trial.swept_over(backend, strategy.sweeps))
-        losses = []
-        for epochs in (EARLY, LATE):
-            while len(state.losses) < epochs and not solver.finished(state):
-                state = solver.step(state)
-            context.pause()
-            losses.append(trial.judged(loss, state.vector))
-    return Gain.over(*losses)
+    context.before(f"anchor {trial.problem.strategy.anchor:.2g} in {preset.object.slices} slices")
+    early, late = trial.descended((EARLY, LATE), context)
+    return Gain.over(early.groups, late.groups)

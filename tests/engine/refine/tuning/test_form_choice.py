@@ -48,9 +48,10 @@ def test_a_bound_that_is_given_is_kept(monkeypatch, gain, thickness_A):
         (Gain(0.2, 0.12), 0.99, True),
         (Gain(0.2, 0.02), 0.99, False),
         (Gain(-0.09, 0.01), 0.99, True),
-        (Gain(-0.11, 0.01), 0.99, False),
+        (Gain(-0.11, 0.01), 0.99, True),
+        (Gain(-0.11, 0.004), 0.99, False),
     ],
-    ids=["a-little-better", "deeper", "not-certain", "far-better", "a-little-worse", "far-worse"],
+    ids=["a-little-better", "deeper", "not-certain", "far-better", "a-little-worse", "perhaps-far-worse", "far-worse"],
 )
 def test_a_damped_object_within_a_focus_where_a_phase_is_neither_far_better_nor_far_behind(
     monkeypatch, gain, share, damped

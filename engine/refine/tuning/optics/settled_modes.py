@@ -1,0 +1,49 @@
+"""One probe mode in place of several, by trials that have settled.
+
+Several modes begin with a source that is rarely the right one. Where one slice stands for a particle, or a defocus is
+a little off, their blur stands for that at first, and patterns held out prefer it: in few sweeps, and of few patterns.
+In the run the object and the probe take that up, and the blur is left. So unless one mode is far behind in short
+trials, both are swept as often as the run does, over as many patterns, and go on by some epochs of L-BFGS.
+"""
+
+from __future__ import annotations
+
+from ptylive.engine.refine.engines.named import PUBLISHED
+from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
+from ptylive.engine.refine.tuning.mode_choice import BEHIND, SEVERAL, TRIAL_PATTERNS, TRIAL_SETTINGS, ModeChoice
+from ptylive.engine.refine.tuning.parameter_search import Tuned
+
+EPOCHS = 4
+"""Of L-BFGS: in the first ones what the sweeps have left is made up for."""
+AS_LONG = {"sweeps": "auto", "epoch_max": "auto", "early_stop": False}
+"""Of trials: as long as an automatic run, whatever is asked for."""
+
+
+def with_settled_modes(tuned: Tuned, choice: ModeChoice | None, context: TrialContext) -> Tuned:
+    """The same in one probe mode where that predicts better beyond doubt once both have settled, and why in words."""
+    preset = tuned.preset
+    if choice is None or not _is_open(choice) or preset.object.slices > 1 or preset.solver.optimizer in PUBLISHED:
+        return tuned
+    gain = _gain(tuned, min(choice.several, SEVERAL), context)
+    if not gain.certain:
+        return tuned
+    words = f"1 probe mode: in trials as long as the sweeps it predicts patterns held out better, by {gain}"
+    return tuned.with_settings(words, probe_modes=1)
+
+
+def _is_open(choice: ModeChoice) -> bool:
+    """Whether there are several modes, and one is not so far behind that it stays so."""
+    return choice.modes > 1 and not choice.gain.opposite.exceeds(BEHIND)
+
+
+def _gain(tuned: Tuned, several: int, context: TrialContext) -> Gain:
+    """Of one mode over several, by the data term of the run."""
+    part = context.seen.central_part(tuned.dataset, TRIAL_PATTERNS)
+    settings = tuned.preset.model_copy(update=TRIAL_SETTINGS | AS_LONG)
+    losses = []
+    for modes in (several, 1):
+        context.before(f"{modes} probe mode{'s' if modes > 1 else ''}, longer")
+        trial = Trial.of(part, settings.model_copy(update={"probe_modes": modes}), context)
+        losses += trial.descended((EPOCHS,), context)
+    return Gain.over(losses[0].groups, losses[1].groups)

@@ -1,0 +1,89 @@
+"""One mode in place of several, by trials that have settled."""
+
+import numpy as np
+import pytest
+from columns import scan_of_columns
+
+from ptylive.engine.refine import TrialContext
+from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.tuning.held_out import Course, HeldOutLoss, Trial
+from ptylive.engine.refine.tuning.mode_choice import ModeChoice
+from ptylive.engine.refine.tuning.optics import settled_modes
+from ptylive.engine.refine.tuning.optics.settled_modes import EPOCHS, with_settled_modes
+from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.schema.preset import Preset
+
+CPU = TrialContext(backend="cpu")
+THIN = Preset(num_slices=1)
+UNEVEN = np.array([1.0, -1.0, 1.0, -1.0])
+"""Between groups of patterns; the difference of two losses scatters by as much."""
+
+
+def loss(mean: float, scatter: float = 1.0) -> HeldOutLoss:
+    return HeldOutLoss(tuple(mean + scatter * UNEVEN))
+
+
+def short(one: float, several: int = 4) -> ModeChoice:
+    """What short trials say of one mode beside others, whose loss is 100: a deviation is 2 / sqrt(3) of it."""
+    return ModeChoice(several, Course(loss(one)), Course(loss(100.0, scatter=-1.0)))
+
+
+@pytest.mark.parametrize(
+    ("gain", "modes"),
+    [(Gain(0.01, 0.002), 1), (Gain(0.01, 0.008), "auto"), (Gain(-0.01, 0.002), "auto")],
+    ids=["better", "not-certain", "worse"],
+)
+def test_one_mode_where_it_predicts_better_beyond_doubt(monkeypatch, gain, modes):
+    monkeypatch.setattr(settled_modes, "_gain", lambda *told: gain)
+    begun = Tuned(scan_of_columns(points=16), THIN)
+    tuned = with_settled_modes(begun, short(100.0), CPU)
+    assert tuned.preset.probe.probe_modes == modes
+    assert (tuned is begun) == (modes == "auto")
+    if modes == 1:
+        assert tuned.words[-1].startswith("1 probe mode:")
+        assert str(gain) in tuned.words[-1]
+
+
+@pytest.mark.parametrize(
+    ("choice", "changes", "asked"),
+    [
+        (short(103.0), {}, True),  # behind by 2.6 deviations
+        (short(106.0), {}, False),  # by 5.2: it stays so
+        (short(90.0), {}, False),  # one mode was taken
+        (short(100.0), {"num_slices": 3, "total_thickness_A": 70.0}, False),
+        (short(100.0), {"optimizer": "epie"}, False),
+        (None, {}, False),
+    ],
+    ids=["behind", "far-behind", "ahead", "several-slices", "published", "nothing-tried"],
+)
+def test_it_is_asked_of_one_slice_unless_one_mode_is_far_behind(monkeypatch, choice, changes, asked):
+    monkeypatch.setattr(settled_modes, "_gain", lambda *told: Gain(0.01, 0.002))
+    preset = THIN.model_copy(update=changes)
+    begun = Tuned(scan_of_columns(points=16), preset)
+    assert (with_settled_modes(begun, choice, CPU) is not begun) == asked
+
+
+@pytest.mark.parametrize("several", [2, 4])
+def test_the_trials_are_as_long_as_the_sweeps_and_judge_by_the_same_patterns(monkeypatch, several):
+    """Of several modes two stand for all: the second has what a source blurs."""
+    made, held = {}, []
+
+    def descended(self, epochs, context):
+        modes = self.problem.strategy.coherence.modes
+        made[modes] = epochs
+        held.append(self.held)
+        assert self.problem.strategy.sweeps > 1  # of an automatic run
+        return [loss(100.0 if modes > 1 else 95.0, scatter=1.0 if modes > 1 else -1.0)]
+
+    monkeypatch.setattr(Trial, "descended", descended)
+    preset = THIN.model_copy(update={"sweeps": 1, "epoch_max": 1})
+    tuned = with_settled_modes(Tuned(scan_of_columns(points=16), preset), short(100.0, several), CPU)
+    assert made == {2: (EPOCHS,), 1: (EPOCHS,)}
+    assert np.array_equal(*held)
+    assert tuned.preset.probe.probe_modes == 1
+
+
+def test_one_mode_describes_a_coherent_scan_better_in_the_end(drifted):
+    """Modes from a source of 0.8 Å blur what a probe without any shows."""
+    preset = Preset(num_slices=1, window_px=24, regime="thin", source_size_A=0.8)
+    assert settled_modes._gain(Tuned(drifted((0.0, 0.0), 3), preset), 2, CPU).certain
