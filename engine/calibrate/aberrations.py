@@ -41,6 +41,9 @@ FLAT = 1e-6
 """Share of a summit's height by which its neighbourhood may differ where a climb ends: steps tell the place better."""
 IN_REACH = 0.5
 """Share of the height of J2's summit, with aliases, that the nearest point of the grid has at least."""
+BEYOND_DOUBT, CERTAIN = 3.0, 2.0
+"""Standard errors by which a fit among aliases must leave less unexplained to be believed, and its handedness."""
+LOW = ("C10", "C12a", "C12b")
 POWER_ERROR = 0.03
 """Bias of J1 on sparse scans, in 1/(lam Q^2) of the highest frequency: 0.02 to 0.04 for defoci of 200 Å to 13 µm."""
 ENERGY_ERROR = 0.04
@@ -62,6 +65,11 @@ class AberrationFit:
     runner_up: float
     uncertainties_A: Mapping[str, float] = field(default_factory=dict)
     """Of aberrations that have one of their own; the others have ``uncertainty_A``."""
+
+    @property
+    def low(self) -> DoubleArray:
+        """C10, C12a, C12b in Å and the rotation in rad, as criteria take them."""
+        return np.array([*(self.aberrations.get(name, 0.0) for name in LOW), math.radians(self.rotation_deg)])
 
     def turned(self) -> AberrationFit:
         """The other member of the pair that a weak phase object cannot tell apart."""
@@ -175,6 +183,42 @@ def fit_aberrations(criteria: Criteria, search: Search, grid: Grid, *, sparse: b
     )
 
 
+@dataclass(frozen=True)
+class AmongAliases:
+    """A fit that explains more by aliases of finer structure, and the criteria that it is of."""
+
+    fit: AberrationFit
+    criteria: Criteria
+    mirrored: bool
+    """Whether these are of the other handedness."""
+    sure_of_hand: bool | None
+    """Whether it explains more than any fit of the other handedness; None: nobody asked."""
+
+
+def fit_among_aliases(criteria: Criteria, search: Search, fit: AberrationFit, *, mirrored: bool) -> AmongAliases | None:
+    """The best fit by criteria with aliases, where by these it explains more than ``fit`` does beyond doubt.
+
+    ``mirrored``: the detector's axes may be swapped.
+    """
+    present, least = criteria.left(fit.low), criteria.explained_energy(fit.low)
+    handed = [criteria, criteria.transposed()] if mirrored else [criteria]
+    fits = [(*made, one) for one in handed if (made := fit_aliased(one, search, least)) is not None]
+    if not fits:
+        return None
+    found, energy, chosen = max(fits, key=lambda one: one[1])
+    left = chosen.left(found.low)
+    if energy < (1 + least_gain(criteria)) * least or lead(left, present) < BEYOND_DOUBT:
+        return None
+    if not mirrored:
+        return AmongAliases(found, chosen, mirrored=False, sure_of_hand=None)
+    other = handed[0] if chosen is handed[1] else handed[1]
+    rivals = [one[0] for one in fits if one[2] is other]
+    if not rivals and (rival := fit_aliased(other, search, 0.0)) is not None:
+        rivals = [rival[0]]
+    sure = all(lead(left, other.left(one.low)) > CERTAIN for one in rivals)
+    return AmongAliases(found, chosen, mirrored=chosen is handed[1], sure_of_hand=sure)
+
+
 def fit_aliased(criteria: Criteria, search: Search, least: float) -> tuple[AberrationFit, float] | None:
     """The fit of an undersampled scan, and its J2, by criteria with aliases; None where J2 will not exceed ``least``.
 
@@ -220,6 +264,16 @@ def _climbed_from(criteria: Criteria, search: Search, grid: Grid, least: float) 
         runner_up=grid.runner_up,
     )
     return fit, energy
+
+
+def lead(left: DoubleArray, others: DoubleArray) -> float:
+    """By how many standard errors optics leave less unexplained of each frequency (nq,) than others do.
+
+    Of the mean logarithm of the ratio, by its scatter over frequencies: each counts alike, however bright it is.
+    """
+    ratios = np.log(others / left)
+    error = float(ratios.std(ddof=1)) / math.sqrt(len(ratios)) if len(ratios) > 1 else math.inf
+    return float(ratios.mean()) / error if error > 0 else 0.0
 
 
 def _doubt(criteria: Criteria, best: DoubleArray, aside: DoubleArray) -> float:

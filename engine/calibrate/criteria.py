@@ -34,6 +34,8 @@ FINEST_A = 1.0
 """Period of the finest frequency that an alias of a lattice is taken for: they show hardly any beyond. Of atoms that
 lie anywhere as much lies beyond as the aperture lets through."""
 REGULARISATION = 0.02
+LEAST_LEFT = 1e-6
+"""Share of a frequency's energy that is left at the least: logarithms are taken of it."""
 CLEAR_OF_NOISE = 6.5
 """Standard deviations over what one trial explains of noise."""
 
@@ -87,9 +89,9 @@ class Aliases:
         order = np.lexsort((values, self.owner))
         return np.asarray(order[np.append(self.first[1:], len(values)) - 1])
 
-    def best_sum(self, values: DoubleArray) -> float:
-        """Sum over frequencies of the largest of the values (m,) of its aliases."""
-        return float(np.maximum.reduceat(values, self.first).sum()) if len(values) else 0.0
+    def largest(self, values: DoubleArray) -> DoubleArray:
+        """Of each frequency the largest of the values (m,) of its aliases, (nq,)."""
+        return np.maximum.reduceat(values, self.first) if len(values) else values
 
 
 class Criteria:
@@ -193,8 +195,18 @@ class Criteria:
 
     def explained_energy(self, parameters: DoubleArray, frequencies: int = FIT_FREQUENCIES) -> float:
         """J2: energy that a weak phase object explains, its phase at each of the brightest frequencies being free."""
+        return float(self._explained(parameters, frequencies).sum())
+
+    def left(self, parameters: DoubleArray) -> DoubleArray:
+        """Energy (nq,) of each of the brightest frequencies that it does not explain, and something of each."""
+        spectra = self.modulation.spectra[:, :FIT_FREQUENCIES]
+        total = np.einsum("nq,nq->q", self.per_noise(spectra).conj(), spectra).real
+        return np.asarray(np.maximum(total - self._explained(parameters, FIT_FREQUENCIES), LEAST_LEFT * total))
+
+    def _explained(self, parameters: DoubleArray, frequencies: int) -> DoubleArray:
+        """Energy (nq,) that the one of the aliases of each frequency explains which explains most."""
         aliases = self.aliases.of_first(frequencies)
-        return aliases.best_sum(self._energies(parameters, aliases))
+        return aliases.largest(self._energies(parameters, aliases))
 
     def _energies(self, parameters: DoubleArray, aliases: Aliases) -> DoubleArray:
         """Energy (m,) that each alias explains."""
