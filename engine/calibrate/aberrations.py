@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ptylive.engine.calibrate.criteria import Criteria
+from ptylive.engine.calibrate.sign import ranked
 from ptylive.schema.model import DoubleArray
 
 GRID_CYCLES = 0.5
@@ -42,7 +43,7 @@ FLAT = 1e-6
 IN_REACH = 0.5
 """Share of the height of J2's summit, with aliases, that the nearest point of the grid has at least."""
 BEYOND_DOUBT, CERTAIN = 3.0, 2.0
-"""Standard errors by which a fit among aliases must leave less unexplained to be believed, and its handedness."""
+"""Standard deviations by which a fit among aliases must leave less unexplained to be believed, and its handedness."""
 LOW = ("C10", "C12a", "C12b")
 POWER_ERROR = 0.03
 """Bias of J1 on sparse scans, in 1/(lam Q^2) of the highest frequency: 0.02 to 0.04 for defoci of 200 Å to 13 µm."""
@@ -267,13 +268,13 @@ def _climbed_from(criteria: Criteria, search: Search, grid: Grid, least: float) 
 
 
 def lead(left: DoubleArray, others: DoubleArray) -> float:
-    """By how many standard errors optics leave less unexplained of each frequency (nq,) than others do.
+    """By how many standard deviations optics leave less unexplained of most frequencies (nq,) than others do.
 
-    Of the mean logarithm of the ratio, by its scatter over frequencies: each counts alike, however bright it is.
+    Of Wilcoxon's signed ranks (1945) of the logarithms of the ratios: a few bright frequencies do not decide.
     """
     ratios = np.log(others / left)
-    error = float(ratios.std(ddof=1)) / math.sqrt(len(ratios)) if len(ratios) > 1 else math.inf
-    return float(ratios.mean()) / error if error > 0 else 0.0
+    n = len(ratios)
+    return float((np.sign(ratios) * ranked(np.abs(ratios))).sum()) / math.sqrt(n * (n + 1) * (2 * n + 1) / 6)
 
 
 def _doubt(criteria: Criteria, best: DoubleArray, aside: DoubleArray) -> float:
