@@ -41,7 +41,7 @@ ALIASED_STEP = 0.5
 FLAT = 1e-6
 """Share of a summit's height by which its neighbourhood may differ where a climb ends: steps tell the place better."""
 IN_REACH = 0.5
-"""Share of the height of J2's summit, with aliases, that the nearest point of the grid has at least."""
+"""Share of the height of a summit that the nearest point of the grid has at least."""
 BEYOND_DOUBT, CERTAIN = 3.0, 2.0
 """Standard deviations by which a fit among aliases must leave less unexplained to be believed, and its handedness."""
 LOW = ("C10", "C12a", "C12b")
@@ -201,14 +201,14 @@ def fit_among_aliases(criteria: Criteria, search: Search, fit: AberrationFit, *,
 
     ``mirrored``: the detector's axes may be swapped.
     """
-    present, least = criteria.left(fit.low), criteria.explained_energy(fit.low)
+    present, least = criteria.left(fit.low), criteria.evenly_explained(fit.low)
     handed = [criteria, criteria.transposed()] if mirrored else [criteria]
     fits = [(*made, one) for one in handed if (made := fit_aliased(one, search, least)) is not None]
     if not fits:
         return None
-    found, energy, chosen = max(fits, key=lambda one: one[1])
+    found, height, chosen = max(fits, key=lambda one: one[1])
     left = chosen.left(found.low)
-    if energy < (1 + least_gain(criteria)) * least or lead(left, present) < BEYOND_DOUBT:
+    if height < (1 + least_gain(criteria)) * least or lead(left, present) < BEYOND_DOUBT:
         return None
     if not mirrored:
         return AmongAliases(found, chosen, mirrored=False, sure_of_hand=None)
@@ -221,14 +221,14 @@ def fit_among_aliases(criteria: Criteria, search: Search, fit: AberrationFit, *,
 
 
 def fit_aliased(criteria: Criteria, search: Search, least: float) -> tuple[AberrationFit, float] | None:
-    """The fit of an undersampled scan, and its J2, by criteria with aliases; None where J2 will not exceed ``least``.
+    """The fit of an undersampled scan, and its J3, by criteria with aliases; None where J3 will not exceed ``least``.
 
-    There J2 stands out far and wide, and where J1 has its maximum need not be near: J2 itself is taken at every point
+    There it stands out far and wide, and where J1 has its maximum need not be near: J3 itself is taken at every point
     of a grid and climbed from the best ones, without astigmatism and then with it.
     """
     fine = replace(search, defocus_step_A=ALIASED_STEP * search.defocus_step_A)
-    grid = Grid.of(criteria, fine, Criteria.quick_energy)
-    return _climbed_from(criteria, search, grid, least)
+    grid = Grid.of(criteria, fine, Criteria.quickly_explained)
+    return _climbed_from(criteria, criteria.evenly_explained, search, grid, least)
 
 
 def fit_by_energy(criteria: Criteria, search: Search) -> AberrationFit | None:
@@ -237,34 +237,38 @@ def fit_by_energy(criteria: Criteria, search: Search) -> AberrationFit | None:
     None where J2 is what noise gives.
     """
     fine = replace(search, defocus_step_A=ALIASED_STEP * search.defocus_step_A)
-    found = _climbed_from(criteria, search, Grid.of(criteria, fine, Criteria.energy), 0.0)
+    grid = Grid.of(criteria, fine, Criteria.energy)
+    found = _climbed_from(criteria, criteria.explained_energy, search, grid, 0.0)
     if found is None or criteria.over_chance(found[0].explained) < criteria.above_chance:
         return None
     return found[0]
 
 
-def _climbed_from(criteria: Criteria, search: Search, grid: Grid, least: float) -> tuple[AberrationFit, float] | None:
-    """J2 climbed from the best points of a grid, and where it ends; None where it will not exceed ``least``."""
-    begun = [criteria.explained_energy(start) for start in grid.starts]
-    near = [start for start, energy in zip(grid.starts, begun, strict=True) if energy >= IN_REACH * max(begun)]
+def _climbed_from(
+    criteria: Criteria, criterion: Callable[[DoubleArray], float], search: Search, grid: Grid, least: float
+) -> tuple[AberrationFit, float] | None:
+    """A criterion climbed from the best points of a grid, and its height there; None where that is below ``least``."""
+    begun = [criterion(start) for start in grid.starts]
+    near = [start for start, height in zip(grid.starts, begun, strict=True) if height >= IN_REACH * max(begun)]
     if max(begun) < IN_REACH * least:
         return None
-    climbed = [_climb(criteria.explained_energy, start, search, astigmatic=False) for start in near]
-    plain = max(climbed, key=criteria.explained_energy)
-    best = _climb(criteria.explained_energy, plain, search)
-    if criteria.explained_energy(best) < (1 + least_gain(criteria)) * criteria.explained_energy(plain):
+    climbed = [_climb(criterion, start, search, astigmatic=False) for start in near]
+    plain = max(climbed, key=criterion)
+    best = _climb(criterion, plain, search)
+    if criterion(best) < (1 + least_gain(criteria)) * criterion(plain):
         best = plain
-    energy, step = criteria.explained_energy(best), search.defocus_step_A
+    height, step = criterion(best), search.defocus_step_A
     c10, c12a, c12b, rotation = (float(v) for v in best)
+    aside, turned = np.array([0.25 * step, 0.0, 0.0, 0.0]), np.array([0.0, 0.0, 0.0, math.radians(1.0)])
     fit = AberrationFit(
         aberrations={"C10": c10, "C12a": c12a, "C12b": c12b},
         rotation_deg=math.degrees(rotation),
-        uncertainty_A=_doubt(criteria, best, np.array([0.25 * step, 0.0, 0.0, 0.0])) * 0.25 * step,
-        rotation_uncertainty_deg=_doubt(criteria, best, np.array([0.0, 0.0, 0.0, math.radians(1.0)])),
+        uncertainty_A=_doubt(criteria, criterion, best, aside) * 0.25 * step,
+        rotation_uncertainty_deg=_doubt(criteria, criterion, best, turned),
         explained=criteria.explained_share(best),
         runner_up=grid.runner_up,
     )
-    return fit, energy
+    return fit, height
 
 
 def lead(left: DoubleArray, others: DoubleArray) -> float:
@@ -277,10 +281,12 @@ def lead(left: DoubleArray, others: DoubleArray) -> float:
     return float((np.sign(ratios) * ranked(np.abs(ratios))).sum()) / math.sqrt(n * (n + 1) * (2 * n + 1) / 6)
 
 
-def _doubt(criteria: Criteria, best: DoubleArray, aside: DoubleArray) -> float:
-    """How many times ``aside`` from a maximum of J2 costs the least gain that would be believed."""
-    here = criteria.explained_energy(best)
-    drop = here - 0.5 * (criteria.explained_energy(best - aside) + criteria.explained_energy(best + aside))
+def _doubt(
+    criteria: Criteria, criterion: Callable[[DoubleArray], float], best: DoubleArray, aside: DoubleArray
+) -> float:
+    """How many times ``aside`` from a maximum of a criterion costs the least gain that would be believed."""
+    here = criterion(best)
+    drop = here - 0.5 * (criterion(best - aside) + criterion(best + aside))
     return math.sqrt(least_gain(criteria) * here / drop) if drop > 0 else math.inf
 
 
@@ -292,7 +298,8 @@ def fit_near(criteria: Criteria, search: Search, start: DoubleArray) -> Aberrati
     step = search.defocus_step_A
     known = replace(search, rotation_deg=math.degrees(float(start[3])), c12_A=(float(start[1]), float(start[2])))
     best = _climb(criteria.explained_energy, start, known)
-    doubt = 0.5 * step * _doubt(criteria, best, np.array([0.5 * step, 0.0, 0.0, 0.0]))
+    aside = np.array([0.5 * step, 0.0, 0.0, 0.0])
+    doubt = 0.5 * step * _doubt(criteria, criteria.explained_energy, best, aside)
     c10, c12a, c12b, rotation = (float(v) for v in best)
     return AberrationFit(
         aberrations={"C10": c10, "C12a": c12a, "C12b": c12b},

@@ -30,8 +30,8 @@ class Scan:
     def left(self, parameters: DoubleArray) -> DoubleArray:
         return self._left[float(parameters[0])]
 
-    def explained_energy(self, parameters: DoubleArray) -> float:
-        return float((1 - self.left(parameters)).sum())
+    def evenly_explained(self, parameters: DoubleArray) -> float:
+        return -float(np.log(self.left(parameters)).sum())
 
     def transposed(self) -> Scan:
         return self._other
@@ -48,8 +48,8 @@ def found(monkeypatch: pytest.MonkeyPatch, left: DoubleArray, mirrored: DoubleAr
 
     def climbed(criteria: Any, _search: Any, least: float) -> tuple[AberrationFit, float] | None:
         fit = fit_of(FINER if criteria is scan else MIRRORED)
-        energy = criteria.explained_energy(fit.low)
-        return (fit, energy) if energy > least else None
+        height = criteria.evenly_explained(fit.low)
+        return (fit, height) if height > least else None
 
     monkeypatch.setattr(aberrations, "fit_aliased", climbed)
     any_scan: Any = scan
@@ -64,14 +64,14 @@ def test_most_frequencies_better_explained_are_believed(monkeypatch: pytest.Monk
 
 def test_a_few_bright_ones_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     left = np.full(N, 0.52)
-    left[:4] = 1e-3  # more energy is explained, of four frequencies
+    left[:4] = 1e-3  # as if four frequencies decided
     assert found(monkeypatch, left) is None
 
 
 def test_a_gain_that_more_parameters_bring_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 24 frequencies a 24th of what is explained."""
-    assert found(monkeypatch, np.full(N, 0.5 * (1 - 0.9 / N))) is None
-    assert found(monkeypatch, np.full(N, 0.5 * (1 - 1.1 / N))) is not None
+    assert found(monkeypatch, np.full(N, 0.5 ** (1 + 0.9 / N))) is None
+    assert found(monkeypatch, np.full(N, 0.5 ** (1 + 1.1 / N))) is not None
 
 
 @pytest.mark.parametrize(("own", "other", "mirrored", "sure"), [(0.2, 0.4, False, True), (0.4, 0.2, True, True)])
@@ -84,8 +84,8 @@ def test_the_handedness_that_explains_more_is_taken(
 
 
 def test_of_hands_that_explain_as_much_none_is_sure(monkeypatch: pytest.MonkeyPatch) -> None:
-    turns = np.where(np.arange(N) % 2, 0.1, -0.1)
-    assert found(monkeypatch, 0.2 + 0.9 * turns, 0.2 - turns).sure_of_hand is False
+    left = np.where(np.arange(N) % 2, 0.1, 0.3)
+    assert found(monkeypatch, left, np.roll(left, 1)).sure_of_hand is False
 
 
 def test_a_hand_that_explains_less_than_what_is_seen_is_no_rival(monkeypatch: pytest.MonkeyPatch) -> None:
