@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ptylive.engine.calibrate.criteria import Criteria
+from ptylive.engine.calibrate.sign import ranked
 from ptylive.schema.model import DoubleArray
 
 GRID_CYCLES = 0.5
@@ -40,7 +41,10 @@ ALIASED_STEP = 0.5
 FLAT = 1e-6
 """Share of a summit's height by which its neighbourhood may differ where a climb ends: steps tell the place better."""
 IN_REACH = 0.5
-"""Share of the height of J2's summit, with aliases, that the nearest point of the grid has at least."""
+"""Share of the height of a summit that the nearest point of the grid has at least."""
+BEYOND_DOUBT, CERTAIN = 3.0, 2.0
+"""Standard deviations by which a fit among aliases must leave less unexplained to be believed, and its handedness."""
+LOW = ("C10", "C12a", "C12b")
 POWER_ERROR = 0.03
 """Bias of J1 on sparse scans, in 1/(lam Q^2) of the highest frequency: 0.02 to 0.04 for defoci of 200 Å to 13 µm."""
 ENERGY_ERROR = 0.04
@@ -62,6 +66,11 @@ class AberrationFit:
     runner_up: float
     uncertainties_A: Mapping[str, float] = field(default_factory=dict)
     """Of aberrations that have one of their own; the others have ``uncertainty_A``."""
+
+    @property
+    def low(self) -> DoubleArray:
+        """C10, C12a, C12b in Å and the rotation in rad, as criteria take them."""
+        return np.array([*(self.aberrations.get(name, 0.0) for name in LOW), math.radians(self.rotation_deg)])
 
     def turned(self) -> AberrationFit:
         """The other member of the pair that a weak phase object cannot tell apart."""
@@ -175,15 +184,51 @@ def fit_aberrations(criteria: Criteria, search: Search, grid: Grid, *, sparse: b
     )
 
 
-def fit_aliased(criteria: Criteria, search: Search, least: float) -> tuple[AberrationFit, float] | None:
-    """The fit of an undersampled scan, and its J2, by criteria with aliases; None where J2 will not exceed ``least``.
+@dataclass(frozen=True)
+class AmongAliases:
+    """A fit that explains more by aliases of finer structure, and the criteria that it is of."""
 
-    There J2 stands out far and wide, and where J1 has its maximum need not be near: J2 itself is taken at every point
+    fit: AberrationFit
+    criteria: Criteria
+    mirrored: bool
+    """Whether these are of the other handedness."""
+    sure_of_hand: bool | None
+    """Whether it explains more than any fit of the other handedness; None: nobody asked."""
+
+
+def fit_among_aliases(criteria: Criteria, search: Search, fit: AberrationFit, *, mirrored: bool) -> AmongAliases | None:
+    """The best fit by criteria with aliases, where by these it explains more than ``fit`` does beyond doubt.
+
+    ``mirrored``: the detector's axes may be swapped.
+    """
+    present, least = criteria.left(fit.low), criteria.evenly_explained(fit.low)
+    handed = [criteria, criteria.transposed()] if mirrored else [criteria]
+    fits = [(*made, one) for one in handed if (made := fit_aliased(one, search, least)) is not None]
+    if not fits:
+        return None
+    found, height, chosen = max(fits, key=lambda one: one[1])
+    left = chosen.left(found.low)
+    if height < (1 + least_gain(criteria)) * least or lead(left, present) < BEYOND_DOUBT:
+        return None
+    if not mirrored:
+        return AmongAliases(found, chosen, mirrored=False, sure_of_hand=None)
+    other = handed[0] if chosen is handed[1] else handed[1]
+    rivals = [one[0] for one in fits if one[2] is other]
+    if not rivals and (rival := fit_aliased(other, search, 0.0)) is not None:
+        rivals = [rival[0]]
+    sure = all(lead(left, other.left(one.low)) > CERTAIN for one in rivals)
+    return AmongAliases(found, chosen, mirrored=chosen is handed[1], sure_of_hand=sure)
+
+
+def fit_aliased(criteria: Criteria, search: Search, least: float) -> tuple[AberrationFit, float] | None:
+    """The fit of an undersampled scan, and its J3, by criteria with aliases; None where J3 will not exceed ``least``.
+
+    There it stands out far and wide, and where J1 has its maximum need not be near: J3 itself is taken at every point
     of a grid and climbed from the best ones, without astigmatism and then with it.
     """
     fine = replace(search, defocus_step_A=ALIASED_STEP * search.defocus_step_A)
-    grid = Grid.of(criteria, fine, Criteria.quick_energy)
-    return _climbed_from(criteria, search, grid, least)
+    grid = Grid.of(criteria, fine, Criteria.quickly_explained)
+    return _climbed_from(criteria, criteria.evenly_explained, search, grid, least)
 
 
 def fit_by_energy(criteria: Criteria, search: Search) -> AberrationFit | None:
@@ -192,40 +237,56 @@ def fit_by_energy(criteria: Criteria, search: Search) -> AberrationFit | None:
     None where J2 is what noise gives.
     """
     fine = replace(search, defocus_step_A=ALIASED_STEP * search.defocus_step_A)
-    found = _climbed_from(criteria, search, Grid.of(criteria, fine, Criteria.energy), 0.0)
+    grid = Grid.of(criteria, fine, Criteria.energy)
+    found = _climbed_from(criteria, criteria.explained_energy, search, grid, 0.0)
     if found is None or criteria.over_chance(found[0].explained) < criteria.above_chance:
         return None
     return found[0]
 
 
-def _climbed_from(criteria: Criteria, search: Search, grid: Grid, least: float) -> tuple[AberrationFit, float] | None:
-    """J2 climbed from the best points of a grid, and where it ends; None where it will not exceed ``least``."""
-    begun = [criteria.explained_energy(start) for start in grid.starts]
-    near = [start for start, energy in zip(grid.starts, begun, strict=True) if energy >= IN_REACH * max(begun)]
+def _climbed_from(
+    criteria: Criteria, criterion: Callable[[DoubleArray], float], search: Search, grid: Grid, least: float
+) -> tuple[AberrationFit, float] | None:
+    """A criterion climbed from the best points of a grid, and its height there; None where that is below ``least``."""
+    begun = [criterion(start) for start in grid.starts]
+    near = [start for start, height in zip(grid.starts, begun, strict=True) if height >= IN_REACH * max(begun)]
     if max(begun) < IN_REACH * least:
         return None
-    climbed = [_climb(criteria.explained_energy, start, search, astigmatic=False) for start in near]
-    plain = max(climbed, key=criteria.explained_energy)
-    best = _climb(criteria.explained_energy, plain, search)
-    if criteria.explained_energy(best) < (1 + least_gain(criteria)) * criteria.explained_energy(plain):
+    climbed = [_climb(criterion, start, search, astigmatic=False) for start in near]
+    plain = max(climbed, key=criterion)
+    best = _climb(criterion, plain, search)
+    if criterion(best) < (1 + least_gain(criteria)) * criterion(plain):
         best = plain
-    energy, step = criteria.explained_energy(best), search.defocus_step_A
+    height, step = criterion(best), search.defocus_step_A
     c10, c12a, c12b, rotation = (float(v) for v in best)
+    aside, turned = np.array([0.25 * step, 0.0, 0.0, 0.0]), np.array([0.0, 0.0, 0.0, math.radians(1.0)])
     fit = AberrationFit(
         aberrations={"C10": c10, "C12a": c12a, "C12b": c12b},
         rotation_deg=math.degrees(rotation),
-        uncertainty_A=_doubt(criteria, best, np.array([0.25 * step, 0.0, 0.0, 0.0])) * 0.25 * step,
-        rotation_uncertainty_deg=_doubt(criteria, best, np.array([0.0, 0.0, 0.0, math.radians(1.0)])),
+        uncertainty_A=_doubt(criteria, criterion, best, aside) * 0.25 * step,
+        rotation_uncertainty_deg=_doubt(criteria, criterion, best, turned),
         explained=criteria.explained_share(best),
         runner_up=grid.runner_up,
     )
-    return fit, energy
+    return fit, height
 
 
-def _doubt(criteria: Criteria, best: DoubleArray, aside: DoubleArray) -> float:
-    """How many times ``aside`` from a maximum of J2 costs the least gain that would be believed."""
-    here = criteria.explained_energy(best)
-    drop = here - 0.5 * (criteria.explained_energy(best - aside) + criteria.explained_energy(best + aside))
+def lead(left: DoubleArray, others: DoubleArray) -> float:
+    """By how many standard deviations optics leave less unexplained of most frequencies (nq,) than others do.
+
+    Of Wilcoxon's signed ranks (1945) of the logarithms of the ratios: a few bright frequencies do not decide.
+    """
+    ratios = np.log(others / left)
+    n = len(ratios)
+    return float((np.sign(ratios) * ranked(np.abs(ratios))).sum()) / math.sqrt(n * (n + 1) * (2 * n + 1) / 6)
+
+
+def _doubt(
+    criteria: Criteria, criterion: Callable[[DoubleArray], float], best: DoubleArray, aside: DoubleArray
+) -> float:
+    """How many times ``aside`` from a maximum of a criterion costs the least gain that would be believed."""
+    here = criterion(best)
+    drop = here - 0.5 * (criterion(best - aside) + criterion(best + aside))
     return math.sqrt(least_gain(criteria) * here / drop) if drop > 0 else math.inf
 
 
@@ -237,7 +298,8 @@ def fit_near(criteria: Criteria, search: Search, start: DoubleArray) -> Aberrati
     step = search.defocus_step_A
     known = replace(search, rotation_deg=math.degrees(float(start[3])), c12_A=(float(start[1]), float(start[2])))
     best = _climb(criteria.explained_energy, start, known)
-    doubt = 0.5 * step * _doubt(criteria, best, np.array([0.5 * step, 0.0, 0.0, 0.0]))
+    aside = np.array([0.5 * step, 0.0, 0.0, 0.0])
+    doubt = 0.5 * step * _doubt(criteria, criteria.explained_energy, best, aside)
     c10, c12a, c12b, rotation = (float(v) for v in best)
     return AberrationFit(
         aberrations={"C10": c10, "C12a": c12a, "C12b": c12b},

@@ -25,7 +25,7 @@ from ptylive.schema.model import ComplexArray, DoubleArray, IndexArray
 from ptylive.schema.scan import rotation_matrix
 
 GRID_FREQUENCIES = 80
-ALIASED_FREQUENCIES = 8
+ALIASED_FREQUENCIES = 16
 UNDERSAMPLED, TOO_MANY = 1.5, 40
 """Aliases a frequency has, on average, from which on a scan is undersampled, and from which on they tell nothing."""
 MOST_ALIASES, LEAST_FREQUENCIES = 1500, 60
@@ -34,6 +34,8 @@ FINEST_A = 1.0
 """Period of the finest frequency that an alias of a lattice is taken for: they show hardly any beyond. Of atoms that
 lie anywhere as much lies beyond as the aperture lets through."""
 REGULARISATION = 0.02
+LEAST_LEFT = 1e-6
+"""Share of a frequency's energy that is left at the least: logarithms are taken of it."""
 CLEAR_OF_NOISE = 6.5
 """Standard deviations over what one trial explains of noise."""
 
@@ -87,9 +89,9 @@ class Aliases:
         order = np.lexsort((values, self.owner))
         return np.asarray(order[np.append(self.first[1:], len(values)) - 1])
 
-    def best_sum(self, values: DoubleArray) -> float:
-        """Sum over frequencies of the largest of the values (m,) of its aliases."""
-        return float(np.maximum.reduceat(values, self.first).sum()) if len(values) else 0.0
+    def largest(self, values: DoubleArray) -> DoubleArray:
+        """Of each frequency the largest of the values (m,) of its aliases, (nq,)."""
+        return np.maximum.reduceat(values, self.first) if len(values) else values
 
 
 class Criteria:
@@ -193,8 +195,31 @@ class Criteria:
 
     def explained_energy(self, parameters: DoubleArray, frequencies: int = FIT_FREQUENCIES) -> float:
         """J2: energy that a weak phase object explains, its phase at each of the brightest frequencies being free."""
+        return float(self._explained(parameters, frequencies).sum())
+
+    def left(self, parameters: DoubleArray, frequencies: int = FIT_FREQUENCIES) -> DoubleArray:
+        """Share (nq,) of the energy of each of the brightest frequencies that it does not explain, above 0."""
+        total = self._totals[:frequencies]
+        return np.asarray(np.maximum(1.0 - self._explained(parameters, frequencies) / total, LEAST_LEFT))
+
+    def evenly_explained(self, parameters: DoubleArray, frequencies: int = FIT_FREQUENCIES) -> float:
+        """J3: sum over frequencies of the logarithm of what there is over what is left.
+
+        A likelihood, where nobody knows how much of each frequency no weak phase object explains: few bright
+        frequencies do not outweigh the others, as they do in J2.
+        """
+        return float(-np.log(self.left(parameters, frequencies)).sum())
+
+    @cached_property
+    def _totals(self) -> DoubleArray:
+        spectra = self.modulation.spectra[:, :FIT_FREQUENCIES]
+        total = np.einsum("nq,nq->q", self.per_noise(spectra).conj(), spectra).real
+        return np.asarray(np.maximum(total, np.finfo(np.float32).tiny), float)
+
+    def _explained(self, parameters: DoubleArray, frequencies: int) -> DoubleArray:
+        """Energy (nq,) that the one of the aliases of each frequency explains which explains most."""
         aliases = self.aliases.of_first(frequencies)
-        return aliases.best_sum(self._energies(parameters, aliases))
+        return aliases.largest(self._energies(parameters, aliases))
 
     def _energies(self, parameters: DoubleArray, aliases: Aliases) -> DoubleArray:
         """Energy (m,) that each alias explains."""
@@ -216,9 +241,9 @@ class Criteria:
             return aliases.q
         return aliases.q[aliases.best(self._energies(parameters, aliases))]
 
-    def quick_energy(self, c10_A: float, rotation: float) -> float:
-        """J2 of a defocus (Å) and a rotation (rad) on few frequencies: for the grid of an undersampled scan."""
-        return self.explained_energy(np.array([c10_A, 0.0, 0.0, rotation]), ALIASED_FREQUENCIES)
+    def quickly_explained(self, c10_A: float, rotation: float) -> float:
+        """J3 of a defocus (Å) and a rotation (rad) on few frequencies: for the grid of an undersampled scan."""
+        return self.evenly_explained(np.array([c10_A, 0.0, 0.0, rotation]), ALIASED_FREQUENCIES)
 
     def energy(self, c10_A: float, rotation: float) -> float:
         """J2 of a defocus (Å) and a rotation (rad): for the grid of a scan of few electrons."""

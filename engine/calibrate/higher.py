@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ptylive.engine.calibrate.aberrations import AberrationFit, least_gain
+from ptylive.engine.calibrate.aberrations import LOW, AberrationFit, least_gain
 from ptylive.engine.calibrate.criteria import REGULARISATION, Criteria
 from ptylive.schema.advice.limits import quarter_pi_limit_A
 from ptylive.schema.model import ComplexArray, DoubleArray
@@ -27,7 +27,6 @@ TRIAL_PHASE = 0.5
 """Phase at the disc's rim that a trial value makes, rad."""
 DIFFERENCE = 0.04
 """Half the distance between the points of a numerical derivative, trial values: 0.02 rad at the rim."""
-LOW = ("C10", "C12a", "C12b")
 BALANCED_BY = {"C30": 0, "C32a": 1, "C32b": 2}
 """The low aberration of the same symmetry, which balances most of it."""
 PROMISING = 0.25
@@ -170,8 +169,7 @@ def fit_higher(criteria: Criteria, fit: AberrationFit, given: Mapping[str, float
     problem = _Problem(criteria, names)
     if not names or len(criteria.modulation.q_scan) < LEAST_FREQUENCIES:
         return fit
-    low = np.array([*(fit.aberrations.get(name, 0.0) for name in LOW), math.radians(fit.rotation_deg)])
-    start = np.concatenate([low, np.zeros(len(names))]) / problem.units
+    start = np.concatenate([fit.low, np.zeros(len(names))]) / problem.units
     before, least = problem.energy(start), least_gain(criteria)
     if sum(problem.gain_along(start, name) for name in names) < PROMISING * least * before:
         return fit

@@ -17,7 +17,7 @@ from ptylive.engine.calibrate.aberrations import (
     Grid,
     Search,
     fit_aberrations,
-    fit_aliased,
+    fit_among_aliases,
     fit_by_energy,
     fit_near,
 )
@@ -53,10 +53,7 @@ MOST_SPREAD_DEG = 10.0
 HALF_TURN_RATIO = 1.1
 """How much more of the scan one half turn must explain to be believed."""
 WELL_EXPLAINED = 0.4
-"""Share of the energy below which a fit may have taken aliases of finer structure for what the scan resolves."""
-ALIASED_RATIO = 1.5
-"""How much more must be explained among the aliases for that to be believed."""
-LOW = ("C10", "C12a", "C12b")
+"""Share of the energy above which a fit among aliases of finer structure waits for the end of the scan."""
 LEAST_EXPLAINED = 3.0
 """Explained energy, in what noise alone would explain (one part in the number of coefficients)."""
 MOST_OF_IT = 0.95
@@ -222,7 +219,8 @@ class _Work:
             alignment = align(self.store, criteria.conditions)
             grid = grid if alignment is None else replace(grid, starts=[*grid.starts, alignment.start])
         fit = fit_aberrations(criteria, search, grid, sparse=sparse)
-        criteria, fit = self._among_aliases(criteria, search, fit) if ordered else (criteria, fit)
+        if ordered or self._tells_little(criteria, fit):
+            criteria, fit = self._among_aliases(criteria, search, fit)
         by_energy = not criteria.has_aliases and self._tells_little(criteria, fit)
         if by_energy:
             criteria, fit = self._by_energy(criteria, search, fit)
@@ -235,32 +233,30 @@ class _Work:
         self._adopt(fit, curl, criteria)
 
     def _among_aliases(self, criteria: Criteria, search: Search, fit: AberrationFit) -> tuple[Criteria, AberrationFit]:
-        """The fit that takes what is seen for aliases of finer structure, where the other leaves most unexplained."""
-        aliased = criteria.with_aliases() if fit.explained < WELL_EXPLAINED else None
+        """The fit that takes what is seen for aliases of finer structure, where that explains more beyond doubt."""
+        running = fit.explained > WELL_EXPLAINED and not self._has_ended
+        aliased = None if running else criteria.with_aliases()
         if aliased is None:
             return criteria, fit
-        before = np.array([*(fit.aberrations[name] for name in LOW), math.radians(fit.rotation_deg)])
-        least = ALIASED_RATIO * aliased.explained_energy(before)
-        handed = [aliased] if self.given("detector_transform") else [aliased, aliased.transposed()]
-        fits = [(*made, one) for one in handed if (made := fit_aliased(one, search, least)) is not None]
-        found, energy, chosen = max(fits, key=lambda one: one[1], default=(fit, 0.0, criteria))
-        if energy < least:
+        found = fit_among_aliases(aliased, search, fit, mirrored=not self.given("detector_transform"))
+        if found is None:
             return criteria, fit
-        if len(handed) > 1:
-            mirrored = handed[0] if chosen is handed[1] else handed[1]
-            rivals = [one[1] for one in fits if one[2] is mirrored]
-            rivals = rivals or [made[1] for made in [fit_aliased(mirrored, search, 0.0)] if made is not None]
-            certain = energy > HANDEDNESS_RATIO * max(rivals, default=0.0)
-            word = _word((chosen is handed[1]) != (self.value("detector_transform", "none") == "transpose"))
-            self.entries["detector_transform"] = Quantity(word, Origin.ESTIMATED if certain else Origin.UNDECIDED)
-        return chosen, found
+        if found.sure_of_hand is not None:
+            word = _word(found.mirrored != (self.value("detector_transform", "none") == "transpose"))
+            origin = Origin.ESTIMATED if found.sure_of_hand else Origin.UNDECIDED
+            self.entries["detector_transform"] = Quantity(word, origin)
+        return found.criteria, found.fit
 
     def _tells_little(self, criteria: Criteria, fit: AberrationFit) -> bool:
         """Whether J1 is lost in noise, of a scan that has come to its end."""
         transform = self.entries.get("detector_transform")
         undecided = transform is not None and transform.origin is Origin.UNDECIDED and fit.explained < WELL_EXPLAINED
         lost = criteria.over_chance(fit.explained) < LEAST_EXPLAINED
-        return (lost or undecided) and float(self.store.visited.mean()) >= MOST_OF_IT
+        return (lost or undecided) and self._has_ended
+
+    @property
+    def _has_ended(self) -> bool:
+        return float(self.store.visited.mean()) >= MOST_OF_IT
 
     def _by_energy(self, criteria: Criteria, search: Search, fit: AberrationFit) -> tuple[Criteria, AberrationFit]:
         """The fit and the handedness that explain most, where something is explained beyond what noise is."""

@@ -70,7 +70,7 @@ def detail_correlation(phase: DoubleArray, dark_field: DoubleArray, visited: Boo
 
     def detail(image: DoubleArray) -> DoubleArray:
         ranks = np.zeros(image.shape)
-        ranks[visited] = _ranks(image[visited])
+        ranks[visited] = ranked(image[visited])
         filled = np.where(visited, ranks, ranks[visited].mean())
         values = (filled - ndimage.gaussian_filter(filled, sigma))[visited]
         return np.asarray(values - values.mean())
@@ -80,7 +80,7 @@ def detail_correlation(phase: DoubleArray, dark_field: DoubleArray, visited: Boo
     return float((x * y).sum()) / power if power > 0 else 0.0
 
 
-def _ranks(values: DoubleArray) -> DoubleArray:
+def ranked(values: DoubleArray) -> DoubleArray:
     """1 for the smallest; equal ones share the mean of theirs. scipy.stats would take half a second to load."""
     _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
     return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[which])

@@ -1,15 +1,15 @@
 import numpy as np
 import pytest
 
-from ptylive.engine.calibrate.sign import LEAST_POINTS, TRUSTED_SIGN, _ranks, detail_correlation, settles
+from ptylive.engine.calibrate.sign import LEAST_POINTS, TRUSTED_SIGN, detail_correlation, ranked, settles
 
 
-def test_equal_values_share_the_mean_of_their_ranks():
+def test_equal_values_share_the_mean_of_theirranked():
     from scipy import stats  # half a second, here and not in every process that collects tests
 
-    np.testing.assert_array_equal(_ranks(np.array([3.0, 1.0, 3.0, 7.0])), [2.5, 1.0, 2.5, 4.0])
+    np.testing.assert_array_equal(ranked(np.array([3.0, 1.0, 3.0, 7.0])), [2.5, 1.0, 2.5, 4.0])
     values = np.random.default_rng(0).integers(0, 40, 300).astype(float)
-    np.testing.assert_array_equal(_ranks(values), stats.rankdata(values))
+    np.testing.assert_array_equal(ranked(values), stats.rankdata(values))
 
 
 @pytest.fixture
