@@ -1,6 +1,7 @@
 """Settings for every test: one thread per kernel, one store of compiled code, tests/ importable, no deadlines."""
 
 import gc
+import importlib
 import os
 import sys
 from collections.abc import Generator
@@ -20,6 +21,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 # how long an example takes is the machine's affair
 settings.register_profile("anywhere", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("anywhere")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--card``: cupy and its GPU in the place of the stand-in, for the tests whose names have ``on_device`` or ``arrays``."""
+    parser.addoption("--card", action="store_true", help="tests of a device on the GPU of this machine")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before anything is collected that imports the stand-in."""
+    if config.getoption("--card"):
+        sys.modules["strict_device"] = importlib.import_module("real_card")
 
 
 @pytest.hookimpl(wrapper=True)

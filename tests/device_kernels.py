@@ -21,6 +21,12 @@ class DeviceKernels(EmulatedKernels):
 
 def fused(problem: MultisliceProblem, kernels: type[EmulatedKernels] = DeviceKernels) -> FusedMultislice:
     """The fused backend of a problem."""
+    plan, counts = Plan.of(problem.window), counts_type(problem.patterns)
+    assert plan is not None
+    if kernels is DeviceKernels and hasattr(device, "RawModule"):  # --card
+        from ptylive.engine.backend.multislice.fused.cuda import CudaKernels
+
+        return FusedMultislice(problem, plan, CudaKernels(plan, counts))
     plan = Plan.of(problem.window, 8)
     assert plan is not None
-    return FusedMultislice(problem, plan, kernels(plan, counts_type(problem.patterns), 3))
+    return FusedMultislice(problem, plan, kernels(plan, counts, 3))

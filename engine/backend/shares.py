@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from ptylive.schema.model import IndexArray
 
 _Found = TypeVar("_Found")
+
+
+@contextmanager
+def linear_algebra_on(threads: int) -> Iterator[None]:
+    """Matrix products and decompositions on at most so many threads, in all of the process.
+
+    By themselves they take every core, wait for each other in loops, and on a busy machine a matrix of 125 x 125
+    takes a hundred times as long as on one thread.
+    """
+    found = ThreadpoolController().select(user_api="blas")
+    most = min([threads, *(library["num_threads"] for library in found.info())])
+    with found.limit(limits=most):
+        yield
 
 
 class Shares:

@@ -14,7 +14,8 @@
 #define __global__
 #define __device__
 #define __shared__
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
+#define __forceinline__ inline
 
 struct float2 { float x, y; };
 struct float3 { float x, y, z; };

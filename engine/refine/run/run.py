@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from ptylive.engine.backend.multislice.open import open_backend
+from ptylive.engine.backend.shares import linear_algebra_on
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.drift import without_drift
 from ptylive.engine.refine.data.selection import selected
@@ -105,12 +106,13 @@ def refine(  # noqa: PLR0913  (the public call: every keyword has a default)
     if sharing is not None:
         sharing.check(preset)
     once = partial(_refined, context, resume, sharing)
-    if preset.stages:
-        run = refine_stages(dataset, preset, once, observers, warm)
-    else:
-        ended = once(dataset, preset, observers, warm)
-        run = Staged(ended.result, ended.preset, moved_on(dataset, preset, ended), preset.patterns)
-    return _judged(run, replace(context, tell=_told(on_progress))) if judge else run.result
+    with linear_algebra_on(threads):
+        if preset.stages:
+            run = refine_stages(dataset, preset, once, observers, warm)
+        else:
+            ended = once(dataset, preset, observers, warm)
+            run = Staged(ended.result, ended.preset, moved_on(dataset, preset, ended), preset.patterns)
+        return _judged(run, replace(context, tell=_told(on_progress))) if judge else run.result
 
 
 def _judged(run: Staged, context: TrialContext) -> RefineResult:

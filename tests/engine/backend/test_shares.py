@@ -4,8 +4,9 @@ import threading
 
 import numpy as np
 import pytest
+from threadpoolctl import ThreadpoolController
 
-from ptylive.engine.backend.shares import Shares
+from ptylive.engine.backend.shares import Shares, linear_algebra_on
 
 
 @pytest.mark.parametrize(("threads", "count"), [(0, 1), (1, 1), (3, 3)])
@@ -29,3 +30,15 @@ def test_what_goes_wrong_in_a_share_is_raised():
     with pytest.raises(ZeroDivisionError):
         shares.each(lambda share, number: 1 // number, np.arange(4))
     shares.close()
+
+
+def blas():
+    return [library["num_threads"] for library in ThreadpoolController().select(user_api="blas").info()]
+
+
+@pytest.mark.parametrize(("before", "asked", "within"), [(2, 1, 1), (2, 8, 2), (1, 2, 1)])
+def test_linear_algebra_takes_no_more_threads_than_are_asked_for(before, asked, within):
+    with ThreadpoolController().limit(limits=before, user_api="blas"):
+        with linear_algebra_on(asked):
+            assert set(blas()) == {within}
+        assert set(blas()) == {before}

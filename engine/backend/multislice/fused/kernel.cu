@@ -10,7 +10,7 @@ constexpr int PIXELS = P * P;
 constexpr float INVERSE = 1.0f / P;  // of a unitary transform: ours multiply by P
 
 /// Loss of a pixel and dL/dI, weight left out.
-__device__ inline float2 compared(int term, float offset, float intensity, float counts) {
+INLINE float2 compared(int term, float offset, float intensity, float counts) {
     const float model = intensity + (offset + TINY_COUNTS);
     if (term == AMPLITUDE) {
         const float amplitude = sqrtf(model), difference = amplitude - sqrtf(counts + offset);
@@ -31,7 +31,7 @@ __device__ inline float2 compared(int term, float offset, float intensity, float
 }
 
 /// Sum over the block's threads, known to thread 0.
-__device__ inline float block_sum(float value, float* room) {
+INLINE float block_sum(float value, float* room) {
     const int me = threadIdx.x;
     room[me] = value;
     __syncthreads();
@@ -78,12 +78,12 @@ struct Local {
 };
 
 /// Probe mode `mode` at this position in Fourier space, over P.
-__device__ inline float2 incoming(const Fixed& f, const Local& l, int mode, int x, int y) {
+INLINE float2 incoming(const Fixed& f, const Local& l, int mode, int x, int y) {
     return f.probe[mode * PIXELS + x * P + y] * (l.ramp_y[y] * l.ramp_x[x]);
 }
 
 /// From the probe to the last slice's exit wave, all but the last pass of the transform to the detector.
-__device__ void to_detector(const Fixed& f, const Local& l, int pair) {
+INLINE void to_detector(const Fixed& f, const Local& l, int pair) {
     const int mode = pair % f.probe_modes, first = pair / f.probe_modes * f.slices;
     const bool turned = l.turn_y;
     in_fourier_space<ENTER>(l.tile, [&](float2, int x, int y) { return incoming(f, l, mode, x, y); });
@@ -110,7 +110,7 @@ __device__ void to_detector(const Fixed& f, const Local& l, int pair) {
 }
 
 /// From the gradient behind the last slice (all but the last passes) back to the probe; sums of shifts and current.
-__device__ void from_detector(const Fixed& f, const Local& l, int pair, float3& per_pattern) {
+INLINE void from_detector(const Fixed& f, const Local& l, int pair, float3& per_pattern) {
     const int mode = pair % f.probe_modes, first = pair / f.probe_modes * f.slices;
     const bool to_probe = f.grad_probe || f.grad_patterns, turned = l.turn_y;
     for (int z = f.slices - 1; z >= 0; --z) {
@@ -168,7 +168,7 @@ struct Detector {
     const Fixed& f;
     const COUNTS* counts;
     /// dL/dI times what turns the far field (times P) into its gradient (over P); the loss is added up.
-    __device__ float factor(float intensity, int k, float& loss) const {
+    INLINE float factor(float intensity, int k, float& loss) const {
         if (f.background) intensity += f.background[k];
         const float2 term = compared(f.term, f.offset, intensity, float(counts[k]));
         const float weight = f.weights[k], derivative = weight * term.y;
@@ -178,10 +178,10 @@ struct Detector {
     }
 };
 
-__device__ inline float power(float2 v) { return v.x * v.x + v.y * v.y; }
+INLINE float power(float2 v) { return v.x * v.x + v.y * v.y; }
 
 /// Forward and back with one probe mode and one object mode: the far field never leaves the chip.
-__device__ float one_pair(const Fixed& f, const Local& l, const Detector& detector, float3& per_pattern) {
+INLINE float one_pair(const Fixed& f, const Local& l, const Detector& detector, float3& per_pattern) {
     float loss = 0;
     to_detector(f, l, 0);
     in_fourier_space<TURN>(l.tile, [&](float2 v, int x, int y) {
@@ -192,7 +192,7 @@ __device__ float one_pair(const Fixed& f, const Local& l, const Detector& detect
 }
 
 /// Several: their intensities are added before they are compared. A pixel is every time the same thread's.
-__device__ float all_pairs(const Fixed& f, const Local& l, const Detector& detector, float3& per_pattern) {
+INLINE float all_pairs(const Fixed& f, const Local& l, const Detector& detector, float3& per_pattern) {
     float loss = 0;
     const int pairs = f.pairs();
     for (int pair = 0; pair < pairs; ++pair) {
@@ -216,7 +216,7 @@ __device__ float all_pairs(const Fixed& f, const Local& l, const Detector& detec
 }
 
 /// Loss of each of `chosen` patterns, and sums of gradients. Blocks take every gridDim.x-th pattern.
-extern "C" __global__ void __launch_bounds__(THREADS) loss_and_gradient(
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) loss_and_gradient(
     int count, const int* chosen, const COUNTS* patterns, const int* corners, const float* shifts, const float* offsets,
     const float* roots_of_current,
     int slices, int probe_modes, int object_modes, int rows, int columns, int term, float offset,

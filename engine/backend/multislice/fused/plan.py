@@ -19,13 +19,13 @@ COUNTS = {"uint8": "unsigned char", "uint16": "unsigned short", "float32": "floa
 NVRTC_OPTIONS = ("-std=c++17", "--device-as-default-execution-space")
 """For the compiler: lambdas are code for the device, like everything in the source."""
 
-_CUTS: dict[int, tuple[tuple[int, ...], int]] = {
-    32: ((8, 4), 128),
-    48: ((12, 4), 192),
-    64: ((8, 8), 256),
-    96: ((12, 8), 384),
-    128: ((16, 8), 512),
-    144: ((12, 12), 576),
+_CUTS: dict[int, tuple[tuple[int, ...], int, int]] = {
+    32: ((8, 4), 128, 1),
+    48: ((12, 4), 192, 1),
+    64: ((8, 8), 256, 4),
+    96: ((12, 8), 384, 1),
+    128: ((16, 8), 512, 1),
+    144: ((12, 12), 576, 1),
 }
 """Radices and threads: in every pass each thread has the same number of butterflies, at most four, and its values fit
 its registers. Larger windows do not fit a chip's shared memory (192: 297 KB; a Hopper chip has 227 KB)."""
@@ -38,14 +38,16 @@ class Plan:
     window: int
     radices: tuple[int, ...]
     threads: int
+    blocks: int = 1
+    """That a chip shall run at a time, as far as registers go."""
 
     @classmethod
     def of(cls, window: int, threads: int | None = None) -> Plan | None:
-        """The cut for this window, None where there is none. threads: other than the measured or reckoned best."""
+        """The cut for this window, None where there is none. threads: other than the best."""
         if window not in _CUTS:
             return None
-        radices, best = _CUTS[window]
-        return cls(window, radices, threads or best)
+        radices, best, blocks = _CUTS[window]
+        return cls(window, radices, threads or best, blocks if threads is None else 1)
 
     @property
     def shared_bytes(self) -> int:
@@ -58,6 +60,7 @@ class Plan:
         return {
             "WINDOW": str(self.window),
             "THREADS": str(self.threads),
+            "BLOCKS": str(self.blocks),
             "RADICES": radices,
             "COUNTS": COUNTS[counts],
             "TINY_COUNTS": f"{TINY_COUNTS}f",

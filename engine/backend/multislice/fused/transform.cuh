@@ -7,8 +7,12 @@
 // Neighbouring threads take neighbouring lines: along y neighbouring columns, along x neighbouring rows, which lie an odd
 // number of elements apart. Either way no two of them meet in a memory bank, at any stride of any pass.
 //
-// Given by the compiler's command line: WINDOW (P), THREADS, RADICES (the radices of the passes, first to last).
+// Given by the compiler's command line: WINDOW (P), THREADS, BLOCKS (that a chip shall run at a time: they bound the registers),
+// RADICES (the radices of the passes, first to last).
 #pragma once
+
+// A function that is called would have its values in memory: arrays in registers are none to the caller.
+#define INLINE __device__ __forceinline__
 
 constexpr int P = WINDOW;
 constexpr int PITCH = P + 1;
@@ -19,11 +23,11 @@ constexpr int LAST = PASSES - 1;
 enum Axis { ALONG_X, ALONG_Y };
 enum Direction { FORWARD, BACK };
 
-__device__ inline float2 operator+(float2 a, float2 b) { return {a.x + b.x, a.y + b.y}; }
-__device__ inline float2 operator-(float2 a, float2 b) { return {a.x - b.x, a.y - b.y}; }
-__device__ inline float2 operator*(float s, float2 a) { return {s * a.x, s * a.y}; }
-__device__ inline float2 operator*(float2 a, float2 b) { return {a.x * b.x - a.y * b.y, a.x * b.y + a.y * b.x}; }
-__device__ inline float2 conj(float2 a) { return {a.x, -a.y}; }
+INLINE float2 operator+(float2 a, float2 b) { return {a.x + b.x, a.y + b.y}; }
+INLINE float2 operator-(float2 a, float2 b) { return {a.x - b.x, a.y - b.y}; }
+INLINE float2 operator*(float s, float2 a) { return {s * a.x, s * a.y}; }
+INLINE float2 operator*(float2 a, float2 b) { return {a.x * b.x - a.y * b.y, a.x * b.y + a.y * b.x}; }
+INLINE float2 conj(float2 a) { return {a.x, -a.y}; }
 
 /// Length of the sub-transforms that pass `pass` splits.
 __device__ constexpr int length_of(int pass) {
@@ -50,21 +54,21 @@ template <int N> struct Index {
     static constexpr int value = N;
 };
 /// f(Index<0>), ... f(Index<N - 1>): a loop whose counter is a constant.
-template <int N, int K = 0, class F> __device__ inline void repeat(F f) {
+template <int N, int K = 0, class F> INLINE void repeat(F f) {
     if constexpr (K < N) {
         f(Index<K>{});
         repeat<N, K + 1>(f);
     }
 }
 
-template <Direction WAY> __device__ inline float2 quarter(float2 a) {  // times -i forward, times i back
+template <Direction WAY> INLINE float2 quarter(float2 a) {  // times -i forward, times i back
     return WAY == FORWARD ? float2{a.y, -a.x} : float2{-a.y, a.x};
 }
 
 __device__ constexpr int factor_of(int n) { return n % 4 == 0 ? 4 : n % 3 == 0 ? 3 : 2; }
 
 /// Transform of N values in registers, natural order in and out.
-template <int N, Direction WAY> __device__ inline void butterfly(float2 (&v)[N]) {
+template <int N, Direction WAY> INLINE void butterfly(float2 (&v)[N]) {
     if constexpr (N == 2) {
         const float2 a = v[0], b = v[1];
         v[0] = a + b;
@@ -121,7 +125,7 @@ template <int PASS> struct Place {
 };
 
 /// Twiddles of a pass onto (or, conjugate, off) the values of a butterfly; roots: exp(-2 pi i n / P), n < P.
-template <int PASS, Direction WAY> __device__ inline void twiddle(float2 (&v)[RADIX[PASS]], int step, const float2* roots) {
+template <int PASS, Direction WAY> INLINE void twiddle(float2 (&v)[RADIX[PASS]], int step, const float2* roots) {
     if constexpr (PASS < LAST) {
         repeat<RADIX[PASS]>([&](auto q) {
             constexpr int k = decltype(q)::value;
@@ -134,7 +138,7 @@ template <int PASS, Direction WAY> __device__ inline void twiddle(float2 (&v)[RA
 }
 
 /// One pass in place.
-template <int PASS, Axis AXIS, Direction WAY> __device__ void pass(float2* tile, const float2* roots) {
+template <int PASS, Axis AXIS, Direction WAY> INLINE void pass(float2* tile, const float2* roots) {
     constexpr int R = RADIX[PASS];
     for (int work = threadIdx.x; work < Place<PASS>::COUNT; work += THREADS) {
         const Place<PASS> at(work);
@@ -149,7 +153,7 @@ template <int PASS, Axis AXIS, Direction WAY> __device__ void pass(float2* tile,
 }
 
 /// The passes between real space and Fourier space that touch neither: all but the first along y and the last along x.
-template <int PASS = 1> __device__ void forward_between(float2* tile, const float2* roots) {
+template <int PASS = 1> INLINE void forward_between(float2* tile, const float2* roots) {
     if constexpr (PASS < PASSES) {
         pass<PASS, ALONG_Y, FORWARD>(tile, roots);
         forward_between<PASS + 1>(tile, roots);
@@ -158,7 +162,7 @@ template <int PASS = 1> __device__ void forward_between(float2* tile, const floa
         forward_between<PASS + 1>(tile, roots);
     }
 }
-template <int PASS = PASSES + LAST - 1> __device__ void back_between(float2* tile, const float2* roots) {
+template <int PASS = PASSES + LAST - 1> INLINE void back_between(float2* tile, const float2* roots) {
     if constexpr (PASS >= PASSES) {
         pass<PASS - PASSES, ALONG_X, BACK>(tile, roots);
         back_between<PASS - 1>(tile, roots);
@@ -169,7 +173,7 @@ template <int PASS = PASSES + LAST - 1> __device__ void back_between(float2* til
 }
 
 /// In real space: the first pass along y back, change(value, pixel y * P + x), and, where ONWARD, the same pass forward.
-template <bool ONWARD, class Change> __device__ void in_real_space(float2* tile, const float2* roots, Change change) {
+template <bool ONWARD, class Change> INLINE void in_real_space(float2* tile, const float2* roots, Change change) {
     constexpr int R = RADIX[0];
     for (int work = threadIdx.x; work < Place<0>::COUNT; work += THREADS) {
         const Place<0> at(work);
@@ -193,7 +197,7 @@ enum Visit { ENTER, TURN, LEAVE };
 
 /// In Fourier space: the last pass along x forward (but for ENTER), change(value, index x * P + y), the same pass back (but
 /// for LEAVE). What ENTERs has no value before; what LEAVEs keeps none in the window.
-template <Visit VISIT, class Change> __device__ void in_fourier_space(float2* tile, Change change) {
+template <Visit VISIT, class Change> INLINE void in_fourier_space(float2* tile, Change change) {
     constexpr int R = RADIX[LAST];
     for (int work = threadIdx.x; work < Place<LAST>::COUNT; work += THREADS) {
         const Place<LAST> at(work);
