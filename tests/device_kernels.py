@@ -2,7 +2,7 @@
 
 import numpy as np
 from emulated_cuda import EmulatedKernels
-from strict_device import DeviceArray, device
+from strict_device import ON_CARD, DeviceArray, device
 
 from ptylive.engine.backend.multislice.fused.plan import Plan
 from ptylive.engine.backend.multislice.fused_backend import FusedMultislice, counts_type
@@ -23,7 +23,7 @@ def fused(problem: MultisliceProblem, kernels: type[EmulatedKernels] = DeviceKer
     """The fused backend of a problem."""
     plan, counts = Plan.of(problem.window), counts_type(problem.patterns)
     assert plan is not None
-    if kernels is DeviceKernels and hasattr(device, "RawModule"):  # --card
+    if kernels is DeviceKernels and ON_CARD:
         from ptylive.engine.backend.multislice.fused.cuda import CudaKernels
 
         return FusedMultislice(problem, plan, CudaKernels(plan, counts))

@@ -76,7 +76,7 @@ class RawModule:
         assert code == source()
         assert options[: len(NVRTC_OPTIONS)] == NVRTC_OPTIONS
         given = dict(option.removeprefix("-D").split("=") for option in options[len(NVRTC_OPTIONS) :])
-        plan = Plan.of(int(given["WINDOW"]))
+        plan = Plan.fitting(int(given["WINDOW"]), cards.attributes["MaxSharedMemoryPerBlockOptin"])
         assert plan is not None
         counts = next(name for name, spelled in COUNTS.items() if spelled == given["COUNTS"])
         assert plan.defines(counts) == given

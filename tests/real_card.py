@@ -8,6 +8,7 @@ from typing import Any
 
 import cupy
 
+ON_CARD = True
 DeviceArray = cupy.ndarray
 Ufunc = cupy.ufunc
 

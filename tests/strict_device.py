@@ -17,6 +17,8 @@ from types import ModuleType
 import numpy as np
 import scipy.fft
 
+ON_CARD = False
+"""Whether ``device`` is a GPU (``pytest --card``)."""
 SUPPORTED = "?bBhHiIlLqQefdFD"
 SCATTERED = "iIQefd"
 """Types that cupy adds atomically (``add.at``); neither int64 nor complex numbers are among them."""

@@ -33,6 +33,8 @@ class MapDevice:
     arrays: ArrayDevice | None = None
     why: str = ""
     least_batch_bytes: int = LEAST_BATCH_BYTES
+    on_trial: bool = False
+    """Whether it keeps reducing frames only where it does so faster than the processor."""
 
     @property
     def words(self) -> str:
@@ -62,6 +64,8 @@ PROCESSOR = MapDevice()
 def open_map_device(name: str, least_batch_bytes: int = LEAST_BATCH_BYTES) -> MapDevice:
     """The device ``auto``, ``cpu`` or ``gpu``; the processor where there is no GPU, or one that fails: ``why`` says so.
 
+    With ``auto`` the first batches of a scan tell who reduces its frames.
+
     least_batch_bytes: frames of a batch from which a GPU reduces it. ValueError for another name.
     """
     if name not in device.NAMES:
@@ -73,7 +77,7 @@ def open_map_device(name: str, least_batch_bytes: int = LEAST_BATCH_BYTES) -> Ma
         gpu = device.current_gpu()
         reason = failing(gpu)
         if not reason:
-            return MapDevice(gpu, "", least_batch_bytes)
+            return MapDevice(gpu, "", least_batch_bytes, on_trial=name == "auto")
         log.warning("live maps are made on the processor: %s", reason)
     return MapDevice(why=reason)
 

@@ -44,9 +44,9 @@ class _Wave(NamedTuple):
     """Parameters as the kernel reads them."""
 
     objects: Any
-    """(2, object modes * slices, Y, X)."""
+    """(object modes * slices * Y * X, 2) real and imaginary parts."""
     probe: Any
-    """(modes, P * P) complex, over P, in the kernel's order."""
+    """(modes, P * P, 2) over P, in the kernel's order."""
     object_modes: int
 
 
@@ -57,7 +57,7 @@ class FusedMultislice:
 
     def __init__(self, problem: MultisliceProblem, plan: Plan, kernels: Kernels) -> None:
         xp = self.xp = kernels.xp
-        self._problem, self._kernels = problem, kernels
+        self._problem, self._kernels, self._kept_pixels = problem, kernels, plan.kept_pixels
         self._gather = xp.asarray(plan.gather())
         self._restore = xp.asarray(np.argsort(plan.gather()))
         self._roots = xp.asarray(np.exp(-2j * np.pi * np.arange(plan.window) / plan.window).astype(np.complex64))
@@ -99,7 +99,7 @@ class FusedMultislice:
         self._launch("loss_and_gradient", blocks, [*patterns, *self._sizes(wave), *model, *tables, *sums])
         return LossGradient(
             losses.sum(dtype=np.float64),
-            of_object.reshape(object_planes.shape),
+            of_object.T.reshape(object_planes.shape),
             self._natural_planes(of_probe).reshape(probe_planes.shape),
             self._corrections(corrections, of_patterns, of_background, of_distances),
         )
@@ -136,10 +136,10 @@ class FusedMultislice:
 
     def _wave(self, object_planes: Any, probe_planes: Any) -> _Wave:
         xp, size = self.xp, self._problem.window
-        objects = xp.ascontiguousarray(object_planes, dtype=np.float32)
-        flat = probe_planes.reshape(2, -1, size**2)[:, :, self._gather]
-        probe = xp.ascontiguousarray(((flat[0] + 1j * flat[1]) / size).astype(np.complex64))
-        return _Wave(objects, probe, objects.shape[1] // self._problem.object_shape[0])
+        objects = xp.ascontiguousarray(object_planes.reshape(2, -1).T, dtype=np.float32)
+        ordered = probe_planes.reshape(2, -1, size**2)[:, :, self._gather].transpose(1, 2, 0)
+        probe = xp.multiply(ordered, np.float32(1 / size), out=xp.empty(ordered.shape, np.float32))
+        return _Wave(objects, probe, object_planes.shape[1] // self._problem.object_shape[0])
 
     def _sizes(self, wave: _Wave) -> tuple[Any, ...]:
         """Slices, modes, object, data term: the kernel's numbers."""
@@ -182,14 +182,13 @@ class FusedMultislice:
 
     def _natural_planes(self, probe: Any) -> Any:
         """(2, modes, P * P) from a gradient in the kernel's order."""
-        natural = probe[:, self._restore]
-        return self.xp.stack([natural.real, natural.imag])
+        return probe[:, self._restore].transpose(2, 0, 1)
 
     def _room(self, patterns: int, wave: _Wave, *, distances: bool) -> tuple[int, int]:
         """Blocks to start, and how many complex numbers each keeps (``kernel.cu``: Local)."""
         slices, pixels = self._problem.object_shape[0], self._problem.window**2
         pairs = len(wave.probe) * wave.object_modes
-        each = pairs * slices * pixels
+        each = self._kept_pixels + pairs * slices * pixels
         each += pairs * (slices - 1) * pixels if distances else 0
         each += pairs * pixels + pixels // 2 if pairs > 1 else 0
         blocks = min(self._kernels.resident, patterns)

@@ -16,6 +16,7 @@ from ptylive.engine.backend.imaging.open import PROCESSOR, MapDevice
 from ptylive.engine.backend.imaging.wandering_mean import WanderingMean
 from ptylive.engine.bad_pixels import bad_pixels
 from ptylive.engine.descan import moved_back
+from ptylive.engine.imaging.accumulation.device_trial import DeviceTrial
 from ptylive.engine.imaging.accumulation.reduced_numbers import Accumulator, Numbers
 from ptylive.engine.imaging.accumulation.reduction import Reduction
 from ptylive.engine.imaging.accumulation.thread_pool import ThreadPool
@@ -80,6 +81,8 @@ class Store:
         self._pool = pool or ThreadPool()
         self._accumulators: list[Accumulator] = []
         self._device = device
+        self._trial = DeviceTrial() if device.on_trial and device.arrays is not None else None
+        self._lost = False
         self._on_device: Accumulator | None = None
         self._full_on_device = 0
         """Of accumulators that have left the device."""
@@ -127,8 +130,17 @@ class Store:
     def _add(self, batch: FrameBatch, point: IndexArray) -> None:
         repeats = self.header.scan.repeats > 1
         into = Numbers(self.bins, self.regions, self.moments)
-        if self._device.arrays is None or not self._add_on_device(self._device.arrays, batch, point, into):
+        arrays, trial = self._device.arrays, self._trial
+        if arrays is None or self._declined(batch):
             self._add_here(batch, point, into, repeats=repeats)
+        elif trial is None:
+            if not self._add_on_device(arrays, batch, point, into):
+                self._add_here(batch, point, into, repeats=repeats)
+        else:
+            with trial.timed(trial.turn, len(point)):
+                if trial.turn == "cpu" or not self._add_on_device(arrays, batch, point, into):
+                    self._add_here(batch, point, into, repeats=repeats)
+            self._ended(trial)
         kept = point[point >= 0]
         np.add.at(self.frames, kept, 1)
         self.total_frames += len(kept)
@@ -152,11 +164,23 @@ class Store:
         large = self.reduction.frame_size * self.header.frame_dtype.itemsize >= LARGE_BYTES
         return LEAST_OF_LARGE if large else LEAST_PIECE
 
+    def _declined(self, batch: FrameBatch) -> bool:
+        """Whether a batch is not for the GPU."""
+        why = self._device.refuses(batch)
+        self._refused = why or self._refused
+        return bool(why)
+
+    def _ended(self, trial: DeviceTrial) -> None:
+        """The GPU is let go where the processor is faster."""
+        if not trial.decided:
+            return
+        self._trial, self._lost = None, trial.turn == "cpu"
+        if self._lost:
+            self._device = replace(self._device, arrays=None, why=trial.words)
+            self._leave()
+
     def _add_on_device(self, arrays: ArrayDevice, batch: FrameBatch, point: IndexArray, into: Numbers) -> bool:
         """Whether the GPU has taken a batch. After a failure it is not asked again: that costs time, never a frame."""
-        self._refused = self._device.refuses(batch) or self._refused
-        if self._device.refuses(batch):
-            return False
         try:
             if self._on_device is None:
                 self._on_device = self.reduction.device_accumulator(arrays, batch.frames.dtype.newbyteorder("="))
@@ -174,18 +198,21 @@ class Store:
     def leave_device(self) -> None:
         """Keep nothing on the GPU; frames that come all the same begin there anew."""
         with self._summing:
-            if self._on_device is not None:
-                self._frame_sum += self._on_device.take_pattern()
-                self._full_on_device += self._on_device.saturated
-                self._on_device = None
+            self._leave()
+
+    def _leave(self) -> None:
+        if self._on_device is not None:
+            self._frame_sum += self._on_device.take_pattern()
+            self._full_on_device += self._on_device.saturated
+            self._on_device = None
 
     @property
     def reduced_on(self) -> str:
         """Which device reduced the frames, in words, and why not the GPU where one was there."""
         here, there = self._reduced["cpu"], self._reduced["gpu"]
-        if not there:
+        if not there or self._lost:
             return self._device.words if self._device.arrays is None or not here else f"cpu ({self._refused})"
-        why = self._device.why or self._refused
+        why = self._device.why or self._refused or "to compare"
         return f"gpu, {here} of {here + there} frames on the cpu ({why})" if here else "gpu"
 
     @property

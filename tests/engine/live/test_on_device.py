@@ -16,6 +16,8 @@ from ptylive.engine.backend.imaging.open import MapDevice
 from ptylive.engine.bases.choice import make_basis, parse_basis
 from ptylive.engine.bases.compressor import Compressor
 from ptylive.engine.bases.field import DetectorField
+from ptylive.engine.imaging.accumulation import device_trial
+from ptylive.engine.imaging.accumulation.device_trial import DeviceTrial
 from ptylive.engine.live.engine import LiveEngine, reconstruct
 
 METHODS = ("bf", "com", "obf", "wdd", "tcbf", "ssb")
@@ -95,6 +97,34 @@ def test_small_batches_stay_on_the_processor():
     why = f"batches below {50 * frame / 2**20:g} MiB"
     assert live.computed_on["reduction"] == f"gpu, 20 of 400 frames on the cpu ({why})"
     assert np.array_equal(found["bf"], by_processor()["bf"]), "whole numbers are the same on both, to the last bit"
+
+
+@pytest.mark.parametrize("faster", ["gpu", "cpu"])
+def test_who_reduces_frames_faster_goes_on_after_a_few_batches_of_each(monkeypatch, faster):
+    clock = iter(range(1000))
+    slow = {"gpu": 1, "cpu": 1, ("cpu", "gpu")[faster == "cpu"]: 2}
+    monkeypatch.setattr(device_trial, "perf_counter", lambda: next(clock))
+    turns, timed = [], DeviceTrial.timed
+
+    def slower(trial, side, frames):
+        turns.append(side)
+        if slow[side] == 2:
+            frames /= 2
+        return timed(trial, side, frames)
+
+    monkeypatch.setattr(DeviceTrial, "timed", slower)
+    live = LiveEngine(header(), methods=["bf", "obf"], device=replace(on_device(), on_trial=True))
+    for first in range(0, 400, 40):
+        live.add(next(batches(scan().patterns, np.arange(first, first + 40), 40)))
+    found = maps(live.finish())
+    assert turns == ["gpu", "cpu"] * 3
+    words = {
+        "gpu": "gpu, 120 of 400 frames on the cpu (to compare)",
+        "cpu": "cpu (faster here: 25000.0 µs a frame, 50000.0 on the GPU)",
+    }
+    assert live.computed_on["reduction"].startswith(words[faster])
+    assert np.array_equal(found["bf"], by_processor()["bf"])
+    np.testing.assert_array_equal(live.store.frame_sum, scan().patterns.sum(axis=0, dtype=float).ravel())
 
 
 def test_what_does_not_fit_is_made_on_the_processor_and_said(caplog):

@@ -51,8 +51,4 @@ def fitting_plan(window: int) -> Plan | None:
     """The cut for this window where the current device has the shared memory for it."""
     import cupy
 
-    plan = Plan.of(window)
-    if plan is None:
-        return None
-    most = cupy.cuda.Device().attributes["MaxSharedMemoryPerBlockOptin"]
-    return plan if plan.shared_bytes <= most else None
+    return Plan.fitting(window, cupy.cuda.Device().attributes["MaxSharedMemoryPerBlockOptin"])

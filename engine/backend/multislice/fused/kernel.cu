@@ -1,6 +1,6 @@
 // Multislice loss and gradient, one pattern per block: the wave stays in shared memory from the probe to the detector and
-// back; what leaves the chip are the waves that enter the slices (kept for the way back), the reads of object and pattern,
-// and sums by atomic addition. Equations and names: engine/backend/multislice/problem.py; orders of pixels: fused/plan.py.
+// back (of a window too large for that, a strip of it at a time); what else leaves the chip are the waves that enter the
+// slices (kept for the way back), the reads of object and pattern, and sums by atomic addition. Equations and names: engine/backend/multislice/problem.py; orders of pixels: fused/plan.py.
 //
 // Given by the compiler's command line, beside what transform.cuh wants: COUNTS (type of the recorded patterns), TINY_COUNTS,
 // FEW_COUNTS, and the numbers of the data terms: AMPLITUDE, POISSON, INTENSITY, CHI_SQUARED (data_terms.py).
@@ -8,6 +8,16 @@
 
 constexpr int PIXELS = P * P;
 constexpr float INVERSE = 1.0f / P;  // of a unitary transform: ours multiply by P
+
+/// One addition of a pair where the card has it.
+INLINE void add(float2* at, float2 value) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    atomicAdd(at, value);
+#else
+    atomicAdd(&at->x, value.x);
+    atomicAdd(&at->y, value.y);
+#endif
+}
 
 /// Loss of a pixel and dL/dI, weight left out.
 INLINE float2 compared(int term, float offset, float intensity, float counts) {
@@ -51,13 +61,13 @@ struct Fixed {
     int slices, probe_modes, object_modes, columns, object_pixels;
     int term;
     float offset;
-    const float *real, *imaginary;          // object planes (modes * slices, Y * X)
+    const float2 *object;                   // (modes * slices, Y * X)
     const float2 *probe;                    // (modes, P, P) over P
     const float2 *propagators;              // (slices - 1, P, P) over P^2
     const float *phase_per_A;               // (P, P)
     const float *weights, *background;      // (P, P); background or null
     const float *frequencies;               // (P,) in the order of Fourier space
-    float *grad_real, *grad_imaginary;      // as the object planes
+    float2 *grad_object;                    // as the object
     float2 *grad_probe;                     // (modes, P, P) or null
     double *grad_background, *grad_distances;  // (P, P), (slices - 1,), or null
     float *grad_patterns;                   // (N, 3): shifts, current; or null
@@ -66,9 +76,9 @@ struct Fixed {
 
 /// What a block keeps for one pattern.
 struct Local {
-    float2 *tile, *ramp_y, *ramp_x;  // in shared memory
+    Window window;
+    float2 *ramp_y, *ramp_x;         // in shared memory
     float2 *turn_y, *turn_x;         // there too: what moves the pattern over the detector; null where it lies in place
-    const float2 *roots;
     float *room;
     float2 *waves;     // (pairs, slices, P, P): what enters each slice, real space
     float2 *entering;  // (pairs, slices - 1, P, P): the same in Fourier space over P, where distances are refined
@@ -82,26 +92,23 @@ INLINE float2 incoming(const Fixed& f, const Local& l, int mode, int x, int y) {
     return f.probe[mode * PIXELS + x * P + y] * (l.ramp_y[y] * l.ramp_x[x]);
 }
 
-/// From the probe to the last slice's exit wave, all but the last pass of the transform to the detector.
+/// From the probe to the last slice's exit wave, its transform along y done.
 INLINE void to_detector(const Fixed& f, const Local& l, int pair) {
     const int mode = pair % f.probe_modes, first = pair / f.probe_modes * f.slices;
     const bool turned = l.turn_y;
-    in_fourier_space<ENTER>(l.tile, [&](float2, int x, int y) { return incoming(f, l, mode, x, y); });
+    visit_fourier_space<ENTER>(l.window, [&](float2, int x, int y) { return incoming(f, l, mode, x, y); });
     for (int z = 0; z < f.slices; ++z) {
-        back_between(l.tile, l.roots);
         float2* const wave = l.waves + (size_t)(pair * f.slices + z) * PIXELS;
         const size_t slice = (size_t)(first + z) * f.object_pixels + l.corner;
-        in_real_space<true>(l.tile, l.roots, [&](float2 v, int y, int x) {
+        visit_real_space<true>(l.window, [&](float2 v, int y, int x) {
             wave[y * P + x] = v;
-            const size_t pixel = slice + (size_t)y * f.columns + x;
-            v = v * float2{f.real[pixel], f.imaginary[pixel]};
+            v = v * f.object[slice + (size_t)y * f.columns + x];
             return turned && z == f.slices - 1 ? v * (l.turn_y[y] * l.turn_x[x]) : v;
         });
-        forward_between(l.tile, l.roots);
         if (z == f.slices - 1) break;
         const float2* const propagator = f.propagators + (size_t)z * PIXELS;
         float2* const kept = f.grad_distances ? l.entering + (size_t)(pair * (f.slices - 1) + z) * PIXELS : nullptr;
-        in_fourier_space<TURN>(l.tile, [&](float2 v, int x, int y) {
+        visit_fourier_space<TURN>(l.window, [&](float2 v, int x, int y) {
             v = v * propagator[x * P + y];
             if (kept) kept[x * P + y] = v;
             return v;
@@ -109,33 +116,30 @@ INLINE void to_detector(const Fixed& f, const Local& l, int pair) {
     }
 }
 
-/// From the gradient behind the last slice (all but the last passes) back to the probe; sums of shifts and current.
+/// From the gradient behind the last slice (its transform along y to be done) back to the probe; sums of shifts and current.
 INLINE void from_detector(const Fixed& f, const Local& l, int pair, float3& per_pattern) {
     const int mode = pair % f.probe_modes, first = pair / f.probe_modes * f.slices;
     const bool to_probe = f.grad_probe || f.grad_patterns, turned = l.turn_y;
     for (int z = f.slices - 1; z >= 0; --z) {
-        back_between(l.tile, l.roots);
         const float2* const wave = l.waves + (size_t)(pair * f.slices + z) * PIXELS;
         const size_t slice = (size_t)(first + z) * f.object_pixels + l.corner;
         const auto at_slice = [&](float2 g, int y, int x) {
             const size_t pixel = slice + (size_t)y * f.columns + x;
             if (turned && z == f.slices - 1) g = g * conj(l.turn_y[y] * l.turn_x[x]);
             const float2 derivative = conj(wave[y * P + x]) * g;
-            atomicAdd(f.grad_real + pixel, derivative.x);
-            atomicAdd(f.grad_imaginary + pixel, derivative.y);
-            return float2{f.real[pixel], -f.imaginary[pixel]} * g;
+            add(f.grad_object + pixel, derivative);
+            return conj(f.object[pixel]) * g;
         };
         if (z == 0 && !to_probe) {
-            in_real_space<false>(l.tile, l.roots, at_slice);
+            visit_real_space<false>(l.window, at_slice);
             return;
         }
-        in_real_space<true>(l.tile, l.roots, at_slice);
-        forward_between(l.tile, l.roots);
+        visit_real_space<true>(l.window, at_slice);
         if (z == 0) break;
         const float2* const propagator = f.propagators + (size_t)(z - 1) * PIXELS;
         const float2* const entering = l.entering + (size_t)(pair * (f.slices - 1) + z - 1) * PIXELS;
         float turning = 0;
-        in_fourier_space<TURN>(l.tile, [&](float2 g, int x, int y) {
+        visit_fourier_space<TURN>(l.window, [&](float2 g, int x, int y) {
             const int k = x * P + y;
             if (f.grad_distances) turning += (conj(g) * entering[k]).y * f.phase_per_A[k];
             return g * conj(propagator[k]);
@@ -145,13 +149,10 @@ INLINE void from_detector(const Fixed& f, const Local& l, int pair, float3& per_
             if (threadIdx.x == 0) atomicAdd(f.grad_distances + z - 1, -(double)sum);
         }
     }
-    in_fourier_space<LEAVE>(l.tile, [&](float2 g, int x, int y) {
+    visit_fourier_space<LEAVE>(l.window, [&](float2 g, int x, int y) {
         g = INVERSE * g;
         if (f.grad_probe) {
-            const float2 derivative = conj(l.ramp_y[y] * l.ramp_x[x]) * g;
-            float2* const at = f.grad_probe + mode * PIXELS + x * P + y;
-            atomicAdd(&at->x, derivative.x);
-            atomicAdd(&at->y, derivative.y);
+            add(f.grad_probe + mode * PIXELS + x * P + y, conj(l.ramp_y[y] * l.ramp_x[x]) * g);
         }
         if (f.grad_patterns) {
             const float2 overlap = float(P) * (conj(g) * incoming(f, l, mode, x, y));
@@ -184,7 +185,7 @@ INLINE float power(float2 v) { return v.x * v.x + v.y * v.y; }
 INLINE float one_pair(const Fixed& f, const Local& l, const Detector& detector, float3& per_pattern) {
     float loss = 0;
     to_detector(f, l, 0);
-    in_fourier_space<TURN>(l.tile, [&](float2 v, int x, int y) {
+    visit_fourier_space<TURN>(l.window, [&](float2 v, int x, int y) {
         return detector.factor(power(INVERSE * v), x * P + y, loss) * v;
     });
     from_detector(f, l, 0, per_pattern);
@@ -198,7 +199,7 @@ INLINE float all_pairs(const Fixed& f, const Local& l, const Detector& detector,
     for (int pair = 0; pair < pairs; ++pair) {
         to_detector(f, l, pair);
         float2* const far = l.far + (size_t)pair * PIXELS;
-        in_fourier_space<LEAVE>(l.tile, [&](float2 v, int x, int y) {
+        visit_fourier_space<LEAVE>(l.window, [&](float2 v, int x, int y) {
             const int k = x * P + y;
             far[k] = v;
             const float before = pair == 0 ? 0.0f : l.factor[k];
@@ -209,7 +210,7 @@ INLINE float all_pairs(const Fixed& f, const Local& l, const Detector& detector,
     }
     for (int pair = 0; pair < pairs; ++pair) {
         const float2* const far = l.far + (size_t)pair * PIXELS;
-        in_fourier_space<ENTER>(l.tile, [&](float2, int x, int y) { return l.factor[x * P + y] * far[x * P + y]; });
+        visit_fourier_space<ENTER>(l.window, [&](float2, int x, int y) { return l.factor[x * P + y] * far[x * P + y]; });
         from_detector(f, l, pair, per_pattern);
     }
     return loss;
@@ -220,26 +221,24 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) loss_and_gradient(
     int count, const int* chosen, const COUNTS* patterns, const int* corners, const float* shifts, const float* offsets,
     const float* roots_of_current,
     int slices, int probe_modes, int object_modes, int rows, int columns, int term, float offset,
-    const float* object, const float2* probe, const float2* propagators, const float* phase_per_A,
+    const float2* object, const float2* probe, const float2* propagators, const float* phase_per_A,
     const float* weights, const float* background, const float* frequencies, const float2* roots,
     float2* scratch, long long scratch_of_block,
-    float* losses, float* grad_object, float2* grad_probe, float* grad_patterns, double* grad_background, double* grad_distances) {
+    float* losses, float2* grad_object, float2* grad_probe, float* grad_patterns, double* grad_background, double* grad_distances) {
     extern __shared__ float2 shared_memory[];
-    const int planes = object_modes * slices, object_pixels = rows * columns;
-    const size_t half = (size_t)planes * object_pixels;
-    const Fixed f = {slices, probe_modes, object_modes, columns, object_pixels, term, offset, object, object + half, probe,
-                     propagators, phase_per_A, weights, background, frequencies, grad_object, grad_object + half, grad_probe,
+    const Fixed f = {slices, probe_modes, object_modes, columns, rows * columns, term, offset, object, probe,
+                     propagators, phase_per_A, weights, background, frequencies, grad_object, grad_probe,
                      grad_background, grad_distances, grad_patterns};
     Local l;
-    l.tile = shared_memory;
-    l.ramp_y = l.tile + P * PITCH;
+    l.ramp_y = shared_memory + LINES * PITCH;
     l.ramp_x = l.ramp_y + P;
     float2* const table = l.ramp_x + P;
-    l.roots = table;
     l.turn_y = offsets ? table + P : nullptr;
     l.turn_x = offsets ? l.turn_y + P : nullptr;
     l.room = reinterpret_cast<float*>(table + 3 * P);
-    l.waves = scratch + blockIdx.x * scratch_of_block;
+    float2* const kept = scratch + blockIdx.x * scratch_of_block;
+    l.window = {shared_memory, kept, table};
+    l.waves = kept + (WHOLE ? 0 : PIXELS);
     l.entering = l.waves + (size_t)f.pairs() * slices * PIXELS;
     l.far = l.entering + (grad_distances ? (size_t)f.pairs() * (slices - 1) * PIXELS : 0);
     l.factor = reinterpret_cast<float*>(l.far + (size_t)f.pairs() * PIXELS);

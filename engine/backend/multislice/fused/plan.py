@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 
@@ -19,16 +19,26 @@ COUNTS = {"uint8": "unsigned char", "uint16": "unsigned short", "float32": "floa
 NVRTC_OPTIONS = ("-std=c++17", "--device-as-default-execution-space")
 """For the compiler: lambdas are code for the device, like everything in the source."""
 
-_CUTS: dict[int, tuple[tuple[int, ...], int, int]] = {
-    32: ((8, 4), 128, 1),
-    48: ((12, 4), 192, 1),
-    64: ((8, 8), 256, 4),
-    96: ((12, 8), 384, 1),
-    128: ((16, 8), 512, 1),
-    144: ((12, 12), 576, 1),
+_CUTS: dict[int, tuple[tuple[int, ...], int, int, int]] = {
+    32: ((8, 4), 32, 128, 1),
+    48: ((8, 6), 48, 192, 5),
+    64: ((8, 8), 64, 256, 4),
+    96: ((12, 8), 96, 384, 2),
+    128: ((8, 4, 4), 128, 1024, 1),
+    144: ((12, 12), 144, 576, 1),
+    192: ((12, 16), 32, 256, 2),
+    256: ((16, 16), 32, 256, 2),
+    288: ((8, 6, 6), 32, 256, 2),
+    384: ((8, 8, 6), 16, 256, 3),
+    512: ((8, 8, 8), 16, 256, 2),
 }
-"""Radices and threads: in every pass each thread has the same number of butterflies, at most four, and its values fit
-its registers. Larger windows do not fit a chip's shared memory (192: 297 KB; a Hopper chip has 227 KB)."""
+"""Radices, lines in shared memory at a time, threads, blocks that a chip shall run at a time (they bound the registers).
+In every pass each thread has the same number of butterflies, at most four. Windows from 192 on do not fit a chip's
+shared memory (297 KB; a Hopper chip has 227 KB), and lie in strips."""
+
+
+NARROW_THREADS = 256
+"""Of windows that are in strips on chips with less shared memory than the best cut wants."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +47,8 @@ class Plan:
 
     window: int
     radices: tuple[int, ...]
+    strip: int
+    """Lines of the window that are in shared memory at a time: P, or a divisor of it."""
     threads: int
     blocks: int = 1
     """That a chip shall run at a time, as far as registers go."""
@@ -46,19 +58,38 @@ class Plan:
         """The cut for this window, None where there is none. threads: other than the best."""
         if window not in _CUTS:
             return None
-        radices, best, blocks = _CUTS[window]
-        return cls(window, radices, threads or best, blocks if threads is None else 1)
+        plan = cls(window, *_CUTS[window])
+        return plan if threads is None else replace(plan, threads=threads, blocks=1)
+
+    @classmethod
+    def fitting(cls, window: int, shared_bytes: int) -> Plan | None:
+        """The cut for this window on a chip whose blocks have so much shared memory: whole if possible, else in strips."""
+        if window not in _CUTS:
+            return None
+        plan = cls(window, *_CUTS[window])
+        narrower = (
+            replace(plan, strip=strip, threads=NARROW_THREADS, blocks=1)
+            for strip in (48, 32, 16)
+            if window % strip == 0 and strip < plan.strip
+        )
+        return next((each for each in (plan, *narrower) if each.shared_bytes <= shared_bytes), None)
 
     @property
     def shared_bytes(self) -> int:
-        """The window with its padded rows, two ramps, two turns, the roots of unity, a number for each thread."""
-        return 8 * (self.window * (self.window + 1) + 5 * self.window) + 4 * self.threads
+        """Lines with their padding, two ramps, two turns, the roots of unity, a number for each thread."""
+        return 8 * (self.strip * (self.window + 1) + 5 * self.window) + 4 * self.threads
+
+    @property
+    def kept_pixels(self) -> int:
+        """Of the window, that a block keeps in the card's memory: none where it is in shared memory."""
+        return 0 if self.strip == self.window else self.window**2
 
     def defines(self, counts: str) -> dict[str, str]:
         """What the source wants to be told, for patterns recorded as ``counts`` (a key of ``COUNTS``)."""
         radices = ",".join(str(radix) for radix in self.radices)
         return {
             "WINDOW": str(self.window),
+            "STRIP": str(self.strip),
             "THREADS": str(self.threads),
             "BLOCKS": str(self.blocks),
             "RADICES": radices,

@@ -1,4 +1,6 @@
-// Fourier transform of one P x P window that stays in the shared memory of its block.
+// Fourier transform of one P x P window in the shared memory of its block: all of it, or, of one that is too large, a strip of
+// rows or columns at a time. What is done along an axis (back, change, forward again) is done to a strip in one go; between
+// that the window lies in the block's share of the card's memory.
 //
 // Decimation in frequency forward (natural order in, digit-reversed order out), decimation in time back (digit-reversed
 // in, natural out): every butterfly writes where it read, so nothing is reordered and a pass needs one barrier. What is
@@ -7,15 +9,18 @@
 // Neighbouring threads take neighbouring lines: along y neighbouring columns, along x neighbouring rows, which lie an odd
 // number of elements apart. Either way no two of them meet in a memory bank, at any stride of any pass.
 //
-// Given by the compiler's command line: WINDOW (P), THREADS, BLOCKS (that a chip shall run at a time: they bound the registers),
-// RADICES (the radices of the passes, first to last).
+// Given by the compiler's command line: WINDOW (P), STRIP (lines that are in shared memory at a time, P for all), THREADS,
+// BLOCKS (that a chip shall run at a time: they bound the registers), RADICES (the radices of the passes, first to last).
 #pragma once
 
 // A function that is called would have its values in memory: arrays in registers are none to the caller.
 #define INLINE __device__ __forceinline__
 
 constexpr int P = WINDOW;
-constexpr int PITCH = P + 1;
+constexpr int LINES = STRIP;
+constexpr bool WHOLE = LINES == P;
+constexpr int PITCH = P + 1;                             // from a row to the next
+constexpr int COLUMN_PITCH = WHOLE ? PITCH : LINES;      // the same in a strip of columns
 constexpr int RADIX[] = {RADICES};
 constexpr int PASSES = sizeof(RADIX) / sizeof(int);
 constexpr int LAST = PASSES - 1;
@@ -111,16 +116,16 @@ template <int N, Direction WAY> INLINE void butterfly(float2 (&v)[N]) {
 
 /// Where the values of a butterfly lie: `line` is the row or column, positions are base + k * STRIDE along it.
 template <int PASS> struct Place {
-    static constexpr int R = RADIX[PASS], LENGTH = length_of(PASS), STRIDE = LENGTH / R, COUNT = P * (P / R);
+    static constexpr int R = RADIX[PASS], LENGTH = length_of(PASS), STRIDE = LENGTH / R, COUNT = LINES * (P / R);
     int line, step, base;
-    __device__ explicit Place(int work) : line(work % P) {
-        const int butterfly = work / P;
+    __device__ explicit Place(int work) : line(work % LINES) {
+        const int butterfly = work / LINES;
         step = butterfly % STRIDE;
         base = butterfly / STRIDE * LENGTH + step;
     }
     __device__ int position(int k) const { return base + k * STRIDE; }
     template <Axis AXIS> __device__ int address(int k) const {
-        return AXIS == ALONG_Y ? position(k) * PITCH + line : line * PITCH + position(k);
+        return AXIS == ALONG_Y ? position(k) * COLUMN_PITCH + line : line * PITCH + position(k);
     }
 };
 
@@ -152,23 +157,13 @@ template <int PASS, Axis AXIS, Direction WAY> INLINE void pass(float2* tile, con
     __syncthreads();
 }
 
-/// The passes between real space and Fourier space that touch neither: all but the first along y and the last along x.
-template <int PASS = 1> INLINE void forward_between(float2* tile, const float2* roots) {
-    if constexpr (PASS < PASSES) {
-        pass<PASS, ALONG_Y, FORWARD>(tile, roots);
-        forward_between<PASS + 1>(tile, roots);
-    } else if constexpr (PASS < PASSES + LAST) {
-        pass<PASS - PASSES, ALONG_X, FORWARD>(tile, roots);
-        forward_between<PASS + 1>(tile, roots);
-    }
-}
-template <int PASS = PASSES + LAST - 1> INLINE void back_between(float2* tile, const float2* roots) {
-    if constexpr (PASS >= PASSES) {
-        pass<PASS - PASSES, ALONG_X, BACK>(tile, roots);
-        back_between<PASS - 1>(tile, roots);
-    } else if constexpr (PASS >= 1) {
-        pass<PASS, ALONG_Y, BACK>(tile, roots);
-        back_between<PASS - 1>(tile, roots);
+/// Passes FIRST to LAST along an axis, in the order of their direction.
+template <Axis AXIS, Direction WAY, int FIRST, int LAST_ONE> INLINE void passes(float2* tile, const float2* roots) {
+    if constexpr (FIRST <= LAST_ONE) {
+        constexpr int NOW = WAY == FORWARD ? FIRST : LAST_ONE;
+        pass<NOW, AXIS, WAY>(tile, roots);
+        if constexpr (WAY == FORWARD) passes<AXIS, WAY, FIRST + 1, LAST_ONE>(tile, roots);
+        else passes<AXIS, WAY, FIRST, LAST_ONE - 1>(tile, roots);
     }
 }
 
@@ -215,4 +210,44 @@ template <Visit VISIT, class Change> INLINE void in_fourier_space(float2* tile, 
         }
     }
     __syncthreads();
+}
+
+/// A window: in shared memory (`tile`), or a strip of it there and all of it in memory.
+struct Window {
+    float2 *tile, *memory;
+    const float2* roots;
+};
+
+/// A strip of lines from `first` on, into shared memory (IN) or back.
+template <Axis AXIS, bool IN> INLINE void move(const Window& w, int first) {
+    for (int work = threadIdx.x; work < LINES * P; work += THREADS) {
+        const int y = AXIS == ALONG_X ? work / P : work / LINES, x = AXIS == ALONG_X ? work % P : work % LINES;
+        float2& here = w.tile[AXIS == ALONG_X ? y * PITCH + x : y * COLUMN_PITCH + x];
+        float2& there = w.memory[AXIS == ALONG_X ? (first + y) * P + x : y * P + first + x];
+        if constexpr (IN) here = there;
+        else there = here;
+    }
+    __syncthreads();
+}
+
+/// All of Fourier space: along x forward (but for ENTER), change(value, index x, index y), along x back (but for LEAVE).
+template <Visit VISIT, class Change> INLINE void visit_fourier_space(const Window& w, Change change) {
+    for (int first = 0; first < P; first += LINES) {
+        if constexpr (!WHOLE && VISIT != ENTER) move<ALONG_X, true>(w, first);
+        if constexpr (VISIT != ENTER) passes<ALONG_X, FORWARD, 0, LAST - 1>(w.tile, w.roots);
+        in_fourier_space<VISIT>(w.tile, [&](float2 v, int x, int line) { return change(v, x, first + line); });
+        if constexpr (VISIT != LEAVE) passes<ALONG_X, BACK, 0, LAST - 1>(w.tile, w.roots);
+        if constexpr (!WHOLE && VISIT != LEAVE) move<ALONG_X, false>(w, first);
+    }
+}
+
+/// All of real space: along y back, change(value, pixel y, pixel x), and, where ONWARD, along y forward.
+template <bool ONWARD, class Change> INLINE void visit_real_space(const Window& w, Change change) {
+    for (int first = 0; first < P; first += LINES) {
+        if constexpr (!WHOLE) move<ALONG_Y, true>(w, first);
+        passes<ALONG_Y, BACK, 1, LAST>(w.tile, w.roots);
+        in_real_space<ONWARD>(w.tile, w.roots, [&](float2 v, int y, int line) { return change(v, y, first + line); });
+        if constexpr (ONWARD) passes<ALONG_Y, FORWARD, 1, LAST>(w.tile, w.roots);
+        if constexpr (!WHOLE && ONWARD) move<ALONG_Y, false>(w, first);
+    }
 }

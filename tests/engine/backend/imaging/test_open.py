@@ -20,6 +20,7 @@ def test_a_gpu_that_computes_rightly_is_taken(monkeypatch, name):
     monkeypatch.setitem(sys.modules, "cupy", FakeCards().module())
     found = open_map_device(name, 1000)
     assert (found.words, found.why, found.least_batch_bytes) == ("gpu", "", 1000)
+    assert found.on_trial == (name == "auto")
     assert found.arrays.free_bytes() == 1 << 30
 
 

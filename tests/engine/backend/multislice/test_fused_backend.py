@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from emulated_cuda import EmulatedKernels, compile_kernel
 from forward_problems import moved_patterns
 from rounding import SINGLE, SINGLE_SIGNED
 
+from ptylive.engine.backend.multislice.fast_sizes import RADICES
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.backend.multislice.fused.plan import Plan, source
 from ptylive.engine.backend.multislice.fused_backend import FusedMultislice, counts_type
@@ -23,8 +25,9 @@ SHAPES = [(s, m, o) for s in (1, 3) for m in (1, 2) for o in (1, 2)]
 """Slices, probe modes, object modes."""
 
 
-def fused(problem, threads=8, resident=3):
+def fused(problem, threads=8, resident=3, strip=None):
     plan = Plan.of(problem.window, threads)
+    plan = plan if strip is None else replace(plan, strip=strip)
     return FusedMultislice(problem, plan, EmulatedKernels(plan, counts_type(problem.patterns), resident))
 
 
@@ -65,8 +68,24 @@ def test_patterns_that_do_not_lie_in_place(make_problem, make_planes, slices, mo
     assert_close(result.probe, expected.probe)
 
 
+@pytest.mark.parametrize("strip", [4, 16])
+@pytest.mark.parametrize(("slices", "modes", "object_modes"), [(1, 1, 1), (3, 2, 2)])
+def test_a_window_that_lies_in_strips(make_problem, make_planes, make_corrections, strip, slices, modes, object_modes):
+    problem = moved_patterns(make_problem(32, slices, DataTermKind.POISSON, 0.05, count=4))
+    planes, probe = make_planes(problem, modes, object_modes)
+    at = make_corrections(problem)
+    expected = reference(problem).loss_and_gradient(planes, probe, corrections=at)
+    single = planes.astype(np.float32), probe.astype(np.float32)
+    result = fused(problem, threads=7, resident=2, strip=strip).loss_and_gradient(*single, corrections=at)
+    assert result.loss == pytest.approx(expected.loss, rel=SINGLE)
+    assert_close(result.object, expected.object)
+    assert_close(result.probe, expected.probe)
+    for name in NAMES:
+        assert_close(getattr(result.corrections, name), getattr(expected.corrections, name), SINGLE_SIGNED)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("window", [32, 48, 64, 96, 128, 144])
+@pytest.mark.parametrize("window", list(RADICES))
 def test_every_window_size_agrees_with_the_reference(make_problem, make_planes, window):
     """With the threads of the real thing's shape scaled down: any number of threads must do."""
     problem = make_problem(window, 2, DataTermKind.AMPLITUDE, 0.05, count=2)
@@ -131,41 +150,46 @@ def test_illumination_agrees_with_the_reference(make_problem, make_planes):
     assert_close(fused(problem).illumination(probe, chosen), reference(problem).illumination(probe, chosen))
 
 
-def test_windows_that_fit_no_chip_have_no_plan():
-    assert Plan.of(192) is None
-    assert Plan.of(30) is None
+def test_windows_lie_whole_in_shared_memory_where_a_chip_has_it_and_in_strips_elsewhere():
+    assert Plan.fitting(30, 1 << 20) is None
+    assert Plan.fitting(256, 10_000) is None
     bytes_of_a_chip = {"A100": 166_912, "H200": 232_448, "desktop": 101_376}
-    fitting = {
-        name: [w for w in (32, 48, 64, 96, 128, 144) if Plan.of(w).shared_bytes <= most]
-        for name, most in bytes_of_a_chip.items()
+    plans = {name: [Plan.fitting(w, most) for w in RADICES] for name, most in bytes_of_a_chip.items()}
+    assert {name: [p.window for p in fitting if p.strip == p.window] for name, fitting in plans.items()} == {
+        "A100": [32, 48, 64, 96, 128],
+        "H200": [32, 48, 64, 96, 128, 144],
+        "desktop": [32, 48, 64, 96],
     }
-    assert fitting == {"A100": [32, 48, 64, 96, 128], "H200": [32, 48, 64, 96, 128, 144], "desktop": [32, 48, 64, 96]}
+    for name, fitting in plans.items():
+        assert all(plan.window % plan.strip == 0 and plan.shared_bytes <= bytes_of_a_chip[name] for plan in fitting)
 
 
-@pytest.mark.parametrize("window", [32, 48, 64, 96, 128, 144])
-def test_threads_share_every_pass_evenly(window):
+@pytest.mark.parametrize("window", list(RADICES))
+def test_threads_share_every_pass(window):
     plan = Plan.of(window)
     assert sorted(plan.order()) == list(range(window))
     for radix in plan.radices:
-        each, rest = divmod(window * window // radix, plan.threads)
-        assert rest == 0
-        assert 1 <= each <= 4
+        butterflies = plan.strip * window // radix
+        rounds = -(-butterflies // plan.threads)
+        assert 1 <= rounds <= 6
+        assert butterflies / (rounds * plan.threads) >= 0.75
 
 
 @pytest.mark.slow
 def test_no_two_threads_touch_the_same_memory_without_a_barrier():
     """The kernel's own threads under the thread sanitizer, two to a line: without any one barrier there is a race."""
     whole, barrier = source(), "__syncthreads();"
-    assert races(whole) == ""
+    plans = Plan.of(32, 64), replace(Plan.of(32, 64), strip=8)
+    assert "".join(races(plan, whole) for plan in plans) == ""
     pieces = whole.split(barrier)
     for k in range(1, len(pieces)):
         without = barrier.join(pieces[:k]) + ";" + barrier.join(pieces[k:])
-        assert "data race" in races(without), pieces[k - 1][-80:]
+        assert any("data race" in races(plan, without) for plan in plans), pieces[k - 1][-80:]
 
 
-def races(text):
+def races(plan, text):
     """What the sanitizer says."""
-    program = compile_kernel(Plan.of(32, 64), "uint16", "-fsanitize=thread", main="races.cpp", text=text)
+    program = compile_kernel(plan, "uint16", "-fsanitize=thread", main="races.cpp", text=text)
     done = subprocess.run([program], capture_output=True, text=True, timeout=60)
     if "unexpected memory mapping" in done.stderr:
         pytest.skip("the thread sanitizer does not run under this kernel's address layout")

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fake_card import HOPPER, FakeCards
+from fake_card import FakeCards
 from rounding import SINGLE
 
 from ptylive.engine.backend.multislice import gpu
@@ -14,8 +14,6 @@ from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.backend.multislice.problem import DataTermKind
 from ptylive.schema import RefinementError
-
-DESKTOP_BYTES = 101_376
 
 
 @pytest.fixture
@@ -54,14 +52,15 @@ def test_no_more_blocks_than_run_at_a_time(make_problem, make_planes, cards):
     assert [blocks for _, blocks, _ in cards.launches] == [8, 8]
 
 
-@pytest.mark.parametrize(("window", "bytes_"), [(192, HOPPER["MaxSharedMemoryPerBlockOptin"]), (128, DESKTOP_BYTES)])
-def test_windows_that_do_not_fit_are_whole_arrays(make_problem, make_planes, cards, window, bytes_):
+@pytest.mark.parametrize(("bytes_", "name"), [(30_000, "gpu"), (10_000, "gpu (cuFFT)")])
+def test_windows_that_do_not_fit_lie_in_strips_or_are_whole_arrays(make_problem, make_planes, cards, bytes_, name):
+    """All of 64 x 64 takes 37 KB, half of it 20 KB."""
     cards.attributes["MaxSharedMemoryPerBlockOptin"] = bytes_
-    problem = make_problem(window, 1, DataTermKind.AMPLITUDE, 0.1, count=2)
+    problem = make_problem(64, 1, DataTermKind.AMPLITUDE, 0.1, count=2)
     backend = open_backend("gpu", problem)
-    assert backend.name == "gpu (cuFFT)"
+    assert backend.name == name
     agrees(problem, make_planes, backend)
-    assert cards.launches == []
+    assert bool(cards.launches) == (name == "gpu")
 
 
 def test_a_compiler_that_refuses_is_said_and_whole_arrays_serve(make_problem, make_planes, cards, caplog):

@@ -7,10 +7,26 @@ import pytest
 from device_kernels import fused
 from emulated_cuda import EmulatedKernels
 from rounding import SINGLE, SINGLE_SIGNED
-from strict_device import device
+from strict_device import ON_CARD, device
 
+from ptylive.engine.backend.multislice.fast_sizes import RADICES
+from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.backend.multislice.problem import HELD, Corrections, DataTermKind
 from ptylive.engine.backend.multislice.split_backend import SplitMultislice
+
+
+@pytest.mark.skipif(not ON_CARD, reason="pytest --card, where there is a GPU")
+@pytest.mark.parametrize(("slices", "modes"), [(1, 1), (3, 2)])
+@pytest.mark.parametrize("window", list(RADICES))
+def test_every_window_on_a_card_agrees_with_the_reference(make_problem, make_planes, window, slices, modes):
+    problem = make_problem(window, slices, DataTermKind.AMPLITUDE, 0.05, count=3)
+    planes, probe = make_planes(problem, modes)
+    expected = GeneralMultislice(problem, np, "complex128", "reference").loss_and_gradient(planes, probe)
+    backend = fused(problem)
+    found = backend.loss_and_gradient(device.asarray(planes.astype("f4")), device.asarray(probe.astype("f4")))
+    assert float(found.loss) == pytest.approx(float(expected.loss), rel=SINGLE)
+    for ours, theirs in ((found.object, expected.object), (found.probe, expected.probe)):
+        assert np.linalg.norm(backend.to_numpy(ours) - theirs) <= SINGLE * np.linalg.norm(theirs)
 
 
 def shared(problem):
