@@ -20,7 +20,10 @@ from refine_speed import random_problem
 from ptylive.engine.backend.multislice.fused.plan import Plan
 from ptylive.engine.backend.multislice.problem import DataTermKind, MultisliceBackend
 
-CASES = [(64, 1, 1), (64, 1, 4), (96, 1, 1), (96, 4, 1), (128, 1, 1), (128, 8, 1), (144, 8, 1), (256, 8, 1)]
+CASES = [
+    *((32, 1, 1), (48, 1, 1), (64, 1, 1), (64, 1, 4), (64, 4, 1), (96, 1, 1), (96, 4, 1), (128, 1, 1), (128, 1, 4)),
+    *((128, 8, 1), (144, 8, 1), (192, 1, 1), (256, 1, 1), (256, 1, 4), (256, 8, 1), (384, 1, 1), (512, 1, 1)),
+]
 """Window, slices, probe modes."""
 COMPLEX_BYTES, PLANE_BYTES, COUNT_BYTES = 8, 4, 2
 FLOPS_A_PRODUCT = 6
@@ -55,11 +58,12 @@ def fused_cost(plan: Plan, slices: int, modes: int) -> Cost:
     read_again = (2 * slices + 2 * (slices - 1) + 2) * pixels * COMPLEX_BYTES  # object, propagators, probe
     added = (slices + 1) * pixels * 2 * PLANE_BYTES
     pattern = pixels * COUNT_BYTES
+    strips = 8 * slices * plan.kept_pixels * COMPLEX_BYTES  # the window in and out of shared memory
     return Cost(
         modes * (transforms * butterflies + products * FLOPS_A_PRODUCT * pixels) + FLOPS_A_PIXEL * pixels,
         modes * passes * 2 * pixels * COMPLEX_BYTES,
-        modes * (waves + several + read_again + added) + pattern + pixels * PLANE_BYTES,
-        modes * (waves + several) + pattern,
+        modes * (waves + several + read_again + added + strips) + pattern + pixels * PLANE_BYTES,
+        modes * (waves + several + strips) + pattern,
     )
 
 
@@ -104,7 +108,9 @@ def measure() -> None:
     print(cupy.cuda.runtime.getDeviceProperties(device.id)["name"].decode())
     print("window  slices  modes  fused/s  cuFFT/s  ratio  share of arithmetic, of shared memory")
     for window, slices, modes in CASES:
-        problem = random_problem(window, slices, DataTermKind.AMPLITUDE, count=max(1024, 2**28 // (slices * window**2)))
+        problem = random_problem(
+            window, slices, DataTermKind.AMPLITUDE, count=max(1024, min(16384, 2**26 // (slices * window**2)))
+        )
         arrays = rate(GeneralMultislice(problem, cupy, "complex64", "gpu"), slices, modes, window, problem.count)
         plan = fitting_plan(window)
         if plan is None:

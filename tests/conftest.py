@@ -24,7 +24,7 @@ settings.load_profile("anywhere")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``--card``: cupy and its GPU in the place of the stand-in, for the tests whose names have ``on_device`` or ``arrays``."""
+    """``--card``: the tests of a device run on cupy and its GPU in the place of the stand-in."""
     parser.addoption("--card", action="store_true", help="tests of a device on the GPU of this machine")
 
 

@@ -136,7 +136,7 @@ def test_the_plain_model(small, both, values):
     same_course(results)
     if "update_probe_pos" in values:
         # parts of a pixel in single precision, after some epochs
-        np.testing.assert_allclose(results[1].positions_A, results[0].positions_A, atol=1e-4)
+        np.testing.assert_allclose(results[1].positions_A, results[0].positions_A, atol=5e-3 if ON_CARD else 1e-4)
         assert results[1].position_bound_A == pytest.approx(results[0].position_bound_A, rel=1e-4)
 
 
