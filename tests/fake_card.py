@@ -36,6 +36,8 @@ class FakeCards:
     free_bytes: int = 1 << 30
     kept_bytes: int = 0
     """By cupy's pool, of arrays that are gone."""
+    compiled: list[str] = field(default_factory=list)
+    """Types of counts for which the kernel was compiled."""
     launches: list[tuple[str, int, int]] = field(default_factory=list)
     """Name, blocks, threads."""
 
@@ -81,6 +83,7 @@ class RawModule:
         counts = next(name for name, spelled in COUNTS.items() if spelled == given["COUNTS"])
         assert plan.defines(counts) == given
         self._cards, self._plan = cards, plan
+        cards.compiled.append(given["COUNTS"])
         self._kernels = EmulatedKernels(plan, counts)
 
     def get_function(self, name: str) -> "RawKernel":

@@ -39,6 +39,9 @@ def main(arguments: list[str]) -> int:
         warm_up(padded_size(pixels), (way,))
         with suppress(OSError):  # a full disk: compiled again next time
             _mark(pixels, way).touch()
+    from ptylive.engine.backend.multislice import gpu
+
+    gpu.warm_up(padded_size(pixels))
     return 0
 
 

@@ -47,6 +47,23 @@ def opened(problem: MultisliceProblem) -> MultisliceBackend:
     return SplitMultislice(problem, devices, _on_current_gpu)
 
 
+def warm_up(window: int) -> None:
+    """Have the fused kernel for a window compiled, for each type of counts; nothing where there is no GPU.
+
+    Four seconds each, the first time; cupy keeps the machine code on disk. Call it in a process beside a scan.
+    """
+    from ptylive.engine.backend import device
+
+    if device.missing():
+        return
+    from ptylive.engine.backend.multislice.fused.cuda import CudaKernels, fitting_plan
+    from ptylive.engine.backend.multislice.fused.plan import COUNTS
+
+    plan = fitting_plan(window)
+    for counts in COUNTS if plan is not None else ():
+        CudaKernels(plan, counts)
+
+
 def _is_shared(problem: MultisliceProblem) -> bool:
     import cupy
 

@@ -32,8 +32,8 @@ _CUTS: dict[int, tuple[tuple[int, ...], int, int, int]] = {
     384: ((8, 8, 6), 16, 256, 3),
     512: ((8, 8, 8), 16, 256, 2),
 }
-"""Radices, lines in shared memory at a time, threads, blocks that a chip shall run at a time (a bound of registers): the
-fastest of some that were measured on an H100 (48 to 256). Windows from 192 on do not fit a chip's shared memory
+"""Radices, lines in shared memory at a time, threads, blocks that a chip shall run at a time (a bound of registers):
+the fastest of some that were measured on an H100 (48 to 256). Windows from 192 on do not fit a chip's shared memory
 (297 KB; a Hopper chip has 227 KB), and lie in strips."""
 
 

@@ -63,6 +63,18 @@ def test_windows_that_do_not_fit_lie_in_strips_or_are_whole_arrays(make_problem,
     assert bool(cards.launches) == (name == "gpu")
 
 
+def test_the_kernel_is_compiled_ahead_for_each_type_of_counts(cards):
+    gpu.warm_up(32)
+    assert sorted(cards.compiled) == ["float", "unsigned char", "unsigned short"]
+
+
+def test_nothing_is_compiled_ahead_without_a_gpu_or_for_a_window_without_a_kernel(cards, monkeypatch):
+    gpu.warm_up(30)
+    monkeypatch.setattr("ptylive.engine.backend.device.missing", lambda: "no CUDA device answers")
+    gpu.warm_up(32)
+    assert cards.compiled == []
+
+
 def test_a_compiler_that_refuses_is_said_and_whole_arrays_serve(make_problem, make_planes, cards, caplog):
     cards.refuses = True
     problem = make_problem(32, 1, DataTermKind.AMPLITUDE, 0.1)
