@@ -17,7 +17,7 @@ _Found = TypeVar("_Found")
 
 @contextmanager
 def linear_algebra_on(threads: int) -> Iterator[None]:
-    """Matrix products and decompositions on at most so many threads, in all of the process.
+    """Matrix products and decompositions on at most ``threads`` threads, in all of the process.
 
     By themselves they take every core, wait for each other in loops, and on a busy machine a matrix of 125 x 125
     takes a hundred times as long as on one thread.

@@ -59,9 +59,9 @@ def warm_up(window: int) -> None:
     from ptylive.engine.backend.multislice.fused.cuda import CudaKernels, fitting_plan
     from ptylive.engine.backend.multislice.fused.plan import COUNTS
 
-    plan = fitting_plan(window)
-    for counts in COUNTS if plan is not None else ():
-        CudaKernels(plan, counts)
+    if (plan := fitting_plan(window)) is not None:
+        for counts in COUNTS:
+            CudaKernels(plan, counts)
 
 
 def _is_shared(problem: MultisliceProblem) -> bool:

@@ -32,7 +32,7 @@ class DeviceTrial:
 
     @contextmanager
     def timed(self, side: Side, frames: int) -> Iterator[None]:
-        """What happens inside is a batch of so many frames."""
+        """What happens inside is a batch of ``frames`` frames."""
         start = perf_counter()
         yield
         if frames and not self.decided:
