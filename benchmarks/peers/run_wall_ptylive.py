@@ -6,7 +6,7 @@ next, the same without that, is timed by what it tells of its progress, from its
 
 import time
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,7 @@ def main() -> None:
         dataset, known = dataset_of(given)
     preset = Preset.from_mapping(known | {"probe_modes": 1})  # the data are coherent, and the peers use one mode too
     backend, wait, peak_MB = backend_of(asked.device)
-    clock = WallClock(asked, wait, peak_MB, version("ptylive"))
+    clock = WallClock(asked, wait, peak_MB, own_version())
     kept = Kept(asked.folder)
     began = time.perf_counter()
     first = refine(dataset, preset, backend=backend, history=kept)
@@ -71,6 +71,14 @@ def main() -> None:
     for number, epoch in enumerate(epochs, 1):
         np.save(asked.folder / f"phase_{number:04d}.npy", kept.phases[epoch])
     clock.write()
+
+
+def own_version() -> str:
+    """Empty where the sources are used without being installed."""
+    try:
+        return version("ptylive")
+    except PackageNotFoundError:
+        return ""
 
 
 def backend_of(device: str) -> tuple[str, Any, Any]:

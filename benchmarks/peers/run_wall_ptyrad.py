@@ -1,6 +1,6 @@
 """PtyRAD on a card, its iterations timed by the wall clock: INPUT.npz FOLDER JSON. Runs in PtyRAD's environment.
 
-As run_timed_ptyrad.py has it, on the device that is asked for (as its command does it for one GPU: no accelerator).
+As run_timed_ptyrad.py has it, on the device that is asked for, chosen as its command does (one GPU, no accelerator).
 An iteration before those that count takes what is loaded and planned at first.
 """
 
@@ -18,20 +18,24 @@ def main() -> None:
     ready()
     import ptyrad.solver.reconstruction as loop
     from ptyrad.params import PtyRADParams
+    from ptyrad.runtime.device import set_gpu_device
     from ptyrad.solver import PtyRADSolver
 
     asked = Asked.read()
+    on_card = asked.device == "cuda"
     settings, pixel, first = prepared(asked.given, asked.iterations)
     settings = changed(settings, [])
     settings["recon_params"] |= {
         "BATCH_SIZE": {"size": asked.batch, "grad_accumulation": 1},
         "compiler_configs": {"enable": asked.compiled},
     }
-    solver = PtyRADSolver(PtyRADParams(**settings).model_dump(), device=asked.device, seed=0, acc=None)
+    device = set_gpu_device(0 if on_card else "cpu")  # the default for new tensors too
+    if on_card and device.type != "cuda":
+        raise SystemExit("torch finds no card")
+    solver = PtyRADSolver(PtyRADParams(**settings).model_dump(), device=device, seed=0, acc=None)
     solver.params["recon_params"]["NITER"] = 1
     solver.reconstruct()
     solver.params["recon_params"]["NITER"] = asked.iterations
-    on_card = asked.device == "cuda"
     wait = torch.cuda.synchronize if on_card else lambda: None
     clock = WallClock(asked, wait, peak_MB if on_card else lambda: None, version("ptyrad"))
     clock.place(pixel, first)
