@@ -136,6 +136,6 @@ def _leading_modes(
         for f, wf in focus
     ]
     sources = np.array(columns)
-    asked = [max(0, len(sources) - coherence.modes), len(sources) - 1]  # all would take fifty times as long
+    asked = [max(0, len(sources) - coherence.modes), len(sources) - 1]  # all would take eight times as long
     _, vectors = scipy.linalg.eigh(sources @ sources.conj().T, subset_by_index=asked)  # ascending eigenvalues
     return np.asarray(vectors[:, ::-1].conj().T @ sources)
