@@ -8,12 +8,14 @@ import zipfile
 
 import pytest
 
+from ptylive.engine.backend.multislice.fast_sizes import RADICES
 from ptylive.engine.backend.multislice.fused.plan import COUNTS, NVRTC_OPTIONS, Plan, source
 
 pytestmark = pytest.mark.peers
 
-SPILLED_BYTES = 200
-"""Bytes of a thread's registers that may go to memory at most (a window of 144 has 164 on a Hopper chip)."""
+SPILLED_BYTES = 800
+"""Bytes of a thread's registers that may go to memory at most: cuts that spill some hundred and have more blocks on a
+chip were the faster ones on an H100; a function that is not inlined, or a cut that is wrong, spills thousands."""
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,7 @@ def compiled(nvrtc: ctypes.CDLL, plan: Plan, counts: str, chip: str) -> str:
 
 
 @pytest.mark.parametrize("chip", ["sm_80", "sm_86", "sm_90"])
-@pytest.mark.parametrize("window", [32, 48, 64, 96, 128, 144])
+@pytest.mark.parametrize("window", list(RADICES))
 def test_the_kernel_compiles(nvrtc: ctypes.CDLL, window: int, chip: str) -> None:
     log = compiled(nvrtc, Plan.of(window), "uint16", chip)
     print(log)
