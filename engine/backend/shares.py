@@ -2,17 +2,47 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import LibController, ThreadpoolController
 
 from ptylive.schema.model import IndexArray
 
 _Found = TypeVar("_Found")
+
+
+class _LinearAlgebra:
+    """How many threads the libraries of this process may take; several limits at a time, the least holds."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._limits: list[int] = []
+        self._before: list[tuple[LibController, int]] = []
+
+    def begin(self, threads: int) -> None:
+        with self._lock:
+            if not self._limits:
+                found = ThreadpoolController().select(user_api="blas").lib_controllers
+                self._before = [(library, library.get_num_threads()) for library in found]
+            self._limits.append(threads)
+            self._set()
+
+    def end(self, threads: int) -> None:
+        with self._lock:
+            self._limits.remove(threads)
+            self._set()
+
+    def _set(self) -> None:
+        for library, before in self._before:
+            library.set_num_threads(min([before, *self._limits]))
+
+
+_LINEAR_ALGEBRA = _LinearAlgebra()
 
 
 @contextmanager
@@ -22,10 +52,11 @@ def linear_algebra_on(threads: int) -> Iterator[None]:
     By themselves they take every core, wait for each other in loops, and on a busy machine a matrix of 125 x 125
     takes a hundred times as long as on one thread.
     """
-    found = ThreadpoolController().select(user_api="blas")
-    most = min([threads, *(library["num_threads"] for library in found.info())])
-    with found.limit(limits=most):
+    _LINEAR_ALGEBRA.begin(threads)
+    try:
         yield
+    finally:
+        _LINEAR_ALGEBRA.end(threads)
 
 
 class Shares:

@@ -42,3 +42,15 @@ def test_linear_algebra_takes_no_more_threads_than_are_asked_for(before, asked, 
         with linear_algebra_on(asked):
             assert set(blas()) == {within}
         assert set(blas()) == {before}
+
+
+def test_of_several_limits_the_least_holds_until_all_have_ended():
+    with ThreadpoolController().limit(limits=3, user_api="blas"):
+        first, second = linear_algebra_on(1), linear_algebra_on(2)
+        first.__enter__()
+        second.__enter__()
+        assert set(blas()) == {1}
+        first.__exit__(None, None, None)
+        assert set(blas()) == {2}
+        second.__exit__(None, None, None)
+        assert set(blas()) == {3}
