@@ -28,7 +28,7 @@ class _LinearAlgebra:
         with self._lock:
             if not self._limits:
                 found = ThreadpoolController().select(user_api="blas").lib_controllers
-                self._before = [(library, library.get_num_threads()) for library in found]
+                self._before = [(library, count) for library in found if (count := library.get_num_threads())]
             self._limits.append(threads)
             self._set()
 
