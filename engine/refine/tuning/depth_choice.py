@@ -4,7 +4,9 @@ A specimen is thin until the patterns say otherwise. Several slices bring more t
 other steps, twice the parameters. So nothing is compared with one slice: two slices a depth of focus apart are
 compared with the same two slices next to each other, and with half as far apart, which is better for what is thinner
 than three quarters. Where depth predicts patterns better, the thickness is doubled for
-as long as that helps, and read from the parabola through the best one and its neighbours, half such a step away.
+as long as that helps, and read from the parabola through the best one and its neighbours, half such a step away. In
+the end several slices have to predict better than one, each as it would be refined
+(:mod:`~ptylive.engine.refine.tuning.depth.worth_of_slices`).
 
 The scale is the depth of focus, wavelength / semi-angle^2: a specimen much thinner looks the same from top to bottom.
 A defocus that was estimated is that of the middle of the specimen; one that was given is that of its entrance.
@@ -30,6 +32,7 @@ from ptylive.engine.refine.tuning.depth.depth_trials import (
     slices_for,
     thickened,
 )
+from ptylive.engine.refine.tuning.depth.worth_of_slices import gain_of_slices
 from ptylive.engine.refine.tuning.half_turn import FOUND, half_turned, is_open, start_half_turned
 from ptylive.engine.refine.tuning.half_turn_choice import SETTLED_SWEEPS, is_worth, with_half_turn
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext
@@ -76,15 +79,14 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
     dataset, preset = tuned.dataset, tuned.preset
     if preset.object.num_slices != "auto":
         return tuned
-    depth_A = depth_of_focus_A(dataset)
+    thin, depth_A = replace(tuned, preset=_with_slices(preset, 1)), depth_of_focus_A(dataset)
     if depth_A is None or not may_be_tried(dataset, preset):
-        return replace(tuned, preset=_with_slices(preset, 1))
+        return thin
     if FIRST * depth_A > THICKEST_A:
-        words = f"one slice: only {FIRST * depth_A:.3g} Å of depth would show"
-        return replace(tuned, preset=_with_slices(preset, 1), words=(*tuned.words, words))
+        return _because(thin, f"only {FIRST * depth_A:.3g} Å of depth would show")
     begun, why = _gate(tuned, context, depth_A)
     if begun is None:
-        return replace(tuned, preset=_with_slices(preset, 1), words=(*tuned.words, f"one slice: {why}"))
+        return _because(thin, why)
     modes = preset.probe.probe_modes
     halves = _of_halves(begun, context, depth_A, GATE_PATTERNS, 1)
     found = [trials.coarse() for trials in (halves[:1] if begun.half_turn_settled else halves)]
@@ -105,12 +107,21 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
     thickness_A = best.depths * depth_A
     focused = with_optics_moved(tuned.dataset, best.moved_A)
     thick, preset = thickened(focused, preset, thickness_A, _slices_of(preset, thickness_A, best.depths))
+    gain = gain_of_slices(thin, replace(tuned, dataset=thick, preset=preset), context)
+    if gain is not None and not gain.certain:
+        several = f"{preset.object.slices} slices of {thickness_A:.3g} Å together"
+        return _because(thin, f"{several} would not predict patterns held out better than it (gain {gain}): {why}")
     told = FoundDepth(preset.object.slices, thickness_A, thickness_A / best.factor, thickness_A * best.factor)
     words = f"{told}: already {why}"
     if thick is not tuned.dataset:
         words += f"; defocus of the entrance {present_value(thick, preset, Scanned.DEFOCUS):.3g} Å"
     words += "; it may be thicker still: give total_thickness_A" if best.largest else ""
     return replace(tuned, dataset=thick, preset=preset, words=(*tuned.words, words))
+
+
+def _because(thin: Tuned, why: str) -> Tuned:
+    """One slice, and in words why."""
+    return replace(thin, words=(*thin.words, f"one slice: {why}"))
 
 
 def _gate(tuned: Tuned, context: TrialContext, depth_A: float) -> tuple[Tuned | None, str]:

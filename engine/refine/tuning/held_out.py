@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -262,24 +262,35 @@ class Trial:
 
     def descended(self, epochs: Sequence[int], context: TrialContext) -> list[HeldOutLoss]:
         """The losses after the sweeps of the problem, and then after these epochs of L-BFGS (rising numbers)."""
-        strategy, losses = self.problem.strategy, []
         with closing(open_backend(context.backend, self.problem.multislice, context.threads)) as backend:
             loss = self.objective(backend)
-            solver = Lbfgs(
-                loss.of_patterns(self.swept),
-                max(epochs),
-                self.preset.solver.hist_length,
-                Descent.of(self.preset.solver),
-                strategy.probe_step / strategy.sweep_step,
-                strategy.anchor,
-            )
-            state = solver.init(self.swept_over(backend, strategy.sweeps))
-            for most in epochs:
-                while len(state.losses) < most and not solver.finished(state):
-                    state = solver.step(state)
-                context.pause()
-                losses.append(HeldOutLoss(self.judged(loss, state.vector)))
-        return losses
+            return [HeldOutLoss(self.judged(loss, vector)) for vector in self._descending(loss, epochs, context)]
+
+    def descended_likelihoods(
+        self, epochs: Sequence[int], context: TrialContext
+    ) -> Generator[tuple[float, ...], None, None]:
+        """Minus the logarithms of the likelihood of all pixels after the same, one after the other."""
+        with closing(open_backend(context.backend, self.problem.multislice, context.threads)) as backend:
+            for vector in self._descending(self.objective(backend), epochs, context):
+                yield self._likelihood(vector, context, bright_field_only=False)
+
+    def _descending(self, loss: Objective, epochs: Sequence[int], context: TrialContext) -> Iterator[Any]:
+        """Parameters after the sweeps of the problem and these epochs."""
+        strategy = self.problem.strategy
+        solver = Lbfgs(
+            loss.of_patterns(self.swept),
+            max(epochs),
+            self.preset.solver.hist_length,
+            Descent.of(self.preset.solver),
+            strategy.probe_step / strategy.sweep_step,
+            strategy.anchor,
+        )
+        state = solver.init(self.swept_over(loss.backend, strategy.sweeps))
+        for most in epochs:
+            while len(state.losses) < most and not solver.finished(state):
+                state = solver.step(state)
+            context.pause()
+            yield state.vector
 
     def judged(self, objective: PatternLoss, vector: Any) -> tuple[float, ...]:
         """Loss per pattern on each group of the patterns held out."""

@@ -10,11 +10,13 @@ from ptylive.engine.refine import TrialContext
 from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.results.curve import Curve, Scanned
 from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.tuning import depth_choice
 from ptylive.engine.refine.tuning.depth.depth_trials import Best, Coarse, DepthTrials, slices_for
 from ptylive.engine.refine.tuning.depth_choice import CLEAR, with_depth_of, with_found_depth, with_given_depth
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
 from ptylive.schema import MetadataError, Origin, Quantity
+from ptylive.schema.advice.depth import FoundDepth
 from ptylive.schema.preset import Preset
 from ptylive.schema.units import wavelength_A
 
@@ -33,6 +35,7 @@ def found_to_be(monkeypatch, depths):
     monkeypatch.setattr(DepthTrials, "gain_of_half", lambda self, thin: Gain(0.1, 0.0005))
     monkeypatch.setattr(DepthTrials, "coarse", lambda self: Coarse(0.0, False, HeldOutLoss((1.0,))))
     monkeypatch.setattr(DepthTrials, "fine", lambda self, power, *, largest: Best(depths, largest))
+    monkeypatch.setattr(depth_choice, "gain_of_slices", lambda *told: None)
 
 
 @pytest.mark.slow
@@ -123,6 +126,37 @@ def test_depth_that_one_mode_shows_is_asked_of_several_unless_clear(monkeypatch,
     assert asked == modes
 
 
+@pytest.mark.parametrize(
+    ("gain", "slices"), [(Gain(0.03, 0.01), 3), (Gain(0.03, 0.02), 1), (Gain(-0.1, 0.01), 1), (None, 3)]
+)
+def test_several_slices_have_to_predict_better_than_one(monkeypatch, gain, slices):
+    """What is thick is what was found, and one slice is where it was before: nobody moves its focus to an entrance."""
+    compared = []
+
+    def gain_of_slices(thin, thick, context):
+        compared.append((thin, thick))
+        return gain
+
+    monkeypatch.setattr(DepthTrials, "gain", lambda self, thin, depths, **how: Gain(0.1, 0.01))
+    found_to_be(monkeypatch, 1.0)
+    monkeypatch.setattr(depth_choice, "gain_of_slices", gain_of_slices)
+    dataset = scan_of_columns(points=16)
+    moved = replace(dataset, calibration=dataset.calibration.having(C10=Quantity(-60.0, Origin.ESTIMATED)))
+    tuned = found(moved)
+    thin, thick = compared[0]
+    assert (thin.dataset, thin.preset.object.num_slices) == (moved, 1)
+    assert (thick.preset.object.num_slices, thick.preset.object.total_thickness_A) == (3, pytest.approx(DEPTH_A))
+    assert thick.dataset.calibration.get("C10") == pytest.approx(-60.0 - DEPTH_A / 2)
+    assert tuned.preset.object.num_slices == slices
+    assert tuned.dataset is (moved if slices == 1 else thick.dataset)
+    if slices == 1:
+        said = (
+            f"one slice: 3 slices of 27.9 Å together would not predict patterns held out better than it (gain {gain})"
+        )
+        assert tuned.words[0].startswith(said)
+        assert FoundDepth.heard(tuned.words[0]) is None
+
+
 @pytest.mark.parametrize(("depths", "slices"), [(0.6, 1), (0.9, 3), (2.0, 6)])
 def test_what_is_thinner_than_three_quarters_of_a_depth_of_focus_is_one_slice(monkeypatch, depths, slices):
     """Of losses that are parabolas about the thickness; of 0.6 half a depth gains 0.35, a whole one 0.2."""
@@ -188,6 +222,7 @@ def test_the_other_half_turn_is_not_followed_to_its_thickness(monkeypatch):
         return HeldOutLoss(groups[self._under == ""])
 
     monkeypatch.setattr(DepthTrials, "settled", settled)
+    monkeypatch.setattr(depth_choice, "gain_of_slices", lambda *told: None)
     dataset = scan_of_columns(points=16)
     estimated = {"C10": Quantity(-25.0, Origin.ESTIMATED), "rotation_deg": Quantity(0.0, Origin.ESTIMATED)}
     tuned = found(replace(dataset, calibration=dataset.calibration.having(**estimated)))

@@ -1,0 +1,69 @@
+"""Whether several slices predict patterns better than one, each as it would be refined.
+
+Two slices a depth of focus apart may predict better than two next to each other, and several still be the worse
+model: one slice is a phase at or above vacuum, compared by the likelihood of its counts, and several have another form,
+another data term and more parameters for the same electrons. So what depth brings has to be more than what slices cost.
+Few electrons of a particle are the case: of crystals depth is worth several times as much (docs/refinement.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import ExitStack, closing
+from dataclasses import replace
+
+from ptylive.engine.refine.engines.named import PUBLISHED
+from ptylive.engine.refine.problem.strategy import NOISE_SPREAD, Regime
+from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
+from ptylive.engine.refine.tuning.mode_choice import SEVERAL, TRIAL_SETTINGS
+from ptylive.engine.refine.tuning.optics.settled_modes import AS_LONG
+from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.schema.preset import Preset
+
+PATTERNS = 512
+EPOCHS = 4
+"""Of L-BFGS after the sweeps of an automatic run: several slices make up more in them than one does."""
+BEYOND_DOUBT = 4.0
+"""Standard deviations by which several slices must be ahead after the sweeps to be left at that."""
+
+
+def gain_of_slices(thin: Tuned, thick: Tuned, context: TrialContext) -> Gain | None:
+    """Of several slices (``thick``) over one, by the likelihood of patterns held out; None where it is no judge."""
+    if thin.preset.solver.optimizer in PUBLISHED:
+        return None
+    one, several = (_trial(tuned, context) for tuned in (thin, thick))
+    if one.problem.statistics.noise_spread > NOISE_SPREAD:
+        return None
+    with ExitStack() as opened:
+        courses = [opened.enter_context(closing(_course(trial, context))) for trial in (one, several)]
+        gain = Gain(0.0, 0.0)
+        for losses in zip(*courses, strict=True):
+            gain = Gain.over(*losses)
+            if gain.exceeds(BEYOND_DOUBT):
+                break
+    return gain
+
+
+def _trial(tuned: Tuned, context: TrialContext) -> Trial:
+    """In as many modes as stand for several; one slice is refined from all of the pattern.
+
+    From an empty object: a map has seen the patterns that are held out.
+    """
+    preset = tuned.preset.model_copy(update=TRIAL_SETTINGS | AS_LONG | {"probe_modes": _modes(tuned.preset)})
+    if preset.object.slices == 1 and preset.solver.regime == "auto":
+        preset = preset.model_copy(update={"regime": str(Regime.THIN)})
+    part = context.seen.central_part(tuned.dataset, PATTERNS)
+    return Trial.of(part, preset, replace(context, start=None))
+
+
+def _modes(preset: Preset) -> int:
+    modes = preset.probe.probe_modes
+    return SEVERAL if isinstance(modes, str) else min(modes, SEVERAL)
+
+
+def _course(trial: Trial, context: TrialContext) -> Generator[tuple[float, ...], None, None]:
+    """Likelihoods after the sweeps and after some epochs more."""
+    slices = trial.preset.object.slices
+    context.before("one slice, longer" if slices == 1 else f"{slices} slices, longer")
+    yield from trial.descended_likelihoods((0, EPOCHS), context)

@@ -1,0 +1,92 @@
+"""Whether several slices predict better than one, each as it would be refined."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from columns import scan_of_columns
+
+from ptylive.engine.refine import TrialContext
+from ptylive.engine.refine.data.start_guess import StartGuess
+from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.tuning.depth import worth_of_slices
+from ptylive.engine.refine.tuning.depth.worth_of_slices import gain_of_slices
+from ptylive.engine.refine.tuning.held_out import Trial
+from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.schema.preset import Preset
+
+CPU = TrialContext(backend="cpu")
+SEVERAL = {"num_slices": 3, "total_thickness_A": 70.0}
+
+
+def both(dataset, **settings):
+    """One slice and three."""
+    return tuple(Tuned(dataset, Preset(**settings, **form)) for form in ({"num_slices": 1}, SEVERAL))
+
+
+def told(monkeypatch, after_sweeps, after_epochs):
+    """Losses of three slices where one has 100 and 102 in two groups; the trials, and what was asked for, by slices."""
+    made, asked = [], []
+
+    def likelihoods(self, epochs, context):
+        assert epochs == (0, 4)
+        made.append(self)
+        for own in (after_sweeps, after_epochs):
+            asked.append(self.preset.object.slices)
+            yield own if self.preset.object.slices > 1 else (100.0, 102.0)
+
+    monkeypatch.setattr(Trial, "descended_likelihoods", likelihoods)
+    return made, asked
+
+
+def test_what_is_ahead_after_the_sweeps_is_left_at_that(monkeypatch):
+    _, asked = told(monkeypatch, (90.0, 91.0), (200.0, 200.0))  # 10.4 with a deviation of 0.5
+    assert gain_of_slices(*both(scan_of_columns(points=16)), CPU).share == pytest.approx(10.5 / 101)
+    assert asked == [1, 3]
+
+
+@pytest.mark.parametrize("sweeps", [(98.5, 98.5), (110.0, 110.0)], ids=["ahead-by-two-deviations", "behind"])
+def test_otherwise_some_epochs_more_decide(monkeypatch, sweeps):
+    _, asked = told(monkeypatch, sweeps, (95.0, 99.0))
+    assert gain_of_slices(*both(scan_of_columns(points=16)), CPU) == Gain.over((100.0, 102.0), (95.0, 99.0))
+    assert asked == [1, 3, 1, 3]
+
+
+def test_each_is_tried_as_it_would_be_refined_but_from_nothing(monkeypatch):
+    made, _ = told(monkeypatch, (99.0, 99.0), (99.0, 99.0))
+    dataset = scan_of_columns(points=16, counts=1e2)  # 180 e/Å²: *weak* by the dose
+    start = StartGuess(np.zeros((16, 16), np.float32), (0.75, 0.75))
+    settings = {"sweeps": 1, "epoch_max": 1, "probe_modes": 3, "start_from_map": True}
+    gain_of_slices(*both(dataset, **settings), replace(CPU, start=start))
+    one, several = (trial.problem.strategy for trial in made)
+    assert (str(one.regime), one.sweeps, str(one.kind), one.non_negative) == ("thin", 8, "ml", True)
+    assert (several.sweeps, str(several.kind), several.non_negative) == (5, "lsq_sqrt", False)
+    assert (one.coherence.modes, several.coherence.modes) == (2, 2)
+    assert not one.start_from_map
+    assert np.array_equal(made[0].held, made[1].held)
+
+
+def test_a_regime_that_was_asked_for_is_that_of_one_slice(monkeypatch):
+    made, _ = told(monkeypatch, (99.0, 99.0), (99.0, 99.0))
+    gain_of_slices(*both(scan_of_columns(points=16), regime="weak"), CPU)
+    assert str(made[0].problem.strategy.regime) == "weak"
+
+
+def test_nothing_is_tried_of_published_engines(monkeypatch):
+    monkeypatch.setattr(worth_of_slices, "_trial", lambda *told: pytest.fail("tried"))
+    assert gain_of_slices(*both(scan_of_columns(points=16), optimizer="epie"), CPU) is None
+
+
+def test_nor_under_correlated_noise(monkeypatch):
+    """A likelihood of independent counts is no judge there."""
+    told(monkeypatch, (99.0, 99.0), (99.0, 99.0))
+    monkeypatch.setattr(worth_of_slices, "NOISE_SPREAD", -1.0)
+    assert gain_of_slices(*both(scan_of_columns(points=16)), CPU) is None
+
+
+@pytest.mark.slow
+def test_columns_that_are_thick_are_worth_slices_and_a_sheet_is_not():
+    thick = gain_of_slices(*both(scan_of_columns(thickness_A=70.0, points=16)), CPU)
+    sheet = gain_of_slices(*both(scan_of_columns(thickness_A=2.0, points=16)), CPU)
+    assert thick.certain
+    assert not sheet.certain
