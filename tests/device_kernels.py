@@ -21,12 +21,11 @@ class DeviceKernels(EmulatedKernels):
 
 def fused(problem: MultisliceProblem, kernels: type[EmulatedKernels] = DeviceKernels) -> FusedMultislice:
     """The fused backend of a problem."""
-    plan, counts = Plan.of(problem.window), counts_type(problem.patterns)
+    on_card, counts = ON_CARD and kernels is DeviceKernels, counts_type(problem.patterns)
+    plan = Plan.of(problem.window, None if on_card else 8)
     assert plan is not None
-    if kernels is DeviceKernels and ON_CARD:
+    if on_card:
         from ptylive.engine.backend.multislice.fused.cuda import CudaKernels
 
         return FusedMultislice(problem, plan, CudaKernels(plan, counts))
-    plan = Plan.of(problem.window, 8)
-    assert plan is not None
     return FusedMultislice(problem, plan, kernels(plan, counts, 3))

@@ -111,15 +111,15 @@ class Refinements:
         """Whether a refinement runs or is about to."""
         return self.current.state in ("queued", "running", "stopping")
 
-    def prepare(self, header: ScanHeader) -> None:
-        """Have the kernel compiled for a scan that still runs, what it needs first; once for each detector, far from
-        here.
+    def prepare(self, header: ScanHeader, *, gpu: bool) -> None:
+        """Have the kernel compiled for a scan that still runs, what it needs first, that of a ``gpu`` last; once for
+        each detector, far from here.
         """
         shape = header.detector.shape
         with self._lock:
             if self.busy or shape in self._compiling:
                 return
-            process = warm_refinement.start(header, warm_refinement.LOWEST_PRIORITY, ahead=True)
+            process = warm_refinement.start(header, warm_refinement.LOWEST_PRIORITY, ahead=True, gpu=gpu)
             if process is not None:
                 self._compiling[shape] = process
 

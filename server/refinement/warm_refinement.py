@@ -1,4 +1,4 @@
-"""Fill the compile cache: ``python -m ptylive.server.refinement.warm_refinement PIXELS [NICENESS [WAY…]]``.
+"""Fill the compile cache: ``python -m ptylive.server.refinement.warm_refinement PIXELS [NICENESS [WAY…] [gpu]]``.
 
 In a process of its own: compiling takes seconds and must not hold up frames, and what the compiler took of memory (130
 to 240 MB) is given back when the process ends. It ends with its parent.
@@ -23,6 +23,8 @@ from ptylive.server.process.parent_watch import exit_with_parent
 
 LOWEST_PRIORITY = 19
 POLL_S = 0.5
+GPU = "gpu"
+"""Beside the ways of the processor's kernel: that of a GPU."""
 COMPILING = "compiling the refinement (first run on this machine)"
 
 
@@ -31,17 +33,18 @@ def main(arguments: list[str]) -> int:
     say_unraisable_in_a_line("ptylive warm-up")
     exit_with_parent()
     os.nice(int(arguments[1]) if len(arguments) > 1 else 0)
-    pixels, ways = int(arguments[0]), tuple(Way(name) for name in arguments[2:]) or tuple(Way)
+    pixels, wanted = int(arguments[0]), tuple(arguments[2:]) or tuple(Way)
     use_persistent_cache()
+    from ptylive.engine.backend.multislice import gpu
     from ptylive.engine.backend.multislice.warm_up import warm_up
 
-    for way in ways:
-        warm_up(padded_size(pixels), (way,))
+    for piece in wanted:
+        if piece == GPU:
+            gpu.warm_up(padded_size(pixels))
+        else:
+            warm_up(padded_size(pixels), (Way(piece),))
         with suppress(OSError):  # a full disk: compiled again next time
-            _mark(pixels, way).touch()
-    from ptylive.engine.backend.multislice import gpu
-
-    gpu.warm_up(padded_size(pixels))
+            _mark(pixels, piece).touch()
     return 0
 
 
@@ -58,17 +61,20 @@ def is_compiled(header: ScanHeader) -> bool:
     return shape is None or _mark(max(shape), way_of(header)).exists()
 
 
-def start(header: ScanHeader, niceness: int = 0, *, ahead: bool = False) -> subprocess.Popen[bytes] | None:
+def start(
+    header: ScanHeader, niceness: int = 0, *, ahead: bool = False, gpu: bool = False
+) -> subprocess.Popen[bytes] | None:
     """A process that compiles what a refinement of such a scan begins with, and ``ahead`` of any other wish all ways
-    of the kernel behind that; None where it was done before, or the detector's shape is not known. Its stdin is its
-    life: it ends when this process does, however that ends.
+    of the kernel behind that, for a ``gpu`` too where there may be one; None where it was done before, or the
+    detector's shape is not known. Its stdin is its life: it ends when this process does, however that ends.
     """
     shape = header.detector.shape
     if shape is None:
         return None
     pixels, first = max(shape), way_of(header)
     wanted = sorted(Way, key=lambda way: way is not first) if ahead else [first]
-    missing = [way for way in wanted if not _mark(pixels, way).exists()]
+    pieces = [*wanted, GPU] if gpu else wanted
+    missing = [piece for piece in pieces if not _mark(pixels, piece).exists()]
     if not missing:
         return None
     module = "ptylive.server.refinement.warm_refinement"
@@ -105,9 +111,9 @@ def compiling(header: ScanHeader, tell: Callable[[float, float | None, str | Non
         end(process)
 
 
-def _mark(pixels: int, way: Way) -> Path:
+def _mark(pixels: int, piece: str) -> Path:
     """An empty file beside the compiled code that says it is there."""
-    return compiled_mark(f"refinement-{way}-{padded_size(pixels)}")
+    return compiled_mark(f"refinement-{piece}-{padded_size(pixels)}")
 
 
 if __name__ == "__main__":

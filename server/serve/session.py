@@ -199,7 +199,7 @@ class Session:
         if self.config.recording_folder is None:
             scan.recorded.set()
         self._recording_status.follow(scan)
-        self.refine.refinements.prepare(scan.header)
+        self.refine.refinements.prepare(scan.header, gpu=self.config.backend != "cpu")
         scan.detectors = self.analysis.bank(scan.header)
         if beside:
             self.publisher.log("info", f"scan {scan.header.series} goes on beside the one that is shown")

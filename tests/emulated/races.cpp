@@ -18,7 +18,7 @@ void run(int probe_modes, int object_modes, bool everything) {
     std::vector<int> chosen = {2, 0, 1}, corners = {0, 1, 2, 3, 4, 0};
     auto patterns = random_values<COUNTS>(std::size_t(count) * PIXELS);
     auto shifts = random_values<float>(6), offsets = random_values<float>(6), currents = random_values<float>(3), frequencies = random_values<float>(P);
-    auto object = random_values<float>(2 * std::size_t(planes) * rows * columns), weights = random_values<float>(PIXELS);  // pairs
+    auto object = random_values<float>(2 * std::size_t(planes) * rows * columns), weights = random_values<float>(PIXELS);
     auto phase = random_values<float>(PIXELS), background = random_values<float>(PIXELS);
     std::vector<float2> probe(std::size_t(probe_modes) * PIXELS, {1e-4f, 0}), propagators(2 * PIXELS, {1e-4f, 0}), roots(P, {1, 0});
     long long each = (long long)(pairs) * (2 * slices) * PIXELS + 2 * PIXELS;

@@ -36,7 +36,7 @@ from ptylive.engine.refine.tuning.depth.worth_of_slices import gain_of_slices
 from ptylive.engine.refine.tuning.half_turn import FOUND, half_turned, is_open, start_half_turned
 from ptylive.engine.refine.tuning.half_turn_choice import SETTLED_SWEEPS, is_worth, with_half_turn
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext
-from ptylive.engine.refine.tuning.mode_choice import SEVERAL, TRIAL_PATTERNS, may_be_tried
+from ptylive.engine.refine.tuning.mode_choice import TRIAL_PATTERNS, may_be_tried, modes_for_several
 from ptylive.engine.refine.tuning.optics.freed_optics import may_be_freed, with_optics_moved
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A, present_value, varied
 from ptylive.schema import MetadataError
@@ -100,7 +100,7 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
     coarse = found[turned]
     freed = may_be_freed(begun.dataset, preset)
     if freed:
-        begun, modes = _in_focus(begun), _settling_modes(preset)
+        begun, modes = _in_focus(begun), modes_for_several(preset)
         tuned = replace(tuned, dataset=half_turned(begun.dataset) if turned else begun.dataset)
     trials = _of_halves(begun, context, depth_A, most, modes, freed=freed)[turned]
     best = trials.fine(coarse.nearest, largest=coarse.largest)
@@ -237,7 +237,7 @@ def _settling(
 
     In as many modes as stand for several: a source blurs in two, and four would take as long as the run.
     """
-    modes = _settling_modes(tuned.preset)
+    modes = modes_for_several(tuned.preset)
     halves: list[DepthTrials] = []
 
     def settled(sweeps: int) -> list[HeldOutLoss]:
@@ -246,11 +246,6 @@ def _settling(
         return [trials.settled(*depth, sweeps, SETTLED_SWEEPS) for trials, depth in both]
 
     return settled
-
-
-def _settling_modes(preset: Preset) -> int:
-    modes = preset.probe.probe_modes
-    return SEVERAL if isinstance(modes, str) else min(modes, SEVERAL)
 
 
 def _of_halves(

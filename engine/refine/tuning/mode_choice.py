@@ -61,6 +61,12 @@ class ModeChoice:
         return f"{self.several} probe modes: 1 would not predict patterns held out better (gain {self.gain})"
 
 
+def modes_for_several(preset: Preset) -> int:
+    """As many as stand for several, and no more than are asked for."""
+    modes = preset.probe.probe_modes
+    return SEVERAL if isinstance(modes, str) else min(modes, SEVERAL)
+
+
 def may_be_tried(dataset: Dataset, preset: Preset) -> bool:
     """Whether an object is refined far from the specimen, of frames that are enough to hold some of them out."""
     far = preset.refined.update_obj and not preset.propagation.near_field

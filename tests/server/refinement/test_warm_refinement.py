@@ -46,6 +46,29 @@ def test_while_a_scan_runs_everything_is_compiled_its_own_way_first(commands: li
     assert commands == [["40", "19", "coefficients", "frames", "outside"]]
 
 
+def test_the_kernel_of_a_gpu_comes_last_where_there_may_be_one(commands: list[list[str]]) -> None:
+    warm_refinement.start(FRAMES, 19, ahead=True, gpu=True)
+    compiled_mark("refinement-gpu-48").touch()
+    warm_refinement.start(FRAMES, 19, ahead=True, gpu=True)
+    ways = ["frames", "coefficients", "outside"]
+    assert commands == [["40", "19", *ways, "gpu"], ["40", "19", *ways]]
+
+
+def test_pieces_are_compiled_in_turn_and_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(warm_refinement, "exit_with_parent", lambda: None)
+    monkeypatch.setattr(warm_refinement, "use_persistent_cache", lambda: None)
+    monkeypatch.setattr("ptylive.engine.backend.multislice.warm_up.warm_up", lambda *given: asked.append(given))
+    monkeypatch.setattr("ptylive.engine.backend.multislice.gpu.warm_up", asked.append)
+    assert warm_refinement.main(["40", "0", "outside", "gpu"]) == 0
+    assert asked == [(48, (warm_refinement.Way.OUTSIDE,)), 48]
+    assert {path.name.rsplit("-", 1)[0] for path in tmp_path.glob("*.compiled")} == {
+        "refinement-outside-48",
+        "refinement-gpu-48",
+    }
+
+
 def test_what_is_there_is_not_compiled_again(commands: list[list[str]]) -> None:
     assert not warm_refinement.is_compiled(FRAMES)
     compiled_mark("refinement-frames-48").touch()

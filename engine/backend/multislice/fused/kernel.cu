@@ -1,6 +1,7 @@
 // Multislice loss and gradient, one pattern per block: the wave stays in shared memory from the probe to the detector and
 // back (of a window too large for that, a strip of it at a time); what else leaves the chip are the waves that enter the
-// slices (kept for the way back), the reads of object and pattern, and sums by atomic addition. Equations and names: engine/backend/multislice/problem.py; orders of pixels: fused/plan.py.
+// slices (kept for the way back), the reads of object and pattern, and sums by atomic addition. Equations and names:
+// engine/backend/multislice/problem.py; orders of pixels: fused/plan.py.
 //
 // Given by the compiler's command line, beside what transform.cuh wants: COUNTS (type of the recorded patterns), TINY_COUNTS,
 // FEW_COUNTS, and the numbers of the data terms: AMPLITUDE, POISSON, INTENSITY, CHI_SQUARED (data_terms.py).

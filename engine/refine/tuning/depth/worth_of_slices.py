@@ -16,10 +16,9 @@ from ptylive.engine.refine.engines.named import PUBLISHED
 from ptylive.engine.refine.problem.strategy import NOISE_SPREAD, Regime
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
-from ptylive.engine.refine.tuning.mode_choice import SEVERAL, TRIAL_SETTINGS
+from ptylive.engine.refine.tuning.mode_choice import TRIAL_SETTINGS, modes_for_several
 from ptylive.engine.refine.tuning.optics.settled_modes import AS_LONG
 from ptylive.engine.refine.tuning.parameter_search import Tuned
-from ptylive.schema.preset import Preset
 
 PATTERNS = 512
 EPOCHS = 4
@@ -50,16 +49,11 @@ def _trial(tuned: Tuned, context: TrialContext) -> Trial:
 
     From an empty object: a map has seen the patterns that are held out.
     """
-    preset = tuned.preset.model_copy(update=TRIAL_SETTINGS | AS_LONG | {"probe_modes": _modes(tuned.preset)})
+    preset = tuned.preset.model_copy(update=TRIAL_SETTINGS | AS_LONG | {"probe_modes": modes_for_several(tuned.preset)})
     if preset.object.slices == 1 and preset.solver.regime == "auto":
         preset = preset.model_copy(update={"regime": str(Regime.THIN)})
     part = context.seen.central_part(tuned.dataset, PATTERNS)
     return Trial.of(part, preset, replace(context, start=None))
-
-
-def _modes(preset: Preset) -> int:
-    modes = preset.probe.probe_modes
-    return SEVERAL if isinstance(modes, str) else min(modes, SEVERAL)
 
 
 def _course(trial: Trial, context: TrialContext) -> Generator[tuple[float, ...], None, None]:

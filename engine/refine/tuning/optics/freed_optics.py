@@ -25,7 +25,12 @@ from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.solvers.sweeps import SweepState
 from ptylive.engine.refine.tuning.half_turn import FOUND
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial, TrialContext
-from ptylive.engine.refine.tuning.mode_choice import CONFIRMING_PATTERNS, LEAST_PATTERNS, SEVERAL, TRIAL_SETTINGS
+from ptylive.engine.refine.tuning.mode_choice import (
+    CONFIRMING_PATTERNS,
+    LEAST_PATTERNS,
+    TRIAL_SETTINGS,
+    modes_for_several,
+)
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
@@ -133,12 +138,11 @@ class _Trials:
     """Of the patterns in the middle of a scan, from an empty object."""
 
     def __init__(self, preset: Preset, context: TrialContext) -> None:
-        modes = preset.probe.probe_modes
         settings = TRIAL_SETTINGS | {
             "start_from_map": False,
             "sweeps": "auto",
             "epoch_max": "auto",
-            "probe_modes": SEVERAL if isinstance(modes, str) else min(modes, SEVERAL),
+            "probe_modes": modes_for_several(preset),
         }
         self._preset, self._context = preset.model_copy(update=settings), replace(context, start=None)
 

@@ -68,6 +68,12 @@ def test_the_kernel_is_compiled_ahead_for_each_type_of_counts(cards):
     assert sorted(cards.compiled) == ["float", "unsigned char", "unsigned short"]
 
 
+def test_a_compiler_that_refuses_ahead_is_no_error(cards):
+    cards.refuses = True
+    gpu.warm_up(32)
+    assert len(cards.compiled) == 1
+
+
 def test_nothing_is_compiled_ahead_without_a_gpu_or_for_a_window_without_a_kernel(cards, monkeypatch):
     gpu.warm_up(30)
     monkeypatch.setattr("ptylive.engine.backend.device.missing", lambda: "no CUDA device answers")
