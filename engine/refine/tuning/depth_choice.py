@@ -110,7 +110,8 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
     gain = gain_of_slices(thin, replace(tuned, dataset=thick, preset=preset), context)
     if gain is not None and not gain.certain:
         several = f"{preset.object.slices} slices of {thickness_A:.3g} Å together"
-        return _because(thin, f"{several} would not predict patterns held out better than it (gain {gain}): {why}")
+        no_better = f"would not predict patterns held out better than one (gain {gain})"
+        return _because(thin, f"{several} {no_better}, although {why}")
     told = FoundDepth(preset.object.slices, thickness_A, thickness_A / best.factor, thickness_A * best.factor)
     words = f"{told}: already {why}"
     if thick is not tuned.dataset:

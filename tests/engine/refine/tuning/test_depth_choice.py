@@ -151,7 +151,7 @@ def test_several_slices_have_to_predict_better_than_one(monkeypatch, gain, slice
     assert tuned.dataset is (moved if slices == 1 else thick.dataset)
     if slices == 1:
         said = (
-            f"one slice: 3 slices of 27.9 Å together would not predict patterns held out better than it (gain {gain})"
+            f"one slice: 3 slices of 27.9 Å together would not predict patterns held out better than one (gain {gain})"
         )
         assert tuned.words[0].startswith(said)
         assert FoundDepth.heard(tuned.words[0]) is None
