@@ -83,12 +83,21 @@ def at_work(part: Any) -> Iterator[None]:
     except (PtyliveError, MemoryError):
         raise
     except Exception as error:
-        kind = part if isinstance(part, type) or callable(part) else type(part)
-        if kind.__module__.split(".")[0] == "ptylive":
+        kind = _kind(part)
+        if is_own(part):
             raise
         what = f"{getattr(kind, '__name__', kind)} of the plug-in {kind.__module__}"
         text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise RefinementError(f"{what} failed: {text}", "mend the plug-in, or leave it out of the settings") from error
+
+
+def is_own(part: Any) -> bool:
+    """Whether ``part``, a class or one of its instances, is ours and no plug-in's."""
+    return bool(_kind(part).__module__.split(".")[0] == "ptylive")
+
+
+def _kind(part: Any) -> Any:
+    return part if isinstance(part, type) or callable(part) else type(part)
 
 
 def _marked(module: Any, mark: str, source: str) -> Iterator[Found]:

@@ -32,6 +32,8 @@ class Traffic:
 
     to_host: int = 0
     to_device: int = 0
+    numbers: list | None = None
+    """Of the host that the device was handed since this was a list: the same ones whenever a recording is repeated."""
 
     def reset(self) -> None:
         """Count from 0."""
@@ -47,6 +49,8 @@ def _host(value):
     if isinstance(value, DeviceArray):
         return value._host
     if value is None or _is_scalar(value):
+        if device.traffic.numbers is not None:
+            device.traffic.numbers.append(value)
         return value
     raise TypeError(f"Unsupported type {type(value)}")
 

@@ -16,6 +16,7 @@ from ptylive.engine.backend.multislice.problem import (
     LossGradient,
     MultisliceProblem,
 )
+from ptylive.engine.backend.repeated import Step
 from ptylive.schema.model import Array, IndexArray
 
 UPLOAD_BYTES = 64 << 20
@@ -38,6 +39,9 @@ class Kernels(Protocol):
 
     def free_bytes(self) -> int:
         """Device memory that nobody has."""
+
+    def record(self, step: Step, arrays: tuple[Any, ...], uses: tuple[Any, ...]) -> Step:
+        """See :class:`~ptylive.engine.backend.repeated.Recorder`; ``uses``: arrays that may be replaced by others."""
 
 
 class _Wave(NamedTuple):
@@ -117,6 +121,10 @@ class FusedMultislice:
         )
         return total
 
+    def record(self, step: Step, arrays: tuple[Any, ...]) -> Step:
+        """See :class:`~ptylive.engine.backend.repeated.Recorder`."""
+        return self._kernels.record(step, arrays, (self._scratch,))
+
     def to_numpy(self, array: Any) -> Array:
         """See :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend`."""
         return np.asarray(array.get() if hasattr(array, "get") else array)
@@ -130,9 +138,12 @@ class FusedMultislice:
         assert all(value.flags.c_contiguous for value in given)  # noqa: S101  (the kernel sees addresses only)
         self._kernels.launch(name, blocks, given)
 
-    def _chosen(self, indices: IndexArray | None) -> Any:
-        numbers = np.arange(self._problem.count) if indices is None else np.asarray(indices)
-        return self.xp.asarray(numbers.astype(np.int32))
+    def _chosen(self, indices: Any) -> Any:
+        """Numbers of the patterns asked for, which may lie on the device."""
+        if indices is None:
+            return self.xp.arange(self._problem.count, dtype=np.int32)
+        numbers = indices.astype(np.int32) if isinstance(indices, np.ndarray) else indices
+        return self.xp.asarray(numbers, dtype=np.int32)
 
     def _wave(self, object_planes: Any, probe_planes: Any) -> _Wave:
         xp, size = self.xp, self._problem.window

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ptylive.engine.backend.repeated import Recorder
 from ptylive.engine.refine.parameters.parameter_vector import ParameterLayout
 from ptylive.schema.model import IndexArray
 
@@ -124,6 +125,13 @@ class PatternLoss(LossFunction, Protocol):
 
     def of_patterns(self, chosen: IndexArray) -> PatternLoss:
         """The same of some patterns."""
+        ...
+
+    def recorder(self, patterns: int) -> Recorder | None:
+        """What records steps of which each evaluates some patterns; None where none can be, or code of others is in it.
+
+        Such code may do something else each time.
+        """
         ...
 
     def peak_curvature(self, vector: Any, indices: IndexArray) -> Any:

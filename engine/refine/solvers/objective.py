@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ptylive.engine.backend.multislice.problem import LossGradient, MultisliceBackend
-from ptylive.engine.plugins import at_work
+from ptylive.engine.backend.repeated import Recorder
+from ptylive.engine.plugins import at_work, is_own
 from ptylive.engine.refine.parameters.constraint import Constraint
 from ptylive.engine.refine.parameters.parameter_vector import BlockName, ParameterLayout, Physical
 from ptylive.engine.refine.parameters.terms import Anchor, Term
@@ -109,6 +110,11 @@ class Objective:
             self.constraint.project_gradient(self.layout, vector, gradient, self.xp)
         return Evaluation(loss, gradient)
 
+    def recorder(self, patterns: int) -> Recorder | None:
+        """See :class:`~ptylive.engine.refine.solvers.loss_function.PatternLoss`."""
+        whole = patterns <= self._portion and all(is_own(term) for term in self.terms)
+        return getattr(self.backend, "record", None) if whole else None
+
     def _added(self, term: Term, vector: Any, gradient: Any) -> Any:
         """See :class:`Term`. RefinementError for whatever a plug-in's raises."""
         with at_work(term):
@@ -126,11 +132,17 @@ class Objective:
             layout.other_blocks(gradient)[name][...] = 0
         return gradient
 
+    @property
+    def _portion(self) -> int:
+        """Patterns that are evaluated without a pause."""
+        layout = self.layout
+        return max(1, PORTION // (layout.planes * layout.modes * layout.window**2))
+
     def _in_portions(self, physical: Physical, indices: IndexArray | None) -> LossGradient:
         """The backend's loss and gradient, with a pause every so often."""
         layout = self.layout
         chosen = np.arange(self.patterns) if indices is None else indices
-        size = max(1, PORTION // (layout.planes * layout.modes * layout.window**2))
+        size = self._portion
         to_probe = self.move_probe or layout.probe.phase_per_A is not None
         total: LossGradient | None = None
         for first in range(0, len(chosen), size):

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from ptylive.engine.backend.repeated import Repeated
 from ptylive.engine.refine.solvers.loss_function import PatternLoss
 from ptylive.engine.refine.solvers.steepness import steepness
 from ptylive.schema.model import IndexArray
@@ -152,16 +153,27 @@ class Sweeps:
         if state.batch == 0:
             state = self._begun(state)
         start = state.vector if state.batch == 0 else state.start
-        indices = self._batch(state)
-        objective = self._moving(state.sweep)
-        result = objective.evaluate(state.vector, indices)
-        if isinstance(result.loss, float) and not math.isfinite(result.loss):
+        indices, objective, factor = self._batch(state), self._moving(state.sweep), self._factor(state)
+        key = (objective.move_object, objective.move_others, factor, len(indices))
+        vector, loss = self._repeated(key, partial(self._stepped, objective, factor), state.vector, indices)
+        if isinstance(loss, float) and not math.isfinite(loss):
             return self._undone(state, start)  # on a device a batch would wait for the one before: seen to at the end
-        vector = self._moved(objective, state, indices, result.gradient)
         state = replace(
-            state, vector=vector, start=start, batch=state.batch + 1, running_loss=state.running_loss + result.loss
+            state, vector=vector, start=start, batch=state.batch + 1, running_loss=state.running_loss + loss
         )
         return state if state.batch < self.batches else self._ended(state)
+
+    @cached_property
+    def _repeated(self) -> Repeated:
+        return Repeated(self.objective.recorder(self.batch_size))
+
+    def _stepped(self, objective: PatternLoss, factor: float, vector: Any, indices: IndexArray) -> tuple[Any, Any]:
+        """The vector after the step of a batch, and the batch's loss before it."""
+        result = objective.evaluate(vector, indices)
+        if isinstance(result.loss, float) and not math.isfinite(result.loss):
+            return vector, result.loss
+        step = self._scaled(objective, vector, indices, factor, result.gradient)
+        return objective.project(vector - step), result.loss
 
     @staticmethod
     def _taken_up(state: SweepState) -> SweepState:
@@ -211,10 +223,10 @@ class Sweeps:
         order = np.argsort(self.rows if swept is None else self.rows[swept], kind="stable")
         return order if swept is None else swept[order]
 
-    def _moved(self, objective: PatternLoss, state: SweepState, indices: IndexArray, gradient: Any) -> Any:
+    def _factor(self, state: SweepState) -> float:
+        """Of the steps asked for."""
         factor = 0.5**state.halvings * LATER_STEPS ** max(0, state.sweep + 1 - self.full_sweeps)
-        factor *= min(1.0, STEEPEST / max(state.steepness, STEEPEST))
-        return objective.project(state.vector - self._scaled(objective, state.vector, indices, factor, gradient))
+        return factor * min(1.0, STEEPEST / max(state.steepness, STEEPEST))
 
     def _scaled(self, objective: PatternLoss, vector: Any, indices: IndexArray, factor: float, gradient: Any) -> Any:
         """The step, times a factor, against a gradient of the patterns ``indices``, in the gradient's place."""

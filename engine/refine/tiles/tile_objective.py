@@ -85,6 +85,9 @@ class TileObjective:
         """The same with the object fixed or free."""
         return replace(self, own=self.own.moving(move_object=move_object, move_others=move_others))
 
+    def recorder(self, patterns: int) -> None:
+        """None: tiles talk to one another within each evaluation."""
+
     def of_patterns(self, chosen: IndexArray) -> TileObjective:
         """The same of some patterns."""
         return replace(self, chosen=chosen)

@@ -300,6 +300,53 @@ def test_batches_of_a_sweep_do_not_wait_for_each_other(small, values):
     assert device.traffic.to_device == 2 * (solver.batches - 2)  # which patterns: for loss and illumination
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {**OTHERS, **WEIGHTS, "position_prior_A": 0.1},
+        {**THICK, "phase_only_obj": False},
+        {"probe_part": "phase", "update_aberrations": True, "damping_cutoff_multislice": 0.7},
+    ],
+    ids=lambda values: " ".join(values) or "default",
+)
+def test_batches_that_the_device_repeats_take_the_same_course(small, values):
+    """Six batches of two sizes in a sweep; from the third of each size on they are recordings."""
+    setup = prepare(small.dataset, Preset.from_mapping({**PLAIN, "window_px": 32, **values}), None)
+    layout, terms = on_device((setup.layout, setup.terms), device)
+    courses, recordings = [], []
+    for repeats in (False, True):
+        backend = fused(setup.multislice)
+        record = backend.record
+        backend.record = (lambda *given: recordings.append(record(*given)) or recordings[-1]) if repeats else None
+        objective = Objective(backend, layout, setup.multislice.count, terms=terms)
+        solver = Sweeps(objective, 4, 1, 11, 0.3, 0.1, seed=0, full_sweeps=3)
+        state = solver.init(device.asarray(setup.start))
+        while not solver.finished(state):
+            kept, values_then = state.vector, state.vector.get()
+            state = solver.step(state)
+            np.testing.assert_array_equal(kept.get(), values_then)  # nobody's parameters are written over
+        courses.append([*state.losses, *state.vector.get()])
+    assert len(recordings) >= 4  # probe alone, both sizes, the shorter steps of the end
+    apart = np.abs(np.subtract(*courses))
+    assert apart.max() < 1e-4 * np.abs(courses[0]).max()  # sums of the kernel are added in no fixed order
+
+
+def test_code_of_others_is_called_each_time(small):
+    """It may do something else then."""
+
+    class Theirs:
+        def add(self, layout, vector, gradient, xp):
+            return 0.0
+
+    setup = prepare(small.dataset, Preset.from_mapping({**PLAIN, "window_px": 32}), None)
+    objective = Objective(fused(setup.multislice), on_device(setup.layout, device), setup.multislice.count)
+    assert objective.recorder(8) is not None
+    assert replace(objective, terms=(Theirs(),)).recorder(8) is None
+    assert objective.recorder(1 << 40) is None  # a batch with pauses in it
+    assert Objective(arrays(device, setup.multislice), objective.layout, 8).recorder(8) is None
+
+
 def test_a_sweep_without_a_finite_loss_is_undone_at_its_end(small):
     setup = prepare(small.dataset, Preset.from_mapping({**PLAIN, "phase_only_obj": False}), None)
     objective = Objective(arrays(device, setup.multislice), on_device(setup.layout, device), setup.multislice.count)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from ptylive.engine.backend.device import free_bytes
+import numpy as np
+
+from ptylive.engine.backend.device import WORK_SHARE, free_bytes
 from ptylive.engine.backend.multislice.fused.plan import NVRTC_OPTIONS, Plan, source
+from ptylive.engine.backend.repeated import Step
 
 NAMES = ("loss_and_gradient", "add_windows")
 RESERVED_BYTES = 1024
@@ -45,6 +49,46 @@ class CudaKernels:
     def free_bytes(self) -> int:
         """Device memory that can be had."""
         return free_bytes()
+
+    def record(self, step: Step, arrays: tuple[Any, ...], uses: tuple[Any, ...]) -> Step:
+        """See :class:`~ptylive.engine.backend.multislice.fused_backend.Kernels`."""
+        import cupy
+
+        given = tuple(cupy.asarray(array).copy() for array in arrays)
+        pool = cupy.cuda.MemoryPool()  # of its own: nobody else is handed memory that repetitions write to
+        pool.set_limit(size=int(WORK_SHARE * free_bytes()))
+        plans = tuple(node.plan for _, node in cupy.fft.config.get_plan_cache())  # whose work memory they write to
+        stream = cupy.cuda.Stream(non_blocking=True)  # the default one cannot record
+        with stream, cupy.cuda.using_allocator(pool.malloc):
+            stream.begin_capture()
+            try:
+                made = step(*given)
+            finally:
+                graph = stream.end_capture()
+        return Recording(graph, given, made, (pool, plans, uses))
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Launches of a step, to be repeated."""
+
+    graph: Any
+    given: tuple[Any, ...]
+    """Arrays that it reads."""
+    made: tuple[Any, ...]
+    """Arrays that it leaves its results in."""
+    uses: tuple[Any, ...]
+    """What holds the memory that it writes to meanwhile."""
+
+    def __call__(self, *arrays: Any) -> tuple[Any, ...]:
+        """What the step makes of arrays, which may lie on the host."""
+        for into, array in zip(self.given, arrays, strict=True):
+            if isinstance(array, np.ndarray):
+                into.set(array)
+            else:
+                into[...] = array
+        self.graph.launch()
+        return tuple(each.copy() for each in self.made)
 
 
 def fitting_plan(window: int) -> Plan | None:

@@ -26,15 +26,15 @@ _CUTS: dict[int, tuple[tuple[int, ...], int, int, int]] = {
     96: ((12, 8), 96, 384, 2),
     128: ((8, 4, 4), 128, 1024, 1),
     144: ((12, 12), 144, 576, 1),
-    192: ((8, 6, 4), 32, 384, 2),
+    192: ((8, 6, 4), 32, 512, 2),
     256: ((8, 8, 4), 32, 512, 2),
-    288: ((8, 6, 6), 32, 256, 2),
-    384: ((8, 8, 6), 16, 256, 3),
-    512: ((8, 8, 8), 16, 256, 2),
+    288: ((8, 6, 6), 32, 512, 2),
+    384: ((8, 8, 6), 16, 512, 2),
+    512: ((8, 8, 8), 16, 512, 2),
 }
 """Radices, lines in shared memory at a time, threads, blocks that a chip shall run at a time (a bound of registers):
-the fastest of some that were measured on an H100 (48 to 256). Windows from 192 on do not fit a chip's shared memory
-(297 KB; a Hopper chip has 227 KB), and lie in strips."""
+the fastest of some that were measured on an H100 (48 to 256) and on an H200 (192 to 512). Windows from 192 on do not
+fit a chip's shared memory (297 KB; a Hopper chip has 227 KB), and lie in strips."""
 
 
 NARROW_THREADS = 256

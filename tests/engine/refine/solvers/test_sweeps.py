@@ -59,6 +59,9 @@ class Told:
     def moving(self, *, move_object, move_others):
         return replace(self, move_object=move_object, move_others=move_others)
 
+    def recorder(self, patterns):
+        return None
+
     def is_finite(self, vector):
         return bool(np.isfinite(vector).all())
 
