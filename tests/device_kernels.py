@@ -23,7 +23,7 @@ class DeviceKernels(EmulatedKernels):
         super().launch(name, blocks, tuple(getattr(value, "_host", value) for value in arguments))
 
     def record(self, step, arrays, uses):
-        """Call it again each time, on the same arrays; numbers of the host must not change, nor arrays pass over."""
+        """Call it again each time, on the same arrays; numbers of the host must not change. What cupy refuses is."""
         given = [device.asarray(array).copy() for array in arrays]
 
         def repeat(*arrays):

@@ -3,6 +3,8 @@
 Stands for cupy's ``RawModule`` and ``cuda`` as far as ``engine/backend/multislice/fused/cuda.py`` uses them.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -41,8 +43,21 @@ class FakeCards:
     launches: list[tuple[str, int, int]] = field(default_factory=list)
     """Name, blocks, threads."""
 
+    pools: list["MemoryPool"] = field(default_factory=list)
+    """Made for recordings."""
+    graphs: list["Graph"] = field(default_factory=list)
+    allocators: list[Any] = field(default_factory=list)
+    """Of the pools in use, the last one first."""
+    capturing: bool = False
+
     def _free_all_blocks(self) -> None:
         self.free_bytes, self.kept_bytes = self.free_bytes + self.kept_bytes, 0
+
+    @contextmanager
+    def _using(self, allocator: Any) -> Iterator[None]:
+        self.allocators.append(allocator)
+        yield
+        self.allocators.pop()
 
     def module(self) -> ModuleType:
         made = ModuleType("cupy")
@@ -68,9 +83,59 @@ class FakeCards:
         made.cuda = SimpleNamespace(  # type: ignore[attr-defined]
             Device=Device,
             runtime=SimpleNamespace(getDeviceCount=lambda: self.count),
+            MemoryPool=lambda: MemoryPool(self),
+            Stream=lambda *, non_blocking: Stream(self, non_blocking=non_blocking),
+            using_allocator=self._using,
             compiler=SimpleNamespace(CompileException=CompileException),
         )
+        plans = [("key", SimpleNamespace(plan="plan"))]
+        made.fft.config = SimpleNamespace(get_plan_cache=lambda: plans)  # type: ignore[attr-defined]
         return made
+
+
+class MemoryPool:
+    def __init__(self, cards: FakeCards) -> None:
+        cards.pools.append(self)
+        self.limit, self.given_back = 0, 0
+
+    def set_limit(self, *, size: int) -> None:
+        self.limit = size
+
+    def malloc(self, size: int) -> None:
+        raise NotImplementedError
+
+    def free_all_blocks(self) -> None:
+        self.given_back += 1
+
+
+class Graph:
+    """What was captured; it is not done again."""
+
+    launches = 0
+
+    def launch(self) -> None:
+        self.launches += 1
+
+
+class Stream:
+    def __init__(self, cards: FakeCards, *, non_blocking: bool) -> None:
+        assert non_blocking
+        self._cards = cards
+
+    def __enter__(self) -> "Stream":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert not self._cards.capturing
+
+    def begin_capture(self) -> None:
+        self._cards.capturing = True
+
+    def end_capture(self) -> Graph:
+        assert self._cards.capturing
+        self._cards.capturing = False
+        self._cards.graphs.append(Graph())
+        return self._cards.graphs[-1]
 
 
 class RawModule:

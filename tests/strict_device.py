@@ -22,6 +22,7 @@ ON_CARD = False
 SUPPORTED = "?bBhHiIlLqQefdFD"
 SCATTERED = "iIQefd"
 """Types that cupy adds atomically (``add.at``); neither int64 nor complex numbers are among them."""
+PRODUCTS = {"dot", "inner", "outer", "tensordot", "vdot"}
 COMPARISONS = {"greater", "greater_equal", "less", "less_equal", "equal", "not_equal"}
 KEYWORDS = {"axis", "axes", "dtype", "out", "keepdims", "norm", "n", "s", "copy", "casting", "optimize", "ord"}
 
@@ -32,6 +33,8 @@ class Traffic:
 
     to_host: int = 0
     to_device: int = 0
+    products: int = 0
+    """Of matrices or vectors, which cupy hands to cuBLAS."""
     numbers: list | None = None
     """Of the host that the device was handed since this was a list: the same ones whenever a recording is repeated."""
 
@@ -138,6 +141,12 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         """A copy on the host."""
         device.traffic.to_host += 1
         return self._host.copy()
+
+    def set(self, host):
+        """Values of an array on the host."""
+        assert isinstance(host, np.ndarray) and (host.shape, host.dtype) == (self.shape, self.dtype)
+        device.traffic.to_device += 1
+        self._host[...] = host
 
     def item(self):
         return self.get().item()
@@ -257,6 +266,7 @@ class Ufunc:
             *args, out = args
         if out is not None and not isinstance(out, DeviceArray):
             raise TypeError("Output arguments type must be cupy.ndarray")
+        device.traffic.products += self._ufunc is np.matmul
         result = self._ufunc(*(_host(x) for x in args), **{**_keywords(kwargs), "out": _host(out)})
         return _device(result) if out is None else out
 
@@ -278,6 +288,7 @@ class Function:
     def __call__(self, *args, **kwargs):
         if not any(isinstance(x, DeviceArray) for arg in args for x in (arg if isinstance(arg, list) else [arg])):
             raise TypeError(f"{self._function.__name__} of no array of the device")
+        device.traffic.products += self._function.__name__ in PRODUCTS
         return _device(self._function(*(self._argument(arg) for arg in args), **_keywords(kwargs)))
 
     @staticmethod
@@ -300,6 +311,7 @@ class _Bincount(Function):
 
 class _Einsum(Function):
     def __call__(self, subscripts, *operands, **kwargs):
+        device.traffic.products += 1
         return _device(np.einsum(subscripts, *(self._argument(each) for each in operands), **_keywords(kwargs)))
 
 

@@ -29,7 +29,8 @@ class Recorder(Protocol):
     def __call__(self, step: Step, arrays: tuple[Any, ...]) -> Step:
         """The same step for other arrays of these shapes. ``step`` was called before, and what it uses stays alive.
 
-        RuntimeError or MemoryError where it cannot be recorded.
+        RuntimeError or MemoryError where it cannot be recorded: cupy records no passage between host and device, and no
+        product of matrices or vectors (cuBLAS).
         """
 
 

@@ -304,7 +304,8 @@ class ParameterLayout:
 
     def _chi(self, aberrations: Any, xp: Any) -> Any:
         """Added aberration phase (P, P), rad."""
-        return xp.tensordot(aberrations, xp.asarray(self.probe.phase_per_A, dtype=aberrations.dtype), 1)
+        rates = xp.asarray(self.probe.phase_per_A, dtype=aberrations.dtype)
+        return (aberrations[:, None, None] * rates).sum(axis=0)
 
     def chain(self, vector: Any, physical: Physical, gradient: LossGradient, xp: Any) -> Any:
         """Gradient with respect to the vector, from that with respect to what it stands for."""

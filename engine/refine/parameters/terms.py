@@ -89,7 +89,7 @@ class Damping:
 def _added(pull: Pull, gradient: Any, xp: Any) -> Any:
     """Value of a pull; its force is added to ``gradient``."""
     gradient[pull.part] += pull.force
-    return 0.5 * xp.dot(pull.force, pull.away).astype(np.float64)
+    return 0.5 * (pull.force * pull.away).sum(dtype=np.float64)
 
 
 @dataclass(frozen=True)

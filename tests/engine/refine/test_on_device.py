@@ -137,7 +137,8 @@ def test_the_plain_model(small, both, values):
     if "update_probe_pos" in values:
         # parts of a pixel in single precision, after some epochs
         np.testing.assert_allclose(results[1].positions_A, results[0].positions_A, atol=5e-3 if ON_CARD else 1e-4)
-        assert results[1].position_bound_A == pytest.approx(results[0].position_bound_A, rel=1e-4)
+        rel = 1e-2 if ON_CARD else 1e-4
+        assert results[1].position_bound_A == pytest.approx(results[0].position_bound_A, rel=rel)
 
 
 @pytest.mark.parametrize(
@@ -304,7 +305,7 @@ def test_batches_of_a_sweep_do_not_wait_for_each_other(small, values):
     "values",
     [
         {},
-        {**OTHERS, **WEIGHTS, "position_prior_A": 0.1},
+        {**OTHERS, **WEIGHTS, "position_prior_A": 0.1, "deformation_reg_weight_positions": 0.0},
         {**THICK, "phase_only_obj": False},
         {"probe_part": "phase", "update_aberrations": True, "damping_cutoff_multislice": 0.7},
     ],

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from traceback import clear_frames
 from types import ModuleType
 from typing import Any
+from weakref import finalize
 
 import numpy as np
 
@@ -55,17 +57,34 @@ class CudaKernels:
         import cupy
 
         given = tuple(cupy.asarray(array).copy() for array in arrays)
+        plans = tuple(node.plan for _, node in cupy.fft.config.get_plan_cache())  # whose work memory is written to
         pool = cupy.cuda.MemoryPool()  # of its own: nobody else is handed memory that repetitions write to
         pool.set_limit(size=int(WORK_SHARE * free_bytes()))
-        plans = tuple(node.plan for _, node in cupy.fft.config.get_plan_cache())  # whose work memory they write to
-        stream = cupy.cuda.Stream(non_blocking=True)  # the default one cannot record
-        with stream, cupy.cuda.using_allocator(pool.malloc):
-            stream.begin_capture()
-            try:
-                made = step(*given)
-            finally:
-                graph = stream.end_capture()
-        return Recording(graph, given, made, (pool, plans, uses))
+        try:
+            graph, made = _captured(step, given, pool)
+        except RuntimeError as error:
+            clear_frames(error.__traceback__)  # which hold arrays of the pool
+            pool.free_all_blocks()
+            raise
+        recording = Recording(graph, given, made, (plans, uses))
+        finalize(recording, pool.free_all_blocks).atexit = False  # a pool that is gone keeps what it has
+        return recording
+
+
+def _captured(step: Step, given: tuple[Any, ...], pool: Any) -> tuple[Any, tuple[Any, ...]]:
+    """The graph of a step, and the arrays in which it leaves its results; all others of it are of the pool."""
+    import cupy
+
+    stream = cupy.cuda.Stream(non_blocking=True)  # the default one cannot record
+    with stream:
+        stream.begin_capture()
+        try:
+            with cupy.cuda.using_allocator(pool.malloc):
+                found = step(*given)
+            made = tuple(each.copy() for each in found)
+        finally:
+            graph = stream.end_capture()
+    return graph, made
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """What `--backend gpu` opens on which card, to the launch: cupy and its card are stood in for (``fake_card.py``)."""
 
+import gc
 import sys
 from dataclasses import replace
 
@@ -7,10 +8,14 @@ import numpy as np
 import pytest
 from fake_card import FakeCards
 from rounding import SINGLE
+from strict_device import device
 
+from ptylive.engine.backend.device import WORK_SHARE
 from ptylive.engine.backend.multislice import gpu
 from ptylive.engine.backend.multislice.description import ForwardModel, Tilts
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
+from ptylive.engine.backend.multislice.fused.cuda import CudaKernels
+from ptylive.engine.backend.multislice.fused.plan import Plan
 from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.backend.multislice.problem import DataTermKind
 from ptylive.schema import RefinementError
@@ -61,6 +66,51 @@ def test_windows_that_do_not_fit_lie_in_strips_or_are_whole_arrays(make_problem,
     assert backend.name == name
     agrees(problem, make_planes, backend)
     assert bool(cards.launches) == (name == "gpu")
+
+
+def kernels() -> CudaKernels:
+    plan = Plan.of(32)
+    assert plan is not None
+    return CudaKernels(plan, "uint8")
+
+
+def test_a_step_is_captured_with_memory_of_its_own_and_launched_on_other_arrays(cards):
+    seen, xp = [], device
+
+    def step(vector, numbers):
+        seen.append((cards.capturing, cards.allocators == [cards.pools[0].malloc], vector, numbers))
+        return vector + numbers, vector.sum()
+
+    recorded = kernels().record(step, (xp.ones(2), np.arange(2)), ())
+    assert seen[0][:2] == (True, True)
+    assert not cards.capturing and cards.allocators == []
+    assert cards.pools[0].limit == WORK_SHARE * (1 << 30)
+    (_, _, vector, numbers), given = seen[0], xp.full(2, 7.0)
+    found, total = recorded(given, np.array([3, 4]))
+    assert (vector.get().tolist(), numbers.get().tolist()) == ([7, 7], [3, 4])
+    assert (found.get().tolist(), total.item()) == ([1, 2], 2)  # what the captured launches left: these do nothing
+    assert (cards.graphs[0].launches, len(seen)) == (1, 1)
+    found[...] = 0.0
+    given[...] = 0.0
+    again, _ = recorded(given, np.array([3, 4]))
+    assert again.get().tolist() == [1, 2] and vector.get().tolist() == [0, 0]
+
+
+def test_memory_of_a_recording_is_given_back_with_it(cards):
+    recorded = kernels().record(lambda vector: (vector * 2,), (device.ones(2),), ())
+    assert cards.pools[0].given_back == 0
+    del recorded
+    gc.collect()
+    assert cards.pools[0].given_back == 1
+
+
+def test_a_step_that_cannot_be_captured_leaves_nothing_behind(cards):
+    def step(vector):
+        raise RuntimeError("calling cuBLAS API during stream capture is currently unsupported")
+
+    with pytest.raises(RuntimeError, match="cuBLAS"):
+        kernels().record(step, (device.ones(2),), ())
+    assert not cards.capturing and cards.pools[0].given_back == 1
 
 
 def test_the_kernel_is_compiled_ahead_for_each_type_of_counts(cards):
