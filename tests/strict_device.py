@@ -11,11 +11,11 @@ indices in ``a[index] = values`` (cupy leaves open which value stays), and funct
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
 import scipy.fft
+from device_traffic import Traffic
 
 ON_CARD = False
 """Whether ``device`` is a GPU (``pytest --card``)."""
@@ -25,22 +25,6 @@ SCATTERED = "iIQefd"
 PRODUCTS = {"dot", "inner", "outer", "tensordot", "vdot"}
 COMPARISONS = {"greater", "greater_equal", "less", "less_equal", "equal", "not_equal"}
 KEYWORDS = {"axis", "axes", "dtype", "out", "keepdims", "norm", "n", "s", "copy", "casting", "optimize", "ord"}
-
-
-@dataclass
-class Traffic:
-    """How often the host waited for the device (to_host), and how often it sent something (to_device)."""
-
-    to_host: int = 0
-    to_device: int = 0
-    products: int = 0
-    """Of matrices or vectors, which cupy hands to cuBLAS."""
-    numbers: list | None = None
-    """Of the host that the device was handed since this was a list: the same ones whenever a recording is repeated."""
-
-    def reset(self) -> None:
-        """Count from 0."""
-        self.to_host = self.to_device = 0
 
 
 def _is_scalar(value: object) -> bool:

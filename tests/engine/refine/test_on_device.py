@@ -301,6 +301,11 @@ def test_batches_of_a_sweep_do_not_wait_for_each_other(small, values):
     assert device.traffic.to_device == 2 * (solver.batches - 2)  # which patterns: for loss and illumination
 
 
+def noted(recordings, record, *given):
+    recordings.append(record(*given))
+    return recordings[-1]
+
+
 @pytest.mark.parametrize(
     "values",
     [
@@ -318,8 +323,7 @@ def test_batches_that_the_device_repeats_take_the_same_course(small, values):
     courses, recordings = [], []
     for repeats in (False, True):
         backend = fused(setup.multislice)
-        record = backend.record
-        backend.record = (lambda *given: recordings.append(record(*given)) or recordings[-1]) if repeats else None
+        backend.record = partial(noted, recordings, backend.record) if repeats else None
         objective = Objective(backend, layout, setup.multislice.count, terms=terms)
         solver = Sweeps(objective, 4, 1, 11, 0.3, 0.1, seed=0, full_sweeps=3)
         state = solver.init(device.asarray(setup.start))
