@@ -35,12 +35,12 @@ def main(arguments: list[str]) -> int:
     os.nice(int(arguments[1]) if len(arguments) > 1 else 0)
     pixels, wanted = int(arguments[0]), tuple(arguments[2:]) or tuple(Way)
     use_persistent_cache()
-    from ptylive.engine.backend.multislice import gpu
     from ptylive.engine.backend.multislice.warm_up import warm_up
+    from ptylive.engine.refine.run.first_on_gpu import warm_up_gpu
 
     for piece in wanted:
         if piece == GPU:
-            gpu.warm_up(padded_size(pixels))
+            warm_up_gpu(pixels)
         else:
             warm_up(padded_size(pixels), (Way(piece),))
         with suppress(OSError):  # a full disk: compiled again next time

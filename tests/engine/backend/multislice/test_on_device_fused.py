@@ -1,6 +1,7 @@
 """The host's part of the fused kernel on a device that refuses what cupy refuses; the kernel itself runs on the CPU."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -56,3 +57,14 @@ def test_the_same_as_with_numpy(make_problem, make_planes, make_corrections, ope
     expected_light = fused(problem, EmulatedKernels).illumination(planes[1], chosen[:3])
     np.testing.assert_allclose(backend.to_numpy(light), expected_light, rtol=0, atol=SINGLE * expected_light.max())
     backend.close()
+
+
+def test_places_may_lie_column_after_column_in_memory(make_problem, make_planes):
+    """Positions that somebody turned or transposed do."""
+    problem = make_problem(32, 1, DataTermKind.AMPLITUDE, 0.05, count=5)
+    turned = replace(
+        problem, corners=np.asfortranarray(problem.corners), shifts_px=np.asfortranarray(problem.shifts_px)
+    )
+    planes = [device.asarray(plane.astype(np.float32)) for plane in make_planes(problem, 1)]
+    found, expected = (float(fused(each).loss_and_gradient(*planes).loss) for each in (turned, problem))
+    assert found == pytest.approx(expected, rel=SINGLE)

@@ -1,0 +1,62 @@
+"""What compiles a GPU's small kernels ahead: a whole refinement of a scan that is made up."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from device_kernels import fused
+from strict_device import device
+
+from ptylive.engine.backend import device as chosen
+from ptylive.engine.backend.multislice import gpu
+from ptylive.engine.refine import refine
+from ptylive.engine.refine.run import first_on_gpu
+from ptylive.schema import RefinementError
+from ptylive.schema.preset import Preset
+
+
+@pytest.fixture
+def card(monkeypatch):
+    """The stand-in, and the windows for which the fused kernel was compiled."""
+    compiled: list[int] = []
+    monkeypatch.setattr(chosen, "missing", lambda: "")
+    monkeypatch.setattr(chosen, "current_gpu", lambda: chosen.ArrayDevice(device, lambda: 1e9))
+    monkeypatch.setattr(gpu, "too_small", lambda problem: "")
+    monkeypatch.setattr(gpu, "opened", fused)
+    monkeypatch.setattr(gpu, "warm_up", compiled.append)
+    return compiled
+
+
+def test_the_scan_is_one_that_a_refinement_goes_through_from_sweeps_to_epochs():
+    dataset = first_on_gpu.made_up_scan(30)
+    assert dataset.patterns.sum() == pytest.approx(144 * first_on_gpu.ELECTRONS, rel=0.01)
+    phases = []
+    result = refine(dataset, Preset(), backend="cpu", on_progress=lambda told: phases.append(told.phase))
+    assert result.state == "done" and {"sweep", "lbfgs"} <= set(phases)
+    assert result.loss[-1] < result.loss[0]
+
+
+def test_it_is_refined_on_the_gpu(card, monkeypatch):
+    ended = []
+    monkeypatch.setattr(first_on_gpu, "refine", lambda *given, **named: ended.append(refine(*given, **named)))
+    monkeypatch.setattr(
+        first_on_gpu, "Preset", partial(Preset.from_mapping, {"epoch_max": 3, "sweeps": 2, "probe_modes": 1})
+    )
+    first_on_gpu.warm_up_gpu(30)
+    assert card == [32] and ended[0].backend == "gpu"
+
+
+@pytest.mark.parametrize("error", [RefinementError("no optics", "give them"), RuntimeError("out of memory")])
+def test_where_it_fails_nothing_is_said(card, monkeypatch, error):
+    def refuses(*_, **__):
+        raise error
+
+    monkeypatch.setattr(first_on_gpu, "refine", refuses)
+    first_on_gpu.warm_up_gpu(30)
+    assert card == [32]
+
+
+def test_nothing_is_refined_without_a_gpu(monkeypatch):
+    monkeypatch.setattr(chosen, "missing", lambda: "cupy is not installed")
+    monkeypatch.setattr(first_on_gpu, "made_up_scan", lambda pixels: pytest.fail("there is no GPU"))
+    first_on_gpu.warm_up_gpu(np.int64(30))
