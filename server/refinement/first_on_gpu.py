@@ -14,7 +14,7 @@ from ptylive.engine.backend import device
 from ptylive.engine.backend.multislice import gpu
 from ptylive.engine.backend.multislice.fast_sizes import padded_size
 from ptylive.engine.dataset import Dataset
-from ptylive.engine.refine.run.run import refine
+from ptylive.engine.refine import refine
 from ptylive.schema import Calibration, Origin, PtyliveError, Quantity
 from ptylive.schema.model import Array, ComplexArray, DoubleArray
 from ptylive.schema.preset import Preset
@@ -83,4 +83,5 @@ def _counts(transmission: ComplexArray, probe: ComplexArray, corners: DoubleArra
     side = len(probe)
     windows = np.stack([transmission[row : row + side, col : col + side] for row, col in corners])
     far = abs(np.fft.fftshift(np.fft.fft2(probe * windows), axes=(1, 2))) ** 2
-    return rng.poisson(ELECTRONS / far.sum((1, 2), keepdims=True) * far).astype(np.uint16)
+    counts: Array = rng.poisson(ELECTRONS / far.sum((1, 2), keepdims=True) * far).astype(np.uint16)
+    return counts
