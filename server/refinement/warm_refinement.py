@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
     pixels, wanted = int(arguments[0]), tuple(arguments[2:]) or tuple(Way)
     use_persistent_cache()
     from ptylive.engine.backend.multislice.warm_up import warm_up
-    from ptylive.server.refinement.first_on_gpu import warm_up_gpu
+    from ptylive.engine.simulation.first_on_gpu import warm_up_gpu
 
     for piece in wanted:
         if piece == GPU:

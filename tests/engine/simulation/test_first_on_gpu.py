@@ -10,7 +10,7 @@ from strict_device import device
 from ptylive.engine.backend import device as chosen
 from ptylive.engine.backend.multislice import gpu
 from ptylive.engine.refine import refine
-from ptylive.server.refinement import first_on_gpu
+from ptylive.engine.simulation import first_on_gpu
 from ptylive.schema import RefinementError
 from ptylive.schema.preset import Preset
 
