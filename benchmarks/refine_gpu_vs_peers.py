@@ -291,7 +291,7 @@ def row(
         "first_s": round(spent[0], 4),
         "iteration_s": round(statistics.median(seconds for seconds, _ in later), 5),
         "patterns_per_s": round(count / usual),
-        "wall_s_to": reached(times, corrs),
+        "wall_s_to": timed.reached(times, corrs, digits=4),
         "total_s": round(float(totals[-1]), 4),
         "last": corrs[-1],
         "best": max(corrs),
@@ -299,15 +299,6 @@ def row(
         "wall_s": [round(value, 5) for value in spent],
         **{name: said[name] for name in told if said.get(name) is not None},
     }
-
-
-def reached(times: Sequence[float], corrs: Sequence[float]) -> dict[str, float | None]:
-    """Seconds at each threshold, with four digits behind the point; None where it was never reached."""
-    found: dict[str, float | None] = {}
-    for threshold in timed.THRESHOLDS:
-        when = [total for total, corr in zip(times, corrs, strict=True) if corr >= threshold]
-        found[str(threshold)] = round(when[0], 4) if when else None
-    return found
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -79,11 +79,11 @@ def row(name: str, said: Mapping[str, Any], corrs: Sequence[float], count: int) 
     }
 
 
-def reached(spent: Iterable[float], corrs: Sequence[float]) -> dict[str, float | None]:
-    """CPU seconds, summed from the first iteration on, at each threshold; None where it was never reached."""
+def reached(spent: Iterable[float], corrs: Sequence[float], digits: int = 3) -> dict[str, float | None]:
+    """Seconds, summed from the first iteration on, at each threshold; None where it was never reached."""
     looks = list(zip(spent, corrs, strict=True))
     found: dict[str, float | None] = {}
     for threshold in THRESHOLDS:
         times = [float(total) for total, corr in looks if corr >= threshold]
-        found[str(threshold)] = round(times[0], 3) if times else None
+        found[str(threshold)] = round(times[0], digits) if times else None
     return found
