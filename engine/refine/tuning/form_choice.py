@@ -45,9 +45,9 @@ THIN_DEPTHS = 1.25
 """Depths of focus within which an object is damped unless a phase is far better or far behind (docs/refinement.md)."""
 HOPELESS_SHARE, HOPELESS_DEVIATIONS = 0.5, 4.0
 """A phase whose gain is below this share of what is asked for by that many standard deviations is given up."""
-FREEING = 0.02
-"""Share by which a damped object without the bound must predict better: by 3.7 % and more where a film is slowed by it,
-by 0.4 % at most where particles lie on vacuum (docs/refinement.md)."""
+FREEING = 0.01
+"""Share by which a damped object without the bound must predict better: by 1.9 % and more where that made a film
+better, by 0.9 % at most where a particle or a crystal was worse (docs/refinement.md)."""
 
 
 def with_chosen_form(tuned: Tuned, context: TrialContext) -> Tuned:

@@ -2,8 +2,8 @@
 
 Of a weak scan neither its lattice nor short trials say whether it drifted; the refined object does
 (:mod:`~ptylive.engine.refine.run.again.strain_score`), and of several slices, whose trials are doubted more, too. So a
-drift that the lattice hints at and trials left alone is asked for once more when the run has ended. Where it is there, object and positions are strained together, and L-BFGS
-goes on: what was refined is kept.
+drift that the lattice hints at and trials left alone is asked for once more when the run has ended. Where it is there,
+object and positions are strained together, and L-BFGS goes on: what was refined is kept.
 """
 
 from __future__ import annotations

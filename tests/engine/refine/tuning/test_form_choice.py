@@ -80,8 +80,14 @@ def test_a_damped_object_within_a_focus_where_a_phase_is_neither_far_better_nor_
 
 @pytest.mark.parametrize(
     ("gain", "freed"),
-    [(Gain(0.05, 0.01), True), (Gain(0.05, 0.03), False), (Gain(0.015, 0.001), False), (Gain(-0.05, 0.01), False)],
-    ids=["far-better", "not-certain", "a-little-better", "worse"],
+    [
+        (Gain(0.05, 0.01), True),
+        (Gain(0.05, 0.03), False),
+        (Gain(0.008, 0.001), False),
+        (Gain(0.012, 0.001), True),
+        (Gain(-0.05, 0.01), False),
+    ],
+    ids=["far-better", "not-certain", "a-little-better", "enough", "worse"],
 )
 def test_a_damped_object_is_freed_of_vacuum_where_it_then_predicts_far_better(monkeypatch, gain, freed):
     told(monkeypatch, free=gain)
