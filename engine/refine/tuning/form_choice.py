@@ -10,17 +10,29 @@ Where a phase is not far behind and the slices lie within about a depth of focus
 told apart by noise alone, and a complex object may put gain beside absorption. It is then held to what a specimen can
 be: exp(i phi - a) with phi and a at or above 0.
 
-The bound to the vacuum is not in the trials: it slows their first sweeps, and the run gains by it.
+The bound to the vacuum is not in the trials of a phase: it slows their first sweeps, and the run gains by it where
+there is vacuum. A film has none: its phase goes up and down about a mean that no pattern tells, and what goes down from
+a start at 0 is held there until all of it has been lifted. So a damped object is tried with the bound and without, as
+long as the run sweeps and some epochs more, and is freed of it where patterns held out are then predicted far better.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.engines.named import PUBLISHED
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.solvers.sweeps import SweepState
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial, TrialContext
-from ptylive.engine.refine.tuning.mode_choice import CONFIRMING_PATTERNS, TRIAL_SETTINGS, may_be_tried
+from ptylive.engine.refine.tuning.mode_choice import (
+    CONFIRMING_PATTERNS,
+    MODE_PATTERNS,
+    TRIAL_SETTINGS,
+    may_be_tried,
+    modes_for_several,
+)
+from ptylive.engine.refine.tuning.optics.settled_modes import AS_LONG, EPOCHS
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
 from ptylive.schema.preset import Preset
 
@@ -33,6 +45,9 @@ THIN_DEPTHS = 1.25
 """Depths of focus within which an object is damped unless a phase is far better or far behind (docs/refinement.md)."""
 HOPELESS_SHARE, HOPELESS_DEVIATIONS = 0.5, 4.0
 """A phase whose gain is below this share of what is asked for by that many standard deviations is given up."""
+FREEING = 0.01
+"""Share by which a damped object without the bound must predict better: by 1.9 % and more where that made a film
+better, by 0.9 % at most where a particle or a crystal was worse (docs/refinement.md)."""
 
 
 def with_chosen_form(tuned: Tuned, context: TrialContext) -> Tuned:
@@ -48,7 +63,8 @@ def with_chosen_form(tuned: Tuned, context: TrialContext) -> Tuned:
     if not _far_behind(gain) and _within_a_focus(tuned):
         words = f"weakly damped object: slices within {THIN_DEPTHS:g} depths of focus"
         words += f", and a complex object does not predict patterns held out far better than a phase (gain {gain})"
-        return tuned.with_settings(words, weakly_damped_obj=True, non_negative_phase=bound)
+        damped = tuned.with_settings(words, weakly_damped_obj=True, non_negative_phase=bound)
+        return damped if form.non_negative_phase != "auto" else _freed_of_the_bound(damped, context)
     words = f"complex object: a phase would not predict patterns held out far better (gain {gain})"
     return tuned.with_settings(words)
 
@@ -62,6 +78,31 @@ def _within_a_focus(tuned: Tuned) -> bool:
     """Whether the slices are too near each other for the aperture to tell them apart."""
     depth = depth_of_focus_A(tuned.dataset)
     return depth is not None and sum(tuned.preset.object.slice_thickness_A) < THIN_DEPTHS * depth
+
+
+def _freed_of_the_bound(damped: Tuned, context: TrialContext) -> Tuned:
+    """A damped object at or above vacuum, without that bound where it slows it beyond doubt, and why in words."""
+    gain = _gain_without_the_bound(damped, context)
+    if not (gain.certain and gain.share > FREEING):
+        return damped.with_settings(f"at or above vacuum: it would not predict far better without (gain {gain})")
+    words = f"not held to vacuum: so it predicts patterns held out better, by {gain}"
+    return damped.with_settings(words, non_negative_phase=False)
+
+
+def _gain_without_the_bound(damped: Tuned, context: TrialContext) -> Gain:
+    """Of a damped object whose phase is not held at or above 0, by the data term of the run, in trials that settle.
+
+    From an empty object: a map has seen the patterns that are held out.
+    """
+    part = context.seen.central_part(damped.dataset, MODE_PATTERNS)
+    modes = modes_for_several(damped.preset)
+    settings = damped.preset.model_copy(update=TRIAL_SETTINGS | AS_LONG | {"probe_modes": modes})
+    losses: list[HeldOutLoss] = []
+    for bound in (True, False):
+        context.before("a damped object " + ("at or above vacuum" if bound else "not held to vacuum"))
+        trial = Trial.of(part, settings.model_copy(update={"non_negative_phase": bound}), replace(context, start=None))
+        losses += trial.descended((EPOCHS,), context)
+    return Gain.over(losses[0].groups, losses[1].groups)
 
 
 def _is_open(dataset: Dataset, preset: Preset) -> bool:

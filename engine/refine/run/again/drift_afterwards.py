@@ -1,9 +1,9 @@
 """A drift that only a finished refinement shows: taken out, and the refinement gone on with from there.
 
 Of a weak scan neither its lattice nor short trials say whether it drifted; the refined object does
-(:mod:`~ptylive.engine.refine.run.again.strain_score`). So a drift that the lattice hints at and trials left alone is
-asked for once more when the run has ended. Where it is there, object and positions are strained together, and L-BFGS
-goes on: what was refined is kept.
+(:mod:`~ptylive.engine.refine.run.again.strain_score`), and of several slices, whose trials are doubted more, too. So a
+drift that the lattice hints at and trials left alone is asked for once more when the run has ended. Where it is there,
+object and positions are strained together, and L-BFGS goes on: what was refined is kept.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ptylive.engine.refine.run.again.strain_score import StrainedScan
 from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.run.refinement import Observers, Refinement
 from ptylive.engine.refine.solvers.sweeps import SweepState
-from ptylive.engine.refine.tuning.drift_check import BEYOND_DOUBT, is_open
+from ptylive.engine.refine.tuning.drift_check import BEYOND_DOUBT, THICK, is_open
 from ptylive.engine.refine.tuning.half_turn import FOUND
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS
@@ -42,8 +42,8 @@ EPOCHS = 10
 def is_asked(measured: Measurement, preset: Preset) -> bool:
     """Whether a run with these settings, decided, is asked for its drift when it has ended.
 
-    Of a scan in one slice, with nothing refined but object and probe, whose length nobody gave. A drift has to lie
-    within what the slope at the end of a run tells of: patterns moved by less than the resolution.
+    With nothing refined but object and probe, and a length that nobody gave. A drift has to lie within what the slope
+    at the end of a run tells of: patterns moved by less than the resolution.
     """
     drift, solver = measured.drift, preset.solver
     if drift is None or drift.applied or not is_open(drift, preset):
@@ -54,7 +54,7 @@ def is_asked(measured: Measurement, preset: Preset) -> bool:
     ordinary = solver.optimizer not in ENGINES and isinstance(solver.epoch_max, str) and not preset.schedules
     ordinary = ordinary and not preset.stages and preset.prior.method != "dgp"
     many = len(measured.dataset.patterns) >= LEAST_PATTERNS
-    return ordinary and many and measured.plain and preset.object.slices == 1
+    return ordinary and many and measured.plain
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def gone_on(
     scan = StrainedScan(first.problem, first.vector, preset, context)
     stated = measured.dataset.calibration.origin("rotation_deg") not in FOUND
     seen = scan.score(drift, turned=stated)
-    if not seen.deviations > BEYOND_DOUBT:
+    if not seen.deviations > (BEYOND_DOUBT if preset.object.slices == 1 else THICK):  # as trials are asked
         said = replace(drift, reason=f"{drift.reason}, nor does the refined object gain by its strain ({seen})")
         reason = first.result.reason.replace(drift.reason, said.reason)
         return replace(first.result, drift=said, reason=reason), replace(measured, drift=said)

@@ -45,10 +45,12 @@ def test_one_slice_then_several_in_a_finer_window(simulated):
     assert result.loss[4] < 0.5 * (alone.loss[0] + alone.loss[-1])  # begins more than half way down
 
 
-@pytest.mark.parametrize("word", ["phase_only_obj", "weakly_damped_obj"])
-def test_the_form_that_trials_decided_is_kept_unless_a_stage_says_otherwise(simulated, monkeypatch, word):
+@pytest.mark.parametrize(
+    ("word", "bound"), [("phase_only_obj", True), ("weakly_damped_obj", True), ("weakly_damped_obj", False)]
+)
+def test_the_form_that_trials_decided_is_kept_unless_a_stage_says_otherwise(simulated, monkeypatch, word, bound):
     def decided(tuned, context):
-        form, chosen = tuned.preset.object, {word: True, "non_negative_phase": True}
+        form, chosen = tuned.preset.object, {word: True, "non_negative_phase": bound}
         open_ = form.phase_only_obj == "auto" and not form.weakly_damped_obj
         return replace(tuned, preset=tuned.preset.model_copy(update=chosen)) if open_ else tuned
 
@@ -57,7 +59,7 @@ def test_the_form_that_trials_decided_is_kept_unless_a_stage_says_otherwise(simu
     preset = staged(thick, thick, {**thick, "phase_only_obj": False}, sweeps=1, epoch_max=1)
     forms = [used(end).object for end in refined(simulated.dataset, preset).stages]
     assert [getattr(form, word) for form in forms] == [True, True, False]
-    assert [form.non_negative_phase for form in forms] == [True, True, "auto"]
+    assert [form.non_negative_phase for form in forms] == [bound, bound, "auto"]
 
 
 def test_a_damped_object_that_a_stage_asks_for_is_its_own(simulated):

@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from columns import scan_of_columns
 
 from ptylive.engine.refine import TrialContext
+from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning import form_choice
 from ptylive.engine.refine.tuning.form_choice import with_chosen_form
@@ -15,6 +17,14 @@ from ptylive.schema.preset import Preset
 
 CPU = TrialContext(backend="cpu")
 THICK = Preset(probe_modes=1, num_slices=3, total_thickness_A=70.0)
+NOTHING = Gain(0.0, 0.02)
+FLAT = THICK.model_copy(update={"total_thickness_A": 10.0})
+
+
+def told(monkeypatch, *, phase=NOTHING, free=NOTHING):
+    """What trials say of a phase, and of a damped object that is not held to vacuum."""
+    monkeypatch.setattr(form_choice, "_gain_of_a_phase", lambda tuned, context: phase)
+    monkeypatch.setattr(form_choice, "_gain_without_the_bound", lambda tuned, context: free)
 
 
 @pytest.mark.parametrize(
@@ -23,7 +33,7 @@ THICK = Preset(probe_modes=1, num_slices=3, total_thickness_A=70.0)
     ids=["far-better", "not-certain", "a-little-better", "worse"],
 )
 def test_a_phase_where_it_predicts_far_better_beyond_doubt(monkeypatch, gain, chosen):
-    monkeypatch.setattr(form_choice, "_gain_of_a_phase", lambda tuned, context: gain)
+    told(monkeypatch, phase=gain)
     tuned = with_chosen_form(Tuned(scan_of_columns(points=16), THICK), CPU)
     form = tuned.preset.object
     assert form.phase_only_obj == chosen
@@ -33,7 +43,8 @@ def test_a_phase_where_it_predicts_far_better_beyond_doubt(monkeypatch, gain, ch
 
 @pytest.mark.parametrize(("gain", "thickness_A"), [(0.2, 70.0), (0.0, 10.0)], ids=["phase", "damped"])
 def test_a_bound_that_is_given_is_kept(monkeypatch, gain, thickness_A):
-    monkeypatch.setattr(form_choice, "_gain_of_a_phase", lambda tuned, context: Gain(gain, 0.02))
+    told(monkeypatch, phase=Gain(gain, 0.02))
+    monkeypatch.setattr(form_choice, "_gain_without_the_bound", lambda *told: pytest.fail("tried"))
     free = THICK.model_copy(update={"non_negative_phase": False, "total_thickness_A": thickness_A})
     form = with_chosen_form(Tuned(scan_of_columns(points=16), free), CPU).preset.object
     assert (form.phase_only_obj, form.weakly_damped_obj) == ((True, False) if gain else ("auto", True))
@@ -56,7 +67,7 @@ def test_a_bound_that_is_given_is_kept(monkeypatch, gain, thickness_A):
 def test_a_damped_object_within_a_focus_where_a_phase_is_neither_far_better_nor_far_behind(
     monkeypatch, gain, share, damped
 ):
-    monkeypatch.setattr(form_choice, "_gain_of_a_phase", lambda tuned, context: gain)
+    told(monkeypatch, phase=gain)
     scan = scan_of_columns(points=16)
     thickness_A = share * form_choice.THIN_DEPTHS * depth_of_focus_A(scan)
     tuned = with_chosen_form(Tuned(scan, THICK.model_copy(update={"total_thickness_A": thickness_A})), CPU)
@@ -65,6 +76,46 @@ def test_a_damped_object_within_a_focus_where_a_phase_is_neither_far_better_nor_
     assert tuned.words[0].startswith("weakly damped object:") is damped
     if damped:
         assert (form.phase_only_obj, form.non_negative_phase) == ("auto", True)
+
+
+@pytest.mark.parametrize(
+    ("gain", "freed"),
+    [
+        (Gain(0.05, 0.01), True),
+        (Gain(0.05, 0.03), False),
+        (Gain(0.008, 0.001), False),
+        (Gain(0.012, 0.001), True),
+        (Gain(-0.05, 0.01), False),
+    ],
+    ids=["far-better", "not-certain", "a-little-better", "enough", "worse"],
+)
+def test_a_damped_object_is_freed_of_vacuum_where_it_then_predicts_far_better(monkeypatch, gain, freed):
+    told(monkeypatch, free=gain)
+    tuned = with_chosen_form(Tuned(scan_of_columns(points=16), FLAT), CPU)
+    form = tuned.preset.object
+    assert (form.weakly_damped_obj, form.non_negative_phase) == (True, not freed)
+    assert tuned.words[1].startswith("not held to vacuum:" if freed else "at or above vacuum:")
+
+
+def test_with_and_without_the_bound_it_is_tried_as_it_would_be_refined_but_from_nothing(monkeypatch):
+    made = []
+
+    def descended(self, epochs, context):
+        made.append((self, epochs))
+        return [HeldOutLoss((90.0, 91.0) if len(made) == 2 else (100.0, 102.0))]
+
+    monkeypatch.setattr(form_choice, "_gain_of_a_phase", lambda tuned, context: NOTHING)
+    monkeypatch.setattr(Trial, "descended", descended)
+    asked = FLAT.model_copy(update={"sweeps": 1, "epoch_max": 1, "probe_modes": 3, "start_from_map": True})
+    start = StartGuess(np.zeros((16, 16), np.float32), (0.75, 0.75))
+    tuned = with_chosen_form(Tuned(scan_of_columns(points=24), asked), replace(CPU, start=start))
+    assert tuned.preset.object.non_negative_phase is False
+    bound, free = (trial.problem.strategy for trial, _ in made)
+    assert (str(bound.object_form), bound.non_negative, free.non_negative) == ("damped", True, False)
+    assert replace(free, non_negative=True, reason=bound.reason) == bound
+    assert (bound.sweeps, bound.coherence.modes, bound.start_from_map) == (5, 2, False)
+    assert [epochs for _, epochs in made] == [(4,), (4,)]
+    assert made[0][0].problem.multislice.count == 512
 
 
 @pytest.mark.parametrize(("first", "sweeps"), [(130.0, 2), (97.0, 5)])
@@ -97,13 +148,13 @@ def test_a_phase_that_is_behind_after_two_sweeps_is_given_up(monkeypatch, first,
     ],
 )
 def test_nothing_is_tried_where_there_is_nothing_to_choose(monkeypatch, changes):
-    monkeypatch.setattr(form_choice, "_gain_of_a_phase", lambda tuned, context: Gain(0.2, 0.02))
+    told(monkeypatch, phase=Gain(0.2, 0.02))
     begun = Tuned(scan_of_columns(points=16), Preset.from_mapping(THICK.model_dump(exclude_unset=True) | changes))
     assert with_chosen_form(begun, CPU) is begun
 
 
 def test_nor_of_few_patterns(monkeypatch):
-    monkeypatch.setattr(form_choice, "_gain_of_a_phase", lambda tuned, context: Gain(0.2, 0.02))
+    told(monkeypatch, phase=Gain(0.2, 0.02))
     begun = Tuned(scan_of_columns(points=12), THICK)
     assert with_chosen_form(begun, CPU) is begun
     assert with_chosen_form(replace(begun, dataset=scan_of_columns(points=16)), CPU) is not begun

@@ -19,6 +19,7 @@ from ptylive.schema.preset import Preset
 
 SETTINGS = {"window_px": 24, "probe_modes": 1, "num_slices": 1, "sweeps": 2, "regime": "thin", "phase_deviation": False}
 PRESET = Preset.from_mapping(SETTINGS)
+THICK = {"num_slices": 2, "total_thickness_A": 20.0}
 LEFT = Drift((0.6, -0.4), (0.5, 0.5), 60.0, 0.0, False, "drift (a, b) Å: left alone, trials do not tell", 1.5)
 
 
@@ -70,6 +71,16 @@ def test_what_gains_less_is_left_alone_and_said(moving, gains):
     assert [one.state for one in told].index("done") == len(told) - 1
 
 
+@pytest.mark.parametrize(("deviations", "applied"), [(5.9, False), (6.1, True)])
+def test_of_several_slices_as_much_is_asked_as_of_their_trials(moving, gains, deviations, applied):
+    gains(deviations)
+    preset = Preset.from_mapping({**SETTINGS, **THICK, "phase_only_obj": True, "anchor": 0.1})
+    result = refined(moving, preset)
+    assert result.drift.applied == applied
+    assert result.object.shape[1] == 2
+    assert (len(result.loss) > 5 + 15) == applied
+
+
 def test_it_goes_on_from_the_object_that_was_refined(moving, gains):
     """By the loss of its first epoch: an empty object's is far higher."""
     gains(0.0)
@@ -117,7 +128,6 @@ def test_a_checkpoint_of_another_first_run_is_none_of_a_continuation(moving, gai
         ({"epoch_max": 5}, LEFT),
         ({"refine_drift": True}, LEFT),
         ({"optimizer": "adam"}, LEFT),
-        ({"num_slices": 2, "total_thickness_A": 30.0}, LEFT),
         ({"update_obj": False}, LEFT),
         ({"update_probe": "epoch > 3"}, LEFT),
         ({}, replace(LEFT, applied=True)),
@@ -129,6 +139,7 @@ def test_of_which_runs_it_is_asked(moving, changes, drift):
     preset = Preset.from_mapping({**SETTINGS, **changes})
     measured = prepare(moving.dataset, PRESET.model_copy(update={"refine_drift": False}), None).measured
     assert is_asked(replace(measured, drift=LEFT), PRESET)
+    assert is_asked(replace(measured, drift=LEFT), PRESET.model_copy(update=THICK))
     assert not is_asked(replace(measured, drift=drift), preset)
 
 
