@@ -172,6 +172,8 @@ class LiveMap:
             return {}
         if self.quality is None or self.sampling_A is None:
             return {} if self.limit is None else {1.0: self.limit}
+        if len(self.quality.frequency_invA) < 2:  # the first ring does not count
+            return {}
         area = float(np.prod(self.sampling_A)) * self.data.size * self.visited
         return {dose: self.quality.expected(dose, area) for dose in DOSES}
 

@@ -39,8 +39,8 @@ def test_the_floats_stay_and_the_doubt_is_told(tmp_path):
 def test_a_point_in_the_name_of_a_scan_stays(tmp_path):
     recording = tmp_path / "20260101-120000_v1.2.h5"
     stems = [export_stem(recording, tmp_path, "v1.2", name) for name in ("obf", "idpc")]
-    files = [Export(LiveMap("obf", DATA, "rad", (0.5, 0.5), 64, "OBF"), None).write(stem, MAP_FORMATS) for stem in stems]
-    assert [[path.name for path in of_map] for of_map in files] == [
+    picture = Export(LiveMap("obf", DATA, "rad", (0.5, 0.5), 64, "OBF"), None)
+    assert [[path.name for path in picture.write(stem, MAP_FORMATS)] for stem in stems] == [
         [f"20260101-120000_v1.2_{name}.{kind}" for kind in MAP_FORMATS] for name in ("obf", "idpc")
     ]
     assert named(stems[0], "html").name == "20260101-120000_v1.2_obf.html"
