@@ -77,7 +77,7 @@ def place(name: str, value: object) -> Path:
         raise MetadataError(f"{name} = {brief(value)}: {error}", "write the whole path") from None
 
 
-def places(name: str, value: object) -> list[str | Path]:
+def places(name: str, value: object) -> list[Path]:
     """Paths and patterns: one, or several."""
     if isinstance(value, str | os.PathLike) or not isinstance(value, Iterable):
         return [place(name, value)]
@@ -108,9 +108,9 @@ def patterns(value: object, given: Mapping[str, Any]) -> tuple[Array, dict[str, 
         raise MetadataError(f"source is no array: {error}", "give patterns of one size, as many in each row") from None
     if counts.ndim == 0:
         raise MetadataError(f"source = {brief(value)} is neither a path nor an array", "give one of them")
-    mask = np.ma.getmask(value)
-    if counts.ndim < 3 or not mask.any():
+    if counts.ndim < 3 or not (isinstance(value, np.ma.MaskedArray) and value.mask.any()):
         return counts, values
+    mask = np.ma.getmaskarray(value)
     leading = tuple(range(counts.ndim - 2))
     bad = mask.any(axis=leading)
     if not np.array_equal(bad, mask.all(axis=leading)):

@@ -164,7 +164,7 @@ def test_what_is_right_is_taken() -> None:
     assert arguments.texts("m", (one for one in ("a", "b"))) == ("a", "b")
     assert arguments.place("p", os.fsencode("ä").decode()) == Path("ä")
     assert arguments.places("f", "a*.h5") == [Path("a*.h5")]
-    assert arguments.places("f", ["a", Path("b")]) == ["a", Path("b")]
+    assert arguments.places("f", ["a", Path("b")]) == [Path("a"), Path("b")]
     assert arguments.seconds("t", 0.0) == 0.0
 
 
