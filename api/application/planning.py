@@ -12,7 +12,7 @@ import numpy as np
 from ptylive.schema import Detector, MetadataError, Scan, ScanHeader
 from ptylive.schema.basis import Basis
 from ptylive.schema.errors import brief
-from ptylive.schema.metadata import flat_name, overlay, typed
+from ptylive.schema.metadata import check_given_once, flat_name, overlay, typed
 from ptylive.schema.plausible import PLANNED, understood
 from ptylive.schema.scan import two_whole_numbers
 from ptylive.streamer.detector_arrays import given_path
@@ -79,13 +79,9 @@ def questioned(header: ScanHeader) -> list[str]:
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
     """Metadata under flat names in the units of their fields. Raises MetadataError for what people are asked about."""
-    numbers: dict[str, Any] = {}
-    for name, value in typed(values).items():
-        if flat_name(name) in numbers:
-            raise MetadataError(f"{flat_name(name)} is given twice", f"give {flat_name(name)} or {name}")
-        numbers[flat_name(name)] = value
-    if set(OTHER_NAME) <= set(numbers):
-        raise MetadataError("detector_pixel_mrad and detector_pixel_invA say the same thing twice", "give one of them")
+    given = typed(values)
+    check_given_once(given)
+    numbers = {flat_name(name): value for name, value in given.items()}
     return {**{OTHER_NAME[name]: None for name in numbers if name in OTHER_NAME}, **numbers}
 
 

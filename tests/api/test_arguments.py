@@ -184,3 +184,16 @@ def test_a_path_may_begin_in_a_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_
     assert "3 x 3 points" in repr(ptylive.open_scan("~/scan.npy"))
     assert arguments.places("files", ["~/scan.npy", "scans/*.h5"]) == [tmp_path / "scan.npy", Path("scans/*.h5")]
     said(lambda: ptylive.open_scan("~nobody-of-this-name/scan.npy"), "write the whole path")
+
+
+@pytest.mark.parametrize(
+    ("twice", "words"),
+    [
+        ({"defocus_A": 100, "C10": 50}, "defocus_A and C10 say the same thing twice: give one of them"),
+        ({"scan_step_A": 0.4, "scan.field_of_view_A": "1 nm"}, "scan_step_A and field_of_view_A say the same"),
+        ({"energy_eV": 80e3, "optics.energy_eV": 60e3}, "energy_eV is given twice: give energy_eV or optics.energy_eV"),
+    ],
+)
+def test_one_thing_is_given_once(twice: dict[str, object], words: str) -> None:
+    said(lambda: ptylive.open_scan(np.ones((3, 3, 8, 8), np.uint16), **twice), words)
+    ptylive.open_scan(np.ones((3, 3, 8, 8), np.uint16), **{**twice, min(twice, key=len): None})
