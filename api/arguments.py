@@ -15,7 +15,7 @@ import numpy as np
 
 from ptylive.schema.errors import MetadataError, brief
 from ptylive.schema.foreign_plans.spelling import in_our_words
-from ptylive.schema.metadata import array_name, arrays_and_numbers, check_given_once, typed
+from ptylive.schema.metadata import ONE_COEFFICIENT, array_name, arrays_and_numbers, check_given_once, typed
 from ptylive.schema.model import Array
 
 MOST_THREADS = 256
@@ -97,7 +97,7 @@ def metadata(value: object) -> dict[str, Any]:
     """
     given = in_our_words(table("metadata", value))
     numbers = arrays_and_numbers(given)[1]
-    check_given_once(numbers)
+    check_given_once(numbers, ONE_COEFFICIENT)  # a file's attributes, which say more than one, may be given as they are
     return {**typed(numbers), **{name: one for name, one in given.items() if name not in numbers}}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -53,14 +53,9 @@ _FLAT = {place: name for name, place in NAMES.items()}
 """Section and key -> flat name."""
 
 PIXEL_NAMES = ("detector_pixel_mrad", "detector_pixel_invA")
-SAME = (
-    ("defocus_A", "C10"),
-    ("scan_step_A", "field_of_view_A"),
-    ("detector_pixel_mrad", "detector_pixel_invA"),
-    ("astigmatism_A", "C12a"),
-    ("astigmatism_A", "C12b"),
-)
-"""Two names of one quantity, of which one may be given."""
+ONE_COEFFICIENT = (("defocus_A", "C10"), ("astigmatism_A", "C12a"), ("astigmatism_A", "C12b"))
+SAME = (*ONE_COEFFICIENT, ("scan_step_A", "field_of_view_A"), PIXEL_NAMES)
+"""Two names of one quantity, of which people give one; files say the last ones both."""
 STEP_NAMES = ("scan_step_A", "field_of_view_A", "scan_matrix")
 """Names of one quantity: whichever of them is given last counts."""
 FILE_ARRAYS = ("bad_pixel_mask", "positions_A", "vacuum_pattern", *REFERENCES)
@@ -111,7 +106,7 @@ def flat_name(name: str) -> str:
     return _FLAT[locate(name)]
 
 
-def check_given_once(values: Mapping[str, Any]) -> None:
+def check_given_once(values: Mapping[str, Any], pairs: Iterable[tuple[str, str]] = SAME) -> None:
     """Raise MetadataError where two of the values say the same thing: which was meant cannot be told.
 
     Names that are no metadata are passed over, and None, which says nothing.
@@ -124,7 +119,7 @@ def check_given_once(values: Mapping[str, Any]) -> None:
         if flat in given:
             raise MetadataError(f"{flat} is given twice", f"give {given[flat]} or {name}")
         given[flat] = name
-    for one, other in SAME:
+    for one, other in pairs:
         if one in given and other in given:
             raise MetadataError(f"{one} and {other} say the same thing twice", "give one of them")
 

@@ -190,10 +190,15 @@ def test_a_path_may_begin_in_a_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_
     ("twice", "words"),
     [
         ({"defocus_A": 100, "C10": 50}, "defocus_A and C10 say the same thing twice: give one of them"),
-        ({"scan_step_A": 0.4, "scan.field_of_view_A": "1 nm"}, "scan_step_A and field_of_view_A say the same"),
+        ({"astigmatism_A": 10, "optics.C12b": 5}, "astigmatism_A and C12b say the same thing twice"),
         ({"energy_eV": 80e3, "optics.energy_eV": 60e3}, "energy_eV is given twice: give energy_eV or optics.energy_eV"),
     ],
 )
 def test_one_thing_is_given_once(twice: dict[str, object], words: str) -> None:
     said(lambda: ptylive.open_scan(np.ones((3, 3, 8, 8), np.uint16), **twice), words)
     ptylive.open_scan(np.ones((3, 3, 8, 8), np.uint16), **{**twice, min(twice, key=len): None})
+
+
+def test_attributes_of_a_file_that_say_a_pixel_twice_may_be_given() -> None:
+    pixel = {"detector_pixel_mrad": 1.0, "detector_pixel_invA": 0.0239, "energy_eV": 80e3}
+    assert "8 x 8 pixels" in repr(ptylive.open_scan(np.ones((3, 3, 8, 8), np.uint16), **pixel))
