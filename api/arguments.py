@@ -11,9 +11,12 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ptylive.schema.errors import MetadataError, brief
 from ptylive.schema.foreign_plans.spelling import in_our_words
-from ptylive.schema.metadata import arrays_and_numbers, typed
+from ptylive.schema.metadata import ONE_COEFFICIENT, array_name, arrays_and_numbers, check_given_once, typed
+from ptylive.schema.model import Array
 
 MOST_THREADS = 256
 MOST_SECONDS = 1e6
@@ -65,17 +68,20 @@ def table(name: str, value: object) -> dict[str, Any]:
 
 
 def place(name: str, value: object) -> Path:
-    """A path."""
+    """A path, also from a home folder (``~/scan.h5``)."""
     if not isinstance(value, str | os.PathLike):
         raise MetadataError(f"{name} = {brief(value)} is no path", "give a text or a pathlib.Path")
-    return Path(os.fsdecode(value))
+    try:
+        return Path(os.fsdecode(value)).expanduser()
+    except RuntimeError as error:
+        raise MetadataError(f"{name} = {brief(value)}: {error}", "write the whole path") from None
 
 
-def places(name: str, value: object) -> list[str | Path]:
+def places(name: str, value: object) -> list[Path]:
     """Paths and patterns: one, or several."""
     if isinstance(value, str | os.PathLike) or not isinstance(value, Iterable):
         return [place(name, value)]
-    return [one if isinstance(one, str) else place(name, one) for one in value]
+    return [place(name, one) for one in value]
 
 
 def settings(value: object) -> Any:
@@ -91,4 +97,27 @@ def metadata(value: object) -> dict[str, Any]:
     """
     given = in_our_words(table("metadata", value))
     numbers = arrays_and_numbers(given)[1]
+    check_given_once(numbers, ONE_COEFFICIENT)  # a file's attributes, which say more than one, may be given as they are
     return {**typed(numbers), **{name: one for name, one in given.items() if name not in numbers}}
+
+
+def patterns(value: object, given: Mapping[str, Any]) -> tuple[Array, dict[str, Any]]:
+    """Of a scan, and its metadata with what a masked array leaves out of every pattern as the bad pixels."""
+    try:
+        counts, values = np.asarray(value), dict(given)
+    except ValueError as error:  # rows of different lengths
+        raise MetadataError(f"source is no array: {error}", "give patterns of one size, as many in each row") from None
+    if counts.ndim == 0:
+        raise MetadataError(f"source = {brief(value)} is neither a path nor an array", "give one of them")
+    if counts.ndim < 3 or not (isinstance(value, np.ma.MaskedArray) and value.mask.any()):
+        return counts, values
+    mask = np.ma.getmaskarray(value)
+    leading = tuple(range(counts.ndim - 2))
+    bad = mask.any(axis=leading)
+    if not np.array_equal(bad, mask.all(axis=leading)):
+        raise MetadataError(
+            "the mask of the array is not the same in every pattern", "fill it: source.filled(0) takes them as 0"
+        )
+    if any(array_name(name) == "bad_pixel_mask" for name in values):
+        raise MetadataError("bad_pixel_mask is given, and the array has a mask", "give bad_pixel_mask and source.data")
+    return counts, {**values, "bad_pixel_mask": bad}

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ptylive import arguments
-from ptylive.engine.imaging.render import METHODS
+from ptylive.engine.imaging.render import METHODS, methods_for
 from ptylive.gallery import Gallery
 from ptylive.schema import Calibration, LiveMap, MetadataError, ServerGoneError
 from ptylive.schema.advice import Advice, advise
@@ -53,9 +53,9 @@ def open_scan(source: str | Path | Array, **metadata: Any) -> Scan:
     """A recording, or patterns in memory; ``metadata`` win over the file's (``energy_eV=80e3``, ``scan_step_A=0.4``).
 
     source: a file that ``ptylive inspect`` understands, or an array of counts, (rows, columns, Qy, Qx) or
-    (N, Qy, Qx) in acquisition order. Metadata have the names and units of docs/conventions.md; text with another
-    unit is understood (``energy_eV="80 keV"``). Raises InputFileError where it cannot be read, MetadataError for an
-    unknown or impossible value.
+    (N, Qy, Qx) in acquisition order; what a masked array leaves out of every pattern is bad pixels. Metadata have the
+    names and units of docs/conventions.md; text with another unit is understood (``energy_eV="80 keV"``). Raises
+    InputFileError where it cannot be read, MetadataError for an unknown or impossible value.
 
     >>> import ptylive
     >>> from ptylive.simulators.data import bundled
@@ -72,9 +72,7 @@ def open_scan(source: str | Path | Array, **metadata: Any) -> Scan:
         path = arguments.place("source", source)
         vet(path, {name: value for name, value in values.items() if array_name(name) is None})
         return Scan(partial(open_source, path, values), values)
-    patterns = np.asarray(source)
-    if patterns.ndim == 0:
-        raise MetadataError(f"source = {brief(source)} is neither a path nor an array", "give one of them")
+    patterns, values = arguments.patterns(source, values)
     return Scan(partial(open_array, patterns, values), values)
 
 
@@ -127,6 +125,8 @@ class Maps(Mapping[str, LiveMap]):
         self._maps = {live_map.name: live_map for live_map in made.rendering.maps}
 
     def __getitem__(self, name: str) -> LiveMap:
+        if name not in self._maps:
+            raise KeyError(f"{name}{self._why(name)}")
         return self._maps[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -166,10 +166,13 @@ class Maps(Mapping[str, LiveMap]):
         """Pictures of some maps; of all without names. Raises MetadataError for a map that was not made."""
         for name in names:
             if not isinstance(name, str) or name not in self._maps:
-                reason = self.missing.get(name) if isinstance(name, str) else None
-                why = f": {reason}" if reason else ""
-                raise MetadataError(f"no map {brief(name)}{why}", f"made: {', '.join(self)}")
+                raise MetadataError(f"no map {brief(name)}{self._why(name)}", f"made: {', '.join(self) or 'none'}")
         return Gallery({f"{name}, {self[name].units}": self[name].data for name in names or self})
+
+    def _why(self, name: object) -> str:
+        """Why a map was not made, behind a colon, where that is known."""
+        methods = methods_for([name]) if isinstance(name, str) else ()
+        return "".join(f": {self.missing[method]}" for method in methods if method in self.missing)
 
 
 @dataclass(frozen=True, repr=False)
@@ -338,16 +341,20 @@ class Scan:
         beside: scans of the same place at other tilts of the specimen, refined together with this one;
         ``scan_tilts_mrad`` then has a pair for each, this scan's first (docs/how-to/tilt-series.md). history: folder
         for object, probe, loss and positions of every ``history_epochs``-th epoch (docs/film.md).
-        Raises MetadataError for missing optics or an unknown setting, RefinementError where it cannot start.
+        Raises MetadataError for missing optics or an unknown setting, InputFileError for a folder that cannot be
+        written, RefinementError where it cannot start. What a run says of itself is a warning of the log.
         """
         from ptylive.application.extensions import Preset
         from ptylive.application.offline import refinable, start_of
+        from ptylive.application.outputs import check_output_folder
         from ptylive.application.tilt_series import Recorded, together
         from ptylive.engine.refine import refine
         from ptylive.engine.refine.run.history import History
 
         epochs, threads = arguments.whole("history_epochs", history_epochs, 1), arguments.threads(threads)
         kept = None if history is None else History(arguments.place("history", history), epochs)
+        if kept is not None:
+            check_output_folder(kept.folder)
         others = _scans(beside)
         if isinstance(preset, Preset):
             preset = preset.model_dump(exclude_unset=True)
@@ -362,7 +369,10 @@ class Scan:
             for other in others:
                 scans.append(other._beside(scans[0], wanted.start, opened))  # noqa: SLF001  (another of the same)
             dataset = together(scans, wanted, log.info) if len(scans) > 1 else dataset
-            return Refined(refine(dataset, wanted, start=start, backend=backend, threads=threads, history=kept))
+            result = refine(dataset, wanted, start=start, backend=backend, threads=threads, history=kept)
+        if result.message:
+            log.warning("%s", result.message)
+        return Refined(result)
 
     def _beside(self, first: Recorded, wanted: StartSettings, opened: ExitStack) -> Recorded:
         """One of several scans: this one, its file open as long as ``opened`` is."""

@@ -72,6 +72,18 @@ class Calibration:
         """A copy with some entries replaced."""
         return Calibration({**self.entries, **quantities})
 
+    def given(self, *, in_place: bool) -> dict[str, Any]:
+        """What somebody gave, as metadata that may be given again.
+
+        Not the beam's centre where patterns were put ``in_place``: the stored one is no place of a recorded pattern.
+        Nor what a pixel's angle makes of it in 1/Å: the angle is what was given, at another energy too.
+        """
+        found = {name: one.value for name, one in self.entries.items() if one.origin is Origin.GIVEN}
+        left_out = {"beam_center_px"} if in_place else set()
+        if "detector_pixel_mrad" in found:
+            left_out.add("detector_pixel_invA")
+        return {name: value for name, value in found.items() if name not in left_out}
+
     @property
     def wavelength_A(self) -> float | None:
         """Electron wavelength, Å."""

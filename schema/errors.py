@@ -72,3 +72,10 @@ class CommandError(PtyliveError):
 
 class RefinementError(PtyliveError):
     """The refinement cannot start or go on."""
+
+
+def open_elsewhere(path: object, error: BaseException) -> InputFileError | None:
+    """What to say of a file that HDF5 refuses because another program writes it; None where that is not why."""
+    if not isinstance(error, BlockingIOError):
+        return None
+    return InputFileError(f"{path} is open for writing in another program", "close it there, or wait for its end")

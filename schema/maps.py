@@ -91,16 +91,27 @@ class RingQuality:
         of all rings one such error higher and lower.
         """
         found, low, high = self.crossings(dose, area_A2)
-        finest = self.frequency_invA[max(int(np.count_nonzero(self._counted(area_A2))), 2) - 1 :][0]
-        return InformationLimit(1 / found, abs(1 / low - 1 / high) / 2, bool(found >= finest))
+        return InformationLimit(1 / found, abs(1 / low - 1 / high) / 2, bool(found >= self.finest_invA))
+
+    @property
+    def rings_shown(self) -> int:
+        """How many rings the map can show: those with independent frequencies, two at least where there are two."""
+        if self.independent is None:
+            return len(self.frequency_invA)
+        return min(max(int(np.count_nonzero(self.independent)), 2), len(self.frequency_invA))
+
+    @property
+    def finest_invA(self) -> float:
+        """Frequency of the last ring that the map can show."""
+        return float(self.frequency_invA[self.rings_shown - 1])
 
     def crossings(self, dose: float, area_A2: float, errors: float = 1.0) -> tuple[float, float, float]:
         """Frequencies of the limit that :meth:`expected` finds, and of rings ``errors`` errors lower and higher, 1/Å.
 
-        The first ring's frequency where nothing is carried, the last one's where all is.
+        The first ring's frequency where nothing is carried, that of ``finest_invA`` where all is.
         """
         count = self._counted(area_A2)
-        seen = slice(None, max(int(np.count_nonzero(count)), 2))
+        seen = slice(None, self.rings_shown)
         mean = np.convolve(np.pad(self.half_data_correlation[seen], 1, mode="edge"), np.ones(3) / 3, "valid")
         error = (1 - np.clip(mean, 0, 1) ** 2) / np.sqrt(2 * np.maximum(3 * count[seen], 1.0))
         sure = np.flatnonzero(mean - SURE_ERRORS * error >= LEAST_CORRELATION)
@@ -172,6 +183,8 @@ class LiveMap:
             return {}
         if self.quality is None or self.sampling_A is None:
             return {} if self.limit is None else {1.0: self.limit}
+        if len(self.quality.frequency_invA) < 2:  # the first ring does not count
+            return {}
         area = float(np.prod(self.sampling_A)) * self.data.size * self.visited
         return {dose: self.quality.expected(dose, area) for dose in DOSES}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -53,6 +53,9 @@ _FLAT = {place: name for name, place in NAMES.items()}
 """Section and key -> flat name."""
 
 PIXEL_NAMES = ("detector_pixel_mrad", "detector_pixel_invA")
+ONE_COEFFICIENT = (("defocus_A", "C10"), ("astigmatism_A", "C12a"), ("astigmatism_A", "C12b"))
+SAME = (*ONE_COEFFICIENT, ("scan_step_A", "field_of_view_A"), PIXEL_NAMES)
+"""Two names of one quantity, of which people give one; files say the last ones both."""
 STEP_NAMES = ("scan_step_A", "field_of_view_A", "scan_matrix")
 """Names of one quantity: whichever of them is given last counts."""
 FILE_ARRAYS = ("bad_pixel_mask", "positions_A", "vacuum_pattern", *REFERENCES)
@@ -101,6 +104,30 @@ def arrays_and_numbers(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[
 def flat_name(name: str) -> str:
     """The flat name (`scan_step_A`) of a flat or dotted one. Raises MetadataError for an unknown one."""
     return _FLAT[locate(name)]
+
+
+def check_given_once(values: Mapping[str, Any], pairs: Iterable[tuple[str, str]] = SAME) -> None:
+    """Raise MetadataError where two of the values say the same thing: which was meant cannot be told.
+
+    Names that are no metadata are passed over, and None, which says nothing.
+    """
+    given: dict[str, str] = {}
+    for name, value in values.items():
+        flat = _flat_or_none(name)
+        if value is None or flat is None:
+            continue
+        if flat in given:
+            raise MetadataError(f"{flat} is given twice", f"give {given[flat]} or {name}")
+        given[flat] = name
+    for one, other in pairs:
+        if one in given and other in given:
+            raise MetadataError(f"{one} and {other} say the same thing twice", "give one of them")
+
+
+def _flat_or_none(name: str) -> str | None:
+    """The flat name of a number, None for what is none."""
+    section, _, key = name.rpartition(".")
+    return _FLAT.get((section, key)) if section else name if name in NAMES else None
 
 
 def sections_from(values: Mapping[str, Any], *, strict: bool = False) -> dict[str, dict[str, Any]]:

@@ -26,6 +26,19 @@ LEAST_AREA = 1e-6
 """Of the cell of a scan, as a share of the square of its longest step: less is a line."""
 
 
+def two_whole_numbers(value: Any) -> tuple[int, int] | None:
+    """Rows and columns from a list, an array, or a text with a comma between them; None for what is none."""
+    listed = value if isinstance(value, list | tuple) else np.ravel(value)
+    try:
+        numbers = [float(one) for one in (value.split(",") if isinstance(value, str) else listed)]
+    except (TypeError, ValueError):
+        return None
+    truths = any(isinstance(one, bool | np.bool_) for one in listed)
+    if truths or len(numbers) != 2 or not all(one.is_integer() for one in numbers):
+        return None
+    return int(numbers[0]), int(numbers[1])
+
+
 class Scan(Model):
     """Geometry and order of a scan; ``shape`` counts the points of a row without flyback frames."""
 
@@ -80,13 +93,10 @@ class Scan(Model):
         """Two whole numbers, however they are written."""
         if value is None:
             return None
-        try:
-            numbers = [float(one) for one in np.asarray(value).ravel()]
-        except (TypeError, ValueError):
-            numbers = []
-        if len(numbers) != 2 or not all(one.is_integer() for one in numbers):
+        found = two_whole_numbers(value)
+        if found is None:
             raise ValueError(f"{brief(value)} is not two whole numbers, ROWS,COLUMNS")
-        return tuple(int(one) for one in numbers)
+        return found
 
     @model_validator(mode="before")
     @classmethod

@@ -19,7 +19,7 @@ ELECTRON_REST_ENERGY_EV = 510998.95
 
 _LENGTH = {"m": 1e10, "mm": 1e7, "µm": 1e4, "um": 1e4, "nm": 10.0, "Å": 1.0, "A": 1.0, "pm": 0.01}
 _LENGTH_WORDS = {"ang": 1.0, "angstrom": 1.0, "angstroms": 1.0, "micron": 1e4, "microns": 1e4}
-_INVERSE = ("1/{}", "1/({})", "{}^-1", "{}^{{-1}}", "{}⁻¹", "[{}^-1]", "inv{}")
+_INVERSE = ("1/{}", "1/({})", "{}^-1", "{}^{{-1}}", "{}⁻¹", "{}-1", "[{}^-1]", "inv{}")
 _AREA = {"Å": 1.0, "A": 1.0, "nm": 1e-2}
 _PER_AREA = ("e/{}²", "e/{}^2", "e/{}2", "e-/{}²", "e-/{}^2")
 _DEGREE_MRAD = 1e3 * math.pi / 180
@@ -70,9 +70,11 @@ def invA_to_mrad(frequency_invA: float, wavelength: float) -> float:
 def unit_factor(kind: str, unit: str) -> float | None:
     """What one ``unit`` is in the program's own unit of a kind of values; None for what is no such unit.
 
-    Capitals matter only where they tell units apart: keV is kev, but meV is not MeV.
+    Capitals matter only where they tell units apart: keV is kev, but meV is not MeV. HyperSpy's and pyxem's units may
+    be TeX: ``$nm^{-1}$``.
     """
-    units, spelt = UNITS[kind], as_written(unit)
+    units = UNITS[kind]
+    spelt = as_written(unit).strip("$").replace("\\AA", "Å").replace(" / ", "/")
     if spelt in units:
         return units[spelt]
     if spelt[:1] == "m" and f"M{spelt[1:]}" in units:

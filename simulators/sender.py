@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from operator import index
 from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
@@ -101,6 +102,8 @@ class Sender:
         if self._open or self._closed:
             raise ValueError("a scan is open: finish() it first" if self._open else "this sender is closed")
         name = str(uuid4()) if uid is None else uid
+        if not isinstance(sent, Mapping | None):
+            raise MetadataError(f"sent = {brief(sent)} is no table of texts", "give sent={NAME: TEXT}")
         header = _header_of(scan_shape, detector_shape, dtype, series, name, metadata)
         header = replace(header, sent=sent_texts(sent or {}))
         if self._server is not None and self._server.ask(header) is None:
@@ -128,7 +131,7 @@ class Sender:
         scan, array = self._header.scan, np.asarray(patterns)
         if len(array) != scan.frames_per_row:
             raise ValueError(f"a row of {len(array)} patterns: those of this scan have {scan.frames_per_row}")
-        self.send(scan.skip_first + row * scan.frames_per_row, array)
+        self.send(scan.skip_first + _whole("row", row) * scan.frames_per_row, array)
 
     def finish(self, *, complete: bool = True) -> None:
         """Say that the open scan is over, once the server has what was sent; ``complete=False``: it is broken off.
@@ -169,6 +172,7 @@ class Sender:
         ):
             announced = f"{layout.shape} {layout.dtype.str}"
             raise ValueError(f"patterns of {patterns.shape[1:]} {patterns.dtype.str}: announced were {announced}")
+        first = _whole("first", first)
         if not 0 <= first <= header.frames - len(patterns):
             raise ValueError(f"frames {first} to {first + len(patterns)} of a scan of {header.frames}")
         few = max(1, min(MAX_BATCH, _MESSAGE_BYTES // layout.nbytes))
@@ -282,6 +286,14 @@ class Sender:
         if self._closed:
             raise ValueError("this sender is closed")
         self._outlet.send(encode(replace(message, sender=self._number)))
+
+
+def _whole(name: str, value: Any) -> int:
+    """A number of a pattern or a row as Python's own: numpy's are none that a message can hold."""
+    try:
+        return index(value)
+    except TypeError:
+        raise ValueError(f"{name} = {brief(value)} is no whole number") from None
 
 
 def _header_of(

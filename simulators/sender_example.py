@@ -64,7 +64,7 @@ class LiveScan:
             "detector": detector,
         }
         self._pinged = time.monotonic()
-        self._send(msgpack.packb(self._arm))
+        self._send(_packed(self._arm))
 
     def send(self, patterns: Any, first: int | None = None, count: int = 1) -> None:
         """Send ``count`` patterns numbered from ``first``; without it they follow the ones sent before.
@@ -74,7 +74,7 @@ class LiveScan:
         first = self.sent if first is None else first
         header = {"type": "frames", "uid": self.uid, "sender": self._sender, "seq": self._messages}
         self.ping()
-        self._send(msgpack.packb({**header, "first": first, "count": count, "codec": "none"}), patterns)
+        self._send(_packed({**header, "first": first, "count": count, "codec": "none"}), patterns)
         self._messages += 1
         self.sent = first + count
 
@@ -82,13 +82,13 @@ class LiveScan:
         """Say that the scan goes on; call it at least every second while there is nothing to send."""
         if time.monotonic() - self._pinged >= PING_S:
             self._pinged = time.monotonic()
-            self._send(msgpack.packb({"type": "ping", "uid": self.uid, "sender": self._sender, "arm": self._arm}))
+            self._send(_packed({"type": "ping", "uid": self.uid, "sender": self._sender, "arm": self._arm}))
 
     def close(self, reason: str = "complete") -> None:
         """Say that the scan is over (``complete`` or ``aborted``), wait until everything has left, disconnect."""
         try:
             end = {"type": "end", "uid": self.uid, "sender": self._sender, "frames": self.sent, "reason": reason}
-            self._send(msgpack.packb(end))
+            self._send(_packed(end))
         finally:
             self._socket.close(linger=int(1000 * self._timeout_s))
             self._context.term()
@@ -104,3 +104,14 @@ class LiveScan:
             self._socket.send_multipart(parts)
         except zmq.Again:
             raise TimeoutError(f"no server has taken anything for {self._timeout_s:g} s") from None
+
+
+def _packed(message: dict[str, Any]) -> Any:
+    return msgpack.packb(message, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """Numbers and arrays of numpy as Python's own."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{value!r} cannot be sent")

@@ -205,7 +205,8 @@ def _opened(
         if values:
             header = overlay(header, values)
         notes = list(file.notes)
-        header = replace(header, scan=_fitted_scan(path, stored, header.scan, notes))
+        told = any(locate(name) == ("scan", "shape") for name, value in values.items() if value is not None)
+        header = replace(header, scan=_fitted_scan(path, stored, header.scan, notes, told=told))
         header = with_arrays(replace(header, arrays=_arrays(path, file, header)), given)
         received = np.ones(stored.frames, dtype=bool) if file.received is None else file.received
         flat = Undistorted.of(header) if in_place else None
@@ -250,8 +251,11 @@ def _pixel_type(path: Path, file: ScanFile) -> str:
         ) from None
 
 
-def _fitted_scan(path: Path, stored: StoredScan, scan: Scan, notes: list[str]) -> Scan:
-    """The scan with what its data set's shape adds. Raises InputFileError when the two contradict each other."""
+def _fitted_scan(path: Path, stored: StoredScan, scan: Scan, notes: list[str], *, told: bool) -> Scan:
+    """The scan with what its data set's shape adds. Raises InputFileError when the two contradict each other.
+
+    ``told``: somebody gave the shape, who knows better than the file; its frames are taken one after the other then.
+    """
     hint = "correct scan_shape, flyback_frames, skip_first or repeats, or override them with --set"
     if len(stored.shape) == 1:
         if scan.shape is None:
@@ -276,13 +280,14 @@ def _fitted_scan(path: Path, stored: StoredScan, scan: Scan, notes: list[str]) -
         flyback = columns - scan.shape[1]
         notes.append(f"flyback_frames is not given: {flyback}, the columns of the frames beyond scan_shape")
         return scan.model_copy(update={"flyback_frames": flyback})
-    if (scan.shape[0], scan.frames_per_row) != (rows, columns) or scan.skip_first:
-        raise InputFileError(
-            f"{path}: impossible scan_shape {scan.shape[0]} x {scan.shape[1]} (flyback_frames {scan.flyback_frames}) "
-            f"for {rows} x {columns} patterns",
-            hint,
-        )
-    return scan
+    if (scan.shape[0], scan.frames_per_row) == (rows, columns) and not scan.skip_first:
+        return scan
+    points = f"{scan.shape[0]} x {scan.shape[1]}"
+    if told and scan.frames <= stored.frames:
+        notes.append(f"frames stored as {rows} x {columns} are taken one after the other, for {points} points")
+        return scan
+    said = f"impossible scan_shape {points} (flyback_frames {scan.flyback_frames})"
+    raise InputFileError(f"{path}: {said} for {rows} x {columns} patterns", hint)
 
 
 def _arrays(path: Path, file: ScanFile, header: ScanHeader) -> dict[str, Array]:

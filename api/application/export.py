@@ -58,21 +58,26 @@ class Export:
             sampling_A=self.live_map.sampling_A,
         )
         doubt = self.live_map.doubt
-        return written(stem.with_suffix(".png"), png(greyed(picture, doubt) if doubt else picture))
+        return written(named(stem, "png"), png(greyed(picture, doubt) if doubt else picture))
 
     def _tiff(self, stem: Path) -> Path:
         from ptylive.engine.exports.tiff import write_tiff
 
-        path = stem.with_suffix(".tiff")
+        path = named(stem, "tiff")
         write_tiff(path, self.live_map.data, self.live_map.sampling_A)
         return path
 
     def _hspy(self, stem: Path) -> Path:
         from ptylive.engine.exports.hspy import write_hspy
 
-        path = stem.with_suffix(".hspy")
+        path = named(stem, "hspy")
         write_hspy(path, [self.live_map])
         return path
+
+
+def named(stem: Path, kind: str) -> Path:
+    """A stem with a suffix behind it. A point in the stem belongs to the name of its scan (``v1.2``), and stays."""
+    return stem.with_name(f"{stem.name}.{kind}")
 
 
 def written(path: Path, content: bytes) -> Path:
@@ -108,7 +113,7 @@ def chosen_maps(stored: StoredMaps, names: Sequence[str] | None, file: Path) -> 
 
 def map_file(live_map: LiveMap, folder: Path, kind: str) -> Path:
     """Where a map goes. Its name may come from a file of somebody else."""
-    return folder / f"{_plain(live_map.name)}.{kind}"
+    return named(folder / _plain(live_map.name), kind)
 
 
 def export_maps(stored: StoredMaps, maps: Iterable[LiveMap], kind: str, folder: Path) -> Iterator[Path]:
@@ -121,7 +126,7 @@ def export_maps(stored: StoredMaps, maps: Iterable[LiveMap], kind: str, folder: 
     colours = {one["name"]: str(one["colour_map"]) for one in registry.describe()}
     folder.mkdir(parents=True, exist_ok=True)
     for live_map in maps:
-        stem = map_file(live_map, folder, kind).with_suffix("")
+        stem = folder / _plain(live_map.name)
         yield from Export(live_map, stored.visited(live_map), colours.get(live_map.name, "gray")).write(stem, [kind])
 
 

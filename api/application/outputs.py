@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ptylive.streamer.source import FileSource
 
 OTHER_NAME = "choose another name"
+NOT_HDF5 = (".csv", ".gif", ".html", ".jpeg", ".jpg", ".mp4", ".pdf", ".png", ".svg", ".toml", ".txt")
+"""Ends of names that mean something else to people and programs, besides those of scans in other formats."""
 READ_PATIENCE_S = 3.0
 """Who wants to read a file does not wait long for those who write it."""
 
@@ -37,6 +39,15 @@ def check_output_file(path: Path, inputs: Iterable[Path] = ()) -> None:
     except (OSError, RuntimeError) as error:  # RuntimeError: links that lead to each other
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise InputFileError(f"{path} cannot be written: {reason}", "choose another name or folder") from None
+
+
+def check_hdf5_file(path: Path, inputs: Iterable[Path] = ()) -> None:
+    """The same for a file that becomes HDF5: what is called otherwise no program opens as that, this one included."""
+    from ptylive.streamer.foreign.formats import SUFFIXES
+
+    check_output_file(path, inputs)
+    if path.suffix.lower() in (*SUFFIXES, *NOT_HDF5) and not path.exists():
+        raise InputFileError(f"{path} is not the name of an HDF5 file", "it becomes one: give a name that ends in .h5")
 
 
 def check_output_folder(path: Path) -> None:
@@ -66,7 +77,7 @@ def check_results_file(path: Path, source: FileSource) -> None:
     from ptylive.engine.results import SCAN_FILE, SCAN_SHA256, SCAN_UID
     from ptylive.engine.results_file import look
 
-    check_output_file(path, [source.path])
+    check_hdf5_file(path, [source.path])
     said = look(real_path(path)).settings
     uid, file, digest = (str(said.get(name, "")) for name in (SCAN_UID, SCAN_FILE, SCAN_SHA256))
     named = file in ("", source.path.name)
@@ -92,7 +103,7 @@ def check_recording(path: Path, source: FileSource) -> None:
     """Raise InputFileError where a scan cannot be written anew as ``path``: only over another form of itself."""
     from ptylive.streamer.source import open_recording
 
-    check_output_file(path, [source.path])
+    check_hdf5_file(path, [source.path])
     if not path.exists():
         return
     with open_recording(path) as there:

@@ -7,11 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ptylive.schema import Detector, MetadataError, Scan, ScanHeader
 from ptylive.schema.basis import Basis
 from ptylive.schema.errors import brief
-from ptylive.schema.metadata import flat_name, overlay, typed
+from ptylive.schema.metadata import check_given_once, flat_name, overlay, typed
 from ptylive.schema.plausible import PLANNED, understood
+from ptylive.schema.scan import two_whole_numbers
+from ptylive.streamer.detector_arrays import given_path
 
 if TYPE_CHECKING:
     from ptylive.engine.planning.plan import Plan
@@ -54,7 +58,7 @@ def plan(source: str | Path | None = None, *, measure_time: bool = False, **valu
     shape = values.get("detector_shape")
     named = {name: value for name, value in values.items() if name not in (*PLANNED, "detector_shape")}
     numbers = _numbers(named)
-    header = _blank() if source is None else _of_file(Path(source), numbers)
+    header = _blank() if source is None else _of_file(given_path(source), numbers)
     header = overlay(header, numbers, "plan") if numbers else header
     if shape is not None:
         header = _with_detector(header, _two_pixels(shape), centred="beam_center_px" not in numbers)
@@ -75,13 +79,9 @@ def questioned(header: ScanHeader) -> list[str]:
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
     """Metadata under flat names in the units of their fields. Raises MetadataError for what people are asked about."""
-    numbers: dict[str, Any] = {}
-    for name, value in typed(values).items():
-        if flat_name(name) in numbers:
-            raise MetadataError(f"{flat_name(name)} is given twice", f"give {flat_name(name)} or {name}")
-        numbers[flat_name(name)] = value
-    if set(OTHER_NAME) <= set(numbers):
-        raise MetadataError("detector_pixel_mrad and detector_pixel_invA say the same thing twice", "give one of them")
+    given = typed(values)
+    check_given_once(given)
+    numbers = {flat_name(name): value for name, value in given.items()}
     return {**{OTHER_NAME[name]: None for name in numbers if name in OTHER_NAME}, **numbers}
 
 
@@ -103,15 +103,14 @@ def _of_file(path: Path, numbers: Mapping[str, Any]) -> ScanHeader:
 
 def _two_pixels(value: Any) -> tuple[int, int]:
     """Rows and columns of a detector. Raises MetadataError."""
-    parts = list(value) if isinstance(value, list | tuple) else [value, value]
-    whole = [part for part in parts if isinstance(part, int) and not isinstance(part, bool)]
-    if len(parts) != 2 or len(whole) != 2:
+    found = two_whole_numbers(value if isinstance(value, str) or np.ndim(value) else (value, value))
+    if found is None:
         raise MetadataError(f"detector_shape {brief(value)} is not two whole numbers", "give ROWS,COLUMNS")
-    if not all(1 <= side <= MOST_DETECTOR_PX for side in whole):
+    if not all(1 <= side <= MOST_DETECTOR_PX for side in found):
         raise MetadataError(
-            f"detector_shape = {whole[0]} x {whole[1]} is impossible", f"it can be from 1 to {MOST_DETECTOR_PX} pixels"
+            f"detector_shape = {found[0]} x {found[1]} is impossible", f"it can be from 1 to {MOST_DETECTOR_PX} pixels"
         )
-    return whole[0], whole[1]
+    return found
 
 
 def _with_detector(header: ScanHeader, shape: tuple[int, int], *, centred: bool) -> ScanHeader:

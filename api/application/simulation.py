@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ptylive.application.conversion import write_scan
-from ptylive.application.outputs import OTHER_NAME, check_output_file
+from ptylive.application.outputs import OTHER_NAME, check_hdf5_file
 from ptylive.schema import InputFileError
 from ptylive.schema.files.atomic import replacing
 from ptylive.schema.files.new_hdf5 import LIBVER, for_hdf5
@@ -92,7 +92,7 @@ def simulate_file(
 def check_target(target: Path, settings: SimulationSettings, *, overwrite: bool) -> None:
     """Raise InputFileError where a simulation cannot, or must not, be written."""
     structure = settings.specimen.structure_file
-    check_output_file(target, [Path(structure)] if structure else [])
+    check_hdf5_file(target, [Path(structure)] if structure else [])
     if target.exists() and not overwrite:
         raise InputFileError(f"{target} exists", f"{OTHER_NAME}, or write over it with --overwrite (overwrite=True)")
 

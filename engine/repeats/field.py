@@ -50,6 +50,11 @@ def ring_of(shape: tuple[int, int], sampling_A: tuple[float, float], quality: Ri
     return np.asarray(np.minimum(ring, len(quality.frequency_invA)))
 
 
+def common_rings(maps: Sequence[LiveMap]) -> int:
+    """How many rings all of several maps can show; beyond there is only what leaks there, in all of them alike."""
+    return min(_quality(one).rings_shown for one in maps)
+
+
 @dataclass(frozen=True, eq=False)
 class RingPowers:
     """Mean products of the spectra of n scans, by ring.
@@ -121,7 +126,7 @@ class CommonField:
             return None
         shape = (int(stop[0] - start[0]), int(stop[1] - start[1]))
         first, taper = _quality(maps[0]), window(shape)
-        rings = min(len(_quality(one).frequency_invA) for one in maps)
+        rings = common_rings(maps)
         ring = np.minimum(ring_of(shape, _sampling(maps[0]), first), rings).ravel()
         kept = np.flatnonzero(ring < rings)
         q = np.stack(np.broadcast_arrays(fft.fftfreq(shape[0])[:, None], fft.rfftfreq(shape[1])), -1).reshape(-1, 2)

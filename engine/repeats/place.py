@@ -158,12 +158,11 @@ class Place:
     def _point(self, scans: float, more: float, carried: tuple[RingQuality, float], wider: float = 1.0) -> DosePoint:
         """The limit with ``more`` times the dose that a quality was measured at, on an area; ``wider``: its bounds."""
         quality, area_A2 = carried
-        nothing, everything = float(quality.frequency_invA[0]), float(quality.frequency_invA[-1])
         found, low, high = quality.crossings(more, area_A2, wider * ERRORS)
         dose = self._dose(scans)
-        if found <= nothing:
+        if found <= float(quality.frequency_invA[0]):  # nothing is carried
             return DosePoint(scans, dose)
-        return DosePoint(scans, dose, 1 / found, 1 / high, 1 / low, low >= everything)
+        return DosePoint(scans, dose, 1 / found, 1 / high, 1 / low, low >= quality.finest_invA)
 
 
 def _single(scan: RepeatedScan) -> tuple[RingQuality, float]:

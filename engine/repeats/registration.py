@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft, ndimage
 
-from ptylive.engine.repeats.field import CommonField, RingPowers, ring_of, window, without_ramp
+from ptylive.engine.repeats.field import CommonField, RingPowers, common_rings, ring_of, window, without_ramp
 from ptylive.schema.maps import LiveMap, RingQuality
 from ptylive.schema.model import DoubleArray
 
@@ -80,7 +80,7 @@ def register(first: LiveMap, second: LiveMap, scans: int = 1) -> Registration | 
     """
     if first.quality is None or second.quality is None:
         raise ValueError("maps whose quality was not measured cannot be registered")
-    rings = min(len(first.quality.frequency_invA), len(second.quality.frequency_invA))
+    rings = common_rings([first, second])
     single = signal_share(first.quality)[:rings]
     shares = scans * single / (scans * single + 1 - single), signal_share(second.quality)[:rings]
     weight = np.sqrt(shares[0] * shares[1])

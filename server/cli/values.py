@@ -8,17 +8,8 @@ from typing import Any
 
 from ptylive.schema import InputFileError, MetadataError
 from ptylive.schema.foreign_plans.spelling import in_our_words
-from ptylive.schema.metadata import NAMES, typed
+from ptylive.schema.metadata import NAMES, check_given_once, typed
 from ptylive.schema.settings_text import read_json
-
-SAME = (
-    ("defocus_A", "C10"),
-    ("scan_step_A", "field_of_view_A"),
-    ("detector_pixel_mrad", "detector_pixel_invA"),
-    ("astigmatism_A", "C12a"),
-    ("astigmatism_A", "C12b"),
-)
-"""Two names of one quantity: which of them was meant cannot be told."""
 
 
 def parse_assignments(items: Iterable[str]) -> dict[str, Any]:
@@ -37,9 +28,7 @@ def parse_assignments(items: Iterable[str]) -> dict[str, Any]:
     out = in_our_words(out)
     for key, typed_in in out.items():
         _look_at(key, typed_in)
-    for one, other in SAME:
-        if out.get(one) is not None and out.get(other) is not None:
-            raise MetadataError(f"{one} and {other} say the same thing twice", "give one of them")
+    check_given_once(out)
     return out
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 
 from ptylive.application.detector_texts import equip, read_detectors, text_of, written_detectors
-from ptylive.application.export import Export, export_stem, written
+from ptylive.application.export import Export, export_stem, named, written
 from ptylive.application.extensions import Preset
 from ptylive.engine.calibrate.scan import measured_rotation
 from ptylive.engine.imaging.virtual_detectors import DetectorBank, MaskDetector, VirtualDetector, parse_detectors
@@ -301,7 +301,7 @@ class AnalysisCommands:
             raise CommandError("this scan has no results yet", "they are there when it has ended, or with save")
         take_in_now(results, self._finisher.tell)
         found = self._finisher.files.read(draw, results, LARGE)
-        path = self._export_stem(scan, name).with_suffix(f".{kind}")
+        path = named(self._export_stem(scan, name), kind)
         written(path, found.pop(kind).tobytes())
         return {**found, "files": [str(path)], "path": str(path)}
 

@@ -55,7 +55,7 @@ def with_maps(job: RefineJob, tell: Tell, should_stop: Callable[[], bool]) -> Re
     if stored is None or _are_of_others(stored, in_use, asked) or not _are_wanted(stored, job):
         if stored is not None:
             in_place = bool(in_use[DISTORTION] or stored.distortion)
-            given = {**_given(stored, in_place=in_place), **earlier}
+            given = {**Calibration.from_attributes(stored.calibration).given(in_place=in_place), **earlier}
             given = {**beneath(defaults, given), **given}
             job = replace(job, values={**beneath(given, asked), **asked})
         _make(job, tell, should_stop, keeps_detectors=stored is not None)
@@ -125,19 +125,6 @@ def _all_given(stored: StoredMaps) -> dict[str, Any]:
     """What somebody gave for the maps that are there."""
     entries = Calibration.from_attributes(stored.calibration).entries
     return {name: one.value for name, one in entries.items() if one.origin is Origin.GIVEN}
-
-
-def _given(stored: StoredMaps, *, in_place: bool) -> dict[str, Any]:
-    """What somebody gave for the maps that are there: those that take their place have it too.
-
-    Not the beam's centre where patterns were put ``in_place``: the stored one is no place of a recorded pattern. Nor
-    what a pixel's angle makes of it in 1/Å: the angle is what was given, at another energy too.
-    """
-    given = _all_given(stored)
-    left_out = {"beam_center_px"} if in_place else set()
-    if "detector_pixel_mrad" in given:
-        left_out.add("detector_pixel_invA")
-    return {name: value for name, value in given.items() if name not in left_out}
 
 
 def _add_detectors(job: RefineJob, calibration: Calibration, tell: Tell) -> None:

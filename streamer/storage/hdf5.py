@@ -12,6 +12,7 @@ import hdf5plugin  # noqa: F401  (registers the compression filters)
 import numpy as np
 
 from ptylive.schema import InputFileError
+from ptylive.schema.errors import open_elsewhere
 from ptylive.schema.files.small_files import check_is_file
 from ptylive.schema.model import Array
 
@@ -27,6 +28,8 @@ def opened(path: Path) -> Iterator[Any]:
     try:
         file = h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE_BYTES)
     except OSError as error:
+        if found := open_elsewhere(path, error):
+            raise found from None
         unreadable = isinstance(error, PermissionError)
         problem = (
             "cannot be read: permission denied" if unreadable else "is not an HDF5 file, or was not closed properly"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ptylive.schema import PtyliveError
+from ptylive.schema.errors import open_elsewhere
 from ptylive.schema.plain_errors import say_unraisable_in_a_line
 from ptylive.streamer.vetting.pipe import pack, read_message
 
@@ -65,6 +66,8 @@ def _answer(request: dict[str, Any], memory_bytes: int) -> dict[str, Any]:
         problem = f"{path} could not be read in {memory_bytes / 2**20:.0f} MiB of memory"
         return {"error": problem, "hint": "is it damaged?"}
     except Exception as error:
+        if found := open_elsewhere(path, error):
+            return {"error": str(found), "hint": found.hint}
         text = " ".join(str(error).split())
         return {"error": f"{path} could not be read: {text or type(error).__name__}", "hint": "is it damaged?"}
     finally:

@@ -164,5 +164,41 @@ def test_what_is_right_is_taken() -> None:
     assert arguments.texts("m", (one for one in ("a", "b"))) == ("a", "b")
     assert arguments.place("p", os.fsencode("ä").decode()) == Path("ä")
     assert arguments.places("f", "a*.h5") == [Path("a*.h5")]
-    assert arguments.places("f", ["a", Path("b")]) == ["a", Path("b")]
+    assert arguments.places("f", ["a", Path("b")]) == [Path("a"), Path("b")]
     assert arguments.seconds("t", 0.0) == 0.0
+
+
+def test_masks_that_are_no_bad_pixels_are_refused() -> None:
+    counts, some = np.ones((3, 3, 8, 8), np.uint16), np.zeros((3, 3, 8, 8), dtype=bool)
+    some[0, 0, 1] = True
+    said(lambda: ptylive.open_scan(np.ma.masked_array(counts, some)), "not the same in every pattern: fill it")
+    some[:, :, 1] = True
+    twice = {"detector.bad_pixel_mask": np.zeros((8, 8), dtype=bool)}
+    said(lambda: ptylive.open_scan(np.ma.masked_array(counts, some), **twice), "the array has a mask")
+    said(lambda: ptylive.open_scan([np.ones((3, 8, 8)), np.ones((2, 8, 8))]), "source is no array: ")
+
+
+def test_a_path_may_begin_in_a_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    np.save(tmp_path / "scan.npy", np.ones((3, 3, 8, 8), np.uint16))
+    assert "3 x 3 points" in repr(ptylive.open_scan("~/scan.npy"))
+    assert arguments.places("files", ["~/scan.npy", "scans/*.h5"]) == [tmp_path / "scan.npy", Path("scans/*.h5")]
+    said(lambda: ptylive.open_scan("~nobody-of-this-name/scan.npy"), "write the whole path")
+
+
+@pytest.mark.parametrize(
+    ("twice", "words"),
+    [
+        ({"defocus_A": 100, "C10": 50}, "defocus_A and C10 say the same thing twice: give one of them"),
+        ({"astigmatism_A": 10, "optics.C12b": 5}, "astigmatism_A and C12b say the same thing twice"),
+        ({"energy_eV": 80e3, "optics.energy_eV": 60e3}, "energy_eV is given twice: give energy_eV or optics.energy_eV"),
+    ],
+)
+def test_one_thing_is_given_once(twice: dict[str, object], words: str) -> None:
+    said(lambda: ptylive.open_scan(np.ones((3, 3, 8, 8), np.uint16), **twice), words)
+    ptylive.open_scan(np.ones((3, 3, 8, 8), np.uint16), **{**twice, min(twice, key=len): None})
+
+
+def test_attributes_of_a_file_that_say_a_pixel_twice_may_be_given() -> None:
+    pixel = {"detector_pixel_mrad": 1.0, "detector_pixel_invA": 0.0239, "energy_eV": 80e3}
+    assert "8 x 8 pixels" in repr(ptylive.open_scan(np.ones((3, 3, 8, 8), np.uint16), **pixel))

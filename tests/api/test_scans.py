@@ -42,6 +42,34 @@ def test_a_map_that_is_not_there_is_named():
     assert list(maps) == ["bf"]
     with pytest.raises(MetadataError, match="no map 'obf'"):
         maps.show("obf")
+    with pytest.raises(KeyError, match="obf"):
+        maps["obf"]
+
+
+def test_a_map_that_could_not_be_made_says_why():
+    maps = open_scan(np.ones((4, 4, 8, 8)), scan_step_A=0.4).reconstruct(["wdd_phase"])
+    with pytest.raises(KeyError, match="wdd_phase: needs energy_eV"):
+        maps["wdd_phase"]
+    with pytest.raises(MetadataError, match="no map 'wdd_phase': needs energy_eV") as refused:
+        maps.show("wdd_phase")
+    assert refused.value.hint == "made: none"
+    assert maps.get("wdd_phase") is None
+
+
+def test_what_a_masked_array_leaves_out_is_bad_pixels():
+    counts = np.random.default_rng(3).poisson(4.0, (5, 6, 8, 8)).astype(np.uint16)
+    mask = np.zeros(counts.shape, dtype=bool)
+    mask[..., 2, 3:5] = True
+    plain = ptylive.reconstruct(counts, ["bf", "adf"], bad_pixel_mask=mask[0, 0])
+    counts[..., 2, 3:5] = 9
+    masked = np.ma.masked_array(counts, mask)
+    made = ptylive.reconstruct(masked, ["bf", "adf"])
+    for name in plain:
+        np.testing.assert_array_equal(made[name].data, plain[name].data)
+    np.testing.assert_array_equal(
+        ptylive.reconstruct(np.ma.masked_array(counts), ["adf"])["adf"].data,
+        ptylive.reconstruct(counts, ["adf"])["adf"].data,
+    )
 
 
 def test_an_array_is_a_scan_like_a_file():
@@ -88,7 +116,7 @@ def test_the_start_is_the_map_that_was_asked_for_with_its_settings(monkeypatch):
         counts, about = file["data"][:12, :12], dict(file["metadata"].attrs)
     known = {name: value for name, value in about.items() if name in NAMES and name != "scan_shape"}
     scan, started = ptylive.open_scan(counts, **known), []
-    result = SimpleNamespace(object=np.zeros((1, 1, 2, 2)), loss=[])
+    result = SimpleNamespace(object=np.zeros((1, 1, 2, 2)), loss=[], message="")
     monkeypatch.setattr("ptylive.engine.refine.refine", lambda *_, start, **__: started.append(start) or result)
     scan.refine(start_map="ssb")
     scan.refine({"start_map": "ssb", "ssb.crop": 0.5}, start_map_amplitude=True)
@@ -99,3 +127,17 @@ def test_the_start_is_the_map_that_was_asked_for_with_its_settings(monkeypatch):
     assert started[0].amplitude is None
     with pytest.raises(MetadataError, match="ssb has no setting 'cropp'"):
         scan.refine({"start_map": "ssb", "ssb.cropp": 0.5})
+
+
+def test_a_refinement_says_what_it_could_not_keep(monkeypatch, tmp_path, caplog):
+    with h5py.File(bundled(DATA_SET)) as file:
+        counts, about = file["data"][:6, :6], dict(file["metadata"].attrs)
+    known = {name: value for name, value in about.items() if name in NAMES and name != "scan_shape"}
+    scan = ptylive.open_scan(counts, **known)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputFileError, match=r"nothing can be written into .*file/history"):
+        scan.refine(history=tmp_path / "file" / "history")
+    ended = SimpleNamespace(message="disk.csv could not be written: it is full")
+    monkeypatch.setattr("ptylive.engine.refine.refine", lambda *_, **__: ended)
+    assert scan.refine().result is ended
+    assert ended.message in caplog.messages

@@ -91,6 +91,8 @@ def test_only_maps_that_know_their_rings_tell_it():
     assert LiveMap("adf", data, "counts", (STEP_A, STEP_A), 1, "sum").information_limits() == {}
     assert LiveMap("obf", data, "rad", None, 1, "OBF", quality=quality).information_limits() == {}
     assert LiveMap("obf", data, "rad", (1.0, 1.0), 1, "OBF", quality=quality, buried=True).information_limits() == {}
+    one_ring = RingQuality(FREQUENCY[:1], np.zeros(1), np.ones(1))
+    assert LiveMap("obf", data, "rad", (STEP_A, STEP_A), 1, "OBF", quality=one_ring).information_limits() == {}
 
 
 @pytest.mark.parametrize(("doubt", "known"), [(0.2, True), (0.3, False)])

@@ -155,6 +155,17 @@ def test_capitals_matter_where_they_tell_units_apart() -> None:
     assert kind_of_unit("parsec") is None
 
 
+@pytest.mark.parametrize("unit", ["1/nm", "1 / nm", "nm-1", "nm^-1", "nm⁻¹", "$nm^{-1}$", "NM-1"])
+def test_frequencies_as_programs_and_people_write_their_units(unit: str) -> None:
+    assert unit_factor("frequency", unit) == pytest.approx(0.1)
+    assert unit_factor("length", unit) is None
+
+
+def test_units_in_tex_are_those_of_pyxem() -> None:
+    assert unit_factor("frequency", r"$\AA^{-1}$") == unit_factor("frequency", "$A^{-1}$") == 1.0
+    assert unit_factor("length", r"$\AA$") == 1.0
+
+
 def test_settings_of_a_refinement_take_units_too() -> None:
     preset = Preset.from_mapping({"num_slices": 2, "total_thickness_A": "10 nm", "source_size_A": "30 pm"})
     assert (preset.object.total_thickness_A, preset.probe.source_size_A) == (100.0, pytest.approx(0.3))

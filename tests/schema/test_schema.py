@@ -69,6 +69,11 @@ def test_positions_are_in_the_detector_frame():
     np.testing.assert_allclose(scan.positions_A(90.0), [[0, 0], [-2, 0], [0, 1], [-2, 1]], atol=1e-12)
 
 
+@pytest.mark.parametrize("shape", [(4, 6), [4.0, 6], np.array([4, 6]), "4,6", " 4, 6 "])
+def test_a_scan_shape_is_two_whole_numbers_however_they_are_written(shape):
+    assert build("scan", {"shape": shape}, "file.h5").shape == (4, 6)
+
+
 @pytest.mark.parametrize("shape", [(0, 5), (-1, 5), (2**20, 2**20)])
 def test_impossible_scan_shape(shape):
     with pytest.raises(MetadataError, match="impossible scan shape"):

@@ -48,6 +48,27 @@ def test_patterns_that_were_not_announced_are_refused():
             sender.patterns(-1, np.zeros((1, 8, 8), "<u2"))
 
 
+def test_numbers_of_numpy_are_numbers_and_others_are_refused_by_name():
+    with LossyServer() as lossy:
+        with ptylive.Sender(lossy.data) as sender:
+            sender.open(np.array([3, 4]), FRAMES.shape[1:], FRAMES.dtype)
+            for number in np.arange(4, 12):
+                sender.send(number, FRAMES[number])
+            sender.send_row(np.int16(0), FRAMES[:4])
+            for first in (2.5, "0", None):
+                with pytest.raises(ValueError, match=r"^first = .* is no whole number"):
+                    sender.send(first, FRAMES[:1])
+            with pytest.raises(ValueError, match="row = '1' is no whole number"):
+                sender.send_row("1", FRAMES[:4])
+        lossy.wait_for_end()
+        assert lossy.patterns() == AS_BYTES
+        with (
+            ptylive.Sender(lossy.data) as sender,
+            pytest.raises(MetadataError, match="sent = 'x' is no table of texts"),
+        ):
+            sender.open((3, 4), (8, 6), "<u2", sent="x")
+
+
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sender_module, "_ASK_INTERVAL_S", 0.01)

@@ -20,10 +20,10 @@ import numpy as np
 from sender_example import LiveScan
 
 camera = np.arange(6 * 7 * 8 * 8, dtype="<u2").reshape(6, 7, 8, 8)
-scan, detector = {"shape": [6, 7], "step_A": 0.4}, {"shape": [8, 8], "dtype": "<u2"}
-with LiveScan(sys.argv[1], scan, detector, {"energy_eV": 80e3}, series="mine") as live:
-    for row in camera:
-        live.send(row, count=7)
+scan, detector = {"shape": np.array([6, 7]), "step_A": np.float32(0.5)}, {"shape": [8, 8], "dtype": "<u2"}
+with LiveScan(sys.argv[1], scan, detector, {"energy_eV": np.int64(80000)}, series="mine") as live:
+    for number in np.arange(6):
+        live.send(camera[number], first=7 * number, count=7)
 assert not [name for name in sys.modules if name.startswith("ptylive")]
 """
 
@@ -43,7 +43,7 @@ def test_a_copy_of_it_sends_a_scan(tmp_path: Path) -> None:
         subprocess.run([sys.executable, tmp_path / "script.py", run.address], check=True, cwd=tmp_path, timeout=60)
         (end,) = run.wait_for_ends(1)
         assert (end.reason, run.receiver.status().series) == ("complete", "mine")
-        assert run.arms()[0].header.scan.step_A == (0.4, 0.4)
+        assert run.arms()[0].header.scan.step_A == (0.5, 0.5)
         assert run.frames[end.uid] == {k: digest(pattern) for k, pattern in enumerate(camera)}
 
 

@@ -208,6 +208,36 @@ def test_an_array_is_a_scan_as_a_file_is() -> None:
         pass
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"scan_shape": (3, 8)},
+        {"scan.shape": (6, 4), "scan_step_A": 0.4},
+        {"scan_shape": (3, 5), "skip_first": 1, "flyback_frames": 2},
+    ],
+)
+def test_a_shape_that_somebody_gives_wins_over_that_of_the_data_set(tmp_path: Path, values: dict[str, Any]) -> None:
+    """A scan announced as 4 x 6 that was none could not be refined, nor read, whatever shape was told afterwards."""
+    frames = np.arange(24 * 4 * 4, dtype=np.uint16).reshape(4, 6, 4, 4)
+    path = native(tmp_path / "scan.h5", frames, scan_shape=[4, 6])
+    shape = values.get("scan_shape", values.get("scan.shape"))
+    for opened in (open_source(path, values), open_array(frames, values)):
+        with opened as source:
+            assert source.header.scan.shape == shape
+            assert "frames stored as 4 x 6 are taken one after the other" in " ".join(source.notes)
+            np.testing.assert_array_equal(source.frames(np.arange(24)), frames.reshape(24, 4, 4))
+    with (
+        pytest.raises(InputFileError, match=r"impossible scan_shape 5 x 5 .* for 4 x 6"),
+        open_source(path, {"scan_shape": (5, 5)}),
+    ):
+        pass
+    with (
+        pytest.raises(InputFileError, match=r"impossible scan_shape 3 x 8 .* for 4 x 6"),
+        open_source(native(tmp_path / "contradicts.h5", frames, scan_shape=[3, 8]), {"scan_step_A": 0.4}),
+    ):
+        pass
+
+
 @pytest.mark.parametrize("values", [{"flyback_frames": 3}, {"skip_first": 1}, {"repeats": 2}])
 def test_a_grid_of_patterns_leaves_no_room_for_others(values: dict[str, int]) -> None:
     frames = np.zeros((2, 3, 4, 4), np.uint16)

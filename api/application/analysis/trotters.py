@@ -102,7 +102,11 @@ def checked(frequencies: Iterable[Any]) -> tuple[Frequency | None, ...]:
     listed = [frequencies] if isinstance(frequencies, str) or one_pair else list(frequencies)
     if not 0 < len(listed) <= MOST:
         raise MetadataError(f"{len(listed)} frequencies are asked for", f"give 1 to {MOST}")
-    return tuple(None if one is None or one == STRONGEST else _pair(one) for one in listed)
+    return tuple(None if one is None or _is_strongest(one) else _pair(one) for one in listed)
+
+
+def _is_strongest(one: Any) -> bool:
+    return isinstance(one, str) and one == STRONGEST
 
 
 def _pair(one: Any) -> Frequency:

@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 from PIL import Image
 
-from ptylive.application.export import Export
+from ptylive.application.export import MAP_FORMATS, Export, export_stem, named
 from ptylive.schema import LiveMap
 
 DATA = np.indices((8, 8)).sum(axis=0).astype(np.float32)
@@ -34,3 +34,13 @@ def test_the_floats_stay_and_the_doubt_is_told(tmp_path):
             np.testing.assert_array_equal(signal["data"][()], DATA)
             found = signal["original_metadata/ptylive"].attrs.get("doubt")
         assert found is None if told is None else told in found
+
+
+def test_a_point_in_the_name_of_a_scan_stays(tmp_path):
+    recording = tmp_path / "20260101-120000_v1.2.h5"
+    stems = [export_stem(recording, tmp_path, "v1.2", name) for name in ("obf", "idpc")]
+    picture = Export(LiveMap("obf", DATA, "rad", (0.5, 0.5), 64, "OBF"), None)
+    assert [[path.name for path in picture.write(stem, MAP_FORMATS)] for stem in stems] == [
+        [f"20260101-120000_v1.2_{name}.{kind}" for kind in MAP_FORMATS] for name in ("obf", "idpc")
+    ]
+    assert named(stems[0], "html").name == "20260101-120000_v1.2_obf.html"

@@ -87,12 +87,19 @@ BAD_TEXTS = [
     ("/proc/out.toml", "cannot be written"),
 ]
 BAD_FOLDERS = [("scan.h5", "nothing can be written"), ("text.txt/in", "nothing can be"), ("/proc/in", "nothing can be")]
+OTHERWISE = "is not the name of an HDF5 file: it becomes one: give a name that ends in .h5"
 CASES = [
     *(((command, "scan.h5", "-o"), *case) for command in ("refine", "reconstruct") for case in BAD_RESULTS),
     *((("convert", "scan.h5"), *case) for case in BAD_RECORDINGS),
     *((("preset", "preset.toml", "-o"), *case) for case in BAD_TEXTS),
     *((("export", "--to", "tiff", "scan_results.h5"), *case) for case in BAD_FOLDERS),
     *((("analyse", "scan_results.h5"), *case) for case in BAD_FOLDERS),
+    *((("refine", "scan.h5", "-o"), name, OTHERWISE) for name in ("out.npy", "out.PNG", "out.csv")),
+    (("reconstruct", "scan.h5", "-o"), "maps.tif", OTHERWISE),
+    (("convert", "scan.h5"), "counts.npy", OTHERWISE),
+    (("simulate",), "scan.mib", OTHERWISE),
+    (("dose", "scan.h5", "-o"), "mean.png", OTHERWISE),
+    (("larbed", "scan.h5", "--cell", "4,4,90", "-o"), "table.csv", OTHERWISE),
     (("refine", "--resume", "scan.h5", "-o"), "new.h5", "there is no checkpoint"),
 ]
 

@@ -53,3 +53,32 @@ def test_the_newest_is_forgotten():
     one.drop_last()
     assert [scan.series for scan in one.scans] == ["scan0", "scan1"]
     assert len(one.shifts_px) == 2
+
+
+def showing(scan, rings, correlation=None):
+    """The same scan with a map that can show so many rings."""
+    quality = scan.live_map.quality
+    shown = np.where(np.arange(len(quality.frequency_invA)) < rings, 200.0, 0.0)
+    halves = quality.half_data_correlation if correlation is None else correlation * (shown > 0)
+    known = replace(quality, half_data_correlation=halves, independent=shown)
+    return replace(scan, live_map=replace(scan.live_map, quality=known))
+
+
+def test_all_that_a_map_can_show_is_all_although_its_rings_go_on():
+    """Rings in the corners are no whole ones: that more dose brings nothing was said where the last of them agreed."""
+    scan = showing(scanned(place(1), (0, 0), 1.0, 0), 9, 0.95)
+    curve = Place([scan]).curve()
+    told = (*curve.measured, *curve.predicted, *curve.expected)
+    np.testing.assert_allclose([point.limit_A for point in told], 1 / scan.live_map.quality.frequency_invA[8])
+    assert all(point.finer for point in told)
+    assert "more dose brings nothing" in curve.line
+
+
+def test_a_sum_shows_no_more_rings_than_its_scans():
+    """What leaks beyond them is in all scans alike: their sum seemed to resolve what none of them can show."""
+    one = added([showing(scan, rings, 0.95) for rings, scan in zip((9, 8), scans_of(1, (1.0, 1.0)), strict=True)])
+    finest = float(one.scans[0].live_map.quality.frequency_invA[7])
+    curve = one.curve()
+    assert curve.measured[1].limit_A == pytest.approx(1 / finest)
+    assert curve.measured[1].finer
+    assert one.mean().quality.finest_invA == finest

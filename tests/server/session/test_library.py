@@ -15,6 +15,8 @@ from stream_tools import make_frames, make_header, stored_recording
 
 from ptylive.engine.results import read_runs, write_maps
 from ptylive.schema import Calibration, CommandError, InputFileError, LiveMap, MetadataError
+from ptylive.schema.calibration import Origin, Quantity
+from ptylive.schema.metadata import overlay
 from ptylive.server.commands.run_curves import run_curves
 from ptylive.server.commands.runs import read_run
 from ptylive.server.session import finisher
@@ -82,6 +84,41 @@ def test_a_past_scan_is_opened_as_it_was_stored(tmp_path, files):
     (batch,) = frames_of(scan, files)()
     assert batch.index.tolist() == list(range(2, header.frames))
     assert np.array_equal(batch.frames, stored[2:])
+
+
+def test_values_that_were_given_while_a_scan_came_are_its_own_when_it_is_opened_again(tmp_path, files):
+    """Its maps were made with them; a refinement took those that the recording had been sent with, without a word."""
+    header = overlay(make_header(), {"energy_eV": 80e3, "scan_step_A": 0.4, "rotation_deg": 3.0, "Cs_A": 1e4})
+    path = stored_recording(tmp_path, header, make_frames(header))
+    entries = {
+        "energy_eV": Quantity(60e3, Origin.GIVEN),
+        "convergence_semiangle_mrad": Quantity(24.0, Origin.GIVEN),
+        "scan_step_A": Quantity((0.4, 0.4), Origin.GIVEN),
+        "rotation_deg": Quantity(12.0, Origin.ESTIMATED, 0.5),
+        "C10": Quantity(-30.0, Origin.ESTIMATED),
+        "C30": Quantity(1e4, Origin.GIVEN),
+        "disc_radius_px": Quantity(3.0, Origin.GIVEN),
+    }
+    live_map = LiveMap("obf", np.zeros((7, 6), np.float32), "rad", (0.4, 0.4), 42, "obf")
+    coverage = np.ones((7, 6), bool)
+    write_maps(path.with_name(f"{path.stem}_results.h5"), [live_map], coverage, Calibration(entries), {})
+    scan = Library(tmp_path, files).open(path.name)
+    given = {"energy_eV": 60e3, "convergence_semiangle_mrad": 24.0, "scan_shape": [7, 6]}
+    given |= {"C10": None, "rotation_deg": None}
+    assert scan.values == given
+    assert scan.header == overlay(header, given)
+    assert scan.source == header
+
+
+def test_values_of_a_results_file_that_cannot_be_are_told_and_left_out(tmp_path, files):
+    path = recorded(tmp_path, obf=np.zeros((6, 7)))
+    results, told = path.with_name(f"{path.stem}_results.h5"), []
+    with h5py.File(results, "r+") as file:
+        file["calibration"].attrs.update({"energy_eV": -5.0, "energy_eV_origin": "given"})
+    scan = Library(tmp_path, files, lambda *line: told.append(line)).open(path.name)
+    assert scan.header == scan.source and not scan.values
+    ((level, line),) = told
+    assert level == "warning" and line.startswith(f"{results.name}: energy_eV = -5 eV is impossible")
 
 
 def test_a_recording_that_was_replaced_is_read_elsewhere(tmp_path, files, monkeypatch):

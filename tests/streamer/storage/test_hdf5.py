@@ -1,13 +1,19 @@
 """What HDF5 files may hold in place of frames: each is said in a line, and nothing outside the file is followed."""
 
+import subprocess
+import sys
+
 import h5py
 import hdf5plugin
 import numpy as np
 import pytest
 
+from ptylive.engine.stored_maps import StoredMaps
 from ptylive.schema import InputFileError
 from ptylive.streamer.storage import hdf5
 from ptylive.streamer.storage.hdf5 import attributes, dataset, has_checksums, opened, stores_bslz4_patterns
+from ptylive.streamer.vetting.tasks import walk_hdf5
+from ptylive.streamer.vetting.worker import FileWorker
 
 
 @pytest.fixture
@@ -116,3 +122,24 @@ def test_what_cannot_be_opened_says_why(tmp_path):
     for name, words in (("a.h5", "is not an HDF5 file"), ("none.h5", "no such file"), (".", "is not a file")):
         with pytest.raises(InputFileError, match=words), opened(tmp_path / name):
             pass
+
+
+def test_a_file_that_another_program_writes_is_said_to_be_no_damage(tmp_path):
+    path = tmp_path / "scan.h5"
+    words = "scan.h5 is open for writing in another program: close it there, or wait for its end"
+    with h5py.File(path, "w") as file:
+        file["data"] = np.zeros((2, 2, 4, 4))
+    script = f"import h5py; file = h5py.File({str(path)!r}, 'r+'); print('open', flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"open\n"
+        with pytest.raises(InputFileError) as refused, opened(path):
+            pass
+        with pytest.raises(InputFileError) as of_results:
+            StoredMaps.read(path)
+        with FileWorker() as files, pytest.raises(InputFileError) as of_worker:
+            files.read(walk_hdf5, path)
+        other.communicate(b"\n")
+    for one in (refused, of_results, of_worker):
+        assert one.value.line().endswith(words)
+    with opened(path) as file:
+        assert "data" in file

@@ -40,7 +40,7 @@ def dose(
 
     use_persistent_cache()
     from ptylive.application.analysis.dose import added_up
-    from ptylive.application.outputs import check_output_file
+    from ptylive.application.outputs import check_hdf5_file
     from ptylive.streamer.vetting.door import vet
 
     checked_backend(backend)
@@ -48,7 +48,7 @@ def dose(
         raise MetadataError(f"{len(files)} files are more than the {MOST_FILES} that are added up", "give fewer")
     values = parse_assignments(settings or ())
     if output is not None:
-        check_output_file(output, files)
+        check_hdf5_file(output, files)
     for file in files:
         vet(file, values, *([] if output is None else [output]))
     curves: list[tuple[Path, dict[str, Any]]] = []

@@ -9,10 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from ptylive.schema import MetadataError
+from ptylive.schema.metadata import check_given_once
 from ptylive.schema.units import kind_of_unit, number_and_unit
 from ptylive.server.cli.options import AsJson, Settings
 from ptylive.server.cli.output import answer
-from ptylive.server.cli.values import SAME, parse_assignments, parse_value
+from ptylive.server.cli.values import parse_assignments, parse_value
 
 EXAMPLES = """
 ptylive plan --energy "80 keV" --semi-angle "21.4 mrad" --step "0.4 A" --defocus "15 nm" --pixel "0.8 mrad"
@@ -99,7 +100,5 @@ def _merged(given: dict[str, Any], assigned: dict[str, Any]) -> dict[str, Any]:
     twice = next((name for name in given if name in assigned), None)
     if twice is not None:
         raise MetadataError(f"{twice} is given twice", f"give the option or --set {twice}=…")
-    for one, other in SAME:
-        if one in both and other in both:
-            raise MetadataError(f"{one} and {other} say the same thing twice", "give one of them")
+    check_given_once(both)
     return both

@@ -31,11 +31,11 @@ def simulate(
     as_json: AsJson = False,
 ) -> None:
     """Simulate a scan: object, probe, scan and detector computed by the model of refinements."""
-    from ptylive.application.outputs import check_output_file
+    from ptylive.application.outputs import check_hdf5_file
     from ptylive.application.simulation import merged, read_settings, simulate_file
     from ptylive.schema.simulation.settings import SimulationSettings
 
-    check_output_file(output, [] if config is None else [config])
+    check_hdf5_file(output, [] if config is None else [config])
     typed = merged(parse_assignments(settings or ()))
     if seed is not None and "seed" in typed:
         raise MetadataError("seed is given twice", "give --seed or --set seed=…")

@@ -66,3 +66,7 @@ def test_what_is_no_frequency_is_refused(given, words):
 def test_the_mean_has_no_trotter(scan):
     with pytest.raises(MetadataError, match="that of the mean"):
         scan.trotters((0.001, 0))
+
+
+def test_a_frequency_may_be_an_array():
+    assert checked([np.array([0.25, -0.5]), "strongest", None]) == ((0.25, -0.5), None, None)
