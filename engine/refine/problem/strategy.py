@@ -49,6 +49,9 @@ COUNTING = 0.5
 MANY_ELECTRONS_PER_A2 = 1e4
 """Up to this dose the anchor is a regime's. Beyond it falls as 1 / dose: the curvature grows with the electrons, and
 how far from the truth sweeps end does not."""
+QUIET_E_PER_A2 = 3000.0
+"""Electrons per Å² that the patterns of a batch have together, of one slice up to that dose, where half of a scan's
+have as many: a step follows its own batch, the noise of its electrons too, and not all of that is taken back."""
 SLOW_PROBE_STEP = 0.05
 """Of a thin specimen up to that dose, and in proportion beyond, up to the regime's: a probe that is refined faster from
 few electrons takes up what positions are off by."""
@@ -99,6 +102,9 @@ class Strategy:
     probe_step: float
     anchor: float
     """Pull of L-BFGS towards the sweeps' result, as a share of the curvature."""
+    trial_batch: int = 0
+    trial_step: float = 0.0
+    """Of short trials, which have to come far in few sweeps."""
     more_epochs: int = 0
     """Most epochs that L-BFGS goes on for while the loss still falls."""
 
@@ -137,8 +143,12 @@ def choose(
     object_form = _object_form(form, regime)
     enough = statistics.patterns // LEAST_BATCHES if regime.regime is Regime.THIN and not thick else 0
     usual = max(regime.batch_size, enough) if engine is None else regime.batch_size
-    batch = _given(solver.batch_size, usual)
-    step = regime.sweep_step if engine is not None else _step_of(regime.sweep_step, batch, usual, statistics.patterns)
+    quiet = _quiet_batch(statistics) if regime.regime is Regime.THIN and not thick and engine is None else 0
+    batch, in_trials = (_given(solver.batch_size, auto) for auto in (max(usual, quiet), usual))
+    step, trial_step = (
+        regime.sweep_step if engine is not None else _step_of(regime.sweep_step, size, usual, statistics.patterns)
+        for size in (batch, in_trials)
+    )
     modes = _given(probe.probe_modes, regime.coherence.modes)
     return replace(
         regime,
@@ -152,6 +162,8 @@ def choose(
         epochs=epochs,
         batch_size=batch,
         sweep_step=_given(solver.sweep_step, step),
+        trial_batch=in_trials,
+        trial_step=_given(solver.sweep_step, trial_step),
         probe_step=_given(solver.probe_step, regime.probe_step),
         anchor=_given(solver.anchor, regime.anchor if sweeps else 0.0),
         more_epochs=_more_epochs(form, solver, regime) if engine is None else 0,
@@ -164,6 +176,13 @@ def _more_epochs(form: ObjectSettings, solver: SolverSettings, regime: Strategy)
     if form.slices == 1:
         return MORE_EPOCHS
     return FREER_EPOCHS if _given(solver.anchor, regime.anchor) < regime.anchor else 0
+
+
+def _quiet_batch(statistics: PatternStatistics) -> int:
+    """Patterns that have ``QUIET_E_PER_A2`` together, half of all at most; 0 of many electrons, or of unknown ones."""
+    if not 0 < statistics.dose_e_per_A2 <= MANY_ELECTRONS_PER_A2:
+        return 0
+    return int(min(QUIET_E_PER_A2 / statistics.dose_e_per_A2, 0.5) * statistics.patterns)
 
 
 def _step_of(step: float, batch: int, usual: int, patterns: int) -> float:

@@ -207,7 +207,7 @@ class Trial:
     @property
     def batch(self) -> int:
         """Patterns in a batch."""
-        return min(self.problem.strategy.batch_size, max(SMALLEST_BATCH, len(self.swept) // self.batches))
+        return min(self.problem.strategy.trial_batch, max(SMALLEST_BATCH, len(self.swept) // self.batches))
 
     def enough(self, sweeps: int) -> int:
         """``sweeps``, or more where they would be of too few batches."""
@@ -282,7 +282,7 @@ class Trial:
             max(epochs),
             self.preset.solver.hist_length,
             Descent.of(self.preset.solver),
-            strategy.probe_step / strategy.sweep_step,
+            strategy.probe_step / strategy.trial_step,
             strategy.anchor,
         )
         state = solver.init(self.swept_over(loss.backend, strategy.sweeps))
@@ -317,7 +317,7 @@ class Trial:
             sweeps,
             min(strategy.probe_sweeps, sweeps - 1),
             self.batch,
-            strategy.sweep_step,
+            strategy.trial_step,
             strategy.probe_step,
             SEED,
             self.swept,

@@ -95,6 +95,31 @@ def test_batches_of_thin_specimens_grow_with_large_scans(patterns, size):
 
 
 @pytest.mark.parametrize(
+    ("dose", "patterns", "size"),
+    [
+        (8000.0, 4096, 1536),
+        (4000.0, 1000, 500),
+        (8000.0, 300, 128),
+        (1.1e4, 4096, 128),
+        (np.nan, 4096, 128),
+        (8000.0, 0, 128),
+    ],
+)
+def test_batches_of_few_electrons_have_enough_together(dose, patterns, size):
+    """3000 e/Å², or half of the scan; their steps are longer, and those of short trials as ever."""
+    seen = replace(STRONG, dose_e_per_A2=dose, patterns=patterns)
+    strategy = chosen(Preset(), seen, has_start=False)
+    assert strategy.batch_size == size
+    assert strategy.sweep_step == pytest.approx(min(0.5 * (size / 128) ** 0.5, 1.0))
+    assert (strategy.trial_batch, strategy.trial_step) == (128, 0.5)
+    assert chosen(Preset(sweep_step=0.3), seen, has_start=False).trial_step == 0.3
+    given = chosen(Preset(batch_size=64), seen, has_start=False)
+    assert (given.batch_size, given.trial_batch) == (64, 64)
+    assert chosen(Preset(num_slices=4, total_thickness_A=40.0), seen, has_start=False).batch_size == 32
+    assert chosen(Preset(optimizer="adam"), seen, has_start=False).batch_size == 32
+
+
+@pytest.mark.parametrize(
     ("batch", "step"), [(32, 0.25), (64, 0.5 / 2**0.5), (128, 0.5), (256, 0.5 * 2**0.5), (512, 1.0), (4096, 1.0)]
 )
 def test_a_sweep_of_batches_of_another_size_goes_about_as_far(batch, step):
