@@ -1,11 +1,12 @@
 """What the lattice of a scan and its refined object say of a drift together.
 
-Neither is sure by itself. The lattice's model of single scattering and one defocus is off now and then, the refined
-object's gain takes up what the model of the run lacks, and both know their own scatter from few, unequal parts: of
-scans that did not drift more lie beyond two and three standard deviations than a normal law has. They scatter as
-Student's t of four degrees of freedom does. So each tells what minus twice the logarithm of that law's density rises
-to, which grows slowly where deviations are many: one of them that is very wrong does not outvote the other. They are
-independent, since frequencies of the bright field and a slope of the loss see different errors, and add up.
+Neither is sure by itself, and each is wrong in its own way. The lattice's deviations are those of a normal law but for
+a few scans whose model of single scattering and one defocus is off, thick crystals for the most part: those are sure of
+anything. So what a lattice counts for is bounded. The gain of a refined object takes up what the model of the run
+lacks and knows its scatter from few, unequal parts: it scatters as Student's t of four degrees of freedom does.
+
+Each tells what minus twice the logarithm of its law's density rises to. They are independent, since frequencies of the
+bright field and the slope of a loss see different errors, and add up.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+WRONG = 1 / 40
+"""Share of scans whose lattice may be sure of anything: one of 41 that were simulated (docs/refinement.md)."""
 FREEDOM = 4
-"""Degrees of freedom."""
-ENOUGH = 11.0
-"""What both together have to exceed: by these laws 3.6 of a hundred scans without drift do."""
+"""Degrees of freedom of the refined object's gain."""
+ENOUGH = 10.0
+"""What both together have to exceed: by these laws one of a hundred scans without drift does."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,8 @@ class DriftEvidence:
     @property
     def total(self) -> float:
         """Of both; what the object loses counts against it."""
-        return _of(self.lattice, 2) + math.copysign(_of(self.object, 1), self.object)
+        shown = -2 * math.log(WRONG + (1 - WRONG) * math.exp(-(self.lattice**2) / 2))
+        return shown + math.copysign((FREEDOM + 1) * math.log1p(self.object**2 / FREEDOM), self.object)
 
     @property
     def is_enough(self) -> bool:
@@ -43,8 +47,3 @@ class DriftEvidence:
         return (
             f"{self.lattice:.1f} and {self.object:.1f} standard deviations, evidence {self.total:.1f} of {ENOUGH:.0f}"
         )
-
-
-def _of(deviations: float, numbers: int) -> float:
-    """Minus twice the logarithm of the density of Student's t of some numbers, beyond its least."""
-    return (FREEDOM + numbers) * math.log1p(deviations**2 / FREEDOM)
