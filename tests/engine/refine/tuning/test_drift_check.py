@@ -201,7 +201,9 @@ def test_a_drift_that_only_the_turned_scan_shows_is_taken_with_the_turn(moving, 
 
 
 def test_a_turn_alone_that_explains_as_much_is_no_drift(still):
-    off = turned_by(still, 4.0)
-    drift = replace(found(deviations=3.0, applied=True), turn_deg=-4.0, turn_uncertainty_deg=0.7)
+    """With the turn a small drift that is not there is better than the positions as they are, too."""
+    off = turned_by(still, 8.0)
+    drift = found(deviations=3.0, applied=True, drift_A=(1.6, -0.8))
+    drift = replace(drift, turn_deg=-8.0, turn_uncertainty_deg=0.7)
     trials = drift_check._Trials(drift_check.SHORT, Tuned(off, PRESET), TrialContext("cpu"))
     assert not trials.over_either(drift).exceeds(0)
