@@ -34,17 +34,19 @@ from ptylive.schema.preset import Preset
 
 POSSIBLE = 1.0
 """Standard deviations of the lattice from which on a drift is tried."""
-BEYOND_DOUBT = 3.0
+BEYOND_DOUBT = 6.0
 """Standard deviations by which patterns held out must then prefer a drift to its opposite, however certain the lattice
-is: those of drifts that are there are 4 and more, whatever the seed (docs/refinement.md)."""
+is and however many slices there are. They count the scatter of the patterns only: trials that hold out others differ by
+up to five of them, and those of models that are a little off, or have not settled, prefer one of two drifts that are
+not there by as much (docs/refinement.md). What they leave alone the refined object is asked for."""
+WITH_THE_TURN = 3.0
+"""Standard deviations by which a drift that is preferred to its opposite, but not to none, has to be better with the
+turn that the lattice shows: than the positions as they are, and than the turn alone."""
 LEAST_SEEN = 1 / 3
 """Share of a drift that the parabola through it, none and its opposite must have its minimum at. Trials see half of one
 that is there; of one that is two thirds of what the lattice says, less is left by taking it than by leaving it."""
-THICK = 6.0
-"""The same of several slices, unless they gain over none by the former: their trials have not settled when they end.
-With a thickness a little off they preferred a drift that was not there by 3.7; one that was by 10."""
-CLEAR, NOTHING = 4.0, 1.0
-"""Standard deviations over its opposite, in a short trial, that leave nothing to a longer one."""
+NOTHING = 1.0
+"""Standard deviations over its opposite, in a short trial, below which a longer one would find nothing either."""
 SETTINGS = {
     **TRIAL_SETTINGS,
     "regime": str(Regime.THIN),
@@ -90,7 +92,7 @@ def with_checked_drift(
     may_turn = may_turn and _is_turned(drift, preset) and seen.over_opposite.exceeds(BEYOND_DOUBT)
     both = trials.over_either(replace(drift, applied=True)) if may_turn and not taken else None
     words = str(seen)
-    if both is not None and both.exceeds(BEYOND_DOUBT):
+    if both is not None and both.exceeds(WITH_THE_TURN):
         taken, words = True, f"patterns held out are predicted better with the scan turned besides, by {both}"
     decided = replace(drift, applied=taken, reason=f"{found}: {'applied' if taken else 'left alone'}, {words}")
     turned = _turned(tuned, decided, trials) if taken and may_turn else tuned
@@ -136,16 +138,12 @@ class Seen:
 
     over_opposite: Gain
     over_none: Gain | None
-    """None: not asked, since its opposite is as good."""
-    thick: bool = False
-    """By trials of several slices."""
+    """None: not asked, since its opposite is not beyond doubt worse."""
 
     @property
     def is_there(self) -> bool:
         """Whether it is preferred to its opposite beyond doubt, and not seen to be far smaller."""
-        if self.thick and self.over_none is not None and self.over_none.exceeds(BEYOND_DOUBT):
-            return True
-        return self.over_opposite.exceeds(THICK if self.thick else BEYOND_DOUBT) and self.share >= LEAST_SEEN
+        return self.over_opposite.exceeds(BEYOND_DOUBT) and self.share >= LEAST_SEEN
 
     @property
     def share(self) -> float:
@@ -160,11 +158,9 @@ class Seen:
     def __str__(self) -> str:
         """In words."""
         if self.over_none is None or not self.over_opposite.exceeds(BEYOND_DOUBT):
-            return f"patterns held out do not prefer it to its opposite (gain {self.over_opposite})"
+            return f"patterns held out do not prefer it to its opposite beyond doubt (gain {self.over_opposite})"
         if self.is_there:
             return f"patterns held out are predicted better than by its opposite by {self.over_opposite}"
-        if self.share >= LEAST_SEEN:
-            return f"patterns held out prefer it to its opposite by {self.over_opposite}: too little for several slices"
         return f"without it patterns held out are not predicted worse (gain {self.over_none})"
 
 
@@ -172,11 +168,11 @@ def _seen(tuned: Tuned, drift: Drift, context: TrialContext) -> tuple[Seen, _Tri
     """Of positions without the drift, and the trials that say so: longer ones where short ones do not tell."""
     trials = _Trials(SHORT, tuned, context)
     over = trials.over_opposite(drift)
-    if tuned.preset.object.slices == 1 and over.exceeds(NOTHING) and not over.exceeds(CLEAR):
+    if tuned.preset.object.slices == 1 and over.exceeds(NOTHING) and not over.exceeds(BEYOND_DOUBT):
         trials = _Trials(LONG, tuned, context)
         over = trials.over_opposite(drift)
     none = trials.over_none(drift) if over.exceeds(BEYOND_DOUBT) else None
-    return Seen(over, none, thick=tuned.preset.object.slices > 1), trials
+    return Seen(over, none), trials
 
 
 class _Trials:
@@ -214,7 +210,7 @@ class _Trials:
         self._context.before("the scan turned, and no drift")
         turned = self._losses(AS_IT_IS.turned(drift.turn_deg).of(self._tuned.dataset).positions_A)
         gains = Gain.over(turned, self._of_both(drift)), self._over_as_they_are(self._of_both(drift))
-        return min(gains, key=lambda gain: gain.share - BEYOND_DOUBT * gain.deviation)
+        return min(gains, key=lambda gain: gain.share - WITH_THE_TURN * gain.deviation)
 
     def _of_both(self, drift: Drift) -> tuple[float, ...]:
         """Of the scan turned and without the drift."""

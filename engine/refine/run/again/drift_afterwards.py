@@ -1,9 +1,10 @@
 """A drift that only a finished refinement shows: taken out, and the refinement gone on with from there.
 
-Of a weak scan neither its lattice nor short trials say whether it drifted; the refined object does
-(:mod:`~ptylive.engine.refine.run.again.strain_score`), and of several slices, whose trials are doubted more, too. So a
-drift that the lattice hints at and trials left alone is asked for once more when the run has ended. Where it is there,
-object and positions are strained together, and L-BFGS goes on: what was refined is kept.
+Of many scans short trials do not say whether they drifted; the refined object does
+(:mod:`~ptylive.engine.refine.run.again.strain_score`), and the lattice does, each seldom beyond doubt. So a drift that
+the lattice hints at and trials left alone is asked for once more when the run has ended, of both together
+(:mod:`~ptylive.engine.refine.run.again.drift_evidence`). Where it is there, object and positions are strained together,
+and L-BFGS goes on: what was refined is kept.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.engine.refine.problem.prepare import Problem, lay_out
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
 from ptylive.engine.refine.run import checkpoint as checkpoints
+from ptylive.engine.refine.run.again.drift_evidence import DriftEvidence
 from ptylive.engine.refine.run.again.strain_score import StrainedScan
 from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.run.refinement import Observers, Refinement
 from ptylive.engine.refine.solvers.sweeps import SweepState
-from ptylive.engine.refine.tuning.drift_check import BEYOND_DOUBT, THICK, is_open
+from ptylive.engine.refine.tuning.drift_check import is_open
 from ptylive.engine.refine.tuning.half_turn import FOUND
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS
@@ -112,13 +114,13 @@ def gone_on(
     context.before("the strain of the drift on the refined object")
     scan = StrainedScan(first.problem, first.vector, preset, context)
     stated = measured.dataset.calibration.origin("rotation_deg") not in FOUND
-    seen = scan.score(drift, turned=stated)
-    if not seen.deviations > (BEYOND_DOUBT if preset.object.slices == 1 else THICK):  # as trials are asked
-        said = replace(drift, reason=f"{drift.reason}, nor does the refined object gain by its strain ({seen})")
+    seen = DriftEvidence(drift.deviations, scan.score(drift, turned=stated).deviations)
+    if not seen.is_enough:
+        said = replace(drift, reason=f"{drift.reason}, nor do lattice and refined object show it ({seen})")
         reason = first.result.reason.replace(drift.reason, said.reason)
         return replace(first.result, drift=said, reason=reason), replace(measured, drift=said)
     found = drift.reason.split(": ", 1)[0]
-    said = replace(drift, applied=True, reason=f"{found}: applied, the refined object gains by its strain ({seen})")
+    said = replace(drift, applied=True, reason=f"{found}: applied, lattice and refined object show it ({seen})")
     measured = replace(measured, dataset=without_drift(measured.dataset, said), drift=said)
     problem = _continued(first.problem, measured, preset)
     start = SweepState(scan.on(problem, scan.drifting(said)), sweep=problem.strategy.sweeps, striped=True)

@@ -88,7 +88,7 @@ def gain_of(deviations):
 
 @pytest.mark.parametrize(
     ("short", "long", "applied"),
-    [(5.0, None, True), (0.5, None, False), (2.0, 3.5, True), (3.5, 2.5, False)],
+    [(6.1, None, True), (0.5, None, False), (2.0, 6.1, True), (5.9, 4.0, False)],
 )
 def test_a_longer_trial_decides_what_a_short_one_does_not(moving, monkeypatch, short, long, applied):
     Told(monkeypatch, short, long, over_none=1.0 if applied else None)
@@ -120,20 +120,22 @@ def test_the_share_of_a_drift_is_read_from_a_parabola():
     assert drift_check.Seen(over_opposite, over_none).share == pytest.approx(0.7)
 
 
+@pytest.mark.parametrize("slices", [1, 3])
 @pytest.mark.parametrize(
-    ("opposite", "none", "there"),
+    ("opposite", "none", "applied"),
     [
-        (3.7, -0.5, False),  # a crystal of 93 angstrom without drift, its thickness 4 % off
+        (3.7, 2.0, False),  # twisted MoS2 without drift, blind: held-out patterns of other trials say 0.5 to 4.8
+        (5.9, 3.5, False),  # a crystal of 93 angstrom without drift, its thickness 4 % off
         (10.0, -1.3, True),  # one of 101 that drifts
-        (3.7, 3.5, True),  # ahead of none: no model that is off by itself
-        (10.0, -4.0, False),  # 0.28 of it
     ],
 )
-def test_several_slices_have_to_be_surer(opposite, none, there):
-    seen = drift_check.Seen(Gain(opposite, 1.0), Gain(none, 1.0), thick=True)
-    assert seen.is_there == there
-    assert ("too little for several slices" in str(seen)) == (opposite == 3.7 and not there)
-    assert drift_check.Seen(Gain(opposite, 1.0), Gain(none, 1.0)).is_there == (none != -4.0)
+def test_as_much_is_asked_of_one_slice_as_of_several(moving, monkeypatch, slices, opposite, none, applied):
+    monkeypatch.setattr(drift_check._Trials, "over_opposite", lambda own, _: gain_of(opposite))
+    monkeypatch.setattr(drift_check._Trials, "over_none", lambda own, _: gain_of(none))
+    preset = Preset(num_slices=slices, total_thickness_A=20.0 if slices > 1 else None, probe_modes=1)
+    drift = checked(moving, found(deviations=2.0, applied=False), preset).drift
+    assert drift.applied == applied
+    assert ("do not prefer it to its opposite beyond doubt" in drift.reason) == (not applied)
 
 
 def test_a_drift_is_preferred_to_its_opposite_where_trials_prefer_none_to_it(drifted):
@@ -199,7 +201,9 @@ def test_a_drift_that_only_the_turned_scan_shows_is_taken_with_the_turn(moving, 
 
 
 def test_a_turn_alone_that_explains_as_much_is_no_drift(still):
-    off = turned_by(still, 4.0)
-    drift = replace(found(deviations=3.0, applied=True), turn_deg=-4.0, turn_uncertainty_deg=0.7)
+    """With the turn a small drift that is not there is better than the positions as they are, too."""
+    off = turned_by(still, 8.0)
+    drift = found(deviations=3.0, applied=True, drift_A=(1.6, -0.8))
+    drift = replace(drift, turn_deg=-8.0, turn_uncertainty_deg=0.7)
     trials = drift_check._Trials(drift_check.SHORT, Tuned(off, PRESET), TrialContext("cpu"))
     assert not trials.over_either(drift).exceeds(0)

@@ -1,0 +1,49 @@
+"""What the lattice of a scan and its refined object say of a drift together.
+
+Neither is sure by itself, and each is wrong in its own way. The lattice's deviations are those of a normal law but for
+a few scans whose model of single scattering and one defocus is off, thick crystals for the most part: those are sure of
+anything. So what a lattice counts for is bounded. The gain of a refined object takes up what the model of the run
+lacks and knows its scatter from few, unequal parts: it scatters as Student's t of four degrees of freedom does.
+
+Each tells what minus twice the logarithm of its law's density rises to. They are independent, since frequencies of the
+bright field and the slope of a loss see different errors, and add up.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+WRONG = 1 / 40
+"""Share of scans whose lattice may be sure of anything: one of 41 that were simulated (docs/refinement.md)."""
+FREEDOM = 4
+"""Degrees of freedom of the refined object's gain."""
+ENOUGH = 10.0
+"""What both together have to exceed: by these laws one of a hundred scans without drift does."""
+
+
+@dataclass(frozen=True)
+class DriftEvidence:
+    """Of a drift that the lattice shows."""
+
+    lattice: float
+    """Standard deviations that it is large, of its two numbers."""
+    object: float
+    """Standard deviations that the refined object gains by its strain; negative where it loses."""
+
+    @property
+    def total(self) -> float:
+        """Of both; what the object loses counts against it."""
+        shown = -2 * math.log(WRONG + (1 - WRONG) * math.exp(-(self.lattice**2) / 2))
+        return shown + math.copysign((FREEDOM + 1) * math.log1p(self.object**2 / FREEDOM), self.object)
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether the drift is taken out."""
+        return self.total > ENOUGH
+
+    def __str__(self) -> str:
+        """In words."""
+        return (
+            f"{self.lattice:.1f} and {self.object:.1f} standard deviations, evidence {self.total:.1f} of {ENOUGH:.0f}"
+        )

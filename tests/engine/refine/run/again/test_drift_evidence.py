@@ -1,0 +1,47 @@
+"""What lattice and refined object say of a drift together."""
+
+import math
+
+import numpy as np
+import pytest
+
+from ptylive.engine.refine.run.again.drift_evidence import FREEDOM, WRONG, DriftEvidence
+
+
+@pytest.mark.parametrize(
+    ("lattice", "gained", "enough"),
+    [
+        (1.2, 3.2, False),  # twisted MoS2 without drift, by chance of what the object gains
+        (4.2, -0.3, False),  # graphene without drift, by chance of the lattice
+        (4.5, 1.2, False),  # SrTiO3, 77 angstrom, whose lattice shows another drift than its own
+        (12.0, 1.2, False),
+        (3.8, 2.5, True),  # graphene that drifts
+        (2.5, 3.1, True),
+        (2.1, 5.0, True),
+        (6.0, -3.0, False),  # one speaks against the other
+    ],
+)
+def test_two_that_are_not_sure_may_be_enough_together(lattice, gained, enough):
+    assert DriftEvidence(lattice, gained).is_enough == enough
+
+
+def test_a_lattice_counts_as_a_normal_law_until_it_may_be_wrong():
+    def shown(deviations):
+        return DriftEvidence(deviations, 0.0).total
+
+    assert shown(1.0) == pytest.approx(1.0, abs=0.05)
+    assert shown(0.0) == pytest.approx(0.0)
+    assert shown(20.0) == pytest.approx(-2 * math.log(WRONG))
+
+
+def test_what_the_object_loses_counts_as_what_it_gains():
+    assert DriftEvidence(0.0, 3.0).total == pytest.approx((FREEDOM + 1) * np.log1p(9 / FREEDOM))
+    assert DriftEvidence(0.0, -3.0).total == pytest.approx(-DriftEvidence(0.0, 3.0).total)
+
+
+def test_as_few_scans_without_drift_are_given_one_as_is_said():
+    rng, count = np.random.default_rng(0), 200_000
+    lattice = np.where(rng.random(count) < WRONG, 10.0, np.sqrt(rng.chisquare(2, count)))
+    gained = rng.standard_t(FREEDOM, count)
+    wrong = np.mean([DriftEvidence(*one).is_enough for one in zip(lattice, gained, strict=True)])
+    assert wrong == pytest.approx(0.0121, abs=0.001)  # four standard deviations of so many
