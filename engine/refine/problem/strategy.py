@@ -144,11 +144,10 @@ def choose(
     enough = statistics.patterns // LEAST_BATCHES if regime.regime is Regime.THIN and not thick else 0
     usual = max(regime.batch_size, enough) if engine is None else regime.batch_size
     quiet = _quiet_batch(statistics) if regime.regime is Regime.THIN and not thick and engine is None else 0
-    batch, in_trials = (_given(solver.batch_size, auto) for auto in (max(usual, quiet), usual))
-    step, trial_step = (
-        regime.sweep_step if engine is not None else _step_of(regime.sweep_step, size, usual, statistics.patterns)
-        for size in (batch, in_trials)
-    )
+    batch, in_trials = _given(solver.batch_size, max(usual, quiet)), _given(solver.batch_size, usual)
+    step = trial_step = regime.sweep_step
+    if engine is None:
+        step, trial_step = (_step_of(step, size, usual, statistics.patterns) for size in (batch, in_trials))
     modes = _given(probe.probe_modes, regime.coherence.modes)
     return replace(
         regime,
@@ -179,8 +178,8 @@ def _more_epochs(form: ObjectSettings, solver: SolverSettings, regime: Strategy)
 
 
 def _quiet_batch(statistics: PatternStatistics) -> int:
-    """Patterns that have ``QUIET_E_PER_A2`` together, half of all at most; 0 of many electrons, or of unknown ones."""
-    if not 0 < statistics.dose_e_per_A2 <= MANY_ELECTRONS_PER_A2:
+    """Patterns that have ``QUIET_E_PER_A2`` together, half of all at most; 0 of many electrons, or none."""
+    if statistics.counting_share <= COUNTING or not 0 < statistics.dose_e_per_A2 <= MANY_ELECTRONS_PER_A2:
         return 0
     return int(min(QUIET_E_PER_A2 / statistics.dose_e_per_A2, 0.5) * statistics.patterns)
 

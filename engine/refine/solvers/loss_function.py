@@ -128,9 +128,9 @@ class PatternLoss(LossFunction, Protocol):
         ...
 
     def recorder(self, patterns: int) -> Recorder | None:
-        """What records steps of which each evaluates some patterns; None where none can be, or code of others is in it.
+        """What records steps of which each evaluates some patterns; None where none can be.
 
-        Such code may do something else each time.
+        Nor with terms of plug-ins or constraints, which may be theirs: such code may do something else each time.
         """
         ...
 

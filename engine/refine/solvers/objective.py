@@ -112,8 +112,8 @@ class Objective:
 
     def recorder(self, patterns: int) -> Recorder | None:
         """See :class:`~ptylive.engine.refine.solvers.loss_function.PatternLoss`."""
-        whole = patterns <= self._portion and all(is_own(term) for term in self.terms)
-        return getattr(self.backend, "record", None) if whole else None
+        plain = self.constraint is None and all(is_own(term) for term in self.terms)
+        return getattr(self.backend, "record", None) if patterns <= self._portion and plain else None
 
     def _added(self, term: Term, vector: Any, gradient: Any) -> Any:
         """See :class:`Term`. RefinementError for whatever a plug-in's raises."""

@@ -16,6 +16,7 @@ from ptylive.engine.backend.multislice import gpu
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.backend.multislice.problem import MultisliceBackend, MultisliceProblem
 from ptylive.engine.refine import TrialContext, check, refine, scan, validate
+from ptylive.engine.refine.parameters.constraint import Constraints
 from ptylive.engine.refine.parameters.device import on_device
 from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.solvers.objective import Objective
@@ -348,6 +349,7 @@ def test_code_of_others_is_called_each_time(small):
     objective = Objective(fused(setup.multislice), on_device(setup.layout, device), setup.multislice.count)
     assert objective.recorder(8) is not None
     assert replace(objective, terms=(Theirs(),)).recorder(8) is None
+    assert replace(objective, constraint=Constraints((Theirs(),))).recorder(8) is None
     assert objective.recorder(1 << 40) is None  # a batch with pauses in it
     assert Objective(arrays(device, setup.multislice), objective.layout, 8).recorder(8) is None
 

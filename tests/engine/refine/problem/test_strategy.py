@@ -117,6 +117,7 @@ def test_batches_of_few_electrons_have_enough_together(dose, patterns, size):
     assert (given.batch_size, given.trial_batch) == (64, 64)
     assert chosen(Preset(num_slices=4, total_thickness_A=40.0), seen, has_start=False).batch_size == 32
     assert chosen(Preset(optimizer="adam"), seen, has_start=False).batch_size == 32
+    assert chosen(Preset(), replace(seen, counting_share=0.0), has_start=False).batch_size == 128  # free of noise
 
 
 @pytest.mark.parametrize(
