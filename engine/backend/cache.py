@@ -16,6 +16,7 @@ from pathlib import Path
 import platformdirs
 
 from ptylive.engine.backend.kept_code import forgive
+from ptylive.engine.backend.whole_vectors import use_whole_vectors
 from ptylive.schema.errors import PtyliveError
 
 COMPILED_FOLDERS = ("engine/backend", "streamer/fast")
@@ -28,13 +29,16 @@ PACKAGE = Path(__file__).resolve().parents[2]
 
 
 def use_persistent_cache() -> Path:
-    """Point numba's on-disk cache at the user's cache folder. Call at the start of a process, before compiling.
+    """Point numba's on-disk cache at the user's cache folder, and have it compile for vectors as wide as they are here.
+
+    Call at the start of a process, before compiling.
 
     An existing NUMBA_CACHE_DIR is respected. Where nothing can be written (a home that is read-only, as in jobs of
     clusters), a folder of this user's among temporary files is taken: numba refuses to start with none. Returns the
     folder. Raises PtyliveError where there is none either.
     """
     forgive()
+    use_whole_vectors()
     given = os.environ.get("NUMBA_CACHE_DIR")
     folder = Path(given) if given else Path(platformdirs.user_cache_dir("ptylive")) / "numba" / source_hash()
     if not _takes_files(folder):

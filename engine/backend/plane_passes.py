@@ -26,6 +26,8 @@ FLAGS = ("contract", "nsz")
 """Of arithmetic: a product and a sum may become one multiply-add, and 0 has no sign."""
 _WORD = ir.IntType(64)
 SINGLE_BYTES = 4
+PART_BYTES = 16
+"""What processors exchange numbers within at one instruction, however wide their vectors are."""
 
 
 class Number(NamedTuple):
@@ -325,11 +327,8 @@ def emit_transpose(code: Code, order: Sequence[int], source: Any, pitch: int, ta
         raise ValueError(f"rows of a block lie otherwise than those of the first: {order}")
     with code.loop(len(order) // n) as loop:
         start = code.product(code.builder.load(code.at(begins, loop.index)), pitch)
-        begin = code.product(loop.index, n)
-        for column in range(0, code.columns, n):
-            block = [code.load(source, code.sum(start, code.whole(row * pitch + column))) for row in within]
-            for c, values in enumerate(_transposed(code, block)):
-                code.store(values, target, code.sum(begin, code.whole((column + c) * target_pitch)))
+        rows = [code.sum(start, code.whole(row * pitch)) for row in within]
+        _transpose(code, source, rows, target, code.product(loop.index, n), target_pitch)
 
 
 def emit_chosen_rows_transposed(
@@ -342,20 +341,45 @@ def emit_chosen_rows_transposed(
         begins = [
             code.product(code.builder.load(code.at(lying, code.sum(begin, code.whole(k)))), pitch) for k in range(n)
         ]
-        for column in range(0, code.columns, n):
-            block = [code.load(source, code.sum(start, code.whole(column))) for start in begins]
-            for c, values in enumerate(_transposed(code, block)):
-                code.store(values, target, code.sum(begin, code.whole((column + c) * target_pitch)))
+        _transpose(code, source, begins, target, begin, target_pitch)
 
 
-def _transposed(code: Code, rows: Sequence[Any]) -> list[Any]:
-    """Of as many vectors as they have lanes: off-diagonal sub-blocks of 1, 2, 4 … elements are swapped."""
+def _transpose(code: Code, source: Any, rows: Sequence[Any], target: Any, begin: Any, target_pitch: int) -> None:
+    """As many rows of a strip as a vector has numbers, to columns of the target.
+
+    Parts of 16 bytes are put together as they are read, where loads have room, and then transposed each in itself: half
+    as many exchanges as of whole vectors, of which processors of Intel's do one a clock.
+    """
+    part = PART_BYTES // code.dtype.itemsize
+    for column in range(0, code.columns, part):
+        block = [_parts_of_rows(code, source, rows[r::part], column, part) for r in range(part)]
+        for c, values in enumerate(_transposed_parts(code, block)):
+            code.store(values, target, code.sum(begin, code.whole((column + c) * target_pitch)))
+
+
+def _parts_of_rows(code: Code, source: Any, rows: Sequence[Any], column: int, part: int) -> Any:
+    """A vector of the same ``part`` numbers of some rows."""
+    n, short, places = code.lanes, ir.VectorType(code.real, part), ir.VectorType(ir.IntType(32), code.lanes)
+    everywhere, undefined = ir.Constant(places, [k % part for k in range(n)]), ir.Constant(short, ir.Undefined)
+    whole = ir.Constant(code.vector, ir.Undefined)
+    for place, row in enumerate(rows):
+        address = code.at(source, code.sum(row, code.whole(column)))
+        read = code.builder.load(code.builder.bitcast(address, short.as_pointer()))
+        read.align = code.dtype.itemsize
+        wide = code.builder.shuffle_vector(read, undefined, everywhere)
+        taken = ir.Constant(places, [n + k if k // part == place else k for k in range(n)])
+        whole = code.builder.shuffle_vector(whole, wide, taken)
+    return whole
+
+
+def _transposed_parts(code: Code, rows: Sequence[Any]) -> list[Any]:
+    """Of as many vectors as a part has numbers, each part in itself: off-diagonal blocks of 1, 2 … are exchanged."""
     n, swapped, distance = code.lanes, list(rows), 1
-    while distance < n:
+    while distance < len(rows):
         low = [k if not k & distance else n + k - distance for k in range(n)]
         high = [k + distance if not k & distance else n + k for k in range(n)]
-        masks = [ir.Constant(ir.VectorType(ir.IntType(32), n), lanes) for lanes in (low, high)]
-        for i in (i for i in range(n) if not i & distance):
+        masks = [ir.Constant(ir.VectorType(ir.IntType(32), n), taken) for taken in (low, high)]
+        for i in (i for i in range(len(rows)) if not i & distance):
             first, second = swapped[i], swapped[i + distance]
             swapped[i] = code.builder.shuffle_vector(first, second, masks[0])
             swapped[i + distance] = code.builder.shuffle_vector(first, second, masks[1])

@@ -27,7 +27,7 @@ from ptylive.engine.backend.multislice.kernel_parts.arguments import (
     in_precision,
 )
 from ptylive.engine.backend.multislice.kernel_parts.buffers import aligned, plane_shapes
-from ptylive.engine.backend.multislice.kernel_parts.planes import Real, laid_out, plane_size, unlaid
+from ptylive.engine.backend.multislice.kernel_parts.planes import Real, laid_out, plane_size, unlaid, zeros_at_a_line
 from ptylive.engine.backend.multislice.problem import (
     HELD,
     Corrections,
@@ -107,9 +107,9 @@ class CompiledMultislice:
         slices, rows, columns = problem.object_shape
         planes = np.ascontiguousarray(object_planes, dtype=real).reshape(2, -1, rows * columns)
         window, modes = problem.window, planes.shape[1] // slices
-        background = np.zeros(plane_size(window, real), real)
+        background = zeros_at_a_line((plane_size(window, real),), real)
         if corrections.background is not None:
-            background = laid_out(np.asarray(corrections.background).T, real) * real.type(modes * window**2)
+            background = laid_out(np.asarray(corrections.background).T * real.type(modes * window**2), real)
         propagators, phase_per_A = self._propagators, np.zeros(0, real)
         if corrections.distances_A is not None:
             turn = 1j * np.asarray(problem.phase_per_A)
@@ -154,7 +154,7 @@ class CompiledMultislice:
         """See :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend`."""
         chosen = np.arange(self._problem.count) if indices is None else _contiguous(indices)
         probe = laid_out(np.swapaxes(probe_planes, 2, 3), self._real)
-        planes = np.zeros((2, 2, plane_size(self._problem.window, self._real)), self._real)
+        planes = zeros_at_a_line((2, 2, plane_size(self._problem.window, self._real)), self._real)
         total = np.zeros(self._problem.object_shape[1:], self._real)
         add_illumination(self._window, probe, chosen, self._corners, planes, total)
         return total
@@ -226,7 +226,7 @@ class _Task(NamedTuple):
         per_pattern = asked.shifts_px is not None or asked.current is not None
         made = Gradient(
             np.zeros(model.slices.shape, real),
-            np.zeros((2, model.probe.shape[1] if self.probe_gradient else 0, plane), real),
+            zeros_at_a_line((2, model.probe.shape[1] if self.probe_gradient else 0, plane), real),
             np.zeros((patterns if per_pattern else 0, 3)),
             np.zeros(0 if asked.background is None else plane),
             np.zeros(0 if asked.distances_A is None else len(asked.distances_A)),

@@ -69,7 +69,7 @@ def files(monkeypatch: pytest.MonkeyPatch) -> type[Files]:
     loaded = ModuleType(kept_code.CACHING)
     loaded.IndexDataCacheFile = type("Changed", (Files,), {})
     monkeypatch.setitem(sys.modules, kept_code.CACHING, loaded)
-    others = [finder for finder in sys.meta_path if type(finder).__module__ != kept_code.__name__]
+    others = [finder for finder in sys.meta_path if getattr(finder, "name", "") != kept_code.CACHING]
     monkeypatch.setattr(sys, "meta_path", list(others))
     kept_code.forgive()
     kept_code.forgive()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ Real = np.dtype[Any]
 
 
 SINGLE: Real = np.dtype(np.float32)
+LINE = 64
+"""Bytes of a line of the cache, and of the widest vector."""
 
 
 def plane_size(size: int, real: Real = SINGLE) -> int:
@@ -21,13 +24,19 @@ def plane_size(size: int, real: Real = SINGLE) -> int:
     return size * pitch_of(size, real.itemsize)
 
 
+def zeros_at_a_line(shape: tuple[int, ...], real: Real = SINGLE) -> Array:
+    """Zeros that begin where a line of the cache does: a vector that lies in two lines is read as two."""
+    size = math.prod(shape) * real.itemsize
+    room = np.zeros(size + LINE, np.uint8)
+    start = -room.ctypes.data % LINE
+    return room[start : start + size].view(real).reshape(shape)
+
+
 def laid_out(planes: Any, real: Real = SINGLE) -> Array:
     """Planes (..., P, P) as the kernel has them: contiguous (..., P * pitch) of type ``real``, 0 between rows."""
     size = planes.shape[-1]
     pitch, whole = pitch_of(size, real.itemsize), (*planes.shape[:-2], plane_size(size, real))
-    if pitch == size:
-        return np.ascontiguousarray(planes, dtype=real).reshape(whole)
-    made = np.zeros((*planes.shape[:-1], pitch), real)
+    made = zeros_at_a_line((*planes.shape[:-1], pitch), real)
     made[..., :size] = planes
     return made.reshape(whole)
 

@@ -37,7 +37,7 @@ from ptylive.engine.backend.multislice.kernel_parts.arguments import (
     Work,
 )
 from ptylive.engine.backend.multislice.kernel_parts.buffers import aligned, plane_shapes
-from ptylive.engine.backend.multislice.kernel_parts.planes import laid_out, plane_size, unlaid
+from ptylive.engine.backend.multislice.kernel_parts.planes import laid_out, plane_size, unlaid, zeros_at_a_line
 from ptylive.engine.backend.multislice.planes_fft import turn_of
 from ptylive.engine.backend.multislice.problem import HELD, Corrections, LossGradient, MultisliceProblem
 from ptylive.engine.backend.multislice.specialised.batch import Blocks, Recorded
@@ -155,7 +155,7 @@ class SpecialisedMultislice(GeneralMultislice):
         size, near, real = self._problem.window, self._model.near_field, self._real
         spaces = [prepared.propagators[place] for place in self._program.places]
         propagators = transposed_propagators(np.array(spaces).reshape(-1, size, size), size, real)
-        background = np.zeros(plane_size(size, real), real)
+        background = zeros_at_a_line((plane_size(size, real),), real)
         if self._counting is None and values.background is not None:
             own = np.asarray(values.background)
             background = laid_out(own if self._in_natural_order else own.T, real)
@@ -264,7 +264,7 @@ class SpecialisedMultislice(GeneralMultislice):
         background = self._counting is None and asked.background is not None
         return Gradient(
             np.zeros(model.slices.shape, self._real),
-            np.zeros((2, model.probe.shape[1] if task.probe_gradient else 0, plane), self._real),
+            zeros_at_a_line((2, model.probe.shape[1] if task.probe_gradient else 0, plane), self._real),
             np.zeros((0, 3)),
             np.zeros(plane if background else 0),
             np.zeros(0),

@@ -86,7 +86,7 @@ def _projection(compressed: CompressedPatterns, term: DataTerm, real: Real) -> P
 def _turned(planes: Array, real: Real) -> Array:
     """Planes (..., P * P) for the kernel: with their two axes exchanged, and its pitch."""
     size = int(planes.shape[-1] ** 0.5 + 0.5)
-    return _copied(laid_out(np.swapaxes(planes.reshape(*planes.shape[:-1], size, size), -1, -2), real), real)
+    return laid_out(np.swapaxes(planes.reshape(*planes.shape[:-1], size, size), -1, -2), real)
 
 
 def _copied(values: Any, real: Real) -> Array:
