@@ -168,7 +168,7 @@ class PictureFigure:
         return plot
 
     def _draw_rings(self, plot: figure) -> None:
-        """Resolution rings of a Fourier transform, each with its word at the upper right of the circle."""
+        """Resolution rings of a Fourier transform, each with its word on the circle."""
         line = {"line_color": SCALE_BAR_INK, "line_alpha": 0.55, "line_width": 1, "line_dash": [4, 4]}
         plot.add_glyph(self.rings, Circle(x=0, y=0, radius="radius", fill_color=None, **line))
         words = Text(x="x", y="y", text="text", text_color=SCALE_BAR_INK, text_font_size="12px", x_offset=3)
@@ -204,8 +204,8 @@ class PictureFigure:
     def _mark(self, rings: Sequence[Ring]) -> None:
         data = {
             "radius": [ring.radius for ring in rings],
-            "x": [ring.radius * math.sqrt(0.5) for ring in rings],
-            "y": [-ring.radius * math.sqrt(0.5) for ring in rings],
+            "x": [ring.radius * math.cos(math.radians(ring.degrees)) for ring in rings],
+            "y": [-ring.radius * math.sin(math.radians(ring.degrees)) for ring in rings],
             "text": [ring.text for ring in rings],
         }
         if data != dict(self.rings.data):

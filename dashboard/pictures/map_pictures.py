@@ -23,6 +23,8 @@ from ptylive.pictures.sampling import reduced, stretched
 from ptylive.schema.model import FloatArray
 
 SIGNAL_ENDS = "signal ends"
+ABOVE_THE_OTHERS, BELOW_THE_OTHERS = 72.0, -45.0
+"""Degrees along their circles at which words stand that may be of nearly the same radius as round resolutions."""
 """Beside the ring beyond which halves of the data agree in nothing: what is bright there is no lattice."""
 
 
@@ -149,7 +151,7 @@ def _rings(picture: Picture, highest: float, aperture_invA: float | None) -> tup
     rings, limit = resolution_rings(highest, aperture_invA), picture.carries.get(1.0)
     if limit is None or not limit.is_known or limit.finer or 1 / limit.period_A > highest:
         return rings
-    return (*rings, Ring(1 / limit.period_A, f"{SIGNAL_ENDS} {limit.period_A:.3g} Å"))
+    return (*rings, Ring(1 / limit.period_A, f"{SIGNAL_ENDS} {limit.period_A:.3g} Å", BELOW_THE_OTHERS))
 
 
 def resolution_rings(highest: float, aperture_invA: float | None, most: int = 4) -> tuple[Ring, ...]:
@@ -158,5 +160,5 @@ def resolution_rings(highest: float, aperture_invA: float | None, most: int = 4)
     inside = [d for d in steps if 0.12 * highest < 1 / d <= highest]
     rings = [Ring(1 / d, f"{d / 10:g} nm" if d >= 10 else f"{d:g} Å") for d in inside[-most:]]
     if aperture_invA is not None and 2 * aperture_invA <= highest:
-        rings.append(Ring(2 * aperture_invA, "2α"))
+        rings.append(Ring(2 * aperture_invA, "2α", ABOVE_THE_OTHERS))
     return tuple(rings)

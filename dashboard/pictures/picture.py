@@ -59,6 +59,8 @@ class Ring:
 
     radius: float
     text: str
+    degrees: float = 45.0
+    """Where along the circle the word stands, from the right upwards: words of rings close by must not meet."""
 
 
 @dataclass(frozen=True)

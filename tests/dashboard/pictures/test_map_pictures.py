@@ -68,6 +68,18 @@ def test_the_ring_beyond_which_nothing_is_signal_is_marked(limit: InformationLim
     assert rings == pytest.approx(told)
 
 
+def test_words_of_rings_of_one_radius_do_not_meet() -> None:
+    """As of the MoS2 scan at 1280 px: signal ends at 1.1 Å, beside the ring of 1 Å, and 2 alpha may lie there too."""
+    raw = RawPicture(
+        "obf", np.ones((64, 64), np.float32), sampling_A=(0.4, 0.4), carries={1.0: InformationLimit(1.0, 0.0)}
+    )
+    picture = prepare(raw, 1, Surroundings(aperture_invA=0.5), wanted="obf:fft")
+    degrees = {ring.text: ring.degrees for ring in picture.rings if ring.radius == pytest.approx(1.0)}
+    assert set(degrees) == {"1 Å", "2α", "signal ends 1 Å"}
+    apart = np.abs(np.subtract.outer(list(degrees.values()), list(degrees.values())))
+    assert apart[~np.eye(3, dtype=bool)].min() > 20
+
+
 def test_the_wheel_is_made_of_both_components() -> None:
     ramp = np.ones((4, 4), np.float32)
     picture = prepare(
