@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ptylive.application.outputs import beside
 from ptylive.engine.refine.results.refinement_result import wrapped_phase
 from ptylive.engine.refine.run.history import Snapshot, read_snapshot, snapshots
 from ptylive.pictures.colours import ColourMap, Levels, levels
@@ -166,7 +167,7 @@ def history_folder(output: Path, *, resume: bool) -> Path:
     An earlier run's folder is moved to ``….history.1`` or the next free number, unless that run is resumed. Raises
     InputFileError for something else of that name, and where it cannot be moved.
     """
-    folder = output.with_suffix(".history")
+    folder = beside(output, ".history")
     if folder.exists() and not folder.is_dir():
         raise InputFileError(f"{folder} is no folder", "remove it, or choose another output")
     if resume or not folder.exists():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ptylive.application.outputs import beside
 from ptylive.engine.larbed import larbed_file
 from ptylive.engine.larbed.inversion import Inverted, LarbedSettings, invert
 from ptylive.engine.larbed.spots import Lattice, fit_lattice, integrate, mean_at_rest
@@ -157,7 +158,7 @@ def larbed(
     found = invert(read(path, geometry, values), settings, on_step)
     attributes = {"seed": settings.seed, "starts_asked": settings.starts, "source": path.name}
     larbed_file.write(output, found, attributes)
-    table, picture = output.with_suffix(".csv"), output.with_suffix(".png")
+    table, picture = beside(output, ".csv"), beside(output, ".png")
     with replacing(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(larbed_file.COLUMNS)

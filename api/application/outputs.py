@@ -50,6 +50,18 @@ def check_hdf5_file(path: Path, inputs: Iterable[Path] = ()) -> None:
         raise InputFileError(f"{path} is not the name of an HDF5 file", "it becomes one: give a name that ends in .h5")
 
 
+def beside(output: Path, ending: str) -> Path:
+    """The name of what is written beside an HDF5 file: its own with another ending.
+
+    Of ``run.h5`` ``run.checkpoint``, of ``run.v1`` ``run.v1.checkpoint``: a point in a name begins no ending, and
+    ``run.v2`` has files of its own.
+    """
+    from ptylive.streamer.foreign.formats import HDF5_NAMES
+
+    name = output.stem if output.suffix.lower() in HDF5_NAMES else output.name
+    return output.with_name(f"{name}{ending}")
+
+
 def check_output_folder(path: Path) -> None:
     """Raise InputFileError where ``path`` is no folder, or cannot be made or written."""
     try:

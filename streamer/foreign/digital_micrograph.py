@@ -20,7 +20,14 @@ from ptylive.schema.model import Array
 from ptylive.streamer.foreign.arrays import check_frames
 from ptylive.streamer.foreign.axes_order import ROWS_FIRST, ReorderedFrames, scan_lies_last
 from ptylive.streamer.foreign.rosetta import LazyFrames, only_scan, read_signals, scale_of, value_at
-from ptylive.streamer.foreign.units import angle_mrad, detector_metadata, energy_eV, scan_metadata, time_us
+from ptylive.streamer.foreign.units import (
+    angle_mrad,
+    detector_metadata,
+    energy_eV,
+    scan_metadata,
+    time_us,
+    unequal_pixels,
+)
 from ptylive.streamer.storage.scan_file import ScanFile
 
 _IMAGE = "original_metadata.ImageList.TagGroup0"
@@ -41,7 +48,7 @@ def open_dm(path: Path) -> Iterator[ScanFile]:
         last, notes = _order(found, scales)
         if last:
             frames, scales = ReorderedFrames(array, ROWS_FIRST), [scales[axis] for axis in ROWS_FIRST]
-    metadata = detector_metadata(scales[-2:])
+    metadata, notes = detector_metadata(scales[-2:]), (*notes, *unequal_pixels(scales[-2:]))
     if array.ndim == 4:
         metadata |= scan_metadata(scales[:2])
     seconds = (time_us(value_at(found, f"{_TAGS}.{tag}")) for tag in _SECONDS)

@@ -18,7 +18,7 @@ import numpy as np
 from ptylive.schema import InputFileError
 from ptylive.schema.units import unit_factor
 from ptylive.streamer.foreign.axes_order import REVERSED, ROWS_FIRST, ReorderedFrames, scan_lies_last
-from ptylive.streamer.foreign.units import detector_metadata, energy_eV, scan_metadata
+from ptylive.streamer.foreign.units import detector_metadata, energy_eV, scan_metadata, unequal_pixels
 from ptylive.streamer.storage.hdf5 import attributes, dataset, opened
 from ptylive.streamer.storage.scan_file import ScanFile
 
@@ -56,7 +56,7 @@ def open_emd(path: Path) -> Iterator[ScanFile]:
             **_tension(file),
             **_calibration(file),
         }
-        yield ScanFile(frames, metadata, notes=notes)
+        yield ScanFile(frames, metadata, notes=(*notes, *unequal_pixels(scales[2:])))
 
 
 def _cubes(file: Any) -> list[str]:

@@ -22,6 +22,7 @@ from ptylive.streamer.foreign.units import (
     length_A,
     scan_metadata,
     time_us,
+    unequal_pixels,
 )
 from ptylive.streamer.storage.native import open_native
 from ptylive.streamer.storage.scan_file import ScanFile
@@ -62,10 +63,12 @@ def described_by(path: Path, shape: tuple[int, ...]) -> tuple[dict[str, Any], tu
 def told_by(described: Mapping[str, Any], shape: tuple[int, ...], name: str) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The same of properties that were read from the file of that name."""
     metadata: dict[str, Any] = {}
+    unequal: tuple[str, ...] = ()
     calibrations = described.get("spatial_calibrations") or described.get("dimensional_calibrations") or []
     scales = [(c.get("scale"), c.get("units")) for c in calibrations if isinstance(c, Mapping)]
     if len(scales) == len(shape):
         metadata |= detector_metadata(scales[-2:])
+        unequal = unequal_pixels(scales[-2:])
         if len(shape) == 4:
             metadata |= scan_metadata(scales[:2])
     given = described.get("metadata")
@@ -82,7 +85,8 @@ def told_by(described: Mapping[str, Any], shape: tuple[int, ...], name: str) -> 
         convergence_semiangle_mrad=angle_mrad(_first(given, _SEMIANGLE_RAD), "rad"),
         dwell_time_us=time_us(_first(given, ("hardware_source.exposure",))),
     )
-    return metadata, (f"metadata of {name}: {', '.join(sorted(metadata)) or 'nothing that is needed'}",)
+    said = f"metadata of {name}: {', '.join(sorted(metadata)) or 'nothing that is needed'}"
+    return metadata, (said, *unequal)
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -23,7 +23,14 @@ import numpy as np
 from ptylive.schema import InputFileError
 from ptylive.schema.model import Array
 from ptylive.streamer.foreign.arrays import check_frames
-from ptylive.streamer.foreign.units import angle_mrad, detector_metadata, energy_eV, scan_metadata, time_us
+from ptylive.streamer.foreign.units import (
+    angle_mrad,
+    detector_metadata,
+    energy_eV,
+    scan_metadata,
+    time_us,
+    unequal_pixels,
+)
 from ptylive.streamer.storage.scan_file import ScanFile
 
 NO_ZARR = (3, 14)
@@ -108,7 +115,8 @@ def open_hspy(path: Path) -> Iterator[ScanFile]:
         "energy_eV": energy_eV(value_at(found, f"{beam}.beam_energy"), 1e3),  # HyperSpy has it in keV
         "convergence_semiangle_mrad": angle_mrad(value_at(found, f"{beam}.convergence_angle"), "mrad"),
     }
-    yield ScanFile(frames, metadata | {name: value for name, value in values.items() if value is not None})
+    metadata |= {name: value for name, value in values.items() if value is not None}
+    yield ScanFile(frames, metadata, notes=unequal_pixels(scales[-2:]))
 
 
 def _read(plugin: str, path: Path) -> Mapping[str, Any]:

@@ -8,6 +8,10 @@ from typing import Any
 
 from ptylive.schema.units import unit_factor
 
+EQUAL, NEARLY = 1e-3, 1.05
+"""Relative difference below which pixels are square, and the ratio of sides up to which their mean stands for both:
+what two fits of one camera length differ by. A disc that is longer by more is an ellipse, which a distortion tells."""
+
 
 def length_A(value: Any, unit: Any) -> float | None:
     """A length in Å; None for what is no length (pixels, nothing at all)."""
@@ -42,13 +46,35 @@ def scan_metadata(scales: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
 
 
 def detector_metadata(scales: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
-    """Pixel size from (scale, unit) of the detector's row and column axis; only where both are equal."""
+    """Pixel size from (scale, unit) of the detector's row and column axis: their mean, where they are nearly equal."""
+    name, sizes = _pixel_sizes(scales)
+    return {name: _mean(sizes)} if sizes and max(sizes) <= NEARLY * min(sizes) else {}
+
+
+def unequal_pixels(scales: Sequence[tuple[Any, Any]]) -> tuple[str, ...]:
+    """A note where :func:`detector_metadata` took a mean, or nothing."""
+    _, sizes = _pixel_sizes(scales)
+    if not sizes or math.isclose(*sizes, rel_tol=EQUAL):
+        return ()
+    unit = scales[0][1].decode(errors="replace") if isinstance(scales[0][1], bytes) else scales[0][1]
+    said = f"pixels of the detector are {float(scales[0][0]):.5g} by {float(scales[1][0]):.5g} {unit}, rows by columns"
+    if max(sizes) <= NEARLY * min(sizes):
+        return (f"{said}: their mean is taken; a distortion tells them apart",)
+    return (f"{said}, and are not taken over: give detector_pixel_mrad, and the rest as a distortion",)
+
+
+def _pixel_sizes(scales: Sequence[tuple[Any, Any]]) -> tuple[str, list[float]]:
+    """What sizes of both axes are called, and the sizes; none where they are not both frequencies or both angles."""
     for name, convert in (("detector_pixel_invA", frequency_invA), ("detector_pixel_mrad", angle_mrad)):
-        sizes = [convert(*scale) for scale in scales]
-        known = [size for size in sizes if size is not None]
-        if len(known) == 2 and math.isclose(known[0], known[1], rel_tol=1e-3):
-            return {name: known[0]}
-    return {}
+        known = [size for scale in scales if (size := convert(*scale)) is not None]
+        if len(known) == 2:
+            return name, known
+    return "", []
+
+
+def _mean(sizes: Sequence[float]) -> float:
+    """Of equal ones the first, as it stands in the file; of others that which keeps areas."""
+    return sizes[0] if math.isclose(*sizes, rel_tol=EQUAL) else math.sqrt(sizes[0] * sizes[1])
 
 
 def _scaled(value: Any, unit: Any, kind: str) -> float | None:

@@ -17,7 +17,14 @@ import numpy as np
 
 from ptylive.schema import InputFileError
 from ptylive.schema.model import Array
-from ptylive.streamer.foreign.units import angle_mrad, detector_metadata, energy_eV, frequency_invA, time_us
+from ptylive.streamer.foreign.units import (
+    angle_mrad,
+    detector_metadata,
+    energy_eV,
+    frequency_invA,
+    time_us,
+    unequal_pixels,
+)
 from ptylive.streamer.storage.hdf5 import dataset, opened
 from ptylive.streamer.storage.scan_file import ScanFile
 
@@ -43,7 +50,8 @@ def open_velox(path: Path) -> Iterator[ScanFile]:
             raise InputFileError(held, "export the scan from Velox to a file of its own")
         described = series[found[0]]
         frames = SeriesFrames(dataset(file, f"{_IMAGES}/{found[0]}/Data"))
-        yield ScanFile(frames, _metadata(described), notes=(f"the series is {found[0]}", _UNTOLD))
+        notes = (f"the series is {found[0]}", _UNTOLD, *unequal_pixels(_pixel(described)))
+        yield ScanFile(frames, _metadata(described), notes=notes)
 
 
 class SeriesFrames:

@@ -87,7 +87,7 @@ def refine(
 
     use_persistent_cache()
     from ptylive.application.offline import refinable, stored_at_last
-    from ptylive.application.outputs import reserved_run
+    from ptylive.application.outputs import beside, reserved_run
     from ptylive.application.presets import with_stage_files
     from ptylive.engine.refine import TrialContext, validate
     from ptylive.engine.refine import refine as run
@@ -136,7 +136,7 @@ def refine(
                 should_stop=asked.is_set,
                 checkpoint=checkpoint,
                 resume=resume,
-                loss_table=output.with_suffix(".loss.csv"),
+                loss_table=beside(output, ".loss.csv"),
                 history=kept,
                 judge=checks,
                 sharing=sharing,
@@ -245,10 +245,10 @@ def _checked(
     file: Path, values: dict[str, Any], output: Path, *, resume: bool, shared: bool
 ) -> tuple[dict[str, Any], Path]:
     """What is to be written can be: of which scan it is, and the checkpoint's name. Raises InputFileError."""
-    from ptylive.application.outputs import check_results_file, check_resumable, scan_settings
+    from ptylive.application.outputs import beside, check_results_file, check_resumable, scan_settings
     from ptylive.streamer.source import open_source
 
-    checkpoint = output.with_suffix(".checkpoint")
+    checkpoint = beside(output, ".checkpoint")
     with open_source(file, values) as source:
         check_results_file(output, source)
         scan = scan_settings(source, output)

@@ -6,7 +6,6 @@ ptychodus writes them. A pixel is taken as an angle: its size over the detector'
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ from ptylive.schema import InputFileError
 from ptylive.schema.model import DoubleArray
 from ptylive.streamer.foreign.exchange.listed_positions import listed_scan
 from ptylive.streamer.foreign.exchange.photon_energy import electrons_eV, photon_keV
-from ptylive.streamer.foreign.units import angle_mrad
+from ptylive.streamer.foreign.units import detector_metadata, unequal_pixels
 from ptylive.streamer.storage.hdf5 import dataset, opened
 from ptylive.streamer.storage.scan_file import ScanFile
 
@@ -51,7 +50,9 @@ def open_cxi(path: Path) -> Iterator[ScanFile]:
             metadata |= listed.metadata
             arrays |= listed.arrays
             notes.append(listed.note)
-        metadata |= _pixel(file)
+        pixels = _pixels(file)
+        metadata |= detector_metadata(pixels)
+        notes += unequal_pixels(pixels)
         energy = _number(file, f"{SOURCE}/energy")
         if energy is not None:
             told = electrons_eV(photon_keV(energy))
@@ -79,14 +80,11 @@ def _positions_A(path: Path, file: Any, shape: tuple[int, ...]) -> DoubleArray |
     return np.asarray(found[:, :2], dtype=np.float64)[:, ::-1] * _A_PER_M
 
 
-def _pixel(file: Any) -> dict[str, Any]:
-    """``detector_pixel_mrad`` from size and distance, where pixels are square."""
+def _pixels(file: Any) -> list[tuple[float, str]]:
+    """Angles of rows and columns in rad, from size and distance; 0 where they are not told."""
     height, width = (_number(file, f"{DETECTOR}/{axis}_pixel_size") or 0.0 for axis in "yx")
     distance = _number(file, f"{DETECTOR}/distance") or 0.0
-    if distance <= 0 or not math.isclose(height, width, rel_tol=1e-3):
-        return {}
-    angle = angle_mrad(height / distance, "rad")
-    return {} if angle is None else {"detector_pixel_mrad": angle}
+    return [(size / distance if distance > 0 else 0.0, "rad") for size in (height, width)]
 
 
 def _number(file: Any, name: str) -> float | None:

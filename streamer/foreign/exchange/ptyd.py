@@ -20,7 +20,7 @@ from ptylive.schema.model import BoolArray, DoubleArray
 from ptylive.streamer.foreign.dectris_files import FrameFiles
 from ptylive.streamer.foreign.exchange.listed_positions import listed_scan
 from ptylive.streamer.foreign.exchange.photon_energy import electrons_eV
-from ptylive.streamer.foreign.units import angle_mrad
+from ptylive.streamer.foreign.units import detector_metadata, unequal_pixels
 from ptylive.streamer.storage.hdf5 import dataset, opened
 from ptylive.streamer.storage.scan_file import ScanFile
 
@@ -88,9 +88,10 @@ def _meta(file: Any) -> tuple[dict[str, Any], list[str]]:
     metadata: dict[str, Any] = {}
     notes: list[str] = []
     sizes, distance, energy = (_numbers(file, f"meta/{name}") for name in ("psize", "distance", "energy"))
-    if len(sizes) and len(distance) and distance[0] > 0 and np.allclose(sizes, sizes[0], rtol=1e-3):
-        angle = angle_mrad(sizes[0] / distance[0], "rad")
-        metadata |= {} if angle is None else {"detector_pixel_mrad": angle}
+    if len(sizes) and len(distance) and distance[0] > 0:
+        pixels = [(float(size / distance[0]), "rad") for size in (sizes[0], sizes[-1])]
+        metadata |= detector_metadata(pixels)
+        notes += unequal_pixels(pixels)
     if len(energy):
         told = electrons_eV(float(energy[0]))
         if told is None:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from ptylive.application import offline
 from ptylive.application.outputs import (
+    beside,
     check_output_file,
     check_output_folder,
     check_results_file,
@@ -185,6 +186,22 @@ def test_two_refinements_never_share_a_checkpoint(tmp_path):
             raise RefinementError("nothing came of it")
     with reserved_run(results, checkpoint) as name:
         assert name == "run2"
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        ("run.h5", "run.checkpoint"),
+        ("run.v1.H5", "run.v1.checkpoint"),
+        ("run.nxs", "run.checkpoint"),
+        ("run.v1", "run.v1.checkpoint"),
+        ("run", "run.checkpoint"),
+        ("gold_0.5nm", "gold_0.5nm.checkpoint"),
+    ],
+)
+def test_what_is_written_beside_a_file_has_the_whole_of_its_name(output, expected, tmp_path):
+    """`refine -o run.v1` and `-o run.v2` shared a checkpoint: the second began where the first had stopped."""
+    assert beside(tmp_path / output, ".checkpoint") == tmp_path / expected
 
 
 def test_exports_of_a_results_file_are_still_written(tmp_path):

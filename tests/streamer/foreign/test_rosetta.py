@@ -53,6 +53,13 @@ def test_hyperspy_says_step_pixel_energy_and_angle(told, tmp_path):
     assert opened(rosetta.open_hspy, tmp_path / "a.hspy").metadata == {"detector_pixel_mrad": 2.0}
 
 
+def test_unequal_pixels_are_told_of(told, tmp_path):
+    told(axes=[axis(0.5, "Å")] * 2 + [axis(2.0, "mrad"), axis(3.0, "mrad")])
+    found = opened(rosetta.open_hspy, tmp_path / "a.hspy")
+    assert found.metadata == {"scan_step_A": [0.5, 0.5]}
+    assert ["2 by 3 mrad" in note for note in found.notes] == [True]
+
+
 @pytest.mark.parametrize("metadata", [{}, {"Acquisition_instrument": 7}, {"Acquisition_instrument": {"TEM": {}}}])
 def test_what_is_not_there_is_not_told(told, tmp_path, metadata):
     told(axes=[axis(None, None)] * 4, metadata=metadata)

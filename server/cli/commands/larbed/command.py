@@ -43,13 +43,13 @@ def larbed(
     """Find structure factors and thickness of a crystal in a series of tilted-beam patterns (LARBED)."""
     from ptylive.application.larbed import TiltGeometry
     from ptylive.application.larbed import larbed as made
-    from ptylive.application.outputs import check_hdf5_file, check_output_file
+    from ptylive.application.outputs import beside, check_hdf5_file, check_output_file
     from ptylive.engine.larbed.inversion import LarbedSettings
 
     inputs = [file] if tilts is None else [file, tilts]
     check_hdf5_file(output, inputs)
-    for beside in (output.with_suffix(".csv"), output.with_suffix(".png")):
-        check_output_file(beside, inputs)
+    for ending in (".csv", ".png"):
+        check_output_file(beside(output, ending), inputs)
     low, high = _numbers(thickness, 2, "--thickness")
     if not 1 <= low <= high <= 1e5:
         raise MetadataError(f"--thickness {thickness}: no range", "give LOW,HIGH in Å")

@@ -43,6 +43,16 @@ def test_frames_and_what_is_told_of_them(tmp_path, linked):
     assert any("a grid of 3 x 4" in note for note in notes)
 
 
+def test_unequal_pixels_are_told_of(tmp_path):
+    detector = "entry_1/instrument_1/detector_1"
+    _, header, notes = read(write(tmp_path / "a.cxi", **{f"{detector}/y_pixel_size": 1.5e-3}))
+    assert header.detector.pixel_mrad is None
+    assert any("pixels of the detector are 0.0015 by 0.001 rad" in note for note in notes)
+    _, header, notes = read(write(tmp_path / "a.cxi", **{f"{detector}/y_pixel_size": 1.02e-3}))
+    assert header.detector.pixel_mrad == pytest.approx(1.00995)
+    assert any("their mean is taken" in note for note in notes)
+
+
 def test_positions_on_no_grid_are_kept(tmp_path):
     irregular = np.random.default_rng(2).uniform(0, 1e-9, (12, 3))
     _, header, notes = read(write(tmp_path / "a.cxi", positions=irregular))
