@@ -12,7 +12,7 @@ import numpy as np
 
 from ptylive.engine.damaged_files import FAULTS, damaged
 from ptylive.pictures.sampling import stretched
-from ptylive.schema import Calibration, InputFileError, LiveMap
+from ptylive.schema import Calibration, InputFileError, LiveMap, Scan
 from ptylive.schema.files.small_files import check_is_file
 from ptylive.schema.maps import InformationLimit
 from ptylive.schema.model import BoolArray
@@ -21,7 +21,15 @@ from ptylive.schema.pattern.distortion import distortion_of, numbers_of
 if TYPE_CHECKING:
     from ptylive.schema.pattern.undistorted import Undistorted
 
-MAP_SETTINGS, DISTORTION = "map_settings", "distortion"
+MAP_SETTINGS, DISTORTION, PLACES = "map_settings", "distortion", "scan_places"
+OF_PLACES = {
+    "scan_pattern": "pattern",
+    "flyback_frames": "flyback_frames",
+    "skip_first": "skip_first",
+    "repeats": "repeats",
+}
+"""Which frame belongs to which point, besides the shape of the scan, which is that of what was covered: names of
+metadata, and of :class:`~ptylive.schema.Scan`."""
 _PATTERNS = ("data", "events", "coefficients")
 """What a recording holds one of, and a results file none."""
 
@@ -44,6 +52,8 @@ class StoredMaps:
     distortion: tuple[float, ...] | None = None
     """That patterns were freed of, 18 numbers; empty: of none. None: a file of an earlier version, which does not say.
     """
+    places: Mapping[str, Any] = field(default_factory=dict)
+    """Order of the frames (:data:`OF_PLACES`); nothing in a file of an earlier version."""
 
     @classmethod
     def read(cls, path: Path, names: Iterable[str] | None = None) -> StoredMaps:
@@ -88,11 +98,27 @@ class StoredMaps:
         return stretched(self.coverage, live_map.data.shape)
 
 
-def describe_maps(settings: Mapping[str, float], flat: Undistorted | None) -> dict[str, str]:
-    """Attributes of `/settings` that say how maps were asked for, in JSON: their settings as given, and the distortion
-    that patterns were freed of (empty: none).
+def describe_maps(settings: Mapping[str, float], flat: Undistorted | None, scan: Scan) -> dict[str, str]:
+    """Attributes of `/settings` that say how maps were asked for, in JSON: their settings as given, the distortion that
+    patterns were freed of (empty: none), and in which order the frames were taken for points of the scan.
     """
-    return {MAP_SETTINGS: json.dumps(dict(settings)), DISTORTION: json.dumps(list(distortion_in_use(flat)))}
+    said = {MAP_SETTINGS: dict(settings), DISTORTION: list(distortion_in_use(flat)), PLACES: places_of(scan)}
+    return {name: json.dumps(value) for name, value in said.items()}
+
+
+def places_of(scan: Scan) -> dict[str, Any]:
+    """The order of the frames by names of metadata."""
+    return {name: getattr(scan, its) for name, its in OF_PLACES.items()}
+
+
+def other_places(places: Mapping[str, Any], points: tuple[int, ...] | None, scan: Scan) -> dict[str, Any]:
+    """Values by which frames were taken for other points in stored maps than ``scan`` says, its shape included.
+
+    places: their order, as far as it is known; points: rows and columns, None where that is not known.
+    """
+    said = places_of(scan)
+    other = {name: value for name, value in places.items() if value != said[name]}
+    return other if points in (None, scan.shape) else {**other, "scan_shape": list(points or ())}
 
 
 def distortion_in_use(flat: Undistorted | None) -> tuple[float, ...]:
@@ -127,7 +153,7 @@ def _stored(name: str, data: Any) -> LiveMap:
     )
 
 
-def _asked(attributes: Mapping[str, Any]) -> tuple[dict[str, float], tuple[float, ...] | None]:
+def _asked(attributes: Mapping[str, Any]) -> tuple[dict[str, float], tuple[float, ...] | None, dict[str, Any]]:
     """What maps were asked for with (`describe_maps`). Raises ValueError or TypeError for anything else."""
     settings = json.loads(_text(attributes.get(MAP_SETTINGS, "{}")))
     distortion = None
@@ -136,7 +162,10 @@ def _asked(attributes: Mapping[str, Any]) -> tuple[dict[str, float], tuple[float
         if not isinstance(numbers, list):
             raise ValueError(f"its {DISTORTION} is {numbers!r:.40}")
         distortion = numbers_of(distortion_of([float(one) for one in numbers])) if numbers else ()
-    return {name: float(value) for name, value in settings.items()}, distortion
+    places = json.loads(_text(attributes.get(PLACES, "{}")))
+    scan = Scan(**{OF_PLACES[name]: value for name, value in places.items()})
+    read = {name: value for name, value in places_of(scan).items() if name in places}
+    return {name: float(value) for name, value in settings.items()}, distortion, read
 
 
 def _limit(attributes: Mapping[str, Any]) -> InformationLimit | None:

@@ -32,7 +32,7 @@ def with_maps(job: RefineJob, tell: Tell, should_stop: Callable[[], bool]) -> Re
     from ptylive.application.outputs import check_results_file
     from ptylive.engine.calibrate.detector import given_quantities
     from ptylive.engine.dataset import check_told
-    from ptylive.engine.stored_maps import DISTORTION, StoredMaps, distortion_in_use
+    from ptylive.engine.stored_maps import DISTORTION, StoredMaps, distortion_in_use, other_places, places_of
     from ptylive.schema.metadata import beneath, unsaid
     from ptylive.streamer.source import open_source
     from ptylive.streamer.vetting.door import vet
@@ -40,18 +40,21 @@ def with_maps(job: RefineJob, tell: Tell, should_stop: Callable[[], bool]) -> Re
     vet(job.recording, job.values, job.results)
     with open_source(job.recording, job.values) as source:
         check_results_file(job.results, source)
-        distorts = source.flat is not None
+        distorts, scan = source.flat is not None, source.header.scan
         defaults = unsaid(source.header, job.defaults)
         values = {**defaults, **job.values}
     asked = job.values
     stored = StoredMaps.read(job.results) if (job.resume or job.takes_maps) and _has_maps(job.results) else None
-    distorted = {} if stored is None else _distortion_of(stored, distorts=distorts)
-    earlier = beneath(distorted, asked)
+    earlier = {} if stored is None else _distortion_of(stored, distorts=distorts)
+    if stored is not None:
+        earlier |= other_places(stored.places, None if stored.coverage is None else stored.coverage.shape, scan)
+    earlier = beneath(earlier, asked)
     job = replace(job, values={**beneath(values, earlier), **earlier})
     with open_source(job.recording, job.values) as source:
         check_told(source.header, far_field=not job.preset.propagation.near_field)
         in_use = {name: one.value for name, one in given_quantities(source.header).items()}
         in_use |= {DISTORTION: distortion_in_use(source.flat), SHAPE: source.header.scan.shape}
+        in_use |= places_of(source.header.scan)
     if stored is None or _are_of_others(stored, in_use, asked) or not _are_wanted(stored, job):
         if stored is not None:
             in_place = bool(in_use[DISTORTION] or stored.distortion)
@@ -104,12 +107,13 @@ def _are_of_others(stored: StoredMaps, in_use: Mapping[str, Any], asked: Mapping
 
     Values that are not asked for stay as somebody gave them for the stored maps, whatever the recording says.
     """
-    from ptylive.engine.stored_maps import DISTORTION
+    from ptylive.engine.stored_maps import DISTORTION, OF_PLACES
     from ptylive.schema.metadata import beneath
 
     shape = None if stored.coverage is None else stored.coverage.shape
     beside = {name: one for name, one in ((DISTORTION, stored.distortion), (SHAPE, shape)) if one is not None}
-    before = {DISTORTION: in_use[DISTORTION], SHAPE: in_use[SHAPE], **_all_given(stored), **beside}
+    untold = {name: in_use[name] for name in (DISTORTION, SHAPE, *OF_PLACES)}
+    before = {**untold, **_all_given(stored), **beside, **stored.places}
     other = {name: None for name in {*before, *in_use} if before.get(name) != in_use.get(name)}
     return len(beneath(other, asked)) < len(other)
 
@@ -175,7 +179,7 @@ def _make(job: RefineJob, tell: Tell, should_stop: Callable[[], bool], *, keeps_
         missing = "; ".join(f"{name}: {reason}" for name, reason in made.rendering.missing.items())
         raise PtyliveError(f"{job.recording}: none of the maps could be made ({missing})", "give what is missing")
     with open_source(job.recording, job.values) as source:
-        scan = {**scan_settings(source, job.results), **describe_maps(settings, source.flat)}
+        scan = {**scan_settings(source, job.results), **describe_maps(settings, source.flat, source.header.scan)}
     about = {**describe_run(job.command_line, backend_of(made.engine.computed_on)), **scan}
     stored = StoredMaps.read(job.results).maps.values() if keeps_detectors else ()
     kept = [one for one in stored if one.name.startswith(DETECTOR_PREFIX)]

@@ -291,7 +291,7 @@ def save_results(scan: ScanSession, command_line: str, patience_s: float = PATIE
     with scan.saving:
         with scan.lock:
             maps, coverage, calibration = list(scan.rendering.maps), scan.coverage.copy(), scan.calibration
-            asked = describe_maps(scan.map_settings, scan.flat)
+            asked = describe_maps(scan.map_settings, scan.flat, scan.header.scan)
         if scan.recording is None or not maps:
             return None
         path = results_path(scan.recording)

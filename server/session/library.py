@@ -9,7 +9,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 from ptylive.engine.calibrate.detector import given_quantities
 from ptylive.engine.imaging.render import Rendering
 from ptylive.engine.results import read_runs
+from ptylive.engine.stored_maps import other_places
 from ptylive.schema import Calibration, CommandError, InputFileError, PtyliveError
 from ptylive.schema.calibration import Origin
 from ptylive.schema.errors import brief
@@ -245,31 +246,30 @@ class Library:
             scan.results, scan.stored = results, Calibration.from_attributes(stored["calibration"])
             if stored["coverage"] is not None:
                 scan.take_stored(stored["coverage"], Rendering([map_of(found) for found in stored["maps"]]))
-            self._give_again(scan, results, in_place=flat is not None)
+            self._give_again(scan, results, stored["places"], in_place=flat is not None)
         scan.recorded.set()
         scan.finished.set()
         return scan
 
-    def _give_again(self, scan: ScanSession, results: Path, *, in_place: bool) -> None:
+    def _give_again(self, scan: ScanSession, results: Path, places: Mapping[str, Any], *, in_place: bool) -> None:
         """Lay over a past scan what people had given for it when its maps were made: they are of these values."""
-        values = _otherwise(scan, in_place=in_place)
+        values = _otherwise(scan, places, in_place=in_place)
         try:
             scan.header, scan.values = overlay(scan.source, values, "values of its results"), values
         except PtyliveError as error:
             self._tell("warning", f"{results.name}: {error.line()}: the scan is as it was recorded")
 
 
-def _otherwise(scan: ScanSession, *, in_place: bool) -> dict[str, Any]:
+def _otherwise(scan: ScanSession, places: Mapping[str, Any], *, in_place: bool) -> dict[str, Any]:
     """Values that the maps of a past scan were given otherwise than its recording says; None: taken back, estimated."""
     said = {name: one.value for name, one in given_quantities(scan.source).items()}
     stored, given = scan.calibration, scan.calibration.given(in_place=in_place)
     other = {name: value for name, value in given.items() if name not in said or not np.array_equal(said[name], value)}
     kept = {"detector_pixel_invA"} | ({"beam_center_px"} if in_place else set())
     back = {name for name in said.keys() - kept if stored.origin(name) not in (None, Origin.GIVEN)}
-    points = scan.coverage.shape
-    shaped = {"scan_shape": list(points)} if scan.coverage.size and points != scan.source.scan.shape else {}
+    placed = other_places(places, scan.coverage.shape if scan.coverage.size else None, scan.source.scan)
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in other.items() if name in NAMES}
-    return {**plain, **dict.fromkeys(sorted(back)), **shaped}
+    return {**plain, **dict.fromkeys(sorted(back)), **placed}
 
 
 def _is_there(path: Path) -> bool:

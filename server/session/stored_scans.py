@@ -130,6 +130,7 @@ def read_results(path: Path, names: Iterable[str] | None = None) -> dict[str, An
         "maps": [_plain(live_map) for live_map in stored.maps.values()],
         "coverage": stored.coverage,
         "calibration": stored.calibration,
+        "places": dict(stored.places),
     }
 
 

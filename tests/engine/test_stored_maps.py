@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from ptylive.engine.results import write_maps
-from ptylive.engine.stored_maps import StoredMaps, describe_maps
-from ptylive.schema import Calibration, InputFileError, LiveMap
+from ptylive.engine.stored_maps import StoredMaps, describe_maps, other_places
+from ptylive.schema import Calibration, InputFileError, LiveMap, Scan
 from ptylive.schema.detector import Detector
 
 
@@ -70,13 +70,35 @@ def test_what_maps_were_asked_for_with_is_read_as_it_was_described(path):
     assert (StoredMaps.read(path).asked, StoredMaps.read(path).distortion) == ({}, None), "of an earlier version"
     flat = SimpleNamespace(recorded=SimpleNamespace(detector=Detector(distortion=(0.02, 0.01, 0.0, 0.0))))
     with h5py.File(path, "a") as file:
-        file["settings"].attrs.update(describe_maps({"obf.upsample": 3.0}, flat))
+        file["settings"].attrs.update(describe_maps({"obf.upsample": 3.0}, flat, Scan()))
     stored = StoredMaps.read(path)
     assert stored.asked == {"obf.upsample": 3.0}
     assert stored.distortion == flat.recorded.detector.distortion
     with h5py.File(path, "a") as file:
-        file["settings"].attrs.update(describe_maps({}, None))
+        file["settings"].attrs.update(describe_maps({}, None, Scan()))
     assert StoredMaps.read(path).distortion == ()
+
+
+def test_which_frame_was_taken_for_which_point_is_read_as_it_was_described(path):
+    assert StoredMaps.read(path).places == {}, "of an earlier version"
+    sent = Scan(shape=(4, 40))
+    corrected = Scan(shape=(4, 40), pattern="snake", flyback_frames=2, skip_first=3, repeats=2)
+    with h5py.File(path, "a") as file:
+        file["settings"].attrs.update(describe_maps({}, None, corrected))
+    places = StoredMaps.read(path).places
+    other = {"scan_pattern": "snake", "flyback_frames": 2, "skip_first": 3, "repeats": 2}
+    assert places == other
+    assert other_places(places, (4, 40), sent) == other
+    assert other_places(places, (4, 39), corrected) == {"scan_shape": [4, 39]}
+    assert other_places(places, None, corrected) == other_places({}, (4, 40), sent) == {}
+
+
+@pytest.mark.parametrize("said", ["7", '{"shape": 3}', '{"repeats": -1}', '{"scan_pattern": "spiral"}', "{"])
+def test_an_order_of_frames_that_cannot_be_is_damage(path, said):
+    with h5py.File(path, "a") as file:
+        file["settings"].attrs["scan_places"] = said
+    with pytest.raises(InputFileError, match=path.name):
+        StoredMaps.read(path)
 
 
 @pytest.mark.parametrize("patterns", ["data", "events", "coefficients"])

@@ -65,7 +65,7 @@ def reconstruct(
     vet(file, values, output)
     with open_source(file, values) as source:
         check_results_file(output, source)
-        scan = {**scan_settings(source, output), **describe_maps(chosen, source.flat)}
+        scan = {**scan_settings(source, output), **describe_maps(chosen, source.flat, source.header.scan)}
     started = time.perf_counter()
     with when_interrupted(f"{output} was not written"), bar(f"reconstructing {file.name}", quiet=as_json) as shown:
         made = reconstruct_file(file, values, wanted, request, shown.update)

@@ -131,6 +131,19 @@ def test_stored_maps_of_other_settings_are_made_again_with_what_people_gave(job)
     assert made(asked)[1] == [], "and then they are there"
 
 
+def test_an_order_of_the_frames_that_was_corrected_while_a_scan_ran_holds_for_its_refinement(job):
+    """The Library's batch refined such a scan in the order, and the shape, that it had been sent with."""
+    corrected = {"scan_pattern": "snake", "flyback_frames": 1, "scan_shape": [8, 7]}
+    made(replace(job, methods=("com",), values={**job.values, **corrected}))
+    ready, said = made(replace(job, values={}, takes_maps=True))
+    assert said == [], "its maps are those"
+    assert {name: ready.values[name] for name in corrected} == corrected
+    other, said = made(replace(job, values={"scan_pattern": "raster"}, takes_maps=True))
+    assert other.values["scan_pattern"] == "raster", "what is asked for now counts"
+    assert said[-1] == {"kind": "maps"}, "and its maps are made so"
+    assert StoredMaps.read(job.results).places["scan_pattern"] == "raster"
+
+
 def test_virtual_detectors_are_added_to_maps_that_are_taken(job, tmp_path):
     made(replace(job, methods=("wdd",)))
     with h5py.File(job.results, "r+") as file:

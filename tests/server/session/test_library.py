@@ -14,7 +14,8 @@ from running import last_json, ptylive_here, server
 from stream_tools import make_frames, make_header, stored_recording
 
 from ptylive.engine.results import read_runs, write_maps
-from ptylive.schema import Calibration, CommandError, InputFileError, LiveMap, MetadataError
+from ptylive.engine.stored_maps import describe_maps
+from ptylive.schema import Calibration, CommandError, InputFileError, LiveMap, MetadataError, Scan
 from ptylive.schema.calibration import Origin, Quantity
 from ptylive.schema.metadata import overlay
 from ptylive.server.commands.run_curves import run_curves
@@ -101,10 +102,12 @@ def test_values_that_were_given_while_a_scan_came_are_its_own_when_it_is_opened_
     }
     live_map = LiveMap("obf", np.zeros((7, 6), np.float32), "rad", (0.4, 0.4), 42, "obf")
     coverage = np.ones((7, 6), bool)
-    write_maps(path.with_name(f"{path.stem}_results.h5"), [live_map], coverage, Calibration(entries), {})
+    used = Scan(shape=(7, 6), pattern="snake", skip_first=2)
+    asked = describe_maps({}, None, used)
+    write_maps(path.with_name(f"{path.stem}_results.h5"), [live_map], coverage, Calibration(entries), asked)
     scan = Library(tmp_path, files).open(path.name)
     given = {"energy_eV": 60e3, "convergence_semiangle_mrad": 24.0, "scan_shape": [7, 6]}
-    given |= {"C10": None, "rotation_deg": None}
+    given |= {"C10": None, "rotation_deg": None, "scan_pattern": "snake", "skip_first": 2}
     assert scan.values == given
     assert scan.header == overlay(header, given)
     assert scan.source == header
