@@ -311,6 +311,18 @@ def fit_near(criteria: Criteria, search: Search, start: DoubleArray) -> Aberrati
     )
 
 
+def is_below(criteria: Criteria, in_focus: DoubleArray, depth_A: float) -> bool:
+    """Whether most frequencies prefer the plane in focus to one as far above the entrance, where nothing is.
+
+    Of a sheet in focus J2 has two summits of one height, one at either side, and of few electrons any: a few bright
+    frequencies make them.
+    """
+    there, entrance, above = (
+        criteria.left(in_focus - np.array([times * depth_A, 0.0, 0.0, 0.0])) for times in (0.0, 1.0, 2.0)
+    )
+    return lead(there, above) > CERTAIN and lead(there, entrance) > 0
+
+
 def least_gain(criteria: Criteria) -> float:
     """Share of J2 that more parameters must add to be believed."""
     return max(LEAST_GAIN, GAIN_PER_FREQUENCY / len(criteria.modulation.q_scan))

@@ -3,7 +3,7 @@
 Defocus, astigmatism and rotation are known by then. Each higher aberration is first only tried: three values of J2 give
 a parabola and the share of energy it could add. Where that is nothing the fit stays as it is, which costs nineteen
 evaluations; else all parameters are fitted together (Levenberg-Marquardt steps on J2), and kept if they explain clearly
-more than the low ones and lie clearly away from 0.
+more than the low ones, of most frequencies, and lie clearly away from 0.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ptylive.engine.calibrate.aberrations import LOW, AberrationFit, least_gain
+from ptylive.engine.calibrate.aberrations import BEYOND_DOUBT, LOW, AberrationFit, lead, least_gain
 from ptylive.engine.calibrate.criteria import REGULARISATION, Criteria
 from ptylive.schema.advice.limits import quarter_pi_limit_A
 from ptylive.schema.model import ComplexArray, DoubleArray
@@ -177,6 +177,9 @@ def fit_higher(criteria: Criteria, fit: AberrationFit, given: Mapping[str, float
     found = problem.climbed(start, free)
     if problem.energy(found) < (1 + least) * before:
         return fit
+    with_them, low = problem.at(found)
+    if lead(with_them.left(low), criteria.left(fit.low)) < BEYOND_DOUBT:
+        return fit  # a few bright frequencies make up for what a weak phase object leaves out
     covariance = problem.covariance(found, free)
     added = slice(-len(names), None)
     try:

@@ -20,6 +20,7 @@ from ptylive.engine.calibrate.aberrations import (
     fit_among_aliases,
     fit_by_energy,
     fit_near,
+    is_below,
 )
 from ptylive.engine.calibrate.alignment.parallax import align
 from ptylive.engine.calibrate.criteria import Criteria
@@ -314,6 +315,7 @@ class _Work:
         fit = fit_near(criteria, search, start)
         depth = fit.aberrations["C10"] - entrance
         found = LEAST_DEPTH_A < depth < MOST_DEPTH_A and depth > fit.uncertainty_A
+        found = found and is_below(criteria, fit.low, depth)
         found_A, origin = (depth, Origin.ESTIMATED) if found else (0.0, Origin.DEFAULT)
         self.entries["depth_A"] = Quantity(found_A, origin, fit.uncertainty_A if found else None)
 

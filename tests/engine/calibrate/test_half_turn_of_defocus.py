@@ -32,6 +32,18 @@ def rotation_after(monkeypatch, entrance_A, focus_A, origin=Origin.ESTIMATED):
     return work.value("rotation_deg", None), work.value("depth_A", 0.0)
 
 
+@pytest.mark.parametrize("below", [True, False])
+def test_a_depth_that_frequencies_do_not_bear_out_is_none(monkeypatch, below):
+    """A graphene sheet had one of 26 ± 6 Å, and was refined through a probe as far out of focus: 0.948 became 0.896."""
+    found = SimpleNamespace(aberrations={"C10": -50.0}, uncertainty_A=6.0, low=np.array([-50.0, 0.0, 0.0, 0.0]))
+    monkeypatch.setattr(scan, "fit_near", lambda criteria, search, start: found)
+    monkeypatch.setattr(scan, "is_below", lambda criteria, low, depth: below)
+    work = scan._Work({"C10": Quantity(-80.0, Origin.GIVEN), "rotation_deg": Quantity(0.0, Origin.GIVEN)}, None)
+    work._find_depth(None, SimpleNamespace(c12_A=None))
+    assert work.value("depth_A", None) == (30.0 if below else 0.0)
+    assert work.entries["depth_A"].origin is (Origin.ESTIMATED if below else Origin.DEFAULT)
+
+
 def test_depth_explains_what_the_dark_field_says(monkeypatch):
     """147 Å of SrTiO3 from 37 Å of underfocus: in focus 25 Å beyond, which is nearer to the other half turn's -37."""
     assert rotation_after(monkeypatch, -37.0, 25.0) == (0.0, 62.0)
