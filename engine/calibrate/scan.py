@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ptylive.engine.calibrate.aberrations import (
+    LOW,
     AberrationFit,
     Grid,
     Search,
@@ -20,6 +21,7 @@ from ptylive.engine.calibrate.aberrations import (
     fit_among_aliases,
     fit_by_energy,
     fit_near,
+    in_focus_unless_told,
     is_below,
 )
 from ptylive.engine.calibrate.alignment.parallax import align
@@ -230,6 +232,7 @@ class _Work:
             return
         if not sparse:
             given = {name: q.value for name, q in self.entries.items() if q.origin is Origin.GIVEN}
+            fit = fit if given.keys() & set(LOW) else in_focus_unless_told(criteria, fit)
             fit = fit_higher(criteria, fit, given)
         self._adopt(fit, curl, criteria)
 
