@@ -17,3 +17,10 @@ class PhaseDeviation:
     """Over the scanned area."""
     patterns: int
     """How many it was measured on."""
+    lower_bound: bool = False
+    """Slices that move against each other, and a strength that moves with the phase, scatter more than is told."""
+
+    @property
+    def words(self) -> str:
+        """The median in words, with its unit."""
+        return f"{'at least ' if self.lower_bound else ''}{self.median_rad:.2g} rad"
