@@ -18,7 +18,7 @@ class PhaseDeviation:
     patterns: int
     """How many it was measured on."""
     lower_bound: bool = False
-    """Slices that move against each other, and a strength that moves with the phase, scatter more than is told."""
+    """Repeats scatter by more: of few electrons, slices that move against each other, a strength beside the phase."""
 
     @property
     def words(self) -> str:

@@ -53,6 +53,8 @@ FARTHEST = 30.0
 """Deviations from the bound beyond which it does not matter how far."""
 MAP_FLOOR = 0.0225
 """A live map inverts the same transfer, down to about this share of the curvature by which steps are scaled."""
+FEW_ELECTRONS = 200.0
+"""Electrons of a pixel of the object, of fewer of which repeats were seen to scatter by a fifth more than is told."""
 AT_BOUND_RAD = 1e-6
 """Phase up to which a pixel lies at the bound."""
 LEVELS = 64
@@ -119,6 +121,7 @@ def phase_deviation(problem: Problem, end: EndOfRun, context: TrialContext, seed
     response = measured_response(problem, end.vector, context, seed, gain)
     response = replace(response, curvature=response.curvature + _of_terms(problem, end, seed) / float(end.light.mean()))
     lit = end.light > LIT * end.light.max()
+    few = _median(problem, end.light / gain) < FEW_ELECTRONS
     passed = end.light * _power(problem, end.vector)
     share = float(passed.mean() / end.light.mean())
     response = replace(response, curvature=response.curvature / share, noise=response.noise / share)
@@ -135,7 +138,7 @@ def phase_deviation(problem: Problem, end: EndOfRun, context: TrialContext, seed
         variance = bound.above_zero(variance)
     deviation = np.where(lit, np.sqrt(variance), np.nan).astype(np.float32)
     beyond = problem.layout.object_shape[0] > 1 or problem.layout.object_form is not ObjectForm.PHASE
-    return PhaseDeviation(deviation, _median(problem, deviation), response.patterns, lower_bound=beyond)
+    return PhaseDeviation(deviation, _median(problem, deviation), response.patterns, lower_bound=beyond or few)
 
 
 def _power(problem: Problem, vector: Array) -> FloatArray:

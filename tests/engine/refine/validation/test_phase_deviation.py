@@ -118,6 +118,17 @@ def test_what_rings_lack_is_a_factor_of_the_variance(simulated, known, monkeypat
         assert asked[1].held.all()
 
 
+def test_few_electrons_of_a_pixel_scatter_at_least_as_is_told(simulated, known):
+    known(2.0, 3.0)
+    problem = problem_of(simulated, phase_only_obj=True)
+    told = [phase_deviation(problem, ended(problem, light), CPU, 0).lower_bound for light in (190.0, 210.0)]
+    assert told == [True, False]
+    values = {**simulated.dataset.calibration.entries, "counts_per_electron": Quantity(4.0, Origin.GIVEN)}
+    scaled = replace(simulated.dataset, calibration=replace(simulated.dataset.calibration, entries=values))
+    problem = prepare(scaled, Preset.from_mapping({**PLAIN, "phase_only_obj": True}), None)
+    assert phase_deviation(problem, ended(problem, 4 * 190.0), CPU, 0).lower_bound
+
+
 def test_several_slices_and_strengths_scatter_at_least_as_is_told(simulated, known):
     known(2.0, 3.0)
     told = {}
@@ -128,7 +139,7 @@ def test_several_slices_and_strengths_scatter_at_least_as_is_told(simulated, kno
         "slices": {"phase_only_obj": True, "num_slices": 2, "total_thickness_A": 20.0},
     }.items():
         problem = problem_of(simulated, **form)
-        told[name] = phase_deviation(problem, ended(problem), CPU, 0).lower_bound
+        told[name] = phase_deviation(problem, ended(problem, 1e4), CPU, 0).lower_bound
     assert told == {"phase": False, "complex": True, "damped": True, "slices": True}
     assert PhaseDeviation(np.ones((1, 1), np.float32), 0.0123, 16).words == "0.012 rad"
     assert PhaseDeviation(np.ones((1, 1), np.float32), 0.0123, 16, lower_bound=True).words == "at least 0.012 rad"
