@@ -72,6 +72,8 @@ class StoredRun:
     """(Y, X) standard deviation of the phase of all slices together, rad, NaN where nothing is said; None: unknown."""
     median_deviation_rad: float | None = None
     """Over the scanned area."""
+    deviation_is_lower_bound: bool = False
+    """Whether repeats scatter by more than that."""
     convergence: str = ""
     """Whether it had come to rest, in words; empty where that is not known."""
     prior: StoredPrior | None = None
@@ -152,6 +154,7 @@ class StoredRun:
             refined={n: np.asarray(group[n][()], dtype=np.float64) for n in known if n in group},
             phase_deviation=deviation,
             median_deviation_rad=median_rad,
+            deviation_is_lower_bound=bool(_attribute(group, "phase_deviation", "lower_bound")),
             prior=_prior(group),
             date=date,
         )

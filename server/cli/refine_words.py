@@ -34,6 +34,7 @@ def outcome_of(result: RefineResult, frames: int, before: Checks | None, kept: H
         outcome.update(converged=not result.convergence.falling, convergence=result.convergence.sentence)
     if result.phase_deviation is not None and math.isfinite(result.phase_deviation.median_rad):
         outcome["phase_deviation_rad"] = result.phase_deviation.median_rad
+        outcome["phase_deviation_is_lower_bound"] = result.phase_deviation.lower_bound
     if result.scan_drifts and result.refined is not None and result.refined.scans is not None:
         told = zip(result.refined.scans.names, result.scan_drifts, strict=True)
         outcome["drift_A"] = {name: None if one is None else list(one.drift_A) for name, one in told}

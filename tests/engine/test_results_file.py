@@ -336,7 +336,8 @@ def test_a_link_and_its_file_are_one(tmp_path):
 
 def test_how_sure_the_phase_is_lies_beside_the_object(tmp_path):
     path = tmp_path / "r.h5"
-    told = PhaseDeviation(np.full(writers.small_result(1.0).object.shape[2:], 0.02, np.float32), 0.02, 64)
+    shape = writers.small_result(1.0).object.shape[2:]
+    told = PhaseDeviation(np.full(shape, 0.02, np.float32), 0.02, 64, lower_bound=True)
     for deviation in (None, told):
         add_refinement(
             path, Run("run", Preset(), replace(writers.small_result(1.0), phase_deviation=deviation)), Calibration(), {}
@@ -346,6 +347,7 @@ def test_how_sure_the_phase_is_lies_beside_the_object(tmp_path):
         assert "phase_deviation" not in file[f"refinements/{names[0]}"]
         stored = file[f"refinements/{names[1]}/phase_deviation"]
         assert (stored.attrs["units"], stored.attrs["median"], stored.attrs["patterns"]) == ("rad", 0.02, 64)
+        assert stored.attrs["lower_bound"]
         np.testing.assert_array_equal(stored[()], told.map_rad)
         np.testing.assert_array_equal(
             stored.attrs["origin_A"], file[f"refinements/{names[1]}/object"].attrs["origin_A"]

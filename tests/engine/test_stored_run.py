@@ -80,8 +80,12 @@ def test_how_sure_the_phase_is_comes_along_and_older_runs_have_none(tmp_path):
     assert write_results(tmp_path / "old.h5").phase_deviation is None
     run = write_results(tmp_path / "r.h5", deviation=True)
     assert run.median_deviation_rad == pytest.approx(0.01)
+    assert not run.deviation_is_lower_bound
     assert np.isnan(run.phase_deviation[0]).all()
     np.testing.assert_array_equal(run.phase_deviation[1:], np.float32(0.01))
+    with h5py.File(tmp_path / "r.h5", "a") as file:
+        file["refinements/run1/phase_deviation"].attrs["lower_bound"] = True
+    assert StoredRun.read(tmp_path / "r.h5").deviation_is_lower_bound
     with h5py.File(tmp_path / "r.h5", "a") as file:
         del file["refinements/run1/phase_deviation"]
         file["refinements/run1/phase_deviation"] = np.zeros((3, 4))

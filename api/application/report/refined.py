@@ -47,7 +47,11 @@ def _details(run: StoredRun) -> Iterator[Detail]:
     if run.loss.size:
         yield "loss", f"{run.loss[0]:.5g} → {run.loss[-1]:.5g} in {run.loss.size} epochs, {run.seconds:.3g} s"
     if run.median_deviation_rad is not None:
-        yield "standard deviation of the phase", f"{run.median_deviation_rad:.3g} rad (median, by counting noise)"
+        least = "at least " if run.deviation_is_lower_bound else ""
+        yield (
+            "standard deviation of the phase",
+            f"{least}{run.median_deviation_rad:.3g} rad (median, by counting noise)",
+        )
     if run.algorithm:
         yield "data term", run.algorithm
     for words in heard_cannot_tell(run.reason):

@@ -28,6 +28,7 @@ def _write_deviation(group: h5py.Group, deviation: PhaseDeviation) -> None:
             "long_name": "standard deviation of the phase, rad",
             "median": deviation.median_rad,
             "patterns": deviation.patterns,
+            "lower_bound": deviation.lower_bound,
             **{name: group["object"].attrs[name] for name in ("sampling_A", "origin_A")},
         }
     )

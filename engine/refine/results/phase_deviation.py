@@ -17,3 +17,10 @@ class PhaseDeviation:
     """Over the scanned area."""
     patterns: int
     """How many it was measured on."""
+    lower_bound: bool = False
+    """Repeats scatter by more: of few electrons, slices that move against each other, a strength beside the phase."""
+
+    @property
+    def words(self) -> str:
+        """The median in words, with its unit."""
+        return f"{'at least ' if self.lower_bound else ''}{self.median_rad:.2g} rad"

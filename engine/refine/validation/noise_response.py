@@ -65,13 +65,13 @@ def measured_response(
     """Around the parameters of a result (n,), a numpy vector. Raises RefinementError where a backend cannot be had."""
     rng, chosen = np.random.default_rng([seed, 2]), sampled(problem, seed)
     few, layout, count = (
-        _counted_twice(problem.multislice, chosen, counts_per_electron, rng),
+        counted_again(problem.multislice, chosen, counts_per_electron, rng),
         problem.layout,
         len(chosen),
     )
     physical = of_some(layout.physical(vector, np), np.tile(chosen, 2), problem.multislice.count)
     with closing(open_backend(context.backend, few, context.threads)) as backend:
-        there = _Evaluated(backend, layout, physical)
+        there = Evaluated(backend, layout, physical)
         first, second = np.arange(count), np.arange(count, 2 * count)
         noise = there.by_phase(physical.object, second) - there.by_phase(physical.object, first)
         light = backend.to_numpy(backend.illumination(backend.xp.asarray(physical.probe), first))
@@ -126,7 +126,7 @@ def _rings(shape: tuple[int, ...], window: int) -> tuple[IndexArray, FloatArray]
     return np.asarray(np.rint(distance * window), dtype=np.int64).ravel(), weight.ravel()
 
 
-class _Evaluated:
+class Evaluated:
     """The loss of some patterns, by the phase that all slices and states have in common."""
 
     def __init__(self, backend: MultisliceBackend, layout: ParameterLayout, physical: Physical) -> None:
@@ -156,13 +156,14 @@ class _Evaluated:
         return np.asarray((real * gradient[1] - imaginary * gradient[0]).sum(axis=0))
 
 
-def _counted_twice(
-    problem: MultisliceProblem, chosen: IndexArray, counts_per_electron: float, rng: np.random.Generator
+def counted_again(
+    problem: MultisliceProblem, chosen: IndexArray, counts_per_electron: float, rng: np.random.Generator, times: int = 1
 ) -> MultisliceProblem:
-    """Some patterns, and behind them the same counted once more."""
-    both = problem.part(np.tile(chosen, 2))
+    """Some patterns, and behind them the same counted anew, once or several times."""
+    both = problem.part(np.tile(chosen, 1 + times))
     patterns = np.asarray(both.patterns[: len(chosen)])
-    again = counts_per_electron * rng.poisson(np.maximum(patterns, 0) / counts_per_electron)
+    mean = np.maximum(patterns, 0) / counts_per_electron
+    again = counts_per_electron * rng.poisson(np.tile(mean, (times, 1, 1)))
     whole = patterns.dtype.kind in "ui" and counts_per_electron == 1 and again.max(initial=0) <= MOST_COUNTS
     kept = np.uint16 if whole and patterns.max(initial=0) <= MOST_COUNTS else np.float32
     return replace(both, patterns=np.concatenate([patterns.astype(kept), again.astype(kept)]))

@@ -32,6 +32,7 @@ from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.results.phase_deviation import PhaseDeviation
 from ptylive.engine.refine.solvers.sweeps import FULL_SWEEPS, LATER_STEPS
 from ptylive.engine.refine.tuning.held_out import TrialContext
+from ptylive.engine.refine.validation.block_response import RingVariance, unevenness
 from ptylive.engine.refine.validation.noise_response import (
     BYTES_A_PIXEL,
     TRIAL_RAD,
@@ -40,7 +41,7 @@ from ptylive.engine.refine.validation.noise_response import (
     measured_response,
     white_noise,
 )
-from ptylive.schema.model import Array, DoubleArray, FloatArray
+from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray
 
 LIT = 0.01
 """Share of the largest light below which nothing is said."""
@@ -52,6 +53,10 @@ FARTHEST = 30.0
 """Deviations from the bound beyond which it does not matter how far."""
 MAP_FLOOR = 0.0225
 """A live map inverts the same transfer, down to about this share of the curvature by which steps are scaled."""
+FEW_ELECTRONS = 200.0
+"""Electrons of a pixel of the object, of fewer of which repeats were seen to scatter by a fifth more than is told."""
+AT_BOUND_RAD = 1e-6
+"""Phase up to which a pixel lies at the bound."""
 LEVELS = 64
 """Values of the light for which the sum over frequencies is taken; between them it is interpolated."""
 
@@ -116,15 +121,24 @@ def phase_deviation(problem: Problem, end: EndOfRun, context: TrialContext, seed
     response = measured_response(problem, end.vector, context, seed, gain)
     response = replace(response, curvature=response.curvature + _of_terms(problem, end, seed) / float(end.light.mean()))
     lit = end.light > LIT * end.light.max()
+    few = _median(problem, end.light / gain) < FEW_ELECTRONS
     passed = end.light * _power(problem, end.vector)
     share = float(passed.mean() / end.light.mean())
     response = replace(response, curvature=response.curvature / share, noise=response.noise / share)
     end = replace(end, light=passed)
     variance = _variance(problem, end, response)
-    if problem.layout.non_negative:
-        variance = _above_zero(problem, end, response, variance)
+    bound = _Bound.of(problem, end, response, variance) if problem.layout.non_negative else None
+    if bound is None:
+        rings = RingVariance(variance, np.ones_like(variance), np.zeros(variance.shape, bool), end.light)
+    else:
+        rings = RingVariance(bound.variance, bound.free, bound.held, end.light)
+    factor = unevenness(problem, end.vector, context, seed, gain, rings)
+    variance = rings.variance if factor is None else factor * rings.variance
+    if bound is not None:
+        variance = bound.above_zero(variance)
     deviation = np.where(lit, np.sqrt(variance), np.nan).astype(np.float32)
-    return PhaseDeviation(deviation, _median(problem, deviation), response.patterns)
+    beyond = problem.layout.object_shape[0] > 1 or problem.layout.object_form is not ObjectForm.PHASE
+    return PhaseDeviation(deviation, _median(problem, deviation), response.patterns, lower_bound=beyond or few)
 
 
 def _power(problem: Problem, vector: Array) -> FloatArray:
@@ -214,18 +228,37 @@ def _by_phase(problem: Problem, vector: Array, gradient: Array) -> FloatArray:
     return np.asarray(by[0])
 
 
-def _above_zero(problem: Problem, end: EndOfRun, response: NoiseResponse, variance: DoubleArray) -> DoubleArray:
-    """(Y, X) of the summed phase, where that of each slice is held at or above 0."""
-    layout = problem.layout
-    phases = layout.object_block(end.vector).reshape(-1, layout.planes, *layout.object_shape[1:])[0]
-    mean = float((response.pixels * np.maximum(response.curvature, 0)).sum())
-    force = 0.0 if end.gradient is None else _by_phase(problem, end.vector, end.gradient)
-    wanted = phases - force * layout.planes / np.maximum(mean * end.light, 1e-300)
-    free = gaussian_filter(scipy.special.ndtr(_in_deviations(wanted, variance)).mean(axis=0), NEIGHBOURS_PX)
-    # a pixel among neighbours that cannot move scatters by its own curvature alone
-    alone = layout.object_shape[0] ** 2 * float((response.pixels * response.noise).sum()) / max(mean, 1e-300) ** 2
-    variance = free * variance + (1 - free) * np.minimum(variance, alone / np.maximum(end.light, 1e-300))
-    return np.asarray(variance * _variance_above_zero(_in_deviations(wanted, variance)).mean(axis=0))
+@dataclass(frozen=True, eq=False)
+class _Bound:
+    """Of an object whose phase is held at or above 0."""
+
+    wanted: Array
+    """(planes, Y, X) phase that each plane would take without the bound."""
+    variance: DoubleArray
+    """(Y, X) of the summed phase, among neighbours that cannot move."""
+    free: DoubleArray
+    """(Y, X) chance that a pixel is above the bound."""
+    held: BoolArray
+    """(Y, X) pixels that lie at the bound in all planes."""
+
+    @classmethod
+    def of(cls, problem: Problem, end: EndOfRun, response: NoiseResponse, variance: DoubleArray) -> _Bound:
+        """``variance``: (Y, X) of the summed phase where nothing bounds it."""
+        layout = problem.layout
+        phases = layout.object_block(end.vector).reshape(-1, layout.planes, *layout.object_shape[1:])[0]
+        mean = float((response.pixels * np.maximum(response.curvature, 0)).sum())
+        force = 0.0 if end.gradient is None else _by_phase(problem, end.vector, end.gradient)
+        wanted = phases - force * layout.planes / np.maximum(mean * end.light, 1e-300)
+        free = gaussian_filter(scipy.special.ndtr(_in_deviations(wanted, variance)).mean(axis=0), NEIGHBOURS_PX)
+        # a pixel among neighbours that cannot move scatters by its own curvature alone
+        alone = layout.object_shape[0] ** 2 * float((response.pixels * response.noise).sum()) / max(mean, 1e-300) ** 2
+        among = free * variance + (1 - free) * np.minimum(variance, alone / np.maximum(end.light, 1e-300))
+        chance = scipy.special.ndtr(_in_deviations(wanted, among)).mean(axis=0)
+        return cls(wanted, among, chance, np.asarray((phases <= AT_BOUND_RAD).all(axis=0)))
+
+    def above_zero(self, variance: DoubleArray) -> DoubleArray:
+        """(Y, X) of the summed phase, where that of each slice is held at or above 0."""
+        return np.asarray(variance * _variance_above_zero(_in_deviations(self.wanted, variance)).mean(axis=0))
 
 
 def _in_deviations(phases: Array, variance: Array) -> DoubleArray:

@@ -270,7 +270,7 @@ def _summarise(result: RefineResult, as_json: bool) -> None:
         goes_on = f" (--resume --epochs {len(result.loss) + MORE_EPOCHS})" if result.convergence.falling else ""
         say(f"{result.convergence.sentence}{goes_on}")
     if result.phase_deviation is not None:
-        say(f"standard deviation of the phase by counting noise: {result.phase_deviation.median_rad:.2g} rad (median)")
+        say(f"standard deviation of the phase by counting noise: {result.phase_deviation.words} (median)")
     if result.validation is not None:
         say(result.validation.summary())
 

@@ -6,6 +6,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from ptylive.engine.refine.results.phase_deviation import PhaseDeviation
 from ptylive.engine.refine.results.refinement_result import RefineResult
 from ptylive.schema.advice.cannot_tell import cannot_tell_words
 from ptylive.server.cli.commands.refine import _summarise
@@ -35,3 +36,13 @@ def test_of_what_was_told_there_is_no_word(capsys: pytest.CaptureFixture[str]) -
     assert "cannot_tell" not in outcome_of(result, 9, None, None)
     _summarise(result, as_json=False)
     assert "warning" not in "".join(capsys.readouterr())
+
+
+def test_a_lower_bound_is_said_to_be_one(capsys: pytest.CaptureFixture[str]) -> None:
+    for bound, words in ((False, "0.012 rad"), (True, "at least 0.012 rad")):
+        result = ended("one slice")
+        told = PhaseDeviation(np.ones((1, 1), np.float32), 0.0123, 16, lower_bound=bound)
+        result.phase_deviation = told  # type: ignore[misc]  (a stand-in)
+        assert outcome_of(result, 9, None, None)["phase_deviation_is_lower_bound"] is bound
+        _summarise(result, as_json=False)
+        assert f"by counting noise: {words} (median)" in "".join(capsys.readouterr())

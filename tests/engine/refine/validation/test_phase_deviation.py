@@ -10,6 +10,7 @@ from repeated_scans import DRAWS, drawn, repeats, scatter
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.parameters.terms import Anchor
 from ptylive.engine.refine.problem.prepare import prepare
+from ptylive.engine.refine.results.phase_deviation import PhaseDeviation
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.validation import phase_deviation as module
 from ptylive.engine.refine.validation.noise_response import NoiseResponse, share_of_rings
@@ -41,6 +42,7 @@ def known(monkeypatch):
             return NoiseResponse(np.full(len(pixels), curvature), np.full(len(pixels), noise), pixels, 16)
 
         monkeypatch.setattr(module, "measured_response", measured)
+        monkeypatch.setattr(module, "unevenness", lambda *_: None)
 
     return respond
 
@@ -96,6 +98,51 @@ def test_a_transmission_that_lets_less_through_is_known_less(simulated, known):
     planes[..., : planes.shape[-1] // 2] *= 0.5
     found = phase_deviation(problem, replace(end, vector=vector), CPU, 0).map_rad
     assert found[0, 0] / found[0, -1] == pytest.approx(2.0, rel=1e-4)
+
+
+@pytest.mark.parametrize("bound", [False, True])
+def test_what_rings_lack_is_a_factor_of_the_variance(simulated, known, monkeypatch, bound):
+    known(2.0, 3.0)
+    problem = problem_of(simulated, phase_only_obj=True, non_negative_phase=bound)
+    high, asked = problem.start.copy(), []
+    problem.layout.object_block(high)[:] = 10.0
+    end = replace(ended(problem), vector=high)
+    plain = phase_deviation(problem, end, CPU, 0).map_rad
+    monkeypatch.setattr(module, "unevenness", lambda *given: (asked.append(given[-1]), np.full(plain.shape, 4.0))[1])
+    np.testing.assert_allclose(phase_deviation(problem, end, CPU, 0).map_rad, 2 * plain, rtol=1e-5)
+    np.testing.assert_allclose(np.sqrt(asked[0].variance), plain, rtol=1e-5)
+    assert not asked[0].held.any()
+    assert (asked[0].free > 0.99).all()
+    if bound:
+        phase_deviation(problem, replace(end, vector=problem.start * 0), CPU, 0)
+        assert asked[1].held.all()
+
+
+def test_few_electrons_of_a_pixel_scatter_at_least_as_is_told(simulated, known):
+    known(2.0, 3.0)
+    problem = problem_of(simulated, phase_only_obj=True)
+    told = [phase_deviation(problem, ended(problem, light), CPU, 0).lower_bound for light in (190.0, 210.0)]
+    assert told == [True, False]
+    values = {**simulated.dataset.calibration.entries, "counts_per_electron": Quantity(4.0, Origin.GIVEN)}
+    scaled = replace(simulated.dataset, calibration=replace(simulated.dataset.calibration, entries=values))
+    problem = prepare(scaled, Preset.from_mapping({**PLAIN, "phase_only_obj": True}), None)
+    assert phase_deviation(problem, ended(problem, 4 * 190.0), CPU, 0).lower_bound
+
+
+def test_several_slices_and_strengths_scatter_at_least_as_is_told(simulated, known):
+    known(2.0, 3.0)
+    told = {}
+    for name, form in {
+        "phase": {"phase_only_obj": True},
+        "complex": {"phase_only_obj": False},
+        "damped": {"weakly_damped_obj": True},
+        "slices": {"phase_only_obj": True, "num_slices": 2, "total_thickness_A": 20.0},
+    }.items():
+        problem = problem_of(simulated, **form)
+        told[name] = phase_deviation(problem, ended(problem, 1e4), CPU, 0).lower_bound
+    assert told == {"phase": False, "complex": True, "damped": True, "slices": True}
+    assert PhaseDeviation(np.ones((1, 1), np.float32), 0.0123, 16).words == "0.012 rad"
+    assert PhaseDeviation(np.ones((1, 1), np.float32), 0.0123, 16, lower_bound=True).words == "at least 0.012 rad"
 
 
 def test_noise_below_the_vacuum_is_cut_off():

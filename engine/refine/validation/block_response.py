@@ -1,0 +1,175 @@
+"""How counting noise moves the phase of one slice: solved for in the middle of a scan, where rings take means.
+
+A ring of frequencies has one curvature and one power of noise for the whole field. Atoms and the vacuum between them
+differ in both, and where a pixel of the detector has few electrons the curvature along one wave differs much from that
+along the next: the mean of the inverse is more than the inverse of the mean. So for some patterns that lie beside each
+other the counts are drawn anew around themselves, and H x = g, where g is what they do to the gradient, is solved by
+conjugate gradients. Pixels are put into classes by their blurred phase; in each the power of x over what rings say of
+the same pixels is the factor that rings lack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from ptylive.engine.backend.multislice.open import open_backend
+from ptylive.engine.refine.parameters.parameter_vector import ObjectForm
+from ptylive.engine.refine.problem.prepare import Problem
+from ptylive.engine.refine.tuning.held_out import TrialContext
+from ptylive.engine.refine.validation.noise_response import (
+    LIT,
+    MOST_BYTES,
+    TRIAL_RAD,
+    Evaluated,
+    counted_again,
+    of_some,
+)
+from ptylive.schema.model import BoolArray, DoubleArray, FloatArray, IndexArray
+
+MOST, DRAWS, STEPS = 1024, 2, 6
+"""Patterns that are looked at, draws of their counts, and steps of conjugate gradients: fifteen evaluations."""
+INSIDE = 0.5
+"""Share of a pixel's light that comes from these patterns, from which the pixel moves and counts."""
+CLASSES, FEWEST_PIXELS = 5, 40
+"""Of as many pixels each, and the fewest pixels of one."""
+BLUR_PX = 2.0
+"""Gaussian that blurs the phase which tells atoms from what lies between them."""
+LEAST, GREATEST = 0.25, 9.0
+"""Bounds of the factor: beyond them something else is wrong."""
+
+
+@dataclass(frozen=True, eq=False)
+class RingVariance:
+    """What rings of frequencies say of each pixel."""
+
+    variance: DoubleArray
+    """(Y, X) of the phase."""
+    free: DoubleArray
+    """(Y, X) chance that nothing holds the pixel."""
+    held: BoolArray
+    """(Y, X) pixels that lie at the bound."""
+    light: FloatArray
+    """(Y, X) of all patterns."""
+
+
+@dataclass(frozen=True, eq=False)
+class Unevenness:
+    """Factor of a variance by rings, from class to class of the blurred phase."""
+
+    phase: DoubleArray
+    """(classes,) means, rising."""
+    factor: DoubleArray
+    """(classes,)."""
+
+    def at(self, phase: FloatArray) -> DoubleArray:
+        """(Y, X) factors of a phase (Y, X), which is blurred here."""
+        return np.asarray(np.interp(_blurred(phase), self.phase, self.factor))
+
+
+def unevenness(
+    problem: Problem, vector: FloatArray, context: TrialContext, seed: int, gain: float, rings: RingVariance
+) -> DoubleArray | None:
+    """(Y, X) factor of the variance by rings; None of several slices, of no pure phase, and where pixels are too few.
+
+    vector: (n,) parameters of a result, a numpy vector; gain: counts of an electron. Raises RefinementError where a
+    backend cannot be had.
+    """
+    layout = problem.layout
+    if layout.planes > 1 or layout.object_form is not ObjectForm.PHASE:
+        return None
+    phase = layout.object_block(vector).reshape(layout.object_shape[1:])
+    moved, own = _moved(problem, vector, context, seed, gain, rings)
+    found = compared(phase, moved, own, rings, between_positions(problem))
+    return None if found is None else found.at(phase)
+
+
+def compared(
+    phase: FloatArray, moved: DoubleArray, own: FloatArray, rings: RingVariance, where: BoolArray
+) -> Unevenness | None:
+    """Power (draws, Y, X) of moved phases beside what rings say, class by class; own (Y, X): light of the patterns."""
+    share = own / np.maximum(rings.light.astype(np.float64), 1e-300)
+    inside = where & _moving(own, rings)
+    if inside.sum() < CLASSES * FEWEST_PIXELS:
+        return None
+    blurred, power = _blurred(phase), (moved**2).mean(axis=0)
+    edges = np.quantile(blurred[inside], np.linspace(0, 1, CLASSES + 1)[1:-1])
+    classes = [inside & (np.digitize(blurred, edges) == k) for k in range(CLASSES)]
+    told = rings.free * rings.variance / np.maximum(share, INSIDE)
+    seen = rings.free * power
+    sums = [(blurred[some].mean(), seen[some].sum(), told[some].sum()) for some in classes if told[some].sum() > 0]
+    if not sums:
+        return None
+    middles, found, expected = np.array(sums, dtype=np.float64).T
+    return Unevenness(middles, np.clip(found / expected, LEAST, GREATEST))
+
+
+def between_positions(problem: Problem) -> BoolArray:
+    """(Y, X) pixels between the outermost positions."""
+    at = (problem.positions_A - problem.grid.origin_A) / problem.grid.pixel_A
+    low, high = np.floor(at.min(axis=0)).astype(int), np.ceil(at.max(axis=0)).astype(int) + 1
+    found = np.zeros(problem.layout.object_shape[1:], bool)
+    found[max(low[0], 0) : high[0], max(low[1], 0) : high[1]] = True
+    return found
+
+
+def in_the_middle(problem: Problem) -> IndexArray:
+    """Numbers of the patterns that are looked at, a square of them."""
+    patterns, places = problem.multislice.patterns, problem.positions_A
+    most = min(MOST, max(1, int(MOST_BYTES / (4.0 * (1 + DRAWS) * float(np.prod(patterns.shape[1:]))))))
+    away = np.abs(places - np.median(places, axis=0)).max(axis=1)
+    return np.sort(np.argsort(away, kind="stable")[:most])
+
+
+def _blurred(phase: FloatArray) -> DoubleArray:
+    return np.asarray(gaussian_filter(np.asarray(phase, np.float64), BLUR_PX))
+
+
+def _moving(own: FloatArray, rings: RingVariance) -> BoolArray:
+    """(Y, X) pixels that some patterns tell of, and that no bound holds."""
+    return np.asarray((own > INSIDE * rings.light) & (rings.light > LIT * rings.light.max()) & ~rings.held)
+
+
+def _moved(
+    problem: Problem, vector: FloatArray, context: TrialContext, seed: int, gain: float, rings: RingVariance
+) -> tuple[DoubleArray, FloatArray]:
+    """By how much (draws, Y, X) counts drawn anew move the phase; the light (Y, X) of these patterns."""
+    chosen, layout = in_the_middle(problem), problem.layout
+    few = counted_again(problem.multislice, chosen, gain, np.random.default_rng([seed, 5]), DRAWS)
+    physical = of_some(layout.physical(vector, np), np.tile(chosen, 1 + DRAWS), problem.multislice.count)
+    first, *others = np.arange(len(chosen) * (1 + DRAWS)).reshape(1 + DRAWS, -1)
+    with closing(open_backend(context.backend, few, context.threads)) as backend:
+        there = Evaluated(backend, layout, physical)
+        own = np.asarray(backend.to_numpy(backend.illumination(backend.xp.asarray(physical.probe), first)))
+        start, moving = there.by_phase(physical.object, first), _moving(own, rings)
+
+        def curved(along: DoubleArray) -> DoubleArray:
+            length = TRIAL_RAD / 2 / max(float(np.sqrt((along[moving] ** 2).mean())), 1e-300)
+            ahead = there.by_phase(there.turned((length * along).astype(np.float32)), first)
+            return np.where(moving, (ahead - start) / length, 0.0)
+
+        scale = np.where(moving, 1 / np.maximum(own, 1e-30), 0.0)
+        forces = [np.where(moving, start - there.by_phase(physical.object, other), 0.0) for other in others]
+        return np.array([solved(curved, force, scale) for force in forces]), own
+
+
+def solved(curved: Callable[[DoubleArray], DoubleArray], force: DoubleArray, scale: DoubleArray) -> DoubleArray:
+    """What H turns into the force, by a few steps of conjugate gradients; curved: H times; scale: about its inverse."""
+    residual, found = force, np.zeros_like(force)
+    along = scale * residual
+    power = float((residual * along).sum())
+    for _ in range(STEPS):
+        if not power > 0:
+            break
+        bent = curved(along)
+        curvature = float((along * bent).sum())
+        if not curvature > 0:  # few counts may bend it downwards
+            break
+        found, residual = found + power / curvature * along, residual - power / curvature * bent
+        before, power = power, float((residual * scale * residual).sum())
+        along = scale * residual + power / before * along
+    return found
