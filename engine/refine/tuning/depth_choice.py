@@ -268,11 +268,11 @@ def with_depth_of(dataset: Dataset, preset: Preset, slices: int, thickness_A: fl
 
     The calibration is the one that the earlier run began with.
     """
+    if slices == 1 and preset.object.num_slices == "auto":  # whatever thickness was given
+        return dataset, _with_slices(preset, 1)
     preset = with_given_depth(dataset, preset)
     if preset.object.num_slices != "auto":
         return dataset, preset
-    if slices == 1:
-        return dataset, _with_slices(preset, 1)
     return thickened(dataset, preset, thickness_A, slices)
 
 

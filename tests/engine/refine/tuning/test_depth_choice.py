@@ -279,6 +279,9 @@ def test_the_depth_of_an_earlier_run_is_taken_where_it_is_open():
     assert same is dataset
     assert preset.object.spacings_A == (15.0,) * 3
     assert with_depth_of(dataset, Preset(), 1, 0.0)[1].object.slice_thickness_A == (0,)
+    told = with_depth_of(dataset, Preset(total_thickness_A=60.0), 1, 60.0)[1]
+    assert told.object.slice_thickness_A == (60,)  # several slices were not worth it
+    assert with_depth_of(dataset, Preset(total_thickness_A=60.0), 7, 60.0)[1].object.slices == 7
     given = Preset(num_slices=2, total_thickness_A=30.0)
     assert with_depth_of(dataset, given, 4, 60.0) == (dataset, given)
     uneven = with_depth_of(dataset, Preset(slice_distances_A=(5.0, 10.0, 20.0)), 4, 55.0)[1]
