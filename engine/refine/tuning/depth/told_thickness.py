@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ptylive.engine.refine.tuning.depth.worth_of_slices import gain_of_slices
+from ptylive.engine.refine.tuning.depth.worth_of_slices import are_worth_it, gain_of_slices
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.mode_choice import may_be_tried
 from ptylive.engine.refine.tuning.parameter_search import Tuned, tune
@@ -33,10 +33,10 @@ def with_slices_worth_it(tuned: Tuned, before: Tuned, asked: Preset, context: Tr
         return tuned
     form = tuned.preset.object
     several = f"{form.slices} slices of {sum(form.slice_thickness_A):.3g} Å together"
-    if gain.certain:
+    if are_worth_it(gain):
         words = f"{several}, as the given thickness needs: they predict patterns held out better than one, by {gain}"
         return replace(tuned, words=(*tuned.words, words))
-    words = f"one slice: {several} would not predict patterns held out better than one (gain {gain})"
+    words = f"one slice: {several} would not predict patterns held out far better than one (gain {gain})"
     words += "; give num_slices to have them all the same"
     return replace(thin, words=(*thin.words, words))
 

@@ -60,7 +60,7 @@ def test_each_is_tried_as_it_would_be_refined_but_from_nothing(monkeypatch):
     gain_of_slices(*both(dataset, **settings), replace(CPU, start=start))
     one, several = (trial.problem.strategy for trial in made)
     assert (str(one.regime), one.sweeps, str(one.kind), one.non_negative) == ("thin", 8, "ml", True)
-    assert (several.sweeps, str(several.kind), several.non_negative) == (5, "lsq_sqrt", False)
+    assert (several.sweeps, str(several.kind), several.non_negative) == (5, "ml", False)
     assert (one.coherence.modes, several.coherence.modes) == (2, 2)
     assert not one.start_from_map
     assert np.array_equal(made[0].held, made[1].held)
