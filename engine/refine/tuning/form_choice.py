@@ -66,7 +66,7 @@ def with_chosen_form(tuned: Tuned, context: TrialContext) -> Tuned:
         words = "phase only: few electrons, and a complex object does not predict patterns held out far better"
         words += f" (gain {gain})"
         return tuned.with_settings(words, phase_only_obj=True, non_negative_phase=bound)
-    if not _far_behind(gain) and _within_a_focus(tuned):
+    if not _far_behind(gain) and within_a_focus(tuned):
         words = f"weakly damped object: slices within {THIN_DEPTHS:g} depths of focus"
         words += f", and a complex object does not predict patterns held out far better than a phase (gain {gain})"
         damped = tuned.with_settings(words, weakly_damped_obj=True, non_negative_phase=bound)
@@ -80,7 +80,7 @@ def _far_behind(gain: Gain) -> bool:
     return Gain(-gain.share - WORTH, gain.deviation).certain
 
 
-def _within_a_focus(tuned: Tuned) -> bool:
+def within_a_focus(tuned: Tuned) -> bool:
     """Whether the slices are too near each other for the aperture to tell them apart."""
     depth = depth_of_focus_A(tuned.dataset)
     return depth is not None and sum(tuned.preset.object.slice_thickness_A) < THIN_DEPTHS * depth

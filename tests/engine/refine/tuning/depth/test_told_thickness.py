@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from columns import scan_of_columns
+from columns import ENERGY_EV, SEMIANGLE_MRAD, scan_of_columns
 
 from ptylive.engine.refine import TrialContext
 from ptylive.engine.refine.results.gain import Gain
@@ -14,9 +14,11 @@ from ptylive.engine.refine.tuning.depth_choice import with_given_depth
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
+from ptylive.schema.units import wavelength_A
 
 CPU = TrialContext(backend="cpu")
 THICK_A = 70.0
+DEPTH_A = wavelength_A(ENERGY_EV) / (1e-3 * SEMIANGLE_MRAD) ** 2
 
 
 def judged(dataset, settings, before=None):
@@ -40,7 +42,7 @@ def gaining(monkeypatch, gain):
 
 @pytest.mark.parametrize(
     ("gain", "slices"),
-    [(Gain(0.03, 0.01), 8), (Gain(0.03, 0.02), 1), (Gain(0.009, 0.001), 1), (Gain(-0.1, 0.01), 1), (None, 8)],
+    [(Gain(0.03, 0.01), 8), (Gain(0.009, 0.001), 1), (Gain(-0.1, 0.01), 1), (None, 8)],
 )
 def test_slices_of_a_given_thickness_have_to_predict_better_than_one(monkeypatch, gain, slices):
     compared = gaining(monkeypatch, gain)
@@ -50,13 +52,26 @@ def test_slices_of_a_given_thickness_have_to_predict_better_than_one(monkeypatch
     assert (form.num_slices, sum(form.slice_thickness_A)) == (slices, pytest.approx(THICK_A))
 
 
+@pytest.mark.parametrize("share", [0.03, -0.03])
+@pytest.mark.parametrize(("depths", "slices"), [(1.2, 1), (1.3, 4)])
+def test_in_doubt_what_was_told_decides(monkeypatch, share, depths, slices):
+    """Slices within a focus are told apart by nothing, those beyond it are."""
+    gaining(monkeypatch, Gain(share, 0.02))
+    tuned = judged(scan_of_columns(points=16), {"total_thickness_A": depths * DEPTH_A})
+    assert tuned.preset.object.slices == slices
+
+
 @pytest.mark.parametrize(
     ("gain", "said"),
     [
         (Gain(0.03, 0.01), "8 slices of 70 Å together, as the given thickness needs: they predict patterns held out"),
         (
             Gain(0.03, 0.02),
-            "one slice: 8 slices of 70 Å together would not predict patterns held out far better than one (gain 3 ±",
+            "8 slices of 70 Å together, as the given thickness needs: neither they nor one predict patterns held out",
+        ),
+        (
+            Gain(-0.03, 0.01),
+            "one slice: 8 slices of 70 Å together would not predict patterns held out far better than one (gain -3",
         ),
     ],
 )
