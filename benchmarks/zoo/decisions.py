@@ -60,7 +60,7 @@ def arguments() -> argparse.Namespace:
 
 def of_scan(scan: Path, way: str, settings: list[str], seeds: int) -> list[dict[str, Any]]:
     """A row for each seed and batch, of a process each."""
-    settings = settings + (ours.thickness_settings(scan) if way == "ours" else [])
+    settings = settings + ours.thickness_settings(way, scan)
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         told = scan

@@ -17,6 +17,7 @@ from benchmarks.zoo.score import Reconstruction, Truth, half_data_score, score
 
 WAYS = {
     "ours": "the true calibration, and the thickness and slices of thick specimens, as the other programs are told",
+    "ours-thickness": "the true calibration and thickness; slices not told",
     "ours-untold": "the true calibration; thickness and slices not told",
     "ours-blind": "nothing but energy, semi-angle, scan and the detector's pixel",
 }
@@ -29,8 +30,7 @@ def run(way: str, source: Path, folder: Path, settings: Sequence[str] = (), *, h
     """Refine a scan, score it; a refusal or a crash is told in ``error``."""
     folder.mkdir(parents=True, exist_ok=True)
     told, given = list(settings), source
-    if way == "ours":
-        told += thickness_settings(source)
+    told += thickness_settings(way, source)
     if way == "ours-blind":
         given = folder / f"{source.stem}_input.h5"
         blind_copy(source, given)
@@ -45,12 +45,16 @@ def run(way: str, source: Path, folder: Path, settings: Sequence[str] = (), *, h
     return found
 
 
-def thickness_settings(source: Path) -> list[str]:
-    """Slices and thickness of what is thicker than a slice."""
+def thickness_settings(way: str, source: Path) -> list[str]:
+    """What a way tells of the depth: slices and thickness of what is thicker than a slice, or the thickness alone."""
     import h5py
 
+    if way not in ("ours", "ours-thickness"):
+        return []
     with h5py.File(source) as file:
         slices, thickness = len(file["truth/slices"]), float(file["truth"].attrs["thickness_A"])
+    if way == "ours-thickness":
+        return [f"total_thickness_A={thickness:.1f}"] if thickness > 0 else []
     return [f"num_slices={slices}", f"total_thickness_A={thickness:.1f}"] if slices > 1 else []
 
 

@@ -17,7 +17,8 @@ class ObjectSettings(StrictModel):
 
     num_slices: Annotated[int, Field(ge=1, le=MOST_SLICES)] | Auto = Field(
         default="auto",
-        description="slices of the object along the beam; auto: as a given thickness needs, or one that trials find",
+        description="slices of the object along the beam; auto: as a given thickness needs, or one that trials find;"
+        " one where several would not predict held-out patterns better",
     )
     total_thickness_A: float | None = Field(
         default=None, gt=0, description="thickness of the object, Å: num_slices times the distance between slices"

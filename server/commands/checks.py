@@ -146,7 +146,10 @@ class Checked:
         if slices == 1:
             return Check("thickness", "ok", "given: one slice")
         state = graded(ok=depth_A is None or thickness_A / slices < depth_A, bad=False)
-        return Check("thickness", state, f"given: {thickness_A:.3g} Å, {slices} slices of {thickness_A / slices:.2g} Å")
+        said = f"given: {thickness_A:.3g} Å, {slices} slices of {thickness_A / slices:.2g} Å"
+        if given == "auto" and form.slice_distances_A is None:
+            said += ", or one, as trials find"
+        return Check("thickness", state, said)
 
     def saturation(self) -> Check:
         """Full pixels tell less than they got, and every map is off there."""

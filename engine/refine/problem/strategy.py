@@ -21,6 +21,7 @@ from ptylive.engine.refine.data_terms.registry import python_term
 from ptylive.engine.refine.engines.named import PUBLISHED
 from ptylive.engine.refine.engines.rule import Published
 from ptylive.engine.refine.parameters.parameter_vector import ObjectForm
+from ptylive.engine.refine.problem.few_electrons import COUNTING, FEW_ANCHOR, NOISE_SPREAD, are_few
 from ptylive.engine.refine.solvers.sweeps import MOST_SWEEPS
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.preset.loss import LossSettings
@@ -33,8 +34,6 @@ LOW_DOSE_E_PER_A2 = 200.0
 """Below this a specimen is taken for a beam-sensitive weak phase object."""
 MAP_DOSE_E_PER_A2 = 3000.0
 """Below this the linear map is near the best that can be had: where one is given, refine from it in small steps."""
-NOISE_SPREAD = 0.12
-"""Neighbour correlation above which the detector, not the specimen, makes the dark field."""
 LBFGS_SHARE = 1 / 3
 MORE_EPOCHS, FREER_EPOCHS = 30, 21
 """Epochs beyond those planned, of one slice, where the loss has not come to rest and nobody gave their number; and of
@@ -44,8 +43,6 @@ LEAST_BATCHES = 128
 """Batches in a sweep of a thin specimen that are enough: of larger scans batches are larger, which costs less."""
 BACKGROUND = 0.6
 """Share of the mean dark-field counts taken for a flat background: thermal and inelastic scattering, detector noise."""
-COUNTING = 0.5
-"""Variance over mean of dark pixels below which patterns are free of noise, and all of the dark field is signal."""
 MANY_ELECTRONS_PER_A2 = 1e4
 """Up to this dose the anchor is a regime's. Beyond it falls as 1 / dose: the curvature grows with the electrons, and
 how far from the truth sweeps end does not."""
@@ -316,11 +313,9 @@ def _regime(form: ObjectSettings, asked: str, statistics: PatternStatistics, has
     dose = f"{statistics.dose_e_per_A2:.0f} e/Å²"
     if form.slices > 1:
         kind = "phase" if form.phase_only_obj is True else "weakly damped" if form.weakly_damped_obj else "complex"
-        return _thick(
-            statistics,
-            f"{form.slices} slices: {kind} object",
-            "an offset of three times the dark field's counts",
-        )
+        reason, term = f"{form.slices} slices: {kind} object", "an offset of three times the dark field's counts"
+        thick = _thick(statistics, reason, term)
+        return _of_few_electrons(thick, statistics, has_start) if are_few(statistics) else thick
     moderate = statistics.dose_e_per_A2 < MAP_DOSE_E_PER_A2
     few = statistics.dose_e_per_A2 < LOW_DOSE_E_PER_A2
     smeared = moderate and statistics.noise_spread > NOISE_SPREAD
@@ -370,6 +365,15 @@ def _thick(statistics: PatternStatistics, reason: str, data_term: str) -> Strate
         sweeps=5,
         epochs=20,
         batch_size=32,
+    )
+
+
+def _of_few_electrons(thick: Strategy, statistics: PatternStatistics, has_start: bool) -> Strategy:
+    """Several slices by the likelihood, held closely to the sweeps; from the map where one slice begins there."""
+    thin, from_map = _thin(statistics, thick.reason), statistics.dose_e_per_A2 < MAP_DOSE_E_PER_A2
+    why = f"{thick.reason}, few electrons" + (", started from the live map" if from_map and has_start else "")
+    return replace(
+        thick, reason=why, data_term=thin.data_term, kind=thin.kind, start_from_map=from_map, anchor=FEW_ANCHOR
     )
 
 

@@ -32,7 +32,7 @@ from ptylive.engine.refine.tuning.depth.depth_trials import (
     slices_for,
     thickened,
 )
-from ptylive.engine.refine.tuning.depth.worth_of_slices import gain_of_slices
+from ptylive.engine.refine.tuning.depth.worth_of_slices import are_worth_it, gain_of_slices
 from ptylive.engine.refine.tuning.half_turn import FOUND, half_turned, is_open, start_half_turned
 from ptylive.engine.refine.tuning.half_turn_choice import SETTLED_SWEEPS, is_worth, with_half_turn
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext
@@ -108,9 +108,9 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
     focused = with_optics_moved(tuned.dataset, best.moved_A)
     thick, preset = thickened(focused, preset, thickness_A, _slices_of(preset, thickness_A, best.depths))
     gain = gain_of_slices(thin, replace(tuned, dataset=thick, preset=preset), context)
-    if gain is not None and not gain.certain:
+    if gain is not None and not are_worth_it(gain):
         several = f"{preset.object.slices} slices of {thickness_A:.3g} Å together"
-        no_better = f"would not predict patterns held out better than one (gain {gain})"
+        no_better = f"would not predict patterns held out far better than one (gain {gain})"
         return _because(thin, f"{several} {no_better}, although {why}")
     told = FoundDepth(preset.object.slices, thickness_A, thickness_A / best.factor, thickness_A * best.factor)
     words = f"{told}: already {why}"
@@ -268,11 +268,11 @@ def with_depth_of(dataset: Dataset, preset: Preset, slices: int, thickness_A: fl
 
     The calibration is the one that the earlier run began with.
     """
+    if slices == 1 and preset.object.num_slices == "auto":  # whatever thickness was given
+        return dataset, _with_slices(preset, 1)
     preset = with_given_depth(dataset, preset)
     if preset.object.num_slices != "auto":
         return dataset, preset
-    if slices == 1:
-        return dataset, _with_slices(preset, 1)
     return thickened(dataset, preset, thickness_A, slices)
 
 

@@ -8,7 +8,8 @@ a phase is far better beyond doubt.
 
 Where a phase is not far behind and the slices lie within about a depth of focus, what they hold one behind the other is
 told apart by noise alone, and a complex object may put gain beside absorption. It is then held to what a specimen can
-be: exp(i phi - a) with phi and a at or above 0.
+be: exp(i phi - a) with phi and a at or above 0. Few electrons tell no absorption either: then it is a phase at or above
+vacuum, however thick.
 
 The bound to the vacuum is not in the trials of a phase: it slows their first sweeps, and the run gains by it where
 there is vacuum. A film has none: its phase goes up and down about a mean that no pattern tells, and what goes down from
@@ -22,6 +23,7 @@ from dataclasses import replace
 
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.engines.named import PUBLISHED
+from ptylive.engine.refine.problem.few_electrons import are_few
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.solvers.sweeps import SweepState
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial, TrialContext
@@ -60,7 +62,11 @@ def with_chosen_form(tuned: Tuned, context: TrialContext) -> Tuned:
     if gain.certain and gain.share > WORTH:
         words = f"phase only: it predicts patterns held out better than a complex object, by {gain}"
         return tuned.with_settings(words, phase_only_obj=True, non_negative_phase=bound)
-    if not _far_behind(gain) and _within_a_focus(tuned):
+    if not _far_behind(gain) and _of_few_electrons(tuned, context):
+        words = "phase only: few electrons, and a complex object does not predict patterns held out far better"
+        words += f" (gain {gain})"
+        return tuned.with_settings(words, phase_only_obj=True, non_negative_phase=bound)
+    if not _far_behind(gain) and within_a_focus(tuned):
         words = f"weakly damped object: slices within {THIN_DEPTHS:g} depths of focus"
         words += f", and a complex object does not predict patterns held out far better than a phase (gain {gain})"
         damped = tuned.with_settings(words, weakly_damped_obj=True, non_negative_phase=bound)
@@ -74,7 +80,7 @@ def _far_behind(gain: Gain) -> bool:
     return Gain(-gain.share - WORTH, gain.deviation).certain
 
 
-def _within_a_focus(tuned: Tuned) -> bool:
+def within_a_focus(tuned: Tuned) -> bool:
     """Whether the slices are too near each other for the aperture to tell them apart."""
     depth = depth_of_focus_A(tuned.dataset)
     return depth is not None and sum(tuned.preset.object.slice_thickness_A) < THIN_DEPTHS * depth
@@ -110,6 +116,11 @@ def _is_open(dataset: Dataset, preset: Preset) -> bool:
     form = preset.object
     stated = form.phase_only_obj != "auto" or form.weakly_damped_obj or preset.solver.optimizer in PUBLISHED
     return form.slices > 1 and not stated and may_be_tried(dataset, preset)
+
+
+def _of_few_electrons(tuned: Tuned, context: TrialContext) -> bool:
+    part = context.seen.central_part(tuned.dataset, CONFIRMING_PATTERNS)
+    return are_few(context.seen.measure(part, tuned.preset).statistics)
 
 
 def _gain_of_a_phase(tuned: Tuned, context: TrialContext) -> Gain:

@@ -21,9 +21,10 @@ from dataclasses import dataclass, replace
 
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.engines.named import PUBLISHED
+from ptylive.engine.refine.problem.few_electrons import NOISE_SPREAD
 from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.engine.refine.problem.prepare import decide
-from ptylive.engine.refine.problem.strategy import NOISE_SPREAD, Regime
+from ptylive.engine.refine.problem.strategy import Regime
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.solvers.sweeps import SweepState
 from ptylive.engine.refine.tuning.held_out import KeptTrial, Likelihoods, Trial, TrialContext

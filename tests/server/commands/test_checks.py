@@ -62,7 +62,8 @@ def test_what_is_not_known_is_said() -> None:
     [
         ({}, "found by trials at the start of the run, where it is more than 67 Å"),
         ({"num_slices": 1}, "given: one slice"),
-        ({"total_thickness_A": 100.0}, "given: 100 Å, 5 slices of 20 Å"),
+        ({"total_thickness_A": 100.0}, "given: 100 Å, 5 slices of 20 Å, or one, as trials find"),
+        ({"total_thickness_A": 100.0, "slice_distances_A": (20.0,)}, "given: 100 Å, 5 slices of 20 Å"),
         ({"num_slices": 4, "total_thickness_A": 100.0}, "given: 100 Å, 4 slices of 25 Å"),
         ({"num_slices": 3, "slice_distances_A": (10.0, 10.0)}, "given: 30 Å, 3 slices of 10 Å"),
     ],

@@ -13,7 +13,8 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 
 from ptylive.engine.refine.engines.named import PUBLISHED
-from ptylive.engine.refine.problem.strategy import NOISE_SPREAD, Regime
+from ptylive.engine.refine.problem.few_electrons import NOISE_SPREAD
+from ptylive.engine.refine.problem.strategy import Regime
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_SETTINGS, modes_for_several
@@ -23,6 +24,9 @@ from ptylive.engine.refine.tuning.parameter_search import Tuned
 PATTERNS = 512
 EPOCHS = 4
 """Of L-BFGS after the sweeps of an automatic run: several slices make up more in them than one does."""
+WORTH = 0.01
+"""Share by which several slices must predict better: by 1.3 % and more where they made the better object, by 0.3 and
+0.4 % where they made a worse one (docs/refinement.md)."""
 BEYOND_DOUBT = 4.0
 """Standard deviations by which several slices must be ahead after the sweeps to be left at that."""
 
@@ -39,9 +43,14 @@ def gain_of_slices(thin: Tuned, thick: Tuned, context: TrialContext) -> Gain | N
         gain = Gain(0.0, 0.0)
         for losses in zip(*courses, strict=True):
             gain = Gain.over(*losses)
-            if gain.exceeds(BEYOND_DOUBT):
+            if gain.exceeds(BEYOND_DOUBT) and are_worth_it(gain):
                 break
     return gain
+
+
+def are_worth_it(gain: Gain) -> bool:
+    """Whether several slices that gain so much are taken."""
+    return gain.certain and gain.share > WORTH
 
 
 def _trial(tuned: Tuned, context: TrialContext) -> Trial:

@@ -17,6 +17,8 @@ STRONG = PatternStatistics(
     counts_per_pattern=16000, bright_counts=32, dark_counts=0.05, dose_e_per_A2=1e5, noise_spread=0.0
 )
 
+SLICES = Preset(num_slices=4, total_thickness_A=40.0)
+
 
 def chosen(preset, statistics, *, has_start):
     groups = preset.object, preset.probe, preset.loss, preset.solver, preset.start
@@ -44,6 +46,31 @@ def test_several_slices_are_thick():
     assert "4 slices: complex object" in strategy.reason
     of_phases = Preset(num_slices=4, total_thickness_A=100, phase_only_obj=True)
     assert "4 slices: phase object" in chosen(of_phases, STRONG, has_start=False).reason
+
+
+@pytest.mark.parametrize(
+    ("dose", "few", "from_map"), [(5001.0, False, False), (4999.0, True, False), (2999.0, True, True)]
+)
+def test_several_slices_of_few_electrons_are_held_closely_to_the_sweeps(dose, few, from_map):
+    """By the likelihood of their counts, and from the map where one slice would begin from it."""
+    strategy = chosen(SLICES, replace(STRONG, dose_e_per_A2=dose), has_start=True)
+    assert strategy.kind is (DataTermKind.POISSON if few else DataTermKind.AMPLITUDE)
+    assert (strategy.anchor, strategy.start_from_map) == (1.0 if few else 0.1, from_map)
+    assert strategy.offset == pytest.approx(0.6 * 0.05 if few else 0.15)
+    assert ("few electrons" in strategy.reason, "started from the live map" in strategy.reason) == (few, from_map)
+    assert "live map" not in chosen(SLICES, replace(STRONG, dose_e_per_A2=dose), has_start=False).reason
+
+
+@pytest.mark.parametrize("change", [{"noise_spread": 0.3}, {"counting_share": 0.0}, {"dose_e_per_A2": np.nan}])
+def test_few_electrons_of_several_slices_are_counted_one_by_one(change):
+    strategy = chosen(SLICES, replace(STRONG, **{"dose_e_per_A2": 900.0, **change}), has_start=True)
+    assert (strategy.kind, strategy.anchor, strategy.start_from_map) == (DataTermKind.AMPLITUDE, 0.1, False)
+
+
+def test_what_is_asked_for_several_slices_of_few_electrons_is_kept():
+    asked = SLICES.model_copy(update={"algorithm": "lsq_sqrt", "anchor": 0.1, "start_from_map": False})
+    strategy = chosen(asked, replace(STRONG, dose_e_per_A2=900.0), has_start=True)
+    assert (strategy.kind, strategy.anchor, strategy.start_from_map) == (DataTermKind.AMPLITUDE, 0.1, False)
 
 
 @pytest.mark.parametrize("change", [{"dose_e_per_A2": 50.0}, {"dose_e_per_A2": 900.0, "noise_spread": 0.3}])
@@ -89,7 +116,7 @@ def test_batches_of_thin_specimens_grow_with_large_scans(patterns, size):
     for preset in (Preset(), Preset(algorithm="lsq_sqrt"), Preset(algorithm="lsq_sqrt_2")):
         assert chosen(preset, seen, has_start=False).batch_size == size
     assert chosen(Preset(batch_size=100), seen, has_start=False).batch_size == 100
-    assert chosen(Preset(num_slices=4, total_thickness_A=40.0), seen, has_start=False).batch_size == 32
+    assert chosen(SLICES, seen, has_start=False).batch_size == 32
     assert chosen(Preset(optimizer="adam"), seen, has_start=False).batch_size == 32
     assert chosen(Preset(), replace(seen, dose_e_per_A2=50.0), has_start=False).batch_size == 64
 
@@ -115,7 +142,7 @@ def test_batches_of_few_electrons_have_enough_together(dose, patterns, size):
     assert chosen(Preset(sweep_step=0.3), seen, has_start=False).trial_step == 0.3
     given = chosen(Preset(batch_size=64), seen, has_start=False)
     assert (given.batch_size, given.trial_batch) == (64, 64)
-    assert chosen(Preset(num_slices=4, total_thickness_A=40.0), seen, has_start=False).batch_size == 32
+    assert chosen(SLICES, seen, has_start=False).batch_size == (128 if dose <= 5000 else 32)
     assert chosen(Preset(optimizer="adam"), seen, has_start=False).batch_size == 32
     assert chosen(Preset(), replace(seen, counting_share=0.0), has_start=False).batch_size == 128  # free of noise
 

@@ -127,7 +127,8 @@ def test_depth_that_one_mode_shows_is_asked_of_several_unless_clear(monkeypatch,
 
 
 @pytest.mark.parametrize(
-    ("gain", "slices"), [(Gain(0.03, 0.01), 3), (Gain(0.03, 0.02), 1), (Gain(-0.1, 0.01), 1), (None, 3)]
+    ("gain", "slices"),
+    [(Gain(0.03, 0.01), 3), (Gain(0.03, 0.02), 1), (Gain(0.009, 0.001), 1), (Gain(-0.1, 0.01), 1), (None, 3)],
 )
 def test_several_slices_have_to_predict_better_than_one(monkeypatch, gain, slices):
     """What is thick is what was found, and one slice is where it was before: nobody moves its focus to an entrance."""
@@ -150,9 +151,7 @@ def test_several_slices_have_to_predict_better_than_one(monkeypatch, gain, slice
     assert tuned.preset.object.num_slices == slices
     assert tuned.dataset is (moved if slices == 1 else thick.dataset)
     if slices == 1:
-        said = (
-            f"one slice: 3 slices of 27.9 Å together would not predict patterns held out better than one (gain {gain})"
-        )
+        said = "one slice: 3 slices of 27.9 Å together would not predict patterns held out far better than one (gain"
         assert tuned.words[0].startswith(said)
         assert FoundDepth.heard(tuned.words[0]) is None
 
@@ -279,6 +278,9 @@ def test_the_depth_of_an_earlier_run_is_taken_where_it_is_open():
     assert same is dataset
     assert preset.object.spacings_A == (15.0,) * 3
     assert with_depth_of(dataset, Preset(), 1, 0.0)[1].object.slice_thickness_A == (0,)
+    told = with_depth_of(dataset, Preset(total_thickness_A=60.0), 1, 60.0)[1]
+    assert told.object.slice_thickness_A == (60,)  # several slices were not worth it
+    assert with_depth_of(dataset, Preset(total_thickness_A=60.0), 7, 60.0)[1].object.slices == 7
     given = Preset(num_slices=2, total_thickness_A=30.0)
     assert with_depth_of(dataset, given, 4, 60.0) == (dataset, given)
     uneven = with_depth_of(dataset, Preset(slice_distances_A=(5.0, 10.0, 20.0)), 4, 55.0)[1]

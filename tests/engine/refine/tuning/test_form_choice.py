@@ -41,6 +41,27 @@ def test_a_phase_where_it_predicts_far_better_beyond_doubt(monkeypatch, gain, ch
     assert tuned.words[0].startswith("phase only:" if chosen is True else "complex object:")
 
 
+@pytest.mark.parametrize("thickness_A", [10.0, 70.0])
+@pytest.mark.parametrize(
+    ("gain", "counts", "chosen"),
+    [(Gain(-0.09, 0.01), 2.5e3, True), (Gain(-0.2, 0.01), 2.5e3, "auto"), (Gain(-0.09, 0.01), 3e3, "auto")],
+    ids=["few", "far-worse", "more"],
+)
+def test_few_electrons_are_refined_as_a_phase_unless_it_is_far_behind(monkeypatch, gain, counts, chosen, thickness_A):
+    """4444 and 5333 e/Å²."""
+    told(monkeypatch, phase=gain)
+    scan = scan_of_columns(points=16, counts=counts)
+    thick = THICK.model_copy(update={"total_thickness_A": thickness_A})
+    tuned = with_chosen_form(Tuned(scan, thick), CPU)
+    form = tuned.preset.object
+    assert form.phase_only_obj == chosen
+    if chosen is True:
+        assert (form.weakly_damped_obj, form.non_negative_phase) == (False, True)
+        assert tuned.words[0].startswith("phase only: few electrons")
+        free = thick.model_copy(update={"non_negative_phase": False})
+        assert with_chosen_form(Tuned(scan, free), CPU).preset.object.non_negative_phase is False
+
+
 @pytest.mark.parametrize(("gain", "thickness_A"), [(0.2, 70.0), (0.0, 10.0)], ids=["phase", "damped"])
 def test_a_bound_that_is_given_is_kept(monkeypatch, gain, thickness_A):
     told(monkeypatch, phase=Gain(gain, 0.02))

@@ -10,7 +10,7 @@ from ptylive.engine.refine import TrialContext
 from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.depth import worth_of_slices
-from ptylive.engine.refine.tuning.depth.worth_of_slices import gain_of_slices
+from ptylive.engine.refine.tuning.depth.worth_of_slices import are_worth_it, gain_of_slices
 from ptylive.engine.refine.tuning.held_out import Trial
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.schema.preset import Preset
@@ -45,7 +45,18 @@ def test_what_is_ahead_after_the_sweeps_is_left_at_that(monkeypatch):
     assert asked == [1, 3]
 
 
-@pytest.mark.parametrize("sweeps", [(98.5, 98.5), (110.0, 110.0)], ids=["ahead-by-two-deviations", "behind"])
+@pytest.mark.parametrize(
+    ("gain", "taken"), [(Gain(0.02, 0.009), True), (Gain(0.02, 0.011), False), (Gain(0.009, 0.001), False)]
+)
+def test_slices_are_worth_it_beyond_doubt_and_by_a_per_cent(gain, taken):
+    assert are_worth_it(gain) is taken
+
+
+@pytest.mark.parametrize(
+    "sweeps",
+    [(98.5, 98.5), (110.0, 110.0), (99.4, 101.4)],
+    ids=["ahead-by-two-deviations", "behind", "surely-by-a-little"],
+)
 def test_otherwise_some_epochs_more_decide(monkeypatch, sweeps):
     _, asked = told(monkeypatch, sweeps, (95.0, 99.0))
     assert gain_of_slices(*both(scan_of_columns(points=16)), CPU) == Gain.over((100.0, 102.0), (95.0, 99.0))
@@ -60,7 +71,7 @@ def test_each_is_tried_as_it_would_be_refined_but_from_nothing(monkeypatch):
     gain_of_slices(*both(dataset, **settings), replace(CPU, start=start))
     one, several = (trial.problem.strategy for trial in made)
     assert (str(one.regime), one.sweeps, str(one.kind), one.non_negative) == ("thin", 8, "ml", True)
-    assert (several.sweeps, str(several.kind), several.non_negative) == (5, "lsq_sqrt", False)
+    assert (several.sweeps, str(several.kind), several.non_negative) == (5, "ml", False)
     assert (one.coherence.modes, several.coherence.modes) == (2, 2)
     assert not one.start_from_map
     assert np.array_equal(made[0].held, made[1].held)

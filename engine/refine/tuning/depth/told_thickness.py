@@ -1,0 +1,71 @@
+"""One slice of a specimen whose thickness is given, where several would not predict patterns held out better.
+
+A thickness says how deep a specimen is, not how it is best refined. Few electrons of a particle that is as thick as a
+depth of focus are the case: several slices have more parameters for the same electrons, and who told the thickness got
+less than who told nothing. So they have to be worth it here too
+(:mod:`~ptylive.engine.refine.tuning.depth.worth_of_slices`). Only where the trial leaves it open what was told
+decides: within about a depth of focus one slice stands for all, beyond it there are several. A number of slices that
+was given is kept, and so are distances between them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.tuning.depth.worth_of_slices import are_worth_it, gain_of_slices
+from ptylive.engine.refine.tuning.form_choice import within_a_focus
+from ptylive.engine.refine.tuning.held_out import TrialContext
+from ptylive.engine.refine.tuning.mode_choice import may_be_tried
+from ptylive.engine.refine.tuning.parameter_search import Tuned, tune
+from ptylive.schema.preset import Preset
+from ptylive.schema.preset.propagation import THICKNESS
+
+
+def with_slices_worth_it(tuned: Tuned, before: Tuned, asked: Preset, context: TrialContext) -> Tuned:
+    """The same in the slices of a given thickness, or ``before`` in one, and why in words.
+
+    ``before``: as it was before values were scanned in several slices; ``asked``: the preset that leaves slices open.
+    """
+    if not _is_open(tuned, asked):
+        return tuned
+    preset = before.preset.model_copy(update={"num_slices": 1})
+    thin = tune(replace(before, preset=preset), context)
+    gain = gain_of_slices(thin, tuned, context)
+    if gain is None:
+        return tuned
+    form = tuned.preset.object
+    several = f"{form.slices} slices of {sum(form.slice_thickness_A):.3g} Å together"
+    if are_worth_it(gain):
+        words = f"{several}, as the given thickness needs: they predict patterns held out better than one, by {gain}"
+        return replace(tuned, words=(*tuned.words, words))
+    if _is_open_still(gain) and not within_a_focus(tuned):
+        words = f"{several}, as the given thickness needs: neither they nor one predict patterns held out better"
+        return replace(tuned, words=(*tuned.words, f"{words} beyond doubt (gain {gain})"))
+    words = f"one slice: {several} would not predict patterns held out far better than one (gain {gain})"
+    words += "; give num_slices to have them all the same"
+    return replace(thin, words=(*thin.words, words))
+
+
+def _is_open_still(gain: Gain) -> bool:
+    """Whether neither several slices nor one predict better beyond doubt."""
+    return not gain.certain and not gain.opposite.certain
+
+
+def _is_open(tuned: Tuned, asked: Preset) -> bool:
+    """Whether several slices follow from a thickness alone, and nothing else was asked for that needs them."""
+    form = asked.object
+    return (
+        tuned.preset.object.slices > 1
+        and form.num_slices == "auto"
+        and form.slice_distances_A is None
+        and not _needs_slices(asked)
+        and may_be_tried(tuned.dataset, asked)
+    )
+
+
+def _needs_slices(asked: Preset) -> bool:
+    """Whether tilts inside the specimen are asked for, or a thickness that varies: one slice has neither."""
+    varies = asked.instrument.field_order > 0 and THICKNESS in asked.instrument.field_terms
+    given = asked.propagation.tilts_mrad, asked.scans.scan_tilts_mrad
+    return varies or asked.refined.update_tilts or any(tilts is not None for tilts in given)
