@@ -64,6 +64,13 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:.{decimals}f}".replace("-", "−")
 
 
+def scatter(deviation: float | None, *, at_least: bool = False) -> str:
+    """What stands behind a unit where it is known how far noise scatters a pixel, or how far at least."""
+    if deviation is None:
+        return ""
+    return f" ± {number(deviation, 2)}{' or more' if at_least else ''}"
+
+
 def file_size(size: float) -> str:
     """Bytes in the unit in which they are 1 to 1000."""
     for unit in ("B", "kB", "MB", "GB"):

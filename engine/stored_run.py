@@ -265,6 +265,7 @@ def how_made(group: Any) -> dict[str, Any]:
         "algorithm": str(group.attrs.get("algorithm", "")),
         "falling": converged is not None and not bool(converged),
         "deviation_rad": _attribute(group, "phase_deviation", "median"),
+        "deviation_is_lower_bound": bool(_attribute(group, "phase_deviation", "lower_bound")),
         "halves": _attribute(group, "validation", "correlation"),
         "held_out": _held_out(group),
         "scans": scans_of(group),

@@ -355,6 +355,7 @@ def raw_picture(name: str, plain: Mapping[str, Any]) -> RawPicture:
         frames=int(plain.get("frames") or 0),
         method=str(plain.get("method") or ""),
         deviation=None if deviation is None else float(deviation),
+        at_least=bool(plain.get("deviation_is_lower_bound")),
         buried=bool(plain.get("buried")),
         faint=bool(plain.get("faint")),
         carries={

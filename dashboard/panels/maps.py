@@ -10,7 +10,7 @@ from ptylive.dashboard.client.map_kinds import FIRST_CHOICE, MORE_CHOICE, REFINE
 from ptylive.dashboard.panels.picture import PictureFigure, Window
 from ptylive.dashboard.pictures import FFT, OVERWRITING, Picture
 from ptylive.dashboard.requests import Request
-from ptylive.dashboard.words import UNKNOWN, carried, limits, number
+from ptylive.dashboard.words import UNKNOWN, carried, limits, number, scatter
 from ptylive.pictures.colours import ColourMap, Levels, gradient, wheel_gradient
 from ptylive.schema.maps import doubt_of
 
@@ -154,7 +154,7 @@ class MapPanel:
 
 def _units(picture: Picture) -> str:
     """Unit of a map, and how far noise scatters a pixel where that is known."""
-    return picture.units if picture.deviation is None else f"{picture.units} ± {number(picture.deviation, 2)}"
+    return f"{picture.units}{scatter(picture.deviation, at_least=picture.at_least)}"
 
 
 def _limit(picture: Picture) -> str:

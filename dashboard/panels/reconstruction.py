@@ -7,7 +7,7 @@ from bokeh.models import InlineStyleSheet, Select
 from ptylive.dashboard.panels.picture import PictureFigure, Window
 from ptylive.dashboard.pictures import SLICE, SLICE_AMPLITUDE, SLICE_WHEEL, Picture
 from ptylive.dashboard.requests import Request
-from ptylive.dashboard.words import UNKNOWN, limits, number
+from ptylive.dashboard.words import UNKNOWN, limits, scatter
 from ptylive.pictures.colours import ColourMap, gradient, wheel_gradient
 
 PHASE, AMPLITUDE, WHEEL, DEVIATION = "phase", "amplitude", "phase and amplitude", "standard deviation"
@@ -125,14 +125,14 @@ class ReconstructionPanel:
                 "probe_note": "" if picture else "no probe yet",
             }
         low, high = limits(*self.object.limits) if picture else (UNKNOWN, UNKNOWN)
-        scatter = "" if picture is None or picture.deviation is None else f" ± {number(picture.deviation, 2)}"
+        noise = "" if picture is None else scatter(picture.deviation, at_least=picture.at_least)
         wheel = self.shows == WHEEL
         nothing = "no refinement yet" if self.shows == PHASE else f"no {self.shows} of this refinement"
         return {
             "object_low": "" if wheel else low,
             "object_high": "" if wheel else high,
             "object_title": TITLES[self.shows],
-            "object_units": "" if picture is None else picture.note if wheel else f"{picture.units}{scatter}",
+            "object_units": "" if picture is None else picture.note if wheel else f"{picture.units}{noise}",
             "object_note": "" if picture else nothing,
         }
 

@@ -283,7 +283,8 @@ def _how_far(run: Mapping[str, Any]) -> str:
 def _how_good(run: Mapping[str, Any]) -> str:
     """What compares with other runs, whatever their loss is: noise of the phase, agreement of halves of the data."""
     noise, halves = run.get("deviation_rad"), run.get("halves")
-    words = [f"noise {number(noise, 2)} rad"] if isinstance(noise, int | float) else []
+    least = "at least " if run.get("deviation_is_lower_bound") else ""
+    words = [f"noise {least}{number(noise, 2)} rad"] if isinstance(noise, int | float) else []
     words += [f"halves agree by {halves:.2f}"] if isinstance(halves, int | float) else []
     return ", ".join(words)
 

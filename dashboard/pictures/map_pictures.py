@@ -51,6 +51,7 @@ def map_picture(raws: Sequence[RawPicture], version: int, surroundings: Surround
         frames=raw.frames,
         method=raw.method,
         deviation=raw.deviation,
+        at_least=raw.at_least,
         buried=raw.buried,
         faint=raw.faint,
         carries=raw.carries,

@@ -41,6 +41,8 @@ class RawPicture:
     method: str = ""
     deviation: float | None = None
     """Standard deviation of a pixel by noise, where it is known."""
+    at_least: bool = False
+    """Whether that is a lower bound."""
     buried: bool = False
     """Whether two halves of the data agree in nothing."""
     faint: bool = False
@@ -88,6 +90,8 @@ class Picture:
     note: str = ""
     deviation: float | None = None
     """Standard deviation of a pixel by noise, in ``units``, where it is known."""
+    at_least: bool = False
+    """Whether that is a lower bound."""
     buried: bool = False
     """Whether two halves of the data agree in nothing."""
     faint: bool = False
@@ -179,6 +183,7 @@ def whole(
         frames=raw.frames,
         method=raw.method,
         deviation=raw.deviation,
+        at_least=raw.at_least,
     )
 
 

@@ -200,6 +200,7 @@ def progress_to_plain(progress: Progress) -> dict[str, Any]:
         plain["probe"] = {**array_to_plain(preview.probe), "sampling_A": sampling}
         if preview.deviation is not None:
             plain["object"]["deviation"] = float(preview.deviation.median_rad)
+            plain["object"]["deviation_is_lower_bound"] = preview.deviation.lower_bound
             plain["object_deviation"] = {**array_to_plain(preview.deviation.map_rad), "sampling_A": sampling}
         if preview.amplitude is not None:
             plain["object_amplitude"] = {**array_to_plain(preview.amplitude.astype(np.float16)), "sampling_A": sampling}

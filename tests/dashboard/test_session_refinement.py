@@ -2,6 +2,7 @@
 
 import shlex
 import tomllib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -136,6 +137,10 @@ def test_the_deviation_of_the_phase_is_shown_in_its_place(session: Session, feed
     session.tick()
     assert content(session)["marks"]["deviation"] == "none"
     assert content(session)["texts"]["object_units"] == "rad ± 0.25"
+    bound = prepare(replace(there, at_least=True), 1, Surroundings())
+    feed._view = FeedView(connected=True, pictures={"object": bound}, available=frozenset({"object"}))
+    session.tick()
+    assert content(session)["texts"]["object_units"] == "rad ± 0.25 or more"
     feed._view = FeedView(connected=True, pictures=pictures, available=frozenset(pictures))
     ask(session, what="run", key="deviation")
     assert "object_deviation" in feed._wanted[session.id]

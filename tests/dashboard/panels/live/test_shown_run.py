@@ -107,13 +107,15 @@ def test_run_ten_comes_after_run_nine() -> None:
 
 
 def test_a_row_says_what_compares_with_other_runs(session: Session, sender: CommandSender) -> None:
-    runs = {"run1": {**RUNS["run9"], "deviation_rad": 0.0053, "halves": 0.974}, "run2": RUNS["run9"]}
+    bound = {**RUNS["run9"], "deviation_rad": 0.2, "deviation_is_lower_bound": True}
+    runs = {"run1": {**RUNS["run9"], "deviation_rad": 0.0053, "halves": 0.974}, "run2": RUNS["run9"], "run3": bound}
     session.feed._view = silent_feed(state="complete", uid="scan-2")._view
     content(session)
     sender.answer("runs", runs=runs)
     content(session)
     rows = content(session)["lists"]["runs"]["known"]  # type: ignore[index]
-    assert [row["quality"] for row in rows] == ["noise 0.0053 rad, halves agree by 0.97", ""]
+    qualities = ["noise 0.0053 rad, halves agree by 0.97", "", "noise at least 0.20 rad"]
+    assert [row["quality"] for row in rows] == qualities
 
 
 def painted(session: Session) -> None:
