@@ -39,9 +39,10 @@ def halves(side: int) -> np.ndarray:
 
 def test_conjugate_gradients_solve_as_many_unknowns_as_steps():
     rng = np.random.default_rng(2)
-    root = rng.normal(size=(6, 6))
-    curvature, force = root @ root.T + np.eye(6), rng.normal(size=(2, 3))
-    found = solved(lambda x: (curvature @ x.ravel()).reshape(2, 3), force, np.full((2, 3), 0.3))
+    n = module.STEPS
+    root = rng.normal(size=(n, n))
+    curvature, force = root @ root.T + np.eye(n), rng.normal(size=(1, n))
+    found = solved(lambda x: (curvature @ x.ravel()).reshape(1, n), force, np.full((1, n), 0.3))
     np.testing.assert_allclose(found.ravel(), np.linalg.solve(curvature, force.ravel()), rtol=1e-6)
 
 
@@ -124,7 +125,7 @@ def test_several_slices_and_strengths_are_left_to_rings(simulated):
 def test_a_square_of_patterns_in_the_middle(counted, monkeypatch):
     problem, _, _ = counted
     assert len(in_the_middle(problem)) == problem.multislice.count
-    monkeypatch.setattr(module, "MOST", 16)
+    monkeypatch.setattr(module, "FEWEST", 16)
     chosen = in_the_middle(problem)
     assert len(np.unique(chosen)) == 16
     spread = np.ptp(problem.positions_A[chosen], axis=0)
