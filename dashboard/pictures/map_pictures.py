@@ -23,9 +23,9 @@ from ptylive.pictures.sampling import reduced, stretched
 from ptylive.schema.model import FloatArray
 
 SIGNAL_ENDS = "signal ends"
+"""Beside the ring beyond which halves of the data agree in nothing: what is bright there is no lattice."""
 ABOVE_THE_OTHERS, BELOW_THE_OTHERS = 72.0, -45.0
 """Degrees along their circles at which words stand that may be of nearly the same radius as round resolutions."""
-"""Beside the ring beyond which halves of the data agree in nothing: what is bright there is no lattice."""
 
 
 def map_picture(raws: Sequence[RawPicture], version: int, surroundings: Surroundings) -> Picture:

@@ -34,8 +34,8 @@ from ptylive.schema.model import BoolArray, DoubleArray, FloatArray, IndexArray
 SHARE, FEWEST, MOST = 1 / 16, 256, 1024
 """Of the patterns that are looked at."""
 DRAWS, STEPS = 1, 4
-"""Of their counts, and of conjugate gradients: six evaluations. Of a small scan they take a thirtieth to a tenth of the
-run; ten times as much (1024 patterns, two draws, six steps) tells 0.05 to 0.1 more of what rings lack."""
+"""Of their counts, and of conjugate gradients: six evaluations. They take 2 to 4 % of a run of some
+seconds; ten times as much (1024 patterns, two draws, six steps) tells 0.05 to 0.1 more of what rings lack."""
 INSIDE = 0.5
 """Share of a pixel's light that comes from these patterns, from which the pixel moves and counts."""
 CLASSES, FEWEST_PIXELS = 5, 40

@@ -240,6 +240,7 @@ def test_a_deviation_of_an_earlier_state_of_a_run_is_dropped(server: FakeServer,
     told = {"run": "r1", "state": "done", "object": phase, "object_deviation": phase}
     server.publish("refinement", told)
     view = until(feed, lambda v: len(v.pictures) == 2)
-    assert view.pictures["object"].deviation == 0.02
-    server.publish("refinement", {"run": "r1", "state": "running", "object": phase})
-    until(feed, lambda v: "object_deviation" not in v.pictures)
+    assert (view.pictures["object"].deviation, view.pictures["object"].at_least) == (0.02, False)
+    bound = {**phase, "deviation_is_lower_bound": True}
+    server.publish("refinement", {"run": "r1", "state": "running", "object": bound})
+    until(feed, lambda v: "object_deviation" not in v.pictures and v.pictures["object"].at_least)

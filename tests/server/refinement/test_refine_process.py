@@ -16,13 +16,14 @@ from odd_files import put_loop
 from ptylive.application.offline import reconstruct_file
 from ptylive.application.outputs import scan_settings
 from ptylive.application.presets import files_of
-from ptylive.engine.refine.results.refinement_result import Progress
+from ptylive.engine.refine.results.phase_deviation import PhaseDeviation
+from ptylive.engine.refine.results.refinement_result import Preview, Progress
 from ptylive.schema import Calibration, Detector, InputFileError, Scan, ScanHeader
 from ptylive.schema.plain_errors import ORPHANED
 from ptylive.schema.preset import Preset
 from ptylive.server.cli.commands.refine_now import refinement_words
 from ptylive.server.refinement import refine_inbox, refine_process
-from ptylive.server.refinement.refine_job import RefineJob
+from ptylive.server.refinement.refine_job import RefineJob, progress_to_plain
 from ptylive.server.refinement.refinements import WAITS, RunState
 from ptylive.server.refinement.warm_refinement import COMPILING
 from ptylive.server.wire.messages import pack
@@ -202,3 +203,11 @@ def test_status_says_what_a_queued_refinement_waits_for():
     assert RunState(state="queued", message="starting").summary("compiling")["message"] == "starting"
     assert refinement_words(waiting.summary("compiling")) == "refinement queued: compiling"
     assert refinement_words(RunState(state="running", message="one slice").summary()) == "refinement running"
+
+
+@pytest.mark.parametrize("bound", [False, True])
+def test_a_step_says_how_sure_its_picture_is_and_whether_that_is_a_bound(bound):
+    phase, deviation = np.zeros((4, 5), np.float32), PhaseDeviation(np.ones((4, 5), np.float32), 0.25, 9, bound)
+    seen = Preview(phase, phase[None], np.zeros((1, 3, 3), np.complex64), 0.2, deviation)
+    plain = progress_to_plain(Progress("done", "lbfgs", 2, 2, 1.0, 1.0, 0.0, 2.0, preview=lambda: seen))
+    assert (plain["object"]["deviation"], plain["object"]["deviation_is_lower_bound"]) == (0.25, bound)
