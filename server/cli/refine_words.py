@@ -52,11 +52,13 @@ def outcome_of(result: RefineResult, frames: int, before: Checks | None, kept: H
 def describe_checks(checks: Checks) -> list[str]:
     """What is known before the run, a line each."""
     rows, columns = checks.object_shape[1:]
+    told = checks.position_bound_A is not None and math.isfinite(checks.position_bound_A)
+    bound = f"; a pattern tells its position to {checks.position_bound_A:.2g} Å at best" if told else ""
     return [
         f"{checks.patterns} patterns, window {checks.window_px} px,"
         f" object {checks.object_shape[0]} × {rows} × {columns} pixels of {checks.object_pixel_A:.3g} Å",
         f"probe {checks.probe_diameter_A:.3g} Å wide, neighbours overlap by {100 * checks.overlap:.0f} %;"
-        f" {checks.dose_e_per_A2:.3g} e/Å²; a pattern tells its position to {checks.position_bound_A:.2g} Å at best",
+        f" {checks.dose_e_per_A2:.3g} e/Å²{bound}",
         f"about {checks.seconds:.0f} s and {checks.memory_bytes / 2**30:.1f} GiB",
         *checks.warnings,
     ]

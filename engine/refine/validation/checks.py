@@ -14,6 +14,7 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.memory import fits
 from ptylive.engine.refine.data.overlap_fit import pixels_fitted
 from ptylive.engine.refine.data.selection import selected
+from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.parameters.device import on_device
 from ptylive.engine.refine.problem.generative import Generative
 from ptylive.engine.refine.problem.prepare import Problem, prepare
@@ -54,8 +55,9 @@ class Checks:
     """Share of the probe in the outermost sixteenth of the window: what does not fit comes in at the other side."""
     counts_per_pattern: float
     dose_e_per_A2: float
-    position_bound_A: float
-    """Cramér-Rao bound of one position for an empty object, Å: refining positions cannot do better."""
+    position_bound_A: float | None
+    """Cramér-Rao bound of one position for the object that the live map shows, Å: refining positions cannot do better.
+    None without a map: of an empty object a pattern tells nothing of where it was taken."""
     memory_bytes: int
     """Patterns, object, gradients and history, all threads."""
     seconds: float
@@ -96,7 +98,7 @@ def check(dataset: Dataset, preset: Preset, context: TrialContext | None = None)
         spill=float(1 - inner / intensity.sum()),
         counts_per_pattern=problem.statistics.counts_per_pattern,
         dose_e_per_A2=problem.statistics.dose_e_per_A2,
-        position_bound_A=_bound(problem),
+        position_bound_A=_bound(part, preset, where.start),
         memory_bytes=memory_bytes(dataset, problem, preset, shape, where.threads),
         seconds=expected_seconds(len(dataset.patterns), part, preset, where),
         reason=problem.strategy.reason,
@@ -169,9 +171,10 @@ def _warned(checks: Checks, refined: RefinedSettings) -> Checks:
             f"{100 * checks.spill:.0f} % of the probe lies at the border of the window: "
             "detector pixels are too coarse for this defocus"
         )
-    if refined.update_probe_pos and checks.position_bound_A > 0.1 * checks.probe_diameter_A:
+    bound_A = checks.position_bound_A
+    if refined.update_probe_pos and bound_A is not None and bound_A > 0.1 * checks.probe_diameter_A:
         warnings.append(
-            f"one pattern tells its position to {checks.position_bound_A:.2g} Å at best: "
+            f"one pattern tells its position to {bound_A:.2g} Å at best: "
             "give position_prior_A, or refine drift only"
         )
     available = _available_bytes()
@@ -216,7 +219,10 @@ def _object_shape(dataset: Dataset, problem: Problem) -> tuple[int, int, int]:
     return problem.layout.object_shape[0], int(rows), int(columns)
 
 
-def _bound(problem: Problem) -> float:
+def _bound(part: Dataset, preset: Preset, start: StartGuess | None) -> float | None:
+    if start is None:
+        return None
+    problem = prepare(part, preset.model_copy(update={"refine_drift": False, "start_from_map": True}), start)
     physical = problem.layout.physical(problem.start, np)
     return position_bound_A(problem.multislice, physical.object, physical.probe, problem.grid.pixel_A)
 

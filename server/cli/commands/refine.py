@@ -124,7 +124,7 @@ def refine(
         first, rest = (file.name, dataset, guess), partial(mapping, compiles=None, as_json=as_json)
         dataset = with_others(first, others, wanted, rest)
         frames, kept = len(dataset.patterns), _kept(output, history, resume=resume)
-        before = _told_before(dataset, wanted, context, as_json) if checks else None
+        before = _told_before(dataset, wanted, replace(context, start=guess), as_json) if checks else None
         with bar("refining", quiet=as_json) as shown, _stoppable() as asked:
             result = run(
                 dataset,

@@ -83,7 +83,10 @@ def test_memory_and_time() -> None:
     assert checked(available=10**8)["memory"].state == "bad"
     long = {"num_slices": 40, "total_thickness_A": 200, "epoch_max": 500, "probe_modes": 8}
     assert checked(preset=long)["time"].state == "warn"
-    assert checked()["time"].text.endswith("on the processor")
+    assert checked(preset={"num_slices": 1})["time"].text == "about 60 s on one core"  # 4096 patterns of 128 x 128
+    assert checked()["time"].text == "about 60 s on one core, some times that where trials find slices"
+    assert checked(preset={"epoch_max": 200})["time"].text.startswith("about 9 min on one core")
+    assert checked(preset=long)["time"].text == "about 29.8 h on one core"
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import pytest
 from shared_data import shared_data
 
 from ptylive.engine.refine import Scanned, TrialContext, check, refine, scan
+from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.results.curve import Curve
 from ptylive.engine.refine.tuning.held_out import central_part
 from ptylive.engine.refine.tuning.parameter_search import present_value, varied, wanted_scans, with_best
@@ -116,6 +117,18 @@ def test_checks_know_overlap_and_sampling(simulated):
     )  # cosine and sine along both axes, a float each
     assert checks.warnings == ()
     assert "one slice" in checks.reason
+
+
+def test_how_well_patterns_tell_their_positions_is_said_of_an_object_that_was_seen(simulated):
+    """Of an empty one every position would do."""
+    assert check(simulated.dataset, PRESET, CPU).position_bound_A is None
+    phase = np.random.default_rng(1).uniform(-0.3, 0.3, (24, 24)).astype(np.float32)
+    faint, seen = (
+        check(simulated.dataset, PRESET, replace(CPU, start=StartGuess(share * phase, (0.4, 0.4)))).position_bound_A
+        for share in (0.1, 1.0)
+    )
+    assert 5 * seen < faint < 2
+    assert 0 < seen < 0.2
 
 
 def test_checks_warn_in_words(simulated):
