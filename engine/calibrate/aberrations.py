@@ -12,7 +12,7 @@ polished by J2. On sparse scans both are biased, in opposite directions, and the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -45,6 +45,8 @@ IN_REACH = 0.5
 BEYOND_DOUBT, CERTAIN = 3.0, 2.0
 """Standard deviations by which a fit among aliases must leave less unexplained to be believed, and its handedness."""
 LOW = ("C10", "C12a", "C12b")
+ROUND = np.array([1.0, 0.0, 0.0, 1.0])
+"""Of (C10, C12a, C12b, rotation): what a probe without astigmatism has."""
 POWER_ERROR = 0.03
 """Bias of J1 on sparse scans, in 1/(lam Q^2) of the highest frequency: 0.02 to 0.04 for defoci of 200 Å to 13 µm."""
 ENERGY_ERROR = 0.04
@@ -109,6 +111,11 @@ class Search:
         total = self.power_error_A**2 + energy_error_A**2
         return energy_error_A**2 / total if total > 0 else 0.0
 
+    def between(self, by_power: DoubleArray, by_energy: DoubleArray, *, sparse: bool) -> DoubleArray:
+        """What J2 says; of a sparse scan the weighted mean with what J1 says."""
+        weight = self.weight_of_power(float(by_energy[0])) if sparse else 0.0
+        return weight * by_power + (1 - weight) * by_energy
+
     def at_defocus(self, c10_A: float) -> Search:
         """The same with a known C10: then the half turn is no longer open."""
         return replace(self, c10_A=c10_A)
@@ -161,17 +168,10 @@ class Grid:
 
 def fit_aberrations(criteria: Criteria, search: Search, grid: Grid, *, sparse: bool) -> AberrationFit:
     """The two-stage fit from the best points of a grid; see the module's text."""
-    starts = grid.starts
-    polished = [_climb(criteria.aligned_power, start, search) for start in starts]
-    by_power = max(polished, key=criteria.aligned_power)
-    by_energy = _climb(criteria.explained_energy, by_power, search)
-    if not sparse and search.c12_A is None:
-        # few rows leave a valley between astigmatism and rotation: without a clear gain the probe is taken as round
-        plain = _climb(criteria.explained_energy, by_energy * np.array([1, 0, 0, 1]), search, astigmatic=False)
-        gain = criteria.explained_energy(by_energy) / criteria.explained_energy(plain) - 1
-        by_energy = plain if gain < least_gain(criteria) else by_energy
-    weight = search.weight_of_power(float(by_energy[0])) if sparse else 0.0
-    chosen = weight * by_power + (1 - weight) * by_energy
+    by_power, by_energy = _in_two_stages(criteria, search, grid.starts)
+    if search.c12_A is None and search.c10_A is None:
+        by_power, by_energy = _round_unless_told(criteria, search, grid, (by_power, by_energy), sparse=sparse)
+    chosen = search.between(by_power, by_energy, sparse=sparse)
     spread = 0.5 * np.abs(by_power - by_energy)
     c10, c12a, c12b, rotation = (float(v) for v in chosen)
     return AberrationFit(
@@ -182,6 +182,36 @@ def fit_aberrations(criteria: Criteria, search: Search, grid: Grid, *, sparse: b
         explained=criteria.explained_share(chosen),
         runner_up=grid.runner_up,
     )
+
+
+def _in_two_stages(
+    criteria: Criteria, search: Search, starts: Sequence[DoubleArray], *, astigmatic: bool = True
+) -> tuple[DoubleArray, DoubleArray]:
+    """The highest J1 climbed from any start, and J2 climbed from there."""
+    polished = [_climb(criteria.aligned_power, start, search, astigmatic=astigmatic) for start in starts]
+    by_power = max(polished, key=criteria.aligned_power)
+    return by_power, _climb(criteria.explained_energy, by_power, search, astigmatic=astigmatic)
+
+
+def _round_unless_told(
+    criteria: Criteria, search: Search, grid: Grid, found: tuple[DoubleArray, DoubleArray], *, sparse: bool
+) -> tuple[DoubleArray, DoubleArray]:
+    """What J1 and J2 ``found``, or without astigmatism where most frequencies do not prefer it.
+
+    Few rows leave a valley between astigmatism and rotation, and thick crystals have a few bright frequencies that are
+    explained by nothing else (110 Å of SrTiO3 were given 37 Å, and a focus 70 Å off that only these go with).
+    """
+    by_power, by_energy = found
+    if sparse:
+        starts = [start * ROUND for start in (by_energy, *grid.starts)]
+        without = _in_two_stages(criteria, search, starts, astigmatic=False)
+    else:
+        without = by_power, _climb(criteria.explained_energy, by_energy * ROUND, search, astigmatic=False)
+        gain = criteria.explained_energy(by_energy) / criteria.explained_energy(without[1]) - 1
+        if gain < least_gain(criteria):
+            return without
+    chosen, plain = (search.between(*one, sparse=sparse) for one in (found, without))
+    return found if lead(criteria.left(chosen), criteria.left(plain)) > CERTAIN else without
 
 
 @dataclass(frozen=True)
@@ -255,7 +285,8 @@ def _climbed_from(
     climbed = [_climb(criterion, start, search, astigmatic=False) for start in near]
     plain = max(climbed, key=criterion)
     best = _climb(criterion, plain, search)
-    if criterion(best) < (1 + least_gain(criteria)) * criterion(plain):
+    gains = criterion(best) >= (1 + least_gain(criteria)) * criterion(plain)
+    if not gains or lead(criteria.left(best), criteria.left(plain)) <= CERTAIN:
         best = plain
     height, step = criterion(best), search.defocus_step_A
     c10, c12a, c12b, rotation = (float(v) for v in best)

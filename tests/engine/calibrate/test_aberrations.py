@@ -1,11 +1,19 @@
 """What most frequencies say: whether a plane in focus lies below the entrance, and whether there is any defocus."""
 
+import math
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from ptylive.engine.calibrate.aberrations import AberrationFit, in_focus_unless_told, is_below
+from ptylive.engine.calibrate.aberrations import (
+    AberrationFit,
+    Grid,
+    Search,
+    fit_aberrations,
+    in_focus_unless_told,
+    is_below,
+)
 
 DEPTH_A, FREQUENCIES = 30.0, 60
 ENTRANCE_A = -80.0
@@ -56,3 +64,36 @@ def test_a_defocus_that_most_frequencies_do_not_prefer_to_none_is_none(found, to
     else:
         assert taken.aberrations == {"C10": 0.0, "C12a": 0.0, "C12b": 0.0}
         assert (taken.uncertainty_A, taken.rotation_deg) == (29.0, 20.0)
+
+
+def astigmatic_criteria(*, seen_in):
+    """J1 and J2 with their summits at 100 Å and an astigmatism of 20 Å, seen in a share of 60 frequencies."""
+
+    def power(low):
+        return math.exp(-(((low[0] - 100) / 80) ** 2) - ((low[1] - 20) / 90) ** 2 - (low[2] / 90) ** 2)
+
+    def energy(low):
+        return power(low) * (1.0 + 0.2 * math.exp(-(((low[1] - 20) / 9) ** 2) - (low[2] / 9) ** 2))
+
+    def left(low):
+        lost = 1.0 - 0.3 * energy(low)
+        unseen = np.arange(FREQUENCIES) >= seen_in * FREQUENCIES
+        return np.where(unseen, 1.0 - 0.3 * energy(np.array([low[0], 20.0, 0.0, low[3]])) + 1e-3 * abs(low[1]), lost)
+
+    return SimpleNamespace(
+        aligned_power=power,
+        explained_energy=energy,
+        left=left,
+        explained_share=lambda low: 0.5,
+        modulation=SimpleNamespace(q_scan=np.zeros((FREQUENCIES, 2))),
+    )
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize(("seen_in", "found_A"), [(1.0, 20.0), (0.9, 20.0), (0.1, 0.0)])
+def test_astigmatism_that_a_few_frequencies_alone_ask_for_is_none(sparse, seen_in, found_A):
+    search = Search(largest_defocus_A=300.0, defocus_step_A=30.0, rotation_deg=0.0)
+    grid = Grid(starts=[np.array([90.0, 0.0, 0.0, 0.0])], best=1.0, runner_up=0.5)
+    fit = fit_aberrations(astigmatic_criteria(seen_in=seen_in), search, grid, sparse=sparse)
+    assert fit.aberrations["C12a"] == pytest.approx(found_A, abs=1.0)
+    assert fit.aberrations["C10"] == pytest.approx(100.0, abs=3.0)
