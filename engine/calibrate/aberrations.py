@@ -18,8 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ptylive.engine.calibrate.criteria import Criteria
-from ptylive.engine.calibrate.sign import ranked
+from ptylive.engine.calibrate.criteria import Criteria, lead
 from ptylive.schema.model import DoubleArray
 
 GRID_CYCLES = 0.5
@@ -169,8 +168,9 @@ class Grid:
 def fit_aberrations(criteria: Criteria, search: Search, grid: Grid, *, sparse: bool) -> AberrationFit:
     """The two-stage fit from the best points of a grid; see the module's text."""
     by_power, by_energy = _in_two_stages(criteria, search, grid.starts)
+    surely = math.inf
     if search.c12_A is None and search.c10_A is None:
-        by_power, by_energy = _round_unless_told(criteria, search, grid, (by_power, by_energy), sparse=sparse)
+        (by_power, by_energy), surely = _round_unless_told(criteria, search, grid, (by_power, by_energy), sparse=sparse)
     chosen = search.between(by_power, by_energy, sparse=sparse)
     spread = 0.5 * np.abs(by_power - by_energy)
     c10, c12a, c12b, rotation = (float(v) for v in chosen)
@@ -181,6 +181,7 @@ def fit_aberrations(criteria: Criteria, search: Search, grid: Grid, *, sparse: b
         rotation_uncertainty_deg=math.degrees(float(spread[3])),
         explained=criteria.explained_share(chosen),
         runner_up=grid.runner_up,
+        uncertainties_A=_doubt_of_astigmatism(chosen, surely),
     )
 
 
@@ -195,11 +196,10 @@ def _in_two_stages(
 
 def _round_unless_told(
     criteria: Criteria, search: Search, grid: Grid, found: tuple[DoubleArray, DoubleArray], *, sparse: bool
-) -> tuple[DoubleArray, DoubleArray]:
-    """What J1 and J2 ``found``, or without astigmatism where most frequencies do not prefer it.
+) -> tuple[tuple[DoubleArray, DoubleArray], float]:
+    """What J1 and J2 ``found``, or without astigmatism where most frequencies prefer that; and the lead of the former.
 
-    Few rows leave a valley between astigmatism and rotation, and thick crystals have a few bright frequencies that are
-    explained by nothing else (110 Å of SrTiO3 were given 37 Å, and a focus 70 Å off that only these go with).
+    Few rows leave a valley between astigmatism and rotation, and of crystals a few bright frequencies decide J2.
     """
     by_power, by_energy = found
     if sparse:
@@ -209,9 +209,16 @@ def _round_unless_told(
         without = by_power, _climb(criteria.explained_energy, by_energy * ROUND, search, astigmatic=False)
         gain = criteria.explained_energy(by_energy) / criteria.explained_energy(without[1]) - 1
         if gain < least_gain(criteria):
-            return without
+            return without, math.inf
     chosen, plain = (search.between(*one, sparse=sparse) for one in (found, without))
-    return found if lead(criteria.left(chosen), criteria.left(plain)) > CERTAIN else without
+    surely = lead(criteria.left(chosen), criteria.left(plain))
+    return (found, surely) if surely > 0 else (without, math.inf)
+
+
+def _doubt_of_astigmatism(low: DoubleArray, surely: float) -> dict[str, float]:
+    """An astigmatism that is not beyond doubt preferred to none (``surely``, a lead) is as uncertain as it is large."""
+    size_A = math.hypot(float(low[1]), float(low[2]))
+    return {name: size_A for name in LOW[1:]} if 0 < size_A and surely <= CERTAIN else {}
 
 
 @dataclass(frozen=True)
@@ -286,7 +293,8 @@ def _climbed_from(
     plain = max(climbed, key=criterion)
     best = _climb(criterion, plain, search)
     gains = criterion(best) >= (1 + least_gain(criteria)) * criterion(plain)
-    if not gains or lead(criteria.left(best), criteria.left(plain)) <= CERTAIN:
+    surely = lead(criteria.left(best), criteria.left(plain)) if gains else 0.0
+    if surely <= 0:
         best = plain
     height, step = criterion(best), search.defocus_step_A
     c10, c12a, c12b, rotation = (float(v) for v in best)
@@ -298,18 +306,9 @@ def _climbed_from(
         rotation_uncertainty_deg=_doubt(criteria, criterion, best, turned),
         explained=criteria.explained_share(best),
         runner_up=grid.runner_up,
+        uncertainties_A=_doubt_of_astigmatism(best, surely),
     )
     return fit, height
-
-
-def lead(left: DoubleArray, others: DoubleArray) -> float:
-    """By how many standard deviations optics leave less unexplained of most frequencies (nq,) than others do.
-
-    Of Wilcoxon's signed ranks (1945) of the logarithms of the ratios: a few bright frequencies do not decide.
-    """
-    ratios = np.log(others / left)
-    n = len(ratios)
-    return float((np.sign(ratios) * ranked(np.abs(ratios))).sum()) / math.sqrt(n * (n + 1) * (2 * n + 1) / 6)
 
 
 def _doubt(

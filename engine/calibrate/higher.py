@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ptylive.engine.calibrate.aberrations import BEYOND_DOUBT, LOW, AberrationFit, lead, least_gain
-from ptylive.engine.calibrate.criteria import REGULARISATION, Criteria
+from ptylive.engine.calibrate.aberrations import BEYOND_DOUBT, LOW, AberrationFit, least_gain
+from ptylive.engine.calibrate.criteria import REGULARISATION, Criteria, lead
 from ptylive.schema.advice.limits import quarter_pi_limit_A
 from ptylive.schema.model import ComplexArray, DoubleArray
 

@@ -31,6 +31,7 @@ from ptylive.engine.refine.run.history import History
 from ptylive.engine.refine.run.refinement import Observers, Refinement
 from ptylive.engine.refine.run.stages import Ended, Staged, moved_on, refine_stages, with_given_counts
 from ptylive.engine.refine.tuning.depth.anchor_choice import with_chosen_anchor
+from ptylive.engine.refine.tuning.depth.doubted_astigmatism import with_confirmed_astigmatism
 from ptylive.engine.refine.tuning.depth.told_thickness import with_slices_worth_it
 from ptylive.engine.refine.tuning.depth_choice import with_found_depth, with_given_depth, with_told_depth
 from ptylive.engine.refine.tuning.drift_check import with_checked_drift
@@ -213,6 +214,7 @@ def _settled(
     tuned = Tuned(dataset, with_given_depth(dataset, preset))
     if earlier is None:
         tuned = with_found_orientation(tuned, context)
+        tuned = with_confirmed_astigmatism(tuned, context)
         tuned = with_atoms_as_peaks(tuned, _under(tuned, context))
     before = with_told_depth(tuned, _under(tuned, context))
     tuned = tune(before, _under(before, context))

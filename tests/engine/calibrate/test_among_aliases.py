@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from ptylive.engine.calibrate import aberrations
-from ptylive.engine.calibrate.aberrations import AberrationFit, fit_among_aliases, lead
+from ptylive.engine.calibrate.aberrations import AberrationFit, fit_among_aliases
+from ptylive.engine.calibrate.criteria import lead
 from ptylive.engine.calibrate.scan import _Work
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.model import DoubleArray

@@ -1,0 +1,71 @@
+"""Astigmatism that maps found and most frequencies of the scan do not confirm, judged by patterns held out.
+
+Of a crystal the maps see two dozen frequencies, and through a thick one they err: what is wrong with a weak phase
+object looks like astigmatism. 110 Å of SrTiO3 were given 37 Å that are not there, and another crystal 30 Å that are,
+both with the same doubt. Patterns tell them apart once depth is allowed for: two slices next to each other, and a depth
+of focus apart under either half turn, are compared with the astigmatism and without.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.tuning.depth.depth_trials import FIRST, NOTHING, THICKEST_A, DepthTrials
+from ptylive.engine.refine.tuning.half_turn import FOUND, half_turned, is_open
+from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext
+from ptylive.engine.refine.tuning.mode_choice import may_be_tried
+from ptylive.engine.refine.tuning.optics.freed_optics import with_optics
+from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
+from ptylive.schema.preset import Preset
+
+PATTERNS = 512
+"""In the middle of the scan."""
+ASTIGMATISM = ("C12a", "C12b")
+
+
+def with_confirmed_astigmatism(tuned: Tuned, context: TrialContext) -> Tuned:
+    """The same without an astigmatism that maps found with doubt, where patterns held out do not prefer it."""
+    depth_A = depth_of_focus_A(tuned.dataset)
+    if depth_A is None or not _is_doubted(tuned.dataset) or not may_be_tried(tuned.dataset, tuned.preset):
+        return tuned
+    size_A = _size_A(tuned.dataset)
+    plain = with_optics(tuned.dataset, dict.fromkeys(ASTIGMATISM, 0.0))
+    found, without = (_lowest(one, tuned.preset, context, depth_A) for one in (tuned.dataset, plain))
+    gain = Gain.over(without.groups, found.groups)
+    if gain.certain:
+        words = f"astigmatism of {size_A:.3g} Å: with it patterns held out are predicted better by {gain}"
+        return replace(tuned, words=(*tuned.words, words))
+    words = (
+        f"no astigmatism: {size_A:.3g} Å, of which the maps were not sure, would not predict patterns held out better"
+    )
+    return replace(tuned, dataset=plain, words=(*tuned.words, f"{words} ({gain})"))
+
+
+def _size_A(dataset: Dataset) -> float:
+    return math.hypot(*(float(dataset.calibration.aberrations.get(name, 0.0)) for name in ASTIGMATISM))
+
+
+def _is_doubted(dataset: Dataset) -> bool:
+    """Whether it was found, and may as well be none."""
+    entries = [dataset.calibration.entries.get(name) for name in ASTIGMATISM]
+    if any(entry is None or entry.origin not in FOUND for entry in entries):
+        return False
+    return 0 < _size_A(dataset) <= max(entry.uncertainty or 0.0 for entry in entries if entry is not None)
+
+
+def _lowest(dataset: Dataset, preset: Preset, context: TrialContext, depth_A: float) -> HeldOutLoss:
+    """Of two slices next to each other, and a depth of focus apart under either half turn."""
+    part = context.seen.central_part(dataset, PATTERNS)
+    preset = preset.model_copy(update={"probe_modes": 1, "num_slices": "auto"})
+    context = replace(context, start=None)
+    here = DepthTrials(part, preset, context, depth_A)
+    losses = [here.loss(NOTHING, 2)]
+    if FIRST * depth_A <= THICKEST_A:
+        losses.append(here.loss(FIRST, 2))
+        if is_open(part, preset):
+            other = DepthTrials(half_turned(part), preset, context, depth_A, "the other half turn, ")
+            losses.append(other.loss(FIRST, 2))
+    return min(losses, key=lambda one: one.mean)
