@@ -142,7 +142,7 @@ class Checked:
                 return Check("thickness", "unknown", "needs energy and semi-angle, or a thickness")
             if depth_A * FIRST > THICKEST_A:
                 return Check("thickness", "ok", "one slice: no specimen is thick for this semi-angle")
-            said = f"found by trials at the start of the run, where it is more than {FIRST * depth_A:.2g} Å"
+            said = f"trials find it, if above {FIRST * depth_A:.2g} Å"
             return Check("thickness", "ok", said)
         if given == "auto" and thickness_A is not None:
             slices = 1 if depth_A is None else slices_of_thickness(thickness_A / depth_A)
@@ -185,8 +185,8 @@ class Checked:
         passes = WITH_TRIALS * epochs * modes * self.preset.object.slices
         seconds = LEAST_S + self.frames * self._pattern_pixels * passes * SECONDS_PER_PIXEL
         open_depth = self.preset.object.num_slices == "auto" and self.preset.object.slices == 1
-        more = ", some times that where trials find slices" if open_depth else ""
-        return Check("time", "ok" if seconds < 3600 else "warn", f"about {_spoken(seconds)} on one core{more}")
+        more = ", more if thick" if open_depth else ""
+        return Check("time", "ok" if seconds < 3600 else "warn", f"about {_spoken(seconds)}{more}")
 
 
 def _spoken(seconds: float) -> str:
