@@ -33,10 +33,12 @@ OUTSTANDING = 20.0
 """Signal to noise from which a frequency has aliases: noise alone has it once in a thousand million frequencies."""
 WEAKEST = 1e-3
 """Frequencies whose variance is below this share of the largest tell nothing about signal or noise."""
-PLAUSIBLE = 0.3
-"""Of the phase power that rings further in show, and of its standard error: what half of all rings exceed."""
-LEAST_PLAUSIBLE = 1e-4
-"""Standard errors of a ring: less is never plausible."""
+PLAUSIBLE, CAUTION = 0.45, 1 / 3
+"""Of the phase power that rings further in show, and of its standard error: what half of all rings exceed. A filter
+believes as if it were that share of this: noise that is shown costs a map more than a ring that is left out.
+"""
+UNTOLD, LEAST_PLAUSIBLE = 3.0, 1e-4
+"""Standard errors of a ring that are plausible where nothing is further in, and those below which nothing is."""
 NEAR = 1.5
 """Rings that those further in are away, as a Gaussian's standard deviation, to tell something."""
 BEAM = 4.0
@@ -47,6 +49,8 @@ to which that of the others is anything.
 """
 REACH, PLACES, FINDINGS = 5.0, 24, 9
 """Standard errors up to which a ring's true signal is looked for, at how many places, and how many findings of each."""
+TABLE = 80
+"""Findings of a ring whose believed signal is reckoned; between them it is straight."""
 LEAK = 0.1
 """Amplitude of the signal that a shift may bring along, as a share, before another one is taken."""
 
@@ -130,6 +134,8 @@ class WeightedRings:
         self._members, self.count = by_ring(ring, self._use), ring_count(ring, self._use)
         self.variance = ring_sum(ring, variance, self._use)
         """Sum of each ring, over the frequencies of use."""
+        apart = np.subtract.outer(np.arange(len(self.count)), np.arange(len(self.count)))
+        self._near = np.where(apart > 0, np.exp(-0.5 * (apart / NEAR) ** 2), 0.0)
 
     def sum(self, power: DoubleArray) -> DoubleArray:
         """Sum of power / variance over the frequencies of use of each ring; power (nq,)."""
@@ -145,22 +151,18 @@ class WeightedRings:
 
         independent: share of the frequencies that are. A specimen's power hardly grows outwards: what the rings
         further in show of it, the nearest and the surest of them most, tells how much is plausible. Those at the end of
-        the transfer, where that is weak, would need many times as much to show above their noise. Where nothing is
-        further in, one standard error is plausible.
+        the transfer, where that is weak, would need many times as much to show above their noise.
         """
         known, count = (floor > 0) & (self.count > 0), np.maximum(self.count * independent, 1.0)
         level = floor / np.maximum(self.variance, 1e-30)
         seen = np.where(known, excess / np.maximum(floor, 1e-30), 0.0)
         error = _error(0.0, count)
-        ring = np.arange(len(count))
-        apart = ring[:, None] - ring
-        near = np.where((apart > 0) & known, np.exp(-0.5 * (apart / NEAR) ** 2), 0.0)
-        near = near / np.where(known, level * error, 1.0) ** 2
+        near = np.where(known, self._near, 0.0) / np.where(known, level * error, 1.0) ** 2
         total = near.sum(axis=1)
         share = near / np.where(total > 0, total, 1.0)[:, None]
         power = np.maximum(share @ (level * seen), 0.0) + np.sqrt(share**2 @ (level * error) ** 2)
         told = known & (total > 0)
-        plausible = np.where(told, PLAUSIBLE * power / np.where(known, level, 1.0), error)
+        plausible = np.where(told, PLAUSIBLE * power / np.where(known, level, 1.0), UNTOLD * error)
         return RingSignal(seen, count, np.maximum(plausible, LEAST_PLAUSIBLE * error))
 
     def noise(self, noise: DoubleArray, floor: DoubleArray) -> DoubleArray:
@@ -198,21 +200,29 @@ class RingSignal:
         What is sure stays as it is, and chance is next to nowhere. A filter that follows the signal it measures would
         pass the noise of a ring whose transfer is weak as the strongest detail of the picture.
         """
-        true, likely = self._behind(seen)
+        true, likely = self._behind(seen, CAUTION * self.plausible)
         return np.asarray((true * likely).sum(axis=-1))
+
+    def believed_of(self, repeats: Repeats) -> DoubleArray:
+        """The same (rings, J, K) of what other scans find, read from a table that is finest where least is found."""
+        found = repeats.found.reshape(len(self.seen), -1)
+        low, high = found.min(axis=1, keepdims=True), found.max(axis=1, keepdims=True)
+        places = low + (high - low) * np.linspace(0.0, 1.0, TABLE) ** 3
+        told = map(np.interp, found, places, self.believed(places))
+        return np.array(list(told)).reshape(repeats.found.shape)
 
     def repeats(self) -> Repeats:
         """What other scans would find."""
-        return Repeats.around(*self._behind(self.seen), self.count)
+        return Repeats.around(*self._behind(self.seen, self.plausible), self.count)
 
-    def _behind(self, seen: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
+    def _behind(self, seen: DoubleArray, scale: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
         """Signal (..., J) that may be behind what is seen (rings, ...), and how likely each is.
 
-        Before anything is seen the density at x is s / (s^2 + x^2), s what is plausible: half of all signals are less,
+        Before anything is seen the density at x is s / (s^2 + x^2), s the scale (rings,): half of all signals are less,
         and the rest is anything.
         """
         rings = (-1, *[1] * seen.ndim)
-        scale, count = self.plausible.reshape(rings), self.count.reshape(rings)
+        scale, count = scale.reshape(rings), self.count.reshape(rings)
         parts = scale * np.tan(0.5 * np.pi * (np.arange(PLACES) + 0.5) / PLACES)
         true, told = _places(seen, count, parts)
         likely = told * scale / (scale**2 + true**2)

@@ -157,7 +157,7 @@ class OptimumBrightField:
         if spectra.visited_share < TRUSTED_SHARE:
             return np.asarray(gain / spectra.density, dtype=np.float32)
         information, repeats = self.information, signal.repeats()
-        believed = np.maximum(signal.believed(repeats.found), LEAST_SIGNAL)
+        believed = np.maximum(signal.believed_of(repeats), LEAST_SIGNAL)
         mean = self._mean_information[:, None, None]
         levels = np.geomspace(WEAKEST, 1.0, LEVELS) * information.max()
         noise = spectra.conditions.settings.get("obf.noise", 1.0)
