@@ -163,7 +163,8 @@ class WeightedRings:
         power = np.maximum(share @ (level * seen), 0.0) + np.sqrt(share**2 @ (level * error) ** 2)
         told = known & (total > 0)
         plausible = np.where(told, PLAUSIBLE * power / np.where(known, level, 1.0), UNTOLD * error)
-        return RingSignal(seen, count, np.maximum(plausible, LEAST_PLAUSIBLE * error))
+        pure = (floor <= 0) & (self.count > 0) & (excess > 0)
+        return RingSignal(seen, count, np.maximum(plausible, LEAST_PLAUSIBLE * error), known, pure)
 
     def noise(self, noise: DoubleArray, floor: DoubleArray) -> DoubleArray:
         """Noise power of each ring, of which the floor of noise / variance is known; noise (nq,) power."""
@@ -187,12 +188,15 @@ class WeightedRings:
 class RingSignal:
     """What rings show beyond their noise, and what of it is believed. Powers are over those of the rings' noise.
 
-    seen (rings,); count (rings,) of independent frequencies; plausible (rings,): what half of all such rings exceed.
+    seen (rings,); count (rings,) of independent frequencies; plausible (rings,): what half of all such rings exceed;
+    measured (rings,): where there is noise; pure (rings,): where there is signal alone.
     """
 
     seen: DoubleArray
     count: DoubleArray
     plausible: DoubleArray
+    measured: BoolArray
+    pure: BoolArray
 
     def believed(self, seen: DoubleArray) -> DoubleArray:
         """Mean of the signal that may be behind what is seen (rings, ...).

@@ -107,7 +107,7 @@ class OptimumBrightField:
         power = power_of(shifted)
         floor = self._rings.floor(power)
         signal = self._rings.signal(self._rings.sum(power_of(numerator)) - floor, floor, spectra.independent_share)
-        gain = self._gain(spectra.visited_share, signal, floor, noise)
+        gain = self._gain(spectra.visited_share, signal, noise)
         gain_here = (gain / spectra.density).astype(np.float32)
         phase = spectra.image(self.band, numerator * gain_here)
         measured = self._rings.noise(power, floor)
@@ -124,7 +124,7 @@ class OptimumBrightField:
             quality,
             noise=lambda: spectra.image(
                 self.band,
-                self._rings.noise_alone(shifted, floor) * self._noise_gain(spectra, signal, floor, gain),
+                self._rings.noise_alone(shifted, floor) * self._noise_gain(spectra, signal, gain),
             ),
             finer=self.band.grid.finer,
             even=partial(self._even, spectra, numerator, shifted),
@@ -144,15 +144,15 @@ class OptimumBrightField:
     def _rings(self) -> WeightedRings:
         return WeightedRings(self.ring, self.information)
 
-    def _gain(self, visited_share: float, signal: RingSignal, floor: DoubleArray, noise: float = 1.0) -> DoubleArray:
+    def _gain(self, visited_share: float, signal: RingSignal, noise: float = 1.0) -> DoubleArray:
         """What the numerator is multiplied by at every frequency: 1 / (E + noise × measured / signal)."""
         e = self.information
         if visited_share < TRUSTED_SHARE:
             # one filter for every ring: flat noise, the scale of the strongest frequency
             return np.asarray(1.0 / (np.sqrt(np.maximum(e, WEAKEST * e.max())) * np.sqrt(e.max())))
-        return 1.0 / (e + noise * self._noise_to_signal(signal, floor))
+        return 1.0 / (e + noise * self._noise_to_signal(signal))
 
-    def _noise_gain(self, spectra: Spectra, signal: RingSignal, floor: DoubleArray, gain: DoubleArray) -> FloatArray:
+    def _noise_gain(self, spectra: Spectra, signal: RingSignal, gain: DoubleArray) -> FloatArray:
         """What noise alone is multiplied by, so that it scatters as the map does from scan to scan, ``gain`` too."""
         if spectra.visited_share < TRUSTED_SHARE:
             return np.asarray(gain / spectra.density, dtype=np.float32)
@@ -163,8 +163,7 @@ class OptimumBrightField:
         noise = spectra.conditions.settings.get("obf.noise", 1.0)
         found = repeats.noise_gain(1 / (levels + noise * (mean / believed)[..., None]), levels / mean)
         place = np.log(np.maximum(information / max(levels[0], 1e-30), 1.0)) * ((LEVELS - 1) / -np.log(WEAKEST))
-        measured = (floor > 0) & (self._rings.count > 0)
-        told = np.where(measured[self.ring], between(found, self.ring, place), gain)
+        told = np.where(signal.measured[self.ring], between(found, self.ring, place), gain)
         return np.asarray(told / spectra.density, dtype=np.float32)
 
     @cached_property
@@ -172,13 +171,12 @@ class OptimumBrightField:
         """Of the frequencies of each ring that are of use."""
         return np.asarray(np.maximum(self._rings.variance, 1e-30) / np.maximum(self._rings.count, 1))
 
-    def _noise_to_signal(self, signal: RingSignal, floor: DoubleArray) -> DoubleArray:
+    def _noise_to_signal(self, signal: RingSignal) -> DoubleArray:
         """Noise over the phase's power at every frequency, from ring sums over those that carry information."""
         believed = np.maximum(signal.believed(signal.seen), LEAST_SIGNAL)
-        known = self._rings.count > 0
-        ratio = np.where(known & (floor > 0), self._mean_information / believed, 0.0)
+        ratio = np.where(signal.measured, self._mean_information / believed, 0.0)
         # rings without information fade like the noisiest ring that has some
-        return np.where(known, ratio, max(float(ratio.max()), 1.0))[self.ring]
+        return np.where(signal.measured | signal.pure, ratio, max(float(ratio.max()), 1.0))[self.ring]
 
 
 def between(table: DoubleArray, row: IndexArray, place: DoubleArray) -> DoubleArray:
