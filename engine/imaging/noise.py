@@ -33,8 +33,14 @@ OUTSTANDING = 20.0
 """Signal to noise from which a frequency has aliases: noise alone has it once in a thousand million frequencies."""
 WEAKEST = 1e-3
 """Frequencies whose variance is below this share of the largest tell nothing about signal or noise."""
-BY_CHANCE = 2.0
-"""Standard errors of a ring's signal at which half of it is believed."""
+PLAUSIBLE, CAUTION = 0.45, 1 / 3
+"""Of the phase power that rings further in show, and of its standard error: what half of all rings exceed. A filter
+believes as if it were that share of this: noise that is shown costs a map more than a ring that is left out.
+"""
+UNTOLD, LEAST_PLAUSIBLE = 3.0, 1e-4
+"""Standard errors of a ring that are plausible where nothing is further in, and those below which nothing is."""
+NEAR = 1.5
+"""Rings that those further in are away, as a Gaussian's standard deviation, to tell something."""
 BEAM = 4.0
 """Times a ring's floor above which a power is taken for a beam's: noise alone is there once in fifty frequencies."""
 WEAK, WEAK_ERRORS, MOST_ERRORS = 0.8, 0.25, 20.0
@@ -43,6 +49,8 @@ to which that of the others is anything.
 """
 REACH, PLACES, FINDINGS = 5.0, 24, 9
 """Standard errors up to which a ring's true signal is looked for, at how many places, and how many findings of each."""
+TABLE = 80
+"""Findings of a ring whose believed signal is reckoned; between them it is straight."""
 LEAK = 0.1
 """Amplitude of the signal that a shift may bring along, as a share, before another one is taken."""
 
@@ -126,6 +134,8 @@ class WeightedRings:
         self._members, self.count = by_ring(ring, self._use), ring_count(ring, self._use)
         self.variance = ring_sum(ring, variance, self._use)
         """Sum of each ring, over the frequencies of use."""
+        apart = np.subtract.outer(np.arange(len(self.count)), np.arange(len(self.count)))
+        self._near = np.where(apart > 0, np.exp(-0.5 * (apart / NEAR) ** 2), 0.0)
 
     def sum(self, power: DoubleArray) -> DoubleArray:
         """Sum of power / variance over the frequencies of use of each ring; power (nq,)."""
@@ -135,6 +145,26 @@ class WeightedRings:
         """:func:`ring_floor` of noise / variance; noise (nq,) power."""
         even = noise * self._inverse
         return _floor(self._members, self.count, even, ring_sum(self.ring, even))
+
+    def signal(self, excess: DoubleArray, floor: DoubleArray, independent: float) -> RingSignal:
+        """Of rings whose power over variance exceeds their floor by ``excess`` (rings,), what is their signal.
+
+        independent: share of the frequencies that are. A specimen's power hardly grows outwards: what the rings
+        further in show of it, the nearest and the surest of them most, tells how much is plausible. Those at the end of
+        the transfer, where that is weak, would need many times as much to show above their noise.
+        """
+        known, count = (floor > 0) & (self.count > 0), np.maximum(self.count * independent, 1.0)
+        level = floor / np.maximum(self.variance, 1e-30)
+        seen = np.where(known, excess / np.maximum(floor, 1e-30), 0.0)
+        error = _error(0.0, count)
+        near = np.where(known, self._near, 0.0) / np.where(known, level * error, 1.0) ** 2
+        total = near.sum(axis=1)
+        share = near / np.where(total > 0, total, 1.0)[:, None]
+        power = np.maximum(share @ (level * seen), 0.0) + np.sqrt(share**2 @ (level * error) ** 2)
+        told = known & (total > 0)
+        plausible = np.where(told, PLAUSIBLE * power / np.where(known, level, 1.0), UNTOLD * error)
+        pure = (floor <= 0) & (self.count > 0) & (excess > 0)
+        return RingSignal(seen, count, np.maximum(plausible, LEAST_PLAUSIBLE * error), known, pure)
 
     def noise(self, noise: DoubleArray, floor: DoubleArray) -> DoubleArray:
         """Noise power of each ring, of which the floor of noise / variance is known; noise (nq,) power."""
@@ -154,16 +184,75 @@ class WeightedRings:
         return np.asarray(shifted * np.sqrt(scale).astype(np.float32))
 
 
-def sureness(excess: DoubleArray, floor: DoubleArray, count: DoubleArray | IndexArray) -> DoubleArray:
-    """How far the power of rings beyond their noise is believed to be signal, 0 to 1.
+@dataclass(frozen=True, eq=False)
+class RingSignal:
+    """What rings show beyond their noise, and what of it is believed. Powers are over those of the rings' noise.
 
-    excess: power less floor, of ``count`` independent frequencies. Noise alone scatters the power of a ring by
-    1 / sqrt(count) of it, and the floor, a median, by 1 / ln 2 times that. t standard errors are believed as
-    t^4 / (t^4 + 2^4): what is sure stays as it is, and chance next to nowhere. A filter that follows the signal it
-    measures would pass the noise of a ring whose transfer is weak as the strongest detail of the picture.
+    seen (rings,); count (rings,) of independent frequencies; plausible (rings,): what half of all such rings exceed;
+    measured (rings,): where there is noise; pure (rings,): where there is signal alone.
     """
-    error = np.hypot(1.0, 1 / np.log(2)) * floor / np.sqrt(np.maximum(count, 1.0))
-    return np.asarray(1 / (1 + (BY_CHANCE * error / np.maximum(excess, 1e-30)) ** 4))
+
+    seen: DoubleArray
+    count: DoubleArray
+    plausible: DoubleArray
+    measured: BoolArray
+    pure: BoolArray
+
+    def believed(self, seen: DoubleArray) -> DoubleArray:
+        """Mean of the signal that may be behind what is seen (rings, ...).
+
+        What is sure stays as it is, and chance is next to nowhere. A filter that follows the signal it measures would
+        pass the noise of a ring whose transfer is weak as the strongest detail of the picture.
+        """
+        true, likely = self._behind(seen, CAUTION * self.plausible)
+        return np.asarray((true * likely).sum(axis=-1))
+
+    def believed_of(self, repeats: Repeats) -> DoubleArray:
+        """The same (rings, J, K) of what other scans find, read from a table that is finest where least is found."""
+        found = repeats.found.reshape(len(self.seen), -1)
+        low, high = found.min(axis=1, keepdims=True), found.max(axis=1, keepdims=True)
+        places = low + (high - low) * np.linspace(0.0, 1.0, TABLE) ** 3
+        told = map(np.interp, found, places, self.believed(places))
+        return np.array(list(told)).reshape(repeats.found.shape)
+
+    def repeats(self) -> Repeats:
+        """What other scans would find."""
+        return Repeats.around(*self._behind(self.seen, self.plausible), self.count)
+
+    def _behind(self, seen: DoubleArray, scale: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
+        """Signal (..., J) that may be behind what is seen (rings, ...), and how likely each is.
+
+        Before anything is seen the density at x is s / (s^2 + x^2), s the scale (rings,): half of all signals are less,
+        and the rest is anything.
+        """
+        rings = (-1, *[1] * seen.ndim)
+        scale, count = scale.reshape(rings), self.count.reshape(rings)
+        parts = scale * np.tan(0.5 * np.pi * (np.arange(PLACES) + 0.5) / PLACES)
+        true, told = _places(seen, count, parts)
+        likely = told * scale / (scale**2 + true**2)
+        return true, likely / likely.sum(axis=-1, keepdims=True)
+
+
+def _error(true: DoubleArray | float, count: DoubleArray) -> DoubleArray:
+    """Standard error of what rings show, of a true signal.
+
+    The power of n frequencies of signal x and noise 1 scatters by sqrt((1 + 2 x) / n), their floor by sqrt(1 / n).
+    """
+    return np.asarray(np.sqrt((2.0 + 2.0 * true) / count))
+
+
+def _places(seen: DoubleArray, count: DoubleArray, low: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
+    """Signals (..., J) around what is seen (...,) and at ``low`` (..., K), and how well each explains what is seen.
+
+    count (..., 1): independent frequencies. The second holds the width that each of the signals stands for.
+    """
+    found = np.maximum(seen, 0.0)[..., None]
+    around = np.maximum(found + np.linspace(-REACH, REACH, PLACES) * _error(found, count), 0.0)
+    true = np.sort(np.concatenate([np.broadcast_to(low, around.shape), around], axis=-1), axis=-1)
+    errors = _error(true, count)
+    told = -0.5 * ((seen[..., None] - true) / errors) ** 2
+    told -= told.max(axis=-1, keepdims=True)
+    return true, np.asarray(np.exp(told) / errors * np.gradient(true, axis=-1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,26 +272,21 @@ class Repeats:
     def of(cls, excess: DoubleArray, floor: DoubleArray, count: DoubleArray) -> Repeats:
         """Of rings whose power exceeds their floor by ``excess`` (rings,), of ``count`` independent frequencies.
 
-        The power of n frequencies of signal x and noise 1 scatters by sqrt((1 + 2 x) / n), their floor by sqrt(1 / n).
         Most rings show next to nothing, some anything (``WEAK`` and what follows).
         """
-        n = np.maximum(count, 1.0)[:, None]
-        seen = (excess / np.maximum(floor, 1e-30))[:, None]
-
-        def error(true: DoubleArray | float) -> DoubleArray:
-            return np.asarray(np.sqrt((2.0 + 2.0 * true) / n))
-
-        unit = error(0.0)
-        around = np.maximum(seen, 0.0) + np.linspace(-REACH, REACH, PLACES) * error(np.maximum(seen, 0.0))
-        low = np.linspace(0.0, REACH, PLACES) * unit
-        true = np.sort(np.concatenate([low, np.maximum(around, 0.0)], axis=1), axis=1)
-        errors = error(true)
+        n = np.maximum(count, 1.0)
+        unit = _error(0.0, n[:, None])
+        true, told = _places(excess / np.maximum(floor, 1e-30), n[:, None], np.linspace(0.0, REACH, PLACES) * unit)
         prior = WEAK * np.exp(-true / unit / WEAK_ERRORS) / WEAK_ERRORS + (1 - WEAK) / MOST_ERRORS
-        likely = prior * np.exp(-0.5 * ((seen - true) / errors) ** 2) / errors * np.gradient(true, axis=1)
-        likely += 1e-30 * (true == true[:, :1])  # far below its floor nothing is likely: it shows nothing then
+        likely = prior * told
+        return cls.around(true, likely / likely.sum(axis=-1, keepdims=True), n)
+
+    @classmethod
+    def around(cls, true: DoubleArray, likely: DoubleArray, count: DoubleArray) -> Repeats:
+        """Of signals (rings, J) that rings of ``count`` independent frequencies (rings,) may have."""
         nodes, chance = np.polynomial.hermite_e.hermegauss(FINDINGS)
-        found = true[:, :, None] + errors[:, :, None] * nodes
-        return cls(true, likely / likely.sum(axis=1, keepdims=True), found, chance / chance.sum())
+        found = true[:, :, None] + _error(true, count[:, None])[:, :, None] * nodes
+        return cls(true, likely, found, chance / chance.sum())
 
     def noise_gain(self, gain: DoubleArray, signal: DoubleArray | float = 1.0) -> DoubleArray:
         """Gain (rings, L) that gives noise alone the variance that signal and noise have over all these scans.

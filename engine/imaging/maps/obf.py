@@ -31,13 +31,12 @@ from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.noise import (
     TRUSTED_SHARE,
     WEAKEST,
-    Repeats,
+    RingSignal,
     WeightedRings,
     power_of,
     ring_mean,
     ring_quality,
     rings,
-    sureness,
 )
 from ptylive.pictures.colours import ColourMap
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
@@ -107,7 +106,8 @@ class OptimumBrightField:
         noise = spectra.conditions.settings.get("obf.noise", 1.0)
         power = power_of(shifted)
         floor = self._rings.floor(power)
-        gain = self._gain(spectra.visited_share, numerator, floor, noise)
+        signal = self._rings.signal(self._rings.sum(power_of(numerator)) - floor, floor, spectra.independent_share)
+        gain = self._gain(spectra.visited_share, signal, noise)
         gain_here = (gain / spectra.density).astype(np.float32)
         phase = spectra.image(self.band, numerator * gain_here)
         measured = self._rings.noise(power, floor)
@@ -124,7 +124,7 @@ class OptimumBrightField:
             quality,
             noise=lambda: spectra.image(
                 self.band,
-                self._rings.noise_alone(shifted, floor) * self._noise_gain(spectra, numerator, floor, gain),
+                self._rings.noise_alone(shifted, floor) * self._noise_gain(spectra, signal, gain),
             ),
             finer=self.band.grid.finer,
             even=partial(self._even, spectra, numerator, shifted),
@@ -144,44 +144,39 @@ class OptimumBrightField:
     def _rings(self) -> WeightedRings:
         return WeightedRings(self.ring, self.information)
 
-    def _gain(
-        self, visited_share: float, numerator: ComplexArray, floor: DoubleArray, noise: float = 1.0
-    ) -> DoubleArray:
+    def _gain(self, visited_share: float, signal: RingSignal, noise: float = 1.0) -> DoubleArray:
         """What the numerator is multiplied by at every frequency: 1 / (E + noise × measured / signal)."""
         e = self.information
         if visited_share < TRUSTED_SHARE:
             # one filter for every ring: flat noise, the scale of the strongest frequency
             return np.asarray(1.0 / (np.sqrt(np.maximum(e, WEAKEST * e.max())) * np.sqrt(e.max())))
-        return 1.0 / (e + noise * self._noise_to_signal(numerator, floor))
+        return 1.0 / (e + noise * self._noise_to_signal(signal))
 
-    def _noise_gain(
-        self, spectra: Spectra, numerator: ComplexArray, floor: DoubleArray, gain: DoubleArray
-    ) -> FloatArray:
+    def _noise_gain(self, spectra: Spectra, signal: RingSignal, gain: DoubleArray) -> FloatArray:
         """What noise alone is multiplied by, so that it scatters as the map does from scan to scan, ``gain`` too."""
         if spectra.visited_share < TRUSTED_SHARE:
             return np.asarray(gain / spectra.density, dtype=np.float32)
-        information, count = self.information, np.maximum(self._rings.count, 1).astype(float)
-        excess = self._rings.sum(power_of(numerator)) - floor
-        repeats = Repeats.of(excess, floor, count * spectra.independent_share)
-        signal = _believed(np.maximum(repeats.found, 0.0), np.ones(1), count[:, None, None])
-        mean = (np.maximum(self._rings.variance, 1e-30) / count)[:, None, None]
+        information, repeats = self.information, signal.repeats()
+        believed = np.maximum(signal.believed_of(repeats), LEAST_SIGNAL)
+        mean = self._mean_information[:, None, None]
         levels = np.geomspace(WEAKEST, 1.0, LEVELS) * information.max()
         noise = spectra.conditions.settings.get("obf.noise", 1.0)
-        found = repeats.noise_gain(1 / (levels + noise * (mean / signal)[..., None]), levels / mean)
+        found = repeats.noise_gain(1 / (levels + noise * (mean / believed)[..., None]), levels / mean)
         place = np.log(np.maximum(information / max(levels[0], 1e-30), 1.0)) * ((LEVELS - 1) / -np.log(WEAKEST))
-        measured = (floor > 0) & (self._rings.count > 0)
-        told = np.where(measured[self.ring], between(found, self.ring, place), gain)
+        told = np.where(signal.measured[self.ring], between(found, self.ring, place), gain)
         return np.asarray(told / spectra.density, dtype=np.float32)
 
-    def _noise_to_signal(self, numerator: ComplexArray, floor: DoubleArray) -> DoubleArray:
-        """Floor / S of every frequency, from ring sums over the frequencies that carry information."""
-        count, information = self._rings.count, self._rings.variance
-        excess = np.maximum(self._rings.sum(power_of(numerator)) - floor, 0.0)
-        signal = _believed(excess, floor, count) / np.maximum(information, 1e-30)
-        known = (signal > 0) & (count > 0)
-        ratio = np.where(known, floor / np.maximum(count, 1.0) / np.where(known, signal, 1.0), 0.0)
+    @cached_property
+    def _mean_information(self) -> DoubleArray:
+        """Of the frequencies of each ring that are of use."""
+        return np.asarray(np.maximum(self._rings.variance, 1e-30) / np.maximum(self._rings.count, 1))
+
+    def _noise_to_signal(self, signal: RingSignal) -> DoubleArray:
+        """Noise over the phase's power at every frequency, from ring sums over those that carry information."""
+        believed = np.maximum(signal.believed(signal.seen), LEAST_SIGNAL)
+        ratio = np.where(signal.measured, self._mean_information / believed, 0.0)
         # rings without information fade like the noisiest ring that has some
-        return np.where(known, ratio, max(float(ratio.max()), 1.0))[self.ring]
+        return np.where(signal.measured | signal.pure, ratio, max(float(ratio.max()), 1.0))[self.ring]
 
 
 def between(table: DoubleArray, row: IndexArray, place: DoubleArray) -> DoubleArray:
@@ -189,8 +184,3 @@ def between(table: DoubleArray, row: IndexArray, place: DoubleArray) -> DoubleAr
     below = np.minimum(place.astype(np.intp), table.shape[1] - 2)
     part = place - below
     return np.asarray(table[row, below] * (1 - part) + table[row, below + 1] * part)
-
-
-def _believed(excess: DoubleArray, floor: DoubleArray, count: DoubleArray | IndexArray) -> DoubleArray:
-    """Power of rings that is taken for signal, beyond their floor."""
-    return np.maximum(excess * sureness(excess, floor, count), LEAST_SIGNAL * floor)

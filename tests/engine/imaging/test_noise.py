@@ -5,57 +5,125 @@ import pytest
 
 from ptylive.engine.imaging.noise import (
     BEAM,
+    CAUTION,
     MOST_ERRORS,
+    NEAR,
+    PLAUSIBLE,
+    UNTOLD,
     WEAK,
     WEAK_ERRORS,
     Repeats,
+    RingSignal,
     WeightedRings,
     power_of,
     ring_floor,
     ring_sum,
-    sureness,
 )
 
 RINGS, COUNT = 400, 100
 
 
-def measured(signal_to_noise: float) -> tuple[np.ndarray, np.ndarray]:
-    """Signal to noise of rings of COUNT frequencies each, as it is measured, and what of it is believed."""
+def measured(signal_to_noise: float) -> np.ndarray:
+    """Signal to noise of rings of COUNT frequencies each, as it is measured."""
     rng = np.random.default_rng(5)
     ring = np.repeat(np.arange(RINGS), COUNT)
     power = rng.exponential(1 + signal_to_noise, ring.size)
     floor = ring_floor(ring, rng.exponential(1.0, ring.size), np.ones(ring.size, dtype=bool))
-    excess = np.maximum(ring_sum(ring, power) - floor, 0.0)
-    return excess / floor, excess * sureness(excess, floor, np.full(RINGS, float(COUNT))) / floor
+    return (ring_sum(ring, power) - floor) / floor
+
+
+def signal_of(seen: np.ndarray, plausible: float, count: float = COUNT) -> RingSignal:
+    """Of rings for which so many standard errors are plausible."""
+    ones = np.ones(len(seen))
+    return RingSignal(seen, count * ones, plausible * np.sqrt(2 / count) * ones, ones > 0, ones > 1)
+
+
+def believed(seen: np.ndarray, plausible: float, count: float = COUNT) -> np.ndarray:
+    """What is believed of them."""
+    return signal_of(seen, plausible, count).believed(seen)
 
 
 def test_noise_alone_is_hardly_believed() -> None:
-    """Its standard error is 1.75 / sqrt(100) = 0.18: the largest of 400 is three times that, and the mean a fifth."""
-    _, believed = measured(0.0)
-    assert believed.mean() < 0.04
-    assert np.median(believed) < 0.002
+    """Where a standard error is plausible, 0.14, and far less where next to nothing is."""
+    seen = measured(0.0)
+    assert np.median(believed(seen, 1.0)) < 0.4 * np.sqrt(2 / COUNT)
+    assert believed(seen, 0.03).mean() < 0.04
 
 
 @pytest.mark.parametrize("signal_to_noise", [1.0, 3.0, 30.0])
 def test_what_is_sure_stays_as_it_is(signal_to_noise: float) -> None:
-    """At 1 it is 5.7 standard errors: 0.985 of it are believed, of rings two of their standard errors below it 0.93."""
-    plain, believed = measured(signal_to_noise)
-    assert 0.95 * plain.mean() < believed.mean() <= plain.mean()
+    """At 1 it is seven standard errors of a ring without signal, five of its own."""
+    seen = measured(signal_to_noise)
+    assert 0.9 * seen.mean() < believed(seen, 0.03).mean() <= seen.mean()
+    assert believed(np.array([1e9]), 1.0) == pytest.approx(1e9, rel=0.01)
 
 
-def test_without_noise_all_is_signal() -> None:
-    given = np.array([0.0, 1e-9, 3.0])
-    np.testing.assert_array_equal(sureness(given, np.zeros(3), np.ones(3)), 1.0)
+def test_what_nothing_further_in_lets_expect_has_to_be_surer() -> None:
+    """At three standard errors: a density at x that falls off as 1 / x^2 beyond what is plausible."""
+    error = np.sqrt(2 / COUNT)
+    found = [believed(np.array([3 * error]), plausible)[0] / error for plausible in (3.0, 0.3, 0.003)]
+    assert found[0] > 2.0 > found[1] > 0.7 > 0.1 > found[2]
 
 
-def test_two_standard_errors_are_half_believed() -> None:
-    count = np.array([4.0, 400.0])
-    error = np.hypot(1, 1 / np.log(2)) / np.sqrt(count)
-    np.testing.assert_allclose(sureness(2 * error, np.ones(2), count), 0.5)
+def test_a_filter_is_more_cautious_than_what_is_said_of_its_noise() -> None:
+    seen = np.array([0.2])
+    signal = signal_of(seen, 1.0)
+    true, likely = signal._behind(seen, CAUTION * signal.plausible)
+    assert signal.believed(seen) == pytest.approx((true * likely).sum())
+    repeats = signal.repeats()
+    assert (repeats.true * repeats.likely).sum() > 1.3 * signal.believed(seen)[0]
+
+
+def rings_of(information: list[float]) -> WeightedRings:
+    """Rings of COUNT frequencies of some information each."""
+    return WeightedRings(np.repeat(np.arange(len(information)), COUNT), np.repeat(information, COUNT))
+
+
+def test_what_is_plausible_comes_from_further_in() -> None:
+    """The power of the phase is what exceeds the floor over the information."""
+    rings, error = rings_of([2.0, 1.0, 0.05]), np.sqrt(2 / COUNT)
+    floor, excess = np.array([1.0, 1.5, 2.0]) * COUNT, np.array([4.0, 0.9, 7.0]) * COUNT
+    found = rings.signal(excess, floor, 1.0)
+    np.testing.assert_allclose(found.seen, [4.0, 0.6, 3.5])
+    level = floor / rings.variance
+    power, unsure = level * found.seen, level * error
+    assert found.plausible[0] == pytest.approx(UNTOLD * error)
+    assert found.plausible[1] == pytest.approx(PLAUSIBLE * (power[0] + unsure[0]) / level[1])
+    near = np.exp(-0.5 * (np.array([2, 1]) / NEAR) ** 2) / unsure[:2] ** 2
+    near /= near.sum()
+    expected = near @ power[:2] + np.sqrt(near**2 @ unsure[:2] ** 2)
+    assert found.plausible[2] == pytest.approx(PLAUSIBLE * expected / level[2])
+    assert found.plausible[2] < 0.2 * error
+
+
+def test_frequencies_of_a_padded_scan_are_not_all_independent() -> None:
+    rings, ones = rings_of([1.0, 1.0]), np.full(2, float(COUNT))
+    np.testing.assert_allclose(rings.signal(ones, ones, 0.5).count, 0.5 * COUNT)
+    np.testing.assert_allclose(rings.signal(ones, ones, 1e-9).count, 1.0)
+
+
+def test_rings_without_noise_or_without_frequencies_tell_nothing() -> None:
+    """Nor do they change what others let expect."""
+    floor, excess = np.array([1.0, 0.0, 0.0, 1.0]) * COUNT, np.array([1.0, 5.0, 0.0, 0.0]) * COUNT
+    found = rings_of([1.0, 1.0, 1.0, 1.0]).signal(excess, floor, 1.0)
+    assert found.measured.tolist() == [True, False, False, True] and found.pure.tolist() == [False, True, False, False]
+    assert np.isfinite(found.believed(found.seen)).all()
+    error = np.sqrt(2 / COUNT)
+    assert found.plausible[3] == pytest.approx(PLAUSIBLE * (1.0 + error))
+
+
+def test_the_table_of_what_others_find_is_what_it_is_read_from() -> None:
+    for seen, plausible in ((np.array([0.0, 0.4, 30.0]), 1.0), (np.array([-0.1, 0.2, 2.0]), 0.01)):
+        signal = signal_of(seen, plausible)
+        repeats = signal.repeats()
+        table, exact = signal.believed_of(repeats), signal.believed(repeats.found)
+        assert table.shape == repeats.found.shape
+        weight = repeats.likely[..., None] * repeats.chance
+        np.testing.assert_allclose((weight * table).sum(axis=(1, 2)), (weight * exact).sum(axis=(1, 2)), rtol=0.02)
 
 
 def repeats_of(signal_to_noise: float, rings: int = RINGS) -> Repeats:
-    excess, _ = measured(signal_to_noise)
+    excess = measured(signal_to_noise)
     return Repeats.of(excess[:rings] * COUNT, np.full(rings, float(COUNT)), np.full(rings, float(COUNT)))
 
 
@@ -87,12 +155,34 @@ def test_weights_that_follow_the_data_scatter_as_they_do(weight) -> None:
     assert told[weak].std() < 0.7 * (gain[0][weak] ** 2).std(), "the scan's own weight is a matter of luck"
 
 
+@pytest.mark.parametrize("plausible", [0.3, 3.0])
+def test_weights_that_are_cautious_scatter_as_they_do(plausible: float) -> None:
+    """Of rings half of which exceed what is plausible; beyond thirty errors weights are all alike."""
+    rng, rings, scans = np.random.default_rng(9), 2000, 40
+    error = np.sqrt(2 / COUNT)
+    true = np.minimum(error * plausible * np.tan(0.5 * np.pi * rng.random(rings)), 30 * error)
+    power = rng.noncentral_chisquare(2 * COUNT, 2 * COUNT * true, (scans, rings)) / (2 * COUNT)
+    found = power / rng.gamma(COUNT, 1 / COUNT, (scans, rings)) - 1
+    signal = signal_of(found[0], plausible)
+
+    def weight(seen):
+        return seen / (1 + seen)
+
+    gain = weight(signal.believed(found.T)).T
+    scatter = (gain**2).mean(axis=0) * (1 + true) - true * gain.mean(axis=0) ** 2
+    repeats = signal.repeats()
+    told = repeats.noise_gain(weight(signal.believed_of(repeats))[..., None])[:, 0] ** 2
+    weak = true < 3 * error
+    assert told.mean() == pytest.approx(scatter.mean(), rel=0.1)
+    assert told[weak].mean() == pytest.approx(scatter[weak].mean(), rel=0.4)
+
+
 def test_one_scan_says_of_weak_rings_what_others_do() -> None:
     """Where nothing is, chance decides the weight, and by far less what is told of it."""
     repeats = repeats_of(0.0)
     gain = np.maximum(repeats.found, 0.0)[..., None]
     told = repeats.noise_gain(gain)[:, 0]
-    own = measured(0.0)[0]
+    own = np.maximum(measured(0.0), 0.0)
     assert told.std() / told.mean() < 0.5 < 1.0 < own.std() / own.mean()
 
 

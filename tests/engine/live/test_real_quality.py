@@ -114,7 +114,9 @@ def test_wiener_filter_beyond_the_scan_nyquist_frequency(engine, filters):
     made = filters["obf"]
     obf, store = made.linear_map, engine.store
     whole, alias = Spectra.of(store, made.conditions).contract_with_noise(obf.band, obf.weights)
-    ratio = obf._noise_to_signal(whole + alias, obf._rings.floor(2 * np.abs(alias) ** 2))
+    floor = obf._rings.floor(2 * np.abs(alias) ** 2)
+    excess = obf._rings.sum(np.abs(whole + alias) ** 2) - floor
+    ratio = obf._noise_to_signal(obf._rings.signal(excess, floor, 1.0))
     wiener = obf.information / (obf.information + ratio)
     even, odd = half_spectra(store, made)
     beyond = np.hypot(*obf.band.q.T) > 0.5 / min(made.conditions.step_A)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from synthetic import WeakPhaseScan, batches, correlation
 
-from ptylive.engine.imaging.maps.obf import between
+from ptylive.engine.imaging.maps.obf import LEAST_SIGNAL, OptimumBrightField, between
 from ptylive.engine.imaging.maps.wdd import _axis_steps
+from ptylive.engine.imaging.noise import RingSignal, power_of
 from ptylive.engine.live.engine import reconstruct
 from ptylive.schema import MetadataError
 from ptylive.schema.metadata import overlay
@@ -123,3 +124,59 @@ def test_between_columns_of_a_table_it_is_straight():
     table = np.array([[0.0, 1.0, 4.0], [10.0, 20.0, 0.0]])
     row, place = np.array([0, 0, 0, 1, 1]), np.array([0.0, 0.5, 1.25, 0.75, 2.0])
     np.testing.assert_allclose(between(table, row, place), [0.0, 0.5, 1.75, 17.5, 0.0])
+
+
+PER_RING = 60
+"""Frequencies of each ring of a filter whose transfer falls off."""
+FALLING = np.geomspace(1.0, 1.5e-3, 8)
+
+
+def repeated(signal_to_noise, *, scans=60, information=FALLING):
+    """Of scans of one specimen what OBF's map scatters by, and what each scan says of it, by rings (scans, rings).
+
+    ``signal_to_noise`` (rings,): powers that a phase shows beside the noise; frequencies are independent.
+    """
+    rng, ring = np.random.default_rng(4), np.repeat(np.arange(len(information)), PER_RING)
+    obf = OptimumBrightField(None, None, information[ring], ring)
+    spectra = SimpleNamespace(
+        visited_share=1.0, independent_share=1.0, density=1.0, conditions=SimpleNamespace(settings={})
+    )
+    size = np.sqrt(information[ring] / 2)
+
+    def noise():
+        return size * rng.normal(size=(2, ring.size)).T.copy().view(complex)[:, 0]
+
+    phase = noise() * np.sqrt(signal_to_noise[ring])
+    maps, said = [], []
+    for _ in range(scans):
+        numerator, shifted = phase + noise(), noise()
+        floor = obf._rings.floor(power_of(shifted))
+        signal = obf._rings.signal(obf._rings.sum(power_of(numerator)) - floor, floor, 1.0)
+        gain = obf._gain(1.0, signal)
+        maps.append(numerator * gain)
+        told = obf._rings.noise_alone(shifted, floor) * obf._noise_gain(spectra, signal, gain)
+        said.append(np.bincount(ring, power_of(told)))
+    return np.bincount(ring, np.var(maps, axis=0, ddof=1)), np.array(said)
+
+
+# Chance moves weights, most at the end of the transfer, where they magnify noise: by the weights that a scan itself has
+# it would say 0.90 and 0.86.
+@pytest.mark.parametrize(("strongest", "least"), [(30.0, 0.93), (3.0, 0.88)])
+def test_obf_says_what_its_map_scatters_by(strongest, least):
+    scatter, said = repeated(np.geomspace(strongest, 1e-3, 8))
+    assert least < np.sqrt(said.mean(axis=0).sum() / scatter.sum()) < 1.05
+
+
+def test_chance_hardly_lights_up_the_end_of_the_transfer():
+    """An empty ring there passes little more than what it fades to: six times as much if its own errors alone count."""
+    scatter, _ = repeated(np.repeat([1.0, 0.0], 4))
+    fades_to = PER_RING * FALLING / (FALLING + FALLING / LEAST_SIGNAL) ** 2
+    assert scatter[-1] < 2 * fades_to[-1]
+
+
+def test_rings_without_noise_pass_as_they_are_and_empty_ones_fade():
+    obf = OptimumBrightField(None, None, np.repeat([1.0, 0.5, 0.25], 4), np.repeat(np.arange(3), 4))
+    ones = np.ones(3)
+    measured, pure = np.array([True, False, False]), np.array([False, True, False])
+    ratio = obf._noise_to_signal(RingSignal(np.array([100.0, 0.0, 0.0]), 1e4 * ones, ones, measured, pure))
+    np.testing.assert_allclose(ratio[::4], [0.01, 0.0, 1.0], rtol=0.02)
