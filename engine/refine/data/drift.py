@@ -6,7 +6,8 @@ scattering for the most part, and are taken from the slow axis too; what is left
 away counts as uncertain besides what the fit says of itself.
 
 Where nobody stated the rotation, the maps found it as if nothing drifted, and half of a drift across the slow axis went
-into it: what the fast axis is turned by may be theirs then, and is told besides.
+into it: what the fast axis is turned by may be theirs then, and is told besides. Nor is an astigmatism that they found
+taken for true: a shear looks like it.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ def find_drift(dataset: Dataset, window: ScanWindow, probe: Probe, *, certain: b
     lattice = Lattice.of(dataset)
     if lattice is None or max(np.hypot(*lattice.slow), np.hypot(*lattice.fast)) > COARSEST / probe.semiangle_invA:
         return None
-    if (strain := OverlapFit(dataset, window, probe, lattice).fit()) is None:
+    stated = not _is_found(dataset, "C12a", "C12b")
+    if (strain := OverlapFit(dataset, window, probe, lattice, stated=stated).fit()) is None:
         return None
     # (slow, fast) of the drift: the slow axis' end, less what turning and stretching the fast axis' end on it gives
     ratio = lattice.lengths_A[0] / lattice.lengths_A[1]
@@ -95,12 +97,17 @@ def find_drift(dataset: Dataset, window: ScanWindow, probe: Probe, *, certain: b
 
 def _turn(dataset: Dataset, lattice: Lattice, strain: Strain) -> tuple[float, float]:
     """By how much the fast axis is turned, and how sure that is (degrees); zeros where the rotation was stated."""
-    if dataset.calibration.origin("rotation_deg") not in (Origin.ESTIMATED, Origin.UNDECIDED):
+    if not _is_found(dataset, "rotation_deg"):
         return 0.0, 0.0
     ends = lattice.fast, lattice.strained(strain.ends_A[:2], strain.ends_A[2:]).fast
     nominal, found = (math.atan2(column, row) for row, column in ends)
     across_A = math.sqrt(max(float(strain.covariance_A2[2, 2]), 0.0))
     return math.degrees(math.remainder(found - nominal, math.tau)), math.degrees(across_A / lattice.lengths_A[1])
+
+
+def _is_found(dataset: Dataset, *names: str) -> bool:
+    """Whether maps or trials have found any of these quantities of the calibration, as if nothing drifted."""
+    return any(dataset.calibration.origin(name) in (Origin.ESTIMATED, Origin.UNDECIDED) for name in names)
 
 
 def taken_A(drift: Drift | None) -> tuple[float, float]:
