@@ -99,6 +99,10 @@ class Strain:
     focal_spread_A: float
     is_maximum: bool
     """Whether the likelihood has its maximum there; otherwise the covariance says nothing."""
+    values: DoubleArray
+    """All that was found."""
+    hessian: DoubleArray
+    """Of the likelihood by them."""
 
 
 def pixels_fitted(lit: int, scan_shape: tuple[int, int]) -> int:
@@ -156,28 +160,48 @@ class OverlapFit:
         """The strain that explains most; None where frequencies are too few, or their patterns hold no numbers."""
         if len(self._orders) < LEAST_FREQUENCIES or not np.isfinite(self._totals).all():
             return None
-        values = np.array([0, 0, 0, 0, self._defocus_A, FIRST_SPREAD_A**2, *([] if self._stated else [0, 0])])
-        if len(self._orders) >= EVERY * LEAST_FREQUENCIES:
-            values = max(values, self._highest_of_few(values), key=self._likelihood)
-        return self._found(self._highest_from(values))
+        everything = np.eye(6 if self._stated else 8)
+        return self._found(self._highest(everything))
 
-    def _highest_of_few(self, values: DoubleArray) -> DoubleArray:
+    def share_of(self, found: Strain, kept: DoubleArray) -> float:
+        """What the likelihood loses where ends are confined to directions (4, k), as a share of what it should lose.
+
+        It should lose what the parabola at its maximum does: 1 where the likelihood is one. Less, or nothing, where it
+        has other maxima as high, of which the covariance does not know.
+        """
+        count = len(found.values)
+        ways = np.zeros((count, kept.shape[1] + count - 4))
+        ways[:4, : kept.shape[1]], ways[4:, kept.shape[1] :] = kept, np.eye(count - 4)
+        bent = -found.hessian @ np.concatenate([found.ends_A, np.zeros(count - 4)])
+        inner = bent[:4] @ found.ends_A - bent @ ways @ np.linalg.pinv(ways.T @ -found.hessian @ ways) @ (bent @ ways)
+        lost = self._likelihood(found.values) - self._likelihood(self._highest(ways))
+        return 2 * lost / inner if inner > 0 else 1.0
+
+    def _highest(self, ways: DoubleArray) -> DoubleArray:
+        """The values at the maximum that is reached from the nominal ones by going in directions (m, k)."""
+        values = np.array([0, 0, 0, 0, self._defocus_A, FIRST_SPREAD_A**2, 0, 0])[: len(ways)]
+        if len(self._orders) >= EVERY * LEAST_FREQUENCIES:
+            values = max(values, self._highest_of_few(values, ways), key=self._likelihood)
+        return self._highest_from(values, ways)
+
+    def _highest_of_few(self, values: DoubleArray, ways: DoubleArray) -> DoubleArray:
         """The values at the maximum of some of the frequencies, weak and strong, that is reached from there."""
         everything = self._orders, self._spectra, self._totals
         self._orders, self._spectra, self._totals = (one[::EVERY] for one in everything)
         try:
-            return self._highest_from(values)
+            return self._highest_from(values, ways)
         finally:
             self._orders, self._spectra, self._totals = everything
 
-    def _highest_from(self, values: DoubleArray) -> DoubleArray:
+    def _highest_from(self, values: DoubleArray, ways: DoubleArray) -> DoubleArray:
         """The values at the maximum that is reached from there."""
         likelihood, damping = self._likelihood(values), DAMPING
         for _ in range(ITERATIONS):
-            gradients, hessian, free = self._derivatives(values)
+            gradients, hessian, may_blur = self._derivatives(values)
+            free = ways if may_blur else ways[:, ways[5] == 0]
+            uphill, bend = gradients.sum(axis=0) @ free, free.T @ hessian @ free
             while damping < MOST_DAMPING:
-                trial = values.copy()
-                trial[free] += _damped_step(gradients.sum(axis=0), hessian, damping)
+                trial = values + free @ _damped_step(uphill, bend, damping)
                 trial[5] = max(trial[5], 0.0)
                 gained = self._likelihood(trial) - likelihood
                 if gained >= 0:
@@ -191,13 +215,15 @@ class OverlapFit:
         return values
 
     def _found(self, values: DoubleArray) -> Strain:
-        gradients, hessian, _ = self._derivatives(values)
-        scale = 1 / np.sqrt(np.maximum(np.abs(np.diag(hessian)), 1e-30))
-        is_maximum = bool(np.linalg.eigvalsh(hessian * np.outer(scale, scale)).max() < 0)
-        inverse = np.linalg.pinv(hessian)
-        covariance = inverse @ (gradients.T @ gradients) @ inverse
+        gradients, hessian, may_blur = self._derivatives(values)
+        free = np.array([number for number in range(len(values)) if may_blur or number != 5])
+        slopes, bend = gradients[:, free], hessian[np.ix_(free, free)]
+        scale = 1 / np.sqrt(np.maximum(np.abs(np.diag(bend)), 1e-30))
+        is_maximum = bool(np.linalg.eigvalsh(bend * np.outer(scale, scale)).max() < 0)
+        inverse = np.linalg.pinv(bend)
+        covariance = inverse @ (slopes.T @ slopes) @ inverse
         spread = math.sqrt(values[5])
-        return Strain(values[:4], covariance[:4, :4], float(values[4]), spread, is_maximum)
+        return Strain(values[:4], covariance[:4, :4], float(values[4]), spread, is_maximum, values, hessian)
 
     def _likelihood(self, values: DoubleArray) -> float:
         q = self._frequencies(values)
@@ -206,8 +232,8 @@ class OverlapFit:
     def _frequencies(self, values: DoubleArray) -> DoubleArray:
         return self._lattice.strained(values[:2], values[2:4]).frequencies(self._orders)
 
-    def _derivatives(self, values: DoubleArray) -> tuple[DoubleArray, DoubleArray, Array]:
-        """Gradients (n, m) and the Hessian of the sum (m, m) by the m values that are free: no spread below 0."""
+    def _derivatives(self, values: DoubleArray) -> tuple[DoubleArray, DoubleArray, bool]:
+        """Gradients (n, m), the Hessian of the sum (m, m), and whether the spread is free: there is none below 0."""
         first, second = self._local_derivatives(values)
         inner = np.zeros((len(self._orders), len(values) - 2, len(values)))
         inner[:, 2:, 4:] = np.eye(len(values) - 4)
@@ -217,8 +243,7 @@ class OverlapFit:
             inner[:, :2, number] = difference / (2 * step)
         gradients = np.einsum("na,nai->ni", first, inner)
         hessian = np.einsum("nai,nab,nbj->ij", inner, second, inner)
-        free = np.array([i for i in range(len(values)) if i != 5 or values[5] > 0 or gradients[:, 5].sum() > 0])
-        return gradients[:, free], hessian[np.ix_(free, free)], free
+        return gradients, hessian, bool(values[5] > 0 or gradients[:, 5].sum() > 0)
 
     def _local_derivatives(self, values: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
         """First (n, m) and second (n, m, m) derivatives by the row and column of q and the optics."""

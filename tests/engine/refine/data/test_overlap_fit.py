@@ -112,6 +112,34 @@ def test_the_fit_climbs(drifted):
             assert fit._likelihood(np.array([*ends, found.defocus_A, found.focal_spread_A**2])) < here
 
 
+def still(lattice):
+    ratio = lattice.lengths_A[0] / lattice.lengths_A[1]
+    return np.array([[0, ratio], [-ratio, 0], [1, 0], [0, 1]])
+
+
+@pytest.mark.parametrize("stated", [True, False])
+def test_a_parabola_loses_what_it_says(drifted, stated):
+    """Of a specimen that scatters once."""
+    dataset, window, probe = parts(drifted(DRIFT_A, seed=1))
+    lattice = Lattice.of(dataset)
+    fit = OverlapFit(dataset, window, probe, lattice, stated=stated)
+    found = fit.fit()
+    assert fit.share_of(found, still(lattice)) == pytest.approx(1, abs=0.25)
+
+
+@pytest.mark.parametrize(("share", "of_it"), [(0.25, 0.5), (-0.1, 0.0), (1.3, 1.0)])
+def test_a_drift_is_as_sure_as_the_likelihood_loses_without_it(drifted, monkeypatch, share, of_it):
+    """A parabola tells only what lies beside it: thick crystals have other maxima as high."""
+    found = find_drift(*parts(drifted(DRIFT_A, seed=1)))
+    asked = []
+    monkeypatch.setattr(OverlapFit, "share_of", lambda self, found, kept: asked.append(kept) or share)
+    believed = find_drift(*parts(drifted(DRIFT_A, seed=1)))
+    parabola = deviations(found, (0.0, 0.0))
+    assert believed.deviations == pytest.approx(of_it * parabola, rel=0.1)  # uncertainties are hardly correlated
+    np.testing.assert_allclose(asked[0] @ [0.3, 0.2], [0.2, -0.3, 0.3, 0.2])  # a turn and a stretch of a square scan
+    assert believed.applied == (of_it * parabola > drift.SIGNIFICANCE)
+
+
 def test_a_drift_that_does_no_harm_is_left_alone(drifted, monkeypatch):
     monkeypatch.setattr(drift, "HARMLESS", 2.0)  # resolutions: 1.7 Å each
     found = find_drift(*parts(drifted(DRIFT_A, seed=1)))
