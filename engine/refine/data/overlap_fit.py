@@ -189,9 +189,10 @@ class OverlapFit:
         everything = self._orders, self._spectra, self._totals
         self._orders, self._spectra, self._totals = (one[::EVERY] for one in everything)
         try:
-            return self._highest_from(values, ways)
+            values = self._highest_from(values, ways)
         finally:
             self._orders, self._spectra, self._totals = everything
+        return values
 
     def _highest_from(self, values: DoubleArray, ways: DoubleArray) -> DoubleArray:
         """The values at the maximum that is reached from there."""
