@@ -3,10 +3,13 @@
 The lattice that the patterns show (:mod:`overlap_fit`) differs from the nominal one along both axes. A beam cannot
 drift much within one line, so stretch and rotation found along the fast axis are errors of the method, of multiple
 scattering for the most part, and are taken from the slow axis too; what is left is drift. A share of what was taken
-away counts as uncertain besides what the fit says of itself.
+away counts as uncertain besides what the fit says of itself. That is what a parabola at its maximum says; where
+scattering is strong, or little is seen, the likelihood has other maxima as high. So where it loses less by leaving the
+drift out than the parabola does, the drift is as sure as that.
 
 Where nobody stated the rotation, the maps found it as if nothing drifted, and half of a drift across the slow axis went
-into it: what the fast axis is turned by may be theirs then, and is told besides.
+into it: what the fast axis is turned by may be theirs then, and is told besides. Nor is an astigmatism that they found
+taken for true: a shear looks like it.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ from ptylive.schema.model import DoubleArray
 
 SIGNIFICANCE = math.sqrt(-2 * math.log(0.05))
 """Standard deviations that drift exceeds where it is applied: of scans without drift one in twenty does."""
+HINT = 1.0
+"""And from which on one is possible."""
 UNSURE = 0.1
 """Share of the method's own error, as the fast axis shows it, that may be left on the slow axis."""
 COARSEST = 1.5
@@ -64,7 +69,9 @@ def find_drift(dataset: Dataset, window: ScanWindow, probe: Probe, *, certain: b
     lattice = Lattice.of(dataset)
     if lattice is None or max(np.hypot(*lattice.slow), np.hypot(*lattice.fast)) > COARSEST / probe.semiangle_invA:
         return None
-    if (strain := OverlapFit(dataset, window, probe, lattice).fit()) is None:
+    stated = not _is_found(dataset, "C12a", "C12b")
+    fit = OverlapFit(dataset, window, probe, lattice, stated=stated)
+    if (strain := fit.fit()) is None:
         return None
     # (slow, fast) of the drift: the slow axis' end, less what turning and stretching the fast axis' end on it gives
     ratio = lattice.lengths_A[0] / lattice.lengths_A[1]
@@ -76,7 +83,10 @@ def find_drift(dataset: Dataset, window: ScanWindow, probe: Probe, *, certain: b
     size_A = float(np.hypot(*drift))
     believable = HARMLESS / probe.semiangle_invA < size_A < MOST_STRAIN * lattice.lengths_A[0]
     deviations = deviations if strain.is_maximum and believable else 0.0
-    applied = deviations > (SIGNIFICANCE if certain else 1.0)
+    if deviations > HINT:
+        still = np.array([[0, ratio], [-ratio, 0], [1, 0], [0, 1]])  # ends that no drift has displaced
+        deviations *= math.sqrt(min(max(fit.share_of(strain, still), 0.0), 1.0))
+    applied = deviations > (SIGNIFICANCE if certain else HINT)
     uncertainty = np.sqrt(np.diag(covariance))
     found = ", ".join(f"{one:.2f} ± {sd:.2f}" for one, sd in zip(drift, uncertainty, strict=True))
     turn_deg, turn_uncertainty_deg = _turn(dataset, lattice, strain)
@@ -95,12 +105,17 @@ def find_drift(dataset: Dataset, window: ScanWindow, probe: Probe, *, certain: b
 
 def _turn(dataset: Dataset, lattice: Lattice, strain: Strain) -> tuple[float, float]:
     """By how much the fast axis is turned, and how sure that is (degrees); zeros where the rotation was stated."""
-    if dataset.calibration.origin("rotation_deg") not in (Origin.ESTIMATED, Origin.UNDECIDED):
+    if not _is_found(dataset, "rotation_deg"):
         return 0.0, 0.0
     ends = lattice.fast, lattice.strained(strain.ends_A[:2], strain.ends_A[2:]).fast
     nominal, found = (math.atan2(column, row) for row, column in ends)
     across_A = math.sqrt(max(float(strain.covariance_A2[2, 2]), 0.0))
     return math.degrees(math.remainder(found - nominal, math.tau)), math.degrees(across_A / lattice.lengths_A[1])
+
+
+def _is_found(dataset: Dataset, *names: str) -> bool:
+    """Whether maps or trials have found any of these quantities of the calibration, as if nothing drifted."""
+    return any(dataset.calibration.origin(name) in (Origin.ESTIMATED, Origin.UNDECIDED) for name in names)
 
 
 def taken_A(drift: Drift | None) -> tuple[float, float]:

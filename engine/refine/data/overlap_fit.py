@@ -15,6 +15,11 @@ scattering takes from the model counts no more than one that is lost in noise. T
 make it largest: Newton's method, damped as Levenberg and Marquardt do, its derivatives by differences of the four
 numbers that W depends on. The covariance is H^-1 (sum_q g g^T) H^-1 (White's, 1982): it takes the scatter of the
 frequencies as it is, so it holds for a model that is not quite right. G(-q) = G(q)*: half of the frequencies tell all.
+
+Phases of W turn by 2 pi lam C K.q, so out of focus they tell the product of the lattice's strain and the matrix of
+defocus and astigmatism C far better than either: a shear is taken for astigmatism, and the other way round. Only where
+the overlaps lie tells them apart. So where nobody stated the astigmatism it is found with the lattice; the maps found
+theirs as if nothing drifted, and by less than what they are sure of it makes a drift.
 """
 
 from __future__ import annotations
@@ -28,13 +33,14 @@ import numpy as np
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.probe import Probe
 from ptylive.engine.refine.data.lattice import Lattice
+from ptylive.engine.refine.data.overlaps.spectra import AT_ONCE, half_spectra
 from ptylive.engine.refine.data.scan_window import ScanWindow
 from ptylive.schema.model import Array, DoubleArray, FloatArray
 
 FREQUENCIES, CANDIDATES = 200, 4000
 """Frequencies fitted, and the most energetic ones among which they are chosen."""
 LEAST_FREQUENCIES = 12
-"""Twice the numbers that are found."""
+"""Twice the numbers that are found, but for astigmatism."""
 FURTHEST, NEAREST = 1.9, 2.5
 """Frequencies used: below 1.9 semi-angles, above 2.5 periods in the scan."""
 ENERGY_FLOOR = 0.02
@@ -44,8 +50,8 @@ MOST_PIXELS = 1000
 """Of the bright field: further ones are left out by chance; the scatter of the frequencies sets the uncertainty."""
 LARGEST_BYTES, BYTES_EACH = 1 << 29, 32
 """Fewer still where the transforms over the scan, this many bytes for each pixel and point, would take more."""
-AT_ONCE, CHUNK = 64, 64
-"""Pixels that are transformed together; frequencies that stay in the cache."""
+CHUNK = 64
+"""Frequencies that stay in the cache."""
 MOST_EXPLAINED = 1 - 1e-6
 FREQUENCY_STEP, PHASE_STEP = 0.01, 0.1
 """Differences: of a frequency, in semi-angles; of the focus and its spread, in radians at the rim of the aperture."""
@@ -73,6 +79,8 @@ class _Side:
 class _Geometry:
     """What overlaps are made of, whatever the focus."""
 
+    q: Array
+    """(n, 2)."""
     along: Array
     """K.q (n, pixels)."""
     q_squared: Array
@@ -91,6 +99,10 @@ class Strain:
     focal_spread_A: float
     is_maximum: bool
     """Whether the likelihood has its maximum there; otherwise the covariance says nothing."""
+    values: DoubleArray
+    """All that was found."""
+    hessian: DoubleArray
+    """Of the likelihood by them."""
 
 
 def pixels_fitted(lit: int, scan_shape: tuple[int, int]) -> int:
@@ -102,11 +114,13 @@ class OverlapFit:
     """Likelihood of the strongest scan frequencies as a function of lattice, defocus and variance of the focus.
 
     ``spectra`` (n, s, pixels): of each frequency, under s windows over the scan; tapered and not, they err
-    independently.
+    independently. ``stated``: whether the astigmatism is known to be that of the probe; otherwise it is found, too.
     """
 
-    def __init__(self, dataset: Dataset, window: ScanWindow, probe: Probe, lattice: Lattice) -> None:
-        self._probe, self._lattice = probe, lattice
+    def __init__(
+        self, dataset: Dataset, window: ScanWindow, probe: Probe, lattice: Lattice, *, stated: bool = True
+    ) -> None:
+        self._probe, self._lattice, self._stated = probe, lattice, stated
         lit = window.measured & (window.k_radius < probe.semiangle_invA + window.pixel_invA)
         pixels = np.argwhere(lit)
         most = pixels_fitted(len(pixels), lattice.shape)
@@ -116,7 +130,7 @@ class OverlapFit:
         self._floor = ENERGY_FLOOR * float((self._aperture**2).sum())
         self._defocus_A, self._rest = _split_defocus(probe)
         self._rest_here = 0.0 if self._rest is None else _polynomial(self._k[0], self._k[1], self._rest)
-        self._choose(_half_spectra(dataset, window, pixels))
+        self._choose(half_spectra(dataset, window, pixels))
 
     def _choose(self, half: tuple[DoubleArray, Array]) -> None:
         """Keep the frequencies that the nominal geometry explains best, each as the alias that does."""
@@ -126,6 +140,7 @@ class OverlapFit:
         energetic = np.argsort(-energies, kind="stable")[:CANDIDATES]
         orders, spectra = orders[energetic], spectra[energetic]
         best, chosen = np.full(len(orders), -1.0), orders.copy()
+        optics = np.array([self._defocus_A, 0.0])
         for alias in np.ndindex(3, 3):
             trial = orders + (np.asarray(alias) - 1) * np.asarray(self._lattice.shape)
             q = self._lattice.frequencies(trial)
@@ -134,7 +149,7 @@ class OverlapFit:
             allowed &= radius > NEAREST / min(self._lattice.lengths_A)
             energy = np.full(len(trial), -1.0)
             picked = np.flatnonzero(allowed)
-            energy[picked] = self._energies(q[picked], spectra[picked], self._defocus_A, 0.0).sum(axis=1)
+            energy[picked] = self._energies(q[picked], spectra[picked], optics).sum(axis=1)
             better = energy > best
             best[better], chosen[better] = energy[better], trial[better]
         strongest = np.argsort(-best, kind="stable")[: min(FREQUENCIES, int((best > 0).sum()))]
@@ -145,28 +160,49 @@ class OverlapFit:
         """The strain that explains most; None where frequencies are too few, or their patterns hold no numbers."""
         if len(self._orders) < LEAST_FREQUENCIES or not np.isfinite(self._totals).all():
             return None
-        values = np.array([0, 0, 0, 0, self._defocus_A, FIRST_SPREAD_A**2])
-        if len(self._orders) >= EVERY * LEAST_FREQUENCIES:
-            values = max(values, self._highest_of_few(values), key=self._likelihood)
-        return self._found(self._highest_from(values))
+        everything = np.eye(6 if self._stated else 8)
+        return self._found(self._highest(everything))
 
-    def _highest_of_few(self, values: DoubleArray) -> DoubleArray:
+    def share_of(self, found: Strain, kept: DoubleArray) -> float:
+        """What the likelihood loses where ends are confined to directions (4, k), as a share of what it should lose.
+
+        It should lose what the parabola at its maximum does: 1 where the likelihood is one. Less, or nothing, where it
+        has other maxima as high, of which the covariance does not know.
+        """
+        count = len(found.values)
+        ways = np.zeros((count, kept.shape[1] + count - 4))
+        ways[:4, : kept.shape[1]], ways[4:, kept.shape[1] :] = kept, np.eye(count - 4)
+        bent = -found.hessian @ np.concatenate([found.ends_A, np.zeros(count - 4)])
+        inner = bent[:4] @ found.ends_A - bent @ ways @ np.linalg.pinv(ways.T @ -found.hessian @ ways) @ (bent @ ways)
+        lost = self._likelihood(found.values) - self._likelihood(self._highest(ways))
+        return 2 * lost / inner if inner > 0 else 1.0
+
+    def _highest(self, ways: DoubleArray) -> DoubleArray:
+        """The values at the maximum that is reached from the nominal ones by going in directions (m, k)."""
+        values = np.array([0, 0, 0, 0, self._defocus_A, FIRST_SPREAD_A**2, 0, 0])[: len(ways)]
+        if len(self._orders) >= EVERY * LEAST_FREQUENCIES:
+            values = max(values, self._highest_of_few(values, ways), key=self._likelihood)
+        return self._highest_from(values, ways)
+
+    def _highest_of_few(self, values: DoubleArray, ways: DoubleArray) -> DoubleArray:
         """The values at the maximum of some of the frequencies, weak and strong, that is reached from there."""
         everything = self._orders, self._spectra, self._totals
         self._orders, self._spectra, self._totals = (one[::EVERY] for one in everything)
         try:
-            return self._highest_from(values)
+            values = self._highest_from(values, ways)
         finally:
             self._orders, self._spectra, self._totals = everything
+        return values
 
-    def _highest_from(self, values: DoubleArray) -> DoubleArray:
+    def _highest_from(self, values: DoubleArray, ways: DoubleArray) -> DoubleArray:
         """The values at the maximum that is reached from there."""
         likelihood, damping = self._likelihood(values), DAMPING
         for _ in range(ITERATIONS):
-            gradients, hessian, free = self._derivatives(values)
+            gradients, hessian, may_blur = self._derivatives(values)
+            free = ways if may_blur else ways[:, ways[5] == 0]
+            uphill, bend = gradients.sum(axis=0) @ free, free.T @ hessian @ free
             while damping < MOST_DAMPING:
-                trial = values.copy()
-                trial[free] += _damped_step(gradients.sum(axis=0), hessian, damping)
+                trial = values + free @ _damped_step(uphill, bend, damping)
                 trial[5] = max(trial[5], 0.0)
                 gained = self._likelihood(trial) - likelihood
                 if gained >= 0:
@@ -180,63 +216,64 @@ class OverlapFit:
         return values
 
     def _found(self, values: DoubleArray) -> Strain:
-        gradients, hessian, _ = self._derivatives(values)
-        scale = 1 / np.sqrt(np.maximum(np.abs(np.diag(hessian)), 1e-30))
-        is_maximum = bool(np.linalg.eigvalsh(hessian * np.outer(scale, scale)).max() < 0)
-        inverse = np.linalg.pinv(hessian)
-        covariance = inverse @ (gradients.T @ gradients) @ inverse
+        gradients, hessian, may_blur = self._derivatives(values)
+        free = np.array([number for number in range(len(values)) if may_blur or number != 5])
+        slopes, bend = gradients[:, free], hessian[np.ix_(free, free)]
+        scale = 1 / np.sqrt(np.maximum(np.abs(np.diag(bend)), 1e-30))
+        is_maximum = bool(np.linalg.eigvalsh(bend * np.outer(scale, scale)).max() < 0)
+        inverse = np.linalg.pinv(bend)
+        covariance = inverse @ (slopes.T @ slopes) @ inverse
         spread = math.sqrt(values[5])
-        return Strain(values[:4], covariance[:4, :4], float(values[4]), spread, is_maximum)
+        return Strain(values[:4], covariance[:4, :4], float(values[4]), spread, is_maximum, values, hessian)
 
     def _likelihood(self, values: DoubleArray) -> float:
         q = self._frequencies(values)
-        return float(self._likelihoods(q, float(values[4]), float(values[5])).sum())
+        return float(_unexplained(self._energies(q, self._spectra, values[4:]) / self._totals).sum())
 
     def _frequencies(self, values: DoubleArray) -> DoubleArray:
         return self._lattice.strained(values[:2], values[2:4]).frequencies(self._orders)
 
-    def _derivatives(self, values: DoubleArray) -> tuple[DoubleArray, DoubleArray, slice]:
-        """Gradients (n, m) and the Hessian of the sum (m, m) by the m values that are free: no spread below 0."""
+    def _derivatives(self, values: DoubleArray) -> tuple[DoubleArray, DoubleArray, bool]:
+        """Gradients (n, m), the Hessian of the sum (m, m), and whether the spread is free: there is none below 0."""
         first, second = self._local_derivatives(values)
-        inner = np.zeros((len(self._orders), 4, 6))
-        inner[:, 2, 4] = inner[:, 3, 5] = 1
+        inner = np.zeros((len(self._orders), len(values) - 2, len(values)))
+        inner[:, 2:, 4:] = np.eye(len(values) - 4)
         step = 1e-3 * min(self._lattice.lengths_A)
-        for number, ahead in enumerate(step * np.eye(6)[:4]):
+        for number, ahead in enumerate(step * np.eye(len(values))[:4]):
             difference = self._frequencies(values + ahead) - self._frequencies(values - ahead)
             inner[:, :2, number] = difference / (2 * step)
         gradients = np.einsum("na,nai->ni", first, inner)
         hessian = np.einsum("nai,nab,nbj->ij", inner, second, inner)
-        free = slice(0, 6 if values[5] > 0 or gradients[:, 5].sum() > 0 else 5)
-        return gradients[:, free], hessian[free, free], free
+        return gradients, hessian, bool(values[5] > 0 or gradients[:, 5].sum() > 0)
 
     def _local_derivatives(self, values: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
-        """First (n, 4) and second (n, 4, 4) derivatives by the row and column of q, defocus and tau."""
+        """First (n, m) and second (n, m, m) derivatives by the row and column of q and the optics."""
         rim = self._probe.semiangle_invA
-        radian_A = 1 / (math.pi * self._probe.wavelength_A * rim**2)
-        steps = np.array([FREQUENCY_STEP * rim] * 2 + [PHASE_STEP * radian_A, (PHASE_STEP * radian_A) ** 2])
-        q, defocus_A, tau = self._frequencies(values), float(values[4]), max(float(values[5]), steps[3])
-        first, second = np.empty((len(q), 4)), np.empty((len(q), 4, 4))
+        step_A = PHASE_STEP / (math.pi * self._probe.wavelength_A * rim**2)
+        steps = np.array([FREQUENCY_STEP * rim] * 2 + [step_A, step_A**2, step_A, step_A])[: len(values) - 2]
+        q, optics = self._frequencies(values), values[4:].copy()
+        optics[1] = max(optics[1], steps[3])
+        first, second = np.empty((len(q), len(steps))), np.empty((len(q), len(steps), len(steps)))
         for begin in range(0, len(q), CHUNK):
             part = slice(begin, begin + CHUNK)
             around = _Around(self, q[part], self._spectra[part], self._totals[part])
-            first[part], second[part] = around.derivatives(defocus_A, tau, steps)
+            first[part], second[part] = around.derivatives(optics, steps)
         return first, second
 
-    def _likelihoods(self, q: DoubleArray, defocus_A: float, tau: float) -> DoubleArray:
-        """-ln(1 - x) of every frequency (n,), summed over the windows."""
-        return _unexplained(self._energies(q, self._spectra, defocus_A, tau) / self._totals)
+    def _energies(self, q: DoubleArray, spectra: Array, optics: DoubleArray) -> DoubleArray:
+        """|<W, G>|^2 / (<W, W> + floor) of every frequency and window (n, s).
 
-    def _energies(self, q: DoubleArray, spectra: Array, defocus_A: float, tau: float) -> DoubleArray:
-        """|<W, G>|^2 / (<W, W> + floor) of every frequency and window (n, s)."""
+        ``optics``: defocus, tau and, where it is found, what C12a and C12b are larger by than the probe's.
+        """
         out = np.empty(spectra.shape[:2])
         for first in range(0, len(q), CHUNK):
             part = slice(first, first + CHUNK)
-            out[part] = self.energies_at(self.geometry(q[part]), spectra[part], defocus_A, tau)
+            out[part] = self.energies_at(self.geometry(q[part]), spectra[part], optics)
         return out
 
-    def energies_at(self, geometry: _Geometry, spectra: Array, defocus_A: float, tau: float) -> DoubleArray:
+    def energies_at(self, geometry: _Geometry, spectra: Array, optics: DoubleArray) -> DoubleArray:
         """The same of one chunk."""
-        overlap = self._overlap(geometry, defocus_A, tau)
+        overlap = self._overlap(geometry, optics)
         product = np.abs(np.einsum("nk,nsk->ns", overlap.conj(), spectra)) ** 2
         return np.asarray(product / ((overlap.real**2 + overlap.imag**2).sum(axis=1) + self._floor)[:, None])
 
@@ -252,25 +289,33 @@ class OverlapFit:
             if self._rest is not None:
                 turn = sign * (_polynomial(moved[0], moved[1], self._rest) - self._rest_here)
             sides.append(_Side(sign, -sign * self._aperture_at(moved), away**2, turn))
-        return _Geometry(along, q_squared, tuple(sides))
+        return _Geometry(single, along, q_squared, tuple(sides))
 
-    def _overlap(self, geometry: _Geometry, defocus_A: float, tau: float) -> Array:
+    def _overlap(self, geometry: _Geometry, optics: DoubleArray) -> Array:
         """W (n, pixels).
 
-        Defocus enters as exp(-2 i f K.q) (A(K-q) exp(i f q^2) - A(K+q) exp(-i f q^2)), f = pi lam df.
+        Defocus enters as exp(-2 i f K.q) (A(K-q) exp(i f q^2) - A(K+q) exp(-i f q^2)), f = pi lam df; with astigmatism
+        f q is the vector pi lam (df - ((a, b), (b, -a))) q.
         """
-        focus = np.float32(math.pi * self._probe.wavelength_A * defocus_A)
-        damping = np.float32(-0.5 * (math.pi * self._probe.wavelength_A) ** 2 * tau)
+        per_A = math.pi * self._probe.wavelength_A
+        focus, damping = np.float32(per_A * optics[0]), np.float32(-0.5 * per_A**2 * optics[1])
+        along: Array = focus * geometry.along
+        q_squared: Array = focus * geometry.q_squared
+        if len(optics) > 2:
+            a, b = -per_A * optics[2:]
+            bent = geometry.q @ np.array([[a, b], [b, -a]], np.float32)
+            along = along + bent @ self._k
+            q_squared = q_squared + (bent * geometry.q).sum(axis=1, keepdims=True)
         row: Any = 0.0
         column: Any = 0.0
         for one in geometry.sides:
             side = one.aperture * np.exp(damping * one.away_squared)
-            turn: Any = -one.sign * focus * geometry.q_squared
+            turn: Any = -one.sign * q_squared
             if one.turn is not None:
                 turn = turn + one.turn
             row, column = row + side * np.cos(turn), column + side * np.sin(turn)
         # cosines and sines of single precision are many at a time; complex exponentials are not
-        turn = -2 * focus * geometry.along
+        turn = -2 * along
         cosine, sine = self._aperture * np.cos(turn), self._aperture * np.sin(turn)
         overlap = np.empty(turn.shape, np.complex64)
         overlap.real, overlap.imag = cosine * row - sine * column, cosine * column + sine * row
@@ -288,18 +333,17 @@ class _Around:
         self._fit, self._q, self._spectra, self._totals = fit, q, spectra, totals
         self._made: dict[tuple[float, float], _Geometry] = {}
 
-    def derivatives(self, defocus_A: float, tau: float, steps: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
-        """First (n, 4) and second (n, 4, 4) differences by the row and column of q, defocus and tau."""
+    def derivatives(self, optics: DoubleArray, steps: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
+        """First (n, m) and second (n, m, m) differences by the row and column of q and the optics."""
 
         def at(away: DoubleArray) -> DoubleArray:
-            geometry = self._moved((float(away[0]), float(away[1])))
-            return self._likelihoods(geometry, defocus_A + float(away[2]), tau + float(away[3]))
+            return self._likelihoods(self._moved((float(away[0]), float(away[1]))), optics + away[2:])
 
-        ahead = np.diag(steps)
-        here, up, down = at(np.zeros(4)), [at(one) for one in ahead], [at(-one) for one in ahead]
-        first = np.stack([(up[i] - down[i]) / (2 * steps[i]) for i in range(4)], axis=1)
-        second = np.empty((len(self._q), 4, 4))
-        for i in range(4):
+        ahead, count = np.diag(steps), len(steps)
+        here, up, down = at(np.zeros(count)), [at(one) for one in ahead], [at(-one) for one in ahead]
+        first = np.stack([(up[i] - down[i]) / (2 * steps[i]) for i in range(count)], axis=1)
+        second = np.empty((len(self._q), count, count))
+        for i in range(count):
             second[:, i, i] = (up[i] + down[i] - 2 * here) / steps[i] ** 2
             for j in range(i):
                 both = at(ahead[i] + ahead[j]) + at(-ahead[i] - ahead[j]) + 2 * here
@@ -312,8 +356,8 @@ class _Around:
             self._made[away] = self._fit.geometry(self._q + np.array(away))
         return self._made[away]
 
-    def _likelihoods(self, geometry: _Geometry, defocus_A: float, tau: float) -> DoubleArray:
-        explained = self._fit.energies_at(geometry, self._spectra, defocus_A, tau) / self._totals
+    def _likelihoods(self, geometry: _Geometry, optics: DoubleArray) -> DoubleArray:
+        explained = self._fit.energies_at(geometry, self._spectra, optics) / self._totals
         return _unexplained(explained)
 
 
@@ -350,45 +394,3 @@ def _polynomial(row: Array, column: Array, coefficients: FloatArray) -> Array:
         for _ in range(int(np.argwhere(coefficients)[:, k].max())):
             powers[k].append(powers[k][-1] * axis)
     return np.asarray(sum(c * powers[0][i] * powers[1][j] for (i, j), c in np.ndenumerate(coefficients) if c))
-
-
-def _read(patterns: Array, offsets_px: DoubleArray | None, pixels: Array) -> Array:
-    """Counts (n, pixels) of patterns (n, P, P); between pixels where patterns lie beside their place."""
-    if offsets_px is None:
-        return np.asarray(patterns[:, pixels[:, 0], pixels[:, 1]])
-    whole = np.floor(offsets_px).astype(int)
-    part, size, number = offsets_px - whole, patterns.shape[-1], np.arange(len(patterns))[:, None]
-    found = np.zeros((len(patterns), len(pixels)))
-    for down in (0, 1):
-        for right in (0, 1):
-            weight = np.abs(1 - down - part[:, :1]) * np.abs(1 - right - part[:, 1:])
-            rows = (pixels[:, 0] + whole[:, :1] + down) % size  # zero frequency first
-            found += weight * patterns[number, rows, (pixels[:, 1] + whole[:, 1:] + right) % size]
-    return found
-
-
-def _half_spectra(dataset: Dataset, window: ScanWindow, pixels: Array) -> tuple[DoubleArray, Array]:
-    """Orders (n, 2) of half of the scan's frequencies, and the chosen pixels there (n, 2 windows, pixels) complex64."""
-    import scipy.fft
-
-    rows, columns = dataset.scan_shape
-    signal = np.zeros((rows * columns, len(pixels)), np.float32)
-    for first in range(0, len(dataset.point), 256):
-        part = slice(first, first + 256)
-        offsets = None if dataset.offsets_px is None else dataset.offsets_px[part]
-        signal[dataset.point[part]] = _read(window.patterns[part], offsets, pixels)
-    arrived = np.zeros(rows * columns, dtype=bool)
-    arrived[dataset.point] = True
-    signal[arrived] -= signal[arrived].mean(axis=0)  # points that never arrived stay at the mean
-    cube = signal.reshape(rows, columns, -1)
-    hann = np.outer(np.hanning(rows + 2)[1:-1], np.hanning(columns + 2)[1:-1]).astype(np.float32)
-    orders = np.stack(np.meshgrid(np.fft.fftfreq(rows, 1 / rows), np.fft.fftfreq(columns, 1 / columns), indexing="ij"))
-    flat = orders.reshape(2, -1).T
-    half = (flat[:, 0] > 0) | ((flat[:, 0] == 0) & (flat[:, 1] > 0)) | (2 * flat[:, 0] == -rows)
-    spectra = np.empty((np.count_nonzero(half), 2, len(pixels)), np.complex64)
-    for number, taper in enumerate((np.ones_like(hann), hann / np.sqrt((hann**2).mean()))):
-        for first in range(0, len(pixels), AT_ONCE):
-            some = slice(first, first + AT_ONCE)
-            whole = scipy.fft.fft2(cube[..., some] * taper[..., None], axes=(0, 1), overwrite_x=True)
-            spectra[:, number, some] = whole.reshape(rows * columns, -1)[half]
-    return flat[half], spectra

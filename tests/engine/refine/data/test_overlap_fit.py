@@ -12,7 +12,7 @@ from ptylive.engine.refine.data.overlap_fit import OverlapFit
 from ptylive.engine.refine.data.scan_window import ScanWindow
 from ptylive.engine.refine.data.start_probe import nominal_probe
 from ptylive.engine.refine.tuning.orientation import Orientation
-from ptylive.schema import Origin
+from ptylive.schema import Origin, Quantity
 
 DRIFT_A = (1.5, -1.0)
 
@@ -55,6 +55,22 @@ def test_a_rotation_that_nobody_stated_is_told_off_by_what_the_fast_axis_is_turn
         assert (found.turn_deg, found.turn_uncertainty_deg) == (0.0, 0.0)
 
 
+def astigmatic(dataset, origin, c12_A=(3.0, -2.0)):
+    """The same under an astigmatism that is not there."""
+    named = {name: Quantity(value, origin) for name, value in zip(("C12a", "C12b"), c12_A, strict=True)}
+    return replace(dataset, calibration=dataset.calibration.having(**named))
+
+
+@pytest.mark.parametrize("drift_A", [(0.0, 0.0), DRIFT_A])
+def test_a_wrong_astigmatism_that_nobody_stated_makes_no_drift(drifted, drift_A):
+    """A shear looks like it. Of seeds 1 to 4: 0.5 to 3.1 deviations from the truth; stated, 4.2 to 5.5."""
+    dataset = drifted(drift_A, seed=3)
+    found, stated = (find_drift(*parts(astigmatic(dataset, one))) for one in (Origin.ESTIMATED, Origin.GIVEN))
+    assert deviations(found, drift_A) < 3
+    assert deviations(stated, drift_A) > 3
+    assert max(found.uncertainty_A) < 0.8  # one that says nothing would do
+
+
 @pytest.mark.slow
 def test_uncertainty_is_that_of_other_specimens_and_noise(drifted):
     """Twelve specimens: squared deviations of two numbers each have the mean 2 and a standard error of 2 / sqrt(12)."""
@@ -64,14 +80,15 @@ def test_uncertainty_is_that_of_other_specimens_and_noise(drifted):
     assert sum(one.applied for one in still) <= 2  # 5 % each: three or more in one of 50 draws
 
 
-def test_derivatives_are_those_of_the_likelihood(drifted):
+@pytest.mark.parametrize("count", [6, 8])
+def test_derivatives_are_those_of_the_likelihood(drifted, count):
     """The chain from lattice to frequencies, against differences of the whole; the Newton step rests on it."""
     dataset, window, probe = parts(drifted(DRIFT_A, seed=1))
-    fit = OverlapFit(dataset, window, probe, Lattice.of(dataset))
-    values = np.array([0.5, -0.2, 0.1, 0.3, 70.0, 900.0])
+    fit = OverlapFit(dataset, window, probe, Lattice.of(dataset), stated=count == 6)
+    values = np.array([0.5, -0.2, 0.1, 0.3, 70.0, 900.0, 4.0, -3.0])[:count]
     gradients, hessian, _ = fit._derivatives(values)
     found = gradients.sum(axis=0)
-    steps = np.array([0.05] * 4 + [2.0, 60.0])
+    steps = np.array([0.05] * 4 + [2.0, 60.0, 1.0, 1.0])[:count]
     for number, ahead in enumerate(np.diag(steps)):
         up, down = (fit._likelihood(values + sign * ahead) for sign in (1, -1))
         expected = (up - down) / (2 * steps[number])
@@ -93,6 +110,34 @@ def test_the_fit_climbs(drifted):
             ends = found.ends_A.copy()
             ends[number] += sign * away
             assert fit._likelihood(np.array([*ends, found.defocus_A, found.focal_spread_A**2])) < here
+
+
+def still(lattice):
+    ratio = lattice.lengths_A[0] / lattice.lengths_A[1]
+    return np.array([[0, ratio], [-ratio, 0], [1, 0], [0, 1]])
+
+
+@pytest.mark.parametrize("stated", [True, False])
+def test_a_parabola_loses_what_it_says(drifted, stated):
+    """Of a specimen that scatters once."""
+    dataset, window, probe = parts(drifted(DRIFT_A, seed=1))
+    lattice = Lattice.of(dataset)
+    fit = OverlapFit(dataset, window, probe, lattice, stated=stated)
+    found = fit.fit()
+    assert fit.share_of(found, still(lattice)) == pytest.approx(1, abs=0.25)
+
+
+@pytest.mark.parametrize(("share", "of_it"), [(0.25, 0.5), (-0.1, 0.0), (1.3, 1.0)])
+def test_a_drift_is_as_sure_as_the_likelihood_loses_without_it(drifted, monkeypatch, share, of_it):
+    """A parabola tells only what lies beside it: thick crystals have other maxima as high."""
+    found = find_drift(*parts(drifted(DRIFT_A, seed=1)))
+    asked = []
+    monkeypatch.setattr(OverlapFit, "share_of", lambda self, found, kept: asked.append(kept) or share)
+    believed = find_drift(*parts(drifted(DRIFT_A, seed=1)))
+    parabola = deviations(found, (0.0, 0.0))
+    assert believed.deviations == pytest.approx(of_it * parabola, rel=0.1)  # uncertainties are hardly correlated
+    np.testing.assert_allclose(asked[0] @ [0.3, 0.2], [0.2, -0.3, 0.3, 0.2])  # a turn and a stretch of a square scan
+    assert believed.applied == (of_it * parabola > drift.SIGNIFICANCE)
 
 
 def test_a_drift_that_does_no_harm_is_left_alone(drifted, monkeypatch):

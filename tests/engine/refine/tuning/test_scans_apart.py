@@ -15,7 +15,7 @@ from ptylive.engine.refine.tuning.scans_apart import alone, alone_settings, with
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
 
-DRIFT_A = (3.2, -1.6)
+DRIFT_A = (2.4, -1.2)
 SHIFTS_A = np.array([[0.0, 0.0], [1.5, -0.5], [0.0, 1.0]])
 PRESET = Preset(num_slices=1, probe_modes=1, scan_tilts_mrad=((0, 0), (0, 0), (0, 0)))
 

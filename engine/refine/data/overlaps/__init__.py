@@ -1,0 +1,1 @@
+"""What the patterns show of double overlaps, by scan frequency."""
