@@ -9,7 +9,7 @@ drift out than the parabola does, the drift is as sure as that.
 
 Where nobody stated the rotation, the maps found it as if nothing drifted, and half of a drift across the slow axis went
 into it: what the fast axis is turned by may be theirs then, and is told besides. Nor is an astigmatism that they found
-taken for true: a shear looks like it.
+taken for true where the lattice contradicts it: a shear looks like it.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ from ptylive.schema.model import DoubleArray
 
 SIGNIFICANCE = math.sqrt(-2 * math.log(0.05))
 """Standard deviations that drift exceeds where it is applied: of scans without drift one in twenty does."""
+CONTRADICTED = 3.0
+"""Standard deviations by which the lattice has to show another astigmatism than was found for that to be given up:
+beside one that is right a drift is found half again as exactly."""
 HINT = 1.0
 """And from which on one is possible."""
 UNSURE = 0.1
@@ -69,9 +72,11 @@ def find_drift(dataset: Dataset, window: ScanWindow, probe: Probe, *, certain: b
     lattice = Lattice.of(dataset)
     if lattice is None or max(np.hypot(*lattice.slow), np.hypot(*lattice.fast)) > COARSEST / probe.semiangle_invA:
         return None
-    stated = not _is_found(dataset, "C12a", "C12b")
-    fit = OverlapFit(dataset, window, probe, lattice, stated=stated)
-    if (strain := fit.fit()) is None:
+    fit = OverlapFit(dataset, window, probe, lattice)
+    strain = fit.fit(stated=not _is_found(dataset, "C12a", "C12b"))
+    if strain is not None and 0 < strain.astigmatism_off < CONTRADICTED:
+        strain = fit.fit()
+    if strain is None:
         return None
     # (slow, fast) of the drift: the slow axis' end, less what turning and stretching the fast axis' end on it gives
     ratio = lattice.lengths_A[0] / lattice.lengths_A[1]

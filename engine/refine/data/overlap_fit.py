@@ -103,6 +103,8 @@ class Strain:
     """All that was found."""
     hessian: DoubleArray
     """Of the likelihood by them."""
+    astigmatism_off: float = 0.0
+    """Standard deviations that the astigmatism lies from the probe's, where it was found."""
 
 
 def pixels_fitted(lit: int, scan_shape: tuple[int, int]) -> int:
@@ -114,13 +116,11 @@ class OverlapFit:
     """Likelihood of the strongest scan frequencies as a function of lattice, defocus and variance of the focus.
 
     ``spectra`` (n, s, pixels): of each frequency, under s windows over the scan; tapered and not, they err
-    independently. ``stated``: whether the astigmatism is known to be that of the probe; otherwise it is found, too.
+    independently.
     """
 
-    def __init__(
-        self, dataset: Dataset, window: ScanWindow, probe: Probe, lattice: Lattice, *, stated: bool = True
-    ) -> None:
-        self._probe, self._lattice, self._stated = probe, lattice, stated
+    def __init__(self, dataset: Dataset, window: ScanWindow, probe: Probe, lattice: Lattice) -> None:
+        self._probe, self._lattice = probe, lattice
         lit = window.measured & (window.k_radius < probe.semiangle_invA + window.pixel_invA)
         pixels = np.argwhere(lit)
         most = pixels_fitted(len(pixels), lattice.shape)
@@ -156,12 +156,14 @@ class OverlapFit:
         self._orders, self._spectra = chosen[strongest], spectra[strongest]
         self._totals = np.maximum((np.abs(self._spectra) ** 2).sum(axis=2), 1e-30)
 
-    def fit(self) -> Strain | None:
-        """The strain that explains most; None where frequencies are too few, or their patterns hold no numbers."""
+    def fit(self, *, stated: bool = True) -> Strain | None:
+        """The strain that explains most; None where frequencies are too few, or their patterns hold no numbers.
+
+        ``stated``: whether the astigmatism is known to be that of the probe; otherwise it is found, too.
+        """
         if len(self._orders) < LEAST_FREQUENCIES or not np.isfinite(self._totals).all():
             return None
-        everything = np.eye(6 if self._stated else 8)
-        return self._found(self._highest(everything))
+        return self._found(self._highest(np.eye(6 if stated else 8)))
 
     def share_of(self, found: Strain, kept: DoubleArray) -> float:
         """What the likelihood loses where ends are confined to directions (4, k), as a share of what it should lose.
@@ -223,8 +225,10 @@ class OverlapFit:
         is_maximum = bool(np.linalg.eigvalsh(bend * np.outer(scale, scale)).max() < 0)
         inverse = np.linalg.pinv(bend)
         covariance = inverse @ (slopes.T @ slopes) @ inverse
-        spread = math.sqrt(values[5])
-        return Strain(values[:4], covariance[:4, :4], float(values[4]), spread, is_maximum, values, hessian)
+        spread, off = math.sqrt(values[5]), values[6:]
+        of_it = covariance[len(free) - len(off) :, len(free) - len(off) :]
+        off_by = math.sqrt(max(float(off @ np.linalg.pinv(of_it) @ off), 0.0)) if len(off) else 0.0
+        return Strain(values[:4], covariance[:4, :4], float(values[4]), spread, is_maximum, values, hessian, off_by)
 
     def _likelihood(self, values: DoubleArray) -> float:
         q = self._frequencies(values)
