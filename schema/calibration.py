@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -67,6 +68,14 @@ class Calibration:
         """Where the value came from, or None when it is unknown."""
         entry = self.entries.get(name)
         return None if entry is None else entry.origin
+
+    @property
+    def astigmatism_is_doubted(self) -> bool:
+        """Whether C12 was found, and is at least as uncertain as it is large: it may as well be none."""
+        entries = [entry for name in ("C12a", "C12b") if (entry := self.entries.get(name)) is not None]
+        found = bool(entries) and all(entry.origin in (Origin.ESTIMATED, Origin.UNDECIDED) for entry in entries)
+        size_A = math.hypot(*(float(entry.value) for entry in entries))
+        return found and 0 < size_A <= max(entry.uncertainty or 0.0 for entry in entries)
 
     def having(self, **quantities: Quantity) -> Calibration:
         """A copy with some entries replaced."""

@@ -73,11 +73,11 @@ def find_drift(dataset: Dataset, window: ScanWindow, probe: Probe, *, certain: b
     if lattice is None or max(np.hypot(*lattice.slow), np.hypot(*lattice.fast)) > COARSEST / probe.semiangle_invA:
         return None
     fit = OverlapFit(dataset, window, probe, lattice)
-    strain = fit.fit(stated=not _is_found(dataset, "C12a", "C12b"))
-    if strain is not None and 0 < strain.astigmatism_off < CONTRADICTED:
-        strain = fit.fit()
-    if strain is None:
+    found = _is_found(dataset, "C12a", "C12b")
+    if (strain := fit.fit(stated=not found)) is None:
         return None
+    if found and strain.astigmatism_off < CONTRADICTED and not dataset.calibration.astigmatism_is_doubted:
+        strain = fit.fit() or strain
     # (slow, fast) of the drift: the slow axis' end, less what turning and stretching the fast axis' end on it gives
     ratio = lattice.lengths_A[0] / lattice.lengths_A[1]
     taken = np.array([[1, 0, 0, -ratio], [0, 1, ratio, 0]])
@@ -93,7 +93,7 @@ def find_drift(dataset: Dataset, window: ScanWindow, probe: Probe, *, certain: b
         deviations *= math.sqrt(min(max(fit.share_of(strain, still), 0.0), 1.0))
     applied = deviations > (SIGNIFICANCE if certain else HINT)
     uncertainty = np.sqrt(np.diag(covariance))
-    found = ", ".join(f"{one:.2f} ± {sd:.2f}" for one, sd in zip(drift, uncertainty, strict=True))
+    numbers = ", ".join(f"{one:.2f} ± {sd:.2f}" for one, sd in zip(drift, uncertainty, strict=True))
     turn_deg, turn_uncertainty_deg = _turn(dataset, lattice, strain)
     return Drift(
         drift_A=(float(drift[0]), float(drift[1])),
@@ -101,7 +101,7 @@ def find_drift(dataset: Dataset, window: ScanWindow, probe: Probe, *, certain: b
         defocus_A=strain.defocus_A,
         focal_spread_A=strain.focal_spread_A,
         applied=applied,
-        reason=f"drift ({found}) Å along slow and fast axis: {'applied' if applied else 'left alone'}",
+        reason=f"drift ({numbers}) Å along slow and fast axis: {'applied' if applied else 'left alone'}",
         deviations=deviations,
         turn_deg=turn_deg,
         turn_uncertainty_deg=turn_uncertainty_deg,

@@ -16,7 +16,7 @@ import numpy as np
 from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.backend.shares import linear_algebra_on
 from ptylive.engine.dataset import Dataset
-from ptylive.engine.refine.data.drift import without_drift
+from ptylive.engine.refine.data.drift import SIGNIFICANCE, without_drift
 from ptylive.engine.refine.data.selection import selected
 from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.data.start_positions import with_start_positions
@@ -40,7 +40,7 @@ from ptylive.engine.refine.tuning.half_turn import start_half_turned
 from ptylive.engine.refine.tuning.held_out import TrialContext, central_part
 from ptylive.engine.refine.tuning.mode_choice import with_chosen_modes
 from ptylive.engine.refine.tuning.optics.confirmed_calibration import with_confirmed_calibration
-from ptylive.engine.refine.tuning.optics.freed_optics import with_freed_optics
+from ptylive.engine.refine.tuning.optics.freed_optics import with_doubted_astigmatism, with_freed_optics
 from ptylive.engine.refine.tuning.optics.settled_modes import with_settled_modes
 from ptylive.engine.refine.tuning.optics.skewed_phase import with_atoms_as_peaks
 from ptylive.engine.refine.tuning.optics.source_choice import with_chosen_source
@@ -257,7 +257,8 @@ def _with_optics(tuned: Tuned, context: TrialContext, measured: Measurement) -> 
     """With optics that trials refine, which nobody stated, on positions without the drift that was found before.
 
     A shear of the scan looks like astigmatism, and the other way round. So a drift that patterns held out confirm comes
-    first; where there is none, it is looked for once more under the optics that were found.
+    first; where there is none, it is looked for once more under the optics that were found. Where the lattice showed
+    one that was left alone, the astigmatism may be that one's, and is found once more with it.
     """
     drift = measured.drift
     taken = drift if drift is not None and drift.applied else None
@@ -267,6 +268,8 @@ def _with_optics(tuned: Tuned, context: TrialContext, measured: Measurement) -> 
         return replace(tuned, words=freed.words), context, measured
     found = replace(freed, dataset=replace(tuned.dataset, calibration=freed.dataset.calibration))
     if taken is None:
+        if drift is not None and drift.deviations > SIGNIFICANCE:
+            found = replace(found, dataset=with_doubted_astigmatism(found.dataset))
         return _still(found, context, may_turn=True)
     plain = found.preset.model_copy(update={"refine_drift": False})
     again = context.seen.measure(without_drift(found.dataset, taken), plain)

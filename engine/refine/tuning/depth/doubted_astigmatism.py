@@ -14,7 +14,7 @@ from dataclasses import replace
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.depth.depth_trials import FIRST, NOTHING, THICKEST_A, DepthTrials
-from ptylive.engine.refine.tuning.half_turn import FOUND, half_turned, is_open
+from ptylive.engine.refine.tuning.half_turn import half_turned, is_open
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import may_be_tried
 from ptylive.engine.refine.tuning.optics.freed_optics import with_optics
@@ -29,7 +29,11 @@ ASTIGMATISM = ("C12a", "C12b")
 def with_confirmed_astigmatism(tuned: Tuned, context: TrialContext) -> Tuned:
     """The same without an astigmatism that maps found with doubt, where patterns held out do not prefer it."""
     depth_A = depth_of_focus_A(tuned.dataset)
-    if depth_A is None or not _is_doubted(tuned.dataset) or not may_be_tried(tuned.dataset, tuned.preset):
+    if (
+        depth_A is None
+        or not tuned.dataset.calibration.astigmatism_is_doubted
+        or not may_be_tried(tuned.dataset, tuned.preset)
+    ):
         return tuned
     size_A = _size_A(tuned.dataset)
     plain = with_optics(tuned.dataset, dict.fromkeys(ASTIGMATISM, 0.0))
@@ -46,14 +50,6 @@ def with_confirmed_astigmatism(tuned: Tuned, context: TrialContext) -> Tuned:
 
 def _size_A(dataset: Dataset) -> float:
     return math.hypot(*(float(dataset.calibration.aberrations.get(name, 0.0)) for name in ASTIGMATISM))
-
-
-def _is_doubted(dataset: Dataset) -> bool:
-    """Whether it was found, and may as well be none."""
-    entries = [dataset.calibration.entries.get(name) for name in ASTIGMATISM]
-    if any(entry is None or entry.origin not in FOUND for entry in entries):
-        return False
-    return 0 < _size_A(dataset) <= max(entry.uncertainty or 0.0 for entry in entries if entry is not None)
 
 
 def _lowest(dataset: Dataset, preset: Preset, context: TrialContext, depth_A: float) -> HeldOutLoss:

@@ -55,9 +55,9 @@ def test_a_rotation_that_nobody_stated_is_told_off_by_what_the_fast_axis_is_turn
         assert (found.turn_deg, found.turn_uncertainty_deg) == (0.0, 0.0)
 
 
-def astigmatic(dataset, origin, c12_A=(3.0, -2.0)):
+def astigmatic(dataset, origin, c12_A=(3.0, -2.0), doubt_A=None):
     """The same under an astigmatism that is not there."""
-    named = {name: Quantity(value, origin) for name, value in zip(("C12a", "C12b"), c12_A, strict=True)}
+    named = {name: Quantity(value, origin, doubt_A) for name, value in zip(("C12a", "C12b"), c12_A, strict=True)}
     return replace(dataset, calibration=dataset.calibration.having(**named))
 
 
@@ -80,6 +80,9 @@ def test_an_astigmatism_that_the_lattice_does_not_contradict_is_believed(drifted
     data, window, probe = parts(astigmatic(dataset, Origin.ESTIMATED))
     off = OverlapFit(data, window, probe, Lattice.of(data)).fit(stated=False).astigmatism_off
     assert off > CONTRADICTED
+    nearly = [find_drift(*parts(astigmatic(dataset, Origin.ESTIMATED, (0.1, 0.0), doubt))) for doubt in (None, 0.1)]
+    assert nearly[0].drift_A != nearly[1].drift_A, "one that was doubted is found with the lattice"
+    assert max(nearly[0].uncertainty_A) < max(nearly[1].uncertainty_A)
 
 
 @pytest.mark.slow

@@ -9,10 +9,11 @@ import pytest
 from columns import DEFOCUS_A, scan_of_columns
 
 from ptylive.engine.refine import StartGuess, TrialContext, refine
+from ptylive.engine.refine.data.drift import Drift
 from ptylive.engine.refine.run import run
 from ptylive.engine.refine.tuning.orientation import Orientation
 from ptylive.engine.refine.tuning.parameter_search import Tuned
-from ptylive.schema import Calibration, MetadataError, RefinementError
+from ptylive.schema import Calibration, MetadataError, Origin, Quantity, RefinementError
 from ptylive.schema.preset import Preset
 
 ODD = {"window_px": 24, "probe_modes": 1}
@@ -199,3 +200,22 @@ def test_a_start_turns_with_the_scan_that_was_found_turned(simulated, monkeypatc
     start = StartGuess(np.zeros((2, 2), np.float32), (1.0, 1.0), 30.0)
     _, context, _ = run._still(tuned, TrialContext("cpu", start=start), may_turn=True)
     assert context.start.rotation_deg == 32.0
+
+
+@pytest.mark.parametrize(("deviations", "doubted"), [(3.0, True), (2.0, False)])
+def test_astigmatism_that_may_be_a_drift_that_was_left_alone_is_doubted(simulated, monkeypatch, deviations, doubted):
+    """A shear of the scan looks like astigmatism; the lattice, which is asked once more, must not believe it."""
+    asked = []
+
+    def freed(tuned, context):
+        optics = {name: Quantity(value, Origin.ESTIMATED) for name, value in {"C12a": 3.0, "C12b": -4.0}.items()}
+        return replace(tuned, dataset=replace(tuned.dataset, calibration=tuned.dataset.calibration.having(**optics)))
+
+    monkeypatch.setattr(run, "with_freed_optics", freed)
+    monkeypatch.setattr(run, "_still", lambda found, context, *, may_turn: asked.append(found.dataset.calibration))
+    drift = Drift((1.0, 1.0), (0.3, 0.3), 60.0, 0.0, False, "left alone", deviations)
+    context, tuned = TrialContext("cpu"), Tuned(simulated.dataset, Preset(num_slices=1))
+    run._with_optics(tuned, context, replace(context.seen.measure(tuned.dataset, tuned.preset), drift=drift))
+    assert asked[0].astigmatism_is_doubted is doubted
+    assert (asked[0].get("C12a"), asked[0].get("C12b")) == (3.0, -4.0)
+    assert asked[0].entries["C12a"].uncertainty == (5.0 if doubted else None)
