@@ -78,19 +78,7 @@ def find_drift(dataset: Dataset, window: ScanWindow, probe: Probe, *, certain: b
         return None
     if found and strain.astigmatism_off < CONTRADICTED and not dataset.calibration.astigmatism_is_doubted:
         strain = fit.fit() or strain
-    # (slow, fast) of the drift: the slow axis' end, less what turning and stretching the fast axis' end on it gives
-    ratio = lattice.lengths_A[0] / lattice.lengths_A[1]
-    taken = np.array([[1, 0, 0, -ratio], [0, 1, ratio, 0]])
-    drift = taken @ strain.ends_A
-    unsure_A = UNSURE * ratio * float(np.hypot(*strain.ends_A[2:]))
-    covariance = taken @ strain.covariance_A2 @ taken.T + unsure_A**2 * np.eye(2)
-    deviations = math.sqrt(max(float(drift @ np.linalg.pinv(covariance) @ drift), 0.0))
-    size_A = float(np.hypot(*drift))
-    believable = HARMLESS / probe.semiangle_invA < size_A < MOST_STRAIN * lattice.lengths_A[0]
-    deviations = deviations if strain.is_maximum and believable else 0.0
-    if deviations > HINT:
-        still = np.array([[0, ratio], [-ratio, 0], [1, 0], [0, 1]])  # ends that no drift has displaced
-        deviations *= math.sqrt(min(max(fit.share_of(strain, still), 0.0), 1.0))
+    drift, covariance, deviations = _taken(strain, fit, lattice, probe)
     applied = deviations > (SIGNIFICANCE if certain else HINT)
     uncertainty = np.sqrt(np.diag(covariance))
     numbers = ", ".join(f"{one:.2f} ± {sd:.2f}" for one, sd in zip(drift, uncertainty, strict=True))
@@ -106,6 +94,24 @@ def find_drift(dataset: Dataset, window: ScanWindow, probe: Probe, *, certain: b
         turn_deg=turn_deg,
         turn_uncertainty_deg=turn_uncertainty_deg,
     )
+
+
+def _taken(strain: Strain, fit: OverlapFit, lattice: Lattice, probe: Probe) -> tuple[DoubleArray, DoubleArray, float]:
+    """The drift (2,) in a strain, Å along (slow, fast) axis, its covariance (2, 2), and its standard deviations."""
+    # the slow axis' end, less what turning and stretching the fast axis' end on it gives
+    ratio = lattice.lengths_A[0] / lattice.lengths_A[1]
+    taken = np.array([[1, 0, 0, -ratio], [0, 1, ratio, 0]])
+    drift = taken @ strain.ends_A
+    unsure_A = UNSURE * ratio * float(np.hypot(*strain.ends_A[2:]))
+    covariance = taken @ strain.covariance_A2 @ taken.T + unsure_A**2 * np.eye(2)
+    deviations = math.sqrt(max(float(drift @ np.linalg.pinv(covariance) @ drift), 0.0))
+    size_A = float(np.hypot(*drift))
+    believable = HARMLESS / probe.semiangle_invA < size_A < MOST_STRAIN * lattice.lengths_A[0]
+    deviations = deviations if strain.is_maximum and believable else 0.0
+    if deviations > HINT:
+        still = np.array([[0, ratio], [-ratio, 0], [1, 0], [0, 1]])  # ends that no drift has displaced
+        deviations *= math.sqrt(min(max(fit.share_of(strain, still), 0.0), 1.0))
+    return drift, covariance, deviations
 
 
 def _turn(dataset: Dataset, lattice: Lattice, strain: Strain) -> tuple[float, float]:

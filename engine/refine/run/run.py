@@ -16,7 +16,7 @@ import numpy as np
 from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.backend.shares import linear_algebra_on
 from ptylive.engine.dataset import Dataset
-from ptylive.engine.refine.data.drift import SIGNIFICANCE, without_drift
+from ptylive.engine.refine.data.drift import without_drift
 from ptylive.engine.refine.data.selection import selected
 from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.data.start_positions import with_start_positions
@@ -34,7 +34,7 @@ from ptylive.engine.refine.tuning.depth.anchor_choice import with_chosen_anchor
 from ptylive.engine.refine.tuning.depth.doubted_astigmatism import with_confirmed_astigmatism
 from ptylive.engine.refine.tuning.depth.told_thickness import with_slices_worth_it
 from ptylive.engine.refine.tuning.depth_choice import with_found_depth, with_given_depth, with_told_depth
-from ptylive.engine.refine.tuning.drift_check import with_checked_drift
+from ptylive.engine.refine.tuning.drift_check import is_open, with_checked_drift
 from ptylive.engine.refine.tuning.form_choice import with_chosen_form
 from ptylive.engine.refine.tuning.half_turn import start_half_turned
 from ptylive.engine.refine.tuning.held_out import TrialContext, central_part
@@ -268,7 +268,7 @@ def _with_optics(tuned: Tuned, context: TrialContext, measured: Measurement) -> 
         return replace(tuned, words=freed.words), context, measured
     found = replace(freed, dataset=replace(tuned.dataset, calibration=freed.dataset.calibration))
     if taken is None:
-        if drift is not None and drift.deviations > SIGNIFICANCE:
+        if drift is not None and is_open(drift, tuned.preset):
             found = replace(found, dataset=with_doubted_astigmatism(found.dataset))
         return _still(found, context, may_turn=True)
     plain = found.preset.model_copy(update={"refine_drift": False})

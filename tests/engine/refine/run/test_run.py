@@ -202,7 +202,7 @@ def test_a_start_turns_with_the_scan_that_was_found_turned(simulated, monkeypatc
     assert context.start.rotation_deg == 32.0
 
 
-@pytest.mark.parametrize(("deviations", "doubted"), [(3.0, True), (2.0, False)])
+@pytest.mark.parametrize(("deviations", "doubted"), [(1.5, True), (0.9, False)])
 def test_astigmatism_that_may_be_a_drift_that_was_left_alone_is_doubted(simulated, monkeypatch, deviations, doubted):
     """A shear of the scan looks like astigmatism; the lattice, which is asked once more, must not believe it."""
     asked = []
