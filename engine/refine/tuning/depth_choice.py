@@ -105,8 +105,10 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
     trials = _of_halves(begun, context, depth_A, most, modes, freed=freed)[turned]
     best = trials.fine(coarse.nearest, largest=coarse.largest)
     thickness_A = best.depths * depth_A
+    if (slices := _slices_of(preset, thickness_A, best.depths)) == 1:
+        return _because(thin, f"trials of several come to {thickness_A:.3g} Å, although {why}")
     focused = with_optics_moved(tuned.dataset, best.moved_A)
-    thick, preset = thickened(focused, preset, thickness_A, _slices_of(preset, thickness_A, best.depths))
+    thick, preset = thickened(focused, preset, thickness_A, slices)
     gain = gain_of_slices(thin, replace(tuned, dataset=thick, preset=preset), context)
     if gain is not None and not are_worth_it(gain):
         several = f"{preset.object.slices} slices of {thickness_A:.3g} Å together"

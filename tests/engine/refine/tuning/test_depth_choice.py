@@ -197,6 +197,16 @@ def test_half_a_depth_of_focus_has_to_show_where_the_defocus_may_be_off_by_as_mu
     assert tried == [0.05, asked]
 
 
+def test_several_that_come_to_next_to_nothing_are_one_slice_where_it_was(monkeypatch):
+    dataset = scan_of_columns(points=16)
+    found_to_be(monkeypatch, 0.2)
+    monkeypatch.setattr(DepthTrials, "gain", lambda self, thin, depths, **how: Gain(0.06, 0.009))
+    tuned = found(dataset)
+    assert tuned.preset.object.slices == 1
+    assert tuned.dataset.calibration.aberrations == dataset.calibration.aberrations
+    assert "one slice: trials of several come to" in tuned.words[-1]
+
+
 def test_more_depth_that_may_be_none_is_one_slice(monkeypatch):
     """Of platinum of 0.6 depths of focus a whole one was ahead of half of one, by less than its uncertainty."""
     found_to_be(monkeypatch, 1.0)
