@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -13,6 +13,9 @@ import numpy as np
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.optics import ABERRATION_NAMES
 from ptylive.schema.units import wavelength_A
+
+C12 = ("C12a", "C12b")
+"""Two-fold astigmatism, by its two entries."""
 
 
 class Origin(StrEnum):
@@ -69,13 +72,26 @@ class Calibration:
         entry = self.entries.get(name)
         return None if entry is None else entry.origin
 
+    def is_found(self, name: str) -> bool:
+        """Whether nobody stated a value: maps or trials found it, or were not able to decide on one."""
+        return self.origin(name) in (Origin.ESTIMATED, Origin.UNDECIDED)
+
+    @property
+    def c12_size_A(self) -> float:
+        """Magnitude of C12, Å; 0 where it is unknown."""
+        return math.hypot(*(float(self.get(name) or 0.0) for name in C12))
+
     @property
     def astigmatism_is_doubted(self) -> bool:
         """Whether C12 was found, and is at least as uncertain as it is large: it may as well be none."""
-        entries = [entry for name in ("C12a", "C12b") if (entry := self.entries.get(name)) is not None]
-        found = bool(entries) and all(entry.origin in (Origin.ESTIMATED, Origin.UNDECIDED) for entry in entries)
-        size_A = math.hypot(*(float(entry.value) for entry in entries))
-        return found and 0 < size_A <= max(entry.uncertainty or 0.0 for entry in entries)
+        entries = [entry for name in C12 if (entry := self.entries.get(name)) is not None]
+        found = bool(entries) and all(self.is_found(name) for name in C12 if name in self.entries)
+        return found and 0 < self.c12_size_A <= max(entry.uncertainty or 0.0 for entry in entries)
+
+    def with_astigmatism_doubted(self) -> Calibration:
+        """A copy whose C12, where nobody stated it, is as uncertain as it is large."""
+        found = {name: self.entries[name] for name in C12 if self.is_found(name)}
+        return self.having(**{name: replace(entry, uncertainty=self.c12_size_A) for name, entry in found.items()})
 
     def having(self, **quantities: Quantity) -> Calibration:
         """A copy with some entries replaced."""

@@ -24,7 +24,7 @@ from ptylive.engine.probe import Probe
 from ptylive.engine.refine.data.lattice import Lattice
 from ptylive.engine.refine.data.overlap_fit import OverlapFit, Strain
 from ptylive.engine.refine.data.scan_window import ScanWindow
-from ptylive.schema import Origin
+from ptylive.schema.calibration import C12
 from ptylive.schema.model import DoubleArray
 
 SIGNIFICANCE = math.sqrt(-2 * math.log(0.05))
@@ -73,7 +73,7 @@ def find_drift(dataset: Dataset, window: ScanWindow, probe: Probe, *, certain: b
     if lattice is None or max(np.hypot(*lattice.slow), np.hypot(*lattice.fast)) > COARSEST / probe.semiangle_invA:
         return None
     fit = OverlapFit(dataset, window, probe, lattice)
-    found = _is_found(dataset, "C12a", "C12b")
+    found = any(dataset.calibration.is_found(name) for name in C12)
     if (strain := fit.fit(stated=not found)) is None:
         return None
     if found and strain.astigmatism_off < CONTRADICTED and not dataset.calibration.astigmatism_is_doubted:
@@ -116,17 +116,12 @@ def _taken(strain: Strain, fit: OverlapFit, lattice: Lattice, probe: Probe) -> t
 
 def _turn(dataset: Dataset, lattice: Lattice, strain: Strain) -> tuple[float, float]:
     """By how much the fast axis is turned, and how sure that is (degrees); zeros where the rotation was stated."""
-    if not _is_found(dataset, "rotation_deg"):
+    if not dataset.calibration.is_found("rotation_deg"):
         return 0.0, 0.0
     ends = lattice.fast, lattice.strained(strain.ends_A[:2], strain.ends_A[2:]).fast
     nominal, found = (math.atan2(column, row) for row, column in ends)
     across_A = math.sqrt(max(float(strain.covariance_A2[2, 2]), 0.0))
     return math.degrees(math.remainder(found - nominal, math.tau)), math.degrees(across_A / lattice.lengths_A[1])
-
-
-def _is_found(dataset: Dataset, *names: str) -> bool:
-    """Whether maps or trials have found any of these quantities of the calibration, as if nothing drifted."""
-    return any(dataset.calibration.origin(name) in (Origin.ESTIMATED, Origin.UNDECIDED) for name in names)
 
 
 def taken_A(drift: Drift | None) -> tuple[float, float]:

@@ -40,7 +40,7 @@ from ptylive.engine.refine.tuning.half_turn import start_half_turned
 from ptylive.engine.refine.tuning.held_out import TrialContext, central_part
 from ptylive.engine.refine.tuning.mode_choice import with_chosen_modes
 from ptylive.engine.refine.tuning.optics.confirmed_calibration import with_confirmed_calibration
-from ptylive.engine.refine.tuning.optics.freed_optics import with_doubted_astigmatism, with_freed_optics
+from ptylive.engine.refine.tuning.optics.freed_optics import with_freed_optics
 from ptylive.engine.refine.tuning.optics.settled_modes import with_settled_modes
 from ptylive.engine.refine.tuning.optics.skewed_phase import with_atoms_as_peaks
 from ptylive.engine.refine.tuning.optics.source_choice import with_chosen_source
@@ -269,7 +269,8 @@ def _with_optics(tuned: Tuned, context: TrialContext, measured: Measurement) -> 
     found = replace(freed, dataset=replace(tuned.dataset, calibration=freed.dataset.calibration))
     if taken is None:
         if drift is not None and is_open(drift, tuned.preset):
-            found = replace(found, dataset=with_doubted_astigmatism(found.dataset))
+            doubted = found.dataset.calibration.with_astigmatism_doubted()
+            found = replace(found, dataset=replace(found.dataset, calibration=doubted))
         return _still(found, context, may_turn=True)
     plain = found.preset.model_copy(update={"refine_drift": False})
     again = context.seen.measure(without_drift(found.dataset, taken), plain)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from ptylive.engine.refine.data.drift import Drift, without_drift
+from ptylive.engine.refine.data.drift import HINT, Drift, without_drift
 from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.engine.refine.problem.strategy import Regime
 from ptylive.engine.refine.results.gain import Gain
@@ -32,8 +32,6 @@ from ptylive.schema import Origin
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset import Preset
 
-POSSIBLE = 1.0
-"""Standard deviations of the lattice from which on a drift is tried."""
 BEYOND_DOUBT = 6.0
 """Standard deviations by which patterns held out must then prefer a drift to its opposite, however certain the lattice
 is and however many slices there are. They count the scatter of the patterns only: trials that hold out others differ by
@@ -129,7 +127,7 @@ def _turned(tuned: Tuned, drift: Drift, trials: _Trials) -> Tuned:
 def is_open(drift: Drift, preset: Preset) -> bool:
     """Whether nobody asked for it, and the lattice hints at it."""
     unasked = preset.start.refine_drift == "auto" and preset.refined.update_obj
-    return unasked and drift.deviations > POSSIBLE
+    return unasked and drift.deviations > HINT
 
 
 @dataclass(frozen=True)

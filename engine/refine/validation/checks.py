@@ -57,7 +57,7 @@ class Checks:
     dose_e_per_A2: float
     position_bound_A: float | None
     """Cramér-Rao bound of one position for the object that the live map shows, Å: refining positions cannot do better.
-    None without a map: of an empty object a pattern tells nothing of where it was taken."""
+    None where no map is begun from: of an empty object a pattern tells nothing of where it was taken."""
     memory_bytes: int
     """Patterns, object, gradients and history, all threads."""
     seconds: float
@@ -219,7 +219,7 @@ def _object_shape(dataset: Dataset, problem: Problem) -> tuple[int, int, int]:
 
 
 def _bound(part: Dataset, preset: Preset, start: StartGuess | None) -> float | None:
-    if start is None:
+    if start is None or preset.start.start_from_map is False:
         return None
     problem = prepare(part, preset.model_copy(update={"refine_drift": False, "start_from_map": True}), start)
     physical = problem.layout.physical(problem.start, np)

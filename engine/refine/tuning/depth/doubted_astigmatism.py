@@ -8,7 +8,6 @@ of focus apart under either half turn, are compared with the astigmatism and wit
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 from ptylive.engine.dataset import Dataset
@@ -19,11 +18,11 @@ from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import may_be_tried
 from ptylive.engine.refine.tuning.optics.freed_optics import with_optics
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
+from ptylive.schema.calibration import C12
 from ptylive.schema.preset import Preset
 
 PATTERNS = 512
 """In the middle of the scan."""
-ASTIGMATISM = ("C12a", "C12b")
 
 
 def with_confirmed_astigmatism(tuned: Tuned, context: TrialContext) -> Tuned:
@@ -35,8 +34,8 @@ def with_confirmed_astigmatism(tuned: Tuned, context: TrialContext) -> Tuned:
         or not may_be_tried(tuned.dataset, tuned.preset)
     ):
         return tuned
-    size_A = _size_A(tuned.dataset)
-    plain = with_optics(tuned.dataset, dict.fromkeys(ASTIGMATISM, 0.0))
+    size_A = tuned.dataset.calibration.c12_size_A
+    plain = with_optics(tuned.dataset, dict.fromkeys(C12, 0.0))
     found, without = (_lowest(one, tuned.preset, context, depth_A) for one in (tuned.dataset, plain))
     gain = Gain.over(without.groups, found.groups)
     if gain.certain:
@@ -46,10 +45,6 @@ def with_confirmed_astigmatism(tuned: Tuned, context: TrialContext) -> Tuned:
         f"no astigmatism: {size_A:.3g} Å, of which the maps were not sure, would not predict patterns held out better"
     )
     return replace(tuned, dataset=plain, words=(*tuned.words, f"{words} ({gain})"))
-
-
-def _size_A(dataset: Dataset) -> float:
-    return math.hypot(*(float(dataset.calibration.aberrations.get(name, 0.0)) for name in ASTIGMATISM))
 
 
 def _lowest(dataset: Dataset, preset: Preset, context: TrialContext, depth_A: float) -> HeldOutLoss:

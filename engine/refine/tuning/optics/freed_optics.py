@@ -114,18 +114,6 @@ def with_optics(dataset: Dataset, values_A: dict[str, float]) -> Dataset:
     return replace(dataset, calibration=dataset.calibration.having(**found))
 
 
-def with_doubted_astigmatism(dataset: Dataset) -> Dataset:
-    """The data set with its astigmatism, where nobody stated it, as uncertain as it is large."""
-    entries = {name: dataset.calibration.entries.get(name) for name in ("C12a", "C12b")}
-    size_A = math.hypot(*(0.0 if entry is None else float(entry.value) for entry in entries.values()))
-    found = {
-        name: replace(entry, uncertainty=size_A)
-        for name, entry in entries.items()
-        if entry is not None and entry.origin in FOUND
-    }
-    return replace(dataset, calibration=dataset.calibration.having(**found))
-
-
 def with_optics_moved(dataset: Dataset, moved_A: dict[str, float]) -> Dataset:
     """The data set with aberrations that lie as far from its own."""
     own = dataset.calibration.aberrations

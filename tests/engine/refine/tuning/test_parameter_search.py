@@ -129,6 +129,10 @@ def test_how_well_patterns_tell_their_positions_is_said_of_an_object_that_was_se
     )
     assert 5 * seen < faint < 2
     assert 0 < seen < 0.2
+    unused = replace(CPU, start=StartGuess(np.full_like(phase, np.nan), (0.4, 0.4)))  # refused where it is begun from
+    assert (
+        check(simulated.dataset, PRESET.model_copy(update={"start_from_map": False}), unused).position_bound_A is None
+    )
 
 
 def test_checks_warn_in_words(simulated):
