@@ -27,8 +27,8 @@ class Scripted:
     script: ClassVar[list] = []
     started: ClassVar[list[Scripted]] = []
 
-    def __init__(self, job, *, own_group=False):
-        self.job, self.own_group = job, own_group
+    def __init__(self, job, *, own_group=False, process=None):
+        self.job, self.own_group, self.process = job, own_group, process
         self.told, self.is_over = [], False
         self._awake = threading.Event()
         self.started.append(self)

@@ -21,6 +21,8 @@ SHARE = 0.8
 """Of the free memory of a card: the rest is for work memory."""
 WORK_BYTES = 256 * 2**20
 """Work memory of one step; less where the card has less."""
+_COMPUTE_MODE = 20
+"""``cudaDevAttrComputeMode``; 0 is the default, of which every process may make use."""
 WORK_SHARE = 0.25
 """Of the free memory: a step never takes more."""
 
@@ -59,9 +61,14 @@ class ArrayDevice:
         return np.asarray(array.get() if hasattr(array, "get") else array)
 
 
+def may_be_there() -> bool:
+    """Whether cupy is installed; nothing is imported, so no card is asked."""
+    return "cupy" in sys.modules or importlib.util.find_spec("cupy") is not None
+
+
 def missing() -> str:
     """Why no GPU can be used, in words; the empty string where one can."""
-    if "cupy" not in sys.modules and importlib.util.find_spec("cupy") is None:
+    if not may_be_there():
         return "cupy is not installed"
     try:
         import cupy
@@ -69,6 +76,13 @@ def missing() -> str:
         return "" if cupy.cuda.runtime.getDeviceCount() > 0 else "no CUDA device answers"
     except Exception as error:  # any failure of the driver means the same here: no GPU
         return f"CUDA does not start ({' '.join(str(error).split())[:100]})"
+
+
+def is_shared() -> bool:
+    """Whether several processes may use the current device: an operator can keep it for one at a time."""
+    import cupy
+
+    return int(cupy.cuda.runtime.deviceGetAttribute(_COMPUTE_MODE, cupy.cuda.Device().id)) == 0
 
 
 def free_bytes() -> int:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ptylive.schema import CommandError, MetadataError
+from ptylive.engine.backend import device
+from ptylive.schema import CommandError, MetadataError, ScanHeader
 from ptylive.schema.errors import brief
 from ptylive.server.cluster.places import default_workers, fallback_of
 from ptylive.server.cluster.where import REFUSE
 from ptylive.server.process.config import ServerConfig
-from ptylive.server.refinement.job_process import JobProcess, RunningJob
+from ptylive.server.refinement.job_process import JobProcess, RunningJob, Standby
 from ptylive.server.refinement.refine_job import RefineJob
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Placement:
     def __init__(self, config: ServerConfig) -> None:
         self._config = config
         self._cluster: Fallback | None = None
+        self._standby = Standby()
         if config.refine_cluster is not None:
             when, threads = config.refine_when_cluster_missing, config.refine_threads
             self._cluster = fallback_of(config.refine_cluster, when, JobProcess, threads, 1)
@@ -76,7 +78,13 @@ class Placement:
         """Start a job at its place."""
         if self._cluster is not None and self.checked(job.place) == CLUSTER:
             return self._cluster.launch(job)
-        return JobProcess(job)
+        return JobProcess(job, process=self._standby.take())
+
+    def stand_by(self, header: ScanHeader) -> None:
+        """Have a process ready for the next refinement here, of a scan like this, where that will be on a GPU."""
+        wanted = HERE in self.names and self._config.backend != "cpu" and device.may_be_there()
+        if wanted and header.detector.shape is not None:
+            self._standby.prepare(max(header.detector.shape))
 
     def series(self, place: str) -> Series:
         """For many jobs at a time, in a process of their own. Raises CommandError as :meth:`checked`."""
@@ -89,7 +97,8 @@ class Placement:
         return Series((most, None, REFUSE), "this machine")
 
     def close(self) -> None:
-        """End what was started for the cluster."""
+        """End what was started for the cluster, and what stands by."""
+        self._standby.close()
         if self._cluster is not None:
             self._cluster.close()
 

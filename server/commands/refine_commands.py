@@ -25,6 +25,7 @@ from ptylive.server.refinement.refinements import Refinements, RunState
 from ptylive.server.refinement.run_names import recording_of, release_unused, reserved, results_of
 from ptylive.server.refinement.scan_updates import ScanNews, check_followable, plain_values
 from ptylive.server.refinement.scans_together import check_map_settings, opened_beside, with_drafts
+from ptylive.server.refinement.warm_refinement import is_compiled_for_gpu
 from ptylive.server.session.calibration_events import tell_calibration
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.wire.publisher import Publisher
@@ -238,6 +239,7 @@ class RefineCommands:
         elif late is not None:
             self._refine_late(scan, late)
         if wanted is None:
+            self._stand_by(scan, compiled=is_compiled_for_gpu(scan.header))
             return
         try:
             self.refinements.start(self._job(scan, wanted, self.refinements.current.run), scan.uid)
@@ -314,6 +316,13 @@ class RefineCommands:
         if run.found and (scan := self._current()) is not None and scan.uid == run.uid:
             tell_calibration(self._publisher, scan, final=True, refined={"run": run.run, **run.found})
         self._start_next()
+        if (scan := self._current()) is not None:
+            self._stand_by(scan, compiled=run.state == "done")
+
+    def _stand_by(self, scan: ScanSession, *, compiled: bool) -> None:
+        """A process for the next refinement, unless one runs: it would begin with a compiler beside it."""
+        if compiled and not self.refinements.busy:
+            self._placement.stand_by(scan.header)
 
     def _start_next(self) -> None:
         """Start the first of the line that can be started, unless one is under way."""

@@ -21,6 +21,8 @@ TERMINATE_TIMEOUT_S = 5.0
 NICENESS = 10
 """Of a refinement during a scan."""
 _PIPE_BYTES = 2**16
+NO_GPU = 3
+"""How a process ends that was to stand by for a GPU (:class:`Standby`), where there is none to share."""
 REFINE_PROCESS = "ptylive.server.refinement.refine_process"
 
 
@@ -62,12 +64,20 @@ class ChildProcess:
     ``own_group``: Ctrl-C at the terminal does not reach it; whoever started it tells it to stop.
     """
 
-    def __init__(self, module: str, request: Mapping[str, Any], *, own_group: bool = False) -> None:
+    def __init__(
+        self,
+        module: str,
+        request: Mapping[str, Any],
+        *,
+        own_group: bool = False,
+        process: subprocess.Popen[bytes] | None = None,
+    ) -> None:
+        """``process``: one of ``module`` that waits for its request already, instead of a new one."""
         self._request = request
         self._talk = threading.Lock()
         """Held while somebody writes to the process; the request is always written first."""
         self._talk.acquire()
-        self._process = subprocess.Popen(
+        self._process = process or subprocess.Popen(
             _command(module), stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0 if own_group else None
         )
 
@@ -130,8 +140,57 @@ class JobProcess(ChildProcess):
 
     called = "the refinement process"
 
-    def __init__(self, job: RefineJob, *, own_group: bool = False) -> None:
-        super().__init__(REFINE_PROCESS, job.to_plain(), own_group=own_group)
+    def __init__(
+        self, job: RefineJob, *, own_group: bool = False, process: subprocess.Popen[bytes] | None = None
+    ) -> None:
+        super().__init__(REFINE_PROCESS, job.to_plain(), own_group=own_group, process=process)
+
+
+class Standby:
+    """A process that stands by for the next refinement on a GPU: its modules are imported, the card has its kernels.
+
+    That takes three seconds, as long as many a refinement there. Where there is no GPU it ends by itself, and none
+    is started again. Methods can be called from any thread.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._useless = False
+        """Whether there is no GPU, or none that two processes may share."""
+
+    def prepare(self, pixels: int) -> None:
+        """Have a process get ready for detectors of n pixels a side; where one is, for whatever size, it stays."""
+        with self._lock:
+            if self._alive() or self._useless:
+                return
+            command = (*_command(REFINE_PROCESS), str(pixels))
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def take(self) -> subprocess.Popen[bytes] | None:
+        """The process, to be given a job, however far it is; None where there is none."""
+        with self._lock:
+            process, self._process = (self._process if self._alive() else None), None
+            return process
+
+    def close(self) -> None:
+        """End it. None is started any more."""
+        process = self.take()
+        with self._lock:
+            self._useless = True
+        if process is not None:
+            process.terminate()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
+
+    def _alive(self) -> bool:
+        if self._process is None:
+            return False
+        status = self._process.poll()
+        self._useless = self._useless or status == NO_GPU
+        return status is None
 
 
 def step_back(pid: int) -> None:

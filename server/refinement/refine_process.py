@@ -1,6 +1,8 @@
-"""``python -m ptylive.server.refinement.refine_process``: one refinement in a process of its own, killed without harm.
+"""``python -m ptylive.server.refinement.refine_process [PIXELS]``: one refinement in a process of its own, killed
+without harm.
 
-Whoever starts it lowers its priority while a scan runs.
+Whoever starts it lowers its priority while a scan runs. With ``PIXELS`` it gets ready for a refinement of such patterns
+on a GPU before there is one (:class:`ptylive.server.refinement.job_process.Standby`).
 
 Reads a job from stdin, writes progress to stdout (both msgpack); a stop message, or the end of stdin when the server
 is gone, stops the refinement after the current batch; one that has not begun yet ends within a second of that end. A
@@ -19,8 +21,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ptylive.engine.memory import keep_freed_memory
 from ptylive.schema import PtyliveError, ScanHeader
-from ptylive.schema.plain_errors import say_unraisable_in_a_line
+from ptylive.schema.plain_errors import ORPHANED, say_unraisable_in_a_line
 from ptylive.server.refinement.found_values import found_values
+from ptylive.server.refinement.job_process import NO_GPU
 from ptylive.server.refinement.maps_first import with_maps
 from ptylive.server.refinement.refine_inbox import Inbox
 from ptylive.server.refinement.refine_job import RefineJob, history_of, progress_to_plain
@@ -38,15 +41,20 @@ if TYPE_CHECKING:
     from ptylive.engine.refine.run.history import History
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """Run one job; returns the exit status."""
     say_unraisable_in_a_line("ptylive refinement")
     # whatever a library prints must not end up among the messages
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     inbox = Inbox(sys.stdin.buffer)
-    job = inbox.first_job()
     keep_freed_memory()  # a process of a Dask worker has that worker's environment
+    if arguments and not _got_ready(int(arguments[0])):
+        return NO_GPU
+    try:
+        job = inbox.first_job()
+    except EOFError:  # nobody wanted it
+        return ORPHANED
     try:
         with FileWorker() as files:
             message = _refined(job, inbox, out, Doorkeeper(files))
@@ -56,6 +64,20 @@ def main() -> int:
         message = {"kind": "failed", "message": f"the refinement failed: {error!r}"}
     _send(out, message)
     return 0 if message["kind"] == "ended" else 1
+
+
+def _got_ready(pixels: int) -> bool:
+    """Do ahead what every refinement on a GPU begins with; whether there is one that other processes may use too."""
+    from ptylive.engine.backend import device
+    from ptylive.engine.backend.cache import use_persistent_cache
+
+    if device.missing() or not device.is_shared():
+        return False
+    use_persistent_cache()
+    from ptylive.engine.simulation.first_on_gpu import warm_up_gpu
+
+    warm_up_gpu(pixels)
+    return True
 
 
 def _refined(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper) -> dict[str, Any]:
@@ -234,4 +256,4 @@ def _send(out: BinaryIO, message: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

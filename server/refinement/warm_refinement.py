@@ -61,6 +61,12 @@ def is_compiled(header: ScanHeader) -> bool:
     return shape is None or _mark(max(shape), way_of(header)).exists()
 
 
+def is_compiled_for_gpu(header: ScanHeader) -> bool:
+    """Whether what a refinement of such a scan takes on a GPU was compiled before."""
+    shape = header.detector.shape
+    return shape is not None and _mark(max(shape), GPU).exists()
+
+
 def start(
     header: ScanHeader, niceness: int = 0, *, ahead: bool = False, gpu: bool = False
 ) -> subprocess.Popen[bytes] | None:

@@ -21,6 +21,22 @@ def test_cards_are_counted(monkeypatch, cards, words):
     assert device.missing() == words
 
 
+@pytest.mark.parametrize(("mode", "shared"), [(0, True), (3, False)])
+def test_a_card_that_an_operator_keeps_for_one_process_is_not_shared(monkeypatch, mode, shared):
+    module = FakeCards().module()
+    asked = []
+
+    def attribute(name, card):
+        asked.append((name, card))
+        return mode
+
+    module.cuda.runtime.deviceGetAttribute = attribute
+    monkeypatch.setattr(module.cuda.Device, "id", 1, raising=False)
+    monkeypatch.setitem(sys.modules, "cupy", module)
+    assert device.is_shared() is shared
+    assert asked == [(20, 1)]  # cudaDevAttrComputeMode
+
+
 def test_a_driver_that_fails_is_no_gpu(monkeypatch):
     module = FakeCards().module()
 

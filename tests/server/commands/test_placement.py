@@ -1,12 +1,13 @@
 """Where a server refines: what its configuration allows, and nothing else."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from scripted_refinement import Scripted
 
-from ptylive.schema import Calibration, CommandError, MetadataError
+from ptylive.schema import Calibration, CommandError, Detector, MetadataError, Scan, ScanHeader
 from ptylive.schema.preset import Preset
 from ptylive.server.cluster.fallback import FallbackJob
 from ptylive.server.commands import placement as placement_module
@@ -51,6 +52,39 @@ def test_an_operator_may_keep_this_machine_for_frames(job):
         placement.launch(job("here"))
     with pytest.raises(MetadataError, match="refinements may not run here, and there is no cluster"):
         Placement(ServerConfig(refine_here=False))
+
+
+@pytest.mark.parametrize(
+    ("settings", "installed", "prepared"),
+    [
+        ({}, True, [40]),
+        ({}, False, []),
+        ({"backend": "cpu"}, True, []),
+        ({"refine_cluster": ADDRESS, "refine_here": False}, True, []),
+    ],
+)
+def test_a_process_stands_by_where_the_next_refinement_may_be_on_a_gpu_here(
+    job, monkeypatch, settings, installed, prepared
+):
+    asked = []
+    monkeypatch.setattr(placement_module.Standby, "prepare", lambda _self, pixels: asked.append(pixels))
+    monkeypatch.setattr(placement_module.device, "may_be_there", lambda: installed)
+    placement = Placement(ServerConfig(**settings))
+    header = ScanHeader(uid="a", series="s", frames=4, scan=Scan(shape=(2, 2)), detector=Detector(shape=(32, 40)))
+    placement.stand_by(header)
+    placement.stand_by(replace(header, detector=Detector()))  # coefficients whose detector nobody told
+    assert asked == prepared
+    placement.close()
+
+
+def test_the_process_that_stands_by_gets_the_job_and_ends_with_the_server(job, monkeypatch):
+    closed = []
+    monkeypatch.setattr(placement_module.Standby, "take", lambda _self: "a process")
+    monkeypatch.setattr(placement_module.Standby, "close", lambda _self: closed.append(True))
+    placement = Placement(ServerConfig())
+    assert placement.launch(job("")).process == "a process"
+    placement.close()
+    assert closed
 
 
 def test_the_configuration_that_the_documents_show_is_one(tmp_path):

@@ -144,6 +144,29 @@ def test_the_line_moves_when_one_ends(commands: RefineCommands, scan: ScanSessio
     assert not commands.needs(scan.recording)
 
 
+def test_a_process_stands_by_when_maps_are_there_or_a_refinement_is_done_and_no_other_runs(
+    commands: RefineCommands, scan: ScanSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stood: list[str] = []
+    monkeypatch.setattr(Placement, "stand_by", lambda _self, header: stood.append(header.uid))
+    monkeypatch.setattr(refine_commands, "is_compiled_for_gpu", lambda header: header.uid in compiled)
+    compiled: set[str] = set()
+    commands.scan_finished(scan)
+    assert not stood  # it would begin with compilers
+    compiled.add(scan.uid)
+    commands.scan_finished(scan)
+    assert stood == ["a"]
+    commands.command_refine()
+    commands.command_refine(queue=True)
+    commands.scan_finished(scan)
+    commands.refinements.end()  # the next one runs
+    commands.refinements.end("failed")
+    assert stood == ["a"]
+    commands.command_refine()
+    commands.refinements.end()
+    assert stood == ["a", "a"]
+
+
 def test_what_it_found_for_the_microscope_is_told_of_the_scan_on_show(
     commands: RefineCommands, scan: ScanSession
 ) -> None:

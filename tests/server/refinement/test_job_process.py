@@ -9,7 +9,7 @@ import pytest
 from ptylive.schema import Calibration
 from ptylive.schema.preset import Preset
 from ptylive.server.refinement import job_process
-from ptylive.server.refinement.job_process import JobProcess
+from ptylive.server.refinement.job_process import NO_GPU, JobProcess, Standby
 from ptylive.server.refinement.refine_job import RefineJob
 
 CODE = """
@@ -33,10 +33,32 @@ def process(tmp_path, monkeypatch):
 
     def start(code, **options):
         monkeypatch.setattr(job_process, "_command", lambda _module: (sys.executable, "-c", CODE + code))
-        job = RefineJob(tmp_path / "a.h5", tmp_path / "a_results.h5", "run7", Preset(), Calibration())
-        return JobProcess(job, **options)
+        return JobProcess(job(tmp_path), **options)
 
     return start
+
+
+def job(folder):
+    return RefineJob(folder / "a.h5", folder / "a_results.h5", "run7", Preset(), Calibration())
+
+
+@pytest.fixture
+def standby(monkeypatch):
+    """What stands by, of some code; told the pixels of the detector as its argument."""
+    made = []
+
+    def of(code):
+        monkeypatch.setattr(job_process, "_command", lambda _module: (sys.executable, "-c", code))
+        made.append(Standby())
+        return made[-1]
+
+    yield of
+    for one in made:
+        one.close()
+
+
+def until_it_has_ended(standby):
+    standby._process.wait(30)
 
 
 def test_the_job_is_handed_over_first_and_then_what_it_is_told(process):
@@ -68,3 +90,50 @@ def test_an_end_is_one(process):
     assert time.monotonic() - started < job_process.TERMINATE_TIMEOUT_S
     running.tell({"stop": True})  # nobody is there any more
     running.end()
+
+
+def test_one_that_stands_by_is_given_the_next_job(standby, tmp_path):
+    waits = standby(f"import sys\nassert sys.argv[1] == '40'\n{CODE}say(next(messages))")
+    assert waits.take() is None
+    waits.prepare(40)
+    there = waits._process.pid
+    waits.prepare(64)  # it stays
+    running = JobProcess(job(tmp_path), process=waits.take())
+    heard = running.messages()
+    assert next(heard)["run"] == "run7"
+    running.tell({"stop": True})
+    assert list(heard) == [{"stop": True}]
+    assert running._process.pid == there
+    assert running.ending() == "the refinement process ended with status 0"
+    assert waits.take() is None  # nobody's twice
+
+
+def test_one_that_has_died_is_given_nothing_and_another_stands_by(standby):
+    waits = standby("import sys; sys.exit(1)")
+    waits.prepare(40)
+    until_it_has_ended(waits)
+    assert waits.take() is None
+    waits.prepare(40)
+    assert waits._process is not None
+
+
+def test_where_there_is_no_gpu_none_is_started_again(standby):
+    waits = standby(f"import sys; sys.exit({NO_GPU})")
+    waits.prepare(40)
+    until_it_has_ended(waits)
+    ended = waits._process
+    waits.prepare(40)
+    assert waits._process is ended
+    assert waits.take() is None
+    waits.prepare(40)
+    assert waits._process is None
+
+
+def test_nobody_stands_by_after_the_end(standby):
+    waits = standby(CODE)
+    waits.prepare(40)
+    process = waits._process
+    waits.close()
+    assert process.returncode == -signal.SIGTERM
+    waits.prepare(40)
+    assert waits.take() is None

@@ -23,6 +23,7 @@ from ptylive.schema.plain_errors import ORPHANED
 from ptylive.schema.preset import Preset
 from ptylive.server.cli.commands.refine_now import refinement_words
 from ptylive.server.refinement import refine_inbox, refine_process
+from ptylive.server.refinement.job_process import NO_GPU
 from ptylive.server.refinement.refine_job import RefineJob, progress_to_plain
 from ptylive.server.refinement.refinements import WAITS, RunState
 from ptylive.server.refinement.warm_refinement import COMPILING
@@ -111,6 +112,29 @@ def test_a_process_whose_server_is_gone_ends_by_itself(tmp_path, begun, work_s, 
     code = ORPHAN.format(begun=begun, work_s=work_s)
     done = subprocess.run([sys.executable, "-c", code], input=pack(job(tmp_path).to_plain()), capture_output=True)
     assert (done.returncode, done.stdout) == (status, said), done.stderr
+
+
+STANDBY = """
+import sys
+from ptylive.engine.backend import device
+from ptylive.engine.simulation import first_on_gpu
+from ptylive.server.refinement import refine_process
+device.missing = lambda: {missing!r}
+device.is_shared = lambda: {shared}
+first_on_gpu.warm_up_gpu = lambda pixels: print("ready for", pixels, file=sys.stderr)
+sys.exit(refine_process.main(["40"]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("missing", "shared", "status", "said"),
+    [("", True, ORPHANED, b"ready for 40\n"), ("none", True, NO_GPU, b""), ("", False, NO_GPU, b"")],
+    ids=["ready, and nobody wants it", "no GPU", "a GPU of one process"],
+)
+def test_a_process_gets_ready_before_it_has_a_job_where_there_is_a_gpu_to_share(missing, shared, status, said):
+    code = STANDBY.format(missing=missing, shared=shared)
+    done = subprocess.run([sys.executable, "-c", code], input=b"", capture_output=True)
+    assert (done.returncode, done.stderr) == (status, said)
 
 
 def test_a_run_on_the_first_rows_of_a_scan_is_nothing_to_keep(tmp_path, monkeypatch):

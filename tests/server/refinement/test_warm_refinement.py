@@ -48,7 +48,9 @@ def test_while_a_scan_runs_everything_is_compiled_its_own_way_first(commands: li
 
 def test_the_kernel_of_a_gpu_comes_last_where_there_may_be_one(commands: list[list[str]]) -> None:
     warm_refinement.start(FRAMES, 19, ahead=True, gpu=True)
+    assert not warm_refinement.is_compiled_for_gpu(FRAMES)
     compiled_mark("refinement-gpu-48").touch()
+    assert warm_refinement.is_compiled_for_gpu(FRAMES)
     warm_refinement.start(FRAMES, 19, ahead=True, gpu=True)
     ways = ["frames", "coefficients", "outside"]
     assert commands == [["40", "19", *ways, "gpu"], ["40", "19", *ways]]
@@ -83,6 +85,7 @@ def test_coefficients_of_an_unknown_detector_are_not_waited_for(commands: list[l
     unknown = replace(COEFFICIENTS, detector=Detector(shape=None))
     assert warm_refinement.start(unknown) is None
     assert warm_refinement.is_compiled(unknown)
+    assert not warm_refinement.is_compiled_for_gpu(unknown)
     assert commands == []
 
 
