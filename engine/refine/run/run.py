@@ -49,6 +49,7 @@ from ptylive.engine.refine.tuning.orientation_search import with_found_orientati
 from ptylive.engine.refine.tuning.parameter_search import Tuned, tune
 from ptylive.engine.refine.tuning.regime_choice import with_chosen_regime
 from ptylive.engine.refine.tuning.scans_apart import without_drifts
+from ptylive.engine.refine.tuning.start.inverted_contrast import with_right_contrast
 from ptylive.engine.refine.tuning.start.start_object import begun
 from ptylive.engine.refine.tuning.tilt_search import SEARCH_PATTERNS, expected_patterns, find_tilt, tilted
 from ptylive.engine.refine.tuning.tilt_sign import with_doubted_tilts
@@ -175,14 +176,14 @@ def _refined(
     tuned, context, measured = _still(tuned, context, may_turn=warm is None)
     if warm is None:
         tuned, context, measured = _with_optics(tuned, context, measured)
-        tuned = with_confirmed_calibration(tuned, context)
+        tuned = with_confirmed_calibration(tuned, replace(context, begun=None))
     context.forget()
     strategy = decide(measured, tuned.preset, has_start=context.start is not None)
     problem = lay_out(measured, strategy, tuned.preset, context.start)
     problem = begun(
         problem.after(tuned.curves, (*tuned.words, *unused_settings(preset)), tilt_found=tuned.tilt_found),
         preset.start,
-        warm,
+        warm or tuned.begun,
     )
     if saved is not None and saved.state.vector.shape != problem.start.shape:
         raise RefinementError("the checkpoint is of other slices or probe modes", "start without --resume")
@@ -220,6 +221,7 @@ def _settled(
     tuned = tune(before, _under(before, context))
     tuned = with_slices_worth_it(tuned, before, preset, _under(tuned, context))
     tuned = with_found_depth(tuned, _under(tuned, context))
+    tuned = with_right_contrast(tuned, _under(tuned, context)) if earlier is None else tuned
     context = _under(tuned, context)
     tuned = with_chosen_regime(tuned, context)
     tuned = with_chosen_form(tuned, context)
@@ -242,6 +244,7 @@ def _settled(
 def _under(tuned: Tuned, context: TrialContext) -> TrialContext:
     """The context with the start as the half turn that was found has it; under another orientation it shows nothing."""
     context = context if tuned.orientation is None else replace(context, start=None)
+    context = replace(context, begun=tuned.begun)
     return replace(context, start=start_half_turned(context.start)) if tuned.half_turn else context
 
 
@@ -250,7 +253,11 @@ def _still(tuned: Tuned, context: TrialContext, *, may_turn: bool) -> tuple[Tune
     measured = context.seen.measure(tuned.dataset, tuned.preset)
     still, measured = with_checked_drift(measured, tuned, context, may_turn=may_turn)
     before, after = (one.orientation or AS_IT_IS for one in (tuned, still))
-    return still, replace(context, start=start_turned(context.start, after.turn_deg - before.turn_deg)), measured
+    turn_deg = after.turn_deg - before.turn_deg
+    if turn_deg:
+        still = replace(still, begun=None)
+    context = replace(context, start=start_turned(context.start, turn_deg), begun=still.begun)
+    return still, context, measured
 
 
 def _with_optics(tuned: Tuned, context: TrialContext, measured: Measurement) -> tuple[Tuned, TrialContext, Measurement]:

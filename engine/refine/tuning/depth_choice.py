@@ -18,6 +18,7 @@ under the other one first, but thicknesses are compared under it alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -39,6 +40,7 @@ from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_PATTERNS, may_be_tried, modes_for_several
 from ptylive.engine.refine.tuning.optics.freed_optics import may_be_freed, with_optics_moved
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A, present_value, varied
+from ptylive.engine.refine.tuning.start.inverted_contrast import with_right_contrast
 from ptylive.schema import MetadataError
 from ptylive.schema.advice.depth import FoundDepth
 from ptylive.schema.preset import Preset
@@ -86,6 +88,11 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
         return _because(thin, f"only {FIRST * depth_A:.3g} Å of depth would show")
     begun, why = _gate(tuned, context, depth_A)
     if begun is None:
+        tuned = _with_right_contrast(tuned, context, depth_A)
+        if tuned.begun is not None:
+            thin, context = replace(tuned, preset=thin.preset), replace(context, begun=tuned.begun)
+            begun, why = _gate(tuned, context, depth_A)
+    if begun is None:
         return _because(thin, why)
     modes = preset.probe.probe_modes
     halves = _of_halves(begun, context, depth_A, GATE_PATTERNS, 1)
@@ -96,6 +103,8 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
         [coarse.loss for coarse in found],
         _settling(begun, context, depth_A, [(2.0**coarse.power, slices) for coarse in found]),
     )
+    if turned and tuned.begun is not None:
+        tuned = replace(tuned, begun=tuned.begun.half_turned())
     most = min(FINE_PATTERNS, max(GATE_PATTERNS, len(dataset.patterns) // 2))
     coarse = found[turned]
     freed = may_be_freed(begun.dataset, preset)
@@ -120,6 +129,27 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
         words += f"; defocus of the entrance {present_value(thick, preset, Scanned.DEFOCUS):.3g} Å"
     words += "; it may be thicker still: give total_thickness_A" if best.largest else ""
     return replace(tuned, dataset=thick, preset=preset, words=(*tuned.words, words))
+
+
+def _with_right_contrast(tuned: Tuned, context: TrialContext, depth_A: float) -> Tuned:
+    """The same with what it begins from, where it shows no depth because it was refined into its negative.
+
+    Of the thicknesses between those that have to predict better, under each half turn that is open.
+    """
+    depths = math.sqrt(LESS * FIRST)
+    halves = [tuned] if not is_open(tuned.dataset, tuned.preset) else [tuned, _other_half(tuned)]
+    for turned, one in enumerate(halves):
+        dataset, preset = thickened(one.dataset, one.preset, depths * depth_A, slices_for(depths))
+        preset = preset.model_copy(update={"probe_modes": 1})
+        found = with_right_contrast(replace(one, dataset=dataset, preset=preset), context)
+        if found.begun is not None:
+            begun = found.begun.half_turned() if turned else found.begun
+            return replace(tuned, begun=begun, words=found.words)
+    return tuned
+
+
+def _other_half(tuned: Tuned) -> Tuned:
+    return replace(tuned, dataset=half_turned(tuned.dataset))
 
 
 def _because(thin: Tuned, why: str) -> Tuned:
@@ -259,7 +289,8 @@ def _of_halves(
     preset = preset.model_copy(update={"probe_modes": modes})
     trials = [DepthTrials(part, preset, context, depth_A, freed=freed)]
     if is_open(part, preset):
-        turned = replace(context, start=start_half_turned(context.start))
+        begun = None if context.begun is None else context.begun.half_turned()
+        turned = replace(context, start=start_half_turned(context.start), begun=begun)
         under = "the other half turn, "
         trials.append(DepthTrials(half_turned(part), preset, turned, depth_A, under, freed=freed))
     return trials

@@ -24,6 +24,7 @@ from ptylive.engine.refine.solvers.loss_function import PatternLoss
 from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.engine.refine.solvers.sweeps import FULL_SWEEPS, Sweeps, SweepState
 from ptylive.engine.refine.tuning.measured_once import MeasuredOnce, central
+from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema.model import Array, IndexArray
 from ptylive.schema.preset import Preset
 
@@ -60,6 +61,8 @@ class TrialContext:
     """Called between trials; it may raise to abandon them."""
     tell: Callable[[str], None] = _no_words
     """Told what is tried."""
+    begun: WarmStart | None = None
+    """What every trial begins from, on the positions that it was found on."""
     seen: MeasuredOnce = field(default_factory=MeasuredOnce, compare=False)
     """Patterns that were laid out before."""
     kept: dict[str, KeptTrial] = field(default_factory=dict, compare=False)
@@ -200,6 +203,7 @@ class Trial:
         plain = preset.model_copy(update={"refine_drift": False})
         measured = context.seen.measure(dataset, plain) if measured is None else measured
         problem = prepare(dataset, plain, context.start, measured)
+        problem = problem if context.begun is None else context.begun.applied(problem)
         order = np.random.default_rng(split).permutation(problem.multislice.count)
         few = max(2, problem.multislice.count // held_out)
         return cls(problem, preset, np.sort(order[few:]), order[:few])

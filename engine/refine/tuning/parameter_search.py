@@ -20,6 +20,7 @@ from ptylive.engine.refine.tuning.half_turn import FOUND
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext, central_part, held_out_loss
 from ptylive.engine.refine.tuning.mode_choice import choose_modes
 from ptylive.engine.refine.tuning.orientation import Orientation
+from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.preset import Preset
@@ -59,6 +60,8 @@ class Tuned:
     """Standard deviations by which the phase of a trial is skewed; None where that was not asked."""
     orientation: Orientation | None = None
     """That was found, of the data set that was asked for; the half turn comes after it."""
+    begun: WarmStart | None = None
+    """What it begins from, where trials found something better than an empty object."""
     scan_drifts: tuple[Drift | None, ...] = ()
     """Of each of several scans; None where it cannot be looked for."""
 

@@ -55,6 +55,8 @@ class WarmStart:
     """What else was refined: beam current, background and aberrations go on where the problem refines them too."""
     over_map: bool = False
     """Whether its object is taken although the problem starts from a map."""
+    words: str = "begun from an earlier refinement"
+    """What is said of a problem that begins here; empty: nothing."""
     depth_A: float = 0.0
     """How far below the problem's entrance its own lies."""
 
@@ -112,7 +114,7 @@ class WarmStart:
         elif self.over_map or not strategy.start_from_map:
             layout.object_block(vector)[...] = _parameters(self._resampled(problem), layout).ravel()
             spared = min(self.sweeps, max(0, strategy.sweeps - LEAST_SWEEPS))
-            words = f"{strategy.reason}; begun from an earlier refinement"
+            words = "; ".join(part for part in (strategy.reason, self.words) if part)
             strategy = replace(strategy, sweeps=strategy.sweeps - spared, epochs=strategy.epochs - spared, reason=words)
         return replace(problem, start=vector, strategy=strategy)
 

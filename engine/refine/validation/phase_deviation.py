@@ -26,6 +26,7 @@ from scipy.ndimage import gaussian_filter
 
 from ptylive.engine.backend.multislice.problem import MultisliceBackend
 from ptylive.engine.memory import check_fits
+from ptylive.engine.refine.parameters.device import on_host
 from ptylive.engine.refine.parameters.parameter_vector import ObjectForm
 from ptylive.engine.refine.parameters.terms import Term
 from ptylive.engine.refine.problem.prepare import Problem
@@ -202,8 +203,7 @@ def _of_terms(problem: Problem, end: EndOfRun, seed: int) -> DoubleArray:
         turned = xp.asarray(_turned(problem, end.vector, side * white))
         for term in end.terms:
             term.add(layout, turned, gradient, xp)
-        own = np.asarray(gradient.get() if hasattr(gradient, "get") else gradient)
-        sides.append(_by_phase(problem, end.vector, own).sum(axis=0))
+        sides.append(_by_phase(problem, end.vector, on_host(gradient)).sum(axis=0))
     return by_rings(white, (sides[0] - sides[1]) / (2 * length), layout.window)
 
 
