@@ -58,6 +58,10 @@ WORDS: tuple[tuple[str, str], ...] = (
         "phase maps of the whole bright field; the pointer over a chooser says when each is to be trusted",
     ),
     ("± below a map", "one standard deviation of a pixel by counting noise"),
+    (
+        "± in the calibration",
+        "one standard deviation: two values in three lie within it, 19 in 20 within two",
+    ),
     ("limit", "information limit: the finest period that rises above the noise"),
     ("sent, typed, found", "where a value comes from; configured: the server's file. ✓: the data agree with it"),
     ("assumed", "nobody has said otherwise, and the data have not been asked"),

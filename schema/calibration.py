@@ -29,7 +29,7 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True)
 class Quantity:
-    """A value with its origin and, where it was estimated, its uncertainty (same unit)."""
+    """A value with its origin and, where it was estimated, its uncertainty: one standard deviation, same unit."""
 
     value: Any
     origin: Origin

@@ -20,7 +20,7 @@ from ptylive.engine.bases.protocol import Weighting
 from ptylive.engine.calibrate.modulation import FIT_FREQUENCIES, Modulation
 from ptylive.engine.calibrate.sign import ranked
 from ptylive.engine.geometry import DetectorGrid
-from ptylive.engine.imaging.imaging_conditions import ImagingConditions
+from ptylive.engine.imaging.imaging_conditions import ImagingConditions, Part
 from ptylive.engine.probe import Probe
 from ptylive.schema.model import ComplexArray, DoubleArray, IndexArray
 from ptylive.schema.scan import rotation_matrix
@@ -230,10 +230,10 @@ class Criteria:
         information = np.einsum("nq,nq->q", weights, transfer).real
         return np.asarray(np.abs(image) ** 2 / (information + REGULARISATION))
 
-    def transfer(self, parameters: DoubleArray, q_scan: DoubleArray) -> ComplexArray:
+    def transfer(self, parameters: DoubleArray, q_scan: DoubleArray, part: Part = Part.WHOLE) -> ComplexArray:
         """Weak-phase transfer (N, n) of trial optics at frequencies (n, 2) along the scan axes."""
         trial, q = self._trial(parameters, q_scan)
-        return trial.transfer(q)
+        return trial.transfer(q, part)
 
     def seen_as(self, parameters: DoubleArray) -> DoubleArray:
         """The brightest frequencies (nq, 2), each as the one of its aliases that explains most."""

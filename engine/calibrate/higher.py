@@ -17,8 +17,9 @@ import numpy as np
 
 from ptylive.engine.calibrate.aberrations import BEYOND_DOUBT, LOW, AberrationFit, least_gain
 from ptylive.engine.calibrate.criteria import REGULARISATION, Criteria, lead
+from ptylive.engine.imaging.imaging_conditions import Part
 from ptylive.schema.advice.limits import quarter_pi_limit_A
-from ptylive.schema.model import ComplexArray, DoubleArray
+from ptylive.schema.model import BoolArray, ComplexArray, DoubleArray
 
 HIGHER = ("C21a", "C21b", "C23a", "C23b", "C30", "C32a", "C32b", "C34a", "C34b")
 LEAST_FREQUENCIES = 60
@@ -34,21 +35,62 @@ PROMISING = 0.25
 low aberration has taken the place of a higher one (0.0036 of 0.011 with star aberration alone); clean scans: 0.0007."""
 MOST_STEPS, ENOUGH = 30, 1e-8
 """Of the fit; and the share of J2 that a step must promise for another one."""
-SHARED_ERROR = 2.0
-"""How much farther from the truth a fit is than its frequencies contradict each other: all of them share what a weak
-phase object leaves out. Two thirds of 144 values of twelve simulated scans lay within 2.0 times, 95 % within 4.2."""
+SHARED_ERROR = math.sqrt(2.0)
+"""How much farther from the truth a fit is than its frequencies scatter, and than an absorption moves it: of a padded
+scan, its edges faded, about half of them are independent, and the second order of a phase is not absorption alone."""
 LEAST_SIGNIFICANCE = 25.0
 """Wald's statistic, the shared error included, of the higher aberrations together: chance exceeds it in 0.3 % of the
 fits that also explain more (nine of them)."""
 
 
 class _Derivatives(NamedTuple):
-    """Derivatives of J2 at a point by the free parameters: sums, of each frequency, and the curvature of the sum."""
+    """Derivatives of J2 at a point by the free parameters, of each frequency: gradients and curvatures."""
 
-    total: DoubleArray
     each: DoubleArray
     """(parameters, nq)."""
-    curvature: DoubleArray
+    curvatures: DoubleArray
+    """(nq, parameters, parameters)."""
+
+    @property
+    def total(self) -> DoubleArray:
+        """Gradient of the sum."""
+        return np.asarray(self.each.sum(axis=1))
+
+    @property
+    def curvature(self) -> DoubleArray:
+        """Curvature of the sum."""
+        return np.asarray(self.curvatures.sum(axis=0))
+
+    def jackknife(self) -> DoubleArray:
+        """Covariance of a maximum, by how far it moves where one frequency is left out: a step of Newton's for each."""
+        count = self.each.shape[1]
+        moved = np.linalg.pinv(self.curvature - self.curvatures, hermitian=True) @ self.each.T[:, :, None]
+        moved = moved[:, :, 0] - moved[:, :, 0].mean(axis=0)
+        return np.asarray((count - 1) / count * moved.T @ moved)
+
+    def part(self, which: list[int]) -> _Derivatives:
+        """Of some parameters alone."""
+        return _Derivatives(self.each[which], self.curvatures[np.ix_(range(len(self.curvatures)), which, which)])
+
+    def shift(self, first: int, others: list[int]) -> DoubleArray:
+        """How much farther a step of Newton's takes the ``first`` parameters with others than by themselves."""
+        alone, both = self.part(list(range(first))), self.part([*range(first), *others])
+        return np.asarray(both.step()[:first] - alone.step())
+
+    def step(self) -> DoubleArray:
+        """Of Newton's, to the maximum."""
+        return np.asarray(np.linalg.pinv(self.curvature, hermitian=True) @ self.total)
+
+    def covariance(self, fitted: int) -> DoubleArray:
+        """Of the ``fitted`` parameters, those behind them not being told; the last one is the absorption.
+
+        By how much the frequencies contradict each other, noise or model; and by what all of them share, which a fitted
+        absorption and aberrations that are not told show.
+        """
+        absorbed = self.shift(fitted, [len(self.each) - 1])
+        untold = self.shift(fitted, list(range(fitted, len(self.each) - 1)))
+        scatter = self.part(list(range(fitted))).jackknife()
+        return np.asarray(SHARED_ERROR**2 * (scatter + np.outer(absorbed, absorbed) + np.outer(untold, untold)))
 
 
 @dataclass(frozen=True)
@@ -101,7 +143,7 @@ class _Problem:
         curvature = here - 0.5 * (before + after)
         return max(before, after) - here if curvature <= 0 else (after - before) ** 2 / (16 * curvature)
 
-    def derivatives(self, x: DoubleArray, free: DoubleArray) -> _Derivatives:
+    def derivatives(self, x: DoubleArray, free: BoolArray, *, absorption: bool = False) -> _Derivatives:
         """Derivatives by variable projection (Kaufman, BIT 15 (1975) 49): the phase of each frequency follows.
 
         With t the transfer, W the weights by noise and phi the phase that explains most of a spectrum s, the derivative
@@ -121,14 +163,17 @@ class _Problem:
             aside[k] = DIFFERENCE
             above, below = (self.transfer(x + sign * aside, q) for sign in (1, -1))
             turned.append((above - below) / (2 * DIFFERENCE) * phase)
+        if absorption:
+            turned.append(criteria.transfer(low, q, Part.AMPLITUDE) * phase)
         changes = np.array(turned)
         each = 2 * np.einsum("knq,nq->kq", changes.conj(), left).real
-        along = np.einsum("nq,knq->kq", weighted.conj(), changes)
+        along = np.einsum("nq,knq->qk", weighted.conj(), changes)
         noisy = np.array([per_noise(change) for change in changes])
-        across = np.einsum("jnq,knq->jk", changes.conj(), noisy) - (along.conj() / information) @ along.T
-        return _Derivatives(each.sum(axis=1), each, 2 * across.real)
+        across = np.transpose(changes.conj(), (2, 0, 1)) @ np.transpose(noisy, (2, 1, 0))
+        across -= along.conj()[:, :, None] * along[:, None, :] / information[:, None, None]
+        return _Derivatives(each, 2 * across.real)
 
-    def climbed(self, x: DoubleArray, free: DoubleArray) -> DoubleArray:
+    def climbed(self, x: DoubleArray, free: BoolArray) -> DoubleArray:
         """Where J2 has its maximum, by Levenberg-Marquardt steps from a start."""
         energy, damping = self.energy(x), 1e-2
         for _ in range(MOST_STEPS):
@@ -150,44 +195,41 @@ class _Problem:
                 return x
         return x
 
-    def covariance(self, x: DoubleArray, free: DoubleArray) -> DoubleArray:
-        """Of the free parameters at a maximum, by how much the frequencies contradict each other.
-
-        H^-1 (sum g g^T) H^-1 with the gradient g of each frequency and the curvature H: what the model has wrong is in
-        it as well as noise (Huber, Proc. 5th Berkeley Symp. 1 (1967) 221).
-        """
-        found = self.derivatives(x, free)
-        inverse = np.linalg.pinv(found.curvature, hermitian=True)
-        count = found.each.shape[1]
-        scatter = found.each @ found.each.T * (count / max(count - len(found.total), 1))
-        return np.asarray(SHARED_ERROR**2 * inverse @ scatter @ inverse)
-
 
 def fit_higher(criteria: Criteria, fit: AberrationFit, given: Mapping[str, float]) -> AberrationFit:
-    """A fit with the higher aberrations added that are not ``given``; the same fit where they add nothing."""
+    """A fit with the higher aberrations added that are not ``given``, where they add something; and its uncertainties.
+
+    Of few frequencies, and of a fit that found no defocus, the same fit.
+    """
     names = tuple(name for name in HIGHER if name not in given)
     problem = _Problem(criteria, names)
     if not names or len(criteria.modulation.q_scan) < LEAST_FREQUENCIES:
         return fit
     start = np.concatenate([fit.low, np.zeros(len(names))]) / problem.units
+    free = np.array([name not in given for name in LOW] + [fit.rotation_uncertainty_deg > 0] + [True] * len(names))
+    return _with_higher(problem, fit, start, free) or _with_deviations(problem, fit, start, free)
+
+
+def _with_higher(problem: _Problem, fit: AberrationFit, start: DoubleArray, free: BoolArray) -> AberrationFit | None:
+    """A fit with the higher aberrations added; None where they add nothing."""
+    criteria, names = problem.criteria, problem.names
     before, least = problem.energy(start), least_gain(criteria)
     if sum(problem.gain_along(start, name) for name in names) < PROMISING * least * before:
-        return fit
-    free = np.array([name not in given for name in LOW] + [fit.rotation_uncertainty_deg > 0] + [True] * len(names))
+        return None
     found = problem.climbed(start, free)
     if problem.energy(found) < (1 + least) * before:
-        return fit
+        return None
     with_them, low = problem.at(found)
     if lead(with_them.left(low), criteria.left(fit.low)) < BEYOND_DOUBT:
-        return fit  # a few bright frequencies make up for what a weak phase object leaves out
-    covariance = problem.covariance(found, free)
+        return None  # a few bright frequencies make up for what a weak phase object leaves out
+    covariance = problem.derivatives(found, free, absorption=True).covariance(int(free.sum()))
     added = slice(-len(names), None)
     try:
         significance = found[added] @ np.linalg.solve(covariance[added, added], found[added])
     except np.linalg.LinAlgError:  # some of them make no difference to what is seen
-        return fit
+        return None
     if not significance >= LEAST_SIGNIFICANCE:
-        return fit
+        return None
     values = found * problem.units
     doubt = np.zeros(len(values))
     doubt[free] = np.sqrt(np.diag(covariance)) * problem.units[free]
@@ -198,4 +240,28 @@ def fit_higher(criteria: Criteria, fit: AberrationFit, given: Mapping[str, float
         rotation_deg=math.degrees(float(values[3])),
         rotation_uncertainty_deg=math.degrees(float(doubt[3])),
         uncertainties_A={name: float(value) for name, value in zip(named, doubt, strict=True) if name},
+    )
+
+
+def _with_deviations(problem: _Problem, fit: AberrationFit, start: DoubleArray, free: BoolArray) -> AberrationFit:
+    """A fit without higher aberrations, as uncertain as they would make it; what is in doubt stays so."""
+    if not fit.low[:3].any():
+        return fit
+    astigmatism_A = math.hypot(*fit.low[1:3])
+    free = free & np.array([True, *[astigmatism_A > 0] * 2, *[True] * (len(free) - 3)])
+    fitted = free.copy()
+    fitted[4:] = False
+    covariance = problem.derivatives(start, free, absorption=True).covariance(int(fitted.sum()))
+    doubt = np.zeros(len(start))
+    doubt[fitted] = np.sqrt(np.diag(covariance))
+    doubt *= problem.units
+    stated = {name: fit.uncertainties_A.get(name, fit.uncertainty_A) for name in LOW[1:]}
+    for k, name in enumerate(LOW[1:], start=1):
+        if fitted[k] and stated[name] < astigmatism_A:
+            stated[name] = float(doubt[k])
+    return replace(
+        fit,
+        uncertainty_A=float(doubt[0]) if fitted[0] else fit.uncertainty_A,
+        rotation_uncertainty_deg=math.degrees(float(doubt[3])),
+        uncertainties_A=stated,
     )

@@ -12,6 +12,7 @@ quarter.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy import fft
@@ -43,9 +44,9 @@ NEAR = 1.5
 """Rings that those further in are away, as a Gaussian's standard deviation, to tell something."""
 BEAM = 4.0
 """Times a ring's floor above which a power is taken for a beam's: noise alone is there once in fifty frequencies."""
-WEAK, WEAK_ERRORS, MOST_ERRORS = 0.8, 0.25, 20.0
-"""Share of rings whose signal is less than chance would hide, the standard errors that it falls off over, and those up
-to which that of the others is anything.
+SURELY_PLAUSIBLE = 0.9
+"""Of the phase power that rings further in show for sure, a standard error less: what half of all rings exceed where a
+filter passes what it sees. Whatever more is taken for plausible of nothing, it passes too.
 """
 REACH, PLACES, FINDINGS = 5.0, 24, 9
 """Standard errors up to which a ring's true signal is looked for, at how many places, and how many findings of each."""
@@ -134,8 +135,7 @@ class WeightedRings:
         self._members, self.count = by_ring(ring, self._use), ring_count(ring, self._use)
         self.variance = ring_sum(ring, variance, self._use)
         """Sum of each ring, over the frequencies of use."""
-        apart = np.subtract.outer(np.arange(len(self.count)), np.arange(len(self.count)))
-        self._near = np.where(apart > 0, np.exp(-0.5 * (apart / NEAR) ** 2), 0.0)
+        self._near = _nearness(len(self.count))
 
     def sum(self, power: DoubleArray) -> DoubleArray:
         """Sum of power / variance over the frequencies of use of each ring; power (nq,)."""
@@ -154,15 +154,9 @@ class WeightedRings:
         the transfer, where that is weak, would need many times as much to show above their noise.
         """
         known, count = (floor > 0) & (self.count > 0), np.maximum(self.count * independent, 1.0)
-        level = floor / np.maximum(self.variance, 1e-30)
-        seen = np.where(known, excess / np.maximum(floor, 1e-30), 0.0)
-        error = _error(0.0, count)
-        near = np.where(known, self._near, 0.0) / np.where(known, level * error, 1.0) ** 2
-        total = near.sum(axis=1)
-        share = near / np.where(total > 0, total, 1.0)[:, None]
-        power = np.maximum(share @ (level * seen), 0.0) + np.sqrt(share**2 @ (level * error) ** 2)
-        told = known & (total > 0)
-        plausible = np.where(told, PLAUSIBLE * power / np.where(known, level, 1.0), UNTOLD * error)
+        seen, error = _over(excess, floor, known), _error(0.0, count)
+        shown = _shown_further_in(self._near, seen, floor / np.maximum(self.variance, 1e-30), error, known)
+        plausible = np.where(shown.told, PLAUSIBLE * (shown.power + shown.error), UNTOLD * error)
         pure = (floor <= 0) & (self.count > 0) & (excess > 0)
         return RingSignal(seen, count, np.maximum(plausible, LEAST_PLAUSIBLE * error), known, pure)
 
@@ -182,6 +176,56 @@ class WeightedRings:
         level = floor / np.maximum(ring_sum(self.ring, kept), 1e-30)
         scale = np.where(even > 0, kept / np.where(even > 0, even, 1.0) * level[self.ring], 1.0)
         return np.asarray(shifted * np.sqrt(scale).astype(np.float32))
+
+
+def passed_signal(
+    excess: DoubleArray, floor: DoubleArray, independent: DoubleArray, response: DoubleArray
+) -> RingSignal:
+    """Of rings that a filter passes as far as they exceed their floor, what is their signal.
+
+    independent (rings,): number of frequencies that are; response (rings,): summed squares of the transfer, by which
+    rings further in tell what is plausible.
+    """
+    known, count = (floor > 0) & (response > 0), np.maximum(independent, 1.0)
+    seen, error = _over(excess, floor, known), _error(0.0, count)
+    level = floor / np.maximum(response, 1e-30)
+    shown = _shown_further_in(_nearness(len(floor)), seen, level, error, known)
+    plausible = np.where(shown.told, SURELY_PLAUSIBLE * (shown.power - shown.error), UNTOLD * error)
+    return RingSignal(seen, count, np.maximum(plausible, LEAST_PLAUSIBLE * error), known, np.zeros_like(known))
+
+
+class _Shown(NamedTuple):
+    """What rings further in show of the phase, in units of each ring's noise; its error; and where there are some."""
+
+    power: DoubleArray
+    error: DoubleArray
+    told: BoolArray
+
+
+def _shown_further_in(
+    near: DoubleArray, seen: DoubleArray, level: DoubleArray, error: DoubleArray, known: BoolArray
+) -> _Shown:
+    """By what each ring shows over its noise, its error, and the level (rings,) of phase that is as much as noise.
+
+    near (rings, rings): how much the second tells of the first.
+    """
+    near = np.where(known, near, 0.0) / np.where(known, level * error, 1.0) ** 2
+    total = near.sum(axis=1)
+    share = near / np.where(total > 0, total, 1.0)[:, None]
+    here = np.where(known, level, 1.0)
+    power, doubt = np.maximum(share @ (level * seen), 0.0), np.sqrt(share**2 @ (level * error) ** 2)
+    return _Shown(power / here, doubt / here, known & (total > 0))
+
+
+def _nearness(count: int) -> DoubleArray:
+    """How much rings further in, the nearest most, tell of each: (count, count)."""
+    apart = np.subtract.outer(np.arange(count), np.arange(count))
+    return np.where(apart > 0, np.exp(-0.5 * (apart / NEAR) ** 2), 0.0)
+
+
+def _over(excess: DoubleArray, floor: DoubleArray, known: BoolArray) -> DoubleArray:
+    """Excess over the floor, where there is one."""
+    return np.where(known, excess / np.maximum(floor, 1e-30), 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,19 +311,6 @@ class Repeats:
     likely: DoubleArray
     found: DoubleArray
     chance: DoubleArray
-
-    @classmethod
-    def of(cls, excess: DoubleArray, floor: DoubleArray, count: DoubleArray) -> Repeats:
-        """Of rings whose power exceeds their floor by ``excess`` (rings,), of ``count`` independent frequencies.
-
-        Most rings show next to nothing, some anything (``WEAK`` and what follows).
-        """
-        n = np.maximum(count, 1.0)
-        unit = _error(0.0, n[:, None])
-        true, told = _places(excess / np.maximum(floor, 1e-30), n[:, None], np.linspace(0.0, REACH, PLACES) * unit)
-        prior = WEAK * np.exp(-true / unit / WEAK_ERRORS) / WEAK_ERRORS + (1 - WEAK) / MOST_ERRORS
-        likely = prior * told
-        return cls.around(true, likely / likely.sum(axis=-1, keepdims=True), n)
 
     @classmethod
     def around(cls, true: DoubleArray, likely: DoubleArray, count: DoubleArray) -> Repeats:

@@ -61,6 +61,18 @@ def test_the_uncertainty_is_how_far_scans_scatter(dose):
     assert abs(np.median(off)) < 0.5
 
 
+def test_beams_that_lie_in_one_ring_are_carried():
+    """As of a lattice: nothing in the two rings beside it."""
+    correlation = np.zeros(RINGS)
+    correlation[4] = 0.9
+    alone = correlation.copy()
+    alone[10] = 0.6  # of 170 frequencies: 13 errors, and a mean of 0.20 +- 0.03
+    limit = quality_of(alone).expected(1.0, AREA)
+    assert 1 / FREQUENCY[12] < limit.period_A < 1 / FREQUENCY[10]
+    alone[10] = 0.35
+    assert quality_of(alone).expected(1.0, AREA) == quality_of(correlation).expected(1.0, AREA), "that may be chance"
+
+
 def test_what_carries_nothing_stays_without_signal():
     nothing = quality_of(np.full(RINGS, -0.02))
     assert nothing.expected(1000.0, AREA).period_A == pytest.approx(1 / FREQUENCY[0])

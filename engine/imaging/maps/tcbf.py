@@ -31,7 +31,7 @@ from ptylive.engine.imaging.declaration import (
 )
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.kernel_density import kernel_band, normalised
-from ptylive.engine.imaging.noise import TRUSTED_SHARE, Repeats, power_of, ring_quality, ring_sum, rings
+from ptylive.engine.imaging.noise import TRUSTED_SHARE, passed_signal, power_of, ring_quality, ring_sum, rings
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 
 IN_FOCUS = 0.1
@@ -110,6 +110,8 @@ class TiltCorrected:
     weights: ComplexArray
     gain: FloatArray
     ring: IndexArray
+    response: DoubleArray
+    """(rings,): squares of the transfer, summed."""
     correction: Correction
     kernel_steps: float | None
     said: dict[str, float]
@@ -130,7 +132,9 @@ class TiltCorrected:
         if np.abs(t).max() > IN_FOCUS and (epsilon is not None or said["flip"]):
             correction = Correction.FLIPPED if epsilon is None else Correction.DIVIDED
         gain = _gain(t, correction, epsilon).astype(np.float32)
-        return cls(band, weights, gain, rings(band.q, conditions.step_A), correction, kernel_steps, said)
+        ring = rings(band.q, conditions.step_A)
+        response = ring_sum(ring, np.square(t, dtype=float))
+        return cls(band, weights, gain, ring, response, correction, kernel_steps, said)
 
     def pictures(self, spectra: Spectra) -> Iterator[Picture]:
         """The map ``tcbf``: relative modulation of the bright field, or the phase in rad, its transfer divided out."""
@@ -159,7 +163,7 @@ class TiltCorrected:
         floor, squares = ring_sum(self.ring, power), ring_sum(self.ring, power**2)
         count = 2 * floor**2 / np.maximum(squares, 1e-30)  # the mean square of exponential powers is twice their mean's
         excess = ring_sum(self.ring, power_of(spectrum)) - floor
-        repeats = Repeats.of(excess, floor, count * spectra.independent_share)
+        repeats = passed_signal(excess, floor, count * spectra.independent_share, self.response).repeats()
         found = np.maximum(repeats.found, 0.0)[..., None]
         gain = repeats.noise_gain(found / (1 + found))[:, 0].astype(np.float32)
         return np.asarray(self.gain * gain[self.ring])

@@ -19,7 +19,7 @@ from ptylive.engine.calibrate.criteria import Aliases, Criteria
 from ptylive.engine.calibrate.higher import HIGHER, LOW, SHARED_ERROR, fit_higher
 from ptylive.engine.calibrate.modulation import Modulation
 from ptylive.engine.geometry import DetectorGrid
-from ptylive.engine.imaging.imaging_conditions import ImagingConditions
+from ptylive.engine.imaging.imaging_conditions import ImagingConditions, Part
 from ptylive.engine.probe import Probe
 from ptylive.schema.optics import KRIVANEK_ORDERS
 from ptylive.schema.units import wavelength_A
@@ -45,8 +45,10 @@ def radians(name: str, value_rad: float) -> float:
     return value_rad * order * wavelength_A(ENERGY_EV) / (2 * math.pi * (SEMIANGLE_MRAD * 1e-3) ** order)
 
 
-def seen(aberrations: dict[str, float], seed: int, noise: float = 0.2) -> Criteria:
-    """A scan through a probe with these aberrations, Å; ``noise`` in the rms of its coefficients."""
+def seen(aberrations: dict[str, float], seed: int, noise: float = 0.2, absorption: float = 0.0) -> Criteria:
+    """A scan through a probe with these aberrations, Å; ``noise`` in the rms of its coefficients, absorption in that
+    of the phase.
+    """
     rng = np.random.default_rng(seed)
     radius = np.sqrt(rng.uniform(0.02, 1.0, FREQUENCIES)) * 1.6 * conditions().probe.semiangle_invA
     angle = rng.uniform(0, math.pi, FREQUENCIES)
@@ -55,7 +57,8 @@ def seen(aberrations: dict[str, float], seed: int, noise: float = 0.2) -> Criter
     mean = np.full(conditions().basis.count, 1 / conditions().basis.count)
     empty = Modulation(q, np.zeros((len(mean), FREQUENCIES), np.complex64), mean, POINTS * STEP_A)
     low = np.array([*(aberrations.get(name, 0.0) for name in LOW), math.radians(ROTATION_DEG)])
-    transfer = Criteria(empty, conditions(), higher).transfer(low, q)
+    optics = Criteria(empty, conditions(), higher)
+    transfer = optics.transfer(low, q) + absorption * optics.transfer(low, q, Part.AMPLITUDE)
     spectra = transfer * np.exp(2j * math.pi * rng.random(FREQUENCIES))
     scatter = rng.normal(size=(2, *spectra.shape)) * noise * np.sqrt(np.mean(np.abs(spectra) ** 2) / 2)
     return Criteria(
@@ -91,13 +94,59 @@ def test_twelve_aberrations_are_found():
     assert 0.5 < np.sqrt(np.mean(np.square(off))) < 1.7
 
 
+def test_what_a_strong_object_moves_values_by_is_told():
+    """All frequencies of heavy atoms share an error, which by itself makes none of them contradict another."""
+    truth, off, share = drawn(0), [], 0.4
+    found = fit_higher(seen(truth, 0, noise=0.02, absorption=share), begun(truth), {})
+    for name, value in truth.items():
+        off.append((found.aberrations[name] - value) / found.uncertainties_A[name])
+    assert np.abs(off).max() < 2.5
+    plain = fit_higher(seen(truth, 0, noise=0.02), begun(truth), {})
+    assert found.uncertainties_A["C10"] > 5 * plain.uncertainties_A["C10"], "it is no noise"
+
+
+def test_what_is_not_told_may_have_moved_the_defocus():
+    """A spherical aberration too weak to be told is taken for a defocus, which is as uncertain as that is possible."""
+    truth = {"C10": radians("C10", 1.0), "C30": radians("C30", 0.25)}
+    start = replace(begun(truth), aberrations={"C10": radians("C10", 0.8), "C12a": 0.0, "C12b": 0.0})
+    found = fit_higher(seen(truth, 4, noise=3.0), start, {})
+    assert found.aberrations == start.aberrations, "it is not told"
+    assert found.uncertainty_A > radians("C10", 0.1)
+    assert set(found.uncertainties_A) == {"C12a", "C12b"}
+
+
+def test_astigmatism_in_doubt_stays_so():
+    truth = {name: value for name, value in drawn(0).items() if name in LOW}
+    start = begun(truth)
+    size_A = math.hypot(start.aberrations["C12a"], start.aberrations["C12b"])
+    doubted = replace(start, uncertainties_A=dict.fromkeys(("C12a", "C12b"), size_A))
+    assert fit_higher(seen(truth, 0), doubted, {}).uncertainties_A == doubted.uncertainties_A
+    sure = fit_higher(seen(truth, 0), start, {}).uncertainties_A
+    assert max(sure.values()) < 0.2 * size_A
+    none = replace(start, aberrations=dict.fromkeys(LOW, 0.0))
+    assert fit_higher(seen(truth, 0), none, {"C30": 0.0}) is none, "in focus for want of better knowledge"
+
+
+def test_leaving_out_one_frequency_moves_a_maximum_as_far_as_the_jackknife_says():
+    """Of a parabola a step of Newton's is exact: least squares without one measurement each."""
+    rng = np.random.default_rng(3)
+    design, measured = rng.normal(size=(12, 3)), rng.normal(size=12)
+    design[0] *= 6  # it decides nearly alone
+    best = np.linalg.lstsq(design, measured, rcond=None)[0]
+    gradients = 2 * design.T * (measured - design @ best)
+    curvatures = 2 * design[:, :, None] * design[:, None, :]
+    without = [np.linalg.lstsq(np.delete(design, k, 0), np.delete(measured, k), rcond=None)[0] for k in range(12)]
+    expected = 11 / 12 * np.cov(np.array(without).T, bias=True) * 12
+    assert higher._Derivatives(gradients, curvatures).jackknife() == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("promising", [higher.PROMISING, 0.0], ids=["", "all tried"])
 def test_aberrations_that_are_not_there_are_not_invented(promising, monkeypatch):
     monkeypatch.setattr(higher, "PROMISING", promising)
     for seed in range(2):
         truth = {name: value for name, value in drawn(seed).items() if name in LOW}
         start = begun(truth)
-        assert fit_higher(seen(truth, seed), start, {}) is start
+        assert fit_higher(seen(truth, seed), start, {}).aberrations == start.aberrations
 
 
 def test_what_a_few_bright_frequencies_say_is_no_aberration():
@@ -108,9 +157,10 @@ def test_what_a_few_bright_frequencies_say_is_no_aberration():
     spectra[:, :8] = 12 * bright.modulation.spectra[:, :8]
     start = begun(truth)
     criteria = Criteria(replace(plain.modulation, spectra=spectra), conditions(), {})
-    assert fit_higher(criteria, start, {}) is start
+    assert fit_higher(criteria, start, {}).aberrations == start.aberrations
     spectra[:, :] = bright.modulation.spectra
-    assert fit_higher(Criteria(replace(plain.modulation, spectra=spectra), conditions(), {}), start, {}) is not start
+    found = fit_higher(Criteria(replace(plain.modulation, spectra=spectra), conditions(), {}), start, {})
+    assert "C30" in found.aberrations
 
 
 def test_star_aberration_that_astigmatism_has_taken_the_place_of_is_found():

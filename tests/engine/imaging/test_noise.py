@@ -6,15 +6,15 @@ import pytest
 from ptylive.engine.imaging.noise import (
     BEAM,
     CAUTION,
-    MOST_ERRORS,
+    LEAST_PLAUSIBLE,
     NEAR,
     PLAUSIBLE,
+    SURELY_PLAUSIBLE,
     UNTOLD,
-    WEAK,
-    WEAK_ERRORS,
     Repeats,
     RingSignal,
     WeightedRings,
+    passed_signal,
     power_of,
     ring_floor,
     ring_sum,
@@ -122,9 +122,14 @@ def test_the_table_of_what_others_find_is_what_it_is_read_from() -> None:
         np.testing.assert_allclose((weight * table).sum(axis=(1, 2)), (weight * exact).sum(axis=(1, 2)), rtol=0.02)
 
 
-def repeats_of(signal_to_noise: float, rings: int = RINGS) -> Repeats:
-    excess = measured(signal_to_noise)
-    return Repeats.of(excess[:rings] * COUNT, np.full(rings, float(COUNT)), np.full(rings, float(COUNT)))
+def passed(excess: list[float], response: list[float] | None = None) -> RingSignal:
+    """Of rings of COUNT frequencies, of signals over their noise."""
+    ones = np.ones(len(excess))
+    return passed_signal(np.array(excess), ones, COUNT * ones, ones if response is None else np.array(response))
+
+
+def repeats_of(signal_to_noise: float) -> Repeats:
+    return signal_of(measured(signal_to_noise), 0.3).repeats()
 
 
 def test_a_weight_that_is_always_the_same_scatters_nothing() -> None:
@@ -134,20 +139,28 @@ def test_a_weight_that_is_always_the_same_scatters_nothing() -> None:
     np.testing.assert_allclose(repeats.noise_gain(gain), 0.7, rtol=1e-12)
 
 
+def test_of_rings_that_are_passed_what_others_surely_show_is_plausible() -> None:
+    """By the phase's power: where a quarter of it is transferred, a quarter shows."""
+    error = np.sqrt(2 / COUNT)
+    found = passed([2.0, 0.0, 0.0], [1.0, 0.25, 1.0])
+    assert found.plausible[0] == pytest.approx(UNTOLD * error), "nothing is further in"
+    assert found.plausible[1] == pytest.approx(0.25 * SURELY_PLAUSIBLE * (2.0 - error))
+    assert passed([0.9 * error, 0.0]).plausible[1] == pytest.approx(LEAST_PLAUSIBLE * error), "that may be chance"
+    assert not passed([2.0, 2.0], [1.0, 0.0]).measured[1]
+    np.testing.assert_allclose(found.count, COUNT)
+
+
 @pytest.mark.parametrize("weight", [lambda t: t / (1 + t), lambda t: (t > 0.3) * 1.0], ids=["share", "all or nothing"])
 def test_weights_that_follow_the_data_scatter_as_they_do(weight) -> None:
-    """Of rings as they are taken to be, most of them of little signal; 4000 of them tell the mean to some per cent."""
+    """Of rings half of which exceed what is plausible; 4000 of them tell the mean to some per cent."""
     rng, rings, scans = np.random.default_rng(8), 4000, 60
-    error = np.sqrt(2 / COUNT)
-    true = error * np.where(
-        rng.random(rings) < WEAK, rng.exponential(WEAK_ERRORS, rings), rng.uniform(0, MOST_ERRORS, rings)
-    )
+    error, plausible = np.sqrt(2 / COUNT), 0.3
+    true = np.minimum(error * plausible * np.tan(0.5 * np.pi * rng.random(rings)), 30 * error)
     power = rng.noncentral_chisquare(2 * COUNT, 2 * COUNT * true, (scans, rings)) / (2 * COUNT)
     found = power / rng.gamma(COUNT, 1 / COUNT, (scans, rings)) - 1
     gain = weight(np.maximum(found, 0.0))
     scatter = (gain**2).mean(axis=0) * (1 + true) - true * gain.mean(axis=0) ** 2
-    ones = np.ones(rings)
-    repeats = Repeats.of(found[0], ones, COUNT * ones)
+    repeats = signal_of(found[0], plausible).repeats()
     told = repeats.noise_gain(weight(np.maximum(repeats.found, 0.0))[..., None])[:, 0] ** 2
     assert told.mean() == pytest.approx(scatter.mean(), rel=0.1)
     weak = true < error
@@ -187,7 +200,7 @@ def test_one_scan_says_of_weak_rings_what_others_do() -> None:
 
 
 def test_far_below_the_floor_nothing_is_there() -> None:
-    repeats = Repeats.of(np.array([-0.9e6]), np.array([1e6]), np.array([1e6]))
+    repeats = signal_of(np.array([-0.9]), 0.01, 1e6).repeats()
     assert np.isfinite(repeats.likely).all() and float((repeats.likely * repeats.true).sum()) < 1e-3
 
 

@@ -87,5 +87,6 @@ def _tell(told: Answer, *, as_json: bool) -> None:
         answer(told, as_json=True)
         return
     scan = f"{told['series']}: " if told["series"] else ""
-    sys.stdout.write(f"{scan}{told['line'] if told['uid'] else 'no scan yet'}\n")
+    line = told["line"] if told["uid"] else "no scan yet"
+    sys.stdout.write(f"{scan}{line}{'; ±: one standard deviation' if '±' in line else ''}\n")
     sys.stdout.flush()

@@ -21,6 +21,14 @@ def test_names_from_outside_are_text(tmp_path):
     )
 
 
+def test_what_stands_behind_plus_minus_is_said_in_words(tmp_path):
+    write_results(tmp_path / "r.h5")
+    report = read_report(tmp_path / "r.h5")
+    words = "±: one standard deviation"
+    assert words in to_html(replace(report, calibration=(("C10", "-145 ± 11 Å", "estimated"),)))
+    assert words not in to_html(replace(report, calibration=(("C10", "-145 Å", "given"),)))
+
+
 def test_it_asks_for_nothing(tmp_path):
     write_results(tmp_path / "r.h5")
     page = to_html(read_report(tmp_path / "r.h5"))

@@ -63,7 +63,9 @@ def test_following_prints_what_changes_until_the_server_has_gone(heard, capsys):
     heard([status(145.0), status(160.0), gone], [event(145.0), event(150.0), ("calibration", {"uid": "odd"}), None])
     with pytest.raises(ServerGoneError):
         command.advise(follow=True)
-    lines = [line.partition(";")[0] for line in capsys.readouterr().out.splitlines()]
+    out = capsys.readouterr().out.splitlines()
+    assert all(line.endswith("; ±: one standard deviation") for line in out)
+    lines = [line.partition(";")[0] for line in out]
     assert lines == [
         "grain: defocus −145 ± 11 Å: focus up 14.5 nm",
         "grain: defocus −150 ± 11 Å: focus up 15.0 nm",
