@@ -12,8 +12,8 @@ The scale is the depth of focus, wavelength / semi-angle^2: a specimen much thin
 A defocus that was estimated is that of the middle of the specimen; one that was given is that of its entrance.
 
 Where rotation and defocus were both estimated, everything is tried under both half turns (:mod:`half_turn`). Where
-atoms have told which (:mod:`~ptylive.engine.refine.tuning.optics.skewed_phase`) that one is kept: depth may still show
-under the other one first, but thicknesses are compared under it alone.
+atoms have told which (:mod:`~ptylive.engine.refine.tuning.optics.skewed_phase`), or lie at random, that one is kept:
+depth may still show under the other one first, but thicknesses are compared under it alone.
 """
 
 from __future__ import annotations
@@ -89,7 +89,8 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
         return _because(thin, why)
     modes = preset.probe.probe_modes
     halves = _of_halves(begun, context, depth_A, GATE_PATTERNS, 1)
-    found = [trials.coarse() for trials in (halves[:1] if begun.half_turn_settled else halves)]
+    either = begun.depth_tells and not begun.half_turn_settled
+    found = [trials.coarse() for trials in (halves if either else halves[:1])]
     slices = min(COARSE_SLICES, max(slices_for(2.0**coarse.power) for coarse in found))
     tuned, turned = with_half_turn(
         begun,
@@ -222,6 +223,7 @@ def with_told_depth(tuned: Tuned, context: TrialContext) -> Tuned:
         depth_A is None
         or form.slices == 1
         or tuned.half_turn_settled
+        or not tuned.depth_tells
         or not is_open(tuned.dataset, tuned.preset)
         or not may_be_tried(tuned.dataset, tuned.preset)
     ):
