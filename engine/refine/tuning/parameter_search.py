@@ -55,8 +55,8 @@ class Tuned:
     """The data set is under the other half turn than the one that was asked for."""
     half_turn_settled: bool = False
     """Nothing further is asked of the half turn."""
-    depth_tells: bool = True
-    """The half turn: the specimen is a lattice, or nobody has looked."""
+    atoms_at_random: bool = False
+    """The specimen is known to be no lattice."""
     skewed_by: float | None = None
     """Standard deviations by which the phase of a trial is skewed; None where that was not asked."""
     orientation: Orientation | None = None

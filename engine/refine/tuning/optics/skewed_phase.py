@@ -120,7 +120,7 @@ def with_atoms_as_peaks(tuned: Tuned, context: TrialContext) -> Tuned:
     undecided = tuned.dataset.calibration.origin("rotation_deg") is Origin.UNDECIDED
     deviations = together([one.deviations for one in found])
     settled = abs(deviations) > (BEYOND_CHANCE if undecided and (random or not resolved) else BEYOND_DOUBT)
-    tuned = replace(tuned, skewed_by=deviations, half_turn_settled=settled, depth_tells=not random)
+    tuned = replace(tuned, skewed_by=deviations, half_turn_settled=settled, atoms_at_random=random)
     likelier = undecided and deviations < -BY_CHANCE
     if not likelier and not (settled and deviations < 0):
         return tuned

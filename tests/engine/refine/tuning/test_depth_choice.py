@@ -244,7 +244,7 @@ def test_the_other_half_turn_is_not_followed_to_its_thickness(monkeypatch):
 
 @pytest.mark.parametrize(
     ("known", "halves"),
-    [({}, 2), ({"depth_tells": False}, 1), ({"half_turn_settled": True}, 1)],
+    [({}, 2), ({"atoms_at_random": True}, 1), ({"half_turn_settled": True}, 1)],
     ids=["open", "atoms at random", "settled"],
 )
 @pytest.mark.parametrize("told", [True, False])

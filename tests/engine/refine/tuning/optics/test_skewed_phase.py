@@ -104,7 +104,7 @@ def test_atoms_at_random_need_no_smoothing(still, monkeypatch):
     unresolved(monkeypatch, random=True)
     given_skewness(monkeypatch, -4.1)
     tuned = with_atoms_as_peaks(Tuned(still, PRESET), CPU)
-    assert tuned.half_turn_settled and not tuned.depth_tells
+    assert tuned.half_turn_settled and tuned.atoms_at_random
 
 
 @pytest.mark.parametrize(("random", "settled"), [(True, True), (False, False)])
@@ -115,7 +115,7 @@ def test_atoms_at_random_that_are_told_apart_are_asked_as_particles_are(still, m
     rotation = replace(still.calibration.entries["rotation_deg"], origin=Origin.UNDECIDED)
     tuned = with_atoms_as_peaks(Tuned(blind(still, rotation_deg=rotation), PRESET), CPU)
     assert tuned.half_turn_settled is settled
-    assert tuned.depth_tells is not random
+    assert tuned.atoms_at_random is random
 
 
 @pytest.mark.parametrize(
