@@ -5,7 +5,8 @@ scattering and of one defocus. Where that is off, drift appears that is not ther
 of a drift that is there, the overlaps of a weak scan say little. A short refinement sees all of the patterns: an object
 can follow positions that are stretched or sheared, but the probe with its detector has a scale and angles of its own,
 which then fit no longer. It begins from an empty object: a live map was made on positions with the drift, and argues
-for them.
+for them. Of a film of several slices optics that nobody stated are refined with it: a drift that is not there would
+else be preferred because it mends an astigmatism that is a little off.
 
 The drift is compared with its opposite. Where nothing drifts both are equally wrong; where it is there, with a loss
 that is a parabola, it is ahead of the opposite by four times what it is ahead of no drift by. A trial that is too
@@ -25,6 +26,7 @@ from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
 from ptylive.engine.refine.tuning.measured_once import central
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS, TRIAL_PATTERNS, TRIAL_SETTINGS
+from ptylive.engine.refine.tuning.optics.freed_optics import freeing_optics, may_be_freed
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.engine.refine.tuning.regime_choice import BATCHES, FROM_NOTHING, FULL_SWEEPS, HELD_OUT
@@ -181,6 +183,8 @@ class _Trials:
         self._thin = tuned.preset.object.slices == 1
         changed = SETTINGS | ({"sweeps": length.sweeps} if self._thin else {})
         self._quick = tuned.preset.model_copy(update=changed)
+        if not self._thin and tuned.atoms_at_random and may_be_freed(tuned.dataset, tuned.preset):
+            self._quick = freeing_optics(tuned.dataset, self._quick)
         self._chosen = central(tuned.dataset, TRIAL_PATTERNS)
         self._part = context.seen.central_part(tuned.dataset, TRIAL_PATTERNS)
         self._measured = context.seen.measure(self._part, self._quick.model_copy(update={"refine_drift": False}))

@@ -4,6 +4,11 @@ After three sweeps in one mode, by which thicknesses are compared, the blur of a
 may stand for the other half turn: 61 Å of silicon preferred the wrong one by 4 % then, and after eight sweeps in four
 modes the right one by 9 %. So one that those prefer is asked of longer trials, in several modes, which end half way
 where they do not prefer it any more; what these do not say is left.
+
+Only what is scattered more than once tells the two apart: scattered once, a specimen looks as its complex conjugate
+does with its slices in reversed order. A crystal scatters into its columns again and again. Of a film of light atoms
+the two differ by less than what the model lacks, so it is not asked
+(:mod:`~ptylive.engine.refine.tuning.optics.skewed_phase`).
 """
 
 from __future__ import annotations
@@ -31,13 +36,16 @@ def is_worth(gain: Gain) -> bool:
 def with_half_turn(
     tuned: Tuned, losses: list[HeldOutLoss], settled: Callable[[int], list[HeldOutLoss]]
 ) -> tuple[Tuned, bool]:
-    """The other half turn where it predicts patterns better, and whether it does.
+    """The other half turn where it predicts patterns better, and whether it does; either settles it.
 
     losses: as it is, and under the other half turn (none where that is not open); settled: the same of longer trials
     after a number of sweeps, made only where the first prefer the other one.
     """
-    if len(losses) == 1 or not is_worth(Gain.over(losses[0].groups, losses[1].groups)):
+    if len(losses) == 1:
         return tuned, False
+    gain = Gain.over(losses[0].groups, losses[1].groups)
+    if not is_worth(gain):
+        return replace(tuned, half_turn_settled=tuned.half_turn_settled or is_worth(gain.opposite)), False
     for sweeps in (SETTLED_SWEEPS // 2, SETTLED_SWEEPS):
         as_it_is, turned = settled(sweeps)
         gain = Gain.over(as_it_is.groups, turned.groups)
@@ -45,9 +53,11 @@ def with_half_turn(
             break
     if not is_worth(gain):
         words = f"no half turn: trials that have settled do not prefer it (gain {gain})"
-        return replace(tuned, words=(*tuned.words, words)), False
+        known = tuned.half_turn_settled or is_worth(gain.opposite)
+        return replace(tuned, half_turn_settled=known, words=(*tuned.words, words)), False
     dataset = half_turned(tuned.dataset)
     rotation_deg, c10_A = dataset.calibration.rotation_deg, dataset.calibration.aberrations["C10"]
     words = f"{half_turn_words(rotation_deg, c10_A)}: through a thick specimen it predicts patterns held out"
     words += f" better by {gain}"
-    return replace(tuned, dataset=dataset, half_turn=not tuned.half_turn, words=(*tuned.words, words)), True
+    tuned = replace(tuned, half_turn=not tuned.half_turn, half_turn_settled=True, words=(*tuned.words, words))
+    return replace(tuned, dataset=dataset), True

@@ -56,6 +56,8 @@ class Tuned:
     """The data set is under the other half turn than the one that was asked for."""
     half_turn_settled: bool = False
     """Nothing further is asked of the half turn."""
+    atoms_at_random: bool = False
+    """The specimen is known to be no lattice."""
     skewed_by: float | None = None
     """Standard deviations by which the phase of a trial is skewed; None where that was not asked."""
     orientation: Orientation | None = None

@@ -45,13 +45,14 @@ def with_confirmed_calibration(tuned: Tuned, context: TrialContext) -> Tuned:
         return _doubted(tuned, cannot_tell_words("the defocus", why, "defocus_A"))
     if (words := _contradicted(dataset, preset, replace(context, start=None))) is not None:
         return _doubted(tuned, words)
-    if not is_open(dataset, preset) or preset.object.slices > 1:  # depth tells
+    if not is_open(dataset, preset) or tuned.half_turn_settled:
         return tuned
-    if tuned.half_turn_settled or dataset.calibration.origin("rotation_deg") is not Origin.UNDECIDED:
+    if dataset.calibration.origin("rotation_deg") is not Origin.UNDECIDED:
         return tuned
     skewed = tuned.skewed_by
     shown = "" if skewed is None else f", nor the phase (skewed by {skewed:.1f} standard deviations)"
-    why = f"the dark field does not show it{shown}, and what is bright may be dark"
+    depth = ", nor does depth" if preset.object.slices > 1 else ""
+    why = f"the dark field does not show it{shown}{depth}, and what is bright may be dark"
     return _doubted(tuned, cannot_tell_words("the half turn of the scan", why, "rotation_deg or defocus_A"))
 
 

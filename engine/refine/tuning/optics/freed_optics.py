@@ -6,7 +6,9 @@ run itself the probe follows too slowly to repair either. So they are refined wi
 the likelihood has settled, and taken where patterns held out are predicted better by them than by the same trial
 without.
 
-One slice only: several let thickness stand for defocus.
+Of several slices only where atoms lie at random: their thickness was found with a defocus that trials refine, but under
+the astigmatism of the maps, which read a thick specimen as a plane. What the model of a crystal lacks is taken for
+optics (silicon lost 0.008 of its correlation).
 """
 
 from __future__ import annotations
@@ -58,7 +60,7 @@ class Freed:
 
 def with_freed_optics(tuned: Tuned, context: TrialContext) -> Tuned:
     """The same with defocus and astigmatism as trials refine them, where patterns held out gain beyond doubt."""
-    if not _is_open(tuned.dataset, tuned.preset):
+    if not _is_open(tuned.dataset, tuned.preset) or not (tuned.preset.object.slices == 1 or tuned.atoms_at_random):
         return tuned
     trials = _Trials(tuned.preset, context)
     if not trials.is_thin(tuned.dataset):
@@ -83,9 +85,9 @@ def with_freed_optics(tuned: Tuned, context: TrialContext) -> Tuned:
 
 
 def _is_open(dataset: Dataset, preset: Preset) -> bool:
-    """Whether they may be refined in trials, and there are one slice and patterns enough to try it."""
+    """Whether they may be refined in trials, and there are patterns enough to try it."""
     tried = dataset.masks is None and len(dataset.patterns) >= LEAST_PATTERNS and dataset.scan_of is None
-    return may_be_freed(dataset, preset) and tried and preset.object.slices == 1
+    return may_be_freed(dataset, preset) and tried
 
 
 def may_be_freed(dataset: Dataset, preset: Preset) -> bool:
@@ -100,10 +102,13 @@ def may_be_freed(dataset: Dataset, preset: Preset) -> bool:
 
 
 def _starts(tuned: Tuned) -> list[Dataset]:
-    """The data set, and where a scan had moved its defocus also with the one that the maps found."""
+    """The data set, and where a scan had moved its defocus also with the one that the maps found.
+
+    Of several slices depth has settled which; that of the maps is their middle's, not the entrance's.
+    """
     starts = [tuned.dataset]
     moved = [curve for curve in tuned.curves if curve.quantity is Scanned.DEFOCUS and curve.applied]
-    if moved:
+    if moved and tuned.preset.object.slices == 1:
         starts.append(with_optics(tuned.dataset, {"C10": -moved[0].start}))
     return starts
 

@@ -5,9 +5,16 @@ which decides before, is misled where the beam is scattered twice or electrons a
 they are small peaks of phase in wide gaps, never holes. So the phase of a short trial, which may be of either sign, has
 to be skewed to the positive side. Where it is skewed to the other one beyond doubt the half turn is wrong.
 
-That needs atoms which are told apart. Of a honeycomb in beams of the first order alone the gaps look like the peaks.
-Where atoms are not told apart the phase is also smoothed until no lattice is left: what stands out then are particles
-in ice, which are denser than what is around them. Of sheets it is their gaps. So both have to be skewed to one side.
+That needs atoms which are told apart, or lie at random: the third cumulant of many independent peaks is the sum of
+theirs, however they overlap. Of a honeycomb in beams of the first order alone the gaps look like the peaks. So where
+atoms of a lattice are not told apart the phase is also smoothed until no lattice is left: what stands out then are
+particles, which are denser than what is around them. Of sheets it is their gaps. So both have to be skewed to one side.
+
+Of atoms at random depth does not tell the half turn (:mod:`~ptylive.engine.refine.tuning.half_turn_choice`): what
+scatters once only is the same film turned upside down, and what the model lacks decides. Of crystals it does.
+
+Where the maps say that they could not tell, and the phase is skewed to one side though not beyond doubt, that side is
+the likelier one, and is taken; that nothing tells it is still said.
 """
 
 from __future__ import annotations
@@ -21,14 +28,14 @@ from scipy import ndimage
 
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.engines.named import PUBLISHED
-from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.tuning.half_turn import half_turned, is_open
 from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
-from ptylive.engine.refine.tuning.mode_choice import CONFIRMING_PATTERNS, TRIAL_SETTINGS, may_be_tried
+from ptylive.engine.refine.tuning.mode_choice import TRIAL_PATTERNS, TRIAL_SETTINGS, may_be_tried
+from ptylive.engine.refine.tuning.optics.random_specimen import is_random
 from ptylive.engine.refine.tuning.parameter_search import Tuned
-from ptylive.schema import Origin
+from ptylive.schema import Calibration, Origin
 from ptylive.schema.advice.half_turn import half_turn_words
-from ptylive.schema.model import Array, DoubleArray
+from ptylive.schema.model import DoubleArray
 
 RESOLVED_A = 1.0
 """Half a wavelength over the semi-angle below which atoms are told apart: bonds are 1.4 Å and more."""
@@ -39,9 +46,9 @@ SWEEPS = 2
 BEYOND_DOUBT = 4.0
 """Standard deviations of a skewness that turns a scan. Those of wrong halves were 5.5 to 7."""
 BEYOND_CHANCE = 3.0
-"""The same of particles where nothing else tells which half is right."""
+"""The same of particles, and of atoms at random, where nothing else tells which half is right."""
 BY_CHANCE = 1.0
-"""Of a picture that is skewed by less one time in three is skewed the other way: it contradicts nothing."""
+"""A picture that is skewed by less tells nothing, nor contradicts anything."""
 BLOCKS = 4
 """The field is cut into as many along either axis, each left out once for the standard deviation."""
 EDGE = 0.05
@@ -98,32 +105,32 @@ def _skewness(sums: DoubleArray) -> float:
 def with_atoms_as_peaks(tuned: Tuned, context: TrialContext) -> Tuned:
     """The same under the other half turn where that is open and a trial shows holes in place of atoms or particles.
 
-    What is skewed beyond doubt to either side settles the half turn.
+    What is skewed beyond doubt to either side settles the half turn; less is enough to turn it where the maps could not
+    tell, but settles nothing.
     """
     if not _can_be_told(tuned):
         return tuned
-    context = replace(context, start=None)
     resolved = _atoms_are_resolved(tuned.dataset)
     dense = "atoms" if resolved else "particles"
     context.before(f"whether {dense} are peaks of the phase")
-    part = context.seen.central_part(tuned.dataset, CONFIRMING_PATTERNS)
-    trial = Trial.of(part, tuned.preset.model_copy(update=SETTINGS), context)
-    state, _ = trial.continued(None, trial.enough(SWEEPS), trial.enough(SWEEPS), context)
-    smoothings_A = (0.0,) if resolved else (0.0, SMOOTHED_A)
-    found = [Skewness.of(_visited(trial.problem, state.vector, smoothed_A)) for smoothed_A in smoothings_A]
+    phase, pixel_A = _phase(tuned, replace(context, start=None))
+    random = is_random(phase, pixel_A, _semiangle_invA(tuned.dataset))
+    smoothings_A = (0.0,) if resolved or random else (0.0, SMOOTHED_A)
+    found = [Skewness.of(_smoothed(phase, pixel_A, smoothed_A)) for smoothed_A in smoothings_A]
     undecided = tuned.dataset.calibration.origin("rotation_deg") is Origin.UNDECIDED
     deviations = together([one.deviations for one in found])
-    tuned = replace(tuned, skewed_by=deviations)
-    if abs(deviations) <= (BEYOND_CHANCE if undecided and not resolved else BEYOND_DOUBT):
+    settled = abs(deviations) > (BEYOND_CHANCE if undecided and (random or not resolved) else BEYOND_DOUBT)
+    tuned = replace(tuned, skewed_by=deviations, half_turn_settled=settled, atoms_at_random=random)
+    likelier = undecided and deviations < -BY_CHANCE
+    if not likelier and not (settled and deviations < 0):
         return tuned
-    if deviations > 0:
-        return replace(tuned, half_turn_settled=True)
     dataset = half_turned(tuned.dataset)
+    if not settled:
+        dataset = replace(dataset, calibration=_still_undecided(dataset.calibration))
     turn = half_turn_words(dataset.calibration.rotation_deg, dataset.calibration.aberrations["C10"])
-    words = f"{turn}: the phase had holes in place of {dense} (skewness {', smoothed '.join(map(str, found))})"
-    turned = not tuned.half_turn
-    words_too = (*tuned.words, words)
-    return replace(tuned, dataset=dataset, half_turn=turned, half_turn_settled=True, words=words_too)
+    shown = f"the phase had holes in place of {dense} (skewness {', smoothed '.join(map(str, found))})"
+    words = (*tuned.words, f"{turn}: {shown}{'' if settled else ', though not beyond doubt'}")
+    return replace(tuned, dataset=dataset, half_turn=not tuned.half_turn, skewed_by=-deviations, words=words)
 
 
 def together(deviations: Sequence[float]) -> float:
@@ -143,16 +150,34 @@ def _can_be_told(tuned: Tuned) -> bool:
 
 def _atoms_are_resolved(dataset: Dataset) -> bool:
     """Whether atoms are told apart in the bright field."""
+    return 0.5 / _semiangle_invA(dataset) < RESOLVED_A
+
+
+def _semiangle_invA(dataset: Dataset) -> float:
+    """Of the aperture; what can be told (:func:`_can_be_told`) has one."""
     semiangle_mrad = dataset.calibration.require("convergence_semiangle_mrad", "half turn")
-    wavelength_A = dataset.calibration.wavelength_A
-    return wavelength_A is not None and wavelength_A / (2e-3 * float(semiangle_mrad)) < RESOLVED_A
+    return 1e-3 * float(semiangle_mrad) / float(dataset.calibration.wavelength_A or 1.0)
 
 
-def _visited(problem: Problem, vector: Array, smoothed_A: float) -> DoubleArray:
-    """The phase (rows, columns) where the positions are, but those at the rim, smoothed by a Gaussian."""
-    phase = np.asarray(problem.layout.object_block(vector), dtype=np.float64).reshape(problem.grid.shape)
-    if smoothed_A:
-        phase = ndimage.gaussian_filter(phase, smoothed_A / np.asarray(problem.grid.pixel_A))
+def _still_undecided(calibration: Calibration) -> Calibration:
+    """The calibration of a half turn that is only the likelier one."""
+    rotation = calibration.entries["rotation_deg"]
+    return calibration.having(rotation_deg=replace(rotation, origin=Origin.UNDECIDED))
+
+
+def _phase(tuned: Tuned, context: TrialContext) -> tuple[DoubleArray, DoubleArray]:
+    """That of a trial (rows, columns), where the positions are but those at the rim, and its pixel."""
+    part = context.seen.central_part(tuned.dataset, TRIAL_PATTERNS)
+    trial = Trial.of(part, tuned.preset.model_copy(update=SETTINGS), context)
+    state, _ = trial.continued(None, trial.enough(SWEEPS), trial.enough(SWEEPS), context)
+    problem = trial.problem
+    phase = np.asarray(problem.layout.object_block(state.vector), dtype=np.float64).reshape(problem.grid.shape)
     places = (problem.positions_A - problem.grid.origin_A) / problem.grid.pixel_A
     first, last = (np.round(np.quantile(places, share, axis=0)).astype(int) for share in (EDGE, 1 - EDGE))
-    return phase[first[0] : last[0] + 1, first[1] : last[1] + 1]
+    pixel_A = np.broadcast_to(np.asarray(problem.grid.pixel_A, dtype=np.float64), 2)
+    return phase[first[0] : last[0] + 1, first[1] : last[1] + 1], pixel_A
+
+
+def _smoothed(phase: DoubleArray, pixel_A: DoubleArray, smoothed_A: float) -> DoubleArray:
+    """By a Gaussian."""
+    return ndimage.gaussian_filter(phase, smoothed_A / pixel_A) if smoothed_A else phase

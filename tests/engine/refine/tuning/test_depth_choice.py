@@ -242,6 +242,32 @@ def test_the_other_half_turn_is_not_followed_to_its_thickness(monkeypatch):
     assert tuned.half_turn
 
 
+@pytest.mark.parametrize(
+    ("known", "halves"),
+    [({}, 2), ({"atoms_at_random": True}, 1), ({"half_turn_settled": True}, 1)],
+    ids=["open", "atoms at random", "settled"],
+)
+@pytest.mark.parametrize("told", [True, False])
+def test_which_half_turn_is_asked_of_depth(monkeypatch, known, halves, told):
+    """Both where it is open and the specimen is a lattice; whether there is any depth is asked under either."""
+    asked = []
+    found_to_be(monkeypatch, 1.0)
+    one = HeldOutLoss((1.0, 1.1))
+    monkeypatch.setattr(DepthTrials, "gain", lambda self, thin, depths, **how: Gain(0.1, 0.0005))
+    monkeypatch.setattr(DepthTrials, "coarse", lambda self: asked.append(1) or Coarse(0.0, False, one))
+    monkeypatch.setattr(DepthTrials, "loss", lambda self, depths, slices: asked.append(1) or one)
+    dataset = scan_of_columns(points=16)
+    estimated = {"C10": Quantity(-25.0, Origin.ESTIMATED), "rotation_deg": Quantity(0.0, Origin.ESTIMATED)}
+    dataset = replace(dataset, calibration=dataset.calibration.having(**estimated))
+    if told:
+        thick = Preset(num_slices=3, total_thickness_A=DEPTH_A, probe_modes=1)
+        depth_choice.with_told_depth(Tuned(dataset, thick, **known), CPU)
+        assert len(asked) == (2 if halves == 2 else 0)
+    else:
+        with_found_depth(Tuned(dataset, ONE_MODE, **known), CPU)
+        assert len(asked) == halves
+
+
 def test_a_specimen_nothing_gets_through_is_not_tried(monkeypatch):
     """A semi-angle of 1 mrad at 300 kV, as in cryo-microscopy, has a depth of focus of 2 µm."""
     monkeypatch.setattr(DepthTrials, "gain", lambda self, thin, depths, **how: pytest.fail("tried"))

@@ -138,6 +138,40 @@ def test_as_much_is_asked_of_one_slice_as_of_several(moving, monkeypatch, slices
     assert ("do not prefer it to its opposite beyond doubt" in drift.reason) == (not applied)
 
 
+@pytest.mark.parametrize(
+    ("slices", "origin", "film", "refined"),
+    [
+        (3, Origin.ESTIMATED, True, ("C10",)),
+        (3, Origin.ESTIMATED, False, None),
+        (3, Origin.GIVEN, True, None),
+        (1, Origin.ESTIMATED, True, None),
+    ],
+)
+def test_optics_that_nobody_stated_are_refined_with_several_slices_of_a_film(
+    still, monkeypatch, slices, origin, film, refined
+):
+    """A drift that is not there would mend a wrong astigmatism; trials of one slice were calibrated without."""
+    tried = []
+
+    class Ended(Exception):
+        pass
+
+    def of(dataset, preset, *others):
+        tried.append(preset.refined)
+        raise Ended
+
+    monkeypatch.setattr(drift_check.Trial, "of", of)
+    defocus = replace(still.calibration.entries["C10"], origin=origin)
+    dataset = replace(still, calibration=still.calibration.having(C10=defocus))
+    preset = Preset(num_slices=slices, total_thickness_A=20.0 if slices > 1 else None, probe_modes=1)
+    drift = found(deviations=2.5, applied=True)
+    measured = replace(measure(without_drift(dataset, drift), preset), drift=drift)
+    with pytest.raises(Ended):
+        with_checked_drift(measured, Tuned(dataset, preset, atoms_at_random=film), TrialContext("cpu"))
+    assert tried[0].update_aberrations is (refined is not None)
+    assert refined is None or tried[0].refined_aberrations == refined
+
+
 def test_a_drift_is_preferred_to_its_opposite_where_trials_prefer_none_to_it(drifted):
     """What is told is twice what is there, and a little more: taken out whole it leaves as much as there was."""
     dataset = drifted(DRIFT_A, 5)

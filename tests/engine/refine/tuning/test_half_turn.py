@@ -120,7 +120,7 @@ def test_a_told_depth_settles_it():
     assert tuned.dataset.calibration.aberrations["C10"] == -25.0
     assert tuned.words[0].startswith("the other half turn, rotation 0.0°, C10 -25 Å: through a thick specimen")
     right = Tuned(tuned.dataset, preset)
-    assert with_told_depth(right, CPU) == right
+    assert with_told_depth(right, CPU) == replace(right, half_turn_settled=True)
     sheet = Tuned(wrong, Preset(probe_modes=1, num_slices=1))
     assert with_told_depth(sheet, CPU) is sheet
 

@@ -28,7 +28,7 @@ def never(sweeps):
 
 def test_it_is_taken_where_longer_trials_prefer_it_too(tuned):
     found, turned = with_half_turn(tuned, [WORSE, BETTER], lambda sweeps: [WORSE, BETTER])
-    assert turned and found.half_turn
+    assert turned and found.half_turn and found.half_turn_settled
     assert found.dataset.positions_A[-1] == pytest.approx(-tuned.dataset.positions_A[-1])
     assert "through a thick specimen it predicts patterns held out better by 49 ± 0" in found.words[-1]
 
@@ -42,7 +42,25 @@ def test_it_is_left_where_longer_trials_do_not(tuned, longer):
 
 @pytest.mark.parametrize("losses", [[WORSE], [BETTER, WORSE], [WORSE, ALIKE]])
 def test_nothing_longer_is_tried_where_it_is_not_preferred(tuned, losses):
-    assert with_half_turn(tuned, losses, never) == (tuned, False)
+    found, turned = with_half_turn(tuned, losses, never)
+    assert not turned and found.dataset is tuned.dataset and found.words == ()
+
+
+@pytest.mark.parametrize(
+    ("first", "longer", "settled"),
+    [
+        ([WORSE], None, False),
+        ([BETTER, WORSE], None, True),
+        ([WORSE, ALIKE], None, False),
+        ([WORSE, BETTER], [BETTER, WORSE], True),
+        ([WORSE, BETTER], [WORSE, ALIKE], False),
+    ],
+)
+def test_depth_settles_it_where_it_prefers_either_beyond_doubt(tuned, first, longer, settled):
+    found, _ = with_half_turn(tuned, first, never if longer is None else lambda sweeps: longer)
+    assert found.half_turn_settled is settled
+    before = replace(tuned, half_turn_settled=True)
+    assert with_half_turn(before, first, never if longer is None else lambda sweeps: longer)[0].half_turn_settled
 
 
 def test_a_gain_is_worth_it_beyond_doubt_and_above_half_a_per_cent():

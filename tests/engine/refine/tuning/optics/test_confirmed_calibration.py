@@ -113,7 +113,9 @@ def test_a_half_turn_that_nothing_settled_is_said(still, monkeypatch):
     assert "cannot tell the half turn of the scan" in said_of(open_, skewed_by=1.5)[0][0]
     assert "skewed by 1.5 standard deviations" in said_of(open_, skewed_by=1.5)[0][0]
     assert said_of(open_, half_turn_settled=True)[0] == ()
-    assert said_of(open_, PRESET.model_copy(update={"num_slices": 3, "total_thickness_A": 90.0}))[0] == ()
+    thick = PRESET.model_copy(update={"num_slices": 3, "total_thickness_A": 90.0})
+    assert "does not show it, nor does depth" in said_of(open_, thick)[0][0]
+    assert said_of(open_, thick, half_turn_settled=True)[0] == ()
     assert said_of(still)[0] == ()
 
 

@@ -104,10 +104,21 @@ def test_a_defocus_that_a_scan_moved_is_tried_from_where_the_maps_had_it_too(sti
     assert tuned.dataset.calibration.aberrations["C10"] == -19.0
 
 
+def test_of_several_slices_films_are_asked_and_not_from_the_defocus_of_the_maps(still, ends):
+    """It is that of their middle, and depth has said which of the two they begin from."""
+    begun = ends([0.002], [1.0])
+    curve = Curve(Scanned.DEFOCUS, (20.0, 50.0, 80.0), (1.0, 0.9, 1.0), 20.0, 50.0, 5.0, True, "found")
+    thick = Preset.from_mapping({**SETTINGS, "num_slices": 3, "total_thickness_A": 30.0})
+    tuned = Tuned(found(still, -50.0), thick, curves=(curve,))
+    assert with_freed_optics(tuned, CPU) is tuned  # what the model of a crystal lacks looks like optics
+    tuned = with_freed_optics(replace(tuned, atoms_at_random=True), CPU)
+    assert begun == [-50.0]
+    assert tuned.dataset.calibration.aberrations["C10"] == -49.0
+
+
 @pytest.mark.parametrize(
     "changes",
     [
-        {"num_slices": 3, "total_thickness_A": 30.0},
         {"scan_defocus": False},
         {"update_probe": False},
         {"update_obj": False},

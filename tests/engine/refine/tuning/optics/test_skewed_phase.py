@@ -61,6 +61,12 @@ def given_skewness(monkeypatch, *deviations: float) -> None:
     monkeypatch.setattr(skewed_phase.Skewness, "of", lambda phase: left.pop(0))
 
 
+def unresolved(monkeypatch, *, random: bool = False) -> None:
+    """Atoms that are not told apart, of a lattice or not."""
+    monkeypatch.setattr(skewed_phase, "RESOLVED_A", 0.1)
+    monkeypatch.setattr(skewed_phase, "is_random", lambda *picture: random)
+
+
 @pytest.mark.parametrize("origin", [Origin.ESTIMATED, Origin.UNDECIDED])
 @pytest.mark.parametrize("resolved", [True, False], ids=["atoms", "particles"])
 @pytest.mark.parametrize(("share", "settled"), [(-1.05, True), (-0.95, False), (0.95, False), (1.05, True)])
@@ -69,13 +75,47 @@ def test_what_is_skewed_beyond_doubt_is_certain(still, monkeypatch, origin, reso
     rotation = replace(still.calibration.entries["rotation_deg"], origin=origin)
     least = BEYOND_CHANCE if origin is Origin.UNDECIDED and not resolved else BEYOND_DOUBT
     if resolved:
+        monkeypatch.setattr(skewed_phase, "is_random", lambda *picture: False)
         given_skewness(monkeypatch, share * least)
     else:
-        monkeypatch.setattr(skewed_phase, "RESOLVED_A", 0.1)
+        unresolved(monkeypatch)
         given_skewness(monkeypatch, *[share * least / math.sqrt(2)] * 2)
     tuned = with_atoms_as_peaks(Tuned(blind(still, rotation_deg=rotation), PRESET), CPU)
     assert tuned.half_turn_settled is settled
-    assert tuned.half_turn is (settled and share < 0)
+    assert tuned.half_turn is (share < 0 and (settled or origin is Origin.UNDECIDED))
+
+
+@pytest.mark.parametrize(("deviations", "turned"), [(-1.1, True), (-0.9, False), (1.1, False)])
+def test_the_likelier_half_is_taken_where_the_maps_could_not_tell(still, monkeypatch, deviations, turned):
+    """And is still undecided; where they could, doubt changes nothing."""
+    given_skewness(monkeypatch, deviations, deviations)
+    rotation = replace(still.calibration.entries["rotation_deg"], origin=Origin.UNDECIDED)
+    tuned = with_atoms_as_peaks(Tuned(blind(still, rotation_deg=rotation), PRESET), CPU)
+    assert tuned.half_turn is turned and not tuned.half_turn_settled
+    assert tuned.dataset.calibration.origin("rotation_deg") is Origin.UNDECIDED
+    assert tuned.dataset.calibration.aberrations["C10"] == pytest.approx(60.0 if turned else -60.0)
+    assert tuned.skewed_by == pytest.approx(abs(deviations) if turned else deviations)
+    assert not turned or tuned.words[-1].endswith("(skewness -1.1 ± 1), though not beyond doubt")
+    assert not with_atoms_as_peaks(Tuned(still, PRESET), CPU).half_turn
+
+
+def test_atoms_at_random_need_no_smoothing(still, monkeypatch):
+    """Whether they are told apart or not: what is left after it has the skewness of noise."""
+    unresolved(monkeypatch, random=True)
+    given_skewness(monkeypatch, -4.1)
+    tuned = with_atoms_as_peaks(Tuned(still, PRESET), CPU)
+    assert tuned.half_turn_settled and tuned.atoms_at_random
+
+
+@pytest.mark.parametrize(("random", "settled"), [(True, True), (False, False)])
+def test_atoms_at_random_that_are_told_apart_are_asked_as_particles_are(still, monkeypatch, random, settled):
+    """And depth is asked for the half turn of a lattice only."""
+    monkeypatch.setattr(skewed_phase, "is_random", lambda *picture: random)
+    given_skewness(monkeypatch, 3.1)
+    rotation = replace(still.calibration.entries["rotation_deg"], origin=Origin.UNDECIDED)
+    tuned = with_atoms_as_peaks(Tuned(blind(still, rotation_deg=rotation), PRESET), CPU)
+    assert tuned.half_turn_settled is settled
+    assert tuned.atoms_at_random is random
 
 
 @pytest.mark.parametrize(
@@ -83,7 +123,7 @@ def test_what_is_skewed_beyond_doubt_is_certain(still, monkeypatch, origin, reso
 )
 def test_atoms_that_are_not_told_apart_are_smoothed_to_particles_too(still, monkeypatch, sharp, smoothed, settled):
     """Both together are beyond doubt, (3 + 3) / sqrt 2 = 4.2 but (2.5 + 2.5) / sqrt 2 = 3.5, and skewed to one side."""
-    monkeypatch.setattr(skewed_phase, "RESOLVED_A", 0.1)
+    unresolved(monkeypatch)
     given_skewness(monkeypatch, sharp, smoothed)
     tuned = with_atoms_as_peaks(Tuned(still, PRESET), CPU)
     assert tuned.half_turn is tuned.half_turn_settled is settled
@@ -97,7 +137,7 @@ def test_smoothing_takes_a_lattice_away(still, monkeypatch):
     """Less than half of the contrast of atoms an ångström wide is left by a Gaussian of 1.9 Å."""
     seen = []
     of = Skewness.of
-    monkeypatch.setattr(skewed_phase, "RESOLVED_A", 0.1)
+    unresolved(monkeypatch)
     monkeypatch.setattr(skewed_phase.Skewness, "of", lambda phase: seen.append(phase) or of(phase))
     with_atoms_as_peaks(Tuned(still, PRESET), CPU)
     sharp, smoothed = seen

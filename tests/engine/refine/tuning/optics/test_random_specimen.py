@@ -1,0 +1,62 @@
+"""Atoms at random places and lattices, told apart by the power spectrum of a picture."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from ptylive.engine.refine.tuning.optics.random_specimen import CONTRAST, is_random, spectral_contrast
+
+PIXEL_A = np.array([0.3, 0.4])
+SEMIANGLE_INVA = 0.35
+SHAPE = 128, 96
+
+
+def atoms(places: np.ndarray) -> np.ndarray:
+    """Peaks of half an ångström at these pixels."""
+    picture = np.zeros(SHAPE)
+    np.add.at(picture, tuple(places.T % np.array(SHAPE)[:, None]), 1.0)
+    return ndimage.gaussian_filter(picture, 0.5 / PIXEL_A, mode="wrap")
+
+
+def at_random(number: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(SHAPE, size=(number, 2))
+
+
+def on_a_lattice(step: int) -> np.ndarray:
+    rows, columns = np.mgrid[: SHAPE[0] : step, : SHAPE[1] : step]
+    return np.stack([rows.ravel(), columns.ravel()], axis=1)
+
+
+def test_a_random_specimen_has_the_contrast_of_speckle():
+    """2 for exponential powers, of n frequencies with a standard deviation of 2 / sqrt n."""
+    rings = [spectral_contrast(np.random.default_rng(seed).normal(size=SHAPE), PIXEL_A, 0.6) for seed in range(20)]
+    frequencies = math.pi * 1.2**2 * PIXEL_A.prod() * math.prod(SHAPE)
+    assert np.mean(rings) == pytest.approx(2.0, abs=0.05)
+    assert np.std(rings) < 3 * 2 / math.sqrt(frequencies / 2)  # a window makes neighbours alike
+
+
+@pytest.mark.parametrize("number", [300, 3000])
+def test_atoms_at_random_are_random_whatever_their_number(number):
+    assert is_random(atoms(at_random(number)), PIXEL_A, SEMIANGLE_INVA)
+
+
+def test_a_lattice_is_not_even_among_atoms_at_random():
+    assert spectral_contrast(atoms(on_a_lattice(8)), PIXEL_A, SEMIANGLE_INVA) > 4 * CONTRAST
+    both = atoms(on_a_lattice(8)) + atoms(at_random(300))
+    assert not is_random(both, PIXEL_A, SEMIANGLE_INVA)
+
+
+def test_what_lies_beyond_the_resolution_is_not_looked_at():
+    """A lattice of 0.9 Å under an aperture of 0.35 / Å, which resolves 1.4 Å."""
+    fine = np.zeros(SHAPE)
+    fine[::3] = 1.0
+    picture = atoms(at_random(300)) + 0.2 * fine
+    assert is_random(picture, PIXEL_A, SEMIANGLE_INVA)
+    assert not is_random(picture, PIXEL_A, 2 * SEMIANGLE_INVA)
+
+
+def test_a_field_of_too_few_frequencies_tells_nothing():
+    assert spectral_contrast(np.random.default_rng(0).normal(size=(6, 6)), PIXEL_A, 0.2) == math.inf
+    assert spectral_contrast(np.zeros(SHAPE), PIXEL_A, SEMIANGLE_INVA) == math.inf
