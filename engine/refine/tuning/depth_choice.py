@@ -88,15 +88,10 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
         return thin
     if FIRST * depth_A > THICKEST_A:
         return _because(thin, f"only {FIRST * depth_A:.3g} Å of depth would show")
-    begun, why = _gate(tuned, context, depth_A)
-    if begun is None:
-        tuned = _with_right_contrast(tuned, context, depth_A)
-        if tuned.begun is not None:
-            thin, context = replace(tuned, preset=thin.preset), replace(context, begun=tuned.begun)
-            begun, why = _gate(tuned, context, depth_A)
+    begun, thin, why = _seen_from(tuned, thin, context, depth_A)
     if begun is None:
         return _because(thin, why)
-    modes = preset.probe.probe_modes
+    context, modes = replace(context, begun=begun.begun), preset.probe.probe_modes
     halves = _of_halves(begun, context, depth_A, GATE_PATTERNS, 1)
     either = not (begun.atoms_at_random or begun.half_turn_settled)
     found = [trials.coarse() for trials in (halves if either else halves[:1])]
@@ -106,8 +101,6 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
         [coarse.loss for coarse in found],
         _settling(begun, context, depth_A, [(2.0**coarse.power, slices) for coarse in found]),
     )
-    if turned and tuned.begun is not None:
-        tuned = replace(tuned, begun=tuned.begun.half_turned())
     most = min(FINE_PATTERNS, max(GATE_PATTERNS, len(dataset.patterns) // 2))
     coarse = found[turned]
     freed = may_be_freed(begun.dataset, preset)
@@ -132,6 +125,20 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
         words += f"; defocus of the entrance {present_value(thick, preset, Scanned.DEFOCUS):.3g} Å"
     words += "; it may be thicker still: give total_thickness_A" if best.largest else ""
     return replace(tuned, dataset=thick, preset=preset, words=(*tuned.words, words))
+
+
+def _seen_from(tuned: Tuned, thin: Tuned, context: TrialContext, depth_A: float) -> tuple[Tuned | None, Tuned, str]:
+    """What depth is seen from (None: from nothing), one slice to compare with, and in words why.
+
+    A crystal that is refined into its negative shows no depth; so where none is seen that is asked.
+    """
+    begun, why = _gate(tuned, context, depth_A)
+    if begun is None:
+        tuned = _with_right_contrast(tuned, context, depth_A)
+        if tuned.begun is not None:
+            thin = replace(tuned, preset=thin.preset)
+            begun, why = _gate(tuned, replace(context, begun=tuned.begun), depth_A)
+    return begun, thin, why
 
 
 def _with_right_contrast(tuned: Tuned, context: TrialContext, depth_A: float) -> Tuned:

@@ -60,4 +60,5 @@ def with_half_turn(
     words = f"{half_turn_words(rotation_deg, c10_A)}: through a thick specimen it predicts patterns held out"
     words += f" better by {gain}"
     tuned = replace(tuned, half_turn=not tuned.half_turn, half_turn_settled=True, words=(*tuned.words, words))
-    return replace(tuned, dataset=dataset), True
+    begun = None if tuned.begun is None else tuned.begun.half_turned()
+    return replace(tuned, dataset=dataset, begun=begun), True

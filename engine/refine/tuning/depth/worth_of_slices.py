@@ -62,7 +62,7 @@ def _trial(tuned: Tuned, context: TrialContext) -> Trial:
     if preset.object.slices == 1 and preset.solver.regime == "auto":
         preset = preset.model_copy(update={"regime": str(Regime.THIN)})
     part = context.seen.central_part(tuned.dataset, PATTERNS)
-    return Trial.of(part, preset, replace(context, start=None))
+    return Trial.of(part, preset, replace(context, start=None, begun=tuned.begun))
 
 
 def _course(trial: Trial, context: TrialContext) -> Generator[tuple[float, ...], None, None]:

@@ -28,6 +28,7 @@ from scipy import ndimage
 
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.engines.named import PUBLISHED
+from ptylive.engine.refine.parameters.device import on_host
 from ptylive.engine.refine.tuning.half_turn import half_turned, is_open
 from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_PATTERNS, TRIAL_SETTINGS, may_be_tried
@@ -171,7 +172,7 @@ def _phase(tuned: Tuned, context: TrialContext) -> tuple[DoubleArray, DoubleArra
     trial = Trial.of(part, tuned.preset.model_copy(update=SETTINGS), context)
     state, _ = trial.continued(None, trial.enough(SWEEPS), trial.enough(SWEEPS), context)
     problem = trial.problem
-    phase = np.asarray(problem.layout.object_block(state.vector), dtype=np.float64).reshape(problem.grid.shape)
+    phase = on_host(problem.layout.object_block(state.vector)).astype(np.float64).reshape(problem.grid.shape)
     places = (problem.positions_A - problem.grid.origin_A) / problem.grid.pixel_A
     first, last = (np.round(np.quantile(places, share, axis=0)).astype(int) for share in (EDGE, 1 - EDGE))
     pixel_A = np.broadcast_to(np.asarray(problem.grid.pixel_A, dtype=np.float64), 2)

@@ -10,6 +10,7 @@ over what is weak.)
 
 from __future__ import annotations
 
+import math
 from contextlib import closing
 from dataclasses import replace
 
@@ -29,13 +30,12 @@ from ptylive.schema.model import Array
 
 PATTERNS = 512
 SWEEPS = 4
-"""Before the object is inverted, and of the inverted one after that; the other has twice as many then, and still falls
-behind where it is the negative (docs/refinement.md)."""
-HOPELESS = -0.3
-"""Gain after half of these sweeps below which the inverted object is given up: it still gains 0.2 in the others."""
+"""Before the object is inverted."""
+STAGES = ((2, -0.5), (4, -0.25), (8, -math.inf))
+"""Sweeps of the inverted object, and the gain below which it is then given up. Where the other one was its negative the
+gain was above -0.36, -0.13 and 0.09 by then, and still rose; else below -0.28, -0.25 and -0.22 (docs/refinement.md)."""
 WORTH = 0.05
-"""Share by which it must predict better: by 21 % and more where the object was its negative, by 25 % worse and more
-where it was not."""
+"""Share by which it must predict better."""
 PEAK_RAD, POWER = 5.0, 2.0
 """Phase of the highest peaks, in all slices together, and the power that sharpens them: half as high they do not reach
 the right minimum; twice as high, or sharper, they do as well."""
@@ -54,7 +54,7 @@ def with_right_contrast(tuned: Tuned, context: TrialContext) -> Tuned:
         return tuned
     part = context.seen.central_part(tuned.dataset, PATTERNS)
     gain = _gain(Trial.of(part, tuned.preset.model_copy(update=TRIAL_SETTINGS), context), context)
-    if not (gain.certain and gain.share > WORTH):
+    if not is_better(gain):
         return tuned
     trial = Trial.of(tuned.dataset, tuned.preset.model_copy(update=TRIAL_SETTINGS), context)
     everything = replace(trial, swept=np.arange(trial.problem.multislice.count))
@@ -88,7 +88,8 @@ def _lit(problem: Problem) -> Array:
     from scipy.spatial import cKDTree
 
     grid, tree = problem.grid, cKDTree(problem.positions_A)
-    step_A = float(np.median(tree.query(problem.positions_A, k=2)[0][:, 1]))
+    nearest_A, _ = tree.query(problem.positions_A, k=[2])  # the first is the position itself
+    step_A = float(np.median(nearest_A))
     pixels = np.stack(np.meshgrid(*(np.arange(n) for n in grid.shape), indexing="ij"), axis=-1)
     away_A, _ = tree.query(pixels * grid.pixel_A + np.asarray(grid.origin_A))
     return np.asarray(away_A < NEAR * step_A)
@@ -106,17 +107,23 @@ def _is_open(tuned: Tuned) -> bool:
 def _gain(trial: Trial, context: TrialContext) -> Gain:
     """Of the inverted object over the one that it comes from, which is swept as often as both together."""
     several = f"{trial.preset.object.slices} slices"
+    first = trial.enough(SWEEPS)
+    most = trial.enough(first + STAGES[-1][0])
     context.before(f"an object in {several}")
-    sweeps = trial.enough(SWEEPS)
-    state, _ = trial.continued(None, sweeps, 2 * sweeps, context)
+    state, _ = trial.continued(None, first, most, context)
     other = replace(trial, problem=inverted(trial.problem, on_host(state.vector)).applied(trial.problem))
-    _, loss = trial.continued(state, 2 * sweeps, 2 * sweeps, context)
-    context.before(f"its negative in {several}")
     turned: SweepState | None = None
     gain = Gain(0.0, 0.0)
-    for done in (max(1, sweeps // 2), sweeps):
-        turned, of_turned = other.continued(turned, done, sweeps, context)
-        gain = Gain.over(loss.groups, of_turned.groups)
-        if gain.share < HOPELESS:
+    for sweeps, hopeless in STAGES:
+        context.before(f"an object and its negative in {several}")
+        state, as_found = trial.continued(state, first + sweeps, most, context)
+        turned, inside_out = other.continued(turned, sweeps, most, context)
+        gain = Gain.over(as_found.groups, inside_out.groups)
+        if gain.share < hopeless or is_better(gain):
             break
     return gain
+
+
+def is_better(gain: Gain) -> bool:
+    """Whether an inverted object that gains so much is taken."""
+    return gain.certain and gain.share > WORTH
