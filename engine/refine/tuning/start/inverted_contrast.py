@@ -31,11 +31,13 @@ from ptylive.schema.model import Array
 PATTERNS = 512
 SWEEPS = 4
 """Before the object is inverted."""
-STAGES = ((2, -0.5), (4, -0.25), (8, -math.inf))
+STAGES = ((1, -0.8), (2, -0.5), (4, -0.25), (8, -math.inf))
 """Sweeps of the inverted object, and the gain below which it is then given up. Where the other one was its negative the
-gain was above -0.36, -0.13 and 0.09 by then, and still rose; else below -0.28, -0.25 and -0.22 (docs/refinement.md)."""
-WORTH = 0.05
-"""Share by which it must predict better."""
+gain was above -0.3, -0.36 and -0.13 by then, and still rose to 0.24 and more; else it ended at -0.2 and below
+(docs/refinement.md)."""
+WORTH, BEYOND_DOUBT = 0.1, 4.0
+"""Share and standard deviations by which it must predict better: 0.2 and seven of them, and more. Under a half turn
+that was wrong 0.075 and 2.5 of them."""
 PEAK_RAD, POWER = 5.0, 2.0
 """Phase of the highest peaks, in all slices together, and the power that sharpens them: half as high they do not reach
 the right minimum; twice as high, or sharper, they do as well."""
@@ -126,4 +128,4 @@ def _gain(trial: Trial, context: TrialContext) -> Gain:
 
 def is_better(gain: Gain) -> bool:
     """Whether an inverted object that gains so much is taken."""
-    return gain.certain and gain.share > WORTH
+    return gain.exceeds(BEYOND_DOUBT) and gain.share > WORTH

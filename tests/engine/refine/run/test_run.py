@@ -13,6 +13,7 @@ from ptylive.engine.refine.data.drift import Drift
 from ptylive.engine.refine.run import run
 from ptylive.engine.refine.tuning.orientation import Orientation
 from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema import Calibration, MetadataError, Origin, Quantity, RefinementError
 from ptylive.schema.preset import Preset
 
@@ -198,8 +199,10 @@ def test_a_start_turns_with_the_scan_that_was_found_turned(simulated, monkeypatc
     monkeypatch.setattr(run, "with_checked_drift", turned)
     tuned = Tuned(simulated.dataset, Preset(num_slices=1), orientation=Orientation(True, 10.0))
     start = StartGuess(np.zeros((2, 2), np.float32), (1.0, 1.0), 30.0)
-    _, context, _ = run._still(tuned, TrialContext("cpu", start=start), may_turn=True)
+    begun = WarmStart(np.ones((1, 1, 2, 2)), 0.5, (0.0, 0.0))
+    still, context, _ = run._still(replace(tuned, begun=begun), TrialContext("cpu", start=start), may_turn=True)
     assert context.start.rotation_deg == 32.0
+    assert still.begun is context.begun is None  # an object does not turn: it begins anew
 
 
 @pytest.mark.parametrize(("deviations", "doubted"), [(1.5, True), (0.9, False)])

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from columns import scan_of_columns
 
@@ -9,6 +10,7 @@ from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.half_turn_choice import SETTLED_SWEEPS, is_worth, with_half_turn
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss
 from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
 
@@ -76,3 +78,10 @@ def test_longer_trials_end_half_way_where_they_prefer_what_there_is(tuned):
     asked.clear()
     with_half_turn(tuned, [WORSE, BETTER], lambda sweeps: asked.append(sweeps) or [WORSE, ALIKE])
     assert asked == [SETTLED_SWEEPS // 2, SETTLED_SWEEPS]
+
+
+def test_what_it_begins_from_turns_with_it(tuned):
+    begun = WarmStart(np.exp([[[[0.1j, 0.2j]]]]), 0.5, (1.0, 2.0))
+    found, _ = with_half_turn(replace(tuned, begun=begun), [WORSE, BETTER], lambda sweeps: [WORSE, BETTER])
+    np.testing.assert_allclose(np.angle(found.begun.object), [[[[-0.2, -0.1]]]])
+    assert found.begun.origin_A == (-1.0, -2.5)
