@@ -18,8 +18,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from benchmarks.zoo import ours
 from benchmarks.zoo.files import blind_copy
@@ -113,17 +116,35 @@ def refined(scan: Path, settings: list[str]) -> dict[str, Any]:
         dataset = refinable(source, made.calibration)
         warm_up(padded_size(max(source.header.detector_shape)))  # read from the disk where it was compiled before
         clock = _Clock()
-        result = refine(dataset, preset, start=start_guess(first, made.calibration), on_progress=clock)
+        with planned_batches() as sizes:
+            result = refine(dataset, preset, start=start_guess(first, made.calibration), on_progress=clock)
         clock.end()
     descriptor, name = tempfile.mkstemp(suffix=".h5")
     os.close(descriptor)
     Path(name).unlink()
     add_refinement(Path(name), Run("refinement", preset, result), result.calibration or made.calibration, {})
-    return {"results": name, "reason": result.reason, **clock.told(), **decisions(result)}
+    return {"results": name, "reason": result.reason, **clock.told(), **decisions(result), "batch": sizes[-1]}
+
+
+@contextmanager
+def planned_batches() -> Iterator[list[int]]:
+    """Patterns in a batch of each course that is planned meanwhile; the last one is that of the run."""
+    from ptylive.engine.refine.run.course import CoursePlan
+
+    sizes: list[int] = []
+    plan_of = CoursePlan.of
+
+    def planned(*of: Any, **named: Any) -> CoursePlan:
+        plan = plan_of(*of, **named)
+        sizes.append(plan.batch_size)
+        return plan
+
+    with patch.object(CoursePlan, "of", planned):
+        yield sizes
 
 
 def decisions(result: Any) -> dict[str, Any]:
-    """What was decided, in short, and the batch that it came to."""
+    """What was decided, in short."""
     slices, drift, calibration = int(result.object.shape[1]), result.drift, result.calibration
     weak, thickness = "bright field only" in result.reason, re.search(r"thickness ([\d.]+)", result.reason)
     decided = {
@@ -139,7 +160,7 @@ def decisions(result: Any) -> dict[str, Any]:
     values = {"defocus_A": -float(calibration.aberrations.get("C10", 0.0)), "rotation_deg": calibration.rotation_deg}
     if thickness:
         values["thickness_A"] = float(thickness.group(1))
-    return {"decided": decided, "values": values, "batch": {"weak": 64, "thick": 32, "thin": 128}[decided["form"]]}
+    return {"decided": decided, "values": values}
 
 
 def _from_map(reason: str) -> bool:

@@ -76,3 +76,16 @@ def test_phases_of_several_slices_are_told_from_complex_ones():
 )
 def test_the_start_that_was_taken_is_told_from_the_one_that_was_not(reason, begun):
     assert decisions._from_map(reason) == begun
+
+
+def test_the_batch_is_the_one_that_was_planned():
+    from ptylive.engine.refine.run.course import CoursePlan
+
+    strategy = SimpleNamespace(
+        sweeps=8, probe_sweeps=0, epochs=14, batch_size=300, sweep_step=0.1, probe_step=0.1, anchor=0.1, more_epochs=0
+    )
+    with decisions.planned_batches() as sizes:
+        plan = CoursePlan.of(strategy, None, open_end=False)
+    assert (plan.batch_size, sizes) == (300, [300])
+    CoursePlan.of(strategy, None, open_end=False)
+    assert sizes == [300]
