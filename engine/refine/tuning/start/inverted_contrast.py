@@ -5,7 +5,8 @@ negative: maxima lie between the columns, where the data term has a minimum of i
 other steps lead out of it. The negative of that object, sharpened into peaks, lies near the right minimum. So after a
 few sweeps the object is inverted, what becomes of that is refined as far, and patterns held out tell which of the two
 is gone on with. (Charge flipping, Oszlányi and Sütő 2004, leaves false minima of crystals in a similar way: it turns
-over what is weak.)
+over what is weak.) Peaks of the object itself in place of its negative are no such start: where they predicted better
+after a few sweeps, the end was better, the same, or far worse (docs/refinement.md).
 """
 
 from __future__ import annotations
