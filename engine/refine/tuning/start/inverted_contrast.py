@@ -18,8 +18,10 @@ from dataclasses import replace
 import numpy as np
 
 from ptylive.engine.backend.multislice.open import open_backend
+from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.engines.named import PUBLISHED
 from ptylive.engine.refine.parameters.device import on_host
+from ptylive.engine.refine.parameters.object_grid import ObjectGrid
 from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.solvers.sweeps import SweepState
@@ -27,7 +29,7 @@ from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_SETTINGS, may_be_tried
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.engine.refine.tuning.warm_start import WarmStart
-from ptylive.schema.model import Array
+from ptylive.schema.model import Array, DoubleArray
 
 PATTERNS = 512
 SWEEPS = 4
@@ -77,7 +79,7 @@ def inverted(problem: Problem, vector: Array) -> WarmStart:
     transmission, _ = problem.layout.to_complex(vector)
     phase = np.angle(transmission).mean(axis=0).sum(axis=0).astype(np.float64)
     negative = -gaussian_filter(phase, BLUR / (2 * problem.measured.probe.semiangle_invA * grid.pixel_A))
-    lit = _lit(problem)
+    lit = _lit(grid, problem.measured.dataset)
     lowest, highest = np.percentile(negative[lit], (LOWEST, HIGHEST))
     peaks = np.clip((negative - lowest) / max(highest - lowest, 1e-9), 0.0, None) ** POWER * lit
     slices = transmission.shape[1]
@@ -86,16 +88,23 @@ def inverted(problem: Problem, vector: Array) -> WarmStart:
     return WarmStart(made[None, None].repeat(slices, axis=1), grid.pixel_A, origin, over_map=True, words="")
 
 
-def _lit(problem: Problem) -> Array:
+def _lit(grid: ObjectGrid, dataset: Dataset) -> Array:
     """(Y, X) where the scan has been."""
     from scipy.spatial import cKDTree
 
-    grid, tree = problem.grid, cKDTree(problem.positions_A)
-    nearest_A, _ = tree.query(problem.positions_A, k=[2])  # the first is the position itself
-    step_A = float(np.median(nearest_A))
+    places = _of_one_scan(dataset, grid.pixel_A) / grid.pixel_A
+    nearest, _ = cKDTree(places).query(places, k=[2])  # the first is the place itself
     pixels = np.stack(np.meshgrid(*(np.arange(n) for n in grid.shape), indexing="ij"), axis=-1)
-    away_A, _ = tree.query(pixels * grid.pixel_A + np.asarray(grid.origin_A))
-    return np.asarray(away_A < NEAR * step_A)
+    away, _ = cKDTree(places).query(pixels + np.asarray(grid.origin_A) / grid.pixel_A)
+    return np.asarray(away < NEAR * max(float(np.median(nearest)), 1.0))
+
+
+def _of_one_scan(dataset: Dataset, pixel_A: float) -> DoubleArray:
+    """Positions (n, 2) of the first scan where there are several of the same place, each once."""
+    positions_A = np.asarray(dataset.positions_A, dtype=np.float64)
+    if dataset.scan_of is not None:
+        positions_A = positions_A[dataset.scan_of == dataset.scan_of[0]]
+    return np.asarray(pixel_A / 4 * np.unique(np.round(positions_A / (pixel_A / 4)), axis=0))
 
 
 def _is_open(tuned: Tuned) -> bool:

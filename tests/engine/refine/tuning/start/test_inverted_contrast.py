@@ -96,6 +96,19 @@ def test_a_negative_has_peaks_where_the_object_had_holes_and_only_where_the_scan
     assert tuned.strategy.reason == problem.strategy.reason  # whoever takes it says why
 
 
+@pytest.mark.parametrize("several", [False, True], ids=["the scan made twice", "two scans of the same place"])
+def test_positions_that_lie_on_each_other_count_once(crystal, several):
+    """The distance between those is none."""
+    problem = trial(crystal).problem
+    dataset, grid = problem.measured.dataset, problem.grid
+    moved_A = 0.3 * several  # the second scan lies beside the first
+    twice_A = np.concatenate([dataset.positions_A, dataset.positions_A + moved_A])
+    scan_of = np.repeat([0, 1], len(dataset.positions_A)) if several else None
+    found = inverted_contrast._lit(grid, replace(dataset, scan_of=scan_of, positions_A=twice_A))
+    np.testing.assert_array_equal(found, inverted_contrast._lit(grid, dataset))
+    assert found.any()
+
+
 @pytest.mark.parametrize(
     ("share", "deviation", "better"), [(0.2, 0.04, True), (0.2, 0.06, False), (0.09, 0.001, False), (-0.3, 0.01, False)]
 )
