@@ -21,10 +21,10 @@ SHARE = 0.8
 """Of the free memory of a card: the rest is for work memory."""
 WORK_BYTES = 256 * 2**20
 """Work memory of one step; less where the card has less."""
-_COMPUTE_MODE = 20
-"""``cudaDevAttrComputeMode``; 0 is the default, of which every process may make use."""
 WORK_SHARE = 0.25
 """Of the free memory: a step never takes more."""
+_COMPUTE_MODE = 20
+"""``cudaDevAttrComputeMode``; 0 is the default, of which every process may make use."""
 
 
 class NoRoom(MemoryError):
@@ -58,7 +58,12 @@ class ArrayDevice:
 
     def to_host(self, array: Any) -> Array:
         """A numpy array with the values of ``array``."""
-        return np.asarray(array.get() if hasattr(array, "get") else array)
+        return on_host(array)
+
+
+def on_host(array: Any) -> Array:
+    """An array of a device in the memory of this machine; one of this machine as it is."""
+    return np.asarray(array.get() if hasattr(array, "get") else array)
 
 
 def may_be_there() -> bool:

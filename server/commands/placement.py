@@ -81,8 +81,8 @@ class Placement:
         return JobProcess(job, process=self._standby.take())
 
     def stand_by(self, header: ScanHeader) -> None:
-        """Have a process ready for the next refinement here, of a scan like this, where that will be on a GPU."""
-        wanted = HERE in self.names and self._config.backend != "cpu" and device.may_be_there()
+        """Have a process ready for the next refinement, of a scan like this, where that will be here and on a GPU."""
+        wanted = self.names[0] == HERE and self._config.backend != "cpu" and device.may_be_there()
         if wanted and header.detector.shape is not None:
             self._standby.prepare(max(header.detector.shape))
 

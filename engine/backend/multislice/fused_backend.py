@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from ptylive.engine.backend.device import on_host
 from ptylive.engine.backend.multislice.data_terms import PIXEL_TERMS
 from ptylive.engine.backend.multislice.fused.plan import COUNTS, Plan
 from ptylive.engine.backend.multislice.problem import (
@@ -127,7 +128,7 @@ class FusedMultislice:
 
     def to_numpy(self, array: Any) -> Array:
         """See :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend`."""
-        return np.asarray(array.get() if hasattr(array, "get") else array)
+        return on_host(array)
 
     def close(self) -> None:
         """Give the scratch memory back."""

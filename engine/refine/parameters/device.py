@@ -7,14 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ptylive.schema.model import Array
-
 Part = TypeVar("Part")
-
-
-def on_host(array: Any) -> Array:
-    """The same array in the memory of this machine."""
-    return np.asarray(array.get() if hasattr(array, "get") else array)
 
 
 def on_device(part: Part, xp: Any) -> Part:

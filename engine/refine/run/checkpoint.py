@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from pydantic_core import to_json
 
+from ptylive.engine.backend.device import on_host
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.solvers.lbfgs import LbfgsState
@@ -262,7 +263,7 @@ def encoded(state: SolverState) -> tuple[dict[str, Array], dict[str, Any]]:
                 arrays |= _of_part(f"pair_{i}_s", s) | _of_part(f"pair_{i}_y", y)
             plain["pairs"] = len(value)
         elif hasattr(value, "shape") and value.ndim > 0:
-            arrays[field.name] = _numpy(value)
+            arrays[field.name] = on_host(value)
         elif hasattr(value, "shape"):
             plain[field.name] = float(value)  # a loss, which may lie on a device still
         else:
@@ -285,15 +286,11 @@ def decoded(arrays: dict[str, Array], plain: dict[str, Any]) -> SolverState:
 def _of_part(name: str, part: Part) -> dict[str, Array]:
     """Arrays of one vector of a pair."""
     if isinstance(part, Packed):
-        return {name: _numpy(part.numbers), f"{name}_scales": _numpy(part.scales)}
-    return {name: _numpy(part)}
+        return {name: on_host(part.numbers), f"{name}_scales": on_host(part.scales)}
+    return {name: on_host(part)}
 
 
 def _part(name: str, arrays: dict[str, Array]) -> Part:
     """Inverse of :func:`_of_part`; takes them out of ``arrays``."""
     numbers, scales = arrays.pop(name), arrays.pop(f"{name}_scales", None)
     return numbers if scales is None else Packed(numbers, scales)
-
-
-def _numpy(array: Any) -> Array:
-    return np.asarray(array.get() if hasattr(array, "get") else array)

@@ -24,9 +24,9 @@ import scipy.fft
 import scipy.special
 from scipy.ndimage import gaussian_filter
 
+from ptylive.engine.backend.device import on_host
 from ptylive.engine.backend.multislice.problem import MultisliceBackend
 from ptylive.engine.memory import check_fits
-from ptylive.engine.refine.parameters.device import on_host
 from ptylive.engine.refine.parameters.parameter_vector import ObjectForm
 from ptylive.engine.refine.parameters.terms import Term
 from ptylive.engine.refine.problem.prepare import Problem

@@ -79,3 +79,19 @@ def test_arrays_come_back_as_numpy_has_them():
     found = ArrayDevice(strict, lambda: 0).to_host(there)
     assert isinstance(found, np.ndarray)
     assert np.array_equal(found, [0, 1, 2])
+
+
+class OnDevice:
+    """As cupy's: it does not become an array of this machine by itself."""
+
+    def __array__(self, *_: object, **__: object):
+        raise TypeError("implicit conversion to a NumPy array is not allowed")
+
+    def get(self):
+        return np.arange(3.0)
+
+
+def test_an_array_of_a_device_is_fetched_and_one_of_this_machine_taken_as_it_is():
+    own = np.ones(2)
+    assert device.on_host(own) is own
+    np.testing.assert_array_equal(device.on_host(OnDevice()), [0, 1, 2])

@@ -60,7 +60,7 @@ def test_an_operator_may_keep_this_machine_for_frames(job):
         ({}, True, [40]),
         ({}, False, []),
         ({"backend": "cpu"}, True, []),
-        ({"refine_cluster": ADDRESS, "refine_here": False}, True, []),
+        ({"refine_cluster": ADDRESS}, True, []),
     ],
 )
 def test_a_process_stands_by_where_the_next_refinement_may_be_on_a_gpu_here(

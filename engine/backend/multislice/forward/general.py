@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ptylive.engine.backend.device import on_host
 from ptylive.engine.backend.multislice.data_terms import TINY_COUNTS
 from ptylive.engine.backend.multislice.description import ForwardModel
 from ptylive.engine.backend.multislice.forward.arrays import ArrayKit
@@ -170,7 +171,7 @@ class GeneralMultislice:
 
     def to_numpy(self, array: Any) -> Array:
         """See :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend`."""
-        return np.asarray(array.get() if hasattr(array, "get") else array)
+        return on_host(array)
 
     def close(self) -> None:
         """End the threads."""

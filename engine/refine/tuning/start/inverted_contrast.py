@@ -17,10 +17,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from ptylive.engine.backend.device import on_host
 from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.engines.named import PUBLISHED
-from ptylive.engine.refine.parameters.device import on_host
 from ptylive.engine.refine.parameters.object_grid import ObjectGrid
 from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.results.gain import Gain
@@ -34,9 +34,9 @@ from ptylive.schema.model import Array, DoubleArray
 PATTERNS = 512
 SWEEPS = 4
 """Before the object is inverted."""
-STAGES = ((1, -0.8), (2, -0.5), (4, -0.25), (8, -math.inf))
+STAGES = ((1, -2.0), (2, -0.7), (4, -0.25), (8, -math.inf))
 """Sweeps of the inverted object, and the gain below which it is then given up. Where the other one was its negative the
-gain was above -0.3, -0.36 and -0.13 by then, and still rose to 0.24 and more; else it ended at -0.2 and below
+gain was above -1.2, -0.36 and -0.13 by then, and rose to 0.24 and more; else it ended at -0.2 and below
 (docs/refinement.md)."""
 WORTH, BEYOND_DOUBT = 0.1, 4.0
 """Share and standard deviations by which it must predict better: 0.2 and seven of them, and more. Under a half turn
