@@ -49,7 +49,7 @@ from ptylive.engine.refine.tuning.orientation_search import with_found_orientati
 from ptylive.engine.refine.tuning.parameter_search import Tuned, tune
 from ptylive.engine.refine.tuning.regime_choice import with_chosen_regime
 from ptylive.engine.refine.tuning.scans_apart import without_drifts
-from ptylive.engine.refine.tuning.start.inverted_contrast import with_right_contrast
+from ptylive.engine.refine.tuning.start.columns import with_columns
 from ptylive.engine.refine.tuning.start.start_object import begun
 from ptylive.engine.refine.tuning.tilt_search import SEARCH_PATTERNS, expected_patterns, find_tilt, tilted
 from ptylive.engine.refine.tuning.tilt_sign import with_doubted_tilts
@@ -220,8 +220,10 @@ def _settled(
     before = with_told_depth(tuned, _under(tuned, context))
     tuned = tune(before, _under(before, context))
     tuned = with_slices_worth_it(tuned, before, preset, _under(tuned, context))
-    tuned = with_found_depth(tuned, _under(tuned, context))
-    tuned = with_right_contrast(tuned, _under(tuned, context)) if earlier is None else tuned
+    if tuned.preset.object.num_slices == "auto":
+        tuned = with_found_depth(tuned, _under(tuned, context))
+    elif earlier is None:
+        tuned = with_columns(tuned, _under(tuned, context))
     context = _under(tuned, context)
     tuned = with_chosen_regime(tuned, context)
     tuned = with_chosen_form(tuned, context)

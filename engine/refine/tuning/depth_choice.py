@@ -42,7 +42,7 @@ from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_PATTERNS, may_be_tried, modes_for_several
 from ptylive.engine.refine.tuning.optics.freed_optics import may_be_freed, with_optics_moved
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A, present_value, varied
-from ptylive.engine.refine.tuning.start.inverted_contrast import with_right_contrast
+from ptylive.engine.refine.tuning.start.columns import with_columns
 from ptylive.schema import MetadataError
 from ptylive.schema.advice.depth import FoundDepth
 from ptylive.schema.preset import Preset
@@ -56,6 +56,8 @@ FAR = 0.5
 of 60 Å, 0.2 in one of 100."""
 THINNEST = 0.25
 """A given thickness below this is one slice."""
+_BETWEEN = math.sqrt(LESS * FIRST)
+"""Depths of focus between those that have to predict better."""
 GATE_PATTERNS, FINE_PATTERNS = 512, 800
 """Patterns of comparisons that tell per cents apart, and at most of the last thicknesses, which are tried in as many
 slices and modes as the run has: of a scan that has fewer than twice as many, half of them, so that they cost less than
@@ -88,9 +90,32 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
         return thin
     if FIRST * depth_A > THICKEST_A:
         return _because(thin, f"only {FIRST * depth_A:.3g} Å of depth would show")
-    begun, thin, why = _seen_from(tuned, thin, context, depth_A)
+    begun, why = _seen_from(tuned, context, depth_A)
     if begun is None:
         return _because(thin, why)
+    found = _of_some_thickness(tuned, begun, why, context, depth_A)
+    return found if found.begun is not None else _again_from_columns(found, begun, why, context, depth_A)
+
+
+def _again_from_columns(found: Tuned, begun: Tuned, why: str, context: TrialContext, depth_A: float) -> Tuned:
+    """What was found, or, where columns of that thickness lead to a better minimum, the thickness found from there."""
+    turned = found.half_turn != begun.half_turn
+    columns = with_columns(found, replace(context, start=start_half_turned(context.start)) if turned else context)
+    if columns.begun is None:
+        return found
+    start = columns.begun.half_turned() if turned else columns.begun
+    words = (*begun.words, *columns.words[len(found.words) :])
+    again = _of_some_thickness(begun, replace(begun, begun=start, words=words), why, context, depth_A)
+    return columns if again.begun is None else again
+
+
+def _of_some_thickness(tuned: Tuned, begun: Tuned, why: str, context: TrialContext, depth_A: float) -> Tuned:
+    """In slices of the thickness that predicts best, or in one where several are not worth it (then with no start).
+
+    Depth was seen from ``begun``, ``why`` says how.
+    """
+    dataset, preset = tuned.dataset, tuned.preset
+    thin = replace(tuned, preset=_with_slices(preset, 1))
     context, modes = replace(context, begun=begun.begun), preset.probe.probe_modes
     halves = _of_halves(begun, context, depth_A, GATE_PATTERNS, 1)
     either = not (begun.atoms_at_random or begun.half_turn_settled)
@@ -127,35 +152,32 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
     return replace(tuned, dataset=thick, preset=preset, words=(*tuned.words, words))
 
 
-def _seen_from(tuned: Tuned, thin: Tuned, context: TrialContext, depth_A: float) -> tuple[Tuned | None, Tuned, str]:
-    """What depth is seen from (None: from nothing), one slice to compare with, and in words why.
+def _seen_from(tuned: Tuned, context: TrialContext, depth_A: float) -> tuple[Tuned | None, str]:
+    """What depth is seen from (None: from nothing), and in words why.
 
-    A crystal that is refined into its negative shows no depth; so where none is seen that is asked.
+    A crystal that is refined into a wrong minimum shows no depth; so where none is seen its columns are tried. What
+    thickness they have is then asked in any case: two slices a whole depth of focus apart need not be better than half
+    as far, and whether several are better than one is asked in the end.
     """
     begun, why = _gate(tuned, context, depth_A)
-    if begun is None:
-        tuned = _with_right_contrast(tuned, context, depth_A)
-        if tuned.begun is not None:
-            thin = replace(tuned, preset=thin.preset)
-            begun, why = _gate(tuned, replace(context, begun=tuned.begun), depth_A)
-    return begun, thin, why
+    if begun is None and (begun := _from_columns(tuned, context, depth_A)) is not None:
+        why = f"{_BETWEEN * depth_A:.3g} Å of depth predict patterns held out better from columns than from nothing"
+    return begun, why
 
 
-def _with_right_contrast(tuned: Tuned, context: TrialContext, depth_A: float) -> Tuned:
-    """The same with what it begins from, where it shows no depth because it was refined into its negative.
+def _from_columns(tuned: Tuned, context: TrialContext, depth_A: float) -> Tuned | None:
+    """The same beginning from its columns, where an object of some depth that begins empty misses the right minimum.
 
-    Of the thicknesses between those that have to predict better, under each half turn that is open.
+    Under each half turn that is open.
     """
-    depths = math.sqrt(LESS * FIRST)
     halves = [tuned] if not is_open(tuned.dataset, tuned.preset) else [tuned, _other_half(tuned)]
     for turned, one in enumerate(halves):
-        dataset, preset = thickened(one.dataset, one.preset, depths * depth_A, slices_for(depths))
-        preset = preset.model_copy(update={"probe_modes": 1})
-        found = with_right_contrast(replace(one, dataset=dataset, preset=preset), context)
+        dataset, preset = thickened(one.dataset, one.preset, _BETWEEN * depth_A, slices_for(_BETWEEN))
+        found = with_columns(replace(one, dataset=dataset, preset=preset), context)
         if found.begun is not None:
             begun = found.begun.half_turned() if turned else found.begun
             return replace(tuned, begun=begun, words=found.words)
-    return tuned
+    return None
 
 
 def _other_half(tuned: Tuned) -> Tuned:

@@ -114,7 +114,8 @@ def gone_on(
     context.before("the strain of the drift on the refined object")
     scan = StrainedScan(first.problem, first.vector, preset, context)
     stated = measured.dataset.calibration.origin("rotation_deg") not in FOUND
-    seen = DriftEvidence(drift.deviations, scan.score(drift, turned=stated).deviations)
+    gained = scan.score(drift, turned=stated).deviations
+    seen = DriftEvidence(drift.deviations, gained, several=preset.object.slices > 1)
     if not seen.is_enough:
         said = replace(drift, reason=f"{drift.reason}, nor do lattice and refined object show it ({seen})")
         reason = first.result.reason.replace(drift.reason, said.reason)

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 
 WRONG = 1 / 40
 """Share of scans whose lattice may be sure of anything: one of 41 that were simulated (docs/refinement.md)."""
+WRONG_OF_SEVERAL = 1 / 10
+"""The same of specimens in several slices: one of 13 thick crystals, that one among them."""
 FREEDOM = 4
 """Degrees of freedom of the refined object's gain."""
 ENOUGH = 10.0
@@ -30,11 +32,14 @@ class DriftEvidence:
     """Standard deviations that it is large, of its two numbers."""
     object: float
     """Standard deviations that the refined object gains by its strain; negative where it loses."""
+    several: bool = False
+    """Whether the specimen is refined in several slices."""
 
     @property
     def total(self) -> float:
         """Of both; what the object loses counts against it."""
-        shown = -2 * math.log(WRONG + (1 - WRONG) * math.exp(-(self.lattice**2) / 2))
+        wrong = WRONG_OF_SEVERAL if self.several else WRONG
+        shown = -2 * math.log(wrong + (1 - wrong) * math.exp(-(self.lattice**2) / 2))
         return shown + math.copysign((FREEDOM + 1) * math.log1p(self.object**2 / FREEDOM), self.object)
 
     @property

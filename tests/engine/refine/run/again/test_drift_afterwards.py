@@ -83,6 +83,13 @@ def test_a_lattice_that_is_surer_needs_less_of_the_object(moving, gains, changes
     assert result.drift.applied == applied
 
 
+@pytest.mark.parametrize(("changes", "applied"), [({}, True), (THICK, False)])
+def test_the_lattice_of_several_slices_is_trusted_less(moving, gains, changes, applied):
+    gains(2.5, replace(LEFT, deviations=4.0))
+    result = refined(moving, Preset.from_mapping({**SETTINGS, **changes, "phase_only_obj": True}))
+    assert result.drift.applied == applied
+
+
 def test_it_goes_on_from_the_object_that_was_refined(moving, gains):
     """By the loss of its first epoch: an empty object's is far higher."""
     gains(0.0)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from ptylive.engine.refine.run.again.drift_evidence import FREEDOM, WRONG, DriftEvidence
+from ptylive.engine.refine.run.again.drift_evidence import FREEDOM, WRONG, WRONG_OF_SEVERAL, DriftEvidence
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,20 @@ def test_a_lattice_counts_as_a_normal_law_until_it_may_be_wrong():
     assert shown(1.0) == pytest.approx(1.0, abs=0.05)
     assert shown(0.0) == pytest.approx(0.0)
     assert shown(20.0) == pytest.approx(-2 * math.log(WRONG))
+
+
+@pytest.mark.parametrize(
+    ("lattice", "gained", "enough"),
+    [
+        (4.3, 1.7, False),  # SrTiO3, 77 angstrom, under a better start
+        (1.3, 5.0, True),  # silicon that drifts
+        (1.9, 6.5, True),
+    ],
+)
+def test_a_lattice_of_several_slices_counts_for_less(lattice, gained, enough):
+    assert DriftEvidence(lattice, gained, several=True).is_enough == enough
+    assert DriftEvidence(lattice, gained).is_enough
+    assert DriftEvidence(20.0, 0.0, several=True).total == pytest.approx(-2 * math.log(WRONG_OF_SEVERAL))
 
 
 def test_what_the_object_loses_counts_as_what_it_gains():

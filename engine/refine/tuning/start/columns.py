@@ -1,0 +1,220 @@
+"""The start of a thick crystal from the columns that one slice of it shows, where patterns held out prefer that.
+
+Columns of heavy atoms shift the phase by many radians. From an empty object of several slices such a crystal can be
+refined into a wrong minimum, often its own negative: maxima lie between the columns, and neither more sweeps nor other
+steps lead out of it. One slice in place of all is a poor model of it, but a linear one at first, as a direct method is,
+and shows where columns are: by its modulus, since they scatter electrons out of what one slice explains, or by its
+phase, of one sign or the other, as the focus and how often the wave has been turned have it. Which of them, patterns
+held out tell: each image is sharpened into peaks of a phase, the same in all slices, and refined for some sweeps; what
+predicts better than the object that began empty is begun from. (Charge flipping, Oszlányi and Sütő 2004, leaves false
+minima of crystals in a similar way: it turns over what is weak.)
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+import numpy as np
+
+from ptylive.engine.backend.device import on_host
+from ptylive.engine.backend.multislice.open import open_backend
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.engines.named import PUBLISHED
+from ptylive.engine.refine.parameters.object_grid import ObjectGrid
+from ptylive.engine.refine.problem.prepare import Problem
+from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.solvers.sweeps import SweepState
+from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial, TrialContext
+from ptylive.engine.refine.tuning.mode_choice import TRIAL_SETTINGS, may_be_tried, modes_for_several
+from ptylive.engine.refine.tuning.optics.freed_optics import with_optics_moved
+from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
+from ptylive.engine.refine.tuning.warm_start import WarmStart
+from ptylive.schema.model import Array, ComplexArray, DoubleArray
+from ptylive.schema.preset import Preset
+
+PATTERNS = 512
+SWEEPS = 4
+"""Of one slice, and of the object that begins empty before it is compared."""
+STAGES = ((1, -0.4), (2, -0.2), (4, 0.0), (8, -math.inf))
+"""Sweeps of a start, and the gain below which it is then given up: those that came to predict better by a tenth were
+above -0.33, -0.07 and 0.03 by then, but for one (docs/refinement.md)."""
+MOST_FOLLOWED = 2
+"""Starts that are followed after the first sweep."""
+WORTH, BEYOND_DOUBT = 0.1, 4.0
+"""Share and standard deviations by which a start must predict better."""
+DEEP = 2.0
+"""Depths of focus; one slice of what is thicker is also looked at out of focus, by one of them."""
+PEAK_RAD, POWER = 5.0, 2.0
+"""Phase of the highest peaks, in all slices together, and the power that sharpens them: half as high they do not reach
+the right minimum; twice as high, or sharper, they do as well."""
+BLUR = 0.5
+"""Standard deviation of the blur before, in units of the aperture's resolution, wavelength over twice the semi-angle:
+finer detail of a few sweeps is noise."""
+LOWEST, HIGHEST = 1.0, 99.5
+"""Percentiles that stand for the level between the columns and for their height."""
+NEAR = 1.5
+"""Distances between positions, within which a pixel has been lit as well as any."""
+ONE_SLICE = {
+    "num_slices": 1,
+    "total_thickness_A": None,
+    "slice_distances_A": None,
+    "phase_only_obj": False,
+    "weakly_damped_obj": False,
+    "non_negative_phase": False,
+    "probe_modes": 1,
+}
+
+
+class Image(StrEnum):
+    """What of one slice is taken for columns, in words."""
+
+    DARK = "the negative of its modulus"
+    PHASE = "its phase"
+    NEGATIVE = "the negative of its phase"
+
+    def of(self, transmission: ComplexArray) -> DoubleArray:
+        """The image (Y, X) of a transmission, columns bright."""
+        if self is Image.DARK:
+            return np.asarray(-np.abs(transmission), dtype=np.float64)
+        phase = np.angle(transmission)
+        return np.asarray(phase if self is Image.PHASE else -phase, dtype=np.float64)
+
+
+def with_columns(tuned: Tuned, context: TrialContext) -> Tuned:
+    """The same beginning from the columns that one slice shows, where that predicts better beyond doubt."""
+    if not _is_open(tuned):
+        return tuned
+    part = context.seen.central_part(tuned.dataset, PATTERNS)
+    best = _best(Tuned(part, tuned.preset), context)
+    if best is None or not is_better(best.gain):
+        return tuned
+    context.before("columns, of all patterns")
+    seen = _one_slice(tuned.dataset, tuned.preset, best.defocused_A, context, held_out=False)
+    start = peaks(seen, best.image.of(seen.transmission), tuned.preset.object.slices)
+    words = f"begun from the columns that one slice shows by {best.image}"
+    words += f": so patterns held out are predicted better, by {best.gain}"
+    return replace(tuned, begun=start, words=(*tuned.words, words))
+
+
+@dataclass(frozen=True)
+class _Slice:
+    """One slice in place of all."""
+
+    transmission: ComplexArray
+    problem: Problem
+
+
+@dataclass
+class _Start:
+    """A start on its way."""
+
+    image: Image
+    defocused_A: float
+    trial: Trial
+    state: SweepState | None = None
+    gain: Gain = field(default_factory=lambda: Gain(-math.inf, 0.0))
+
+    def swept(self, sweeps: int, as_found: HeldOutLoss, context: TrialContext) -> None:
+        """Sweep it to that number, and compare."""
+        self.state, loss = self.trial.continued(self.state, sweeps, STAGES[-1][0], context)
+        self.gain = Gain.over(as_found.groups, loss.groups)
+
+
+def _best(tuned: Tuned, context: TrialContext) -> _Start | None:
+    """The start that predicts patterns held out best, over an empty one that is swept more often; None: all given up.
+
+    The empty one is SWEEPS ahead: as many as one slice takes.
+    """
+    preset, several = tuned.preset, f"{tuned.preset.object.slices} slices"
+    settings = preset.model_copy(update=TRIAL_SETTINGS | {"probe_modes": modes_for_several(preset)})
+    empty = Trial.of(tuned.dataset, settings, context)
+    starts = _starts(tuned, empty, context)
+    first, state = empty.enough(SWEEPS), None
+    for sweeps, hopeless in STAGES:
+        context.before(f"an object in {several}, and from columns")
+        state, as_found = empty.continued(state, first + sweeps, first + STAGES[-1][0], context)
+        for start in starts:
+            start.swept(sweeps, as_found, context)
+        starts = sorted((one for one in starts if one.gain.share > hopeless), key=lambda one: -one.gain.share)
+        starts = starts[:MOST_FOLLOWED]
+        if not starts:
+            return None
+    return starts[0]
+
+
+def _starts(tuned: Tuned, empty: Trial, context: TrialContext) -> list[_Start]:
+    """All that are tried."""
+    depth_A = depth_of_focus_A(tuned.dataset)
+    thick = depth_A is not None and sum(tuned.preset.object.slice_thickness_A) > DEEP * depth_A
+    starts: list[_Start] = []
+    for defocused_A in (0.0, depth_A) if depth_A is not None and thick else (0.0,):
+        context.before("one slice in place of all" + (f", {defocused_A:.3g} Å out of focus" if defocused_A else ""))
+        seen = _one_slice(tuned.dataset, tuned.preset, defocused_A, context)
+        for image in Image:
+            start = peaks(seen, image.of(seen.transmission), tuned.preset.object.slices)
+            starts.append(_Start(image, defocused_A, replace(empty, problem=start.applied(empty.problem))))
+    return starts
+
+
+def _one_slice(
+    dataset: Dataset, preset: Preset, defocused_A: float, context: TrialContext, *, held_out: bool = True
+) -> _Slice:
+    """One complex slice after some sweeps, at the entrance or so far before it."""
+    seen_from = with_optics_moved(dataset, {"C10": -defocused_A}) if defocused_A else dataset
+    alone = replace(context, start=None, begun=None)
+    trial = Trial.of(seen_from, preset.model_copy(update=TRIAL_SETTINGS | ONE_SLICE), alone)
+    problem = trial.problem
+    trial = trial if held_out else replace(trial, swept=np.arange(problem.multislice.count))
+    with closing(open_backend(context.backend, problem.multislice, context.threads)) as backend:
+        transmission, _ = problem.layout.to_complex(on_host(trial.swept_over(backend, SWEEPS)))
+    return _Slice(transmission[0, 0], problem)
+
+
+def peaks(seen: _Slice, image: DoubleArray, slices: int) -> WarmStart:
+    """An image, columns bright, as peaks of a phase, the same in all slices."""
+    from scipy.ndimage import gaussian_filter
+
+    grid, measured = seen.problem.grid, seen.problem.measured
+    soft = gaussian_filter(image, BLUR / (2 * measured.probe.semiangle_invA * grid.pixel_A))
+    lit = _lit(grid, measured.dataset)
+    lowest, highest = np.percentile(soft[lit], (LOWEST, HIGHEST))
+    bright = np.clip((soft - lowest) / max(highest - lowest, 1e-9), 0.0, None) ** POWER * lit
+    made = np.exp(1j * PEAK_RAD / slices * bright).astype(np.complex64)
+    origin = (float(grid.origin_A[0]), float(grid.origin_A[1]))
+    return WarmStart(made[None, None].repeat(slices, axis=1), grid.pixel_A, origin, over_map=True, words="")
+
+
+def _lit(grid: ObjectGrid, dataset: Dataset) -> Array:
+    """(Y, X) where the scan has been."""
+    from scipy.spatial import cKDTree
+
+    places = _of_one_scan(dataset, grid.pixel_A) / grid.pixel_A
+    nearest, _ = cKDTree(places).query(places, k=[2])  # the first is the place itself
+    pixels = np.stack(np.meshgrid(*(np.arange(n) for n in grid.shape), indexing="ij"), axis=-1)
+    away, _ = cKDTree(places).query(pixels + np.asarray(grid.origin_A) / grid.pixel_A)
+    return np.asarray(away < NEAR * max(float(np.median(nearest)), 1.0))
+
+
+def _of_one_scan(dataset: Dataset, pixel_A: float) -> DoubleArray:
+    """Positions (n, 2) of the first scan where there are several of the same place, each once."""
+    positions_A = np.asarray(dataset.positions_A, dtype=np.float64)
+    if dataset.scan_of is not None:
+        positions_A = positions_A[dataset.scan_of == dataset.scan_of[0]]
+    return np.asarray(pixel_A / 4 * np.unique(np.round(positions_A / (pixel_A / 4)), axis=0))
+
+
+def _is_open(tuned: Tuned) -> bool:
+    """Whether there are several slices, nothing that they begin from, and patterns enough to try it."""
+    preset = tuned.preset
+    start = preset.start
+    given = start.start_object or start.start_phase_image or start.start_amplitude_image
+    fixed = given or preset.solver.optimizer in PUBLISHED or not preset.refined.update_obj
+    return preset.object.slices > 1 and not fixed and may_be_tried(tuned.dataset, preset)
+
+
+def is_better(gain: Gain) -> bool:
+    """Whether a start that gains so much is taken."""
+    return gain.exceeds(BEYOND_DOUBT) and gain.share > WORTH

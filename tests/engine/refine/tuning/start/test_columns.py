@@ -1,0 +1,191 @@
+"""A thick crystal that an empty object refines into a wrong minimum begins from the columns that one slice shows."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import ptylive
+from ptylive.application.offline import reconstruct_file, refinable
+from ptylive.engine.refine import refine
+from ptylive.engine.refine.problem.prepare import prepare
+from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
+from ptylive.engine.refine.tuning.mode_choice import TRIAL_SETTINGS
+from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
+from ptylive.engine.refine.tuning.start import columns
+from ptylive.engine.refine.tuning.start.columns import PEAK_RAD, Image, is_better, peaks, with_columns
+from ptylive.schema.preset import Preset
+from ptylive.streamer.source import open_source
+
+CONTEXT = TrialContext("cpu", 1)
+THICKNESS_A = 88.9
+SIMULATED = {
+    "specimen": "crystal",
+    "material": "SrTiO3",
+    "thickness_A": THICKNESS_A,
+    "energy_eV": 100e3,
+    "convergence_semiangle_mrad": 17.29,
+    "defocus_A": -155.4,
+    "scan_step_A": (1.023, 1.023),
+    "detector_pixel_mrad": 1.3,
+    "dose_e_per_A2": 7e4,
+    "scan_shape": (18, 18),
+    "detector_shape": (48, 48),
+}
+SLICES = Preset.from_mapping(
+    {"num_slices": 4, "total_thickness_A": THICKNESS_A, "refine_drift": False, "probe_modes": 1}
+)
+
+
+@pytest.fixture(scope="module")
+def crystal(tmp_path_factory):
+    """A scan of SrTiO3 that an empty object falls into the negative of, as the data set of its true optics."""
+    return simulated_crystal(tmp_path_factory.mktemp("crystal") / "sto.h5")
+
+
+def simulated_crystal(path, **changed):
+    ptylive.simulate(path, seed=1, **{**SIMULATED, **changed})
+    made = reconstruct_file(path, {}, ["obf"])
+    with open_source(path, {}) as source:
+        return refinable(source, made.calibration)
+
+
+@pytest.fixture(scope="module")
+def found(crystal):
+    return with_columns(Tuned(crystal, SLICES), CONTEXT)
+
+
+def trial(dataset, context=CONTEXT):
+    return Trial.of(dataset, SLICES.model_copy(update=TRIAL_SETTINGS), context)
+
+
+def loss_after(one, sweeps, context=CONTEXT):
+    return one.continued(None, sweeps, sweeps, context)[1].mean
+
+
+def test_a_crystal_that_an_empty_object_misses_begins_from_its_columns(crystal, found):
+    assert "begun from the columns that one slice shows by the negative of its" in found.words[-1]
+    right = trial(crystal, replace(CONTEXT, begun=found.begun))
+    assert loss_after(right, 8) < 0.9 * loss_after(trial(crystal), 16)
+
+
+@pytest.mark.slow
+def test_so_it_does_in_another_field_and_detector(tmp_path):
+    dataset = simulated_crystal(tmp_path / "sto.h5", scan_shape=(24, 24), detector_shape=(40, 40))
+    assert with_columns(Tuned(dataset, SLICES), CONTEXT).begun is not None
+
+
+def test_the_run_begins_from_them_and_says_so(crystal):
+    preset = SLICES.model_copy(update={"epoch_max": 8, "sweeps": 8})
+    result = refine(crystal, preset, backend="cpu")
+    assert "begun from the columns that one slice shows" in result.reason
+    assert result.loss[-1] < 0.9 * loss_after(trial(crystal), 16)
+
+
+def test_one_that_comes_to_the_right_minimum_by_itself_is_left_alone(crystal, found):
+    begun = replace(CONTEXT, begun=found.begun)
+    best = columns._best(Tuned(crystal, SLICES), begun)
+    assert best is None or not is_better(best.gain)
+
+
+def test_what_is_far_thicker_than_a_focus_is_also_looked_at_out_of_focus(crystal):
+    depth_A = depth_of_focus_A(crystal)
+    for thickness_A, planes_A in ((1.5 * depth_A, {0.0}), (2.5 * depth_A, {0.0, depth_A})):
+        tuned = Tuned(crystal, SLICES.model_copy(update={"total_thickness_A": thickness_A}))
+        empty = Trial.of(crystal, tuned.preset.model_copy(update=TRIAL_SETTINGS), CONTEXT)
+        starts = columns._starts(tuned, empty, CONTEXT)
+        assert {one.defocused_A for one in starts} == planes_A
+        assert len(starts) == len(planes_A) * len(Image)
+        assert len({one.trial.problem.start.tobytes() for one in starts}) == len(starts)
+
+
+def test_columns_are_seen_dark_or_by_either_sign_of_the_phase():
+    transmission = np.array([[0.5 * np.exp(0.3j), np.exp(-0.2j)]])
+    np.testing.assert_allclose(Image.DARK.of(transmission), [[-0.5, -1.0]])
+    np.testing.assert_allclose(Image.PHASE.of(transmission), [[0.3, -0.2]])
+    np.testing.assert_allclose(Image.NEGATIVE.of(transmission), [[-0.3, 0.2]])
+
+
+def test_the_bright_are_peaks_and_only_where_the_scan_has_been(simulated):
+    preset = Preset.from_mapping({"window_px": 24, "probe_modes": 1, "num_slices": 1, "phase_only_obj": False})
+    problem = prepare(simulated.dataset, preset, None)
+    middle = np.round((problem.positions_A.mean(axis=0) - problem.grid.origin_A) / problem.grid.pixel_A).astype(int)
+    rows, cols = np.indices(problem.grid.shape)
+    column = np.hypot(rows - middle[0], cols - middle[1]) < 4
+    image = np.where(column, 0.3, -0.1)
+    image[:3, :3] = 0.6  # of the rim, which no pattern knows
+    start = peaks(columns._Slice(np.ones(column.shape), problem), image, 2)
+    phase = np.angle(start.object)
+    assert start.object.shape == (1, 2, *problem.grid.shape)
+    np.testing.assert_array_equal(phase[0, 0], phase[0, 1])
+    assert np.unravel_index(np.argmax(phase[0, 0]), column.shape) in list(zip(*np.nonzero(column), strict=True))
+    assert 2 * phase.max() == pytest.approx(PEAK_RAD, rel=0.1)  # the highest percentile is a little below the peak
+    assert not phase[0, :, 0, 0].any()
+    tuned = start.applied(problem)
+    assert tuned.strategy.reason == problem.strategy.reason  # whoever takes it says why
+
+
+def test_starts_that_fall_behind_are_given_up(crystal, monkeypatch):
+    """Two are followed after the first sweep, and none that is hopeless."""
+    followed = []
+    real = columns._Start.swept
+
+    def swept(self, sweeps, as_found, context):
+        followed.append((sweeps, self.image))
+        real(self, sweeps, as_found, context)
+
+    monkeypatch.setattr(columns._Start, "swept", swept)
+    best = columns._best(Tuned(crystal, SLICES), CONTEXT)
+    assert best.image in (Image.DARK, Image.NEGATIVE) and best.gain.share > 0.1
+    numbers = [sum(sweeps == stage for sweeps, _ in followed) for stage, _ in columns.STAGES]
+    assert numbers[0] == len(Image) and max(numbers[1:]) <= columns.MOST_FOLLOWED
+    monkeypatch.setattr(columns, "STAGES", ((1, 2.0), *columns.STAGES[1:]))
+    followed.clear()
+    assert columns._best(Tuned(crystal, SLICES), CONTEXT) is None
+    assert len(followed) == len(Image)
+
+
+@pytest.mark.parametrize("several", [False, True], ids=["the scan made twice", "two scans of the same place"])
+def test_positions_that_lie_on_each_other_count_once(crystal, several):
+    """The distance between those is none."""
+    problem = trial(crystal).problem
+    dataset, grid = problem.measured.dataset, problem.grid
+    moved_A = 0.3 * several  # the second scan lies beside the first
+    twice_A = np.concatenate([dataset.positions_A, dataset.positions_A + moved_A])
+    scan_of = np.repeat([0, 1], len(dataset.positions_A)) if several else None
+    lit = columns._lit(grid, replace(dataset, scan_of=scan_of, positions_A=twice_A))
+    np.testing.assert_array_equal(lit, columns._lit(grid, dataset))
+    assert lit.any()
+
+
+@pytest.mark.parametrize(
+    ("share", "deviation", "better"), [(0.2, 0.04, True), (0.2, 0.06, False), (0.09, 0.001, False), (-0.3, 0.01, False)]
+)
+def test_it_is_taken_beyond_doubt_only(share, deviation, better):
+    assert is_better(Gain(share, deviation)) is better
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"num_slices": 1, "total_thickness_A": None},
+        {"start_object": "earlier.h5"},
+        {"start_phase_image": "image.npy"},
+        {"start_amplitude_image": "image.npy"},
+        {"optimizer": "epie"},
+        {"update_obj": False},
+    ],
+)
+def test_nothing_is_tried_of_one_slice_nor_where_something_else_is_begun_from(crystal, monkeypatch, settings):
+    monkeypatch.setattr(columns, "_best", lambda *_: pytest.fail("it was tried"))
+    tuned = Tuned(crystal, SLICES.model_copy(update=settings))
+    assert with_columns(tuned, CONTEXT) is tuned
+
+
+def test_a_thickness_that_is_left_open_is_found_from_the_columns(crystal):
+    """In its wrong minimum it shows no depth."""
+    from ptylive.engine.refine.tuning.depth_choice import with_found_depth
+
+    tuned = with_found_depth(Tuned(crystal, Preset.from_mapping({"refine_drift": False, "probe_modes": 1})), CONTEXT)
+    assert tuned.begun is not None

@@ -1,0 +1,92 @@
+"""A thickness that is left open is asked again where columns of what was found lead to a better minimum."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from columns import scan_of_columns
+
+from ptylive.engine.refine import TrialContext
+from ptylive.engine.refine.tuning import depth_choice
+from ptylive.engine.refine.tuning.depth_choice import with_found_depth
+from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.warm_start import WarmStart
+from ptylive.schema.preset import Preset
+
+CPU = TrialContext(backend="cpu")
+COLUMNS = WarmStart(np.exp(1j * np.arange(12.0)).reshape(1, 1, 3, 4).astype(np.complex64), 0.5, (1.0, 2.0))
+OPEN, THICK = Preset(probe_modes=1), {"num_slices": 3, "total_thickness_A": 60.0}
+
+
+@pytest.fixture(scope="module")
+def scan():
+    return scan_of_columns(points=16)
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What the thickness is asked from; the first time it is 60 angstrom in three slices, from columns 90."""
+    from_where = []
+
+    def install(*, columns=COLUMNS, turned=False, worth_it=True, seen=True):
+        def thickness(tuned, begun, why, context, depth_A):
+            from_where.append(begun.begun)
+            if begun.begun is None:
+                found = replace(tuned, half_turn=turned, words=("found",))
+                return replace(found, preset=tuned.preset.model_copy(update=THICK))
+            if not worth_it:
+                return replace(tuned, preset=tuned.preset.model_copy(update={"num_slices": 1}), begun=None)
+            thick = tuned.preset.model_copy(update=THICK | {"total_thickness_A": 90.0})
+            return replace(begun, preset=thick, words=(*begun.words, "found again"))
+
+        def with_columns(tuned, context):
+            begun = tuned.preset.object.slices == 3 or not seen
+            words = (*tuned.words, "from columns")
+            return replace(tuned, begun=columns, words=words) if begun and columns is not None else tuned
+
+        monkeypatch.setattr(depth_choice, "_gate", lambda tuned, *_: (tuned if seen else None, "depth shows"))
+        monkeypatch.setattr(depth_choice, "_of_some_thickness", thickness)
+        monkeypatch.setattr(depth_choice, "with_columns", with_columns)
+        return from_where
+
+    return install
+
+
+def test_it_is_asked_again_from_columns_of_what_was_found(scan, asked):
+    from_where = asked()
+    tuned = with_found_depth(Tuned(scan, OPEN), CPU)
+    assert from_where == [None, COLUMNS]
+    assert tuned.begun is COLUMNS and tuned.preset.object.total_thickness_A == 90
+    assert tuned.words == ("from columns", "found again")
+
+
+def test_columns_of_the_other_half_turn_are_turned_back(scan, asked):
+    from_where = asked(turned=True)
+    with_found_depth(Tuned(scan, OPEN), CPU)
+    np.testing.assert_array_equal(from_where[1].object, COLUMNS.half_turned().object)
+
+
+def test_what_was_found_stands_where_columns_lead_nowhere_better(scan, asked):
+    from_where = asked(columns=None)
+    tuned = with_found_depth(Tuned(scan, OPEN), CPU)
+    assert from_where == [None]
+    assert tuned.begun is None and tuned.preset.object.total_thickness_A == 60
+
+
+def test_several_slices_stand_where_the_second_answer_is_one(scan, asked):
+    asked(worth_it=False)
+    tuned = with_found_depth(Tuned(scan, OPEN), CPU)
+    assert tuned.begun is COLUMNS and tuned.preset.object.total_thickness_A == 60
+
+
+def test_where_no_depth_is_seen_it_is_asked_once_from_columns(scan, asked):
+    from_where = asked(seen=False)
+    tuned = with_found_depth(Tuned(scan, OPEN), CPU)
+    assert from_where == [COLUMNS]
+    assert tuned.begun is COLUMNS and tuned.words == ("from columns", "found again")
+
+
+def test_no_depth_and_no_columns_are_one_slice(scan, asked):
+    assert asked(seen=False, columns=None) == []
+    tuned = with_found_depth(Tuned(scan, OPEN), CPU)
+    assert tuned.preset.object.num_slices == 1 and tuned.words == ("one slice: depth shows",)
