@@ -149,8 +149,7 @@ class Grid:
     ) -> Grid:
         """Try every point, by J1 or another criterion; starts are at least three grid points apart."""
         angles, defoci = np.deg2rad(search.rotations_deg), search.defoci_A
-        quick = criterion or Criteria.quick_power
-        power = np.array([[quick(criteria, float(c10), float(a)) for c10 in defoci] for a in angles])
+        power = trial_values(criteria, search, criterion)
         chosen: list[tuple[int, int]] = []
         for index in np.argsort(power.ravel())[::-1]:
             a, c = divmod(int(index), len(defoci))
@@ -163,6 +162,15 @@ class Grid:
         best = float(power.max())
         second = float(power[chosen[1]]) / best if len(chosen) > 1 and best > 0 else 0.0
         return cls(starts, best, second)
+
+
+def trial_values(
+    criteria: Criteria, search: Search, criterion: Callable[[Criteria, float, float], float] | None = None
+) -> DoubleArray:
+    """J1 or another criterion (rotations, defoci) at every point of a grid."""
+    quick = criterion or Criteria.quick_power
+    angles = np.deg2rad(search.rotations_deg)
+    return np.array([[quick(criteria, float(c10), float(a)) for c10 in search.defoci_A] for a in angles])
 
 
 def fit_aberrations(criteria: Criteria, search: Search, grid: Grid, *, sparse: bool) -> AberrationFit:
@@ -189,9 +197,9 @@ def _in_two_stages(
     criteria: Criteria, search: Search, starts: Sequence[DoubleArray], *, astigmatic: bool = True
 ) -> tuple[DoubleArray, DoubleArray]:
     """The highest J1 climbed from any start, and J2 climbed from there."""
-    polished = [_climb(criteria.aligned_power, start, search, astigmatic=astigmatic) for start in starts]
+    polished = [climb(criteria.aligned_power, start, search, astigmatic=astigmatic) for start in starts]
     by_power = max(polished, key=criteria.aligned_power)
-    return by_power, _climb(criteria.explained_energy, by_power, search, astigmatic=astigmatic)
+    return by_power, climb(criteria.explained_energy, by_power, search, astigmatic=astigmatic)
 
 
 def _round_unless_told(
@@ -206,7 +214,7 @@ def _round_unless_told(
         starts = [start * ROUND for start in (by_energy, *grid.starts)]
         without = _in_two_stages(criteria, search, starts, astigmatic=False)
     else:
-        without = by_power, _climb(criteria.explained_energy, by_energy * ROUND, search, astigmatic=False)
+        without = by_power, climb(criteria.explained_energy, by_energy * ROUND, search, astigmatic=False)
         gain = criteria.explained_energy(by_energy) / criteria.explained_energy(without[1]) - 1
         if gain < least_gain(criteria):
             return without, math.inf
@@ -221,42 +229,6 @@ def _doubt_of_astigmatism(low: DoubleArray, surely: float) -> dict[str, float]:
     return {name: size_A for name in LOW[1:]} if 0 < size_A and surely <= CERTAIN else {}
 
 
-@dataclass(frozen=True)
-class AmongAliases:
-    """A fit that explains more by aliases of finer structure, and the criteria that it is of."""
-
-    fit: AberrationFit
-    criteria: Criteria
-    mirrored: bool
-    """Whether these are of the other handedness."""
-    sure_of_hand: bool | None
-    """Whether it explains more than any fit of the other handedness; None: nobody asked."""
-
-
-def fit_among_aliases(criteria: Criteria, search: Search, fit: AberrationFit, *, mirrored: bool) -> AmongAliases | None:
-    """The best fit by criteria with aliases, where by these it explains more than ``fit`` does beyond doubt.
-
-    ``mirrored``: the detector's axes may be swapped.
-    """
-    present, least = criteria.left(fit.low), criteria.evenly_explained(fit.low)
-    handed = [criteria, criteria.transposed()] if mirrored else [criteria]
-    fits = [(*made, one) for one in handed if (made := fit_aliased(one, search, least)) is not None]
-    if not fits:
-        return None
-    found, height, chosen = max(fits, key=lambda one: one[1])
-    left = chosen.left(found.low)
-    if height < (1 + least_gain(criteria)) * least or lead(left, present) < BEYOND_DOUBT:
-        return None
-    if not mirrored:
-        return AmongAliases(found, chosen, mirrored=False, sure_of_hand=None)
-    other = handed[0] if chosen is handed[1] else handed[1]
-    rivals = [one[0] for one in fits if one[2] is other]
-    if not rivals and (rival := fit_aliased(other, search, 0.0)) is not None:
-        rivals = [rival[0]]
-    sure = all(lead(left, other.left(one.low)) > CERTAIN for one in rivals)
-    return AmongAliases(found, chosen, mirrored=chosen is handed[1], sure_of_hand=sure)
-
-
 def fit_aliased(criteria: Criteria, search: Search, least: float) -> tuple[AberrationFit, float] | None:
     """The fit of an undersampled scan, and its J3, by criteria with aliases; None where J3 will not exceed ``least``.
 
@@ -265,7 +237,7 @@ def fit_aliased(criteria: Criteria, search: Search, least: float) -> tuple[Aberr
     """
     fine = replace(search, defocus_step_A=ALIASED_STEP * search.defocus_step_A)
     grid = Grid.of(criteria, fine, Criteria.quickly_explained)
-    return _climbed_from(criteria, criteria.evenly_explained, search, grid, least)
+    return climbed_from(criteria, criteria.evenly_explained, search, grid, least)
 
 
 def fit_by_energy(criteria: Criteria, search: Search) -> AberrationFit | None:
@@ -275,13 +247,13 @@ def fit_by_energy(criteria: Criteria, search: Search) -> AberrationFit | None:
     """
     fine = replace(search, defocus_step_A=ALIASED_STEP * search.defocus_step_A)
     grid = Grid.of(criteria, fine, Criteria.energy)
-    found = _climbed_from(criteria, criteria.explained_energy, search, grid, 0.0)
+    found = climbed_from(criteria, criteria.explained_energy, search, grid, 0.0)
     if found is None or criteria.over_chance(found[0].explained) < criteria.above_chance:
         return None
     return found[0]
 
 
-def _climbed_from(
+def climbed_from(
     criteria: Criteria, criterion: Callable[[DoubleArray], float], search: Search, grid: Grid, least: float
 ) -> tuple[AberrationFit, float] | None:
     """A criterion climbed from the best points of a grid, and its height there; None where that is below ``least``."""
@@ -289,9 +261,9 @@ def _climbed_from(
     near = [start for start, height in zip(grid.starts, begun, strict=True) if height >= IN_REACH * max(begun)]
     if max(begun) < IN_REACH * least:
         return None
-    climbed = [_climb(criterion, start, search, astigmatic=False) for start in near]
+    climbed = [climb(criterion, start, search, astigmatic=False) for start in near]
     plain = max(climbed, key=criterion)
-    best = _climb(criterion, plain, search)
+    best = climb(criterion, plain, search)
     gains = criterion(best) >= (1 + least_gain(criteria)) * criterion(plain)
     surely = lead(criteria.left(best), criteria.left(plain)) if gains else 0.0
     if surely <= 0:
@@ -303,7 +275,7 @@ def _climbed_from(
         aberrations={"C10": c10, "C12a": c12a, "C12b": c12b},
         rotation_deg=math.degrees(rotation),
         uncertainty_A=_doubt(criteria, criterion, best, aside) * 0.25 * step,
-        rotation_uncertainty_deg=_doubt(criteria, criterion, best, turned),
+        rotation_uncertainty_deg=_doubt(criteria, criterion, best, turned) if search.rotation_deg is None else 0.0,
         explained=criteria.explained_share(best),
         runner_up=grid.runner_up,
         uncertainties_A=_doubt_of_astigmatism(best, surely),
@@ -327,7 +299,7 @@ def fit_near(criteria: Criteria, search: Search, start: DoubleArray) -> Aberrati
     """
     step = search.defocus_step_A
     known = replace(search, rotation_deg=math.degrees(float(start[3])), c12_A=(float(start[1]), float(start[2])))
-    best = _climb(criteria.explained_energy, start, known)
+    best = climb(criteria.explained_energy, start, known)
     aside = np.array([0.5 * step, 0.0, 0.0, 0.0])
     doubt = 0.5 * step * _doubt(criteria, criteria.explained_energy, best, aside)
     c10, c12a, c12b, rotation = (float(v) for v in best)
@@ -370,7 +342,7 @@ def least_gain(criteria: Criteria) -> float:
     return max(LEAST_GAIN, GAIN_PER_FREQUENCY / len(criteria.modulation.q_scan))
 
 
-def _climb(
+def climb(
     criterion: Callable[[DoubleArray], float], start: DoubleArray, search: Search, *, astigmatic: bool = True
 ) -> DoubleArray:
     """Nelder-Mead from a start, astigmatism bounded or left out; a known rotation stays."""

@@ -74,6 +74,11 @@ class Aliases:
         counts = np.bincount(self.owner)
         return float(np.mean([(1.0 / np.arange(1, n + 1)).sum() for n in counts]))
 
+    @property
+    def each(self) -> float:
+        """How many a frequency has on average, itself among them."""
+        return len(self.q) / len(self.first)
+
     def of_first(self, count: int) -> Aliases:
         """Of the first frequencies only."""
         if count >= len(self.first):
@@ -151,18 +156,21 @@ class Criteria:
 
     def with_aliases(self) -> Criteria | None:
         """The same with what the frequencies may be besides themselves; None where that is hardly anything, or all."""
-        step_A = self.conditions.step_A
-        limit = 2 * self.conditions.probe.semiangle_invA
-        if self.modulation.peaked:
-            limit = min(limit, 1 / FINEST_A)
-        aliases = Aliases.of(self.modulation.q_scan, step_A, limit)
-        each = len(aliases.q) / len(aliases.first)
-        if not UNDERSAMPLED < each < TOO_MANY:
+        aliases = self.possible_aliases(TOO_MANY)
+        if aliases is None:
             return None
-        modulation = self.modulation.brightest(max(LEAST_FREQUENCIES, round(MOST_ALIASES / each)))
+        modulation = self.modulation.brightest(max(LEAST_FREQUENCIES, round(MOST_ALIASES / aliases.each)))
         other = Criteria(modulation, self.conditions, self.fixed)
         other.aliases = aliases.of_first(len(modulation.q_scan))
         return other
+
+    def possible_aliases(self, too_many: float) -> Aliases | None:
+        """What the frequencies may be; None where that is hardly anything besides themselves, or too much."""
+        limit = 2 * self.conditions.probe.semiangle_invA
+        if self.modulation.peaked:
+            limit = min(limit, 1 / FINEST_A)
+        aliases = Aliases.of(self.modulation.q_scan, self.conditions.step_A, limit)
+        return aliases if UNDERSAMPLED < aliases.each < too_many else None
 
     def transposed(self) -> Criteria:
         """The same with the detector's axes swapped."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ptylive.engine.calibrate.rotation import fit_rotation
-from ptylive.engine.calibrate.scan import LEAST_POINTS, calibrate_scan, highest_frequency
+from ptylive.engine.calibrate.rotation import RotationFit, fit_rotation, highest_frequency, spread_deg
+from ptylive.engine.calibrate.scan import LEAST_POINTS, calibrate_scan
 from ptylive.engine.calibrate.sign import detail_correlation
 from ptylive.engine.descan import descan_of
 from ptylive.engine.geometry import turned_to_detector_axes
@@ -24,8 +24,10 @@ from ptylive.engine.imaging.maps.com import along_scan_axes, center_of_mass
 from ptylive.engine.imaging.maps.idpc import integrated_dpc
 from ptylive.schema import Calibration, Origin, Quantity
 from ptylive.schema.detector import parse_transform
-from ptylive.schema.model import FloatArray
+from ptylive.schema.model import BoolArray, DoubleArray, FloatArray
 
+MOST_SPREAD_DEG = 10.0
+"""Halves of a scan that agree less well about the rotation tell nothing."""
 SAME_DEG = 45.0
 """Nearer than this to the rotation in use: the same of four quarter turns."""
 
@@ -46,6 +48,39 @@ class Candidate:
     phase: FloatArray
 
 
+@dataclass(frozen=True)
+class MeasuredRotation:
+    """What the centre of mass says of the rotation, with the detector transform in use taken for right.
+
+    ``fit.transposed``: rows and columns of the patterns are exchanged besides. ``spread_deg``: half the difference
+    between both halves of the scan.
+    """
+
+    fit: RotationFit
+    spread_deg: float | None
+
+    @property
+    def trusted(self) -> bool:
+        """Whether angle and handedness stand out, in both halves alike."""
+        return self.fit.angle_trusted and (self.spread_deg is None or self.spread_deg < MOST_SPREAD_DEG)
+
+
+def measured_rotation(calibration: Calibration, store: Store) -> MeasuredRotation | None:
+    """The rotation as the scan shows it, whatever was given; None where the scan is too small, or has no step."""
+    visited, step_A = store.visited, store.header.scan.step_A
+    if visited.sum() < LEAST_POINTS or min(visited.shape) <= 2 or step_A is None:
+        return None
+    moments = center_of_mass(store.moments_without(descan_of(calibration)), visited)
+    com, dark = turned_to_detector_axes(moments, calibration.transform), _dark_field(store)
+
+    def fitted(part: BoolArray, transposed: bool | None) -> RotationFit:
+        highest = highest_frequency(calibration)
+        return fit_rotation(np.where(part, com, 0.0), dark, part, step_A, highest, transposed=transposed)
+
+    whole = fitted(visited, None)
+    return MeasuredRotation(whole, spread_deg(lambda half: fitted(half, whole.transposed), visited))
+
+
 def orientations(calibration: Calibration, store: Store) -> list[Candidate]:
     """The eight, the likeliest first; none where the scan is too small, or has no step.
 
@@ -57,7 +92,7 @@ def orientations(calibration: Calibration, store: Store) -> list[Candidate]:
     words = calibration.transform
     moments = center_of_mass(store.moments_without(descan_of(calibration)), visited)
     com = np.where(visited, turned_to_detector_axes(moments, words), 0.0)
-    dark = np.asarray(store.per_frame(store.regions)[:, REGIONS.index("dark")].reshape(store.shape))
+    dark = _dark_field(store)
     found = []
     for transposed in (False, True):
         fit = fit_rotation(com, dark, visited, step_A, highest_frequency(calibration), transposed=transposed)
@@ -92,6 +127,11 @@ def independent_defocus(calibration: Calibration, store: Store) -> Quantity | No
         kept[name] = Quantity(value, Origin.GIVEN)
     found = calibrate_scan(Calibration(kept), store).entries.get("C10")
     return found if found is not None and found.origin is Origin.ESTIMATED else None
+
+
+def _dark_field(store: Store) -> DoubleArray:
+    """(rows, cols)"""
+    return np.asarray(store.per_frame(store.regions)[:, REGIONS.index("dark")].reshape(store.shape))
 
 
 def wrapped(angle_deg: float) -> float:

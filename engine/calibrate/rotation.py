@@ -8,6 +8,7 @@ the components, and the remaining half turn is settled by phase being positive w
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,12 +17,17 @@ from scipy import fft
 from ptylive.engine.calibrate.sign import TRUSTED_SIGN, detail_correlation
 from ptylive.engine.imaging.maps.com import along_scan_axes
 from ptylive.engine.imaging.maps.idpc import integrated_dpc
+from ptylive.schema import Calibration
 from ptylive.schema.model import BoolArray, DoubleArray
 
 TRUSTED_CURL = 0.2
 """Largest remaining share of curl at which the angle is believed."""
 TRUSTED_RATIO = 2.0
 """How much less curl one handedness must leave than the other."""
+SAME_ANGLE_DEG = 15.0
+"""Angles that agree this well are the same: a trusted one has been 9° off (silicon [110], 77 Å)."""
+LEAST_ROWS = 8
+"""Of a scan whose halves are compared."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +39,29 @@ class RotationFit:
     curl: float
     curl_other: float
     sign_correlation: float
+    other_deg: float = 0.0
+    """Angle with the least curl of the other handedness."""
 
     @property
     def angle_trusted(self) -> bool:
         """Whether angle and handedness stand out."""
         return self.curl < TRUSTED_CURL and self.curl_other > TRUSTED_RATIO * self.curl
+
+    def contradicts(self, rotation_deg: float) -> bool:
+        """Whether it is believed and another angle is not this one, be it half a turn aside."""
+        return self.angle_trusted and self._apart(rotation_deg) > SAME_ANGLE_DEG
+
+    def confirms(self, rotation_deg: float) -> bool:
+        """Whether it is believed and the other angle is the same, be it half a turn aside."""
+        return self.angle_trusted and self._apart(rotation_deg) <= SAME_ANGLE_DEG
+
+    def _apart(self, rotation_deg: float) -> float:
+        return abs((rotation_deg - self.rotation_deg + 90.0) % 180.0 - 90.0)
+
+    @property
+    def angles_deg(self) -> dict[bool, float]:
+        """The angle with the least curl without a transposition, and with one."""
+        return {self.transposed: self.rotation_deg, not self.transposed: self.other_deg}
 
     @property
     def sign_trusted(self) -> bool:
@@ -67,7 +91,26 @@ def fit_rotation(
     sign = detail_correlation(phase, dark_field, visited)
     if sign < 0:
         angle += 180.0
-    return RotationFit(180.0 - (180.0 - angle) % 360.0, transposed, curl, fits[not transposed][1], sign)
+    other_deg, curl_other = fits[not transposed]
+    return RotationFit(180.0 - (180.0 - angle) % 360.0, transposed, curl, curl_other, sign, other_deg)
+
+
+def highest_frequency(calibration: Calibration) -> float:
+    """1.2 times the aperture radius in 1/Å where it is known: no phase contrast lies beyond."""
+    wavelength, semiangle = calibration.wavelength_A, calibration.get("convergence_semiangle_mrad")
+    if wavelength is None or semiangle is None:
+        return math.inf
+    return 1.2 * float(semiangle) * 1e-3 / wavelength
+
+
+def spread_deg(fit: Callable[[BoolArray], RotationFit], visited: BoolArray) -> float | None:
+    """Half the difference between the angles of the upper and the lower half of the visited rows; None of few rows."""
+    rows = np.flatnonzero(visited.any(axis=1))
+    if len(rows) < LEAST_ROWS:
+        return None
+    upper = np.arange(visited.shape[0])[:, None] < rows[len(rows) // 2]
+    angles = [fit(half).rotation_deg for half in (visited & upper, visited & ~upper)]
+    return 0.5 * abs((angles[0] - angles[1] + 90) % 180 - 90)
 
 
 def _least_curl(com: DoubleArray, visited: BoolArray, step_A: tuple[float, float], q_max: float) -> tuple[float, float]:

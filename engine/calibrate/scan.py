@@ -18,19 +18,21 @@ from ptylive.engine.calibrate.aberrations import (
     Grid,
     Search,
     fit_aberrations,
-    fit_among_aliases,
     fit_by_energy,
     fit_near,
     in_focus_unless_told,
     is_below,
 )
+from ptylive.engine.calibrate.aliases.best import fit_among_aliases
+from ptylive.engine.calibrate.aliases.joint import JointCriteria
+from ptylive.engine.calibrate.aliases.together import Present, Question, verdict_on
 from ptylive.engine.calibrate.alignment.parallax import align
 from ptylive.engine.calibrate.criteria import Criteria
 from ptylive.engine.calibrate.descan import find_descan
 from ptylive.engine.calibrate.dose import with_dose
 from ptylive.engine.calibrate.higher import fit_higher
 from ptylive.engine.calibrate.modulation import Modulation, is_sparse
-from ptylive.engine.calibrate.rotation import RotationFit, fit_rotation
+from ptylive.engine.calibrate.rotation import SAME_ANGLE_DEG, RotationFit, fit_rotation, highest_frequency, spread_deg
 from ptylive.engine.calibrate.sign import phase_correlation, settles
 from ptylive.engine.descan import descan_of
 from ptylive.engine.geometry import turned_to_detector_axes
@@ -43,16 +45,12 @@ from ptylive.schema.model import BoolArray, DoubleArray
 
 LEAST_POINTS = 64
 """Fewer visited points say nothing about the rotation."""
-SAME_ANGLE_DEG = 15.0
-"""A transposition is believed beside a given rotation only if its own angle agrees this well."""
 HANDEDNESS_RATIO = 1.5
 """How much better one handedness must align the bright field to be believed."""
 LEAST_DEPTH_A, MOST_DEPTH_A = 10.0, 500.0
 """Depths below the entrance plane that a specimen may have."""
 MIDDLE_DEPTH_A = 200.0
 """Depth of the middle of the thickest crystals: what would lie deeper is thin, seen under the other half turn."""
-MOST_SPREAD_DEG = 10.0
-"""Halves of a scan that agree less well about the rotation tell nothing."""
 HALF_TURN_RATIO = 1.1
 """How much more of the scan one half turn must explain to be believed."""
 WELL_EXPLAINED = 0.4
@@ -74,35 +72,6 @@ def calibrate_scan(calibration: Calibration, store: Store) -> Calibration:
     work.entries.setdefault("rotation_deg", Quantity(0.0, Origin.DEFAULT))
     work.entries.setdefault("detector_transform", Quantity("none", Origin.DEFAULT))
     return with_dose(Calibration(work.entries), store)
-
-
-@dataclass(frozen=True)
-class MeasuredRotation:
-    """What the centre of mass says of the rotation, with the detector transform in use taken for right.
-
-    ``fit.transposed``: rows and columns of the patterns are exchanged besides. ``spread_deg``: half the difference
-    between both halves of the scan.
-    """
-
-    fit: RotationFit
-    spread_deg: float | None
-
-    @property
-    def trusted(self) -> bool:
-        """Whether angle and handedness stand out, in both halves alike."""
-        return self.fit.angle_trusted and (self.spread_deg is None or self.spread_deg < MOST_SPREAD_DEG)
-
-
-def measured_rotation(calibration: Calibration, store: Store) -> MeasuredRotation | None:
-    """The rotation as the scan shows it, whatever was given; None where the scan is too small, or has no step."""
-    visited = store.visited
-    if visited.sum() < LEAST_POINTS or min(visited.shape) <= 2 or store.header.scan.step_A is None:
-        return None
-    work = _Work(dict(calibration.entries), store)
-    moments = center_of_mass(store.moments_without(descan_of(calibration)), visited)
-    com = turned_to_detector_axes(moments, calibration.transform)
-    fit = work.curl(com, visited, None)
-    return MeasuredRotation(fit, work.spread(com, fit))
 
 
 @dataclass
@@ -160,15 +129,8 @@ class _Work:
         return fit_rotation(field, self._dark_field, visited, step, highest, transposed=transposed)
 
     def spread(self, com: DoubleArray, whole: RotationFit) -> float | None:
-        """Half the difference between the angles of the upper and the lower half of the visited rows."""
-        visited = self.store.visited
-        rows = np.flatnonzero(visited.any(axis=1))
-        if len(rows) < 8:
-            return None
-        upper = np.arange(visited.shape[0])[:, None] < rows[len(rows) // 2]
-        halves = (visited & upper, visited & ~upper)
-        angles = [self.curl(com, half, whole.transposed).rotation_deg for half in halves]
-        return 0.5 * abs((angles[0] - angles[1] + 90) % 180 - 90)
+        """Half the difference between the angles of both halves of the scan."""
+        return spread_deg(lambda half: self.curl(com, half, whole.transposed), self.store.visited)
 
     @property
     def _dark_field(self) -> DoubleArray:
@@ -203,10 +165,12 @@ class _Work:
         if rotation_open:
             ordered = not sparse or modulation.peaked
             fixed = search.at_defocus(self._in_focus())
+            question = self._question(criteria, fixed, curl)
             criteria, grid = self._oriented(criteria, Grid.of(criteria, fixed), fixed, curl)
             fit = fit_aberrations(criteria, fixed, grid, sparse=sparse)
-            criteria, fit = self._among_aliases(criteria, fixed, fit) if ordered else (criteria, fit)
-            if fit.explained * criteria.coefficients >= LEAST_EXPLAINED * criteria.aliases.chance:
+            criteria, fit = self._among_aliases(criteria, fixed, fit, curl) if ordered else (criteria, fit)
+            criteria, fit = self._together(question, (criteria, fit))
+            if self._beyond_chance(criteria, fit, compared=isinstance(criteria, JointCriteria)):
                 self._adopt(fit, curl, criteria)
         elif not self.given("rotation_deg"):
             self._turn_to_defocus(criteria, search)
@@ -216,6 +180,7 @@ class _Work:
     def _search_defocus(self, criteria: Criteria, search: Search, curl: RotationFit | None, *, sparse: bool) -> None:
         """Everything open: grid, handedness, fit, higher aberrations where the scan carries them."""
         ordered = not sparse or criteria.modulation.peaked
+        question = self._question(criteria, search, curl)
         criteria, grid = self._oriented(criteria, Grid.of(criteria, search), search, curl)
         if sparse and search.rotation_deg is None and search.c12_A is None:
             # images of an amorphous specimen can be aligned with each other: one more start, which the criteria judge
@@ -223,12 +188,20 @@ class _Work:
             grid = grid if alignment is None else replace(grid, starts=[*grid.starts, alignment.start])
         fit = fit_aberrations(criteria, search, grid, sparse=sparse)
         if ordered or self._tells_little(criteria, fit):
-            criteria, fit = self._among_aliases(criteria, search, fit)
+            criteria, fit = self._among_aliases(criteria, search, fit, curl)
         by_energy = not criteria.has_aliases and self._tells_little(criteria, fit)
         if by_energy:
             criteria, fit = self._by_energy(criteria, search, fit)
         compared = by_energy or (criteria.has_aliases and not sparse)
-        if criteria.over_chance(fit.explained) < (criteria.above_chance if compared else LEAST_EXPLAINED):
+        criteria, fit = self._together(question, (criteria, fit), compared=compared)
+        compared = compared or isinstance(criteria, JointCriteria)
+        if curl is not None and not self.given("rotation_deg") and curl.contradicts(fit.rotation_deg):
+            # of lattices false optics explain as much as the right ones
+            known = replace(search, rotation_deg=curl.rotation_deg)
+            criteria, compared = question.criteria, False
+            fit = fit_aberrations(criteria, known, Grid.of(criteria, known), sparse=sparse)
+            fit = replace(fit, rotation_uncertainty_deg=self.entries["rotation_deg"].uncertainty or 0.0)
+        if not self._beyond_chance(criteria, fit, compared=compared):
             return
         if not sparse:
             given = {name: q.value for name, q in self.entries.items() if q.origin is Origin.GIVEN}
@@ -236,13 +209,51 @@ class _Work:
             fit = fit_higher(criteria, fit, given)
         self._adopt(fit, curl, criteria)
 
-    def _among_aliases(self, criteria: Criteria, search: Search, fit: AberrationFit) -> tuple[Criteria, AberrationFit]:
+    def _beyond_chance(self, criteria: Criteria, fit: AberrationFit, *, compared: bool) -> bool:
+        """Whether a fit explains what noise does not; ``compared``: at every point of a grid, or among aliases."""
+        return criteria.over_chance(fit.explained) >= (criteria.above_chance if compared else LEAST_EXPLAINED)
+
+    def _hand_is_open(self, curl: RotationFit | None) -> bool:
+        return not self.given("detector_transform") and not (curl is not None and curl.angle_trusted)
+
+    def _question(self, criteria: Criteria, search: Search, curl: RotationFit | None) -> Question:
+        """What all aliases are asked, about the handednesses that may be right."""
+        own = {False: None if curl is None else curl.rotation_deg}
+        angles = own if curl is None or not self._hand_is_open(curl) else curl.angles_deg
+        return Question(criteria, search, angles, str(self.value("detector_transform", "none")), curl)
+
+    def _hand_is_told(self) -> bool:
+        transform = self.entries.get("detector_transform")
+        return transform is None or transform.origin is not Origin.UNDECIDED
+
+    def _together(
+        self, question: Question, present: tuple[Criteria, AberrationFit], *, compared: bool = False
+    ) -> tuple[Criteria, AberrationFit]:
+        """The fit by all aliases together, where it explains more than the present one; what it says of the hand."""
+        base, curl = question.transform, question.curl
+        mirrored = self.value("detector_transform", "none") != base
+        believed = self._beyond_chance(*present, compared=compared)
+        fit = Present(present[1], mirrored, believed, self._hand_is_told())
+        # two measurements that agree are believed: of strong objects aliases explain what they should not
+        agreed = believed and curl is not None and curl.confirms(fit.fit.rotation_deg)
+        verdict = verdict_on(question, fit) if self._has_ended and not agreed else None
+        if verdict is None:
+            return present
+        if len(question.angles_deg) > 1 and verdict.hand_told is not None:
+            hand = verdict.best.mirrored if verdict.better else mirrored
+            origin = Origin.ESTIMATED if verdict.hand_told else Origin.UNDECIDED
+            self.entries["detector_transform"] = Quantity(_word(hand != (base == "transpose")), origin)
+        return (verdict.best.criteria, verdict.best.fit) if verdict.better else present
+
+    def _among_aliases(
+        self, criteria: Criteria, search: Search, fit: AberrationFit, curl: RotationFit | None
+    ) -> tuple[Criteria, AberrationFit]:
         """The fit that takes what is seen for aliases of finer structure, where that explains more beyond doubt."""
         running = fit.explained > WELL_EXPLAINED and not self._has_ended
         aliased = None if running else criteria.with_aliases()
         if aliased is None:
             return criteria, fit
-        found = fit_among_aliases(aliased, search, fit, mirrored=not self.given("detector_transform"))
+        found = fit_among_aliases(aliased, search, fit, mirrored=self._hand_is_open(curl))
         if found is None:
             return criteria, fit
         if found.sure_of_hand is not None:
@@ -253,8 +264,7 @@ class _Work:
 
     def _tells_little(self, criteria: Criteria, fit: AberrationFit) -> bool:
         """Whether J1 is lost in noise, of a scan that has come to its end."""
-        transform = self.entries.get("detector_transform")
-        undecided = transform is not None and transform.origin is Origin.UNDECIDED and fit.explained < WELL_EXPLAINED
+        undecided = not self._hand_is_told() and fit.explained < WELL_EXPLAINED
         lost = criteria.over_chance(fit.explained) < LEAST_EXPLAINED
         return (lost or undecided) and self._has_ended
 
@@ -264,8 +274,7 @@ class _Work:
 
     def _by_energy(self, criteria: Criteria, search: Search, fit: AberrationFit) -> tuple[Criteria, AberrationFit]:
         """The fit and the handedness that explain most, where something is explained beyond what noise is."""
-        transform = self.entries.get("detector_transform")
-        open_ = transform is not None and transform.origin is Origin.UNDECIDED
+        open_ = not self._hand_is_told()
         handed = [criteria, criteria.transposed()] if open_ else [criteria]
         fits = [(made, one) for one in handed if (made := fit_by_energy(one, search)) is not None]
         if not fits:
@@ -283,9 +292,7 @@ class _Work:
         self, criteria: Criteria, grid: Grid, search: Search, curl: RotationFit | None
     ) -> tuple[Criteria, Grid]:
         """The same, mirrored where the handedness is open and the mirror image explains more."""
-        if self.given("detector_transform") or (curl is not None and curl.angle_trusted):
-            return criteria, grid
-        return self._handed(criteria, grid, search)
+        return self._handed(criteria, grid, search) if self._hand_is_open(curl) else (criteria, grid)
 
     def _in_focus(self) -> float:
         """C10 of the plane that the maps are focused on, from the entries."""
@@ -389,11 +396,3 @@ def _word(transposed: bool) -> str:
 def _apart(one_deg: float, other_deg: float) -> float:
     """Angle between two directions, degrees."""
     return abs((one_deg - other_deg + 180.0) % 360.0 - 180.0)
-
-
-def highest_frequency(calibration: Calibration) -> float:
-    """1.2 times the aperture radius in 1/Å where it is known: no phase contrast lies beyond."""
-    wavelength, semiangle = calibration.wavelength_A, calibration.get("convergence_semiangle_mrad")
-    if wavelength is None or semiangle is None:
-        return math.inf
-    return 1.2 * float(semiangle) * 1e-3 / wavelength

@@ -16,7 +16,7 @@ import psutil
 from ptylive.application.detector_texts import equip, read_detectors, text_of, written_detectors
 from ptylive.application.export import Export, export_stem, named, written
 from ptylive.application.extensions import Preset
-from ptylive.engine.calibrate.scan import measured_rotation
+from ptylive.engine.calibrate.independent import measured_rotation
 from ptylive.engine.imaging.virtual_detectors import DetectorBank, MaskDetector, VirtualDetector, parse_detectors
 from ptylive.engine.live.trotter import Trotter, trotter
 from ptylive.engine.refine.run.history import snapshots

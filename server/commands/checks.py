@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from ptylive.application.extensions import Preset
-from ptylive.engine.calibrate.scan import MeasuredRotation
+from ptylive.engine.calibrate.independent import MeasuredRotation
 from ptylive.engine.planning.detector_window import GOOD_SHARE
 from ptylive.engine.planning.probe_and_step import GOOD_OVERLAP, LEAST_OVERLAP, linear_overlap, probe_diameter_A
 from ptylive.engine.refine.tuning.depth.depth_trials import FIRST, THICKEST_A

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from synthetic import WeakPhaseScan, batches
 
-from ptylive.engine.calibrate.scan import measured_rotation
+from ptylive.engine.calibrate.independent import measured_rotation
 from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.schema import Calibration, Origin, Quantity, ScanHeader
 from ptylive.schema.detector import Detector

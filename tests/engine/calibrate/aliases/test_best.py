@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ptylive.engine.calibrate import aberrations
-from ptylive.engine.calibrate.aberrations import AberrationFit, fit_among_aliases
+from ptylive.engine.calibrate.aberrations import AberrationFit
+from ptylive.engine.calibrate.aliases import best
+from ptylive.engine.calibrate.aliases.best import fit_among_aliases
 from ptylive.engine.calibrate.criteria import lead
 from ptylive.engine.calibrate.scan import _Work
 from ptylive.schema import Origin, Quantity
@@ -52,7 +53,7 @@ def found(monkeypatch: pytest.MonkeyPatch, left: DoubleArray, mirrored: DoubleAr
         height = criteria.evenly_explained(fit.low)
         return (fit, height) if height > least else None
 
-    monkeypatch.setattr(aberrations, "fit_aliased", climbed)
+    monkeypatch.setattr(best, "fit_aliased", climbed)
     any_scan: Any = scan
     return fit_among_aliases(any_scan, None, fit_of(SEEN), mirrored=mirrored is not None)  # type: ignore[arg-type]
 
@@ -116,5 +117,5 @@ def test_what_explains_much_is_asked_at_the_end_only(
     criteria: Any = SimpleNamespace(with_aliases=lambda: calls.append(True) or SimpleNamespace())
     work = _Work({"detector_transform": Quantity("none", Origin.GIVEN)}, store)
     fit, search = fit_of(SEEN, explained), None
-    assert work._among_aliases(criteria, search, fit) == (criteria, fit)  # type: ignore[arg-type]
+    assert work._among_aliases(criteria, search, fit, None) == (criteria, fit)  # type: ignore[arg-type]
     assert bool(calls) == asked

@@ -1,0 +1,72 @@
+"""What all aliases of a frequency explain together (docs/theory/calibration.md).
+
+Steps of several times the resolution fold dozens of the object's frequencies onto each one of the scan, and an
+amorphous specimen has energy at all of them: one alias explains a few percent, and wrong optics explain as much. The
+bright field has hundreds of coefficients to tell aliases apart by, so their phases are fitted to them together.
+"""
+
+from __future__ import annotations
+
+import math
+from copy import copy
+from dataclasses import replace
+
+import numpy as np
+
+from ptylive.engine.calibrate.criteria import CLEAR_OF_NOISE, REGULARISATION, Criteria
+from ptylive.engine.calibrate.modulation import FIT_FREQUENCIES
+from ptylive.engine.geometry import DetectorGrid
+from ptylive.schema.model import DoubleArray
+
+LARGEST_SHARE = 0.25
+"""Of a frame's coefficients, that a frequency may have as aliases: by that share noise is explained."""
+MOST_TOGETHER, LEAST_FREQUENCIES = 2500, 24
+"""Aliases that are looked at together, of the brightest frequencies; and how few of these are taken at the least."""
+
+
+class JointCriteria(Criteria):
+    """Criteria by which a frequency is the sum of its aliases, instead of the best one of them."""
+
+    @classmethod
+    def of(cls, criteria: Criteria) -> JointCriteria | None:
+        """Of criteria without aliases; None where there are hardly any, or too many for the coefficients."""
+        aliases = criteria.possible_aliases(LARGEST_SHARE * criteria.coefficients)
+        if aliases is None:
+            return None
+        modulation = criteria.modulation.brightest(max(LEAST_FREQUENCIES, round(MOST_TOGETHER / aliases.each)))
+        joint = cls(modulation, criteria.conditions, criteria.fixed)
+        joint.aliases = aliases.of_first(len(modulation.q_scan))
+        return joint
+
+    def transposed(self) -> JointCriteria:
+        """The same with the detector's axes swapped."""
+        grid, other = self.conditions.grid, copy(self)
+        other.conditions = replace(self.conditions, grid=DetectorGrid(grid.k_col, grid.k_row, grid.pixel))
+        return other
+
+    def over_chance(self, share: float) -> float:
+        """A share of the energy in what a trial would explain of noise: one coefficient's worth an alias."""
+        return share * self.coefficients / self.aliases.each
+
+    @property
+    def above_chance(self) -> float:
+        """What a fit must explain, in that: as many terms of noise as there are aliases."""
+        return 1.0 + CLEAR_OF_NOISE / math.sqrt(len(self.aliases.q))
+
+    def evenly_explained(self, parameters: DoubleArray, frequencies: int = FIT_FREQUENCIES) -> float:
+        """J4: as J3, of what all aliases explain together."""
+        return super().evenly_explained(parameters, frequencies)
+
+    def _explained(self, parameters: DoubleArray, frequencies: int) -> DoubleArray:
+        """Energy (nq,) that the aliases of each frequency explain together, their phases being free."""
+        aliases = self.aliases.of_first(frequencies)
+        transfer = self.transfer(parameters, aliases.q)
+        weights = self.per_noise(transfer).conj()
+        energy = np.empty(len(aliases.first))
+        ends = np.append(aliases.first[1:], len(aliases.q))
+        for n, (start, end) in enumerate(zip(aliases.first, ends, strict=True)):
+            weight = weights[:, start:end].T
+            image = weight @ self.modulation.spectra[:, n]
+            information = weight @ transfer[:, start:end] + REGULARISATION * np.eye(end - start)
+            energy[n] = np.vdot(image, np.linalg.solve(information, image)).real
+        return energy

@@ -1,0 +1,179 @@
+"""Optics and handedness of an undersampled scan, by what all aliases explain together.
+
+J1 has one of its many summits near the right optics even where others are higher, of either handedness: so J4 is asked
+at the summits of both, on few frequencies, and climbed from the best ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from ptylive.engine.calibrate.aberrations import (
+    BEYOND_DOUBT,
+    CERTAIN,
+    ROUND,
+    AberrationFit,
+    Grid,
+    Search,
+    climb,
+    climbed_from,
+    least_gain,
+    trial_values,
+)
+from ptylive.engine.calibrate.aliases.joint import JointCriteria
+from ptylive.engine.calibrate.criteria import Criteria, lead
+from ptylive.engine.calibrate.rotation import RotationFit
+from ptylive.schema.model import DoubleArray
+
+FEW, FEWEST, SEARCHED = 16, 8, 800
+"""Frequencies that a search looks at, at the most and at the least, and their aliases."""
+SUMMITS, POLISHED, CLIMBED = 30, 5, 2
+"""Summits of J1 that are looked at; that are climbed by J1 besides; and starts from which J4 is climbed."""
+OVERRULING = 4.0
+"""Standard deviations by which a fit must be ahead of a believed one of the same handedness. Of several radians of gold
+400 Å out of focus, which no weak phase object explains, optics near focus were ahead of the right ones by 3.4."""
+SUSPECTED = 1.0
+"""Standard deviations by which a handedness must be ahead of the other, lest what told it be doubted."""
+
+
+@dataclass(frozen=True)
+class Together:
+    """The best fit of one handedness, by criteria of that handedness."""
+
+    fit: AberrationFit
+    criteria: JointCriteria
+    mirrored: bool
+    """Whether that is the other one than that of the scan's conditions."""
+
+    @property
+    def left(self) -> DoubleArray:
+        """Share (nq,) of the energy of each frequency that it does not explain."""
+        return self.criteria.left(self.fit.low)
+
+    @property
+    def height(self) -> float:
+        """J4."""
+        return self.criteria.evenly_explained(self.fit.low)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What J4 says of a fit: the best one of all, whether it explains more beyond doubt, and of the handedness.
+
+    ``hand_told``: the handedness of ``best`` is the right one, False: it is doubtful, None: the fit's own stays.
+    """
+
+    best: Together
+    better: bool
+    hand_told: bool | None
+
+
+@dataclass(frozen=True)
+class Question:
+    """A scan: its criteria without aliases, what is looked for, and the handednesses that may be right.
+
+    ``angles_deg``: of each (True: the other one than that of the scan's conditions) the rotation with the least curl of
+    the centre of mass, where that was looked for. ``transform``: that of the conditions; ``curl``: what the centre of
+    mass says.
+    """
+
+    criteria: Criteria
+    search: Search
+    angles_deg: Mapping[bool, float | None]
+    transform: str = "none"
+    curl: RotationFit | None = None
+
+
+@dataclass(frozen=True)
+class Present:
+    """A fit to be judged: whether what it explains is beyond chance, and whether its handedness was told."""
+
+    fit: AberrationFit
+    mirrored: bool
+    believed: bool
+    hand_told: bool
+
+
+def verdict_on(question: Question, present: Present) -> Verdict | None:
+    """What all aliases together say of a fit; None where they say nothing."""
+    criteria, joint = question.criteria, JointCriteria.of(question.criteria)
+    if joint is None:
+        return None
+    handed = {False: (criteria, joint), True: (criteria.transposed(), joint.transposed())}
+    found: dict[bool, Together] = {}
+    for hand, angle_deg in question.angles_deg.items():
+        own = [present.fit.low * ROUND] if hand == present.mirrored else []
+        own += [] if angle_deg is None else _at_angle(question.search, angle_deg)
+        fit = _best_of(*handed[hand], question.search, own)
+        if fit is not None:
+            found[hand] = Together(fit, handed[hand][1], hand)
+    if not found:
+        return None
+    best = max(found.values(), key=lambda one: one.height)
+    if best.criteria.over_chance(best.fit.explained) < best.criteria.above_chance:
+        return None
+    own_fit = Together(present.fit, handed[present.mirrored][1], present.mirrored)
+    return judged(best, found.get(not best.mirrored), own_fit, present)
+
+
+def judged(best: Together, rival: Together | None, own: Together, present: Present) -> Verdict:
+    """The best fit beside that of the other handedness, and the present one by the same criteria.
+
+    A fit of the same handedness has to be better beyond doubt; one of the other has to be ahead of all fits of this.
+    """
+    surely = np.inf if rival is None else lead(best.left, rival.left)
+    other_hand = best.mirrored != own.mirrored
+    least = OVERRULING if present.hand_told and not (other_hand and surely > CERTAIN) else CERTAIN
+    explains_more = best.height > (1 + least_gain(best.criteria)) * own.height
+    better = not present.believed or (explains_more and lead(best.left, own.left) > least)
+    if better:
+        return Verdict(best, better, hand_told=bool(surely > CERTAIN))
+    if other_hand or surely < SUSPECTED:
+        return Verdict(best, better, hand_told=False)
+    return Verdict(best, better, hand_told=True if surely > BEYOND_DOUBT else None)
+
+
+def summits(values: DoubleArray, *, wraps: bool) -> list[tuple[int, int]]:
+    """Local maxima (rotation, defocus) of values on a grid, the highest first.
+
+    ``wraps``: rotations end after half a turn, where they go on with reversed defocus; else after a whole one.
+    """
+    around = values
+    if len(values) > 1:
+        last, first = values[-1:], values[:1]
+        around = np.concatenate([last[:, ::-1], values, first[:, ::-1]] if wraps else [last, values, first])
+    peak = ndimage.maximum_filter(around, 3, mode="nearest") == around
+    where = np.argwhere(peak[1:-1] if len(values) > 1 else peak)
+    return sorted(((int(a), int(c)) for a, c in where), key=lambda one: -values[one])
+
+
+def _at_angle(search: Search, angle_deg: float) -> list[DoubleArray]:
+    """Every defocus at one rotation; none where the rotation is known."""
+    if search.rotation_deg is not None:
+        return []
+    return [np.array([c10, 0.0, 0.0, np.deg2rad(angle_deg)]) for c10 in search.defoci_A]
+
+
+def _best_of(
+    criteria: Criteria, joint: JointCriteria, search: Search, own: Iterable[DoubleArray]
+) -> AberrationFit | None:
+    """The best fit of one handedness by J4."""
+    angles, defoci = np.deg2rad(search.rotations_deg), search.defoci_A
+    where = summits(trial_values(criteria, search), wraps=search.c10_A is None)[:SUMMITS]
+    astigmatism = search.c12_A or (0.0, 0.0)
+    starts = [np.array([defoci[c], *astigmatism, angles[a]]) for a, c in where]
+    starts += [climb(criteria.aligned_power, start, search, astigmatic=False) for start in starts[:POLISHED]]
+    starts += own
+
+    few = max(FEWEST, min(FEW, round(SEARCHED / joint.aliases.each)))
+
+    def quick(parameters: DoubleArray) -> float:
+        return joint.evenly_explained(parameters, few)
+
+    starts.sort(key=quick, reverse=True)
+    found = climbed_from(joint, quick, search, Grid(starts[:CLIMBED], 0.0, 0.0), 0.0)
+    return None if found is None else found[0]

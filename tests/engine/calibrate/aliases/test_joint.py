@@ -1,0 +1,121 @@
+"""Aliases of a frequency explain together what each of them alone does not."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ptylive.engine.bases import BinnedPixels
+from ptylive.engine.calibrate.aliases.joint import JointCriteria
+from ptylive.engine.calibrate.criteria import Aliases, Criteria
+from ptylive.engine.calibrate.modulation import Modulation
+from ptylive.engine.geometry import DetectorGrid
+from ptylive.engine.imaging.imaging_conditions import ImagingConditions
+from ptylive.engine.probe import Probe
+from ptylive.schema.model import DoubleArray
+from ptylive.schema.units import wavelength_A
+
+ENERGY_EV, SEMIANGLE_MRAD, SIDE, POINTS, STEP_A = 200e3, 20.0, 32, 24, 1.7
+FREQUENCIES = 30
+TRUE = np.array([-160.0, 0.0, 0.0, math.radians(25.0)])
+"""C10, C12a, C12b and rotation, as criteria take them."""
+
+
+def conditions(step_A: float = STEP_A, bins: int = 200) -> ImagingConditions:
+    wavelength = wavelength_A(ENERGY_EV)
+    radius = SEMIANGLE_MRAD * 1e-3 / wavelength
+    pixel = 2.4 * radius / SIDE
+    grid = DetectorGrid.of((SIDE, SIDE), (SIDE // 2,) * 2, "none", pixel)
+    basis = BinnedPixels.of(grid, radius, np.zeros((SIDE, SIDE), bool), bins)
+    probe = Probe.of(wavelength, SEMIANGLE_MRAD, pixel, {})
+    return ImagingConditions(probe, grid, basis, (POINTS, POINTS), (step_A, step_A), 0.0)
+
+
+def frequencies(seed: int, step_A: float = STEP_A) -> DoubleArray:
+    """Half of those of a scan, at random."""
+    places = np.random.default_rng(seed).choice(POINTS * POINTS // 2 - 1, FREQUENCIES, replace=False) + 1
+    return (np.stack(np.divmod(places, POINTS), -1) / POINTS - [0.0, 0.5]) / step_A
+
+
+def seen(seed: int, *, transposed: bool = False, noise: float = 0.05, step_A: float = STEP_A) -> Criteria:
+    """A scan of atoms that lie anywhere: every alias has energy. ``noise`` in the rms of the coefficients."""
+    rng, given = np.random.default_rng(seed), conditions(step_A)
+    q, count = frequencies(seed, step_A), given.basis.count
+    empty = Modulation(q, np.zeros((count, FREQUENCIES), np.complex64), np.full(count, 1 / count), POINTS * step_A)
+    optics = Criteria(empty, given, {})
+    optics = optics.transposed() if transposed else optics
+    aliases = Aliases.of(q, (step_A, step_A), 2 * given.probe.semiangle_invA)
+    waves = optics.transfer(TRUE, aliases.q) * np.exp(2j * math.pi * rng.random(len(aliases.q)))
+    spectra = np.add.reduceat(waves, aliases.first, axis=1)
+    scatter = rng.normal(size=(2, *spectra.shape)) * noise * np.sqrt(np.mean(np.abs(spectra) ** 2) / 2)
+    return Criteria(replace(empty, spectra=(spectra + scatter[0] + 1j * scatter[1]).astype(np.complex64)), given, {})
+
+
+def joint(criteria: Criteria) -> JointCriteria:
+    found = JointCriteria.of(criteria)
+    assert found is not None
+    return found
+
+
+def test_together_they_explain_what_the_best_one_does_not() -> None:
+    criteria = seen(0)
+    alone = criteria.with_aliases()
+    assert alone is not None
+    assert np.median(alone.left(TRUE)) > 0.5
+    left = joint(criteria).left(TRUE)
+    assert np.median(left) < 0.1
+    assert left.min() > 1e-3  # of what two aliases share nothing is counted twice
+
+
+@pytest.mark.parametrize("aside", [(100.0, 0.0), (0.0, 0.5)], ids=["defocus", "rotation"])
+def test_wrong_optics_do_not(aside: tuple[float, float]) -> None:
+    wrong = TRUE + np.array([aside[0], 0.0, 0.0, aside[1]])
+    assert np.median(joint(seen(1)).left(wrong)) > 0.4
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_nor_does_the_wrong_handedness(transposed: bool) -> None:
+    own = joint(seen(2, transposed=transposed))
+    right, wrong = (own.transposed(), own) if transposed else (own, own.transposed())
+    assert np.median(right.left(TRUE)) < 0.1 < 0.4 < np.median(wrong.left(TRUE))
+
+
+def test_swapping_the_axes_before_or_afterwards_is_the_same() -> None:
+    criteria = seen(3)
+    assert joint(criteria).transposed().left(TRUE) == pytest.approx(joint(criteria.transposed()).left(TRUE), rel=1e-4)
+
+
+def test_scans_without_aliases_and_with_too_many_are_not_asked() -> None:
+    assert JointCriteria.of(seen(0, step_A=0.3)) is None  # finer than half the resolution
+    each = joint(seen(0)).aliases.each
+    assert 8 < each < 40
+    few = conditions(bins=round(2 * each))
+    modulation = seen(0).modulation
+    fewer = replace(modulation, spectra=modulation.spectra[: few.basis.count], mean=modulation.mean[: few.basis.count])
+    assert JointCriteria.of(Criteria(fewer, few, {})) is None
+
+
+def test_the_brightest_frequencies_are_kept_with_all_their_aliases(monkeypatch: pytest.MonkeyPatch) -> None:
+    criteria = seen(0)
+    whole = joint(criteria)
+    monkeypatch.setattr("ptylive.engine.calibrate.aliases.joint.MOST_TOGETHER", round(26 * whole.aliases.each))
+    fewer = joint(criteria)
+    assert len(fewer.modulation.q_scan) == 26
+    assert fewer.left(TRUE) == pytest.approx(whole.left(TRUE)[:26])
+    assert whole.evenly_explained(TRUE, 26) == pytest.approx(fewer.evenly_explained(TRUE))
+
+
+def test_noise_is_explained_by_as_many_parts_as_there_are_aliases() -> None:
+    """Less by what the transfer does not show of an alias, and by no more than a tenth of what is asked for beyond."""
+    criteria, rng = seen(0), np.random.default_rng(4)
+    size = criteria.modulation.spectra.shape
+    noise = (rng.normal(size=size) + 1j * rng.normal(size=size)).astype(np.complex64)
+    blind = joint(Criteria(replace(criteria.modulation, spectra=noise), criteria.conditions, {}))
+    chance = blind.over_chance(blind.explained_share(TRUE))
+    assert 0.7 < chance < 1.05 < blind.above_chance < 1.5
+    assert blind.above_chance == pytest.approx(1 + 6.5 / math.sqrt(len(blind.aliases.q)))
+    told = joint(criteria)
+    assert told.over_chance(told.explained_share(TRUE)) > 3 * told.above_chance

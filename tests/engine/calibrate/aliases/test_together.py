@@ -1,0 +1,163 @@
+"""Optics and handedness of undersampled scans, told by all aliases together; and when they replace what there is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ptylive.engine.calibrate.aberrations import AberrationFit, Search
+from ptylive.engine.calibrate.aliases import together
+from ptylive.engine.calibrate.aliases.together import Present, Question, Together, judged, summits, verdict_on
+from ptylive.engine.calibrate.criteria import Criteria
+from ptylive.schema.model import DoubleArray
+from tests.engine.calibrate.aliases.test_joint import TRUE, seen
+
+N = 24
+WRONG = AberrationFit({"C10": 260.0, "C12a": 40.0, "C12b": 0.0}, 120.0, 5.0, 1.0, 0.05, 0.9)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search that looks at less."""
+    monkeypatch.setattr(together, "FEW", 8)
+    monkeypatch.setattr(together, "SUMMITS", 12)
+    monkeypatch.setattr(together, "POLISHED", 1)
+    monkeypatch.setattr(together, "CLIMBED", 1)
+
+
+def near(criteria: Criteria) -> Search:
+    """Both signs of the defocus."""
+    return replace(Search.of(criteria, None), largest_defocus_A=300.0, defocus_step_A=50.0)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("transposed", [False, True])
+def test_defocus_rotation_and_handedness_are_found(transposed: bool) -> None:
+    criteria = seen(5, transposed=transposed)
+    question = Question(criteria, near(criteria), {False: None, True: None})
+    present = Present(WRONG, mirrored=not transposed, believed=True, hand_told=True)
+    verdict = verdict_on(question, present)
+    assert verdict is not None
+    assert (verdict.better, verdict.hand_told, verdict.best.mirrored) == (True, True, transposed)
+    c10_A, _, _, rotation = verdict.best.fit.low
+    half_turn = -1.0 if c10_A > 0 else 1.0  # which is not told
+    assert half_turn * c10_A == pytest.approx(TRUE[0], abs=5.0)
+    assert half_turn * math.cos(rotation - TRUE[3]) > math.cos(math.radians(1.0))
+
+
+@pytest.mark.usefixtures("quick")
+def test_noise_says_nothing() -> None:
+    criteria = seen(6, noise=60.0)
+    question = Question(criteria, near(criteria), {False: None})
+    assert verdict_on(question, Present(WRONG, mirrored=False, believed=True, hand_told=True)) is None
+
+
+def test_the_rotation_of_the_centre_of_mass_is_a_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    criteria = seen(5)
+    starts: list[DoubleArray] = []
+
+    def watched(_criteria: Any, quick: Any, _search: Any, grid: Any, _least: float) -> None:
+        starts.extend(grid.starts)
+
+    monkeypatch.setattr(together, "climbed_from", watched)
+    monkeypatch.setattr(together, "POLISHED", 0)
+    monkeypatch.setattr(together, "SUMMITS", 1)
+    question = Question(criteria, near(criteria), {False: 25.0})
+    assert verdict_on(question, Present(WRONG, mirrored=False, believed=True, hand_told=True)) is None
+    assert starts[0] == pytest.approx([-150.0, 0.0, 0.0, math.radians(25.0)])
+
+
+class Optics:
+    """Stands for criteria of one handedness: what a fit leaves of each frequency of 1."""
+
+    def __init__(self, left: DoubleArray) -> None:
+        self._left = left
+        self.modulation = SimpleNamespace(q_scan=np.zeros((N, 2)))
+
+    def left(self, _parameters: DoubleArray) -> DoubleArray:
+        return self._left
+
+    def evenly_explained(self, _parameters: DoubleArray) -> float:
+        return -float(np.log(self._left).sum())
+
+
+def leaving(left: DoubleArray | float, *, mirrored: bool = False) -> Together:
+    optics: Any = Optics(np.broadcast_to(left, N))
+    return Together(WRONG, optics, mirrored)
+
+
+def ahead(deviations: float) -> DoubleArray:
+    """What is left where 0.5 is that many standard deviations ahead, of signed ranks."""
+    spread = math.sqrt(N * (N + 1) * (2 * N + 1) / 6)
+    left, ranks = np.empty(N), 0.0
+    for rank in range(N, 0, -1):  # the largest differences first
+        sign = 1 if ranks < deviations * spread else -1
+        ranks += sign * rank
+        left[rank - 1] = 0.5 * math.exp(sign * 0.01 * rank)
+    return left
+
+
+def believed(*, mirrored: bool = False, hand_told: bool = True) -> Present:
+    return Present(WRONG, mirrored, believed=True, hand_told=hand_told)
+
+
+BEHIND = leaving(0.9, mirrored=True)
+
+
+@pytest.mark.parametrize(("deviations", "better"), [(3.5, False), (4.1, True)])
+def test_a_believed_fit_of_the_same_handedness_is_overruled_beyond_doubt_only(deviations: float, better: bool) -> None:
+    assert judged(leaving(0.5), BEHIND, leaving(ahead(deviations)), believed()).better == better
+
+
+def test_and_by_more_than_parameters_bring() -> None:
+    """Of 24 frequencies a 24th of what is explained."""
+    assert not judged(leaving(0.5 ** (1 + 0.9 / N)), BEHIND, leaving(0.5), believed()).better
+    assert judged(leaving(0.5 ** (1 + 1.1 / N)), BEHIND, leaving(0.5), believed()).better
+
+
+@pytest.mark.parametrize(("told", "better"), [(True, False), (False, True)])
+def test_of_a_handedness_that_was_not_told_two_deviations_are_enough(told: bool, better: bool) -> None:
+    own = leaving(ahead(2.5))
+    assert judged(leaving(0.5), BEHIND, own, believed(hand_told=told)).better == better
+
+
+@pytest.mark.parametrize(("rival", "better"), [(1.5, False), (2.5, True)])
+def test_another_handedness_has_to_be_ahead_of_all_fits_of_the_present_one(rival: float, better: bool) -> None:
+    own = leaving(ahead(2.5))
+    verdict = judged(leaving(0.5, mirrored=True), leaving(ahead(rival)), own, believed())
+    assert verdict.better == better
+    assert verdict.hand_told == better
+
+
+def test_what_is_not_believed_is_replaced() -> None:
+    own = leaving(0.5)
+    assert not judged(leaving(0.5), BEHIND, own, believed()).better
+    assert judged(leaving(0.5), BEHIND, own, Present(WRONG, mirrored=False, believed=False, hand_told=True)).better
+
+
+@pytest.mark.parametrize(("rival", "told"), [(0.5, False), (1.5, None), (3.5, True)])
+def test_a_handedness_that_is_hardly_ahead_is_in_doubt(rival: float, told: bool | None) -> None:
+    verdict = judged(leaving(0.5), leaving(ahead(rival), mirrored=True), leaving(0.5), believed())
+    assert (verdict.better, verdict.hand_told) == (False, told)
+
+
+def test_summits_are_found_over_the_end_of_half_a_turn() -> None:
+    """There the defocus is reversed: one summit, seen from both sides."""
+    values = np.zeros((6, 7))
+    values[0, 1], values[5, 5], values[3, 3] = 3.0, 2.9, 1.0
+    found = summits(values, wraps=True)
+    assert [where for where in found if values[where] > 0] == [(0, 1), (3, 3)]
+    assert (5, 5) in summits(values, wraps=False)
+    values[5, 5], values[5, 1] = 0.0, 2.9
+    assert (5, 1) in summits(values, wraps=True)
+    assert (5, 1) not in summits(values, wraps=False)
+
+
+def test_at_a_known_rotation_summits_are_those_along_the_defocus() -> None:
+    values = np.array([[0.0, 2.0, 0.0, 1.0, 0.5]])
+    assert summits(values, wraps=True) == [(0, 1), (0, 3)]
