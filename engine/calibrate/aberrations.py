@@ -257,12 +257,30 @@ def climbed_from(
     criteria: Criteria, criterion: Callable[[DoubleArray], float], search: Search, grid: Grid, least: float
 ) -> tuple[AberrationFit, float] | None:
     """A criterion climbed from the best points of a grid, and its height there; None where that is below ``least``."""
-    begun = [criterion(start) for start in grid.starts]
-    near = [start for start, height in zip(grid.starts, begun, strict=True) if height >= IN_REACH * max(begun)]
-    if max(begun) < IN_REACH * least:
+    if least > 0 and max(map(criterion, grid.starts)) < IN_REACH * least:
         return None
-    climbed = [climb(criterion, start, search, astigmatic=False) for start in near]
-    plain = max(climbed, key=criterion)
+    plain = plain_summit(criterion, search, grid.starts)
+    return fit_from(criteria, criterion, search, plain, runner_up=grid.runner_up)
+
+
+def plain_summit(
+    criterion: Callable[[DoubleArray], float], search: Search, starts: Sequence[DoubleArray]
+) -> DoubleArray:
+    """The highest summit that is climbed from the best of some starts, their astigmatism kept."""
+    begun = [criterion(start) for start in starts]
+    near = [start for start, height in zip(starts, begun, strict=True) if height >= IN_REACH * max(begun)]
+    return max((climb(criterion, start, search, astigmatic=False) for start in near), key=criterion)
+
+
+def fit_from(
+    criteria: Criteria,
+    criterion: Callable[[DoubleArray], float],
+    search: Search,
+    plain: DoubleArray,
+    *,
+    runner_up: float = 0.0,
+) -> tuple[AberrationFit, float]:
+    """The fit at a summit without astigmatism, or at one with it where that is beyond doubt; and its height."""
     best = climb(criterion, plain, search)
     gains = criterion(best) >= (1 + least_gain(criteria)) * criterion(plain)
     surely = lead(criteria.left(best), criteria.left(plain)) if gains else 0.0
@@ -277,7 +295,7 @@ def climbed_from(
         uncertainty_A=_doubt(criteria, criterion, best, aside) * 0.25 * step,
         rotation_uncertainty_deg=_doubt(criteria, criterion, best, turned) if search.rotation_deg is None else 0.0,
         explained=criteria.explained_share(best),
-        runner_up=grid.runner_up,
+        runner_up=runner_up,
         uncertainties_A=_doubt_of_astigmatism(best, surely),
     )
     return fit, height

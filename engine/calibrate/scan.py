@@ -80,6 +80,8 @@ class _Work:
 
     entries: dict[str, Quantity]
     store: Store
+    aligned: str = ""
+    """The handedness that aligns the bright field clearly better than the other one, where there is one."""
 
     def given(self, name: str) -> bool:
         """Whether a value was stated by somebody."""
@@ -233,7 +235,8 @@ class _Work:
         base, curl = question.transform, question.curl
         mirrored = self.value("detector_transform", "none") != base
         believed = self._beyond_chance(*present, compared=compared)
-        fit = Present(present[1], mirrored, believed, self._hand_is_told())
+        aligned = self.aligned == self.value("detector_transform", "none")
+        fit = Present(present[1], mirrored, believed, self._hand_is_told(), aligned)
         # two measurements that agree are believed: of strong objects aliases explain what they should not
         agreed = believed and curl is not None and curl.confirms(fit.fit.rotation_deg)
         verdict = verdict_on(question, fit) if self._has_ended and not agreed else None
@@ -331,8 +334,7 @@ class _Work:
 
     def _higher(self) -> dict[str, float]:
         """Aberrations beyond defocus and astigmatism that are known."""
-        low = ("C10", "C12a", "C12b")
-        return {name: v for name, v in Calibration(self.entries).aberrations.items() if name not in low}
+        return {name: v for name, v in Calibration(self.entries).aberrations.items() if name not in LOW}
 
     def conditions(self) -> ImagingConditions:
         """The scan as the filters see it with the entries so far. Raises MetadataError naming what is missing."""
@@ -348,9 +350,10 @@ class _Work:
         other = criteria.transposed()
         mirrored = Grid.of(other, search)
         ratio = max(grid.best, mirrored.best) / max(min(grid.best, mirrored.best), 1e-30)
-        transposed = mirrored.best > grid.best and ratio >= HANDEDNESS_RATIO
-        origin = Origin.ESTIMATED if ratio >= HANDEDNESS_RATIO else Origin.UNDECIDED
-        self.entries["detector_transform"] = Quantity(_word(transposed), origin)
+        told = ratio >= HANDEDNESS_RATIO
+        transposed = told and mirrored.best > grid.best
+        self.aligned = _word(transposed) if told else ""
+        self.entries["detector_transform"] = Quantity(_word(transposed), Origin.ESTIMATED if told else Origin.UNDECIDED)
         return (other, mirrored) if transposed else (criteria, grid)
 
     def _adopt(self, fit: AberrationFit, curl: RotationFit | None, criteria: Criteria) -> None:
@@ -376,9 +379,8 @@ class _Work:
         found = {name: Quantity(value, Origin.ESTIMATED) for name, value in fit.aberrations.items()}
         rotation = Quantity(fit.rotation_deg, Origin.ESTIMATED)
         no_depth = Quantity(0.0, Origin.DEFAULT)
-        conditions = _Work(
-            {**self.entries, **found, "rotation_deg": rotation, "depth_A": no_depth}, self.store
-        ).conditions()
+        entries = {**self.entries, **found, "rotation_deg": rotation, "depth_A": no_depth}
+        conditions = _Work(entries, self.store).conditions()
         correlation = phase_correlation(self.store, conditions, self._dark_field, undersampled=undersampled)
         if settles(correlation, int(self.store.visited.sum())):
             return (fit if correlation > 0 else fit.turned()), Origin.ESTIMATED

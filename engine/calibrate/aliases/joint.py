@@ -60,13 +60,16 @@ class JointCriteria(Criteria):
     def _explained(self, parameters: DoubleArray, frequencies: int) -> DoubleArray:
         """Energy (nq,) that the aliases of each frequency explain together, their phases being free."""
         aliases = self.aliases.of_first(frequencies)
+        from scipy.linalg import lapack
+
         transfer = self.transfer(parameters, aliases.q)
-        weights = self.per_noise(transfer).conj()
+        weights = self.per_noise(transfer)
         energy = np.empty(len(aliases.first))
         ends = np.append(aliases.first[1:], len(aliases.q))
         for n, (start, end) in enumerate(zip(aliases.first, ends, strict=True)):
-            weight = weights[:, start:end].T
+            weight = weights[:, start:end].conj().T
             image = weight @ self.modulation.spectra[:, n]
-            information = weight @ transfer[:, start:end] + REGULARISATION * np.eye(end - start)
-            energy[n] = np.vdot(image, np.linalg.solve(information, image)).real
+            information = weight @ transfer[:, start:end]
+            information.flat[:: end - start + 1] += REGULARISATION
+            energy[n] = np.vdot(image, lapack.cposv(information, image)[1]).real
         return energy

@@ -6,7 +6,7 @@ at the summits of both, on few frequencies, and climbed from the best ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +17,11 @@ from ptylive.engine.calibrate.aberrations import (
     CERTAIN,
     ROUND,
     AberrationFit,
-    Grid,
     Search,
     climb,
-    climbed_from,
+    fit_from,
     least_gain,
+    plain_summit,
     trial_values,
 )
 from ptylive.engine.calibrate.aliases.joint import JointCriteria
@@ -38,6 +38,8 @@ OVERRULING = 4.0
 400 Å out of focus, which no weak phase object explains, optics near focus were ahead of the right ones by 3.4."""
 SUSPECTED = 1.0
 """Standard deviations by which a handedness must be ahead of the other, lest what told it be doubted."""
+OUT_OF_REACH = 4.0
+"""Standard deviations by which one handedness is ahead of the other, that astigmatism does not make up for."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +92,16 @@ class Question:
 
 @dataclass(frozen=True)
 class Present:
-    """A fit to be judged: whether what it explains is beyond chance, and whether its handedness was told."""
+    """A fit to be judged: whether what it explains is beyond chance, and whether its handedness was told.
+
+    ``aligned``: the bright field is aligned clearly better in that handedness than in the other.
+    """
 
     fit: AberrationFit
     mirrored: bool
     believed: bool
     hand_told: bool
+    aligned: bool = False
 
 
 def verdict_on(question: Question, present: Present) -> Verdict | None:
@@ -104,15 +110,12 @@ def verdict_on(question: Question, present: Present) -> Verdict | None:
     if joint is None:
         return None
     handed = {False: (criteria, joint), True: (criteria.transposed(), joint.transposed())}
-    found: dict[bool, Together] = {}
+    plain: dict[bool, DoubleArray] = {}
     for hand, angle_deg in question.angles_deg.items():
         own = [present.fit.low * ROUND] if hand == present.mirrored else []
         own += [] if angle_deg is None else _at_angle(question.search, angle_deg)
-        fit = _best_of(*handed[hand], question.search, own)
-        if fit is not None:
-            found[hand] = Together(fit, handed[hand][1], hand)
-    if not found:
-        return None
+        plain[hand] = _summit(*handed[hand], question.search, own)
+    found = _fits({hand: (handed[hand][1], top) for hand, top in plain.items()}, question.search)
     best = max(found.values(), key=lambda one: one.height)
     if best.criteria.over_chance(best.fit.explained) < best.criteria.above_chance:
         return None
@@ -124,6 +127,7 @@ def judged(best: Together, rival: Together | None, own: Together, present: Prese
     """The best fit beside that of the other handedness, and the present one by the same criteria.
 
     A fit of the same handedness has to be better beyond doubt; one of the other has to be ahead of all fits of this.
+    A handedness that J1 told and J4 has too is not doubted, be it ever so little ahead.
     """
     surely = np.inf if rival is None else lead(best.left, rival.left)
     other_hand = best.mirrored != own.mirrored
@@ -132,7 +136,7 @@ def judged(best: Together, rival: Together | None, own: Together, present: Prese
     better = not present.believed or (explains_more and lead(best.left, own.left) > least)
     if better:
         return Verdict(best, better, hand_told=bool(surely > CERTAIN))
-    if other_hand or surely < SUSPECTED:
+    if other_hand or (surely < SUSPECTED and not present.aligned):
         return Verdict(best, better, hand_told=False)
     return Verdict(best, better, hand_told=True if surely > BEYOND_DOUBT else None)
 
@@ -158,22 +162,31 @@ def _at_angle(search: Search, angle_deg: float) -> list[DoubleArray]:
     return [np.array([c10, 0.0, 0.0, np.deg2rad(angle_deg)]) for c10 in search.defoci_A]
 
 
-def _best_of(
-    criteria: Criteria, joint: JointCriteria, search: Search, own: Iterable[DoubleArray]
-) -> AberrationFit | None:
-    """The best fit of one handedness by J4."""
+def _summit(criteria: Criteria, joint: JointCriteria, search: Search, own: Iterable[DoubleArray]) -> DoubleArray:
+    """The summit of J4 of one handedness, without astigmatism where that is not known."""
     angles, defoci = np.deg2rad(search.rotations_deg), search.defoci_A
     where = summits(trial_values(criteria, search), wraps=search.c10_A is None)[:SUMMITS]
     astigmatism = search.c12_A or (0.0, 0.0)
     starts = [np.array([defoci[c], *astigmatism, angles[a]]) for a, c in where]
     starts += [climb(criteria.aligned_power, start, search, astigmatic=False) for start in starts[:POLISHED]]
     starts += own
-
-    few = max(FEWEST, min(FEW, round(SEARCHED / joint.aliases.each)))
-
-    def quick(parameters: DoubleArray) -> float:
-        return joint.evenly_explained(parameters, few)
-
+    quick = _on_few(joint)
     starts.sort(key=quick, reverse=True)
-    found = climbed_from(joint, quick, search, Grid(starts[:CLIMBED], 0.0, 0.0), 0.0)
-    return None if found is None else found[0]
+    return plain_summit(quick, search, starts[:CLIMBED])
+
+
+def _on_few(joint: JointCriteria) -> Callable[[DoubleArray], float]:
+    """J4 on few frequencies."""
+    few = max(FEWEST, min(FEW, round(SEARCHED / joint.aliases.each)))
+    return lambda parameters: joint.evenly_explained(parameters, few)
+
+
+def _fits(plain: Mapping[bool, tuple[JointCriteria, DoubleArray]], search: Search) -> dict[bool, Together]:
+    """The fits at summits without astigmatism; none of a handedness that is far behind: it takes the longest."""
+    first = max(plain, key=lambda hand: plain[hand][0].evenly_explained(plain[hand][1]))
+    left = {hand: joint.left(top) for hand, (joint, top) in plain.items()}
+    return {
+        hand: Together(fit_from(joint, _on_few(joint), search, top)[0], joint, hand)
+        for hand, (joint, top) in plain.items()
+        if hand == first or lead(left[first], left[hand]) < OUT_OF_REACH
+    }

@@ -133,6 +133,32 @@ def test_without_an_answer_all_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (asked.mirrored, asked.believed, asked.hand_told) == (True, True, False)
 
 
+@pytest.mark.parametrize(
+    ("power", "word", "told"),
+    [((3.0, 1.0), "none", "none"), ((1.0, 3.0), "transpose", "transpose"), ((1.4, 1.0), "none", "")],
+)
+def test_what_aligned_the_bright_field_is_told(
+    monkeypatch: pytest.MonkeyPatch, power: tuple[float, float], word: str, told: str
+) -> None:
+    grids = [SimpleNamespace(best=best) for best in power]
+    monkeypatch.setattr(scan.Grid, "of", lambda *_asked: grids[1])
+    one, criteria = work(None), SimpleNamespace(transposed=lambda: "mirrored")
+    given: Any = (criteria, grids[0], scan.Search(100.0, 10.0, None))
+    one._handed(*given)
+    assert (one.entries["detector_transform"].value, one.aligned) == (word, told)
+
+
+@pytest.mark.parametrize(("aligned", "as_well"), [("transpose", True), ("none", False), ("", False)])
+def test_whether_the_bright_field_is_aligned_best_so_is_said(
+    monkeypatch: pytest.MonkeyPatch, aligned: str, as_well: bool
+) -> None:
+    one = work("transpose")
+    one.aligned = aligned
+    *_, asked = told(monkeypatch, one, "none", mirrored=True, better=False, hand_told=None)
+    assert asked is not None
+    assert asked.aligned == as_well
+
+
 def test_all_aliases_are_asked_at_the_end_of_a_scan_only(monkeypatch: pytest.MonkeyPatch) -> None:
     *_, asked = told(monkeypatch, work(visited=0.5), "none", mirrored=True, better=True, hand_told=True)
     assert asked is None
@@ -143,7 +169,7 @@ def test_all_aliases_are_asked_at_the_end_of_a_scan_only(monkeypatch: pytest.Mon
     [
         (TRUSTED, 0.8, False),
         (TRUSTED, 0.02, True),
-        (DOUBTFUL, 0.8, True),
+        (replace(DOUBTFUL, rotation_deg=102.0), 0.8, True),
         (replace(TRUSTED, rotation_deg=50), 0.8, True),
     ],
     ids=["agreed", "not believed", "centre of mass not trusted", "contradicted"],

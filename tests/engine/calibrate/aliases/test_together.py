@@ -59,17 +59,19 @@ def test_noise_says_nothing() -> None:
 
 def test_the_rotation_of_the_centre_of_mass_is_a_start(monkeypatch: pytest.MonkeyPatch) -> None:
     criteria = seen(5)
-    starts: list[DoubleArray] = []
+    asked: list[DoubleArray] = []
 
-    def watched(_criteria: Any, quick: Any, _search: Any, grid: Any, _least: float) -> None:
-        starts.extend(grid.starts)
+    def watched(_criterion: Any, _search: Any, starts: list[DoubleArray]) -> DoubleArray:
+        asked.extend(starts)
+        return starts[0]
 
-    monkeypatch.setattr(together, "climbed_from", watched)
+    monkeypatch.setattr(together, "plain_summit", watched)
+    monkeypatch.setattr(together, "fit_from", lambda *_rest: (WRONG, 0.0))
     monkeypatch.setattr(together, "POLISHED", 0)
     monkeypatch.setattr(together, "SUMMITS", 1)
     question = Question(criteria, near(criteria), {False: 25.0})
     assert verdict_on(question, Present(WRONG, mirrored=False, believed=True, hand_told=True)) is None
-    assert starts[0] == pytest.approx([-150.0, 0.0, 0.0, math.radians(25.0)])
+    assert asked[0] == pytest.approx([-150.0, 0.0, 0.0, math.radians(25.0)])
 
 
 class Optics:
@@ -144,6 +146,32 @@ def test_what_is_not_believed_is_replaced() -> None:
 def test_a_handedness_that_is_hardly_ahead_is_in_doubt(rival: float, told: bool | None) -> None:
     verdict = judged(leaving(0.5), leaving(ahead(rival), mirrored=True), leaving(0.5), believed())
     assert (verdict.better, verdict.hand_told) == (False, told)
+
+
+def test_what_the_aligned_bright_field_told_is_not_doubted_while_it_is_ahead() -> None:
+    """By it two graphene scans were right that all aliases together do not tell: 0.9 and -0.4 deviations."""
+    present = replace(believed(), aligned=True)
+    rival = leaving(ahead(0.5), mirrored=True)
+    assert judged(leaving(0.5), rival, leaving(0.5), present).hand_told is None
+    ahead_of_it = judged(leaving(0.5, mirrored=True), leaving(ahead(0.5)), leaving(ahead(1.0)), present)
+    assert (ahead_of_it.better, ahead_of_it.hand_told) == (False, False)
+
+
+@pytest.mark.parametrize(("deviations", "hands"), [(3.5, [False, True]), (4.1, [False])], ids=["near", "far behind"])
+def test_astigmatism_is_looked_for_where_a_handedness_is_within_reach(
+    monkeypatch: pytest.MonkeyPatch, deviations: float, hands: list[bool]
+) -> None:
+    """Which of them is the first does not matter."""
+    monkeypatch.setattr(together, "fit_from", lambda *_rest: (WRONG, 0.0))
+    monkeypatch.setattr(together, "_on_few", lambda _joint: None)
+    search: Any = None
+    for best in (False, True):
+        plain: Any = {
+            hand: (Optics(np.full(N, 0.5) if hand == best else ahead(deviations)), TRUE) for hand in (False, True)
+        }
+        found = together._fits(plain, search)
+        assert sorted(hand != best for hand in found) == hands
+        assert all(one.mirrored == hand and one.criteria is plain[hand][0] for hand, one in found.items())
 
 
 def test_summits_are_found_over_the_end_of_half_a_turn() -> None:
