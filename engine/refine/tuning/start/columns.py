@@ -33,7 +33,6 @@ from ptylive.engine.refine.tuning.optics.freed_optics import with_optics_moved
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
 from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema.model import Array, ComplexArray, DoubleArray
-from ptylive.schema.preset import Preset
 
 PATTERNS = 512
 SWEEPS = 4
@@ -92,7 +91,7 @@ def with_columns(tuned: Tuned, context: TrialContext) -> Tuned:
     if best is None or not is_better(best.gain):
         return tuned
     context.before("columns, of all patterns")
-    seen = _one_slice(tuned.dataset, tuned.preset, best.defocused_A, context, held_out=False)
+    seen = _one_slice(tuned, best.defocused_A, context, held_out=False)
     start = peaks(seen, best.image.of(seen.transmission), tuned.preset.object.slices)
     words = f"begun from the columns that one slice shows by {best.image}"
     words += f": so patterns held out are predicted better, by {best.gain}"
@@ -152,20 +151,18 @@ def _starts(tuned: Tuned, empty: Trial, context: TrialContext) -> list[_Start]:
     starts: list[_Start] = []
     for defocused_A in (0.0, depth_A) if depth_A is not None and thick else (0.0,):
         context.before("one slice in place of all" + (f", {defocused_A:.3g} Å out of focus" if defocused_A else ""))
-        seen = _one_slice(tuned.dataset, tuned.preset, defocused_A, context)
+        seen = _one_slice(tuned, defocused_A, context)
         for image in Image:
             start = peaks(seen, image.of(seen.transmission), tuned.preset.object.slices)
             starts.append(_Start(image, defocused_A, replace(empty, problem=start.applied(empty.problem))))
     return starts
 
 
-def _one_slice(
-    dataset: Dataset, preset: Preset, defocused_A: float, context: TrialContext, *, held_out: bool = True
-) -> _Slice:
+def _one_slice(tuned: Tuned, defocused_A: float, context: TrialContext, *, held_out: bool = True) -> _Slice:
     """One complex slice after some sweeps, at the entrance or so far before it."""
-    seen_from = with_optics_moved(dataset, {"C10": -defocused_A}) if defocused_A else dataset
+    dataset = with_optics_moved(tuned.dataset, {"C10": -defocused_A}) if defocused_A else tuned.dataset
     alone = replace(context, start=None, begun=None)
-    trial = Trial.of(seen_from, preset.model_copy(update=TRIAL_SETTINGS | ONE_SLICE), alone)
+    trial = Trial.of(dataset, tuned.preset.model_copy(update=TRIAL_SETTINGS | ONE_SLICE), alone)
     problem = trial.problem
     trial = trial if held_out else replace(trial, swept=np.arange(problem.multislice.count))
     with closing(open_backend(context.backend, problem.multislice, context.threads)) as backend:
