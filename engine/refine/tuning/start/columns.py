@@ -37,11 +37,10 @@ from ptylive.schema.model import Array, ComplexArray, DoubleArray
 PATTERNS = 512
 SWEEPS = 4
 """Of one slice, and of the object that begins empty before it is compared."""
-STAGES = ((1, -0.4), (2, -0.2), (4, 0.0), (8, -math.inf))
-"""Sweeps of a start, and the gain below which it is then given up: those that came to predict better by a tenth were
-above -0.33, -0.07 and 0.03 by then, but for one (docs/refinement.md)."""
-MOST_FOLLOWED = 2
-"""Starts that are followed after the first sweep."""
+STAGES = ((1, -0.8, 3), (2, -0.35, 2), (4, -0.05, 2), (8, -math.inf, 1))
+"""Sweeps of a start, the gain below which it is then given up, and how many are followed further: those that came to
+predict better by a tenth were above -0.48, -0.19 and -0.02 by then, and among the first two or three
+(docs/refinement.md)."""
 WORTH, BEYOND_DOUBT = 0.1, 4.0
 """Share and standard deviations by which a start must predict better."""
 DEEP = 2.0
@@ -132,13 +131,13 @@ def _best(tuned: Tuned, context: TrialContext) -> _Start | None:
     empty = Trial.of(tuned.dataset, settings, context)
     starts = _starts(tuned, empty, context)
     first, state = empty.enough(SWEEPS), None
-    for sweeps, hopeless in STAGES:
+    for sweeps, hopeless, followed in STAGES:
         context.before(f"an object in {several}, and from columns")
         state, as_found = empty.continued(state, first + sweeps, first + STAGES[-1][0], context)
         for start in starts:
             start.swept(sweeps, as_found, context)
         starts = sorted((one for one in starts if one.gain.share > hopeless), key=lambda one: -one.gain.share)
-        starts = starts[:MOST_FOLLOWED]
+        starts = starts[:followed]
         if not starts:
             return None
     return starts[0]
