@@ -147,6 +147,24 @@ def test_starts_that_fall_behind_are_given_up(crystal, monkeypatch):
     assert len(followed) == len(Image)
 
 
+def test_the_best_are_followed_to_the_end(crystal, monkeypatch):
+    swept = []
+
+    class Foreseen:
+        def __init__(self, *shares):
+            self.shares, self.gain = dict(zip((1, 2, 4, 8), shares, strict=True)), Gain(-1.0, 0.0)
+
+        def swept(self, sweeps, as_found, context):
+            swept.append(sweeps)
+            self.gain = Gain(self.shares[sweeps], 0.01)
+
+    late = Foreseen(-0.5, 0.1, 0.2, 0.3)
+    others = [Foreseen(share, 0.0, 0.1, 0.2) for share in (-0.6, -0.4, -0.45, -0.7)]
+    monkeypatch.setattr(columns, "_starts", lambda *_: [*others, late])
+    assert columns._best(Tuned(crystal, SLICES), CONTEXT) is late
+    assert [swept.count(sweeps) for sweeps in (1, 2, 4, 8)] == [5, 3, 2, 2]
+
+
 @pytest.mark.parametrize("several", [False, True], ids=["the scan made twice", "two scans of the same place"])
 def test_positions_that_lie_on_each_other_count_once(crystal, several):
     """The distance between those is none."""
