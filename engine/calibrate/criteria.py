@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 
@@ -157,10 +158,13 @@ class Criteria:
     def with_aliases(self) -> Criteria | None:
         """The same with what the frequencies may be besides themselves; None where that is hardly anything, or all."""
         aliases = self.possible_aliases(TOO_MANY)
-        if aliases is None:
-            return None
-        modulation = self.modulation.brightest(max(LEAST_FREQUENCIES, round(MOST_ALIASES / aliases.each)))
-        other = Criteria(modulation, self.conditions, self.fixed)
+        return None if aliases is None else Criteria.among(self, aliases, MOST_ALIASES, LEAST_FREQUENCIES)
+
+    @classmethod
+    def among(cls, criteria: Criteria, aliases: Aliases, most: int, least: int) -> Self:
+        """Of the brightest frequencies and their aliases, about ``most`` of these, of ``least`` frequencies or more."""
+        modulation = criteria.modulation.brightest(max(least, round(most / aliases.each)))
+        other = cls(modulation, criteria.conditions, criteria.fixed)
         other.aliases = aliases.of_first(len(modulation.q_scan))
         return other
 
@@ -172,12 +176,11 @@ class Criteria:
         aliases = Aliases.of(self.modulation.q_scan, self.conditions.step_A, limit)
         return aliases if UNDERSAMPLED < aliases.each < too_many else None
 
-    def transposed(self) -> Criteria:
+    def transposed(self) -> Self:
         """The same with the detector's axes swapped."""
         grid = self.conditions.grid
-        swapped = replace(self.conditions, grid=DetectorGrid(grid.k_col, grid.k_row, grid.pixel))
-        other = Criteria(self.modulation, swapped, self.fixed)
-        other.aliases = self.aliases
+        other = copy(self)
+        other.conditions = replace(self.conditions, grid=DetectorGrid(grid.k_col, grid.k_row, grid.pixel))
         return other
 
     def _trial(self, parameters: DoubleArray, q_scan: DoubleArray) -> tuple[ImagingConditions, DoubleArray]:

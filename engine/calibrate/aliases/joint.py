@@ -8,15 +8,13 @@ bright field has hundreds of coefficients to tell aliases apart by, so their pha
 from __future__ import annotations
 
 import math
-from copy import copy
-from dataclasses import replace
 
 import numpy as np
+from scipy.linalg import lapack
 
 from ptylive.engine.calibrate.criteria import CLEAR_OF_NOISE, REGULARISATION, Criteria
 from ptylive.engine.calibrate.modulation import FIT_FREQUENCIES
-from ptylive.engine.geometry import DetectorGrid
-from ptylive.schema.model import DoubleArray
+from ptylive.schema.model import ComplexArray, DoubleArray
 
 LARGEST_SHARE = 0.25
 """Of a frame's coefficients, that a frequency may have as aliases: by that share noise is explained."""
@@ -31,18 +29,7 @@ class JointCriteria(Criteria):
     def of(cls, criteria: Criteria) -> JointCriteria | None:
         """Of criteria without aliases; None where there are hardly any, or too many for the coefficients."""
         aliases = criteria.possible_aliases(LARGEST_SHARE * criteria.coefficients)
-        if aliases is None:
-            return None
-        modulation = criteria.modulation.brightest(max(LEAST_FREQUENCIES, round(MOST_TOGETHER / aliases.each)))
-        joint = cls(modulation, criteria.conditions, criteria.fixed)
-        joint.aliases = aliases.of_first(len(modulation.q_scan))
-        return joint
-
-    def transposed(self) -> JointCriteria:
-        """The same with the detector's axes swapped."""
-        grid, other = self.conditions.grid, copy(self)
-        other.conditions = replace(self.conditions, grid=DetectorGrid(grid.k_col, grid.k_row, grid.pixel))
-        return other
+        return None if aliases is None else cls.among(criteria, aliases, MOST_TOGETHER, LEAST_FREQUENCIES)
 
     def over_chance(self, share: float) -> float:
         """A share of the energy in what a trial would explain of noise: one coefficient's worth an alias."""
@@ -60,8 +47,6 @@ class JointCriteria(Criteria):
     def _explained(self, parameters: DoubleArray, frequencies: int) -> DoubleArray:
         """Energy (nq,) that the aliases of each frequency explain together, their phases being free."""
         aliases = self.aliases.of_first(frequencies)
-        from scipy.linalg import lapack
-
         transfer = self.transfer(parameters, aliases.q)
         weights = self.per_noise(transfer)
         energy = np.empty(len(aliases.first))
@@ -71,5 +56,13 @@ class JointCriteria(Criteria):
             image = weight @ self.modulation.spectra[:, n]
             information = weight @ transfer[:, start:end]
             information.flat[:: end - start + 1] += REGULARISATION
-            energy[n] = np.vdot(image, lapack.cposv(information, image)[1]).real
+            energy[n] = np.vdot(image, solved(information, image)).real
         return energy
+
+
+def solved(information: ComplexArray, image: ComplexArray) -> ComplexArray:
+    """The phases of aliases (n,), by Cholesky in single precision; in double where that does not see it as positive."""
+    _, phases, failed = lapack.cposv(information, image)
+    if failed:
+        phases = np.linalg.lstsq(information.astype(np.complex128), image, rcond=None)[0]
+    return np.asarray(phases)

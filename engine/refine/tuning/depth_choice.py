@@ -104,8 +104,7 @@ def _again_from_columns(found: Tuned, begun: Tuned, why: str, context: TrialCont
     if columns.begun is None:
         return found
     start = columns.begun.half_turned() if turned else columns.begun
-    words = (*begun.words, *columns.words[len(found.words) :])
-    again = _of_some_thickness(begun, replace(begun, begun=start, words=words), why, context, depth_A)
+    again = _of_some_thickness(begun, replace(begun, begun=start), why, context, depth_A)
     return columns if again.begun is None else again
 
 
@@ -175,8 +174,7 @@ def _from_columns(tuned: Tuned, context: TrialContext, depth_A: float) -> Tuned 
         dataset, preset = thickened(one.dataset, one.preset, _BETWEEN * depth_A, slices_for(_BETWEEN))
         found = with_columns(replace(one, dataset=dataset, preset=preset), context)
         if found.begun is not None:
-            begun = found.begun.half_turned() if turned else found.begun
-            return replace(tuned, begun=begun, words=found.words)
+            return replace(tuned, begun=found.begun.half_turned() if turned else found.begun)
     return None
 
 

@@ -94,7 +94,7 @@ def with_columns(tuned: Tuned, context: TrialContext) -> Tuned:
     start = peaks(seen, best.image.of(seen.transmission), tuned.preset.object.slices)
     words = f"begun from the columns that one slice shows by {best.image}"
     words += f": so patterns held out are predicted better, by {best.gain}"
-    return replace(tuned, begun=start, words=(*tuned.words, words))
+    return replace(tuned, begun=replace(start, words=words))
 
 
 @dataclass(frozen=True)

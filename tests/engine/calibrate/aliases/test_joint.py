@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.linalg import lapack
 
 from ptylive.engine.bases import BinnedPixels
-from ptylive.engine.calibrate.aliases.joint import JointCriteria
+from ptylive.engine.calibrate.aliases.joint import JointCriteria, solved
 from ptylive.engine.calibrate.criteria import Aliases, Criteria
 from ptylive.engine.calibrate.modulation import Modulation
 from ptylive.engine.geometry import DetectorGrid
@@ -119,3 +120,17 @@ def test_noise_is_explained_by_as_many_parts_as_there_are_aliases() -> None:
     assert blind.above_chance == pytest.approx(1 + 6.5 / math.sqrt(len(blind.aliases.q)))
     told = joint(criteria)
     assert told.over_chance(told.explained_share(TRUE)) > 3 * told.above_chance
+
+
+def test_what_single_precision_takes_for_no_longer_positive_is_solved_in_double():
+    """Aliases that look alike, of strong transfer: what they explain is bounded by what is seen all the same."""
+    rng = np.random.default_rng(0)
+    transfer = (3e4 * np.repeat(rng.normal(size=(40, 1)) + 1j * rng.normal(size=(40, 1)), 6, axis=1)).astype(
+        np.complex64
+    )
+    seen = transfer[:, 0] / 3e4
+    image, information = transfer.conj().T @ seen, transfer.conj().T @ transfer
+    information.flat[:: len(information) + 1] += np.complex64(0.02)
+    assert lapack.cposv(information, image)[2] > 0
+    explained = np.vdot(image, solved(information, image)).real
+    assert explained == pytest.approx(np.vdot(seen, seen).real, rel=1e-3)

@@ -41,8 +41,7 @@ def asked(monkeypatch):
 
         def with_columns(tuned, context):
             begun = tuned.preset.object.slices == 3 or not seen
-            words = (*tuned.words, "from columns")
-            return replace(tuned, begun=columns, words=words) if begun and columns is not None else tuned
+            return replace(tuned, begun=columns) if begun and columns is not None else tuned
 
         monkeypatch.setattr(depth_choice, "_gate", lambda tuned, *_: (tuned if seen else None, "depth shows"))
         monkeypatch.setattr(depth_choice, "_of_some_thickness", thickness)
@@ -57,7 +56,7 @@ def test_it_is_asked_again_from_columns_of_what_was_found(scan, asked):
     tuned = with_found_depth(Tuned(scan, OPEN), CPU)
     assert from_where == [None, COLUMNS]
     assert tuned.begun is COLUMNS and tuned.preset.object.total_thickness_A == 90
-    assert tuned.words == ("from columns", "found again")
+    assert tuned.words == ("found again",)
 
 
 def test_columns_of_the_other_half_turn_are_turned_back(scan, asked):
@@ -83,7 +82,7 @@ def test_where_no_depth_is_seen_it_is_asked_once_from_columns(scan, asked):
     from_where = asked(seen=False)
     tuned = with_found_depth(Tuned(scan, OPEN), CPU)
     assert from_where == [COLUMNS]
-    assert tuned.begun is COLUMNS and tuned.words == ("from columns", "found again")
+    assert tuned.begun is COLUMNS and tuned.words == ("found again",)
 
 
 def test_no_depth_and_no_columns_are_one_slice(scan, asked):

@@ -15,6 +15,7 @@ from ptylive.engine.refine.tuning.mode_choice import TRIAL_SETTINGS
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
 from ptylive.engine.refine.tuning.start import columns
 from ptylive.engine.refine.tuning.start.columns import PEAK_RAD, Image, is_better, peaks, with_columns
+from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema.preset import Preset
 from ptylive.streamer.source import open_source
 
@@ -65,7 +66,7 @@ def loss_after(one, sweeps, context=CONTEXT):
 
 
 def test_a_crystal_that_an_empty_object_misses_begins_from_its_columns(crystal, found):
-    assert "begun from the columns that one slice shows by the negative of its" in found.words[-1]
+    assert "begun from the columns that one slice shows by the negative of its" in found.begun.words
     right = trial(crystal, replace(CONTEXT, begun=found.begun))
     assert loss_after(right, 8) < 0.9 * loss_after(trial(crystal), 16)
 
@@ -81,6 +82,16 @@ def test_the_run_begins_from_them_and_says_so(crystal):
     result = refine(crystal, preset, backend="cpu")
     assert "begun from the columns that one slice shows" in result.reason
     assert result.loss[-1] < 0.9 * loss_after(trial(crystal), 16)
+
+
+def test_a_run_that_goes_on_from_an_earlier_result_does_not_say_so(crystal):
+    """Its columns may tell the thickness; the object is the earlier one's."""
+    preset = Preset.from_mapping({"refine_drift": False, "probe_modes": 1, "sweeps": 1, "epoch_max": 1})
+    earlier = refine(crystal, SLICES.model_copy(update={"sweeps": 1, "epoch_max": 1}), backend="cpu")
+    result = refine(crystal, preset, backend="cpu", warm=WarmStart.of(earlier))
+    assert "better from columns than from nothing" in result.reason
+    assert "begun from an earlier refinement" in result.reason
+    assert "begun from the columns" not in result.reason
 
 
 def test_one_that_comes_to_the_right_minimum_by_itself_is_left_alone(crystal, found):
