@@ -6,9 +6,11 @@ import numpy as np
 from emulated_cuda import EmulatedKernels
 from strict_device import ON_CARD, DeviceArray, device
 
+from ptylive.engine.backend.multislice.fused.order import counts_type
 from ptylive.engine.backend.multislice.fused.plan import Plan
-from ptylive.engine.backend.multislice.fused_backend import FusedMultislice, counts_type
+from ptylive.engine.backend.multislice.fused_backend import FusedMultislice
 from ptylive.engine.backend.multislice.problem import MultisliceProblem
+from ptylive.engine.backend.multislice.specialised.fused import SpecialisedFused
 
 
 class DeviceKernels(EmulatedKernels):
@@ -59,3 +61,19 @@ def fused(problem: MultisliceProblem, kernels: type[EmulatedKernels] = DeviceKer
 
         return FusedMultislice(problem, plan, CudaKernels(plan, counts))
     return FusedMultislice(problem, plan, kernels(plan, counts, 3))
+
+
+def fused_general(
+    problem: MultisliceProblem, kernels: type[EmulatedKernels] = DeviceKernels, **cut: int
+) -> SpecialisedFused:
+    """The fused backend of a problem with a forward model; cut: of the window, other than the best."""
+    on_card, counts = ON_CARD and kernels is DeviceKernels, counts_type(problem.patterns)
+    plan = Plan.of(problem.window, None if on_card else 8)
+    assert plan is not None
+    near = problem.model is not None and problem.model.near_field is not None
+    plan = replace(plan, general=True, near=near, **cut)
+    if on_card:
+        from ptylive.engine.backend.multislice.fused.cuda import CudaKernels
+
+        return SpecialisedFused(problem, plan, CudaKernels(plan, counts), "gpu")
+    return SpecialisedFused(problem, plan, kernels(plan, counts, 2), "gpu")

@@ -143,7 +143,8 @@ class RawModule:
         assert code == source()
         assert options[: len(NVRTC_OPTIONS)] == NVRTC_OPTIONS
         given = dict(option.removeprefix("-D").split("=") for option in options[len(NVRTC_OPTIONS) :])
-        plan = Plan.fitting(int(given["WINDOW"]), cards.attributes["MaxSharedMemoryPerBlockOptin"])
+        most, general, near = cards.attributes["MaxSharedMemoryPerBlockOptin"], given["GENERAL"], given["NEAR"]
+        plan = Plan.fitting(int(given["WINDOW"]), most, general=general == "1", near=near == "1")
         assert plan is not None
         counts = next(name for name, spelled in COUNTS.items() if spelled == given["COUNTS"])
         assert plan.defines(counts) == given

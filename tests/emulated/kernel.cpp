@@ -2,7 +2,7 @@
 #include "cuda.h"
 #include "kernel.cu"
 
-float2 shared_memory[LINES * PITCH + 5 * P + THREADS];
+float2 shared_memory[LINES * PITCH + 9 * P + THREADS];
 
 extern "C" void run_loss_and_gradient(int blocks, int threads, void** arguments) {
     launch(loss_and_gradient, blocks, threads, arguments);

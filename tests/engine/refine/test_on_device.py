@@ -8,7 +8,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 from compressed_scans import compressed
-from device_kernels import fused
+from device_kernels import fused, fused_general
 from strict_device import ON_CARD, device
 from tilted_scans import TiltedScans
 
@@ -314,6 +314,7 @@ def noted(recordings, record, *given):
         {**OTHERS, **WEIGHTS, "position_prior_A": 0.1, "deformation_reg_weight_positions": 0.0},
         {**THICK, "phase_only_obj": False},
         {"probe_part": "phase", "update_aberrations": True, "damping_cutoff_multislice": 0.7},
+        {**THICK, **TILTED, "tilt_mode": 4},
     ],
     ids=lambda values: " ".join(values) or "default",
 )
@@ -323,7 +324,7 @@ def test_batches_that_the_device_repeats_take_the_same_course(small, values):
     layout, terms = on_device((setup.layout, setup.terms), device)
     courses, recordings = [], []
     for repeats in (False, True):
-        backend = fused(setup.multislice)
+        backend = (fused_general if "tilts_mrad" in values else fused)(setup.multislice)
         backend.record = partial(noted, recordings, backend.record) if repeats else None
         objective = Objective(backend, layout, setup.multislice.count, terms=terms)
         solver = Sweeps(objective, 4, 1, 11, 0.3, 0.1, seed=0, full_sweeps=3)

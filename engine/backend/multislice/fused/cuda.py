@@ -110,8 +110,9 @@ class Recording:
         return tuple(each.copy() for each in self.made)
 
 
-def fitting_plan(window: int) -> Plan | None:
+def fitting_plan(window: int, *, general: bool = False, near: bool = False) -> Plan | None:
     """The cut for this window where the current device has the shared memory for it."""
     import cupy
 
-    return Plan.fitting(window, cupy.cuda.Device().attributes["MaxSharedMemoryPerBlockOptin"])
+    most = cupy.cuda.Device().attributes["MaxSharedMemoryPerBlockOptin"]
+    return Plan.fitting(window, most, general=general, near=near)

@@ -52,6 +52,10 @@ class Plan:
     threads: int
     blocks: int = 1
     """That a chip shall run at a time, as far as registers go."""
+    general: bool = False
+    """Whether patterns may have more than the plain far field (``general.cuh``)."""
+    near: bool = False
+    """Whether they are images; ``general`` then, too."""
 
     @classmethod
     def of(cls, window: int, threads: int | None = None) -> Plan | None:
@@ -62,11 +66,11 @@ class Plan:
         return plan if threads is None else replace(plan, threads=threads, blocks=1)
 
     @classmethod
-    def fitting(cls, window: int, shared_bytes: int) -> Plan | None:
+    def fitting(cls, window: int, shared_bytes: int, *, general: bool = False, near: bool = False) -> Plan | None:
         """The cut for this window where blocks have so much shared memory: whole if possible, else in strips."""
         if window not in _CUTS:
             return None
-        plan = cls(window, *_CUTS[window])
+        plan = cls(window, *_CUTS[window], general, near)
         narrower = (
             replace(plan, strip=strip, threads=NARROW_THREADS, blocks=1)
             for strip in (48, 32, 16)
@@ -76,8 +80,12 @@ class Plan:
 
     @property
     def shared_bytes(self) -> int:
-        """Lines with their padding, two ramps, two turns, the roots of unity, a number for each thread."""
-        return 8 * (self.strip * (self.window + 1) + 5 * self.window) + 4 * self.threads
+        """Lines with their padding, factors along the axes, the roots of unity, a number for each thread.
+
+        Factors are ramps and turns, and in general those in front of the specimen and in free space.
+        """
+        factors = 9 if self.general else 5
+        return 8 * (self.strip * (self.window + 1) + factors * self.window) + 4 * self.threads
 
     @property
     def kept_pixels(self) -> int:
@@ -96,6 +104,8 @@ class Plan:
             "COUNTS": COUNTS[counts],
             "TINY_COUNTS": f"{TINY_COUNTS}f",
             "FEW_COUNTS": f"{FEW_COUNTS}f",
+            "GENERAL": str(int(self.general)),
+            "NEAR": str(int(self.near)),
             **{name: str(number) for name, number in NUMBERS.items()},
         }
 
@@ -117,10 +127,11 @@ class Plan:
 
 def source() -> str:
     """The kernel in one piece: compilers that cache by the text they are given must see all of it."""
-    included = (FOLDER / "transform.cuh").read_text()
-    return (
-        (FOLDER / "kernel.cu").read_text().replace('#include "transform.cuh"\n', included.replace("#pragma once\n", ""))
-    )
+    text = (FOLDER / "kernel.cu").read_text()
+    for name in ("waves.cuh", "transform.cuh", "general.cuh"):
+        included = (FOLDER / name).read_text()
+        text = text.replace(f'#include "{name}"\n', included.replace("#pragma once\n", ""))
+    return text
 
 
 assert set(_CUTS) <= set(FAST_SIZES)  # noqa: S101  (windows are padded to these)

@@ -15,8 +15,9 @@ from rounding import SINGLE, SINGLE_SIGNED
 
 from ptylive.engine.backend.multislice.fast_sizes import RADICES
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
+from ptylive.engine.backend.multislice.fused.order import counts_type
 from ptylive.engine.backend.multislice.fused.plan import Plan, source
-from ptylive.engine.backend.multislice.fused_backend import FusedMultislice, counts_type
+from ptylive.engine.backend.multislice.fused_backend import FusedMultislice
 from ptylive.engine.backend.multislice.problem import HELD, DataTermKind
 from ptylive.engine.backend.multislice.split_backend import SplitMultislice
 
