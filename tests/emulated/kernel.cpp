@@ -2,6 +2,7 @@
 #include "cuda.h"
 #include "kernel.cu"
 
+int emulated_features = 0;
 float2 shared_memory[LINES * PITCH + 9 * P + THREADS];
 
 extern "C" void run_loss_and_gradient(int blocks, int threads, void** arguments) {

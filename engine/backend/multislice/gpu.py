@@ -119,13 +119,15 @@ def _fused(problem: MultisliceProblem) -> MultisliceBackend | None:
     kind, model, counts = problem.data_term.kind, problem.model, counts_type(problem.patterns)
     python = kind.why_not_fused if isinstance(kind, PythonTerm) else ""
     more = " and ".join(words for words in ("" if model is None else model.beyond_compiled(), python) if words)
-    plan = fitting_plan(problem.window, general=bool(more), near=model is not None and model.near_field is not None)
-    if plan is None:
-        return None
     if not more:
         from ptylive.engine.backend.multislice.fused_backend import FusedMultislice
 
-        return FusedMultislice(problem, plan, CudaKernels(plan, counts))
+        plan = fitting_plan(problem.window)
+        return None if plan is None else FusedMultislice(problem, plan, CudaKernels(plan, counts))
+    from ptylive.engine.backend.multislice.specialised.features import features_of
     from ptylive.engine.backend.multislice.specialised.fused import SpecialisedFused
 
-    return SpecialisedFused(problem, plan, CudaKernels(plan, counts), f"gpu (with {more})")
+    plan = fitting_plan(problem.window, features_of(problem))
+    if plan is None:
+        return None
+    return SpecialisedFused(problem, plan, lambda each: CudaKernels(each, counts), f"gpu (with {more})")

@@ -4,7 +4,7 @@
 // engine/backend/multislice/problem.py; orders of pixels: fused/plan.py.
 //
 // Given by the compiler's command line, beside what transform.cuh wants: COUNTS (type of the recorded patterns), TINY_COUNTS,
-// FEW_COUNTS, the numbers of the data terms: AMPLITUDE, POISSON, INTENSITY, CHI_SQUARED (data_terms.py), and GENERAL, NEAR
+// FEW_COUNTS, the numbers of the data terms: AMPLITUDE, POISSON, INTENSITY, CHI_SQUARED (data_terms.py), and FEATURES
 // (general.cuh).
 #include "waves.cuh"
 
@@ -29,6 +29,8 @@ INLINE float2 compared(int term, float offset, float intensity, float counts) {
     return {};
 }
 
+INLINE bool whole_way() { return !has(TO_DETECTOR | FROM_DETECTOR); }
+
 /// Where one modelled pattern meets the recorded one.
 struct Detector {
     const Fixed& f;
@@ -40,7 +42,7 @@ struct Detector {
         const float weight = f.weights[k], derivative = weight * term.y;
         loss += weight * term.x;
         if (f.grad_background) atomicAdd(f.grad_background + k, (double)derivative);
-        return 2 * SEEN * SEEN / f.object_modes * derivative;
+        return 2 * seen() * seen() / f.object_modes * derivative;
     }
 };
 
@@ -50,7 +52,7 @@ INLINE float power(float2 v) { return v.x * v.x + v.y * v.y; }
 INLINE float one_pair(const Fixed& f, const Local& l, const Detector& detector, float3& per_pattern) {
     float loss = 0;
     to_detector(f, l, 0);
-    if constexpr (NEAR)
+    if (has(NEAR_FIELD))
         visit_real_space<true>(l.window, [&](float2 v, int y, int x) {
             return detector.factor(power(v), y * P + x, loss) * v;
         });
@@ -64,18 +66,18 @@ INLINE float one_pair(const Fixed& f, const Local& l, const Detector& detector, 
 
 /// Several: their intensities are added before they are compared, or left as they are where somebody else compares them.
 /// A pixel is every time the same thread's.
-INLINE float far_fields(const Fixed& f, const Local& l, const Detector& detector, bool compares) {
+INLINE float far_fields(const Fixed& f, const Local& l, const Detector& detector) {
     float loss = 0;
     const int pairs = f.pairs();
     for (int pair = 0; pair < pairs; ++pair) {
         to_detector(f, l, pair);
         const auto add_intensity = [&](float2 v, int k) {
             const float before = pair == 0 ? 0.0f : l.factor[k];
-            const float intensity = before + power(SEEN * v) / f.object_modes;
-            l.factor[k] = compares && pair == pairs - 1 ? detector.factor(intensity, k, loss) : intensity;
+            const float intensity = before + power(seen() * v) / f.object_modes;
+            l.factor[k] = whole_way() && pair == pairs - 1 ? detector.factor(intensity, k, loss) : intensity;
         };
         float2* const far = l.far + (size_t)pair * PIXELS;
-        if constexpr (NEAR)
+        if (has(NEAR_FIELD))
             visit_real_space<false>(l.window, [&](float2 v, int y, int x) {
                 add_intensity(v, y * P + x);
                 return v;
@@ -94,7 +96,7 @@ INLINE float far_fields(const Fixed& f, const Local& l, const Detector& detector
 INLINE void from_far_fields(const Fixed& f, const Local& l, float3& per_pattern) {
     for (int pair = 0; pair < f.pairs(); ++pair) {
         const float2* const far = l.far + (size_t)pair * PIXELS;
-        if constexpr (NEAR) {
+        if (has(NEAR_FIELD)) {
             visit_fourier_space<ENTER>(l.window, [&](float2, int x, int y) { return far[x * P + y]; });
             visit_real_space<true>(l.window, [&](float2 v, int y, int x) { return l.factor[y * P + x] * v; });
         } else
@@ -102,9 +104,6 @@ INLINE void from_far_fields(const Fixed& f, const Local& l, float3& per_pattern)
         from_detector(f, l, pair, per_pattern);
     }
 }
-
-/// All at once, or up to the intensities, or from what somebody made of them (`intensities`) on.
-enum Stage { WHOLE_WAY, TO_DETECTOR, FROM_DETECTOR };
 
 /// A launch.
 struct Launch {
@@ -117,7 +116,6 @@ struct Launch {
     float2* scratch;
     long long scratch_each;  // of a block, or, in two stages, of a pattern
     float* losses;
-    int stage;
     float* intensities;  // (count, P, P), in two stages
 };
 
@@ -128,13 +126,12 @@ INLINE Local placed(const Fixed& f, const Launch& launch) {
     l.ramp_y = shared_memory + LINES * PITCH;
     l.ramp_x = l.ramp_y + P;
     float2* const table = l.ramp_x + P;
-    const bool turned = GENERAL ? bool(f.general.exits) : bool(launch.offsets), entered = GENERAL && f.general.entries;
-    l.turn_y = turned ? table + P : nullptr;
-    l.turn_x = turned ? l.turn_y + P : nullptr;
-    l.entry_y = entered ? table + 3 * P : nullptr;
-    l.entry_x = entered ? l.entry_y + P : nullptr;
+    l.turn_y = has(EXITS) || launch.offsets ? table + P : nullptr;
+    l.turn_x = table + 2 * P;
+    l.entry_y = table + 3 * P;
+    l.entry_x = table + 4 * P;
     l.space_y = table + 5 * P;
-    l.space_x = l.space_y + P;
+    l.space_x = table + 6 * P;
     l.room = reinterpret_cast<float*>(table + (GENERAL ? 7 : 3) * P);
     l.window = {shared_memory, nullptr, table};
     return l;
@@ -143,7 +140,7 @@ INLINE Local placed(const Fixed& f, const Launch& launch) {
 /// The same in the card's memory.
 INLINE void place_scratch(const Fixed& f, const Launch& launch, Local& l, int number) {
     float2* const kept = launch.scratch + number * launch.scratch_each;
-    const size_t spaces = f.grad_distances || f.moments() ? f.slices - 1 : 0;
+    const size_t spaces = has(MOMENTS) || f.grad_distances ? f.slices - 1 : 0;
     l.window.memory = kept;
     l.waves = kept + (WHOLE ? 0 : PIXELS);
     l.entering = l.waves + (size_t)f.pairs() * f.slices * PIXELS;
@@ -179,24 +176,25 @@ INLINE void each_pattern(const Fixed& f, const Launch& launch) {
             float2 turn;
             sincospif(-2 * f.frequencies[k % P] * launch.shifts[2 * pattern + k / P], &turn.y, &turn.x);
             l.ramp_y[k] = (k < P ? current : 1.0f) * turn;  // ramp_x lies behind ramp_y
-            if constexpr (GENERAL) {
-                if (l.turn_y) l.turn_y[k] = f.general.exits[(size_t)n * 2 * P + k];
-                if (l.entry_y) l.entry_y[k] = f.general.entries[(size_t)n * 2 * P + k];
-            } else if (l.turn_y)  // turn_x lies behind turn_y
+            if (has(ENTRIES)) l.entry_y[k] = f.general.entries[(size_t)n * 2 * P + k];
+            if (has(EXITS))
+                l.turn_y[k] = f.general.exits[(size_t)n * 2 * P + k];
+            else if (l.turn_y)  // turn_x lies behind turn_y
                 sincospif(2 * INVERSE * (k % P) * launch.offsets[2 * pattern + k / P], &l.turn_y[k].y, &l.turn_y[k].x);
         }
         __syncthreads();
-        if (GENERAL && launch.stage != WHOLE_WAY) {
+        if (!whole_way()) {
             place_scratch(f, launch, l, n);
             l.factor = launch.intensities + (size_t)n * PIXELS;
         }
         const Detector detector = {f, launch.patterns + (size_t)pattern * PIXELS};
         float3 per_pattern = {0, 0, 0};
         float part = 0;
-        if (f.pairs() == 1 && (!GENERAL || launch.stage == WHOLE_WAY)) part = one_pair(f, l, detector, per_pattern);
+        if (whole_way() && f.pairs() == 1)
+            part = one_pair(f, l, detector, per_pattern);
         else {
-            if (!GENERAL || launch.stage != FROM_DETECTOR) part = far_fields(f, l, detector, !GENERAL || launch.stage == WHOLE_WAY);
-            if (GENERAL && launch.stage == TO_DETECTOR) continue;
+            if (!has(FROM_DETECTOR)) part = far_fields(f, l, detector);
+            if (has(TO_DETECTOR)) continue;
             from_far_fields(f, l, per_pattern);
         }
         const float loss = block_sum(part, l.room);
@@ -221,7 +219,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) loss_and_gradient(
     float2* scratch, long long scratch_each,
     float* losses, float2* grad_object, float2* grad_probe, float* grad_patterns, double* grad_background, double* grad_distances
     WITH_GENERAL(
-        int stage, float* intensities, const int* first_probe, const float2* entries, const float2* exits, const float2* spaces,
+        float* intensities, const int* first_probe, const float2* entries, const float2* exits, const float2* spaces,
         const float2* lenses, const float2* lens, const float* aberrations, const float* rates, const float2* plates,
         const float* varied, const float2* components, int aberration_count, int component_count, int varying_modes,
         double* grad_moments, double* grad_aperture, float2* grad_components)) {
@@ -229,9 +227,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) loss_and_gradient(
                propagators, phase_per_A, weights, background, frequencies, grad_object, grad_probe,
                grad_background, grad_distances, grad_patterns, {}};
     Launch launch = {count, chosen, patterns, corners, shifts, offsets, roots_of_current, roots, scratch, scratch_each, losses,
-                     WHOLE_WAY, nullptr};
+                     nullptr};
 #if GENERAL
-    launch.stage = stage;
     launch.intensities = intensities;
     f.general = {first_probe, entries, exits, spaces, lenses, lens, aberrations, rates, plates, varied, components,
                  aberration_count, component_count, varying_modes, grad_moments, grad_aperture, grad_components};

@@ -44,16 +44,18 @@ class KernelOrder:
 
     def uploaded(self, patterns: Array, *, in_order: bool = True) -> Any:
         """(N, P * P) counts on the device, in the kernel's order; images stay as they are (``in_order`` False)."""
-        recorded = counts_type(patterns)
-        count, pixels = len(patterns), patterns.shape[1] * patterns.shape[2]
-        uploaded = self.xp.empty((count, pixels), recorded)
-        step = max(1, UPLOAD_BYTES // (pixels * np.dtype(recorded).itemsize))
+        return self.uploaded_planes(patterns, len(patterns), counts_type(patterns), in_order=in_order)
+
+    def uploaded_planes(self, planes: Any, count: int, dtype: Any, *, in_order: bool = True) -> Any:
+        """The same of any planes (N, P, P), which may lie in a file."""
+        uploaded = self.xp.empty((count, self._pixels), dtype)
+        step = max(1, UPLOAD_BYTES // (self._pixels * np.dtype(dtype).itemsize))
         for first in range(0, count, step):
-            part = patterns[first : first + step]
+            part = np.asarray(planes[first : first + step])
             if in_order:
-                uploaded[first : first + step] = self.ordered(part, recorded)
+                uploaded[first : first + step] = self.ordered(part, dtype)
             else:
-                flat = np.ascontiguousarray(part, dtype=recorded).reshape(len(part), pixels)
+                flat = np.ascontiguousarray(part, dtype=dtype).reshape(len(part), -1)
                 uploaded[first : first + step] = self.xp.asarray(flat)
         return uploaded
 

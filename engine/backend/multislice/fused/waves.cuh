@@ -4,8 +4,7 @@
 #include "transform.cuh"
 
 constexpr int PIXELS = P * P;
-constexpr float INVERSE = 1.0f / P;            // of a unitary transform: ours multiply by P
-constexpr float SEEN = NEAR ? 1.0f : INVERSE;  // of a wave at the detector: an image has been transformed back
+constexpr float INVERSE = 1.0f / P;  // of a unitary transform: ours multiply by P
 
 #include "general.cuh"
 
@@ -52,7 +51,6 @@ struct Fixed {
     float *grad_patterns;                   // (N, 3): shifts, current; or null
     General general;
     __device__ int pairs() const { return probe_modes * object_modes; }
-    __device__ bool moments() const { return GENERAL && general.grad_moments; }
 };
 
 /// What a block keeps for one pattern.
@@ -77,16 +75,9 @@ struct Local {
 INLINE float2 incoming(const Fixed& f, const Local& l, int mode, int x, int y) {
     const int k = x * P + y;
     const float2 ramp = l.ramp_y[y] * l.ramp_x[x];
-    if constexpr (GENERAL) {
-        const float2 probe = f.general.own_probe(f.probe, l.n, mode, k);
-        return (f.general.rates || f.general.plates ? probe * f.general.plate(l.n, k) : probe) * ramp;
-    }
-    return f.probe[mode * PIXELS + k] * ramp;
-}
-
-/// What a pattern's free space or lens has of its own; 1 where `l.space_y` was not loaded.
-INLINE float2 own_space(const Local& l, bool loaded, int x, int y) {
-    return loaded ? l.space_y[y] * l.space_x[x] : float2{1, 0};
+    const float2 probe = f.general.own_probe(f.probe, l.n, mode, k);
+    if (has(ABERRATIONS | PLATES)) return probe * f.general.plate(l.n, k) * ramp;
+    return probe * ramp;
 }
 
 /// From the exit wave's transform along y to its image's, from the aperture plane of the lens on; its spectrum is kept.
@@ -95,7 +86,7 @@ INLINE void through_lens(const Fixed& f, const Local& l, int pair) {
     load(l.space_y, f.general.lenses + (size_t)l.n * 2 * P);
     visit_fourier_space<TURN>(l.window, [&](float2 v, int x, int y) {
         const int k = x * P + y;
-        v = v * (f.general.lens[k] * own_space(l, true, x, y));
+        v = v * (f.general.lens[k] * (l.space_y[y] * l.space_x[x]));
         far[k] = v;
         return v;
     });
@@ -104,37 +95,37 @@ INLINE void through_lens(const Fixed& f, const Local& l, int pair) {
 /// From the probe to the last slice's exit wave, its transform along y done.
 INLINE void to_detector(const Fixed& f, const Local& l, int pair) {
     const int mode = pair % f.probe_modes, first = pair / f.probe_modes * f.slices;
-    const bool turned = l.turn_y, spaced = GENERAL && f.general.spaces;
+    const bool turned = l.turn_y;
     visit_fourier_space<ENTER>(l.window, [&](float2, int x, int y) { return incoming(f, l, mode, x, y); });
     for (int z = 0; z < f.slices; ++z) {
         float2* const wave = l.waves + (size_t)(pair * f.slices + z) * PIXELS;
         const size_t slice = (size_t)(first + z) * f.object_pixels + l.corner;
         visit_real_space<true>(l.window, [&](float2 v, int y, int x) {
-            if (GENERAL && z == 0 && l.entry_y) v = v * (l.entry_y[y] * l.entry_x[x]);
+            if (has(ENTRIES) && z == 0) v = v * (l.entry_y[y] * l.entry_x[x]);
             wave[y * P + x] = v;
             v = v * f.object[slice + (size_t)y * f.columns + x];
             return turned && z == f.slices - 1 ? v * (l.turn_y[y] * l.turn_x[x]) : v;
         });
         if (z == f.slices - 1) break;
         const float2* const propagator = f.propagators + (size_t)z * PIXELS;
-        const bool keeps = f.grad_distances || f.moments();
+        const bool keeps = has(MOMENTS) || f.grad_distances;
         float2* const kept = keeps ? l.entering + (size_t)(pair * (f.slices - 1) + z) * PIXELS : nullptr;
-        if (spaced) load(l.space_y, f.general.spaces + ((size_t)l.n * (f.slices - 1) + z) * 2 * P);
+        if (has(OWN_SPACES)) load(l.space_y, f.general.spaces + ((size_t)l.n * (f.slices - 1) + z) * 2 * P);
         visit_fourier_space<TURN>(l.window, [&](float2 v, int x, int y) {
             v = v * propagator[x * P + y];
-            if (spaced) v = v * own_space(l, true, x, y);
+            if (has(OWN_SPACES)) v = v * (l.space_y[y] * l.space_x[x]);
             if (kept) kept[x * P + y] = v;
             return v;
         });
     }
-    if constexpr (NEAR) through_lens(f, l, pair);
+    if (has(NEAR_FIELD)) through_lens(f, l, pair);
 }
 
 /// Sums over the block's threads of two or three numbers, added to a row of the pattern's moments; `phase` goes first.
 INLINE void add_moments(const Fixed& f, const Local& l, int row, float3 sums) {
     const float phase = block_sum(sums.x, l.room), y = block_sum(sums.y, l.room), x = block_sum(sums.z, l.room);
     if (threadIdx.x != 0) return;
-    double* const at = f.general.grad_moments + ((size_t)l.n * (SPACES + f.slices - 1) + row) * 3;
+    double* const at = f.general.grad_moments + ((size_t)l.n * (IN_SPACES + f.slices - 1) + row) * 3;
     at[0] += phase;
     at[1] += y;
     at[2] += x;
@@ -147,28 +138,28 @@ INLINE void back_through_lens(const Fixed& f, const Local& l, int pair) {
     load(l.space_y, f.general.lenses + (size_t)l.n * 2 * P);
     visit_fourier_space<TURN>(l.window, [&](float2 g, int x, int y) {
         const int k = x * P + y;
-        if (f.moments()) {
+        if (has(MOMENTS)) {
             const float turning = (conj(g) * far[k]).y;
             sums.y += turning * f.frequencies[y];
             sums.z += turning * f.frequencies[x];
         }
-        return g * conj(f.general.lens[k] * own_space(l, true, x, y));
+        return g * conj(f.general.lens[k] * (l.space_y[y] * l.space_x[x]));
     });
-    if (f.moments()) add_moments(f, l, IN_LENS, sums);
+    if (has(MOMENTS)) add_moments(f, l, IN_LENS, sums);
 }
 
 /// From `l.overlap` and `l.left` to aberrations, and to what a mode of the probe varies by.
 INLINE void leave_aperture(const Fixed& f, const Local& l, int mode) {
     const General& g = f.general;
-    const int aberrations = g.rates ? g.aberration_count : 0;
-    double* const at = g.grad_aperture ? g.grad_aperture + (size_t)l.n * (aberrations + g.component_count) : nullptr;
-    for (int j = 0; at && j < aberrations; ++j) {
+    const int aberrations = has(ABERRATIONS) ? g.aberration_count : 0;
+    double* const at = g.grad_aperture + (size_t)l.n * (aberrations + g.component_count);
+    for (int j = 0; j < aberrations; ++j) {
         float sum = 0;
         for (int k = threadIdx.x; k < PIXELS; k += THREADS) sum += l.overlap[k] * g.rates[j * PIXELS + k];
         sum = block_sum(sum, l.room);
         if (threadIdx.x == 0) at[j] += sum;
     }
-    for (int j = 0; at && mode < g.varying_modes && j < g.component_count; ++j) {
+    for (int j = 0; has(VARIED) && mode < g.varying_modes && j < g.component_count; ++j) {
         const size_t plane = (size_t)(j * g.varying_modes + mode) * PIXELS;
         const float value = g.varied[l.n * g.component_count + j];
         float sum = 0;
@@ -184,9 +175,8 @@ INLINE void leave_aperture(const Fixed& f, const Local& l, int mode) {
 /// From the gradient behind the last slice (its transform along y to be done) back to the probe; sums of shifts and current.
 INLINE void from_detector(const Fixed& f, const Local& l, int pair, float3& per_pattern) {
     const int mode = pair % f.probe_modes, first = pair / f.probe_modes * f.slices;
-    const bool of_aperture = GENERAL && f.general.grad_aperture, spaced = GENERAL && f.general.spaces;
-    const bool to_probe = f.grad_probe || f.grad_patterns || of_aperture || f.moments(), turned = l.turn_y;
-    if constexpr (NEAR) back_through_lens(f, l, pair);
+    const bool to_probe = has(MOMENTS | OF_APERTURE) || f.grad_probe || f.grad_patterns, turned = l.turn_y;
+    if (has(NEAR_FIELD)) back_through_lens(f, l, pair);
     for (int z = f.slices - 1; z >= 0; --z) {
         const float2* const wave = l.waves + (size_t)(pair * f.slices + z) * PIXELS;
         const size_t slice = (size_t)(first + z) * f.object_pixels + l.corner;
@@ -197,39 +187,40 @@ INLINE void from_detector(const Fixed& f, const Local& l, int pair, float3& per_
             const float2 derivative = conj(wave[y * P + x]) * g;
             add(f.grad_object + pixel, derivative);
             g = conj(f.object[pixel]) * g;
-            if (f.moments()) {
+            if (has(MOMENTS)) {
                 const float turning = (conj(g) * wave[y * P + x]).y;
                 tilting.y += turning * (y - P / 2);
                 tilting.z += turning * (x - P / 2);
             }
-            return GENERAL && z == 0 && l.entry_y ? g * conj(l.entry_y[y] * l.entry_x[x]) : g;
+            return has(ENTRIES) && z == 0 ? g * conj(l.entry_y[y] * l.entry_x[x]) : g;
         };
         if (z == 0 && !to_probe) {
             visit_real_space<false>(l.window, at_slice);
             return;
         }
         visit_real_space<true>(l.window, at_slice);
-        if (f.moments() && z == f.slices - 1) add_moments(f, l, EXIT, tilting);
-        if (f.moments() && z == 0) add_moments(f, l, ENTRY, tilting);
+        if (has(MOMENTS) && z == f.slices - 1) add_moments(f, l, EXIT, tilting);
+        if (has(MOMENTS) && z == 0) add_moments(f, l, ENTRY, tilting);
         if (z == 0) break;
         const float2* const propagator = f.propagators + (size_t)(z - 1) * PIXELS;
         const float2* const entering = l.entering + (size_t)(pair * (f.slices - 1) + z - 1) * PIXELS;
         float turning = 0;
         float3 spreading = {0, 0, 0};
-        if (spaced) load(l.space_y, f.general.spaces + ((size_t)l.n * (f.slices - 1) + z - 1) * 2 * P);
+        if (has(OWN_SPACES)) load(l.space_y, f.general.spaces + ((size_t)l.n * (f.slices - 1) + z - 1) * 2 * P);
         visit_fourier_space<TURN>(l.window, [&](float2 g, int x, int y) {
             const int k = x * P + y;
             if (f.grad_distances) turning += (conj(g) * entering[k]).y * f.phase_per_A[k];
-            if (f.moments()) {
+            if (has(MOMENTS)) {
                 const float turned_by = (conj(g) * entering[k]).y;
                 spreading.x += turned_by * f.phase_per_A[k];
                 spreading.y += turned_by * f.frequencies[y];
                 spreading.z += turned_by * f.frequencies[x];
             }
             g = g * conj(propagator[k]);
-            return spaced ? g * conj(own_space(l, true, x, y)) : g;
+            if (has(OWN_SPACES)) g = g * conj(l.space_y[y] * l.space_x[x]);
+            return g;
         });
-        if (f.moments()) add_moments(f, l, SPACES + z - 1, spreading);
+        if (has(MOMENTS)) add_moments(f, l, IN_SPACES + z - 1, spreading);
         if (f.grad_distances) {
             const float sum = block_sum(turning, l.room);
             if (threadIdx.x == 0) atomicAdd(f.grad_distances + z - 1, -(double)sum);
@@ -239,14 +230,10 @@ INLINE void from_detector(const Fixed& f, const Local& l, int pair, float3& per_
         const int k = x * P + y;
         g = INVERSE * g;
         float2 of_probe = conj(l.ramp_y[y] * l.ramp_x[x]) * g;
-        size_t plane = mode;
-        if constexpr (GENERAL) {
-            plane += f.general.first_probe[l.n];
-            if (of_aperture) l.overlap[k] = float(P) * (conj(g) * incoming(f, l, mode, x, y)).y;
-            if (f.general.rates || f.general.plates) of_probe = conj(f.general.plate(l.n, k)) * of_probe;
-            if (of_aperture) l.left[k] = of_probe;
-        }
-        if (f.grad_probe) add(f.grad_probe + plane * PIXELS + k, of_probe);
+        if (has(OF_APERTURE)) l.overlap[k] = float(P) * (conj(g) * incoming(f, l, mode, x, y)).y;
+        if (has(ABERRATIONS | PLATES)) of_probe = conj(f.general.plate(l.n, k)) * of_probe;
+        if (has(OF_APERTURE)) l.left[k] = of_probe;
+        if (f.grad_probe) add(f.grad_probe + f.general.plane(l.n, mode) * PIXELS + k, of_probe);
         if (f.grad_patterns) {
             const float2 overlap = float(P) * (conj(g) * incoming(f, l, mode, x, y));
             per_pattern.x += overlap.y * f.frequencies[y];
@@ -255,5 +242,5 @@ INLINE void from_detector(const Fixed& f, const Local& l, int pair, float3& per_
         }
         return g;
     });
-    if (of_aperture) leave_aperture(f, l, mode);
+    if (has(OF_APERTURE)) leave_aperture(f, l, mode);
 }

@@ -4,15 +4,20 @@ kernel the waves (``fused/general.cuh``).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ptylive.engine.backend.multislice.data_terms import PIXEL_TERMS
+from ptylive.engine.backend.multislice.forward.comparison import Comparison, comparison
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
+from ptylive.engine.backend.multislice.forward.specimen import Prepared
 from ptylive.engine.backend.multislice.forward.values import Values
 from ptylive.engine.backend.multislice.fused.order import SCRATCH_SHARE, KernelOrder
-from ptylive.engine.backend.multislice.fused.plan import Plan
+from ptylive.engine.backend.multislice.fused.plan import PLAIN, Feature, Plan
 from ptylive.engine.backend.multislice.fused_backend import NOTHING, Kernels
 from ptylive.engine.backend.multislice.kernel_parts.arguments import ENTRY, EXIT, LENS, SPACES
 from ptylive.engine.backend.multislice.problem import (
@@ -23,16 +28,16 @@ from ptylive.engine.backend.multislice.problem import (
     MultisliceProblem,
 )
 from ptylive.engine.backend.multislice.specialised.batch import Blocks
-from ptylive.engine.backend.multislice.specialised.counting import compared_by_pixel
 from ptylive.engine.backend.multislice.specialised.derivatives import Moments, add_moments, add_of_aperture
+from ptylive.engine.backend.multislice.specialised.features import IN_STAGES, compares_in_kernel
+from ptylive.engine.backend.multislice.specialised.own import Own, OwnOfPatterns, in_order
 from ptylive.engine.backend.multislice.specialised.program import Program
 from ptylive.engine.backend.repeated import Step
 from ptylive.schema.model import IndexArray
 
-WHOLE_WAY, TO_DETECTOR, FROM_DETECTOR = (np.int32(stage) for stage in range(3))
-"""Stages of a launch (``kernel.cu``)."""
 OWN_BYTES = 1 << 28
 """Of what the patterns of one launch have of their own."""
+KernelsFor = Callable[[Plan], Kernels]
 
 
 class _Task(NamedTuple):
@@ -67,35 +72,50 @@ class _OfPatterns(NamedTuple):
 class SpecialisedFused(GeneralMultislice):
     """A :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend` on a GPU, in single precision."""
 
-    def __init__(self, problem: MultisliceProblem, plan: Plan, kernels: Kernels, name: str) -> None:
+    def __init__(self, problem: MultisliceProblem, plan: Plan, kernels_for: KernelsFor, name: str) -> None:
+        """``plan.features`` as :func:`features_of` has them; ``kernels_for``: compiles, the first time it is asked."""
+        self._plan, self._compiled = plan, cache(kernels_for)
+        first = self._features(Feature.TO_DETECTOR) if plan.features & IN_STAGES else self._features()
+        kernels = self._compiled(replace(plan, features=first))
         super().__init__(problem, kernels.xp, "complex64", name)
         xp, size, model = self.xp, problem.window, self._model
         order = self._order = KernelOrder(xp, plan)
-        self._kernels, self._kept_pixels, self._near = kernels, plan.kept_pixels, plan.near
+        self._kernels, self._near = kernels, bool(plan.features & Feature.NEAR_FIELD)
         self._program = Program.of(self._specimen.steps)
         single = np.dtype(np.float32)
         self._blocks = Blocks(single, model, self._program, self._illumination, self._specimen, self._detector)
-        self._compares = compared_by_pixel(model) and isinstance(problem.data_term.kind, DataTermKind)
-        in_order = not self._near
-        counts = problem.patterns if self._compares else np.zeros((1, size, size), np.uint8)
-        weights = problem.weights if self._compares else np.zeros((size, size))
-        self._counts = order.uploaded(counts, in_order=in_order)
-        self._kernel_weights = (
-            order.ordered(weights, single) if in_order else xp.asarray(weights.astype(single).ravel())
-        )
+        self._compares = compares_in_kernel(problem)
+        self._counts, self._kernel_weights = self._recorded()
         self._pattern_corners = xp.asarray(problem.corners.astype(np.int32, order="C"))
-        phase, near, groups = problem.phase_per_A, model.near_field, model.aberrations
+        phase = problem.phase_per_A
         self._kernel_phase = order.ordered(np.zeros((size, size)) if phase is None else phase, single)
-        self._rates = None if groups is None else order.ordered(groups.phase_per_A, single)
-        self._group = None if groups is None else xp.asarray(groups.group)
-        self._known = 0 if groups is None else len(groups.phase_per_A)
-        self._lens: Any = None
-        if near is not None:
-            lens = self._kit.phase_factor(self._detector.spherical_phase(near)) / size**2
-            self._lens = order.moved(lens, np.complex64)
-        marker = np.zeros(problem.count) if model.probe_marker is None else model.probe_marker
-        self._marker = xp.asarray(marker.astype(np.int32))
+        self._own = OwnOfPatterns(self._kit, problem, model, self._blocks, order, kernels.free_bytes)
         self._scratch: Any = xp.empty(0, np.complex64)
+        self._fixed_propagators: Any = None  # as long as no distance is refined
+
+    def _recorded(self) -> tuple[Any, Any]:
+        """Counts and weights in the order in which the kernel comes to them; of nothing where it does not compare."""
+        problem, order = self._problem, self._order
+        if not self._compares:
+            return self.xp.zeros(1, np.uint8), self.xp.zeros(1, np.float32)
+        if not self._near:
+            return order.uploaded(problem.patterns), order.ordered(problem.weights, np.float32)
+        weights = self.xp.asarray(problem.weights.astype(np.float32).ravel())
+        return order.uploaded(problem.patterns, in_order=False), weights
+
+    @cached_property
+    def _comparison(self) -> Comparison:
+        """On planes in the kernel's order where masks can be put into it."""
+        if not self._in_order:
+            return comparison(self._kit, self._problem, self._model.compressed)
+        return comparison(self._kit, self._problem, in_order(self._model.compressed, self._plan.gather()))
+
+    @property
+    def _in_order(self) -> bool:
+        """Whether intensities are compared as the kernel leaves them: a few masks are all that is in natural order."""
+        model = self._model
+        beyond = self._near or model.spread is not None or model.upsampling > 1
+        return model.compressed is not None and not beyond
 
     def loss_and_gradient(
         self,
@@ -131,10 +151,13 @@ class SpecialisedFused(GeneralMultislice):
     def _task(self, object_planes: Any, probe_planes: Any, asked: Corrections, *, probe_gradient: bool) -> _Task:
         xp, order, size = self.xp, self._order, self._problem.window
         values = self._values(object_planes, probe_planes, asked)
-        prepared = self._specimen.prepared(values, asked)
-        planes = self._program.planes(prepared.powers, self._specimen.powers, self._kit.real, xp)
-        spaces = [prepared.propagators[place] / size**2 for place in self._program.places]
-        propagators = order.moved(xp.stack(spaces), np.complex64) if spaces else xp.empty((0, size**2), np.complex64)
+        planes, propagators = object_planes, None if asked.distances_A is not None else self._fixed_propagators
+        if not self._passed_once or propagators is None:
+            prepared = self._specimen.prepared(values, asked)
+            propagators = self._in_kernel(prepared)
+            self._fixed_propagators = propagators if asked.distances_A is None else self._fixed_propagators
+            if not self._passed_once:
+                planes = self._program.planes(prepared.powers, self._specimen.powers, self._kit.real, xp)
         objects, probe = order.object_planes(planes), order.probe_planes(probe_planes)
         components = None if values.varied is None else order.probe_planes(asked.opr_components)
         background = None
@@ -155,6 +178,17 @@ class SpecialisedFused(GeneralMultislice):
             None if background is None else xp.zeros(size**2),
         )
 
+    @cached_property
+    def _passed_once(self) -> bool:
+        """Whether the kernel's slices are the object's: no split step takes powers of them, no vacuum goes before."""
+        return self._specimen.powers == (1.0,) and None not in self._program.slices
+
+    def _in_kernel(self, prepared: Prepared) -> Any:
+        """Propagators over P^2 in the kernel's order."""
+        xp, pixels = self.xp, self._problem.window**2
+        spaces = [prepared.propagators[place] / pixels for place in self._program.places]
+        return self._order.moved(xp.stack(spaces), np.complex64) if spaces else xp.empty((0, pixels), np.complex64)
+
     def _portion(self, task: _Task) -> int:
         """How many patterns a launch takes."""
         size, model = self._problem.window, self._model
@@ -169,14 +203,14 @@ class SpecialisedFused(GeneralMultislice):
         """Complex numbers that a block, or, in two stages, a pattern keeps (``kernel.cu``: place_scratch)."""
         pixels, slices = self._problem.window**2, len(self._program.slices)
         pairs = task.values.modes * len(task.values.objects)
-        each = self._kept_pixels + pairs * slices * pixels + pairs * pixels + pixels // 2
+        each = self._plan.kept_pixels + pairs * slices * pixels + pairs * pixels + pixels // 2
         each += pairs * (slices - 1) * pixels if _asks_for_moments(task.asked) else 0
         return each + (pixels + pixels // 2 if _asks_for_aperture(task.asked) else 0)
 
-    def _room(self, task: _Task, patterns: int) -> tuple[int, int]:
+    def _room(self, task: _Task, kernels: Kernels, patterns: int) -> tuple[int, int]:
         """Blocks to start, and what :meth:`_kept_each` says."""
         each = self._kept_each(task)
-        blocks = min(self._kernels.resident, patterns)
+        blocks = min(kernels.resident, patterns)
         wanted = blocks if self._compares else patterns
         if wanted * each > len(self._scratch):
             self._scratch = self.xp.empty(0, np.complex64)  # given back before more is asked for
@@ -190,10 +224,10 @@ class SpecialisedFused(GeneralMultislice):
         xp, values, count = self.xp, task.values, len(batch)
         rows = SPACES + len(self._program.spaces)
         moments = xp.zeros((count, rows, 3)) if _asks_for_moments(task.asked) else None
-        aperture = xp.zeros((count, self._known + _components(values))) if _asks_for_aperture(task.asked) else None
+        aperture = xp.zeros((count, self._own.known + _components(values))) if _asks_for_aperture(task.asked) else None
         sums = _OfPatterns(moments, aperture, of_light)
         if self._compares:
-            loss = self._launch(task, batch, sums, WHOLE_WAY, None).sum(dtype=np.float64)
+            loss = self._launch(task, batch, sums).sum(dtype=np.float64)
         else:
             loss = self._compared(task, batch, sums, total)
         if moments is not None:
@@ -201,28 +235,37 @@ class SpecialisedFused(GeneralMultislice):
             found = Moments(places[:, ENTRY], places[:, EXIT], places[:, LENS], spectra)
             add_moments(self._blocks, found, values, batch, total)
         if aperture is not None:
-            add_of_aperture(xp, self._group, self._known, aperture, batch, values, total)
+            add_of_aperture(xp, self._own.group, self._own.known, aperture, batch, values, total)
         return loss
 
     def _compared(self, task: _Task, batch: Any, sums: _OfPatterns, total: Corrections) -> Any:
         """The loss where whole arrays compare: the kernel once to the detector, and once from there."""
         size, modes = self._problem.window, len(task.values.objects)
         intensities = self.xp.empty((len(batch), size**2), np.float32)
-        self._launch(task, batch, sums, TO_DETECTOR, intensities)
-        natural = intensities if self._near else intensities[:, self._order.restore]
-        counts = self._detector.counts_of(natural.reshape(-1, size, size), task.values, batch)
+        self._launch(task, batch, sums, Feature.TO_DETECTOR, intensities)
+        as_they_are = self._near or self._in_order
+        planes = intensities if as_they_are else intensities[:, self._order.restore]
+        counts = self._detector.counts_of(planes.reshape(-1, size, size), task.values, batch)
         loss, derivative = self._comparison.compare(counts, batch)
         self._detector.add_of_counts(derivative, counts, task.values, total)
         pull = self._detector.derivative_of_waves(derivative, task.values, batch).reshape(len(batch), -1)
-        pull = pull * np.float32(2 / modes if self._near else 2 / modes / size**2)
-        intensities[...] = pull if self._near else pull[:, self._order.gather]
-        self._launch(task, batch, sums, FROM_DETECTOR, intensities)
+        factor = np.float32(2 / modes if self._near else 2 / modes / size**2)
+        self.xp.multiply(pull if as_they_are else pull[:, self._order.gather], factor, out=intensities)
+        self._launch(task, batch, sums, Feature.FROM_DETECTOR, intensities)
         return loss
 
-    def _launch(self, task: _Task, batch: Any, sums: _OfPatterns, stage: np.int32, intensities: Any) -> Any:
+    def _features(self, stage: Feature = PLAIN) -> Feature:
+        """Of the model, and the part of the way that a launch goes."""
+        return self._plan.features & ~IN_STAGES | stage
+
+    def _launch(
+        self, task: _Task, batch: Any, sums: _OfPatterns, stage: Feature = PLAIN, intensities: Any = None
+    ) -> Any:
         """The kernel on some patterns; their losses, where it compares."""
         xp, values, model, order = self.xp, task.values, self._model, self._order
-        blocks, each = self._room(task, len(batch))
+        own = self._own.of(values, batch, task.components)
+        kernels = self._compiled(replace(self._plan, features=self._features_now(task, own, sums, stage)))
+        blocks, each = self._room(task, kernels, len(batch))
         losses = xp.empty(len(batch), np.float32)
         _, rows, columns = self._problem.object_shape
         term = self._problem.data_term
@@ -235,71 +278,36 @@ class SpecialisedFused(GeneralMultislice):
         parameters = [task.objects, task.probe, task.propagators, self._kernel_phase, self._kernel_weights]
         tables = [task.background, order.frequencies, order.roots, self._scratch, np.int64(each)]
         gradients = [losses, task.of_object, task.of_probe, sums.light, task.of_background, None]
-        counts = (self._known, _components(values), 0 if values.varied is None else model.varying_modes)
-        own = [stage, intensities, *self._own(values, batch, task.components), *(np.int32(value) for value in counts)]
-        of_own = [sums.moments, sums.aperture, task.of_components]
-        given = [*patterns, None, current, *sizes, *parameters, *tables, *gradients, *own, *of_own]
+        counts = (self._own.known, _components(values), 0 if values.varied is None else model.varying_modes)
+        of_own = [*(np.int32(value) for value in counts), sums.moments, sums.aperture, task.of_components]
+        given = [*patterns, None, current, *sizes, *parameters, *tables, *gradients, intensities, *own, *of_own]
         arguments = tuple(NOTHING if value is None else value for value in given)
         assert all(value.flags.c_contiguous for value in arguments)  # noqa: S101  (the kernel sees addresses only)
-        self._kernels.launch("loss_and_gradient", blocks, arguments)
+        kernels.launch("loss_and_gradient", blocks, arguments)
         return losses
 
-    def _own(self, values: Values, batch: Any, components: Any) -> list[Any]:
-        """What the patterns of a launch have of their own, as ``kernel.cu`` takes it."""
-        xp, count, blocks = self.xp, len(batch), self._blocks
-        aberrations = varied = None
-        if self._group is not None:
-            aberrations = xp.ascontiguousarray(values.aberrations_A[self._group[batch]], dtype=np.float32)
-        if values.varied is not None:
-            varied = xp.ascontiguousarray(values.varied.coefficients[batch], dtype=np.float32)
-        near = self._model.near_field is not None
-        return [
-            self._marker[batch] * np.int32(values.modes),
-            self._unit(blocks.illumination.tilt_phases(values, batch), count),
-            self._unit(blocks.detector.exit_phases(values, batch), count),
-            self._spaces(values, batch),
-            self._unit(blocks.detector.lens_phases(values, batch)[:, :, self._order.along], count) if near else None,
-            self._lens,
-            aberrations,
-            self._rates,
-            self._plates(batch),
-            varied,
-            components,
-        ]
-
-    def _spaces(self, values: Values, batch: Any) -> Any:
-        """(n, spaces, 2, P): spaces of one length share what is reckoned; None where all have the same."""
-        made: dict[Any, Any] = {}
-        for step in self._program.spaces:
-            if step.shares not in made:
-                phases = self._specimen.own_space(step, values, batch)
-                if phases is None:
-                    return None
-                made[step.shares] = self._unit(phases[:, :, self._order.along], len(batch))
-        if not made:
-            return None
-        return self.xp.stack([made[step.shares] for step in self._program.spaces], axis=1)
-
-    def _plates(self, batch: Any) -> Any:
-        if self._model.phase_plates is None:
-            return None
-        where = batch.get() if hasattr(batch, "get") else batch
-        return self._order.ordered(np.asarray(self._model.phase_plates[where]), np.complex64)
-
-    def _unit(self, phases: Any, count: int) -> Any:
-        """exp(i phase) of phases (count or 1, 2, P), for each pattern; None where there are none."""
-        if phases is None:
-            return None
-        made = self._kit.phase_factor(phases)
-        return self.xp.ascontiguousarray(made if len(made) == count else self.xp.repeat(made, count, axis=0))
+    def _features_now(self, task: _Task, own: Own, sums: _OfPatterns, stage: Feature) -> Feature:
+        """Less what nobody gave, and with what is refined: on the way back only."""
+        features = self._features(stage)
+        if own.spaces is None:
+            features &= ~Feature.OWN_SPACES
+        if own.components is None:
+            features &= ~Feature.VARIED
+        if sums.moments is not None:
+            features |= Feature.MOMENTS
+        if sums.aperture is not None and stage is not Feature.TO_DETECTOR:
+            features |= Feature.OF_APERTURE
+        return features
 
     def _result(self, task: _Task, loss: Any, of_light: Any, total: Corrections) -> LossGradient:
         """Sums as the interface has them."""
         xp, order, size = self.xp, self._order, self._problem.window
         slices, rows, columns = self._problem.object_shape
-        of_object = task.of_object.T.reshape(2, -1, rows * columns)
-        powers = self._program.gradient(of_object, self._specimen.powers, slices, xp)
-        planes = self._specimen.object_gradient(task.values, powers).reshape(2, -1, rows, columns)
+        planes = task.of_object.T.reshape(2, -1, rows, columns)
+        if not self._passed_once:
+            flat = planes.reshape(2, -1, rows * columns)
+            powers = self._program.gradient(flat, self._specimen.powers, slices, xp)
+            planes = self._specimen.object_gradient(task.values, powers).reshape(2, -1, rows, columns)
         probe = xp.zeros((2, *task.values.probe.shape), np.float32)
         if task.of_probe is not None:
             probe[...] = order.natural_planes(task.of_probe).reshape(probe.shape)

@@ -15,6 +15,7 @@ from ptylive.engine.backend.multislice.forward.comparison import compared
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.backend.multislice.problem import Corrections, DataTerm, DataTermKind, PythonTerm
 from ptylive.engine.backend.multislice.specialised import fused
+from ptylive.engine.backend.multislice.specialised.features import compares_in_kernel
 
 SIZE = 32
 MODELS = {name: parts for name, parts in models(SIZE).items() if "band" not in parts}
@@ -72,10 +73,10 @@ def test_every_model_agrees_with_whole_arrays(name):
 
 @pytest.mark.parametrize("name", list(MODELS))
 def test_every_model_on_a_device_that_is_not_waited_for(name):
-    """One mode of each where it can be, which is a way of its own; phase plates are read by the host."""
+    """One mode of each where it can be, which is a way of its own."""
     problem, probes = problem_of(name)
     waited = check(fused_general(problem), problem, fewest(name), 1, probes)
-    assert ON_CARD or (waited > 0) == ("phase_plates" in MODELS[name])
+    assert waited == 0
 
 
 @pytest.mark.parametrize("name", sorted(BOTH))
@@ -89,18 +90,19 @@ def test_a_window_that_lies_in_strips(name):
 def test_patterns_are_taken_in_portions(name, monkeypatch):
     monkeypatch.setattr(fused, "OWN_BYTES", 1)
     problem, probes = problem_of(name)
-    backend = fused_general(problem, EmulatedKernels)
-    check(backend, problem, fewest(name), 2, probes)
-    assert len(backend._kernels.launched) == 5 * (1 if backend._compares else 2)
+    launched = []
+    check(fused_general(problem, EmulatedKernels, launched), problem, fewest(name), 2, probes)
+    assert len(launched) == 5 * (1 if compares_in_kernel(problem) else 2)
 
 
 @pytest.mark.parametrize("name", ["tilts everywhere", "plain coefficients"])
 def test_little_memory_means_fewer_patterns_at_a_time(name):
     problem, probes = problem_of(name)
-    backend = fused_general(problem, EmulatedKernels)
+    launched = []
+    backend = fused_general(problem, EmulatedKernels, launched)
     backend._kernels.free_bytes = lambda: 4 * 8 * 10_000
     check(backend, problem, 2, 1, probes)
-    assert {blocks for _, blocks in backend._kernels.launched} == {1}
+    assert {blocks for _, blocks in launched} == {1}
 
 
 def as_amplitudes(intensity, counts, weights, offset):
