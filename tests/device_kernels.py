@@ -68,6 +68,7 @@ def fused_general(
     problem: MultisliceProblem,
     kernels: type[EmulatedKernels] = DeviceKernels,
     launched: list[tuple[str, int]] | None = None,
+    free_bytes: int | None = None,
     **cut: int,
 ) -> SpecialisedFused:
     """The fused backend of a problem with a forward model; cut: of the window, other than the best."""
@@ -83,6 +84,7 @@ def fused_general(
     def compiled(each: Plan) -> EmulatedKernels:
         made = kernels(each, counts, 2)
         made.launched = made.launched if launched is None else launched
+        made.free_bytes = made.free_bytes if free_bytes is None else lambda: free_bytes
         return made
 
     return SpecialisedFused(problem, plan, compiled, "gpu")

@@ -105,7 +105,6 @@ def _why_whole_arrays(problem: MultisliceProblem) -> str:
 
     parts = {
         "double precision": problem.precision is Precision.DOUBLE,
-        "a band limit": problem.model is not None and problem.model.band is not None,
         "a thickness that varies": not space_is_of_rows_and_columns(problem),
     }
     return " and ".join(words for words, asked in parts.items() if asked)

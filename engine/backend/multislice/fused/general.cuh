@@ -20,7 +20,8 @@ enum Feature {
     OF_APERTURE = 512,     // aberrations and what the probe varies by are refined
     TO_DETECTOR = 1024,    // up to the intensities, which somebody else compares
     FROM_DETECTOR = 2048,  // from what they made of these on
-    ANY = 4096,            // the launch has the parameters of all of these
+    BANDED = 4096,         // windows of the object, waves and far field have a band
+    ANY = 8192,            // the launch has the parameters of all of these
 };
 INLINE bool has(int feature) { return FEATURES & feature; }  // a constant, so what it rules out costs nothing
 INLINE float seen() { return has(NEAR_FIELD) ? 1.0f : INVERSE; }  // of a wave at the detector: an image has been transformed back
@@ -35,6 +36,7 @@ struct General {
     const float2* plates;                           // (n, P, P)
     const float* varied;                            // (n, components)
     const float2* components;                       // (components * varying modes, P, P) over P
+    const float* band;                              // (P, P) factor; that of waves is in their propagators, of images in the lens
     int aberration_count, component_count, varying_modes;
     double* grad_moments;                           // (n, IN_SPACES + slices - 1, 3), rows as below; or null
     double* grad_aperture;                          // (n, aberrations + components), or null
@@ -55,6 +57,9 @@ struct General {
         return made;
     }
 
+    /// Factor of a frequency of the far field.
+    INLINE float2 in_band(float2 v, int k) const { return has(BANDED) && !has(NEAR_FIELD) ? band[k] * v : v; }
+
     /// A mode of a pattern's probe, from `probe`, the planes of all probes.
     INLINE float2 own_probe(const float2* probe, int n, int mode, int k) const {
         float2 made = probe[plane(n, mode) * PIXELS + k];
@@ -68,8 +73,8 @@ struct General {
 /// Rows of the moments: in front of the specimen, behind it, in the lens, in the first free space (arguments.py).
 enum Moments { ENTRY, EXIT, IN_LENS, IN_SPACES };
 
-/// Factors along y and x into shared memory; whoever read what was there is done.
+/// Factors along y and x into shared memory. Whoever read what was there is done, and who TURNs in Fourier space meets the
+/// others after the first pass, before it reads them.
 INLINE void load(float2* into, const float2* from) {
     for (int k = threadIdx.x; k < 2 * P; k += THREADS) into[k] = from[k];
-    __syncthreads();
 }

@@ -53,14 +53,17 @@ INLINE float one_pair(const Fixed& f, const Local& l, const Detector& detector, 
     float loss = 0;
     to_detector(f, l, 0);
     if (has(NEAR_FIELD))
-        visit_real_space<true>(l.window, [&](float2 v, int y, int x) {
+        visit_real_space<TURN>(l.window, [&](float2 v, int y, int x) {
             return detector.factor(power(v), y * P + x, loss) * v;
         });
     else
         visit_fourier_space<TURN>(l.window, [&](float2 v, int x, int y) {
-            return detector.factor(power(INVERSE * v), x * P + y, loss) * v;
+            const int k = x * P + y;
+            v = f.general.in_band(v, k);
+            return f.general.in_band(detector.factor(power(INVERSE * v), k, loss) * v, k);
         });
     from_detector(f, l, 0, per_pattern);
+    if (has(BANDED)) leave_windows(f, l, 0);
     return loss;
 }
 
@@ -78,12 +81,13 @@ INLINE float far_fields(const Fixed& f, const Local& l, const Detector& detector
         };
         float2* const far = l.far + (size_t)pair * PIXELS;
         if (has(NEAR_FIELD))
-            visit_real_space<false>(l.window, [&](float2 v, int y, int x) {
+            visit_real_space<LEAVE>(l.window, [&](float2 v, int y, int x) {
                 add_intensity(v, y * P + x);
                 return v;
             });
         else
             visit_fourier_space<LEAVE>(l.window, [&](float2 v, int x, int y) {
+                v = f.general.in_band(v, x * P + y);
                 far[x * P + y] = v;
                 add_intensity(v, x * P + y);
                 return v;
@@ -98,10 +102,14 @@ INLINE void from_far_fields(const Fixed& f, const Local& l, float3& per_pattern)
         const float2* const far = l.far + (size_t)pair * PIXELS;
         if (has(NEAR_FIELD)) {
             visit_fourier_space<ENTER>(l.window, [&](float2, int x, int y) { return far[x * P + y]; });
-            visit_real_space<true>(l.window, [&](float2 v, int y, int x) { return l.factor[y * P + x] * v; });
+            visit_real_space<TURN>(l.window, [&](float2 v, int y, int x) { return l.factor[y * P + x] * v; });
         } else
-            visit_fourier_space<ENTER>(l.window, [&](float2, int x, int y) { return l.factor[x * P + y] * far[x * P + y]; });
+            visit_fourier_space<ENTER>(l.window, [&](float2, int x, int y) {
+                const int k = x * P + y;
+                return f.general.in_band(l.factor[k] * far[k], k);
+            });
         from_detector(f, l, pair, per_pattern);
+        if (has(BANDED) && pair % f.probe_modes == f.probe_modes - 1) leave_windows(f, l, pair / f.probe_modes * f.slices);
     }
 }
 
@@ -148,6 +156,8 @@ INLINE void place_scratch(const Fixed& f, const Launch& launch, Local& l, int nu
     l.factor = reinterpret_cast<float*>(l.far + (size_t)f.pairs() * PIXELS);
     l.left = l.far + (size_t)f.pairs() * PIXELS + PIXELS / 2;
     l.overlap = reinterpret_cast<float*>(l.left + PIXELS);
+    l.windows = l.left + (has(OF_APERTURE) ? PIXELS + PIXELS / 2 : 0);
+    l.pulled = l.windows + (size_t)f.object_modes * f.slices * PIXELS;
 }
 
 /// Sums of a pattern's shifts and beam current, to where they are added up.
@@ -190,6 +200,7 @@ INLINE void each_pattern(const Fixed& f, const Launch& launch) {
         const Detector detector = {f, launch.patterns + (size_t)pattern * PIXELS};
         float3 per_pattern = {0, 0, 0};
         float part = 0;
+        if (has(BANDED) && !has(FROM_DETECTOR)) see_windows(f, l);
         if (whole_way() && f.pairs() == 1)
             part = one_pair(f, l, detector, per_pattern);
         else {
@@ -221,7 +232,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) loss_and_gradient(
     WITH_GENERAL(
         float* intensities, const int* first_probe, const float2* entries, const float2* exits, const float2* spaces,
         const float2* lenses, const float2* lens, const float* aberrations, const float* rates, const float2* plates,
-        const float* varied, const float2* components, int aberration_count, int component_count, int varying_modes,
+        const float* varied, const float2* components, const float* band, int aberration_count, int component_count, int varying_modes,
         double* grad_moments, double* grad_aperture, float2* grad_components)) {
     Fixed f = {slices, probe_modes, object_modes, columns, rows * columns, term, offset, object, probe,
                propagators, phase_per_A, weights, background, frequencies, grad_object, grad_probe,
@@ -230,7 +241,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) loss_and_gradient(
                      nullptr};
 #if GENERAL
     launch.intensities = intensities;
-    f.general = {first_probe, entries, exits, spaces, lenses, lens, aberrations, rates, plates, varied, components,
+    f.general = {first_probe, entries, exits, spaces, lenses, lens, aberrations, rates, plates, varied, components, band,
                  aberration_count, component_count, varying_modes, grad_moments, grad_aperture, grad_components};
 #endif
     each_pattern(f, launch);

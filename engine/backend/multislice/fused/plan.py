@@ -57,7 +57,8 @@ class Feature(IntFlag):
     OF_APERTURE = 512
     TO_DETECTOR = 1024
     FROM_DETECTOR = 2048
-    ANY = 4096
+    BANDED = 4096
+    ANY = 8192
 
 
 PLAIN = Feature(0)

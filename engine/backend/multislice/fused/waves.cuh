@@ -67,6 +67,8 @@ struct Local {
     float *factor;     // (P, P) intensity, then dL/dI times what the far field is multiplied by
     float2 *left;      // (P, P) gradient of the probe behind what lies in the aperture plane
     float *overlap;    // (P, P) Im(conj(gradient) wave) there
+    float2 *windows;   // (object modes * slices, P, P) what the pattern sees of the object within the band
+    float2 *pulled;    // (object modes * slices, P, P) their gradient
     size_t corner;     // of the object's window
     int n;             // the pattern's number in the launch
 };
@@ -92,6 +94,44 @@ INLINE void through_lens(const Fixed& f, const Local& l, int pair) {
     });
 }
 
+/// A window within the band: in and out of real space by whoever calls. The factor has the normalisation of both transforms.
+template <class Read, class Write> INLINE void in_band(const Fixed& f, const Local& l, Read read, Write write) {
+    visit_real_space<ENTER>(l.window, [&](float2, int y, int x) { return read(y, x); });
+    visit_fourier_space<TURN>(l.window, [&](float2 v, int x, int y) {
+        return INVERSE * INVERSE * f.general.band[x * P + y] * v;
+    });
+    visit_real_space<LEAVE>(l.window, [&](float2 v, int y, int x) {
+        write(v, y, x);
+        return v;
+    });
+}
+
+/// `l.windows`: what the pattern sees of every slice.
+INLINE void see_windows(const Fixed& f, const Local& l) {
+    for (int s = 0; s < f.object_modes * f.slices; ++s) {
+        const float2* const slice = f.object + (size_t)s * f.object_pixels + l.corner;
+        float2* const seen = l.windows + (size_t)s * PIXELS;
+        in_band(f, l, [&](int y, int x) { return slice[(size_t)y * f.columns + x]; },
+                [&](float2 v, int y, int x) { seen[y * P + x] = v; });
+    }
+}
+
+/// Its adjoint: `l.pulled` of an object mode to the gradient of its slices.
+INLINE void leave_windows(const Fixed& f, const Local& l, int first) {
+    for (int s = first; s < first + f.slices; ++s) {
+        float2* const slice = f.grad_object + (size_t)s * f.object_pixels + l.corner;
+        const float2* const pulled = l.pulled + (size_t)s * PIXELS;
+        in_band(f, l, [&](int y, int x) { return pulled[y * P + x]; },
+                [&](float2 v, int y, int x) { add(slice + (size_t)y * f.columns + x, v); });
+    }
+}
+
+/// A slice at a pixel of the window.
+INLINE float2 transmission(const Fixed& f, const Local& l, int s, int y, int x) {
+    return has(BANDED) ? l.windows[(size_t)s * PIXELS + y * P + x]
+                       : f.object[(size_t)s * f.object_pixels + l.corner + (size_t)y * f.columns + x];
+}
+
 /// From the probe to the last slice's exit wave, its transform along y done.
 INLINE void to_detector(const Fixed& f, const Local& l, int pair) {
     const int mode = pair % f.probe_modes, first = pair / f.probe_modes * f.slices;
@@ -99,11 +139,10 @@ INLINE void to_detector(const Fixed& f, const Local& l, int pair) {
     visit_fourier_space<ENTER>(l.window, [&](float2, int x, int y) { return incoming(f, l, mode, x, y); });
     for (int z = 0; z < f.slices; ++z) {
         float2* const wave = l.waves + (size_t)(pair * f.slices + z) * PIXELS;
-        const size_t slice = (size_t)(first + z) * f.object_pixels + l.corner;
-        visit_real_space<true>(l.window, [&](float2 v, int y, int x) {
+        visit_real_space<TURN>(l.window, [&](float2 v, int y, int x) {
             if (has(ENTRIES) && z == 0) v = v * (l.entry_y[y] * l.entry_x[x]);
             wave[y * P + x] = v;
-            v = v * f.object[slice + (size_t)y * f.columns + x];
+            v = v * transmission(f, l, first + z, y, x);
             return turned && z == f.slices - 1 ? v * (l.turn_y[y] * l.turn_x[x]) : v;
         });
         if (z == f.slices - 1) break;
@@ -182,11 +221,14 @@ INLINE void from_detector(const Fixed& f, const Local& l, int pair, float3& per_
         const size_t slice = (size_t)(first + z) * f.object_pixels + l.corner;
         float3 tilting = {0, 0, 0};
         const auto at_slice = [&](float2 g, int y, int x) {
-            const size_t pixel = slice + (size_t)y * f.columns + x;
             if (turned && z == f.slices - 1) g = g * conj(l.turn_y[y] * l.turn_x[x]);
             const float2 derivative = conj(wave[y * P + x]) * g;
-            add(f.grad_object + pixel, derivative);
-            g = conj(f.object[pixel]) * g;
+            if (has(BANDED)) {
+                float2& pulled = l.pulled[(size_t)(first + z) * PIXELS + y * P + x];
+                pulled = mode == 0 ? derivative : pulled + derivative;
+            } else
+                add(f.grad_object + slice + (size_t)y * f.columns + x, derivative);
+            g = conj(transmission(f, l, first + z, y, x)) * g;
             if (has(MOMENTS)) {
                 const float turning = (conj(g) * wave[y * P + x]).y;
                 tilting.y += turning * (y - P / 2);
@@ -195,10 +237,10 @@ INLINE void from_detector(const Fixed& f, const Local& l, int pair, float3& per_
             return has(ENTRIES) && z == 0 ? g * conj(l.entry_y[y] * l.entry_x[x]) : g;
         };
         if (z == 0 && !to_probe) {
-            visit_real_space<false>(l.window, at_slice);
+            visit_real_space<LEAVE>(l.window, at_slice);
             return;
         }
-        visit_real_space<true>(l.window, at_slice);
+        visit_real_space<TURN>(l.window, at_slice);
         if (has(MOMENTS) && z == f.slices - 1) add_moments(f, l, EXIT, tilting);
         if (has(MOMENTS) && z == 0) add_moments(f, l, ENTRY, tilting);
         if (z == 0) break;

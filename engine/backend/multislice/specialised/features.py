@@ -31,6 +31,7 @@ def features_of(problem: MultisliceProblem) -> Feature:
         Feature.PLATES: model.phase_plates is not None,
         Feature.VARIED: model.varying_modes > 0,
         Feature.NEAR_FIELD: model.near_field is not None,
+        Feature.BANDED: model.band is not None,
     }
     return reduce(or_, (feature for feature, there in parts.items() if there), asked)
 

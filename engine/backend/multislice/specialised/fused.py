@@ -1,6 +1,4 @@
-"""The GPU backend of every forward model but those of a band: the blocks of ``forward`` know the formulas, the fused
-kernel the waves (``fused/general.cuh``).
-"""
+"""The GPU backend of every forward model: the blocks of ``forward`` know the formulas, the fused kernel the waves."""
 
 from __future__ import annotations
 
@@ -196,7 +194,7 @@ class SpecialisedFused(GeneralMultislice):
         if self._compares:
             return max(1, OWN_BYTES // own)
         each = own + 8 * self._kept_each(task) + 24 * size**2  # intensities, and what becomes of them
-        most = min(4 * OWN_BYTES, int(SCRATCH_SHARE * self._kernels.free_bytes()) + self._scratch.nbytes)
+        most = min(16 * OWN_BYTES, int(SCRATCH_SHARE * self._kernels.free_bytes()) + self._scratch.nbytes)
         return max(1, int(most) // each)
 
     def _kept_each(self, task: _Task) -> int:
@@ -205,6 +203,7 @@ class SpecialisedFused(GeneralMultislice):
         pairs = task.values.modes * len(task.values.objects)
         each = self._plan.kept_pixels + pairs * slices * pixels + pairs * pixels + pixels // 2
         each += pairs * (slices - 1) * pixels if _asks_for_moments(task.asked) else 0
+        each += 2 * len(task.values.objects) * slices * pixels if self._model.band is not None else 0
         return each + (pixels + pixels // 2 if _asks_for_aperture(task.asked) else 0)
 
     def _room(self, task: _Task, kernels: Kernels, patterns: int) -> tuple[int, int]:

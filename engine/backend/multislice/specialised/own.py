@@ -31,6 +31,7 @@ class Own(NamedTuple):
     plates: Any
     varied: Any
     components: Any
+    band: Any
 
 
 class OwnOfPatterns:
@@ -56,7 +57,9 @@ class OwnOfPatterns:
         self._lens: Any = None
         if near is not None:
             lens = kit.phase_factor(blocks.detector.spherical_phase(near)) / problem.window**2
+            lens = lens if model.band is None else lens * xp.asarray(model.band, dtype=np.float32)
             self._lens = order.moved(lens, np.complex64)
+        self._band = None if model.band is None else order.ordered(model.band, np.float32)
         marker = np.zeros(problem.count) if model.probe_marker is None else model.probe_marker
         self._marker = xp.asarray(marker.astype(np.int32))
         self._all_plates: Any = None
@@ -86,6 +89,7 @@ class OwnOfPatterns:
             self._plates(batch),
             varied,
             components,
+            self._band,
         )
 
     def _spaces(self, values: Values, batch: Any) -> Any:

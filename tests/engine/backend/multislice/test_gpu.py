@@ -191,7 +191,6 @@ def test_so_does_a_data_term_of_a_plug_in(make_problem, cards):
     ("change", "name"),
     [
         ({"precision": Precision.DOUBLE}, "gpu (cuFFT, for double precision)"),
-        ({"band": np.ones((32, 32), np.float32)}, "gpu (cuFFT, for a band limit)"),
         ({"stretched": True}, "gpu (cuFFT, for a thickness that varies)"),
     ],
 )

@@ -18,8 +18,16 @@ from ptylive.engine.backend.multislice.specialised import fused
 from ptylive.engine.backend.multislice.specialised.features import compares_in_kernel
 
 SIZE = 32
-MODELS = {name: parts for name, parts in models(SIZE).items() if "band" not in parts}
-BOTH = {"tilts everywhere", "sharp near field", "two modes that vary", "near field", "plain coefficients"}
+MODELS = models(SIZE)
+BOTH = {
+    "band",
+    "near field",
+    "near field in a band",
+    "plain coefficients",
+    "sharp near field",
+    "tilts everywhere",
+    "two modes that vary",
+}
 """Each takes other ways through the kernel."""
 
 
@@ -99,10 +107,43 @@ def test_patterns_are_taken_in_portions(name, monkeypatch):
 def test_little_memory_means_fewer_patterns_at_a_time(name):
     problem, probes = problem_of(name)
     launched = []
-    backend = fused_general(problem, EmulatedKernels, launched)
-    backend._kernels.free_bytes = lambda: 4 * 8 * 10_000
-    check(backend, problem, 2, 1, probes)
+    check(fused_general(problem, EmulatedKernels, launched, free_bytes=4 * 8 * 10_000), problem, 2, 1, probes)
     assert {blocks for _, blocks in launched} == {1}
+
+
+@pytest.mark.parametrize("free_bytes", [1 << 30, 1000])
+def test_phase_plates_stay_on_the_device_where_they_fit(free_bytes):
+    """Else they are read from where they lie whenever they are asked for."""
+    problem, probes = problem_of("plates alone")
+
+    class Read(np.ndarray):
+        times = 0
+
+        def __getitem__(self, which):
+            Read.times += 1
+            return np.asarray(super().__getitem__(which))
+
+    read = problem.model.phase_plates.view(Read)
+    problem = replace(problem, model=replace(problem.model, phase_plates=read))
+    backend = fused_general(problem, EmulatedKernels, free_bytes=free_bytes)
+    planes = [plane.astype(np.float32) for plane in make_planes(problem, 1, 1, probes)]
+    opened = Read.times
+    backend.loss_and_gradient(*planes)
+    assert (Read.times > opened) == (free_bytes == 1000)
+
+
+def test_what_is_not_refined_is_not_asked_for():
+    """A thickness may vary, and does not yet; distances that are held after they were refined are the problem's."""
+    problem, _ = problem_of("thickness")
+    problem = replace(problem, model=replace(problem.model, tilts=None))
+    planes = make_planes(problem, 1, 1)
+    arrays, backend = GeneralMultislice(problem, np, "complex128", "double"), fused_general(problem, EmulatedKernels)
+    given = [plane.astype(np.float32) for plane in planes]
+    for asked in (Corrections(), every_correction(problem), Corrections()):
+        expected = arrays.loss_and_gradient(*planes, corrections=asked)
+        assert float(backend.loss_and_gradient(*given, corrections=asked).loss) == pytest.approx(
+            float(expected.loss), rel=SINGLE
+        )
 
 
 def as_amplitudes(intensity, counts, weights, offset):
