@@ -21,7 +21,7 @@ from ptylive.engine.refine.parameters.device import on_device
 from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.engine.refine.solvers.sweeps import Sweeps
-from ptylive.engine.refine.tuning.mode_choice import choose_modes
+from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS, choose_modes
 from ptylive.engine.refine.tuning.parameter_search import Scanned
 from ptylive.schema.preset import Preset
 
@@ -259,11 +259,12 @@ def test_previews(small, both):
 def test_what_goes_before_and_after_a_run(small, both):
     """Trials of modes, scans of calibration values, checks and halves."""
     context, preset = TrialContext("gpu"), Preset.from_mapping({**PLAIN, "epoch_max": 2, "sweeps": 2})
+    times = -(-LEAST_PATTERNS // COUNT)
     repeated = replace(
         small.dataset,
-        patterns=np.concatenate([small.dataset.patterns] * 2),
-        point=np.concatenate([small.dataset.point] * 2),
-        positions_A=np.concatenate([small.dataset.positions_A] * 2),
+        patterns=np.concatenate([small.dataset.patterns] * times),
+        point=np.concatenate([small.dataset.point] * times),
+        positions_A=np.concatenate([small.dataset.positions_A] * times),
     )
     open_ = Preset.from_mapping({"window_px": 24})
     # losses and correlations of short trials: what a decision rests on, whose steps are percents
