@@ -102,10 +102,8 @@ class SpecialisedFused(GeneralMultislice):
         return order.uploaded(problem.patterns, in_order=False), weights
 
     @cached_property
-    def _comparison(self) -> Comparison:
-        """On planes in the kernel's order where masks can be put into it."""
-        if not self._in_order:
-            return comparison(self._kit, self._problem, self._model.compressed)
+    def _comparison_in_order(self) -> Comparison:
+        """Of planes in the kernel's order."""
         return comparison(self._kit, self._problem, in_order(self._model.compressed, self._plan.gather()))
 
     @property
@@ -245,7 +243,8 @@ class SpecialisedFused(GeneralMultislice):
         as_they_are = self._near or self._in_order
         planes = intensities if as_they_are else intensities[:, self._order.restore]
         counts = self._detector.counts_of(planes.reshape(-1, size, size), task.values, batch)
-        loss, derivative = self._comparison.compare(counts, batch)
+        compared = self._comparison_in_order if self._in_order else self._comparison
+        loss, derivative = compared.compare(counts, batch)
         self._detector.add_of_counts(derivative, counts, task.values, total)
         pull = self._detector.derivative_of_waves(derivative, task.values, batch).reshape(len(batch), -1)
         factor = np.float32(2 / modes if self._near else 2 / modes / size**2)
