@@ -5,6 +5,7 @@ compiler.
 """
 
 import ctypes
+import fcntl
 import functools
 import hashlib
 import os
@@ -40,17 +41,19 @@ def compile_kernel(plan: Plan, counts: str, *flags: str, main: str = "kernel.cpp
     )
     # each user has one: what another made may not be readable, and nobody should run it
     built = Path(tempfile.gettempdir()) / f"ptylive-emulated-{os.getuid()}-{key.hexdigest()[:16]}"
-    if not built.exists():
-        with tempfile.TemporaryDirectory() as work:
-            (Path(work) / "kernel.cu").write_text(text)
-            given = plan.defines(counts)
-            if plan.features:
-                given["FEATURES"] = "emulated_features"
-            defines = [f"-D{name}={value}" for name, value in given.items()]
-            made = Path(work) / "made"
-            command = [compiler, "-std=c++20", "-O1", "-pthread", *flags, *defines]
-            subprocess.run([*command, f"-I{work}", f"-I{FOLDER}", "-o", made, FOLDER / main], check=True)
-            shutil.move(made, built)
+    with built.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another worker may be at it: a general kernel takes ten seconds
+        if not built.exists():
+            with tempfile.TemporaryDirectory() as work:
+                (Path(work) / "kernel.cu").write_text(text)
+                given = plan.defines(counts)
+                if plan.features:
+                    given["FEATURES"] = "emulated_features"
+                defines = [f"-D{name}={value}" for name, value in given.items()]
+                made = Path(work) / "made"
+                command = [compiler, "-std=c++20", "-O1", "-pthread", *flags, *defines]
+                subprocess.run([*command, f"-I{work}", f"-I{FOLDER}", "-o", made, FOLDER / main], check=True)
+                shutil.move(made, built)
     return built
 
 

@@ -340,6 +340,27 @@ def test_batches_that_the_device_repeats_take_the_same_course(small, values):
     assert apart.max() < 1e-4 * np.abs(courses[0]).max()  # sums of the kernel are added in no fixed order
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {**THICK, **TILTED, "tilt_mode": 4},
+        {"aberration_marker": "rows:4", "update_aberrations": True},
+        {"opr_components": 2},
+        {"detector_psf_px": 0.6, "update_detector_psf": True},
+        {"damping_cutoff_multislice": 0.7, "probe_modes": 2},
+    ],
+    ids=" ".join,
+)
+def test_a_model_takes_the_same_course_through_the_fused_kernel(small, monkeypatch, values):
+    monkeypatch.setattr("ptylive.engine.backend.device.missing", lambda: "")
+    monkeypatch.setattr(gpu, "too_small", lambda problem: "")
+    found = []
+    for opened in (partial(arrays, np), fused_general):
+        monkeypatch.setattr(gpu, "opened", opened)
+        found.append(run(small.dataset, **{"window_px": 32, "sweeps": 2, "epoch_max": 3, **values}))
+    same_course(found, rtol=1e-4)  # of two kernels in single precision, over the epochs
+
+
 def test_code_of_others_is_called_each_time(small):
     """It may do something else then."""
 
