@@ -27,7 +27,9 @@ from ptylive.schema.preset import Preset
 
 COUNT = 64
 """Patterns of the scan: what fails on a device fails for few of them too."""
-PLAIN = {"window_px": 24, "probe_modes": 1, "epoch_max": 4, "sweeps": 2}
+PLAIN = {"window_px": 24, "probe_modes": 1, "epoch_max": 4, "sweeps": 2, "phase_deviation": False}
+DEVIATION = {"phase_deviation": True}
+"""Measured after a run, from evaluations that a run makes too: takes longer than these runs, so not after each."""
 THICK = {"num_slices": 2, "total_thickness_A": 20.0}
 
 
@@ -79,6 +81,11 @@ def same_course(results, rtol=1e-5):
     np.testing.assert_allclose(there.loss, host.loss, rtol=rtol)
     assert there.object.dtype == there.probe.dtype == np.complex64
     assert np.abs(there.object - host.object).max() < 0.05
+    assert (there.phase_deviation is None) == (host.phase_deviation is None)
+    if host.phase_deviation is not None:
+        # a median of what is measured where both ended: as near as the losses, and of a card not known to be nearer
+        expected = pytest.approx(host.phase_deviation.median_rad, rel=0.05 if ON_CARD else rtol)
+        assert there.phase_deviation.median_rad == expected
 
 
 LAYERS = {**THICK, "phase_only_obj": False}
@@ -98,13 +105,13 @@ TILTED = {"tilts_mrad": [[0] * 6] * COUNT, "update_tilts": True}
 @pytest.mark.parametrize(
     "values",
     [
-        {},
+        DEVIATION,
         {"algorithm": "ml", "probe_modes": 3},
         {"algorithm": "lsq"},
-        {"algorithm": "lsq_sqrt_2", "phase_only_obj": False},
+        {"algorithm": "lsq_sqrt_2", "phase_only_obj": False, **DEVIATION},
         {"update_probe_pos": True, "position_prior_A": 0.1},
         {**OTHERS, "phase_only_obj": False},
-        {**THICK, "update_slice_distances": True, "obj_modes": 2, "probe_modes": 2},
+        {**THICK, "update_slice_distances": True, "obj_modes": 2, "probe_modes": 2, **DEVIATION},
         {"weakly_damped_obj": True, "abs_norm_weight": 0.1},
         {"probe_part": "phase", "update_aberrations": True},
         {"probe_part": "amplitude"},
@@ -130,7 +137,7 @@ TILTED = {"tilts_mrad": [[0] * 6] * COUNT, "update_tilts": True}
         {"weakly_damped_obj": True, "obja_thresh": True, "mirrored_amp": True},
         {"source_blur_A": 0.2, "fly_scan_share": 1.0, "probe_orthogonality_weight": 0.1, "probe_modes": 2},
     ],
-    ids=lambda values: " ".join(values) or "default",
+    ids=" ".join,
 )
 def test_the_plain_model(small, both, values):
     results = both(lambda: run(small.dataset, **values))
@@ -145,7 +152,7 @@ def test_the_plain_model(small, both, values):
 @pytest.mark.parametrize(
     "values",
     [
-        {**THICK, **TILTED, "tilt_mode": 4},
+        {**THICK, **TILTED, "tilt_mode": 4, **DEVIATION},
         {"update_detector_psf": True, "update_static_background": True},
         {"opr_components": 2, "source_blur_A": 0.2, "probe_modes": 2},
         {**THICK, "field_order": 2, "field_terms": ["C10", "thickness", "tilts"], "tilt_mode": 2},
