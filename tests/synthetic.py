@@ -49,7 +49,7 @@ class WeakPhaseScan:
         return replace(known, phase=known.phase.copy(), patterns=known.patterns.copy(), aberrations=aberrations)
 
     def header(self, *, frames: int | None = None, dtype: str = "<f4", lies_still: bool = False, **scan) -> ScanHeader:
-        """``lies_still`` is told of the patterns, so that nobody looks for a descan: half of the time of small scans."""
+        """``lies_still``: told of the patterns, so that nobody looks for a descan, which takes half of the time."""
         wavelength = wavelength_A(ENERGY_EV)
         return ScanHeader(
             uid="synthetic",
