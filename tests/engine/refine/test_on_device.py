@@ -124,13 +124,7 @@ TILTED = {"tilts_mrad": [[0] * 6] * COUNT, "update_tilts": True}
         {"optimizer": "lsq_ml", "batch_size": 16, "probe_modes": 2},
         {"optimizer": "adam", "batch_size": 16, "update_probe_pos": True},
         {**WEIGHTS, "update_probe_pos": True},
-        {
-            **THICK,
-            "missing_wedge_weight": 0.1,
-            "mixed_variance_weight": 0.1,
-            "obj_modes": 2,
-            "phase_only_obj": False,
-        },
+        {**LAYERS, "missing_wedge_weight": 0.1, "mixed_variance_weight": 0.1, "obj_modes": 2},
         {**LAYERS, "identical_slices": "epoch < 3", "layers_tikhonov_weight": 0.1, "surface_zero_weight": 0.1},
         {**LAYERS, "obja_thresh": True, "obj_zblur_A": 5.0, "q_highpass_invA": 0.05, "layers_tv_weight": 0.1},
         {**LAYERS, "complex_ratio": True, "kz_filter_beta": 0.2, "obj_z_recenter": True, "objp_postiv": True},
@@ -188,11 +182,7 @@ def test_coefficients(small, both, basis, values):
     [
         {"apply_gaussian_filter_px": "0.5 if epoch % 4 == 3 else 0", "phase_only_obj": False},
         {"do_charge_flip": "epoch == 1", "cf_delta_phase": 0.05, "fancy_sigma_phase_px": (1.5, 1.0)},
-        {
-            "do_charge_flip": "epoch == 1",
-            "fancy_sigma_phase_px": (1.5, 1.0),
-            "fancy_deconvolution": "richardson_lucy",
-        },
+        {"do_charge_flip": "epoch == 1", "fancy_sigma_phase_px": (1.5, 1.0), "fancy_deconvolution": "richardson_lucy"},
         {**THICK, "beta_wedge": "2.0 if epoch == 2 else 0", "phase_only_obj": False},
         {"restart_from_vacuum": "epoch == 3", "obj_modes": 2, "update_probe": "epoch > 2"},
         {"update_probe_pos": True, "reset_positions": "epoch == 3"},
