@@ -35,6 +35,8 @@ SUSPECTED = 1.0
 """Standard errors by which a slow course of the dark field must not even seem to foretell it."""
 HUBER = 1.5
 ROUNDS = 8
+RESOLVED = 1e-12
+"""Of the eigenvalues of normal equations: what is smaller is rounding (1e-16 times their sum)."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,8 @@ def fitted(blocks: Blocks, disc_radius_px: float) -> tuple[Descan, float] | None
     terms = best[0]
     if not len(terms):
         return None
-    fit, doubt = _fit(blocks, terms), math.sqrt(float(best[1].mean()) * _unknowns(blocks, terms) / len(blocks.u))
+    fit = _fits(_design(blocks, terms), blocks.place, np.ones((1, len(blocks.u)), bool))[0]
+    doubt = math.sqrt(float(best[1].mean()) * _unknowns(blocks, terms) / len(blocks.u))
     coefficients = np.zeros((2, 5))
     coefficients[:, terms] = fit[1 : 1 + len(terms)].T
     found = Descan.of(coefficients.ravel().tolist())
@@ -189,11 +192,11 @@ def _unseen(blocks: Blocks, terms: IndexArray) -> DoubleArray:
 
 def _left_out(blocks: Blocks, terms: IndexArray) -> Iterator[tuple[BoolArray, DoubleArray]]:
     """Which blocks (blocks,) a tile holds, and their errors (n, 2), px, in a fit to all others; tile by tile."""
-    for tile in np.unique(blocks.tile):
-        here = blocks.tile == tile
-        rest = blocks.kept(~here)
-        if len(rest.u) >= LEAST_LEFT + blocks.gradient.shape[1]:
-            yield here, blocks.place[here] - _design(blocks.kept(here), terms) @ _fit(rest, terms)
+    tiles = np.unique(blocks.tile)[:, None] == blocks.tile
+    tiles = tiles[(~tiles).sum(axis=1) >= LEAST_LEFT + blocks.gradient.shape[1]]
+    design = _design(blocks, terms)
+    for here, fit in zip(tiles, _fits(design, blocks.place, ~tiles), strict=True):
+        yield here, blocks.place[here] - design[here] @ fit
 
 
 def _unknowns(blocks: Blocks, terms: IndexArray) -> int:
@@ -201,18 +204,23 @@ def _unknowns(blocks: Blocks, terms: IndexArray) -> int:
     return 1 + len(terms) + int(blocks.gradient.shape[1])
 
 
-def _fit(blocks: Blocks, terms: IndexArray) -> DoubleArray:
-    """Coefficients (1 + terms + slopes, 2) by least squares with Huber's weights."""
-    design = _design(blocks, terms)
-    weight = np.ones(len(design))
-    fit = np.zeros((design.shape[1], 2))
+def _fits(design: DoubleArray, place: DoubleArray, seen: BoolArray) -> DoubleArray:
+    """Coefficients (m, unknowns, 2) by least squares with Huber's weights; each fit sees some blocks, ``seen`` (m, n).
+
+    All together, by their normal equations; the shortest solution where blocks tell some coefficients only together, as
+    those of a scan of one line do.
+    """
+    weight, count, every = seen.astype(np.float64), seen.sum(axis=1), np.arange(len(seen))
+    fits = np.zeros((len(seen), design.shape[1], 2))
     for _ in range(ROUNDS):
-        root = np.sqrt(weight)[:, None]
-        fit = np.linalg.lstsq(design * root, blocks.place * root, rcond=None)[0]
-        error = np.linalg.norm(blocks.place - design @ fit, axis=1)
-        scale = max(1.4826 * float(np.median(error)), 1e-9)
-        weight = np.minimum(1.0, HUBER * scale / np.maximum(error, 1e-12))
-    return np.asarray(fit)
+        weighted = np.swapaxes(weight[:, :, None] * design, 1, 2)
+        fits = np.linalg.pinv(weighted @ design, rcond=RESOLVED, hermitian=True) @ (weighted @ place)
+        error = np.linalg.norm(place - design @ fits, axis=2)
+        ordered = np.sort(np.where(seen, error, np.inf), axis=1)
+        median = (ordered[every, (count - 1) // 2] + ordered[every, count // 2]) / 2
+        scale = np.maximum(1.4826 * median, 1e-9)[:, None]
+        weight = np.where(seen, np.minimum(1.0, HUBER * scale / np.maximum(error, 1e-12)), 0.0)
+    return fits
 
 
 def _design(blocks: Blocks, terms: IndexArray) -> Array:

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ptylive.engine.calibrate import block_fits
 from ptylive.engine.calibrate.block_fits import (
     MODELS,
     blocks_of,
@@ -145,3 +146,26 @@ def test_a_swelling_changes_slowly_and_a_lattice_does_not():
     swelling, lattice = np.exp(-2 * (u * u + v * v)), np.sin(3.5 * np.pi * u + 0.7) + np.sin(3.5 * np.pi * v + 0.4)
     assert changes_slowly(placed(block_means(np.stack([swelling] * 2, axis=1)), POINTS, SHAPE))
     assert not changes_slowly(placed(block_means(np.stack([lattice] * 2, axis=1)), POINTS, SHAPE))
+
+
+@pytest.mark.parametrize("shape", [(48, 48), (1, 300)])
+@pytest.mark.parametrize("terms", MODELS, ids=["plane", "parabola"])
+def test_fits_of_all_tiles_together_are_those_of_one_after_the_other(shape, terms):
+    """By lstsq, which takes the shortest solution, too, where a line tells no course across it."""
+    points = np.arange(shape[0] * shape[1])
+    rng = np.random.default_rng(5)
+    places = rng.normal(size=(blocks_of(points, shape)[1], 2))
+    places[3] += 20  # an outlier
+    blocks = placed(places, points, shape)
+    found = list(block_fits._left_out(blocks, terms))
+    assert len(found) == len(np.unique(blocks.tile))
+    design = block_fits._design(blocks, terms)
+    for here, errors in found:
+        rest, weight = design[~here], np.ones((~here).sum())
+        for _ in range(block_fits.ROUNDS):
+            root = np.sqrt(weight)[:, None]
+            fit = np.linalg.lstsq(rest * root, blocks.place[~here] * root, rcond=1e-6)[0]
+            away = np.linalg.norm(blocks.place[~here] - rest @ fit, axis=1)
+            weight = np.minimum(1.0, block_fits.HUBER * 1.4826 * np.median(away) / away)
+        # eight rounds of weights multiply what normal equations lose, the square of the design's condition
+        np.testing.assert_allclose(errors, blocks.place[here] - design[here] @ fit, atol=1e-6)
