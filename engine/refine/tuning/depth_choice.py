@@ -167,12 +167,13 @@ def _seen_from(tuned: Tuned, context: TrialContext, depth_A: float) -> tuple[Tun
 def _from_columns(tuned: Tuned, context: TrialContext, depth_A: float) -> Tuned | None:
     """The same beginning from its columns, where an object of some depth that begins empty misses the right minimum.
 
-    Under each half turn that is open.
+    Under each half turn that is open. What is not clear after few sweeps is left: most of what comes here is thin, and
+    longer trials would be asked of all of it.
     """
     halves = [tuned] if not is_open(tuned.dataset, tuned.preset) else [tuned, _other_half(tuned)]
     for turned, one in enumerate(halves):
         dataset, preset = thickened(one.dataset, one.preset, _BETWEEN * depth_A, slices_for(_BETWEEN))
-        found = with_columns(replace(one, dataset=dataset, preset=preset), context)
+        found = with_columns(replace(one, dataset=dataset, preset=preset), context, settled=False)
         if found.begun is not None:
             return replace(tuned, begun=found.begun.half_turned() if turned else found.begun)
     return None

@@ -39,7 +39,8 @@ def asked(monkeypatch):
             thick = tuned.preset.model_copy(update=THICK | {"total_thickness_A": 90.0})
             return replace(begun, preset=thick, words=(*begun.words, "found again"))
 
-        def with_columns(tuned, context):
+        def with_columns(tuned, context, *, settled=True):
+            assert settled is seen, "longer trials are for what depth was seen of"
             begun = tuned.preset.object.slices == 3 or not seen
             return replace(tuned, begun=columns) if begun and columns is not None else tuned
 
