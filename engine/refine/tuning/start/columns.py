@@ -48,7 +48,7 @@ predict better by a tenth were above -0.48, -0.19 and -0.02 by then, and among t
 WORTH, BEYOND_DOUBT = 0.1, 4.0
 """Share and standard deviations by which a start must predict better."""
 CLEAR = 0.2
-"""Share that is believed after few sweeps."""
+"""Share that is believed after few sweeps; less, and in doubt, is judged by longer trials."""
 EPOCHS = 4
 """Of L-BFGS after the sweeps of an automatic run, by which the rest is judged."""
 KEPT = 0.95
@@ -91,16 +91,16 @@ class Image(StrEnum):
         return np.asarray(phase if self is Image.PHASE else -phase, dtype=np.float64)
 
 
-def with_columns(tuned: Tuned, context: TrialContext, *, settled: bool = True) -> Tuned:
+def with_columns(tuned: Tuned, context: TrialContext, *, sooner: bool = False) -> Tuned:
     """The same beginning from the columns that one slice shows, where that predicts better beyond doubt.
 
-    ``settled``: whether longer trials judge what is not clear after few sweeps.
+    ``sooner``: also where they may only come to the minimum of the empty object sooner.
     """
     if not _is_open(tuned):
         return tuned
     part = context.seen.central_part(tuned.dataset, PATTERNS)
     best = _best(Tuned(part, tuned.preset), context)
-    gain = None if best is None else _gain_if_taken(best, context, settled=settled)
+    gain = None if best is None else _gain_if_taken(best, context, sooner=sooner)
     if best is None or gain is None:
         return tuned
     context.before("columns, of all patterns")
@@ -159,10 +159,15 @@ class _Start:
         return Settling(*(Gain.over(others.groups, own.groups) for others, own in zip(*courses, strict=True)))
 
 
-def _gain_if_taken(best: _Start, context: TrialContext, *, settled: bool) -> Gain | None:
-    """By how much the best start predicts better where it is taken, in the trials that say so."""
-    if is_clear(best.gain) or not settled:
-        return best.gain if is_better(best.gain) else None
+def _gain_if_taken(best: _Start, context: TrialContext, *, sooner: bool) -> Gain | None:
+    """By how much the best start predicts better where it is taken, in the trials that say so.
+
+    What is behind after few sweeps is left: starts that came to another minimum were ahead by then.
+    """
+    if is_better(best.gain) and (sooner or best.gain.share > CLEAR):
+        return best.gain
+    if best.gain.share <= 0:
+        return None
     course = best.settled(context)
     return course.late if course.is_another_minimum else None
 
@@ -260,8 +265,3 @@ def _is_open(tuned: Tuned) -> bool:
 def is_better(gain: Gain) -> bool:
     """Whether a start that gains so much is taken."""
     return gain.exceeds(BEYOND_DOUBT) and gain.share > WORTH
-
-
-def is_clear(gain: Gain) -> bool:
-    """Whether so much after few sweeps needs no longer trials."""
-    return is_better(gain) and gain.share > CLEAR

@@ -232,12 +232,14 @@ def test_what_few_sweeps_leave_open_longer_trials_judge(judged):
     assert "better, by 19 ± 1 %" in judged(0.03, (0.16, 0.19)).words
     assert judged(0.15, (0.3, 0.2)) is None
     assert judged(0.15, (0.2, 0.2)) is not None
-    assert judged(-0.04, (-0.03, -0.01)) is None
+    assert judged(0.04, (-0.03, -0.01)) is None
+    assert judged(-0.01, None) is None  # thin specimens do not pay for what they do not come near
 
 
-def test_where_longer_trials_are_not_wanted_few_sweeps_decide(judged):
-    assert judged(0.15, None, settled=False) is not None
-    assert judged(0.09, None, settled=False) is None
+def test_where_sooner_is_enough_few_sweeps_decide(judged):
+    assert judged(0.15, None, sooner=True) is not None
+    assert judged(0.09, (0.11, 0.12), sooner=True) is not None
+    assert judged(0.09, (0.11, 0.09), sooner=True) is None
 
 
 def test_longer_trials_begin_with_neither_ahead(crystal):
