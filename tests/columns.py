@@ -33,6 +33,7 @@ def specimen(margin_px: int, tilt_mrad: tuple[float, float], thickness_A: float,
     return slices
 
 
+@cache
 def scan_of_columns(
     tilt_mrad: tuple[float, float] = (0.0, 0.0),
     thickness_A: float = THICKNESS_A,

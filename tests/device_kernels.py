@@ -6,9 +6,12 @@ import numpy as np
 from emulated_cuda import EmulatedKernels
 from strict_device import ON_CARD, DeviceArray, device
 
+from ptylive.engine.backend.multislice.fused.order import counts_type
 from ptylive.engine.backend.multislice.fused.plan import Plan
-from ptylive.engine.backend.multislice.fused_backend import FusedMultislice, counts_type
+from ptylive.engine.backend.multislice.fused_backend import FusedMultislice
 from ptylive.engine.backend.multislice.problem import MultisliceProblem
+from ptylive.engine.backend.multislice.specialised.features import features_of
+from ptylive.engine.backend.multislice.specialised.fused import SpecialisedFused
 
 
 class DeviceKernels(EmulatedKernels):
@@ -59,3 +62,29 @@ def fused(problem: MultisliceProblem, kernels: type[EmulatedKernels] = DeviceKer
 
         return FusedMultislice(problem, plan, CudaKernels(plan, counts))
     return FusedMultislice(problem, plan, kernels(plan, counts, 3))
+
+
+def fused_general(
+    problem: MultisliceProblem,
+    kernels: type[EmulatedKernels] = DeviceKernels,
+    launched: list[tuple[str, int]] | None = None,
+    free_bytes: int | None = None,
+    **cut: int,
+) -> SpecialisedFused:
+    """The fused backend of a problem with a forward model; cut: of the window, other than the best."""
+    on_card, counts = ON_CARD and kernels is DeviceKernels, counts_type(problem.patterns)
+    plan = Plan.of(problem.window, None if on_card else 8)
+    assert plan is not None
+    plan = replace(plan, features=features_of(problem), **cut)
+    if on_card:
+        from ptylive.engine.backend.multislice.fused.cuda import CudaKernels
+
+        return SpecialisedFused(problem, plan, lambda each: CudaKernels(each, counts), "gpu")
+
+    def compiled(each: Plan) -> EmulatedKernels:
+        made = kernels(each, counts, 2)
+        made.launched = made.launched if launched is None else launched
+        made.free_bytes = made.free_bytes if free_bytes is None else lambda: free_bytes
+        return made
+
+    return SpecialisedFused(problem, plan, compiled, "gpu")

@@ -5,12 +5,14 @@ compiler.
 """
 
 import ctypes
+import fcntl
 import functools
 import hashlib
 import os
 import shutil
 import subprocess
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,14 +20,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ptylive.engine.backend.multislice.fused.plan import Plan, source
+from ptylive.engine.backend.multislice.fused.plan import PLAIN, Feature, Plan, source
 
 FOLDER = Path(__file__).parent / "emulated"
 NO_COMPILER = "no C++ compiler (g++): the CUDA kernel cannot be run on the CPU"
 
 
 def compile_kernel(plan: Plan, counts: str, *flags: str, main: str = "kernel.cpp", text: str = "") -> Path:
-    """Compile the kernel (or ``text`` in its place); flags: for the compiler, ``-shared`` among them for a library."""
+    """Compile the kernel (or ``text`` in its place); flags: for the compiler, ``-shared`` among them for a library.
+
+    A general kernel is one for all features, of which a launch says which it has.
+    """
+    plan = plan if plan.features is PLAIN else replace(plan, features=Feature.ANY)
     text = text or source()
     compiler = shutil.which("g++")
     if compiler is None:
@@ -35,14 +41,19 @@ def compile_kernel(plan: Plan, counts: str, *flags: str, main: str = "kernel.cpp
     )
     # each user has one: what another made may not be readable, and nobody should run it
     built = Path(tempfile.gettempdir()) / f"ptylive-emulated-{os.getuid()}-{key.hexdigest()[:16]}"
-    if not built.exists():
-        with tempfile.TemporaryDirectory() as work:
-            (Path(work) / "kernel.cu").write_text(text)
-            defines = [f"-D{name}={value}" for name, value in plan.defines(counts).items()]
-            made = Path(work) / "made"
-            command = [compiler, "-std=c++20", "-O1", "-pthread", *flags, *defines]
-            subprocess.run([*command, f"-I{work}", f"-I{FOLDER}", "-o", made, FOLDER / main], check=True)
-            shutil.move(made, built)
+    with built.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another worker may be at it: a general kernel takes ten seconds
+        if not built.exists():
+            with tempfile.TemporaryDirectory() as work:
+                (Path(work) / "kernel.cu").write_text(text)
+                given = plan.defines(counts)
+                if plan.features:
+                    given["FEATURES"] = "emulated_features"
+                defines = [f"-D{name}={value}" for name, value in given.items()]
+                made = Path(work) / "made"
+                command = [compiler, "-std=c++20", "-O1", "-pthread", *flags, *defines]
+                subprocess.run([*command, f"-I{work}", f"-I{FOLDER}", "-o", made, FOLDER / main], check=True)
+                shutil.move(made, built)
     return built
 
 
@@ -59,12 +70,16 @@ class EmulatedKernels:
     def __init__(self, plan: Plan, counts: str, resident: int = 3) -> None:
         self.resident = resident
         self.launched: list[tuple[str, int]] = []
-        self._plan, self._library = plan, _library(plan, counts)
+        # one library, and one compilation, for all features
+        self._plan = plan
+        self._library = _library(plan if plan.features is PLAIN else replace(plan, features=Feature.ANY), counts)
 
     def launch(self, name: str, blocks: int, arguments: tuple[Any, ...]) -> None:
         """Run it and wait."""
         self.launched.append((name, blocks))
         kept = [np.asarray(_address(value) if isinstance(value, np.ndarray) else value) for value in arguments]
+        if self._plan.features:
+            ctypes.c_int.in_dll(self._library, "emulated_features").value = int(self._plan.features)
         pointers = (ctypes.c_void_p * len(kept))(*(value.ctypes.data for value in kept))
         getattr(self._library, f"run_{name}")(blocks, self._plan.threads, pointers)
 

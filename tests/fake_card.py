@@ -13,7 +13,7 @@ import numpy as np
 from emulated_cuda import EmulatedKernels
 from strict_device import DeviceArray, device
 
-from ptylive.engine.backend.multislice.fused.plan import COUNTS, NVRTC_OPTIONS, Plan, source
+from ptylive.engine.backend.multislice.fused.plan import COUNTS, NVRTC_OPTIONS, Feature, Plan, source
 
 HOPPER = {
     "MaxSharedMemoryPerBlockOptin": 232_448,
@@ -143,7 +143,8 @@ class RawModule:
         assert code == source()
         assert options[: len(NVRTC_OPTIONS)] == NVRTC_OPTIONS
         given = dict(option.removeprefix("-D").split("=") for option in options[len(NVRTC_OPTIONS) :])
-        plan = Plan.fitting(int(given["WINDOW"]), cards.attributes["MaxSharedMemoryPerBlockOptin"])
+        most, features = cards.attributes["MaxSharedMemoryPerBlockOptin"], Feature(int(given["FEATURES"]))
+        plan = Plan.fitting(int(given["WINDOW"]), most, features)
         assert plan is not None
         counts = next(name for name, spelled in COUNTS.items() if spelled == given["COUNTS"])
         assert plan.defines(counts) == given

@@ -61,17 +61,10 @@ def frame(number: int, pixels: str, stored: Array, **fields: Any) -> bytes:
 
 def packed_line(line: Array, depth: int) -> bytes:
     """A line of a chip in raw packing, one pixel after the other."""
-    out = bytearray(len(line) // 8 if depth == 1 else len(line) * GROUPS[depth][1])
-    for i, count in enumerate(line.tolist()):
-        if depth == 1:
-            stripe, within = divmod(i, 64)
-            out[8 * stripe + 7 - within // 8] |= count << within % 8
-        else:
-            pixels, nbytes = GROUPS[depth]
-            group, within = divmod(i, pixels)
-            at = nbytes * (pixels * group + pixels - 1 - within)
-            out[at : at + nbytes] = count.to_bytes(nbytes, "big")
-    return bytes(out)
+    if depth == 1:
+        return np.packbits(line.reshape(-1, 64)[:, ::-1], axis=1).tobytes()
+    pixels, nbytes = GROUPS[depth]
+    return line.reshape(-1, pixels)[:, ::-1].astype(f">u{nbytes}").tobytes()
 
 
 def raw_frame(number: int, stored: Array, depth: int, layout: str = "1x1", **fields: Any) -> bytes:

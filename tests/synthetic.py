@@ -1,6 +1,7 @@
 """Small exact data for tests: weak phase objects seen by known probes, and arms that describe them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
@@ -38,27 +39,17 @@ class WeakPhaseScan:
         seed: int = 1,
         absorption: np.ndarray | None = None,
     ):
-        """``absorption`` (n, n): what the modulus of the object lacks to 1, nothing by default."""
-        wavelength = wavelength_A(ENERGY_EV)
-        k_alpha, dk = 0.45, 1 / (n * step_A)
-        probe = Probe.of(wavelength, k_alpha * wavelength * 1e3, dk, aberrations)
-        f = np.fft.fftfreq(n, step_A)
-        ky, kx = np.meshgrid(f, f, indexing="ij")
-        rng = np.random.default_rng(seed)
-        phase = np.fft.ifft2(np.fft.fft2(rng.normal(size=(n, n))) * (np.hypot(ky, kx) < 0.7)).real
-        phase *= strength / phase.std()
-        transmission = (1 - (0 if absorption is None else absorption)) * np.exp(1j * phase)
-        wave = probe.wave(ky, kx)
-        wave /= np.sqrt((np.abs(wave) ** 2).sum())
-        patterns = np.empty((n * n, n, n))
-        for i in range(n):
-            for j in range(n):
-                shifted = np.fft.ifft2(wave * np.exp(-2j * np.pi * (ky * i + kx * j) * step_A))
-                exit_wave = np.fft.fft2(shifted * transmission)
-                patterns[i * n + j] = np.fft.fftshift(np.abs(exit_wave) ** 2)
-        return cls(n, step_A, phase, probe, k_alpha * wavelength * 1e3, aberrations, patterns.astype(np.float32))
+        """``absorption`` (n, n): what the modulus of the object lacks to 1, nothing by default.
 
-    def header(self, *, frames: int | None = None, dtype: str = "<f4", **scan) -> ScanHeader:
+        The same scan is computed once; whoever asks has patterns of his own.
+        """
+        if absorption is not None:
+            return _computed(aberrations, n, step_A, strength, seed, absorption)
+        known = _kept(tuple(aberrations.items()), n, step_A, strength, seed)
+        return replace(known, phase=known.phase.copy(), patterns=known.patterns.copy(), aberrations=aberrations)
+
+    def header(self, *, frames: int | None = None, dtype: str = "<f4", lies_still: bool = False, **scan) -> ScanHeader:
+        """``lies_still``: told of the patterns, so that nobody looks for a descan, which takes half of the time."""
         wavelength = wavelength_A(ENERGY_EV)
         return ScanHeader(
             uid="synthetic",
@@ -74,8 +65,38 @@ class WeakPhaseScan:
                 pixel_mrad=invA_to_mrad(1 / (self.n * self.step_A), wavelength),
                 beam_center_px=(self.n // 2, self.n // 2),
                 transform_given=True,
+                descan_px=(0.0,) if lies_still else None,
             ),
         )
+
+
+@cache
+def _kept(aberrations: tuple[tuple[str, float], ...], *given: float) -> WeakPhaseScan:
+    n, step_A, strength, seed = given
+    return _computed(dict(aberrations), int(n), step_A, strength, int(seed), None)
+
+
+def _computed(
+    aberrations: dict, n: int, step_A: float, strength: float, seed: int, absorption: np.ndarray | None
+) -> WeakPhaseScan:
+    wavelength = wavelength_A(ENERGY_EV)
+    k_alpha, dk = 0.45, 1 / (n * step_A)
+    probe = Probe.of(wavelength, k_alpha * wavelength * 1e3, dk, aberrations)
+    f = np.fft.fftfreq(n, step_A)
+    ky, kx = np.meshgrid(f, f, indexing="ij")
+    rng = np.random.default_rng(seed)
+    phase = np.fft.ifft2(np.fft.fft2(rng.normal(size=(n, n))) * (np.hypot(ky, kx) < 0.7)).real
+    phase *= strength / phase.std()
+    transmission = (1 - (0 if absorption is None else absorption)) * np.exp(1j * phase)
+    wave = probe.wave(ky, kx)
+    wave /= np.sqrt((np.abs(wave) ** 2).sum())
+    patterns, along = np.empty((n, n, n, n), np.float32), np.arange(n)[:, None, None]
+    for i in range(n):
+        shifted = np.fft.ifft2(wave * np.exp(-2j * np.pi * (ky * i + kx * along) * step_A))
+        exit_wave = np.fft.fft2(shifted * transmission)
+        patterns[i] = np.fft.fftshift(np.abs(exit_wave) ** 2, axes=(1, 2))
+    found = patterns.reshape(n * n, n, n)
+    return WeakPhaseScan(n, step_A, phase, probe, k_alpha * wavelength * 1e3, aberrations, found)
 
 
 def batches(frames: np.ndarray, order: np.ndarray | None = None, size: int = 50):

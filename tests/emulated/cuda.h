@@ -51,6 +51,7 @@ private:
 
 inline Meeting* block_barrier = nullptr;
 extern float2 shared_memory[];
+extern "C" int emulated_features;  // one compilation serves all of them
 
 [[noreturn]] inline void __trap() { std::abort(); }
 

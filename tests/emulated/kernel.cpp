@@ -2,7 +2,8 @@
 #include "cuda.h"
 #include "kernel.cu"
 
-float2 shared_memory[LINES * PITCH + 5 * P + THREADS];
+int emulated_features = 0;
+float2 shared_memory[LINES * PITCH + 9 * P + THREADS];
 
 extern "C" void run_loss_and_gradient(int blocks, int threads, void** arguments) {
     launch(loss_and_gradient, blocks, threads, arguments);

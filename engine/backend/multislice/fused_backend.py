@@ -9,7 +9,8 @@ import numpy as np
 
 from ptylive.engine.backend.device import on_host
 from ptylive.engine.backend.multislice.data_terms import PIXEL_TERMS
-from ptylive.engine.backend.multislice.fused.plan import COUNTS, Plan
+from ptylive.engine.backend.multislice.fused.order import SCRATCH_SHARE, KernelOrder
+from ptylive.engine.backend.multislice.fused.plan import Plan
 from ptylive.engine.backend.multislice.problem import (
     HELD,
     Corrections,
@@ -20,10 +21,6 @@ from ptylive.engine.backend.multislice.problem import (
 from ptylive.engine.backend.repeated import Step
 from ptylive.schema.model import Array, IndexArray
 
-UPLOAD_BYTES = 64 << 20
-"""Patterns are brought to the device and put in order in portions of this size."""
-SCRATCH_SHARE = 0.25
-"""Of the free device memory: waves kept for the way back. With less, fewer blocks run at a time."""
 NOTHING = np.uintp(0)
 """The null pointer."""
 
@@ -63,19 +60,16 @@ class FusedMultislice:
     def __init__(self, problem: MultisliceProblem, plan: Plan, kernels: Kernels) -> None:
         xp = self.xp = kernels.xp
         self._problem, self._kernels, self._kept_pixels = problem, kernels, plan.kept_pixels
-        self._gather = xp.asarray(plan.gather())
-        self._restore = xp.asarray(np.argsort(plan.gather()))
-        self._roots = xp.asarray(np.exp(-2j * np.pi * np.arange(plan.window) / plan.window).astype(np.complex64))
-        self._frequencies = xp.asarray(np.fft.fftfreq(plan.window)[plan.order()].astype(np.float32))
+        order = self._order = KernelOrder(xp, plan)
         self._corners = xp.asarray(problem.corners.astype(np.int32, order="C"))
         self._shifts = self._single(problem.shifts_px)
         self._offsets = None if problem.offsets_px is None else self._single(problem.offsets_px)
-        self._weights = self._ordered(problem.weights, np.float32)
-        self._propagators = self._ordered(problem.propagators / plan.window**2, np.complex64)
+        self._weights = order.ordered(problem.weights, np.float32)
+        self._propagators = order.ordered(problem.propagators / plan.window**2, np.complex64)
         self._phase_per_A: Any = None
         if problem.phase_per_A is not None:
-            self._phase_per_A = self._ordered(problem.phase_per_A, np.float32)
-        self._patterns = self._uploaded(problem.patterns)
+            self._phase_per_A = order.ordered(problem.phase_per_A, np.float32)
+        self._patterns = order.uploaded(problem.patterns)
         self._scratch: Any = xp.empty(0, np.complex64)
 
     def loss_and_gradient(
@@ -99,13 +93,13 @@ class FusedMultislice:
         blocks, scratch = self._room(len(chosen), wave, distances=of_distances is not None)
         patterns = [np.int32(len(chosen)), chosen, self._patterns, self._corners, *self._of_patterns(corrections)]
         model = [wave.objects, wave.probe, *self._free_space(corrections), self._weights, self._background(corrections)]
-        tables = [self._frequencies, self._roots, self._scratch, np.int64(scratch)]
+        tables = [self._order.frequencies, self._order.roots, self._scratch, np.int64(scratch)]
         sums = [losses, of_object, of_probe if probe_gradient else None, of_patterns, of_background, of_distances]
         self._launch("loss_and_gradient", blocks, [*patterns, *self._sizes(wave), *model, *tables, *sums])
         return LossGradient(
             losses.sum(dtype=np.float64),
             of_object.T.reshape(object_planes.shape),
-            self._natural_planes(of_probe).reshape(probe_planes.shape),
+            self._order.natural_planes(of_probe).reshape(probe_planes.shape),
             self._corrections(corrections, of_patterns, of_background, of_distances),
         )
 
@@ -147,10 +141,7 @@ class FusedMultislice:
         return self.xp.asarray(numbers, dtype=np.int32)
 
     def _wave(self, object_planes: Any, probe_planes: Any) -> _Wave:
-        xp, size = self.xp, self._problem.window
-        objects = xp.ascontiguousarray(object_planes.reshape(2, -1).T, dtype=np.float32)
-        ordered = probe_planes.reshape(2, -1, size**2)[:, :, self._gather].transpose(1, 2, 0)
-        probe = xp.multiply(ordered, np.float32(1 / size), out=xp.empty(ordered.shape, np.float32))
+        objects, probe = self._order.object_planes(object_planes), self._order.probe_planes(probe_planes)
         return _Wave(objects, probe, object_planes.shape[1] // self._problem.object_shape[0])
 
     def _sizes(self, wave: _Wave) -> tuple[Any, ...]:
@@ -179,7 +170,7 @@ class FusedMultislice:
     def _background(self, corrections: Corrections) -> Any:
         if corrections.background is None:
             return None
-        return self._single(corrections.background).ravel()[self._gather]
+        return self._single(corrections.background).ravel()[self._order.gather]
 
     def _corrections(self, asked: Corrections, of_patterns: Any, background: Any, distances: Any) -> Corrections:
         """Gradients of the corrections asked for, in double precision and in the shapes they came in."""
@@ -188,13 +179,9 @@ class FusedMultislice:
         return Corrections(
             shifts_px=None if asked.shifts_px is None else double[:, :2],
             current=None if asked.current is None else double[:, 2],
-            background=None if background is None else background[self._restore].reshape(size, size),
+            background=None if background is None else background[self._order.restore].reshape(size, size),
             distances_A=distances,
         )
-
-    def _natural_planes(self, probe: Any) -> Any:
-        """(2, modes, P * P) from a gradient in the kernel's order."""
-        return probe[:, self._restore].transpose(2, 0, 1)
 
     def _room(self, patterns: int, wave: _Wave, *, distances: bool) -> tuple[int, int]:
         """Blocks to start, and how many complex numbers each keeps (``kernel.cu``: Local)."""
@@ -212,24 +199,3 @@ class FusedMultislice:
 
     def _single(self, values: Any) -> Any:
         return self.xp.ascontiguousarray(self.xp.asarray(values, dtype=np.float32))
-
-    def _ordered(self, values: Any, dtype: Any) -> Any:
-        """(..., P, P) from the host, in natural order, as (..., P * P) on the device in the kernel's order."""
-        flat = np.asarray(values).astype(dtype).reshape(*values.shape[:-2], self._problem.window**2)
-        return self.xp.ascontiguousarray(self.xp.asarray(flat)[..., self._gather])
-
-    def _uploaded(self, patterns: Array) -> Any:
-        """(N, P * P) counts on the device, in the kernel's order."""
-        recorded = counts_type(patterns)
-        count, pixels = len(patterns), patterns.shape[1] * patterns.shape[2]
-        uploaded = self.xp.empty((count, pixels), recorded)
-        step = max(1, UPLOAD_BYTES // (pixels * np.dtype(recorded).itemsize))
-        for first in range(0, count, step):
-            part = slice(first, first + step)
-            uploaded[part] = self._ordered(patterns[part], recorded)
-        return uploaded
-
-
-def counts_type(patterns: Array) -> str:
-    """The type in which patterns are kept on the device, a key of ``COUNTS``."""
-    return patterns.dtype.name if patterns.dtype.name in COUNTS else "float32"

@@ -74,33 +74,59 @@ def _is_shared(problem: MultisliceProblem) -> bool:
 
 
 def _bytes_each(problem: MultisliceProblem) -> int:
-    from ptylive.engine.backend.multislice.fused_backend import counts_type
+    from ptylive.engine.backend.multislice.fused.order import counts_type
 
     return np.dtype(counts_type(problem.patterns)).itemsize
 
 
 def _on_current_gpu(problem: MultisliceProblem) -> MultisliceBackend:
-    """Fused where the window fits on the chip, whole arrays and cuFFT (its plans are kept by cupy) elsewhere."""
+    """Fused where the window has a kernel, whole arrays and cuFFT (its plans are kept by cupy) elsewhere."""
     import cupy
 
     from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 
-    kind = problem.data_term.kind
-    reasons = [kind.why_not_fused] if isinstance(kind, PythonTerm) else []
-    reasons += ["double precision"] if problem.precision is Precision.DOUBLE else []
-    python, dtype = f", for {' and '.join(reasons)}" if reasons else "", problem.precision.complex.name
-    if problem.model is not None:
-        return GeneralMultislice(problem, cupy, dtype, f"gpu (cuFFT{python})" if python else "gpu")
-    from ptylive.engine.backend.multislice.fused.cuda import CudaKernels, fitting_plan
-    from ptylive.engine.backend.multislice.fused_backend import FusedMultislice, counts_type
-
-    plan = None if python else fitting_plan(problem.window)
-    if plan is not None:
+    reasons = _why_whole_arrays(problem)
+    if not reasons:
         try:
-            return FusedMultislice(problem, plan, CudaKernels(plan, counts_type(problem.patterns)))
+            if (fused := _fused(problem)) is not None:
+                return fused
         except cupy.cuda.compiler.CompileException as error:
             reason = " ".join(str(error).split())[:200]
             log.warning(
                 "whole arrays instead of the fused kernel, which this card's compiler does not take: %s", reason
             )
-    return GeneralMultislice(problem, cupy, dtype, f"gpu (cuFFT{python})")
+    why = f", for {reasons}" if reasons else ""
+    return GeneralMultislice(problem, cupy, problem.precision.complex.name, f"gpu (cuFFT{why})")
+
+
+def _why_whole_arrays(problem: MultisliceProblem) -> str:
+    """What the fused kernel cannot do, in words; the empty string where it can."""
+    from ptylive.engine.backend.multislice.specialised.program import space_is_of_rows_and_columns
+
+    parts = {
+        "double precision": problem.precision is Precision.DOUBLE,
+        "a thickness that varies": not space_is_of_rows_and_columns(problem),
+    }
+    return " and ".join(words for words, asked in parts.items() if asked)
+
+
+def _fused(problem: MultisliceProblem) -> MultisliceBackend | None:
+    """The fused kernel; None where the window has none. What its compiler raises goes through."""
+    from ptylive.engine.backend.multislice.fused.cuda import CudaKernels, fitting_plan
+    from ptylive.engine.backend.multislice.fused.order import counts_type
+
+    kind, model, counts = problem.data_term.kind, problem.model, counts_type(problem.patterns)
+    python = kind.why_not_fused if isinstance(kind, PythonTerm) else ""
+    more = " and ".join(words for words in ("" if model is None else model.beyond_compiled(), python) if words)
+    if not more:
+        from ptylive.engine.backend.multislice.fused_backend import FusedMultislice
+
+        plan = fitting_plan(problem.window)
+        return None if plan is None else FusedMultislice(problem, plan, CudaKernels(plan, counts))
+    from ptylive.engine.backend.multislice.specialised.features import features_of
+    from ptylive.engine.backend.multislice.specialised.fused import SpecialisedFused
+
+    plan = fitting_plan(problem.window, features_of(problem))
+    if plan is None:
+        return None
+    return SpecialisedFused(problem, plan, lambda each: CudaKernels(each, counts), f"gpu (with {more})")

@@ -1,6 +1,7 @@
 """What cannot be written is refused before any work, with one line, and nothing that was there is touched."""
 
 import os
+import shutil
 from pathlib import Path
 
 import h5py
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import results_writers as writers
 from stored_runs import write_results
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from ptylive.application import offline
 from ptylive.application.outputs import (
@@ -22,7 +23,7 @@ from ptylive.application.outputs import (
 from ptylive.engine.results import describe_scan, write_maps
 from ptylive.schema import Calibration, Detector, InputFileError, PtyliveError, RefinementError, Scan, ScanHeader
 from ptylive.schema.files.filelock import FileBusyError
-from ptylive.server.cli.main import build
+from ptylive.server.cli.main import build, named
 from ptylive.streamer.recording.recording_writer import created_scan
 from ptylive.streamer.source import open_source
 from ptylive.streamer.vetting import door
@@ -36,14 +37,21 @@ def scan_file(path: Path, uid: str) -> Path:
     return path
 
 
-@pytest.fixture
-def folder(tmp_path) -> Path:
-    """A recording, another one, results of both, and things that are neither."""
-    scan_file(tmp_path / "scan.h5", "one")
-    scan_file(tmp_path / "other.h5", "two")
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> Path:
+    """A recording, another one, and results of both; nothing writes to these."""
+    folder = tmp_path_factory.mktemp("files")
     for uid, name in (("one", "scan"), ("two", "other")):
-        about = describe_scan(uid, tmp_path / f"{name}.h5")
-        write_maps(tmp_path / f"{name}_results.h5", [], np.ones((4, 4), bool), Calibration(), about)
+        about = describe_scan(uid, scan_file(folder / f"{name}.h5", uid))
+        write_maps(folder / f"{name}_results.h5", [], np.ones((4, 4), bool), Calibration(), about)
+    return folder
+
+
+@pytest.fixture
+def folder(files, tmp_path) -> Path:
+    """Copies of them, and things that are neither."""
+    for path in files.iterdir():
+        shutil.copyfile(path, tmp_path / path.name)
     (tmp_path / "text.txt").write_text("precious = notes\n")
     (tmp_path / "folder").mkdir()
     (tmp_path / "link.h5").symlink_to(tmp_path / "scan.h5")
@@ -51,6 +59,11 @@ def folder(tmp_path) -> Path:
     (tmp_path / "round").symlink_to(tmp_path / "round")
     (tmp_path / "preset.toml").write_text("[refine]\nepoch_max = 3\n")
     return tmp_path
+
+
+def invoked(*arguments: str) -> Result:
+    """How a command line ended; the other commands are not made, as for whoever types it."""
+    return CliRunner().invoke(build(named(arguments)), arguments)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -111,7 +124,7 @@ def test_refused_before_any_work(folder, monkeypatch, arguments, target, words):
     monkeypatch.chdir(folder)
     monkeypatch.setattr(offline, "reconstruct_file", lambda *_a, **_k: pytest.fail("work was done"))
     before = contents(folder)
-    ended = CliRunner().invoke(build(), [*arguments, target])
+    ended = invoked(*arguments, target)
     assert isinstance(ended.exception, PtyliveError), ended.output
     assert words in ended.exception.line() and "\n" not in ended.exception.line()
     assert Path(target).name[:20] in ended.exception.line() or "checkpoint" in words
@@ -206,7 +219,7 @@ def test_what_is_written_beside_a_file_has_the_whole_of_its_name(output, expecte
 
 def test_exports_of_a_results_file_are_still_written(tmp_path):
     write_results(tmp_path / "results.h5")
-    ended = CliRunner().invoke(build(), ["export", str(tmp_path / "results.h5"), str(tmp_path / "new"), "--to", "tiff"])
+    ended = invoked("export", str(tmp_path / "results.h5"), str(tmp_path / "new"), "--to", "tiff")
     assert ended.exit_code == 0 and list((tmp_path / "new").iterdir())
 
 
@@ -220,7 +233,7 @@ def test_an_export_that_would_be_written_over_its_input_is_refused_before_any_wo
     monkeypatch.setattr(formats, "export", lambda *_: pytest.fail("work was done"))
     write_results(tmp_path / name)
     before = contents(tmp_path)
-    ended = CliRunner().invoke(build(), ["export", str(tmp_path / name), str(tmp_path), "--to", to])
+    ended = invoked("export", str(tmp_path / name), str(tmp_path), "--to", to)
     assert isinstance(ended.exception, PtyliveError), ended.output
     assert "over the input" in ended.exception.line() and name in ended.exception.line()
     assert contents(tmp_path) == before
@@ -229,7 +242,7 @@ def test_an_export_that_would_be_written_over_its_input_is_refused_before_any_wo
 def test_an_export_into_the_results_file_itself_is_refused(tmp_path):
     path = tmp_path / "results.h5"
     write_results(path)
-    ended = CliRunner().invoke(build(), ["export", str(path), str(path), "--to", "tiff"])
+    ended = invoked("export", str(path), str(path), "--to", "tiff")
     assert isinstance(ended.exception, PtyliveError), ended.output
     assert "choose another folder" in ended.exception.line()
 

@@ -102,7 +102,9 @@ def test_thick_crystal_lies_between_entrance_and_mid_plane():
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("name", ["mos2_edge_80kV_defocus", "ws2_messy_60kV_lowdose"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("mos2_edge_80kV_defocus", marks=pytest.mark.slow), "ws2_messy_60kV_lowdose"]
+)
 def test_transposed_detector_is_found_out(name):
     scan = BlindScan(name).transposed()
     found = scan.calibrate(1.0)

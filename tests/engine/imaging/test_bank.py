@@ -29,7 +29,7 @@ def scan():
 
 @pytest.fixture
 def engine(scan):
-    live = LiveEngine(scan.header())
+    live = LiveEngine(scan.header(lies_still=True))
     for batch in batches(scan.patterns[: 15 * scan.n]):
         live.add(batch)
     return live
@@ -73,7 +73,7 @@ def test_contraction_is_the_sum_it_says(engine):
 
 
 def test_rows_kept_give_what_a_fresh_transform_gives(scan):
-    live, kept = LiveEngine(scan.header()), RowTransforms()
+    live, kept = LiveEngine(scan.header(lies_still=True)), RowTransforms()
     for batch in batches(scan.patterns, np.random.default_rng(3).permutation(scan.n**2), 90):
         live.add(batch)
         conditions = setting_of(live)
@@ -85,7 +85,7 @@ def test_lanes_make_the_same_maps(scan, monkeypatch):
     """Columns and frequencies shared by threads; the buffer of the transforms is used again at every refresh."""
     monkeypatch.setattr(contraction, "WORTH_SHARING", 16)
     pool = ThreadPool(3)
-    shared, alone = LiveEngine(scan.header(), pool=pool), LiveEngine(scan.header())
+    shared, alone = LiveEngine(scan.header(lies_still=True), pool=pool), LiveEngine(scan.header())
     for batch in batches(scan.patterns, size=8 * scan.n):
         shared.add(batch)
         alone.add(batch)
@@ -97,7 +97,7 @@ def test_lanes_make_the_same_maps(scan, monkeypatch):
 
 
 def test_only_rows_that_changed_are_transformed_again(scan, monkeypatch):
-    live, kept, seen = LiveEngine(scan.header()), RowTransforms(), []
+    live, kept, seen = LiveEngine(scan.header(lies_still=True)), RowTransforms(), []
     transform = RowTransforms._transform
     monkeypatch.setattr(
         RowTransforms, "_transform", lambda self, store, rows: (seen.extend(rows), transform(self, store, rows))
@@ -125,9 +125,11 @@ def test_transforms_that_do_not_fit_go_to_a_file(engine, monkeypatch, caplog):
 
 
 def test_coefficients_that_do_not_fit_go_to_a_file(scan, monkeypatch, caplog, tmp_path):
-    expected = {m.name: m.data for m in reconstruct(scan.header(), lambda: batches(scan.patterns))[1].maps}
+    expected = {
+        m.name: m.data for m in reconstruct(scan.header(lies_still=True), lambda: batches(scan.patterns))[1].maps
+    }
     monkeypatch.setattr(memory, "fits", lambda nbytes: False)
-    live = LiveEngine(scan.header(), scratch=memory.Scratch(tmp_path))
+    live = LiveEngine(scan.header(lies_still=True), scratch=memory.Scratch(tmp_path))
     for batch in batches(scan.patterns):
         live.add(batch)
     live.refresh()

@@ -86,7 +86,7 @@ def repeated(aberrations, electrons, scans):
     for seed in range(scans):
         frames = np.random.default_rng(seed).poisson(scan.patterns * electrons).astype(np.float32)
         given = {"C10": aberrations.get("C10", 0.0), "rotation_deg": 0.0}
-        _, rendering = reconstruct(overlay(scan.header(), given), lambda frames=frames: batches(frames))
+        _, rendering = reconstruct(overlay(scan.header(lies_still=True), given), lambda frames=frames: batches(frames))
         for one in rendering.maps:
             maps.setdefault(one.name, []).append(one)
     return maps

@@ -39,7 +39,7 @@ def plain(scan: WeakPhaseScan) -> dict[str, LiveMap]:
 def maps(scan: WeakPhaseScan, methods: tuple[str, ...], settings: dict[str, Any]) -> dict[str, LiveMap]:
     chosen, others = registry.read_settings(settings)
     assert not others
-    _, rendering = reconstruct(scan.header(), lambda: batches(scan.patterns), methods, settings=chosen)
+    _, rendering = reconstruct(scan.header(lies_still=True), lambda: batches(scan.patterns), methods, settings=chosen)
     return {one.name: one for one in rendering.maps}
 
 
@@ -92,7 +92,9 @@ def test_maps_are_finer_by_any_factor(name: str, factor: float, scan: WeakPhaseS
 def test_a_depth_of_its_own_is_another_defocus(name: str, scan: WeakPhaseScan) -> None:
     known = {"C12a": 0.0, "C12b": 0.0, "rotation_deg": 0.0}
     made = [
-        reconstruct(overlay(scan.header(), known | given), lambda: batches(scan.patterns), (name,), settings=own)[1]
+        reconstruct(
+            overlay(scan.header(lies_still=True), known | given), lambda: batches(scan.patterns), (name,), settings=own
+        )[1]
         for given, own in (
             ({"C10": -60.0, "depth_A": 5.0}, {f"{name}.depth_A": 25.0}),
             ({"C10": -35.0, "depth_A": 0.0}, {}),
@@ -175,7 +177,7 @@ def test_finer_filters_are_bounded_before_they_are_made(
 
 
 def test_finer_maps_need_a_regular_grid(scan: WeakPhaseScan) -> None:
-    header = scan.header()
+    header = scan.header(lies_still=True)
     places = header.scan.positions_A(0.0) + np.random.default_rng(0).uniform(-0.1, 0.1, (256, 2))
     header = replace(header, arrays={"positions_A": places})
     with pytest.raises(MetadataError, match=r"obf\.upsample=2 needs points on a regular grid"):

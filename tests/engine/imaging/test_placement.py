@@ -22,7 +22,7 @@ def scan():
 
 
 def filled(scan, header=None, frames=None):
-    live = LiveEngine(scan.header() if header is None else header)
+    live = LiveEngine(scan.header(lies_still=True) if header is None else header)
     for batch in batches((scan.patterns if frames is None else frames).astype(np.float32)):
         live.add(batch)
     return live
@@ -97,7 +97,7 @@ def test_a_list_of_positions_makes_every_map(scan):
     order = rng.permutation(SIZE**2)
     jitter = rng.normal(size=(SIZE**2, 2)) * 0.05
     positions, frames = displaced(scan, jitter)
-    header = scan.header()
+    header = scan.header(lies_still=True)
     listed = replace(header, scan=Scan(shape=(1, SIZE**2), rotation_deg=0.0), arrays={"positions_A": positions[order]})
     engine, rendering = reconstruct(listed, lambda: batches(frames[order].astype(np.float32)))
     found = by_name(rendering)
@@ -116,7 +116,7 @@ def test_a_list_of_positions_makes_every_map(scan):
 
 
 def test_a_scan_matrix_stands_for_steps(scan):
-    header = scan.header()
+    header = scan.header(lies_still=True)
     matrix = ((scan.step_A, 1e-6), (0.0, scan.step_A))  # with nothing there it is a step
     by_matrix = replace(header, scan=Scan(shape=(SIZE, SIZE), matrix=matrix, rotation_deg=0.0))
     maps = by_name(filled(scan, by_matrix).refresh())
@@ -124,7 +124,7 @@ def test_a_scan_matrix_stands_for_steps(scan):
 
 
 def test_a_matrix_typed_while_the_scan_runs_places_its_points_and_a_step_takes_them_back(scan):
-    header = scan.header()
+    header = scan.header(lies_still=True)
     live = filled(scan, header, scan.patterns[:300])
     live.refresh()
     turned = overlay(header, {"scan_matrix": [0.0, scan.step_A, -scan.step_A, 0.0]})
@@ -140,7 +140,7 @@ def test_a_matrix_typed_while_the_scan_runs_places_its_points_and_a_step_takes_t
 
 
 def test_impossible_positions_leave_the_regular_grid(scan, caplog):
-    header = scan.header()
+    header = scan.header(lies_still=True)
     for wrong in (np.zeros((10, 2)), np.full((SIZE**2, 2), np.nan)):
         live = filled(scan, replace(header, arrays={"positions_A": wrong}), scan.patterns[:200])
         assert by_name(live.refresh())["obf"].any()

@@ -24,7 +24,7 @@ def scan():
 
 def made(scan, given, **settings):
     named = {f"tcbf.{name}": value for name, value in settings.items()}
-    header = overlay(scan.header(), given)
+    header = overlay(scan.header(lies_still=True), given)
     return {
         m.name: m for m in reconstruct(header, lambda: batches(scan.patterns), ["tcbf", "obf"], settings=named)[1].maps
     }
@@ -45,7 +45,7 @@ def test_images_find_the_focus_that_the_calibration_has_wrong(scan):
 
 
 def test_every_knob_reaches_the_alignment(scan):
-    engine, _ = reconstruct(scan.header(), lambda: batches(scan.patterns), ["bf"])
+    engine, _ = reconstruct(scan.header(lies_still=True), lambda: batches(scan.patterns), ["bf"])
     conditions = ImagingConditions.of(
         engine.calibration, engine.store.reduction.basis, (32, 32), (32, 32), (scan.step_A,) * 2,
         {"tcbf.align_order": 3, "tcbf.align_bin_px": 4.0, "tcbf.align_reference": 1, "tcbf.align_rounds": 6,
@@ -69,7 +69,7 @@ def test_what_cannot_be_aligned_costs_that_map_only(scan):
 
 
 def test_while_frames_come_the_map_waits_for_rows(scan):
-    engine = LiveEngine(scan.header(), methods=("tcbf",), settings={"tcbf.align_order": 1})
+    engine = LiveEngine(scan.header(lies_still=True), methods=("tcbf",), settings={"tcbf.align_order": 1})
     for batch in batches(scan.patterns[: 6 * 32]):
         engine.add(batch)
     early = engine.refresh()

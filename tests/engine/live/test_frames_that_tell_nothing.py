@@ -21,8 +21,14 @@ FRAMES = {
 }
 
 
-@pytest.mark.parametrize("rotation", [{}, {"rotation_deg": 0.0}])
-@pytest.mark.parametrize("kind", FRAMES)
+GIVEN = {"rotation_deg": 0.0}
+"""Then none is looked for, in whatever frames there are: two kinds with it."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "rotation"),
+    [*((kind, {}) for kind in FRAMES), ("nothing", GIVEN), ("a beam without a specimen", GIVEN)],
+)
 def test_every_map_is_made_or_says_why_not(kind, rotation):
     header = ScanHeader(
         uid="nothing",

@@ -23,7 +23,9 @@ def scan():
 def maps_of(scan, visited, **scan_words):
     chosen = np.flatnonzero(visited)
     methods = ["obf", "tcbf", "ssb", "wdd"]
-    _, rendering = reconstruct(scan.header(**scan_words), lambda: batches(scan.patterns, chosen), methods)
+    _, rendering = reconstruct(
+        scan.header(lies_still=True, **scan_words), lambda: batches(scan.patterns, chosen), methods
+    )
     return {m.name: m for m in rendering.maps}
 
 

@@ -35,7 +35,7 @@ def scan():
 
 
 def header(**words):
-    return scan().header(dtype="<u2", **words)
+    return scan().header(dtype="<u2", lies_still=True, **words)
 
 
 @cache

@@ -16,7 +16,7 @@ ABERRATIONS = {"C10": -120.0, "C12a": 30.0, "C12b": -20.0}
 
 
 def engine_of(scan: WeakPhaseScan, keep: slice = slice(None)) -> LiveEngine:
-    engine = LiveEngine(scan.header(), methods=("bf",))
+    engine = LiveEngine(scan.header(lies_still=True), methods=("bf",))
     for batch in batches(scan.patterns, np.arange(scan.n**2)[keep]):
         engine.add(batch)
     return engine

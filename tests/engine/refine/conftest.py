@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,7 @@ def wandering() -> Callable[[float], Simulated]:
     return lambda reach_px: simulated_scan(POINTS, seed=3, wander_px=reach_px)
 
 
+@cache
 def simulated_scan(
     points: int, *, seed: int, drift_A: tuple[float, float] = (0.0, 0.0), wander_px: float = 0.0
 ) -> Simulated:

@@ -8,7 +8,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 from compressed_scans import compressed
-from device_kernels import fused
+from device_kernels import fused, fused_general
 from strict_device import ON_CARD, device
 from tilted_scans import TiltedScans
 
@@ -21,13 +21,15 @@ from ptylive.engine.refine.parameters.device import on_device
 from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.solvers.objective import Objective
 from ptylive.engine.refine.solvers.sweeps import Sweeps
-from ptylive.engine.refine.tuning.mode_choice import choose_modes
+from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS, choose_modes
 from ptylive.engine.refine.tuning.parameter_search import Scanned
 from ptylive.schema.preset import Preset
 
 COUNT = 64
 """Patterns of the scan: what fails on a device fails for few of them too."""
-PLAIN = {"window_px": 24, "probe_modes": 1, "epoch_max": 4, "sweeps": 2}
+PLAIN = {"window_px": 24, "probe_modes": 1, "epoch_max": 4, "sweeps": 2, "phase_deviation": False}
+DEVIATION = {"phase_deviation": True}
+"""Measured after a run, from evaluations that a run makes too: takes longer than these runs, so not after each."""
 THICK = {"num_slices": 2, "total_thickness_A": 20.0}
 
 
@@ -79,6 +81,11 @@ def same_course(results, rtol=1e-5):
     np.testing.assert_allclose(there.loss, host.loss, rtol=rtol)
     assert there.object.dtype == there.probe.dtype == np.complex64
     assert np.abs(there.object - host.object).max() < 0.05
+    assert (there.phase_deviation is None) == (host.phase_deviation is None)
+    if host.phase_deviation is not None:
+        # a median of what is measured where both ended: as near as the losses, and of a card not known to be nearer
+        expected = pytest.approx(host.phase_deviation.median_rad, rel=0.05 if ON_CARD else rtol)
+        assert there.phase_deviation.median_rad == expected
 
 
 LAYERS = {**THICK, "phase_only_obj": False}
@@ -98,13 +105,13 @@ TILTED = {"tilts_mrad": [[0] * 6] * COUNT, "update_tilts": True}
 @pytest.mark.parametrize(
     "values",
     [
-        {},
+        DEVIATION,
         {"algorithm": "ml", "probe_modes": 3},
         {"algorithm": "lsq"},
-        {"algorithm": "lsq_sqrt_2", "phase_only_obj": False},
+        {"algorithm": "lsq_sqrt_2", "phase_only_obj": False, **DEVIATION},
         {"update_probe_pos": True, "position_prior_A": 0.1},
         {**OTHERS, "phase_only_obj": False},
-        {**THICK, "update_slice_distances": True, "obj_modes": 2, "probe_modes": 2},
+        {**THICK, "update_slice_distances": True, "obj_modes": 2, "probe_modes": 2, **DEVIATION},
         {"weakly_damped_obj": True, "abs_norm_weight": 0.1},
         {"probe_part": "phase", "update_aberrations": True},
         {"probe_part": "amplitude"},
@@ -117,20 +124,14 @@ TILTED = {"tilts_mrad": [[0] * 6] * COUNT, "update_tilts": True}
         {"optimizer": "lsq_ml", "batch_size": 16, "probe_modes": 2},
         {"optimizer": "adam", "batch_size": 16, "update_probe_pos": True},
         {**WEIGHTS, "update_probe_pos": True},
-        {
-            **THICK,
-            "missing_wedge_weight": 0.1,
-            "mixed_variance_weight": 0.1,
-            "obj_modes": 2,
-            "phase_only_obj": False,
-        },
+        {**LAYERS, "missing_wedge_weight": 0.1, "mixed_variance_weight": 0.1, "obj_modes": 2},
         {**LAYERS, "identical_slices": "epoch < 3", "layers_tikhonov_weight": 0.1, "surface_zero_weight": 0.1},
         {**LAYERS, "obja_thresh": True, "obj_zblur_A": 5.0, "q_highpass_invA": 0.05, "layers_tv_weight": 0.1},
         {**LAYERS, "complex_ratio": True, "kz_filter_beta": 0.2, "obj_z_recenter": True, "objp_postiv": True},
         {"weakly_damped_obj": True, "obja_thresh": True, "mirrored_amp": True},
         {"source_blur_A": 0.2, "fly_scan_share": 1.0, "probe_orthogonality_weight": 0.1, "probe_modes": 2},
     ],
-    ids=lambda values: " ".join(values) or "default",
+    ids=" ".join,
 )
 def test_the_plain_model(small, both, values):
     results = both(lambda: run(small.dataset, **values))
@@ -145,7 +146,7 @@ def test_the_plain_model(small, both, values):
 @pytest.mark.parametrize(
     "values",
     [
-        {**THICK, **TILTED, "tilt_mode": 4},
+        {**THICK, **TILTED, "tilt_mode": 4, **DEVIATION},
         {"update_detector_psf": True, "update_static_background": True},
         {"opr_components": 2, "source_blur_A": 0.2, "probe_modes": 2},
         {**THICK, "field_order": 2, "field_terms": ["C10", "thickness", "tilts"], "tilt_mode": 2},
@@ -181,11 +182,7 @@ def test_coefficients(small, both, basis, values):
     [
         {"apply_gaussian_filter_px": "0.5 if epoch % 4 == 3 else 0", "phase_only_obj": False},
         {"do_charge_flip": "epoch == 1", "cf_delta_phase": 0.05, "fancy_sigma_phase_px": (1.5, 1.0)},
-        {
-            "do_charge_flip": "epoch == 1",
-            "fancy_sigma_phase_px": (1.5, 1.0),
-            "fancy_deconvolution": "richardson_lucy",
-        },
+        {"do_charge_flip": "epoch == 1", "fancy_sigma_phase_px": (1.5, 1.0), "fancy_deconvolution": "richardson_lucy"},
         {**THICK, "beta_wedge": "2.0 if epoch == 2 else 0", "phase_only_obj": False},
         {"restart_from_vacuum": "epoch == 3", "obj_modes": 2, "update_probe": "epoch > 2"},
         {"update_probe_pos": True, "reset_positions": "epoch == 3"},
@@ -259,11 +256,12 @@ def test_previews(small, both):
 def test_what_goes_before_and_after_a_run(small, both):
     """Trials of modes, scans of calibration values, checks and halves."""
     context, preset = TrialContext("gpu"), Preset.from_mapping({**PLAIN, "epoch_max": 2, "sweeps": 2})
+    times = -(-LEAST_PATTERNS // COUNT)
     repeated = replace(
         small.dataset,
-        patterns=np.concatenate([small.dataset.patterns] * 2),
-        point=np.concatenate([small.dataset.point] * 2),
-        positions_A=np.concatenate([small.dataset.positions_A] * 2),
+        patterns=np.concatenate([small.dataset.patterns] * times),
+        point=np.concatenate([small.dataset.point] * times),
+        positions_A=np.concatenate([small.dataset.positions_A] * times),
     )
     open_ = Preset.from_mapping({"window_px": 24})
     # losses and correlations of short trials: what a decision rests on, whose steps are percents
@@ -314,6 +312,7 @@ def noted(recordings, record, *given):
         {**OTHERS, **WEIGHTS, "position_prior_A": 0.1, "deformation_reg_weight_positions": 0.0},
         {**THICK, "phase_only_obj": False},
         {"probe_part": "phase", "update_aberrations": True, "damping_cutoff_multislice": 0.7},
+        {**THICK, **TILTED, "tilt_mode": 4},
     ],
     ids=lambda values: " ".join(values) or "default",
 )
@@ -323,7 +322,7 @@ def test_batches_that_the_device_repeats_take_the_same_course(small, values):
     layout, terms = on_device((setup.layout, setup.terms), device)
     courses, recordings = [], []
     for repeats in (False, True):
-        backend = fused(setup.multislice)
+        backend = (fused_general if "tilts_mrad" in values else fused)(setup.multislice)
         backend.record = partial(noted, recordings, backend.record) if repeats else None
         objective = Objective(backend, layout, setup.multislice.count, terms=terms)
         solver = Sweeps(objective, 4, 1, 11, 0.3, 0.1, seed=0, full_sweeps=3)
@@ -336,6 +335,27 @@ def test_batches_that_the_device_repeats_take_the_same_course(small, values):
     assert len(recordings) >= 4  # probe alone, both sizes, the shorter steps of the end
     apart = np.abs(np.subtract(*courses))
     assert apart.max() < 1e-4 * np.abs(courses[0]).max()  # sums of the kernel are added in no fixed order
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {**THICK, **TILTED, "tilt_mode": 4},
+        {"aberration_marker": "rows:4", "update_aberrations": True},
+        {"opr_components": 2},
+        {"detector_psf_px": 0.6, "update_detector_psf": True},
+        {"damping_cutoff_multislice": 0.7, "probe_modes": 2},
+    ],
+    ids=" ".join,
+)
+def test_a_model_takes_the_same_course_through_the_fused_kernel(small, monkeypatch, values):
+    monkeypatch.setattr("ptylive.engine.backend.device.missing", lambda: "")
+    monkeypatch.setattr(gpu, "too_small", lambda problem: "")
+    found = []
+    for opened in (partial(arrays, np), fused_general):
+        monkeypatch.setattr(gpu, "opened", opened)
+        found.append(run(small.dataset, **{"window_px": 32, "sweeps": 2, "epoch_max": 3, **values}))
+    same_course(found, rtol=1e-4)  # of two kernels in single precision, over the epochs
 
 
 def test_code_of_others_is_called_each_time(small):

@@ -1,5 +1,6 @@
 """A scan of which nothing is known: its maps are made and stored, and what they were made with starts a refinement."""
 
+import itertools
 from dataclasses import replace
 
 import h5py
@@ -322,12 +323,16 @@ OTHERS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("taken", [{"resume": True}, {"takes_maps": True}], ids=["gone on with", "taken"])
-@pytest.mark.parametrize("name", OTHERS)
-def test_another_value_makes_maps_anew(job, name, taken):
+WAYS = itertools.cycle(("takes_maps", "resume"))
+EACH_ONE_WAY = [("energy_eV", "resume"), ("depth_A", "resume"), *zip(OTHERS, WAYS, strict=False)]
+"""Which maps there are is looked at before any value is: two values both ways, the others by turns."""
+
+
+@pytest.mark.parametrize(("name", "way"), EACH_ONE_WAY)
+def test_another_value_makes_maps_anew(job, name, way):
     """By whatever name it is asked for; what is not asked for stays as it was given for them."""
     made(job)
-    asked = replace(job, values={name: OTHERS[name]}, **taken)
+    asked = replace(job, values={name: OTHERS[name]}, **{way: True})
     again, said = made(asked)
     assert said[-1] == {"kind": "maps"}
     fresh, _ = made(replace(asked, values={**beneath(job.values, asked.values), **asked.values},

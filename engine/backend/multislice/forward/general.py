@@ -7,6 +7,7 @@ are checked against. In single precision it is what runs where nothing compiled 
 
 from __future__ import annotations
 
+from functools import cached_property
 from types import ModuleType
 from typing import Any
 
@@ -16,7 +17,7 @@ from ptylive.engine.backend.device import on_host
 from ptylive.engine.backend.multislice.data_terms import TINY_COUNTS
 from ptylive.engine.backend.multislice.description import ForwardModel
 from ptylive.engine.backend.multislice.forward.arrays import ArrayKit
-from ptylive.engine.backend.multislice.forward.comparison import comparison
+from ptylive.engine.backend.multislice.forward.comparison import Comparison, comparison
 from ptylive.engine.backend.multislice.forward.detection import Detector, Exposure
 from ptylive.engine.backend.multislice.forward.illumination import Illumination
 from ptylive.engine.backend.multislice.forward.specimen import Kept, Place, Prepared, Specimen
@@ -46,7 +47,6 @@ class GeneralMultislice:
         propagators = problem.propagators if problem.model is None else None
         self._specimen = Specimen(kit, model, problem.phase_per_A, window, slices, propagators)
         self._detector = Detector(kit, model, window, problem.offsets_px)
-        self._comparison = comparison(kit, problem, model.compressed)
         self._offsets = xp.asarray(np.arange(window)[:, None] * problem.object_shape[2] + np.arange(window))
         self._corners = xp.asarray(problem.corners @ np.array([problem.object_shape[2], 1]))
         self._whole = problem.object_shape[1:] == (window, window) and not problem.corners.any()
@@ -55,6 +55,11 @@ class GeneralMultislice:
         self._tilts: Any = None if tilts is None else xp.asarray(tilts.tangents, dtype=np.float64)
         self._aberrations_A: Any = None if groups is None else xp.asarray(groups.values_A, dtype=np.float64)
         self._shares = Shares(threads if xp is np else 1)
+
+    @cached_property
+    def _comparison(self) -> Comparison:
+        """Made when it is asked for: a kernel that compares by itself has the patterns in an order of its own."""
+        return comparison(self._kit, self._problem, self._model.compressed)
 
     def loss_and_gradient(
         self,

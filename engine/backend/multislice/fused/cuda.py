@@ -11,7 +11,7 @@ from weakref import finalize
 import numpy as np
 
 from ptylive.engine.backend.device import WORK_SHARE, free_bytes
-from ptylive.engine.backend.multislice.fused.plan import NVRTC_OPTIONS, Plan, source
+from ptylive.engine.backend.multislice.fused.plan import NVRTC_OPTIONS, PLAIN, Feature, Plan, source
 from ptylive.engine.backend.repeated import Step
 
 NAMES = ("loss_and_gradient", "add_windows")
@@ -110,8 +110,9 @@ class Recording:
         return tuple(each.copy() for each in self.made)
 
 
-def fitting_plan(window: int) -> Plan | None:
+def fitting_plan(window: int, features: Feature = PLAIN) -> Plan | None:
     """The cut for this window where the current device has the shared memory for it."""
     import cupy
 
-    return Plan.fitting(window, cupy.cuda.Device().attributes["MaxSharedMemoryPerBlockOptin"])
+    most = cupy.cuda.Device().attributes["MaxSharedMemoryPerBlockOptin"]
+    return Plan.fitting(window, most, features)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import IntFlag
 from math import prod
 from pathlib import Path
 
@@ -41,6 +42,29 @@ NARROW_THREADS = 256
 """Of windows that are in strips on chips with less shared memory than the best cut wants."""
 
 
+class Feature(IntFlag):
+    """What a kernel is compiled for beyond the plain far field: numbers and meanings are those of ``general.cuh``."""
+
+    SEVERAL_PROBES = 1
+    ENTRIES = 2
+    EXITS = 4
+    OWN_SPACES = 8
+    ABERRATIONS = 16
+    PLATES = 32
+    VARIED = 64
+    NEAR_FIELD = 128
+    MOMENTS = 256
+    OF_APERTURE = 512
+    TO_DETECTOR = 1024
+    FROM_DETECTOR = 2048
+    BANDED = 4096
+    ANY = 8192
+
+
+PLAIN = Feature(0)
+"""The far field, and nothing more."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """The kernel for windows of P x P pixels."""
@@ -52,6 +76,8 @@ class Plan:
     threads: int
     blocks: int = 1
     """That a chip shall run at a time, as far as registers go."""
+    features: Feature = PLAIN
+    """What it does beyond the plain far field."""
 
     @classmethod
     def of(cls, window: int, threads: int | None = None) -> Plan | None:
@@ -62,11 +88,11 @@ class Plan:
         return plan if threads is None else replace(plan, threads=threads, blocks=1)
 
     @classmethod
-    def fitting(cls, window: int, shared_bytes: int) -> Plan | None:
+    def fitting(cls, window: int, shared_bytes: int, features: Feature = PLAIN) -> Plan | None:
         """The cut for this window where blocks have so much shared memory: whole if possible, else in strips."""
         if window not in _CUTS:
             return None
-        plan = cls(window, *_CUTS[window])
+        plan = cls(window, *_CUTS[window], features)
         narrower = (
             replace(plan, strip=strip, threads=NARROW_THREADS, blocks=1)
             for strip in (48, 32, 16)
@@ -76,8 +102,12 @@ class Plan:
 
     @property
     def shared_bytes(self) -> int:
-        """Lines with their padding, two ramps, two turns, the roots of unity, a number for each thread."""
-        return 8 * (self.strip * (self.window + 1) + 5 * self.window) + 4 * self.threads
+        """Lines with their padding, factors along the axes, the roots of unity, a number for each thread.
+
+        Factors are ramps and turns, and in general those in front of the specimen and in free space.
+        """
+        factors = 9 if self.features else 5
+        return 8 * (self.strip * (self.window + 1) + factors * self.window) + 4 * self.threads
 
     @property
     def kept_pixels(self) -> int:
@@ -96,6 +126,8 @@ class Plan:
             "COUNTS": COUNTS[counts],
             "TINY_COUNTS": f"{TINY_COUNTS}f",
             "FEW_COUNTS": f"{FEW_COUNTS}f",
+            "FEATURES": str(int(self.features)),
+            "GENERAL": str(int(self.features is not PLAIN)),
             **{name: str(number) for name, number in NUMBERS.items()},
         }
 
@@ -117,10 +149,11 @@ class Plan:
 
 def source() -> str:
     """The kernel in one piece: compilers that cache by the text they are given must see all of it."""
-    included = (FOLDER / "transform.cuh").read_text()
-    return (
-        (FOLDER / "kernel.cu").read_text().replace('#include "transform.cuh"\n', included.replace("#pragma once\n", ""))
-    )
+    text = (FOLDER / "kernel.cu").read_text()
+    for name in ("waves.cuh", "transform.cuh", "general.cuh"):
+        included = (FOLDER / name).read_text()
+        text = text.replace(f'#include "{name}"\n', included.replace("#pragma once\n", ""))
+    return text
 
 
 assert set(_CUTS) <= set(FAST_SIZES)  # noqa: S101  (windows are padded to these)

@@ -167,19 +167,26 @@ template <Axis AXIS, Direction WAY, int FIRST, int LAST_ONE> INLINE void passes(
     }
 }
 
-/// In real space: the first pass along y back, change(value, pixel y * P + x), and, where ONWARD, the same pass forward.
-template <bool ONWARD, class Change> INLINE void in_real_space(float2* tile, const float2* roots, Change change) {
+enum Visit { ENTER, TURN, LEAVE };
+
+/// In real space: the first pass along y back (but for ENTER), change(value, pixel y, line), the same pass forward (but for
+/// LEAVE). What ENTERs has no value before; what LEAVEs keeps none in the window.
+template <Visit VISIT, class Change> INLINE void in_real_space(float2* tile, const float2* roots, Change change) {
     constexpr int R = RADIX[0];
     for (int work = threadIdx.x; work < Place<0>::COUNT; work += THREADS) {
         const Place<0> at(work);
         float2 v[R];
-        repeat<R>([&](auto k) { v[decltype(k)::value] = tile[at.template address<ALONG_Y>(decltype(k)::value)]; });
-        twiddle<0, BACK>(v, at.step, roots);
-        butterfly<R, BACK>(v);
+        repeat<R>([&](auto k) {
+            v[decltype(k)::value] = VISIT == ENTER ? float2{} : tile[at.template address<ALONG_Y>(decltype(k)::value)];
+        });
+        if constexpr (VISIT != ENTER) {
+            twiddle<0, BACK>(v, at.step, roots);
+            butterfly<R, BACK>(v);
+        }
         repeat<R>([&](auto k) {
             v[decltype(k)::value] = change(v[decltype(k)::value], at.position(decltype(k)::value), at.line);
         });
-        if constexpr (ONWARD) {
+        if constexpr (VISIT != LEAVE) {
             butterfly<R, FORWARD>(v);
             twiddle<0, FORWARD>(v, at.step, roots);
             repeat<R>([&](auto k) { tile[at.template address<ALONG_Y>(decltype(k)::value)] = v[decltype(k)::value]; });
@@ -187,8 +194,6 @@ template <bool ONWARD, class Change> INLINE void in_real_space(float2* tile, con
     }
     __syncthreads();
 }
-
-enum Visit { ENTER, TURN, LEAVE };
 
 /// In Fourier space: the last pass along x forward (but for ENTER), change(value, index x * P + y), the same pass back (but
 /// for LEAVE). What ENTERs has no value before; what LEAVEs keeps none in the window.
@@ -241,13 +246,13 @@ template <Visit VISIT, class Change> INLINE void visit_fourier_space(const Windo
     }
 }
 
-/// All of real space: along y back, change(value, pixel y, pixel x), and, where ONWARD, along y forward.
-template <bool ONWARD, class Change> INLINE void visit_real_space(const Window& w, Change change) {
+/// All of real space: along y back (but for ENTER), change(value, pixel y, pixel x), along y forward (but for LEAVE).
+template <Visit VISIT, class Change> INLINE void visit_real_space(const Window& w, Change change) {
     for (int first = 0; first < P; first += LINES) {
-        if constexpr (!WHOLE) move<ALONG_Y, true>(w, first);
-        passes<ALONG_Y, BACK, 1, LAST>(w.tile, w.roots);
-        in_real_space<ONWARD>(w.tile, w.roots, [&](float2 v, int y, int line) { return change(v, y, first + line); });
-        if constexpr (ONWARD) passes<ALONG_Y, FORWARD, 1, LAST>(w.tile, w.roots);
-        if constexpr (!WHOLE && ONWARD) move<ALONG_Y, false>(w, first);
+        if constexpr (!WHOLE && VISIT != ENTER) move<ALONG_Y, true>(w, first);
+        if constexpr (VISIT != ENTER) passes<ALONG_Y, BACK, 1, LAST>(w.tile, w.roots);
+        in_real_space<VISIT>(w.tile, w.roots, [&](float2 v, int y, int line) { return change(v, y, first + line); });
+        if constexpr (VISIT != LEAVE) passes<ALONG_Y, FORWARD, 1, LAST>(w.tile, w.roots);
+        if constexpr (!WHOLE && VISIT != LEAVE) move<ALONG_Y, false>(w, first);
     }
 }

@@ -42,7 +42,8 @@ from ptylive.engine.backend.multislice.planes_fft import turn_of
 from ptylive.engine.backend.multislice.problem import HELD, Corrections, LossGradient, MultisliceProblem
 from ptylive.engine.backend.multislice.specialised.batch import Blocks, Recorded
 from ptylive.engine.backend.multislice.specialised.counting import Counting, in_the_kernel
-from ptylive.engine.backend.multislice.specialised.program import Program
+from ptylive.engine.backend.multislice.specialised.derivatives import Moments, add_moments, add_of_aperture
+from ptylive.engine.backend.multislice.specialised.program import Program, space_is_of_rows_and_columns
 from ptylive.engine.backend.multislice.specialised.projection import of_patterns, projection_of
 from ptylive.engine.backend.multislice.window import window_of
 from ptylive.engine.memory import expect_rows
@@ -58,13 +59,7 @@ MOST_PATTERNS = 64
 
 def is_possible(problem: MultisliceProblem) -> bool:
     """Whether the window is of a fast size, and what varies of the free space a phase of rows plus one of columns."""
-    if not is_fast(problem.window):
-        return False
-    phase, model = problem.phase_per_A, problem.model
-    if model is None or not model.stretched or phase is None:
-        return True
-    sums = phase[:, :1] + phase[:1, :] - phase[0, 0]
-    return bool(np.allclose(sums, phase, rtol=1e-9, atol=1e-9 * float(np.abs(phase).max())))
+    return is_fast(problem.window) and space_is_of_rows_and_columns(problem)
 
 
 class _Task(NamedTuple):
@@ -291,29 +286,13 @@ class SpecialisedMultislice(GeneralMultislice):
         if total.current is not None:
             total.current[batch] += gradient.patterns[:, 2]
         if len(gradient.aperture):
-            self._add_of_aperture(values, batch, gradient, total)
+            groups = self._model.aberrations
+            group, known = (None, 0) if groups is None else (groups.group, len(groups.phase_per_A))
+            add_of_aperture(np, group, known, gradient.aperture, batch, values, total)
         if not len(gradient.moments):
             return
-        moments, model = gradient.moments, self._model
-        places = 2 * np.pi / model.wavelength_A * model.pixel_A * moments[:, :, 1:]
-        # frequencies of transposed planes, unnormalised transforms on both sides of the product
-        spectra = moments / self._problem.window**2
-        by_q = spectra[:, :, :0:-1] / model.pixel_A
-        if total.tilts is not None and model.tilts is not None:
-            if model.tilts.before:
-                values.add_tilts(total.tilts, batch, slice(0, 2), -places[:, ENTRY])
-            if model.tilts.after:
-                values.add_tilts(total.tilts, batch, slice(4, 6), -places[:, EXIT])
-            if model.tilts.inside and model.near_field is not None:
-                self._detector.add_lens_tilts(by_q[:, LENS], values, batch, total)
-        for number, step in enumerate(self._program.spaces):
-            both = (spectra[:, SPACES + number, 0], by_q[:, SPACES + number])
-            self._specimen.add_free_space(step, both, values, batch, total)
-
-    def _add_of_aperture(self, values: Values, batch: IndexArray, gradient: Gradient, total: Corrections) -> None:
-        groups = self._model.aberrations
-        known = 0 if groups is None else len(groups.phase_per_A)
-        if total.aberrations_A is not None and groups is not None:
-            np.add.at(total.aberrations_A, groups.group[batch], gradient.aperture[:, :known])
-        if total.opr_coefficients is not None and values.varied is not None:
-            total.opr_coefficients[batch] += gradient.aperture[:, known:]
+        moments = gradient.moments
+        # planes are transposed, and transforms on both sides of the product not normalised
+        spectra = moments[:, :, [0, 2, 1]] / self._problem.window**2
+        found = Moments(moments[:, ENTRY, 1:], moments[:, EXIT, 1:], spectra[:, LENS, 1:], spectra[:, SPACES:])
+        add_moments(self._blocks, found, values, batch, total)

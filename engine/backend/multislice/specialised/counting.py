@@ -18,10 +18,15 @@ from ptylive.schema.model import Array, IndexArray
 
 def in_the_kernel(problem: MultisliceProblem, model: ForwardModel) -> bool:
     """Whether the kernel compares: pixels of the model are those of the detector, and nothing spreads between them."""
-    kind, near = problem.data_term.kind, model.near_field
+    kind = problem.data_term.kind
     compiled = kind.pixel is not None if isinstance(kind, PythonTerm) else isinstance(kind, DataTermKind)
-    smeared = near is not None and near.alpha_rad != 0
-    return compiled and model.compressed is None and model.spread is None and model.upsampling == 1 and not smeared
+    return compiled and compared_by_pixel(model)
+
+
+def compared_by_pixel(model: ForwardModel) -> bool:
+    """Whether pixels of the model are those of the detector, and nothing spreads between them."""
+    smeared = model.near_field is not None and model.near_field.alpha_rad != 0
+    return model.compressed is None and model.spread is None and model.upsampling == 1 and not smeared
 
 
 class Counting:

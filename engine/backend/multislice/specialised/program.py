@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ptylive.engine.backend.multislice.forward.split_step import Propagate, Step, Transmit
 from ptylive.engine.backend.multislice.kernel_parts.planes import Real
+from ptylive.engine.backend.multislice.problem import MultisliceProblem
 from ptylive.schema.model import Array
 
 
@@ -33,22 +35,31 @@ class Program(NamedTuple):
         spaces = tuple(step for step in steps if isinstance(step, Propagate))
         return cls(tuple(slices), spaces, places)
 
-    def planes(self, powers: tuple[Array, ...], named: tuple[float, ...], real: Real) -> Array:
+    def planes(self, powers: tuple[Array, ...], named: tuple[float, ...], real: Real, xp: ModuleType = np) -> Any:
         """(2, object modes * slices, Y * X) of slices (object modes, slices, Y * X), given for each power."""
         modes, _, pixels = powers[0].shape
-        planes = np.empty((2, modes, len(self.slices), pixels), real)
+        planes = xp.empty((2, modes, len(self.slices), pixels), real)
         for number, step in enumerate(self.slices):
-            own = np.ones((modes, pixels), powers[0].dtype)
+            own = xp.ones((modes, pixels), powers[0].dtype)
             if step is not None:
                 own = powers[named.index(step.power)][:, step.slice]
             planes[0, :, number], planes[1, :, number] = own.real, own.imag
         return planes.reshape(2, -1, pixels)
 
-    def gradient(self, planes: Array, named: tuple[float, ...], slices: int) -> Array:
+    def gradient(self, planes: Any, named: tuple[float, ...], slices: int, xp: ModuleType = np) -> Any:
         """(powers, 2, object modes, slices, Y * X): the adjoint of :meth:`planes`."""
         given = planes.reshape(2, -1, len(self.slices), planes.shape[-1])
-        total = np.zeros((len(named), 2, given.shape[1], slices, planes.shape[-1]), planes.dtype)
+        total = xp.zeros((len(named), 2, given.shape[1], slices, planes.shape[-1]), planes.dtype)
         for number, step in enumerate(self.slices):
             if step is not None:
                 total[named.index(step.power), :, :, step.slice] += given[:, :, number]
         return total
+
+
+def space_is_of_rows_and_columns(problem: MultisliceProblem) -> bool:
+    """Whether what varies of the free space is a phase of rows plus one of columns, as kernels take it."""
+    phase, model = problem.phase_per_A, problem.model
+    if model is None or not model.stretched or phase is None:
+        return True
+    sums = phase[:, :1] + phase[:1, :] - phase[0, 0]
+    return bool(np.allclose(sums, phase, rtol=1e-9, atol=1e-9 * float(np.abs(phase).max())))

@@ -15,8 +15,9 @@ from rounding import SINGLE, SINGLE_SIGNED
 
 from ptylive.engine.backend.multislice.fast_sizes import RADICES
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
-from ptylive.engine.backend.multislice.fused.plan import Plan, source
-from ptylive.engine.backend.multislice.fused_backend import FusedMultislice, counts_type
+from ptylive.engine.backend.multislice.fused.order import counts_type
+from ptylive.engine.backend.multislice.fused.plan import Feature, Plan, source
+from ptylive.engine.backend.multislice.fused_backend import FusedMultislice
 from ptylive.engine.backend.multislice.problem import HELD, DataTermKind
 from ptylive.engine.backend.multislice.split_backend import SplitMultislice
 
@@ -179,7 +180,8 @@ def test_threads_share_every_pass(window):
 def test_no_two_threads_touch_the_same_memory_without_a_barrier():
     """The kernel's own threads under the thread sanitizer, two to a line: without any one barrier there is a race."""
     whole, barrier = source(), "__syncthreads();"
-    plans = Plan.of(32, 64), replace(Plan.of(32, 64), strip=8)
+    plans = [Plan.of(32, 64), replace(Plan.of(32, 64), strip=8)]
+    plans += [replace(plan, features=Feature.ANY) for plan in plans]
     assert "".join(races(plan, whole) for plan in plans) == ""
     pieces = whole.split(barrier)
     for k in range(1, len(pieces)):

@@ -17,7 +17,8 @@ from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.backend.multislice.fused.cuda import CudaKernels
 from ptylive.engine.backend.multislice.fused.plan import Plan
 from ptylive.engine.backend.multislice.open import open_backend
-from ptylive.engine.backend.multislice.problem import DataTermKind
+from ptylive.engine.backend.multislice.problem import DataTerm, DataTermKind, Precision, PythonTerm
+from ptylive.engine.backend.multislice.specialised.fused import SpecialisedFused
 from ptylive.schema import RefinementError
 
 
@@ -167,10 +168,35 @@ def test_what_does_not_fit_stays_on_the_cpu_and_is_said(make_problem, monkeypatc
     assert "no refinement on the GPU" in caplog.text
 
 
-def test_a_model_beyond_the_fused_kernel_is_whole_arrays_on_the_card(make_problem, make_planes, cards):
-    problem = replace(
-        make_problem(32, 1, DataTermKind.AMPLITUDE, 0.1, count=3),
-        model=ForwardModel(pixel_A=0.2, wavelength_A=0.04, tilts=Tilts(np.full((1, 6), 1e-3), 4), thickness_A=(3.0,)),
-    )
+def beyond(problem, **parts):
+    return replace(problem, model=ForwardModel(pixel_A=0.2, wavelength_A=0.04, thickness_A=(3.0,), **parts))
+
+
+def test_a_model_goes_through_the_fused_kernel_and_the_name_says_so(make_problem, make_planes, cards):
+    problem = beyond(make_problem(32, 1, DataTermKind.AMPLITUDE, 0.1, count=3), tilts=Tilts(np.full((1, 6), 1e-3), 4))
     backend = open_backend("gpu", problem)
-    assert (type(backend), backend.name) == (GeneralMultislice, "gpu")
+    assert (type(backend), backend.name) == (SpecialisedFused, "gpu (with tilts)")
+    agrees(problem, make_planes, backend)
+    assert cards.launches == [("loss_and_gradient", 3, 128)]
+
+
+def test_so_does_a_data_term_of_a_plug_in(make_problem, cards):
+    term = PythonTerm("mine", lambda *_: (0.0, 0.0), lambda counts: 0.5 / counts)
+    problem = replace(make_problem(32, 1, DataTermKind.AMPLITUDE, 0.1), data_term=DataTerm(term, 0.1))
+    backend = open_backend("gpu", problem)
+    assert (type(backend), backend.name) == (SpecialisedFused, "gpu (with the data term mine, a Python function)")
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"precision": Precision.DOUBLE}, "gpu (cuFFT, for double precision)"),
+        ({"stretched": True}, "gpu (cuFFT, for a thickness that varies)"),
+    ],
+)
+def test_what_the_fused_kernel_cannot_do_is_whole_arrays_on_the_card_and_said(make_problem, cards, change, name):
+    problem = make_problem(32, 1, DataTermKind.AMPLITUDE, 0.1, count=3)
+    problem = replace(problem, phase_per_A=np.random.default_rng(0).normal(size=(32, 32)))
+    problem = replace(problem, **change) if "precision" in change else beyond(problem, **change)
+    backend = open_backend("gpu", problem)
+    assert (type(backend), backend.name) == (GeneralMultislice, name)

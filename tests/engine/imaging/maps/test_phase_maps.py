@@ -19,7 +19,7 @@ UNDER, OVER = {"C10": -150.0, "C12a": 60.0}, {"C10": 150.0}
 def maps(aberrations, methods, settings=MappingProxyType({}), **object_keys):
     """Maps on the points of the scan, and the true phase."""
     scan = WeakPhaseScan.make(aberrations, **{"strength": 0.05, **object_keys})
-    _, rendered = reconstruct(scan.header(), lambda: batches(scan.patterns), methods, settings=settings)
+    _, rendered = reconstruct(scan.header(lies_still=True), lambda: batches(scan.patterns), methods, settings=settings)
     finer = {picture.name: picture.data.shape[0] // scan.n for picture in rendered.maps}
     return {p.name: p.data[:: finer[p.name], :: finer[p.name]] for p in rendered.maps}, scan.phase
 
@@ -87,7 +87,9 @@ def test_a_crop_takes_pixels_near_the_beam_only():
 
 def test_a_crop_that_leaves_no_pixel_is_refused():
     scan = WeakPhaseScan.make({}, n=16)
-    header = overlay(scan.header(), {"beam_center_px": [8.5, 8.5]})  # a corner: the nearest pixel is half of one away
+    header = overlay(
+        scan.header(lies_still=True), {"beam_center_px": [8.5, 8.5]}
+    )  # a corner: the nearest pixel is half of one away
     with pytest.raises(MetadataError, match=r"ssb\.crop=0\.1 leaves no pixel"):
         reconstruct(header, lambda: batches(scan.patterns), ["ssb"], settings={"ssb.crop": 0.1})
 

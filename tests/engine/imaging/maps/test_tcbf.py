@@ -21,7 +21,7 @@ def scan_of(absorbed_per_rad):
 
 def by_rings(scan, patterns):
     """Correlation of the map's frequencies with those of the true phase in each ring of |Q|."""
-    header = overlay(scan.header(), {**DEFOCUS, "C12a": 0.0, "C12b": 0.0, "rotation_deg": 0.0})
+    header = overlay(scan.header(lies_still=True), {**DEFOCUS, "C12a": 0.0, "C12b": 0.0, "rotation_deg": 0.0})
     _, rendering = reconstruct(header, lambda: batches(patterns), ("tcbf",), settings={"tcbf.upsample": 1})
     made = {one.name: one for one in rendering.maps}["tcbf"].data
     seen, true = np.fft.fft2(made), np.fft.fft2(scan.phase)

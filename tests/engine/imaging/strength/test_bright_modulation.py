@@ -10,7 +10,7 @@ from ptylive.schema.maps import STRONG_MODULATION
 
 
 def modulation(patterns: np.ndarray, scan: WeakPhaseScan) -> float:
-    store = reconstruct(scan.header(), lambda: batches(patterns.astype(np.float32)), ["bf"])[0].store
+    store = reconstruct(scan.header(lies_still=True), lambda: batches(patterns.astype(np.float32)), ["bf"])[0].store
     assert store is not None
     found = bright_modulation(store)
     assert found is not None
@@ -37,7 +37,7 @@ def test_counting_noise_is_no_modulation() -> None:
 def test_maps_that_take_the_specimen_for_weak_say_where_it_is_not() -> None:
     for strength, strong in ((0.05, False), (1.2, True)):
         scan = WeakPhaseScan.make({"C10": -60.0}, strength=strength)
-        _, made = reconstruct(scan.header(), lambda scan=scan: batches(scan.patterns.astype(np.float32)))
+        _, made = reconstruct(scan.header(lies_still=True), lambda scan=scan: batches(scan.patterns.astype(np.float32)))
         told = {one.name: one.caveat for one in made.maps if one.caveat}
         assert set(told) == ({"obf", "ssb", "ssb_amplitude"} if strong else set())
         for words in told.values():

@@ -24,7 +24,7 @@ def seen(strength: float, counts: float = 0.0, **given: object) -> tuple[Store, 
     if counts:
         patterns = np.random.default_rng(3).poisson(patterns)
     known = {"C10": -60.0, "C12a": 0.0, "C12b": 0.0, "rotation_deg": 0.0, **given}
-    header = overlay(scan.header(), known)
+    header = overlay(scan.header(lies_still=True), known)
     engine, _ = reconstruct(header, lambda: batches(patterns.astype(np.float32)), ["bf"])
     assert engine.store is not None and engine.calibration is not None
     return engine.store, engine.calibration
@@ -89,7 +89,7 @@ def test_the_linear_maps_of_a_scan_that_has_ended_share_it(monkeypatch: pytest.M
 
     monkeypatch.setattr(linearity, "strength_of", counted)
     scan = WeakPhaseScan.make({"C10": -60.0}, strength=0.5)
-    header = overlay(scan.header(), {"C10": -60.0, "C12a": 0.0, "C12b": 0.0, "rotation_deg": 0.0})
+    header = overlay(scan.header(lies_still=True), {"C10": -60.0, "C12a": 0.0, "C12b": 0.0, "rotation_deg": 0.0})
     patterns = (PLENTY * scan.patterns / scan.patterns.mean(axis=0).max()).astype(np.float32)
     made = reconstruct(header, lambda: batches(patterns), ["obf", "ssb"])[1]
     told = [one.name for one in made.maps if one.modulation is not None]

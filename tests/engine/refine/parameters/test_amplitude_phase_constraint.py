@@ -90,7 +90,14 @@ def test_what_is_refined_as_a_phase_anyway_needs_nothing(bumpy, simulated):
 
 
 def run(dataset, **values):
-    plain = {"window_px": 24, "probe_modes": 1, "epoch_max": 8, "sweeps": 4}
+    plain = {
+        "window_px": 24,
+        "probe_modes": 1,
+        "epoch_max": 8,
+        "sweeps": 4,
+        "refine_drift": False,
+        "phase_deviation": False,
+    }
     return refine(dataset, Preset.from_mapping({**plain, **values}), backend="cpu")
 
 

@@ -18,6 +18,7 @@ from ptylive.schema.optics import ABERRATION_NAMES
 from ptylive.schema.preset import Preset
 
 PLAIN = {"window_px": 24, "probe_modes": 1}
+SHORT = {"epoch_max": 16, "sweeps": 8, "refine_drift": False, "phase_deviation": False}
 SIZES = {BlockName.TILTS: 0.2, BlockName.BACKGROUND: 0.1}
 """Of a random change along which a derivative is taken."""
 EACH_TILT = [[1.0, -0.5, 2.0, 0.3, -1.0, 0.2 * (n % 7)] for n in range(144)]
@@ -34,7 +35,7 @@ def correlation(result, specimen):
 
 
 def run(dataset, **values):
-    return refine(dataset, Preset.from_mapping({**PLAIN, "epoch_max": 16, "sweeps": 8, **values}), backend="cpu")
+    return refine(dataset, Preset.from_mapping({**PLAIN, **SHORT, **values}), backend="cpu")
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,14 @@ def test_gradient_of_the_objective(simulated, algorithm, objects, probe_part, sh
 
 
 def run(dataset, **values):
-    plain = {"window_px": 24, "probe_modes": 1, "epoch_max": 20, "sweeps": 8}
+    plain = {
+        "window_px": 24,
+        "probe_modes": 1,
+        "epoch_max": 20,
+        "sweeps": 8,
+        "refine_drift": False,
+        "phase_deviation": False,
+    }
     return refine(dataset, Preset.from_mapping({**plain, **values}), backend="cpu")
 
 

@@ -27,6 +27,8 @@ from ptylive.schema.preset import Preset
 
 ROUNDING = 1e-5
 """Phases below 1 rad, made into waves and back in single precision, with a transform or two on the way."""
+NEITHER = {"refine_drift": False, "phase_deviation": False}
+"""Looked for before and after a run, whatever its schedules: a quarter of the time of runs as short as these."""
 FORMS = {"phase": {"phase_only_obj": True}, "complex": {"phase_only_obj": False}, "damped": {"weakly_damped_obj": True}}
 THICK = {"num_slices": 3, "total_thickness_A": 30.0, "obj_modes": 2, "probe_modes": 2, "window_px": 24}
 
@@ -148,7 +150,7 @@ def test_resets(bumpy):
 
 
 def run(dataset, **values):
-    plain = {"window_px": 24, "probe_modes": 1, "epoch_max": 8, "sweeps": 3}
+    plain = {"window_px": 24, "probe_modes": 1, "epoch_max": 8, "sweeps": 3, **NEITHER}
     return refine(dataset, Preset.from_mapping({**plain, **values}), backend="cpu")
 
 
@@ -216,7 +218,7 @@ def test_every_kind_of_change_runs_through(simulated, values):
 
 def test_a_stopped_run_with_schedules_goes_on_as_if_it_had_not_stopped(simulated, tmp_path):
     values = {"atv_weight": "0.5 / (1 + epoch)", "restart_from_vacuum": "epoch == 5", "update_probe": "epoch > 2"}
-    preset = Preset.from_mapping({"window_px": 24, "probe_modes": 1, "epoch_max": 8, "sweeps": 3, **values})
+    preset = Preset.from_mapping({"window_px": 24, "probe_modes": 1, "epoch_max": 8, "sweeps": 3, **NEITHER, **values})
     whole = refine(simulated.dataset, preset, backend="cpu")
     for limit in (4, 9, 15):
         asked = count()
@@ -307,7 +309,7 @@ def test_a_stopped_run_under_constraints_goes_on_as_if_it_had_not_stopped(simula
         "obja_thresh": "epoch > 1",
         "q_lowpass_invA": "1 if epoch == 3 else 0",
     }
-    preset = Preset.from_mapping({"window_px": 24, "probe_modes": 1, "epoch_max": 8, **values})
+    preset = Preset.from_mapping({"window_px": 24, "probe_modes": 1, "epoch_max": 8, **NEITHER, **values})
     whole = refine(simulated.dataset, preset, backend="cpu")
     for limit in (4, 9, 22, 24):
         asked = count()

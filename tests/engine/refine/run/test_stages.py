@@ -16,6 +16,7 @@ from ptylive.schema import MetadataError, Origin, Quantity, RefinementError
 from ptylive.schema.preset import Preset
 
 SHARED = {"probe_modes": 1, "algorithm": "lsq_sqrt", "sweeps": 3, "epoch_max": 4, "batch_size": 16, "num_slices": 1}
+SHARED |= {"phase_deviation": False}  # measured after a run, whatever its stages
 SLICES = {"num_slices": 3, "total_thickness_A": 20.0, "phase_only_obj": True}
 
 

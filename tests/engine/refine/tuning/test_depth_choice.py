@@ -21,7 +21,7 @@ from ptylive.schema.preset import Preset
 from ptylive.schema.units import wavelength_A
 
 DEPTH_A = wavelength_A(ENERGY_EV) / (1e-3 * SEMIANGLE_MRAD) ** 2
-ONE_MODE = Preset(probe_modes=1)
+ONE_MODE = Preset(probe_modes=1, refine_drift=False)
 CPU = TrialContext(backend="cpu")
 
 

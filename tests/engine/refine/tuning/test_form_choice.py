@@ -16,7 +16,7 @@ from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_
 from ptylive.schema.preset import Preset
 
 CPU = TrialContext(backend="cpu")
-THICK = Preset(probe_modes=1, num_slices=3, total_thickness_A=70.0)
+THICK = Preset(probe_modes=1, num_slices=3, total_thickness_A=70.0, refine_drift=False)
 NOTHING = Gain(0.0, 0.02)
 FLAT = THICK.model_copy(update={"total_thickness_A": 10.0})
 

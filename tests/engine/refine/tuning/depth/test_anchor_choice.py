@@ -14,7 +14,7 @@ from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.schema.preset import Preset
 
 CPU = TrialContext(backend="cpu")
-THICK = Preset(probe_modes=1, num_slices=3, total_thickness_A=70.0)
+THICK = Preset(probe_modes=1, num_slices=3, total_thickness_A=70.0, refine_drift=False)
 
 
 @pytest.mark.parametrize(

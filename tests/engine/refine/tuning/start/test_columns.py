@@ -72,6 +72,7 @@ def test_a_crystal_that_an_empty_object_misses_begins_from_its_columns(crystal, 
     assert loss_after(right, 8) < 0.9 * loss_after(trial(crystal), 16)
 
 
+@pytest.mark.slow
 def test_so_it_does_in_another_field_and_detector(tmp_path):
     """After one sweep the right start of these predicts worse by half."""
     dataset = simulated_crystal(tmp_path / "sto.h5", scan_shape=(24, 24), detector_shape=(40, 40))

@@ -1,0 +1,42 @@
+"""What the fused kernel is compiled for, for one problem."""
+
+from __future__ import annotations
+
+from functools import reduce
+from operator import or_
+
+from ptylive.engine.backend.multislice.fused.plan import Feature
+from ptylive.engine.backend.multislice.problem import DataTermKind, MultisliceProblem
+from ptylive.engine.backend.multislice.specialised.counting import compared_by_pixel
+
+IN_STAGES = Feature.TO_DETECTOR | Feature.FROM_DETECTOR
+"""The kernel twice, as whole arrays compare."""
+
+
+def features_of(problem: MultisliceProblem) -> Feature:
+    """What a kernel for this problem is compiled for, whatever is refined."""
+    model = problem.model
+    asked = Feature.ANY if compares_in_kernel(problem) else Feature.ANY | IN_STAGES
+    if problem.offsets_px is not None:
+        asked |= Feature.EXITS
+    if model is None:
+        return asked
+    tilts = model.tilts
+    parts = {
+        Feature.SEVERAL_PROBES: model.probe_marker is not None,
+        Feature.ENTRIES: tilts is not None and tilts.before,
+        Feature.EXITS: tilts is not None and tilts.after,
+        Feature.OWN_SPACES: model.stretched or (tilts is not None and tilts.inside),
+        Feature.ABERRATIONS: model.aberrations is not None,
+        Feature.PLATES: model.phase_plates is not None,
+        Feature.VARIED: model.varying_modes > 0,
+        Feature.NEAR_FIELD: model.near_field is not None,
+        Feature.BANDED: model.band is not None,
+    }
+    return reduce(or_, (feature for feature, there in parts.items() if there), asked)
+
+
+def compares_in_kernel(problem: MultisliceProblem) -> bool:
+    """Whether the kernel knows the data term, and pixels of the model are those of the detector."""
+    known = isinstance(problem.data_term.kind, DataTermKind)
+    return known and (problem.model is None or compared_by_pixel(problem.model))

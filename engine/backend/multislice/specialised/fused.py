@@ -1,0 +1,334 @@
+"""The GPU backend of every forward model: the blocks of ``forward`` know the formulas, the fused kernel the waves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache, cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ptylive.engine.backend.multislice.data_terms import PIXEL_TERMS
+from ptylive.engine.backend.multislice.forward.comparison import Comparison, comparison
+from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
+from ptylive.engine.backend.multislice.forward.specimen import Prepared
+from ptylive.engine.backend.multislice.forward.values import Values
+from ptylive.engine.backend.multislice.fused.order import SCRATCH_SHARE, KernelOrder
+from ptylive.engine.backend.multislice.fused.plan import PLAIN, Feature, Plan
+from ptylive.engine.backend.multislice.fused_backend import NOTHING, Kernels
+from ptylive.engine.backend.multislice.kernel_parts.arguments import ENTRY, EXIT, LENS, SPACES
+from ptylive.engine.backend.multislice.problem import (
+    HELD,
+    Corrections,
+    DataTermKind,
+    LossGradient,
+    MultisliceProblem,
+)
+from ptylive.engine.backend.multislice.specialised.batch import Blocks
+from ptylive.engine.backend.multislice.specialised.derivatives import Moments, add_moments, add_of_aperture
+from ptylive.engine.backend.multislice.specialised.features import IN_STAGES, compares_in_kernel
+from ptylive.engine.backend.multislice.specialised.own import Own, OwnOfPatterns, in_order
+from ptylive.engine.backend.multislice.specialised.program import Program
+from ptylive.engine.backend.repeated import Step
+from ptylive.schema.model import IndexArray
+
+OWN_BYTES = 1 << 28
+"""Of what the patterns of one launch have of their own."""
+KernelsFor = Callable[[Plan], Kernels]
+
+
+class _Task(NamedTuple):
+    """One evaluation: parameters as the kernel reads them, and sums of gradients."""
+
+    values: Values
+    asked: Corrections
+    objects: Any
+    """(object modes * slices * Y * X, 2)."""
+    probe: Any
+    """(probes * modes, P * P, 2) over P, in the kernel's order."""
+    propagators: Any
+    """(slices - 1, P * P) over P^2, in the kernel's order."""
+    background: Any
+    components: Any
+    """(components * modes that vary, P * P, 2), as the probe."""
+    of_object: Any
+    of_probe: Any
+    of_components: Any
+    of_background: Any
+
+
+class _OfPatterns(NamedTuple):
+    """The same of the patterns of a launch."""
+
+    moments: Any
+    aperture: Any
+    light: Any
+    """(N, 3) of all patterns: shifts and beam current."""
+
+
+class SpecialisedFused(GeneralMultislice):
+    """A :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend` on a GPU, in single precision."""
+
+    def __init__(self, problem: MultisliceProblem, plan: Plan, kernels_for: KernelsFor, name: str) -> None:
+        """``plan.features`` as :func:`features_of` has them; ``kernels_for``: compiles, the first time it is asked."""
+        self._plan, self._compiled = plan, cache(kernels_for)
+        first = self._features(Feature.TO_DETECTOR) if plan.features & IN_STAGES else self._features()
+        kernels = self._compiled(replace(plan, features=first))
+        super().__init__(problem, kernels.xp, "complex64", name)
+        xp, size, model = self.xp, problem.window, self._model
+        order = self._order = KernelOrder(xp, plan)
+        self._kernels, self._near = kernels, bool(plan.features & Feature.NEAR_FIELD)
+        self._program = Program.of(self._specimen.steps)
+        single = np.dtype(np.float32)
+        self._blocks = Blocks(single, model, self._program, self._illumination, self._specimen, self._detector)
+        self._compares = compares_in_kernel(problem)
+        self._counts, self._kernel_weights = self._recorded()
+        self._pattern_corners = xp.asarray(problem.corners.astype(np.int32, order="C"))
+        phase = problem.phase_per_A
+        self._kernel_phase = order.ordered(np.zeros((size, size)) if phase is None else phase, single)
+        self._own = OwnOfPatterns(self._kit, problem, model, self._blocks, order, kernels.free_bytes)
+        self._scratch: Any = xp.empty(0, np.complex64)
+        self._fixed_propagators: Any = None  # as long as no distance is refined
+
+    def _recorded(self) -> tuple[Any, Any]:
+        """Counts and weights in the order in which the kernel comes to them; of nothing where it does not compare."""
+        problem, order = self._problem, self._order
+        if not self._compares:
+            return self.xp.zeros(1, np.uint8), self.xp.zeros(1, np.float32)
+        if not self._near:
+            return order.uploaded(problem.patterns), order.ordered(problem.weights, np.float32)
+        weights = self.xp.asarray(problem.weights.astype(np.float32).ravel())
+        return order.uploaded(problem.patterns, in_order=False), weights
+
+    @cached_property
+    def _comparison_in_order(self) -> Comparison:
+        """Of planes in the kernel's order."""
+        return comparison(self._kit, self._problem, in_order(self._model.compressed, self._plan.gather()))
+
+    @property
+    def _in_order(self) -> bool:
+        """Whether intensities are compared as the kernel leaves them: a few masks are all that is in natural order."""
+        model = self._model
+        beyond = self._near or model.spread is not None or model.upsampling > 1
+        return model.compressed is not None and not beyond
+
+    def loss_and_gradient(
+        self,
+        object_planes: Any,
+        probe_planes: Any,
+        indices: IndexArray | None = None,
+        *,
+        probe_gradient: bool = True,
+        corrections: Corrections = HELD,
+    ) -> LossGradient:
+        """See :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend`."""
+        xp = self.xp
+        chosen = xp.arange(self._problem.count) if indices is None else xp.asarray(indices)
+        task = self._task(object_planes, probe_planes, corrections, probe_gradient=probe_gradient)
+        double = {name: None if at is None else xp.zeros(at.shape) for name, at in vars(corrections).items()}
+        total, loss = Corrections(**double), xp.zeros(())
+        light = corrections.shifts_px is not None or corrections.current is not None
+        of_light = xp.zeros((self._problem.count, 3), np.float32) if light else None
+        portion = self._portion(task)
+        for start in range(0, len(chosen), portion):
+            loss = loss + self._add(task, chosen[start : start + portion], of_light, total)
+        return self._result(task, loss, of_light, total)
+
+    def record(self, step: Step, arrays: tuple[Any, ...]) -> Step:
+        """See :class:`~ptylive.engine.backend.repeated.Recorder`."""
+        return self._kernels.record(step, arrays, (self._scratch,))
+
+    def close(self) -> None:
+        """Give the scratch memory back."""
+        self._scratch = self.xp.empty(0, np.complex64)
+        super().close()
+
+    def _task(self, object_planes: Any, probe_planes: Any, asked: Corrections, *, probe_gradient: bool) -> _Task:
+        xp, order, size = self.xp, self._order, self._problem.window
+        values = self._values(object_planes, probe_planes, asked)
+        planes, propagators = object_planes, None if asked.distances_A is not None else self._fixed_propagators
+        if not self._passed_once or propagators is None:
+            prepared = self._specimen.prepared(values, asked)
+            propagators = self._in_kernel(prepared)
+            self._fixed_propagators = propagators if asked.distances_A is None else self._fixed_propagators
+            if not self._passed_once:
+                planes = self._program.planes(prepared.powers, self._specimen.powers, self._kit.real, xp)
+        objects, probe = order.object_planes(planes), order.probe_planes(probe_planes)
+        components = None if values.varied is None else order.probe_planes(asked.opr_components)
+        background = None
+        if self._compares and values.background is not None:
+            flat = xp.asarray(values.background, dtype=np.float32).ravel()
+            background = xp.ascontiguousarray(flat if self._near else flat[order.gather])
+        return _Task(
+            values,
+            asked,
+            objects,
+            probe,
+            propagators,
+            background,
+            components,
+            xp.zeros_like(objects),
+            xp.zeros_like(probe) if probe_gradient else None,
+            None if components is None else xp.zeros_like(components),
+            None if background is None else xp.zeros(size**2),
+        )
+
+    @cached_property
+    def _passed_once(self) -> bool:
+        """Whether the kernel's slices are the object's: no split step takes powers of them, no vacuum goes before."""
+        return self._specimen.powers == (1.0,) and None not in self._program.slices
+
+    def _in_kernel(self, prepared: Prepared) -> Any:
+        """Propagators over P^2 in the kernel's order."""
+        xp, pixels = self.xp, self._problem.window**2
+        spaces = [prepared.propagators[place] / pixels for place in self._program.places]
+        return self._order.moved(xp.stack(spaces), np.complex64) if spaces else xp.empty((0, pixels), np.complex64)
+
+    def _portion(self, task: _Task) -> int:
+        """How many patterns a launch takes."""
+        size, model = self._problem.window, self._model
+        own = 16 * size * (len(self._program.spaces) + 3) + (8 * size**2 if model.phase_plates is not None else 0)
+        if self._compares:
+            return max(1, OWN_BYTES // own)
+        each = own + 8 * self._kept_each(task) + 24 * size**2  # intensities, and what becomes of them
+        most = min(16 * OWN_BYTES, int(SCRATCH_SHARE * self._kernels.free_bytes()) + self._scratch.nbytes)
+        return max(1, int(most) // each)
+
+    def _kept_each(self, task: _Task) -> int:
+        """Complex numbers that a block, or, in two stages, a pattern keeps (``kernel.cu``: place_scratch)."""
+        pixels, slices = self._problem.window**2, len(self._program.slices)
+        pairs = task.values.modes * len(task.values.objects)
+        each = self._plan.kept_pixels + pairs * slices * pixels + pairs * pixels + pixels // 2
+        each += pairs * (slices - 1) * pixels if _asks_for_moments(task.asked) else 0
+        each += 2 * len(task.values.objects) * slices * pixels if self._model.band is not None else 0
+        return each + (pixels + pixels // 2 if _asks_for_aperture(task.asked) else 0)
+
+    def _room(self, task: _Task, kernels: Kernels, patterns: int) -> tuple[int, int]:
+        """Blocks to start, and what :meth:`_kept_each` says."""
+        each = self._kept_each(task)
+        blocks = min(kernels.resident, patterns)
+        wanted = blocks if self._compares else patterns
+        if wanted * each > len(self._scratch):
+            self._scratch = self.xp.empty(0, np.complex64)  # given back before more is asked for
+            if self._compares:
+                wanted = max(1, min(wanted, int(SCRATCH_SHARE * self._kernels.free_bytes()) // (8 * each)))
+            self._scratch = self.xp.empty(wanted * each, np.complex64)
+        return min(blocks, len(self._scratch) // each), each
+
+    def _add(self, task: _Task, batch: Any, of_light: Any, total: Corrections) -> Any:
+        """Loss of some patterns; their gradients are added to the sums of the task and to ``total``."""
+        xp, values, count = self.xp, task.values, len(batch)
+        rows = SPACES + len(self._program.spaces)
+        moments = xp.zeros((count, rows, 3)) if _asks_for_moments(task.asked) else None
+        aperture = xp.zeros((count, self._own.known + _components(values))) if _asks_for_aperture(task.asked) else None
+        sums = _OfPatterns(moments, aperture, of_light)
+        if self._compares:
+            loss = self._launch(task, batch, sums).sum(dtype=np.float64)
+        else:
+            loss = self._compared(task, batch, sums, total)
+        if moments is not None:
+            places, spectra = moments[:, :, 1:], moments[:, SPACES:]
+            found = Moments(places[:, ENTRY], places[:, EXIT], places[:, LENS], spectra)
+            add_moments(self._blocks, found, values, batch, total)
+        if aperture is not None:
+            add_of_aperture(xp, self._own.group, self._own.known, aperture, batch, values, total)
+        return loss
+
+    def _compared(self, task: _Task, batch: Any, sums: _OfPatterns, total: Corrections) -> Any:
+        """The loss where whole arrays compare: the kernel once to the detector, and once from there."""
+        size, modes = self._problem.window, len(task.values.objects)
+        intensities = self.xp.empty((len(batch), size**2), np.float32)
+        self._launch(task, batch, sums, Feature.TO_DETECTOR, intensities)
+        as_they_are = self._near or self._in_order
+        planes = intensities if as_they_are else intensities[:, self._order.restore]
+        counts = self._detector.counts_of(planes.reshape(-1, size, size), task.values, batch)
+        compared = self._comparison_in_order if self._in_order else self._comparison
+        loss, derivative = compared.compare(counts, batch)
+        self._detector.add_of_counts(derivative, counts, task.values, total)
+        pull = self._detector.derivative_of_waves(derivative, task.values, batch).reshape(len(batch), -1)
+        factor = np.float32(2 / modes if self._near else 2 / modes / size**2)
+        self.xp.multiply(pull if as_they_are else pull[:, self._order.gather], factor, out=intensities)
+        self._launch(task, batch, sums, Feature.FROM_DETECTOR, intensities)
+        return loss
+
+    def _features(self, stage: Feature = PLAIN) -> Feature:
+        """Of the model, and the part of the way that a launch goes."""
+        return self._plan.features & ~IN_STAGES | stage
+
+    def _launch(
+        self, task: _Task, batch: Any, sums: _OfPatterns, stage: Feature = PLAIN, intensities: Any = None
+    ) -> Any:
+        """The kernel on some patterns; their losses, where it compares."""
+        xp, values, model, order = self.xp, task.values, self._model, self._order
+        own = self._own.of(values, batch, task.components)
+        kernels = self._compiled(replace(self._plan, features=self._features_now(task, own, sums, stage)))
+        blocks, each = self._room(task, kernels, len(batch))
+        losses = xp.empty(len(batch), np.float32)
+        _, rows, columns = self._problem.object_shape
+        term = self._problem.data_term
+        number = PIXEL_TERMS[DataTermKind(str(term.kind))].number if self._compares else 0
+        numbers = (len(self._program.slices), values.modes, len(values.objects), rows, columns, number)
+        current = None if values.root_current is None else xp.ascontiguousarray(values.root_current, dtype=np.float32)
+        shifts = xp.ascontiguousarray(values.shifts_px, dtype=np.float32)
+        patterns = [np.int32(len(batch)), batch.astype(np.int32), self._counts, self._pattern_corners, shifts]
+        sizes = [*(np.int32(value) for value in numbers), np.float32(term.offset)]
+        parameters = [task.objects, task.probe, task.propagators, self._kernel_phase, self._kernel_weights]
+        tables = [task.background, order.frequencies, order.roots, self._scratch, np.int64(each)]
+        gradients = [losses, task.of_object, task.of_probe, sums.light, task.of_background, None]
+        counts = (self._own.known, _components(values), 0 if values.varied is None else model.varying_modes)
+        of_own = [*(np.int32(value) for value in counts), sums.moments, sums.aperture, task.of_components]
+        given = [*patterns, None, current, *sizes, *parameters, *tables, *gradients, intensities, *own, *of_own]
+        arguments = tuple(NOTHING if value is None else value for value in given)
+        assert all(value.flags.c_contiguous for value in arguments)  # noqa: S101  (the kernel sees addresses only)
+        kernels.launch("loss_and_gradient", blocks, arguments)
+        return losses
+
+    def _features_now(self, task: _Task, own: Own, sums: _OfPatterns, stage: Feature) -> Feature:
+        """Less what nobody gave, and with what is refined: on the way back only."""
+        features = self._features(stage)
+        if own.spaces is None:
+            features &= ~Feature.OWN_SPACES
+        if own.components is None:
+            features &= ~Feature.VARIED
+        if sums.moments is not None:
+            features |= Feature.MOMENTS
+        if sums.aperture is not None and stage is not Feature.TO_DETECTOR:
+            features |= Feature.OF_APERTURE
+        return features
+
+    def _result(self, task: _Task, loss: Any, of_light: Any, total: Corrections) -> LossGradient:
+        """Sums as the interface has them."""
+        xp, order, size = self.xp, self._order, self._problem.window
+        slices, rows, columns = self._problem.object_shape
+        planes = task.of_object.T.reshape(2, -1, rows, columns)
+        if not self._passed_once:
+            flat = planes.reshape(2, -1, rows * columns)
+            powers = self._program.gradient(flat, self._specimen.powers, slices, xp)
+            planes = self._specimen.object_gradient(task.values, powers).reshape(2, -1, rows, columns)
+        probe = xp.zeros((2, *task.values.probe.shape), np.float32)
+        if task.of_probe is not None:
+            probe[...] = order.natural_planes(task.of_probe).reshape(probe.shape)
+        if total.opr_components is not None and task.of_components is not None:
+            total.opr_components[...] = order.natural_planes(task.of_components).reshape(total.opr_components.shape)
+        if total.background is not None and task.of_background is not None:
+            flat = task.of_background if self._near else task.of_background[order.restore]
+            total.background[...] = flat.reshape(size, size)
+        if total.shifts_px is not None:
+            total.shifts_px[...] = of_light[:, :2]
+        if total.current is not None:
+            total.current[...] = of_light[:, 2]
+        return LossGradient(loss, planes, probe, total)
+
+
+def _components(values: Values) -> int:
+    """By how many the probe varies."""
+    return 0 if values.varied is None else int(values.varied.coefficients.shape[1])
+
+
+def _asks_for_moments(asked: Corrections) -> bool:
+    return any(part is not None for part in (asked.tilts, asked.distances_A, asked.stretch))
+
+
+def _asks_for_aperture(asked: Corrections) -> bool:
+    return asked.aberrations_A is not None or asked.opr_components is not None

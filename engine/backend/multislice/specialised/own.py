@@ -1,0 +1,131 @@
+"""What each pattern has of its own, as the fused kernel takes it: phases of the blocks as factors along axes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ptylive.engine.backend.multislice.description import CompressedPatterns, ForwardModel
+from ptylive.engine.backend.multislice.forward.arrays import ArrayKit
+from ptylive.engine.backend.multislice.forward.values import Values
+from ptylive.engine.backend.multislice.fused.order import SCRATCH_SHARE, KernelOrder
+from ptylive.engine.backend.multislice.problem import MultisliceProblem
+from ptylive.engine.backend.multislice.specialised.batch import Blocks
+from ptylive.schema.model import IndexArray
+
+
+class Own(NamedTuple):
+    """Of the patterns of a launch, None where there is nothing; shapes as in ``General`` of ``general.cuh``."""
+
+    first_probe: Any
+    entries: Any
+    exits: Any
+    spaces: Any
+    lenses: Any
+    lens: Any
+    aberrations: Any
+    rates: Any
+    plates: Any
+    varied: Any
+    components: Any
+    band: Any
+
+
+class OwnOfPatterns:
+    """Makes it, on the device."""
+
+    def __init__(
+        self,
+        kit: ArrayKit,
+        problem: MultisliceProblem,
+        model: ForwardModel,
+        blocks: Blocks,
+        order: KernelOrder,
+        free_bytes: Callable[[], int],
+    ) -> None:
+        """``free_bytes``: of the device, of which phase plates may take a share to stay there."""
+        xp, groups, near = kit.xp, model.aberrations, model.near_field
+        self._kit, self._model, self._blocks, self._order = kit, model, blocks, order
+        self.group = None if groups is None else xp.asarray(groups.group)
+        """(N,) which aberrations a pattern has."""
+        self.known = 0 if groups is None else len(groups.phase_per_A)
+        """How many there are."""
+        self._rates = None if groups is None else order.ordered(groups.phase_per_A, np.float32)
+        self._lens: Any = None
+        if near is not None:
+            lens = kit.phase_factor(blocks.detector.spherical_phase(near)) / problem.window**2
+            lens = lens if model.band is None else lens * xp.asarray(model.band, dtype=np.float32)
+            self._lens = order.moved(lens, np.complex64)
+        self._band = None if model.band is None else order.ordered(model.band, np.float32)
+        marker = np.zeros(problem.count) if model.probe_marker is None else model.probe_marker
+        self._marker = xp.asarray(marker.astype(np.int32))
+        self._all_plates: Any = None
+        plates_bytes = 8 * problem.count * problem.window**2
+        if model.phase_plates is not None and plates_bytes <= SCRATCH_SHARE * free_bytes():
+            self._all_plates = order.uploaded_planes(model.phase_plates, problem.count, np.complex64)
+
+    def of(self, values: Values, batch: Any, components: Any) -> Own:
+        """The patterns ``batch``; ``components``: by what the probe varies, as it is."""
+        xp, count, blocks, along = self._kit.xp, len(batch), self._blocks, self._order.along
+        aberrations = lenses = varied = None
+        if self.group is not None:
+            aberrations = xp.ascontiguousarray(values.aberrations_A[self.group[batch]], dtype=np.float32)
+        if values.varied is not None:
+            varied = xp.ascontiguousarray(values.varied.coefficients[batch], dtype=np.float32)
+        if self._model.near_field is not None:
+            lenses = self._unit(blocks.detector.lens_phases(values, batch)[:, :, along], count)
+        return Own(
+            self._marker[batch] * np.int32(values.modes),
+            self._unit(blocks.illumination.tilt_phases(values, batch), count),
+            self._unit(blocks.detector.exit_phases(values, batch), count),
+            self._spaces(values, batch),
+            lenses,
+            self._lens,
+            aberrations,
+            self._rates,
+            self._plates(batch),
+            varied,
+            components,
+            self._band,
+        )
+
+    def _spaces(self, values: Values, batch: Any) -> Any:
+        """(n, spaces, 2, P): spaces of one length share what is reckoned; None where all have the same."""
+        made: dict[Any, Any] = {}
+        for step in self._blocks.program.spaces:
+            if step.shares not in made:
+                phases = self._blocks.specimen.own_space(step, values, batch)
+                if phases is None:
+                    return None
+                made[step.shares] = self._unit(phases[:, :, self._order.along], len(batch))
+        if not made:
+            return None
+        return self._kit.xp.stack([made[step.shares] for step in self._blocks.program.spaces], axis=1)
+
+    def _plates(self, batch: Any) -> Any:
+        """(n, P * P) phase plates: from the device, or, where they do not fit, from where the host has them."""
+        if self._model.phase_plates is None:
+            return None
+        if self._all_plates is not None:
+            return self._all_plates[batch]
+        where = batch.get() if hasattr(batch, "get") else batch
+        return self._order.ordered(np.asarray(self._model.phase_plates[where]), np.complex64)
+
+    def _unit(self, phases: Any, count: int) -> Any:
+        """exp(i phase) of phases (count or 1, 2, P), for each pattern; None where there are none."""
+        if phases is None:
+            return None
+        xp, made = self._kit.xp, self._kit.phase_factor(phases)
+        return xp.ascontiguousarray(made if len(made) == count else xp.repeat(made, count, axis=0))
+
+
+def in_order(compressed: CompressedPatterns | None, gather: IndexArray) -> CompressedPatterns | None:
+    """The same for planes in another order: ``gather`` (P * P,) where each of their pixels lies in natural order."""
+    if compressed is None:
+        return None
+    lengths = tuple(replace(term, region=term.region[gather]) for term in compressed.perpendicular)
+    edge = None if compressed.edge is None else compressed.edge[gather]
+    return replace(compressed, masks=compressed.masks[:, gather], edge=edge, perpendicular=lengths)
