@@ -156,25 +156,35 @@ def _seen_from(tuned: Tuned, context: TrialContext, depth_A: float) -> tuple[Tun
 
     A crystal that is refined into a wrong minimum shows no depth; so where none is seen its columns are tried. What
     thickness they have is then asked in any case: two slices a whole depth of focus apart need not be better than half
-    as far, and whether several are better than one is asked in the end.
+    as far, and whether several are better than one is asked in the end. Or it shows depth under the wrong half turn; so
+    they are also tried where that is open.
     """
     begun, why = _gate(tuned, context, depth_A)
-    if begun is None and (begun := _from_columns(tuned, context, depth_A)) is not None:
-        why = f"{_BETWEEN * depth_A:.3g} Å of depth predict patterns held out better from columns than from nothing"
-    return begun, why
+    if begun is not None and (tuned.atoms_at_random or not is_open(tuned.dataset, tuned.preset)):
+        return begun, why
+    columns = _from_columns(begun or tuned, context, depth_A)
+    if columns is None:
+        return begun, why
+    return (
+        columns,
+        f"{_BETWEEN * depth_A:.3g} Å of depth predict patterns held out better from columns than from nothing",
+    )
 
 
 def _from_columns(tuned: Tuned, context: TrialContext, depth_A: float) -> Tuned | None:
     """The same beginning from its columns, where an object of some depth that begins empty misses the right minimum.
 
-    Under each half turn that is open.
+    Under each half turn that is open. Columns that are only there sooner show depth as well. Under the other half turn
+    they leave it open again: the skewness that settled it was that of a phase in the wrong minimum.
     """
     halves = [tuned] if not is_open(tuned.dataset, tuned.preset) else [tuned, _other_half(tuned)]
     for turned, one in enumerate(halves):
         dataset, preset = thickened(one.dataset, one.preset, _BETWEEN * depth_A, slices_for(_BETWEEN))
-        found = with_columns(replace(one, dataset=dataset, preset=preset), context)
+        found = with_columns(replace(one, dataset=dataset, preset=preset), context, sooner=True)
+        if found.begun is not None and turned:
+            return replace(tuned, begun=found.begun.half_turned(), half_turn_settled=False)
         if found.begun is not None:
-            return replace(tuned, begun=found.begun.half_turned() if turned else found.begun)
+            return replace(tuned, begun=found.begun)
     return None
 
 

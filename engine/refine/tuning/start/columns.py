@@ -6,7 +6,10 @@ steps lead out of it. One slice in place of all is a poor model of it, but a lin
 and shows where columns are: by its modulus, since they scatter electrons out of what one slice explains, or by its
 phase, of one sign or the other, as the focus and how often the wave has been turned have it. Which of them, patterns
 held out tell: each image is sharpened into peaks of a phase, the same in all slices, and refined for some sweeps; what
-predicts better than the object that began empty is begun from. (Charge flipping, Oszlányi and Sütő 2004, leaves false
+predicts better than the object that began empty is begun from. Columns may also come to the minimum of the empty object
+and only be there sooner, or have come too short a way to tell: what is not clear is judged once more in trials as long
+as the run's sweeps, which L-BFGS goes on with. Two objects on their way to one minimum approach each other then; in two
+minima they keep their distance. (Charge flipping, Oszlányi and Sütő 2004, leaves false
 minima of crystals in a similar way: it turns over what is weak.)
 """
 
@@ -30,6 +33,7 @@ from ptylive.engine.refine.solvers.sweeps import SweepState
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_SETTINGS, may_be_tried, modes_for_several
 from ptylive.engine.refine.tuning.optics.freed_optics import with_optics_moved
+from ptylive.engine.refine.tuning.optics.settled_modes import AS_LONG
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
 from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema.model import Array, ComplexArray, DoubleArray
@@ -43,6 +47,12 @@ predict better by a tenth were above -0.48, -0.19 and -0.02 by then, and among t
 (docs/refinement.md)."""
 WORTH, BEYOND_DOUBT = 0.1, 4.0
 """Share and standard deviations by which a start must predict better."""
+CLEAR = 0.2
+"""Share that is believed after few sweeps; less, and in doubt, is judged by longer trials."""
+EPOCHS = 4
+"""Of L-BFGS after the sweeps of an automatic run, by which the rest is judged."""
+KEPT = 0.95
+"""Share that these have to leave of the lead that columns had after the sweeps (docs/refinement.md)."""
 DEEP = 2.0
 """Depths of focus; one slice of what is thicker is also looked at out of focus, by one of them."""
 PEAK_RAD, POWER = 5.0, 2.0
@@ -81,19 +91,23 @@ class Image(StrEnum):
         return np.asarray(phase if self is Image.PHASE else -phase, dtype=np.float64)
 
 
-def with_columns(tuned: Tuned, context: TrialContext) -> Tuned:
-    """The same beginning from the columns that one slice shows, where that predicts better beyond doubt."""
+def with_columns(tuned: Tuned, context: TrialContext, *, sooner: bool = False) -> Tuned:
+    """The same beginning from the columns that one slice shows, where that predicts better beyond doubt.
+
+    ``sooner``: also where they may only come to the minimum of the empty object sooner.
+    """
     if not _is_open(tuned):
         return tuned
     part = context.seen.central_part(tuned.dataset, PATTERNS)
     best = _best(Tuned(part, tuned.preset), context)
-    if best is None or not is_better(best.gain):
+    gain = None if best is None else _gain_if_taken(best, context, sooner=sooner)
+    if best is None or gain is None:
         return tuned
     context.before("columns, of all patterns")
     seen = _one_slice(tuned, best.defocused_A, context, held_out=False)
     start = peaks(seen, best.image.of(seen.transmission), tuned.preset.object.slices)
     words = f"begun from the columns that one slice shows by {best.image}"
-    words += f": so patterns held out are predicted better, by {best.gain}"
+    words += f": so patterns held out are predicted better, by {gain}"
     return replace(tuned, begun=replace(start, words=words))
 
 
@@ -105,6 +119,19 @@ class _Slice:
     problem: Problem
 
 
+@dataclass(frozen=True)
+class Settling:
+    """The gain of a start over an empty object, both after the sweeps of an automatic run and some epochs later."""
+
+    early: Gain
+    late: Gain
+
+    @property
+    def is_another_minimum(self) -> bool:
+        """Whether it is better and stays so; what is only sooner in the same minimum is overtaken."""
+        return is_better(self.late) and self.late.share >= KEPT * self.early.share
+
+
 @dataclass
 class _Start:
     """A start on its way."""
@@ -112,6 +139,8 @@ class _Start:
     image: Image
     defocused_A: float
     trial: Trial
+    empty: Trial
+    """The same that begins empty."""
     state: SweepState | None = None
     gain: Gain = field(default_factory=lambda: Gain(-math.inf, 0.0))
 
@@ -120,6 +149,28 @@ class _Start:
         self.state, loss = self.trial.continued(self.state, sweeps, STAGES[-1][0], context)
         self.gain = Gain.over(as_found.groups, loss.groups)
 
+    def settled(self, context: TrialContext) -> Settling:
+        """Both once more from their beginning: neither is ahead of the other, as in the run."""
+        several = f"in {self.trial.preset.object.slices} slices, longer"
+        courses = []
+        for trial, what in ((self.empty, "an object"), (self.trial, "columns")):
+            context.before(f"{what} {several}")
+            courses.append(trial.descended((0, EPOCHS), context))
+        return Settling(*(Gain.over(others.groups, own.groups) for others, own in zip(*courses, strict=True)))
+
+
+def _gain_if_taken(best: _Start, context: TrialContext, *, sooner: bool) -> Gain | None:
+    """By how much the best start predicts better where it is taken, in the trials that say so.
+
+    What is behind after few sweeps is left: starts that came to another minimum were ahead by then.
+    """
+    if is_better(best.gain) and (sooner or best.gain.share > CLEAR):
+        return best.gain
+    if best.gain.share <= 0:
+        return None
+    course = best.settled(context)
+    return course.late if course.is_another_minimum else None
+
 
 def _best(tuned: Tuned, context: TrialContext) -> _Start | None:
     """The start that predicts patterns held out best, over an empty one that is swept more often; None: all given up.
@@ -127,7 +178,7 @@ def _best(tuned: Tuned, context: TrialContext) -> _Start | None:
     The empty one is SWEEPS ahead: as many as one slice takes.
     """
     preset, several = tuned.preset, f"{tuned.preset.object.slices} slices"
-    settings = preset.model_copy(update=TRIAL_SETTINGS | {"probe_modes": modes_for_several(preset)})
+    settings = preset.model_copy(update=TRIAL_SETTINGS | AS_LONG | {"probe_modes": modes_for_several(preset)})
     empty = Trial.of(tuned.dataset, settings, context)
     starts = _starts(tuned, empty, context)
     first, state = empty.enough(SWEEPS), None
@@ -153,7 +204,7 @@ def _starts(tuned: Tuned, empty: Trial, context: TrialContext) -> list[_Start]:
         seen = _one_slice(tuned, defocused_A, context)
         for image in Image:
             start = peaks(seen, image.of(seen.transmission), tuned.preset.object.slices)
-            starts.append(_Start(image, defocused_A, replace(empty, problem=start.applied(empty.problem))))
+            starts.append(_Start(image, defocused_A, replace(empty, problem=start.applied(empty.problem)), empty))
     return starts
 
 

@@ -11,10 +11,12 @@ from ptylive.engine.refine.tuning import depth_choice
 from ptylive.engine.refine.tuning.depth_choice import with_found_depth
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.engine.refine.tuning.warm_start import WarmStart
+from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
 
 CPU = TrialContext(backend="cpu")
 COLUMNS = WarmStart(np.exp(1j * np.arange(12.0)).reshape(1, 1, 3, 4).astype(np.complex64), 0.5, (1.0, 2.0))
+FROM_MAPS = ("again from the defocus that the maps had",)
 OPEN, THICK = Preset(probe_modes=1), {"num_slices": 3, "total_thickness_A": 60.0}
 
 
@@ -39,7 +41,8 @@ def asked(monkeypatch):
             thick = tuned.preset.model_copy(update=THICK | {"total_thickness_A": 90.0})
             return replace(begun, preset=thick, words=(*begun.words, "found again"))
 
-        def with_columns(tuned, context):
+        def with_columns(tuned, context, *, sooner=False):
+            assert sooner is not seen, "being sooner shows depth, and no other minimum"
             begun = tuned.preset.object.slices == 3 or not seen
             return replace(tuned, begun=columns) if begun and columns is not None else tuned
 
@@ -89,3 +92,47 @@ def test_no_depth_and_no_columns_are_one_slice(scan, asked):
     assert asked(seen=False, columns=None) == []
     tuned = with_found_depth(Tuned(scan, OPEN), CPU)
     assert tuned.preset.object.num_slices == 1 and tuned.words == ("one slice: depth shows",)
+
+
+@pytest.fixture
+def seen_from(scan, monkeypatch):
+    """What depth is seen from where an empty object shows it and columns are seen under one half turn (None: asked)."""
+
+    def seen(under, *, is_open=True, **known):
+        def with_columns(tuned, context, **_):
+            assert under is not None, "columns were tried"
+            half = int(tuned.dataset.positions_A[-1, 0] < 0)
+            return replace(tuned, begun=COLUMNS) if half == under else tuned
+
+        monkeypatch.setattr(depth_choice, "_gate", lambda tuned, *_: (replace(tuned, words=FROM_MAPS), "depth shows"))
+        monkeypatch.setattr(depth_choice, "with_columns", with_columns)
+        origin = Origin.ESTIMATED if is_open else Origin.GIVEN
+        values = {"C10": Quantity(-25.0, origin), "rotation_deg": Quantity(0.0, origin)}
+        dataset = replace(scan, calibration=scan.calibration.having(**values))
+        return depth_choice._seen_from(Tuned(dataset, OPEN, half_turn_settled=True, **known), CPU, 80.0)
+
+    return seen
+
+
+def test_columns_of_the_other_half_turn_leave_it_open_again(seen_from):
+    """The skewness that settled it was that of a phase in the wrong minimum."""
+    begun, why = seen_from(1)
+    np.testing.assert_array_equal(begun.begun.object, COLUMNS.half_turned().object)
+    assert not begun.half_turn_settled and not begun.half_turn
+    assert "better from columns than from nothing" in why
+
+
+def test_columns_of_this_half_turn_leave_it_as_it_is(seen_from):
+    begun, _ = seen_from(0)
+    assert begun.begun is COLUMNS and begun.half_turn_settled
+    assert begun.words == FROM_MAPS
+
+
+def test_depth_stands_where_neither_has_columns(seen_from):
+    begun, why = seen_from(2)
+    assert begun.begun is None and begun.half_turn_settled and why == "depth shows"
+
+
+def test_no_columns_are_tried_where_no_half_turn_is_open_or_of_a_film(seen_from):
+    assert seen_from(None, is_open=False)[0].begun is None
+    assert seen_from(None, atoms_at_random=True)[0].begun is None

@@ -1,6 +1,7 @@
 """A thick crystal that an empty object refines into a wrong minimum begins from the columns that one slice shows."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from ptylive.application.offline import reconstruct_file, refinable
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.results.gain import Gain
-from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
+from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_SETTINGS
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
 from ptylive.engine.refine.tuning.start import columns
@@ -195,6 +196,78 @@ def test_positions_that_lie_on_each_other_count_once(crystal, several):
 )
 def test_it_is_taken_beyond_doubt_only(share, deviation, better):
     assert is_better(Gain(share, deviation)) is better
+
+
+@pytest.mark.parametrize(
+    ("early", "late", "another"),
+    [(0.16, 0.19, True), (0.146, 0.145, True), (0.18, 0.14, False), (-0.02, 0.02, False), (0.3, 0.05, False)],
+)
+def test_in_another_minimum_a_lead_stays(early, late, another):
+    """One in the same minimum that only is there sooner is overtaken."""
+    assert columns.Settling(Gain(early, 0.01), Gain(late, 0.01)).is_another_minimum is another
+    assert not columns.Settling(Gain(early, 0.01), Gain(late, 0.06)).is_another_minimum
+
+
+@pytest.fixture
+def judged(crystal, monkeypatch):
+    """What is said of a start whose gain is known after few sweeps and in longer trials (None: must not be asked)."""
+
+    def taken(few, course, **asked):
+        def settled(_context):
+            assert course is not None, "longer trials were made"
+            return columns.Settling(*(Gain(share, 0.01) for share in course))
+
+        start = SimpleNamespace(image=Image.PHASE, defocused_A=0.0, gain=Gain(few, 0.02), settled=settled)
+        seen = SimpleNamespace(transmission=np.ones((2, 2), np.complex64))
+        begun = WarmStart(seen.transmission[None, None], 0.5, (0.0, 0.0))
+        monkeypatch.setattr(columns, "_best", lambda *_: start)
+        monkeypatch.setattr(columns, "_one_slice", lambda *_, **__: seen)
+        monkeypatch.setattr(columns, "peaks", lambda *_: begun)
+        return with_columns(Tuned(crystal, SLICES), CONTEXT, **asked).begun
+
+    return taken
+
+
+def test_what_few_sweeps_leave_open_longer_trials_judge(judged):
+    assert judged(0.3, None) is not None
+    assert "better, by 19 ± 1 %" in judged(0.03, (0.16, 0.19)).words
+    assert judged(0.15, (0.3, 0.2)) is None
+    assert judged(0.15, (0.2, 0.2)) is not None
+    assert judged(0.04, (-0.03, -0.01)) is None
+    assert judged(-0.01, None) is None  # thin specimens do not pay for what they do not come near
+
+
+def test_where_sooner_is_enough_few_sweeps_decide(judged):
+    assert judged(0.15, None, sooner=True) is not None
+    assert judged(0.09, (0.11, 0.12), sooner=True) is not None
+    assert judged(0.09, (0.11, 0.09), sooner=True) is None
+
+
+def test_longer_trials_begin_with_neither_ahead(crystal):
+    """Empty object and columns are both swept as often as the run does, and go on by the same epochs."""
+    asked = []
+
+    class Known:
+        preset = SLICES
+
+        def __init__(self, *losses):
+            self.losses = losses
+
+        def descended(self, epochs, context):
+            asked.append(tuple(epochs))
+            return [HeldOutLoss((loss, loss)) for loss in self.losses]
+
+    course = columns._Start(Image.DARK, 0.0, Known(8.0, 6.0), Known(10.0, 8.0)).settled(CONTEXT)
+    assert (course.early.share, course.late.share) == pytest.approx((0.2, 0.25))
+    assert asked == [(0, columns.EPOCHS)] * 2
+
+
+def test_the_trials_are_those_of_an_automatic_run(crystal, monkeypatch):
+    empty = []
+    monkeypatch.setattr(columns, "_starts", lambda tuned, one, context: empty.append(one) or [])
+    short = SLICES.model_copy(update={"sweeps": 1, "epoch_max": 1})
+    assert columns._best(Tuned(crystal, short), CONTEXT) is None
+    assert empty[0].problem.strategy.sweeps == trial(crystal).problem.strategy.sweeps > 1
 
 
 @pytest.mark.parametrize(
