@@ -16,7 +16,7 @@ from ptylive.server.process.compilation import EVERYTHING, compile_missing
 WINDOWS = (32, 48, 64, 96, 128)
 """Pixels along a side of the models of most tests: transforms are compiled for each."""
 DOUBLE = (32, 48)
-"""The same of those in double precision."""
+"""The same of those in double precision; of the kernel only its way for frames, as tests of the others are slow ones."""
 BANDED = (32, 48, 64)
 """Whose filters are compiled too."""
 
@@ -30,12 +30,14 @@ def compile_piece(piece: str) -> None:
 def compile_kernel(precision: str, windows: tuple[int, ...]) -> None:
     """What refinements need."""
     use_persistent_cache()
+    from ptylive.engine.backend.multislice.kernel_parts.ways import Way
     from ptylive.engine.backend.multislice.planes_fft import compiled_filters
     from ptylive.engine.backend.multislice.problem import Precision
     from ptylive.engine.backend.multislice.warm_up import warm_up
 
+    ways = tuple(Way) if precision == "single" else (Way.FRAMES,)
     for window in windows:
-        warm_up(window, precision=Precision(precision))
+        warm_up(window, ways, Precision(precision))
         if window in BANDED:
             compiled_filters(window, Precision(precision).real.name)
 

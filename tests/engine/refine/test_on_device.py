@@ -342,9 +342,9 @@ def test_batches_that_the_device_repeats_take_the_same_course(small, values):
     [
         {**THICK, **TILTED, "tilt_mode": 4},
         {"aberration_marker": "rows:4", "update_aberrations": True},
-        {"opr_components": 2},
+        pytest.param({"opr_components": 2}, marks=pytest.mark.slow),
         {"detector_psf_px": 0.6, "update_detector_psf": True},
-        {"damping_cutoff_multislice": 0.7, "probe_modes": 2},
+        pytest.param({"damping_cutoff_multislice": 0.7, "probe_modes": 2}, marks=pytest.mark.slow),
     ],
     ids=" ".join,
 )
