@@ -16,7 +16,7 @@ from ptylive.server.process.compilation import EVERYTHING, compile_missing
 WINDOWS = (32, 48, 64, 96, 128)
 """Pixels along a side of the models of most tests: transforms are compiled for each."""
 DOUBLE = (32, 48)
-"""The same of those in double precision; of the kernel only its way for frames, as tests of the others are slow ones."""
+"""The same of those in double precision; of the kernel its way for frames: tests of the others are slow ones."""
 BANDED = (32, 48, 64)
 """Whose filters are compiled too."""
 

@@ -66,7 +66,7 @@ def test_every_model_agrees_with_whole_arrays(name, size):
 
 def compared_in_kernel(name):
     """Others go ways of their own through the kernel, which takes half a minute to compile for double precision."""
-    problem = make_problem(window=SIZE, **MODELS[name])
+    problem = make_problem(**{"window": SIZE, **MODELS[name]})
     return in_the_kernel(problem, problem.model)
 
 
