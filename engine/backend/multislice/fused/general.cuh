@@ -8,13 +8,13 @@
 
 /// Of a model: what its patterns have. Of a launch: what is refined, and which part of the way it goes.
 enum Feature {
-    SEVERAL_PROBES = 1,
-    ENTRIES = 2,
-    EXITS = 4,
-    OWN_SPACES = 8,
-    ABERRATIONS = 16,
-    PLATES = 32,
-    VARIED = 64,
+    SEVERAL_PROBES = 1,    // each pattern has one of them
+    ENTRIES = 2,           // a tilt of the beam in front of the specimen
+    EXITS = 4,             // a tilt or a shift behind it
+    OWN_SPACES = 8,        // free space that is tilted, or longer for some patterns
+    ABERRATIONS = 16,      // of each pattern, beside the probe's own
+    PLATES = 32,           // phase plates
+    VARIED = 64,           // components by which the probe varies
     NEAR_FIELD = 128,      // patterns are images
     MOMENTS = 256,         // tilts and free space are refined
     OF_APERTURE = 512,     // aberrations and what the probe varies by are refined
