@@ -58,9 +58,8 @@ class Masks:
         for span in self._spans:
             elsewhere[:, span] = 0
         few = np.flatnonzero((elsewhere != 0).any(axis=1))
-        if kit.xp is not np or len(few) * FEW_MASKS > len(
-            masks
-        ):  # a device is quicker with one product than with parts
+        in_one = kit.xp is not np  # a device is quicker with one product than with parts
+        if in_one or len(few) * FEW_MASKS > len(masks):
             self._spans, few = [slice(0, masks.shape[1])], few[:0]
         xp, real = kit.xp, kit.real
         self._few, self._rest = xp.asarray(few), xp.asarray(elsewhere[few], dtype=real)

@@ -59,8 +59,9 @@ class _Task(NamedTuple):
 
 
 class _OfPatterns(NamedTuple):
-    """The same of the patterns of a launch."""
+    """The same of the patterns of a launch, whichever way it goes."""
 
+    own: Own
     moments: Any
     aperture: Any
     light: Any
@@ -222,7 +223,7 @@ class SpecialisedFused(GeneralMultislice):
         rows = SPACES + len(self._program.spaces)
         moments = xp.zeros((count, rows, 3)) if _asks_for_moments(task.asked) else None
         aperture = xp.zeros((count, self._own.known + _components(values))) if _asks_for_aperture(task.asked) else None
-        sums = _OfPatterns(moments, aperture, of_light)
+        sums = _OfPatterns(self._own.of(values, batch, task.components), moments, aperture, of_light)
         if self._compares:
             loss = self._launch(task, batch, sums).sum(dtype=np.float64)
         else:
@@ -261,8 +262,7 @@ class SpecialisedFused(GeneralMultislice):
     ) -> Any:
         """The kernel on some patterns; their losses, where it compares."""
         xp, values, model, order = self.xp, task.values, self._model, self._order
-        own = self._own.of(values, batch, task.components)
-        kernels = self._compiled(replace(self._plan, features=self._features_now(task, own, sums, stage)))
+        kernels = self._compiled(replace(self._plan, features=self._features_now(sums, stage)))
         blocks, each = self._room(task, kernels, len(batch))
         losses = xp.empty(len(batch), np.float32)
         _, rows, columns = self._problem.object_shape
@@ -278,18 +278,18 @@ class SpecialisedFused(GeneralMultislice):
         gradients = [losses, task.of_object, task.of_probe, sums.light, task.of_background, None]
         counts = (self._own.known, _components(values), 0 if values.varied is None else model.varying_modes)
         of_own = [*(np.int32(value) for value in counts), sums.moments, sums.aperture, task.of_components]
-        given = [*patterns, None, current, *sizes, *parameters, *tables, *gradients, intensities, *own, *of_own]
+        given = [*patterns, None, current, *sizes, *parameters, *tables, *gradients, intensities, *sums.own, *of_own]
         arguments = tuple(NOTHING if value is None else value for value in given)
         assert all(value.flags.c_contiguous for value in arguments)  # noqa: S101  (the kernel sees addresses only)
         kernels.launch("loss_and_gradient", blocks, arguments)
         return losses
 
-    def _features_now(self, task: _Task, own: Own, sums: _OfPatterns, stage: Feature) -> Feature:
-        """Less what nobody gave, and with what is refined: on the way back only."""
+    def _features_now(self, sums: _OfPatterns, stage: Feature) -> Feature:
+        """Less what nobody gave, and with what is refined; what moments need is kept on the way to the detector."""
         features = self._features(stage)
-        if own.spaces is None:
+        if sums.own.spaces is None:
             features &= ~Feature.OWN_SPACES
-        if own.components is None:
+        if sums.own.components is None:
             features &= ~Feature.VARIED
         if sums.moments is not None:
             features |= Feature.MOMENTS
