@@ -137,13 +137,14 @@ def test_what_is_not_refined_is_not_asked_for():
     problem, _ = problem_of("thickness")
     problem = replace(problem, model=replace(problem.model, tilts=None))
     planes = make_planes(problem, 1, 1)
+    longer = replace(every_correction(problem), distances_A=np.array([80.0, 120.0]))
     arrays, backend = GeneralMultislice(problem, np, "complex128", "double"), fused_general(problem, EmulatedKernels)
     given = [plane.astype(np.float32) for plane in planes]
-    for asked in (Corrections(), every_correction(problem), Corrections()):
+    for asked in (Corrections(), longer, Corrections()):
         expected = arrays.loss_and_gradient(*planes, corrections=asked)
-        assert float(backend.loss_and_gradient(*given, corrections=asked).loss) == pytest.approx(
-            float(expected.loss), rel=SINGLE
-        )
+        found = backend.loss_and_gradient(*given, corrections=asked)
+        assert float(found.loss) == pytest.approx(float(expected.loss), rel=SINGLE)
+        agree("object", found.object, expected.object, SINGLE)
 
 
 def as_amplitudes(intensity, counts, weights, offset):
