@@ -18,8 +18,11 @@ SIZE = 32
 SIGNED = (CoefficientTermKind.LEAST_SQUARES, CoefficientTermKind.ROOT)
 
 
-def bright_and_dark(kind, bright=9):
-    """Orthonormal masks in a bright field, and one of all that lies outside, as a compressed recording has them."""
+def bright_and_dark(kind, bright=9, last_sees_all=False):
+    """Orthonormal masks in a bright field, and one of all that lies outside, as a compressed recording has them.
+
+    Or, for the last, of all there is: what a mask of few others sees among them is counted once.
+    """
     rng, size = np.random.default_rng(4), SIZE
     q = np.fft.fftfreq(size)
     inside = (np.hypot(q[:, None], q[None, :] - 0.05) < 0.25).ravel()
@@ -27,6 +30,8 @@ def bright_and_dark(kind, bright=9):
     drawn = np.linalg.qr(rng.normal(size=(inside.sum(), bright)))[0].T
     shown[:bright, inside] = drawn if kind in SIGNED else np.abs(drawn)
     shown[bright, ~inside] = (~inside).sum() ** -0.5
+    if last_sees_all:
+        shown[bright] = 1 / size
     whole = PerpendicularTerm(
         inside.astype(np.float32), np.arange(bright), 9 * rng.random(COUNT).astype(np.float32), 0.02
     )
@@ -53,9 +58,9 @@ def agrees(problem, kernel=True):
 
 
 @pytest.mark.parametrize("kind", CoefficientTermKind)
-@pytest.mark.parametrize("bright", [3, 9])
-def test_masks_that_look_at_few_pixels(kind, bright):
-    problem = problem_of(kind, bright_and_dark(kind, bright))
+@pytest.mark.parametrize(("bright", "last_sees_all"), [(3, False), (9, False), (9, True)])
+def test_masks_that_look_at_few_pixels(kind, bright, last_sees_all):
+    problem = problem_of(kind, bright_and_dark(kind, bright, last_sees_all))
     agrees(problem)
     if bright > 3:
         made = projection.projection_of(problem, problem.model)
