@@ -48,7 +48,8 @@
 
   function help(on) {
     document.body.dataset.help = on ? "on" : "off";
-    if (on) document.querySelector(".help").focus();  // arrows scroll it
+    const text = document.querySelector(".help");
+    if (on) text.focus(); else text.blur();  // arrows scroll it while it is there, and are the page's at once when it is not
   }
 
   // The nearest panel in the direction of the arrow.
