@@ -1,7 +1,7 @@
 """The probe a refinement starts from: coherent modes of the nominal probe under source size and focal spread.
 
 A partially coherent probe is an average over source offsets and focus; its leading eigenvectors are the coherent modes.
-Gauss-Hermite nodes stand for the Gaussian distributions (docs/refinement.md, Probe modes).
+Gauss-Hermite nodes stand for the Gaussian distributions (docs/automatic/probe.md).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Slices within a depth of focus move together, so that the pull of the anchor on what they are together is a part of
 what it is on one slice, while what they are apart is noise. And the least squares of amplitudes pull to nothing the
-faint pixels, of which patterns of few electrons are made (docs/refinement.md).
+faint pixels, of which patterns of few electrons are made (docs/automatic/few-electrons.md).
 """
 
 from __future__ import annotations

@@ -185,7 +185,8 @@ def _step_of(step: float, batch: int, usual: int, patterns: int) -> float:
     """The step, meant for batches as usual, of others: a sweep of smaller ones takes more of them.
 
     Their number times the step says how far a sweep goes, if each lights the object evenly. Small ones do not: the
-    brightest pixel, which bounds the step, is brighter beside the mean. The root holds in between (docs/refinement.md).
+    brightest pixel, which bounds the step, is brighter beside the mean. The root holds in between
+    (docs/automatic/steps.md).
 
     No batch has more patterns than there are; 0: nobody counted them.
     """

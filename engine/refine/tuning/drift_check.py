@@ -38,7 +38,7 @@ BEYOND_DOUBT = 6.0
 """Standard deviations by which patterns held out must then prefer a drift to its opposite, however certain the lattice
 is and however many slices there are. They count the scatter of the patterns only: trials that hold out others differ by
 up to five of them, and those of models that are a little off, or have not settled, prefer one of two drifts that are
-not there by as much (docs/refinement.md). What they leave alone the refined object is asked for."""
+not there by as much (docs/automatic/drift.md). What they leave alone the refined object is asked for."""
 WITH_THE_TURN = 3.0
 """Standard deviations by which a drift that is preferred to its opposite, but not to none, has to be better with the
 turn that the lattice shows: than the positions as they are, and than the turn alone."""

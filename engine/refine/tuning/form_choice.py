@@ -42,14 +42,15 @@ FIRST_SWEEPS, SWEEPS = 2, 5
 """Before a phase may be given up, and in all: after one of them it may be behind and win in the end."""
 WORTH = 0.1
 """Share by which a phase must predict better. Where it was the better object that was 16 % and more, where a complex
-one was at most 6 % (docs/refinement.md)."""
+one was at most 6 % (docs/automatic/slices.md)."""
 THIN_DEPTHS = 1.25
-"""Depths of focus within which an object is damped unless a phase is far better or far behind (docs/refinement.md)."""
+"""Depths of focus within which an object is damped unless a phase is far better or far behind
+(docs/automatic/slices.md)."""
 HOPELESS_SHARE, HOPELESS_DEVIATIONS = 0.5, 4.0
 """A phase whose gain is below this share of what is asked for by that many standard deviations is given up."""
 FREEING = 0.01
 """Share by which a damped object without the bound must predict better: by 1.9 % and more where that made a film
-better, by 0.9 % at most where a particle or a crystal was worse (docs/refinement.md)."""
+better, by 0.9 % at most where a particle or a crystal was worse (docs/automatic/slices.md)."""
 
 
 def with_chosen_form(tuned: Tuned, context: TrialContext) -> Tuned:

@@ -1,1 +1,1 @@
-"""The forward model beyond the plain far field, in small differentiable blocks (docs/refinement.md, Forward model)."""
+"""The forward model beyond the plain far field, in small differentiable blocks (docs/forward-model.md)."""

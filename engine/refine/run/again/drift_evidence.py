@@ -15,7 +15,7 @@ import math
 from dataclasses import dataclass
 
 WRONG = 1 / 40
-"""Share of scans whose lattice may be sure of anything: one of 41 that were simulated (docs/refinement.md)."""
+"""Share of scans whose lattice may be sure of anything: one of 41 that were simulated (docs/automatic/drift.md)."""
 WRONG_OF_SEVERAL = 1 / 10
 """The same of specimens in several slices: one of 13 thick crystals, that one among them."""
 FREEDOM = 4

@@ -25,7 +25,7 @@ EARLY, LATE = 4, 12
 """Epochs of L-BFGS. The first few lower the loss of patterns held out in any case."""
 WORTH = 0.01
 """Share by which it must fall from the early to the late ones: by 2 % and more where the weaker pull made a better
-object, by 0.6 % where it made a worse one (docs/refinement.md)."""
+object, by 0.6 % where it made a worse one (docs/automatic/slices.md)."""
 
 
 def with_chosen_anchor(tuned: Tuned, context: TrialContext) -> Tuned:

@@ -3,7 +3,7 @@
 Two slices a depth of focus apart may predict better than two next to each other, and several still be the worse
 model: one slice is a phase at or above vacuum, compared by the likelihood of its counts, and several have another form,
 another data term and more parameters for the same electrons. So what depth brings has to be more than what slices cost.
-Few electrons of a particle are the case: of crystals depth is worth several times as much (docs/refinement.md).
+Few electrons of a particle are the case: of crystals depth is worth several times as much (docs/automatic/slices.md).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ EPOCHS = 4
 """Of L-BFGS after the sweeps of an automatic run: several slices make up more in them than one does."""
 WORTH = 0.01
 """Share by which several slices must predict better: by 1.3 % and more where they made the better object, by 0.3 and
-0.4 % where they made a worse one (docs/refinement.md)."""
+0.4 % where they made a worse one (docs/automatic/slices.md)."""
 BEYOND_DOUBT = 4.0
 """Standard deviations by which several slices must be ahead after the sweeps to be left at that."""
 

@@ -44,7 +44,7 @@ SWEEPS = 4
 STAGES = ((1, -0.8, 3), (2, -0.35, 2), (4, -0.05, 2), (8, -math.inf, 1))
 """Sweeps of a start, the gain below which it is then given up, and how many are followed further: those that came to
 predict better by a tenth were above -0.48, -0.19 and -0.02 by then, and among the first two or three
-(docs/refinement.md)."""
+(docs/automatic/columns.md)."""
 WORTH, BEYOND_DOUBT = 0.1, 4.0
 """Share and standard deviations by which a start must predict better."""
 CLEAR = 0.2
@@ -52,7 +52,7 @@ CLEAR = 0.2
 EPOCHS = 4
 """Of L-BFGS after the sweeps of an automatic run, by which the rest is judged."""
 KEPT = 0.95
-"""Share that these have to leave of the lead that columns had after the sweeps (docs/refinement.md)."""
+"""Share that these have to leave of the lead that columns had after the sweeps (docs/automatic/columns.md)."""
 DEEP = 2.0
 """Depths of focus; one slice of what is thicker is also looked at out of focus, by one of them."""
 PEAK_RAD, POWER = 5.0, 2.0
