@@ -35,6 +35,7 @@ from ptylive.engine.refine.tuning.mode_choice import TRIAL_SETTINGS, may_be_trie
 from ptylive.engine.refine.tuning.optics.freed_optics import with_optics_moved
 from ptylive.engine.refine.tuning.optics.settled_modes import AS_LONG
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
+from ptylive.engine.refine.tuning.start.goodness_of_fit import loss_over_noise
 from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema.model import Array, ComplexArray, DoubleArray
 
@@ -47,6 +48,8 @@ predict better by a tenth were above -0.48, -0.19 and -0.02 by then, and among t
 (docs/automatic/columns.md)."""
 WORTH, BEYOND_DOUBT = 0.1, 4.0
 """Share and standard deviations by which a start must predict better."""
+LEAST_NOISE = 0.9
+"""Of what counting leaves of a loss: a smooth model of few counts is credited with up to 0.04 too much of it."""
 CLEAR = 0.2
 """Share that is believed after few sweeps; less, and in doubt, is judged by longer trials."""
 EPOCHS = 4
@@ -175,13 +178,17 @@ def _gain_if_taken(best: _Start, context: TrialContext, *, sooner: bool) -> Gain
 def _best(tuned: Tuned, context: TrialContext) -> _Start | None:
     """The start that predicts patterns held out best, over an empty one that is swept more often; None: all given up.
 
-    The empty one is SWEEPS ahead: as many as one slice takes.
+    The empty one is SWEEPS ahead: as many as one slice takes. Where noise is all that it leaves, nothing is tried.
     """
     preset, several = tuned.preset, f"{tuned.preset.object.slices} slices"
     settings = preset.model_copy(update=TRIAL_SETTINGS | AS_LONG | {"probe_modes": modes_for_several(preset)})
     empty = Trial.of(tuned.dataset, settings, context)
+    first = empty.enough(SWEEPS)
+    context.before(f"an object in {several}")
+    state, as_found = empty.continued(None, first + STAGES[0][0], first + STAGES[-1][0], context)
+    if _is_explained(loss_over_noise(empty, state.vector, as_found, context)):
+        return None
     starts = _starts(tuned, empty, context)
-    first, state = empty.enough(SWEEPS), None
     for sweeps, hopeless, followed in STAGES:
         context.before(f"an object in {several}, and from columns")
         state, as_found = empty.continued(state, first + sweeps, first + STAGES[-1][0], context)
@@ -192,6 +199,14 @@ def _best(tuned: Tuned, context: TrialContext) -> _Start | None:
         if not starts:
             return None
     return starts[0]
+
+
+def _is_explained(over_noise: float | None) -> bool:
+    """Whether counting noise is all that is left of a loss, but for less than a start would have to gain.
+
+    Far below 1 the noise is not that of counted electrons, and nothing is known.
+    """
+    return over_noise is not None and LEAST_NOISE < over_noise < 1 / (1 - WORTH)
 
 
 def _starts(tuned: Tuned, empty: Trial, context: TrialContext) -> list[_Start]:

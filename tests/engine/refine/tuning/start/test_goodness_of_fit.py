@@ -1,0 +1,79 @@
+"""What counting noise leaves of a loss, against drawn counts, and what is compared with it."""
+
+from contextlib import closing
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ptylive.engine.backend.multislice.data_terms import pixel_terms
+from ptylive.engine.backend.multislice.open import open_backend
+from ptylive.engine.backend.multislice.problem import DataTerm, DataTermKind
+from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial, TrialContext
+from ptylive.engine.refine.tuning.mode_choice import TRIAL_SETTINGS
+from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.start import columns
+from ptylive.engine.refine.tuning.start.goodness_of_fit import loss_over_noise, mean_losses
+from ptylive.schema.preset import Preset
+
+CONTEXT = TrialContext("cpu", 1)
+DRAWS = 100_000
+SETTINGS = Preset.from_mapping({"num_slices": 2, "total_thickness_A": 20, "probe_modes": 1})
+
+
+TERMS = [
+    DataTerm(DataTermKind.AMPLITUDE, 0.2),
+    DataTerm(DataTermKind.POISSON, 0.05),
+    DataTerm(DataTermKind.POISSON, 0.0),
+]
+
+
+@pytest.mark.parametrize("term", TERMS)
+@pytest.mark.parametrize("mean", [0.02, 0.7, 6.0, 90.0, 2000.0])
+def test_the_mean_loss_of_a_pixel_is_that_of_drawn_counts(term, mean):
+    counts = np.random.default_rng(7).poisson(mean, DRAWS).astype(np.float64)
+    drawn = pixel_terms(np, term, np.full(DRAWS, mean), counts)[0]
+    tabled = np.interp(mean, *mean_losses(term))
+    # four deviations of the draws' mean; the table is of straight lines (in steps of 6 %), and flat where it ends
+    assert tabled == pytest.approx(drawn.mean(), abs=4 * drawn.std() / DRAWS**0.5 + 2e-3 * drawn.mean())
+
+
+def refitted(dataset, scale=1.0, **settings):
+    """A trial whose patterns are drawn from what its model says at the start; that start; and its loss held out."""
+    one = Trial.of(dataset, SETTINGS.model_copy(update=TRIAL_SETTINGS | settings), CONTEXT)
+    vector = one.problem.start
+    physical = one.problem.layout.physical(vector, np)
+    with closing(open_backend("cpu", one.problem.multislice)) as backend:
+        drawn = np.random.default_rng(3).poisson(scale * backend.intensities(physical.object, physical.probe))
+    multislice = replace(one.problem.multislice, patterns=drawn.astype(np.uint16))
+    one = replace(one, problem=replace(one.problem, multislice=multislice))
+    with closing(open_backend("cpu", multislice)) as backend:
+        return one, vector, HeldOutLoss(one.judged(one.objective(backend), vector))
+
+
+@pytest.mark.parametrize("algorithm", ["ml", "lsq_sqrt"])
+def test_under_the_right_model_counted_electrons_leave_what_noise_does(simulated, algorithm):
+    one, vector, loss = refitted(simulated.dataset, algorithm=algorithm)
+    assert loss_over_noise(one, vector, loss, CONTEXT) == pytest.approx(1, abs=0.03)  # 64 patterns: 1 % by chance
+
+
+def test_under_a_wrong_model_more_is_left(simulated):
+    one, vector, loss = refitted(simulated.dataset, scale=1.5, algorithm="ml")
+    assert loss_over_noise(one, vector, loss, CONTEXT) > 1.2
+
+
+@pytest.mark.parametrize("settings", [{"algorithm": "lsq"}, {"algorithm": "ml", "update_probe_pos": True}])
+def test_nothing_is_told_of_what_is_no_likelihood_or_refines_more(simulated, settings):
+    one, vector, loss = refitted(simulated.dataset, **settings)
+    assert loss_over_noise(one, vector, loss, CONTEXT) is None
+
+
+@pytest.mark.parametrize(
+    ("over_noise", "tried"), [(0.7, True), (0.95, False), (1.1, False), (1.12, True), (20.0, True), (None, True)]
+)
+def test_columns_are_tried_where_noise_does_not_explain_the_loss(simulated, monkeypatch, over_noise, tried):
+    looked = []
+    monkeypatch.setattr(columns, "loss_over_noise", lambda *_: over_noise)
+    monkeypatch.setattr(columns, "_starts", lambda *_: looked.append(1) or [])
+    assert columns._best(Tuned(simulated.dataset, SETTINGS), CONTEXT) is None
+    assert bool(looked) == tried
