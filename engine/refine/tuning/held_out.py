@@ -266,9 +266,14 @@ class Trial:
 
     def descended(self, epochs: Sequence[int], context: TrialContext) -> list[HeldOutLoss]:
         """The losses after the sweeps of the problem, and then after these epochs of L-BFGS (rising numbers)."""
+        return list(self.descending(epochs, context))
+
+    def descending(self, epochs: Sequence[int], context: TrialContext) -> Generator[HeldOutLoss, None, None]:
+        """The same, one after the other: whoever knows enough may close it."""
         with closing(open_backend(context.backend, self.problem.multislice, context.threads)) as backend:
             loss = self.objective(backend)
-            return [HeldOutLoss(self.judged(loss, vector)) for vector in self._descending(loss, epochs, context)]
+            for vector in self._descending(loss, epochs, context):
+                yield HeldOutLoss(self.judged(loss, vector))
 
     def descended_likelihoods(
         self, epochs: Sequence[int], context: TrialContext

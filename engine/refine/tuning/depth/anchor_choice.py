@@ -8,6 +8,8 @@ taken where they go on to be predicted better. Fewer modes than the run's have m
 
 from __future__ import annotations
 
+from contextlib import closing
+
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.engines.named import PUBLISHED
 from ptylive.engine.refine.problem.measurement import Measurement
@@ -21,8 +23,10 @@ from ptylive.schema.preset import Preset
 WEAKER = 0.3
 """Times the anchor."""
 PATTERNS = 512
-EARLY, LATE = 4, 12
+EARLY, BETWEEN, LATE = 4, 8, 12
 """Epochs of L-BFGS. The first few lower the loss of patterns held out in any case."""
+BEYOND_DOUBT = 4.0
+"""Standard deviations by which the epochs in between decide: what has fallen or risen by them does not come back."""
 WORTH = 0.01
 """Share by which it must fall from the early to the late ones: by 2 % and more where the weaker pull made a better
 object, by 0.6 % where it made a worse one (docs/automatic/slices.md)."""
@@ -40,7 +44,7 @@ def with_chosen_anchor(tuned: Tuned, context: TrialContext) -> Tuned:
     if weaker == 0 or not strategy.sweeps or strategy.epochs == strategy.sweeps:
         return tuned
     gain = _gain(part, settings.model_copy(update={"anchor": weaker}), measured, context)
-    if not (gain.certain and gain.share > WORTH):
+    if not _is_worth(gain):
         words = f"anchor {strategy.anchor:.2g}: under {weaker:.2g} patterns held out are soon predicted no better"
         return tuned.with_settings(f"{words} (gain {gain})", anchor=strategy.anchor)
     words = f"anchor {weaker:.2g}: under it patterns held out go on to be predicted better, by {gain}"
@@ -55,8 +59,17 @@ def _is_open(dataset: Dataset, preset: Preset) -> bool:
 
 
 def _gain(part: Dataset, preset: Preset, measured: Measurement, context: TrialContext) -> Gain:
-    """Of the late epochs over the early ones, by the data term of the run."""
+    """Of later epochs over the early ones, by the data term of the run; of the last ones unless it is clear before."""
     trial = Trial.of(part, preset, context, measured)
     context.before(f"anchor {trial.problem.strategy.anchor:.2g} in {preset.object.slices} slices")
-    early, late = trial.descended((EARLY, LATE), context)
-    return Gain.over(early.groups, late.groups)
+    with closing(trial.descending((EARLY, BETWEEN, LATE), context)) as losses:
+        early = next(losses)
+        for later in losses:
+            gain = Gain.over(early.groups, later.groups)
+            if gain.opposite.exceeds(BEYOND_DOUBT) or (gain.exceeds(BEYOND_DOUBT) and _is_worth(gain)):
+                break
+    return gain
+
+
+def _is_worth(gain: Gain) -> bool:
+    return gain.certain and gain.share > WORTH

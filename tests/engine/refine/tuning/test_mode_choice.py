@@ -7,6 +7,7 @@ import pytest
 
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.solvers.sweeps import Sweeps
 from ptylive.engine.refine.tuning.held_out import Course, HeldOutLoss, Trial, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import ModeChoice, choose_modes, may_be_tried
 from ptylive.schema.preset import Preset
@@ -80,12 +81,16 @@ def test_the_trial_ends_where_one_mode_cannot_win(monkeypatch, simulated, severa
     assert choice.modes == modes
 
 
-def test_a_trial_goes_on_where_it_was(simulated):
+def test_a_trial_goes_on_where_it_was(simulated, monkeypatch):
+    swept, step = [], Sweeps.step
+    monkeypatch.setattr(Sweeps, "step", lambda self, state: swept.append(state.sweep) or step(self, state))
     trial = Trial.of(simulated.dataset, Preset(window_px=24, probe_modes=1), TrialContext("cpu"))
     state, first = trial.continued(None, 1, 2, TrialContext("cpu"))
     assert state.sweep == 1
     at_once = trial.continued(None, 2, 2, TrialContext("cpu"))[1]
+    swept.clear()
     assert trial.continued(state, 2, 2, TrialContext("cpu"))[1] == at_once
+    assert set(swept) == {1}, "the second sweep only"
     assert at_once.mean < first.mean
 
 

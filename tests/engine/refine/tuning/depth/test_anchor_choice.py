@@ -55,8 +55,19 @@ def test_nor_of_few_patterns(monkeypatch):
     assert with_chosen_anchor(begun, CPU) is begun
 
 
-def test_the_trial_is_of_the_weaker_one_late_beside_early(monkeypatch):
-    made, looked = [], []
+@pytest.mark.parametrize(
+    ("losses", "looked", "told"),
+    [
+        ([(100.0, 102.0), (97.0, 100.6), (97.0, 101.0)], [4, 8, 12], "gain 2 ± 1 %"),  # falls of 3 and 1.4, 1 of 101
+        ([(100.0, 102.0), (97.0, 99.1), (50.0, 50.0)], [4, 8], "2.9 ± 0.05 %"),
+        ([(100.0, 102.0), (99.5, 101.5), (97.0, 99.1)], [4, 8, 12], "2.9 ± 0.05 %"),  # sure, and too little so far
+        ([(100.0, 102.0), (101.0, 102.9), (50.0, 50.0)], [4, 8], "gain -0.94 ± 0.05 %"),
+        ([(100.0, 102.0), (101.0, 102.4), (99.0, 101.1)], [4, 8, 12], "gain 0.94 ± 0.05 %"),  # risen by two deviations
+    ],
+    ids=["late", "clear-before", "little-before", "risen", "in-doubt"],
+)
+def test_the_trial_is_of_the_weaker_one_late_beside_early(monkeypatch, losses, looked, told):
+    made, seen = [], []
     step = Lbfgs.step
 
     def counted(self, state):
@@ -64,15 +75,16 @@ def test_the_trial_is_of_the_weaker_one_late_beside_early(monkeypatch):
         return step(self, state)
 
     def judged(self, loss, vector):
-        looked.append((len(made), len(self.held)))
-        return (100.0, 102.0) if len(looked) == 1 else (97.0, 101.0)
+        seen.append(len(made))
+        assert len(self.held) == 32
+        return losses[len(seen) - 1]
 
     monkeypatch.setattr(Lbfgs, "step", counted)
     monkeypatch.setattr(Trial, "judged", judged)
     tuned = with_chosen_anchor(Tuned(scan_of_columns(points=16), THICK), CPU)
-    assert looked == [(4, 32), (12, 32)]
-    assert made == [(pytest.approx(0.03), 256 - 32)] * 12
-    assert "gain 2 ± 1 %" in tuned.words[0]  # falls of 3 and 1 of 101
+    assert seen == looked
+    assert made == [(pytest.approx(0.03), 256 - 32)] * looked[-1]
+    assert told in tuned.words[0]
 
 
 def test_what_is_held_fast_goes_on_to_nothing():
