@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
@@ -21,11 +21,13 @@ class Gallery:
     """Grey pictures side by side, as a notebook shows them."""
 
     pictures: Mapping[str, Array]
+    sampling_A: Mapping[str, tuple[float, float] | None] = field(default_factory=dict)
+    """Of a picture by its title, (row, column): pixels are drawn as long as they are; without one they are squares."""
 
     def _repr_html_(self) -> str:
         shown = []
         for title, data in self.pictures.items():
-            source = base64.b64encode(_png(_grey(data))).decode()
+            source = base64.b64encode(self._png(title, data)).decode()
             image = f'<img style="height:20em;image-rendering:pixelated" src="data:image/png;base64,{source}"/>'
             shown.append(f"<figure><figcaption>{escape(title)}</figcaption>{image}</figure>")
         return f'<div style="display:flex;flex-wrap:wrap">{"".join(shown)}</div>'
@@ -40,9 +42,15 @@ class Gallery:
         for title, data in self.pictures.items():
             target = Path(folder) / f"{title.split(',')[0]}.png"
             with replacing(target) as temporary:
-                temporary.write_bytes(_png(_grey(data)))
+                temporary.write_bytes(self._png(title, data))
             written.append(target)
         return written
+
+    def _png(self, title: str, data: Array) -> bytes:
+        from ptylive.pictures.snapshot import in_proportion, png
+
+        grey = in_proportion(_grey(data), self.sampling_A.get(title))
+        return png(np.repeat(grey[..., None], 3, axis=2))
 
 
 def _grey(data: Array) -> Array:
@@ -50,9 +58,3 @@ def _grey(data: Array) -> Array:
     low, high = np.percentile(data, SHOWN_PERCENTILES)
     scaled = (np.asarray(data, dtype=float) - low) / max(float(high - low), 1e-30)
     return np.asarray(255 * np.clip(scaled, 0, 1), dtype=np.uint8)
-
-
-def _png(grey: Array) -> bytes:
-    from ptylive.pictures.snapshot import png
-
-    return png(np.repeat(grey[..., None], 3, axis=2))

@@ -167,7 +167,10 @@ class Maps(Mapping[str, LiveMap]):
         for name in names:
             if not isinstance(name, str) or name not in self._maps:
                 raise MetadataError(f"no map {brief(name)}{self._why(name)}", f"made: {', '.join(self) or 'none'}")
-        return Gallery({f"{name}, {self[name].units}": self[name].data for name in names or self})
+        shown = {f"{name}, {self[name].units}": self[name] for name in names or self}
+        return Gallery(
+            {title: one.data for title, one in shown.items()}, {title: one.sampling_A for title, one in shown.items()}
+        )
 
     def _why(self, name: object) -> str:
         """Why a map was not made, behind a colon, where that is known."""

@@ -10,10 +10,12 @@ import numpy.typing as npt
 
 from ptylive.pictures.colours import ColourMap, Levels, levels, palette, to_indices
 from ptylive.pictures.scalebar import nice_length
-from ptylive.schema.model import Array, BoolArray
+from ptylive.schema.model import Array, BoolArray, IndexArray
 
 LEAST_SIDE = 768
 """Small maps are drawn with whole-numbered pixels until they are about this large."""
+MOST_SIDE = 8192
+"""Of a picture that its pixels' shape makes longer than its map."""
 Rgb = npt.NDArray[np.uint8]
 _GLYPHS = {
     "0": "69999996", "1": "26222227", "2": "6911248f", "3": "69161196", "4": "1359f111", "5": "f88e1196",
@@ -31,16 +33,43 @@ def draw(
     limits: Levels | None = None,
     sampling_A: tuple[float, float] | None = None,
     least_side: int = LEAST_SIDE,
+    scale_bar: bool = True,
 ) -> Rgb:
-    """RGB (rows, cols, 3) of a map as the dashboard shows it, enlarged, with its scale bar where its scale is known."""
+    """RGB (rows, cols, 3) of a map as the dashboard shows it, enlarged, with its scale bar where its scale is known.
+
+    Lengths along rows and columns are alike then, whatever the steps of the scan are.
+    """
     limits = limits or levels(data, visited)
     indices = to_indices(np.asarray(data, dtype=np.float32), limits, visited)
     colours = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in palette(colour_map)], dtype=np.uint8)
-    factor = max(1, least_side // max(data.shape))
-    picture = np.repeat(np.repeat(colours[indices], factor, axis=0), factor, axis=1)
-    if sampling_A is not None:
-        draw_scale_bar(picture, sampling_A[1] / factor)
+    picture: Rgb = colours[in_proportion(indices, sampling_A, least_side)]
+    if sampling_A is not None and scale_bar:
+        draw_scale_bar(picture, sampling_A[1] * data.shape[1] / picture.shape[1])
     return picture
+
+
+def in_proportion(data: Array, sampling_A: tuple[float, float] | None, least_side: int = 1) -> Array:
+    """Pixels (rows, cols) repeated until the longer side has ``least_side``, those of a longer step more often."""
+    sides = _sides(data.shape, sampling_A, least_side)
+    rows, cols = (_spread(n, side) for n, side in zip(data.shape, sides, strict=True))
+    spread: Array = data[np.ix_(rows, cols)]
+    return spread
+
+
+def _sides(shape: tuple[int, ...], sampling_A: tuple[float, float] | None, least_side: int) -> tuple[int, int]:
+    """Rows and columns of the picture of a map: whole-numbered pixels, longer along the axis of the longer step."""
+    factor = max(1, least_side // max(shape))
+    rows, cols = shape[0] * factor, shape[1] * factor
+    if sampling_A is None or not min(sampling_A) > 0:
+        return rows, cols
+    tall, wide = (n * step / min(sampling_A) for n, step in zip((rows, cols), sampling_A, strict=True))
+    shrunk = min(1.0, max(MOST_SIDE, rows, cols) / max(tall, wide))
+    return max(1, round(tall * shrunk)), max(1, round(wide * shrunk))
+
+
+def _spread(count: int, side: int) -> IndexArray:
+    """Which of ``count`` pixels each of ``side`` shows."""
+    return (np.arange(side) * count) // side
 
 
 def draw_scale_bar(picture: Rgb, pixel_A: float) -> None:

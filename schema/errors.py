@@ -74,6 +74,10 @@ class RefinementError(PtyliveError):
     """The refinement cannot start or go on."""
 
 
+class StoppedError(RefinementError):
+    """Somebody stopped a refinement before there was anything to keep: it did not fail."""
+
+
 def open_elsewhere(path: object, error: BaseException) -> InputFileError | None:
     """What to say of a file that HDF5 refuses because another program writes it; None where that is not why."""
     if not isinstance(error, BlockingIOError):

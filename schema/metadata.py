@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,8 @@ STEP_NAMES = ("scan_step_A", "field_of_view_A", "scan_matrix")
 """Names of one quantity: whichever of them is given last counts."""
 FILE_ARRAYS = ("bad_pixel_mask", "positions_A", "vacuum_pattern", *REFERENCES)
 """Arrays beside the attributes of a file."""
+LEAST_BEGINNING, ALIKE = 6, 0.8
+"""Letters of a name's beginning, and likeness of a misspelt one, from which the name is meant."""
 MASKS = "masks"
 """Virtual detectors (K, Qy, Qx), whose readings a recording holds in the place of patterns."""
 ARRAY_NAMES = (*FILE_ARRAYS, MASKS)
@@ -78,6 +81,14 @@ def locate(name: str) -> tuple[str, str]:
         raise MetadataError(f"{name} is a file or an array, no number", "give it when the program starts")
     known = [*NAMES, *GIVEN_ARRAYS, MASKS, *(f"{s}.{k}" for s, k in NAMES.values())]
     raise MetadataError(f"unknown setting {name!r}", did_you_mean(name, known, "see docs/conventions.md"))
+
+
+def nearest_name(name: str) -> str | None:
+    """The flat name that one which is none is almost (``scan_stepA``), or begins (``defocus``); None for any other."""
+    if name in NAMES:
+        return None
+    begun = [known for known in NAMES if len(name) >= LEAST_BEGINNING and known.lower().startswith(name.lower())]
+    return next(iter([*begun, *get_close_matches(name, NAMES, n=1, cutoff=ALIKE)]), None)
 
 
 def array_name(name: str) -> str | None:

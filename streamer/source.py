@@ -23,7 +23,7 @@ from ptylive.streamer.detector_arrays import read_detector_arrays, with_arrays
 from ptylive.streamer.storage.layout import StoredScan
 from ptylive.streamer.storage.native import DAMAGED_HINT, open_native
 from ptylive.streamer.storage.pixel_types import readable
-from ptylive.streamer.storage.scan_file import ScanFile
+from ptylive.streamer.storage.scan_file import CHECK_IT, ScanFile
 from ptylive.streamer.wire.armmap import array_shape
 
 DIGESTED, DIGESTED_BYTES = 16, 2**26
@@ -51,6 +51,11 @@ class FileSource:
     def stored_uid(self) -> str:
         """Identity of the scan as the file itself gives it; empty for files of other programs."""
         return str(self._file.metadata.get("uid") or "")
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Notes that are guesses, or what somebody may not have meant."""
+        return tuple(note for note in self.notes if note.endswith(CHECK_IT))
 
     @property
     def frame_count(self) -> int:
@@ -284,7 +289,9 @@ def _fitted_scan(path: Path, stored: StoredScan, scan: Scan, notes: list[str], *
         return scan
     points = f"{scan.shape[0]} x {scan.shape[1]}"
     if told and scan.frames <= stored.frames:
-        notes.append(f"frames stored as {rows} x {columns} are taken one after the other, for {points} points")
+        notes.append(
+            f"frames stored as {rows} x {columns} are taken one after the other, for {points} points: check it"
+        )
         return scan
     said = f"impossible scan_shape {points} (flyback_frames {scan.flyback_frames})"
     raise InputFileError(f"{path}: {said} for {rows} x {columns} patterns", hint)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ptylive.application.conversion import cleaned
 from ptylive.application.detector_texts import ThresholdDetector, Written, equip, read_detectors
-from ptylive.application.remarks import remarks
+from ptylive.application.remarks import orientation_remarks, remarks
 from ptylive.engine.backend.device import NAMES
 from ptylive.engine.backend.imaging.open import MapDevice, open_map_device
 from ptylive.engine.bad_pixels import with_noted_pixels
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 BATCH_FRAMES = 256
 AS_STORED = BasisChoice(PIXELS)
 RETRY_S = 10.0
+COUNTS = "counts"
+"""Units of maps that no orientation matters to."""
 CONTRAST_PER_RAD = 2.0
 """Bright-field contrast of a radian of phase where its transfer is 1 (tcbf: 2 sin chi)."""
 
@@ -138,8 +140,10 @@ def reconstruct_source(
     if drawn and engine.store is not None:
         pattern = engine.store.mean_pattern
         rendering = replace(rendering, maps=[*rendering.maps, *summed(source, drawn, calibration, pattern)])
-    said = remarks(without(source.header, values), source.header, calibration)
-    return Reconstruction(engine, rendering, count, tuple(said))
+    said = remarks(without(source.header, values), source.header, calibration, engine.mean_pattern)
+    if any(one.units != COUNTS for one in rendering.maps):
+        said += orientation_remarks(calibration)
+    return Reconstruction(engine, rendering, count, (*source.doubts, *said))
 
 
 def summed(

@@ -1,18 +1,85 @@
-"""Remarks on a scan: implausible values that were accepted, and counts that are not finite."""
+"""Remarks on a scan: what was accepted although it is implausible, contradicts its patterns, or is no number."""
 
 from __future__ import annotations
 
-from ptylive.schema import Calibration, ScanHeader
+import numpy as np
+
+from ptylive.engine.imaging.imaging_conditions import DISC_TOLERANCE, disc_mrad
+from ptylive.schema import Calibration, Origin, ScanHeader
 from ptylive.schema.detector import MOST_COUNTS
 from ptylive.schema.metadata import questions
+from ptylive.schema.model import BoolArray, DoubleArray
+
+LEAST_OFFSET_SHARE = 0.1
+"""Of all counts that an even level over the detector has to be, to be asked about."""
+EVEN = 1.3
+"""The median of the detector's rim over its 5th percentile, up to which the rim is even: scattering falls outwards."""
+RIM_SHARE = 16
+"""The rim is this part of the shorter side wide."""
 
 
-def remarks(told: ScanHeader, header: ScanHeader, calibration: Calibration) -> list[str]:
-    """A sentence each. ``told``: as sender or file told it; ``header``: with a user's values, which are meant."""
+def remarks(
+    told: ScanHeader, header: ScanHeader, calibration: Calibration, mean_pattern: DoubleArray | None = None
+) -> list[str]:
+    """A sentence each. ``told``: as sender or file told it; ``header``: with a user's values, which are meant;
+    ``mean_pattern``: as recorded, where it is known.
+    """
     asked = set(questions(header))
     out = [f"is this right? {text}" for text in questions(told) if text in asked]
     masked = calibration.get("masked_counts")
     if masked:
         verb = "count is no number" if masked == 1 else "counts are no numbers"
         out.append(f"{int(masked)} {verb} up to {MOST_COUNTS:.0e}: taken as 0")
+    out += _disc_remarks(calibration)
+    if mean_pattern is not None and header.basis.is_raw:
+        out += _offset_remarks(mean_pattern, header.arrays.get("bad_pixel_mask"))
     return out
+
+
+def orientation_remarks(calibration: Calibration) -> list[str]:
+    """What the data did not tell of the orientation, a sentence each: phases may be wrong by it."""
+    problems = []
+    if calibration.origin("rotation_deg") is Origin.UNDECIDED:
+        value = calibration.rotation_deg
+        problems.append(
+            f"rotation_deg is undecided and taken as {value:.4g}: phases may be smeared, or dark for bright; "
+            "give rotation_deg, or the sign of the defocus, where you know it"
+        )
+    if calibration.origin("detector_transform") is Origin.UNDECIDED:
+        problems.append(
+            f"detector_transform is undecided and taken as {calibration.transform}: where patterns are mirrored "
+            "against the scan phases are wrong; give detector_transform where you know it"
+        )
+    return problems
+
+
+def _disc_remarks(calibration: Calibration) -> list[str]:
+    """Where the disc as measured, in pixels of the size that was given, is not that of the semi-angle."""
+    given, measured = calibration.get("convergence_semiangle_mrad"), disc_mrad(calibration)
+    if given is None or measured is None or abs(measured / float(given) - 1) < DISC_TOLERANCE:
+        return []
+    radius, pixel = float(calibration.get("disc_radius_px")), float(calibration.get("detector_pixel_invA"))
+    return [
+        f"the disc has a radius of {measured:.3g} mrad ({radius:.3g} px of {pixel:.3g} 1/Å), and "
+        f"convergence_semiangle_mrad is {float(given):.4g}: phases are wrong where one of them is; a whole angle for "
+        "half of it? binned pixels? another energy or camera length?"
+    ]
+
+
+def _offset_remarks(mean_pattern: DoubleArray, bad: BoolArray | None) -> list[str]:
+    """Where much of all counts lies evenly over the detector, as what a camera adds to each pixel does."""
+    good = np.isfinite(mean_pattern) if bad is None else np.isfinite(mean_pattern) & ~np.asarray(bad, dtype=bool)
+    width = max(1, min(mean_pattern.shape) // RIM_SHARE)
+    rim = good.copy()
+    rim[width:-width, width:-width] = False
+    total = float(mean_pattern[good].sum())
+    if not rim.any() or total <= 0:
+        return []
+    low, middle = np.percentile(mean_pattern[rim], (5, 50))
+    share = low * int(good.sum()) / total
+    if share < LEAST_OFFSET_SHARE or middle > EVEN * low:
+        return []
+    return [
+        f"{100 * min(1.0, share):.0f} % of the counts lie evenly over the detector, {low:.4g} in each pixel: "
+        "an offset of the camera, which weakens phases and may turn their sign? give dark_reference"
+    ]

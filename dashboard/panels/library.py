@@ -174,9 +174,17 @@ class LibraryPanel:
 
     def _drawn(self, plain: Mapping[str, Any], colours: ColourMap) -> str:
         """Shades as a data address; drawn once."""
-        key = (bytes(plain["data"]), str(plain.get("shape")), colours)
+        key = (bytes(plain["data"]), str((plain.get("shape"), plain.get("sampling_A"))), colours)
         if key not in self._thumbnails:
-            picture = draw(array_from_plain(plain).astype(np.float32), colours, limits=(0.0, 255.0), least_side=1)
+            shades, steps = array_from_plain(plain).astype(np.float32), plain.get("sampling_A")
+            picture = draw(
+                shades,
+                colours,
+                limits=(0.0, 255.0),
+                sampling_A=None if steps is None else (float(steps[0]), float(steps[1])),
+                least_side=1,
+                scale_bar=False,
+            )
             if len(self._thumbnails) > 8 * PAGE:
                 self._thumbnails.clear()
             self._thumbnails[key] = "data:image/png;base64," + base64.b64encode(png(picture)).decode()

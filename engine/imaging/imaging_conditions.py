@@ -317,12 +317,17 @@ def aperture_mrad(calibration: Calibration) -> float:
     A nominal semi-angle is a label; the disc is what was used.
     """
     given = float(calibration.require("convergence_semiangle_mrad", "phase imaging"))
+    measured = disc_mrad(calibration)
+    return measured if measured is not None and abs(measured / given - 1) < DISC_TOLERANCE else given
+
+
+def disc_mrad(calibration: Calibration) -> float | None:
+    """Radius of the disc as measured on the detector, mrad; None where it is not known."""
     radius, pixel = calibration.get("disc_radius_px"), calibration.get("detector_pixel_invA")
     wavelength = calibration.wavelength_A
     if radius is None or pixel is None or wavelength is None:
-        return given
-    measured = float(radius) * float(pixel) * wavelength * 1e3
-    return measured if abs(measured / given - 1) < DISC_TOLERANCE else given
+        return None
+    return float(radius) * float(pixel) * wavelength * 1e3
 
 
 def padded_shape(scan_shape: tuple[int, int], shift_in_steps: float) -> tuple[int, int]:

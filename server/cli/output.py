@@ -80,7 +80,7 @@ class Shown(Protocol):
     """How far a command is, told to the person at the terminal."""
 
     def update(self, done: float, total: float | None = None, text: str | None = None) -> None:
-        """So much is done, of so much if that is known; ``text`` may change on the way."""
+        """What is done, of what there is to do: None as before, 0 unknown; ``text`` may change on the way."""
         ...
 
 
@@ -98,6 +98,9 @@ class Bar:
         if text is not None:
             values["description"] = text
         self._progress.update(self._task, **values)
+        if total == 0:
+            for task in self._progress.tasks:
+                task.total = None  # update() takes None for "as before"
 
 
 class Lines:

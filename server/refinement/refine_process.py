@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ptylive.engine.memory import keep_freed_memory
 from ptylive.schema import PtyliveError, ScanHeader
+from ptylive.schema.errors import StoppedError
 from ptylive.schema.plain_errors import ORPHANED, say_unraisable_in_a_line
 from ptylive.server.refinement.found_values import found_values
 from ptylive.server.refinement.job_process import NO_GPU
@@ -59,7 +60,7 @@ def main(arguments: list[str]) -> int:
         with FileWorker() as files:
             message = _refined(job, inbox, out, Doorkeeper(files))
     except PtyliveError as error:
-        message = {"kind": "failed", "message": error.line()}
+        message = {"kind": "failed", "message": error.line(), "stopped": isinstance(error, StoppedError)}
     except Exception as error:
         message = {"kind": "failed", "message": f"the refinement failed: {error!r}"}
     _send(out, message)

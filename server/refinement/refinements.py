@@ -253,7 +253,7 @@ class Refinements:
             parts = (ended["problem"], renamed, ended["message"], ended["algorithm"], ended["reason"])
             run.message = "; ".join(part for part in parts if part)
         else:
-            run.state = "failed"
+            run.state = "stopped" if ended.get("stopped") else "failed"
             run.message = ended.get("message") or ending
         run.phase = run.phases[-1] if run.phases else run.phase  # patterns held out were tried after it
         run.seconds_left = 0.0

@@ -107,11 +107,10 @@ def compiling(header: ScanHeader, tell: Callable[[float, float | None, str | Non
     if process is None:
         yield
         return
-    started = time.monotonic()
     try:
         yield
         while process.poll() is None:
-            tell(int(time.monotonic() - started), None, f"{COMPILING}, s")
+            tell(0, 0, COMPILING)
             time.sleep(POLL_S)
     finally:
         end(process)

@@ -184,6 +184,7 @@ class ScanSession:
             return f"recording failed: {self.recording_error}"
         if self.recording_waits:
             return f"recording waits: {self.recording_waits}"
+        said = remarks(self.source, self.header, self.calibration, self.mean)
         missing = self.rendering.missing
         if missing:
             reasons: dict[str, list[str]] = {}
@@ -191,8 +192,8 @@ class ScanSession:
                 _, needs, what = reason.rpartition("needs ")
                 reasons.setdefault(f"{needs}{what}", []).append(name)
             lacking = [f"{', '.join(names)}: {reason}" for reason, names in reasons.items()]
-            return "; ".join([*lacking, *remarks(self.source, self.header, self.calibration)])
-        return "; ".join(remarks(self.source, self.header, self.calibration))
+            return "; ".join([*lacking, *said])
+        return "; ".join(said)
 
     def take(self, rendering: Rendering, *, others_stay: bool = False) -> list[dict[str, Any]]:
         """Keep a rendering and return it as payloads of `maps` events, patterns and coverage included.

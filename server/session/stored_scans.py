@@ -49,7 +49,7 @@ def describe_results(path: Path) -> dict[str, Any]:
     return {
         "runs": read_runs(path),
         "calibration": Calibration.from_attributes(stored["calibration"]).to_plain(),
-        "thumbnail": _thumbnail({found["name"]: found["data"] for found in stored["maps"]}),
+        "thumbnail": _thumbnail({found["name"]: found for found in stored["maps"]}),
     }
 
 
@@ -146,15 +146,19 @@ def map_of(plain: Mapping[str, Any]) -> LiveMap:
     return LiveMap(**{**plain, "limit": None if limit is None else InformationLimit(*limit)})
 
 
-def _thumbnail(maps: dict[str, Array]) -> dict[str, Any] | None:
-    """The best map with finite values as uint8 {shape, dtype, data, map}, 1st to 99th percentile."""
+def _thumbnail(maps: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
+    """The best map with finite values as uint8 {shape, dtype, data, map, sampling_A}, 1st to 99th percentile.
+
+    ``sampling_A``: of the map (row, column), None where it is not known.
+    """
     for name in THUMBNAIL_MAPS:
         if name not in maps:
             continue
-        stride = max(1, -(-max(maps[name].shape) // THUMBNAIL_SIDE))
-        small = maps[name][::stride, ::stride]
+        data, sampling_A = maps[name]["data"], maps[name]["sampling_A"]
+        stride = max(1, -(-max(data.shape) // THUMBNAIL_SIDE))
+        small = data[::stride, ::stride]
         if np.isfinite(small).any():
-            return {**_shades(small), "map": name}
+            return {**_shades(small), "map": name, "sampling_A": None if sampling_A is None else list(sampling_A)}
     return None
 
 

@@ -28,6 +28,7 @@ _FRAMES = "entry/data"
 _DETECTOR = "entry/instrument/detector"
 _MASTER = "_master.h5"
 _MOST_FILES = 100_000
+FOUR_AXES = 4
 
 
 @dataclass(frozen=True)
@@ -86,12 +87,18 @@ def recognises(file: Any) -> bool:
 
 @contextmanager
 def open_dectris(path: Path) -> Iterator[ScanFile]:
-    """Open a master or a single data file. Raises InputFileError: a data file missing or elsewhere, no frames."""
+    """Open a master or a single data file, or a NeXus file whose one data set is (Ry, Rx, Qy, Qx).
+
+    Raises InputFileError: a data file missing or elsewhere, no frames.
+    """
     with opened(path) as file, ExitStack() as stack:
         names = sorted(name for name in file[_FRAMES] if re.fullmatch(r"data(_\d+)?", name))[:_MOST_FILES]
         parts = [_part(path, file, name, stack) for name in names]
         if not parts:
             raise InputFileError(f"{path} names no data files", "give the master of a series that has frames")
+        if len(parts) == 1 and parts[0].ndim == FOUR_AXES:  # no DECTRIS file, but NeXus with the scan in its place
+            yield ScanFile(parts[0], notes=(f"the patterns are {_FRAMES}/{names[0]}",))
+            return
         frames = FrameFiles.of(path, parts)
         mask = _pixel_mask(file, frames.shape[1:])
         metadata, notes = _metadata(path, file, frames.shape[0])

@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import h5py
+
 from ptylive.streamer.foreign import (
     archives,
     dectris_files,
@@ -73,7 +75,7 @@ def reader_for(path: Path, values: Mapping[str, Any] | None = None) -> Reader | 
 
 
 def _by_content(file: Any) -> Reader | None:
-    if any(name in file for name in _NATIVE):
+    if any(_is_array(file, name) for name in _NATIVE):
         return None
     if dectris_files.recognises(file):
         return dectris_files.open_dectris
@@ -88,3 +90,9 @@ def _by_content(file: Any) -> Reader | None:
     if plain_hdf5.recognises(file) or Path(file.filename).suffix.lower() == ".mat":
         return plain_hdf5.open_plain
     return None
+
+
+def _is_array(file: Any, name: str) -> bool:
+    """Whether there is something of that name that is no group: Berkeley's EMD files have a group ``data``."""
+    is_own = isinstance(file.get(name, getlink=True), h5py.HardLink)  # what links lead to is looked at by its reader
+    return name in file and not (is_own and file.get(name, getclass=True) is h5py.Group)

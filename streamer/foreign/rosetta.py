@@ -23,6 +23,7 @@ import numpy as np
 from ptylive.schema import InputFileError
 from ptylive.schema.model import Array
 from ptylive.streamer.foreign.arrays import check_frames
+from ptylive.streamer.foreign.axes_order import ROWS_FIRST, scan_lies_last
 from ptylive.streamer.foreign.units import (
     angle_mrad,
     detector_metadata,
@@ -107,6 +108,13 @@ def open_hspy(path: Path) -> Iterator[ScanFile]:
     found = _read(path.suffix.lower().removeprefix("."), path)
     frames = frames_of(path, found)
     scales = [scale_of(axis) for axis in found["axes"]]
+    notes: tuple[str, ...] = ()
+    if len(scales) == len(frames.shape) == 4 and scan_lies_last(
+        scales
+    ):  # a transposed signal: images over the detector
+        frames = LazyFrames(frames.array.transpose(ROWS_FIRST))
+        scales = [scales[axis] for axis in ROWS_FIRST]
+        notes = ("by their units its axes are Qy, Qx, Ry, Rx: slow to read, ptylive convert turns them",)
     metadata = detector_metadata(scales[-2:])
     if len(frames.shape) == 4:
         metadata |= scan_metadata(scales[:2])
@@ -116,7 +124,7 @@ def open_hspy(path: Path) -> Iterator[ScanFile]:
         "convergence_semiangle_mrad": angle_mrad(value_at(found, f"{beam}.convergence_angle"), "mrad"),
     }
     metadata |= {name: value for name, value in values.items() if value is not None}
-    yield ScanFile(frames, metadata, notes=unequal_pixels(scales[-2:]))
+    yield ScanFile(frames, metadata, notes=(*notes, *unequal_pixels(scales[-2:])))
 
 
 def _read(plugin: str, path: Path) -> Mapping[str, Any]:

@@ -19,6 +19,7 @@ from ptylive.schema.model import Array
 BITSHUFFLE_FILTER = 32008
 _BITSHUFFLE_LZ4 = 2
 _CHUNK_CACHE_BYTES = 64 * 2**20
+_MOST_NAMES = 10_000
 
 
 @contextmanager
@@ -56,6 +57,23 @@ def dataset(file: Any, name: str) -> Any:
         raise _elsewhere(file, name, "external storage")
     _check_filters(file, name, found)
     return found
+
+
+def pattern_arrays(file: Any) -> list[str]:
+    """Names of the data sets of real numbers with three or four axes, wherever they lie in this very file."""
+    names: list[str] = []
+    seen = 0
+
+    def look(name: str, found: Any) -> bool | None:
+        nonlocal seen
+        seen += 1
+        real = isinstance(found, h5py.Dataset) and found.shape is not None and found.dtype.kind in "iuf"
+        if real and found.ndim in (3, 4) and 0 not in found.shape and not name.startswith("#refs#"):
+            names.append(name)
+        return True if seen > _MOST_NAMES else None
+
+    file.visititems(look)
+    return names
 
 
 def _elsewhere(file: Any, name: str, what: str) -> InputFileError:

@@ -8,7 +8,7 @@ PyPty's files, three axes of ``data`` and nothing else, are such files too.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,25 @@ from typing import Any
 import numpy as np
 
 from ptylive.schema import Basis, InputFileError
-from ptylive.schema.metadata import FILE_ARRAYS
+from ptylive.schema.metadata import FILE_ARRAYS, NAMES, nearest_name
 from ptylive.schema.model import BoolArray
 from ptylive.streamer.storage.events import EventSets
 from ptylive.streamer.storage.fletcher32 import without_checksum
-from ptylive.streamer.storage.hdf5 import attributes, dataset, has_checksums, opened, stores_bslz4_patterns
+from ptylive.streamer.storage.hdf5 import (
+    attributes,
+    dataset,
+    has_checksums,
+    opened,
+    pattern_arrays,
+    stores_bslz4_patterns,
+)
 from ptylive.streamer.storage.layout import StoredScan
 from ptylive.streamer.storage.scan_file import ScanFile
 from ptylive.streamer.storage.vectors import VectorSets, extra_names, read_basis
 
 SENT = "sent"
 """Group of the metadata: what the sender said in its own words, a text to an attribute."""
+_MOST_TOLD = 4
 DAMAGED_HINT = "restore the file from a copy, or keep what is whole of it: ptylive convert FILE OUT"
 
 
@@ -43,17 +51,31 @@ def open_native(path: Path) -> Iterator[ScanFile]:
         if vectors is not None:
             basis = basis.model_copy(update={"extra": extra_names(path, vectors)})
             arrays["masks"] = masks
+        said = {} if metadata is None else attributes(metadata)
         leading = data.shape[:-2] if vectors is None else data.shape[:-1]
         yield ScanFile(
             frames=data,
-            metadata={} if metadata is None else attributes(metadata),
+            metadata=said,
             arrays={name: array for name, array in arrays.items() if array is not None},
             received=_received(path, file, math.prod(leading)),
             basis=basis,
             chunk=_chunks(path, data, StoredScan(leading)) if vectors is None and events is None else None,
             events=None if events is None else events.select,
+            notes=() if metadata is None else _left_out(said, metadata),
             sent=attributes(metadata[SENT]) if metadata is not None and SENT in metadata else {},
         )
+
+
+def _left_out(said: Mapping[str, Any], group: Any) -> tuple[str, ...]:
+    """Of what somebody may have meant as metadata: attributes of almost a known name, and data sets of one."""
+    notes = []
+    for name in said:
+        if (meant := nearest_name(name)) is not None and meant not in said:
+            notes.append(f"the attribute {name} of /metadata is not known and left out, {meant} is: check it")
+    for name in group:
+        if name in NAMES and name not in said:
+            notes.append(f"/metadata/{name} is a data set and left out, attributes of /metadata are read: check it")
+    return tuple(notes)
 
 
 def _data(path: Path, file: Any) -> Any:
@@ -61,7 +83,7 @@ def _data(path: Path, file: Any) -> Any:
     if data is None and "calibration" in file:
         raise InputFileError(f"{path} holds results and no patterns", f"give the scan: {_scan_of(file)}")
     if data is None:
-        raise InputFileError(f"{path} has no data set /data", "give a native file, or one of those in docs/files.md")
+        raise _no_data(path, file)
     if data.ndim not in (3, 4) or 0 in data.shape:
         shape = " x ".join(map(str, data.shape)) or "a single number"
         if data.ndim == 2:
@@ -73,6 +95,17 @@ def _data(path: Path, file: Any) -> Any:
             f"{path}: /data is {shape}", "it must be (Ry, Rx, Qy, Qx), or (N, Qy, Qx) in acquisition order"
         )
     return data
+
+
+def _no_data(path: Path, file: Any) -> InputFileError:
+    """What is said of a file whose patterns nobody finds: which arrays there are, and how to name the right one."""
+    known = "give a native file, or one of those in docs/files.md"
+    names = pattern_arrays(file)
+    if not names:
+        return InputFileError(f"{path} has no data set /data", known)
+    told = ", ".join(f"/{name} ({' x '.join(map(str, file[name].shape))})" for name in names[:_MOST_TOLD])
+    link = f'if that is the scan, link it to the name dp: with h5py, file["dp"] = file["{names[0]}"]'
+    return InputFileError(f"{path} has no data set /data, but {told}", f"{link}; else {known}")
 
 
 def _scan_of(results: Any) -> str:

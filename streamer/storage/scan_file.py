@@ -30,6 +30,10 @@ class StoredFrames(Protocol):
         ...
 
 
+CHECK_IT = ": check it"
+"""How a note ends that is a guess, or what somebody may not have meant: whoever computes something is told it too."""
+
+
 @dataclass(frozen=True)
 class ScanFile:
     """An open file as its reader understands it.

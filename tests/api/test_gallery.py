@@ -1,6 +1,7 @@
 """Pictures in a notebook."""
 
 import numpy as np
+from PIL import Image
 
 from ptylive.gallery import Gallery
 
@@ -13,3 +14,8 @@ def test_pictures_become_files_named_by_what_stands_before_the_comma(tmp_path):
     (written,) = Gallery({"obf, rad": np.eye(4)}).save(tmp_path / "made")
     assert written.name == "obf.png"
     assert written.read_bytes().startswith(b"\x89PNG")
+
+
+def test_pixels_are_drawn_as_long_as_they_are(tmp_path):
+    (written,) = Gallery({"obf, rad": np.eye(4)}, {"obf, rad": (1.0, 0.5)}).save(tmp_path)
+    assert Image.open(written).size == (4, 8)

@@ -280,3 +280,10 @@ def test_a_digest_takes_few_patterns_of_those_that_arrived(tmp_path: Path, monke
         monkeypatch.setattr(type(source), "frames", lambda self, index: read.extend(index) or np.ones((1, 4, 4), "u1"))
         replace(source, received=np.arange(400) >= 100).digest()
     assert (len(read), read[0], read[-1]) == (16, 100, 399)
+
+
+def test_what_is_to_be_checked_is_told_apart_from_what_is_only_said(tmp_path: Path) -> None:
+    with open_source(native(tmp_path / "a.h5"), {"scan_shape": (5, 4)}) as source:
+        assert source.doubts == ("frames stored as 4 x 5 are taken one after the other, for 5 x 4 points: check it",)
+    with open_source(native(tmp_path / "b.h5")) as source:
+        assert source.notes and not source.doubts

@@ -58,7 +58,7 @@ from ptylive.engine.refine.validation.engine_settings import check_engine, unuse
 from ptylive.engine.refine.validation.held_out_quality import held_out_quality
 from ptylive.engine.refine.validation.prior_settings import check_possible
 from ptylive.engine.refine.validation.scan_settings import check_scans
-from ptylive.schema.errors import RefinementError
+from ptylive.schema.errors import RefinementError, StoppedError
 from ptylive.schema.preset import Preset
 
 
@@ -307,7 +307,7 @@ def _stop_where_asked(should_stop: Callable[[], bool]) -> Callable[[], None]:
 
     def pause() -> None:
         if should_stop():
-            raise RefinementError("stopped on request before the refinement began")
+            raise StoppedError("stopped on request before the refinement began")
 
     return pause
 

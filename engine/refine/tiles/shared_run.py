@@ -36,7 +36,7 @@ from ptylive.engine.refine.tiles.tile_sets import TileSet, TileSets
 from ptylive.engine.refine.tiles.tile_vector import add_part
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.validation.phase_deviation import EndOfRun, phase_deviation
-from ptylive.schema.errors import PtyliveError, RefinementError
+from ptylive.schema.errors import PtyliveError, RefinementError, StoppedError
 from ptylive.schema.model import Array, IndexArray
 from ptylive.schema.preset import Preset
 
@@ -92,7 +92,7 @@ class SharedRun:
             except CrewBusy as error:
                 self._tell(f"waits for workers: {error}")
                 if self._observers.should_stop():
-                    raise RefinementError("stopped on request before the refinement began") from None
+                    raise StoppedError("stopped on request before the refinement began") from None
             except CrewLost as error:
                 lost = lost + 1 if before == (len(self._log.losses), sets.newest) else 1
                 if lost >= MOST_LOST:

@@ -18,12 +18,11 @@ import numpy as np
 from ptylive.schema import InputFileError
 from ptylive.schema.model import Array
 from ptylive.streamer.foreign.axes_order import ReorderedFrames
-from ptylive.streamer.storage.hdf5 import dataset, opened
+from ptylive.streamer.storage.hdf5 import dataset, opened, pattern_arrays
 from ptylive.streamer.storage.scan_file import ScanFile
 
 PLAIN = "dp"
 MATLAB = b"MATLAB 7.3 MAT-file"
-_MOST_NAMES = 10_000
 _OF_MATLAB_4D = (1, 0, 3, 2)
 """Axes of MATLAB's (ky, kx, rows, columns), reversed in the file, in the order (rows, columns, ky, kx)."""
 
@@ -61,7 +60,7 @@ def open_plain(path: Path) -> Iterator[ScanFile]:
     with path.open("rb") as raw:
         of_matlab = raw.read(len(MATLAB)) == MATLAB
     with opened(path) as file:
-        names = [PLAIN] if recognises(file) else _names(file)
+        names = [PLAIN] if recognises(file) else pattern_arrays(file)
         if len(names) != 1:
             several = f" ({', '.join(names[:4])})" if names else ""
             problem = f"{path} holds {len(names) or 'no'} arrays of three or four axes{several}"
@@ -76,19 +75,3 @@ def open_plain(path: Path) -> Iterator[ScanFile]:
             order = "(ky, kx, points)" if data.ndim == 3 else "(ky, kx, rows, columns)"
             notes += (f"taken as MATLAB's {order}: where it had another order, permute it there",)
         yield ScanFile(frames, notes=notes)
-
-
-def _names(file: Any) -> list[str]:
-    names: list[str] = []
-    seen = 0
-
-    def look(name: str, found: Any) -> bool | None:
-        nonlocal seen
-        seen += 1
-        real = isinstance(found, h5py.Dataset) and found.shape is not None and found.dtype.kind in "iuf"
-        if real and found.ndim in (3, 4) and 0 not in found.shape and not name.startswith("#refs#"):
-            names.append(name)
-        return True if seen > _MOST_NAMES else None
-
-    file.visititems(look)
-    return names

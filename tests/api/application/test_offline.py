@@ -63,3 +63,10 @@ def test_virtual_detectors_leave_found_pixels_out(scan) -> None:
         (shown,) = offline.summed(source, read_detectors({"all": "disc:7.5,8.5,30"}), known(), COUNTS.mean(axis=(0, 1)))
     without = COUNTS.sum(axis=(2, 3)) - COUNTS[:, :, STUCK[0], STUCK[1]]
     np.testing.assert_allclose(shown.data, without, rtol=1e-6)  # single precision
+
+
+def test_what_is_to_be_checked_is_said_where_maps_are_made(scan) -> None:
+    """It stood in ``inspect`` alone, and a scan whose rows were cut otherwise was made into maps without a word."""
+    made = offline.reconstruct_file(scan, {"scan_shape": (7, 6)}, ["bf"])
+    assert made.remarks == ("frames stored as 6 x 7 are taken one after the other, for 7 x 6 points: check it",)
+    assert offline.reconstruct_file(scan, {}, ["bf"]).remarks == ()

@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from ptylive.application.remarks import remarks
+from ptylive.application.remarks import orientation_remarks, remarks
 from ptylive.schema import Calibration, Detector, Optics, Origin, Quantity, Scan, ScanHeader
 
 
@@ -41,3 +42,63 @@ def test_what_a_sender_told_is_asked_about_and_what_a_user_gave_is_not():
 )
 def test_counts_that_were_no_numbers_are_told(count, said):
     assert remarks(header(), header(), with_masked(count)) == said
+
+
+def with_disc(**given):
+    """8 pixels of 0.04 1/Å at 80 keV: 13.4 mrad."""
+    told = {"energy_eV": 80e3, "disc_radius_px": 8.0, "detector_pixel_invA": 0.04, **given}
+    return Calibration().having(**{name: Quantity(value, Origin.GIVEN) for name, value in told.items()})
+
+
+@pytest.mark.parametrize("semiangle_mrad", [6.7, 26.7, 15.8])
+def test_a_disc_that_is_not_the_semiangle_is_told_with_both(semiangle_mrad):
+    (said,) = remarks(header(), header(), with_disc(convergence_semiangle_mrad=semiangle_mrad))
+    assert said.startswith("the disc has a radius of 13.4 mrad (8 px of 0.04 1/Å)")
+    assert f"convergence_semiangle_mrad is {semiangle_mrad:g}" in said
+
+
+@pytest.mark.parametrize("semiangle_mrad", [12.0, 13.4, 15.0])
+def test_a_nominal_semiangle_near_the_disc_is_not_asked_about(semiangle_mrad):
+    assert remarks(header(), header(), with_disc(convergence_semiangle_mrad=semiangle_mrad)) == []
+
+
+def pattern(background=0.0):
+    """A disc with scattering that falls outwards."""
+    rows, columns = np.indices((48, 64)) - np.array([23.5, 31.5])[:, None, None]
+    radius = np.hypot(rows, columns)
+    return np.where(radius < 12, 30.0, 200.0 / (radius + 1) ** 2) + background
+
+
+def test_an_even_level_of_counts_is_asked_about_and_scattering_is_not():
+    assert remarks(header(), header(), Calibration(), pattern()) == []
+    (said,) = remarks(header(), header(), Calibration(), pattern(background=10.0))
+    assert said.startswith("69 % of the counts lie evenly over the detector, 10.14 in each pixel")
+    assert said.endswith("give dark_reference")
+
+
+def test_few_counts_and_none_are_no_offset():
+    assert remarks(header(), header(), Calibration(), np.zeros((8, 8))) == []
+    few = np.random.default_rng(1).poisson(0.02, (48, 64)).astype(float)
+    assert remarks(header(), header(), Calibration(), few) == []
+
+
+def test_bad_pixels_are_no_offset():
+    bad = np.zeros((48, 64), dtype=bool)
+    bad[:4] = True
+    seen = pattern(background=10.0)
+    seen[:4] = np.nan
+    (said,) = remarks(header(), replace(header(), arrays={"bad_pixel_mask": bad}), Calibration(), seen)
+    assert "lie evenly" in said
+
+
+def test_what_the_data_did_not_tell_of_the_orientation_is_said():
+    told = Calibration().having(
+        rotation_deg=Quantity(179.8, Origin.ESTIMATED, 0.4), detector_transform=Quantity("none", Origin.ESTIMATED)
+    )
+    assert orientation_remarks(told) == []
+    open_ = told.having(
+        rotation_deg=Quantity(179.8, Origin.UNDECIDED, 0.4), detector_transform=Quantity("none", Origin.UNDECIDED)
+    )
+    rotation, transform = orientation_remarks(open_)
+    assert rotation.startswith("rotation_deg is undecided and taken as 179.8")
+    assert transform.startswith("detector_transform is undecided and taken as none")

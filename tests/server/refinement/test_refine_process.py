@@ -2,10 +2,12 @@
 
 import io
 import math
+import os
 import re
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import h5py
 import msgpack
@@ -19,6 +21,7 @@ from ptylive.application.presets import files_of
 from ptylive.engine.refine.results.phase_deviation import PhaseDeviation
 from ptylive.engine.refine.results.refinement_result import Preview, Progress
 from ptylive.schema import Calibration, Detector, InputFileError, Scan, ScanHeader
+from ptylive.schema.errors import RefinementError, StoppedError
 from ptylive.schema.plain_errors import ORPHANED
 from ptylive.schema.preset import Preset
 from ptylive.server.cli.commands.refine_now import refinement_words
@@ -235,3 +238,22 @@ def test_a_step_says_how_sure_its_picture_is_and_whether_that_is_a_bound(bound):
     seen = Preview(phase, phase[None], np.zeros((1, 3, 3), np.complex64), 0.2, deviation)
     plain = progress_to_plain(Progress("done", "lbfgs", 2, 2, 1.0, 1.0, 0.0, 2.0, preview=lambda: seen))
     assert (plain["object"]["deviation"], plain["object"]["deviation_is_lower_bound"]) == (0.25, bound)
+
+
+@pytest.mark.parametrize(("error", "stopped"), [(StoppedError("stopped"), True), (RefinementError("broken"), False)])
+def test_a_stop_is_told_apart_from_a_failure(tmp_path, monkeypatch, error, stopped):
+    sent = []
+
+    def refined(*_):
+        raise error
+
+    monkeypatch.setattr(refine_process, "_refined", refined)
+    monkeypatch.setattr(refine_process, "_send", lambda _out, message: sent.append(message))
+    monkeypatch.setattr(refine_process, "keep_freed_memory", lambda: None)
+    monkeypatch.setattr(refine_process, "say_unraisable_in_a_line", lambda _: None)
+    monkeypatch.setattr(refine_process.os, "dup", lambda _: os.open(os.devnull, os.O_WRONLY))
+    monkeypatch.setattr(refine_process.os, "dup2", lambda *_: None)
+    inbox = SimpleNamespace(first_job=lambda: job(tmp_path))
+    monkeypatch.setattr(refine_process, "Inbox", lambda _: inbox)
+    assert refine_process.main([]) == 1
+    assert sent == [{"kind": "failed", "message": str(error), "stopped": stopped}]

@@ -101,6 +101,16 @@ def test_a_run_that_has_not_come_to_rest_says_so() -> None:
         assert refinements.current.event(pictures=False)["falling"] is falling
 
 
+def test_a_run_that_was_stopped_before_it_began_did_not_fail() -> None:
+    """Stop during the trials was told as "refinement run1 failed", in red."""
+    refinements = Refinements(SimpleNamespace(publish=lambda *_: None), lambda _run: None)  # type: ignore[arg-type]
+    for stopped, state in ((True, "stopped"), (False, "failed")):
+        refinements.current = RunState("stopping", "run1", "uid")
+        refinements._conclude({"kind": "failed", "message": "stopped on request", "stopped": stopped}, "")
+        assert refinements.current.state == state
+        assert refinements.current.message == "stopped on request"
+
+
 def test_what_was_found_is_in_the_last_event(monkeypatch: pytest.MonkeyPatch) -> None:
     drift = {"value": [2.1, -0.6], "origin": "estimated", "uncertainty": [0.4, 0.1]}
     monkeypatch.setattr(Scripted, "script", [progress(3), {**ENDED, "found": {"drift_A": drift}}])

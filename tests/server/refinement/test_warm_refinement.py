@@ -98,3 +98,21 @@ def test_a_size_is_compiled_once(tmp_path: Path) -> None:
         assert len(list(tmp_path.rglob("compiled_kernel.add_loss_and_gradient*.nbc"))) == 1
         assert not list(tmp_path.rglob("compiled_kernel.add_loss_of_coefficients*.nbc"))
         assert len(list(tmp_path.glob("refinement-frames-32-*.compiled"))) == 1
+
+
+def test_the_wait_is_told_without_the_count_of_what_came_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It said "compiling, s: 19 of 2240 (1 %)", seconds of the patterns that had been read."""
+
+    answers = iter([None, None, 0])
+
+    class Compiling:
+        def poll(self) -> int | None:
+            return next(answers)
+
+    monkeypatch.setattr(warm_refinement, "start", lambda _: Compiling())
+    monkeypatch.setattr(warm_refinement, "end", lambda _: None)
+    monkeypatch.setattr(warm_refinement, "POLL_S", 0.0)
+    told: list[tuple[float, float | None, str | None]] = []
+    with warm_refinement.compiling(FRAMES, lambda *words: told.append(words)):
+        assert told == []
+    assert told == [(0, 0, warm_refinement.COMPILING)] * 2

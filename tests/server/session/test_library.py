@@ -155,6 +155,7 @@ def test_a_map_without_a_finite_value_has_no_thumbnail(tmp_path, files):
     entries = all_entries(Library(tmp_path, files))
     assert entries[blank.name]["thumbnail"] is None
     assert entries[other.name]["thumbnail"]["map"] == "bf"
+    assert entries[other.name]["thumbnail"]["sampling_A"] == [1.0, 1.0]
 
 
 def test_the_last_refinement_has_a_thumbnail_on_the_scanned_field(tmp_path, files):

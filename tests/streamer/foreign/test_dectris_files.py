@@ -121,3 +121,13 @@ def test_a_pattern_is_read_from_the_file_that_holds_it():
     parts = [DATA[:3], DATA[3:6], DATA[6:]]
     frames = FrameFiles.of("master", parts)
     assert (frames.shape, frames.dtype, frames.starts) == (DATA.shape, DATA.dtype, (0, 3, 6, 7))
+
+
+def test_a_nexus_file_with_the_scan_where_a_master_has_its_parts_is_read(tmp_path):
+    patterns = np.arange(2 * 3 * 4 * 5, dtype="<u2").reshape(2, 3, 4, 5)
+    path = tmp_path / "scan.nxs"
+    with h5py.File(path, "w") as file:
+        file["entry/data/data"] = patterns
+    with open_dectris(path) as opened:
+        assert np.array_equal(opened.frames[:], patterns)
+        assert opened.notes == ("the patterns are entry/data/data",)

@@ -128,3 +128,22 @@ def test_a_high_tension_is_taken_with_its_unit(tmp_path, said, energy):
     with h5py.File(path, "a") as file:
         file.create_group("microscope").attrs.update(said)
     assert metadata_of(path).get("energy_eV") == energy
+
+
+def test_a_group_that_is_called_data_is_no_native_scan(tmp_path):
+    """ncempy writes Berkeley's EMD with the groups data, microscope, sample, user at the root."""
+    path = tmp_path / "ncempy.emd"
+    with h5py.File(path, "w") as file:
+        file.attrs.update({"version_major": 0, "version_minor": 2})
+        group = file.create_group("data/scan")
+        group.attrs["emd_group_type"] = 1
+        group["data"] = np.arange(4 * 5 * 6 * 6, dtype="<u2").reshape(4, 5, 6, 6)
+        for axis, (step, unit) in enumerate([(0.06, "[n_m]"), (0.045, "[n_m]"), (0.4, "[n_m^-1]"), (0.4, "[n_m^-1]")]):
+            group[f"dim{axis + 1}"] = np.array([0.0, step])
+            group[f"dim{axis + 1}"].attrs["units"] = np.bytes_(unit)
+        file.create_group("microscope").attrs.update({"voltage": 80.0, "voltage_units": "[k_V]"})
+    with open_source(path) as source:
+        assert source.header.scan.step_A == pytest.approx((0.6, 0.45))
+        assert source.header.optics.energy_eV == 80e3
+        assert source.header.detector.pixel_invA == pytest.approx(0.04)
+        assert source.header.scan.shape == (4, 5)

@@ -127,3 +127,16 @@ def test_dead_pixels_of_an_empad_are_no_counts(told, tmp_path, monkeypatch):
     monkeypatch.setattr(rosetta, "_read", lambda *_: {"data": dask_array.from_array(data), "axes": []})
     found = opened(rosetta.open_empad, tmp_path / "a.xml")
     assert np.asarray(found.frames[0, 0:1])[0, 1, 1] == 0
+
+
+def test_a_transposed_signal_of_hyperspy_is_turned(tmp_path, monkeypatch):
+    """Images over the detector, as ``signal.T`` has them: seen by their units."""
+    patterns = np.arange(4 * 5 * 6 * 7, dtype="u2").reshape(4, 5, 6, 7)
+    stored = dask_array.from_array(patterns.transpose(2, 3, 0, 1))
+    given = {"data": stored, "axes": [axis(0.02, "1/Å")] * 2 + [axis(0.5, "Å"), axis(0.4, "Å")]}
+    monkeypatch.setattr(rosetta, "import_module", lambda _name: Reader(given, 1))
+    found = opened(rosetta.open_hspy, tmp_path / "a.hspy")
+    assert found.frames.shape == (4, 5, 6, 7)
+    assert np.array_equal(found.frames[1:3, 2], patterns[1:3, 2])
+    assert found.metadata == {"scan_step_A": [0.5, 0.4], "detector_pixel_invA": 0.02}
+    assert any("slow to read" in note for note in found.notes)

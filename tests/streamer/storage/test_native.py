@@ -7,6 +7,7 @@ import pytest
 from stream_tools import compressed
 
 from ptylive.schema import InputFileError
+from ptylive.streamer.source import open_source
 from ptylive.streamer.storage.native import open_native
 from ptylive.streamer.storage.vectors import load_basis, stored_bytes
 
@@ -75,3 +76,31 @@ def test_a_basis_without_a_scan_is_a_basis(tmp_path):
 def test_what_frames_take_on_the_disk(tmp_path):
     assert stored_bytes(native(tmp_path / "a.h5")) == FRAMES.nbytes
     assert 0 < stored_bytes(native(tmp_path / "b.h5", **CODED)) < FRAMES.nbytes
+
+
+def test_names_that_are_almost_known_and_data_sets_are_told_of(tmp_path):
+    """A misspelt step was left out without a word, and so was an energy stored as a data set."""
+    path = native(tmp_path / "a.h5")
+    with h5py.File(path, "r+") as file:
+        file["metadata/energy_eV"] = 80e3
+        file["metadata"].attrs.update({"scan_stepA": 0.5, "defocus": 100.0, "sample": "MoS2", "repeats": 1})
+    with open_native(path) as file:
+        assert file.notes == (
+            "the attribute defocus of /metadata is not known and left out, defocus_A is: check it",
+            "the attribute scan_stepA of /metadata is not known and left out, scan_step_A is: check it",
+            "/metadata/energy_eV is a data set and left out, attributes of /metadata are read: check it",
+        )
+
+
+def test_a_file_whose_patterns_have_another_name_says_which_arrays_it_holds(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["exchange/patterns"] = FRAMES
+        file["exchange/x"] = np.zeros(3)
+    with pytest.raises(InputFileError, match=r"but /exchange/patterns \(2 x 3 x 8 x 8\)") as caught, open_native(path):
+        pass
+    assert 'file["dp"] = file["exchange/patterns"]' in caught.value.hint
+    with h5py.File(path, "r+") as file:
+        file["dp"] = file["exchange/patterns"]
+    with open_source(path) as source:
+        assert source.header.scan.shape == (2, 3)

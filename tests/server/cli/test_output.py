@@ -1,0 +1,23 @@
+"""How far a command is: what there is to do may become unknown on the way."""
+
+import io
+
+from rich.console import Console
+from rich.progress import Progress
+
+from ptylive.server.cli.output import Bar, Lines
+
+
+def test_a_total_of_nothing_is_an_unknown_one() -> None:
+    lines = Lines("maps", 60.0)
+    lines.update(2240, 2240)
+    assert lines._so_far() == "2240 of 2240 (100 %)"
+    lines.update(0, 0, "compiling")
+    assert lines._so_far() == "working"
+    lines.close()
+    with Progress(console=Console(file=io.StringIO())) as progress:
+        shown = Bar(progress, progress.add_task("maps", total=None))
+        shown.update(2240, 2240)
+        assert progress.tasks[0].total == 2240
+        shown.update(0, 0, "compiling")
+        assert progress.tasks[0].total is None
