@@ -3,7 +3,14 @@
 Two slices a depth of focus apart may predict better than two next to each other, and several still be the worse
 model: one slice is a phase at or above vacuum, compared by the likelihood of its counts, and several have another form,
 another data term and more parameters for the same electrons. So what depth brings has to be more than what slices cost.
+<<<<<<< HEAD
 Few electrons of a particle are the case: of crystals depth is worth several times as much (docs/automatic/slices.md).
+=======
+Few electrons of a particle are the case: of crystals depth is worth several times as much (docs/refinement.md).
+
+Nor is one slice in a wrong plane a fair rival. Short scans move an estimated defocus of a crystal towards its entrance,
+where depth trials of several slices have refined theirs; so optics that the run would refine are refined here too.
+>>>>>>> h1
 """
 
 from __future__ import annotations
@@ -18,6 +25,7 @@ from ptylive.engine.refine.problem.strategy import Regime
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_SETTINGS, modes_for_several
+from ptylive.engine.refine.tuning.optics.freed_optics import are_freed, freeing_optics
 from ptylive.engine.refine.tuning.optics.settled_modes import AS_LONG
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 
@@ -54,13 +62,15 @@ def are_worth_it(gain: Gain) -> bool:
 
 
 def _trial(tuned: Tuned, context: TrialContext) -> Trial:
-    """In as many modes as stand for several; one slice is refined from all of the pattern.
+    """In as many modes as stand for several, with the optics that the run refines; one slice from all of the pattern.
 
     From an empty object: a map has seen the patterns that are held out.
     """
     preset = tuned.preset.model_copy(update=TRIAL_SETTINGS | AS_LONG | {"probe_modes": modes_for_several(tuned.preset)})
     if preset.object.slices == 1 and preset.solver.regime == "auto":
         preset = preset.model_copy(update={"regime": str(Regime.THIN)})
+    if are_freed(tuned):
+        preset = freeing_optics(tuned.dataset, preset)
     part = context.seen.central_part(tuned.dataset, PATTERNS)
     return Trial.of(part, preset, replace(context, start=None, begun=tuned.begun))
 

@@ -60,7 +60,7 @@ class Freed:
 
 def with_freed_optics(tuned: Tuned, context: TrialContext) -> Tuned:
     """The same with defocus and astigmatism as trials refine them, where patterns held out gain beyond doubt."""
-    if not _is_open(tuned.dataset, tuned.preset) or not (tuned.preset.object.slices == 1 or tuned.atoms_at_random):
+    if not are_freed(tuned):
         return tuned
     trials = _Trials(tuned.preset, context)
     if not trials.is_thin(tuned.dataset):
@@ -84,10 +84,11 @@ def with_freed_optics(tuned: Tuned, context: TrialContext) -> Tuned:
     return replace(tuned, dataset=found.dataset, words=(*tuned.words, words))
 
 
-def _is_open(dataset: Dataset, preset: Preset) -> bool:
-    """Whether they may be refined in trials, and there are patterns enough to try it."""
+def are_freed(tuned: Tuned) -> bool:
+    """Whether they are refined in trials: nobody stated them, the slices are such, and there are patterns enough."""
+    dataset, one = tuned.dataset, tuned.preset.object.slices == 1
     tried = dataset.masks is None and len(dataset.patterns) >= LEAST_PATTERNS and dataset.scan_of is None
-    return may_be_freed(dataset, preset) and tried
+    return may_be_freed(dataset, tuned.preset) and tried and (one or tuned.atoms_at_random)
 
 
 def may_be_freed(dataset: Dataset, preset: Preset) -> bool:

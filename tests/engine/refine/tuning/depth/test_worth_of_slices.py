@@ -13,6 +13,7 @@ from ptylive.engine.refine.tuning.depth import worth_of_slices
 from ptylive.engine.refine.tuning.depth.worth_of_slices import are_worth_it, gain_of_slices
 from ptylive.engine.refine.tuning.held_out import Trial
 from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
 
 CPU = TrialContext(backend="cpu")
@@ -75,6 +76,44 @@ def test_each_is_tried_as_it_would_be_refined_but_from_nothing(monkeypatch):
     assert (one.coherence.modes, several.coherence.modes) == (2, 2)
     assert not one.start_from_map
     assert np.array_equal(made[0].held, made[1].held)
+
+
+OPTICS = ("C10", "C12a", "C12b")
+
+
+@pytest.mark.parametrize(
+    ("origin", "at_random", "freed"),
+    [
+        (Origin.ESTIMATED, False, [OPTICS, None]),
+        (Origin.UNDECIDED, True, [OPTICS, OPTICS]),
+        (Origin.GIVEN, True, [None, None]),
+    ],
+)
+def test_optics_that_the_run_refines_are_refined_here_too(monkeypatch, origin, at_random, freed):
+    """In a plane that a short scan of one slice left wrong it would be no fair rival."""
+    made, _ = told(monkeypatch, (99.0, 99.0), (99.0, 99.0))
+    dataset = scan_of_columns(points=16)
+    named = dict.fromkeys(OPTICS[1:], Quantity(0.0, origin)) | {"C10": Quantity(-50.0, origin)}
+    dataset = replace(dataset, calibration=dataset.calibration.having(**named))
+    gain_of_slices(*(replace(one, atoms_at_random=at_random) for one in both(dataset)), CPU)
+    refined = [trial.preset.refined for trial in made]
+    assert [one.refined_aberrations if one.update_aberrations else None for one in refined] == freed
+
+
+@pytest.mark.slow
+def test_a_plane_that_is_off_makes_no_slices_worth_it(drifted):
+    """A sheet whose defocus was estimated 25 Å off gains by slices around its plane what refining it gains, too."""
+    dataset = drifted((0.0, 0.0), 3)
+    far = replace(dataset, calibration=dataset.calibration.having(C10=Quantity(-85.0, Origin.ESTIMATED)))
+    stated = replace(dataset, calibration=dataset.calibration.having(C10=Quantity(-85.0, Origin.GIVEN)))
+    gains = []
+    for one in (far, stated):
+        thin, thick = both(one, window_px=24)
+        placed = replace(
+            thick, dataset=replace(one, calibration=one.calibration.having(C10=Quantity(-95.0, Origin.GIVEN)))
+        )
+        gains.append(gain_of_slices(thin, placed, CPU))
+    assert gains[0].share < gains[1].share
 
 
 def test_a_regime_that_was_asked_for_is_that_of_one_slice(monkeypatch):
