@@ -3,14 +3,10 @@
 Two slices a depth of focus apart may predict better than two next to each other, and several still be the worse
 model: one slice is a phase at or above vacuum, compared by the likelihood of its counts, and several have another form,
 another data term and more parameters for the same electrons. So what depth brings has to be more than what slices cost.
-<<<<<<< HEAD
 Few electrons of a particle are the case: of crystals depth is worth several times as much (docs/automatic/slices.md).
-=======
-Few electrons of a particle are the case: of crystals depth is worth several times as much (docs/refinement.md).
 
 Nor is one slice in a wrong plane a fair rival. Short scans move an estimated defocus of a crystal towards its entrance,
 where depth trials of several slices have refined theirs; so optics that the run would refine are refined here too.
->>>>>>> h1
 """
 
 from __future__ import annotations
