@@ -20,7 +20,7 @@ from ptylive.engine.bases.choice import PIXELS, BasisChoice
 from ptylive.engine.dataset import Dataset, counts_at_rest, dataset_of
 from ptylive.engine.imaging import registry
 from ptylive.engine.imaging.render import METHODS, OUTPUTS, Rendering
-from ptylive.engine.imaging.virtual_detectors import DetectorBank, Placing
+from ptylive.engine.imaging.virtual_detectors import SEES_NOTHING, DetectorBank, Placing
 from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.engine.live.reading import mean_frame
 from ptylive.engine.refine.data.pattern_view import PatternView
@@ -141,6 +141,7 @@ def reconstruct_source(
         pattern = engine.store.mean_pattern
         rendering = replace(rendering, maps=[*rendering.maps, *summed(source, drawn, calibration, pattern)])
     said = remarks(without(source.header, values), source.header, calibration, engine.mean_pattern)
+    said += [f"{one.name}: {one.method}" for one in rendering.maps if one.method.endswith(SEES_NOTHING)]
     if any(one.units != COUNTS for one in rendering.maps):
         said += orientation_remarks(calibration)
     return Reconstruction(engine, rendering, count, (*source.doubts, *said))

@@ -70,3 +70,12 @@ def test_what_is_to_be_checked_is_said_where_maps_are_made(scan) -> None:
     made = offline.reconstruct_file(scan, {"scan_shape": (7, 6)}, ["bf"])
     assert made.remarks == ("frames stored as 6 x 7 are taken one after the other, for 7 x 6 points: check it",)
     assert offline.reconstruct_file(scan, {}, ["bf"]).remarks == ()
+
+
+def test_a_detector_beyond_the_patterns_is_told_of(scan) -> None:
+    """Its map, of nothing but zeros, was made without a word."""
+    request = offline.MapRequest(detectors={"far": "ring:60,70", "near": "disc:3"})
+    made = offline.reconstruct_file(scan, {}, ["bf"], request)
+    assert [remark for remark in made.remarks if "vd_" in remark] == [
+        "vd_far: ring 60–70 px, in which no pixel of the detector lies"
+    ]
