@@ -12,11 +12,12 @@ import numpy as np
 
 from ptylive.application.conversion import cleaned
 from ptylive.application.detector_texts import ThresholdDetector, Written, equip, read_detectors
-from ptylive.application.remarks import orientation_remarks, remarks
+from ptylive.application.remarks import given_orientation_remarks, orientation_remarks, remarks
 from ptylive.engine.backend.device import NAMES
 from ptylive.engine.backend.imaging.open import MapDevice, open_map_device
 from ptylive.engine.bad_pixels import with_noted_pixels
 from ptylive.engine.bases.choice import PIXELS, BasisChoice
+from ptylive.engine.calibrate.independent import measured_rotation
 from ptylive.engine.dataset import Dataset, counts_at_rest, dataset_of
 from ptylive.engine.imaging import registry
 from ptylive.engine.imaging.render import METHODS, OUTPUTS, Rendering
@@ -144,6 +145,8 @@ def reconstruct_source(
     said += [f"{one.name}: {one.method}" for one in rendering.maps if one.method.endswith(SEES_NOTHING)]
     if any(one.units != COUNTS for one in rendering.maps):
         said += orientation_remarks(calibration)
+        measured = None if engine.store is None else measured_rotation(calibration, engine.store)
+        said += given_orientation_remarks(calibration, measured)
     return Reconstruction(engine, rendering, count, (*source.doubts, *said))
 
 
