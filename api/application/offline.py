@@ -12,15 +12,16 @@ import numpy as np
 
 from ptylive.application.conversion import cleaned
 from ptylive.application.detector_texts import ThresholdDetector, Written, equip, read_detectors
-from ptylive.application.remarks import orientation_remarks, remarks
+from ptylive.application.remarks import given_orientation_remarks, orientation_remarks, remarks
 from ptylive.engine.backend.device import NAMES
 from ptylive.engine.backend.imaging.open import MapDevice, open_map_device
 from ptylive.engine.bad_pixels import with_noted_pixels
 from ptylive.engine.bases.choice import PIXELS, BasisChoice
+from ptylive.engine.calibrate.independent import measured_rotation
 from ptylive.engine.dataset import Dataset, counts_at_rest, dataset_of
 from ptylive.engine.imaging import registry
 from ptylive.engine.imaging.render import METHODS, OUTPUTS, Rendering
-from ptylive.engine.imaging.virtual_detectors import DetectorBank, Placing
+from ptylive.engine.imaging.virtual_detectors import SEES_NOTHING, DetectorBank, Placing
 from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.engine.live.reading import mean_frame
 from ptylive.engine.refine.data.pattern_view import PatternView
@@ -141,8 +142,11 @@ def reconstruct_source(
         pattern = engine.store.mean_pattern
         rendering = replace(rendering, maps=[*rendering.maps, *summed(source, drawn, calibration, pattern)])
     said = remarks(without(source.header, values), source.header, calibration, engine.mean_pattern)
+    said += [f"{one.name}: {one.method}" for one in rendering.maps if one.method.endswith(SEES_NOTHING)]
     if any(one.units != COUNTS for one in rendering.maps):
         said += orientation_remarks(calibration)
+        measured = None if engine.store is None else measured_rotation(calibration, engine.store)
+        said += given_orientation_remarks(calibration, measured)
     return Reconstruction(engine, rendering, count, (*source.doubts, *said))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ptylive.engine.calibrate.independent import MeasuredRotation
 from ptylive.engine.imaging.imaging_conditions import DISC_TOLERANCE, disc_mrad
 from ptylive.schema import Calibration, Origin, ScanHeader
 from ptylive.schema.detector import MOST_COUNTS
@@ -14,6 +15,8 @@ LEAST_OFFSET_SHARE = 0.1
 """Of all counts that an even level over the detector has to be, to be asked about."""
 EVEN = 1.3
 """The median of the detector's rim over its 5th percentile, up to which the rim is even: scattering falls outwards."""
+BAD_ANGLE_DEG, SPREADS = 15.0, 3.0
+"""A given rotation is contradicted from here on, or from this many of the spreads between halves of the scan on."""
 RIM_SHARE = 16
 """The rim is this part of the shorter side wide."""
 
@@ -49,6 +52,30 @@ def orientation_remarks(calibration: Calibration) -> list[str]:
         problems.append(
             f"detector_transform is undecided and taken as {calibration.transform}: where patterns are mirrored "
             "against the scan phases are wrong; give detector_transform where you know it"
+        )
+    return problems
+
+
+def given_orientation_remarks(calibration: Calibration, measured: MeasuredRotation | None) -> list[str]:
+    """Where the centre of mass contradicts an orientation that was given; nothing where it does not tell."""
+    given = Origin.GIVEN in (calibration.origin("rotation_deg"), calibration.origin("detector_transform"))
+    if not given or measured is None or not measured.trusted:
+        return []
+    fit, problems = measured.fit, []
+    used = f"rotation_deg {calibration.rotation_deg:.4g} with detector_transform {calibration.transform}"
+    apart = abs((fit.rotation_deg - calibration.rotation_deg + 180) % 360 - 180)
+    along = min(apart, 180 - apart)
+    if fit.transposed:
+        problems.append(f"{used} was given, and the data say that the detector is transposed besides: phases are wrong")
+    elif along >= max(BAD_ANGLE_DEG, SPREADS * (measured.spread_deg or 0.0)):
+        problems.append(
+            f"{used} was given, and the data say {fit.rotation_deg:.4g}°: phases are smeared; py4DSTEM's angle has the "
+            "other sign; leave it out, and it is found"
+        )
+    elif apart > 90 and fit.sign_trusted:
+        problems.append(
+            f"{used} was given, and the dark field says half a turn more, though thick crystals may mislead it: "
+            "atoms are dark for bright then; leave it out, and it is found"
         )
     return problems
 

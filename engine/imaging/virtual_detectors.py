@@ -22,6 +22,8 @@ from ptylive.schema.model import BoolArray, DoubleArray, IndexArray, StrictModel
 
 MOST_DETECTORS = 8
 NAME_PATTERN = r"^[A-Za-z0-9_-]{1,24}$"
+SEES_NOTHING = "in which no pixel of the detector lies"
+"""What is said of a map of nothing but zeros."""
 
 
 class Detecting(Protocol):
@@ -317,6 +319,8 @@ class DetectorBank:
                 values = values - values[seen].min()
             image = np.where(seen, values, values[seen].mean()).reshape(self.header.scan.require_shape())
             words, settings = sums.detector.described()
+            if not len(sums.pixels):
+                words = f"{words}, {SEES_NOTHING}"
             step = self.header.scan.step_A
             out.append(
                 LiveMap(DETECTOR_PREFIX + name, image.astype(np.float32), "counts", step, frames, words, settings)

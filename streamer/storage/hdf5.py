@@ -20,6 +20,7 @@ BITSHUFFLE_FILTER = 32008
 _BITSHUFFLE_LZ4 = 2
 _CHUNK_CACHE_BYTES = 64 * 2**20
 _MOST_NAMES = 10_000
+MATLAB_BEFORE_HDF5 = b"MATLAB 5.0 MAT-file"
 
 
 @contextmanager
@@ -31,6 +32,11 @@ def opened(path: Path) -> Iterator[Any]:
     except OSError as error:
         if found := open_elsewhere(path, error):
             raise found from None
+        if _begins_with(path, MATLAB_BEFORE_HDF5):
+            problem = f"{path} is a MATLAB file of before version 7.3, which is not HDF5"
+            raise InputFileError(
+                problem, "save it in MATLAB with save(…, '-v7.3'), or its patterns by numpy.save"
+            ) from None
         unreadable = isinstance(error, PermissionError)
         problem = (
             "cannot be read: permission denied" if unreadable else "is not an HDF5 file, or was not closed properly"
@@ -38,6 +44,14 @@ def opened(path: Path) -> Iterator[Any]:
         raise InputFileError(f"{path} {problem}", "give a native .h5 file (docs/conventions.md)") from None
     with file:
         yield file
+
+
+def _begins_with(path: Path, mark: bytes) -> bool:
+    try:
+        with path.open("rb") as raw:
+            return raw.read(len(mark)) == mark
+    except OSError:
+        return False
 
 
 def dataset(file: Any, name: str) -> Any:

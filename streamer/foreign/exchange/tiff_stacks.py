@@ -27,7 +27,7 @@ _DTYPES = {"L": "u1", "I;16": "u2", "I;16B": "u2", "I;16L": "u2", "I": "i4", "F"
 """Of Pillow's modes."""
 _DESCRIPTION, _COMPRESSION, _OFFSETS, _BITS, _FORMAT = 270, 259, 273, 258, 339
 _KINDS = {1: "u", 2: "i", 3: "f"}
-_HINT = "save a stack of grey pages, uncompressed or as ImageJ does"
+_HINT = "save a stack of grey pages of at most 32 bits, uncompressed or as ImageJ does"
 
 
 class Pages:

@@ -10,6 +10,7 @@ from ptylive.application import offline
 from ptylive.application.detector_texts import read_detectors
 from ptylive.schema import Calibration, Origin, Quantity
 from ptylive.schema.detector import Descan
+from ptylive.simulators.data import bundled
 from ptylive.streamer.source import open_source
 
 RNG = np.random.default_rng(5)
@@ -70,3 +71,21 @@ def test_what_is_to_be_checked_is_said_where_maps_are_made(scan) -> None:
     made = offline.reconstruct_file(scan, {"scan_shape": (7, 6)}, ["bf"])
     assert made.remarks == ("frames stored as 6 x 7 are taken one after the other, for 7 x 6 points: check it",)
     assert offline.reconstruct_file(scan, {}, ["bf"]).remarks == ()
+
+
+def test_a_detector_beyond_the_patterns_is_told_of(scan) -> None:
+    """Its map, of nothing but zeros, was made without a word."""
+    request = offline.MapRequest(detectors={"far": "ring:60,70", "near": "disc:3"})
+    made = offline.reconstruct_file(scan, {}, ["bf"], request)
+    assert [remark for remark in made.remarks if "vd_" in remark] == [
+        "vd_far: ring 60–70 px, in which no pixel of the detector lies"
+    ]
+
+
+@pytest.mark.parametrize(("more_deg", "said"), [(0.0, None), (30.0, "phases are smeared"), (180.0, "half a turn more")])
+def test_a_rotation_of_the_wrong_sign_is_told_of_where_maps_are_made(more_deg, said) -> None:
+    path = bundled("mos2_svac_80kV_focus")
+    with open_source(path, {}) as source:
+        given = float(source.header.scan.rotation_deg or 0.0)
+    made = offline.reconstruct_file(path, {"rotation_deg": given + more_deg}, ["com"])
+    assert [said in one for one in made.remarks] == ([] if said is None else [True])

@@ -1,11 +1,12 @@
 """Remarks: implausible values that a sender told are asked about, those that a user gave are meant."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from ptylive.application.remarks import orientation_remarks, remarks
+from ptylive.application.remarks import given_orientation_remarks, orientation_remarks, remarks
 from ptylive.schema import Calibration, Detector, Optics, Origin, Quantity, Scan, ScanHeader
 
 
@@ -102,3 +103,33 @@ def test_what_the_data_did_not_tell_of_the_orientation_is_said():
     rotation, transform = orientation_remarks(open_)
     assert rotation.startswith("rotation_deg is undecided and taken as 179.8")
     assert transform.startswith("detector_transform is undecided and taken as none")
+
+
+def measured(rotation_deg=10.0, *, transposed=False, sign_trusted=True, curl=0.01):
+    fit = SimpleNamespace(rotation_deg=rotation_deg, transposed=transposed, sign_trusted=sign_trusted, curl=curl)
+    return SimpleNamespace(fit=fit, spread_deg=0.3, trusted=curl < 0.2)
+
+
+def oriented(rotation_deg, origin=Origin.GIVEN):
+    words = Quantity("none", Origin.ESTIMATED)
+    return Calibration().having(rotation_deg=Quantity(rotation_deg, origin), detector_transform=words)
+
+
+@pytest.mark.parametrize(
+    ("rotation_deg", "seen", "said"),
+    [
+        (10.0, measured(), None),
+        (18.0, measured(), None),
+        (-10.0, measured(), "the data say 10°"),
+        (190.0, measured(), "half a turn more"),
+        (190.0, measured(sign_trusted=False), None),
+        (10.0, measured(transposed=True), "transposed besides"),
+        (-10.0, measured(curl=0.5), None),
+        (-10.0, None, None),
+    ],
+)
+def test_a_given_orientation_that_the_data_contradict_is_told(rotation_deg, seen, said):
+    """py4DSTEM's angle has the other sign; phases were smeared or reversed by it without a word."""
+    found = given_orientation_remarks(oriented(rotation_deg), seen)
+    assert [said in one for one in found] == ([] if said is None else [True])
+    assert given_orientation_remarks(oriented(rotation_deg, Origin.ESTIMATED), seen) == []

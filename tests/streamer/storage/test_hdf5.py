@@ -143,3 +143,11 @@ def test_a_file_that_another_program_writes_is_said_to_be_no_damage(tmp_path):
         assert one.value.line().endswith(words)
     with opened(path) as file:
         assert "data" in file
+
+
+def test_an_old_file_of_matlab_is_called_so(tmp_path):
+    path = tmp_path / "a.mat"
+    path.write_bytes(b"MATLAB 5.0 MAT-file, Platform: GLNXA64".ljust(128))
+    with pytest.raises(InputFileError, match="MATLAB file of before") as caught, opened(path):
+        pass
+    assert "-v7.3" in caught.value.hint

@@ -63,5 +63,5 @@ def test_what_is_no_scan_is_one_line(tmp_path, arrays, said):
 
 def test_matlab_s_older_files_are_one_line(tmp_path):
     (tmp_path / "a.mat").write_bytes(b"MATLAB 5.0 MAT-file" + bytes(200))
-    with pytest.raises(InputFileError, match="is not an HDF5 file"):
+    with pytest.raises(InputFileError, match="MATLAB file of before"):
         read(tmp_path / "a.mat")
