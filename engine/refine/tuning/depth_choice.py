@@ -42,7 +42,7 @@ from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_PATTERNS, may_be_tried, modes_for_several
 from ptylive.engine.refine.tuning.optics.freed_optics import may_be_freed, with_optics_moved
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A, present_value, varied
-from ptylive.engine.refine.tuning.start.columns import with_columns
+from ptylive.engine.refine.tuning.start.columns import with_columns, with_columns_of_some_depth
 from ptylive.schema import MetadataError
 from ptylive.schema.advice.depth import FoundDepth
 from ptylive.schema.preset import Preset
@@ -56,8 +56,8 @@ FAR = 0.5
 of 60 Å, 0.2 in one of 100."""
 THINNEST = 0.25
 """A given thickness below this is one slice."""
-_BETWEEN = math.sqrt(LESS * FIRST)
-"""Depths of focus between those that have to predict better."""
+COLUMN_DEPTHS = (math.sqrt(LESS * FIRST), 2 * math.sqrt(LESS * FIRST))
+"""Depths of focus through which columns are looked for: between those that have to show, and twice as much."""
 GATE_PATTERNS, FINE_PATTERNS = 512, 800
 """Patterns of comparisons that tell per cents apart, and at most of the last thicknesses, which are tried in as many
 slices and modes as the run has: of a scan that has fewer than twice as many, half of them, so that they cost less than
@@ -165,10 +165,7 @@ def _seen_from(tuned: Tuned, context: TrialContext, depth_A: float) -> tuple[Tun
     columns = _from_columns(begun or tuned, context, depth_A)
     if columns is None:
         return begun, why
-    return (
-        columns,
-        f"{_BETWEEN * depth_A:.3g} Å of depth predict patterns held out better from columns than from nothing",
-    )
+    return columns, "several slices predict patterns held out better from columns than from nothing"
 
 
 def _from_columns(tuned: Tuned, context: TrialContext, depth_A: float) -> Tuned | None:
@@ -179,13 +176,18 @@ def _from_columns(tuned: Tuned, context: TrialContext, depth_A: float) -> Tuned 
     """
     halves = [tuned] if not is_open(tuned.dataset, tuned.preset) else [tuned, _other_half(tuned)]
     for turned, one in enumerate(halves):
-        dataset, preset = thickened(one.dataset, one.preset, _BETWEEN * depth_A, slices_for(_BETWEEN))
-        found = with_columns(replace(one, dataset=dataset, preset=preset), context, sooner=True)
-        if found.begun is not None and turned:
+        found = with_columns_of_some_depth((_through(one, depths, depth_A) for depths in COLUMN_DEPTHS), context)
+        if found is not None and found.begun is not None and turned:
             return replace(tuned, begun=found.begun.half_turned(), half_turn_settled=False)
-        if found.begun is not None:
+        if found is not None:
             return replace(tuned, begun=found.begun)
     return None
+
+
+def _through(tuned: Tuned, depths: float, depth_A: float) -> Tuned:
+    """The same in slices of a thickness."""
+    dataset, preset = thickened(tuned.dataset, tuned.preset, depths * depth_A, slices_for(depths))
+    return replace(tuned, dataset=dataset, preset=preset)
 
 
 def _other_half(tuned: Tuned) -> Tuned:

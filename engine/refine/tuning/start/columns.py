@@ -16,6 +16,7 @@ minima of crystals in a similar way: it turns over what is weak.)
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -99,19 +100,39 @@ def with_columns(tuned: Tuned, context: TrialContext, *, sooner: bool = False) -
 
     ``sooner``: also where they may only come to the minimum of the empty object sooner.
     """
+    return _looked_for(tuned, context, sooner=sooner)[0]
+
+
+def with_columns_of_some_depth(candidates: Iterable[Tuned], context: TrialContext) -> Tuned | None:
+    """The first of the same in rising depths that begins from its columns, also where they may only be sooner.
+
+    Through a part of its depth columns of a thick crystal are ahead of an empty object, but not far; so more is tried
+    where they are. None where they are not, or nowhere far enough.
+    """
+    for one in candidates:
+        found, ahead = _looked_for(one, context, sooner=True)
+        if found.begun is not None:
+            return found
+        if not ahead:
+            break
+    return None
+
+
+def _looked_for(tuned: Tuned, context: TrialContext, *, sooner: bool) -> tuple[Tuned, bool]:
+    """See :func:`with_columns`; and whether columns are ahead of an empty object at all."""
     if not _is_open(tuned):
-        return tuned
+        return tuned, False
     part = context.seen.central_part(tuned.dataset, PATTERNS)
     best = _best(Tuned(part, tuned.preset), context)
     gain = None if best is None else _gain_if_taken(best, context, sooner=sooner)
     if best is None or gain is None:
-        return tuned
+        return tuned, best is not None and best.gain.certain
     context.before("columns, of all patterns")
     seen = _one_slice(tuned, best.defocused_A, context, held_out=False)
     start = peaks(seen, best.image.of(seen.transmission), tuned.preset.object.slices)
     words = f"begun from the columns that one slice shows by {best.image}"
     words += f": so patterns held out are predicted better, by {gain}"
-    return replace(tuned, begun=replace(start, words=words))
+    return replace(tuned, begun=replace(start, words=words)), True
 
 
 @dataclass(frozen=True)

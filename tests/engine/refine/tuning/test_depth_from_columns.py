@@ -41,14 +41,17 @@ def asked(monkeypatch):
             thick = tuned.preset.model_copy(update=THICK | {"total_thickness_A": 90.0})
             return replace(begun, preset=thick, words=(*begun.words, "found again"))
 
-        def with_columns(tuned, context, *, sooner=False):
-            assert sooner is not seen, "being sooner shows depth, and no other minimum"
-            begun = tuned.preset.object.slices == 3 or not seen
-            return replace(tuned, begun=columns) if begun and columns is not None else tuned
+        def with_columns(tuned, context):
+            return replace(tuned, begun=columns) if columns is not None else tuned
+
+        def of_some_depth(candidates, context):
+            assert not seen, "depth was seen"
+            return None if columns is None else replace(next(iter(candidates)), begun=columns)
 
         monkeypatch.setattr(depth_choice, "_gate", lambda tuned, *_: (tuned if seen else None, "depth shows"))
         monkeypatch.setattr(depth_choice, "_of_some_thickness", thickness)
         monkeypatch.setattr(depth_choice, "with_columns", with_columns)
+        monkeypatch.setattr(depth_choice, "with_columns_of_some_depth", of_some_depth)
         return from_where
 
     return install
@@ -99,13 +102,17 @@ def seen_from(scan, monkeypatch):
     """What depth is seen from where an empty object shows it and columns are seen under one half turn (None: asked)."""
 
     def seen(under, *, is_open=True, **known):
-        def with_columns(tuned, context, **_):
+        def of_some_depth(candidates, context):
             assert under is not None, "columns were tried"
-            half = int(tuned.dataset.positions_A[-1, 0] < 0)
-            return replace(tuned, begun=COLUMNS) if half == under else tuned
+            less, more = candidates
+            assert [sum(one.preset.object.slice_thickness_A) for one in (less, more)] == pytest.approx(
+                [56.6, 113.1], 1e-3
+            )
+            half = int(less.dataset.positions_A[-1, 0] < 0)
+            return replace(less, begun=COLUMNS) if half == under else None
 
         monkeypatch.setattr(depth_choice, "_gate", lambda tuned, *_: (replace(tuned, words=FROM_MAPS), "depth shows"))
-        monkeypatch.setattr(depth_choice, "with_columns", with_columns)
+        monkeypatch.setattr(depth_choice, "with_columns_of_some_depth", of_some_depth)
         origin = Origin.ESTIMATED if is_open else Origin.GIVEN
         values = {"C10": Quantity(-25.0, origin), "rotation_deg": Quantity(0.0, origin)}
         dataset = replace(scan, calibration=scan.calibration.having(**values))

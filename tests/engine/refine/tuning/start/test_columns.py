@@ -15,7 +15,14 @@ from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial, TrialConte
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_SETTINGS
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
 from ptylive.engine.refine.tuning.start import columns
-from ptylive.engine.refine.tuning.start.columns import PEAK_RAD, Image, is_better, peaks, with_columns
+from ptylive.engine.refine.tuning.start.columns import (
+    PEAK_RAD,
+    Image,
+    is_better,
+    peaks,
+    with_columns,
+    with_columns_of_some_depth,
+)
 from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema.preset import Preset
 from ptylive.streamer.source import open_source
@@ -241,6 +248,40 @@ def test_where_sooner_is_enough_few_sweeps_decide(judged):
     assert judged(0.15, None, sooner=True) is not None
     assert judged(0.09, (0.11, 0.12), sooner=True) is not None
     assert judged(0.09, (0.11, 0.09), sooner=True) is None
+
+
+@pytest.mark.parametrize(
+    ("few", "looked", "taken"),
+    [
+        ((0.15, 0.3), [1], 1),  # sooner is enough
+        ((0.08, 0.24), [1, 2], 2),
+        ((0.08, 0.04), [1, 2], None),
+        ((0.03, 0.24), [1], None),  # ahead by chance
+        ((-0.1, 0.24), [1], None),
+        ((None, 0.24), [1], None),
+    ],
+    ids=["at once", "through more", "nowhere far enough", "by chance", "behind", "given up"],
+)
+def test_columns_that_are_ahead_are_looked_for_through_more(crystal, monkeypatch, few, looked, taken):
+    seen = []
+    settled = columns.Settling(Gain(0.09, 0.01), Gain(0.08, 0.01))
+
+    def best(tuned, context):
+        seen.append(tuned.preset.object.slices)
+        share = few[len(seen) - 1]
+        gain = None if share is None else Gain(share, 0.02)
+        known = SimpleNamespace(image=Image.DARK, defocused_A=0.0, gain=gain, settled=lambda _: settled)
+        return None if gain is None else known
+
+    monkeypatch.setattr(columns, "_best", best)
+    monkeypatch.setattr(columns, "_is_open", lambda tuned: True)
+    shown = SimpleNamespace(transmission=np.ones((2, 2), np.complex64))
+    monkeypatch.setattr(columns, "_one_slice", lambda *_, **__: shown)
+    monkeypatch.setattr(columns, "peaks", lambda *_: WarmStart(shown.transmission[None, None], 0.5, (0.0, 0.0)))
+    candidates = (Tuned(crystal, SLICES.model_copy(update={"num_slices": slices})) for slices in (1, 2))
+    found = with_columns_of_some_depth(candidates, CONTEXT)
+    assert seen == looked
+    assert (None if found is None else found.preset.object.slices) == taken
 
 
 def test_longer_trials_begin_with_neither_ahead(crystal):
