@@ -49,6 +49,8 @@ predict better by a tenth were above -0.48, -0.19 and -0.02 by then, and among t
 (docs/automatic/columns.md)."""
 WORTH, BEYOND_DOUBT = 0.1, 4.0
 """Share and standard deviations by which a start must predict better."""
+FIRST_LOOK = 2
+"""Sweeps after which noise may explain an empty object already."""
 LEAST_NOISE = 0.9
 """Of what counting leaves of a loss: a smooth model of few counts is credited with up to 0.04 too much of it."""
 CLEAR = 0.2
@@ -206,9 +208,11 @@ def _best(tuned: Tuned, context: TrialContext) -> _Start | None:
     empty = Trial.of(tuned.dataset, settings, context)
     first = empty.enough(SWEEPS)
     context.before(f"an object in {several}")
-    state, as_found = empty.continued(None, first + STAGES[0][0], first + STAGES[-1][0], context)
-    if _is_explained(loss_over_noise(empty, state.vector, as_found, context)):
-        return None
+    state: SweepState | None = None
+    for sweeps in (FIRST_LOOK, first + STAGES[0][0]):
+        state, as_found = empty.continued(state, sweeps, first + STAGES[-1][0], context)
+        if _is_explained(loss_over_noise(empty, state.vector, as_found, context)):
+            return None
     starts = _starts(tuned, empty, context)
     for sweeps, hopeless, followed in STAGES:
         context.before(f"an object in {several}, and from columns")

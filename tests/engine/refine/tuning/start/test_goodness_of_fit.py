@@ -77,3 +77,18 @@ def test_columns_are_tried_where_noise_does_not_explain_the_loss(simulated, monk
     monkeypatch.setattr(columns, "_starts", lambda *_: looked.append(1) or [])
     assert columns._best(Tuned(simulated.dataset, SETTINGS), CONTEXT) is None
     assert bool(looked) == tried
+
+
+@pytest.mark.parametrize(("over_noise", "looks"), [([1.0], 1), ([1.2, 1.0], 2)])
+def test_what_two_sweeps_explain_is_swept_no_further(simulated, monkeypatch, over_noise, looks):
+    made, told = [], iter(over_noise)
+    real = Trial.continued
+
+    def continued(self, state, sweeps, most, context):
+        made.append(sweeps)
+        return real(self, state, sweeps, most, context)
+
+    monkeypatch.setattr(Trial, "continued", continued)
+    monkeypatch.setattr(columns, "loss_over_noise", lambda *_: next(told))
+    assert columns._best(Tuned(simulated.dataset, SETTINGS), CONTEXT) is None
+    assert len(made) == looks and made[0] == columns.FIRST_LOOK
