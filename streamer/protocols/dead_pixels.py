@@ -15,11 +15,23 @@ _MOST = 0.1
 """Marked pixels beyond this fraction of all are an overexposed image, not dead pixels."""
 
 
-def dead_pixels(image: Image) -> BoolArray | None:
+def dead_pixels(image: Image, known: BoolArray | None = None) -> BoolArray | None:
     """Pixels (rows, columns) that an image marks as masked, in DECTRIS' way; None when there are none.
 
     A pixel that overflowed has the next smaller number, so one image tells (SIMPLON API, ``pixel_mask_applied``).
+    ``known``: pixels that an earlier image has marked. Those that count in this one are alive; the others stay where
+    the image is overexposed, or cannot be read.
     """
+    marked = _marked(image)
+    if marked is None:
+        return known
+    if np.count_nonzero(marked) > _MOST * marked.size:
+        marked = marked & (False if known is None or known.shape != marked.shape else known)
+    return marked if marked.any() else None
+
+
+def _marked(image: Image) -> BoolArray | None:
+    """Pixels that have the largest number of their type; None where the image does not tell."""
     dtype = np.dtype(image.dtype)
     if dtype.kind != "u":
         return None
@@ -27,7 +39,6 @@ def dead_pixels(image: Image) -> BoolArray | None:
     try:
         if image.codec != "none":
             pattern = decode_pattern(image.codec, pattern, math.prod(image.shape) * dtype.itemsize, dtype.itemsize)
-        marked = np.frombuffer(pattern, dtype).reshape(image.shape) == np.iinfo(dtype).max
+        return np.asarray(np.frombuffer(pattern, dtype).reshape(image.shape) == np.iinfo(dtype).max)
     except (WireError, ValueError):
         return None
-    return np.asarray(marked) if 0 < np.count_nonzero(marked) <= _MOST * marked.size else None
