@@ -44,6 +44,10 @@ DASHBOARD_TIMEOUT_S = 60.0
 """How long the start waits for the dashboard's word that it serves; one that hangs holds up nothing but its page."""
 
 
+_USES = {"watch": "watch", "files": "open files of"}
+"""Option that names a folder -> what the server does with it."""
+
+
 @dataclass
 class Supervisor:
     """One server: ``start`` returns when it takes data, ``watch`` when it has ended.
@@ -78,9 +82,11 @@ class Supervisor:
             ServerKeys.open(self.config.key_folder)  # a faulty folder is told before anything starts
         if self.config.recording_folder is not None:
             require_recordable(self.config.recording_folder)
-        watched = self.config.watched_folder
-        if watched is not None and not watched.is_dir():
-            raise PtyliveError(f"cannot watch {watched}: it is no folder", "make it, or give another with --watch DIR")
+        for option, folder in (("watch", self.config.watched_folder), ("files", self.config.open_folder)):
+            if folder is not None and not folder.is_dir():
+                problem = f"cannot {_USES[option]} {folder}: it is no folder"
+                hint = f"make it, or give another with --{option} DIR ({option} under [server] in a file)"
+                raise PtyliveError(problem, hint)
         if self.config.detector_files:
             self._keep_images(self.config.detector_files)
         self._start_acquire()

@@ -87,6 +87,7 @@ def test_the_last_state_it_was_told_of_is_given_to_the_next_receiver(monkeypatch
 
 
 def test_a_folder_that_is_not_there_is_told_before_anything_starts(tmp_path):
-    settings = ServerConfig(dashboard=None, record=str(tmp_path / "scans"), watch=str(tmp_path / "none"))
-    with pytest.raises(PtyliveError, match="none: it is no folder"):
-        Supervisor(settings).start()
+    for option in ("watch", "files"):
+        settings = ServerConfig(dashboard=None, record=str(tmp_path / "scans"), **{option: str(tmp_path / "none")})
+        with pytest.raises(PtyliveError, match="none: it is no folder"):
+            Supervisor(settings).start()
