@@ -27,8 +27,9 @@ def remarks(
     """A sentence each. ``told``: as sender or file told it; ``header``: with a user's values, which are meant;
     ``mean_pattern``: as recorded, where it is known.
     """
-    asked = set(questions(header))
-    out = [f"is this right? {text}" for text in questions(told) if text in asked]
+    out = asked_about(told, header)
+    if mean_pattern is not None and header.basis.is_raw and not np.nan_to_num(mean_pattern).any():
+        return [*out, "all counts are 0: was the beam blanked, or another data set of the file meant?"]
     masked = calibration.get("masked_counts")
     if masked:
         verb = "count is no number" if masked == 1 else "counts are no numbers"
@@ -37,6 +38,12 @@ def remarks(
     if mean_pattern is not None and header.basis.is_raw:
         out += _offset_remarks(mean_pattern, header.arrays.get("bad_pixel_mask"))
     return out
+
+
+def asked_about(told: ScanHeader, header: ScanHeader) -> list[str]:
+    """What is implausible and was not given by a user, a sentence each."""
+    asked = set(questions(header))
+    return [f"is this right? {text}" for text in questions(told) if text in asked]
 
 
 def orientation_remarks(calibration: Calibration) -> list[str]:

@@ -41,8 +41,15 @@ def answer(values: Mapping[str, Any], *, as_json: bool) -> None:
         sys.stdout.write(json.dumps(values, default=str) + "\n")
     else:
         for name, value in values.items():
-            sys.stdout.write(f"{name}: {_readable(value)}\n")
+            for one in _lines(value):
+                sys.stdout.write(f"{name}: {_readable(one)}\n")
     sys.stdout.flush()
+
+
+def _lines(value: Any) -> list[Any]:
+    """A value, or the sentences of a list, each of which has a line of its own: they hold commas."""
+    sentences = isinstance(value, list | tuple) and any(isinstance(one, str) and ", " in one for one in value)
+    return list(value) if sentences else [value]
 
 
 def _readable(value: Any) -> str:
