@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
+LONGEST_WORDS = 40
+"""Characters of a text in a list; longer ones that hold a comma are sentences."""
 LINE_INTERVAL_S = 10.0
 """Where there is no terminal for a bar, a line tells how far a command is, this often."""
 
@@ -48,7 +50,9 @@ def answer(values: Mapping[str, Any], *, as_json: bool) -> None:
 
 def _lines(value: Any) -> list[Any]:
     """A value, or the sentences of a list, each of which has a line of its own: they hold commas."""
-    sentences = isinstance(value, list | tuple) and any(isinstance(one, str) and ", " in one for one in value)
+    if not isinstance(value, list | tuple):
+        return [value]
+    sentences = any(isinstance(one, str) and ", " in one and len(one) > LONGEST_WORDS for one in value)
     return list(value) if sentences else [value]
 
 

@@ -24,10 +24,11 @@ def test_a_total_of_nothing_is_an_unknown_one() -> None:
 
 
 def test_sentences_have_a_line_each_and_words_share_one(capsys) -> None:
-    answer({"maps": ["bf", "adf"], "notes": ["one, two: three", "four"], "missing": []}, as_json=False)
+    notes = ["one is questioned, two is not: three is unknown", "four"]
+    answer({"maps": ["bf", "adf, faint"], "notes": notes, "missing": []}, as_json=False)
     assert capsys.readouterr().out.splitlines() == [
-        "maps: bf, adf",
-        "notes: one, two: three",
+        "maps: bf, adf, faint",
+        "notes: one is questioned, two is not: three is unknown",
         "notes: four",
         "missing: none",
     ]
