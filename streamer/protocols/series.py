@@ -17,7 +17,7 @@ import numpy as np
 from ptylive.schema import ScanHeader, WireError
 from ptylive.schema.model import BoolArray
 from ptylive.streamer.protocols.batch import Batch
-from ptylive.streamer.protocols.dead_pixels import dead_pixels
+from ptylive.streamer.protocols.dead_pixels import dead_pixels, is_swapped
 from ptylive.streamer.protocols.header import Header, arm_message
 from ptylive.streamer.protocols.image import Image, check_image, layout_text
 from ptylive.streamer.protocols.inlet import Note, ProtocolSettings, Taken
@@ -190,6 +190,11 @@ class Series:
         if scan_header is None or self._header is None:
             return
         if (image.shape, image.dtype) == (scan_header.detector_shape, scan_header.detector.dtype):
+            if self._highest < 0 and is_swapped(image):
+                self._note(
+                    f"series {self._key}: all counts of image {image.number} are multiples of "
+                    f"{1 << 4 * np.dtype(image.dtype).itemsize}: does the detector say the byte order that it sends?"
+                )
             if self._highest < 0 and (header := self._looked_at(self._header, image)) is not self._header:
                 yield self._armed(header)
             yield from self._placed(self._scan_header or scan_header, image)
