@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from ptylive.schema import PtyliveError
+from ptylive.schema import InputFileError, PtyliveError
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.process.exit_codes import ExitCode
 from ptylive.server.process.operators import TOKENS_VARIABLE, token_of_each, tokens_for
@@ -101,10 +101,14 @@ class Supervisor:
         from ptylive.streamer.detector_arrays import read_detector_arrays
         from ptylive.streamer.vetting.door import vet_images
 
-        vet_images(files)
+        try:
+            vet_images(files)
+            images = read_detector_arrays(files)
+        except InputFileError as error:
+            raise InputFileError(str(error), _with_folder(error.hint, files.values())) from None
         self._images = TemporaryDirectory(prefix="ptylive-images-")
         kept: dict[str, str] = {}
-        for name, image in read_detector_arrays(files).items():
+        for name, image in images.items():
             kept[name] = str(Path(self._images.name) / f"{name}.npy")
             np.save(kept[name], image, allow_pickle=False)
         self.config = self.config.model_copy(update={"detector_files": kept})
@@ -279,3 +283,11 @@ def _first_line(process: subprocess.Popen[str]) -> str:
     """The first line a process prints; empty when it ends without one."""
     assert process.stdout is not None  # noqa: S101  (we asked for the pipe)
     return process.stdout.readline().strip()
+
+
+def _with_folder(hint: str, paths: Iterable[str]) -> str:
+    """A hint, and where relative paths begin: a configuration may be written for another folder."""
+    if all(Path(path).expanduser().is_absolute() for path in paths):
+        return hint
+    where = f"it begins at {Path.cwd()}, where the server starts"
+    return f"{hint or 'check the path'} ([detector] of a file, or --set): {where}"
