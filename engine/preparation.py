@@ -157,6 +157,26 @@ class PreparedSource:
         return float(self._reshaped(sample_numbers(self.source)).sum(axis=(1, 2), dtype=float).mean())
 
 
+def kept_orientation(header: ScanHeader, preparation: Preparation) -> str:
+    """What a scan says of its orientation and is kept as it is although points or patterns are turned; empty: nothing.
+
+    Whether what was given holds before or after that nobody says: phases are wrong where it is the other.
+    """
+    given = header.detector.transform if header.detector.transform_given else "none"
+    scan_turned = bool(preparation.flip_scan)
+    patterns_turned = preparation.transform not in ("none", given)
+    kept = [] if header.scan.rotation_deg is None else [f"rotation_deg {header.scan.rotation_deg:g}"]
+    if scan_turned and not patterns_turned and header.detector.transform_given:
+        kept.append(f"detector_transform {given if preparation.transform == 'none' else 'none'}")
+    if not kept or not (scan_turned or patterns_turned):
+        return ""
+    option = f"--flip-scan {preparation.flip_scan}" if scan_turned else f"--transform {preparation.transform}"
+    return (
+        f"{' and '.join(kept)} of the scan as recorded stays although {option} turns it: phases are wrong where that "
+        "does not hold afterwards; give it with --set"
+    )
+
+
 def _check_plain(header: ScanHeader) -> None:
     """A scan is flipped by the numbers of its frames: rows of points only, one frame each."""
     scan = header.scan

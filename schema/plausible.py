@@ -9,6 +9,7 @@ is taken. What streams and files say is taken where it is possible, and the ques
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -203,6 +204,7 @@ def _converted(name: str, rule: Plausible, value: Any, written_out: list[bool]) 
     return float(numbers.ravel()[0]) if numbers.size == 1 and name not in _LISTS else numbers.tolist()
 
 
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
 _LISTS = ("beam_center_px", "descan_px", "distortion", "scan_matrix")
 
 
@@ -212,7 +214,19 @@ def _check_comma(name: str, value: list[Any] | tuple[Any, ...]) -> None:
     comma = len(parts) == 2 and (name not in ("scan_step_A", *_LISTS) or parts[0] == "0")
     if comma or (len(parts) != 2 and name not in _LISTS):
         hint = f"write a decimal point: {parts[0]}.{parts[1]}" if comma else "give one number"
+        if thousands(",".join(parts)):
+            hint = f"write {''.join(parts)} without a comma" + (f", or {hint}" if comma else "")
         raise MetadataError(f"{name} = {','.join(parts)[:60]} is no single number", hint)
+
+
+def takes_one_number(name: str) -> bool:
+    """Whether a value of this name is a single number."""
+    return name in _RULES and name not in (*_LISTS, "scan_step_A", "field_of_view_A")
+
+
+def thousands(text: str) -> bool:
+    """Whether commas stand between groups of three digits."""
+    return _THOUSANDS.fullmatch(text) is not None
 
 
 def _of_text(name: str, rule: Plausible, text: str, written_out: list[bool]) -> Any:

@@ -7,13 +7,17 @@ import re
 import tomllib
 from typing import Any
 
-from ptylive.schema.errors import MetadataError
+from ptylive.schema.errors import MetadataError, brief
 
 MAX_TOML = 2 * 2**20
 """Characters of a TOML file."""
 MAX_DOTS = 32
 """Parts of a dotted key: the parser's time grows with their square."""
 _KEY = r"""(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')"""
+_PLACE = re.compile(r"at line (\d+)")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+_BARE_TEXT = re.compile(r"[A-Za-z_~./][^\[\]{}\"'#]*|\d[\d.eE+-]*[ \t]*[A-Za-zÅµ°][^\[\]{}\"'#]*")
+_COLON = re.compile(r"\{|[\w-]+[ \t]*:")
 _LONG_KEY = re.compile(rf"(?<![A-Za-z0-9_-]){_KEY}(?:[ \t]*+\.[ \t]*+{_KEY}){{{MAX_DOTS}}}")
 
 
@@ -28,7 +32,34 @@ def read_toml(text: str, name: str) -> dict[str, Any]:
     except RecursionError:
         raise MetadataError(f"{name} is nested too deeply", "correct the TOML") from None
     except ValueError as error:  # also numbers of too many digits
-        raise MetadataError(f"{name}: {_first_line(error)}", "correct the TOML") from None
+        line = _faulty_line(text, error)
+        quoted = f": {brief(line)}" if line else ""
+        raise MetadataError(f"{name} is no TOML: {_first_line(error)}{quoted}", _remedy(line, str(error))) from None
+
+
+def _faulty_line(text: str, error: ValueError) -> str:
+    """The line of a TOML text that an error of the parser speaks of; empty where it names none."""
+    lines = text.split("\n")
+    if "end of document" in str(error):
+        return text.strip().split("\n")[-1].strip()
+    found = _PLACE.search(str(error))
+    return lines[int(found[1]) - 1].strip() if found and int(found[1]) <= len(lines) else ""
+
+
+def _remedy(line: str, message: str) -> str:
+    """What to do about a line that is no TOML, for the slips that people make."""
+    if message.startswith(("Cannot overwrite", "Cannot declare", "Cannot mutate")):
+        return "the same name stands there twice: leave one of them out"
+    name, equals, value = (part.strip() for part in line.partition("="))
+    if equals and _DECIMAL_COMMA.fullmatch(value):
+        return f"write a decimal point: {name} = {value.replace(',', '.')}"
+    if equals and value.startswith('"') and "\\" in value:
+        return f"write a path with backslashes in single quotes: {name} = '{value.strip(chr(34))}'"
+    if equals and _BARE_TEXT.fullmatch(value):
+        return f'write a text in quotes: {name} = "{value}"'
+    if not equals and _COLON.match(line):
+        return "write NAME = VALUE below a line [TABLE]: this is TOML, not YAML or JSON"
+    return "correct the TOML"
 
 
 def read_json(text: str, name: str) -> Any:

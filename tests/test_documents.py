@@ -9,7 +9,7 @@ import zmq
 from cpp_sender import LossyServer
 
 from ptylive.schema import Detector, FrameBatch, Optics, Scan, ScanHeader
-from ptylive.server.process.config import load_config
+from ptylive.server.process.config_file import load_config
 from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, decode
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -19,7 +19,7 @@ from ptylive.engine.results import Run, add_refinement, read_runs
 from ptylive.engine.stored_run import StoredRun
 from ptylive.schema import RefinementError
 from ptylive.schema.preset import Preset
-from ptylive.server.process.config import load_config
+from ptylive.server.process.config_file import load_config
 from ptylive.server.session import library as library_module
 from ptylive.server.session.library import Library
 from ptylive.streamer.recording.recording_writer import record

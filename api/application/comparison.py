@@ -97,13 +97,15 @@ class Comparison:
 
 
 def compare(results: Path, names: Sequence[str] | None = None, runs: Sequence[str] | None = None) -> Comparison:
-    """Maps (USUAL ones, or those of ``names``) and refinements (the chosen one, or ``runs``) of a results file.
+    """Maps (USUAL ones, or those of ``names``) and refinements (the chosen one, or ``runs``) of a results file. A file
+    that has none of the usual maps shows all of its own.
 
     Every picture has the field of the maps, in the frame of the scan. Raises InputFileError, and MetadataError for a
     map or a refinement that is not there, and where no map has a scale.
     """
     stored = StoredMaps.read(results)
-    maps = chosen_maps(stored, [name for name in USUAL if name in stored.maps] if names is None else names, results)
+    usual = [name for name in USUAL if name in stored.maps] or list(stored.maps)
+    maps = chosen_maps(stored, usual if names is None else names, results)
     if runs is None and not StoredRun.is_in(results):
         return Comparison([shown_map(one, stored.visited(one)) for one in maps], None)
     refined = [StoredRun.read(results)] if runs is None else [StoredRun.read(results, run) for run in runs]

@@ -21,7 +21,7 @@ from ptylive.engine.compression import (
     sample_of,
 )
 from ptylive.engine.live.reading import found_descan
-from ptylive.engine.preparation import Preparation, PreparedSource
+from ptylive.engine.preparation import Preparation, PreparedSource, kept_orientation
 from ptylive.schema import InputFileError, ScanHeader
 from ptylive.schema.files.atomic import replacing
 from ptylive.schema.model import IndexArray
@@ -178,6 +178,8 @@ class Conversion:
     unreadable: tuple[int, ...] = ()
     """Acquisition numbers of frames that are left out."""
     problem: str = ""
+    asked: str = ""
+    """What to ask about the orientation that the file gives, after points or patterns were turned."""
 
     @property
     def missing(self) -> str:
@@ -219,6 +221,8 @@ def convert_file(
     with open_source(path, values) as opened:
         source = cleaned(opened)
         check_recording(target, source)
+        meant = {name.rpartition(".")[2] for name in values} & {"rotation_deg", "transform", "detector_transform"}
+        asked = "" if meant else kept_orientation(source.header, preparation)
         seen: PatternSource = source
         if not preparation.changes_nothing or source.header.readout.corrects:
             seen = PreparedSource.of(source, preparation)
@@ -227,7 +231,7 @@ def convert_file(
         if not choice.is_raw:
             seen, report = compressed(seen, choice)
         written = write_scan(target, seen, on_progress, leave_out=True)
-    return Conversion(written.frames, raw / stored_bytes(target), report, written.unreadable, written.problem)
+    return Conversion(written.frames, raw / stored_bytes(target), report, written.unreadable, written.problem, asked)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
+from ptylive.engine.calibrate.disc import find_disc
 from ptylive.engine.calibrate.independent import MeasuredRotation
 from ptylive.engine.imaging.imaging_conditions import DISC_TOLERANCE, disc_mrad
 from ptylive.schema import Calibration, Origin, ScanHeader
@@ -17,6 +20,10 @@ EVEN = 1.3
 """The median of the detector's rim over its 5th percentile, up to which the rim is even: scattering falls outwards."""
 BAD_ANGLE_DEG, SPREADS = 15.0, 3.0
 """A given rotation is contradicted from here on, or from this many of the spreads between halves of the scan on."""
+LEAST_AROUND, OFF_CENTER = 0.6, 0.5
+"""Counts around a given centre over those of the brightest pixels, and radii of the disc between it and a given centre,
+by which the centre is contradicted.
+"""
 RIM_SHARE = 16
 """The rim is this part of the shorter side wide."""
 
@@ -27,16 +34,28 @@ def remarks(
     """A sentence each. ``told``: as sender or file told it; ``header``: with a user's values, which are meant;
     ``mean_pattern``: as recorded, where it is known.
     """
-    asked = set(questions(header))
-    out = [f"is this right? {text}" for text in questions(told) if text in asked]
+    out = asked_about(told, header)
+    if mean_pattern is not None and header.basis.is_raw and not np.nan_to_num(mean_pattern).any():
+        return [*out, "all counts are 0: was the beam blanked, or another data set of the file meant?"]
     masked = calibration.get("masked_counts")
     if masked:
         verb = "count is no number" if masked == 1 else "counts are no numbers"
         out.append(f"{int(masked)} {verb} up to {MOST_COUNTS:.0e}: taken as 0")
-    out += _disc_remarks(calibration)
+    of_the_disc = _disc_remarks(calibration)
+    out += of_the_disc
     if mean_pattern is not None and header.basis.is_raw:
-        out += _offset_remarks(mean_pattern, header.arrays.get("bad_pixel_mask"))
+        bad = header.arrays.get("bad_pixel_mask")
+        out += _offset_remarks(mean_pattern, bad)
+        if not of_the_disc:  # which may be one spot of a crystal, of the first frames of a scan
+            bad = np.zeros(mean_pattern.shape, dtype=bool) if bad is None else bad
+            out += _center_remarks(mean_pattern, bad, calibration)
     return out
+
+
+def asked_about(told: ScanHeader, header: ScanHeader) -> list[str]:
+    """What is implausible and was not given by a user, a sentence each."""
+    asked = set(questions(header))
+    return [f"is this right? {text}" for text in questions(told) if text in asked]
 
 
 def orientation_remarks(calibration: Calibration) -> list[str]:
@@ -90,6 +109,30 @@ def _disc_remarks(calibration: Calibration) -> list[str]:
         f"the disc has a radius of {measured:.3g} mrad ({radius:.3g} px of {pixel:.3g} 1/Å), and "
         f"convergence_semiangle_mrad is {float(given):.4g}: phases are wrong where one of them is; a whole angle for "
         "half of it? binned pixels? another energy or camera length?"
+    ]
+
+
+def _center_remarks(mean_pattern: DoubleArray, bad: BoolArray, calibration: Calibration) -> list[str]:
+    """Where a beam centre that was given is not that of the disc. The disc is looked for where the brightest pixels,
+    as many as it has, are not those around the centre.
+    """
+    radius = calibration.get("disc_radius_px")
+    if radius is None or calibration.origin("beam_center_px") is not Origin.GIVEN:
+        return []
+    center = np.asarray(calibration.get("beam_center_px"), dtype=float)
+    rows, columns = np.indices(mean_pattern.shape) - center[:, None, None]
+    good = np.isfinite(mean_pattern) & ~np.asarray(bad, dtype=bool)
+    around = mean_pattern[good & (np.hypot(rows, columns) < float(radius))]
+    brightest = np.partition(mean_pattern[good], -around.size)[-around.size :] if around.size else mean_pattern[good]
+    if around.size and around.sum() > LEAST_AROUND * brightest.sum():
+        return []
+    disc = find_disc(mean_pattern, np.asarray(bad, dtype=bool))
+    if disc is None or math.dist(disc.center_px, center) < OFF_CENTER * disc.radius_px:
+        return []
+    given, found = (f"{one[0]:.4g}, {one[1]:.4g}" for one in (center, disc.center_px))
+    return [
+        f"beam_center_px {given} was given, and the disc lies around {found} (row, column): maps and phases are wrong; "
+        "rows and columns exchanged? another detector? leave it out, and it is found"
     ]
 
 

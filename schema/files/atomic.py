@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import time
@@ -14,6 +15,8 @@ from ptylive.schema.files.processes import ProcessName, is_running
 FORGOTTEN_S = 7 * 86400.0
 """A temporary file of another machine's process is given up after so long without a change."""
 _STEM_BYTES = 120
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says of a write that finds no room, without a name."""
 
 
 @contextmanager
@@ -21,7 +24,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside ``path``; on success sync it and rename it over ``path``, else remove it.
 
     The name is nobody else's: neither another thread's nor another process's, on this machine or another one. An
-    OSError of the temporary name goes on as one of ``path``, which is what people know.
+    OSError of the temporary name, or of a disk without room, goes on as one of ``path``, which is what people know.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,7 +35,7 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         _sync(path.parent)
     except OSError as error:
-        if error.filename == str(temporary):
+        if error.filename == str(temporary) or (error.filename is None and error.errno in NO_ROOM):
             error.filename = str(path)
         raise
     finally:

@@ -149,7 +149,16 @@ def main() -> None:
     except BrokenPipeError:  # whoever read the answer has seen enough
         sys.exit(ExitCode.FAILED)
     except Exception as error:
+        if _was_interrupted(error):
+            _fail("interrupted", debug, ExitCode.INTERRUPTED)
         _fail(_explained(error), debug)
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an error: what is raised while Python makes a class comes out as a RuntimeError."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__
+    return error is not None
 
 
 def _explained(error: Exception) -> str:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
+LONGEST_WORDS = 40
+"""Characters of a text in a list; longer ones that hold a comma are sentences."""
 LINE_INTERVAL_S = 10.0
 """Where there is no terminal for a bar, a line tells how far a command is, this often."""
 
@@ -41,8 +43,17 @@ def answer(values: Mapping[str, Any], *, as_json: bool) -> None:
         sys.stdout.write(json.dumps(values, default=str) + "\n")
     else:
         for name, value in values.items():
-            sys.stdout.write(f"{name}: {_readable(value)}\n")
+            for one in _lines(value):
+                sys.stdout.write(f"{name}: {_readable(one)}\n")
     sys.stdout.flush()
+
+
+def _lines(value: Any) -> list[Any]:
+    """A value, or the sentences of a list, each of which has a line of its own: they hold commas."""
+    if not isinstance(value, list | tuple):
+        return [value]
+    sentences = any(isinstance(one, str) and ", " in one and len(one) > LONGEST_WORDS for one in value)
+    return list(value) if sentences else [value]
 
 
 def _readable(value: Any) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 
 from ptylive.schema import InputFileError, MetadataError
 from ptylive.schema.foreign_plans.spelling import in_our_words
-from ptylive.schema.metadata import NAMES, check_given_once, typed
+from ptylive.schema.metadata import NAMES, check_given_once, flat_name, locate, typed
+from ptylive.schema.plausible import takes_one_number, thousands
 from ptylive.schema.settings_text import read_json
 
 
@@ -24,12 +25,24 @@ def parse_assignments(items: Iterable[str]) -> dict[str, Any]:
         key, equals, value = item.partition("=")
         if not equals or not key.strip():
             raise MetadataError(f"{item!r} is not KEY=VALUE", "write for example --set energy_eV=80e3")
-        out[key.strip()] = _measured(key.strip(), parse_value(value.strip()))
+        out[key.strip()] = _measured(key.strip(), _read(key.strip(), value.strip()))
     out = in_our_words(out)
     for key, typed_in in out.items():
         _look_at(key, typed_in)
     check_given_once(out)
     return out
+
+
+def _read(key: str, text: str) -> Any:
+    """A value; one number with commas between groups of three digits stays as it was typed, and is asked about."""
+    section, name = locate(key) if _is_metadata(key) else ("", "")
+    one_number = bool(section) and takes_one_number(flat_name(f"{section}.{name}"))
+    return text if one_number and thousands(text) else parse_value(text)
+
+
+def _is_metadata(key: str) -> bool:
+    section, _, name = key.rpartition(".")
+    return (section, name) in NAMES.values() if section else name in NAMES
 
 
 def _measured(key: str, value: Any) -> Any:
@@ -50,9 +63,7 @@ def _measured(key: str, value: Any) -> Any:
 
 
 def _look_at(key: str, value: Any) -> None:
-    section, _, name = key.rpartition(".")
-    known = (section, name) in NAMES.values() if section else name in NAMES
-    if known:
+    if _is_metadata(key):
         typed({key: value})
 
 

@@ -4,44 +4,22 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 import platformdirs
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from ptylive.application.extensions import Preset
 from ptylive.engine.backend.imaging.open import LEAST_BATCH_BYTES
-from ptylive.schema import InputFileError, MetadataError, Scan, ScanHeader
 from ptylive.schema.detector import GIVEN_ARRAYS, Detector
-from ptylive.schema.errors import did_you_mean
-from ptylive.schema.files.small_files import read_text
-from ptylive.schema.metadata import SECTIONS, array_name, arrays_and_numbers, overlay, typed
 from ptylive.schema.model import StrictModel
-from ptylive.schema.settings_text import MAX_TOML, as_table, read_toml
 from ptylive.server.process.ports import EVENTS_OFFSET
-from ptylive.server.process.security import Security
+from ptylive.server.process.security import Security, in_home
 from ptylive.streamer.protocols.inlet import ProtocolName
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EVERY_INTERFACE = "0.0.0.0"  # noqa: S104
-
-_TABLES = {
-    "security": "[security]",
-    "refine": "[refine]",
-    "maps": "[maps]",
-    "virtual_detectors": "[virtual_detectors]",
-    "detector_files": "[detector]",
-    "defaults": "[scan], [optics], [detector]",
-    "overrides": "[scan], [optics], [detector]",
-}
-"""What has tables of its own in a configuration."""
-
-
-_OF_THE_SERVER = {"cluster", "when_cluster_missing", "here", "workers"}
-"""Under [refine], and no setting of a refinement: where it runs."""
 
 
 class ServerConfig(StrictModel):
@@ -146,6 +124,12 @@ class ServerConfig(StrictModel):
                 raise ValueError(f"{name} is none of {', '.join(GIVEN_ARRAYS)}")
         return value
 
+    @field_validator("record", "watch", "files")
+    @classmethod
+    def _of_a_home(cls, value: str | None) -> str | None:
+        """A shell puts the home folder in the place of ~, a file does not."""
+        return value if value is None else in_home(value)
+
     @field_validator("data", "control")
     @classmethod
     def _address(cls, value: str) -> str:
@@ -226,13 +210,20 @@ class ServerConfig(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _channel_of_its_detector(self) -> Self:
+        """Nobody else sends several thresholds: elsewhere it would be passed over in silence."""
+        if self.channel and self.protocol != "dectris-v2":
+            raise ValueError(f"channel {self.channel!r} is a threshold of protocol dectris-v2, not of {self.protocol}")
+        return self
+
+    @model_validator(mode="after")
     def _watch_elsewhere(self) -> Self:
         """Recordings would be taken up again and again, and only the native protocol has several senders."""
         if self.watch is None:
             return self
         if self.protocol != "native":
             raise ValueError(f"watch needs protocol native, not {self.protocol}: start a second server for the folder")
-        watched, recorded = Path(self.watch).expanduser().resolve(), self.recording_folder
+        watched, recorded = Path(self.watch).resolve(), self.recording_folder
         kept = None if recorded is None else recorded.resolve()
         if kept is not None and (kept == watched or watched in kept.parents or kept in watched.parents):
             raise ValueError(f"watch {self.watch!r}: the recording folder {str(recorded)!r} must lie elsewhere")
@@ -241,17 +232,17 @@ class ServerConfig(StrictModel):
     @property
     def watched_folder(self) -> Path | None:
         """Whose files are taken up, or None."""
-        return None if self.watch is None else Path(self.watch).expanduser()
+        return None if self.watch is None else Path(self.watch)
 
     @property
     def open_folder(self) -> Path | None:
         """Whose files may be opened, or None."""
-        return None if self.files is None else Path(self.files).expanduser()
+        return None if self.files is None else Path(self.files)
 
     @property
     def key_folder(self) -> Path | None:
         """Where the keys are, or None when everything is in the clear."""
-        return None if self.security.keys is None else Path(self.security.keys).expanduser()
+        return None if self.security.keys is None else Path(self.security.keys)
 
     @property
     def recording_folder(self) -> Path | None:
@@ -259,34 +250,6 @@ class ServerConfig(StrictModel):
         if self.record is None:
             return None
         return Path(self.record) if self.record else Path(platformdirs.user_data_dir("ptylive")) / "recordings"
-
-
-def load_config(path: Path | None, options: Mapping[str, Any], assignments: Mapping[str, Any]) -> ServerConfig:
-    """Configuration from a TOML file, command-line options (None: not given) and ``--set`` assignments.
-
-    Raises MetadataError naming the file and the key, with the nearest name for a misspelt one.
-    """
-    values = _from_toml(path) if path is not None else {}
-    values.update({name: value for name, value in options.items() if value is not None})
-    overrides = dict(values.get("overrides", {}))
-    for name, value in assignments.items():
-        key = name.removeprefix("server.").replace("detector.distortion", "distortion")
-        if key in ServerConfig.model_fields:
-            values[key] = value
-        elif name.startswith("security."):
-            values["security"] = {**values.get("security", {}), name.removeprefix("security."): value}
-        elif name.startswith("refine.") and name.removeprefix("refine.") in _OF_THE_SERVER:
-            values[name.replace(".", "_")] = value
-        elif name.startswith("refine."):
-            values["refine"] = {**values.get("refine", {}), name.removeprefix("refine."): value}
-        elif is_map_setting(name):
-            values["maps"] = {**values.get("maps", {}), name: value}
-        elif (image := array_name(name)) is not None:
-            values["detector_files"] = {**values.get("detector_files", {}), image: value}
-        else:
-            overrides |= typed({name: value})
-    values["overrides"] = overrides
-    return _validated(values, str(path) if path else "command line")
 
 
 def _host_and_port(address: str | None) -> tuple[str, int]:
@@ -298,94 +261,3 @@ def _host_and_port(address: str | None) -> tuple[str, int]:
     host, _, port = address.removeprefix("tcp://").rpartition(":")
     host = host.strip("[]").lower()
     return LOOPBACK[0] if host in LOOPBACK else EVERY_INTERFACE if host == "::" else host, int(port)
-
-
-def _from_toml(path: Path) -> dict[str, Any]:
-    """Tables `server`, `security`, `refine`, `maps`, and the metadata sections (`scan`, `optics`, …) of a TOML file."""
-    try:
-        tables = read_toml(read_text(path, MAX_TOML), str(path))
-    except InputFileError as error:
-        raise MetadataError(str(error), "check --config") from None
-    values = dict(as_table(tables.pop("server", {}), "server"))
-    for name in values.keys() & _TABLES.keys():
-        raise MetadataError(f"{path}: [server] {name} is not read", f"write it as {_TABLES[name]}")
-    values["security"] = as_table(tables.pop("security", {}), "security")
-    values["refine"] = dict(as_table(tables.pop("refine", {}), "refine"))
-    for name in _OF_THE_SERVER & values["refine"].keys():
-        values[f"refine_{name}"] = values["refine"].pop(name)
-    values["maps"] = _flattened(as_table(tables.pop("maps", {}), "maps"))
-    values["virtual_detectors"] = dict(as_table(tables.pop("virtual_detectors", {}), "virtual_detectors"))
-    defaults: dict[str, Any] = {}
-    for section, content in tables.items():
-        if section not in SECTIONS or not isinstance(content, dict):
-            raise MetadataError(
-                f"{path}: unknown table {section!r}",
-                _nearest(section, ["server", "security", "refine", "maps", "virtual_detectors", *SECTIONS]),
-            )
-        images, numbers = arrays_and_numbers(content) if section == "detector" else ({}, dict(content))
-        values["detector_files"] = {**values.get("detector_files", {}), **images}
-        if section == "detector" and "distortion" in numbers:
-            values["distortion"] = numbers.pop("distortion")
-        for key, value in numbers.items():
-            try:
-                defaults |= typed({f"{section}.{key}": value})
-            except MetadataError as error:
-                raise MetadataError(f"{path}: {error}", error.hint) from None
-    values["defaults"] = defaults
-    return values
-
-
-def _validated(values: Mapping[str, Any], source: str) -> ServerConfig:
-    for name in values:
-        if name not in ServerConfig.model_fields:
-            raise MetadataError(f"{source}: unknown setting {name!r}", _nearest(name, ServerConfig.model_fields))
-    from ptylive.engine.bases.choice import parse_basis
-
-    try:
-        config = ServerConfig.model_validate(dict(values))
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        what = f"{field}: {message}" if field else message
-        raise MetadataError(f"{source}: {what}", "correct the value or leave it out") from None
-    Preset.from_mapping(config.refine)
-    for given in (config.defaults, config.overrides):
-        overlay(ScanHeader(uid="", series="", frames=0, scan=Scan()), given, source)
-    parse_basis(config.basis)
-    if config.virtual_detectors:
-        # with it comes all that makes maps, which no command needs to start
-        from ptylive.application.detector_texts import read_detectors
-
-        read_detectors(config.virtual_detectors)
-    return config.model_copy(update={"maps": checked_settings(config.maps)})
-
-
-def is_map_setting(name: str) -> bool:
-    """Whether a name is METHOD.NAME of a method that makes live maps."""
-    if "." not in name or name.partition(".")[0] in SECTIONS:
-        return False
-    from ptylive.engine.imaging.registry import is_of_a_map
-
-    return is_of_a_map(name)
-
-
-def checked_settings(values: Mapping[str, Any]) -> dict[str, float]:
-    """Settings of live maps. Raises MetadataError for one that is unknown or impossible."""
-    if not values:
-        return {}
-    from ptylive.engine.imaging.registry import only_settings
-
-    return only_settings(values)
-
-
-def _flattened(tables: Mapping[str, Any]) -> dict[str, Any]:
-    """``[maps.wdd] epsilon`` as well as ``[maps] "wdd.epsilon"``."""
-    flat: dict[str, Any] = {}
-    for name, value in tables.items():
-        flat |= {f"{name}.{key}": one for key, one in value.items()} if isinstance(value, Mapping) else {name: value}
-    return flat
-
-
-def _nearest(name: str, known: Collection[str]) -> str:
-    return did_you_mean(name, known, f"known are {', '.join(known)}")

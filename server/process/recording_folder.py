@@ -15,7 +15,7 @@ LEAST_FREE_BYTES = 100 * 10**6
 """Less is a full disk: it would not hold the smallest scan, its results and its conversion."""
 PATIENCE_S = 20.0
 """A network disk that wakes up takes seconds; one that hangs would keep the server from starting, without a word."""
-HINT = "choose another folder with --record DIR, or record nothing with --no-record"
+HINT = "choose another folder with --record DIR (record under [server] in a file), or record nothing with --no-record"
 
 
 def require_recordable(folder: Path) -> None:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
 from ptylive.schema.model import StrictModel
 from ptylive.server.process.operators import is_operator
+
+
+def in_home(path: str) -> str:
+    """A path with the home folder in the place of ``~``. Raises ValueError for the home of nobody."""
+    try:
+        return str(Path(path).expanduser()) if path.startswith("~") else path
+    except RuntimeError as error:
+        raise ValueError(f"{path!r}: {error}; write the whole path") from None
 
 
 class Security(StrictModel):
@@ -25,6 +34,11 @@ class Security(StrictModel):
     @classmethod
     def _operators_have_tokens(cls, values: Any) -> Any:
         return {"token": True, **values} if isinstance(values, dict) and values.get("operators") else values
+
+    @field_validator("keys")
+    @classmethod
+    def _of_a_home(cls, value: str | None) -> str | None:
+        return value if value is None else in_home(value)
 
     @field_validator("operators")
     @classmethod

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptylive.schema import Calibration, PtyliveError, RefinementError
+from ptylive.schema import Calibration, PtyliveError
 from ptylive.schema.calibration import Origin
+from ptylive.schema.errors import StoppedError
 from ptylive.server.refinement.refine_job import RefineJob
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def with_maps(job: RefineJob, tell: Tell, should_stop: Callable[[], bool]) -> Re
     or takes them: what goes on from a checkpoint must have the same calibration to the last digit, which another
     machine would not find again, so that only the settings of its start count then, and the values. Raises
     InputFileError for a file that is damaged or no scan, MetadataError for missing optics, PtyliveError where no map
-    can be made, RefinementError for a stop on the way.
+    can be made, StoppedError for a stop on the way.
     """
     from ptylive.application.offline import start_of
     from ptylive.application.outputs import check_results_file
@@ -164,7 +165,7 @@ def _make(job: RefineJob, tell: Tell, should_stop: Callable[[], bool], *, keeps_
     def on_progress(done: int, total: int, words: str) -> None:
         nonlocal said
         if should_stop():
-            raise RefinementError("stopped on request before the maps were made")
+            raise StoppedError("stopped on request before the maps were made")
         doing = words.removeprefix(f"{job.recording.name}: ")
         so_far = f"{doing}, {10 * (10 * done // max(total, 1))} %" if done < total else doing
         if so_far != said:

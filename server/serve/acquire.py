@@ -31,6 +31,7 @@ from ptylive.server.serve import user_state
 from ptylive.server.serve.control import ControlServer
 from ptylive.server.serve.folder_watch import FileSender, FolderWatch
 from ptylive.server.serve.notifier import Notifier
+from ptylive.server.serve.printed_log import print_log
 from ptylive.server.serve.session import Session
 from ptylive.server.serve.watched_folder import WATCHED_LIST, WatchedFolder
 from ptylive.streamer.vetting.vouched import Doorkeeper
@@ -41,6 +42,8 @@ def main(arguments: list[str]) -> int:
     say_unraisable_in_a_line("ptylive acquire")
     logging.basicConfig(level=logging.WARNING, format="ptylive acquire: %(levelname)s: %(message)s")
     config, command_line = ServerConfig.model_validate_json(arguments[0]), arguments[1]
+    if config.dashboard is None:  # nowhere else would a person see the log
+        print_log()
     use_persistent_cache()
     exit_with_parent()
     try:

@@ -23,6 +23,7 @@ from ptylive.server.process.operators import is_operator
 from ptylive.server.serve.arguments import check_form, checked
 from ptylive.server.serve.session import Session
 from ptylive.server.wire.messages import MAX_MESSAGE_BYTES, pack, unpack
+from ptylive.server.wire.publisher import lines
 from ptylive.streamer.sockets.security import Gate
 
 STATE_INTERVAL_S = 0.25
@@ -202,7 +203,8 @@ class ControlServer:
         words = ", ".join(f"{name} {brief(value)}" for name, value in given.items() if value is not None)
         line = printable(f"{by}: {command}{' of ' if words else ''}{words}")
         self._session.publisher.log("info", line)
-        orders.info("%s", line)
+        if not lines.isEnabledFor(logging.INFO):  # which has just said it
+            orders.info("%s", line)
 
     def _require_shown(self, uid: str) -> None:
         """Raise CommandError where another scan than that of ``uid`` is shown: the command meant that one."""

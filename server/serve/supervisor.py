@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from ptylive.schema import PtyliveError
+from ptylive.schema import InputFileError, PtyliveError
 from ptylive.server.process.config import ServerConfig
 from ptylive.server.process.exit_codes import ExitCode
 from ptylive.server.process.operators import TOKENS_VARIABLE, token_of_each, tokens_for
@@ -42,6 +42,10 @@ HEAR_S = 2.0
 """How long the last words of a process that has died are waited for."""
 DASHBOARD_TIMEOUT_S = 60.0
 """How long the start waits for the dashboard's word that it serves; one that hangs holds up nothing but its page."""
+
+
+_USES = {"watch": "watch", "files": "open files of"}
+"""Option that names a folder -> what the server does with it."""
 
 
 @dataclass
@@ -78,9 +82,11 @@ class Supervisor:
             ServerKeys.open(self.config.key_folder)  # a faulty folder is told before anything starts
         if self.config.recording_folder is not None:
             require_recordable(self.config.recording_folder)
-        watched = self.config.watched_folder
-        if watched is not None and not watched.is_dir():
-            raise PtyliveError(f"cannot watch {watched}: it is no folder", "make it, or give another with --watch DIR")
+        for option, folder in (("watch", self.config.watched_folder), ("files", self.config.open_folder)):
+            if folder is not None and not folder.is_dir():
+                problem = f"cannot {_USES[option]} {folder}: it is no folder"
+                hint = f"make it, or give another with --{option} DIR ({option} under [server] in a file)"
+                raise PtyliveError(problem, hint)
         if self.config.detector_files:
             self._keep_images(self.config.detector_files)
         self._start_acquire()
@@ -95,10 +101,14 @@ class Supervisor:
         from ptylive.streamer.detector_arrays import read_detector_arrays
         from ptylive.streamer.vetting.door import vet_images
 
-        vet_images(files)
+        try:
+            vet_images(files)
+            images = read_detector_arrays(files)
+        except InputFileError as error:
+            raise InputFileError(str(error), _with_folder(error.hint, files.values())) from None
         self._images = TemporaryDirectory(prefix="ptylive-images-")
         kept: dict[str, str] = {}
-        for name, image in read_detector_arrays(files).items():
+        for name, image in images.items():
             kept[name] = str(Path(self._images.name) / f"{name}.npy")
             np.save(kept[name], image, allow_pickle=False)
         self.config = self.config.model_copy(update={"detector_files": kept})
@@ -273,3 +283,11 @@ def _first_line(process: subprocess.Popen[str]) -> str:
     """The first line a process prints; empty when it ends without one."""
     assert process.stdout is not None  # noqa: S101  (we asked for the pipe)
     return process.stdout.readline().strip()
+
+
+def _with_folder(hint: str, paths: Iterable[str]) -> str:
+    """A hint, and where relative paths begin: a configuration may be written for another folder."""
+    if all(Path(path).expanduser().is_absolute() for path in paths):
+        return hint
+    where = f"it begins at {Path.cwd()}, where the server starts"
+    return f"{hint or 'check the path'} ([detector] of a file, or --set): {where}"

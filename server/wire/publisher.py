@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from ptylive.schema import PtyliveError
+from ptylive.schema.errors import printable
 from ptylive.server.wire.messages import TOPICS, pack
 from ptylive.streamer.sockets.security import Gate, ServerKeys
 
@@ -24,6 +26,12 @@ _CONNECTION = "__fd"
 """libzmq's property of a message: the file descriptor of the connection it came by."""
 _SUBSCRIBED, _UNSUBSCRIBED = b"\1", b"\0"
 """First byte of what a listener sends (ZeroMQ's protocol, ZMTP 3)."""
+
+
+lines = logging.getLogger(f"{__name__}.lines")
+"""The log for a terminal. It is silent where there is a page that shows it."""
+lines.setLevel(logging.CRITICAL + 1)
+_LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
 class Publisher:
@@ -95,6 +103,7 @@ class Publisher:
     def log(self, level: str, message: str) -> None:
         """Send a line for the log."""
         self.publish("log", {"time": time.time(), "level": level, "message": message})
+        lines.log(_LEVELS.get(level, logging.INFO), "%s", printable(message))
 
     def close(self) -> None:
         """Close the socket; later events go nowhere."""

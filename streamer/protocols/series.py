@@ -12,10 +12,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+import numpy as np
+
 from ptylive.schema import ScanHeader, WireError
 from ptylive.schema.model import BoolArray
 from ptylive.streamer.protocols.batch import Batch
-from ptylive.streamer.protocols.dead_pixels import dead_pixels
+from ptylive.streamer.protocols.dead_pixels import dead_pixels, is_swapped
 from ptylive.streamer.protocols.header import Header, arm_message
 from ptylive.streamer.protocols.image import Image, check_image, layout_text
 from ptylive.streamer.protocols.inlet import Note, ProtocolSettings, Taken
@@ -188,10 +190,13 @@ class Series:
         if scan_header is None or self._header is None:
             return
         if (image.shape, image.dtype) == (scan_header.detector_shape, scan_header.detector.dtype):
-            if self._highest < 0 and "bad_pixel_mask" not in scan_header.arrays:
-                header = self._looked_at(self._header, image)
-                if header.bad_pixels is not None:
-                    yield self._armed(header)
+            if self._highest < 0 and is_swapped(image):
+                self._note(
+                    f"series {self._key}: all counts of image {image.number} are multiples of "
+                    f"{1 << 4 * np.dtype(image.dtype).itemsize}: does the detector say the byte order that it sends?"
+                )
+            if self._highest < 0 and (header := self._looked_at(self._header, image)) is not self._header:
+                yield self._armed(header)
             yield from self._placed(self._scan_header or scan_header, image)
             return
         held, self._contrary = self._contrary, image
@@ -213,11 +218,22 @@ class Series:
         return replace(header, bad_pixels=known)
 
     def _looked_at(self, header: Header, image: Image) -> Header:
-        """A header without a mask, with the dead pixels that its first image shows."""
-        self._dead = dead_pixels(image)
-        if self._dead is None:
+        """A header to which nobody gave a mask, with the dead pixels that its first image shows; the same one where
+        that is known already.
+        """
+        own = header.bad_pixels is not None and header.bad_pixels is not self._dead
+        configured = self._scan_header is not None and "bad_pixel_mask" in self._scan_header.arrays
+        if own or (configured and header.bad_pixels is None):
             return header
-        self._note(f"series {self._key}: {int(self._dead.sum())} dead pixels found; the header brought no mask")
+        known, self._dead = header.bad_pixels, dead_pixels(image, header.bad_pixels)
+        if known is None and self._dead is None:
+            return header
+        if known is not None and np.array_equal(known, False if self._dead is None else self._dead):
+            self._dead = known
+            return header
+        alive = "" if known is None else ", some of an earlier image count again"
+        count = 0 if self._dead is None else int(self._dead.sum())
+        self._note(f"series {self._key}: {count} dead pixels found{alive}; the header brought no mask")
         return replace(header, bad_pixels=self._dead)
 
     def _placed(self, scan_header: ScanHeader, image: Image) -> Iterator[Message]:

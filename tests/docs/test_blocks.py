@@ -18,7 +18,7 @@ from ptylive.application.simulation import read_settings
 from ptylive.schema.simulation.settings import SimulationSettings
 from ptylive.server.cli.main import build
 from ptylive.server.cluster.where import parse_where
-from ptylive.server.process.config import load_config
+from ptylive.server.process.config_file import load_config
 
 BLOCKS = [block for path in DOCUMENTS for block in blocks(path)]
 SHOWN = {"text", "hex"}

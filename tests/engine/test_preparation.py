@@ -1,13 +1,15 @@
 """What PyPty's create_pypty_data does to patterns, beyond what test_convert has."""
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ptylive.engine.preparation import Preparation, PreparedSource
+from ptylive.engine.preparation import Preparation, PreparedSource, kept_orientation
 from ptylive.schema import Detector, MetadataError, Optics, Scan, ScanHeader
+from ptylive.schema.metadata import overlay
 
 PATTERNS = np.random.default_rng(0).poisson(20, (12, 8, 8)).astype(np.uint16)
 
@@ -90,3 +92,29 @@ def test_counts_are_divided():
 def test_the_impossible_is_refused(options):
     with pytest.raises(MetadataError, match="impossible"):
         Preparation(**options)
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "said"),
+    [
+        (
+            {"rotation_deg": 30.0},
+            {"flip_scan": "rows"},
+            "rotation_deg 30 of .* although --flip",
+        ),
+        (
+            {"rotation_deg": 30.0},
+            {"transform": "transpose"},
+            "rotation_deg 30 .* although --transform transpose",
+        ),
+        ({"detector_transform": "transpose"}, {"flip_scan": "cols"}, "detector_transform transpose of the scan"),
+        ({"rotation_deg": 3.0, "detector_transform": "transpose"}, {"transform": "flip_rows"}, "rotation_deg 3"),
+        ({"rotation_deg": 3.0, "detector_transform": "transpose"}, {"transform": "transpose"}, ""),
+        ({"rotation_deg": 30.0}, {"bin": 2}, ""),
+        ({}, {"flip_scan": "rows", "transform": "transpose"}, ""),
+    ],
+)
+def test_an_orientation_that_is_kept_although_the_scan_is_turned_is_told(given, options, said):
+    found = kept_orientation(overlay(source().header, given), Preparation(**options))
+    assert bool(found) == bool(said)
+    assert re.match(said, found), found

@@ -11,7 +11,7 @@ from ptylive.application.presets import load_preset
 from ptylive.schema import MetadataError
 from ptylive.schema.preset import Preset
 from ptylive.schema.settings_text import MAX_TOML, read_toml
-from ptylive.server.process.config import load_config
+from ptylive.server.process.config_file import load_config
 
 DEEP = 100_000
 TOML = {
@@ -106,3 +106,23 @@ def test_any_document_is_a_preset_or_refused(tmp_path_factory, values, epoch):
 def test_any_toml_is_read_or_refused(pieces):
     with contextlib.suppress(MetadataError):
         assert isinstance(read_toml("".join(word + sign for word, sign in pieces), "text"), dict)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[scan]\nstep_A = 0,4", "'step_A = 0,4': write a decimal point: step_A = 0.4"),
+        ("[server]\nrecord = scans", 'write a text in quotes: record = "scans"'),
+        ("[optics]\nenergy_eV = 300 keV", 'write a text in quotes: energy_eV = "300 keV"'),
+        ('[server]\nrecord = "C:\\Users\\me"', "in single quotes: record = 'C:\\Users\\me'"),
+        ("[scan]\nstep_A = 1\nstep_A = 2", "'step_A = 2': the same name stands there twice"),
+        ("[scan]\nstep_A = 1\n[scan]\nshape = 2", "'[scan]': the same name stands there twice"),
+        ("scan:\n  step_A: 1", "this is TOML, not YAML or JSON"),
+        ('{"scan": {}}', "this is TOML, not YAML or JSON"),
+        ("[scan", "correct the TOML"),
+    ],
+)
+def test_slips_in_toml_are_told_with_the_line_and_the_remedy(text, said):
+    with pytest.raises(MetadataError) as caught:
+        read_toml(text, "file.toml")
+    assert said in caught.value.line().replace("\\\\", "\\")

@@ -26,7 +26,7 @@ from ptylive.schema.metadata import overlay, questions
 from ptylive.server.cli import main as cli
 from ptylive.server.cli.values import parse_value
 from ptylive.server.commands.calibration_commands import CalibrationCommands
-from ptylive.server.process.config import load_config
+from ptylive.server.process.config_file import load_config
 from ptylive.streamer.source import open_source
 from ptylive.streamer.vetting import door
 from ptylive.streamer.vetting.worker import FileWorker, Limits

@@ -11,7 +11,7 @@ from running import PTYLIVE
 
 from ptylive.schema import MetadataError
 from ptylive.server.cli.commands.demo import free_addresses
-from ptylive.server.process.config import load_config
+from ptylive.server.process.config_file import load_config
 from ptylive.server.wire.client import ControlClient
 
 

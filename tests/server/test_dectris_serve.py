@@ -12,7 +12,7 @@ import pytest
 from running import frame_hashes, last_json, ptylive_here, server
 
 from ptylive.schema import MetadataError
-from ptylive.server.process.config import load_config
+from ptylive.server.process.config_file import load_config
 from ptylive.simulators.data import bundled
 from ptylive.streamer.protocols.inlet import ProtocolName
 from ptylive.streamer.protocols.simplon import DetectorError, Simplon

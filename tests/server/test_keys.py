@@ -8,7 +8,7 @@ from running import last_json, ptylive, server
 
 from ptylive.schema import MetadataError, ServerGoneError
 from ptylive.server.cli.commands.demo import DATA_SET
-from ptylive.server.process.config import load_config
+from ptylive.server.process.config_file import load_config
 from ptylive.server.wire.client import ControlClient, EventStream
 from ptylive.simulators.data import bundled
 from ptylive.streamer.sockets.security import ClientKeys, ServerKeys

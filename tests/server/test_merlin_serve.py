@@ -8,7 +8,7 @@ from merlin_software import software
 from running import frame_hashes, last_json, ptylive_here, server
 
 from ptylive.schema import MetadataError
-from ptylive.server.process.config import load_config
+from ptylive.server.process.config_file import load_config
 from ptylive.simulators.data import bundled
 
 

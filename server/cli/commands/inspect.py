@@ -56,7 +56,7 @@ def inspect(
     """Say how a file is understood and what is missing."""
     from ptylive.application.offline import without
     from ptylive.application.planning import questioned
-    from ptylive.application.remarks import remarks
+    from ptylive.application.remarks import asked_about, remarks
     from ptylive.schema.metadata import to_attributes
     from ptylive.streamer.source import open_source
     from ptylive.streamer.vetting.door import vet
@@ -67,6 +67,8 @@ def inspect(
     vet(file, values)
     with open_source(file, values) as source:
         header = source.header
+        told = without(header, values)
+        asked = asked_about(told, header)
         if descan and header.detector.descan_px is not None:
             raise MetadataError(f"{file}: its descan_px is given already, and is taken as it is", "leave out --descan")
         given = {name: _plain(value) for name, value in to_attributes(header).items()}
@@ -81,10 +83,10 @@ def inspect(
             **_compression(header),
             **given,
             "arrays": sorted(header.arrays),
-            "notes": [*source.notes, *remarks(without(header, values), header, Calibration())],
+            "notes": [*source.notes, *remarks(told, header, Calibration())[len(asked) :]],
             "missing": [f"{name} ({needed})" for name, needed in WANTED.items() if name not in given],
             "estimated": _estimated(header, given),
-            "questioned": questioned(header),
+            "questioned": [*asked, *questioned(header)],
         }
         if descan:
             outcome |= _descan(source, values, quiet=as_json)

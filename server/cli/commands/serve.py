@@ -13,7 +13,7 @@ import typer
 from ptylive.server.cli.options import Settings
 from ptylive.server.cli.output import say, when_interrupted
 from ptylive.server.cli.values import parse_assignments
-from ptylive.server.process.config import load_config
+from ptylive.server.process.config_file import load_config
 from ptylive.server.serve.supervisor import Supervisor
 
 EXAMPLES = """
@@ -47,7 +47,7 @@ def serve(
     control: Annotated[str | None, typer.Option(metavar="ADDRESS", help="where commands are taken")] = None,
     metrics: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="where Prometheus finds metrics")] = None,
     dashboard: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="where the dashboard is served")] = None,
-    headless: Annotated[bool, typer.Option("--headless", help="no dashboard")] = False,
+    headless: Annotated[bool, typer.Option("--headless", help="no dashboard; the log is printed here")] = False,
     record: Annotated[str | None, typer.Option(metavar="DIR", help="recording folder")] = None,
     no_record: Annotated[bool, typer.Option("--no-record", help="record nothing")] = False,
     watch: Annotated[

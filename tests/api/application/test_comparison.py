@@ -100,6 +100,13 @@ def test_what_cannot_be_shown_is_said(tmp_path):
         compare(tmp_path / "only.h5")
 
 
+def test_maps_of_a_file_that_has_none_of_the_usual_ones_are_shown(tmp_path):
+    path = tmp_path / "r.h5"
+    maps = [LiveMap("bf", np.ones(SHAPE, np.float32), "counts", (STEP_A, STEP_A), 30, "bright field")]
+    write_maps(path, maps, np.ones(SHAPE, bool), Calibration(), {})
+    assert [one.name for one in compare(path).shown] == ["bf"]
+
+
 def test_the_refinement_s_own_axes_count_not_those_the_maps_were_made_with(tmp_path):
     """Its positions tell where they lie; the file has one calibration for all of its runs."""
     path = write(tmp_path / "r.h5")

@@ -78,9 +78,29 @@ def test_an_even_level_of_counts_is_asked_about_and_scattering_is_not():
 
 
 def test_few_counts_and_none_are_no_offset():
-    assert remarks(header(), header(), Calibration(), np.zeros((8, 8))) == []
+    (said,) = remarks(header(), header(), Calibration(), np.zeros((8, 8)))
+    assert said.startswith("all counts are 0: was the beam blanked")
     few = np.random.default_rng(1).poisson(0.02, (48, 64)).astype(float)
     assert remarks(header(), header(), Calibration(), few) == []
+
+
+@pytest.mark.parametrize(
+    ("center_px", "origin", "told"),
+    [
+        ((23.5, 31.5), Origin.GIVEN, False),
+        ((20.5, 33.0), Origin.GIVEN, False),
+        ((31.5, 23.5), Origin.GIVEN, True),
+        ((5.0, 60.0), Origin.GIVEN, True),
+        ((200.0, 200.0), Origin.GIVEN, True),
+        ((5.0, 60.0), Origin.ESTIMATED, False),
+    ],
+)
+def test_a_given_centre_beside_the_disc_is_told(center_px, origin, told):
+    """All maps but those of the centre of mass are wrong by it, and nothing else says so."""
+    known = {"beam_center_px": Quantity(center_px, origin), "disc_radius_px": Quantity(12.0, Origin.ESTIMATED)}
+    said = remarks(header(), header(), Calibration().having(**known), pattern())
+    assert [line[:14] for line in said] == ["beam_center_px"] * told
+    assert not told or "lies around 23.5, 31.5 (row, column)" in said[0]
 
 
 def test_bad_pixels_are_no_offset():

@@ -1,5 +1,6 @@
 """Temporary names: nobody else's, and taken away once their process is gone."""
 
+import errno
 import multiprocessing
 import os
 import threading
@@ -93,3 +94,13 @@ def test_what_dead_processes_left_is_removed_and_nothing_else(tmp_path, monkeypa
     long_ago = time.time() - 7200
     os.utime(tmp_path / elsewhere, (long_ago, long_ago))
     assert remove_abandoned(tmp_path) == [tmp_path / elsewhere]
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path):
+    """What the system says of a write has no name in it."""
+    with pytest.raises(OSError, match="No space") as caught, replacing(tmp_path / "a.png"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert caught.value.filename == str(tmp_path / "a.png")
+    with pytest.raises(OSError, match="no name") as caught, replacing(tmp_path / "a.png"):
+        raise OSError(errno.EIO, "no name")
+    assert caught.value.filename is None

@@ -34,3 +34,16 @@ def test_it_is_one_line(error, words, monkeypatch, capsys) -> None:
     assert told == ""
     (line,) = said.splitlines()
     assert line.startswith(f"ptylive: {words}")
+
+
+def test_ctrl_c_while_python_makes_a_class_is_no_internal_error(monkeypatch, capsys) -> None:
+    """Python 3.11 raises a RuntimeError from what __set_name__ raises: pydantic makes classes while a command loads."""
+
+    def broken(_names: tuple[str, ...]) -> None:
+        raise RuntimeError("Error calling __set_name__ on 'PydanticDescriptorProxy'") from KeyboardInterrupt()
+
+    monkeypatch.setattr(cli, "build", broken)
+    monkeypatch.setattr(sys, "argv", ["ptylive"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert (ended.value.code, capsys.readouterr().err) == (130, "ptylive: interrupted\n")

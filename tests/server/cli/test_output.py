@@ -5,7 +5,7 @@ import io
 from rich.console import Console
 from rich.progress import Progress
 
-from ptylive.server.cli.output import Bar, Lines
+from ptylive.server.cli.output import Bar, Lines, answer
 
 
 def test_a_total_of_nothing_is_an_unknown_one() -> None:
@@ -21,3 +21,14 @@ def test_a_total_of_nothing_is_an_unknown_one() -> None:
         assert progress.tasks[0].total == 2240
         shown.update(0, 0, "compiling")
         assert progress.tasks[0].total is None
+
+
+def test_sentences_have_a_line_each_and_words_share_one(capsys) -> None:
+    notes = ["one is questioned, two is not: three is unknown", "four"]
+    answer({"maps": ["bf", "adf, faint"], "notes": notes, "missing": []}, as_json=False)
+    assert capsys.readouterr().out.splitlines() == [
+        "maps: bf, adf, faint",
+        "notes: one is questioned, two is not: three is unknown",
+        "notes: four",
+        "missing: none",
+    ]

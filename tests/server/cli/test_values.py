@@ -16,7 +16,7 @@ from ptylive.schema import MetadataError
 from ptylive.server.cli.commands.refine import split_settings
 from ptylive.server.cli.main import COMMANDS, named
 from ptylive.server.cli.values import parse_assignments, parse_value
-from ptylive.server.process.config import load_config
+from ptylive.server.process.config_file import load_config
 from ptylive.simulators.data import bundled
 
 NOBODY = "tcp://127.0.0.1:1"
@@ -206,6 +206,22 @@ def test_values():
     assert parse_assignments(["scan.shape=64,64"]) == {"scan.shape": [64, 64]}
     with pytest.raises(MetadataError, match="KEY=VALUE"):
         parse_assignments(["energy_eV"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        ("energy_eV=80,000", "write 80000 without a comma, or write a decimal point: 80.000"),
+        ("optics.energy_eV=1,000,000", "write 1000000 without a comma"),
+        ("C10=-1,200", "write -1200 without a comma, or write a decimal point: -1.200"),
+        ("defocus_A=1,5", "write a decimal point: 1.5"),
+    ],
+)
+def test_commas_between_thousands_are_no_decimal_commas(typed, hint):
+    with pytest.raises(MetadataError, match="is no single number") as caught:
+        parse_assignments([typed])
+    assert caught.value.hint == hint
+    assert parse_assignments(["scan.shape=128,128", "beam_center_px=128,128"])["scan.shape"] == [128, 128]
 
 
 def test_configuration_file(tmp_path):

@@ -7,7 +7,7 @@ from merlin_software import software
 
 from ptylive.schema import CommandError
 from ptylive.server.commands.detector_commands import DetectorCommands
-from ptylive.server.process.config import load_config
+from ptylive.server.process.config_file import load_config
 
 
 @pytest.mark.parametrize("frames", [0, -3])

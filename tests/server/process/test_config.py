@@ -3,7 +3,7 @@
 import pytest
 
 from ptylive.schema import MetadataError
-from ptylive.server.process.config import load_config
+from ptylive.server.process.config_file import load_config
 
 AT = "tcp://127.0.0.1:"
 OPEN = {"security": {"token": True}}

@@ -11,9 +11,10 @@ from ptylive.application.conversion import convert_file
 from ptylive.engine.bases.choice import parse_basis
 from ptylive.engine.preparation import Preparation
 from ptylive.engine.stored_maps import StoredMaps
-from ptylive.schema import Calibration, InputFileError, MetadataError, RefinementError
+from ptylive.schema import Calibration, InputFileError, MetadataError
 from ptylive.schema.calibration import Origin
 from ptylive.schema.detector import Detector
+from ptylive.schema.errors import StoppedError
 from ptylive.schema.metadata import beneath
 from ptylive.schema.preset import Preset
 from ptylive.schema.units import mrad_to_invA, wavelength_A
@@ -83,7 +84,7 @@ def test_the_job_travels_with_what_it_needs(job):
 
 
 def test_a_stop_while_maps_are_made(job):
-    with pytest.raises(RefinementError, match="stopped on request before the maps were made"):
+    with pytest.raises(StoppedError, match="stopped on request before the maps were made"):
         made(job, lambda: True)
     assert not job.results.exists()
 

@@ -8,7 +8,7 @@ from ptylive.application.analysis.distortion_files import distortion_of_text
 from ptylive.schema import InputFileError, MetadataError
 from ptylive.schema.pattern.distortion import distortion_of, true_places
 from ptylive.server.cli.values import parse_assignments
-from ptylive.server.process.config import load_config
+from ptylive.server.process.config_file import load_config
 
 SHAPE = (96, 96)
 ELLIPSE = (0.015, -0.01, -0.01, -0.015)

@@ -1,5 +1,8 @@
 """``ptylive inspect``: what it measures on request."""
 
+import shutil
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pytest
@@ -39,6 +42,20 @@ def test_what_a_plan_would_question_is_told():
         "detector reaches to 34.0 mrad, 1.7 semi-angles",
     ]
     assert asked[0].endswith("(questioned): at most 37.3 nm of defocus, or detector pixels of 0.801 mrad")
+
+
+def test_implausible_values_of_a_file_are_questioned_a_line_each(tmp_path):
+    path = Path(shutil.copy(bundled("mos2_svac_80kV_focus"), tmp_path / "scan.h5"))
+    path.chmod(0o600)
+    with h5py.File(path, "a") as file:
+        file["metadata"].attrs["energy_eV"] = 80.0
+    told = last_json(ptylive_here("inspect", path, "--json"))
+    assert told["questioned"][0] == "is this right? energy_eV = 80 eV? did you mean 80 keV?"
+    assert not any("is this right" in one for one in told["notes"])
+    lines = ptylive_here("inspect", path).stdout.splitlines()
+    assert [line for line in lines if line.startswith("questioned: ")] == [
+        f"questioned: {one}" for one in told["questioned"]
+    ]
 
 
 def test_the_descan_of_a_vacuum_scan_is_told_as_others_take_it(vacuum, tmp_path):
