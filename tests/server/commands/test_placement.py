@@ -12,7 +12,8 @@ from ptylive.schema.preset import Preset
 from ptylive.server.cluster.fallback import FallbackJob
 from ptylive.server.commands import placement as placement_module
 from ptylive.server.commands.placement import CLUSTER, HERE, Placement, check_history
-from ptylive.server.process.config import ServerConfig, load_config
+from ptylive.server.process.config import ServerConfig
+from ptylive.server.process.config_file import load_config
 from ptylive.server.refinement.refine_job import RefineJob
 
 ADDRESS = "tcp://there:8786"
