@@ -42,7 +42,7 @@ from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_PATTERNS, may_be_tried, modes_for_several
 from ptylive.engine.refine.tuning.optics.freed_optics import may_be_freed, with_optics_moved
 from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A, present_value, varied
-from ptylive.engine.refine.tuning.start.columns import with_columns, with_columns_of_some_depth
+from ptylive.engine.refine.tuning.start.columns import columns_of_some_depth, with_columns
 from ptylive.schema import MetadataError
 from ptylive.schema.advice.depth import FoundDepth
 from ptylive.schema.preset import Preset
@@ -176,11 +176,11 @@ def _from_columns(tuned: Tuned, context: TrialContext, depth_A: float) -> Tuned 
     """
     halves = [tuned] if not is_open(tuned.dataset, tuned.preset) else [tuned, _other_half(tuned)]
     for turned, one in enumerate(halves):
-        found = with_columns_of_some_depth((_through(one, depths, depth_A) for depths in COLUMN_DEPTHS), context)
-        if found is not None and found.begun is not None and turned:
-            return replace(tuned, begun=found.begun.half_turned(), half_turn_settled=False)
-        if found is not None:
-            return replace(tuned, begun=found.begun)
+        begun = columns_of_some_depth((_through(one, depths, depth_A) for depths in COLUMN_DEPTHS), context)
+        if begun is not None and turned:
+            return replace(tuned, begun=begun.half_turned(), half_turn_settled=False)
+        if begun is not None:
+            return replace(tuned, begun=begun)
     return None
 
 

@@ -105,8 +105,8 @@ def with_columns(tuned: Tuned, context: TrialContext, *, sooner: bool = False) -
     return _looked_for(tuned, context, sooner=sooner)[0]
 
 
-def with_columns_of_some_depth(candidates: Iterable[Tuned], context: TrialContext) -> Tuned | None:
-    """The first of the same in rising depths that begins from its columns, also where they may only be sooner.
+def columns_of_some_depth(candidates: Iterable[Tuned], context: TrialContext) -> WarmStart | None:
+    """The columns that the first of the same in rising depths begins from, also where they may only be sooner.
 
     Through a part of its depth columns of a thick crystal are ahead of an empty object, but not far; so more is tried
     where they are. None where they are not, or nowhere far enough.
@@ -114,7 +114,7 @@ def with_columns_of_some_depth(candidates: Iterable[Tuned], context: TrialContex
     for one in candidates:
         found, ahead = _looked_for(one, context, sooner=True)
         if found.begun is not None:
-            return found
+            return found.begun
         if not ahead:
             break
     return None

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from ptylive.engine.backend.device import on_host
 from ptylive.engine.backend.multislice.data_terms import PIXEL_TERMS, pixel_terms
 from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.backend.multislice.problem import DataTerm, DataTermKind
@@ -31,8 +30,8 @@ def loss_over_noise(trial: Trial, vector: Any, loss: HeldOutLoss, context: Trial
 
     1 for the right model of counted electrons; more where a model lacks something or there is other noise, less where
     there is less noise than that of counting. None where nothing tells: data terms that are no likelihood of counts,
-    models that are not compiled, other quantities that are refined. Takes one way through the model for each pattern
-    held out, on the processor.
+    models that are not compiled, other quantities that are refined, and on a GPU, where nothing has compiled the
+    processor's kernel. Takes one way through the model for each pattern held out.
     """
     from ptylive.engine.backend.multislice.compiled_backend import CompiledMultislice
 
@@ -40,10 +39,12 @@ def loss_over_noise(trial: Trial, vector: Any, loss: HeldOutLoss, context: Trial
     kind = problem.multislice.data_term.kind
     if not isinstance(kind, DataTermKind) or PIXEL_TERMS[kind].likelihood is None or problem.layout.blocks:
         return None
+    if not isinstance(vector, np.ndarray):
+        return None
     with closing(open_backend("cpu", problem.multislice.part(np.sort(trial.held)), context.threads)) as backend:
         if not isinstance(backend, CompiledMultislice):
             return None
-        physical = problem.layout.physical(on_host(vector), np)
+        physical = problem.layout.physical(vector, np)
         intensity = backend.intensities(physical.object, physical.probe)
     counts, means = mean_losses(problem.multislice.data_term)
     expected = np.interp(intensity, counts, means) * problem.multislice.weights

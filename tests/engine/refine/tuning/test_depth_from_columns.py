@@ -46,12 +46,12 @@ def asked(monkeypatch):
 
         def of_some_depth(candidates, context):
             assert not seen, "depth was seen"
-            return None if columns is None else replace(next(iter(candidates)), begun=columns)
+            return columns
 
         monkeypatch.setattr(depth_choice, "_gate", lambda tuned, *_: (tuned if seen else None, "depth shows"))
         monkeypatch.setattr(depth_choice, "_of_some_thickness", thickness)
         monkeypatch.setattr(depth_choice, "with_columns", with_columns)
-        monkeypatch.setattr(depth_choice, "with_columns_of_some_depth", of_some_depth)
+        monkeypatch.setattr(depth_choice, "columns_of_some_depth", of_some_depth)
         return from_where
 
     return install
@@ -109,10 +109,10 @@ def seen_from(scan, monkeypatch):
                 [56.6, 113.1], 1e-3
             )
             half = int(less.dataset.positions_A[-1, 0] < 0)
-            return replace(less, begun=COLUMNS) if half == under else None
+            return COLUMNS if half == under else None
 
         monkeypatch.setattr(depth_choice, "_gate", lambda tuned, *_: (replace(tuned, words=FROM_MAPS), "depth shows"))
-        monkeypatch.setattr(depth_choice, "with_columns_of_some_depth", of_some_depth)
+        monkeypatch.setattr(depth_choice, "columns_of_some_depth", of_some_depth)
         origin = Origin.ESTIMATED if is_open else Origin.GIVEN
         values = {"C10": Quantity(-25.0, origin), "rotation_deg": Quantity(0.0, origin)}
         dataset = replace(scan, calibration=scan.calibration.having(**values))

@@ -68,6 +68,12 @@ def test_nothing_is_told_of_what_is_no_likelihood_or_refines_more(simulated, set
     assert loss_over_noise(one, vector, loss, CONTEXT) is None
 
 
+def test_nothing_is_told_on_a_device(simulated):
+    """Its runs would wait for the processor's kernel to be compiled."""
+    one, vector, loss = refitted(simulated.dataset, algorithm="ml")
+    assert loss_over_noise(one, vector.tolist(), loss, CONTEXT) is None
+
+
 @pytest.mark.parametrize(
     ("over_noise", "tried"), [(0.7, True), (0.95, False), (1.1, False), (1.12, True), (20.0, True), (None, True)]
 )
