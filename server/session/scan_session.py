@@ -87,6 +87,8 @@ class ScanSession:
     """What its dose brings, and more would (docs/dose.md)."""
     told_calibration: dict[str, Any] = field(default_factory=dict)
     """What listeners were last told of its calibration."""
+    _remarks: tuple[tuple[Any, ...], list[str]] = ((), [])
+    """What was remarked on it, behind what that is of."""
 
     @property
     def uid(self) -> str:
@@ -184,7 +186,7 @@ class ScanSession:
             return f"recording failed: {self.recording_error}"
         if self.recording_waits:
             return f"recording waits: {self.recording_waits}"
-        said = remarks(self.source, self.header, self.calibration, self.mean)
+        said = self._remarked()
         missing = self.rendering.missing
         if missing:
             reasons: dict[str, list[str]] = {}
@@ -194,6 +196,15 @@ class ScanSession:
             lacking = [f"{', '.join(names)}: {reason}" for reason, names in reasons.items()]
             return "; ".join([*lacking, *said])
         return "; ".join(said)
+
+    def _remarked(self) -> list[str]:
+        """Remarks on it, looked for once a refresh: its message is asked for four times a second."""
+        of = (self.source, self.header, self.rendering)
+        before, said = self._remarks
+        if len(before) != len(of) or any(a is not b for a, b in zip(before, of, strict=True)):
+            said = remarks(self.source, self.header, self.calibration, self.mean)
+            self._remarks = of, said
+        return said
 
     def take(self, rendering: Rendering, *, others_stay: bool = False) -> list[dict[str, Any]]:
         """Keep a rendering and return it as payloads of `maps` events, patterns and coverage included.

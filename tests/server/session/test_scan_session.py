@@ -7,8 +7,10 @@ import pytest
 from synthetic import WeakPhaseScan, batches, spoilt
 
 from ptylive.engine.bad_pixels import bad_pixels
+from ptylive.engine.imaging.render import Rendering
 from ptylive.engine.imaging.virtual_detectors import DetectorBank, VirtualDetector
 from ptylive.engine.live.engine import LiveEngine
+from ptylive.server.session import scan_session
 from ptylive.server.session.finisher import Finisher
 from ptylive.server.session.scan_session import ScanSession
 
@@ -66,3 +68,14 @@ def test_without_a_recording_they_keep_what_they_have(finished) -> None:
     before = finished.detectors.maps(1024)[0].data
     Finisher._fill_detectors(finished, None)
     np.testing.assert_array_equal(finished.detectors.maps(1024)[0].data, before)
+
+
+def test_remarks_are_looked_for_once_a_refresh_and_for_other_values(scan, finished, monkeypatch) -> None:
+    """The message is asked for four times a second; a large pattern takes tens of milliseconds."""
+    looked = []
+    monkeypatch.setattr(scan_session, "remarks", lambda *of: looked.append(of) or [f"remark {len(looked)}"])
+    assert [finished.message for _ in range(3)] == ["remark 1"] * 3
+    finished.take(Rendering())
+    assert [finished.message for _ in range(3)] == ["remark 2"] * 3
+    finished.remake(replace(scan.header(), optics=scan.header().optics.model_copy(update={"C10": -50.0})))
+    assert finished.message == "remark 3"
