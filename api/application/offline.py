@@ -28,6 +28,7 @@ from ptylive.engine.refine.data.pattern_view import PatternView
 from ptylive.engine.refine.validation.run_size import STREAMED_PIXELS
 from ptylive.schema import Calibration, FrameBatch, InputFileError, LiveMap, MetadataError, PtyliveError, ScanHeader
 from ptylive.schema.detector import undo_transform
+from ptylive.schema.maps import TOO_THICK
 from ptylive.schema.metadata import array_name, overlay
 from ptylive.schema.model import Array, DoubleArray, IndexArray
 from ptylive.schema.preset.start import AMPLITUDES, StartSettings
@@ -146,7 +147,8 @@ def reconstruct_source(
     if any(one.units != COUNTS for one in rendering.maps):
         said += orientation_remarks(calibration)
         measured = None if engine.store is None else measured_rotation(calibration, engine.store)
-        said += given_orientation_remarks(calibration, measured)
+        thick = any(one.caveat.startswith(TOO_THICK) for one in rendering.maps)
+        said += given_orientation_remarks(calibration, measured, thick=thick)
     return Reconstruction(engine, rendering, count, (*source.doubts, *said))
 
 

@@ -75,8 +75,14 @@ def orientation_remarks(calibration: Calibration) -> list[str]:
     return problems
 
 
-def given_orientation_remarks(calibration: Calibration, measured: MeasuredRotation | None) -> list[str]:
-    """Where the centre of mass contradicts an orientation that was given; nothing where it does not tell."""
+def given_orientation_remarks(
+    calibration: Calibration, measured: MeasuredRotation | None, *, thick: bool = False
+) -> list[str]:
+    """Where the centre of mass contradicts an orientation that was given; nothing where it does not tell.
+
+    ``thick``: multiple scattering was seen. The dark field of such crystals is as often dark at the columns as bright,
+    and says nothing of the half turn.
+    """
     given = Origin.GIVEN in (calibration.origin("rotation_deg"), calibration.origin("detector_transform"))
     if not given or measured is None or not measured.trusted:
         return []
@@ -91,10 +97,10 @@ def given_orientation_remarks(calibration: Calibration, measured: MeasuredRotati
             f"{used} was given, and the data say {fit.rotation_deg:.4g}°: phases are smeared; py4DSTEM's angle has the "
             "other sign; leave it out, and it is found"
         )
-    elif apart > 90 and fit.sign_trusted:
+    elif apart > 90 and fit.sign_trusted and not thick:
         problems.append(
-            f"{used} was given, and the dark field says half a turn more, though thick crystals may mislead it: "
-            "atoms are dark for bright then; leave it out, and it is found"
+            f"{used} was given, and the dark field says half a turn more: atoms are dark for bright then; "
+            "leave it out, and it is found"
         )
     return problems
 

@@ -57,6 +57,12 @@ class History:
                 origin_A=result.origin_A,
             )
 
+    def drop_after(self, epoch: int) -> None:
+        """Remove the snapshots of later epochs, which the run has given up. Raises OSError."""
+        for path in self.folder.glob(PATTERN):
+            if path.stem[len("epoch_") :].isdigit() and int(path.stem[len("epoch_") :]) > epoch:
+                path.unlink()
+
 
 @dataclass(frozen=True)
 class Snapshot:

@@ -202,8 +202,7 @@ def _refined(
         result = run.run(begin.pop())
         first = Finished.of(run, result, engine) if asked else None
     if first is not None:
-        observers = replace(observers, on_progress=held.tell)
-        result, measured = gone_on(first, tuned.preset, observers, context, resume=resume)
+        result, measured = gone_on(first, tuned.preset, observers, held, context, resume=resume)
     held.release()
     return Ended.of(result, tuned, measured)
 

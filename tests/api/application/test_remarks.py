@@ -153,3 +153,10 @@ def test_a_given_orientation_that_the_data_contradict_is_told(rotation_deg, seen
     found = given_orientation_remarks(oriented(rotation_deg), seen)
     assert [said in one for one in found] == ([] if said is None else [True])
     assert given_orientation_remarks(oriented(rotation_deg, Origin.ESTIMATED), seen) == []
+
+
+def test_what_the_dark_field_says_of_a_thick_crystal_is_not_told():
+    """10 nm of SrTiO₃ whose true rotation was given were said to be half a turn off."""
+    half_off, smeared = oriented(190.0), oriented(-10.0)
+    assert given_orientation_remarks(half_off, measured(), thick=True) == []
+    assert len(given_orientation_remarks(smeared, measured(), thick=True)) == 1

@@ -4,7 +4,8 @@ Of many scans short trials do not say whether they drifted; the refined object d
 (:mod:`~ptylive.engine.refine.run.again.strain_score`), and the lattice does, each seldom beyond doubt. So a drift that
 the lattice hints at and trials left alone is asked for once more when the run has ended, of both together
 (:mod:`~ptylive.engine.refine.run.again.drift_evidence`). Where it is there, object and positions are strained together,
-and L-BFGS goes on: what was refined is kept.
+and L-BFGS goes on: what was refined is kept. Then the object is asked from that side, too; where it wants the drift
+back, the first run's result stands.
 """
 
 from __future__ import annotations
@@ -12,21 +13,23 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.backend.multislice.problem import MultisliceBackend
-from ptylive.engine.refine.data.drift import without_drift
+from ptylive.engine.refine.data.drift import Drift, without_drift
+from ptylive.engine.refine.data.lattice import Lattice
 from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.engine.refine.problem.prepare import Problem, lay_out
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
 from ptylive.engine.refine.run import checkpoint as checkpoints
-from ptylive.engine.refine.run.again.drift_evidence import DriftEvidence
+from ptylive.engine.refine.run.again.drift_evidence import DriftEvidence, missed_by
 from ptylive.engine.refine.run.again.strain_score import StrainedScan
 from ptylive.engine.refine.run.log import Log
+from ptylive.engine.refine.run.loss_table import write_loss_table
 from ptylive.engine.refine.run.refinement import Observers, Refinement
 from ptylive.engine.refine.solvers.sweeps import SweepState
 from ptylive.engine.refine.tuning.drift_check import is_open
@@ -93,10 +96,13 @@ class Held:
             progress = replace(progress, state="running")
         self._tell(progress)
 
-    def tell(self, progress: Progress) -> None:
-        """Tell it: the run has gone on."""
+    def again(self) -> Held:
+        """For the run that goes on, beside the end of the first."""
+        return Held(self._tell)
+
+    def forget(self) -> None:
+        """Another end stands."""
         self._end = None
-        self._tell(progress)
 
     def release(self) -> None:
         """Tell the end that was held back, if any."""
@@ -105,41 +111,90 @@ class Held:
 
 
 def gone_on(
-    first: Finished, preset: Preset, observers: Observers, context: TrialContext, *, resume: bool
+    first: Finished, preset: Preset, observers: Observers, end: Held, context: TrialContext, *, resume: bool
 ) -> tuple[RefineResult, Measurement]:
-    """The result of a run, or of its continuation without the drift that it shows, and the measurement it is of."""
+    """The result of a run, or of its continuation without the drift that it shows, and the measurement it is of.
+
+    ``end``: of the first run, held back; forgotten where the continuation's is told in its place.
+    """
     measured = first.problem.measured
-    drift = measured.drift
-    assert drift is not None  # noqa: S101  (is_asked)
+    drift, lattice = measured.drift, Lattice.of(measured.dataset)
+    assert drift is not None and lattice is not None  # noqa: S101  (is_asked)
     context.before("the strain of the drift on the refined object")
-    scan = StrainedScan(first.problem, first.vector, preset, context)
+    scan = StrainedScan(first.problem, first.vector, preset, context, lattice)
     stated = measured.dataset.calibration.origin("rotation_deg") not in FOUND
-    gained = scan.score(drift, turned=stated).deviations
-    seen = DriftEvidence(drift.deviations, gained, several=preset.object.slices > 1)
+    gained = scan.score(drift, turned=stated)
+    seen = DriftEvidence(drift.deviations, gained.deviations, several=preset.object.slices > 1)
     if not seen.is_enough:
-        said = replace(drift, reason=f"{drift.reason}, nor do lattice and refined object show it ({seen})")
-        reason = first.result.reason.replace(drift.reason, said.reason)
-        return replace(first.result, drift=said, reason=reason), replace(measured, drift=said)
+        return _left_alone(first, drift, f"{drift.reason}, nor do lattice and refined object show it ({seen})")
     found = drift.reason.split(": ", 1)[0]
     said = replace(drift, applied=True, reason=f"{found}: applied, lattice and refined object show it ({seen})")
-    measured = replace(measured, dataset=without_drift(measured.dataset, said), drift=said)
-    problem = _continued(first.problem, measured, preset)
+    problem = _continued(first.problem, measured, said, preset)
     start = SweepState(scan.on(problem, scan.drifting(said)), sweep=problem.strategy.sweeps, striped=True)
     del scan
+    last = end.again()
+    result, second = _refined(
+        first, problem, start, preset, replace(observers, on_progress=last), context, resume=resume
+    )
+    if second is not None:
+        context.before("the strain of the drift on the object refined without it")
+        scan = StrainedScan(second.problem, second.vector, preset, context, lattice)
+        missed = missed_by(gained, scan.score(drift, turned=stated))
+        if missed is not None:
+            _undo(observers, first.log)
+            why = f"refined without it the object wants it back, by {missed:.1f} standard deviations"
+            return _left_alone(
+                first, drift, f"{found}: left alone, lattice and refined object show it ({seen}), but {why}"
+            )
+    end.forget()
+    last.release()
+    return result, problem.measured
+
+
+def _left_alone(first: Finished, drift: Drift, reason: str) -> tuple[RefineResult, Measurement]:
+    """The first run's result, which says why."""
+    said = replace(drift, reason=reason)
+    result = replace(first.result, drift=said, reason=first.result.reason.replace(drift.reason, reason))
+    return result, replace(first.problem.measured, drift=said)
+
+
+def _refined(
+    first: Finished,
+    problem: Problem,
+    start: SweepState,
+    preset: Preset,
+    observers: Observers,
+    context: TrialContext,
+    *,
+    resume: bool,
+) -> tuple[RefineResult, Finished | None]:
+    """The run that goes on, and what it ended with; None where it was stopped."""
     place = None if observers.checkpoint is None else checkpoints.of_second_run(observers.checkpoint)
     identity = replace(observers.identity, follows=_fingerprint(first, observers.identity.follows))
     saved = checkpoints.load(place, identity) if place is not None and resume else None
     saved = checkpoints.Saved(start, first.log, "") if saved is None else saved
     observers = replace(observers, checkpoint=place, identity=identity)
     with closing(open_backend(context.backend, problem.multislice, context.threads)) as backend:
-        return Refinement(problem, preset, backend, observers, context).run(saved), measured
+        run = Refinement(problem, preset, backend, observers, context)
+        result = run.run(saved)
+        return result, Finished.of(run, result, backend)
 
 
-def _continued(old: Problem, measured: Measurement, preset: Preset) -> Problem:
+def _undo(observers: Observers, log: Log) -> None:
+    """Loss table and snapshots as the first run left them; a run can do without either."""
+    with suppress(OSError):
+        if observers.loss_table is not None:
+            write_loss_table(observers.loss_table, log, observers.earlier)
+        if observers.history is not None:
+            observers.history.drop_after(observers.epochs_before + len(log.losses))
+
+
+def _continued(old: Problem, measured: Measurement, drift: Drift, preset: Preset) -> Problem:
     """The problem of a run without its drift, all decisions as they were, and L-BFGS to be done."""
     reason = old.strategy.reason
-    if old.measured.drift is not None and measured.drift is not None:
-        reason = reason.replace(old.measured.drift.reason, measured.drift.reason)
+    if measured.drift is not None:
+        reason = reason.replace(measured.drift.reason, drift.reason)
+    measured = replace(measured, dataset=without_drift(measured.dataset, drift), drift=drift)
     strategy = replace(old.strategy, epochs=old.strategy.sweeps + EPOCHS, reason=reason)
     problem = lay_out(measured, strategy, preset, None)
     return replace(problem, forward=replace(problem.forward, tilt_found=old.forward.tilt_found), curves=old.curves)

@@ -7,12 +7,18 @@ lacks and knows its scatter from few, unequal parts: it scatters as Student's t 
 
 Each tells what minus twice the logarithm of its law's density rises to. They are independent, since frequencies of the
 bright field and the slope of a loss see different errors, and add up.
+
+A drift that both show is asked for once more where the run has gone on without it. The slope of the loss has turned by
+then: with a loss that is a parabola it is zero at the drift that is there, so the two slopes add up to nothing where
+half of what was taken is there, and to less than nothing where most of it is not.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+
+from ptylive.engine.refine.run.again.strain_score import StrainScore
 
 WRONG = 1 / 40
 """Share of scans whose lattice may be sure of anything: one of 41 that were simulated (docs/automatic/drift.md)."""
@@ -22,6 +28,19 @@ FREEDOM = 4
 """Degrees of freedom of the refined object's gain."""
 ENOUGH = 10.0
 """What both together have to exceed: by these laws one of a hundred scans without drift does."""
+MISSED = -3.0
+"""Standard deviations below which both slopes together say that it is not: -8 to -21 of drifts that are not there or
+a sixth as large, -1 to 1 of those that are."""
+
+
+def missed_by(before: StrainScore, after: StrainScore) -> float | None:
+    """Standard deviations by which an object wants the drift back that it was refined without; None: it does not.
+
+    ``before``: what its loss gains by the drift, refined on the nominal positions; ``after``: refined without it.
+    """
+    unsure = math.hypot(before.unsure, after.unsure)
+    both = (before.gain + after.gain) / unsure if unsure > 0 else 0.0
+    return -both if both < MISSED else None
 
 
 @dataclass(frozen=True)

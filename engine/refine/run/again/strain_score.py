@@ -71,10 +71,14 @@ class StrainScore:
         return cls(gain, math.sqrt(max(variance, 0.0)), float(even.sum()))
 
     @property
+    def unsure(self) -> float:
+        """Standard deviation of the gain, with what an even stretch may have left in it."""
+        return math.hypot(self.deviation, UNSURE * self.even)
+
+    @property
     def deviations(self) -> float:
         """Standard deviations of the gain."""
-        unsure = math.hypot(self.deviation, UNSURE * self.even)
-        return self.gain / unsure if unsure > 0 else 0.0
+        return self.gain / self.unsure if self.unsure > 0 else 0.0
 
     def __str__(self) -> str:
         """In words."""
@@ -96,15 +100,16 @@ def without_even(strain: DoubleArray) -> DoubleArray:
 class StrainedScan:
     """A refined scan whose positions and object are strained together.
 
-    ``problem``: of the run that ended with ``vector`` (numpy); without a start will do. Its positions form a lattice.
+    ``problem``: of the run that ended with ``vector`` (numpy); without a start will do. ``lattice``: of its nominal
+    positions, since those of a scan to and fro form none once a drift has been taken out.
     """
 
-    def __init__(self, problem: Problem, vector: Array, preset: Preset, context: TrialContext) -> None:
+    def __init__(
+        self, problem: Problem, vector: Array, preset: Preset, context: TrialContext, lattice: Lattice
+    ) -> None:
         from scipy.ndimage import spline_filter
 
         self._problem, self._vector, self._preset, self._context = problem, vector, preset, context
-        lattice = Lattice.of(problem.measured.dataset)
-        assert lattice is not None  # noqa: S101  (a drift was found on it)
         self._lattice = lattice
         positions_A = problem.measured.dataset.positions_A
         self._centre_A = positions_A.mean(axis=0)

@@ -1,5 +1,6 @@
 """A drift that only the refined object shows: the run goes on without it."""
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from ptylive.engine.refine.run import run
 from ptylive.engine.refine.run.again import drift_afterwards
 from ptylive.engine.refine.run.again.drift_afterwards import EPOCHS, is_asked
 from ptylive.engine.refine.run.again.strain_score import StrainedScan, StrainScore
+from ptylive.engine.refine.run.history import History, snapshots
 from ptylive.schema import Origin
 from ptylive.schema.preset import Preset
 
@@ -25,14 +27,17 @@ LEFT = Drift((0.6, -0.4), (0.5, 0.5), 60.0, 0.0, False, "drift (a, b) Å: left a
 
 @pytest.fixture
 def gains(monkeypatch):
-    """Says by how many standard deviations the refined object gains; trials have left a drift of 1.5 alone."""
+    """Says by how many standard deviations the refined object gains, and ``then`` refined without it; trials have left
+    a drift of 1.5 alone.
+    """
 
-    def by(deviations, drift=LEFT):
+    def by(deviations, drift=LEFT, then=None):
         def left(measured, tuned, context, **how):
             return tuned, replace(measured, dataset=tuned.dataset, drift=drift)
 
         monkeypatch.setattr(run, "with_checked_drift", left)
-        monkeypatch.setattr(StrainedScan, "score", lambda self, asked, **_: StrainScore(deviations, 1.0, 0.0))
+        scores = itertools.cycle([deviations, deviations if then is None else then])
+        monkeypatch.setattr(StrainedScan, "score", lambda self, asked, **_: StrainScore(next(scores), 1.0, 0.0))
 
     return by
 
@@ -73,6 +78,32 @@ def test_what_gains_less_is_left_alone_and_said(moving, gains):
     assert result.drift.reason in result.reason
     np.testing.assert_array_equal(result.positions_A, moving.dataset.positions_A)
     assert [one.state for one in told].index("done") == len(told) - 1
+
+
+def test_a_drift_that_the_object_wants_back_is_left_alone(moving, gains, tmp_path):
+    """Platinum whose lattice was 5.9 deviations sure of 1.7 Å where there were 0.4 came to 0.75 in place of 0.95."""
+    gains(0.0)
+    alone = refined(moving)
+    gains(7.0, then=-12.0)
+    told, table, history = [], tmp_path / "loss.csv", History(tmp_path / "epochs")
+    result = refined(moving, on_progress=told.append, loss_table=table, history=history)
+    assert result.state == "done" and not result.drift.applied
+    why = "evidence 15.1 of 10), but refined without it the object wants it back, by 3.5 standard deviations"
+    assert why in result.drift.reason and result.reason.count(result.drift.reason) == 1
+    np.testing.assert_array_equal(result.positions_A, moving.dataset.positions_A)
+    np.testing.assert_array_equal(result.loss, alone.loss)
+    np.testing.assert_array_equal(result.object, alone.object)
+    assert len(table.read_text().splitlines()) == len(alone.loss) + 1
+    assert len(snapshots(history.folder)) == len(alone.loss) + 1
+    states = [one.state for one in told]
+    assert states.index("done") == len(states) - 1
+    assert told[-1].epoch == len(alone.loss)
+    assert any("object refined without it" in one.message for one in told)
+
+
+def test_a_drift_of_which_more_than_half_is_there_stays_taken_out(moving, gains):
+    gains(7.0, then=-11.0)  # -2.8 deviations together
+    assert refined(moving).drift.applied
 
 
 @pytest.mark.parametrize("changes", [{}, {**THICK, "phase_only_obj": True, "anchor": 0.1}])

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from ptylive.engine.refine.run.again.drift_evidence import FREEDOM, WRONG, WRONG_OF_SEVERAL, DriftEvidence
+from ptylive.engine.refine.run.again.drift_evidence import FREEDOM, WRONG, WRONG_OF_SEVERAL, DriftEvidence, missed_by
+from ptylive.engine.refine.run.again.strain_score import StrainScore
 
 
 @pytest.mark.parametrize(
@@ -59,3 +60,19 @@ def test_as_few_scans_without_drift_are_given_one_as_is_said():
     gained = rng.standard_t(FREEDOM, count)
     wrong = np.mean([DriftEvidence(*one).is_enough for one in zip(lattice, gained, strict=True)])
     assert wrong == pytest.approx(0.0121, abs=0.001)  # four standard deviations of so many
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "missed"),
+    [
+        (StrainScore(737, 388, 0), StrainScore(-4220, 244, 0), 7.6),  # of 1.7 Å of platinum 0.4 are there
+        (StrainScore(187, 85, 0), StrainScore(-73, 67, 0), None),  # platinum: all of it
+        (StrainScore(61, 24, 0), StrainScore(-58, 25, 0), None),  # graphene: half of it
+        (StrainScore(100, 10, 0), StrainScore(-145, 10, 0), 3.2),
+        (StrainScore(100, 10, 0), StrainScore(-140, 10, 0), None),
+        (StrainScore(100, 10, 0), StrainScore(-145, 10, 400), None),  # an even stretch makes it uncertain
+        (StrainScore(0, 0, 0), StrainScore(0, 0, 0), None),
+    ],
+)
+def test_a_drift_is_missed_where_both_slopes_say_that_most_of_it_is_not_there(before, after, missed):
+    assert missed_by(before, after) == (None if missed is None else pytest.approx(missed, abs=0.05))

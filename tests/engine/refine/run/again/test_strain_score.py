@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ptylive.engine.refine.data.drift import Drift, without_drift
+from ptylive.engine.refine.data.lattice import Lattice
 from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.run.again.strain_score import StrainedScan, StrainScore, without_even
 from ptylive.engine.refine.tuning.held_out import TrialContext
@@ -34,7 +35,7 @@ def with_object(problem, specimen, back):
 def scan_of(simulated, back=None, dataset=None):
     problem = prepare(simulated.dataset if dataset is None else dataset, PRESET, None)
     vector = with_object(problem, simulated.specimen, np.eye(2) if back is None else back)
-    return StrainedScan(problem, vector, PRESET, TrialContext("cpu"))
+    return StrainedScan(problem, vector, PRESET, TrialContext("cpu"), Lattice.of(problem.measured.dataset))
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,9 @@ def test_bounds_hold_on_the_moved_object(moving):
     problem = prepare(moving.dataset, PRESET.model_copy(update={"non_negative_phase": True}), None)
     vector = with_object(problem, moving.specimen, np.eye(2))
     preset = PRESET.model_copy(update={"non_negative_phase": True})
-    moved = StrainedScan(problem, vector, preset, TrialContext("cpu")).on(problem, np.eye(2) * 1.01)
+    moved = StrainedScan(problem, vector, preset, TrialContext("cpu"), Lattice.of(problem.measured.dataset)).on(
+        problem, np.eye(2) * 1.01
+    )
     assert problem.layout.object_block(moved).min() >= 0
 
 
