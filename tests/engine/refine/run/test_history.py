@@ -95,3 +95,11 @@ def test_what_is_no_history_is_refused(tmp_path):
     np.savez(bad, **{name: value for name, value in whole.items() if name != "probe"})
     with pytest.raises(InputFileError, match="cannot be read"):
         read_snapshot(bad)
+
+
+def test_snapshots_of_epochs_that_were_given_up_are_removed(tmp_path):
+    history = History(tmp_path)
+    for name in ("epoch_00002.npz", "epoch_00003.npz", "epoch_notes.npz", "loss.csv"):
+        (tmp_path / name).touch()
+    history.drop_after(2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch_00002.npz", "epoch_notes.npz", "loss.csv"]
