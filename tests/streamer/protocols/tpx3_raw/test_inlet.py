@@ -125,3 +125,15 @@ def test_a_detector_that_only_counts_is_told_of():
     notes = []
     list(inlet("tpx3-raw", notes, SCAN).take([chunk(0, np.array([0xA << 60] * 3, dtype="<u8"))]))
     assert "time of arrival" in notes[0]
+
+
+def test_pulses_without_a_dwell_time_are_told():
+    """Hits of the flyback count at the last points of each line then."""
+    sensor, notes = Sensor(four=False), []
+    words = np.frombuffer(stream(patterns_of(6, sensor), sensor), "<u8").copy()
+    words[words >> np.uint64(56) == 0x6A] = 0  # where lines end
+    list(inlet("tpx3-raw", notes, SCAN).take([words.tobytes(), LATER]))
+    assert notes == [
+        "scan 1: dwell_time_us is not given, and each line is taken to last until the next one begins: correct "
+        "scan_shape or dwell_time_us"
+    ]
