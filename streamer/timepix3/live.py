@@ -23,6 +23,7 @@ from ptylive.streamer.timepix3.scan_clock import (
     ScanClock,
     active_ticks,
     beginning,
+    not_as_long,
     too_long,
 )
 from ptylive.streamer.timepix3.sensor import MOST_CHIPS, Sensor
@@ -376,10 +377,11 @@ class _OpenScan:
         """What to say where lines are not over when others begin, or nothing says when they are."""
         if self.kind is None or self._period is None:
             return None
+        active = active_ticks(self._edges, self.kind, self._period) if self._columns > 1 else None
         if self._dwell is None:
-            ends = self._columns == 1 or active_ticks(self._edges, self.kind, self._period) is not None
-            return None if ends else UNTIL_THE_NEXT
-        return too_long(self._columns, self._dwell, self._period)
+            return UNTIL_THE_NEXT if active is None and self._columns > 1 else None
+        long = too_long(self._columns, self._dwell, self._period)
+        return long or not_as_long(self._columns, self._dwell, active)
 
     def clock(self) -> ScanClock | None:
         """Of the lines so far; None while nothing says how long one lasts."""

@@ -155,6 +155,8 @@ def _lines(name: str, edges: Edges, kind: int, scan: Scan, dwell: float | None) 
             notes.append(f"{UNTIL_THE_NEXT}: check it")
     elif long := too_long(columns, dwell, period):
         raise InputFileError(f"{name}: {long}", "correct scan_shape or dwell_time_us with --set")
+    elif other := not_as_long(columns, dwell, active):
+        notes.append(f"{other}: check it")
     if len(starts) > rows:
         notes.append(f"the first {rows} of them are taken")
     elif len(starts) < rows:
@@ -176,6 +178,14 @@ def too_long(columns: int, dwell: float, period: float) -> str | None:
         return None
     line, between = columns * dwell / TICKS_PER_US, period / TICKS_PER_US
     return f"a line of {columns} points lasts {line:.6g} µs, but the next one begins after {between:.6g} µs"
+
+
+def not_as_long(columns: int, dwell: float, active: float | None) -> str | None:
+    """What to say of lines of another length than their signal; ticks. None where they agree, or it is a pulse."""
+    if active is None or abs(columns * dwell - active) <= _SAME * active:
+        return None
+    line, signal = columns * dwell / TICKS_PER_US, active / TICKS_PER_US
+    return f"a line of {columns} points lasts {line:.6g} µs, but its signal {signal:.6g} µs"
 
 
 def active_ticks(edges: Edges, kind: int, period: float) -> float | None:

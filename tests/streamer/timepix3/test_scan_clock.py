@@ -75,6 +75,15 @@ def test_more_and_fewer_lines_than_wanted(lines_there, said):
     assert len(found.clock.starts) == min(5, lines_there)
 
 
+def test_a_signal_that_says_another_length_of_lines():
+    starts = lines(5, 1300)
+    found = clock(edges(rise=starts, fall=starts + 1000), shape=(5, 10), dwell_time_us=50 / TICKS_PER_US)
+    assert found.notes[-1] == "a line of 10 points lasts 0.78125 µs, but its signal 1.5625 µs: check it"
+    assert found.clock.dwell == 50
+    found = clock(edges(rise=starts, fall=starts + 1000), shape=(5, 10), dwell_time_us=101 / TICKS_PER_US)
+    assert len(found.notes) == 1
+
+
 @pytest.mark.parametrize("lost", ["rise", "both"])
 def test_a_line_whose_edge_is_lost_moves_no_other(lost):
     """Falling edges that are then more than rising ones still end lines."""

@@ -127,6 +127,16 @@ def test_a_detector_that_only_counts_is_told_of():
     assert "time of arrival" in notes[0]
 
 
+def test_a_dwell_time_that_is_not_that_of_the_signal_is_told():
+    """Half of the hits are of no point then."""
+    sensor, notes = Sensor(four=False), []
+    raw = inlet("tpx3-raw", notes, SCAN | {"scan.dwell_time_us": 5.0})
+    list(raw.take([stream(patterns_of(7, sensor), sensor), LATER]))
+    assert notes == [
+        "scan 1: a line of 4 points lasts 20 µs, but its signal 40 µs: correct scan_shape or dwell_time_us"
+    ]
+
+
 def test_pulses_without_a_dwell_time_are_told():
     """Hits of the flyback count at the last points of each line then."""
     sensor, notes = Sensor(four=False), []
