@@ -180,15 +180,22 @@ class MerlinInlet:
         return _Frame(header, layout.shape, layout.dtype, decode_pixels(layout, message[header.data_offset :]))
 
     def _frame(self, frame: _Frame) -> Iterator[Taken]:
-        """Whose frame it is: of the acquisition whose header came last, unless its number and time speak against it."""
+        """Whose frame it is: of the acquisition whose header came last, unless its number and time speak against it.
+
+        An acquisition that begins with the frame 0 counts from there, if the next one is 1: the number may be damaged.
+        """
         doubtful, problems = self._doubtful, list[WireError]()
-        if doubtful is None and self._counts_anew(frame.header):
+        begins = self._announced or not self._key
+        if doubtful is None and (frame.header.number < 0 if begins else self._counts_anew(frame.header)):
             self._doubtful = frame
             return
         if doubtful is not None and frame.header.number == doubtful.header.number + 1:
-            self._note("Merlin counts its frames anew: the header of another acquisition did not come")
-            yield from self._over()
-            self._begin_without_header(doubtful)
+            if not begins:
+                self._note("Merlin counts its frames anew: the header of another acquisition did not come")
+                yield from self._over()
+                self._begin_without_header(doubtful)
+            elif frame.header.time > doubtful.header.time:
+                yield from self._beginning(doubtful)
         yield from self._settled(problems)
         if self._announced or not self._key:
             yield from self._beginning(frame)
