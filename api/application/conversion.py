@@ -180,6 +180,8 @@ class Conversion:
     problem: str = ""
     asked: str = ""
     """What to ask about the orientation that the file gives, after points or patterns were turned."""
+    doubts: tuple[str, ...] = ()
+    """How the file was understood where that is a guess: the file that is written no longer tells it."""
 
     @property
     def missing(self) -> str:
@@ -231,7 +233,8 @@ def convert_file(
         if not choice.is_raw:
             seen, report = compressed(seen, choice)
         written = write_scan(target, seen, on_progress, leave_out=True)
-    return Conversion(written.frames, raw / stored_bytes(target), report, written.unreadable, written.problem, asked)
+    ratio = raw / stored_bytes(target)
+    return Conversion(written.frames, ratio, report, written.unreadable, written.problem, asked, source.doubts)
 
 
 @dataclass(frozen=True)

@@ -185,7 +185,8 @@ def _await_first_worker(cluster: Cluster, tell: Tell) -> None:
     """Raise PtyliveError where there is none, and none comes; one that a batch system starts is not waited for."""
     since = time.monotonic()
     if cluster.where.kind in QUEUES:
-        tell(f"{cluster.where.workers} jobs are asked of {cluster.where.kind}; scans begin as they start")
+        asked = f"{cluster.where.workers} jobs are asked of {cluster.where.kind}; scans begin as they start"
+        tell(f"{asked}. If none does, its list of jobs, and the output of those that have ended, say why")
     while not cluster.workers() and cluster.where.kind not in QUEUES:
         cluster.check_patience(time.monotonic() - since)
         time.sleep(RECENT_S)

@@ -163,7 +163,9 @@ class Compilation:
             if not missing:
                 return
             command = [sys.executable, "-m", "ptylive.server.process.compilation", *missing]
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            process = subprocess.Popen(  # Ctrl-C is for this process, which ends that one
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0
+            )
             self._processes.append(process)
         threading.Thread(target=self._follow, args=(process, missing), name="compilation", daemon=True).start()
 

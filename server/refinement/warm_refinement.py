@@ -85,7 +85,7 @@ def start(
         return None
     module = "ptylive.server.refinement.warm_refinement"
     command = [sys.executable, "-m", module, str(pixels), str(niceness), *missing]
-    return subprocess.Popen(command, stdin=subprocess.PIPE)
+    return subprocess.Popen(command, stdin=subprocess.PIPE, process_group=0)  # Ctrl-C is for this process
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

@@ -7,7 +7,6 @@ on, or from the first one after a pause, or from the opening of the shutter.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,8 +15,17 @@ import numpy as np
 from ptylive.schema import EventFrames, Scan
 from ptylive.schema.model import IndexArray
 from ptylive.streamer.timepix3.frames import Found, counted
-from ptylive.streamer.timepix3.packets import EDGES, TICK_NS, Edges, Hits, Packets
-from ptylive.streamer.timepix3.scan_clock import TICKS_PER_US, ScanClock, active_ticks, too_long
+from ptylive.streamer.timepix3.line_starts import line_starts
+from ptylive.streamer.timepix3.packets import TICK_NS, Edges, Hits, Packets
+from ptylive.streamer.timepix3.scan_clock import (
+    TICKS_PER_US,
+    UNTIL_THE_NEXT,
+    ScanClock,
+    active_ticks,
+    beginning,
+    not_as_long,
+    too_long,
+)
 from ptylive.streamer.timepix3.sensor import MOST_CHIPS, Sensor
 
 LATE = round(0.1e9 / TICK_NS)
@@ -40,8 +48,6 @@ MOST_HELD = 2**24
 """Hits that wait for the end of their line: 235 MB."""
 ALONE = round(60e9 / TICK_NS)
 """Ticks after which an edge that no other has followed begins nothing."""
-_LEAST_DWELL = 0.1 * TICKS_PER_US
-"""Edges that would leave less than this for each point of a line begin points themselves."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +72,14 @@ class Frames:
 @dataclass(frozen=True)
 class Ended:
     """It is over. ``whole``: all of its lines have begun; ``late``: hits that came when their line had been handed on;
-    ``dropped``: hits that were too many to wait; ``elsewhere``: hits of chips that had not been seen when it began.
+    ``dropped``: hits that were too many to wait; ``elsewhere``: hits of chips not seen when it began; ``notes``: mends.
     """
 
     whole: bool
     late: int
     dropped: int
     elsewhere: int = 0
+    notes: tuple[str, ...] = ()
 
 
 class LivePackets:
@@ -169,7 +176,7 @@ class LivePackets:
             yield from self._over(scan)
             if scan.done == scan.lines:
                 yield self._ended(whole=True)
-            elif scan.is_left(self._edges, self._past()):
+            elif scan.is_left(self._past()):
                 yield self._ended(whole=False)
             else:
                 self._forget()
@@ -250,7 +257,7 @@ class LivePackets:
             self._keep_from(scan.end)
             self._first_hit, self._last_hit = None, scan.end
             self._look_for_the_first(np.concatenate([np.zeros(0, np.int64), *(part.times for part in self._parts)]))
-        return Ended(whole, late, dropped, 0 if scan is None else scan.elsewhere)
+        return Ended(whole, late, dropped, *((scan.elsewhere, scan.notes) if scan is not None else ()))
 
     def _keep_from(self, begins: int) -> None:
         """Forget the hits before."""
@@ -258,7 +265,7 @@ class LivePackets:
         self._parts = [part for part in kept if len(part.times)]
 
     def _forget_edges(self, scan: _OpenScan) -> None:
-        keep = self._edges.times > scan.starts[-1]
+        keep = self._edges.times > (scan.starts[-1] + scan.end) // 2  # in the first half of a line none begins
         self._edges = Edges(self._edges.times[keep], self._edges.kinds[keep])
         if scan.kind is not None:  # the last line's own end
             mine = self._edges.kinds == scan.kind
@@ -319,6 +326,8 @@ class _OpenScan:
         """Lines handed on."""
         self._edges = Edges.together([])
         self._period: float | None = None
+        self._another = False  # has begun after a pause
+        self.notes: tuple[str, ...] = ()
 
     @property
     def end(self) -> int:
@@ -330,11 +339,14 @@ class _OpenScan:
         """Lines begin with these edges, up to a pause."""
         if self.kind is None:
             return
-        starts = np.sort(edges.times[edges.kinds == self.kind], kind="stable")[: self.lines]
-        steps = np.diff(starts)
+        starts = np.sort(edges.times[edges.kinds == self.kind], kind="stable")
+        if self._columns > 1:
+            found = line_starts(starts, self.starts[: self.done], self.lines)
+            starts, self.notes = found.starts, tuple(found.notes())
+        steps = np.diff(starts := starts[: self.lines])
         self._period = float(np.median(steps)) if len(steps) else None
         long: list[int] = np.flatnonzero(steps > self._pause * np.median(steps)).tolist() if len(steps) > 1 else []
-        self._edges = edges
+        self._edges, self._another = edges, bool(long)
         self.starts = starts[: long[0] + 1] if long else starts
 
     def hand_on(self, lines: int, dwell: float) -> None:
@@ -351,7 +363,7 @@ class _OpenScan:
         self.elsewhere += int(np.count_nonzero(~mine))
         return hits.kept(mine)
 
-    def is_left(self, edges: Edges, past: int) -> bool:
+    def is_left(self, past: int) -> bool:
         """Whether another scan has begun before all lines of this one, or the next line is too late (everything up to
         ``past``, ticks, has come), and nothing of it is waited for.
         """
@@ -359,13 +371,17 @@ class _OpenScan:
             return False
         if self._period is not None and past > self.starts[-1] + self._pause * self._period:
             return True
-        return bool((edges.times[edges.kinds == self.kind] > self.starts[-1]).any())
+        return self._another
 
     def doubt(self) -> str | None:
-        """What to say where lines are not over when others begin."""
-        if self.kind is None or self._dwell is None or self._period is None:
+        """What to say where lines are not over when others begin, or nothing says when they are."""
+        if self.kind is None or self._period is None:
             return None
-        return too_long(self._columns, self._dwell, self._period)
+        active = active_ticks(self._edges, self.kind, self._period) if self._columns > 1 else None
+        if self._dwell is None:
+            return UNTIL_THE_NEXT if active is None and self._columns > 1 else None
+        long = too_long(self._columns, self._dwell, self._period)
+        return long or not_as_long(self._columns, self._dwell, active)
 
     def clock(self) -> ScanClock | None:
         """Of the lines so far; None while nothing says how long one lasts."""
@@ -375,19 +391,3 @@ class _OpenScan:
         else:
             dwell = self._dwell or 0.0
         return ScanClock(self.starts, self._columns, dwell, (self.lines, self._columns)) if dwell else None
-
-
-def beginning(edges: Edges, scan: Scan) -> tuple[int, bool] | None:
-    """Which edges begin something, and whether that is a point instead of a line; None while there are too few.
-
-    Rising edges go before falling ones, input 1 before input 2.
-    """
-    for kind in sorted(EDGES, key=lambda kind: (EDGES[kind].endswith("fall"), EDGES[kind])):
-        times = np.sort(edges.times[edges.kinds == kind])
-        if len(times) < 2:
-            continue
-        period, columns = float(np.median(np.diff(times))), scan.require_shape()[1]
-        if scan.dwell_time_us is None:
-            return kind, period < _LEAST_DWELL * columns
-        return kind, period < math.sqrt(columns) * scan.dwell_time_us * TICKS_PER_US
-    return None

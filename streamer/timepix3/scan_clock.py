@@ -10,15 +10,21 @@ import numpy as np
 
 from ptylive.schema import InputFileError, Scan
 from ptylive.schema.model import IndexArray
+from ptylive.streamer.timepix3.line_starts import Mended, line_starts, point_starts
 from ptylive.streamer.timepix3.packets import EDGES, TICK_NS, Edges
 
 TICKS_PER_US = 1e3 / TICK_NS
 MOST_LINES = 16384
 """More edges than this, of a scan of unknown shape, begin points."""
+_ABOUT = 0.9
+"""Part of the awaited edges by which they are taken for these."""
 _ACTIVE = 0.1
 """A signal that is high for at least this part of its period says when lines end too; a shorter one is a pulse."""
 _SAME = 0.02
 """Relative difference of the length of a line and the time at its points that is none."""
+UNTIL_THE_NEXT = "dwell_time_us is not given, and each line is taken to last until the next one begins"
+_LEAST_DWELL = 0.1 * TICKS_PER_US
+"""Edges that would leave less than this for each point of a line begin points themselves."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,7 @@ def understand(name: str, edges: Edges, begins: int, scan: Scan) -> Understood:
     dwell = None if scan.dwell_time_us is None else scan.dwell_time_us * TICKS_PER_US
     by_kind = {kind: np.sort(edges.times[edges.kinds == kind]) for kind in EDGES}
     by_kind = {kind: times for kind, times in by_kind.items() if len(times) > 1}
+    by_kind = {kind: times for kind, times in by_kind.items() if not _only_ends(kind, by_kind)}
     if not by_kind:
         return _free_running(name, begins, scan, dwell)
     if scan.shape is not None and (point := _of_points(by_kind, scan.shape)) is not None:
@@ -87,10 +94,17 @@ def understand(name: str, edges: Edges, begins: int, scan: Scan) -> Understood:
     return _lines(name, edges, kind, scan, dwell)
 
 
+def _only_ends(kind: int, by_kind: Mapping[int, IndexArray]) -> bool:
+    """Whether falling edges end what about as many rising ones begin: if one of these was lost, they begin it still."""
+    channel, edge = EDGES[kind].split()
+    rising = next(code for code, text in EDGES.items() if text == f"{channel} rise")
+    return edge == "fall" and len(by_kind.get(rising, ())) >= _ABOUT * len(by_kind[kind])
+
+
 def _of_points(by_kind: Mapping[int, IndexArray], shape: tuple[int, int]) -> int | None:
     """The edges of which there is about one for each point of the scan: more than lines, at least nine of ten."""
     points = shape[0] * shape[1]
-    found = [kind for kind, times in by_kind.items() if len(times) >= 0.9 * points and len(times) > 2 * shape[0]]
+    found = [kind for kind, times in by_kind.items() if len(times) >= _ABOUT * points and len(times) > 2 * shape[0]]
     return min(found, key=lambda kind: abs(len(by_kind[kind]) - points)) if found else None
 
 
@@ -107,10 +121,15 @@ def _points(
 ) -> Understood:
     starts = by_kind[kind]
     notes = [f"points begin at edges of trigger input {EDGES[kind]}: {len(starts)} of them"]
+    period = float(np.median(np.diff(starts)))
+    if shape is not None:
+        found = point_starts(starts, *shape)
+        starts, notes = found.starts, [*notes, *found.notes("points")]
     wanted = len(starts) if shape is None else shape[0] * shape[1]
     if len(starts) > wanted:
         notes.append(f"the first {wanted} of them are taken")
-    period = float(np.median(np.diff(starts)))
+    elif len(starts) < wanted:
+        notes.append(f"the last {wanted - len(starts)} points are taken for those that have none: check it")
     dwell = period if dwell is None else dwell
     return Understood(ScanClock(starts[:wanted], 1, dwell, shape or (len(starts),)), tuple(notes))
 
@@ -120,6 +139,8 @@ def _lines(name: str, edges: Edges, kind: int, scan: Scan, dwell: float | None) 
     notes = [f"lines begin at edges of trigger input {EDGES[kind]}: {len(starts)} of them"]
     period = float(np.median(np.diff(starts)))
     active = active_ticks(edges, kind, period)
+    found = _mended(starts, None if scan.shape is None else scan.shape[0])
+    starts, notes = found.starts, [*notes, *found.notes()]
     if scan.shape is not None:
         rows, columns = scan.shape
     elif dwell is not None:
@@ -131,14 +152,24 @@ def _lines(name: str, edges: Edges, kind: int, scan: Scan, dwell: float | None) 
     if dwell is None:
         dwell = (active or period) / columns
         if active is None:
-            notes.append("dwell_time_us is not given: each line is taken to last until the next one begins")
+            notes.append(f"{UNTIL_THE_NEXT}: check it")
     elif long := too_long(columns, dwell, period):
         raise InputFileError(f"{name}: {long}", "correct scan_shape or dwell_time_us with --set")
+    elif other := not_as_long(columns, dwell, active):
+        notes.append(f"{other}: check it")
     if len(starts) > rows:
         notes.append(f"the first {rows} of them are taken")
     elif len(starts) < rows:
-        notes.append(f"the scan ended after {len(starts)} of its {rows} lines")
+        notes.append(f"the scan ended after {len(starts)} of its {rows} lines: check it")
     return Understood(ScanClock(starts[:rows], columns, dwell, (rows, columns)), tuple(notes))
+
+
+def _mended(edges: IndexArray, rows: int | None) -> Mended:
+    """Edges as many as there are lines lack none, and a gap that is longer than what lacks is a pause."""
+    found = line_starts(edges, None, rows)
+    as_many = len(edges) == rows and not found.left_out
+    too_many = rows is not None and len(edges) < rows < len(found.starts)
+    return Mended(edges) if as_many or too_many else found
 
 
 def too_long(columns: int, dwell: float, period: float) -> str | None:
@@ -147,6 +178,14 @@ def too_long(columns: int, dwell: float, period: float) -> str | None:
         return None
     line, between = columns * dwell / TICKS_PER_US, period / TICKS_PER_US
     return f"a line of {columns} points lasts {line:.6g} µs, but the next one begins after {between:.6g} µs"
+
+
+def not_as_long(columns: int, dwell: float, active: float | None) -> str | None:
+    """What to say of lines of another length than their signal; ticks. None where they agree, or it is a pulse."""
+    if active is None or abs(columns * dwell - active) <= _SAME * active:
+        return None
+    line, signal = columns * dwell / TICKS_PER_US, active / TICKS_PER_US
+    return f"a line of {columns} points lasts {line:.6g} µs, but its signal {signal:.6g} µs"
 
 
 def active_ticks(edges: Edges, kind: int, period: float) -> float | None:
@@ -175,3 +214,19 @@ def _free_running(name: str, begins: int, scan: Scan, dwell: float | None) -> Un
     starts = begins + np.rint(np.arange(rows) * (columns * dwell)).astype(np.int64)
     note = "no two edges came at a trigger input: points of dwell_time_us follow one another from the beginning on"
     return Understood(ScanClock(starts, columns, dwell, (rows, columns)), (note,))
+
+
+def beginning(edges: Edges, scan: Scan) -> tuple[int, bool] | None:
+    """Which edges begin something, and whether that is a point instead of a line; None while there are too few.
+
+    Rising edges go before falling ones, input 1 before input 2.
+    """
+    for kind in sorted(EDGES, key=lambda kind: (EDGES[kind].endswith("fall"), EDGES[kind])):
+        times = np.sort(edges.times[edges.kinds == kind])
+        if len(times) < 2:
+            continue
+        period, columns = float(np.median(np.diff(times))), scan.require_shape()[1]
+        if scan.dwell_time_us is None:
+            return kind, period < _LEAST_DWELL * columns
+        return kind, period < math.sqrt(columns) * scan.dwell_time_us * TICKS_PER_US
+    return None

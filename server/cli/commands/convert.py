@@ -86,8 +86,8 @@ def convert(
     with when_interrupted(kept), bar(f"converting {source.name}", quiet=as_json) as shown:
         made = convert_file(source, target, choice, preparation, values, shown.update)
     seconds = time.perf_counter() - started
-    if made.asked:
-        say(made.asked)
+    for line in filter(None, (*made.doubts, made.asked)):
+        say(line)
     if made.report is not None and made.report.warning:
         say(made.report.warning)
     outcome: dict[str, Any] = {

@@ -36,6 +36,7 @@ def refine_now(
     preset: Annotated[
         Path | None, typer.Option(help="settings: TOML, JSON, or a PyPty preset; what it says of the scan is not taken")
     ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="epochs in all")] = None,
     settings: Settings = None,
     place: Annotated[
         str, typer.Option(metavar="PLACE", help="here or cluster, of what the server's configuration allows")
@@ -51,6 +52,8 @@ def refine_now(
         for note in loaded.notes:
             say(note)
         chosen = {**loaded.settings, **chosen}
+    if epochs is not None:
+        chosen["epoch_max"] = epochs
     with ControlClient(control, timeout_s=2.0, keys=keys) as client:
         client.call("status")
         outcome = client.call(

@@ -49,10 +49,10 @@ class AcquisitionHeader:
 class FrameHeader:
     """What is said of one frame.
 
-    number: from 0; data_offset: bytes before the pixels; chips; shape: (rows, columns) as said, of raw frames those of
-    the chips side by side; pixels: U08, U16, U32 or R64; layout: 1x1, 2x2, Nx1, with G where there are gaps between
-    the chips; time: of the exposure, as text in the order of time; exposure_s; counter_depth: bits; threshold_keV: the
-    first one.
+    number: from 0, -1 where Merlin said 0; data_offset: bytes before the pixels; chips; shape: (rows, columns) as said,
+    of raw frames those of the chips side by side; pixels: U08, U16, U32 or R64; layout: 1x1, 2x2, Nx1, with G where
+    there are gaps between the chips; time: of the exposure, as text in the order of time; exposure_s; counter_depth:
+    bits; threshold_keV: the first one.
     """
 
     number: int
@@ -96,7 +96,7 @@ def parse_frame_header(message: Buffer) -> FrameHeader:
     fields = str(message[:MAX_FRAME_HEADER_BYTES], "latin-1").split(",", _LEAST_FIELDS)
     if len(fields) < _LEAST_FIELDS:
         raise WireError(f"frame header of {len(fields)} fields", "bad_image")
-    number = _field(fields, 1, "sequence number", 1, 2**32)
+    number = _field(fields, 1, "sequence number", 0, 2**32)
     what = f"frame {number}"
     offset = _field(fields, 2, f"{what}: data offset", 16, min(MAX_FRAME_HEADER_BYTES, len(message)))
     chips = _field(fields, 3, f"{what}: number of chips", 1, 64)

@@ -67,6 +67,7 @@ class MerlinInlet:
         self._described: _Frame | None = None  # whose header says what the scan is like
         self._doubtful: _Frame | None = None  # of an acquisition whose header did not come, if the next frame agrees
         self._count = 0
+        self._from_zero = 0  # 1: the acquisition's first frame has the number 0, not 1
         self._template: RunTemplate | None = None  # a frame of the acquisition, with which others are compared
         self._runs = RunDecoder()
         self._waiting: deque[Buffer] = deque()  # came together with a message that was refused
@@ -112,13 +113,14 @@ class MerlinInlet:
         if rows is None or not count:
             self._template = None
             return 0, iter(())
-        count = min(count, self._series.together(self._key, layout.shape, layout.dtype, first))
+        place = first + self._from_zero
+        count = min(count, self._series.together(self._key, layout.shape, layout.dtype, place))
         if not count or first <= latest.number:
             return 0, iter(())
         last = rows[count - 1, PREFIX_BYTES : template.offset].data
         self._note_exposed(first + count - 1, exposed_at(last, len(last)))
         made = partial(self._runs.message, template, rows[:count])
-        return count * template.stride, self._series.images(first, count, made)
+        return count * template.stride, self._series.images(place, count, made)
 
     def _compared_with(self, message: Buffer) -> Iterator[Taken]:
         """A frame, with which those that follow are compared unless it is refused or in doubt."""
@@ -178,15 +180,22 @@ class MerlinInlet:
         return _Frame(header, layout.shape, layout.dtype, decode_pixels(layout, message[header.data_offset :]))
 
     def _frame(self, frame: _Frame) -> Iterator[Taken]:
-        """Whose frame it is: of the acquisition whose header came last, unless its number and time speak against it."""
+        """Whose frame it is: of the acquisition whose header came last, unless its number and time speak against it.
+
+        An acquisition that begins with the frame 0 counts from there, if the next one is 1: the number may be damaged.
+        """
         doubtful, problems = self._doubtful, list[WireError]()
-        if doubtful is None and self._counts_anew(frame.header):
+        begins = self._announced or not self._key
+        if doubtful is None and (frame.header.number < 0 if begins else self._counts_anew(frame.header)):
             self._doubtful = frame
             return
         if doubtful is not None and frame.header.number == doubtful.header.number + 1:
-            self._note("Merlin counts its frames anew: the header of another acquisition did not come")
-            yield from self._over()
-            self._begin_without_header(doubtful)
+            if not begins:
+                self._note("Merlin counts its frames anew: the header of another acquisition did not come")
+                yield from self._over()
+                self._begin_without_header(doubtful)
+            elif frame.header.time > doubtful.header.time:
+                yield from self._beginning(doubtful)
         yield from self._settled(problems)
         if self._announced or not self._key:
             yield from self._beginning(frame)
@@ -234,11 +243,15 @@ class MerlinInlet:
         self._key = frame.header.time[:_NAME_LENGTH].replace(":", ".") or f"acquisition {self._count}"
         self._acquisition, self._announced = AcquisitionHeader(), False
         self._described, self._latest, self._template = frame, None, None
+        self._from_zero = int(frame.header.number < 0)
 
     def _placed(self, frame: _Frame) -> Iterator[Taken]:
         header = frame.header
+        number = header.number + self._from_zero
+        if number < 0:
+            raise WireError("frame 0 of an acquisition whose first frame has another number", "bad_image")
         self._note_exposed(header.number, header.time)
-        yield from self._series.image(Image(self._key, header.number, frame.shape, frame.dtype, "none", frame.data))
+        yield from self._series.image(Image(self._key, number, frame.shape, frame.dtype, "none", frame.data))
 
     def _note_exposed(self, number: int, time: str) -> None:
         """A frame has come; times are texts in the order of time."""

@@ -142,6 +142,8 @@ class Tpx3RawInlet:
         if ended.elsewhere:
             text = f"scan {scan.series}: {ended.elsewhere} hits are of chips that had not been seen when it began"
             self._note(f"{text}, and were left out: the next scan has four chips")
+        for note in ended.notes:
+            self._note(f"scan {scan.series}: {note}")
         return EndMessage(scan.uid, scan.frames, "complete" if ended.whole else "aborted")
 
 

@@ -56,6 +56,17 @@ def test_the_kernel_of_a_gpu_comes_last_where_there_may_be_one(commands: list[li
     assert commands == [["40", "19", *ways, "gpu"], ["40", "19", *ways]]
 
 
+def test_ctrl_c_at_the_terminal_ends_it_without_a_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It belongs to another group than the one that the terminal tells."""
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    process = warm_refinement.start(FRAMES)
+    assert process is not None
+    try:
+        assert os.getpgid(process.pid) == process.pid != os.getpgid(0)
+    finally:
+        warm_refinement.end(process)
+
+
 def test_pieces_are_compiled_in_turn_and_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))

@@ -117,6 +117,56 @@ def test_scans_one_after_the_other(seed):
         np.testing.assert_array_equal(found, wanted.reshape(found.shape))
 
 
+def without(data, line, timing, columns):
+    """The stream without the edges of a line."""
+    begins = timing.line(line, columns)
+    words = np.frombuffer(data, "<u8")
+    gone = [edge_word("1 rise", begins, 0), edge_word("1 fall", begins + columns * timing.dwell, 0)]
+    empty = np.uint64(0x5A << 56)  # a shutter that closes says nothing here
+    assert np.isin(words, np.array(gone, "<u8")).sum() == 2
+    filler = empty | np.uint64((begins // 16 & 0x3FFFFFFF) << 12)
+    return np.where(np.isin(words, np.array(gone, "<u8")), filler, words).astype("<u8").tobytes()
+
+
+@pytest.mark.parametrize("lines_apart", [0, 2, 30])
+def test_a_lost_edge_moves_no_line_and_no_scan(lines_apart):
+    rng = np.random.default_rng(3)
+    timing, sent, data = LineTiming(MS, MS), [], b""
+    for scan in range(2):
+        sent.append(patterns_of(rng, 12, 4))
+        timing = LineTiming(MS, MS, (12 + lines_apart) * scan * 5 * MS)
+        lines = lines_of(sent[-1], timing, rng)
+        data += without(lines, 7, timing, 4) if not scan else lines
+    feed = Feed(LivePackets(Scan(shape=(12, 4), dwell_time_us=1e3)))
+    (first, _, ended), (second, *_) = feed(data, range(50, len(data) // 8, 50))(
+        beat((26 + lines_apart) * 5 * MS + 2 * LATE)
+    ).scans(12, 4)
+    assert ended.notes == ("lines put in where an edge is missing: 1: check it",)
+    np.testing.assert_array_equal(first, sent[0].reshape(first.shape))
+    np.testing.assert_array_equal(second, sent[1].reshape(second.shape))
+
+
+@pytest.mark.parametrize("line", [8, 11])
+def test_an_edge_that_comes_twice_begins_no_line(line):
+    rng = np.random.default_rng(4)
+    timing, sent, data = LineTiming(100 * MS, 0), [], b""
+    for scan in range(2):
+        sent.append(patterns_of(rng, 12, 2))
+        timing = LineTiming(100 * MS, 0, 12 * scan * 200 * MS)
+        data += lines_of(sent[-1], timing, rng)
+        if not scan:
+            again = chunk(0, np.array([edge_word("1 rise", timing.line(line, 2) + 40, 0)], dtype="<u8"))
+            whole = [line_packets(one, n, timing, ONE, np.random.default_rng(n)) for n, one in enumerate(sent[0])]
+            data = b"".join([*whole[: line + 1], again, *whole[line + 1 :]])
+    feed = Feed(LivePackets(Scan(shape=(12, 2), dwell_time_us=1e5)))
+    (first, often, ended), (second, *_) = feed(data, range(50, len(data) // 8, 50))(
+        beat(26 * 200 * MS + 2 * LATE)
+    ).scans(12, 2)
+    assert ended.whole and (often == 1).all()
+    np.testing.assert_array_equal(first, sent[0].reshape(first.shape))
+    np.testing.assert_array_equal(second, sent[1].reshape(second.shape))
+
+
 def test_a_line_is_handed_on_before_the_scan_is_over():
     rng = np.random.default_rng(7)
     patterns, timing = patterns_of(rng, 4, 3), LineTiming(100 * MS, 0)

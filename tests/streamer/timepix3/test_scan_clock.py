@@ -75,6 +75,46 @@ def test_more_and_fewer_lines_than_wanted(lines_there, said):
     assert len(found.clock.starts) == min(5, lines_there)
 
 
+def test_a_signal_that_says_another_length_of_lines():
+    starts = lines(5, 1300)
+    found = clock(edges(rise=starts, fall=starts + 1000), shape=(5, 10), dwell_time_us=50 / TICKS_PER_US)
+    assert found.notes[-1] == "a line of 10 points lasts 0.78125 µs, but its signal 1.5625 µs: check it"
+    assert found.clock.dwell == 50
+    found = clock(edges(rise=starts, fall=starts + 1000), shape=(5, 10), dwell_time_us=101 / TICKS_PER_US)
+    assert len(found.notes) == 1
+
+
+@pytest.mark.parametrize("lost", ["rise", "both"])
+def test_a_line_whose_edge_is_lost_moves_no_other(lost):
+    """Falling edges that are then more than rising ones still end lines."""
+    starts = lines(20, 1300)
+    left = np.delete(starts, 6)
+    found = clock(edges(rise=left, fall=(starts if lost == "rise" else left) + 1000), shape=(20, 10))
+    np.testing.assert_array_equal(found.clock.starts, starts)
+    assert found.clock.dwell == 100
+    assert found.notes[1] == "lines put in where an edge is missing: 1: check it"
+
+
+def test_as_many_edges_as_lines_lack_none():
+    starts = lines(20, 1300) + np.where(np.arange(20) > 6, 1300, 0)
+    np.testing.assert_array_equal(clock(edges(rise=starts), shape=(20, 10)).clock.starts, starts)
+
+
+def test_of_a_pause_longer_than_what_lacks_nothing_is_made():
+    starts = lines(18, 1300) + np.where(np.arange(18) > 6, 5 * 1300, 0)
+    np.testing.assert_array_equal(clock(edges(rise=starts), shape=(20, 10)).clock.starts, starts)
+
+
+def test_points_that_lack_and_that_are_too_few():
+    starts = lines(60, 100)
+    found = clock(edges(rise=np.delete(starts, 33)), shape=(6, 10))
+    np.testing.assert_array_equal(found.clock.starts, starts)
+    found = clock(edges(rise=starts[:-1]), shape=(6, 10))
+    assert found.notes[-1] == "points put in where an edge is missing: 1: check it"
+    found = clock(edges(rise=starts[:-5] + np.arange(55) % 2 * 40), shape=(6, 10))
+    assert found.notes[-1] == "the last 5 points are taken for those that have none: check it"
+
+
 def test_without_triggers_points_follow_one_another():
     scan = {"shape": (3, 4), "dwell_time_us": 100 / TICKS_PER_US, "flyback_frames": 2}
     found = understand("a.tpx3", edges(), 5000, Scan(**scan))

@@ -14,8 +14,10 @@ from ptylive.engine.bases.choice import parse_basis
 from ptylive.engine.preparation import Preparation
 from ptylive.schema import Detector, FrameBatch, InputFileError, MetadataError, Optics, Scan, ScanHeader
 from ptylive.server.process.exit_codes import ExitCode
+from ptylive.simulators.timepix3_packets import LineTiming, edge_word, line_packets
 from ptylive.streamer.recording.recording_writer import ScanWriter, created_scan
 from ptylive.streamer.source import open_source
+from ptylive.streamer.timepix3.sensor import Sensor
 
 # Correlation of maps from few masks with those from all pixels
 FLOORS = {
@@ -227,3 +229,23 @@ def test_a_full_disk_is_not_taken_for_frames_that_cannot_be_read(scan_file, tmp_
     monkeypatch.setattr(ScanWriter, "add_frames", full)
     with open_source(scan_file) as source, pytest.raises(OSError, match="No space"):
         write_scan(tmp_path / "out.h5", source, leave_out=True)
+
+
+def test_how_raw_packets_were_understood_is_told(tmp_path):
+    """Triggers are mere pulses, and one is lost: the file that is written no longer shows either."""
+    rng, timing, sensor = np.random.default_rng(2), LineTiming.of(10, 20), Sensor(four=False)
+    patterns = rng.poisson(0.002, (12, 4, *sensor.shape))
+    begins = {number: edge_word("1 rise", timing.line(number, 4), 0) for number in range(12)}
+    lines = [line_packets(line, number, timing, sensor, rng) for number, line in enumerate(patterns)]
+    words = np.frombuffer(b"".join(lines), "<u8").copy()
+    words[words >> np.uint64(56) == 0x6A] = 0  # where the pulses end
+    words[words == begins[5]] = 0
+    (tmp_path / "scan.tpx3").write_bytes(words.tobytes())
+    source, target = str(tmp_path / "scan.tpx3"), str(tmp_path / "scan.h5")
+    done = ptylive_here("convert", source, target, "--set", "scan_shape=12,4")
+    assert "lines put in where an edge is missing: 1: check it" in done.stderr
+    assert "each line is taken to last until the next one begins: check it" in done.stderr
+    done = ptylive_here("convert", source, target, "--set", "scan_shape=12,4", "--set", "dwell_time_us=10")
+    assert "lasts" not in done.stderr and "is taken to last" not in done.stderr
+    with open_source(tmp_path / "scan.h5") as made:
+        np.testing.assert_array_equal(made.frames(np.arange(48)).reshape(patterns.shape), patterns)

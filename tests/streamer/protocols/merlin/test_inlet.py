@@ -362,6 +362,15 @@ def test_frames_of_a_run_that_came_before_are_repeats_and_later_ones_another_acq
 
 
 @pytest.mark.usefixtures("handed_on")
+def test_an_acquisition_whose_first_frame_is_numbered_0_loses_none() -> None:
+    minute, parts = timedelta(minutes=1), [counts(SHAPE, 12, seed, 12) for seed in (1, 2, 3)]
+    zero, one, more = (acquisition(part, first=k % 2, start=START + k * minute) for k, part in enumerate(parts))
+    stream = b"".join(map(mpx, [*zero, *one[:5], frame(0, "U16", parts[1][0], start=START), *one[5:], *more[1:]]))
+    found, reasons = of_stream(inlet("merlin", values=SCAN), stream, random.Random(6))
+    assert (list(scans_of(found).values()), reasons) == ([as_scan(turned(part)) for part in parts], ["bad_image"])
+
+
+@pytest.mark.usefixtures("handed_on")
 def test_a_run_ends_where_the_scan_does() -> None:
     both = counts(SHAPE, 12, 1, 24)
     stream = b"".join(map(mpx, [acquisition_header(0), *acquisition(both)[1:]]))

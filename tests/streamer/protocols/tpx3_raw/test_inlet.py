@@ -125,3 +125,25 @@ def test_a_detector_that_only_counts_is_told_of():
     notes = []
     list(inlet("tpx3-raw", notes, SCAN).take([chunk(0, np.array([0xA << 60] * 3, dtype="<u8"))]))
     assert "time of arrival" in notes[0]
+
+
+def test_a_dwell_time_that_is_not_that_of_the_signal_is_told():
+    """Half of the hits are of no point then."""
+    sensor, notes = Sensor(four=False), []
+    raw = inlet("tpx3-raw", notes, SCAN | {"scan.dwell_time_us": 5.0})
+    list(raw.take([stream(patterns_of(7, sensor), sensor), LATER]))
+    assert notes == [
+        "scan 1: a line of 4 points lasts 20 µs, but its signal 40 µs: correct scan_shape or dwell_time_us"
+    ]
+
+
+def test_pulses_without_a_dwell_time_are_told():
+    """Hits of the flyback count at the last points of each line then."""
+    sensor, notes = Sensor(four=False), []
+    words = np.frombuffer(stream(patterns_of(6, sensor), sensor), "<u8").copy()
+    words[words >> np.uint64(56) == 0x6A] = 0  # where lines end
+    list(inlet("tpx3-raw", notes, SCAN).take([words.tobytes(), LATER]))
+    assert notes == [
+        "scan 1: dwell_time_us is not given, and each line is taken to last until the next one begins: correct "
+        "scan_shape or dwell_time_us"
+    ]

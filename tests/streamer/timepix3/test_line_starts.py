@@ -1,0 +1,78 @@
+"""Edges that are lost or come twice."""
+
+import numpy as np
+import pytest
+
+from ptylive.streamer.timepix3.line_starts import line_starts, point_starts
+
+LINES = 1000 + 210 * np.arange(20)
+
+
+def points(rows=6, columns=8, between=130):
+    return (np.arange(rows)[:, None] * (10 * columns + between) + 10 * np.arange(columns)).ravel()
+
+
+def test_regular_edges_stay_as_they_are():
+    found = line_starts(LINES)
+    np.testing.assert_array_equal(found.starts, LINES)
+    assert not found.notes()
+
+
+@pytest.mark.parametrize("lost", [[7], [3, 4, 5], [1, 9, 18]])
+def test_a_lost_edge_costs_no_line(lost):
+    found = line_starts(np.delete(LINES, lost))
+    np.testing.assert_array_equal(found.starts, LINES)
+    assert found.notes() == [f"lines put in where an edge is missing: {len(lost)}: check it"]
+
+
+@pytest.mark.parametrize("where", [1, 40, 110, 180, -60, 19 * 210 + 9])
+def test_an_edge_between_regular_ones_begins_no_line(where):
+    found = line_starts(np.sort([*LINES, 1000 + where]))
+    np.testing.assert_array_equal(found.starts, LINES)
+    assert found.notes() == ["edges left out between regular ones: 1: check it"]
+
+
+def test_one_lost_and_one_too_many():
+    found = line_starts(np.sort([*np.delete(LINES, 4), 1000 + 12 * 210 + 30]))
+    np.testing.assert_array_equal(found.starts, LINES)
+    assert (found.put_in, found.left_out) == (1, 1)
+
+
+def test_pauses_and_irregular_lines_are_left_alone():
+    paused = LINES + np.where(np.arange(20) > 8, 333, 0)
+    np.testing.assert_array_equal(line_starts(paused).starts, paused)
+    long = LINES + np.where(np.arange(20) > 8, 210 * 30, 0)
+    np.testing.assert_array_equal(line_starts(long).starts, long)
+    loose = np.cumsum(np.random.default_rng(1).integers(100, 500, 30))
+    np.testing.assert_array_equal(line_starts(loose).starts, loose)
+    np.testing.assert_array_equal(line_starts(LINES[[0, 1, 3]]).starts, LINES[[0, 1, 3]])
+
+
+def test_lines_that_were_handed_on_stay():
+    edges = np.delete(LINES, [2, 12])
+    fixed = edges[:5]  # before these could be told to lack one
+    found = line_starts(edges, fixed)
+    np.testing.assert_array_equal(found.starts[:5], fixed)
+    np.testing.assert_array_equal(found.starts[5:], LINES[6:])
+
+
+def test_of_what_follows_the_scan_nothing_is_told():
+    found = line_starts(np.delete(LINES, 15), most=10)
+    assert not found.notes()
+
+
+@pytest.mark.parametrize("between", [0, 130, 100])
+@pytest.mark.parametrize("lost", [[21], [7, 30], [16], [15, 16]])
+def test_lost_edges_of_points(between, lost):
+    edges = points(between=between)
+    found = point_starts(np.delete(edges, lost), 6, 8)
+    np.testing.assert_array_equal(found.starts, edges)
+    assert found.notes("points") == [f"points put in where an edge is missing: {len(lost)}: check it"]
+
+
+def test_points_of_a_scan_that_was_ended_and_double_ones():
+    edges = points()
+    np.testing.assert_array_equal(point_starts(edges[:30], 6, 8).starts, edges[:30])
+    found = point_starts(np.sort([*edges, 21 * 10 + 261]), 6, 8)
+    np.testing.assert_array_equal(found.starts, edges)
+    assert found.left_out == 1
