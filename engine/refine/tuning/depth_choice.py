@@ -35,7 +35,7 @@ from ptylive.engine.refine.tuning.depth.depth_trials import (
     slices_for,
     thickened,
 )
-from ptylive.engine.refine.tuning.depth.worth_of_slices import are_worth_it, gain_of_slices
+from ptylive.engine.refine.tuning.depth.worth_of_slices import are_worth_it, compared
 from ptylive.engine.refine.tuning.half_turn import FOUND, half_turned, is_open, start_half_turned
 from ptylive.engine.refine.tuning.half_turn_choice import SETTLED_SWEEPS, is_worth, with_half_turn
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext
@@ -138,17 +138,17 @@ def _of_some_thickness(tuned: Tuned, begun: Tuned, why: str, context: TrialConte
         return _because(thin, f"trials of several come to {thickness_A:.3g} Å, although {why}")
     focused = with_optics_moved(tuned.dataset, best.moved_A)
     thick, preset = thickened(focused, preset, thickness_A, slices)
-    gain = gain_of_slices(thin, replace(tuned, dataset=thick, preset=preset), context)
+    gain, several = compared(thin, replace(tuned, dataset=thick, preset=preset), context)
     if gain is not None and not are_worth_it(gain):
-        several = f"{preset.object.slices} slices of {thickness_A:.3g} Å together"
+        slices_of_it = f"{preset.object.slices} slices of {thickness_A:.3g} Å together"
         no_better = f"would not predict patterns held out far better than one (gain {gain})"
-        return _because(thin, f"{several} {no_better}, although {why}")
+        return _because(thin, f"{slices_of_it} {no_better}, although {why}")
     told = FoundDepth(preset.object.slices, thickness_A, thickness_A / best.factor, thickness_A * best.factor)
     words = f"{told}: already {why}"
     if thick is not tuned.dataset:
         words += f"; defocus of the entrance {present_value(thick, preset, Scanned.DEFOCUS):.3g} Å"
     words += "; it may be thicker still: give total_thickness_A" if best.largest else ""
-    return replace(tuned, dataset=thick, preset=preset, words=(*tuned.words, words))
+    return replace(several, words=(*tuned.words, words, *several.words[len(tuned.words) :]))
 
 
 def _seen_from(tuned: Tuned, context: TrialContext, depth_A: float) -> tuple[Tuned | None, str]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ptylive.engine.refine.results.gain import Gain
-from ptylive.engine.refine.tuning.depth.worth_of_slices import are_worth_it, gain_of_slices
+from ptylive.engine.refine.tuning.depth.worth_of_slices import are_worth_it, compared
 from ptylive.engine.refine.tuning.form_choice import within_a_focus
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.mode_choice import may_be_tried
@@ -31,7 +31,7 @@ def with_slices_worth_it(tuned: Tuned, before: Tuned, asked: Preset, context: Tr
         return tuned
     preset = before.preset.model_copy(update={"num_slices": 1})
     thin = tune(replace(before, preset=preset), context)
-    gain = gain_of_slices(thin, tuned, context)
+    gain, tuned = compared(thin, tuned, context)
     if gain is None:
         return tuned
     form = tuned.preset.object

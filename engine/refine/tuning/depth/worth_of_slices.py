@@ -5,6 +5,10 @@ model: one slice is a phase at or above vacuum, compared by the likelihood of it
 another data term and more parameters for the same electrons. So what depth brings has to be more than what slices cost.
 Few electrons of a particle are the case: of crystals depth is worth several times as much (docs/automatic/slices.md).
 
+Least squares of amplitudes pull to nothing the faint pixels of which patterns of few electrons are made, and then
+several slices predict them worse, however right their object is. So where slices that the aperture tells apart are not
+worth it by amplitudes the likelihood of their counts is asked too, and they are refined by it where it says so.
+
 Nor is one slice in a wrong plane a fair rival. Short scans move an estimated defocus of a crystal towards its entrance,
 where depth trials of several slices have refined theirs; so optics that the run would refine are refined here too.
 """
@@ -15,10 +19,12 @@ from collections.abc import Generator
 from contextlib import ExitStack, closing
 from dataclasses import replace
 
+from ptylive.engine.backend.multislice.problem import DataTermKind
 from ptylive.engine.refine.engines.named import PUBLISHED
 from ptylive.engine.refine.problem.few_electrons import NOISE_SPREAD
 from ptylive.engine.refine.problem.strategy import Regime
 from ptylive.engine.refine.results.gain import Gain
+from ptylive.engine.refine.tuning.form_choice import within_a_focus
 from ptylive.engine.refine.tuning.held_out import Trial, TrialContext
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_SETTINGS, modes_for_several
 from ptylive.engine.refine.tuning.optics.freed_optics import are_freed, freeing_optics
@@ -33,6 +39,27 @@ WORTH = 0.01
 0.4 % where they made a worse one (docs/automatic/slices.md)."""
 BEYOND_DOUBT = 4.0
 """Standard deviations by which several slices must be ahead after the sweeps to be left at that."""
+
+
+def compared(thin: Tuned, thick: Tuned, context: TrialContext) -> tuple[Gain | None, Tuned]:
+    """The gain of several slices (``thick``) over one, None where that is no judge, and how they are refined best: as
+    they would be, or by the likelihood of their counts, with words that say so.
+    """
+    gain = gain_of_slices(thin, thick, context)
+    if gain is None or are_worth_it(gain) or within_a_focus(thick) or not _by_amplitudes(thick, context):
+        return gain, thick
+    counted = replace(thick, preset=thick.preset.model_copy(update={"algorithm": str(DataTermKind.POISSON)}))
+    again = gain_of_slices(thin, counted, context)
+    if again is None or not are_worth_it(again):
+        return gain, thick
+    words = f"several slices by the likelihood of counts: by amplitudes they would not predict better (gain {gain})"
+    return again, replace(counted, words=(*thick.words, words))
+
+
+def _by_amplitudes(thick: Tuned, context: TrialContext) -> bool:
+    """Whether several slices are compared by amplitudes, and nobody asked for that."""
+    auto = thick.preset.loss.algorithm == "auto"
+    return auto and _trial(thick, context).problem.strategy.kind is DataTermKind.AMPLITUDE
 
 
 def gain_of_slices(thin: Tuned, thick: Tuned, context: TrialContext) -> Gain | None:

@@ -35,7 +35,7 @@ def found_to_be(monkeypatch, depths):
     monkeypatch.setattr(DepthTrials, "gain_of_half", lambda self, thin: Gain(0.1, 0.0005))
     monkeypatch.setattr(DepthTrials, "coarse", lambda self: Coarse(0.0, False, HeldOutLoss((1.0,))))
     monkeypatch.setattr(DepthTrials, "fine", lambda self, power, *, largest: Best(depths, largest))
-    monkeypatch.setattr(depth_choice, "gain_of_slices", lambda *told: None)
+    monkeypatch.setattr(depth_choice, "compared", lambda thin, thick, context: (None, thick))
 
 
 @pytest.mark.slow
@@ -132,19 +132,19 @@ def test_depth_that_one_mode_shows_is_asked_of_several_unless_clear(monkeypatch,
 )
 def test_several_slices_have_to_predict_better_than_one(monkeypatch, gain, slices):
     """What is thick is what was found, and one slice is where it was before: nobody moves its focus to an entrance."""
-    compared = []
+    pairs = []
 
-    def gain_of_slices(thin, thick, context):
-        compared.append((thin, thick))
-        return gain
+    def compared(thin, thick, context):
+        pairs.append((thin, thick))
+        return gain, thick
 
     monkeypatch.setattr(DepthTrials, "gain", lambda self, thin, depths, **how: Gain(0.1, 0.01))
     found_to_be(monkeypatch, 1.0)
-    monkeypatch.setattr(depth_choice, "gain_of_slices", gain_of_slices)
+    monkeypatch.setattr(depth_choice, "compared", compared)
     dataset = scan_of_columns(points=16)
     moved = replace(dataset, calibration=dataset.calibration.having(C10=Quantity(-60.0, Origin.ESTIMATED)))
     tuned = found(moved)
-    thin, thick = compared[0]
+    thin, thick = pairs[0]
     assert (thin.dataset, thin.preset.object.num_slices) == (moved, 1)
     assert (thick.preset.object.num_slices, thick.preset.object.total_thickness_A) == (3, pytest.approx(DEPTH_A))
     assert thick.dataset.calibration.get("C10") == pytest.approx(-60.0 - DEPTH_A / 2)
@@ -231,7 +231,7 @@ def test_the_other_half_turn_is_not_followed_to_its_thickness(monkeypatch):
         return HeldOutLoss(groups[self._under == ""])
 
     monkeypatch.setattr(DepthTrials, "settled", settled)
-    monkeypatch.setattr(depth_choice, "gain_of_slices", lambda *told: None)
+    monkeypatch.setattr(depth_choice, "compared", lambda thin, thick, context: (None, thick))
     dataset = scan_of_columns(points=16)
     estimated = {"C10": Quantity(-25.0, Origin.ESTIMATED), "rotation_deg": Quantity(0.0, Origin.ESTIMATED)}
     tuned = found(replace(dataset, calibration=dataset.calibration.having(**estimated)))

@@ -30,14 +30,14 @@ def judged(dataset, settings, before=None):
 
 def gaining(monkeypatch, gain):
     """Several slices gain so much over one; what was compared."""
-    compared = []
+    pairs = []
 
-    def gain_of_slices(thin, thick, context):
-        compared.append((thin, thick))
-        return gain
+    def compared(thin, thick, context):
+        pairs.append((thin, thick))
+        return gain, thick
 
-    monkeypatch.setattr(told_thickness, "gain_of_slices", gain_of_slices)
-    return compared
+    monkeypatch.setattr(told_thickness, "compared", compared)
+    return pairs
 
 
 @pytest.mark.parametrize(
@@ -98,13 +98,13 @@ def test_it_is_said_in_a_sentence(monkeypatch, gain, said):
     ids=["number", "distance", "distances", "tilt", "tilts", "thickness-varies", "no-object", "thin", "nothing"],
 )
 def test_nothing_else_is_asked(monkeypatch, settings):
-    monkeypatch.setattr(told_thickness, "gain_of_slices", lambda *told: pytest.fail("tried"))
+    monkeypatch.setattr(told_thickness, "compared", lambda *told: pytest.fail("tried"))
     dataset = scan_of_columns(points=16)
     assert judged(dataset, settings).preset == with_given_depth(dataset, Preset(**settings))
 
 
 def test_nor_of_few_patterns(monkeypatch):
-    monkeypatch.setattr(told_thickness, "gain_of_slices", lambda *told: pytest.fail("tried"))
+    monkeypatch.setattr(told_thickness, "compared", lambda *told: pytest.fail("tried"))
     assert judged(scan_of_columns(points=8), {"total_thickness_A": THICK_A}).preset.object.slices == 8
 
 
