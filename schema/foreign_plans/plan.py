@@ -18,6 +18,8 @@ LONGEST = 60
 """Characters of a value in the table of an import."""
 
 
+AMBIGUOUS = frozenset({"type", "name"})
+"""Keys that many tables have."""
 SIZES = frozenset({*PLAUSIBLE, *PLANNED})
 
 
@@ -84,18 +86,21 @@ def gathered(
         elif row.fate is Fate.SET_ASIDE or row.convert is None:
             table.append(Taken(name, brief(value, LONGEST), "set aside", "", row.remark))
         else:
-            table += _converted(row, value, into, program)
+            read = watched(value)
+            table += _converted(row, value, read, into, program)
+            for one in sorted(read.never_asked() & set(known) - AMBIGUOUS) if isinstance(read, Told) else ():
+                raise MetadataError(f"{name}.{one}: {program} has no {one} in {name}", f"it stands beside {name}")
     if refused and not lenient:
         raise MetadataError(f"not imported: {'; '.join(refused)}", "take it out, or: ptylive preset --lenient")
     return table
 
 
-def _converted(row: Row, value: Any, into: Gathered, program: str) -> list[Taken]:
-    """What one parameter becomes; notes that its converter leaves are what is left out of it."""
+def _converted(row: Row, value: Any, read: Any, into: Gathered, program: str) -> list[Taken]:
+    """What one parameter becomes (``read``: its value, watched); notes of its converter are what is left out of it."""
     before, notes = {**into.preset, **into.metadata}, len(into.notes)
     assert row.convert is not None  # noqa: S101  (asked before)
     try:
-        row.convert(read := watched(value), into)
+        row.convert(read, into)
     except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
         raise MetadataError(f"{row.name} = {brief(value)}: {error}", "correct the file") from None
     for theirs, ours in misspelt(read):

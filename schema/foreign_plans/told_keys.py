@@ -33,6 +33,10 @@ class Told(dict[str, Any]):
         self._asked.add(str(key))
         return super().__contains__(key)
 
+    def never_asked(self) -> set[str]:
+        """Keys nobody looked for."""
+        return set(self) - self._asked
+
     def misspelt(self) -> Iterator[tuple[str, str]]:
         """Keys nobody looked for, and those nearly the same that were looked for in vain; with tables within."""
         lacking = [key for key in sorted(self._asked) if not super(Told, self).__contains__(key)]

@@ -140,6 +140,7 @@ def test_the_table_is_on_its_page(repository):
     [
         ({"probe": {"conv_angel": 25.0}}, "init.probe.conv_angel: phaser has no such key: did you mean 'conv_angle'?"),
         ({"scan": {"rotaton": 5.0}}, "init.scan.rotaton: "),
+        ({"slices": {"n": 6}}, "init.slices: phaser has no slices in init: it stands beside init"),
         ({"scan": {"step_size": 4e-11}}, "scan_step_A = "),
     ],
 )
