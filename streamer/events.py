@@ -84,8 +84,8 @@ class StreamStatus:
     received: frames that arrived, duplicates included; frames: those placed; lost: announced or passed over, and not
     there; refused: frames or messages of this scan that were refused; late: placed after a higher-numbered one;
     unchecked: duplicates in another coding, which could not be compared;
-    rejected: messages or patterns refused since the start, by reason; lag_s: age of the oldest item the slowest reader
-    has not taken; recording: the HDF5 file of this scan.
+    rejected: messages or patterns refused since the start, by reason; frames_per_s: None where it is not known;
+    lag_s: age of the oldest item the slowest reader has not taken; recording: the HDF5 file of this scan.
     """
 
     state: StreamState = "waiting"
@@ -100,7 +100,7 @@ class StreamStatus:
     duplicates: int = 0
     unchecked: int = 0
     rejected: Mapping[str, int] = field(default_factory=dict)
-    frames_per_s: float = 0.0
+    frames_per_s: float | None = 0.0
     lag_s: float = 0.0
     ring_fill: float = 0.0
     recording: str = ""

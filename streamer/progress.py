@@ -124,11 +124,11 @@ class ScanProgress:
             return "complete"
         return "aborted" if self.end is None else "incomplete"
 
-    def frames_per_s(self, now: float, *, closed: bool) -> float:
-        """Rate of the last second or so; over the whole scan once it is closed."""
+    def frames_per_s(self, now: float, *, closed: bool) -> float | None:
+        """Rate of the last second or so; over the whole scan once it is closed, None where all came at once."""
         if closed:
             seconds = self._last_at - (self._first_at or self._last_at)
-            return self._new_frames / seconds if seconds > 0 else 0.0
+            return self._new_frames / seconds if seconds > 0 else None
         return self._rate if now - self._last_at < 2 * _RATE_WINDOW_S else 0.0
 
     def summary(self) -> ScanSummary:

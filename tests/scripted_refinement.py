@@ -7,7 +7,8 @@ from typing import ClassVar
 
 ENDED = {
     "kind": "ended", "state": "done", "run": "run1", "algorithm": "lsq", "reason": "", "message": "", "problem": "",
-    "backend": "cpu", "loss": 2.5, "results": "",
+    "backend": "cpu", "loss": 2.5, "results": "", "sentences": ["lsq: as asked"],
+    "outcome": {"frames": 16, "epochs": 4, "frames_per_s": 5.0, "converged": True, "phase_deviation_rad": 0.02},
 }  # fmt: skip
 
 

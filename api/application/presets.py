@@ -154,12 +154,13 @@ def preset_of(given: Preset | Mapping[str, Any] | str | Path | None, folder: Pat
 
 def _of_plan(values: Mapping[str, Any], path: Path, *, lenient: bool) -> PresetFile:
     """A parameter file of PtyRAD or a plan of phaser. Raises MetadataError for any other table."""
-    if looks_like_ptyrad(values):
-        found = import_ptyrad(values, lenient=lenient)
-    elif looks_like_phaser(values):
-        found = import_phaser(values, lenient=lenient)
-    else:
+    if not looks_like_ptyrad(values) and not looks_like_phaser(values):
         raise MetadataError(f"{path} is neither a parameter file of PtyRAD nor a plan of phaser", "presets are TOML")
+    reading = import_ptyrad if looks_like_ptyrad(values) else import_phaser
+    try:
+        found = reading(values, lenient=lenient)
+    except MetadataError as error:
+        raise MetadataError(f"{path}: {error}", error.hint) from None
     return PresetFile(found.settings, found.metadata, notes=found.notes, table=tuple(str(one) for one in found.table))
 
 

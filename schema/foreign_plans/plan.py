@@ -9,11 +9,18 @@ from typing import Any
 import numpy as np
 
 from ptylive.schema.errors import MetadataError, brief, did_you_mean
+from ptylive.schema.foreign_plans.told_keys import Told, misspelt, watched
+from ptylive.schema.plausible import PLANNED, PLAUSIBLE, question, refusal
 from ptylive.schema.preset import Preset
 from ptylive.schema.pypty.rows import Fate, Gathered, Row
 
 LONGEST = 60
 """Characters of a value in the table of an import."""
+
+
+AMBIGUOUS = frozenset({"type", "name"})
+"""Keys that many tables have."""
+SIZES = frozenset({*PLAUSIBLE, *PLANNED})
 
 
 @dataclass(frozen=True)
@@ -79,26 +86,42 @@ def gathered(
         elif row.fate is Fate.SET_ASIDE or row.convert is None:
             table.append(Taken(name, brief(value, LONGEST), "set aside", "", row.remark))
         else:
-            table += _converted(row, value, into)
+            read = watched(value)
+            table += _converted(row, value, read, into, program)
+            for one in sorted(read.never_asked() & set(known) - AMBIGUOUS) if isinstance(read, Told) else ():
+                raise MetadataError(f"{name}.{one}: {program} has no {one} in {name}", f"it stands beside {name}")
     if refused and not lenient:
         raise MetadataError(f"not imported: {'; '.join(refused)}", "take it out, or: ptylive preset --lenient")
     return table
 
 
-def _converted(row: Row, value: Any, into: Gathered) -> list[Taken]:
-    """What one parameter becomes; notes that its converter leaves are what is left out of it."""
+def _converted(row: Row, value: Any, read: Any, into: Gathered, program: str) -> list[Taken]:
+    """What one parameter becomes (``read``: its value, watched); notes of its converter are what is left out of it."""
     before, notes = {**into.preset, **into.metadata}, len(into.notes)
     assert row.convert is not None  # noqa: S101  (asked before)
     try:
-        row.convert(value, into)
+        row.convert(read, into)
     except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
         raise MetadataError(f"{row.name} = {brief(value)}: {error}", "correct the file") from None
+    for theirs, ours in misspelt(read):
+        raise MetadataError(f"{row.name}.{theirs}: {program} has no such key", f"did you mean {ours!r}?")
     now = {**into.preset, **into.metadata}
+    _check_sizes(row.name, value, {key: one for key, one in now.items() if key not in before or before[key] != one})
     changed = [f"{key} = {brief(now[key], LONGEST)}" for key in now if key not in before or before[key] != now[key]]
     shown = brief(value, LONGEST)
     fate = "changed" if row.remark else "mapped"
     found = [Taken(row.name, shown, fate, ", ".join(changed), row.remark)] if changed else []
     return found + [Taken(row.name, shown, "left out", "", note) for note in into.notes[notes:]]
+
+
+def _check_sizes(name: str, value: Any, found: Mapping[str, Any]) -> None:
+    """Raise MetadataError for what is of another unit than the program's."""
+    for key, one in found.items():
+        rule = "thickness_A" if key == "slice_distances_A" and np.any(one) else key
+        odd = (refusal(rule, one) or (question(rule, one), "")) if rule in SIZES else ("", "")
+        if odd[0]:
+            said = odd[0].replace(rule, key, 1)
+            raise MetadataError(f"{name} = {brief(value, LONGEST)}: {said}", "correct it, or its unit")
 
 
 def checked(program: str, into: Gathered, table: list[Taken]) -> PlanImport:
@@ -129,7 +152,7 @@ def table_of(value: Any, name: str) -> dict[str, Any]:
     """A table. Raises MetadataError."""
     if not isinstance(value, Mapping):
         raise MetadataError(f"{name} = {brief(value)} is no table", "correct the file")
-    return {str(key): one for key, one in value.items()}
+    return value if isinstance(value, Told) else {str(key): one for key, one in value.items()}
 
 
 def transform_of(flips: Any, name: str) -> str | None:

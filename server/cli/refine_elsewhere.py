@@ -24,7 +24,12 @@ class Elsewhere:
     def outcome(self) -> dict[str, Any]:
         """As the answer of the command tells it."""
         names = ("state", "loss", "algorithm", "reason", "message", "backend")
-        return {**{name: self.ended[name] for name in names}, "epochs": self.run.epoch, "place": self.run.place}
+        said = {**{name: self.ended[name] for name in names}, "epochs": self.run.epoch}
+        return {**said, **self.ended.get("outcome", {}), "place": self.run.place}
+
+    def sentences(self) -> list[str]:
+        """The same for people; one that was stopped before it began has none."""
+        return list(self.ended.get("sentences", ()))
 
 
 def refine_elsewhere(
@@ -60,7 +65,7 @@ def _heard(message: dict[str, Any], state: RunState, shown: Shown, tell: Callabl
         state.advance(message)
         loss = "" if message["loss"] is None else f" loss {message['loss']:.6g}"
         shown.update(message["epoch"], message["epochs"], f"{message['phase']}{loss}")
-    elif kind in ("remark", "warning"):
+    elif kind in ("remark", "warning") or message.get("lost"):
         tell(message["message"])
     elif kind in ("ended", "failed"):
         return message

@@ -14,7 +14,7 @@ from typing import Any
 
 from ptylive.schema import PtyliveError
 from ptylive.schema.errors import brief
-from ptylive.server.cluster.queues import submitted
+from ptylive.server.cluster.queues import ended_jobs, submitted
 from ptylive.server.cluster.remote_job import RemoteJob
 from ptylive.server.cluster.where import LOCAL, QUEUES, ClusterMissing, Where, parse_where
 from ptylive.server.refinement.refine_job import RefineJob
@@ -24,6 +24,8 @@ CONNECT_S = 10.0
 WORKERS_S = 30.0
 """And has a worker within this time."""
 RECENT_S = 1.0
+JOBS_S = 10.0
+"""A batch system is asked for its jobs so often, at most."""
 REST_S = 5.0
 """A worker that another program's refinement keeps busy is asked again after this time."""
 REMEDY = "install it here and on the workers: pip install 'ptylive[cluster]'"
@@ -109,6 +111,8 @@ class Cluster:
         self._resting: dict[str, float] = {}
         """Workers that are not asked before a time."""
         self._seen: tuple[float, Mapping[str, int]] = (-RECENT_S, {})
+        self._asked = -JOBS_S
+        self._ended: tuple[str, ...] = ()
 
     def launch(self, job: RefineJob) -> RemoteJob:
         """Start a job on the next worker that is free."""
@@ -167,11 +171,30 @@ class Cluster:
         return None
 
     def check_patience(self, waited_s: float) -> None:
-        """Raise ClusterMissing where nobody starts workers; a batch system may take hours to start one."""
-        if waited_s > WORKERS_S and self.where.kind not in QUEUES and not self.workers():
+        """Raise ClusterMissing where nobody starts workers; a batch system may take hours to start one, unless the jobs
+        that were to do it have ended.
+        """
+        if waited_s <= WORKERS_S or self.workers():
+            return
+        if self.where.kind not in QUEUES:
             raise ClusterMissing(
                 f"the Dask scheduler on {self.where.words} has no workers", "start some: dask worker ADDRESS"
             )
+        if ended := self._ended_twice():
+            raise ClusterMissing(
+                f"{self.where.kind} has ended job {', '.join(ended)}, and no worker came of it",
+                f"its output says why: slurm-{ended[0]}.out, if [cluster] names no other; correct [cluster]",
+            )
+
+    def _ended_twice(self) -> tuple[str, ...]:
+        """Jobs, once all were found ended twice: others take the place of those that had a worker."""
+        with self._lock:
+            now = time.monotonic()
+            if now - self._asked < JOBS_S:
+                return ()
+            self._asked = now
+            before, self._ended = self._ended, ended_jobs(self.client.cluster, self.where.kind)
+            return self._ended if self._ended == before else ()
 
     def release(self, address: str, *, rest: bool = False) -> None:
         """The job has ended there, or (``rest``) the worker is not to be had for a while."""

@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import shlex
 import shutil
+import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -64,6 +65,23 @@ def described(where: Where, remedy: str = "") -> Any:
             f"dask-jobqueue refuses these options of {where.kind}: {' '.join(str(error).split())}",
             "correct [cluster] of the TOML file, or dask's jobqueue.yaml",
         ) from None
+
+
+def ended_jobs(cluster: Any, kind: str) -> tuple[str, ...]:
+    """Numbers of the jobs that were taken, where all have ended; none where one waits or runs, or that is not known.
+
+    Of SLURM alone: others forget jobs, or keep them, as they were set up.
+    """
+    jobs = tuple(str(number) for job in cluster.workers.values() if (number := getattr(job, "job_id", None)))
+    if kind != "slurm" or not jobs:
+        return ()
+    try:
+        words = ["squeue", "--noheader", "--format=%i", f"--jobs={','.join(jobs)}"]
+        said = subprocess.run(words, capture_output=True, text=True, timeout=CLOSE_S, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    forgotten = said.returncode != 0 and "Invalid job id" in said.stderr
+    return jobs if forgotten or (said.returncode == 0 and not said.stdout.strip()) else ()
 
 
 def _await_jobs(cluster: Any, where: Where, problems: list[str]) -> None:

@@ -183,7 +183,7 @@ class RemoteJob:
             epoch_before = self._epoch
             if lost_in_a_row >= MOST_LOST:
                 raise PtyliveError(f"{MOST_LOST} workers in a row were lost, the last: {lost}", "see the workers' logs")
-            yield {"kind": "note", "message": f"{address} was lost ({lost}): going on elsewhere"}
+            yield {"kind": "note", "message": f"{address} was lost ({lost}): going on elsewhere", "lost": address}
             self._job = self.rest
 
     def _free_worker(self, cluster: Cluster) -> Generator[dict[str, Any], None, tuple[str, int] | None]:

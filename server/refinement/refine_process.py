@@ -198,6 +198,7 @@ def _written(job: RefineJob, result: RefineResult, scan: dict[str, Any], inbox: 
     """The result in its file, with which scan it is of, and what to say of it."""
     inbox.begun.set()
     from ptylive.application.offline import stored_at_last
+    from ptylive.engine.refine.results.outcome import outcome_of, sentences_of
     from ptylive.engine.results import Run, add_refinement, describe_run
 
     settings = {**describe_run(job.command_line, result.backend), **scan}
@@ -220,6 +221,8 @@ def _written(job: RefineJob, result: RefineResult, scan: dict[str, Any], inbox: 
         "results": str(stored.path),
         "falling": result.convergence is not None and result.convergence.falling,
         "found": found_values(result),
+        "outcome": outcome_of(result, len(result.positions_A)),
+        "sentences": sentences_of(result),
     }
 
 

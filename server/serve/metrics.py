@@ -102,7 +102,7 @@ def render(status: StreamStatus, totals: dict[str, int], refinement: dict[str, A
         "refinement_epoch": (refinement.get("epoch") or 0, "Epoch the refinement has reached."),
     }
     for name, (number, text) in gauges.items():
-        lines += _metric(name, "gauge", text, [("", number)])
+        lines += _metric(name, "gauge", text, [] if number is None else [("", number)])  # None: not known
     lines += _states("state", "State of the stream.", _STATES, status.state)
     lines += _states("refinement_state", "State of the refinement.", _REFINEMENT_STATES, str(refinement.get("state")))
     return "\n".join(lines) + "\n"

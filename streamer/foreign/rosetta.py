@@ -69,10 +69,14 @@ class LazyFrames:
 @contextmanager
 def open_mib(path: Path) -> Iterator[ScanFile]:
     """Merlin: ``.mib``, with its ``.hdr`` where there is one. Raises InputFileError."""
-    found = _read("quantumdetector", path.with_suffix(".mib") if path.suffix.lower() == ".hdr" else path)
+    held = path.with_suffix(".mib") if path.suffix.lower() == ".hdr" else path
+    found = _read("quantumdetector", held)
+    number = int(value_at(found, "original_metadata.mib_properties.frame_number_in_file") or 0)
+    if number > int(np.prod(found["data"].shape[:-2])):  # it guesses lines, and leaves out what makes up no whole one
+        found = _read("quantumdetector", held, navigation_shape=(number, 1))
     frames = frames_of(path, found)
     metadata: dict[str, Any] = {}
-    notes: tuple[str, ...] = ("rows of the patterns run upwards, as RosettaSciIO turns them",)
+    notes = ("rows of the patterns run upwards, as RosettaSciIO turns them", *_mib_lacks(held, found, number))
     if len(frames.shape) == 4 and min(frames.shape[:2]) > 1:
         rows, columns = frames.shape[:2]
         metadata["scan_shape"] = [rows, columns]
@@ -80,6 +84,24 @@ def open_mib(path: Path) -> Iterator[ScanFile]:
     if (dwell := time_us(value_at(found, "metadata.Acquisition_instrument.dwell_time"))) is not None:
         metadata["dwell_time_us"] = dwell
     yield ScanFile(frames.in_a_row(), metadata, notes=notes)
+
+
+def _mib_lacks(path: Path, found: Mapping[str, Any], number: int) -> list[str]:
+    """What a file of Merlin with ``number`` frames says of frames that are not in it: by the first and the last one."""
+    said = value_at(found, "original_metadata.mib_properties") or {}
+    try:
+        pixels = said["merlin_size"][0] * said["merlin_size"][1] * np.dtype(said["dtype"]).itemsize
+        frame, size = said["head_size"] + pixels, path.stat().st_size
+        with path.open("rb") as file:
+            first = int(file.read(10)[4:])
+            file.seek((number - 1) * frame)
+            last = int(file.read(10)[4:])
+    except (KeyError, TypeError, ValueError, OSError):  # of another version: nothing is known
+        return []
+    notes = ["the file ends within a frame, which is left out"] if size % frame else []
+    if last - first + 1 != number:
+        notes.append(f"frames are numbered {first} to {last}, and there are {number}: some are missing: check it")
+    return notes
 
 
 @contextmanager
@@ -127,9 +149,9 @@ def open_hspy(path: Path) -> Iterator[ScanFile]:
     yield ScanFile(frames, metadata, notes=(*notes, *unequal_pixels(scales[-2:])))
 
 
-def _read(plugin: str, path: Path) -> Mapping[str, Any]:
+def _read(plugin: str, path: Path, **options: Any) -> Mapping[str, Any]:
     """What RosettaSciIO understands of a file. Raises InputFileError: absent, unreadable, more than one signal."""
-    signals = read_signals(plugin, path)
+    signals = read_signals(plugin, path, **options)
     if len(signals) != 1:
         raise InputFileError(f"{path} holds {len(signals)} signals", "save the scan to a file of its own")
     return signals[0]

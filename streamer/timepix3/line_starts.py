@@ -59,11 +59,23 @@ def line_starts(edges: IndexArray, fixed: IndexArray | None = None, most: int | 
     parts = [before[:-1], starts[:1]]
     for start, step, many in zip(starts[:-1].tolist(), steps.tolist(), turns.tolist(), strict=True):
         parts.append(start + np.rint(np.arange(1, many + 1) * (step / many)).astype(np.int64))
-    every = np.concatenate(parts)
+    every = _with_the_last(np.concatenate(parts), period, most)
     told = every[:most]
     put_in = int(np.count_nonzero(~np.isin(told, edges)))
     of_these = len(edges) if len(told) == len(every) else int(np.searchsorted(edges, told[-1], side="right"))
     return Mended(every, put_in, of_these - len(told) + put_in)
+
+
+def _with_the_last(starts: IndexArray, period: float, most: int | None) -> IndexArray:
+    """Behind the last line but one comes the last, and after a while another scan, whenever that was begun: a gap in
+    which a line has room, of no whole number of lines, is the last line's and that of the scans.
+    """
+    if most is None or not 2 <= most <= len(starts):
+        return starts
+    turns = float(starts[most - 1] - starts[most - 2]) / period
+    if not 2 <= turns <= _MOST_MISSING + 1:
+        return starts
+    return np.insert(starts, most - 1, starts[most - 2] + round(period))
 
 
 def point_starts(edges: IndexArray, rows: int, columns: int) -> Mended:

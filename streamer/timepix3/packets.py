@@ -2,7 +2,8 @@
 
 The stream is made of chunks: a word with ``TPX3``, the number of the chip and the bytes that follow, then packets of
 eight bytes, little-endian, whose highest bits say what they are. Times have 30 bits of 25 ns in common (26.8 s) and
-come nearly in order, so each is put within half of that of the one before it.
+come nearly in order, so each is put within half of that of the one before it. Edges and heartbeats have two bits more
+(107 s), by which longer pauses are told (:mod:`.pauses`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ _ROUGH_BITS = 14
 """Of a hit's time in units of 25 ns; the upper ones are counted elsewhere in the word."""
 TICKS = 16
 """Of 25 ns."""
+_FAR = 2**12
+"""Of 0.4 ms, 1.7 s: packets are not that late."""
 _HIT, _COUNTS, _EDGE, _GLOBAL, _SHUTTER = 0xB, 0xA, 0x6, 0x44, 0x5
 _OPENED, _BEAT, _CLOSED = 0x5F, 0x5C, 0x5A
 EDGES = {0xF: "1 rise", 0xA: "1 fall", 0xE: "2 rise", 0xB: "2 fall"}
@@ -94,9 +97,29 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Turns:
+    """Packets whose times have 32 bits: which words they are (n,), whether heartbeats (n,), and turns of 30 bits (n,),
+    0 to 3, by which these times are later than they were put.
+    """
+
+    where: IndexArray
+    is_beat: BoolArray
+    turns: IndexArray
+
+    @staticmethod
+    def together(parts: list[tuple[int, Turns]]) -> Turns:
+        """All of some, each with the number of its first word."""
+        parts = [(0, Turns(np.zeros(0, np.int64), np.zeros(0, bool), np.zeros(0, np.int64))), *parts]
+        where = np.concatenate([first + part.where for first, part in parts])
+        is_beat = np.concatenate([part.is_beat for _, part in parts])
+        return Turns(where, is_beat, np.concatenate([part.turns for _, part in parts]))
+
+
+@dataclass(frozen=True)
 class Survey:
     """What some words hold, without their hits. ``span``: earliest and latest time, None without any; ``chip_words``:
-    packets of each chip (MOST_CHIPS_READ,); the rest as in :class:`Packets`.
+    packets of each chip (MOST_CHIPS_READ,); ``fell``: whether times of hits fell far behind and stayed there; the rest
+    as in :class:`Packets`.
     """
 
     edges: Edges
@@ -107,6 +130,8 @@ class Survey:
     any_hits: bool
     untimed: int
     lost: int
+    turns: Turns
+    fell: bool
 
 
 def decode(words: Array, place: Place) -> tuple[Packets, Place]:
@@ -154,7 +179,9 @@ def survey(words: Array, place: Place) -> tuple[Survey, Place]:
     times = near + (coarse - near + _HALF) % (2 * _HALF) - _HALF
     bounds = [int(b) << _ROUGH_BITS for b in ((hits.min(), hits.max() + 1) if len(hits) else ())]
     bounds += [int(b) for b in ((times.min(), times.max()) if len(times) else ())]
-    edge = is_edge[others]
+    edge, beat = is_edge[others], is_global[others]
+    long = edge | beat
+    whole = (words[others][long] >> np.where(beat[long], 16, 12).astype(np.uint64)).astype(np.int64) & 0xFFFFFFFF
     found = Survey(
         edges=_edges(words[others][edge], kind[others][edge], times[edge]),
         opened=times[kind[others] == _OPENED] * TICKS,
@@ -164,9 +191,26 @@ def survey(words: Array, place: Place) -> tuple[Survey, Place]:
         any_hits=len(hits) > 0,
         untimed=int(np.count_nonzero((kind >> 4 == _COUNTS) & body)),
         lost=chunks.lost(len(words), place),
+        turns=Turns(others[long], beat[long], (whole - times[long]) // (2 * _HALF) % 4),
+        fell=_fell(steps),
     )
     last = int(hits[-1]) << _ROUGH_BITS if len(hits) else int(times[-1]) if len(times) else before
     return found, chunks.end(len(words), replace(place, time=last))
+
+
+def times_in_order(words: Array, place: Place) -> tuple[IndexArray, IndexArray]:
+    """Which words (n,) have a time, and these, 25 ns, as they follow one another."""
+    at = np.flatnonzero(_chunks(words, place).inside(len(words), place))
+    is_hit, is_edge, is_shutter, is_global = _told(words[at], _kinds(words[at]))
+    coarse, order = _coarse(words[at], is_hit, is_edge | is_shutter, is_global)
+    return at[order], _unwrapped(coarse, place.time)[0]
+
+
+def _fell(steps: Array) -> bool:
+    """Whether hits (steps of 0.4 ms) fall behind and stay there; behind one that is damaged they rise again at once."""
+    rises = np.flatnonzero(steps > _FAR)
+    falls = np.flatnonzero(steps < -_FAR)
+    return bool((~np.isin(falls, np.concatenate([rises + 1, rises - 1]))).any())
 
 
 @dataclass(frozen=True)

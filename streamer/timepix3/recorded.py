@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,7 +13,18 @@ import numpy as np
 from ptylive.schema import EventFrames, InputFileError, Scan
 from ptylive.schema.model import Array, BoolArray, IndexArray
 from ptylive.streamer.timepix3.frames import COUNTS, Found, counted
-from ptylive.streamer.timepix3.packets import MOST_CHIPS_READ, TICK_NS, WORD_BYTES, Edges, Hits, Place, decode, survey
+from ptylive.streamer.timepix3.packets import (
+    MOST_CHIPS_READ,
+    TICK_NS,
+    WORD_BYTES,
+    Edges,
+    Hits,
+    Place,
+    Turns,
+    decode,
+    survey,
+)
+from ptylive.streamer.timepix3.pauses import farthest, later, passed
 from ptylive.streamer.timepix3.scan_clock import ScanClock, understand
 from ptylive.streamer.timepix3.sensor import MOST_CHIPS, Sensor
 
@@ -50,16 +61,53 @@ class Contents:
     untimed: int
     lost: int
     words: int
+    turns: Turns
+    fell: bool
+    """Whether the times of hits fell far behind."""
+
+    def words_of(self, number: int) -> int:
+        """How many a block has."""
+        following = self.blocks[number + 1].first if number + 1 < len(self.blocks) else self.words
+        return following - self.blocks[number].first
+
+
+BACKWARDS = (
+    "the times of hits go back: after a pause of 13.4 s or more without a packet, where no heartbeats are recorded, "
+    "points may be taken for earlier ones"
+)
 
 
 def look_through(path: Path, file: BinaryIO) -> Contents:
-    """All of an open file, block by block. Raises InputFileError for more edges than could be kept."""
-    blocks, edges, chips = list[Block](), list[Edges](), set[int]()
+    """All of an open file, block by block; once more where a pause was too long for the times of hits. Raises
+    InputFileError for more edges than could be kept.
+    """
+    contents = _surveyed(path, file, {})
+    pauses = dict(_pause(file, contents, *found) for found in later(contents.turns))
+    return _surveyed(path, file, pauses) if pauses else contents
+
+
+def _pause(file: BinaryIO, contents: Contents, behind: int, upto: int, turns: int) -> tuple[int, int]:
+    """The word with which what follows a pause begins, and the turns that were passed over."""
+    found = (0, upto)
+    for number, block in enumerate(contents.blocks):
+        begin, stop = behind + 1 - block.first, upto + 1 - block.first
+        if stop > 0 and begin < contents.words_of(number):
+            here = farthest(_words(file, contents, number), block.place, begin, stop)
+            if here is not None and here[0] > found[0]:
+                found = here[0], block.first + here[1]
+    return found[1], turns
+
+
+def _surveyed(path: Path, file: BinaryIO, pauses: Mapping[int, int]) -> Contents:
+    """All of it. ``pauses``: words before which turns have passed, and how many."""
+    blocks, edges, chips, turns = list[Block](), list[Edges](), set[int](), list[tuple[int, Turns]]()
     opened: int | None = None
     first_hit: int | None = None
     untimed = lost = first = seen = 0
     place, chip_words = Place(), np.zeros(MOST_CHIPS_READ, dtype=np.int64)
-    for words in _blocks(file):
+    fell = False
+    for words in _blocks(file, sorted(pauses)):
+        place = passed(place, pauses.get(first, 0))
         packets, after = survey(words, place)
         blocks.append(Block(first, place, packets.span))
         seen += len(packets.edges.times)
@@ -73,15 +121,21 @@ def look_through(path: Path, file: BinaryIO) -> Contents:
         if first_hit is None and packets.any_hits:
             first_hit = len(blocks) - 1
         untimed, lost = untimed + packets.untimed, lost + packets.lost
+        turns.append((first, packets.turns))
+        fell |= packets.fell
         first, place = first + len(words), after
     every, seen_chips = Edges.together(edges), frozenset(chips)
-    return Contents(tuple(blocks), every, seen_chips, chip_words, opened, first_hit, untimed, lost, first)
+    found = Turns.together(turns)
+    return Contents(tuple(blocks), every, seen_chips, chip_words, opened, first_hit, untimed, lost, first, found, fell)
 
 
-def _blocks(file: BinaryIO) -> Iterator[Array]:
+def _blocks(file: BinaryIO, begin: Sequence[int]) -> Iterator[Array]:
+    """Words of the file; some words begin a block."""
     file.seek(0)
-    while data := file.read(BLOCK_WORDS * WORD_BYTES):
+    first = 0
+    while data := file.read(min([BLOCK_WORDS, *(at - first for at in begin if at > first)]) * WORD_BYTES):
         yield np.frombuffer(data, "<u8", len(data) // WORD_BYTES)
+        first += len(data) // WORD_BYTES
 
 
 @dataclass
@@ -161,14 +215,18 @@ class TimedFrames:
 
 def _hits(file: BinaryIO, contents: Contents, number: int) -> Hits:
     """Those of a block. Raises OSError where the file has become shorter."""
-    block = contents.blocks[number]
-    wanted = min(BLOCK_WORDS, contents.words - block.first)
-    file.seek(block.first * WORD_BYTES)
-    data = file.read(wanted * WORD_BYTES)
-    if len(data) < wanted * WORD_BYTES:
-        raise OSError("the file has become shorter")
-    packets, _ = decode(np.frombuffer(data, "<u8"), block.place)
+    packets, _ = decode(_words(file, contents, number), contents.blocks[number].place)
     return packets.hits.kept(packets.hits.address >> 16 < MOST_CHIPS)
+
+
+def _words(file: BinaryIO, contents: Contents, number: int) -> Array:
+    """A block. Raises OSError where the file has become shorter."""
+    wanted = contents.words_of(number) * WORD_BYTES
+    file.seek(contents.blocks[number].first * WORD_BYTES)
+    data = file.read(wanted)
+    if len(data) < wanted:
+        raise OSError("the file has become shorter")
+    return np.frombuffer(data, "<u8")
 
 
 def read_scan(path: Path, file: BinaryIO, scan: Scan, cluster_ns: float) -> tuple[TimedFrames, tuple[str, ...]]:
@@ -196,5 +254,7 @@ def read_scan(path: Path, file: BinaryIO, scan: Scan, cluster_ns: float) -> tupl
         notes.append(f"{beyond} words are of chips that there are not: they are damaged and were left out")
     if contents.untimed:
         notes.append(f"{contents.untimed} hits tell no time and were left out")
+    if contents.fell and not len(contents.turns.where):
+        notes.append(f"{BACKWARDS}: check it")
     sensor = Sensor(four=len([chip for chip in contents.chips if chip < MOST_CHIPS]) > 1)
     return TimedFrames(path, file, contents, understood.clock, sensor, cluster_ns / TICK_NS), tuple(notes)

@@ -59,6 +59,13 @@ def test_how_a_scan_ends(scan, arrived, end, outcome, lost):
     assert (scan.outcome, scan.lost) == (outcome, lost)
 
 
+def test_the_rate_of_frames_that_came_at_once_is_not_known(scan):
+    placed(scan, 0, 4, now=1.0)
+    assert scan.frames_per_s(9.0, closed=True) is None
+    placed(scan, 4, 2, now=3.0)
+    assert scan.frames_per_s(9.0, closed=True) == 3.0
+
+
 def test_what_an_earlier_run_stored_counts_as_placed_and_not_as_received(scan):
     scan.restore(np.arange(42) < 20)
     assert (scan.placed, scan.highest, scan.late) == (20, 19, 0)

@@ -24,7 +24,7 @@ from ptylive.server.cli.output import Interrupted, Shown, answer, bar, say, when
 from ptylive.server.cli.preset_option import with_masks
 from ptylive.server.cli.refine_series import look_through, with_others
 from ptylive.server.cli.refine_together import Workers, shared_by
-from ptylive.server.cli.refine_words import describe_checks, outcome_of
+from ptylive.server.cli.refine_words import describe_checks, whole_outcome_of
 from ptylive.server.cli.values import parse_assignments
 from ptylive.server.cluster.where import REFUSE
 
@@ -147,7 +147,7 @@ def refine(
         finished, under = Run(name, wanted, result), result.calibration or made.calibration
         about = {**describe_run(" ".join(sys.argv), result.backend), **scan}
         stored = stored_at_last(lambda: add_refinement(output, finished, under, about), Event(), say)
-    outcome = outcome_of(result, frames, before, kept)
+    outcome = whole_outcome_of(result, frames, before, kept)
     _conclude(file, stored, result, {"seconds": time.perf_counter() - started, **outcome}, as_json=as_json)
 
 
@@ -207,8 +207,8 @@ def _refine_elsewhere(job: RefineJob, where: tuple[str, str], *, as_json: bool) 
     ):
         there = refine_elsewhere(replace(job, run=name), where, shown, asked, say)
     ended, outcome = there.ended, there.outcome()
-    if not as_json:
-        say(f"{ended['algorithm']}: {ended['reason']}")
+    for sentence in () if as_json else there.sentences():
+        say(sentence)
     seconds = time.perf_counter() - started
     about = {"file": str(job.recording), "output": str(ended["results"]), "run": ended["run"], "seconds": seconds}
     answer({**about, **outcome}, as_json=as_json)
@@ -258,19 +258,12 @@ def _checked(
 
 
 def _summarise(result: RefineResult, as_json: bool) -> None:
-    from ptylive.schema.advice.cannot_tell import heard_cannot_tell
-    from ptylive.schema.preset.solver import MORE_EPOCHS
+    from ptylive.engine.refine.results.outcome import sentences_of
 
     if as_json:
         return
-    say(f"{result.algorithm}: {result.reason}")
-    for words in heard_cannot_tell(result.reason):
-        say(f"warning: {words}")
-    if result.convergence is not None:
-        goes_on = f" (--resume --epochs {len(result.loss) + MORE_EPOCHS})" if result.convergence.falling else ""
-        say(f"{result.convergence.sentence}{goes_on}")
-    if result.phase_deviation is not None:
-        say(f"standard deviation of the phase by counting noise: {result.phase_deviation.words} (median)")
+    for sentence in sentences_of(result):
+        say(sentence)
     if result.validation is not None:
         say(result.validation.summary())
 

@@ -133,3 +133,18 @@ def test_what_is_a_plan():
 
 def test_the_table_is_on_its_page(repository):
     assert phaser_parity() in (repository / "docs" / "ptyrad-phaser-parity.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("init", "said"),
+    [
+        ({"probe": {"conv_angel": 25.0}}, "init.probe.conv_angel: phaser has no such key: did you mean 'conv_angle'?"),
+        ({"scan": {"rotaton": 5.0}}, "init.scan.rotaton: "),
+        ({"slices": {"n": 6}}, "init.slices: phaser has no slices in init: it stands beside init"),
+        ({"scan": {"step_size": 4e-11}}, "scan_step_A = "),
+    ],
+)
+def test_what_is_misspelt_or_of_another_unit_within_init_is_not_taken(init, said):
+    with pytest.raises(MetadataError) as caught:
+        import_phaser({"raw_data": {}, "init": init, "engines": [{"type": "gradient"}]})
+    assert said in caught.value.line()

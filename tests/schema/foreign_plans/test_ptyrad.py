@@ -145,3 +145,25 @@ def test_hypertuning_has_a_command():
 
 def test_the_table_is_on_its_page(repository):
     assert ptyrad_parity() in (repository / "docs" / "ptyrad-phaser-parity.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        (
+            {"recon_params": {"BATCH_SIZE": {"sice": 32}}},
+            "BATCH_SIZE.sice: PtyRAD has no such key: did you mean 'size'?",
+        ),
+        ({"loss_params": {"loss_single": {"staet": True}}}, "loss_single.staet: "),
+        ({"constraint_params": {"obj_zblur": {**ON, "sdt": 1}}}, "obj_zblur.sdt: "),
+        ({"constraint_params": {"obj_zblur": {"start_itre": 1, "std": 1}}}, "did you mean 'start_iter'?"),
+        ({"init_params": {**INIT, "probe_kv": 80e3}}, "probe_kv = 80000.0: energy_eV = 8e+07 eV?"),
+        ({"init_params": {**INIT, "probe_conv_angle": 0.0249}}, "probe_conv_angle = 0.0249: "),
+        ({"init_params": {**INIT, "pos_scan_step_size": 4e-11}}, "pos_scan_step_size = 4e-11: "),
+        ({"init_params": {**INIT, "obj_slice_thickness": 2e-10}}, "slice_distances_A = "),
+    ],
+)
+def test_what_is_misspelt_or_of_another_unit_within_a_parameter_is_not_taken(sections, said):
+    with pytest.raises(MetadataError) as caught:
+        import_ptyrad({"init_params": INIT, **sections})
+    assert said in caught.value.line()

@@ -156,7 +156,8 @@ def test_starts_and_windows():
         ({"pos_scan_affine": [1, 0]}, "is no list of four"),
         ({"meas_calibration": {"mode": "miles", "value": 2}}, "is unknown"),
         ({"probe_kv": "high"}, "is no number"),
-        ({"probe_kv": -80, "epochs": 3}, "epochs: PtyRAD has no such parameter"),
+        ({"probe_kv": -80}, "energy_eV = -80000 eV is impossible"),
+        ({"epochs": 3}, "epochs: PtyRAD has no such parameter"),
     ],
 )
 def test_what_cannot_be_is_one_line(more, said):

@@ -44,6 +44,7 @@ def test_the_answer_is_that_of_a_refinement_here_and_says_where(scan):
     said = json.loads(done.stdout)
     assert (said["state"], said["loss"], said["epochs"], said["run"]) == ("done", 2.5, 4, "run1")
     assert said["place"] == "on tcp://w:1, one of 2 workers"
+    assert {**said, **ENDED["outcome"]} == said
     given = Scripted.started[0].job
     assert (given.recording, given.run, given.threads, given.methods) == (scan, "run1", 3, ("obf",))
     assert given.preset.value("epoch_max") == 9
@@ -64,6 +65,15 @@ def test_other_ends_have_other_exit_codes(scan, monkeypatch, last, code, said):
     monkeypatch.setattr(Scripted, "script", [progress(4), last])
     done = refine(scan)
     assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+
+
+def test_a_worker_that_is_lost_is_said_and_what_the_run_came_to(scan, monkeypatch):
+    lost = {"kind": "note", "message": "tcp://w:1 was lost (OSError): going on elsewhere", "lost": "tcp://w:1"}
+    results = str(scan.with_name("out.h5"))
+    monkeypatch.setattr(Scripted, "script", [progress(1), lost, progress(4), {**ENDED, "results": results}])
+    said = refine(scan).stderr
+    assert "ptylive: tcp://w:1 was lost (OSError): going on elsewhere\n" in said
+    assert "ptylive: lsq: as asked\n" in said
 
 
 def test_a_cluster_that_is_not_there_is_one_line_and_keeps_no_name(scan):

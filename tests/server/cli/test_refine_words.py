@@ -10,7 +10,7 @@ from ptylive.engine.refine.results.phase_deviation import PhaseDeviation
 from ptylive.engine.refine.results.refinement_result import RefineResult
 from ptylive.schema.advice.cannot_tell import cannot_tell_words
 from ptylive.server.cli.commands.refine import _summarise
-from ptylive.server.cli.refine_words import outcome_of
+from ptylive.server.cli.refine_words import whole_outcome_of
 
 UNTOLD = cannot_tell_words("the defocus", "nothing shows it", "defocus_A")
 
@@ -25,7 +25,7 @@ def ended(reason: str) -> RefineResult:
 
 def test_what_cannot_be_told_is_a_warning_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     result = ended(f"one slice; {UNTOLD}; 4 probe modes")
-    assert outcome_of(result, 9, None, None)["cannot_tell"] == [UNTOLD]
+    assert whole_outcome_of(result, 9, None, None)["cannot_tell"] == [UNTOLD]
     _summarise(result, as_json=False)
     said = "".join(capsys.readouterr()).splitlines()
     assert said[-1] == f"ptylive: warning: {UNTOLD}"
@@ -33,7 +33,7 @@ def test_what_cannot_be_told_is_a_warning_of_its_own(capsys: pytest.CaptureFixtu
 
 def test_of_what_was_told_there_is_no_word(capsys: pytest.CaptureFixture[str]) -> None:
     result = ended("one slice")
-    assert "cannot_tell" not in outcome_of(result, 9, None, None)
+    assert "cannot_tell" not in whole_outcome_of(result, 9, None, None)
     _summarise(result, as_json=False)
     assert "warning" not in "".join(capsys.readouterr())
 
@@ -43,6 +43,6 @@ def test_a_lower_bound_is_said_to_be_one(capsys: pytest.CaptureFixture[str]) -> 
         result = ended("one slice")
         told = PhaseDeviation(np.ones((1, 1), np.float32), 0.0123, 16, lower_bound=bound)
         result.phase_deviation = told  # type: ignore[misc]  (a stand-in)
-        assert outcome_of(result, 9, None, None)["phase_deviation_is_lower_bound"] is bound
+        assert whole_outcome_of(result, 9, None, None)["phase_deviation_is_lower_bound"] is bound
         _summarise(result, as_json=False)
         assert f"by counting noise: {words} (median)" in "".join(capsys.readouterr())

@@ -16,6 +16,7 @@ class Client:
     """Of a scheduler with these workers; None: it has gone."""
 
     scheduler = type("Scheduler", (), {"ncores": staticmethod(lambda: None)})()
+    cluster = type("Jobs", (), {"workers": {}})()
 
     def __init__(self, workers):
         self.workers = workers
@@ -66,8 +67,22 @@ def test_workers_are_waited_for_as_long_as_somebody_may_start_them():
     there.check_patience(opening.WORKERS_S - 1)
     with pytest.raises(PtyliveError, match="has no workers"):
         there.check_patience(opening.WORKERS_S + 1)
-    cluster({}, "slurm").check_patience(1e6)
+    cluster({}, "pbs").check_patience(1e6)
     cluster({"tcp://a:1": 1}).check_patience(1e6)
+
+
+def test_jobs_that_have_ended_without_a_worker_are_waited_for_no_longer(monkeypatch):
+    there, ended, now = cluster({}, "slurm"), {"jobs": ()}, [1000.0]
+    monkeypatch.setattr(opening, "ended_jobs", lambda cluster, kind: ended["jobs"])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    there.check_patience(1e3)
+    for jobs in (("7",), ("8",)):  # another one has taken its place
+        ended["jobs"], now[0] = jobs, now[0] + opening.JOBS_S
+        there.check_patience(1e3)
+    there.check_patience(1e3)  # it is not asked at once again
+    now[0] += opening.JOBS_S
+    with pytest.raises(PtyliveError, match="slurm has ended job 8, and no worker came of it"):
+        there.check_patience(1e3)
 
 
 def test_without_dask_there_is_a_remedy(monkeypatch):

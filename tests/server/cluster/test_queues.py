@@ -4,6 +4,7 @@ import importlib.util
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -64,6 +65,27 @@ def test_what_the_batch_system_refuses_is_a_line(jobqueue, slurm, monkeypatch, t
     with pytest.raises(PtyliveError, match="slurm took no job: sbatch: error: invalid partition specified: gpu"):
         with submitted(slurm, ""):
             pass
+
+
+@pytest.mark.parametrize(
+    ("script", "ended"),
+    [
+        ("echo 8", ()),
+        ("exit 0", ("7", "8")),
+        ("echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1", ("7", "8")),
+        ("echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1", ()),
+    ],
+)
+def test_jobs_that_the_batch_system_knows_no_more_have_ended(monkeypatch, tmp_path, script, ended):
+    squeue = tmp_path / "squeue"
+    squeue.write_text(f'#!/bin/sh\n[ "$3" = --jobs=7,8 ] || exit 1\n{script}\n')
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    jobs = SimpleNamespace(workers={"a": SimpleNamespace(job_id="7"), "b": SimpleNamespace(job_id="8")})
+    assert queues.ended_jobs(jobs, "slurm") == ended
+    assert queues.ended_jobs(jobs, "pbs") == ()
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert queues.ended_jobs(jobs, "slurm") == ()
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,11 @@ def test_every_counter_is_told_in_prometheus_format():
     assert samples["ptylive_refinement_epoch"] == 7
 
 
+def test_a_rate_that_is_not_known_is_left_out():
+    status = scanning(frames_per_s=None)
+    assert "ptylive_frames_per_second" not in parsed(render(status, FrameTotals().with_current(status), {}))
+
+
 def test_totals_add_scans_and_count_a_reopened_one_once():
     totals = FrameTotals()
     totals.on_event(ended("a"))

@@ -140,3 +140,37 @@ def test_a_transposed_signal_of_hyperspy_is_turned(tmp_path, monkeypatch):
     assert np.array_equal(found.frames[1:3, 2], patterns[1:3, 2])
     assert found.metadata == {"scan_step_A": [0.5, 0.4], "detector_pixel_invA": 0.02}
     assert any("slow to read" in note for note in found.notes)
+
+
+def mib(numbers, pauses=(), cut=0):
+    """A file of Merlin of one chip of 8 x 8 pixels, each frame full of its place; time goes on more at ``pauses``."""
+    parts, at = [], 0
+    for place, number in enumerate(numbers):
+        at += 5 if place in pauses else 1
+        text = f"MQ1,{number:06d},00384,01,0008,0008,U16,   1x1,01,2026-01-01 12:00:00,0.001,0,0,0,4.0E+1,5.1E+2,"
+        text += f"MQ1A,2026-01-01T12:00:00.{at:06d}000Z,1000000ns,12,"
+        parts.append(text.encode().ljust(384) + np.full(64, place, ">u2").tobytes())
+    data = b"".join(parts)
+    return data[: len(data) - cut]
+
+
+@pytest.mark.parametrize(
+    ("data", "frames", "said"),
+    [
+        (mib(range(1, 17)), 16, ""),
+        (mib(range(16)), 16, ""),
+        (mib(range(1, 17), pauses=(5,)), 16, ""),
+        (mib([*range(1, 6), *range(7, 18)], pauses=(5,)), 16, "numbered 1 to 17, and there are 16: some are missing"),
+        (mib(range(1, 17), cut=100), 15, "the file ends within a frame"),
+    ],
+)
+def test_a_mib_has_all_of_its_frames_and_says_which_it_lacks(tmp_path, data, frames, said):
+    """Of lines that RosettaSciIO guesses from a pause it leaves out what makes up no whole one."""
+    pytest.importorskip("rsciio", reason="the extra `import` is not installed")
+    (tmp_path / "a.mib").write_bytes(data)
+    with rosetta.open_mib(tmp_path / "a.mib") as file:
+        found = file.frames[:]
+        notes = [note for note in file.notes if "missing" in note or "ends within" in note]
+    np.testing.assert_array_equal(found[:, 0, 0], np.arange(frames))
+    assert len(notes) == bool(said)
+    assert all(said in note for note in notes)

@@ -76,3 +76,19 @@ def test_points_of_a_scan_that_was_ended_and_double_ones():
     found = point_starts(np.sort([*edges, 21 * 10 + 261]), 6, 8)
     np.testing.assert_array_equal(found.starts, edges)
     assert found.left_out == 1
+
+
+@pytest.mark.parametrize("gap", [200, 240, 250, 730, 1000])
+def test_the_last_line_has_its_place_before_another_scan(gap):
+    """Its edge is lost; the other scan begins whenever it was begun."""
+    edges = np.concatenate([100 * np.arange(11), 1000 + gap + 100 * np.arange(12)])
+    found = line_starts(edges, None, 12)
+    np.testing.assert_array_equal(found.starts[:12], 100 * np.arange(12))
+    assert (found.put_in, found.left_out) == (1, 0)
+    np.testing.assert_array_equal(line_starts(edges, 100 * np.arange(10), 12).starts[:12], found.starts[:12])
+
+
+@pytest.mark.parametrize("gap", [130, 190, 1110])
+def test_of_a_gap_without_room_for_a_line_and_of_a_pause_nothing_is_made(gap):
+    edges = np.concatenate([100 * np.arange(11), 1000 + gap + 100 * np.arange(12)])
+    np.testing.assert_array_equal(line_starts(edges, None, 12).starts, edges)

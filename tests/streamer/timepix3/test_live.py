@@ -146,6 +146,26 @@ def test_a_lost_edge_moves_no_line_and_no_scan(lines_apart):
     np.testing.assert_array_equal(second, sent[1].reshape(second.shape))
 
 
+@pytest.mark.parametrize("apart", [0, 0.4, 3, 3.4])
+def test_where_the_last_edge_is_lost_the_next_scans_keep_their_lines(apart):
+    """Whenever these begin: after a whole number of lines, or not. ``apart``: periods between the scans."""
+    rng = np.random.default_rng(5)
+    sent, data = [], b""
+    for scan in range(3):
+        sent.append(patterns_of(rng, 12, 4))
+        timing = LineTiming(MS, MS, round((12 + apart) * scan * 5 * MS) // 16 * 16)
+        lines = lines_of(sent[-1], timing, rng)
+        data += without(lines, 11, timing, 4) if not scan else lines
+    feed = Feed(LivePackets(Scan(shape=(12, 4), dwell_time_us=1e3)))
+    feed(data, np.arange(200, len(data) // 8, 200))(beat(3 * (12 + 4) * 5 * MS + 2 * LATE + 100 * MS))
+    scans = feed.scans(12, 4)
+    assert len(scans) == 3
+    for (found, often, ended), wanted in zip(scans, sent, strict=True):
+        assert ended.whole
+        assert (often == 1).all()
+        np.testing.assert_array_equal(found, wanted.reshape(found.shape))
+
+
 @pytest.mark.parametrize("line", [8, 11])
 def test_an_edge_that_comes_twice_begins_no_line(line):
     rng = np.random.default_rng(4)

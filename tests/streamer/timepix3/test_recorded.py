@@ -66,6 +66,36 @@ def test_of_a_scan_that_was_ended_the_rest_did_not_come():
     assert not frames[rows:].any()
 
 
+@pytest.mark.parametrize("pause_s", [5, 15, 20, 30, 60, 90])
+@pytest.mark.parametrize("beats", [True, False])
+@pytest.mark.parametrize("block", [300, 2**20])
+def test_a_pause_without_a_packet_leaves_the_lines_in_order(monkeypatch, pause_s, beats, block):
+    """The pixels' times begin anew after 26.8 s; those of edges and heartbeats after 107 s."""
+    monkeypatch.setattr(recorded, "BLOCK_WORDS", block)
+    rng = np.random.default_rng(12)
+    patterns = rng.poisson(0.002, (8, 5, 256, 256)).astype("<u2")
+    parts = []
+    for number, line in enumerate(patterns):
+        timing = LineTiming(2000, 400, round(pause_s * 1e9 / TICK_NS) if number > 4 else 0)
+        parts.append(line_packets(line, number, timing, Sensor(four=False), rng))
+    words = np.frombuffer(b"".join(parts), "<u8").copy()
+    if not beats:
+        words[words >> 56 == 0x44] = 0x77 << 56
+    frames, _ = read(words.tobytes(), (8, 5))
+    np.testing.assert_array_equal(frames[:], patterns)
+    steps = np.diff(frames.clock.starts) * TICK_NS / 1e9
+    assert steps[4] == pytest.approx(pause_s, abs=0.01)
+
+
+@pytest.mark.parametrize(("pause_s", "told"), [(5, False), (15, True)])
+def test_a_pause_that_nothing_tells_is_said(pause_s, told):
+    rng = np.random.default_rng(13)
+    times = np.sort(rng.integers(0, 12 * 64_000, 400)) + np.where(np.arange(400) > 200, round(pause_s * 6.4e8), 0)
+    words = hit_words(rng.integers(0, 256, 400), rng.integers(0, 256, 400), times, np.full(400, 9))
+    _, notes = read_scan(PATH, io.BytesIO(chunk(0, words)), Scan(shape=(3, 4), dwell_time_us=100.0), 0.0)
+    assert any("the times of hits go back" in note for note in notes) == told
+
+
 def with_chip(data, number):
     """The file with another chip in one of its headers."""
     words = np.frombuffer(data, "<u8").copy()

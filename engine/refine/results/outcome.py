@@ -1,0 +1,54 @@
+"""What a refinement came to, in plain values and in words: told where it ran, shown wherever it was asked for."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from ptylive.schema.advice.cannot_tell import heard_cannot_tell
+from ptylive.schema.preset.solver import MORE_EPOCHS
+
+if TYPE_CHECKING:
+    from ptylive.engine.refine.results.refinement_result import RefineResult
+
+
+def outcome_of(result: RefineResult, frames: int) -> dict[str, Any]:
+    """As ``--json`` tells it."""
+    spent = float(result.seconds.sum())
+    outcome: dict[str, Any] = {
+        "state": result.state,
+        "frames": frames,
+        "epochs": len(result.loss),
+        "loss": float(result.loss[-1]) if len(result.loss) else None,
+        "algorithm": result.algorithm,
+        "reason": result.reason,
+        "message": result.message,
+        "seconds_per_epoch": float(result.seconds.mean()) if len(result.seconds) else None,
+        "frames_per_s": frames * result.evaluations / max(spent, 1e-9),
+        "backend": result.backend,
+    }
+    if cannot_tell := heard_cannot_tell(result.reason):
+        outcome["cannot_tell"] = list(cannot_tell)
+    if result.convergence is not None:
+        outcome.update(converged=not result.convergence.falling, convergence=result.convergence.sentence)
+    if result.phase_deviation is not None and math.isfinite(result.phase_deviation.median_rad):
+        outcome["phase_deviation_rad"] = result.phase_deviation.median_rad
+        outcome["phase_deviation_is_lower_bound"] = result.phase_deviation.lower_bound
+    if result.scan_drifts and result.refined is not None and result.refined.scans is not None:
+        told = zip(result.refined.scans.names, result.scan_drifts, strict=True)
+        outcome["drift_A"] = {name: None if one is None else list(one.drift_A) for name, one in told}
+    if result.held_out is not None:
+        outcome["held_out"] = {"loss": result.held_out.mean, "patterns": result.held_out.patterns}
+    return outcome
+
+
+def sentences_of(result: RefineResult) -> list[str]:
+    """A line each."""
+    said = [f"{result.algorithm}: {result.reason}"]
+    said += [f"warning: {words}" for words in heard_cannot_tell(result.reason)]
+    if result.convergence is not None:
+        goes_on = f" (--resume --epochs {len(result.loss) + MORE_EPOCHS})" if result.convergence.falling else ""
+        said.append(f"{result.convergence.sentence}{goes_on}")
+    if result.phase_deviation is not None:
+        said.append(f"standard deviation of the phase by counting noise: {result.phase_deviation.words} (median)")
+    return said

@@ -1,0 +1,40 @@
+"""What a refinement came to, where nobody sees its result: plain values that a message can carry, and sentences."""
+
+import json
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+
+from ptylive.engine.refine.results.outcome import outcome_of, sentences_of
+from ptylive.engine.refine.results.phase_deviation import PhaseDeviation
+from ptylive.engine.refine.results.refinement_result import RefineResult
+from ptylive.schema.advice.cannot_tell import cannot_tell_words
+
+UNTOLD = cannot_tell_words("the defocus", "nothing shows it", "defocus_A")
+
+
+def ended(**known: Any) -> RefineResult:
+    nothing = dict.fromkeys(("convergence", "phase_deviation", "refined", "validation", "held_out"))
+    said = {"state": "done", "algorithm": "ml", "reason": f"one slice; {UNTOLD}", "message": "", "backend": "cpu"}
+    numbers: dict[str, Any] = {"loss": np.ones(2), "seconds": np.ones(2), "evaluations": 2.0, "scan_drifts": ()}
+    return cast(RefineResult, SimpleNamespace(**nothing | said | numbers | known))
+
+
+def test_what_is_known_is_told_and_nothing_else():
+    few = outcome_of(ended(), 9)
+    assert (few["frames"], few["epochs"], few["frames_per_s"], few["cannot_tell"]) == (9, 2, 9.0, [UNTOLD])
+    assert "converged" not in few
+    falling = SimpleNamespace(falling=True, sentence="it still falls")
+    deviation = PhaseDeviation(np.ones((1, 1), np.float32), 0.0123, 16, lower_bound=True)
+    said = outcome_of(ended(convergence=falling, phase_deviation=deviation), 9)
+    assert (said["converged"], said["phase_deviation_rad"]) == (False, 0.0123)
+    assert json.loads(json.dumps(said)) == said
+
+
+def test_the_sentences_for_people():
+    falling = SimpleNamespace(falling=True, sentence="it still falls")
+    said = sentences_of(ended(convergence=falling))
+    assert said[:2] == [f"ml: one slice; {UNTOLD}", f"warning: {UNTOLD}"]
+    assert said[2].startswith("it still falls (--resume --epochs ")
+    assert len(sentences_of(ended())) == 2
