@@ -27,7 +27,7 @@ from ptylive.engine.refine.problem.prepare import Problem, lay_out
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
 from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run.again.drift_evidence import DriftEvidence, missed_by
-from ptylive.engine.refine.run.again.strain_score import StrainedScan
+from ptylive.engine.refine.run.again.strain_score import StrainedScan, StrainScore
 from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.run.loss_table import write_loss_table
 from ptylive.engine.refine.run.refinement import Observers, Refinement
@@ -36,6 +36,7 @@ from ptylive.engine.refine.tuning.drift_check import is_open
 from ptylive.engine.refine.tuning.half_turn import FOUND
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS
+from ptylive.schema.errors import StoppedError
 from ptylive.schema.model import Array
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.solver import ENGINES
@@ -120,10 +121,10 @@ def gone_on(
     measured = first.problem.measured
     drift, lattice = measured.drift, Lattice.of(measured.dataset)
     assert drift is not None and lattice is not None  # noqa: S101  (is_asked)
-    context.before("the strain of the drift on the refined object")
     scan = StrainedScan(first.problem, first.vector, preset, context, lattice)
-    stated = measured.dataset.calibration.origin("rotation_deg") not in FOUND
-    gained = scan.score(drift, turned=stated)
+    gained = _scored(scan, measured, context, "the strain of the drift on the refined object")
+    if gained is None:
+        return first.result, measured
     seen = DriftEvidence(drift.deviations, gained.deviations, several=preset.object.slices > 1)
     if not seen.is_enough:
         return _left_alone(first, drift, f"{drift.reason}, nor do lattice and refined object show it ({seen})")
@@ -137,18 +138,33 @@ def gone_on(
         first, problem, start, preset, replace(observers, on_progress=last), context, resume=resume
     )
     if second is not None:
-        context.before("the strain of the drift on the object refined without it")
         scan = StrainedScan(second.problem, second.vector, preset, context, lattice)
-        missed = missed_by(gained, scan.score(drift, turned=stated))
-        if missed is not None:
+        back = _scored(scan, measured, context, "the strain of the drift on the object refined without it")
+        missed = None if back is None else missed_by(gained, back)
+        if back is None or missed is not None:
             _undo(observers, first.log)
-            why = f"refined without it the object wants it back, by {missed:.1f} standard deviations"
+            why = "a stop came before the object refined without it was asked"
+            if missed is not None:
+                why = f"refined without it the object wants it back, by {missed:.1f} standard deviations"
             return _left_alone(
                 first, drift, f"{found}: left alone, lattice and refined object show it ({seen}), but {why}"
             )
     end.forget()
     last.release()
     return result, problem.measured
+
+
+def _scored(scan: StrainedScan, measured: Measurement, context: TrialContext, words: str) -> StrainScore | None:
+    """What a refined scan gains by the drift of its nominal positions; None where a stop came before that was known:
+    what has been refined stands.
+    """
+    assert measured.drift is not None  # noqa: S101  (is_asked)
+    stated = measured.dataset.calibration.origin("rotation_deg") not in FOUND
+    try:
+        context.before(words)
+        return scan.score(measured.drift, turned=stated)
+    except StoppedError:
+        return None
 
 
 def _left_alone(first: Finished, drift: Drift, reason: str) -> tuple[RefineResult, Measurement]:
@@ -182,10 +198,11 @@ def _refined(
 
 def _undo(observers: Observers, log: Log) -> None:
     """Loss table and snapshots as the first run left them; a run can do without either."""
-    with suppress(OSError):
-        if observers.loss_table is not None:
+    if observers.loss_table is not None:
+        with suppress(OSError):
             write_loss_table(observers.loss_table, log, observers.earlier)
-        if observers.history is not None:
+    if observers.history is not None:
+        with suppress(OSError):
             observers.history.drop_after(observers.epochs_before + len(log.losses))
 
 

@@ -30,7 +30,7 @@ ENOUGH = 10.0
 """What both together have to exceed: by these laws one of a hundred scans without drift does."""
 MISSED = -3.0
 """Standard deviations below which both slopes together say that it is not: -8 to -21 of drifts that are not there or
-a sixth as large, -1 to 1 of those that are."""
+a sixth as large, -0.2 to 4.3 of those that are (docs/automatic/drift.md)."""
 
 
 def missed_by(before: StrainScore, after: StrainScore) -> float | None:

@@ -37,7 +37,12 @@ def gains(monkeypatch):
 
         monkeypatch.setattr(run, "with_checked_drift", left)
         scores = itertools.cycle([deviations, deviations if then is None else then])
-        monkeypatch.setattr(StrainedScan, "score", lambda self, asked, **_: StrainScore(next(scores), 1.0, 0.0))
+
+        def score(self, asked, **_):
+            self._context.pause()  # as it does between the losses of two strains
+            return StrainScore(next(scores), 1.0, 0.0)
+
+        monkeypatch.setattr(StrainedScan, "score", score)
 
     return by
 
@@ -99,6 +104,25 @@ def test_a_drift_that_the_object_wants_back_is_left_alone(moving, gains, tmp_pat
     assert states.index("done") == len(states) - 1
     assert told[-1].epoch == len(alone.loss)
     assert any("object refined without it" in one.message for one in told)
+
+
+@pytest.mark.parametrize("when", ["on the refined object", "on the object refined without it"])
+def test_a_stop_while_the_object_is_asked_keeps_what_was_refined(moving, gains, tmp_path, when):
+    """It failed with "stopped on request before the refinement began", and hours of work were gone."""
+    gains(0.0)
+    alone = refined(moving)
+    gains(7.0)
+    told, table = [], tmp_path / "loss.csv"
+
+    def stop():
+        return bool(told) and when in told[-1].message
+
+    result = refined(moving, on_progress=told.append, should_stop=stop, loss_table=table)
+    assert result.state == "done" and not result.drift.applied
+    np.testing.assert_array_equal(result.object, alone.object)
+    assert len(table.read_text().splitlines()) == len(alone.loss) + 1
+    assert ("a stop came before" in result.reason) is ("without" in when)
+    assert [one.state for one in told].index("done") == len(told) - 1
 
 
 def test_a_drift_of_which_more_than_half_is_there_stays_taken_out(moving, gains):
