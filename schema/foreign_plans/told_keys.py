@@ -6,7 +6,7 @@ Nothing refuses such a key by itself: the value that was looked for is then that
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from difflib import SequenceMatcher
+from difflib import get_close_matches
 from typing import Any
 
 ALIKE = 0.65
@@ -41,10 +41,8 @@ class Told(dict[str, Any]):
         """Keys nobody looked for, and those nearly the same that were looked for in vain; with tables within."""
         lacking = [key for key in sorted(self._asked) if not super(Told, self).__contains__(key)]
         for key, value in super().items():
-            alike = {one: SequenceMatcher(None, key, one).ratio() for one in lacking if key not in self._asked}
-            best = max(alike, key=lambda one: alike[one], default="")
-            if best and alike[best] >= ALIKE:
-                yield key, best
+            if key not in self._asked:
+                yield from ((key, ours) for ours in get_close_matches(key, lacking, 1, ALIKE))
             yield from ((f"{key}.{theirs}", ours) for theirs, ours in misspelt(value))
 
 
