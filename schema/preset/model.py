@@ -135,7 +135,16 @@ class Preset(StrictModel):
     def _slices_there(self) -> Self:
         if (self.refined.update_slice_distances or self.start.scan_thickness) and self.object.slices == 1:
             raise ValueError("update_slice_distances and scan_thickness need num_slices of at least 2")
+        self._check_thickness()
         return self
+
+    def _check_thickness(self) -> None:
+        if self.refined.update_thickness is not True:
+            return
+        if self.refined.update_slice_distances:
+            raise ValueError("update_thickness and update_slice_distances exclude each other")
+        if len(set(self.object.slice_thickness_A)) > 1:
+            raise ValueError("update_thickness is of equal slices: update_slice_distances refines each distance")
 
     @model_validator(mode="after")
     def _stages_possible(self) -> Self:

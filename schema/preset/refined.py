@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from ptylive.schema.model import StrictModel
 from ptylive.schema.optics import ABERRATION_NAMES
-from ptylive.schema.preset.kinds import listed
+from ptylive.schema.preset.kinds import Auto, listed
 
 
 def _known_aberration(name: str) -> str:
@@ -31,6 +31,9 @@ class RefinedSettings(StrictModel):
     update_beam_current: bool = Field(default=False, description="refine the beam current of every pattern")
     update_static_background: bool = Field(default=False, description="refine counts common to all patterns")
     update_slice_distances: bool = Field(default=False, description="refine the distances between slices")
+    update_thickness: bool | Auto = Field(
+        default="auto", description="refine the thickness of equal slices; auto: where nobody stated it"
+    )
     update_aberrations: bool = Field(
         default=False, description="refine aberrations of the probe, in each part of the scan where parts are marked"
     )

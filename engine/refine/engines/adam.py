@@ -20,7 +20,8 @@ import numpy as np
 from ptylive.engine.backend.multislice.problem import DataTermKind, MultisliceProblem
 from ptylive.engine.refine.engines.real_space import to_fourier_space, to_real_space
 from ptylive.engine.refine.engines.rule import Batch, Given, Published, Step
-from ptylive.engine.refine.parameters.parameter_vector import BlockName, ObjectForm, ParameterLayout, ProbeForm
+from ptylive.engine.refine.parameters.parameter_vector import BlockName, ObjectForm, ParameterLayout
+from ptylive.engine.refine.parameters.probe_model import ProbeForm
 
 BETA_1, BETA_2, EPS = 0.9, 0.999, 1e-8
 SAMPLED = 1024

@@ -15,7 +15,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ptylive.engine.refine.parameters.parameter_vector import ObjectForm, ParameterLayout, ProbeForm
+from ptylive.engine.refine.parameters.parameter_vector import ObjectForm, ParameterLayout
+from ptylive.engine.refine.parameters.probe_model import ProbeForm
 from ptylive.schema.preset.object import ObjectSettings
 from ptylive.schema.preset.probe import ProbeSettings
 

@@ -22,6 +22,7 @@ from ptylive.engine.backend.multislice.problem import Corrections, LossGradient,
 from ptylive.engine.refine.parameters.band_limit import Cleaning
 from ptylive.engine.refine.parameters.mixture import Mixture
 from ptylive.engine.refine.parameters.planes import complex_of, turned
+from ptylive.engine.refine.parameters.probe_model import ProbeForm, ProbeModel
 from ptylive.engine.refine.parameters.scan_quantities import ScanQuantities
 from ptylive.engine.refine.parameters.slow_field import SlowField
 from ptylive.schema.model import Array, FloatArray
@@ -39,14 +40,6 @@ class ObjectForm(StrEnum):
     PHASE = "phase"
 
 
-class ProbeForm(StrEnum):
-    """What of the probe is refined, in Fourier space."""
-
-    COMPLEX = "complex"
-    PHASE = "phase"
-    AMPLITUDE = "amplitude"
-
-
 class BlockName(StrEnum):
     """Quantities that may be refined besides object and probe; values are the names in results."""
 
@@ -58,6 +51,8 @@ class BlockName(StrEnum):
     """(P, P) counts, at or above 0."""
     DISTANCES = "slice_distances_A"
     """(slices - 1,)."""
+    THICKNESS = "thickness_A"
+    """(1,) of all slices together, which are equally thick."""
     ABERRATIONS = "aberrations_A"
     """(n,) additions to aberration coefficients of the start probe, Å; (groups, n) where patterns form groups."""
     TILTS = "tilts_mrad"
@@ -93,24 +88,6 @@ class Block:
         """Whether each pattern has its own values, so that a batch knows all there is about them."""
         own_tilts = self.name is BlockName.TILTS and len(self.start) > 1
         return own_tilts or self.name in (BlockName.SHIFTS, BlockName.CURRENT, BlockName.OPR_COEFFICIENTS)
-
-
-@dataclass(frozen=True)
-class ProbeModel:
-    """The start probe, and the aberrations that may be added to it."""
-
-    form: ProbeForm
-    start: Array
-    """(probes * modes, P, P) complex, Fourier space."""
-    phase_per_A: FloatArray | None = None
-    """(n, P, P) aberration phase chi of each refined coefficient that all patterns share, rad/Å."""
-    shares: FloatArray | None = None
-    """(probes,) share of the patterns taken with each probe; None: one probe."""
-
-    @property
-    def probes(self) -> int:
-        """Probes, one for each part of the scan."""
-        return 1 if self.shares is None else len(self.shares)
 
 
 class Physical(NamedTuple):
@@ -243,7 +220,7 @@ class ParameterLayout:
             shifts_px=shifts,
             current=current,
             background=others.get(BlockName.BACKGROUND),
-            distances_A=others.get(BlockName.DISTANCES),
+            distances_A=self.distances_A(others, xp),
             tilts=None if tilts is None else RAD_PER_MRAD * tilts,
             aberrations_A=None if self._shared_aberrations else aberrations,
             spread_px2=others.get(BlockName.SPREAD),
@@ -252,6 +229,13 @@ class ParameterLayout:
             opr_coefficients=others.get(BlockName.OPR_COEFFICIENTS),
         )
         return Physical(self._cleaned_planes(vector, xp), self.probe_planes(vector, xp), corrections)
+
+    def distances_A(self, others: dict[BlockName, Any], xp: Any) -> Any:
+        """Between slices (slices - 1,), where they are refined: one by one, or all by the thickness."""
+        if BlockName.THICKNESS not in others:
+            return others.get(BlockName.DISTANCES)
+        slices = self.object_shape[0]
+        return xp.repeat(others[BlockName.THICKNESS] / slices, slices - 1)
 
     @property
     def _shared_aberrations(self) -> bool:
@@ -319,6 +303,8 @@ class ParameterLayout:
             BlockName.OPR_COMPONENTS: self._of_probe(gradient.corrections.opr_components, xp),
             BlockName.OPR_COEFFICIENTS: gradient.corrections.opr_coefficients,
         }
+        if gradient.corrections.distances_A is not None:
+            others[BlockName.THICKNESS] = gradient.corrections.distances_A.sum() / self.object_shape[0]
         if gradient.corrections.tilts is not None:
             others[BlockName.TILTS] = RAD_PER_MRAD * gradient.corrections.tilts
         if self.field is not None:

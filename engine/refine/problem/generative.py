@@ -14,7 +14,8 @@ from ptylive.engine.dgp.images import Images
 from ptylive.engine.dgp.plan import Plan, Specimen, planned
 from ptylive.engine.dgp.size import NetworkSize, in_words
 from ptylive.engine.memory import check_fits
-from ptylive.engine.refine.parameters.parameter_vector import ParameterLayout, ProbeForm
+from ptylive.engine.refine.parameters.parameter_vector import ParameterLayout
+from ptylive.engine.refine.parameters.probe_model import ProbeForm
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.model import IndexArray
 from ptylive.schema.preset.solver import PriorSettings

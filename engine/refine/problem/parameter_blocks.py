@@ -23,9 +23,8 @@ from ptylive.engine.refine.parameters.parameter_vector import (
     BlockName,
     ObjectForm,
     ParameterLayout,
-    ProbeForm,
-    ProbeModel,
 )
+from ptylive.engine.refine.parameters.probe_model import ProbeForm, ProbeModel
 from ptylive.engine.refine.parameters.terms import Damping, PositionPrior, Term
 from ptylive.engine.refine.parameters.varying_probe import EXPECTED
 from ptylive.engine.refine.problem.forward_options import ForwardOptions, aberration_columns, tilt_curvature
@@ -96,6 +95,7 @@ class ParameterBlocks:
             (refined.update_beam_current, self._current),
             (refined.update_static_background, self._background),
             (refined.update_slice_distances, self._distances),
+            (refined.update_thickness is True and self.forward.object.slices > 1, self._thickness),
             (refined.update_aberrations, self._aberrations),
             (refined.update_tilts and not self.forward.tilt_from_columns, self._tilts),
             (refined.update_detector_psf, self._spread),
@@ -170,6 +170,15 @@ class ParameterBlocks:
         start = np.asarray(self.forward.object.spacings_A, dtype=np.float32)
         curvature = np.full_like(start, each * len(self.dataset.patterns))
         return Block(BlockName.DISTANCES, start, curvature, lowest=LOWEST_DISTANCE_A)
+
+    def _thickness(self) -> Block:
+        """Of all slices, equally thick: what lies between the first and the last moves by almost as much."""
+        form, light = self.forward.object, self._counts * len(self.dataset.patterns)
+        share = 1 - 1 / form.slices
+        each = LEFT_TO_ABERRATIONS * 2 * self.strategy.curvature_scale * self._of_free_space() * share**2
+        start = np.array([sum(form.slice_thickness_A)], np.float32)
+        lowest = LOWEST_DISTANCE_A * form.slices
+        return Block(BlockName.THICKNESS, start, np.full_like(start, each * light), lowest=lowest)
 
     def _of_free_space(self) -> float:
         """Phase variance per Å^2: an Å of free space turns frequency q by pi lam q^2."""

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ptylive.engine.refine.parameters.parameter_vector import BlockName, ObjectForm, ParameterLayout, ProbeForm
+from ptylive.engine.refine.parameters.parameter_vector import BlockName, ObjectForm, ParameterLayout
+from ptylive.engine.refine.parameters.probe_model import ProbeForm
 from ptylive.engine.refine.regularisers.deconvolution import filtered, gaussian, richardson_lucy, wiener
 from ptylive.engine.refine.regularisers.of_preset import Regularisation
 from ptylive.engine.refine.regularisers.potentials import absorption_of, change_object, potentials, set_potentials

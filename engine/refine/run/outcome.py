@@ -67,7 +67,7 @@ class Outcome:
             evaluations=self.log.evaluations,
             state=self.ended,
             algorithm=problem.strategy.algorithm,
-            reason=problem.strategy.reason,
+            reason=self._reason(problem),
             message=self.message,
             backend=backend,
             refined=refined,
@@ -79,11 +79,19 @@ class Outcome:
     def _quantities(self, problem: Problem) -> dict[BlockName, Array]:
         """What else was refined; what varies over the field as that of each pattern."""
         found, field = problem.layout.other_blocks(self.vector), problem.layout.field
+        distances_A = problem.layout.distances_A(found, np)
+        found |= {} if distances_A is None else {BlockName.DISTANCES: distances_A}
         if field is None:
             return found
         both = field.added(found[BlockName.FIELD], found.get(BlockName.TILTS), found.get(BlockName.ABERRATIONS), np)
         in_patterns = zip((BlockName.TILTS, BlockName.ABERRATIONS, BlockName.STRETCH), both, strict=True)
         return {**found, **{name: values for name, values in in_patterns if values is not None}}
+
+    def _reason(self, problem: Problem) -> str:
+        """Of how it was refined, and the thickness that this came to."""
+        thickness_A = problem.layout.other_blocks(self.vector).get(BlockName.THICKNESS)
+        reason = problem.strategy.reason
+        return reason if thickness_A is None else f"{reason}; thickness as refined {float(thickness_A[0]):.3g} Å"
 
     def _of_scans(self, problem: Problem) -> Array | None:
         """What was refined of scans that were joined, (scans, 5)."""

@@ -15,9 +15,8 @@ from ptylive.engine.refine.parameters.parameter_vector import (
     BlockName,
     ObjectForm,
     ParameterLayout,
-    ProbeForm,
-    ProbeModel,
 )
+from ptylive.engine.refine.parameters.probe_model import ProbeForm, ProbeModel
 from ptylive.engine.refine.parameters.terms import Damping, PositionPrior
 from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.run.course import CoursePlan

@@ -35,6 +35,7 @@ from ptylive.engine.refine.tuning.depth.depth_trials import (
     slices_for,
     thickened,
 )
+from ptylive.engine.refine.tuning.depth.refined_thickness import settled_thickness_A, with_refined_thickness
 from ptylive.engine.refine.tuning.depth.worth_of_slices import are_worth_it, compared
 from ptylive.engine.refine.tuning.half_turn import FOUND, half_turned, is_open, start_half_turned
 from ptylive.engine.refine.tuning.half_turn_choice import SETTLED_SWEEPS, is_worth, with_half_turn
@@ -134,21 +135,28 @@ def _of_some_thickness(tuned: Tuned, begun: Tuned, why: str, context: TrialConte
     trials = _of_halves(begun, context, depth_A, most, modes, freed=freed)[turned]
     best = trials.fine(coarse.nearest, largest=coarse.largest)
     thickness_A = best.depths * depth_A
-    if (slices := _slices_of(preset, thickness_A, best.depths)) == 1:
+    if _slices_of(preset, thickness_A, best.depths) == 1:
         return _because(thin, f"trials of several come to {thickness_A:.3g} Å, although {why}")
     focused = with_optics_moved(tuned.dataset, best.moved_A)
-    thick, preset = thickened(focused, preset, thickness_A, slices)
-    gain, several = compared(thin, replace(tuned, dataset=thick, preset=preset), context)
+
+    def thick_at(thickness_A: float) -> Tuned:
+        slices = _slices_of(tuned.preset, thickness_A, thickness_A / depth_A)
+        dataset, preset = thickened(focused, tuned.preset, thickness_A, slices)
+        return replace(tuned, dataset=dataset, preset=preset)
+
+    thickness_A = settled_thickness_A(thick_at, thickness_A, trials.thickest_A, context)
+    thick = thick_at(thickness_A)
+    gain, several = compared(thin, thick, context)
     if gain is not None and not are_worth_it(gain):
-        slices_of_it = f"{preset.object.slices} slices of {thickness_A:.3g} Å together"
+        slices_of_it = f"{thick.preset.object.slices} slices of {thickness_A:.3g} Å together"
         no_better = f"would not predict patterns held out far better than one (gain {gain})"
         return _because(thin, f"{slices_of_it} {no_better}, although {why}")
-    told = FoundDepth(preset.object.slices, thickness_A, thickness_A / best.factor, thickness_A * best.factor)
+    told = FoundDepth(thick.preset.object.slices, thickness_A, thickness_A / best.factor, thickness_A * best.factor)
     words = f"{told}: already {why}"
-    if thick is not tuned.dataset:
-        words += f"; defocus of the entrance {present_value(thick, preset, Scanned.DEFOCUS):.3g} Å"
+    if thick.dataset is not tuned.dataset:
+        words += f"; defocus of the entrance {_focus_A(thick):.3g} Å"
     words += "; it may be thicker still: give total_thickness_A" if best.largest else ""
-    return replace(several, words=(*tuned.words, words, *several.words[len(tuned.words) :]))
+    return with_refined_thickness(replace(several, words=(*tuned.words, words, *several.words[len(tuned.words) :])))
 
 
 def _seen_from(tuned: Tuned, context: TrialContext, depth_A: float) -> tuple[Tuned | None, str]:

@@ -27,6 +27,7 @@ BEHIND = 4.0
 TRIAL_SETTINGS = {
     "refine_drift": False,
     "update_probe_pos": False,
+    "update_thickness": False,
     "opr_components": 0,
     "sweep_step": "auto",
     "probe_step": "auto",

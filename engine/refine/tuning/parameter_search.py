@@ -229,6 +229,7 @@ def of_trials(preset: Preset, modes: int | Auto, *, frames: bool) -> Preset:
         "algorithm": "lsq_sqrt" if preset.loss.algorithm == "auto" and frames else preset.loss.algorithm,
         "update_probe_pos": False,
         "update_slice_distances": False,
+        "update_thickness": False,
         "update_aberrations": False,
         "update_tilts": False,
         "opr_components": 0,

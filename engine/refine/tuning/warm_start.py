@@ -14,7 +14,8 @@ from ptylive.engine.probe import ComplexPlane, Probe
 from ptylive.engine.refine.data.drift import HARMLESS, taken_A
 from ptylive.engine.refine.data.object_resampling import in_modes, in_slices, on_pixels
 from ptylive.engine.refine.data.probe_resampling import in_number, in_window
-from ptylive.engine.refine.parameters.parameter_vector import BlockName, ObjectForm, ParameterLayout, ProbeForm
+from ptylive.engine.refine.parameters.parameter_vector import BlockName, ObjectForm, ParameterLayout
+from ptylive.engine.refine.parameters.probe_model import ProbeForm
 from ptylive.engine.refine.parameters.refined import Refined
 from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.engine.refine.problem.prepare import Problem

@@ -157,6 +157,7 @@ def test_the_plain_model(small, both, values):
         {"damping_cutoff_multislice": 0.7, "smooth_rolloff": 0.1, "weakly_damped_obj": True},
         {"upsample_pattern": 2, "update_static_background": True},
         {**THICK, "propmethod": "yoshida", "update_slice_distances": True},
+        {**THICK, "update_thickness": True},
     ],
     ids=" ".join,
 )

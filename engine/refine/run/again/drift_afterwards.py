@@ -22,6 +22,7 @@ from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.backend.multislice.problem import MultisliceBackend
 from ptylive.engine.refine.data.drift import Drift, without_drift
 from ptylive.engine.refine.data.lattice import Lattice
+from ptylive.engine.refine.parameters.parameter_vector import BlockName
 from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.engine.refine.problem.prepare import Problem, lay_out
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
@@ -48,8 +49,8 @@ EPOCHS = 10
 def is_asked(measured: Measurement, preset: Preset) -> bool:
     """Whether a run with these settings, decided, is asked for its drift when it has ended.
 
-    With nothing refined but object and probe, and a length that nobody gave. A drift has to lie within what the slope
-    at the end of a run tells of: patterns moved by less than the resolution.
+    With nothing refined but object, probe and a thickness, and a length that nobody gave. A drift has to lie within
+    what the slope at the end of a run tells of: patterns moved by less than the resolution.
     """
     drift, solver = measured.drift, preset.solver
     if drift is None or drift.applied or not is_open(drift, preset):
@@ -75,9 +76,10 @@ class Finished:
 
     @classmethod
     def of(cls, run: Refinement, result: RefineResult, backend: MultisliceBackend) -> Finished | None:
-        """None where more than object and probe was refined, or it did not end by itself."""
+        """None where more than object, probe and a thickness was refined, or it did not end by itself."""
         layout = run.problem.layout
-        plain = not layout.blocks and layout.field is None and layout.object_modes == 1 and layout.probe.probes == 1
+        others = {block.name for block in layout.blocks} - {BlockName.THICKNESS}
+        plain = not others and layout.field is None and layout.object_modes == 1 and layout.probe.probes == 1
         if result.state != "done" or not plain or layout.cleaning is not None:
             return None
         return cls(run.problem, backend.to_numpy(run.vector), run.log, result)

@@ -167,6 +167,9 @@ class StrainedScan:
         first_A = self._centre_A + back @ (new.grid.origin_A - self._centre_A) - old.grid.origin_A
         vector = new.start.copy()
         new.layout.probe_block(vector)[...] = old.layout.probe_block(self._vector)
+        kept = old.layout.other_blocks(self._vector)
+        for name, values in new.layout.other_blocks(vector).items():
+            values[...] = kept[name]
         planes = new.layout.object_block(vector).reshape(-1, *new.grid.shape)
         first_px = first_A / old.grid.pixel_A
         for plane, spline in zip(planes, self._splines, strict=True):

@@ -142,6 +142,11 @@ class DepthTrials:
         """Of the optics, by each trial that refines them."""
 
     @property
+    def thickest_A(self) -> float:
+        """More than this is not tried."""
+        return float(2.0**self._largest * self._depth_A)
+
+    @property
     def modes(self) -> int | Auto:
         """Of the probe."""
         return self._preset.probe.probe_modes

@@ -15,9 +15,11 @@ where depth trials of several slices have refined theirs; so optics that the run
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
 
 from ptylive.engine.backend.multislice.problem import DataTermKind
 from ptylive.engine.refine.engines.named import PUBLISHED
@@ -31,6 +33,7 @@ from ptylive.engine.refine.tuning.optics.freed_optics import are_freed, freeing_
 from ptylive.engine.refine.tuning.optics.settled_modes import AS_LONG
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 
+NOTHING_MORE: Mapping[str, Any] = MappingProxyType({})
 PATTERNS = 512
 EPOCHS = 4
 """Of L-BFGS after the sweeps of an automatic run: several slices make up more in them than one does."""
@@ -59,14 +62,14 @@ def compared(thin: Tuned, thick: Tuned, context: TrialContext) -> tuple[Gain | N
 def _by_amplitudes(thick: Tuned, context: TrialContext) -> bool:
     """Whether several slices are compared by amplitudes, and nobody asked for that."""
     auto = thick.preset.loss.algorithm == "auto"
-    return auto and _trial(thick, context).problem.strategy.kind is DataTermKind.AMPLITUDE
+    return auto and as_refined(thick, context).problem.strategy.kind is DataTermKind.AMPLITUDE
 
 
 def gain_of_slices(thin: Tuned, thick: Tuned, context: TrialContext) -> Gain | None:
     """Of several slices (``thick``) over one, by the likelihood of patterns held out; None where it is no judge."""
     if thin.preset.solver.optimizer in PUBLISHED:
         return None
-    one, several = (_trial(tuned, context) for tuned in (thin, thick))
+    one, several = (as_refined(tuned, context) for tuned in (thin, thick))
     if one.problem.statistics.noise_spread > NOISE_SPREAD:
         return None
     with ExitStack() as opened:
@@ -84,7 +87,7 @@ def are_worth_it(gain: Gain) -> bool:
     return gain.certain and gain.share > WORTH
 
 
-def _trial(tuned: Tuned, context: TrialContext) -> Trial:
+def as_refined(tuned: Tuned, context: TrialContext, more: Mapping[str, Any] = NOTHING_MORE) -> Trial:
     """In as many modes as stand for several, with the optics that the run refines; one slice from all of the pattern.
 
     From an empty object: a map has seen the patterns that are held out.
@@ -94,6 +97,7 @@ def _trial(tuned: Tuned, context: TrialContext) -> Trial:
         preset = preset.model_copy(update={"regime": str(Regime.THIN)})
     if are_freed(tuned):
         preset = freeing_optics(tuned.dataset, preset)
+    preset = preset.model_copy(update=more)
     part = context.seen.central_part(tuned.dataset, PATTERNS)
     return Trial.of(part, preset, replace(context, start=None, begun=tuned.begun))
 

@@ -88,7 +88,8 @@ def replace_batch(vector, gradient):
     """A batch of one pattern of one pixel, on an object that is one phase and a probe that is one phase."""
     from types import SimpleNamespace
 
-    from ptylive.engine.refine.parameters.parameter_vector import ObjectForm, ProbeForm
+    from ptylive.engine.refine.parameters.parameter_vector import ObjectForm
+    from ptylive.engine.refine.parameters.probe_model import ProbeForm
 
     layout = SimpleNamespace(
         object_form=ObjectForm.PHASE,

@@ -27,6 +27,7 @@ INTERVALS = {
     BlockName.SHIFTS: (1.0, 1000.0),
     BlockName.ABERRATIONS: (1.0, 200.0),
     BlockName.DISTANCES: (1.0, 3000.0),
+    BlockName.THICKNESS: (1.0, 1000.0),
     BlockName.SPREAD: (1.0, 50.0),  # what single patterns are bent by is more than what all have in common
 }
 REFINED = {
@@ -38,9 +39,9 @@ REFINED = {
 }
 
 
-def fitted(dataset, algorithm, slices):
+def fitted(dataset, algorithm, slices, along):
     """Objective in double precision whose data are what it models, the parameters there, and the estimates."""
-    thick = {"num_slices": 3, "total_thickness_A": 30.0, "update_slice_distances": True} if slices > 1 else {}
+    thick = {"num_slices": 3, "total_thickness_A": 30.0, along: True} if slices > 1 else {}
     values = {"window_px": 24, "algorithm": algorithm, "loss_floor": 0.1, "probe_modes": 1, **REFINED, **thick}
     few = replace(
         dataset, patterns=dataset.patterns[:25], point=dataset.point[:25], positions_A=dataset.positions_A[:25]
@@ -75,9 +76,11 @@ def largest_curvature(objective, vector, part, estimate):
 
 
 @pytest.mark.parametrize("algorithm", ["lsq_sqrt", "ml", "lsq", "lsq_sqrt_2"])
-@pytest.mark.parametrize("slices", [1, 3])
-def test_estimates_are_of_the_right_size(simulated, algorithm, slices):
-    objective, vector, estimate = fitted(simulated.dataset, algorithm, slices)
+@pytest.mark.parametrize(
+    ("slices", "along"), [(1, ""), (3, "update_slice_distances"), (3, "update_thickness")], ids=["1", "3", "thickness"]
+)
+def test_estimates_are_of_the_right_size(simulated, algorithm, slices, along):
+    objective, vector, estimate = fitted(simulated.dataset, algorithm, slices, along)
     layout = objective.layout
     ends = np.cumsum([layout.object_size, layout.probe_size, *(block.start.size for block in layout.blocks)])
     names = ["object", "probe", *(block.name for block in layout.blocks)]

@@ -173,3 +173,8 @@ def test_contradictions_are_refused():
         Preset.from_mapping({"weakly_damped_obj": True, "phase_only_obj": True})
     with pytest.raises(MetadataError, match="num_slices"):
         Preset.from_mapping({"update_slice_distances": True})
+    three = {"num_slices": 3, "update_thickness": True}
+    with pytest.raises(MetadataError, match="exclude each other"):
+        Preset.from_mapping({**three, "total_thickness_A": 30, "update_slice_distances": True})
+    with pytest.raises(MetadataError, match="equal slices"):
+        Preset.from_mapping({**three, "slice_distances_A": [10, 12]})

@@ -154,6 +154,17 @@ def test_refined_distances_of_slices_go_on_where_there_are_as_many(simulated):
     assert used(result.stages[2]).object.spacings_A == (6.0, 6.0)
 
 
+def test_a_refined_thickness_goes_on_and_is_told(simulated):
+    free = {"update_thickness": True}
+    result = refined(simulated.dataset, staged(free, {}, **SLICES))
+    alone = refined(simulated.dataset, staged(free, **SLICES))
+    distances_A = alone.refined.slice_distances_A
+    assert len(set(distances_A)) == 1 and distances_A[0] != pytest.approx(6.0, abs=1e-4)
+    assert alone.slice_thickness_A == pytest.approx((*distances_A, distances_A[0]))
+    assert used(result.stages[1]).object.spacings_A == pytest.approx(distances_A)
+    assert f"thickness as refined {sum(alone.slice_thickness_A):.3g} Å" in alone.reason
+
+
 def test_a_thickness_that_trials_changed_is_that_of_later_stages(simulated, monkeypatch):
     curve = Curve(Scanned.THICKNESS, (20.0, 26.0), (2.0, 1.0), 20.0, 26.0, 1.0, applied=True, reason="found")
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
-from ptylive.engine.refine.parameters.parameter_vector import ObjectForm, ParameterLayout, ProbeForm, ProbeModel
+from ptylive.engine.refine.parameters.parameter_vector import ObjectForm, ParameterLayout
+from ptylive.engine.refine.parameters.probe_model import ProbeForm, ProbeModel
 from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.solvers import pairs
 from ptylive.engine.refine.solvers.backtracking import BacktrackingSearch, FactorOfEachQuantity

@@ -62,6 +62,7 @@ def test_several_workers_end_where_one_machine_does(simulated, single, workers):
         {"update_probe_pos": True, "position_prior_A": 0.05, "update_beam_current": True, "update_probe": False},
         {"update_static_background": True, "update_aberrations": True},
         {"num_slices": 3, "total_thickness_A": 30, "update_slice_distances": True, "update_beam_current": True},
+        {"num_slices": 3, "total_thickness_A": 30, "update_thickness": True},
     ],
 )
 def test_other_models_end_there_too(simulated, settings):

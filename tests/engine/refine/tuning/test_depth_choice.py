@@ -25,6 +25,12 @@ ONE_MODE = Preset(probe_modes=1, refine_drift=False)
 CPU = TrialContext(backend="cpu")
 
 
+@pytest.fixture(autouse=True)
+def no_trial_refines_it(monkeypatch):
+    """The thickness that is laid out is the one that trials of several come to."""
+    monkeypatch.setattr(depth_choice, "settled_thickness_A", lambda thick, thickness_A, *others: thickness_A)
+
+
 def found(dataset, preset=ONE_MODE):
     return with_found_depth(Tuned(dataset, preset), CPU)
 
@@ -330,6 +336,23 @@ def test_more_slices_than_possible_are_refused(thickness_A, distances_A):
     preset = Preset(total_thickness_A=thickness_A, slice_distances_A=distances_A)
     with pytest.raises(MetadataError, match="at most 1000 are possible"):
         with_given_depth(scan_of_columns(points=4), preset)
+
+
+def test_slices_are_laid_out_for_the_thickness_that_trials_lead_to(monkeypatch):
+    monkeypatch.setattr(DepthTrials, "gain", lambda self, thin, depths, **how: Gain(0.04, 0.0005))
+    found_to_be(monkeypatch, 1.0)
+    asked = []
+
+    def settled(thick, thickness_A, thickest_A, context):
+        asked.append((thickness_A, thick(2 * thickness_A).preset.object.num_slices))
+        return 2 * thickness_A
+
+    monkeypatch.setattr(depth_choice, "settled_thickness_A", settled)
+    tuned = found(scan_of_columns(points=16))
+    assert asked == [(pytest.approx(DEPTH_A), 6)]
+    assert (tuned.preset.object.num_slices, tuned.preset.object.total_thickness_A) == (6, pytest.approx(2 * DEPTH_A))
+    assert tuned.preset.refined.update_thickness is True
+    assert FoundDepth.heard(tuned.words[-1]).thickness_A == pytest.approx(2 * DEPTH_A, rel=0.01)
 
 
 def test_a_given_distance_makes_the_slices_of_a_found_thickness(monkeypatch):

@@ -18,6 +18,12 @@ DEPTH_A = wavelength_A(ENERGY_EV) / (1e-3 * SEMIANGLE_MRAD) ** 2
 CPU = TrialContext(backend="cpu")
 
 
+@pytest.fixture(autouse=True)
+def no_trial_refines_it(monkeypatch):
+    """The thickness that is laid out is the one that trials of several come to."""
+    monkeypatch.setattr(depth_choice, "settled_thickness_A", lambda thick, thickness_A, *others: thickness_A)
+
+
 @pytest.fixture
 def longer(monkeypatch):
     """Short trials show no depth; longer ones gain these shares by it. What they were asked for."""

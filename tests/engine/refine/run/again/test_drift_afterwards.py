@@ -238,6 +238,13 @@ def test_few_patterns_are_not_asked(simulated):
     assert not is_asked(replace(measured, drift=LEFT), PRESET)
 
 
+def test_a_run_that_refines_its_thickness_is_asked(moving, gains):
+    gains(7.0)
+    thick = {"num_slices": 2, "total_thickness_A": 10.0, "update_thickness": True}
+    result = refined(moving, Preset.from_mapping({**SETTINGS, **thick}))
+    assert "lattice and refined object" in result.drift.reason
+
+
 def test_runs_that_refine_more_than_object_and_probe_are_not_asked(moving, gains, monkeypatch):
     gains(7.0)
     monkeypatch.setattr(drift_afterwards, "gone_on", None)

@@ -5,6 +5,7 @@ import pytest
 
 from ptylive.engine.refine.data.drift import Drift, without_drift
 from ptylive.engine.refine.data.lattice import Lattice
+from ptylive.engine.refine.parameters.parameter_vector import BlockName
 from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.run.again.strain_score import StrainedScan, StrainScore, without_even
 from ptylive.engine.refine.tuning.held_out import TrialContext
@@ -90,6 +91,16 @@ def test_bounds_hold_on_the_moved_object(moving):
         problem, np.eye(2) * 1.01
     )
     assert problem.layout.object_block(moved).min() >= 0
+
+
+def test_a_refined_thickness_stays(moving):
+    thick = {"num_slices": 2, "total_thickness_A": 20.0, "update_thickness": True, "phase_only_obj": True}
+    preset = PRESET.model_copy(update=thick)
+    problem = prepare(moving.dataset, preset, None)
+    vector = problem.start.copy()
+    problem.layout.other_blocks(vector)[BlockName.THICKNESS][...] = 26.0
+    scan = StrainedScan(problem, vector, preset, TrialContext("cpu"), Lattice.of(problem.measured.dataset))
+    assert problem.layout.other_blocks(scan.on(problem, np.eye(2)))[BlockName.THICKNESS] == 26.0
 
 
 def test_a_strain_without_its_even_stretch():

@@ -160,7 +160,7 @@ def test_a_regime_that_was_asked_for_is_that_of_one_slice(monkeypatch):
 
 
 def test_nothing_is_tried_of_published_engines(monkeypatch):
-    monkeypatch.setattr(worth_of_slices, "_trial", lambda *told: pytest.fail("tried"))
+    monkeypatch.setattr(worth_of_slices, "as_refined", lambda *told: pytest.fail("tried"))
     assert gain_of_slices(*both(scan_of_columns(points=16), optimizer="epie"), CPU) is None
 
 

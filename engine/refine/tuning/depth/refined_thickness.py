@@ -1,0 +1,78 @@
+"""The thickness that trials found, refined with the object.
+
+Short trials see a thick specimen too thin: what several scatterings in a row make of a pattern takes an object that has
+converged. In the run it has, and the loss leads to the thickness as it does to a defocus. Slices have to be laid out
+before, though, so trials that refine the thickness say first where the run will lead: from half of it some sweeps lead
+a part of the way, from the right one nowhere. That is the root of a function, found by the secant method.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+from ptylive.engine.refine.engines.named import PUBLISHED
+from ptylive.engine.refine.parameters.parameter_vector import BlockName
+from ptylive.engine.refine.tuning.depth.worth_of_slices import as_refined
+from ptylive.engine.refine.tuning.held_out import TrialContext
+from ptylive.engine.refine.tuning.parameter_search import Tuned
+
+SWEEPS = 8
+ROUNDS = 3
+"""Trials at most."""
+AT_REST = 0.05
+"""Natural logarithm of the factor by which a trial at rest changes the thickness."""
+FURTHER, FURTHEST = 2.0, math.log(1.5)
+"""The next trial begins so many times as far away, at most that far: sweeps lead a part of the way."""
+
+
+def with_refined_thickness(tuned: Tuned) -> Tuned:
+    """The same with a thickness that the run refines, unless the preset says otherwise."""
+    if not _is_open(tuned):
+        return tuned
+    return replace(tuned, preset=tuned.preset.model_copy(update={"update_thickness": True}))
+
+
+def settled_thickness_A(
+    thick: Callable[[float], Tuned], thickness_A: float, thickest_A: float, context: TrialContext
+) -> float:
+    """The thickness from which trials that refine it lead nowhere, from ``thickness_A`` on, at most ``thickest_A``.
+
+    ``thick``: data set and preset of a thickness in Å, in as many slices as it would have.
+    """
+    at, led, most = math.log(thickness_A), 0.0, math.log(max(thickness_A, thickest_A))
+    before: tuple[float, float] | None = None
+    for _ in range(ROUNDS):
+        tuned = thick(math.exp(at))
+        if not _is_open(tuned):
+            return math.exp(at)
+        led = _led(tuned, context)
+        if abs(led) < AT_REST:
+            break
+        step = FURTHER * led
+        if before is not None and led != before[1]:
+            secant = -led * (at - before[0]) / (led - before[1])
+            step = secant if secant * led > 0 or led * before[1] < 0 else step
+        before = at, led
+        at = min(at + min(max(step, -FURTHEST), FURTHEST), most)
+    return math.exp(at)
+
+
+def _led(tuned: Tuned, context: TrialContext) -> float:
+    """Natural logarithm of the factor by which a trial changes the thickness."""
+    form = tuned.preset.object
+    start_A = sum(form.slice_thickness_A)
+    context.before(f"{start_A:.3g} Å of depth in {form.slices} slices, and what they would be led to")
+    trial = as_refined(tuned, context, {"update_thickness": True})
+    sweeps = trial.enough(SWEEPS)
+    state, _ = trial.continued(None, sweeps, sweeps, context)
+    found_A = float(trial.problem.layout.other_blocks(state.vector)[BlockName.THICKNESS][0])
+    return math.log(found_A / start_A)
+
+
+def _is_open(tuned: Tuned) -> bool:
+    """Whether the run refines the thickness of several slices."""
+    preset = tuned.preset
+    fixed = preset.refined.update_thickness is False or preset.refined.update_slice_distances
+    return not fixed and preset.object.slices > 1 and preset.solver.optimizer not in PUBLISHED

@@ -1,0 +1,78 @@
+"""The thickness that a run refines, and where trials that refine it lead before."""
+
+import math
+
+import pytest
+from columns import THICKNESS_A, scan_of_columns
+
+from ptylive.engine.refine import TrialContext
+from ptylive.engine.refine.tuning.depth import refined_thickness
+from ptylive.engine.refine.tuning.depth.depth_trials import thickened
+from ptylive.engine.refine.tuning.depth.refined_thickness import settled_thickness_A, with_refined_thickness
+from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.schema.preset import Preset
+
+CPU = TrialContext(backend="cpu")
+
+
+def of(preset):
+    return Tuned(None, preset)
+
+
+def several(thickness_A, **settings):
+    return of(Preset(num_slices=3, total_thickness_A=thickness_A, **settings))
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+@pytest.mark.parametrize("start_A", [70.0, 150.0, 210.0, 400.0])
+def test_it_settles_where_trials_lead_nowhere(monkeypatch, start_A, share):
+    """Sweeps that lead any part of the way: within what is left of it by AT_REST, from half of it to twice as much."""
+    tried = []
+
+    def led(tuned, context):
+        tried.append(sum(tuned.preset.object.slice_thickness_A))
+        return share * math.log(150.0 / tried[-1])
+
+    monkeypatch.setattr(refined_thickness, "_led", led)
+    found_A = settled_thickness_A(several, start_A, 2000.0, CPU)
+    assert len(tried) <= refined_thickness.ROUNDS
+    assert abs(math.log(found_A / 150.0)) <= max(refined_thickness.AT_REST / share, 0.25)
+
+
+def test_it_never_goes_further_than_half_as_much_again_at_once(monkeypatch):
+    tried = []
+    monkeypatch.setattr(refined_thickness, "_led", lambda tuned, context: tried.append(tuned) or 3.0)
+    assert settled_thickness_A(several, 100.0, 2000.0, CPU) == pytest.approx(100.0 * 1.5**3)
+    assert len(tried) == refined_thickness.ROUNDS
+    assert settled_thickness_A(several, 100.0, 170.0, CPU) == pytest.approx(170.0)
+    assert settled_thickness_A(several, 100.0, 90.0, CPU) == pytest.approx(100.0)  # what trials found stands
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"update_thickness": False}, {"update_slice_distances": True}, {"optimizer": "epie"}],
+)
+def test_a_thickness_that_stays_is_not_tried(monkeypatch, settings):
+    monkeypatch.setattr(refined_thickness, "_led", lambda tuned, context: pytest.fail("tried"))
+    assert settled_thickness_A(
+        lambda thickness_A: several(thickness_A, **settings), 100.0, 2000.0, CPU
+    ) == pytest.approx(100.0)
+    tuned = several(100.0, **settings)
+    assert with_refined_thickness(tuned) is tuned
+
+
+def test_one_slice_has_none():
+    thin = of(Preset(num_slices=1))
+    assert with_refined_thickness(thin) is thin
+    assert settled_thickness_A(lambda thickness_A: thin, 100.0, 2000.0, CPU) == pytest.approx(100.0)
+
+
+def test_what_is_left_open_is_refined():
+    assert with_refined_thickness(several(100.0)).preset.refined.update_thickness is True
+
+
+@pytest.mark.parametrize(("share", "low", "high"), [(0.5, 0.2, 1.0), (1.0, -0.05, 0.05), (1.5, -1.0, -0.05)])
+def test_a_trial_leads_towards_the_thickness(share, low, high):
+    preset = Preset(probe_modes=1, window_px=24)
+    tuned = Tuned(*thickened(scan_of_columns(), preset, share * THICKNESS_A, 3))
+    assert low < refined_thickness._led(tuned, CPU) < high
