@@ -314,15 +314,23 @@ def shortfall(state: ServerState) -> str:
     return ", ".join(words)
 
 
+def remarks(message: str) -> list[str]:
+    """What a message of the server holds, which puts semicolons between."""
+    return [one for one in message.split("; ") if one]
+
+
 def sentence(view: FeedView, said: str, said_s_ago: float = 0.0) -> str:
-    """The one line at the bottom: what a command answered, what went wrong since, what needs a person, or the log."""
-    refinement = view.refinement.message if view.refinement else None
+    """The one line at the bottom: what a command answered, what went wrong since, what needs a person, or the log.
+
+    Remarks that have nothing to do with one another stand in lines of their own.
+    """
+    refinement = "\n".join(remarks(view.refinement.message or "")) if view.refinement else None
     if said and view.log is not None and view.log.level != "info" and time.time() - view.log.time < said_s_ago:
         return view.log.message
     if said:
         return said
-    if words := "; ".join(filter(None, (shortfall(view.state), view.state.message))):
-        return words
+    if words := [*filter(None, (shortfall(view.state),)), *remarks(view.state.message or "")]:
+        return "\n".join(words)
     if view.state.refinement.state in ("queued", "running", "failed", "stopping") and refinement:
         return f"refinement: {refinement}"
     if view.log is not None and time.time() - view.log.time < LOG_SHOWN_S:

@@ -152,8 +152,17 @@ def test_what_a_scan_lacks_is_said() -> None:
     assert said == "this scan is incomplete: 96 of 4\u2009096 frames did not arrive, 3 were refused, see “rejected”"
     assert readouts.sentence(FeedView(state=state(state="scanning", refused=1)), "") == "1 was refused, see “rejected”"
     both = readouts.sentence(FeedView(state=state(**lacking, message="no step")), "")
-    assert both.endswith("did not arrive; no step")
+    assert both.endswith("did not arrive\nno step")
     assert readouts.sentence(FeedView(state=state(state="complete")), "") == ""
+
+
+def test_remarks_stand_by_themselves() -> None:
+    """The server puts semicolons between what needs a person, and what a refinement says of itself."""
+    view = FeedView(state=state(message="obf, wdd: needs energy_eV; all counts are 0"))
+    assert readouts.sentence(view, "") == "obf, wdd: needs energy_eV\nall counts are 0"
+    ended = RefinementState(state="done", message="converged; ml, loss_floor 0.1 counts; 1 probe mode")
+    said = readouts.sentence(FeedView(refinement=ended), "")
+    assert said == "converged\nml, loss_floor 0.1 counts\n1 probe mode"
 
 
 def test_refinement_in_words() -> None:
