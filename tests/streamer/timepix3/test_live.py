@@ -166,6 +166,28 @@ def test_where_the_last_edge_is_lost_the_next_scans_keep_their_lines(apart):
         np.testing.assert_array_equal(found, wanted.reshape(found.shape))
 
 
+@pytest.mark.parametrize("pause", [1, 2.4, 5, 8.7])
+@pytest.mark.parametrize("apart", [0.4, 3, 30])
+def test_a_pause_before_the_last_line_costs_no_line_and_no_scan(pause, apart):
+    """``pause``, ``apart``: periods beside the usual ones, before the last line and between scans."""
+    rng = np.random.default_rng(6)
+    sent, data, begins = [], b"", 0
+    for _ in range(3):
+        sent.append(patterns_of(rng, 12, 4))
+        data += lines_of(sent[-1][:11], LineTiming(MS, MS, begins), rng)
+        begins += round((11 + pause) * 5 * MS) // 16 * 16
+        data += line_packets(sent[-1][11], 0, LineTiming(MS, MS, begins), ONE, rng)
+        begins += round((1 + apart) * 5 * MS) // 16 * 16
+    feed = Feed(LivePackets(Scan(shape=(12, 4), dwell_time_us=1e3)))
+    feed(data, np.arange(200, len(data) // 8, 200))(beat(begins + 2 * LATE + 100 * MS))
+    scans = feed.scans(12, 4)
+    assert len(scans) == 3
+    for (found, often, ended), wanted in zip(scans, sent, strict=True):
+        assert ended.whole and not ended.notes
+        assert (often == 1).all()
+        np.testing.assert_array_equal(found, wanted.reshape(found.shape))
+
+
 @pytest.mark.parametrize("line", [8, 11])
 def test_an_edge_that_comes_twice_begins_no_line(line):
     rng = np.random.default_rng(4)
