@@ -39,6 +39,8 @@ from ptylive.schema.advice import Advice, advise
 from ptylive.schema.detector import Descan
 from ptylive.server.wire.news import news
 
+DATA, CONTROL = "tcp://127.0.0.1:9999", "tcp://127.0.0.1:9998"
+"""Where a server listens that is told nothing else."""
 LOG_SHOWN_S = 120.0
 """A warning of the log is news for so long."""
 CALIBRATION_ROWS: tuple[tuple[str, str, str], ...] = (
@@ -278,7 +280,7 @@ def banner(view: FeedView, control: str) -> str:
         return ""
     if view.last_contact is None and not view.ended:
         return f"no server at {control} yet: start one with ptylive serve; this page connects by itself"
-    when, kept, command = clock(view.last_contact or time.time()), saved(view.state), start_again(view.state)
+    when, kept, command = clock(view.last_contact or time.time()), saved(view.state), start_again(view.state, control)
     if view.ended:
         return f"the server was ended at {when}: {kept}; start it again with {command}, then this page comes back"
     again = f"ptylive serve starts it again by itself; where it does not: {command}"
@@ -296,10 +298,14 @@ def saved(state: ServerState) -> str:
     return f"{came} and lie on the disk; the next start makes {file} of them"
 
 
-def start_again(state: ServerState) -> str:
-    """The command that starts a server with the folder of this one."""
+def start_again(state: ServerState, control: str) -> str:
+    """The command that starts a server with the folder and addresses of this one; the rest is not known here."""
     folder = str(PurePath(state.recording).parent) if state.recording else ""
-    return f"ptylive serve --record {shlex.quote(folder)}" if folder not in ("", ".") else "ptylive serve"
+    words = ["ptylive", "serve", *(["--record", folder] if folder not in ("", ".") else [])]
+    words += ["--protocol", state.protocol] if state.protocol != "native" else []
+    words += ["--data", state.data] if state.data not in ("", DATA) else []
+    words += ["--control", control] if control != CONTROL else []
+    return f"{shlex.join(words)} (and its other options)"
 
 
 def shortfall(state: ServerState) -> str:

@@ -126,12 +126,18 @@ def test_banner_says_since_when() -> None:
         ({"state": "complete", "recording": "/a b/0142.h5"}, "0142.h5 holds the last scan"),
         ({"state": "complete", "recording": "/a b/0142.h5"}, "ptylive serve --record '/a b'"),
         ({"recording": None}, "nothing was being recorded"),
-        ({"recording": None}, "where it does not: ptylive serve. This"),
+        ({"recording": None}, "where it does not: ptylive serve (and its other options). This"),
+        ({"recording": None, "data": "tcp://127.0.0.1:9999"}, "ptylive serve (and"),
+        (
+            {"recording": None, "protocol": "merlin", "data": "tcp://merlin:6342"},
+            "ptylive serve --protocol merlin --data tcp://merlin:6342 (and",
+        ),
     ],
 )
 def test_banner_says_what_was_saved_and_how_to_start_again(state: dict[str, Any], said: str) -> None:
     view = FeedView(last_contact=time.time(), state=ServerState.model_validate(state_payload(**state)))
-    assert said in readouts.banner(view, "tcp://x")
+    assert said in readouts.banner(view, readouts.CONTROL)
+    assert " --control tcp://127.0.0.1:7998 (and" in readouts.banner(view, "tcp://127.0.0.1:7998")
 
 
 def test_the_sentence_prefers_answers_then_people_then_the_log() -> None:
