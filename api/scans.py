@@ -368,7 +368,7 @@ class Scan:
         with ExitStack() as opened:
             source = opened.enter_context(self._open())
             dataset = refinable(source, maps.calibration)
-            scans = [Recorded(source.path.name, dataset, start)]
+            scans = [Recorded(source.path.name, dataset, start, source.path)]
             for other in others:
                 scans.append(other._beside(scans[0], wanted.start, opened))  # noqa: SLF001  (another of the same)
             dataset = together(scans, wanted, log.info) if len(scans) > 1 else dataset

@@ -39,6 +39,8 @@ from ptylive.schema.advice import Advice, advise
 from ptylive.schema.detector import Descan
 from ptylive.server.wire.news import news
 
+DATA, CONTROL = "tcp://127.0.0.1:9999", "tcp://127.0.0.1:9998"
+"""Where a server listens that is told nothing else."""
 LOG_SHOWN_S = 120.0
 """A warning of the log is news for so long."""
 CALIBRATION_ROWS: tuple[tuple[str, str, str], ...] = (
@@ -278,7 +280,7 @@ def banner(view: FeedView, control: str) -> str:
         return ""
     if view.last_contact is None and not view.ended:
         return f"no server at {control} yet: start one with ptylive serve; this page connects by itself"
-    when, kept, command = clock(view.last_contact or time.time()), saved(view.state), start_again(view.state)
+    when, kept, command = clock(view.last_contact or time.time()), saved(view.state), start_again(view.state, control)
     if view.ended:
         return f"the server was ended at {when}: {kept}; start it again with {command}, then this page comes back"
     again = f"ptylive serve starts it again by itself; where it does not: {command}"
@@ -296,10 +298,14 @@ def saved(state: ServerState) -> str:
     return f"{came} and lie on the disk; the next start makes {file} of them"
 
 
-def start_again(state: ServerState) -> str:
-    """The command that starts a server with the folder of this one."""
+def start_again(state: ServerState, control: str) -> str:
+    """The command that starts a server with the folder and addresses of this one; the rest is not known here."""
     folder = str(PurePath(state.recording).parent) if state.recording else ""
-    return f"ptylive serve --record {shlex.quote(folder)}" if folder not in ("", ".") else "ptylive serve"
+    words = ["ptylive", "serve", *(["--record", folder] if folder not in ("", ".") else [])]
+    words += ["--protocol", state.protocol] if state.protocol != "native" else []
+    words += ["--data", state.data] if state.data not in ("", DATA) else []
+    words += ["--control", control] if control != CONTROL else []
+    return f"{shlex.join(words)} (and its other options)"
 
 
 def shortfall(state: ServerState) -> str:
@@ -314,15 +320,23 @@ def shortfall(state: ServerState) -> str:
     return ", ".join(words)
 
 
+def remarks(message: str) -> list[str]:
+    """What a message of the server holds, which puts semicolons between."""
+    return [one for one in message.split("; ") if one]
+
+
 def sentence(view: FeedView, said: str, said_s_ago: float = 0.0) -> str:
-    """The one line at the bottom: what a command answered, what went wrong since, what needs a person, or the log."""
-    refinement = view.refinement.message if view.refinement else None
+    """The one line at the bottom: what a command answered, what went wrong since, what needs a person, or the log.
+
+    Remarks that have nothing to do with one another stand in lines of their own.
+    """
+    refinement = "\n".join(remarks(view.refinement.message or "")) if view.refinement else None
     if said and view.log is not None and view.log.level != "info" and time.time() - view.log.time < said_s_ago:
         return view.log.message
     if said:
         return said
-    if words := "; ".join(filter(None, (shortfall(view.state), view.state.message))):
-        return words
+    if words := [*filter(None, (shortfall(view.state),)), *remarks(view.state.message or "")]:
+        return "\n".join(words)
     if view.state.refinement.state in ("queued", "running", "failed", "stopping") and refinement:
         return f"refinement: {refinement}"
     if view.log is not None and time.time() - view.log.time < LOG_SHOWN_S:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 MOST_CHARACTERS = 2000
 """Of a line: what was given may be megabytes long."""
@@ -15,6 +16,19 @@ def brief(value: object, most: int = 60) -> str:
     except RecursionError:
         return f"something nested ({type(value).__name__})"
     return text if len(text) <= most else f"{text[: most // 2]}…{text[-most // 3 :]}"
+
+
+def said_of(problem: Mapping[str, Any]) -> str:
+    """What pydantic says of a value (one of its ``errors()``), in words that fit files and command lines."""
+    kind, context = problem.get("type"), problem.get("ctx", {})
+    if kind in ("tuple_type", "list_type"):
+        return f"{brief(problem['input'])} is no list: write it in brackets, [1, 2]"
+    if kind in ("too_short", "too_long"):
+        bound = f"at least {context['min_length']}" if kind == "too_short" else f"at most {context['max_length']}"
+        return f"{brief(problem['input'])} has {context['actual_length']} values: it takes {bound}"
+    if kind == "missing" and problem["loc"] and isinstance(problem["loc"][-1], int):  # of a list of fixed length
+        return f"{brief(problem['input'])} is too short"
+    return str(problem["msg"]).removeprefix("Value error, ")
 
 
 def printable(text: str) -> str:

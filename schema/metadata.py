@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from ptylive.schema.detector import GIVEN_ARRAYS, REFERENCES, Detector
-from ptylive.schema.errors import MetadataError, did_you_mean
+from ptylive.schema.errors import MetadataError, did_you_mean, said_of
 from ptylive.schema.optics import ABERRATION_NAMES, Optics, aberrations_from
 from ptylive.schema.plausible import PLAUSIBLE, question, understood
 from ptylive.schema.scan import Scan
@@ -193,7 +193,7 @@ def typed(values: Mapping[str, Any], *, ask: bool = True) -> dict[str, Any]:
 def _first_problem(section: str, error: ValidationError) -> str:
     first = error.errors()[0]
     field = ".".join(str(part) for part in (section, *first["loc"]))
-    return f"{field}: {first['msg'].removeprefix('Value error, ')}"
+    return f"{field}: {said_of(first)}"
 
 
 def overlay(header: ScanHeader, values: Mapping[str, Any], source: str = "settings") -> ScanHeader:

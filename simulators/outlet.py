@@ -52,7 +52,6 @@ class Outlet:
         if keys is not None:
             keys.apply(self._socket)
         self._connection = WatchedConnection(self._socket, None if binds else address)
-        self._had_peers = False
         try:
             if binds:
                 self._socket.bind(address.replace(":0", ":*") if address.endswith(":0") else address)
@@ -96,9 +95,7 @@ class Outlet:
 
     def _watch(self) -> bool:
         """Take note of connections made and lost; whether there were any."""
-        changed = self._connection.look()
-        self._had_peers |= self._connection.peers > 0
-        return changed
+        return self._connection.look()
 
     def _check_patience(self, waited_s: float) -> None:
         if self._connection.peers:
@@ -106,7 +103,7 @@ class Outlet:
                 text = f"the server at {self.address} has taken nothing for {self._patience.stalled_s:g} s"
                 raise ServerGoneError(text, "look at its log")
             return
-        limit = self._patience.away_s if self._had_peers else self._patience.first_s
+        limit = self._patience.away_s if self._connection.had_peers else self._patience.first_s
         if waited_s > limit:
             text = f"no server takes data at {self.address} (waited {limit:g} s)"
             hint = "start one with ptylive serve"

@@ -5,8 +5,9 @@ How the refinement sees them: :mod:`ptylive.engine.refine.problem.tilt_series`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +33,7 @@ class Recorded:
     dataset: Dataset
     guess: StartGuess | None
     """The map it is found by."""
+    path: Path | None = None
 
     @classmethod
     def beside(
@@ -49,7 +51,16 @@ class Recorded:
         """The same where calibration and map are those of all scans already. Raises MetadataError for coefficients."""
         if not source.header.basis.is_raw:
             raise MetadataError(f"{source.path.name} holds coefficients", "several scans are refined from frames only")
-        return cls(source.path.name, refinable(source, common), guess)
+        return cls(source.path.name, refinable(source, common), guess, source.path)
+
+
+def each_once(paths: Iterable[Path]) -> None:
+    """Raise MetadataError for a file that is there twice: its patterns would count for two tilts."""
+    seen: set[Path] = set()
+    for path in paths:
+        if path.exists() and path.resolve() in seen:
+            raise MetadataError(f"{path} is there twice", "name each scan once")
+        seen.add(path.resolve())
 
 
 def together(scans: Sequence[Recorded], preset: Preset, tell: Callable[[str], None]) -> Dataset:
@@ -58,6 +69,7 @@ def together(scans: Sequence[Recorded], preset: Preset, tell: Callable[[str], No
     ``tell`` hears where each was found. Raises MetadataError for what does not go together and for maps that do not
     agree.
     """
+    each_once(scan.path for scan in scans if scan.path is not None)
     given = preset.scans.scan_shifts_A
     if given is not None and len(given) != len(scans):
         raise MetadataError(f"scan_shifts_A speaks of {len(given)} scans, there are {len(scans)}", "give one for each")

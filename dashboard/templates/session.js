@@ -13,12 +13,22 @@ window.ptylive = (() => {
     }
   }
 
+  // Remarks that have nothing to do with one another: each by itself.
+  function tell(element, remarks) {
+    element.replaceChildren(...remarks.flatMap((text, place) => {
+      const remark = document.createElement("span");
+      remark.textContent = text;
+      return place ? [" ", remark] : [remark];
+    }));
+  }
+
   function render(content) {
     if (!asked) return;  // a change on its way while the page is built: it is in what ready() renders
     const {texts = {}, marks = {}, styles = {}, lists = {}, clips = {}} = JSON.parse(content);
     differing("texts", texts, (key, value) => {
       for (const element of fields.get(key) ?? []) {
-        if (element.dataset.text === key) element.textContent = value;
+        if (element.dataset.text === key && element.classList.contains("remarks")) tell(element, value.split("\n"));
+        else if (element.dataset.text === key) element.textContent = value;
         element.title = value;
       }
     });

@@ -197,6 +197,7 @@ class LoginHandler(RefusalHandler):
         token = self.get_argument("token", "")
         visitor = Visitor(Role.OPERATOR) if self._access is None else self._access.visitor_of_token(token)
         if visitor is None:
+            super().initialize(**not_known(token=bool(token)))
             await super().prepare()
             return
         if self._access is not None:

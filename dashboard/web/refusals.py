@@ -69,13 +69,13 @@ def foreign_origin(origin: str) -> dict[str, Any]:
     }
 
 
-def not_known() -> dict[str, Any]:
-    """401: no token, or one that is not valid."""
+def not_known(*, token: bool = False) -> dict[str, Any]:
+    """401: no token, or (``token``) one that is not valid."""
     return {
         "status": 401,
-        "title": "A token is needed",
+        "title": "This token is none of this server's" if token else "A token is needed",
         "lines": (
-            "This server shows its data only to those who hold one of its two tokens.",
+            "This server shows its data only to those who hold one of its tokens.",
             "Open the whole address that was printed where the server was started; it ends in "
             "<code>login?token=…</code>. A browser keeps the token for 30 days; after a restart of the server there "
             "are new ones, unless they were set.",

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ptylive.schema.errors import MetadataError, brief
+from ptylive.schema.foreign_plans.phaser_engines import ENGINE, engines_of, engines_there
 from ptylive.schema.foreign_plans.plan import (
     PlanImport,
     Taken,
@@ -26,7 +27,7 @@ from ptylive.schema.optics import KRIVANEK_ORDERS
 from ptylive.schema.pypty.converters import aberrations
 from ptylive.schema.pypty.rows import Converter, Fate, Gathered, Row
 
-PLAN, ENGINE = "plan", "engines"
+PLAN = "plan"
 M, E, S, R = Fate.MAPPED, Fate.ELSEWHERE, Fate.SET_ASIDE, Fate.REFUSED
 REST_EV, PLANCK_EV_A = 510998.95, 12398.419843320026
 OTHER_MEASURE = "its cost is of another measure there"
@@ -360,15 +361,13 @@ ENGINE_ROWS: tuple[Row, ...] = (
 
 
 def looks_like_phaser(values: Mapping[str, Any]) -> bool:
-    """Whether a table is a plan of phaser."""
-    return values.get("file_type") == "phaser_plan" or ("raw_data" in values and "engines" in values)
+    """Whether a table is a plan of phaser, ``engines`` misspelt or not."""
+    return values.get("file_type") == "phaser_plan" or ("raw_data" in values and bool(engines_there(values)))
 
 
 def import_phaser(values: Mapping[str, Any], *, lenient: bool = False) -> PlanImport:
     """Settings and metadata of a plan; engines are stages where there are several. Raises MetadataError."""
-    engines = values.get("engines")
-    if not isinstance(engines, list) or not engines:
-        raise MetadataError("the plan has no engines", "a plan of phaser lists what it runs")
+    engines = engines_of(values)
     rest = {name: value for name, value in values.items() if name != "engines"}
     into = Gathered(rest, None)
     table = gathered(rest, PLAN_ROWS, "phaser", into, lenient=lenient)

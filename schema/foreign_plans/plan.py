@@ -99,12 +99,17 @@ def _converted(row: Row, value: Any, read: Any, into: Gathered, program: str) ->
     """What one parameter becomes (``read``: its value, watched); notes of its converter are what is left out of it."""
     before, notes = {**into.preset, **into.metadata}, len(into.notes)
     assert row.convert is not None  # noqa: S101  (asked before)
+    refused: MetadataError | None = None
     try:
         row.convert(read, into)
+    except MetadataError as error:
+        refused = error
     except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
-        raise MetadataError(f"{row.name} = {brief(value)}: {error}", "correct the file") from None
-    for theirs, ours in misspelt(read):
-        raise MetadataError(f"{row.name}.{theirs}: {program} has no such key", f"did you mean {ours!r}?")
+        refused = MetadataError(f"{row.name} = {brief(value)}: {error}", "correct the file")
+    for theirs, ours in misspelt(read):  # before what follows from it
+        raise MetadataError(f"{row.name}.{theirs}: {program} has no such key", f"did you mean {ours!r}?") from None
+    if refused is not None:
+        raise refused
     now = {**into.preset, **into.metadata}
     _check_sizes(row.name, value, {key: one for key, one in now.items() if key not in before or before[key] != one})
     changed = [f"{key} = {brief(now[key], LONGEST)}" for key in now if key not in before or before[key] != now[key]]

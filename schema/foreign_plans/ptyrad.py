@@ -19,13 +19,15 @@ M, E, S, R = Fate.MAPPED, Fate.ELSEWHERE, Fate.SET_ASIDE, Fate.REFUSED
 PARTS = {"both": "both", "phase": "phase", "amplitude": "amplitude"}
 
 
-def updated(key: str) -> Converter:
+def updated(theirs: str, key: str) -> Converter:
     """A tensor's rate and iterations as a switch: rates are found here."""
 
     def convert(value: Any, into: Gathered) -> None:
-        said = table_of(value, key)
-        rate = number_of(said.get("lr", 0) or 0, f"{key}.lr")
-        turns = ptyrad_turns({"start_iter": 1} | said, key) if rate else False
+        said, name = table_of(value, theirs), f"{UPDATE}.{theirs}"
+        if "lr" not in said and said.get("start_iter") is not None:
+            raise MetadataError(f"{name} has start_iter and no lr", "give lr, or start_iter: null for what stays")
+        rate, turns = number_of(said.get("lr", 0) or 0, f"{name}.lr"), ptyrad_turns(said, name, 1)
+        turns = turns if rate else False
         if key == "update_obj":
             turns = both(turns, into.preset.get(key, False))
         into.preset[key] = turns
@@ -35,7 +37,7 @@ def updated(key: str) -> Converter:
 
 def modulus(value: Any, into: Gathered) -> None:
     """``obja``: an object whose modulus is not refined is one of phases."""
-    updated("update_obj")(value, into)
+    updated("obja", "update_obj")(value, into)
     if not number_of(table_of(value, "obja").get("lr", 0) or 0, "obja.lr"):
         into.preset["phase_only_obj"] = True
 
@@ -184,10 +186,18 @@ REST: tuple[Row, ...] = (
         f"{RATE}; a rate of 0: phases only",
         modulus,
     ),
-    Row("update_params.objp", MODEL, None, M, ("update_obj",), RATE, updated("update_obj")),
-    Row("update_params.probe", MODEL, None, M, ("update_probe",), RATE, updated("update_probe")),
-    Row("update_params.probe_pos_shifts", MODEL, None, M, ("update_probe_pos",), RATE, updated("update_probe_pos")),
-    Row("update_params.obj_tilts", MODEL, None, M, ("update_tilts",), RATE, updated("update_tilts")),
+    Row("update_params.objp", MODEL, None, M, ("update_obj",), RATE, updated("objp", "update_obj")),
+    Row("update_params.probe", MODEL, None, M, ("update_probe",), RATE, updated("probe", "update_probe")),
+    Row(
+        "update_params.probe_pos_shifts",
+        MODEL,
+        None,
+        M,
+        ("update_probe_pos",),
+        RATE,
+        updated("probe_pos_shifts", "update_probe_pos"),
+    ),
+    Row("update_params.obj_tilts", MODEL, None, M, ("update_tilts",), RATE, updated("obj_tilts", "update_tilts")),
     Row(
         "update_params.slice_thickness",
         MODEL,
@@ -195,7 +205,7 @@ REST: tuple[Row, ...] = (
         M,
         ("update_slice_distances",),
         RATE,
-        updated("update_slice_distances"),
+        updated("slice_thickness", "update_slice_distances"),
     ),
     Row("loss_single", LOSS, None, M, ("algorithm",), "a sum of squares, not a relative error", single),
     Row("loss_poissn", LOSS, None, M, ("algorithm",), "", poisson),

@@ -42,8 +42,13 @@ class Told(dict[str, Any]):
         lacking = [key for key in sorted(self._asked) if not super(Told, self).__contains__(key)]
         for key, value in super().items():
             if key not in self._asked:
-                yield from ((key, ours) for ours in get_close_matches(key, lacking, 1, ALIKE))
+                yield from ((key, ours) for ours in _alike(key, lacking))
             yield from ((f"{key}.{theirs}", ours) for theirs, ours in misspelt(value))
+
+
+def _alike(key: str, lacking: list[str]) -> list[str]:
+    """The key that was meant, if any: of the same letters (of short ones difflib sees too little), or much the same."""
+    return [ours for ours in lacking if sorted(ours) == sorted(key)][:1] or get_close_matches(key, lacking, 1, ALIKE)
 
 
 def watched(value: Any) -> Any:

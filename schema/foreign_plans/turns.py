@@ -9,9 +9,11 @@ from ptylive.schema.errors import MetadataError, brief
 from ptylive.schema.foreign_plans.plan import number_of
 
 
-def ptyrad_turns(value: Mapping[str, Any], name: str) -> bool | str:
-    """``start_iter``, ``step`` and ``end_iter``, which is the first one without: never, always, or an expression."""
-    start = value.get("start_iter")
+def ptyrad_turns(value: Mapping[str, Any], name: str, otherwise: int | None = None) -> bool | str:
+    """``start_iter``, ``step`` and ``end_iter``, which is the first one without: never, always, or an expression.
+    ``otherwise``: where ``start_iter`` is not given.
+    """
+    start = value.get("start_iter", otherwise)
     if start is None:
         return False
     first = int(number_of(start, f"{name}.start_iter")) - 1

@@ -24,7 +24,7 @@ from pydantic.fields import FieldInfo
 from pydantic.functional_validators import ModelWrapValidatorHandler
 from pydantic_core import InitErrorDetails
 
-from ptylive.schema.errors import MetadataError, did_you_mean
+from ptylive.schema.errors import MetadataError, did_you_mean, said_of
 from ptylive.schema.model import StrictModel
 from ptylive.schema.preset.added import added_words, declared
 from ptylive.schema.preset.loss import LossSettings
@@ -228,7 +228,7 @@ class Preset(StrictModel):
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"][:1])
-            message = first["msg"].removeprefix("Value error, ").removesuffix(f": {CORRECT}")  # of a stage
+            message = said_of(first).removesuffix(f": {CORRECT}")  # of a stage
             raise MetadataError(
                 f"refinement setting {field}: {message}" if field else f"refinement settings: {message}",
                 CORRECT,

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from ptylive.schema.errors import MetadataError, brief, did_you_mean
+from ptylive.schema.errors import MetadataError, brief, did_you_mean, said_of
 from ptylive.schema.model import StrictModel
 from ptylive.schema.optics import ABERRATION_NAMES, aberrations_from
 from ptylive.schema.plausible import PLAUSIBLE, understood
@@ -176,6 +176,6 @@ def _checked(group: str, kind: type[StrictModel], given: Mapping[str, Any]) -> A
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join([group, *(str(part) for part in first["loc"][:1])])
-        said = first["msg"].removeprefix("Value error, ")
+        said = said_of(first)
         shown = f" = {brief(first['input'])}" if first["loc"] else ""
         raise MetadataError(f"{place}{shown}: {said}", "correct the value or leave it out (docs/simulate.md)") from None

@@ -164,8 +164,7 @@ def _was_interrupted(error: BaseException | None) -> bool:
 def _explained(error: Exception) -> str:
     """One line for the user."""
     if isinstance(error, ImportError):  # of the libraries below, too
-        told = " ".join(str(error).split())
-        return f"a library cannot be loaded: {told}: raise the limit of memory (ulimit -v), or install ptylive anew"
+        return _not_loaded(error)
     from ptylive.schema import PtyliveError  # loads numpy and pydantic: not for a look at the help
 
     if isinstance(error, PtyliveError):
@@ -175,6 +174,17 @@ def _explained(error: Exception) -> str:
         told = " ".join((error.strerror or str(error)).split())  # libraries write lines
         return f"{where}{told}" + (": make room, or write somewhere else" if error.errno in _FULL else "")
     return f"internal error: {error!r} (run again with --debug for the traceback)"
+
+
+def _not_loaded(error: ImportError) -> str:
+    """What a module wants that does not load: the module itself, one that fits it, or memory for its library."""
+    name, told = error.name or "", " ".join(str(error).split())
+    if name.partition(".")[0] == "ptylive":
+        problem = "is missing" if isinstance(error, ModuleNotFoundError) else f"does not fit the others ({told})"
+        return f"a part of ptylive {problem}: {name}: install ptylive anew (docs/install.md)"
+    if isinstance(error, ModuleNotFoundError):
+        return f"the library {name or told} is not installed beside ptylive: install ptylive anew (docs/install.md)"
+    return f"a library cannot be loaded: {told}: raise the limit of memory (ulimit -v), or install ptylive anew"
 
 
 def _fail(line: str, debug: bool, code: ExitCode = ExitCode.FAILED) -> None:

@@ -19,10 +19,15 @@ if TYPE_CHECKING:
     from ptylive.streamer.source import FileSource
 
 
-def look_through(others: Sequence[Path], values: Mapping[str, Any], loaded: PresetFile, *, shared: bool) -> None:
-    """Look through the files beside the first. Raises MetadataError for what is done with one file only."""
+def look_through(files: Sequence[Path], values: Mapping[str, Any], loaded: PresetFile, *, shared: bool) -> None:
+    """Look through the files beside the first. Raises MetadataError for what is done with one file only, and for a
+    file that is there twice.
+    """
+    from ptylive.application.tilt_series import each_once
     from ptylive.streamer.vetting.door import vet
 
+    each_once(files)
+    others = files[1:]
     if others and shared:
         raise MetadataError("several scans are refined together on this machine", "leave out --cluster, or refine one")
     if others and loaded.positions_A is not None:

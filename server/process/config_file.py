@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from ptylive.application.extensions import Preset
 from ptylive.schema import InputFileError, MetadataError, Scan, ScanHeader
-from ptylive.schema.errors import PtyliveError, did_you_mean
+from ptylive.schema.errors import PtyliveError, did_you_mean, said_of
 from ptylive.schema.files.small_files import read_text
 from ptylive.schema.metadata import (
     NAMES,
@@ -183,7 +183,7 @@ def _refused(error: ValidationError, sources: _Sources) -> MetadataError:
     """The first thing that a value is refused for."""
     first = error.errors()[0]
     place = [str(part) for part in first["loc"]]
-    message = first["msg"].removeprefix("Value error, ")
+    message = said_of(first)
     what = f"{'.'.join(place)}: {message}" if place else message
     return MetadataError(f"{sources.of(place[0] if place else '')}: {what}", CORRECT)
 

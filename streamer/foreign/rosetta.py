@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from ptylive.schema import InputFileError
-from ptylive.schema.model import Array
+from ptylive.schema.model import Array, IndexArray
 from ptylive.streamer.foreign.arrays import check_frames
 from ptylive.streamer.foreign.axes_order import ROWS_FIRST, scan_lies_last
 from ptylive.streamer.foreign.units import (
@@ -36,6 +36,8 @@ from ptylive.streamer.storage.scan_file import ScanFile
 
 NO_ZARR = (3, 14)
 """From this Python on the zarr 2 that RosettaSciIO's reader of ``.zspy`` needs cannot be built (pyproject.toml)."""
+_NAMED = 5
+"""Numbers of frames that are told."""
 _PIECE = "8MiB"
 """Pieces that files without chunks of their own are read in."""
 
@@ -87,21 +89,32 @@ def open_mib(path: Path) -> Iterator[ScanFile]:
 
 
 def _mib_lacks(path: Path, found: Mapping[str, Any], number: int) -> list[str]:
-    """What a file of Merlin with ``number`` frames says of frames that are not in it: by the first and the last one."""
+    """What a file of Merlin with ``number`` frames says of frames that are not in it, or twice: by their numbers."""
     said = value_at(found, "original_metadata.mib_properties") or {}
     try:
         pixels = said["merlin_size"][0] * said["merlin_size"][1] * np.dtype(said["dtype"]).itemsize
         frame, size = said["head_size"] + pixels, path.stat().st_size
-        with path.open("rb") as file:
-            first = int(file.read(10)[4:])
-            file.seek((number - 1) * frame)
-            last = int(file.read(10)[4:])
+        heads = np.memmap(path, np.uint8, "r", shape=(number, frame))[:, 4:10]  # behind "MQ1,"
+        numbers = np.ascontiguousarray(heads).view("S6").ravel().astype(np.int64)
     except (KeyError, TypeError, ValueError, OSError):  # of another version: nothing is known
         return []
     notes = ["the file ends within a frame, which is left out"] if size % frame else []
-    if last - first + 1 != number:
-        notes.append(f"frames are numbered {first} to {last}, and there are {number}: some are missing: check it")
+    there, times = np.unique(numbers, return_counts=True)
+    twice, gaps = there[times > 1], np.flatnonzero(np.diff(there) > 1)[: _NAMED + 1]
+    missing = int(there[-1] - there[0]) + 1 - len(there)
+    absent = np.concatenate([there[:0], *(np.arange(there[gap] + 1, there[gap + 1]) for gap in gaps)])
+    wrong = [f"{missing} missing ({_first(absent)})"] if missing else []
+    wrong += [f"{len(twice)} more than once ({_first(twice)})"] if len(twice) else []
+    wrong += ["some out of order"] if not wrong and (np.diff(numbers) < 0).any() else []
+    if wrong:
+        named = f"of frames numbered {there[0]} to {there[-1]} there are {' and '.join(wrong)}"
+        notes.append(f"{named}, and they are taken in the order of the file: check it")
     return notes
+
+
+def _first(numbers: IndexArray) -> str:
+    """The first few numbers."""
+    return ", ".join(map(str, numbers[:_NAMED].tolist())) + (", …" if len(numbers) > _NAMED else "")
 
 
 @contextmanager

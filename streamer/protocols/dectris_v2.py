@@ -121,7 +121,9 @@ class DectrisV2:
             self._noted = names
             self._note(f"images have the channels {', '.join(map(repr, names))}: {str(chosen)!r} is used"[:200])
         array = stored_array(data[chosen], f"image {number}")
-        return Image(_key(fields), number, array.shape, array.dtype, array.codec, array.data)
+        named = whole(fields.get("series_id"))
+        name = "" if named is None or named >= 2**63 else str(named)
+        return Image(_key(fields), number, array.shape, array.dtype, array.codec, array.data, name)
 
 
 def decode_cbor(message: Buffer) -> dict[str, Any]:

@@ -101,6 +101,9 @@ def _frames(header: Header, scan_header: ScanHeader, note: Note) -> int:
             note(f"series {header.series} announces {announced} images, its scan has {wanted}: some will be missing")
         if announced is None or announced < wanted or announced >= 2 * wanted:
             return wanted
+        if announced > wanted:
+            text = f"series {header.series} announces {announced} images, its scan has {wanted}"
+            note(f"{text}: the last {announced - wanted} are awaited, and are no points of it: is scan.shape right?")
     if announced is None or announced > MAX_FRAMES:
         text = f"series {header.series} announces {'no number of' if announced is None else announced} images"
         raise WireError(f"{text}: give the scan shape, --set scan.shape=ROWS,COLUMNS", "no_frames")

@@ -15,7 +15,8 @@ from ptylive.streamer.wire.limits import MAX_DETECTOR_SIDE, MAX_FRAME_BYTES
 @dataclass(frozen=True)
 class Image:
     """One image as it came. series: key of its series; number: from 0; shape: (rows, columns); dtype: numpy spelling;
-    data: one pattern coded with ``codec`` (bslz4 and lz4 in the framing of the HDF5 filters).
+    data: one pattern coded with ``codec`` (bslz4 and lz4 in the framing of the HDF5 filters); name: of its series, for
+    people, where that is not the key.
     """
 
     series: str
@@ -24,6 +25,7 @@ class Image:
     dtype: str
     codec: Codec
     data: Buffer
+    name: str = ""
 
 
 def check_image(image: Image) -> None:

@@ -164,7 +164,7 @@ class Series:
         text = f"image {image.number} of series {image.series}, whose header did not come"
         if self._busy:
             raise WireError(f"{text}: series {self._key} is being received", "no_header")
-        header = Header(image.series, shape=image.shape, dtype=image.dtype)
+        header = Header(image.name or image.series, shape=image.shape, dtype=image.dtype)
         try:
             message = arm_message(header, self._prepare, self._note)
         except WireError:
@@ -174,7 +174,7 @@ class Series:
         self._begin(image.series, header)
         self._open(header, message.header)
         self._pass = image.number // message.header.frames
-        self._note(f"series {image.series} is taken from image {image.number} on: its header did not come")
+        self._note(f"series {header.series} is taken from image {image.number} on: its header did not come")
         return message
 
     @property
@@ -279,5 +279,5 @@ class Series:
 
 def _completed(header: Header | None, image: Image) -> Header:
     """A header with what it did not say taken from an image."""
-    known = header or Header(image.series)
+    known = header or Header(image.name or image.series)
     return replace(known, shape=known.shape or image.shape, dtype=known.dtype or image.dtype)

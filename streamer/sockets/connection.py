@@ -21,7 +21,8 @@ _PAUSE_S = 0.1
 class Connection:
     """The connections of one socket that were agreed on, by what its monitor tells; for the socket's own thread.
 
-    ``address``: what the socket has connected to; None for one that others connect to.
+    ``address``: what the socket has connected to; None for one that others connect to. ``had_peers``: whether there
+    was ever one, also where it came and went between two looks.
     """
 
     def __init__(self, socket: zmq.Socket[bytes], address: str | None) -> None:
@@ -29,13 +30,14 @@ class Connection:
         self._address = address
         self._broken_off = False
         self.peers = 0
+        self.had_peers = False
 
     def note(self, event: int) -> None:
         """Something that the socket's monitor has told."""
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             # a connection given up while it was agreed on is not reported as lost: of one's own there is only one
             self.peers = 1 if self._address is not None else self.peers + 1
-            self._broken_off = False
+            self._broken_off, self.had_peers = False, True
         elif event == zmq.EVENT_DISCONNECTED:
             self._broken_off = not self.peers
             self.peers = max(0, self.peers - 1)

@@ -23,11 +23,14 @@ _MOST_MISSING = 9
 
 @dataclass(frozen=True)
 class Mended:
-    """``starts`` (lines,), rising; how many edges were put in where they lacked, and left out as they were too many."""
+    """``starts`` (lines,), rising; how many edges were put in where they lacked, and left out as they were too many.
+    ``waits``: of the last line nothing can be told yet.
+    """
 
     starts: IndexArray
     put_in: int = 0
     left_out: int = 0
+    waits: bool = False
 
     def notes(self, what: str = "lines") -> list[str]:
         """What a user should know of it."""
@@ -39,9 +42,12 @@ class Mended:
         return said
 
 
-def line_starts(edges: IndexArray, fixed: IndexArray | None = None, most: int | None = None) -> Mended:
+def line_starts(
+    edges: IndexArray, fixed: IndexArray | None = None, most: int | None = None, until: int | None = None
+) -> Mended:
     """Of the edges (n,) that begin lines, rising ticks. ``fixed`` (m,): starts of lines that stay as they are;
-    ``most``: lines of the scan; others may follow, of which nothing is told.
+    ``most``: lines of the scan; others may follow, of which nothing is told; ``until``: ticks, up to when all edges
+    have come; None: there are no others.
 
     Irregular ones are left as they are.
     """
@@ -56,26 +62,43 @@ def line_starts(edges: IndexArray, fixed: IndexArray | None = None, most: int | 
     turns = np.rint(steps / period).astype(np.int64)
     whole = (turns > 1) & (turns <= _MOST_MISSING + 1) & (np.abs(steps - turns * period) <= _NEAR * period)
     turns[~whole] = 1
+    gap = _before_the_last(steps, turns, period, len(before), most)
+    paused = gap is not None and not _followed(starts, int(starts[gap + 1]), period)
+    waits = gap is not None and paused and until is not None and until < starts[gap + 1] + (1 + _NEAR) * period
+    if gap is not None and paused:
+        turns[gap] = 1
+        starts, steps, turns = (starts[: gap + 1], steps[:gap], turns[:gap]) if waits else (starts, steps, turns)
     parts = [before[:-1], starts[:1]]
     for start, step, many in zip(starts[:-1].tolist(), steps.tolist(), turns.tolist(), strict=True):
         parts.append(start + np.rint(np.arange(1, many + 1) * (step / many)).astype(np.int64))
-    every = _with_the_last(np.concatenate(parts), period, most)
+    every = np.concatenate(parts)
+    if gap is not None and not paused and not whole[gap] and most is not None:
+        every = np.insert(every, most - 1, every[most - 2] + round(period))
     told = every[:most]
     put_in = int(np.count_nonzero(~np.isin(told, edges)))
-    of_these = len(edges) if len(told) == len(every) else int(np.searchsorted(edges, told[-1], side="right"))
-    return Mended(every, put_in, of_these - len(told) + put_in)
+    all_told = len(told) == len(every) and not waits
+    of_these = len(edges) if all_told else int(np.searchsorted(edges, told[-1], side="right"))
+    return Mended(every, put_in, of_these - len(told) + put_in, waits)
 
 
-def _with_the_last(starts: IndexArray, period: float, most: int | None) -> IndexArray:
-    """Behind the last line but one comes the last, and after a while another scan, whenever that was begun: a gap in
-    which a line has room, of no whole number of lines, is the last line's and that of the scans.
+def _before_the_last(steps: IndexArray, turns: IndexArray, period: float, before: int, most: int | None) -> int | None:
+    """Which step, of those with room for lines, follows the last line but one; None where none does. ``before``: lines
+    that stay, with the first of which steps there are.
+
+    Either it is a pause, and what follows is the last line, or the edge of this was lost, and another scan follows,
+    whenever that was begun.
     """
-    if most is None or not 2 <= most <= len(starts):
-        return starts
-    turns = float(starts[most - 1] - starts[most - 2]) / period
-    if not 2 <= turns <= _MOST_MISSING + 1:
-        return starts
-    return np.insert(starts, most - 1, starts[most - 2] + round(period))
+    if most is None or most < 2:
+        return None
+    line = max(before - 1, 0) + np.cumsum(turns) - turns
+    room = (steps >= (2 - _NEAR) * period) & (steps <= (_MOST_MISSING + 1 + _NEAR) * period)
+    found = np.flatnonzero((line == most - 2) & room)
+    return int(found[0]) if len(found) else None
+
+
+def _followed(starts: IndexArray, start: int, period: float) -> bool:
+    """Whether another line follows at once: then it is not the last one of its scan."""
+    return bool((np.abs(starts - (start + period)) <= _NEAR * period).any())
 
 
 def point_starts(edges: IndexArray, rows: int, columns: int) -> Mended:

@@ -167,12 +167,12 @@ class LivePackets:
                 if self._open is None:
                     self._forget()
                     return
-                self._open.begin_lines(self._edges)
+                self._open.begin_lines(self._edges, self._past())
                 clock = self._open.clock()
                 dwell_us = None if clock is None else clock.dwell_us
                 yield Begun(self._open.sensor, dwell_us, self._open.doubt())
             scan = self._open
-            scan.begin_lines(self._edges)
+            scan.begin_lines(self._edges, self._past())
             yield from self._over(scan)
             if scan.done == scan.lines:
                 yield self._ended(whole=True)
@@ -327,6 +327,7 @@ class _OpenScan:
         self._edges = Edges.together([])
         self._period: float | None = None
         self._another = False  # has begun after a pause
+        self._waits = False  # for what tells a pause before the last line from another scan
         self.notes: tuple[str, ...] = ()
 
     @property
@@ -335,14 +336,14 @@ class _OpenScan:
         clock = self.clock()
         return int(self.starts[-1] + (0.0 if clock is None else clock.columns * clock.dwell))
 
-    def begin_lines(self, edges: Edges) -> None:
-        """Lines begin with these edges, up to a pause."""
+    def begin_lines(self, edges: Edges, past: int) -> None:
+        """Lines begin with these edges, up to a pause. ``past``: ticks, up to when all have come."""
         if self.kind is None:
             return
         starts = np.sort(edges.times[edges.kinds == self.kind], kind="stable")
         if self._columns > 1:
-            found = line_starts(starts, self.starts[: self.done], self.lines)
-            starts, self.notes = found.starts, tuple(found.notes())
+            found = line_starts(starts, self.starts[: self.done], self.lines, past)
+            starts, self.notes, self._waits = found.starts, tuple(found.notes()), found.waits
         steps = np.diff(starts := starts[: self.lines])
         self._period = float(np.median(steps)) if len(steps) else None
         long: list[int] = np.flatnonzero(steps > self._pause * np.median(steps)).tolist() if len(steps) > 1 else []
@@ -367,7 +368,7 @@ class _OpenScan:
         """Whether another scan has begun before all lines of this one, or the next line is too late (everything up to
         ``past``, ticks, has come), and nothing of it is waited for.
         """
-        if self.kind is None or self.done < len(self.starts) or not len(self.starts):
+        if self.kind is None or self._waits or self.done < len(self.starts) or not len(self.starts):
             return False
         if self._period is not None and past > self.starts[-1] + self._pause * self._period:
             return True

@@ -51,8 +51,10 @@ def test_nothing_is_served_before_the_token(guarded: RunningDashboard) -> None:
         code, _, body = get(guarded, path, Origin=guarded.url)
         assert code == 401, path
         assert "ptylive" not in body
-    assert get(guarded, "/login?token=wrong")[0] == 401
-    assert get(guarded, "/login")[0] == 401
+    code, _, body = get(guarded, "/login?token=wrong")
+    assert code == 401 and "This token is none of this server" in str(body)
+    code, _, body = get(guarded, "/login")
+    assert code == 401 and "A token is needed" in str(body)
     assert get(guarded, "/", cookie=f"ptylive_{guarded.port}=operator.0000")[0] == 401
 
 

@@ -186,6 +186,16 @@ def test_a_detector_is_drawn_and_dragged(server: FakeServer, dashboard: RunningD
 
 
 @pytest.mark.slow
+def test_remarks_at_the_bottom_stand_by_themselves(
+    server: FakeServer, dashboard: RunningDashboard, watched: Watched
+) -> None:
+    page = watched.open(dashboard.url)
+    for message in ("obf, wdd: needs energy_eV; all counts are 0", "recording waits: a disk"):
+        server.publish("state", state_payload(message=message))
+        expect(page.locator(".sentence span")).to_have_text(message.split("; "))
+        expect(page.locator(".sentence")).to_have_attribute("title", message.replace("; ", "\n"))
+
+
 def test_the_library_opens_a_scan_and_shows_names_as_text(
     server: FakeServer, dashboard: RunningDashboard, watched: Watched
 ) -> None:

@@ -182,7 +182,7 @@ def test_a_server_that_was_ended_promises_nothing(server: FakeServer, watched: W
     banner = page.locator(".banner")
     expect(banner).to_contain_text("the server was ended at")
     expect(banner).to_contain_text("048 of 4\u2009096 frames of 0142 had come and lie on the disk")
-    expect(banner).to_contain_text("start it again with ptylive serve --record /data, then this page comes back")
+    expect(banner).to_contain_text(f"again with ptylive serve --record /data --control {server.control} (and its other")
     page.wait_for_timeout(1500)
     expect(banner).not_to_contain_text("reconnecting")
     assert page.title().endswith("ptylive")

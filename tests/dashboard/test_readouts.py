@@ -126,12 +126,18 @@ def test_banner_says_since_when() -> None:
         ({"state": "complete", "recording": "/a b/0142.h5"}, "0142.h5 holds the last scan"),
         ({"state": "complete", "recording": "/a b/0142.h5"}, "ptylive serve --record '/a b'"),
         ({"recording": None}, "nothing was being recorded"),
-        ({"recording": None}, "where it does not: ptylive serve. This"),
+        ({"recording": None}, "where it does not: ptylive serve (and its other options). This"),
+        ({"recording": None, "data": "tcp://127.0.0.1:9999"}, "ptylive serve (and"),
+        (
+            {"recording": None, "protocol": "merlin", "data": "tcp://merlin:6342"},
+            "ptylive serve --protocol merlin --data tcp://merlin:6342 (and",
+        ),
     ],
 )
 def test_banner_says_what_was_saved_and_how_to_start_again(state: dict[str, Any], said: str) -> None:
     view = FeedView(last_contact=time.time(), state=ServerState.model_validate(state_payload(**state)))
-    assert said in readouts.banner(view, "tcp://x")
+    assert said in readouts.banner(view, readouts.CONTROL)
+    assert " --control tcp://127.0.0.1:7998 (and" in readouts.banner(view, "tcp://127.0.0.1:7998")
 
 
 def test_the_sentence_prefers_answers_then_people_then_the_log() -> None:
@@ -152,8 +158,17 @@ def test_what_a_scan_lacks_is_said() -> None:
     assert said == "this scan is incomplete: 96 of 4\u2009096 frames did not arrive, 3 were refused, see “rejected”"
     assert readouts.sentence(FeedView(state=state(state="scanning", refused=1)), "") == "1 was refused, see “rejected”"
     both = readouts.sentence(FeedView(state=state(**lacking, message="no step")), "")
-    assert both.endswith("did not arrive; no step")
+    assert both.endswith("did not arrive\nno step")
     assert readouts.sentence(FeedView(state=state(state="complete")), "") == ""
+
+
+def test_remarks_stand_by_themselves() -> None:
+    """The server puts semicolons between what needs a person, and what a refinement says of itself."""
+    view = FeedView(state=state(message="obf, wdd: needs energy_eV; all counts are 0"))
+    assert readouts.sentence(view, "") == "obf, wdd: needs energy_eV\nall counts are 0"
+    ended = RefinementState(state="done", message="converged; ml, loss_floor 0.1 counts; 1 probe mode")
+    said = readouts.sentence(FeedView(refinement=ended), "")
+    assert said == "converged\nml, loss_floor 0.1 counts\n1 probe mode"
 
 
 def test_refinement_in_words() -> None:

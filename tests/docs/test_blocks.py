@@ -68,6 +68,17 @@ def test_every_line_of_the_shell_can_be_typed(program):
     assert not wrong
 
 
+def test_what_is_typed_while_a_server_runs_stands_in_another_block():
+    """A block is pasted as one: what follows `serve`, which stays, is typed when the server has ended."""
+    wrong = []
+    for block in BLOCKS:
+        names = [words(line)[1] for line in block.commands if words(line)[:1] == ["ptylive"]]
+        after = names[names.index("serve") + 1 :] if "serve" in names else []
+        if {"replay", "status", "refine-now", "call", "stop"} & set(after):
+            wrong.append(block.place)
+    assert not wrong
+
+
 def test_commands_that_are_not_run_have_their_options_too(program):
     for block in BLOCKS:
         for line in block.commands:

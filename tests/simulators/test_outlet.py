@@ -1,5 +1,7 @@
 """What a sender does while somebody else, or nobody, is at its server's address."""
 
+import time
+
 import pytest
 import zmq
 from addresses import bind_when_free
@@ -27,3 +29,21 @@ def test_another_program_at_the_address_is_not_taken_for_the_server_and_does_not
             outlet.send([b"to the server"])
             assert server.recv_multipart() == [b"to the server"]
             server.close()
+
+
+def test_a_server_that_was_never_slow_is_waited_for_like_any_that_went_away() -> None:
+    """Nothing had to wait while it was there, so nobody had looked at the connection."""
+    with zmq.Context() as context:
+        server = context.socket(zmq.PULL)
+        address = f"tcp://127.0.0.1:{server.bind_to_random_port('tcp://127.0.0.1')}"
+        outlet = Outlet(address, SendPatience(first_s=20.0, away_s=0.5))
+        try:
+            while not server.poll(100):
+                outlet.send([b"here"])
+            server.close(linger=0)
+            time.sleep(0.5)  # for the end of the connection to be known here, before anybody looks
+            with pytest.raises(ServerGoneError, match=r"waited 0\.5 s"):
+                for _ in range(10_000):
+                    outlet.send([b"gone"])
+        finally:
+            outlet.close(flush=False)

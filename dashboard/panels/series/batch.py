@@ -104,7 +104,7 @@ class BatchPanel:
                 "state": row.state,
                 "cells": [
                     WORDS.get(row.state, row.state),
-                    row.reason or row.doing or "; ".join(row.remarks),
+                    row.reason or row.doing or "\n".join(row.remarks),
                     number(row.loss, 5) if row.loss is not None else "",
                     f"{row.epoch} epochs" if row.epoch else "",
                     seconds(row.seconds) if row.seconds else "",

@@ -102,7 +102,7 @@ def refine(
     loaded, values = _loaded(preset, file, values, output)
     wanted = _preset(with_stage_files({**loaded.settings, **chosen}, stage or (), output), epochs)
     checked_backend(backend)
-    look_through(files[1:], values, loaded, shared=cluster is not None or workers is not None)
+    look_through(files, values, loaded, shared=cluster is not None or workers is not None)
     if _is_elsewhere(loaded, cluster, workers, checks=checks, history=history):
         given = replace(_job(file, wanted, values), backend=backend, threads=threads, resume=resume)
         given = replace(given, results=output.absolute(), checkpoint=checkpoint.absolute())

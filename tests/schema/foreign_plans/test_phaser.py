@@ -148,3 +148,16 @@ def test_what_is_misspelt_or_of_another_unit_within_init_is_not_taken(init, said
     with pytest.raises(MetadataError) as caught:
         import_phaser({"raw_data": {}, "init": init, "engines": [{"type": "gradient"}]})
     assert said in caught.value.line()
+
+
+def test_a_misspelt_key_is_told_before_what_follows_from_it():
+    with pytest.raises(MetadataError) as caught:
+        import_phaser({"raw_data": {}, "slices": {"n": 5, "total_thicknes": 100}, "engines": [{"type": "gradient"}]})
+    assert "slices.total_thicknes: phaser has no such key: did you mean 'total_thickness'?" in caught.value.line()
+
+
+def test_a_plan_whose_engines_are_misspelt_is_one_still():
+    plan = {"raw_data": {}, "engine": [{"type": "gradient"}]}
+    assert looks_like_phaser(plan)
+    with pytest.raises(MetadataError, match="engine: phaser has no such parameter"):
+        import_phaser(plan)

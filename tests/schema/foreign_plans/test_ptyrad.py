@@ -157,6 +157,22 @@ def test_the_table_is_on_its_page(repository):
         ({"loss_params": {"loss_single": {"staet": True}}}, "loss_single.staet: "),
         ({"constraint_params": {"obj_zblur": {**ON, "sdt": 1}}}, "obj_zblur.sdt: "),
         ({"constraint_params": {"obj_zblur": {"start_itre": 1, "std": 1}}}, "did you mean 'start_iter'?"),
+        (
+            {"model_params": {"update_params": {"objp": {"rl": 5e-4, "start_iter": 1}}}},
+            "update_params.objp.rl: PtyRAD has no such key: did you mean 'lr'?",
+        ),
+        (
+            {"model_params": {"update_params": {"objp": {"lr": 5e-4, "start_itr": 3}}}},
+            "update_params.objp.start_itr: PtyRAD has no such key: did you mean 'start_iter'?",
+        ),
+        (
+            {"model_params": {"update_params": {"obja": {"learning": 5e-4, "start_iter": 1}}}},
+            "update_params.obja has start_iter and no lr: give lr",
+        ),
+        (
+            {"model_params": {"update_params": {"probe": {"lr": "fast", "start_iter": 1}}}},
+            "update_params.probe.lr = 'fast' is no number",
+        ),
         ({"init_params": {**INIT, "probe_kv": 80e3}}, "probe_kv = 80000.0: energy_eV = 8e+07 eV?"),
         ({"init_params": {**INIT, "probe_conv_angle": 0.0249}}, "probe_conv_angle = 0.0249: "),
         ({"init_params": {**INIT, "pos_scan_step_size": 4e-11}}, "pos_scan_step_size = 4e-11: "),

@@ -10,6 +10,7 @@ from ptylive.schema.foreign_plans.told_keys import misspelt, watched
     [
         ({"sdt": 1}, [("sdt", "std")]),
         ({"sdt": 1, "std": 2}, []),
+        ({"tsd": 1}, [("tsd", "std")]),
         ({"kernel_size": 5}, []),
         ({"end_iter": None}, []),
         ([{"std": 1}, {"sdt": 1}], [("sdt", "std")]),

@@ -16,6 +16,15 @@ CASES = (
         ImportError("libopenblas.so:\nfailed to map segment"),
         "a library cannot be loaded: libopenblas.so: failed to map",
     ),
+    (
+        ModuleNotFoundError("No module named 'ptylive.engine.maps'", name="ptylive.engine.maps"),
+        "a part of ptylive is missing: ptylive.engine.maps: install ptylive anew",
+    ),
+    (
+        ImportError("cannot import name 'x' from 'ptylive.schema' (a.py)", name="ptylive.schema"),
+        "a part of ptylive does not fit the others (cannot import name 'x' from 'ptylive.schema' (a.py)): ",
+    ),
+    (ModuleNotFoundError("No module named 'h5py'", name="h5py"), "the library h5py is not installed beside ptylive: "),
     (ZeroDivisionError("1/0"), "internal error: ZeroDivisionError('1/0') (run again with --debug"),
 )
 

@@ -9,6 +9,7 @@ from running import ptylive_here
 
 from ptylive import open_scan
 from ptylive.application.simulation import simulate_file
+from ptylive.schema import MetadataError
 from ptylive.schema.simulation.settings import SimulationSettings
 
 SETTINGS = {"num_slices": 2, "total_thickness_A": 20, "epoch_max": 2, "sweeps": 1, "probe_modes": 1}
@@ -55,6 +56,16 @@ def test_scans_are_found_and_refined_together(scans, tmp_path):
 def test_what_does_not_go_together_is_named(scans, tmp_path, more, named):
     done = refined(scans, tmp_path / "r.h5", *more)
     assert done.returncode != 0 and named in done.stderr
+
+
+def test_a_scan_that_is_there_twice_is_not_refined(scans, tmp_path):
+    flat, _ = scans
+    (tmp_path / "other.h5").symlink_to(flat)
+    for again in (flat, tmp_path / "other.h5"):
+        done = refined((flat, again), tmp_path / "r.h5", "--set", f"scan_tilts_mrad={TILTS}")
+        assert done.returncode != 0 and f"{again} is there twice: name each scan once" in done.stderr
+    with pytest.raises(MetadataError, match="is there twice"):
+        open_scan(flat).refine(beside=[open_scan(flat)], scan_tilts_mrad=TILTS, **SETTINGS)
 
 
 def test_scans_in_python(scans):

@@ -189,3 +189,12 @@ def test_arrays_decode_as_dectris_does() -> None:
     for codec in ("bslz4", "lz4", "none"):
         stored = stored_array(decode_cbor(cbor2.dumps({"a": v2_array(FRAMES[0], codec)}))["a"], "a")
         assert np.array_equal(decode_array(stored), FRAMES[0])
+
+
+def test_a_series_whose_start_was_missed_has_its_number_for_a_name() -> None:
+    """Its unique id tells it from others, and means nothing to people."""
+    notes: list[str] = []
+    out = taken(inlet("dectris-v2", notes, {"scan.shape": (4, 6)}), series(unique="01GRXWT80JSDY2FNW8SGCCDZD9")[3:])
+    (arm,) = (message for message in out if isinstance(message, ArmMessage))
+    assert arm.header.series == "7"
+    assert "series 7 is taken from image 2 on" in notes[0]

@@ -33,6 +33,21 @@ def test_user_data_give_the_scan():
     assert message.header.scan.dwell_time_us == pytest.approx(100.0)
 
 
+@pytest.mark.parametrize(
+    ("frames", "said"),
+    [
+        (41, ["series 7 announces 41 images, its scan has 42: some will be missing"]),
+        (42, []),
+        (50, ["series 7 announces 50 images, its scan has 42: the last 8 are awaited, and are no points of it"]),
+        (84, []),  # two scans
+    ],
+)
+def test_a_series_of_another_length_than_its_scan_is_told(frames, said):
+    _, notes = armed(replace(HEADER, frames=frames, user={"scan": {"shape": [6, 7]}}))
+    assert len(notes) == len(said)
+    assert all(note.startswith(words) for note, words in zip(notes, said, strict=True))
+
+
 @pytest.mark.parametrize("user", [{"optics": {"energy_eV": -1}}, {"scan": {"shape": [0, 7]}}])
 def test_impossible_user_data_are_left_out_and_reported(user):
     message, _ = armed(replace(HEADER, user=user))

@@ -92,3 +92,29 @@ def test_the_last_line_has_its_place_before_another_scan(gap):
 def test_of_a_gap_without_room_for_a_line_and_of_a_pause_nothing_is_made(gap):
     edges = np.concatenate([100 * np.arange(11), 1000 + gap + 100 * np.arange(12)])
     np.testing.assert_array_equal(line_starts(edges, None, 12).starts, edges)
+
+
+@pytest.mark.parametrize("pause", [200, 300, 340, 730, 1000])
+@pytest.mark.parametrize("after", [130, 300, 2000, None])
+def test_a_pause_before_the_last_line_is_one(pause, after):
+    """``after``: when another scan begins. Had that been the one behind the pause, its lines would follow at once."""
+    last = 1000 + pause
+    later = [] if after is None else last + after + 100 * np.arange(12)
+    edges = np.concatenate([100 * np.arange(11), [last], later]).astype(np.int64)
+    for fixed in (None, edges[:10]):
+        found = line_starts(edges, fixed, 12)
+        np.testing.assert_array_equal(found.starts[:12], edges[:12])
+        assert not found.notes() and not found.waits
+
+
+@pytest.mark.parametrize("pause", [200, 340])
+def test_what_comes_after_a_pause_is_waited_for(pause):
+    edges = np.concatenate([100 * np.arange(11), [1000 + pause]])
+    found = line_starts(edges, None, 12, until=1000 + pause + 90)
+    np.testing.assert_array_equal(found.starts, edges[:11])
+    assert found.waits and not found.notes()
+    np.testing.assert_array_equal(line_starts(edges, None, 12, until=1000 + pause + 110).starts, edges)
+    follows = np.append(edges, 1100 + pause)
+    found = line_starts(follows, None, 12, until=1000 + pause + 101)
+    np.testing.assert_array_equal(found.starts[:12], 100 * np.arange(12))
+    assert (found.put_in, found.waits) == (1, False)

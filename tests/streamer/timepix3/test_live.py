@@ -61,6 +61,17 @@ class Feed:
         return found
 
 
+def notes_of_whole(feed, sent):
+    """Of scans that came as they were sent, with each frame once."""
+    scans = feed.scans(*sent[0].shape[:2])
+    assert len(scans) == len(sent)
+    for (found, often, ended), wanted in zip(scans, sent, strict=True):
+        assert ended.whole
+        assert (often == 1).all()
+        np.testing.assert_array_equal(found, wanted.reshape(found.shape))
+    return [ended.notes for *_, ended in scans]
+
+
 def slow_lines(chips, each, begins=0):
     """Lines of eight points of 1 ms with ``each`` hits on the chip of each line, one behind the other."""
     rng, timing = np.random.default_rng(len(chips)), LineTiming(MS, 0, begins)
@@ -138,12 +149,8 @@ def test_a_lost_edge_moves_no_line_and_no_scan(lines_apart):
         lines = lines_of(sent[-1], timing, rng)
         data += without(lines, 7, timing, 4) if not scan else lines
     feed = Feed(LivePackets(Scan(shape=(12, 4), dwell_time_us=1e3)))
-    (first, _, ended), (second, *_) = feed(data, range(50, len(data) // 8, 50))(
-        beat((26 + lines_apart) * 5 * MS + 2 * LATE)
-    ).scans(12, 4)
-    assert ended.notes == ("lines put in where an edge is missing: 1: check it",)
-    np.testing.assert_array_equal(first, sent[0].reshape(first.shape))
-    np.testing.assert_array_equal(second, sent[1].reshape(second.shape))
+    feed(data, range(50, len(data) // 8, 50))(beat((26 + lines_apart) * 5 * MS + 2 * LATE))
+    assert notes_of_whole(feed, sent)[0] == ("lines put in where an edge is missing: 1: check it",)
 
 
 @pytest.mark.parametrize("apart", [0, 0.4, 3, 3.4])
@@ -158,12 +165,24 @@ def test_where_the_last_edge_is_lost_the_next_scans_keep_their_lines(apart):
         data += without(lines, 11, timing, 4) if not scan else lines
     feed = Feed(LivePackets(Scan(shape=(12, 4), dwell_time_us=1e3)))
     feed(data, np.arange(200, len(data) // 8, 200))(beat(3 * (12 + 4) * 5 * MS + 2 * LATE + 100 * MS))
-    scans = feed.scans(12, 4)
-    assert len(scans) == 3
-    for (found, often, ended), wanted in zip(scans, sent, strict=True):
-        assert ended.whole
-        assert (often == 1).all()
-        np.testing.assert_array_equal(found, wanted.reshape(found.shape))
+    notes_of_whole(feed, sent)
+
+
+@pytest.mark.parametrize("pause", [1, 2.4, 5, 8.7])
+@pytest.mark.parametrize("apart", [0.4, 3, 30])
+def test_a_pause_before_the_last_line_costs_no_line_and_no_scan(pause, apart):
+    """``pause``, ``apart``: periods beside the usual ones, before the last line and between scans."""
+    rng = np.random.default_rng(6)
+    sent, data, begins = [], b"", 0
+    for _ in range(3):
+        sent.append(patterns_of(rng, 12, 4))
+        data += lines_of(sent[-1][:11], LineTiming(MS, MS, begins), rng)
+        begins += round((11 + pause) * 5 * MS) // 16 * 16
+        data += line_packets(sent[-1][11], 0, LineTiming(MS, MS, begins), ONE, rng)
+        begins += round((1 + apart) * 5 * MS) // 16 * 16
+    feed = Feed(LivePackets(Scan(shape=(12, 4), dwell_time_us=1e3)))
+    feed(data, np.arange(200, len(data) // 8, 200))(beat(begins + 2 * LATE + 100 * MS))
+    assert not any(notes_of_whole(feed, sent))
 
 
 @pytest.mark.parametrize("line", [8, 11])
@@ -179,12 +198,8 @@ def test_an_edge_that_comes_twice_begins_no_line(line):
             whole = [line_packets(one, n, timing, ONE, np.random.default_rng(n)) for n, one in enumerate(sent[0])]
             data = b"".join([*whole[: line + 1], again, *whole[line + 1 :]])
     feed = Feed(LivePackets(Scan(shape=(12, 2), dwell_time_us=1e5)))
-    (first, often, ended), (second, *_) = feed(data, range(50, len(data) // 8, 50))(
-        beat(26 * 200 * MS + 2 * LATE)
-    ).scans(12, 2)
-    assert ended.whole and (often == 1).all()
-    np.testing.assert_array_equal(first, sent[0].reshape(first.shape))
-    np.testing.assert_array_equal(second, sent[1].reshape(second.shape))
+    feed(data, range(50, len(data) // 8, 50))(beat(26 * 200 * MS + 2 * LATE))
+    notes_of_whole(feed, sent)
 
 
 def test_a_line_is_handed_on_before_the_scan_is_over():

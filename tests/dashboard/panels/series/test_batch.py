@@ -55,6 +55,11 @@ def test_nothing_ticked_or_a_form_that_is_wrong_is_said(page):
     assert page.sender.sent == []
 
 
+def test_remarks_on_a_scan_have_a_line_each(page):
+    shown = told(page, {"rows": [{"recording": "a.h5", "state": "done", "remarks": ["no step", "drift 3 Å"]}]})
+    assert shown["lists"]["batch"]["rows"][0]["cells"][1] == "no step\ndrift 3 Å"
+
+
 def test_the_table_says_what_failed_and_why(page):
     shown = told(page, {"state": "running", "place": "this machine", "rows": ROWS})
     assert shown["lists"]["batch"]["said"] == "1 running, 1 done, 1 failed, this machine"
