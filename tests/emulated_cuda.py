@@ -1,7 +1,7 @@
 """The fused CUDA kernel compiled for the CPU: what it computes can be tested where there is no GPU.
 
-Blocks run one after the other, the threads of a block in turns between barriers (``emulated/cuda.h``). Skips where there
-is no C++ compiler.
+Blocks run one after the other, the threads of a block in turns between barriers (``emulated/cuda.h``). Skips where
+there is no C++ compiler.
 """
 
 import ctypes
