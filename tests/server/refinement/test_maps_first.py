@@ -48,13 +48,6 @@ def stored(tmp_path_factory):
     return job.recording.parent
 
 
-@pytest.fixture
-def mapped(job, stored):
-    """A job whose maps are there already."""
-    shutil.copytree(stored, job.recording.parent, dirs_exist_ok=True)
-    return job
-
-
 def made(job, should_stop=lambda: False):
     said = []
     return with_maps(job, said.append, should_stop), said
@@ -350,9 +343,9 @@ EACH_ONE_WAY = [("energy_eV", "resume"), ("depth_A", "resume"), *zip(OTHERS, WAY
 
 
 @pytest.mark.parametrize(("name", "way"), EACH_ONE_WAY)
-def test_another_value_makes_maps_anew(mapped, name, way):
+def test_another_value_makes_maps_anew(job, stored, name, way):
     """By whatever name it is asked for; what is not asked for stays as it was given for them."""
-    job = mapped
+    shutil.copytree(stored, job.recording.parent, dirs_exist_ok=True)
     asked = replace(job, values={name: OTHERS[name]}, **{way: True})
     again, said = made(asked)
     assert said[-1] == {"kind": "maps"}
