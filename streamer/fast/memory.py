@@ -14,8 +14,8 @@ from numba.extending import intrinsic
 COMPILED = {"nopython": True, "nogil": True, "cache": True, "error_model": "numpy", "boundscheck": False}
 """Options of compiled functions of this package that Python calls."""
 INNER = {**COMPILED, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-"""Of those that compiled code alone calls: without numba's code for calls from Python, which takes a sixth of the time
-to compile. Called from Python after all it ends the process."""
+"""Of those that compiled code alone calls: without numba's code for calls from Python, which takes its time to compile.
+Called from Python after all it ends the process."""
 
 
 @intrinsic

@@ -42,7 +42,7 @@ own counting of references (``_nrt``) nothing can be allocated: the count of an 
 was handed one, and an atomic operation waits until everything written before is in the cache."""
 INNER = {**FAST, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 """Of what compiled code alone calls: without numba's code for calls from Python, which unpacks every array of every
-tuple and takes a sixth of the time to compile. Called from Python after all it ends the process."""
+tuple and takes a seventh of the time to compile. Called from Python after all it ends the process."""
 FORWARD, INVERSE = -1, +1
 WIDEST_LANES = 16
 SINGLE_BITS, BLOCK = 32, 8
