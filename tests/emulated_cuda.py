@@ -1,7 +1,7 @@
 """The fused CUDA kernel compiled for the CPU: what it computes can be tested where there is no GPU.
 
-Blocks run one after the other, threads as threads of the system (``emulated/cuda.h``). Skips where there is no C++
-compiler.
+Blocks run one after the other, the threads of a block in turns between barriers (``emulated/cuda.h``). Skips where
+there is no C++ compiler.
 """
 
 import ctypes
@@ -51,7 +51,7 @@ def compile_kernel(plan: Plan, counts: str, *flags: str, main: str = "kernel.cpp
                     given["FEATURES"] = "emulated_features"
                 defines = [f"-D{name}={value}" for name, value in given.items()]
                 made = Path(work) / "made"
-                command = [compiler, "-std=c++20", "-O1", "-pthread", *flags, *defines]
+                command = [compiler, "-std=c++17", "-O1", "-pthread", *flags, *defines]
                 subprocess.run([*command, f"-I{work}", f"-I{FOLDER}", "-o", made, FOLDER / main], check=True)
                 shutil.move(made, built)
     return built

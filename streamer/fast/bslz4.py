@@ -11,7 +11,7 @@ import numba as nb
 import numpy as np
 
 from ptylive.streamer.fast.lz4 import SLACK_BYTES, lz4_block, lz4_size
-from ptylive.streamer.fast.memory import COMPILED, bytes_at, store8
+from ptylive.streamer.fast.memory import COMPILED, INNER, bytes_at, store8
 
 DECODED, TRUNCATED, WRONG_SIZE, CORRUPT = 0, 1, 2, 3
 """What became of a pattern; the names of the refusals are those of docs/protocol.md."""
@@ -23,7 +23,7 @@ FRAMING_BYTES = 12
 _U = nb.uintp
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def _transpose(p0, p1, p2, p3, p4, p5, p6, p7, words):
     """Eight bit planes of one byte (uint8 rows of equal length) to eight values in each word (8 x 8 bit transposes)."""
     for j in range(words.size):
@@ -45,7 +45,7 @@ def _transpose(p0, p1, p2, p3, p4, p5, p6, p7, words):
         words[j] = x ^ y ^ (y << nb.uint64(28))
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def _transpose_low(p0, p1, p2, p3, words):
     """The same where the four upper planes are zero."""
     for j in range(words.size):
@@ -63,7 +63,7 @@ def _transpose_low(p0, p1, p2, p3, words):
         words[j] = x ^ y ^ (y << nb.uint64(28))
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def _anything(data):
     """Whether a byte of ``data`` (n,) uint8 is not zero; n a multiple of 4."""
     words = data.view(np.uint32)
@@ -73,7 +73,7 @@ def _anything(data):
     return found != nb.uint32(0)
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def _byte_plane(block, byte, groups, words):
     """Byte number ``byte`` of all elements of a shuffled block into ``words``; False when it is zero everywhere."""
     plane = block[8 * byte * groups : 8 * (byte + 1) * groups]
@@ -87,7 +87,7 @@ def _byte_plane(block, byte, groups, words):
     return False
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def _unshuffle(block, itemsize, target, words):
     """Undo the bit shuffling of a block: itemsize 1, 2 or 4, target (bytes,) uint8, a multiple of 8 elements."""
     groups = target.size // itemsize // 8
@@ -118,7 +118,7 @@ def _unshuffle(block, itemsize, target, words):
                     long[k] |= nb.uint32(values[k]) << nb.uint32(8 * byte)
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def _unshuffle_bytes(block, itemsize, target, words):
     """The same to a byte for each element, target (elements,) uint8; False where one does not fit."""
     groups = target.size // 8
@@ -142,7 +142,7 @@ def _big_endian(data, start):
     return value
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def _framing(part, itemsize, nbytes):
     """Bytes in a block of a part that is to decode to ``nbytes``, and DECODED or why it will not."""
     if part.size < FRAMING_BYTES:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-from ptylive.streamer.fast.memory import COMPILED, load64
+from ptylive.streamer.fast.memory import COMPILED, INNER, load64
 from ptylive.streamer.wire.limits import MAX_BATCH, MAX_FRAMES
 
 FIRST, COUNT, CODEC, SENDER = 0, 1, 2, 3
@@ -30,7 +30,7 @@ _W_FIRST, _W_COUNT, _W_CODEC, _W_SENDER = _word("first"), _word("count"), _word(
 _W_FRAMES, _W_NONE, _W_BSLZ4 = _word("frames"), _word("none"), _word("bslz4")
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def _text(data, at):
     """A msgpack text at ``at``: (start, length), length -1 for anything else."""
     if at >= data.size:
@@ -47,7 +47,7 @@ def _text(data, at):
     return start, length
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def _as_word(data, start, length):
     """A text of at most 6 letters as a number; 0 for a longer one."""
     if length > 6:
@@ -61,7 +61,7 @@ def _as_word(data, start, length):
     return value
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def _same(data, start, text):
     """Whether ``text`` (bytes,) stands at ``start``, where there is room for it. Without a way out it vectorises."""
     other = data[start : start + text.size]
@@ -71,7 +71,7 @@ def _same(data, start, text):
     return difference == 0
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def _number(data, at):
     """A msgpack number that is whole and not negative: (value, next), value -1 for anything else."""
     if at >= data.size:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-from ptylive.streamer.fast.memory import COMPILED
+from ptylive.streamer.fast.memory import INNER
 
 SERIES, NUMBER = 0, 1
 """Places of the values read."""
@@ -20,7 +20,7 @@ _DIMAGE = np.frombuffer(b"dimage-1.0", np.uint8)
 _MOST_DIGITS = 18
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def _blank(data, at):
     """The next byte that is no white space."""
     while at < data.size and (data[at] == 32 or 9 <= data[at] <= 13):
@@ -28,7 +28,7 @@ def _blank(data, at):
     return at
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def _string(data, at):
     """A JSON text without escapes at ``at``: (start, end), end -1 for anything else."""
     if at >= data.size or data[at] != _QUOTE:
@@ -42,7 +42,7 @@ def _string(data, at):
     return (start, at) if at < data.size else (0, -1)
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def _digits(data, at):
     """A whole number at ``at``: (value, next), value -1 for anything else."""
     start, value = at, nb.int64(0)
@@ -54,7 +54,7 @@ def _digits(data, at):
     return value, at
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def _equal(data, start, end, word):
     if end - start != word.size:
         return False
@@ -64,7 +64,7 @@ def _equal(data, start, end, word):
     return True
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def read_image_header(data, values):
     """Whether ``data`` (bytes,) uint8 is the plain first text of an image; values int64: SERIES and NUMBER of it."""
     at = _blank(data, 0)
@@ -109,7 +109,7 @@ def read_image_header(data, values):
             return False
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def announced_size(data, before, after):
     """The number between ``before`` and ``after`` (bytes,) uint8, which ``data`` must consist of; -1 if it does not."""
     if data.size <= before.size + after.size or not _equal(data, 0, before.size, before):

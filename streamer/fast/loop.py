@@ -34,7 +34,7 @@ from ptylive.streamer.fast.libzmq import (
 from ptylive.streamer.fast.map_header import NUMBER as MAP_NUMBER
 from ptylive.streamer.fast.map_header import START, STOP, read_image_map
 from ptylive.streamer.fast.mark import mark
-from ptylive.streamer.fast.memory import COMPILED, bytes_at
+from ptylive.streamer.fast.memory import COMPILED, INNER, bytes_at
 from ptylive.streamer.marks import KIND
 
 TAKE, IDLE, HEADER, BROKEN = 0, 1, 2, 3
@@ -67,7 +67,7 @@ def coded_bound(pattern_bytes):
     return 2 * pattern_bytes + 1024
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def _receive(message, socket, flags):
     """The next part: 0, or the error. Interrupted calls are repeated."""
     while msg_recv(message, socket, np.int32(flags)) < 0:
@@ -77,7 +77,7 @@ def _receive(message, socket, flags):
     return 0
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def _first_part(message, socket, state, pauses):
     """Wait for a message: (GOT, pauses so far), or why the loop is to return.
 
@@ -97,7 +97,7 @@ def _first_part(message, socket, state, pauses):
         sleep_us(nb.uint32(_PAUSE_US))
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def _leave(data, header, state):
     """Copy a first part for Python; one too long to be a header is cut to one byte more than a header may have."""
     size = min(data.size, header.size)
@@ -106,7 +106,7 @@ def _leave(data, header, state):
     state[SECOND_BYTES] = 0
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def _is_among(numbers, number):
     for one in numbers:
         if one == number:
@@ -114,7 +114,7 @@ def _is_among(numbers, number):
     return False
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def _all_new(received, first, count):
     for k in range(first, first + count):
         if received[k]:
@@ -122,7 +122,7 @@ def _all_new(received, first, count):
     return True
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def _take_raw(data, k, first, count, nbytes, block, index, received, marks, state):
     """The one part of an uncompressed message."""
     start = state[FRAMES]
@@ -137,7 +137,7 @@ def _take_raw(data, k, first, count, nbytes, block, index, received, marks, stat
         state[BLOCK_BYTES] += data.size
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def _take_coded(data, number, itemsize, nbytes, block, index, ends, received, marks, state):
     """One pattern of a compressed message: it is checked, and copied as it is."""
     at, start = state[FRAMES], state[BLOCK_BYTES]
@@ -158,7 +158,7 @@ def _take_coded(data, number, itemsize, nbytes, block, index, ends, received, ma
     state[FRAMES] = at + 1
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def _take_parts(message, socket, values, itemsize, nbytes, block, index, ends, received, marks, state):
     """All further parts of a message whose header has been read; 0, or libzmq's error."""
     first, count, coded = values[FIRST], values[COUNT], values[CODEC] == CODEC_BSLZ4

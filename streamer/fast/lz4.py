@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import numba as nb
 
-from ptylive.streamer.fast.memory import COMPILED, copy32, fill32, load8, load16, load64, store8, store64
+from ptylive.streamer.fast.memory import COMPILED, INNER, copy32, fill32, load8, load16, load64, store8, store64
 
 SLACK_BYTES = 64
 """The decoder may write this far behind the end of a block."""
 _U = nb.uintp
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def _length(base, source, source_end):
     """A length of LZ4 that goes on in further bytes: (length, next address), address 0 where the input ends."""
     length = _U(base)
@@ -28,7 +28,7 @@ def _length(base, source, source_end):
             return length, source
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def _copy_words(source, target, target_end):
     """Copy in steps of 8 bytes, up to 7 bytes too far."""
     while target < target_end:
@@ -37,7 +37,7 @@ def _copy_words(source, target, target_end):
         source = _U(source + _U(8))
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def _copy_blocks(source, target, target_end):
     """Copy in steps of 32 bytes, up to 31 bytes too far."""
     while target < target_end:
@@ -46,7 +46,7 @@ def _copy_blocks(source, target, target_end):
         source = _U(source + _U(32))
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def _repeat(offset, target, target_end):
     """Copy from ``offset`` bytes before the target: what is copied grows while it is copied."""
     source = _U(target - offset)
@@ -121,7 +121,7 @@ def lz4_block(source, source_end, target, target_end):
     return nb.int64(target - start)
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def lz4_size(source, source_end, most):
     """Bytes that :func:`lz4_block` makes of the block [source, source_end), or -1 when it refuses it.
 

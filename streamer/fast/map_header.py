@@ -10,7 +10,7 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-from ptylive.streamer.fast.memory import COMPILED
+from ptylive.streamer.fast.memory import COMPILED, INNER
 
 NUMBER, START, STOP = 0, 1, 2
 """Places of the values read: number of the image, where its coded pattern starts and ends."""
@@ -22,7 +22,7 @@ _IMAGE = np.frombuffer(b"\x65image", np.uint8)
 _NEEDED = 1 | 2 | 4 | 16
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def _head(data, at):
     """The head of a CBOR item at ``at``: (major type, argument, next); next -1 for what has no definite length."""
     if at >= data.size:
@@ -42,7 +42,7 @@ def _head(data, at):
     return major, value, nb.int64(at + width)
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def _after(data, at):
     """The address behind the item at ``at``, whatever it holds; -1 where it is broken off or of no definite length."""
     items = nb.int64(1)
@@ -64,7 +64,7 @@ def _after(data, at):
     return at
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def _is(data, start, stop, word):
     """Whether ``word`` (bytes,) uint8 lies between two addresses."""
     if stop - start != word.size or stop > data.size:

@@ -12,7 +12,10 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 COMPILED = {"nopython": True, "nogil": True, "cache": True, "error_model": "numpy", "boundscheck": False}
-"""Options of every compiled function of this package."""
+"""Options of compiled functions of this package that Python calls."""
+INNER = {**COMPILED, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+"""Of those that compiled code alone calls: without numba's code for calls from Python, which takes its time to compile.
+Called from Python after all it ends the process."""
 
 
 @intrinsic

@@ -9,14 +9,14 @@ import numba as nb
 import numpy as np
 
 from ptylive.schema.model import Array, ByteArray, IndexArray
-from ptylive.streamer.fast.memory import COMPILED, load8
+from ptylive.streamer.fast.memory import COMPILED, INNER, load8
 from ptylive.streamer.marks import FACTORS, KIND, LENGTH_FACTOR, WORDS
 
 _LENGTH, _PLAIN = np.uint64(LENGTH_FACTOR), np.uint64(KIND["none"])
 _ZERO, _NINE = np.uint8(ord("0")), np.uint8(9)
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def _number(frame, first, stop):
     """The number that stands in columns ``first`` to ``stop`` of a frame at an address; -1 where there is none."""
     number = np.int64(0)

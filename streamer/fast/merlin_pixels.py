@@ -15,7 +15,7 @@ from ptylive.schema.model import Array, ByteArray, IndexArray
 from ptylive.streamer.fast import merlin_headers
 from ptylive.streamer.fast.bslz4 import DECODED, DECODER, WRONG_SIZE
 from ptylive.streamer.fast.coded import HandedOn
-from ptylive.streamer.fast.memory import COMPILED, load8, load64, shuffled_copy, store8, words_at
+from ptylive.streamer.fast.memory import COMPILED, INNER, load8, load64, shuffled_copy, store8, words_at
 from ptylive.streamer.marks import WORDS
 from ptylive.streamer.protocols.merlin.pixels import PixelLayout
 from ptylive.streamer.protocols.merlin.runs import decode_runs_with
@@ -44,7 +44,7 @@ _turn_plain, _turn_pairs = (
 )
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def _words(word):
     """A word with its bytes in reverse."""
     word = ((word >> _8) & _TWO) | ((word & _TWO) << _8)
@@ -52,7 +52,7 @@ def _words(word):
     return (word >> _32) | (word << _32)
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def _line(target, source, nbytes, what):
     """``nbytes`` bytes of a line; of one that is no whole number of vectors the rest byte by byte."""
     vectors = nbytes // _VECTOR
@@ -73,7 +73,7 @@ def _line(target, source, nbytes, what):
         store8(target + nb.uintp(k), load8(source + nb.uintp(k ^ within)))
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def _bits(target, source, words):
     """A line of pixels of 1 bit."""
     for k in range(words):
@@ -82,7 +82,7 @@ def _bits(target, source, words):
             store8(target + nb.uintp(64 * k + bit), nb.uint8((word >> nb.uint64(bit)) & _1))
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def _line_of_chip(target, source, nbytes, what):
     """A raw line of one chip; ``nbytes`` as it is stored."""
     if what == _BITS:
@@ -91,7 +91,7 @@ def _line_of_chip(target, source, nbytes, what):
         _line(target, source, nbytes, what)
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def _turned(target, source, nbytes, what):
     """The same with its columns in reverse: words from the last to the first; a chip's line is whole vectors."""
     words = nbytes // 8
@@ -108,7 +108,7 @@ def _turned(target, source, nbytes, what):
             _turn_plain(target + nb.uintp(_VECTOR * k), source + nb.uintp(nbytes - _VECTOR * (k + 1)))
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def _decode_lines(source, stored, line, rows, what, target):
     """A frame at an address: ``rows`` lines of ``stored`` bytes become lines of ``line`` bytes, turned over."""
     for row in range(rows):
@@ -116,7 +116,7 @@ def _decode_lines(source, stored, line, rows, what, target):
         _line_of_chip(place, source + nb.uintp(row * stored), stored, what)
 
 
-@nb.jit(**COMPILED)
+@nb.jit(**INNER)
 def _decode_quad(source, told, target):
     """A frame of four raw chips."""
     stored, line, rows, side = told[_STORED], told[_LINE], told[_ROWS], told[_SIDE]

@@ -47,7 +47,7 @@ def test_a_map_that_is_not_there_is_named():
 
 
 def test_a_map_that_could_not_be_made_says_why():
-    maps = open_scan(np.ones((4, 4, 8, 8)), scan_step_A=0.4).reconstruct(["wdd_phase"])
+    maps = open_scan(np.ones((4, 4, 8, 8), np.uint16), scan_step_A=0.4).reconstruct(["wdd_phase"])
     with pytest.raises(KeyError, match="wdd_phase: needs energy_eV"):
         maps["wdd_phase"]
     with pytest.raises(MetadataError, match="no map 'wdd_phase': needs energy_eV") as refused:

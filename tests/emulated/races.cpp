@@ -1,4 +1,5 @@
 // Runs the kernel on any numbers at all, for a sanitizer to watch: a missing barrier is a race between threads.
+#define THREADS_OF_THE_SYSTEM
 #include "kernel.cpp"
 
 #include <random>

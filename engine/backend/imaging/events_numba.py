@@ -8,7 +8,7 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-from ptylive.engine.backend.imaging.filters_numba import FAST
+from ptylive.engine.backend.imaging.filters_numba import FAST, INNER
 
 
 @nb.jit(**FAST)
@@ -60,7 +60,7 @@ def reduce_events(source, span, point, tables, most, sums, space, adds):
     return full_frames
 
 
-@nb.jit(**FAST)
+@nb.jit(**INNER)
 def _put(found, out, adds):
     """Sums of one frame (n,) into ``out`` (n,), or added to it; they are zero afterwards."""
     kind = out.dtype.type

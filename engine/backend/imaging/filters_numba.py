@@ -11,6 +11,8 @@ import numpy as np
 
 NOGIL = {"nopython": True, "nogil": True, "cache": True, "error_model": "numpy"}
 FAST = {**NOGIL, "fastmath": True}
+INNER = {**FAST, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+"""Of what compiled code alone calls (:mod:`ptylive.engine.backend.multislice.planes_fft`)."""
 
 FULL, SIDEBANDS, PRODUCT, ONE_SIDEBAND, AMPLITUDE_SIDEBANDS = 0, 1, 2, 3, 4
 """Which overlap: full weak-phase transfer; single-overlap part only; bare product P*(k) P(k - Q); the single-overlap

@@ -11,7 +11,7 @@ import numba as nb
 import numpy as np
 
 from ptylive.engine.backend.imaging.addresses import call_decoder, copy_memory
-from ptylive.engine.backend.imaging.filters_numba import FAST, NOGIL
+from ptylive.engine.backend.imaging.filters_numba import FAST, INNER, NOGIL
 from ptylive.schema.detector import MOST_COUNTS
 
 REORDERED = {**NOGIL, "fastmath": {"reassoc", "contract", "nsz"}}
@@ -22,7 +22,7 @@ PATTERN_BLOCK = 4096
 """Pixels of the running sum that are added up at a time: they stay in the nearest cache while frames pass by."""
 
 
-@nb.jit(**FAST)
+@nb.jit(**INNER)
 def add_patterns(frames, held, pattern):
     """Add the first ``held`` of frames (n, pixels) to a running sum (pixels,), a block of pixels at a time."""
     kind = pattern.dtype.type
@@ -43,7 +43,7 @@ def add_patterns(frames, held, pattern):
             n += 1
 
 
-@nb.jit(**FAST)
+@nb.jit(**INNER)
 def _add_rows(frame, first, stop, row_at, total):
     """Add rows ``first`` to ``stop`` of a frame (pixels,) to ``total`` (cols,); their sum, and that of each times its
     coordinate: every pixel is looked at once.
@@ -86,7 +86,7 @@ def _add_rows(frame, first, stop, row_at, total):
     return found, moment
 
 
-@nb.jit(**FAST)
+@nb.jit(**INNER)
 def _fill_boxes(line, width, out):
     """Bins (n,) float32 of n * width columns whose rows have been added up."""
     if width == 1:
@@ -110,7 +110,7 @@ def _fill_boxes(line, width, out):
             out[j] = np.float32(inside)
 
 
-@nb.jit(**FAST)
+@nb.jit(**INNER)
 def _fill_bins(frame, plan, band, column, bins):
     """Bins (nb,) of a frame; ``column`` (cols,) becomes the sum of its rows, ``band`` is work space like it. Its sum,
     and the sum of each row times its coordinate.
@@ -144,7 +144,7 @@ def _fill_bins(frame, plan, band, column, bins):
     return total, moment
 
 
-@nb.jit(**FAST)
+@nb.jit(**INNER)
 def _fill_regions(frame, runs, total, column, regions):
     """Region sums (nr,) of a frame whose sum is ``total``; the last one is what no run holds."""
     kind = column.dtype.type
@@ -160,7 +160,7 @@ def _fill_regions(frame, runs, total, column, regions):
     regions[regions.size - 1] += rest
 
 
-@nb.jit(**FAST)
+@nb.jit(**INNER)
 def _reduce_frame(frame, plan, band, column, bins, regions, moments):
     """Bins (nb,) float32, regions (nr,) and moments (3,) float64 of one frame (pixels,) without bad pixels.
 
@@ -176,7 +176,7 @@ def _reduce_frame(frame, plan, band, column, bins, regions, moments):
     _fill_regions(frame, plan.runs, total, column, regions)
 
 
-@nb.jit(**FAST)
+@nb.jit(**INNER)
 def _limit(frame, most, bad):
     """Cut pixels (pixels,) to what a pixel can count; whether a good one was full."""
     peak = frame[0]
@@ -194,7 +194,7 @@ def _limit(frame, most, bad):
     return np.int64(full > 0)
 
 
-@nb.jit(**FAST)
+@nb.jit(**INNER)
 def _gather(frames, source, decode, span, point, which, work):
     """Fill frames (group, pixels) from those ``span`` of a batch that go somewhere, ``which`` (group,) says where.
 
@@ -236,7 +236,7 @@ def _gather(frames, source, decode, span, point, which, work):
     return held, n, failed, False
 
 
-@nb.jit(**FAST)
+@nb.jit(**INNER)
 def _reduce_group(frames, held, which, plan, most, sums, space, adds):
     """Reduce the first ``held`` of frames (group, pixels): in how many of them a good pixel was full."""
     bins, regions, moments, pattern = sums

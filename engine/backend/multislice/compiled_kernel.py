@@ -27,13 +27,13 @@ from ptylive.engine.backend.multislice.kernel_parts.arguments import (
 from ptylive.engine.backend.multislice.kernel_parts.coefficients import Projection, compare_coefficients
 from ptylive.engine.backend.multislice.kernel_parts.prefetch import prefetch
 from ptylive.engine.backend.multislice.kernel_parts.propagation import backward_pattern, fill_lens, forward_pattern
-from ptylive.engine.backend.multislice.planes_fft import FAST
+from ptylive.engine.backend.multislice.planes_fft import FAST, INNER
 from ptylive.engine.backend.multislice.window import inverse
 
 CACHED = {**FAST, "cache": True}
 
 
-@numba.jit(**FAST)
+@numba.jit(**INNER)
 def _load_counts(window: Any, recorded: Any, counts_type: int, out: Any) -> None:
     """Out = the recorded bytes of a pattern as numbers of its own type."""
     size, pitch, real = window.size, window.pitch, out.dtype.type
@@ -101,7 +101,7 @@ def add_loss_of_coefficients(
     return total
 
 
-@numba.jit(**FAST)
+@numba.jit(**INNER)
 def _own_work(work: Work, k: int) -> Work:
     """Buffers of a pattern where the waves of several are kept."""
     return Work(

@@ -40,6 +40,9 @@ FAST = {"nopython": True, "nogil": True, "fastmath": True, "error_model": "numpy
 """fastmath assumes finite numbers: whoever calls must test the results for NaN outside compiled code. Without numba's
 own counting of references (``_nrt``) nothing can be allocated: the count of an array went up and down wherever a loop
 was handed one, and an atomic operation waits until everything written before is in the cache."""
+INNER = {**FAST, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+"""Of what compiled code alone calls: without numba's code for calls from Python, which unpacks every array of every
+tuple and takes a seventh of the time to compile. Called from Python after all it ends the process."""
 FORWARD, INVERSE = -1, +1
 WIDEST_LANES = 16
 SINGLE_BITS, BLOCK = 32, 8

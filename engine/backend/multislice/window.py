@@ -16,7 +16,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from ptylive.engine.backend.multislice.fast_sizes import pitch_of
-from ptylive.engine.backend.multislice.planes_fft import FAST, compiled_filters, compiled_transforms
+from ptylive.engine.backend.multislice.planes_fft import INNER, compiled_filters, compiled_transforms
 
 
 class Window(NamedTuple):
@@ -70,19 +70,19 @@ def _call(_context: Any, address: Any, given: Any) -> Any:
     return types.void(address, given), codegen
 
 
-@numba.jit(**FAST)
+@numba.jit(**INNER)
 def forward(window: Window, xr: Any, xi: Any, yr: Any, yi: Any) -> None:
     """Transposed F x of the plane x into y, which is another place; x is kept."""
     _call(window.forward_at, (xr, xi, yr, yi))
 
 
-@numba.jit(**FAST)
+@numba.jit(**INNER)
 def inverse(window: Window, xr: Any, xi: Any, yr: Any, yi: Any) -> None:
     """Transposed F^H x of the plane x into y, which is another place; x is kept."""
     _call(window.inverse_at, (xr, xi, yr, yi))
 
 
-@numba.jit(**FAST)
+@numba.jit(**INNER)
 def forward_product(window: Window, x: Any, wr: Any, wi: Any, rows: tuple[int, int], conjugate: Any, y: Any) -> None:
     """As :func:`forward`, of x times w, conjugated where ``conjugate`` is -1.
 
@@ -93,26 +93,26 @@ def forward_product(window: Window, x: Any, wr: Any, wi: Any, rows: tuple[int, i
     _call(window.forward_product_at, (x[0], x[1], w[0], w[1], w[2], w[3], y[0], y[1]))
 
 
-@numba.jit(**FAST)
+@numba.jit(**INNER)
 def inverse_product(window: Window, x: Any, wr: Any, wi: Any, conjugate: Any, y: Any) -> None:
     """As :func:`inverse`, of x times a wave of the window's size, conjugated where ``conjugate`` is -1."""
     pitch = np.int64(window.pitch)
     _call(window.inverse_product_at, (x[0], x[1], wr, wi, pitch, x.dtype.type(conjugate), y[0], y[1]))
 
 
-@numba.jit(**FAST)
+@numba.jit(**INNER)
 def inverse_scaled(window: Window, x: Any, factor: Any, y: Any) -> None:
     """As :func:`inverse`, of x times a real plane."""
     _call(window.inverse_scaled_at, (x[0], x[1], factor, y[0], y[1]))
 
 
-@numba.jit(**FAST)
+@numba.jit(**INNER)
 def forward_scaled(window: Window, x: Any, factor: Any, y: Any) -> None:
     """As :func:`forward`, of x times a real plane."""
     _call(window.forward_scaled_at, (x[0], x[1], factor, y[0], y[1]))
 
 
-@numba.jit(**FAST)
+@numba.jit(**INNER)
 def filter_window(
     window: Window, xr: Any, xi: Any, rows: tuple[int, int], band: Any, kept: int, spare: Any, y: Any
 ) -> None:
@@ -128,7 +128,7 @@ def filter_window(
     )
 
 
-@numba.jit(**FAST)
+@numba.jit(**INNER)
 def propagate(
     window: Window,
     x: Any,
@@ -171,7 +171,7 @@ def propagate(
     )
 
 
-@numba.jit(**FAST)
+@numba.jit(**INNER)
 def add_filtered(
     window: Window, x: Any, w: Any, band: Any, kept: int, spare: Any, more: Any, yr: Any, yi: Any, rows: tuple[int, int]
 ) -> None:

@@ -12,10 +12,10 @@ import numpy as np
 
 from ptylive.engine.backend.elementary import sine_and_cosine
 from ptylive.engine.backend.multislice.kernel_parts.products import clear
-from ptylive.engine.backend.multislice.planes_fft import FAST
+from ptylive.engine.backend.multislice.planes_fft import INNER
 
 
-@numba.jit(**FAST)
+@numba.jit(**INNER)
 def fill_ramp(window: Any, shifts: Any, out: Any) -> None:
     """Out (2, 2, P) = exp(-2 pi i f shift) along both axes: powers of one factor each, in double precision."""
     size = window.size
@@ -30,7 +30,7 @@ def fill_ramp(window: Any, shifts: Any, out: Any) -> None:
         out[0, 0, last], out[0, 1, last], out[1, 0, last], out[1, 1, last] = r, -i, s, -j
 
 
-@numba.jit(**FAST)
+@numba.jit(**INNER)
 def shifted_probe(window: Any, probe_re: Any, probe_im: Any, ramp: Any, amplitude: Any, out: Any) -> None:
     """Out = amplitude * probe * ramp / P, on transposed planes."""
     size, pitch = window.size, window.pitch
@@ -46,7 +46,7 @@ def shifted_probe(window: Any, probe_re: Any, probe_im: Any, ramp: Any, amplitud
             out[1, k] = probe_re[k] * wi + probe_im[k] * wr
 
 
-@numba.jit(**FAST)
+@numba.jit(**INNER)
 def add_unshifted(window: Any, wave: Any, ramp: Any, amplitude: Any, total_re: Any, total_im: Any) -> None:
     """Total += amplitude * conj(ramp) * wave / P: the adjoint of :func:`shifted_probe`."""
     size, pitch = window.size, window.pitch
@@ -62,7 +62,7 @@ def add_unshifted(window: Any, wave: Any, ramp: Any, amplitude: Any, total_re: A
             total_im[k] += wave[1, k] * wr - wave[0, k] * wi
 
 
-@numba.jit(**FAST)
+@numba.jit(**INNER)
 def add_pattern_derivatives(
     window: Any, probe: Any, wave: Any, ramp: Any, amplitude: Any, frequencies: Any, out: Any
 ) -> None:
@@ -95,7 +95,7 @@ HALF_PI_HIGH, HALF_PI_LOW = float(np.float32(1.5707963)), float(np.pi / 2 - floa
 PER_HALF_PI = 2 / np.pi
 
 
-@numba.jit(**FAST)
+@numba.jit(**INNER)
 def _turned(window: Any, out: Any) -> None:
     """Out = exp(-i phase) of the phases in out[0]: np.cos and np.sin would not vectorise here."""
     real = out.dtype.type
@@ -111,7 +111,7 @@ def _turned(window: Any, out: Any) -> None:
         out[1, k] = s if (quarter & np.int32(2)) != np.int32(0) else -s
 
 
-@numba.jit(**FAST, inline="always")
+@numba.jit(**INNER, inline="always")
 def own_probes(window: Any, model: Any, patterns: Any, n: int, work: Any) -> None:
     """``work.own``: the probe of a pattern in every mode, varied and behind what lies in the aperture plane."""
     pixels = window.size * window.pitch
@@ -145,7 +145,7 @@ def own_probes(window: Any, model: Any, patterns: Any, n: int, work: Any) -> Non
                 own[1, k] = a * plate[1, k] + b * plate[0, k]
 
 
-@numba.jit(**FAST, inline="always")
+@numba.jit(**INNER, inline="always")
 def leave_aperture(window: Any, model: Any, patterns: Any, pattern: Any, m: int, work: Any, gradient: Any) -> None:
     """From ``work.b``, the gradient in the aperture plane, to probe, aberrations and variation of mode m.
 

@@ -12,7 +12,7 @@ import numba
 import numpy as np
 
 from ptylive.engine.backend.multislice import data_terms
-from ptylive.engine.backend.multislice.planes_fft import FAST
+from ptylive.engine.backend.multislice.planes_fft import FAST, INNER
 
 LEAST_SQUARES, ROOT, GAUSS, POISSON = range(4)
 TINY_COUNTS = data_terms.TINY_COUNTS
@@ -55,7 +55,7 @@ class Projection(NamedTuple):
     """(lengths,)."""
 
 
-@numba.jit(**FAST)
+@numba.jit(**INNER)
 def _project(masks: Any, seen: Any, out: Any) -> None:
     """Out (K) = masks (K, B) times seen (B), four rows at a time: each pixel is read once for them."""
     rows, count = masks.shape
@@ -77,7 +77,7 @@ def _project(masks: Any, seen: Any, out: Any) -> None:
         out[row] = total
 
 
-@numba.jit(**FAST)
+@numba.jit(**INNER)
 def _spread(masks: Any, coefficients: Any, out: Any) -> None:
     """Out (B) = coefficients (K) times masks (K, B): the adjoint of :func:`_project`."""
     rows, count = masks.shape
@@ -95,7 +95,7 @@ def _spread(masks: Any, coefficients: Any, out: Any) -> None:
             out[k] += value * masks[row, k]
 
 
-@numba.jit(**FAST)
+@numba.jit(**INNER)
 def _of_coefficients(projection: Any, measured: Any, sums: Any) -> Any:
     """Loss of the coefficients in ``sums[S]``, and ``sums[DERIVATIVE]`` by them."""
     count, kind, real = measured.shape[0], projection.kind, sums.dtype.type
@@ -153,7 +153,7 @@ def _of_length(projection: Any, number: int, measured: Any, seen: Any, sums: Any
     return weight * away * away, pull
 
 
-@numba.jit(**FAST)
+@numba.jit(**INNER)
 def compare_coefficients(window: Any, projection: Projection, place: int, work: Any, sums: Any, scale: Any) -> Any:
     """Loss of a pattern, the one at ``place`` among those of the call.
 

@@ -11,10 +11,10 @@ from typing import Any
 import numba
 import numpy as np
 
-from ptylive.engine.backend.multislice.planes_fft import FAST
+from ptylive.engine.backend.multislice.planes_fft import INNER
 
 
-@numba.jit(**FAST)
+@numba.jit(**INNER)
 def turn(window: Any, wave: Any, turn: Any, conjugate: Any) -> None:
     """Wave *= turn, on natural planes; conjugated where ``conjugate`` is -1."""
     size, pitch, sign = window.size, window.pitch, wave.dtype.type(conjugate)
@@ -30,7 +30,7 @@ def turn(window: Any, wave: Any, turn: Any, conjugate: Any) -> None:
             wave[1, k] = a * wi + b * wr
 
 
-@numba.jit(**FAST)
+@numba.jit(**INNER)
 def transmit(window: Any, wave: Any, slice_re: Any, slice_im: Any, start: int, width: int, out: Any) -> None:
     """Out = wave * slice, the slice read in place: its window begins at flat index ``start``."""
     size, pitch = window.size, window.pitch
@@ -44,7 +44,7 @@ def transmit(window: Any, wave: Any, slice_re: Any, slice_im: Any, start: int, w
             out[1, k] = wave[0, k] * b + wave[1, k] * a
 
 
-@numba.jit(**FAST)
+@numba.jit(**INNER)
 def transmit_back(window: Any, wave: Any, slice_re: Any, slice_im: Any, start: int, width: int, out: Any) -> None:
     """Out = wave * conj(slice)."""
     size, pitch = window.size, window.pitch
@@ -58,7 +58,7 @@ def transmit_back(window: Any, wave: Any, slice_re: Any, slice_im: Any, start: i
             out[1, k] = wave[1, k] * a - wave[0, k] * b
 
 
-@numba.jit(**FAST)
+@numba.jit(**INNER)
 def scatter(window: Any, entering: Any, wave: Any, total_re: Any, total_im: Any, start: int, width: int) -> None:
     """Total += conj(entering) * wave in the window that begins at flat index ``start``."""
     size, pitch = window.size, window.pitch
@@ -71,7 +71,7 @@ def scatter(window: Any, entering: Any, wave: Any, total_re: Any, total_im: Any,
             total_im[row + np.uintp(j)] += entering[0, k] * wave[1, k] - entering[1, k] * wave[0, k]
 
 
-@numba.jit(**FAST)
+@numba.jit(**INNER)
 def multiply(window: Any, wave: Any, factor_re: Any, factor_im: Any, conjugate: Any, out: Any) -> None:
     """Out = wave * factor, conjugated where ``conjugate`` is -1."""
     sign = wave.dtype.type(conjugate)
@@ -81,21 +81,21 @@ def multiply(window: Any, wave: Any, factor_re: Any, factor_im: Any, conjugate: 
         out[1, k] = wave[0, k] * b + wave[1, k] * a
 
 
-@numba.jit(**FAST)
+@numba.jit(**INNER)
 def first_intensity(window: Any, wave: Any, background: Any, intensity: Any) -> None:
     """Intensity = background + |wave|^2."""
     for k in range(window.size * window.pitch):
         intensity[k] = background[k] + wave[0, k] * wave[0, k] + wave[1, k] * wave[1, k]
 
 
-@numba.jit(**FAST)
+@numba.jit(**INNER)
 def add_intensity(window: Any, wave: Any, intensity: Any) -> None:
     """Intensity += |wave|^2."""
     for k in range(window.size * window.pitch):
         intensity[k] += wave[0, k] * wave[0, k] + wave[1, k] * wave[1, k]
 
 
-@numba.jit(**FAST)
+@numba.jit(**INNER)
 def first_intensity_in_band(window: Any, wave: Any, band: Any, background: Any, intensity: Any) -> None:
     """Intensity = background + |band wave|^2, the band a real plane."""
     for k in range(window.size * window.pitch):
@@ -103,21 +103,21 @@ def first_intensity_in_band(window: Any, wave: Any, band: Any, background: Any, 
         intensity[k] = background[k] + band[k] * band[k] * power
 
 
-@numba.jit(**FAST)
+@numba.jit(**INNER)
 def add_intensity_in_band(window: Any, wave: Any, band: Any, intensity: Any) -> None:
     """Intensity += |band wave|^2."""
     for k in range(window.size * window.pitch):
         intensity[k] += band[k] * band[k] * (wave[0, k] * wave[0, k] + wave[1, k] * wave[1, k])
 
 
-@numba.jit(**FAST)
+@numba.jit(**INNER)
 def scale_by_square(window: Any, plane: Any, factor: Any) -> None:
     """Plane *= factor^2, both real."""
     for k in range(window.size * window.pitch):
         plane[k] *= factor[k] * factor[k]
 
 
-@numba.jit(**FAST)
+@numba.jit(**INNER)
 def scale(window: Any, wave: Any, factor: Any) -> None:
     """Wave *= factor, a real plane."""
     for k in range(window.size * window.pitch):
@@ -125,7 +125,7 @@ def scale(window: Any, wave: Any, factor: Any) -> None:
         wave[1, k] *= factor[k]
 
 
-@numba.jit(**FAST)
+@numba.jit(**INNER)
 def fill_turned(window: Any, plane: Any, turn: Any, out: Any) -> None:
     """Out = plane * turn, of a complex plane."""
     size, pitch = window.size, window.pitch
@@ -140,7 +140,7 @@ def fill_turned(window: Any, plane: Any, turn: Any, out: Any) -> None:
             out[1, k] = plane[0, k] * wi + plane[1, k] * wr
 
 
-@numba.jit(**FAST)
+@numba.jit(**INNER)
 def clear(window: Any, plane: Any) -> None:
     """Plane = 0."""
     zero = plane.dtype.type(0)
@@ -148,7 +148,7 @@ def clear(window: Any, plane: Any) -> None:
         plane[0, k] = plane[1, k] = zero
 
 
-@numba.jit(**FAST)
+@numba.jit(**INNER)
 def add_window(window: Any, plane: Any, total_re: Any, total_im: Any, start: int, width: int) -> None:
     """Total += plane in the window that begins at flat index ``start``."""
     size, pitch = window.size, window.pitch
@@ -160,7 +160,7 @@ def add_window(window: Any, plane: Any, total_re: Any, total_im: Any, start: int
             total_im[row + np.uintp(j)] += plane[1, begin + np.uintp(j)]
 
 
-@numba.jit(**FAST)
+@numba.jit(**INNER)
 def add_moments(window: Any, gradient: Any, wave: Any, axis: Any, phase: Any, out: Any) -> None:
     """Out (3,) += sums of t phase, t axis[row], t axis[column] for t = Im(conj(gradient) wave)."""
     size, pitch = window.size, window.pitch

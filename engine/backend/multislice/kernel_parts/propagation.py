@@ -45,7 +45,7 @@ from ptylive.engine.backend.multislice.kernel_parts.products import (
     transmit_back,
     turn,
 )
-from ptylive.engine.backend.multislice.planes_fft import FAST
+from ptylive.engine.backend.multislice.planes_fft import INNER
 from ptylive.engine.backend.multislice.window import (
     add_filtered,
     filter_window,
@@ -58,7 +58,7 @@ from ptylive.engine.backend.multislice.window import (
     propagate,
 )
 
-PART = {**FAST, "inline": "always"}
+PART = {**INNER, "inline": "always"}
 """Of functions called from one or two places: each would otherwise be optimised again with all that it calls."""
 
 
@@ -196,7 +196,7 @@ def fill_lens(window: Any, model: Model, patterns: Patterns, n: int, work: Work)
             scale(window, work.lens, model.band)
 
 
-@numba.jit(**FAST)
+@numba.jit(**INNER)
 def forward_pattern(window: Any, model: Model, patterns: Patterns, n: int, start: int, work: Work) -> None:
     """Waves entering every slice, far fields of every pair of modes, and their summed intensity (times P^2)."""
     slices = work.waves.shape[1]
@@ -303,7 +303,7 @@ def _back_to_aperture(
             inverse(window, there[0], there[1], here[0], here[1])
 
 
-@numba.jit(**FAST)
+@numba.jit(**INNER)
 def _distance_derivative(window: Any, gradient: Any, wave: Any, phase_per_A: Any) -> Any:
     """-sum phase_per_A Im(conj(gradient) wave) / P^2, on spectra without normalisation."""
     real = wave.dtype.type
@@ -313,7 +313,7 @@ def _distance_derivative(window: Any, gradient: Any, wave: Any, phase_per_A: Any
     return -total * real(1 / (window.size * window.size))
 
 
-@numba.jit(**FAST)
+@numba.jit(**INNER)
 def backward_pattern(
     window: Any, model: Model, patterns: Patterns, pattern: tuple[int, int, int], work: Work, gradient: Gradient
 ) -> None:

@@ -12,14 +12,24 @@ from ptylive.dashboard.session import VIEWS, Session
 THREE = ["left.h5", "flat.h5", "right.h5"]
 
 
-@pytest.fixture
-def page():
+def in_library():
     sender = CommandSender()
     page = Session(Document(), silent_feed(state="complete", recording="/data/0142.h5"), sender)
     page.view_choice.active = VIEWS.index("library")
     page.sender = sender
     content(page)
     return page
+
+
+@pytest.fixture
+def page():
+    return in_library()
+
+
+@pytest.fixture(scope="module")
+def one_page():
+    """For forms that are refused, each of which takes the place of the one before."""
+    return in_library()
 
 
 def send(page, *lines):
@@ -86,10 +96,10 @@ def test_behind_a_refinement_that_runs_it_waits_in_line(page):
         (["left.h5", "1e999", "0"], "no angle"),
     ],
 )
-def test_what_is_wrong_stands_at_its_field(page, line, said):
-    wrong = send(page, ["flat.h5", "0", "0"], line)["together_wrong"]
+def test_what_is_wrong_stands_at_its_field(one_page, line, said):
+    wrong = send(one_page, ["flat.h5", "0", "0"], line)["together_wrong"]
     assert wrong.keys() == {"left.h5"} and said in wrong["left.h5"]
-    assert page.sender.sent == []
+    assert one_page.sender.sent == []
 
 
 def test_what_concerns_all_of_them_stands_below(page):

@@ -191,7 +191,8 @@ def test_no_two_threads_touch_the_same_memory_without_a_barrier():
 
 def races(plan, text):
     """What the sanitizer says."""
-    program = compile_kernel(plan, "uint16", "-fsanitize=thread", main="races.cpp", text=text)
+    sanitized = ("-std=c++20", "-fsanitize=thread")  # C++ 20: numbers that are added atomically
+    program = compile_kernel(plan, "uint16", *sanitized, main="races.cpp", text=text)
     done = subprocess.run([program], capture_output=True, text=True, timeout=60)
     if "unexpected memory mapping" in done.stderr:
         pytest.skip("the thread sanitizer does not run under this kernel's address layout")
