@@ -24,7 +24,7 @@ ROUNDS = 3
 AT_REST = 0.05
 """Natural logarithm of the factor by which a trial at rest changes the thickness."""
 FURTHER, FURTHEST = 2.0, math.log(1.5)
-"""The next trial begins so many times as far away, at most that far: sweeps lead a part of the way."""
+"""The next trial begins this many times as far away, at most that far: sweeps lead a part of the way."""
 
 
 def with_refined_thickness(tuned: Tuned) -> Tuned:

@@ -7,15 +7,14 @@ import pytest
 from columns import ENERGY_EV, SEMIANGLE_MRAD, scan_of_columns
 
 from ptylive.engine.refine import TrialContext
-from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.results.curve import Curve, Scanned
 from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.tuning import depth_choice
 from ptylive.engine.refine.tuning.depth.depth_trials import Best, Coarse, DepthTrials, slices_for
-from ptylive.engine.refine.tuning.depth_choice import CLEAR, with_depth_of, with_found_depth, with_given_depth
+from ptylive.engine.refine.tuning.depth_choice import CLEAR, with_found_depth, with_given_depth
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss
-from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_A
-from ptylive.schema import MetadataError, Origin, Quantity
+from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.schema import Origin, Quantity
 from ptylive.schema.advice.depth import FoundDepth
 from ptylive.schema.preset import Preset
 from ptylive.schema.units import wavelength_A
@@ -26,9 +25,10 @@ CPU = TrialContext(backend="cpu")
 
 
 @pytest.fixture(autouse=True)
-def no_trial_refines_it(monkeypatch):
-    """The thickness that is laid out is the one that trials of several come to."""
-    monkeypatch.setattr(depth_choice, "settled_thickness_A", lambda thick, thickness_A, *others: thickness_A)
+def no_trial_refines_it(monkeypatch, request):
+    """The thickness that trials of several come to is laid out; but for whole decisions, which are slow."""
+    if request.node.get_closest_marker("slow") is None:
+        monkeypatch.setattr(depth_choice, "settled_thickness_A", lambda thick, thickness_A, *others: thickness_A)
 
 
 def found(dataset, preset=ONE_MODE):
@@ -295,49 +295,6 @@ def test_nothing_is_tried_where_slices_are_given_or_patterns_few():
     assert found(few, given) == Tuned(few, given)
 
 
-@pytest.mark.parametrize(
-    ("settings", "slices"),
-    [
-        ({"total_thickness_A": 0.2 * DEPTH_A}, 1),
-        ({"total_thickness_A": 0.3 * DEPTH_A}, 2),
-        ({"total_thickness_A": 1.7 * DEPTH_A}, 6),
-        ({"total_thickness_A": 60.0, "slice_distances_A": (12.0,)}, 5),
-        ({"slice_distances_A": (12.0, 12.0, 9.0)}, 4),
-        ({"slice_distances_A": (12.0,)}, "auto"),
-        ({}, "auto"),
-    ],
-)
-def test_a_given_thickness_makes_the_slices(settings, slices):
-    dataset = scan_of_columns(points=4)
-    preset = with_given_depth(dataset, Preset(**settings))
-    assert preset.object.num_slices == slices
-    assert prepare(dataset, preset, None).multislice.object_shape[0] == (1 if slices == "auto" else slices)
-
-
-def test_the_depth_of_an_earlier_run_is_taken_where_it_is_open():
-    dataset = scan_of_columns(points=4)
-    same, preset = with_depth_of(dataset, Preset(), 4, 60.0)
-    assert same is dataset
-    assert preset.object.spacings_A == (15.0,) * 3
-    assert with_depth_of(dataset, Preset(), 1, 0.0)[1].object.slice_thickness_A == (0,)
-    told = with_depth_of(dataset, Preset(total_thickness_A=60.0), 1, 60.0)[1]
-    assert told.object.slice_thickness_A == (60,)  # several slices were not worth it
-    assert with_depth_of(dataset, Preset(total_thickness_A=60.0), 7, 60.0)[1].object.slices == 7
-    given = Preset(num_slices=2, total_thickness_A=30.0)
-    assert with_depth_of(dataset, given, 4, 60.0) == (dataset, given)
-    uneven = with_depth_of(dataset, Preset(slice_distances_A=(5.0, 10.0, 20.0)), 4, 55.0)[1]
-    assert uneven.object.spacings_A == (5.0, 10.0, 20.0)
-    estimated = replace(dataset, calibration=dataset.calibration.having(C10=Quantity(-25.0, Origin.ESTIMATED)))
-    assert with_depth_of(estimated, Preset(), 4, 60.0)[0].calibration.aberrations["C10"] == -55.0
-
-
-@pytest.mark.parametrize(("thickness_A", "distances_A"), [(1e6, None), (100.0, (0.01,))])
-def test_more_slices_than_possible_are_refused(thickness_A, distances_A):
-    preset = Preset(total_thickness_A=thickness_A, slice_distances_A=distances_A)
-    with pytest.raises(MetadataError, match="at most 1000 are possible"):
-        with_given_depth(scan_of_columns(points=4), preset)
-
-
 def test_slices_are_laid_out_for_the_thickness_that_trials_lead_to(monkeypatch):
     monkeypatch.setattr(DepthTrials, "gain", lambda self, thin, depths, **how: Gain(0.04, 0.0005))
     found_to_be(monkeypatch, 1.0)
@@ -360,14 +317,6 @@ def test_a_given_distance_makes_the_slices_of_a_found_thickness(monkeypatch):
     found_to_be(monkeypatch, 40.0 / DEPTH_A)
     tuned = found(scan_of_columns(points=16), Preset(probe_modes=1, slice_distances_A=(5.0,)))
     assert (tuned.preset.object.num_slices, tuned.preset.object.total_thickness_A) == (8, pytest.approx(40.0))
-
-
-def test_without_a_semi_angle_a_given_thickness_is_one_slice():
-    dataset = scan_of_columns(points=4)
-    known = {name: one for name, one in dataset.calibration.entries.items() if name != "convergence_semiangle_mrad"}
-    blind = replace(dataset, calibration=type(dataset.calibration)(known))
-    assert depth_of_focus_A(blind) is None
-    assert with_given_depth(blind, Preset(total_thickness_A=100.0)).object.num_slices == 1
 
 
 def test_of_a_scan_in_the_middle_of_its_specimen_the_entrance_is_found():

@@ -39,6 +39,26 @@ def test_it_settles_where_trials_lead_nowhere(monkeypatch, start_A, share):
     assert abs(math.log(found_A / 150.0)) <= max(refined_thickness.AT_REST / share, 0.25)
 
 
+@pytest.mark.parametrize(
+    ("start_A", "share", "expected"),
+    [
+        (100.0, 0.5, [100.0, 150.0]),  # twice as far as it was led, and at rest there
+        (75.0, 0.3, [75.0, 112.5, 150.0]),  # half as much again at most, and then where the line through both is 0
+        (148.0, 0.5, [148.0]),
+    ],
+)
+def test_which_thicknesses_are_tried(monkeypatch, start_A, share, expected):
+    tried = []
+
+    def led(tuned, context):
+        tried.append(sum(tuned.preset.object.slice_thickness_A))
+        return share * math.log(150.0 / tried[-1])
+
+    monkeypatch.setattr(refined_thickness, "_led", led)
+    assert settled_thickness_A(several, start_A, 2000.0, CPU) == pytest.approx(expected[-1], rel=1e-6)
+    assert tried == pytest.approx(expected)
+
+
 def test_it_never_goes_further_than_half_as_much_again_at_once(monkeypatch):
     tried = []
     monkeypatch.setattr(refined_thickness, "_led", lambda tuned, context: tried.append(tuned) or 3.0)
