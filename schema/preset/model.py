@@ -194,7 +194,7 @@ class Preset(StrictModel):
             return NARROWING[name]
         if name not in schedulable() | WORDS:
             raise MetadataError(f"{name} cannot follow a schedule", "docs/settings.md lists what can")
-        return True if cls.settings()[name].annotation is bool else _cast(cls, name, schedule.at(0))
+        return True if _is_switch(cls, name) else _cast(cls, name, schedule.at(0))
 
     @classmethod
     def full(cls) -> type[Preset]:
@@ -316,10 +316,16 @@ def _extended(names: tuple[str, ...], algorithms: tuple[tuple[str, str], ...]) -
     return create_model("Preset", __base__=Preset, **changed) if changed else Preset
 
 
+def _is_switch(kind: type[Preset], name: str) -> bool:
+    """Whether a setting is true or false, or may be left open besides."""
+    annotation = kind.settings()[name].annotation
+    return annotation is bool or bool in get_args(annotation)
+
+
 def _cast(kind: type[Preset], name: str, value: float | str) -> Any:
     """The value of a schedule as a setting takes it: truth values for switches, whole numbers and words as such."""
     if isinstance(value, str):
         return value
-    if kind.settings()[name].annotation is bool or name == "phase_only_obj":
+    if _is_switch(kind, name):
         return bool(value)
     return int(value) if value.is_integer() else value

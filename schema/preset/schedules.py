@@ -22,6 +22,7 @@ SCHEDULABLE = frozenset(
         "update_detector_psf",
         "update_static_background",
         "update_slice_distances",
+        "update_thickness",
         "update_aberrations",
         "update_tilts",
         "phase_only_obj",

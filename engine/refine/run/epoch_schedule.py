@@ -39,6 +39,7 @@ SWITCHES: Mapping[str, BlockName] = MappingProxyType(
         "update_beam_current": BlockName.CURRENT,
         "update_static_background": BlockName.BACKGROUND,
         "update_slice_distances": BlockName.DISTANCES,
+        "update_thickness": BlockName.THICKNESS,
         "update_aberrations": BlockName.ABERRATIONS,
         "update_tilts": BlockName.TILTS,
         "update_detector_psf": BlockName.SPREAD,

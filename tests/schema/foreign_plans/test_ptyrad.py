@@ -92,7 +92,7 @@ def test_weights_of_another_measure_are_left_out_and_said():
         ({"obja": {"lr": 5e-4, "start_iter": 1}, "objp": {"lr": 5e-4, "start_iter": 1}}, {"update_obj": True}),
         ({"probe_pos_shifts": {"lr": 1e-4, "start_iter": 1, "end_iter": 9}}, {"update_probe_pos": "epoch < 8"}),
         ({"obj_tilts": {"lr": 0, "start_iter": None}, "slice_thickness": {"lr": 1e-4}},
-         {"update_tilts": False, "update_slice_distances": True}),
+         {"update_tilts": False, "update_thickness": True}),
     ],
 )  # fmt: skip
 def test_rates_become_switches(given, found):

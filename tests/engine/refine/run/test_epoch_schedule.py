@@ -154,6 +154,13 @@ def run(dataset, **values):
     return refine(dataset, Preset.from_mapping({**plain, **values}), backend="cpu")
 
 
+def test_a_thickness_may_move_from_some_epoch_on(simulated):
+    thick = {"num_slices": 3, "total_thickness_A": 20.0}
+    never, late = (run(simulated.dataset, update_thickness=f"epoch >= {first}", **thick) for first in (1000, 4))
+    assert sum(never.slice_thickness_A) == pytest.approx(20.0)
+    assert sum(late.slice_thickness_A) != pytest.approx(20.0, abs=1e-3)
+
+
 def test_an_object_held_for_the_first_epochs_stays_empty(simulated):
     held = run(simulated.dataset, update_obj="epoch >= 8")
     assert np.abs(np.angle(held.object)).max() < 1e-6
