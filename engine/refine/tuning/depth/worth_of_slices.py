@@ -87,7 +87,9 @@ def are_worth_it(gain: Gain) -> bool:
     return gain.certain and gain.share > WORTH
 
 
-def as_refined(tuned: Tuned, context: TrialContext, more: Mapping[str, Any] = NOTHING_MORE) -> Trial:
+def as_refined(
+    tuned: Tuned, context: TrialContext, more: Mapping[str, Any] = NOTHING_MORE, patterns: int = PATTERNS
+) -> Trial:
     """In as many modes as stand for several, with the optics that the run refines; one slice from all of the pattern.
 
     From an empty object: a map has seen the patterns that are held out.
@@ -98,7 +100,7 @@ def as_refined(tuned: Tuned, context: TrialContext, more: Mapping[str, Any] = NO
     if are_freed(tuned):
         preset = freeing_optics(tuned.dataset, preset)
     preset = preset.model_copy(update=more)
-    part = context.seen.central_part(tuned.dataset, PATTERNS)
+    part = context.seen.central_part(tuned.dataset, patterns)
     return Trial.of(part, preset, replace(context, start=None, begun=tuned.begun))
 
 
