@@ -34,10 +34,14 @@ def check_engine(preset: Preset) -> None:
 
 
 def unused_settings(preset: Preset) -> tuple[str, ...]:
-    """Words for what is set and means nothing to the engine that a preset names; stages share settings with others."""
+    """Words for what is set and means nothing to the engine that a preset names; stages share settings with others.
+
+    Nor does the thickness of one slice to any.
+    """
     solver, plain = preset.solver, type(preset.solver)()
     if solver.optimizer not in ENGINES:
-        return ()
+        one = preset.object.num_slices == 1 and preset.refined.update_thickness is True
+        return ("update_thickness: one slice has none",) if one else ()
     set_so = [name for name in OF_SWEEPS_AND_LBFGS if getattr(solver, name) != getattr(plain, name)]
     return (f"{', '.join(set_so)}: no matter of optimizer={solver.optimizer}",) if set_so else ()
 

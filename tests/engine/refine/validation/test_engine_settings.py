@@ -50,3 +50,10 @@ def test_settings_that_mean_nothing_to_an_engine_are_told():
         "sweeps, anchor: no matter of optimizer=epie",
     )
     assert unused_settings(Preset.from_mapping(given)) == unused_settings(Preset(optimizer="adam")) == ()
+
+
+def test_the_thickness_of_one_slice_is_none():
+    free = {"update_thickness": True}
+    assert unused_settings(Preset.from_mapping({**free, "num_slices": 1})) == ("update_thickness: one slice has none",)
+    assert unused_settings(Preset.from_mapping({**free, "num_slices": 2, "total_thickness_A": 9})) == ()
+    assert unused_settings(Preset.from_mapping(free)) == ()  # until it is known how thick it is

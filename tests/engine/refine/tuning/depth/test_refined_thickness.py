@@ -6,9 +6,11 @@ import pytest
 from columns import THICKNESS_A, scan_of_columns
 
 from ptylive.engine.refine import TrialContext
+from ptylive.engine.refine.parameters.parameter_vector import BlockName
 from ptylive.engine.refine.tuning.depth import refined_thickness
 from ptylive.engine.refine.tuning.depth.depth_trials import thickened
 from ptylive.engine.refine.tuning.depth.refined_thickness import settled_thickness_A, with_refined_thickness
+from ptylive.engine.refine.tuning.depth.worth_of_slices import as_refined
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.schema.preset import Preset
 
@@ -96,3 +98,11 @@ def test_a_trial_leads_towards_the_thickness(share, low, high):
     preset = Preset(probe_modes=1, window_px=24)
     tuned = Tuned(*thickened(scan_of_columns(), preset, share * THICKNESS_A, 3))
     assert low < refined_thickness._led(tuned, CPU) < high
+
+
+def test_other_trials_leave_it_as_it_is():
+    """Whatever the run does: what they decide was measured so."""
+    preset = Preset(probe_modes=1, window_px=24, update_thickness=True)
+    tuned = Tuned(*thickened(scan_of_columns(), preset, THICKNESS_A, 3))
+    blocks = [as_refined(tuned, CPU, more).problem.layout.blocks for more in ({}, {"update_thickness": True})]
+    assert [[block.name for block in one] for one in blocks] == [[], [BlockName.THICKNESS]]
