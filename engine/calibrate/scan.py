@@ -32,8 +32,17 @@ from ptylive.engine.calibrate.descan import find_descan
 from ptylive.engine.calibrate.dose import with_dose
 from ptylive.engine.calibrate.higher import fit_higher
 from ptylive.engine.calibrate.modulation import Modulation, is_sparse
-from ptylive.engine.calibrate.rotation import SAME_ANGLE_DEG, RotationFit, fit_rotation, highest_frequency, spread_deg
-from ptylive.engine.calibrate.sign import phase_correlation, settles
+from ptylive.engine.calibrate.rotation import (
+    SAME_ANGLE_DEG,
+    RotationFit,
+    apart_deg,
+    confirmed_by_curl,
+    fit_rotation,
+    highest_frequency,
+    spread_deg,
+    with_denser_positive,
+)
+from ptylive.engine.calibrate.sign import phase_correlation
 from ptylive.engine.descan import descan_of
 from ptylive.engine.geometry import turned_to_detector_axes
 from ptylive.engine.imaging.accumulation.reduced_numbers import REGIONS
@@ -103,15 +112,14 @@ class _Work:
         """Rotation and handedness from the curl; None when both are given."""
         if self.given("rotation_deg") and self.given("detector_transform"):
             return None
-        words = str(self.value("detector_transform", "none"))
         visited = self.store.visited
         moments = self.store.moments_without(descan_of(Calibration(self.entries)))
-        com = turned_to_detector_axes(center_of_mass(moments, visited), words)
+        com = turned_to_detector_axes(center_of_mass(moments, visited), self._hand)
         handed = None if not self.given("detector_transform") else False
         whole = self.curl(com, visited, handed)
         if self.given("rotation_deg"):
             known = float(self.entries["rotation_deg"].value)
-            if whole.angle_trusted and whole.transposed and _apart(whole.rotation_deg, known) < SAME_ANGLE_DEG:
+            if whole.angle_trusted and whole.transposed and apart_deg(whole.rotation_deg, known) < SAME_ANGLE_DEG:
                 self.entries["detector_transform"] = Quantity("transpose", Origin.ESTIMATED)
             return whole
         if whole.angle_trusted:
@@ -126,8 +134,7 @@ class _Work:
     def curl(self, com: DoubleArray, visited: BoolArray, transposed: bool | None) -> RotationFit:
         """Rotation with the least curl; ``transposed`` given: the angle only."""
         step = self.store.header.scan.step_A or (1.0, 1.0)
-        field = np.where(visited, com, 0.0)
-        highest = highest_frequency(Calibration(self.entries))
+        field, highest = np.where(visited, com, 0.0), highest_frequency(Calibration(self.entries))
         return fit_rotation(field, self._dark_field, visited, step, highest, transposed=transposed)
 
     def spread(self, com: DoubleArray, whole: RotationFit) -> float | None:
@@ -172,6 +179,7 @@ class _Work:
             fit = fit_aberrations(criteria, fixed, grid, sparse=sparse)
             criteria, fit = self._among_aliases(criteria, fixed, fit, curl) if ordered else (criteria, fit)
             criteria, fit = self._together(question, (criteria, fit))
+            fit = confirmed_by_curl(criteria, fixed, fit, question.angle_deg(self._hand))
             if self._beyond_chance(criteria, fit, compared=isinstance(criteria, JointCriteria)):
                 self._adopt(fit, curl, criteria)
         elif not self.given("rotation_deg"):
@@ -203,6 +211,7 @@ class _Work:
             criteria, compared = question.criteria, False
             fit = fit_aberrations(criteria, known, Grid.of(criteria, known), sparse=sparse)
             fit = replace(fit, rotation_uncertainty_deg=self.entries["rotation_deg"].uncertainty or 0.0)
+        fit = confirmed_by_curl(criteria, search, fit, question.angle_deg(self._hand))
         if not self._beyond_chance(criteria, fit, compared=compared):
             return
         if not sparse:
@@ -222,7 +231,11 @@ class _Work:
         """What all aliases are asked, about the handednesses that may be right."""
         own = {False: None if curl is None else curl.rotation_deg}
         angles = own if curl is None or not self._hand_is_open(curl) else curl.angles_deg
-        return Question(criteria, search, angles, str(self.value("detector_transform", "none")), curl)
+        return Question(criteria, search, angles, self._hand, curl)
+
+    @property
+    def _hand(self) -> str:
+        return str(self.value("detector_transform", "none"))
 
     def _hand_is_told(self) -> bool:
         transform = self.entries.get("detector_transform")
@@ -233,9 +246,9 @@ class _Work:
     ) -> tuple[Criteria, AberrationFit]:
         """The fit by all aliases together, where it explains more than the present one; what it says of the hand."""
         base, curl = question.transform, question.curl
-        mirrored = self.value("detector_transform", "none") != base
+        mirrored = self._hand != base
         believed = self._beyond_chance(*present, compared=compared)
-        aligned = self.aligned == self.value("detector_transform", "none")
+        aligned = self.aligned == self._hand
         fit = Present(present[1], mirrored, believed, self._hand_is_told(), aligned)
         # two measurements that agree are believed: of strong objects aliases explain what they should not
         agreed = believed and curl is not None and curl.confirms(fit.fit.rotation_deg)
@@ -260,7 +273,7 @@ class _Work:
         if found is None:
             return criteria, fit
         if found.sure_of_hand is not None:
-            word = _word(found.mirrored != (self.value("detector_transform", "none") == "transpose"))
+            word = _word(found.mirrored != (self._hand == "transpose"))
             origin = Origin.ESTIMATED if found.sure_of_hand else Origin.UNDECIDED
             self.entries["detector_transform"] = Quantity(word, origin)
         return found.criteria, found.fit
@@ -286,7 +299,7 @@ class _Work:
         if open_:
             rivals = [one.over_chance(made.explained) for made, one in fits if one is not chosen]
             lead = criteria.over_chance(found.explained) - max(rivals, default=1.0)
-            word = _word((chosen is handed[1]) != (self.value("detector_transform", "none") == "transpose"))
+            word = _word((chosen is handed[1]) != (self._hand == "transpose"))
             origin = Origin.ESTIMATED if lead > criteria.above_chance - 1 else Origin.UNDECIDED
             self.entries["detector_transform"] = Quantity(word, origin)
         return chosen, found
@@ -322,13 +335,12 @@ class _Work:
         A thin specimen, or one that is thicker than any specimen, shows a defocus given wrongly: that is the user's.
         """
         entrance = float(self.entries["C10"].value)
-        start = np.array(
-            [self._in_focus(), *(search.c12_A or (0.0, 0.0)), math.radians(float(self.value("rotation_deg", 0.0)))]
-        )
+        turn = math.radians(float(self.value("rotation_deg", 0.0)))
+        start = np.array([self._in_focus(), *(search.c12_A or (0.0, 0.0)), turn])
         fit = fit_near(criteria, search, start)
         depth = fit.aberrations["C10"] - entrance
-        found = LEAST_DEPTH_A < depth < MOST_DEPTH_A and depth > fit.uncertainty_A
-        found = found and is_below(criteria, fit.low, depth)
+        clear = LEAST_DEPTH_A < depth < MOST_DEPTH_A and depth > fit.uncertainty_A
+        found = clear and is_below(criteria, fit.low, depth)
         found_A, origin = (depth, Origin.ESTIMATED) if found else (0.0, Origin.DEFAULT)
         self.entries["depth_A"] = Quantity(found_A, origin, fit.uncertainty_A if found else None)
 
@@ -377,24 +389,12 @@ class _Work:
     ) -> tuple[AberrationFit, Origin]:
         """Of the pair that a weak phase object cannot tell apart, the one with denser matter positive."""
         found = {name: Quantity(value, Origin.ESTIMATED) for name, value in fit.aberrations.items()}
-        rotation = Quantity(fit.rotation_deg, Origin.ESTIMATED)
-        no_depth = Quantity(0.0, Origin.DEFAULT)
+        rotation, no_depth = Quantity(fit.rotation_deg, Origin.ESTIMATED), Quantity(0.0, Origin.DEFAULT)
         entries = {**self.entries, **found, "rotation_deg": rotation, "depth_A": no_depth}
         conditions = _Work(entries, self.store).conditions()
         correlation = phase_correlation(self.store, conditions, self._dark_field, undersampled=undersampled)
-        if settles(correlation, int(self.store.visited.sum())):
-            return (fit if correlation > 0 else fit.turned()), Origin.ESTIMATED
-        if curl is not None and curl.angle_trusted and curl.sign_trusted:
-            near = _apart(fit.rotation_deg, curl.rotation_deg) < 90.0
-            return (fit if near else fit.turned()), Origin.ESTIMATED
-        # nothing decides: underfocus is what most people work at
-        return (fit if fit.aberrations["C10"] <= 0 else fit.turned()), Origin.UNDECIDED
+        return with_denser_positive(fit, correlation, int(self.store.visited.sum()), curl)
 
 
 def _word(transposed: bool) -> str:
     return "transpose" if transposed else "none"
-
-
-def _apart(one_deg: float, other_deg: float) -> float:
-    """Angle between two directions, degrees."""
-    return abs((one_deg - other_deg + 180.0) % 360.0 - 180.0)

@@ -89,6 +89,10 @@ class Question:
     transform: str = "none"
     curl: RotationFit | None = None
 
+    def angle_deg(self, transform: str) -> float | None:
+        """The rotation with the least curl of the handedness that a transform makes."""
+        return self.angles_deg.get(transform != self.transform)
+
 
 @dataclass(frozen=True)
 class Present:

@@ -39,7 +39,14 @@ class Optics:
         return 100 * share
 
 
-def adopted(monkeypatch: pytest.MonkeyPatch, by_bright_field_deg: float, curl: RotationFit) -> AberrationFit:
+def as_it_is(_criteria: Any, _search: Any, fit: AberrationFit, _angle_deg: float | None) -> AberrationFit:
+    """Stands for a curl that confirms nothing else."""
+    return fit
+
+
+def adopted(
+    monkeypatch: pytest.MonkeyPatch, by_bright_field_deg: float, curl: RotationFit, confirmed: Any = as_it_is
+) -> AberrationFit:
     """The fit that a calibration takes where the bright field prefers an angle."""
 
     def fitted(_criteria: Any, search: scan.Search, _grid: Any, *, sparse: bool) -> AberrationFit:
@@ -48,6 +55,7 @@ def adopted(monkeypatch: pytest.MonkeyPatch, by_bright_field_deg: float, curl: R
     taken: list[AberrationFit] = []
     monkeypatch.setattr(scan, "fit_aberrations", fitted)
     monkeypatch.setattr(scan, "verdict_on", lambda *_asked: None)
+    monkeypatch.setattr(scan, "confirmed_by_curl", confirmed)
     monkeypatch.setattr(scan.Grid, "of", lambda *_asked: None)
     one = work()
     monkeypatch.setattr(one, "_adopt", lambda fit, *_rest: taken.append(fit))
@@ -73,6 +81,17 @@ def test_one_that_agrees_is_the_finer_one_be_it_half_a_turn_aside(
 
 def test_nothing_contradicts_a_centre_of_mass_that_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert adopted(monkeypatch, 0.6, DOUBTFUL).rotation_deg == 0.6
+
+
+def test_the_angle_of_the_curl_of_the_same_handedness_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def confirmed(_criteria: Any, _search: Any, fit: AberrationFit, angle_deg: float | None) -> AberrationFit:
+        assert fit.rotation_deg == 0.6 and angle_deg is not None
+        return fit_of(angle_deg)
+
+    assert adopted(monkeypatch, 0.6, DOUBTFUL, confirmed).rotation_deg == -128.0
+    asked: Any = SimpleNamespace()
+    question = Question(asked, asked, DOUBTFUL.angles_deg, "transpose", DOUBTFUL)
+    assert (question.angle_deg("transpose"), question.angle_deg("none")) == (-128.0, -93.0)
 
 
 def test_the_handedness_of_a_trusted_centre_of_mass_is_not_asked_again() -> None:
