@@ -110,9 +110,9 @@ def same_angle(one_deg: float, other_deg: float) -> bool:
 def confirmed_by_curl(criteria: Criteria, search: Search, fit: AberrationFit, angle_deg: float | None) -> AberrationFit:
     """The fit, or one at the angle with the least curl of its handedness where most frequencies prefer that.
 
-    Of silicon [110], 230 Å, 14 % of the energy was explained 22° aside and 11 % at the angle of the curl, which 1.7
-    standard deviations of the ranks preferred. Of 27 other scans four had angles so far apart, and none preferred that of
-    the curl: by 4 standard deviations or more.
+    Of silicon [110], 230 Å, 14 % of the energy was explained 22° aside and 11 % at the angle of the curl, which ranks
+    preferred by 1.7 standard deviations. Of 27 other scans four had angles so far apart, and none preferred that of the
+    curl: by 4 standard deviations or more.
     """
     if angle_deg is None or search.rotation_deg is not None or same_angle(fit.rotation_deg, angle_deg):
         return fit
