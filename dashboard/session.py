@@ -97,12 +97,12 @@ class Session:
             lambda: self.advice.guide.begin(feed.view().state),
         )
         self.reconstruction = ReconstructionPanel(style)
-        self.positions = PositionsOverlay(self.reconstruction.object.figure, style, self.orders)
+        self.positions = PositionsOverlay(self.reconstruction.object.plot, style, self.orders)
         self.runs = RunsPanel(self.orders, self.reconstruction.object.window)
         self.loss = LossCurve(self.runs.losses)
         self.doubts, self.shown_run = Doubts(self.orders), ShownRun(self.orders)
         self.refined_map, self.contrast = RefinedMap(), Contrast(self.mosaic.panels, self.reconstruction.object)
-        self.curves = RunCurves(self.reconstruction.object.figure, style, self.orders)
+        self.curves = RunCurves(self.reconstruction.object.plot, style, self.orders)
         picked = lambda: self.picked.point is not None  # noqa: E731
         self.advice = PageAdvice(self.orders, self.mosaic.panels, picked, self._use_also, lambda: self.refine)
         self.place = PlaceChoice()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -23,6 +24,7 @@ from bokeh.models import (
 from bokeh.plotting import figure
 
 from ptylive.dashboard.models import Extent, Shown
+from ptylive.dashboard.panels.live.later import LaterFigure
 from ptylive.dashboard.pictures import Corner, Picture, Ring
 from ptylive.pictures.colours import ColourMap, Indexed, Levels, moved, palette, wheel_palette
 from ptylive.pictures.scalebar import ScaleBarLength, nice_length
@@ -74,6 +76,11 @@ class Window:
     entire: bool = False
     """Whether all of a picture is framed, of which only a part matters."""
 
+    def __post_init__(self) -> None:
+        # told of no figure: with its figures, each of them would refer to all others, and Bokeh would walk through all
+        # of them for every one
+        self.extent.js_on_change("box", CustomJS(code="window.ptylive?.refit(cb_obj)"))
+
     @property
     def width(self) -> float:
         """Width of what is visible now."""
@@ -118,26 +125,43 @@ class PictureFigure:
         self.limits: Levels = (0.0, 1.0)
         self.calibrated = False
         self.showing = ""
-        self.outside = ColumnDataSource(data={"xs": [], "ys": []}) if dims else None
-        """What lies outside of the scanned field: it is dimmed."""
+        self.plot = LaterFigure(name, self._figure)
+        self._dims, self._scaled = dims, scale_bar
         self._ringed = rings or len(self.windows) > 1
         self._wheel = False
         self._number = 0
         self._sent: tuple[int, Levels] | None = None
         self._blank: list[float] = list(self.window.extent.box)
-        self.mapper = LinearColorMapper(palette=palette(colour_map), low=-0.5, high=255.5)
-        self.source = ColumnDataSource(
-            data=_columns(np.zeros((1, 1), np.uint8), (0.0, 0.0, 1.0, 1.0), Meaning((0.0, 1.0)), 0)
-        )
-        self.rings = ColumnDataSource(data={"radius": [], "x": [], "y": [], "text": []})
-        self.figure = self._figure(name)
-        self.scale_bar = _scale_bar() if scale_bar else None
-        if self.scale_bar:
-            self.figure.add_layout(self.scale_bar)
 
-    def _figure(self, name: str) -> figure:
+    @cached_property
+    def mapper(self) -> LinearColorMapper:
+        """Colours of the shades."""
+        return LinearColorMapper(palette=palette(self.colour_map, self.gamma), low=-0.5, high=255.5)
+
+    @cached_property
+    def source(self) -> ColumnDataSource:
+        """The picture that the browser has."""
+        nothing = np.zeros((1, 1), np.uint8)
+        return ColumnDataSource(data=_columns(nothing, (0.0, 0.0, 1.0, 1.0), Meaning((0.0, 1.0)), 0))
+
+    @cached_property
+    def rings(self) -> ColumnDataSource:
+        """Resolution rings."""
+        return ColumnDataSource(data={"radius": [], "x": [], "y": [], "text": []})
+
+    @cached_property
+    def outside(self) -> ColumnDataSource | None:
+        """What lies outside of the scanned field: it is dimmed."""
+        return ColumnDataSource(data={"xs": [], "ys": []}) if self._dims else None
+
+    @cached_property
+    def scale_bar(self) -> ScaleBar | None:
+        """The scale bar."""
+        return _scale_bar() if self._scaled else None
+
+    def _figure(self) -> figure:
         plot = figure(
-            name=name,
+            name=self.plot.name,
             x_range=self.window.x_range,
             y_range=self.window.y_range,
             x_axis_type=None,
@@ -159,12 +183,12 @@ class PictureFigure:
         plot.js_on_change("inner_height", fit)
         plot.js_on_event("doubletap", fit)
         plot.js_on_change("x_range", fit)
-        for window in self.windows:
-            window.extent.js_on_change("box", fit)
         arguments = {"source": self.source, "shown": self.shown}
         answer = CustomJS(args=arguments, code="window.ptylive?.acknowledge(source, shown)")
         self.source.js_on_change("data", answer)
         self.source.js_on_change("patching", answer)
+        if self.scale_bar:
+            plot.add_layout(self.scale_bar)
         return plot
 
     def _draw_rings(self, plot: figure) -> None:
@@ -178,7 +202,7 @@ class PictureFigure:
         """Use another of the coordinate systems, together with the picture that belongs to it."""
         if window is not self.window:
             self.window = window
-            self.figure.update(x_range=window.x_range, y_range=window.y_range)
+            self.plot.figure.update(x_range=window.x_range, y_range=window.y_range)
 
     def wear(self, colour_map: ColourMap) -> None:
         """Change the colour map: the palette of the same mapper."""
