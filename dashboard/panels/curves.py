@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -55,18 +56,44 @@ class RunCurves:
         self._note = self._said = ""
         self._answer = ("", "")  # note and words that belong to what was asked last
         self._ends = ColumnDataSource(data={"x": [], "y": []})
-        self._line = ColumnDataSource(data={"distance": [], "value": []})
-        self._section = ColumnDataSource(data={"image": [], "dw": [], "dh": []})
-        self._rings = ColumnDataSource(data={"q": [], "correlation": [], "half_bit": []})
-        self._mapper = LinearColorMapper(palette=list(shades(ColourMap.MAGMA)), low=0, high=1)
-        self._along, self._values, self._depths = Range1d(0, 1), Range1d(0, 1), Range1d(1, 0)
-        self._frequencies = Range1d(0, 1)
         self.plots = {
             "line": AxesFigure("curve_line", self._line_plot),
             "depth": AxesFigure("curve_depth", self._depth_plot),
             "rings": AxesFigure("curve_rings", self._rings_plot),
         }
         plot.adorn(self._draw_on)
+
+    @cached_property
+    def _line(self) -> ColumnDataSource:
+        return ColumnDataSource(data={"distance": [], "value": []})
+
+    @cached_property
+    def _section(self) -> ColumnDataSource:
+        return ColumnDataSource(data={"image": [], "dw": [], "dh": []})
+
+    @cached_property
+    def _rings(self) -> ColumnDataSource:
+        return ColumnDataSource(data={"q": [], "correlation": [], "half_bit": []})
+
+    @cached_property
+    def _mapper(self) -> LinearColorMapper:
+        return LinearColorMapper(palette=list(shades(ColourMap.MAGMA)), low=0, high=1)
+
+    @cached_property
+    def _along(self) -> Range1d:
+        return Range1d(0, 1)
+
+    @cached_property
+    def _values(self) -> Range1d:
+        return Range1d(0, 1)
+
+    @cached_property
+    def _depths(self) -> Range1d:
+        return Range1d(1, 0)
+
+    @cached_property
+    def _frequencies(self) -> Range1d:
+        return Range1d(0, 1)
 
     def _draw_on(self, plot: figure) -> None:
         plot.add_glyph(self._ends, Line(x="x", y="y", line_width=2, line_color=PROFILE_COLOUR))

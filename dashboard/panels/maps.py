@@ -8,6 +8,7 @@ from bokeh.models import CrosshairTool, CustomJS, InlineStyleSheet, Select, Span
 from bokeh.plotting import figure
 
 from ptylive.dashboard.client.map_kinds import FIRST_CHOICE, MORE_CHOICE, REFINED, MapKinds
+from ptylive.dashboard.panels.live.bokeh_defaults import unchecked
 from ptylive.dashboard.panels.picture import PictureFigure, Window
 from ptylive.dashboard.pictures import FFT, OVERWRITING, Picture
 from ptylive.dashboard.requests import Request
@@ -29,16 +30,17 @@ class MapPanel:
         self._colours: dict[str, ColourMap] = {}
         self.view = PictureFigure(f"map_{index}", windows[0], kind.colour_map, others=windows[1:])
         common = {"height": 24, "margin": 0, "stylesheets": [style]}
-        self.choice = Select(
-            name=f"map_{index}_choice", value=kind.name, options=kinds.offered(()), width=142, **common
-        )
-        self.colours = Select(
-            name=f"map_{index}_colours",
-            value=str(kind.colour_map),
-            options=[str(c) for c in ColourMap],
-            width=82,
-            **common,
-        )
+        with unchecked():
+            self.choice = Select(
+                name=f"map_{index}_choice", value=kind.name, options=kinds.offered(()), width=142, **common
+            )
+            self.colours = Select(
+                name=f"map_{index}_colours",
+                value=str(kind.colour_map),
+                options=[str(c) for c in ColourMap],
+                width=82,
+                **common,
+            )
         self.lock = Toggle(name=f"map_{index}_lock", label="auto", width=58, **common)
         self.fft = Toggle(name=f"map_{index}_fft", label="FFT", width=42, **common)
         self._forbid()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -24,6 +24,7 @@ from bokeh.models import (
 from bokeh.plotting import figure
 
 from ptylive.dashboard.models import Extent, Shown
+from ptylive.dashboard.panels.live.bokeh_defaults import unchecked
 from ptylive.dashboard.panels.live.later import LaterFigure
 from ptylive.dashboard.pictures import Corner, Picture, Ring
 from ptylive.pictures.colours import ColourMap, Indexed, Levels, moved, palette, wheel_palette
@@ -66,20 +67,31 @@ class Meaning:
         return cls(limits, picture.units, f"1/{where}" if picture.frequencies else where)
 
 
-@dataclass
 class Window:
     """Ranges and extent that one figure has for itself or several share, so that zooming one zooms all."""
 
-    x_range: Range1d = field(default_factory=lambda: Range1d(0, 1))
-    y_range: Range1d = field(default_factory=lambda: Range1d(1, 0))
-    extent: Extent = field(default_factory=Extent)
-    entire: bool = False
-    """Whether all of a picture is framed, of which only a part matters."""
+    def __init__(self) -> None:
+        self.entire = False
+        """Whether all of a picture is framed, of which only a part matters."""
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def x_range(self) -> Range1d:
+        """What is visible, from left to right."""
+        return Range1d(0, 1)
+
+    @cached_property
+    def y_range(self) -> Range1d:
+        """What is visible, from below to above."""
+        return Range1d(1, 0)
+
+    @cached_property
+    def extent(self) -> Extent:
+        """What is visible when nobody has zoomed."""
+        extent = Extent()
         # told of no figure: with its figures, each of them would refer to all others, and Bokeh would walk through all
         # of them for every one
-        self.extent.js_on_change("box", CustomJS(code="window.ptylive?.refit(cb_obj)"))
+        extent.js_on_change("box", CustomJS(code="window.ptylive?.refit(cb_obj)"))
+        return extent
 
     @property
     def width(self) -> float:
@@ -131,12 +143,13 @@ class PictureFigure:
         self._wheel = False
         self._number = 0
         self._sent: tuple[int, Levels] | None = None
-        self._blank: list[float] = list(self.window.extent.box)
+        self._blank = [0.0, 0.0, 1.0, 1.0]
 
     @cached_property
     def mapper(self) -> LinearColorMapper:
         """Colours of the shades."""
-        return LinearColorMapper(palette=palette(self.colour_map, self.gamma), low=-0.5, high=255.5)
+        with unchecked():
+            return LinearColorMapper(palette=palette(self.colour_map, self.gamma), low=-0.5, high=255.5)
 
     @cached_property
     def source(self) -> ColumnDataSource:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import cached_property
 
 import numpy as np
 from bokeh.models import ColumnDataSource, InlineStyleSheet, Scatter, Segment, Toggle
@@ -31,8 +32,11 @@ class PositionsOverlay:
         self._orders = orders
         self._asked: tuple[object, ...] = ()
         self._before = self._after = np.zeros((0, 2), dtype=np.float32)
-        self._source = ColumnDataSource(data={"x0": [], "y0": [], "x1": [], "y1": []})
         plot.adorn(self._draw_on)
+
+    @cached_property
+    def _source(self) -> ColumnDataSource:
+        return ColumnDataSource(data={"x0": [], "y0": [], "x1": [], "y1": []})
 
     def _draw_on(self, plot: figure) -> None:
         way = Segment(x0="x0", y0="y0", x1="x1", y1="y1", line_color=DISC_COLOUR, line_width=1.5)

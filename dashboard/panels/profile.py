@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 from bokeh.events import Tap
@@ -32,11 +32,21 @@ class ProfilePanel:
         self.panel = panels[0]
         self._shown: tuple[object, ...] | None = None
         self._line = ColumnDataSource(data={"x": [], "y": []})
-        self._curve = ColumnDataSource(data={"distance": [], "value": []})
-        self._distances, self._values = Range1d(0, 1), Range1d(0, 1)
         self.plot = AxesFigure("profile", self._figure)
         for panel in panels:
             panel.view.plot.adorn(partial(self._draw_on, panel))
+
+    @cached_property
+    def _curve(self) -> ColumnDataSource:
+        return ColumnDataSource(data={"distance": [], "value": []})
+
+    @cached_property
+    def _distances(self) -> Range1d:
+        return Range1d(0, 1)
+
+    @cached_property
+    def _values(self) -> Range1d:
+        return Range1d(0, 1)
 
     def _draw_on(self, panel: MapPanel, plot: figure) -> None:
         ends = Scatter(x="x", y="y", size=7, fill_color=PROFILE_COLOUR, line_color=PROFILE_COLOUR)

@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Collection
+from functools import cached_property
 from itertools import count
 
 import numpy as np
@@ -43,7 +44,6 @@ class TrotterPanel:
         self.amplitude = PictureFigure("trotter_amplitude", window, ColourMap.INFERNO, scale_bar=False)
         self.before = PictureFigure("trotter_before", window, ColourMap.CYCLIC, scale_bar=False)
         self.after = PictureFigure("trotter_after", window, ColourMap.CYCLIC, scale_bar=False)
-        self._mark = ColumnDataSource(data={"x": [], "y": []})
         self.guide.plot.adorn(self._draw_on)
         self._orders = orders
         self._q: tuple[float, float] | None = None
@@ -52,6 +52,10 @@ class TrotterPanel:
         self._asked, self._asked_at, self._waiting = "", -math.inf, False
         self._available: frozenset[str] = frozenset()
         self._versions = count(1)
+
+    @cached_property
+    def _mark(self) -> ColumnDataSource:
+        return ColumnDataSource(data={"x": [], "y": []})
 
     def _draw_on(self, plot: figure) -> None:
         mark = Scatter(x="x", y="y", size=16, fill_color=None, line_color=PROFILE_COLOUR, line_width=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,11 +24,26 @@ class LandscapeFigure:
     """Points and a curve with two standard deviations on either side; losses in percent above the best trial's."""
 
     def __init__(self) -> None:
-        self.trials = ColumnDataSource(data={"at": [], "loss": []})
-        self.curve = ColumnDataSource(data={"at": [], "loss": [], "low": [], "high": []})
-        self._x, self._y = Range1d(0.0, 1.0), Range1d(0.0, 1.0)
         self.plot = AxesFigure("landscape", self._figure)
         self._label = ""
+
+    @cached_property
+    def trials(self) -> ColumnDataSource:
+        """Points."""
+        return ColumnDataSource(data={"at": [], "loss": []})
+
+    @cached_property
+    def curve(self) -> ColumnDataSource:
+        """The curve."""
+        return ColumnDataSource(data={"at": [], "loss": [], "low": [], "high": []})
+
+    @cached_property
+    def _x(self) -> Range1d:
+        return Range1d(0.0, 1.0)
+
+    @cached_property
+    def _y(self) -> Range1d:
+        return Range1d(0.0, 1.0)
 
     def _figure(self) -> figure:
         sweeps, lbfgs = list(PHASE_COLOURS.values())[:2]
