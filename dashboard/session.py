@@ -27,6 +27,7 @@ from ptylive.dashboard.panels.calibration import CalibrationPanel
 from ptylive.dashboard.panels.curves import RunCurves
 from ptylive.dashboard.panels.diffraction import DiffractionPanel
 from ptylive.dashboard.panels.library import LibraryPanel
+from ptylive.dashboard.panels.live.bokeh_defaults import remember_defaults
 from ptylive.dashboard.panels.live.browser_hooks import connect_choices, connect_page
 from ptylive.dashboard.panels.live.contrast import Contrast
 from ptylive.dashboard.panels.live.doubts import Doubts
@@ -55,6 +56,7 @@ from ptylive.dashboard.skeleton import TITLE, PageRoots, read_template
 from ptylive.dashboard.theme import Theme
 
 TICK_MS = 100
+remember_defaults()
 VIEWS = ("session", "refine", "tune", "library")
 
 
@@ -97,12 +99,12 @@ class Session:
             lambda: self.advice.guide.begin(feed.view().state),
         )
         self.reconstruction = ReconstructionPanel(style)
-        self.positions = PositionsOverlay(self.reconstruction.object.figure, style, self.orders)
+        self.positions = PositionsOverlay(self.reconstruction.object.plot, style, self.orders)
         self.runs = RunsPanel(self.orders, self.reconstruction.object.window)
         self.loss = LossCurve(self.runs.losses)
         self.doubts, self.shown_run = Doubts(self.orders), ShownRun(self.orders)
         self.refined_map, self.contrast = RefinedMap(), Contrast(self.mosaic.panels, self.reconstruction.object)
-        self.curves = RunCurves(self.reconstruction.object.figure, style, self.orders)
+        self.curves = RunCurves(self.reconstruction.object.plot, style, self.orders)
         picked = lambda: self.picked.point is not None  # noqa: E731
         self.advice = PageAdvice(self.orders, self.mosaic.panels, picked, self._use_also, lambda: self.refine)
         self.place = PlaceChoice()
@@ -113,10 +115,9 @@ class Session:
         self.batch = BatchPanel(self.orders, self.place, self.refine.preset, self.exports.written, show)
         self._wear(Theme.DARK)
         labels = [view.capitalize() for view in VIEWS]
-        self.view_choice = RadioButtonGroup(
-            name="view", labels=labels, active=0, height=26, margin=0, stylesheets=[style]
-        )
-        self.light = Toggle(name="light", label="light", width=52, height=26, margin=0, stylesheets=[style])
+        common = {"height": 26, "margin": 0, "stylesheets": [style]}
+        self.view_choice = RadioButtonGroup(name="view", labels=labels, active=0, **common)
+        self.light = Toggle(name="light", label="light", width=52, **common)
         self._requests = RequestDispatcher(self._takers(), self._may_ask)
         self._texts: dict[str, str] = {}
         self._build(document)

@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, Template
 
 from ptylive.dashboard.keys import KEYS, SHOWN, WORDS
 from ptylive.dashboard.panels.calibration import EDITABLE, ESTIMABLE
+from ptylive.dashboard.panels.live.later import LaterFigure
 from ptylive.dashboard.panels.reconstruction import OBJECT_SHOWS
 from ptylive.dashboard.panels.refine import FURTHER_HELP, SETTINGS
 from ptylive.dashboard.panels.series.form import VARIED
@@ -67,9 +68,9 @@ def place_of(name: str) -> tuple[bool, str]:
 
 
 class PageRoots:
-    """The roots of one page: most come with it, the figures of LATER when somebody wants to see one of them."""
+    """The roots of one page: most come with it, figures of LATER are made when somebody wants to see one of them."""
 
-    def __init__(self, document: Document, roots: Iterable[Model]) -> None:
+    def __init__(self, document: Document, roots: Iterable[Model | LaterFigure]) -> None:
         self._document = document
         ordered = sorted(roots, key=lambda root: place_of(str(root.name)))
         self._later = [root for root in ordered if root.name in LATER]
@@ -87,7 +88,7 @@ class PageRoots:
         later, self._later = self._later, []
         self._add(later)
 
-    def _add(self, roots: Iterable[Model]) -> None:
+    def _add(self, roots: Iterable[Model | LaterFigure]) -> None:
         with self._document.models.freeze():  # else Bokeh walks through all models once for every root
             for root in roots:
-                self._document.add_root(root)
+                self._document.add_root(root.figure if isinstance(root, LaterFigure) else root)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,11 @@ from bokeh.plotting import figure
 
 from ptylive.dashboard.client.feed import FeedView
 from ptylive.dashboard.client.orders import Orders, Reply
+from ptylive.dashboard.panels.live.later import AxesFigure, LaterFigure
 from ptylive.dashboard.panels.picture import BARE
 from ptylive.dashboard.panels.profile import Point, along_line, around
 from ptylive.dashboard.pictures import Picture
-from ptylive.dashboard.theme import COMPARED_COLOUR, INK, PROFILE_COLOUR, Theme
+from ptylive.dashboard.theme import COMPARED_COLOUR, PROFILE_COLOUR, Theme
 from ptylive.dashboard.words import number
 from ptylive.pictures.colours import ColourMap, levels, shades
 from ptylive.server.wire.messages import array_from_plain
@@ -43,7 +45,7 @@ class RunCurves:
     Section and ring correlation are asked of the server (`analyse`), once for every line and pair of runs.
     """
 
-    def __init__(self, plot: figure, style: InlineStyleSheet, orders: Orders) -> None:
+    def __init__(self, plot: LaterFigure, style: InlineStyleSheet, orders: Orders) -> None:
         self.choice = RadioButtonGroup(
             name="curve_choice", labels=list(LABELS), active=0, height=24, margin=0, stylesheets=[style]
         )
@@ -54,13 +56,46 @@ class RunCurves:
         self._note = self._said = ""
         self._answer = ("", "")  # note and words that belong to what was asked last
         self._ends = ColumnDataSource(data={"x": [], "y": []})
-        self._line = ColumnDataSource(data={"distance": [], "value": []})
-        self._section = ColumnDataSource(data={"image": [], "dw": [], "dh": []})
-        self._rings = ColumnDataSource(data={"q": [], "correlation": [], "half_bit": []})
-        self._mapper = LinearColorMapper(palette=list(shades(ColourMap.MAGMA)), low=0, high=1)
-        self._along, self._values, self._depths = Range1d(0, 1), Range1d(0, 1), Range1d(1, 0)
-        self._frequencies = Range1d(0, 1)
-        self.plots = {"line": self._line_plot(), "depth": self._depth_plot(), "rings": self._rings_plot()}
+        self.plots = {
+            "line": AxesFigure("curve_line", self._line_plot),
+            "depth": AxesFigure("curve_depth", self._depth_plot),
+            "rings": AxesFigure("curve_rings", self._rings_plot),
+        }
+        plot.adorn(self._draw_on)
+
+    @cached_property
+    def _line(self) -> ColumnDataSource:
+        return ColumnDataSource(data={"distance": [], "value": []})
+
+    @cached_property
+    def _section(self) -> ColumnDataSource:
+        return ColumnDataSource(data={"image": [], "dw": [], "dh": []})
+
+    @cached_property
+    def _rings(self) -> ColumnDataSource:
+        return ColumnDataSource(data={"q": [], "correlation": [], "half_bit": []})
+
+    @cached_property
+    def _mapper(self) -> LinearColorMapper:
+        return LinearColorMapper(palette=list(shades(ColourMap.MAGMA)), low=0, high=1)
+
+    @cached_property
+    def _along(self) -> Range1d:
+        return Range1d(0, 1)
+
+    @cached_property
+    def _values(self) -> Range1d:
+        return Range1d(0, 1)
+
+    @cached_property
+    def _depths(self) -> Range1d:
+        return Range1d(1, 0)
+
+    @cached_property
+    def _frequencies(self) -> Range1d:
+        return Range1d(0, 1)
+
+    def _draw_on(self, plot: figure) -> None:
         plot.add_glyph(self._ends, Line(x="x", y="y", line_width=2, line_color=PROFILE_COLOUR))
         ends = Scatter(x="x", y="y", size=7, fill_color=PROFILE_COLOUR, line_color=PROFILE_COLOUR)
         plot.add_glyph(self._ends, ends)
@@ -97,10 +132,7 @@ class RunCurves:
     def wear(self, theme: Theme) -> None:
         """Ink of axes and labels."""
         for plot in self.plots.values():
-            plot.axis.major_label_text_color = INK[theme]
-            plot.axis.axis_label_text_color = INK[theme]
-            plot.axis.major_tick_line_color = INK[theme]
-            plot.grid.grid_line_color = INK[theme]
+            plot.wear(theme)
 
     def tap(self, x: float | None, y: float | None) -> None:
         """A click on the object: the start of the line, its end, then a new one."""
@@ -138,7 +170,7 @@ class RunCurves:
         self._line.data = {"distance": distance, "value": value}
         self._along.update(start=0.0, end=max(float(distance[-1]), 1e-9))
         self._values.update(**around(value))
-        self.plots["line"].xaxis.axis_label = "Å" if picture.calibrated else "px"
+        self.plots["line"].figure.xaxis.axis_label = "Å" if picture.calibrated else "px"
 
     def _follow_depth(self, view: FeedView) -> None:
         if view.slices < 2:

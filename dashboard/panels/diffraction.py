@@ -34,8 +34,8 @@ class DiffractionPanel:
         )
         self.disc = ColumnDataSource(data={"x": [], "y": [], "radius": []})
         edge = Circle(x="x", y="y", radius="radius", fill_color=None, line_color=DISC_COLOUR, line_width=1.5)
-        self.view.figure.add_glyph(self.disc, edge)
-        self.detectors = DetectorHandles(self.view.figure, orders)
+        self.view.plot.figure.add_glyph(self.disc, edge)
+        self.detectors = DetectorHandles(self.view.plot.figure, orders)
         self._on_choice = on_choice
         self.which.on_change("active", self._choose)
         self.log.on_change("active", self._choose)
@@ -43,7 +43,7 @@ class DiffractionPanel:
     @property
     def roots(self) -> tuple[object, ...]:
         """What the page places."""
-        return self.view.figure, self.which, self.log
+        return self.view.plot, self.which, self.log
 
     @property
     def figures(self) -> tuple[tuple[PictureFigure, str], ...]:

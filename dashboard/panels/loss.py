@@ -8,8 +8,9 @@ from bokeh.models import BasicTickFormatter, ColumnDataSource, FixedTicker, Line
 from bokeh.plotting import figure
 
 from ptylive.dashboard.client.state import RefinementState
+from ptylive.dashboard.panels.live.later import AxesFigure
 from ptylive.dashboard.panels.picture import BARE
-from ptylive.dashboard.theme import COMPARED_COLOUR, INK, PHASE_COLOURS, Theme
+from ptylive.dashboard.theme import COMPARED_COLOUR, PHASE_COLOURS, Theme
 
 MOST_POINTS = 2000
 
@@ -22,8 +23,9 @@ class LossCurve:
         self.stages = ColumnDataSource(data={"epoch": []})
         self.epochs, self.range = Range1d(0.5, 10.5), Range1d(0.1, 10.0)
         self._compared = compared
-        self.small = self._figure("loss_small", small=True)
-        self.large = self._figure("loss_large", small=False)
+        self.small = AxesFigure("loss_small", lambda: self._figure("loss_small", small=True))
+        self.large = AxesFigure("loss_large", lambda: self._figure("loss_large", small=False))
+        self._ticks: dict[str, list[float]] = {"loss_small": [], "loss_large": []}
         self._last: tuple[object, ...] | None = None
 
     @property
@@ -53,7 +55,7 @@ class LossCurve:
         plot.axis.minor_tick_line_color = None
         plot.axis.axis_line_color = None
         plot.axis.major_label_text_font_size = "11px"
-        plot.yaxis.ticker = FixedTicker(ticks=[])
+        plot.yaxis.ticker = FixedTicker(ticks=self._ticks[name])
         plot.yaxis.formatter = BasicTickFormatter()
         plot.xaxis.ticker.min_interval = 1
         plot.xaxis.axis_label = None if small else "epoch"
@@ -63,10 +65,7 @@ class LossCurve:
     def wear(self, theme: Theme) -> None:
         """Ink of axes and labels."""
         for plot in (self.small, self.large):
-            plot.axis.major_label_text_color = INK[theme]
-            plot.axis.axis_label_text_color = INK[theme]
-            plot.axis.major_tick_line_color = INK[theme]
-            plot.grid.grid_line_color = INK[theme]
+            plot.wear(theme)
 
     def show(self, refinement: RefinementState | None) -> None:
         """Draw the losses of a refinement; nothing changes when they have not."""
@@ -91,7 +90,9 @@ class LossCurve:
         margin = max((high / low) ** 0.06, 1.001)
         self.range.update(start=low / margin, end=high * margin)
         for plot, most in ((self.small, 3), (self.large, 8)):
-            plot.yaxis.ticker.ticks = log_ticks(low / margin, high * margin, most) if shown else []
+            self._ticks[plot.name] = ticks = log_ticks(low / margin, high * margin, most) if shown else []
+            if plot.is_made:
+                plot.figure.yaxis.ticker.ticks = ticks
         first = max(0, len(losses) - MOST_POINTS)
         self.epochs.update(start=first + 0.5, end=max(len(losses), len(beside), first + 9) + 0.7)
 

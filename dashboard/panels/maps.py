@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bokeh.models import CrosshairTool, CustomJS, InlineStyleSheet, Select, Span, Toggle
+from bokeh.plotting import figure
 
 from ptylive.dashboard.client.map_kinds import FIRST_CHOICE, MORE_CHOICE, REFINED, MapKinds
+from ptylive.dashboard.panels.live.bokeh_defaults import unchecked
 from ptylive.dashboard.panels.picture import PictureFigure, Window
 from ptylive.dashboard.pictures import FFT, OVERWRITING, Picture
 from ptylive.dashboard.requests import Request
@@ -28,16 +30,17 @@ class MapPanel:
         self._colours: dict[str, ColourMap] = {}
         self.view = PictureFigure(f"map_{index}", windows[0], kind.colour_map, others=windows[1:])
         common = {"height": 24, "margin": 0, "stylesheets": [style]}
-        self.choice = Select(
-            name=f"map_{index}_choice", value=kind.name, options=kinds.offered(()), width=142, **common
-        )
-        self.colours = Select(
-            name=f"map_{index}_colours",
-            value=str(kind.colour_map),
-            options=[str(c) for c in ColourMap],
-            width=82,
-            **common,
-        )
+        with unchecked():
+            self.choice = Select(
+                name=f"map_{index}_choice", value=kind.name, options=kinds.offered(()), width=142, **common
+            )
+            self.colours = Select(
+                name=f"map_{index}_colours",
+                value=str(kind.colour_map),
+                options=[str(c) for c in ColourMap],
+                width=82,
+                **common,
+            )
         self.lock = Toggle(name=f"map_{index}_lock", label="auto", width=58, **common)
         self.fft = Toggle(name=f"map_{index}_fft", label="FFT", width=42, **common)
         self._forbid()
@@ -49,7 +52,7 @@ class MapPanel:
     @property
     def roots(self) -> tuple[object, ...]:
         """What the page places."""
-        return self.view.figure, self.choice, self.colours, self.lock, self.fft
+        return self.view.plot, self.choice, self.colours, self.lock, self.fft
 
     @property
     def shows_fft(self) -> bool:
@@ -237,12 +240,14 @@ class Mosaic:
             Span(dimension=dimension, line_color="#ffffff", line_alpha=0.45, line_width=1)
             for dimension in ("width", "height")
         ]
-        figures = [panel.view.figure for panel in self.panels]
-        sources = [panel.view.source for panel in self.panels]
-        choices = [panel.choice for panel in self.panels]
-        for figure in figures:
-            figure.add_tools(CrosshairTool(overlay=spans))
-            for event in ("mousemove", "mouseleave"):
-                arguments = {"sources": sources, "choices": choices, "figures": figures, "event": event}
-                code = "window.ptylive?.cursor(event, cb_obj, {sources, choices, figures})"
-                figure.js_on_event(event, CustomJS(args=arguments, code=code))
+        told = {  # of no figure, as extents are: the browser knows them by their names
+            event: CustomJS(code=f"window.ptylive?.cursor({event!r}, cb_obj)") for event in ("mousemove", "mouseleave")
+        }
+
+        def share(plot: figure) -> None:
+            plot.add_tools(CrosshairTool(overlay=spans))
+            for event, tell in told.items():
+                plot.js_on_event(event, tell)
+
+        for panel in self.panels:
+            panel.view.plot.adorn(share)

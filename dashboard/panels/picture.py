@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -23,6 +24,8 @@ from bokeh.models import (
 from bokeh.plotting import figure
 
 from ptylive.dashboard.models import Extent, Shown
+from ptylive.dashboard.panels.live.bokeh_defaults import unchecked
+from ptylive.dashboard.panels.live.later import LaterFigure
 from ptylive.dashboard.pictures import Corner, Picture, Ring
 from ptylive.pictures.colours import ColourMap, Indexed, Levels, moved, palette, wheel_palette
 from ptylive.pictures.scalebar import ScaleBarLength, nice_length
@@ -64,15 +67,31 @@ class Meaning:
         return cls(limits, picture.units, f"1/{where}" if picture.frequencies else where)
 
 
-@dataclass
 class Window:
     """Ranges and extent that one figure has for itself or several share, so that zooming one zooms all."""
 
-    x_range: Range1d = field(default_factory=lambda: Range1d(0, 1))
-    y_range: Range1d = field(default_factory=lambda: Range1d(1, 0))
-    extent: Extent = field(default_factory=Extent)
-    entire: bool = False
-    """Whether all of a picture is framed, of which only a part matters."""
+    def __init__(self) -> None:
+        self.entire = False
+        """Whether all of a picture is framed, of which only a part matters."""
+
+    @cached_property
+    def x_range(self) -> Range1d:
+        """What is visible, from left to right."""
+        return Range1d(0, 1)
+
+    @cached_property
+    def y_range(self) -> Range1d:
+        """What is visible, from below to above."""
+        return Range1d(1, 0)
+
+    @cached_property
+    def extent(self) -> Extent:
+        """What is visible when nobody has zoomed."""
+        extent = Extent()
+        # told of no figure: with its figures, each of them would refer to all others, and Bokeh would walk through all
+        # of them for every one
+        extent.js_on_change("box", CustomJS(code="window.ptylive?.refit(cb_obj)"))
+        return extent
 
     @property
     def width(self) -> float:
@@ -118,26 +137,44 @@ class PictureFigure:
         self.limits: Levels = (0.0, 1.0)
         self.calibrated = False
         self.showing = ""
-        self.outside = ColumnDataSource(data={"xs": [], "ys": []}) if dims else None
-        """What lies outside of the scanned field: it is dimmed."""
+        self.plot = LaterFigure(name, self._figure)
+        self._dims, self._scaled = dims, scale_bar
         self._ringed = rings or len(self.windows) > 1
         self._wheel = False
         self._number = 0
         self._sent: tuple[int, Levels] | None = None
-        self._blank: list[float] = list(self.window.extent.box)
-        self.mapper = LinearColorMapper(palette=palette(colour_map), low=-0.5, high=255.5)
-        self.source = ColumnDataSource(
-            data=_columns(np.zeros((1, 1), np.uint8), (0.0, 0.0, 1.0, 1.0), Meaning((0.0, 1.0)), 0)
-        )
-        self.rings = ColumnDataSource(data={"radius": [], "x": [], "y": [], "text": []})
-        self.figure = self._figure(name)
-        self.scale_bar = _scale_bar() if scale_bar else None
-        if self.scale_bar:
-            self.figure.add_layout(self.scale_bar)
+        self._blank = [0.0, 0.0, 1.0, 1.0]
 
-    def _figure(self, name: str) -> figure:
+    @cached_property
+    def mapper(self) -> LinearColorMapper:
+        """Colours of the shades."""
+        with unchecked():
+            return LinearColorMapper(palette=palette(self.colour_map, self.gamma), low=-0.5, high=255.5)
+
+    @cached_property
+    def source(self) -> ColumnDataSource:
+        """The picture that the browser has."""
+        nothing = np.zeros((1, 1), np.uint8)
+        return ColumnDataSource(data=_columns(nothing, (0.0, 0.0, 1.0, 1.0), Meaning((0.0, 1.0)), 0))
+
+    @cached_property
+    def rings(self) -> ColumnDataSource:
+        """Resolution rings."""
+        return ColumnDataSource(data={"radius": [], "x": [], "y": [], "text": []})
+
+    @cached_property
+    def outside(self) -> ColumnDataSource | None:
+        """What lies outside of the scanned field: it is dimmed."""
+        return ColumnDataSource(data={"xs": [], "ys": []}) if self._dims else None
+
+    @cached_property
+    def scale_bar(self) -> ScaleBar | None:
+        """The scale bar."""
+        return _scale_bar() if self._scaled else None
+
+    def _figure(self) -> figure:
         plot = figure(
-            name=name,
+            name=self.plot.name,
             x_range=self.window.x_range,
             y_range=self.window.y_range,
             x_axis_type=None,
@@ -159,12 +196,12 @@ class PictureFigure:
         plot.js_on_change("inner_height", fit)
         plot.js_on_event("doubletap", fit)
         plot.js_on_change("x_range", fit)
-        for window in self.windows:
-            window.extent.js_on_change("box", fit)
         arguments = {"source": self.source, "shown": self.shown}
         answer = CustomJS(args=arguments, code="window.ptylive?.acknowledge(source, shown)")
         self.source.js_on_change("data", answer)
         self.source.js_on_change("patching", answer)
+        if self.scale_bar:
+            plot.add_layout(self.scale_bar)
         return plot
 
     def _draw_rings(self, plot: figure) -> None:
@@ -178,7 +215,7 @@ class PictureFigure:
         """Use another of the coordinate systems, together with the picture that belongs to it."""
         if window is not self.window:
             self.window = window
-            self.figure.update(x_range=window.x_range, y_range=window.y_range)
+            self.plot.figure.update(x_range=window.x_range, y_range=window.y_range)
 
     def wear(self, colour_map: ColourMap) -> None:
         """Change the colour map: the palette of the same mapper."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import cached_property
 
 import numpy as np
 from bokeh.models import ColumnDataSource, InlineStyleSheet, Scatter, Segment, Toggle
@@ -10,6 +11,7 @@ from bokeh.plotting import figure
 
 from ptylive.dashboard.client.feed import FeedView
 from ptylive.dashboard.client.orders import Orders, Reply
+from ptylive.dashboard.panels.live.later import LaterFigure
 from ptylive.dashboard.theme import DISC_COLOUR
 from ptylive.dashboard.words import number
 from ptylive.server.wire.messages import array_from_plain
@@ -22,7 +24,7 @@ logger = logging.getLogger(__name__)
 class PositionsOverlay:
     """A line from every nominal position to the refined one; asks for them while it is switched on."""
 
-    def __init__(self, plot: figure, style: InlineStyleSheet, orders: Orders) -> None:
+    def __init__(self, plot: LaterFigure, style: InlineStyleSheet, orders: Orders) -> None:
         self.active = Toggle(
             name="positions_active", label="positions", width=76, height=24, margin=0, stylesheets=[style]
         )
@@ -30,7 +32,13 @@ class PositionsOverlay:
         self._orders = orders
         self._asked: tuple[object, ...] = ()
         self._before = self._after = np.zeros((0, 2), dtype=np.float32)
-        self._source = ColumnDataSource(data={"x0": [], "y0": [], "x1": [], "y1": []})
+        plot.adorn(self._draw_on)
+
+    @cached_property
+    def _source(self) -> ColumnDataSource:
+        return ColumnDataSource(data={"x0": [], "y0": [], "x1": [], "y1": []})
+
+    def _draw_on(self, plot: figure) -> None:
         way = Segment(x0="x0", y0="y0", x1="x1", y1="y1", line_color=DISC_COLOUR, line_width=1.5)
         before = Scatter(x="x0", y="y0", size=2.5, fill_color=BEFORE_COLOUR, fill_alpha=0.7, line_color=None)
         after = Scatter(x="x1", y="y1", size=3.5, fill_color=DISC_COLOUR, line_color=None)

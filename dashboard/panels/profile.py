@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property, partial
 
 import numpy as np
 from bokeh.events import Tap
 from bokeh.models import ColumnDataSource, InlineStyleSheet, Line, Range1d, Scatter, Toggle
 from bokeh.plotting import figure
 
+from ptylive.dashboard.panels.live.later import AxesFigure
 from ptylive.dashboard.panels.maps import MapPanel
 from ptylive.dashboard.panels.picture import BARE
 from ptylive.dashboard.pictures import Picture
-from ptylive.dashboard.theme import INK, PROFILE_COLOUR, Theme
+from ptylive.dashboard.theme import PROFILE_COLOUR, Theme
 from ptylive.dashboard.words import number
 from ptylive.schema.model import DoubleArray
 
@@ -30,14 +32,27 @@ class ProfilePanel:
         self.panel = panels[0]
         self._shown: tuple[object, ...] | None = None
         self._line = ColumnDataSource(data={"x": [], "y": []})
-        self._curve = ColumnDataSource(data={"distance": [], "value": []})
-        self._distances, self._values = Range1d(0, 1), Range1d(0, 1)
-        self.plot = self._figure()
+        self.plot = AxesFigure("profile", self._figure)
         for panel in panels:
-            ends = Scatter(x="x", y="y", size=7, fill_color=PROFILE_COLOUR, line_color=PROFILE_COLOUR)
-            for glyph in (Line(x="x", y="y", line_width=2, line_color=PROFILE_COLOUR), ends):
-                panel.view.figure.add_glyph(self._line, glyph)
-            panel.view.figure.on_event(Tap, lambda event, panel=panel: self.tap(panel, event.x, event.y))
+            panel.view.plot.adorn(partial(self._draw_on, panel))
+
+    @cached_property
+    def _curve(self) -> ColumnDataSource:
+        return ColumnDataSource(data={"distance": [], "value": []})
+
+    @cached_property
+    def _distances(self) -> Range1d:
+        return Range1d(0, 1)
+
+    @cached_property
+    def _values(self) -> Range1d:
+        return Range1d(0, 1)
+
+    def _draw_on(self, panel: MapPanel, plot: figure) -> None:
+        ends = Scatter(x="x", y="y", size=7, fill_color=PROFILE_COLOUR, line_color=PROFILE_COLOUR)
+        for glyph in (Line(x="x", y="y", line_width=2, line_color=PROFILE_COLOUR), ends):
+            plot.add_glyph(self._line, glyph)
+        plot.on_event(Tap, lambda event: self.tap(panel, event.x, event.y))
 
     @property
     def roots(self) -> tuple[object, ...]:
@@ -64,10 +79,7 @@ class ProfilePanel:
 
     def wear(self, theme: Theme) -> None:
         """Ink of axes and labels."""
-        self.plot.axis.major_label_text_color = INK[theme]
-        self.plot.axis.axis_label_text_color = INK[theme]
-        self.plot.axis.major_tick_line_color = INK[theme]
-        self.plot.grid.grid_line_color = INK[theme]
+        self.plot.wear(theme)
 
     @property
     def source(self) -> str:
@@ -99,8 +111,8 @@ class ProfilePanel:
         self._curve.data = {"distance": distance, "value": value}
         self._distances.update(start=0.0, end=max(float(distance[-1]), 1e-9))
         self._values.update(**around(value))
-        self.plot.xaxis.axis_label = "Å" if picture.calibrated else "scan points"
-        self.plot.yaxis.axis_label = picture.units
+        self.plot.figure.xaxis.axis_label = "Å" if picture.calibrated else "scan points"
+        self.plot.figure.yaxis.axis_label = picture.units
 
     def text(self) -> str:
         """What to do next, or how long the line is."""

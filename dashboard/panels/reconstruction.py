@@ -51,7 +51,7 @@ class ReconstructionPanel:
     @property
     def roots(self) -> tuple[object, ...]:
         """What the page places."""
-        return self.object.figure, self.probe.figure, self.colours
+        return self.object.plot, self.probe.plot, self.colours
 
     @property
     def figures(self) -> tuple[tuple[PictureFigure, str], ...]:

@@ -60,7 +60,7 @@ class RunsPanel:
     @property
     def roots(self) -> tuple[object, ...]:
         """What the page places."""
-        return (self.view.figure,)
+        return (self.view.plot,)
 
     def follow(self, view: FeedView, preset: Mapping[str, Any]) -> None:
         """Ask again for what may have changed."""

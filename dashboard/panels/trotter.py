@@ -7,11 +7,13 @@ import logging
 import math
 import time
 from collections.abc import Callable, Collection
+from functools import cached_property
 from itertools import count
 
 import numpy as np
 from bokeh.events import Tap
 from bokeh.models import ColumnDataSource, InlineStyleSheet, Scatter, Toggle
+from bokeh.plotting import figure
 
 from ptylive.dashboard.client.feed import FeedView
 from ptylive.dashboard.client.orders import Orders, Reply
@@ -42,10 +44,7 @@ class TrotterPanel:
         self.amplitude = PictureFigure("trotter_amplitude", window, ColourMap.INFERNO, scale_bar=False)
         self.before = PictureFigure("trotter_before", window, ColourMap.CYCLIC, scale_bar=False)
         self.after = PictureFigure("trotter_after", window, ColourMap.CYCLIC, scale_bar=False)
-        self._mark = ColumnDataSource(data={"x": [], "y": []})
-        mark = Scatter(x="x", y="y", size=16, fill_color=None, line_color=PROFILE_COLOUR, line_width=2)
-        self.guide.figure.add_glyph(self._mark, mark)
-        self.guide.figure.on_event(Tap, lambda event: self.choose(event.x, event.y))
+        self.guide.plot.adorn(self._draw_on)
         self._orders = orders
         self._q: tuple[float, float] | None = None
         self._shown: TrotterPictures | None = None
@@ -54,10 +53,19 @@ class TrotterPanel:
         self._available: frozenset[str] = frozenset()
         self._versions = count(1)
 
+    @cached_property
+    def _mark(self) -> ColumnDataSource:
+        return ColumnDataSource(data={"x": [], "y": []})
+
+    def _draw_on(self, plot: figure) -> None:
+        mark = Scatter(x="x", y="y", size=16, fill_color=None, line_color=PROFILE_COLOUR, line_width=2)
+        plot.add_glyph(self._mark, mark)
+        plot.on_event(Tap, lambda event: self.choose(event.x, event.y))
+
     @property
     def roots(self) -> tuple[object, ...]:
         """What the page places."""
-        return (self.active, *(figure.figure for figure in self.views))
+        return (self.active, *(view.plot for view in self.views))
 
     @property
     def views(self) -> tuple[PictureFigure, ...]:
@@ -118,11 +126,11 @@ class TrotterPanel:
         pictures: tuple[Picture | None, ...] = (
             (found.amplitude, found.before, found.after) if found else (None, None, None)
         )
-        for figure, picture in zip((self.amplitude, self.before, self.after), pictures, strict=True):
+        for view, picture in zip((self.amplitude, self.before, self.after), pictures, strict=True):
             if picture is None:
-                figure.clear()
+                view.clear()
             else:
-                figure.offer(picture)
+                view.offer(picture)
         q = None if found is None else found.q_invA
         marks = {"x": [], "y": []} if q is None else {"x": [q[1], -q[1]], "y": [q[0], -q[0]]}
         if marks != dict(self._mark.data):

@@ -58,7 +58,11 @@ window.ptylive = (() => {
     }
   }
 
+  // Figures that have a place on the page, each with the windows that it looks through.
+  const placed = new Map();
+
   function fit(figure, windows) {
+    placed.set(figure.id, [figure, windows]);
     // the ranges of one window, not the figure's: between two windows it has one of each
     const [x_range, y_range, extent] = windows.find(([range]) => range.id === figure.x_range.id) ?? windows[0];
     const [left, top, width, height] = extent.box;
@@ -71,6 +75,13 @@ window.ptylive = (() => {
     const half_width = scale * inner_width / 2, half_height = scale * inner_height / 2;
     x_range.setv({start: x - half_width, end: x + half_width});
     y_range.setv({start: y + half_height, end: y - half_height});
+  }
+
+  // What is seen through a window has another extent.
+  function refit(extent) {
+    for (const [figure, windows] of placed.values()) {
+      if (windows.some(([, , one]) => one.id === extent.id)) fit(figure, windows);
+    }
   }
 
   function shade_at(source, x, y) {
@@ -91,19 +102,28 @@ window.ptylive = (() => {
     return shade === 0 ? "–" : `${tidy((low + share * (high - low)).toPrecision(3))}${units && units !== "log" ? ` ${units}` : ""}`;
   }
 
+  // A model of the page by its name; those of what is hidden come later.
+  const models = new Map();
+  function named(name, document) {
+    if (!models.get(name)) models.set(name, document.get_model_by_name(name));
+    return models.get(name);
+  }
+
   // Where the mouse is, row before column, and what all maps say there that look through the same window; each name once.
-  function cursor(kind, event, {sources, choices, figures}) {
+  function cursor(kind, event) {
     const element = document.getElementById("cursor");
     if (kind === "mouseleave") { element.textContent = ""; return; }
     const values = new Map();
     let where = "";
-    figures.forEach((figure, i) => {
-      if (figure.x_range.id !== event.origin.x_range.id) return;
-      const value = value_at(sources[i], choices[i].value, event.x, event.y);
-      if (value === null) return;
-      values.set(choices[i].value, value);
-      where = sources[i].data.where[0];
-    });
+    for (let i = 0; i < 6; i++) {
+      const figure = named(`map_${i}`, event.origin.document);
+      if (figure?.x_range.id !== event.origin.x_range.id) continue;
+      const {data_source: source} = figure.renderers[0], {value: name} = named(`map_${i}_choice`, event.origin.document);
+      const value = value_at(source, name, event.x, event.y);
+      if (value === null) continue;
+      values.set(name, value);
+      where = source.data.where[0];
+    }
     const place = `${tidy(event.y.toPrecision(3))}, ${tidy(event.x.toPrecision(3))} ${where}`;
     element.textContent = [...values].map(([name, value]) => `${name} ${value}`).concat(values.size ? place : []).join(" · ");
   }
@@ -169,5 +189,5 @@ window.ptylive = (() => {
   }
 
   document.addEventListener("DOMContentLoaded", come_up);
-  return {render, cards, acknowledge, fit, cursor, view, light, ready, disconnected, ask, painters, clips: last.clips};
+  return {render, cards, acknowledge, fit, refit, cursor, view, light, ready, disconnected, ask, painters, clips: last.clips};
 })();

@@ -24,7 +24,8 @@ def connect_page(document: Document, page: Page, asked: Asked, views: Iterable[P
 
 def connect_choices(choosers: Iterable[Model], view: Model, names: list[str], light: Model) -> None:
     """Give the keyboard back after a choice; change view and theme at once."""
+    release = CustomJS(code="window.ptylive?.release()")
     for chooser in choosers:
-        chooser.js_on_change("value", CustomJS(code="window.ptylive?.release()"))
+        chooser.js_on_change("value", release)
     view.js_on_change("active", CustomJS(args={"views": names}, code="window.ptylive?.view(views[cb_obj.active])"))
     light.js_on_change("active", CustomJS(code="window.ptylive?.light(cb_obj.active)"))

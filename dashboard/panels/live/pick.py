@@ -6,12 +6,14 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from types import MappingProxyType
 
 import numpy as np
 from bokeh.events import Tap
-from bokeh.models import ColumnDataSource, Line, Scatter
+from bokeh.models import ColumnDataSource, GlyphRenderer, Line, Scatter
+from bokeh.plotting import figure
 
 from ptylive.dashboard.client.feed import FeedView, raw_picture
 from ptylive.dashboard.client.orders import Orders, Reply
@@ -59,13 +61,15 @@ class PickedPoint:
         """Whether the pattern of a point is asked for again when more frames have come."""
         self._mark = ColumnDataSource(data={"x": [], "y": []})
         self._frame = ColumnDataSource(data={"x": [], "y": []})
-        self._glyphs = []
-        for panel in panels:
-            plot = panel.view.figure
-            cross = Scatter(x="x", y="y", marker="cross", size=22, line_color=COLOUR, line_width=2)
-            outline = Line(x="x", y="y", line_color=COLOUR, line_width=2)
-            self._glyphs.append((plot.add_glyph(self._mark, cross), plot.add_glyph(self._frame, outline)))
-            plot.on_event(Tap, lambda event, panel=panel: self.tap(panel, event.x, event.y))
+        self._glyphs: list[list[GlyphRenderer]] = [[] for _ in panels]
+        for panel, glyphs in zip(panels, self._glyphs, strict=True):
+            panel.view.plot.adorn(partial(self._draw_on, panel, glyphs))
+
+    def _draw_on(self, panel: MapPanel, glyphs: list[GlyphRenderer], plot: figure) -> None:
+        cross = Scatter(x="x", y="y", marker="cross", size=22, line_color=COLOUR, line_width=2)
+        outline = Line(x="x", y="y", line_color=COLOUR, line_width=2)
+        glyphs += [plot.add_glyph(self._mark, cross), plot.add_glyph(self._frame, outline)]
+        plot.on_event(Tap, lambda event: self.tap(panel, event.x, event.y))
 
     def tap(self, panel: MapPanel, x: float | None, y: float | None) -> None:
         """A click on a map that is no Fourier transform."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from bokeh.models import Band, BasicTicker, ColumnDataSource, Line, Range1d, Scatter
 from bokeh.plotting import figure
 
+from ptylive.dashboard.panels.live.later import AxesFigure
 from ptylive.dashboard.panels.picture import BARE
-from ptylive.dashboard.theme import INK, PHASE_COLOURS, Theme
+from ptylive.dashboard.theme import PHASE_COLOURS, Theme
 
 MARGIN = 0.06
 PERCENT = 100.0
@@ -22,9 +24,28 @@ class LandscapeFigure:
     """Points and a curve with two standard deviations on either side; losses in percent above the best trial's."""
 
     def __init__(self) -> None:
-        self.trials = ColumnDataSource(data={"at": [], "loss": []})
-        self.curve = ColumnDataSource(data={"at": [], "loss": [], "low": [], "high": []})
-        self._x, self._y = Range1d(0.0, 1.0), Range1d(0.0, 1.0)
+        self.plot = AxesFigure("landscape", self._figure)
+        self._label = ""
+
+    @cached_property
+    def trials(self) -> ColumnDataSource:
+        """Points."""
+        return ColumnDataSource(data={"at": [], "loss": []})
+
+    @cached_property
+    def curve(self) -> ColumnDataSource:
+        """The curve."""
+        return ColumnDataSource(data={"at": [], "loss": [], "low": [], "high": []})
+
+    @cached_property
+    def _x(self) -> Range1d:
+        return Range1d(0.0, 1.0)
+
+    @cached_property
+    def _y(self) -> Range1d:
+        return Range1d(0.0, 1.0)
+
+    def _figure(self) -> figure:
         sweeps, lbfgs = list(PHASE_COLOURS.values())[:2]
         plot = figure(
             name="landscape",
@@ -47,14 +68,12 @@ class LandscapeFigure:
         plot.axis.axis_label_text_font_style = "normal"
         plot.axis.ticker = BasicTicker(desired_num_ticks=6)
         plot.yaxis.axis_label = "loss above the best trial / %"
-        self.figure = plot
+        plot.xaxis.axis_label = self._label
+        return plot
 
     def wear(self, theme: Theme) -> None:
         """Ink of axes and labels."""
-        self.figure.axis.major_label_text_color = INK[theme]
-        self.figure.axis.axis_label_text_color = INK[theme]
-        self.figure.axis.major_tick_line_color = INK[theme]
-        self.figure.grid.grid_line_color = INK[theme]
+        self.plot.wear(theme)
 
     def show(self, label: str, at: Sequence[float], losses: Sequence[float], curve: Mapping[str, Any]) -> None:
         """Draw trials (``at`` a value, each with its loss), and a curve as the server tells it, or none."""
@@ -70,7 +89,9 @@ class LandscapeFigure:
             "low": np.maximum(line - width, 0.0).tolist(),
             "high": (line + width).tolist(),
         }
-        self.figure.xaxis.axis_label = label
+        self._label = label
+        if self.plot.is_made:
+            self.plot.figure.xaxis.axis_label = label
         self._fit([*at, *places], above, line.tolist())
 
     def _fit(self, at: Sequence[float], above: Sequence[float], line: Sequence[float]) -> None:

@@ -51,7 +51,7 @@ class TunePanel:
     @property
     def roots(self) -> tuple[object, ...]:
         """What the page places."""
-        return (self.landscape.figure,)
+        return (self.landscape.plot,)
 
     def follow(self, view: FeedView, *, on_show: bool, free: bool) -> None:
         """Ask for the trials while somebody looks at them; ``free``: somebody may press buttons."""

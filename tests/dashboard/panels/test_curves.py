@@ -13,6 +13,7 @@ from ptylive.dashboard.client.feed import FeedView
 from ptylive.dashboard.client.orders import Orders
 from ptylive.dashboard.client.state import ServerState
 from ptylive.dashboard.panels.curves import CURVES, RunCurves
+from ptylive.dashboard.panels.live.later import LaterFigure
 from ptylive.dashboard.pictures import RawPicture, Surroundings, prepare
 from ptylive.schema import CommandError
 from ptylive.server.wire.messages import array_to_plain
@@ -42,7 +43,7 @@ def orders(sender: CommandSender) -> Orders:
 
 @pytest.fixture
 def curves(orders: Orders) -> RunCurves:
-    return RunCurves(figure(), InlineStyleSheet(css=""), orders)
+    return RunCurves(LaterFigure("object", figure), InlineStyleSheet(css=""), orders)
 
 
 def seen(run: str = "run2", state: str = "done", slices: int = 4) -> FeedView:

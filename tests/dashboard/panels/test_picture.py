@@ -47,7 +47,7 @@ def test_small_changes_of_contrast_do_not_flicker() -> None:
 def test_only_changed_rows_travel() -> None:
     document = Document()
     figure = PictureFigure("f")
-    document.add_root(figure.figure)
+    document.add_root(figure.plot.figure)
     events: list[object] = []
     document.on_change(events.append)
     first = picture(1)

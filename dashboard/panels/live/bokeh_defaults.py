@@ -1,0 +1,77 @@
+"""What Bokeh looks up anew for every model that it makes or writes, although it is the same for all of a kind.
+
+A page has hundreds of models, each with some sixty properties. Of every one Bokeh asks whether its default could differ
+from model to model, and for the default itself, which it copies and checks. Nearly all are numbers, words and colours
+that never change: they are remembered here, for every kind of model. What is made for each model anew (lists, models
+inside of models), and all that a theme says, goes its way as before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import cache, wraps
+from typing import Any, TypeAlias
+
+from bokeh.core.has_props import HasProps
+from bokeh.core.property.descriptors import PropertyDescriptor
+from bokeh.core.property.validation import validate
+
+Descriptor: TypeAlias = PropertyDescriptor
+Kind: TypeAlias = tuple[type[HasProps], Descriptor]
+UNCHANGING = (int, float, str, bool, type(None))
+"""Types of defaults that cannot be changed, and so can be given to every model."""
+
+
+def with_known_kinds(lookup: Callable[[Descriptor, HasProps], bool]) -> Callable[[Descriptor, HasProps], bool]:
+    """Whether defaults can differ from model to model (``has_unstable_default``): asked once for each kind."""
+    known: dict[Kind, bool] = {}
+
+    @wraps(lookup)
+    def has_unstable_default(descriptor: Descriptor, model: HasProps) -> bool:
+        kind = (type(model), descriptor)
+        if kind not in known:
+            known[kind] = lookup(descriptor, model)
+        return known[kind]
+
+    return has_unstable_default
+
+
+def with_known_defaults(lookup: Callable[[Descriptor, HasProps], Any]) -> Callable[[Descriptor, HasProps], Any]:
+    """Defaults (``instance_default``) that cannot change are looked up once for each kind."""
+    known: dict[Kind, Any] = {}
+
+    @wraps(lookup)
+    def instance_default(descriptor: Descriptor, model: HasProps) -> Any:
+        if model.themed_values() is not None:
+            return lookup(descriptor, model)
+        kind = (type(model), descriptor)
+        if kind in known:
+            return known[kind]
+        default = lookup(descriptor, model)
+        if type(default) in UNCHANGING and not descriptor.has_unstable_default(model):
+            known[kind] = default
+        return default
+
+    return instance_default
+
+
+@cache
+def remember_defaults() -> None:
+    """Have Bokeh remember them; a method that another version of Bokeh does not have stays as it is."""
+    remembering: dict[str, Callable[[Any], Any]] = {
+        "has_unstable_default": with_known_kinds,
+        "instance_default": with_known_defaults,
+    }
+    for name, remember in remembering.items():
+        if hasattr(PropertyDescriptor, name):
+            setattr(PropertyDescriptor, name, remember(getattr(PropertyDescriptor, name)))
+
+
+def unchecked() -> AbstractContextManager[None]:
+    """Long lists of our own go into models as they are: Bokeh checks every entry of them, several times over.
+
+    For nothing else: unchecked, the name of a column is taken for a word.
+    """
+    context: AbstractContextManager[None] = validate(False)
+    return context

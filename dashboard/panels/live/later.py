@@ -1,0 +1,64 @@
+"""Figures that are made when the page first needs them: most viewers never open what hides the larger part of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ptylive.dashboard.theme import INK, Theme
+
+if TYPE_CHECKING:
+    from bokeh.plotting import figure as Plot
+
+
+class LaterFigure:
+    """A figure called ``name`` that ``make`` makes when it is asked for; what is to be done to it waits until then."""
+
+    def __init__(self, name: str, make: Callable[[], Plot]) -> None:
+        self.name = name
+        self._make = make
+        self._made: Plot | None = None
+        self._waiting: list[Callable[[Plot], object]] = []
+
+    @property
+    def is_made(self) -> bool:
+        """Whether somebody has asked for the figure."""
+        return self._made is not None
+
+    @property
+    def figure(self) -> Plot:
+        """The figure."""
+        if self._made is None:
+            self._made = self._make()
+            for add in self._waiting:
+                add(self._made)
+        return self._made
+
+    def adorn(self, add: Callable[[Plot], object]) -> None:
+        """Have ``add`` called with the figure: now where it is there, else when it is made."""
+        if self._made is not None:
+            add(self._made)
+        else:
+            self._waiting.append(add)
+
+
+class AxesFigure(LaterFigure):
+    """One with axes, whose ink is that of the theme."""
+
+    def __init__(self, name: str, make: Callable[[], Plot]) -> None:
+        super().__init__(name, make)
+        self._theme = Theme.DARK
+        self.adorn(self._ink)
+
+    def wear(self, theme: Theme) -> None:
+        """Ink of axes and labels."""
+        self._theme = theme
+        if self._made is not None:
+            self._ink(self._made)
+
+    def _ink(self, plot: Plot) -> None:
+        ink = INK[self._theme]
+        plot.axis.major_label_text_color = ink
+        plot.axis.axis_label_text_color = ink
+        plot.axis.major_tick_line_color = ink
+        plot.grid.grid_line_color = ink

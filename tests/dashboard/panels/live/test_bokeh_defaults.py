@@ -1,0 +1,83 @@
+"""A page that is made with remembered defaults is the page that Bokeh makes without them."""
+
+import re
+from contextlib import nullcontext
+
+import pytest
+from bokeh.core.properties import Any, Int, List, Override, String
+from bokeh.core.property.descriptors import PropertyDescriptor
+from bokeh.document import Document
+from bokeh.model import Model
+from bokeh.protocol import Protocol
+from page_in_memory import CommandSender, ask, silent_feed
+
+from ptylive.dashboard.panels import maps, picture
+from ptylive.dashboard.session import VIEWS, Session
+
+REMEMBERING = ("has_unstable_default", "instance_default")
+
+
+class Made(Model):
+    """A model with defaults of every sort."""
+
+    __view_module__ = "bokeh"
+
+    number = Int(default=3)
+    word = String(default="a")
+    several = List(Int, default=[1, 2])
+    counted = Any(default=object)
+
+
+class Changed(Made):
+    """Another kind, with another default."""
+
+    __view_module__ = "bokeh"
+
+    number = Override(default=4)
+
+
+def written() -> str:
+    """What the browser gets of a page with all of its figures, models numbered in the order in which they come."""
+    page = Session(Document(), silent_feed(), CommandSender())
+    ask(page, what="ready")
+    page.view_choice.active = VIEWS.index("refine")
+    page.tick()
+    numbers: dict[str, int] = {}
+    reply = Protocol().create("PULL-DOC-REPLY", "asked", page.document)
+    text = re.sub(r'"id":"([^"]+)"', lambda one: f'"id":{numbers.setdefault(one[1], len(numbers))}', reply.content_json)
+    return re.sub(r'(\\"number\\": )\d+', r"\1", text)
+
+
+def test_pages_are_the_same_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    remembered = written()
+    for name in REMEMBERING:
+        monkeypatch.setattr(PropertyDescriptor, name, getattr(PropertyDescriptor, name).__wrapped__)
+    for module in (picture, maps):
+        monkeypatch.setattr(module, "unchecked", nullcontext)
+    assert written() == remembered
+    assert len(remembered) > 1e5
+
+
+def test_defaults_belong_to_their_kind_and_what_can_change_to_its_model() -> None:
+    models = [Made(), Changed(), Made(), Changed()]
+    assert [one.number for one in models] == [3, 4, 3, 4]
+    models[0].several.append(3)
+    assert [one.several for one in models] == [[1, 2, 3], [1, 2], [1, 2], [1, 2]]
+    assert len({id(one.counted) for one in models}) == 4
+    assert models[0].counted is models[0].counted
+
+
+def test_a_theme_is_heard_before_and_after() -> None:
+    plain, themed = Made(), Made()
+    assert plain.word == "a"
+    themed.apply_theme({"word": "b"})
+    assert (plain.word, themed.word) == ("a", "b")
+    themed.unapply_theme()
+    assert themed.word == "a"
+
+
+def test_unchecked_ends_with_its_block() -> None:
+    with picture.unchecked():
+        assert Made(number="word").number == "word"
+    with pytest.raises(ValueError, match="number"):
+        Made(number="word")
