@@ -167,6 +167,11 @@ def of_second_run(path: Path) -> Path:
     return path.with_name(f"{path.name}.stage-again")
 
 
+def of_other_half_turn(path: Path) -> Path:
+    """The checkpoint of the same under the other half turn than that of a run whose own is ``path``."""
+    return path.with_name(f"{path.name}.stage-turned")
+
+
 def of_tiles(path: Path) -> Path:
     """What a run on several workers, whose checkpoint is ``path``, writes in its place; its tiles lie beside it."""
     return path.with_name(f"{path.name}.tiles")

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -26,6 +26,7 @@ from ptylive.engine.refine.problem.prepare import Problem, decide, lay_out, prep
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
 from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run.again.drift_afterwards import Finished, Held, gone_on, is_asked
+from ptylive.engine.refine.run.again.other_half_turn import Runs, counting_noise, may_be_asked, refined_either
 from ptylive.engine.refine.run.generative import refined_with_prior
 from ptylive.engine.refine.run.history import History
 from ptylive.engine.refine.run.refinement import Observers, Refinement
@@ -108,7 +109,7 @@ def refine(  # noqa: PLR0913  (the public call: every keyword has a default)
     context = TrialContext(backend, threads, start, _stop_where_asked(should_stop))
     if sharing is not None:
         sharing.check(preset)
-    once = partial(_refined, context, resume, sharing)
+    once = partial(_refined, context, _Way(resume, sharing))
     with linear_algebra_on(threads):
         if preset.stages:
             run = refine_stages(dataset, preset, once, observers, warm)
@@ -153,22 +154,62 @@ def _checked(dataset: Dataset, preset: Preset) -> tuple[Dataset, Preset]:
     return dataset, preset
 
 
+@dataclass(frozen=True)
+class _Way:
+    """How a refinement is made."""
+
+    resume: bool
+    """From the checkpoint where there is one."""
+    sharing: Sharing | None
+    """Together with others; None: alone."""
+    half_turn: str = ""
+    """What is known of the half turn, in words, where nothing is to be asked of it."""
+
+
 def _refined(
     context: TrialContext,
-    resume: bool,
-    sharing: Sharing | None,
+    way: _Way,
     dataset: Dataset,
     preset: Preset,
     observers: Observers,
     warm: WarmStart | None,
 ) -> Ended:
-    """One refinement, from a data set to its result."""
+    """One refinement, from a data set to its result: under the half turn that trials found, or under the other one."""
+    if warm is not None or way.sharing is not None or not may_be_asked(dataset, preset):
+        return _refined_once(context, way, dataset, preset, observers, warm)
+    held = Held(observers.on_progress)
+    first = _refined_once(context, way, dataset, preset, replace(observers, on_progress=held), None)
+    context = replace(context, tell=_told(observers.on_progress), start=None)
+    quiet = replace(observers, on_progress=lambda progress: None, checkpoint=None, loss_table=None, history=None)
+
+    def of_middle(middle: Dataset, settled: Preset) -> RefineResult:
+        known = _Way(resume=False, sharing=None, half_turn="known")
+        return _refined_once(context, known, middle, settled, quiet, None).result
+
+    def of_scan(turned: Dataset, settled: Preset, watched: Observers, half_turn: str) -> Ended:
+        return _refined_once(context, replace(way, half_turn=half_turn), turned, settled, watched, None)
+
+    ended = refined_either(first, dataset, preset, observers, held, context, Runs(of_middle, of_scan))
+    held.release()
+    return ended
+
+
+def _refined_once(
+    context: TrialContext,
+    way: _Way,
+    dataset: Dataset,
+    preset: Preset,
+    observers: Observers,
+    warm: WarmStart | None,
+) -> Ended:
+    """The same under one half turn: the one that trials find, or a known one."""
+    sharing = way.sharing
     place, identity = observers.checkpoint, observers.identity
-    saved = checkpoints.load(place, identity) if place is not None and resume and sharing is None else None
+    saved = checkpoints.load(place, identity) if place is not None and way.resume and sharing is None else None
     context = replace(context, tell=_told(observers.on_progress))
     dataset, preset = _checked(dataset, preset)
 
-    tuned = _settled(dataset, preset, context, warm, observers)
+    tuned = _settled(dataset, preset, context, warm, observers, way.half_turn)
     context = _under(tuned, context)
     warm = warm.half_turned() if warm is not None and tuned.half_turn else warm
     tuned = without_drifts(tuned, context)
@@ -188,7 +229,10 @@ def _refined(
     if saved is not None and saved.state.vector.shape != problem.start.shape:
         raise RefinementError("the checkpoint is of other slices or probe modes", "start without --resume")
     if sharing is not None:
-        return Ended.of(sharing.refined(problem, preset, observers, context, resume=resume), tuned, problem.measured)
+        return Ended.of(
+            sharing.refined(problem, preset, observers, context, resume=way.resume), tuned, problem.measured
+        )
+    noise = counting_noise(problem.multislice)
     asked = is_asked(measured, tuned.preset)
     held = Held(observers.on_progress)
     observers = replace(observers, on_progress=held) if asked else observers
@@ -202,17 +246,24 @@ def _refined(
         result = run.run(begin.pop())
         first = Finished.of(run, result, engine) if asked else None
     if first is not None:
-        result, measured = gone_on(first, tuned.preset, observers, held, context, resume=resume)
+        result, measured = gone_on(first, tuned.preset, observers, held, context, resume=way.resume)
     held.release()
-    return Ended.of(result, tuned, measured)
+    return Ended.of(result, tuned, measured, noise)
 
 
 def _settled(
-    dataset: Dataset, preset: Preset, context: TrialContext, earlier: WarmStart | None, observers: Observers
+    dataset: Dataset,
+    preset: Preset,
+    context: TrialContext,
+    earlier: WarmStart | None,
+    observers: Observers,
+    half_turn: str = "",
 ) -> Tuned:
     """Data set and preset with what short trials decide: calibration, depth, regime, probe modes, a tilt of slices."""
     tuned = Tuned(dataset, with_given_depth(dataset, preset))
-    if earlier is None:
+    if half_turn:
+        tuned = replace(tuned, half_turn_settled=True, words=(half_turn,))
+    elif earlier is None:
         tuned = with_found_orientation(tuned, context)
         tuned = with_confirmed_astigmatism(tuned, context)
         tuned = with_atoms_as_peaks(tuned, _under(tuned, context))

@@ -66,14 +66,17 @@ class Ended:
     """Under the other half turn than its data set."""
     orientation: Orientation | None = None
     """Another than that of its data set, before the half turn."""
+    noise: float | None = None
+    """Loss a pattern that counting noise leaves, where that was asked and is known."""
 
     @classmethod
-    def of(cls, result: RefineResult, tuned: Tuned, measured: Measurement) -> Ended:
+    def of(cls, result: RefineResult, tuned: Tuned, measured: Measurement, noise: float | None = None) -> Ended:
         """Without the patterns, of which each stage has a copy in its own window."""
         calibration = tuned.dataset.calibration
         result = replace(result, calibration=calibration, scan_drifts=tuned.scan_drifts)
         optics = measured.probe, first_invA(measured)
-        return cls(result, tuned.preset, calibration, tuned.curves, *optics, tuned.half_turn, tuned.orientation)
+        turned = tuned.half_turn, tuned.orientation
+        return cls(result, tuned.preset, calibration, tuned.curves, *optics, *turned, noise)
 
     @property
     def slices(self) -> int:

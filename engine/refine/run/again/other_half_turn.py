@@ -1,0 +1,197 @@
+"""The other half turn, asked of a finished refinement that leaves far more than counting noise.
+
+Trials of some sweeps through a thick crystal may prefer the wrong half turn: one of several depths of focus converges
+slowly, and upside down, in fewer slices, it seems better sooner. What whole refinements come to tells the two apart.
+Silicon [110] of 230 Å left 13 times the counting noise under the wrong one and 3 to 5 times under the right one, whose
+trials had been 8 % worse. So where much is left the middle of the scan is refined to its end under either half turn,
+as trials had decided it; and where the other one leaves far less, the scan is refined under that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ptylive.engine.backend.multislice.problem import DataTermKind, MultisliceProblem
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.data.drift import without_drift
+from ptylive.engine.refine.data.selection import selected
+from ptylive.engine.refine.results.curve import Scanned
+from ptylive.engine.refine.results.refinement_result import RefineResult
+from ptylive.engine.refine.run import checkpoint as checkpoints
+from ptylive.engine.refine.run.again.drift_afterwards import Held
+from ptylive.engine.refine.run.log import Log
+from ptylive.engine.refine.run.loss_table import write_loss_table
+from ptylive.engine.refine.run.refinement import Observers
+from ptylive.engine.refine.run.stages import Ended
+from ptylive.engine.refine.tuning.half_turn import half_turned, is_open
+from ptylive.engine.refine.tuning.held_out import TrialContext, central_part
+from ptylive.engine.refine.tuning.parameter_search import present_value, varied
+from ptylive.engine.refine.tuning.start.goodness_of_fit import mean_losses
+from ptylive.schema.advice.half_turn import half_turn_words
+from ptylive.schema.errors import RefinementError
+from ptylive.schema.model import DoubleArray
+from ptylive.schema.preset import Preset
+from ptylive.schema.preset.solver import ENGINES
+
+LEFT = 4.0
+"""Times the counting noise that a refinement leaves which is asked: right ones left 1.1 to 5."""
+FAR_LESS = 0.8
+"""Share of a loss below which the other half turn's is far less: of right ones the other leaves more."""
+MIDDLE = 1024
+"""Patterns in the middle of the scan that are refined under either half turn, at most."""
+LEVEL = (DataTermKind.AMPLITUDE, DataTermKind.POISSON, DataTermKind.CHI_SQUARED)
+"""Data terms of which a pixel leaves the same noise, of however many electrons."""
+SAMPLED = 512
+"""Patterns whose mean says what counting noise is."""
+
+
+def may_be_asked(dataset: Dataset, preset: Preset) -> bool:
+    """Whether a refinement with these settings is asked for its half turn when it has ended.
+
+    One of several slices, or of as many as trials find, that ends by itself, where nobody stated the half turn.
+    """
+    solver = preset.solver
+    ordinary = solver.optimizer not in ENGINES and isinstance(solver.epoch_max, str) and not preset.schedules
+    ordinary = ordinary and preset.prior.method != "dgp" and preset.refined.update_obj
+    thick = preset.object.num_slices == "auto" or preset.object.slices > 1
+    return ordinary and thick and is_open(dataset, preset)
+
+
+def counting_noise(multislice: MultisliceProblem) -> float | None:
+    """The loss a pattern that the right model of counted electrons leaves, about; None for terms where bright pixels
+    leave more.
+
+    From the mean pattern: pixels of more than some electrons leave the same, of however many.
+    """
+    if multislice.data_term.kind not in LEVEL:
+        return None
+    counts, losses = mean_losses(multislice.data_term)
+    return float((np.interp(_mean_pattern(multislice), counts, losses) * multislice.weights).sum(dtype=np.float64))
+
+
+def _mean_pattern(multislice: MultisliceProblem) -> DoubleArray:
+    every = max(1, multislice.count // SAMPLED)
+    return np.asarray(np.asarray(multislice.patterns[::every]).mean(axis=0, dtype=np.float64))
+
+
+def leaves_much(ended: Ended) -> bool:
+    """Whether several slices that were refined to their end leave more than the usual faults of a model."""
+    result, noise = ended.result, ended.noise
+    return noise is not None and result.state == "done" and ended.slices > 1 and float(result.loss[-1]) > LEFT * noise
+
+
+@dataclass(frozen=True)
+class Turned:
+    """A data set under the half turn that a refinement ended with, and under the other one; the settings of both."""
+
+    present: Dataset
+    other: Dataset
+    preset: Preset
+    """With what trials decided: its slices lie around the plane where one slice was in focus."""
+
+    @classmethod
+    def of(cls, dataset: Dataset, ended: Ended, *, still: bool = False) -> Turned:
+        """``still``: without the drift that was taken out."""
+        dataset = dataset if ended.orientation is None else ended.orientation.of(dataset)
+        dataset = half_turned(dataset) if ended.half_turn else dataset
+        drift = ended.result.drift
+        if still and drift is not None and drift.applied:
+            dataset = without_drift(dataset, drift)
+        dataset = replace(dataset, calibration=ended.calibration)
+        other, preset = half_turned(dataset), ended.preset
+        # the entrance of one is the exit of the other
+        entrance_A = present_value(other, preset, Scanned.DEFOCUS) + sum(preset.object.slice_thickness_A)
+        return cls(dataset, *varied(other, preset, Scanned.DEFOCUS, entrance_A))
+
+
+@dataclass(frozen=True)
+class Runs:
+    """How refinements are made whose half turn is known: of some patterns, without files; and of the scan."""
+
+    of_middle: Callable[[Dataset, Preset], RefineResult]
+    of_scan: Callable[[Dataset, Preset, Observers, str], Ended]
+
+
+def refined_either(
+    first: Ended, dataset: Dataset, preset: Preset, observers: Observers, held: Held, context: TrialContext, runs: Runs
+) -> Ended:
+    """What a refinement (``first``) came to, or what it comes to under the other half turn where that leaves far less.
+
+    ``held``: its end, forgotten where another is told in its place. What ends by a stop or fails leaves what there is.
+    """
+    if not leaves_much(first):
+        return first
+    context.tell("the other half turn, refined to its end")
+    seen = selected(dataset, preset.patterns)
+    middle = central_part(seen, MIDDLE)
+    turned = Turned.of(middle, first, still=True)
+    try:
+        whole = len(middle.patterns) == len(seen.patterns)
+        present = first.result if whole else runs.of_middle(turned.present, turned.preset)
+        other = runs.of_middle(turned.other, turned.preset)
+    except RefinementError:
+        return first
+    ratio = _ratio(other, present)
+    if ratio is None or ratio >= FAR_LESS:
+        return first if ratio is None else _told(first, f"the other half turn leaves {ratio:.3g} times as much")
+    turned = Turned.of(dataset, first)
+    settings = turned.preset.model_copy(update={"sequence": preset.patterns.sequence})
+    again = held.again()
+    try:
+        second = runs.of_scan(
+            turned.other, settings, _beside(observers, again, turned.other, settings), _words(turned, first, ratio)
+        )
+    except RefinementError:
+        second = None
+    if second is None or second.result.state != "done":
+        _undo(observers, first.result)
+        return first
+    held.forget()
+    again.release()
+    return replace(second, half_turn=not first.half_turn, orientation=first.orientation)
+
+
+def _ratio(other: RefineResult, present: RefineResult) -> float | None:
+    """The loss of one in that of the other, where both came to their end."""
+    if {present.state, other.state} != {"done"}:
+        return None
+    return float(other.loss[-1]) / float(present.loss[-1])
+
+
+def _told(ended: Ended, words: str) -> Ended:
+    return replace(ended, result=replace(ended.result, reason=f"{ended.result.reason}; {words}"))
+
+
+def _words(turned: Turned, first: Ended, ratio: float) -> str:
+    """What a refinement under the other half turn says of it; ``ratio``: of the losses in the middle."""
+    calibration = turned.other.calibration
+    name = half_turn_words(calibration.rotation_deg, calibration.aberrations["C10"])
+    name = "no half turn" if first.half_turn else name
+    left = float(first.result.loss[-1]) / (first.noise or math.nan)
+    return f"{name}: the other one left {left:.3g} times the counting noise, and this one leaves {ratio:.2g} of that"
+
+
+def _beside(observers: Observers, again: Held, dataset: Dataset, preset: Preset) -> Observers:
+    """Of the second run, which has a checkpoint of its own and snapshots in the place of the first one's."""
+    place = None if observers.checkpoint is None else checkpoints.of_other_half_turn(observers.checkpoint)
+    if observers.history is not None:
+        with suppress(OSError):
+            observers.history.drop_after(observers.epochs_before)
+    identity = checkpoints.Identity.of(dataset, preset)
+    return replace(observers, on_progress=again, checkpoint=place, identity=identity)
+
+
+def _undo(observers: Observers, first: RefineResult) -> None:
+    """The loss table as the first run left it, and no snapshots of another; a run can do without either."""
+    if observers.loss_table is not None:
+        log = Log(tuple(map(float, first.loss)), first.phases, tuple(map(float, first.seconds)))
+        with suppress(OSError):
+            write_loss_table(observers.loss_table, log, observers.earlier)
+    if observers.history is not None:
+        with suppress(OSError):
+            observers.history.drop_after(observers.epochs_before)
