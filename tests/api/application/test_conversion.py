@@ -41,6 +41,7 @@ def agreement(found, wanted):
     return min(correlation(found[name], wanted[name]) for name in MAPS)
 
 
+@pytest.mark.slow
 def test_maps_of_coefficients_are_those_of_patterns_that_lie_still(scans, tmp_path):
     still, wandering = scans
     wanted = maps_of(still, request=MapRequest(BASIS))

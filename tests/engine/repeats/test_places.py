@@ -20,6 +20,7 @@ def repeats(seed, count, noise=NOISE):
     return [scanned(place(seed), tuple(shift), noise, 100 * seed + k) for k, shift in enumerate(drift(seed, count))]
 
 
+@pytest.mark.slow
 def test_what_four_scans_carry_is_what_the_first_predicted():
     """20 draws: the interval told from the first scan, 19 of 20, holds what is measured with four in at least 18."""
     held, told = 0, 0

@@ -68,6 +68,7 @@ def test_a_scan_that_is_there_twice_is_not_refined(scans, tmp_path):
         open_scan(flat).refine(beside=[open_scan(flat)], scan_tilts_mrad=TILTS, **SETTINGS)
 
 
+@pytest.mark.slow
 def test_scans_in_python(scans):
     flat, left = (open_scan(path) for path in scans)
     found = flat.refine(beside=[left], scan_tilts_mrad=TILTS, scan_shifts_A=[[0, 0], [1.0, 0.5]], **SETTINGS)

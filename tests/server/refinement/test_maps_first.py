@@ -7,6 +7,7 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
+from quick_first import quick_first
 
 from ptylive.application.conversion import convert_file
 from ptylive.engine.bases.choice import parse_basis
@@ -251,6 +252,7 @@ def test_a_resumed_scan_keeps_its_calibration_whatever_becomes_of_other_maps(job
     assert made(replace(resumed, preset=other))[1][-1] == {"kind": "maps"}
 
 
+@pytest.mark.slow
 def test_going_back_to_a_default_is_noticed(job):
     """One with a number, and one that the method leaves out; a factor of upsampling that it chose is no setting."""
     job = replace(job, methods=("obf", "wdd"), takes_maps=True)
@@ -312,7 +314,7 @@ def test_a_distortion_that_was_taken_back_stays_away(job):
 
 
 @pytest.mark.parametrize("before", [(0.05, 0.02, 0.0, 0.0), None], ids=["another", "none"])
-@pytest.mark.parametrize("taken", [{"resume": True}, {"takes_maps": True}], ids=["gone on with", "taken"])
+@pytest.mark.parametrize("taken", quick_first([{"resume": True}, {"takes_maps": True}]), ids=["gone on with", "taken"])
 def test_another_distortion_makes_maps_anew(job, before, taken):
     """Places in stored maps are those of patterns freed of theirs."""
     distorted = {} if before is None else {"distortion": before}
@@ -342,7 +344,7 @@ EACH_ONE_WAY = [("energy_eV", "resume"), ("depth_A", "resume"), *zip(OTHERS, WAY
 """Which maps there are is looked at before any value is: two values both ways, the others by turns."""
 
 
-@pytest.mark.parametrize(("name", "way"), EACH_ONE_WAY)
+@pytest.mark.parametrize(("name", "way"), quick_first(EACH_ONE_WAY, 8))
 def test_another_value_makes_maps_anew(job, stored, name, way):
     """By whatever name it is asked for; what is not asked for stays as it was given for them."""
     shutil.copytree(stored, job.recording.parent, dirs_exist_ok=True)

@@ -138,6 +138,7 @@ def rimmed(tmp_path_factory):
     return made.engine.store, ImagingConditions.of(made.calibration, basis, *shapes, (1.5, 1.5))
 
 
+@pytest.mark.slow
 def test_what_the_rim_shows_is_no_spherical_aberration(rimmed):
     """All bins together say C30 = -0.3 mm, 20 of their own standard errors."""
     found = measure_shifts(*rimmed, Alignment(order=3), -15.0)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from columns import ENERGY_EV, SEMIANGLE_MRAD, scan_of_columns
+from quick_first import quick_first
 
 from ptylive.engine.refine import TrialContext
 from ptylive.engine.refine.results.curve import Curve, Scanned
@@ -162,7 +163,7 @@ def test_several_slices_have_to_predict_better_than_one(monkeypatch, gain, slice
         assert FoundDepth.heard(tuned.words[0]) is None
 
 
-@pytest.mark.parametrize(("depths", "slices"), [(0.6, 1), (0.9, 3), (2.0, 6)])
+@pytest.mark.parametrize(("depths", "slices"), quick_first([(0.6, 1), (0.9, 3), (2.0, 6)], 2))
 def test_what_is_thinner_than_three_quarters_of_a_depth_of_focus_is_one_slice(monkeypatch, depths, slices):
     """Of losses that are parabolas about the thickness; of 0.6 half a depth gains 0.35, a whole one 0.2."""
 
@@ -221,6 +222,7 @@ def test_more_depth_that_may_be_none_is_one_slice(monkeypatch):
     assert found(scan_of_columns(points=16)).preset.object.num_slices == 1
 
 
+@pytest.mark.slow
 def test_the_other_half_turn_is_not_followed_to_its_thickness(monkeypatch):
     """It is settled by the coarse trials, and fine ones are made of one half only."""
     followed = []
@@ -253,7 +255,7 @@ def test_the_other_half_turn_is_not_followed_to_its_thickness(monkeypatch):
     [({}, 2), ({"atoms_at_random": True}, 1), ({"half_turn_settled": True}, 1)],
     ids=["open", "atoms at random", "settled"],
 )
-@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("told", quick_first([True, False]))
 def test_which_half_turn_is_asked_of_depth(monkeypatch, known, halves, told):
     """Both where it is open and the specimen is a lattice; whether there is any depth is asked under either."""
     asked = []
@@ -319,6 +321,7 @@ def test_a_given_distance_makes_the_slices_of_a_found_thickness(monkeypatch):
     assert (tuned.preset.object.num_slices, tuned.preset.object.total_thickness_A) == (8, pytest.approx(40.0))
 
 
+@pytest.mark.slow
 def test_of_a_scan_in_the_middle_of_its_specimen_the_entrance_is_found():
     """The simulated defocus is the entrance's: 60 Å; one slice sees the middle of 70 Å at 25 Å."""
     dataset = scan_of_columns(thickness_A=70.0, points=16)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from quick_first import quick_first
 from shared_data import shared_data
 
 from ptylive.engine.refine import Scanned, TrialContext, check, refine, scan
@@ -27,7 +28,7 @@ def with_defocus(dataset, change):
     return replace(dataset, calibration=dataset.calibration.having(C10=Quantity(wrong, Origin.ESTIMATED)))
 
 
-@pytest.mark.parametrize("change", [-45.0, pytest.param(40.0, marks=pytest.mark.slow), 130.0])
+@pytest.mark.parametrize("change", quick_first([130.0, 40.0, -45.0]))
 def test_a_wrong_defocus_is_found(simulated, change):
     """The simulated scan has 60 Å; a minimum beyond the first range is followed."""
     curve = scan(with_defocus(simulated.dataset, change), PRESET, Scanned.DEFOCUS, CPU)
@@ -45,6 +46,7 @@ def test_a_right_defocus_is_left_alone(simulated):
     assert "held-out loss" in curve.reason
 
 
+@pytest.mark.slow
 def test_a_wrong_rotation_is_found(simulated):
     turned, _ = varied(simulated.dataset, PRESET, Scanned.ROTATION, -2.0)
     found = scan(turned, PRESET, Scanned.ROTATION, CPU)
@@ -78,6 +80,7 @@ def test_auto_scans_only_what_was_estimated(simulated):
     assert wanted_scans(with_defocus(simulated.dataset, 0.0), Preset(scan_defocus=False)) == []
 
 
+@pytest.mark.slow
 def test_a_run_settles_the_defocus_first_and_says_so(simulated):
     preset = Preset.from_mapping({**ODD, "epoch_max": 2})
     result = refine(with_defocus(simulated.dataset, 40.0), preset, backend="cpu")
