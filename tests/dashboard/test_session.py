@@ -208,6 +208,7 @@ def test_hidden_figures_come_when_one_of_them_is_wanted_and_the_page_is_there(se
     assert len(session.document.roots) == at_first + len(LATER)
 
 
+@pytest.mark.slow
 def test_a_picture_that_a_figure_had_before_it_came_is_not_waited_for(session: Session, feed: Feed) -> None:
     session.view_choice.active = VIEWS.index("refine")
     figure = session.reconstruction.object
@@ -222,6 +223,7 @@ def test_a_picture_that_a_figure_had_before_it_came_is_not_waited_for(session: S
     assert figure.source.data["number"] == [2]
 
 
+@pytest.mark.slow
 def test_a_page_has_no_models_that_show_nothing(session: Session) -> None:
     """Each costs every page that is opened about a millisecond of the server and of the browser: pictures have no axes,
     and marks that cannot be selected no second and third look."""

@@ -142,6 +142,7 @@ def disc_scan(path: Path, side: int, pixels: int) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_compression_said_is_the_ratio_of_the_files(tmp_path: Path) -> None:
     """C counts numbers: it is the ratio of the files where both hold numbers of four bytes."""
     source = disc_scan(tmp_path / "raw.h5", side=96, pixels=32)

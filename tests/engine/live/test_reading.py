@@ -208,6 +208,7 @@ def crystal(wander, *, swells=False):
     return replace(header, optics=Optics(energy_eV=2e5, convergence_semiangle_mrad=20.0)), counts
 
 
+@pytest.mark.slow
 def test_a_wander_that_a_crystal_hides_is_told_by_the_edge_of_the_disc():
     """What is left, root mean square, is a tenth of a wander that the centre of mass does not show at all."""
     header, counts = crystal(HIDDEN)

@@ -277,6 +277,7 @@ def test_a_map_that_the_refinement_does_not_need_may_be_refused(job):
         made(replace(job, preset=needed))
 
 
+@pytest.mark.slow
 def test_virtual_detectors_of_before_stay_when_maps_are_made_again(job):
     made(replace(job, methods=("wdd",), detectors={"old": "disc:3", "both": "disc:3"}))
     before = StoredMaps.read(job.results).maps

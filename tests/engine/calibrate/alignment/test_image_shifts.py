@@ -43,6 +43,7 @@ def scanned(tmp_path_factory):
     return engine.store, conditions
 
 
+@pytest.mark.slow
 def test_a_scan_of_nothing_is_not_aligned(scanned):
     store, conditions = scanned
     blank = store.snapshot()

@@ -34,6 +34,7 @@ def test_drift_is_found_within_its_uncertainty(drifted):
     assert found.defocus_A == pytest.approx(60.0, abs=10.0)  # found 3 beside: good for the drift, which needs no better
 
 
+@pytest.mark.slow
 def test_patterns_beside_their_place_tell_the_same_drift(drifted):
     """Read between pixels, up to half of one away. Over three seeds 3.6, 0.5, 0.3 deviations; untold 3.7, 3.5, 5.4."""
     moved = drifted(DRIFT_A, seed=2, wander_px=0.5)

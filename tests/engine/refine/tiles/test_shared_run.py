@@ -84,6 +84,7 @@ def test_other_models_end_there_too(simulated, settings):
             np.testing.assert_allclose(getattr(found.refined, name), values, rtol=0, atol=1e-4 * size, err_msg=name)
 
 
+@pytest.mark.slow
 def test_an_open_end_holds_the_same_patterns_out_and_says_the_same(simulated, monkeypatch):
     monkeypatch.setattr(convergence, "LEAST_PATTERNS", 100)
     monkeypatch.setattr(convergence, "SHARE", 0.15)

@@ -56,6 +56,7 @@ def test_a_thick_specimen_is_found_thick(thickness_A):
     assert f"{form.slices} slices, " in tuned.words[0]
 
 
+@pytest.mark.slow
 def test_a_thin_one_stays_thin():
     tuned = found(scan_of_columns(thickness_A=2.0, points=16))
     assert tuned.preset.object.num_slices == 1
@@ -111,12 +112,15 @@ def test_a_gain_that_is_certain_and_small_is_no_depth(monkeypatch):
 
 @pytest.mark.parametrize(
     ("shown", "more", "modes", "slices"),
-    [
-        ({1: 0.03, "auto": 0.001}, 0.8 * CLEAR, [1, "auto"], 1),  # the blur of a source that one mode does not have
-        ({1: 0.03, "auto": 0.01}, 0.8 * CLEAR, [1, "auto"], 3),
-        ({1: 0.06, "auto": 0.001}, 1.2 * CLEAR, [1], 3),  # more than any blur brings
-        ({1: 0.001, "auto": 0.1}, 1.2 * CLEAR, [1], 1),
-    ],
+    quick_first(
+        [
+            ({1: 0.03, "auto": 0.001}, 0.8 * CLEAR, [1, "auto"], 1),  # the blur of a source that one mode does not have
+            ({1: 0.03, "auto": 0.01}, 0.8 * CLEAR, [1, "auto"], 3),
+            ({1: 0.06, "auto": 0.001}, 1.2 * CLEAR, [1], 3),  # more than any blur brings
+            ({1: 0.001, "auto": 0.1}, 1.2 * CLEAR, [1], 1),
+        ],
+        2,
+    ),
 )
 def test_depth_that_one_mode_shows_is_asked_of_several_unless_clear(monkeypatch, shown, more, modes, slices):
     asked = []
@@ -193,7 +197,7 @@ def test_a_depth_of_which_half_is_worse_than_none_is_one_slice(monkeypatch):
     )
 
 
-@pytest.mark.parametrize(("origin", "asked"), [(Origin.GIVEN, 1.0), (Origin.ESTIMATED, 0.5)])
+@pytest.mark.parametrize(("origin", "asked"), quick_first([(Origin.GIVEN, 1.0), (Origin.ESTIMATED, 0.5)]))
 def test_half_a_depth_of_focus_has_to_show_where_the_defocus_may_be_off_by_as_much(monkeypatch, origin, asked):
     tried = []
     monkeypatch.setattr(DepthTrials, "first_loss", lambda self, depths: tried.append(depths) or HeldOutLoss((1.0, 1.1)))
@@ -363,7 +367,9 @@ def test_thickness_and_plane_are_found_together_from_the_focus_of_the_maps(monke
     assert tuned.dataset.calibration.origin("C10") is Origin.ESTIMATED
 
 
-@pytest.mark.parametrize(("origin", "settings"), [(Origin.GIVEN, {}), (Origin.ESTIMATED, {"scan_defocus": False})])
+@pytest.mark.parametrize(
+    ("origin", "settings"), quick_first([(Origin.GIVEN, {}), (Origin.ESTIMATED, {"scan_defocus": False})])
+)
 def test_a_plane_that_is_stated_stays_where_it_is(monkeypatch, origin, settings):
     asked = found_by(monkeypatch, {})
     dataset = scan_of_columns(points=16)

@@ -40,6 +40,7 @@ def test_a_wrong_defocus_is_found(simulated, change):
     assert 0 < curve.uncertainty < 20  # less than was wrong
 
 
+@pytest.mark.slow
 def test_a_right_defocus_is_left_alone(simulated):
     curve = scan(simulated.dataset, PRESET, Scanned.DEFOCUS, CPU)
     assert abs(curve.best - 60.0) < BIAS * np.median(np.diff(curve.values))

@@ -86,6 +86,7 @@ def test_what_gains_less_is_left_alone_and_said(moving, gains):
     assert [one.state for one in told].index("done") == len(told) - 1
 
 
+@pytest.mark.slow
 def test_a_drift_that_the_object_wants_back_is_left_alone(moving, gains, tmp_path):
     """Platinum whose lattice was 5.9 deviations sure of 1.7 Å where there were 0.4 came to 0.75 in place of 0.95."""
     gains(0.0)
@@ -218,7 +219,7 @@ def test_a_drift_beyond_the_resolution_is_not_asked_for(moving):
         assert is_asked(replace(measured, drift=drift), PRESET) is asked
 
 
-@pytest.mark.parametrize("origin", [Origin.GIVEN, Origin.ESTIMATED, Origin.UNDECIDED])
+@pytest.mark.parametrize("origin", quick_first([Origin.GIVEN, Origin.ESTIMATED, Origin.UNDECIDED]))
 def test_of_a_rotation_that_maps_have_found_the_turn_is_left_aside(moving, gains, monkeypatch, origin):
     gains(0.0)
     asked = []
