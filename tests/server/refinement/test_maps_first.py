@@ -222,7 +222,7 @@ def test_what_is_asked_now_wins_over_what_was_given_by_any_name(job):
     assert set(again.values) & {"C10", "detector_pixel_mrad"} == set()
 
 
-@pytest.mark.parametrize("says", [True, False], ids=["as now", "as earlier versions"])
+@pytest.mark.parametrize("says", quick_first([True, False]), ids=["as now", "as earlier versions"])
 def test_a_given_beam_centre_stays_where_it_is_with_every_remake(job, says):
     """A distortion puts it in place once: the stored one is no recorded place."""
     told = {**job.values, "distortion": (0.05, 0.02, 0.0, 0.0), "beam_center_px": (7.0, 8.0)}
@@ -290,7 +290,7 @@ def test_virtual_detectors_of_before_stay_when_maps_are_made_again(job):
     assert "vd_old" not in StoredMaps.read(job.results).maps, "where nothing is taken all is new"
 
 
-@pytest.mark.parametrize("settings", [{}, {"wdd.epsilon": 0.2}], ids=["taken", "made again"])
+@pytest.mark.parametrize("settings", quick_first([{}, {"wdd.epsilon": 0.2}]), ids=["taken", "made again"])
 def test_a_distortion_that_was_given_earlier_stays(job, settings):
     """Stored places are those of patterns freed of it: frames must be freed of it now as well."""
     told = {**job.values, "distortion": (0.05, 0.02, 0.0, 0.0), "beam_center_px": (7.0, 8.0)}

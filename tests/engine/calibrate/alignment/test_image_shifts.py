@@ -84,6 +84,7 @@ def test_a_forced_rotation_stays(scanned):
     assert found.rms_A > 1.5 * measure_shifts(*scanned, Alignment()).rms_A
 
 
+@pytest.mark.slow
 def test_bins_and_reference_are_those_asked_for(scanned):
     coarse, fine = (measure_shifts(*scanned, Alignment(bin_px=size)) for size in (6, 3))
     assert len(fine.k) > 3 * len(coarse.k)

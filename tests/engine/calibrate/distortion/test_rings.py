@@ -85,6 +85,7 @@ def test_one_ring_tells_no_terms_that_it_cannot_tell_apart():
     np.testing.assert_allclose(told @ np.linalg.lstsq(told, higher, rcond=None)[0], higher, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_beam_stop_is_left_out():
     true, bad = drawn(1), NONE.copy()
     bad[:66, 60:70] = True

@@ -19,7 +19,7 @@ from ptylive.engine.refine.run.prior_choice import PriorChoice
 from ptylive.schema.preset import Preset
 
 ODD = {
-    "window_px": 24, "probe_modes": 1, "source_size_A": 0.0, "focal_spread_A": 0.0, "method": "dgp", "epoch_max": 3,
+    "window_px": 32, "probe_modes": 1, "source_size_A": 0.0, "focal_spread_A": 0.0, "method": "dgp", "epoch_max": 3,
     "refine_drift": False, "num_slices": 1, "phase_deviation": False,
 }  # fmt: skip
 

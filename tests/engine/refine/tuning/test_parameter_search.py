@@ -69,6 +69,7 @@ def test_values_may_be_given(simulated):
     assert 0.8 < curve.best < 1.2
 
 
+@pytest.mark.slow
 def test_the_same_scan_gives_the_same_numbers(simulated):
     values = (30.0, 60.0)
     first, second = (scan(simulated.dataset, PRESET, Scanned.DEFOCUS, CPU, values=values) for _ in range(2))

@@ -46,7 +46,7 @@ def check(problem, modes, object_modes, probes, **changes):
     return found
 
 
-ROWS_APART = {"phase plates", "two modes that vary", "near field in a band", "point spread", "coefficients of roots"}
+ROWS_APART = {"phase plates", "two modes that vary", "point spread", "coefficients of roots"}
 """Each has planes of a kind of its own."""
 
 
