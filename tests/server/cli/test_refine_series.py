@@ -12,7 +12,10 @@ from ptylive.application.simulation import simulate_file
 from ptylive.schema import MetadataError
 from ptylive.schema.simulation.settings import SimulationSettings
 
-SETTINGS = {"num_slices": 2, "total_thickness_A": 20, "epoch_max": 2, "sweeps": 1, "probe_modes": 1}
+SETTINGS = {
+    "num_slices": 2, "total_thickness_A": 20, "epoch_max": 2, "sweeps": 1, "probe_modes": 1,
+    "refine_drift": False, "phase_deviation": False, "scan_defocus": False,
+}  # fmt: skip
 TILTS = [[0, 0], [10, -5]]
 
 
