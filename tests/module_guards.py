@@ -37,11 +37,14 @@ def sources() -> dict[str, Path]:
 def _imported(path: Path) -> frozenset[str]:
     """Names that a file imports, lazily or not."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    waiting: list[ast.AST] = [ast.parse(path.read_text())]
+    while waiting:
+        node = waiting.pop()
         if isinstance(node, ast.ImportFrom) and node.module:
             found |= {node.module, *(f"{node.module}.{name.name}" for name in node.names)}
         elif isinstance(node, ast.Import):
             found |= {name.name for name in node.names}
+        waiting.extend(child for child in ast.iter_child_nodes(node) if not isinstance(child, ast.expr))
     return frozenset(found)
 
 

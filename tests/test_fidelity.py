@@ -28,9 +28,9 @@ MAPS = [
     ("mos2_svac_80kV_focus", "obf", 0.989),
     ("mos2_svac_80kV_focus", "wdd_phase", 0.985),
     pytest.param("ws2_messy_60kV_lowdose", "obf", 0.942, marks=pytest.mark.slow),
-    ("mos2_edge_80kV_defocus", "tcbf", 0.89),
-    ("mos2_edge_80kV_defocus", "obf", 0.97),
-    ("au_ac_300kV_parallax", "obf", 0.985),
+    pytest.param("mos2_edge_80kV_defocus", "tcbf", 0.89, marks=pytest.mark.slow),
+    pytest.param("mos2_edge_80kV_defocus", "obf", 0.97, marks=pytest.mark.slow),
+    pytest.param("au_ac_300kV_parallax", "obf", 0.985, marks=pytest.mark.slow),
     pytest.param("sto_10nm_200kV_defocus", "wdd_phase", 0.96, marks=pytest.mark.slow),
 ]
 """Set, map, least correlation: the targets of docs/accuracy.md, all by default settings."""

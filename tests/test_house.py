@@ -77,8 +77,13 @@ def parsed(path):
     return ast.parse(path.read_text())
 
 
+SUSPECT = re.compile(r"\b(pickle|marshal|shelve|eval|exec|allow_pickle)\b")
+
+
 def test_nothing_unpickles_or_evaluates():
     for path in sources():
+        if not SUSPECT.search(path.read_text()):
+            continue
         for node in ast.walk(parsed(path)):
             if isinstance(node, ast.Import | ast.ImportFrom):
                 names = [a.name for a in node.names] + [getattr(node, "module", None) or ""]
@@ -126,7 +131,9 @@ def test_retired_names_do_not_come_back():
     found = [str(path) for path in modules() if path.stem in RETIRED_MODULES or path.stem.endswith("_desk")]
     for path in sources():
         text = path.read_text()
-        used = RETIRED.intersection(identifiers(parsed(path))) | set(re.findall("[Ss]o many", text))
+        used = RETIRED.intersection(re.findall(r"\w+", text))  # in comments too, where they may stand
+        used = used and used.intersection(identifiers(parsed(path)))
+        used |= set(re.findall("[Ss]o many", text))
         found += [f"{path.relative_to(ROOT)}: {name}" for name in sorted(used)]
     assert not found, f"retired names, which have better ones: {found}"
 
@@ -177,7 +184,7 @@ def imported(tree):
             found |= {node.module, *(f"{node.module}.{name.name}" for name in node.names)}
         elif isinstance(node, ast.Import):
             found |= {name.name for name in node.names}
-        waiting.extend(ast.iter_child_nodes(node))
+        waiting.extend(child for child in ast.iter_child_nodes(node) if not isinstance(child, ast.expr))
     return found
 
 

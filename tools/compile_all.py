@@ -13,11 +13,10 @@ from multiprocessing import get_context
 from ptylive.engine.backend.cache import use_persistent_cache
 from ptylive.server.process.compilation import EVERYTHING, compile_missing
 
-WINDOWS = (32, 48, 64, 96, 128)
-"""Pixels along a side of the models of most tests: transforms are compiled for each."""
-DOUBLE = (32, 48)
-"""The same of those in double precision; of the kernel its way for frames: tests of the others are slow ones."""
-BANDED = (32, 48, 64)
+WINDOWS = (32, 48, 64, 128)
+"""Pixels along a side of the models of most tests: transforms are compiled for each. Double precision is compiled where
+it is asked for, by slow tests: the kernel takes as long as all of this."""
+BANDED = (32,)
 """Whose filters are compiled too."""
 
 
@@ -27,26 +26,23 @@ def compile_piece(piece: str) -> None:
     compile_missing(piece)
 
 
-def compile_kernel(precision: str, windows: tuple[int, ...]) -> None:
+def compile_kernel() -> None:
     """What refinements need."""
     use_persistent_cache()
-    from ptylive.engine.backend.multislice.kernel_parts.ways import Way
     from ptylive.engine.backend.multislice.planes_fft import compiled_filters
-    from ptylive.engine.backend.multislice.problem import Precision
     from ptylive.engine.backend.multislice.warm_up import warm_up
 
-    ways = tuple(Way) if precision == "single" else (Way.FRAMES,)
-    for window in windows:
-        warm_up(window, ways, Precision(precision))
+    for window in WINDOWS:
+        warm_up(window)
         if window in BANDED:
-            compiled_filters(window, Precision(precision).real.name)
+            compiled_filters(window)
 
 
 def main() -> None:
     """Compile everything that is missing, on two cores; several workers would compile the same at a time."""
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
-        kernels = [pool.submit(compile_kernel, *each) for each in (("single", WINDOWS), ("double", DOUBLE))]
-        for waiting in [*kernels, *(pool.submit(compile_piece, piece) for piece in sorted(EVERYTHING))]:
+        kernel = pool.submit(compile_kernel)
+        for waiting in [kernel, *(pool.submit(compile_piece, piece) for piece in sorted(EVERYTHING))]:
             waiting.result()
 
 

@@ -165,6 +165,7 @@ def forward(to: int) -> tuple[int, socket.socket]:
     return listener.getsockname()[1], listener
 
 
+@pytest.mark.slow
 def test_through_a_tunnel_and_behind_a_proxy() -> None:
     running = Running(names=("microscope.example",), prefix="ptylive/")
     port, listener = forward(running.dashboard.port)

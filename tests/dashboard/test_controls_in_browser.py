@@ -196,6 +196,7 @@ def test_remarks_at_the_bottom_stand_by_themselves(
         expect(page.locator(".sentence")).to_have_attribute("title", message.replace("; ", "\n"))
 
 
+@pytest.mark.slow
 def test_the_library_opens_a_scan_and_shows_names_as_text(
     server: FakeServer, dashboard: RunningDashboard, watched: Watched
 ) -> None:

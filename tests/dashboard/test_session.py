@@ -10,6 +10,7 @@ from bokeh.document import Document
 from bokeh.models import Glyph
 from bokeh.plotting import figure
 from page_in_memory import CommandSender, ask, content
+from quick_first import quick_first
 
 from ptylive.dashboard.client.feed import Feed, FeedView, raw_picture
 from ptylive.dashboard.pictures import RawPicture, Surroundings, prepare
@@ -21,6 +22,7 @@ WITH_AXES = 7
 """A profile, two losses, and the curves along a line, below it and over rings."""
 
 
+@pytest.mark.slow
 def test_a_page_that_was_closed_is_forgotten(feed: Feed) -> None:
     feed._wanted.clear()
     kept = []
@@ -192,7 +194,7 @@ def test_the_roots_of_a_page_are_in_the_order_of_their_places(session: Session) 
     assert [root.name for root in session.document.roots] == root_names()
 
 
-@pytest.mark.parametrize("wanted", ["refine", "trotters", "profile"])
+@pytest.mark.parametrize("wanted", quick_first(["refine", "trotters", "profile"]))
 def test_hidden_figures_come_when_one_of_them_is_wanted_and_the_page_is_there(session: Session, wanted: str) -> None:
     session.tick()
     at_first = len(session.document.roots)
@@ -206,6 +208,7 @@ def test_hidden_figures_come_when_one_of_them_is_wanted_and_the_page_is_there(se
     assert len(session.document.roots) == at_first + len(LATER)
 
 
+@pytest.mark.slow
 def test_a_picture_that_a_figure_had_before_it_came_is_not_waited_for(session: Session, feed: Feed) -> None:
     session.view_choice.active = VIEWS.index("refine")
     figure = session.reconstruction.object
@@ -220,6 +223,7 @@ def test_a_picture_that_a_figure_had_before_it_came_is_not_waited_for(session: S
     assert figure.source.data["number"] == [2]
 
 
+@pytest.mark.slow
 def test_a_page_has_no_models_that_show_nothing(session: Session) -> None:
     """Each costs every page that is opened about a millisecond of the server and of the browser: pictures have no axes,
     and marks that cannot be selected no second and third look."""

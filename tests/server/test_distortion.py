@@ -53,6 +53,7 @@ def test_converted_patterns_are_in_place_and_say_no_distortion(tmp_path):
         np.testing.assert_allclose(flat.frames(np.arange(4)), told.frames(np.arange(4)), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_hot_pixels_that_nobody_names_are_left_out_before_they_are_spread(tmp_path):
     """The maps are those of a scan whose mask names them; each of them would lie on up to four pixels otherwise."""
     places = ((40, 45), (20, 60), (70, 11))

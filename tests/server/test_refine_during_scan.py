@@ -25,6 +25,7 @@ def refined(status) -> bool:
     return status["refinement"]["state"] in ("done", "stopped", "failed")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_scan_is_refined_from_its_first_rows_on(tmp_path):
     source = shared_data("tiny_mos2_80kV_focus")

@@ -58,7 +58,7 @@ def arrived(run: Running, frames: Array) -> bool:
 
 
 @pytest.mark.parametrize("dtype", ["|u1", "<u2", "<u4"])
-@pytest.mark.parametrize("shape", [(16, 12), (514, 514)])
+@pytest.mark.parametrize("shape", [(16, 12), pytest.param((514, 514), marks=pytest.mark.slow)])
 def test_processed_frames(tmp_path: Path, dtype: str, shape: tuple[int, int]) -> None:
     path, frames = native(tmp_path / "scan.h5", counts(shape, dtype, 64), saturation_value=63.0, dwell_time_us=250.0)
     with running(data=address(), protocol=SETTINGS) as run:
@@ -74,7 +74,7 @@ def test_processed_frames(tmp_path: Path, dtype: str, shape: tuple[int, int]) ->
 
 
 @pytest.mark.parametrize(("mode", "most", "dtype"), MODES)
-@pytest.mark.parametrize("shape", [(256, 256), (512, 512)])
+@pytest.mark.parametrize("shape", [(256, 256), pytest.param((512, 512), marks=pytest.mark.slow)])
 def test_raw_frames(tmp_path: Path, mode: MerlinMode, most: int, dtype: str, shape: tuple[int, int]) -> None:
     path, frames = native(tmp_path / "scan.h5", counts(shape, dtype, most))
     with running(data=address(), protocol=SETTINGS) as run:

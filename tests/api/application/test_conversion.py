@@ -31,16 +31,29 @@ def scans(tmp_path_factory):
     return files
 
 
-def maps_of(file, values=None, request=None):
-    made = reconstruct_file(file, values or {}, MAPS, request or MapRequest())
-    return {one.name: one.data for one in made.rendering.maps if one.name in MAPS}
+def maps_of(file, values=None, request=None, names=MAPS):
+    made = reconstruct_file(file, values or {}, names, request or MapRequest())
+    return {one.name: one.data for one in made.rendering.maps if one.name in names}
 
 
-def agreement(found, wanted):
-    assert set(found) == set(MAPS)
-    return min(correlation(found[name], wanted[name]) for name in MAPS)
+def agreement(found, wanted, names=MAPS):
+    assert set(found) == set(names)
+    return min(correlation(found[name], wanted[name]) for name in names)
 
 
+def test_a_given_descan_is_taken_out_before_patterns_become_coefficients(scans, tmp_path):
+    """As below, by the map that moves most with patterns."""
+    (still, wandering), name = scans, ("idpc",)
+    wanted = maps_of(still, request=MapRequest(BASIS), names=name)
+    convert_file(wandering, tmp_path / "out.h5", BASIS, Preparation(), {"descan_px": BOW.numbers})
+    with open_source(tmp_path / "out.h5") as source:
+        assert not Descan.of(source.header.detector.descan_px).moves
+    assert agreement(maps_of(tmp_path / "out.h5", names=name), wanted, name) > 0.99
+    convert_file(wandering, tmp_path / "as_it_is.h5", BASIS, Preparation(), {"descan_px": (0,)})
+    assert agreement(maps_of(tmp_path / "as_it_is.h5", names=name), wanted, name) < 0.9
+
+
+@pytest.mark.slow
 def test_maps_of_coefficients_are_those_of_patterns_that_lie_still(scans, tmp_path):
     still, wandering = scans
     wanted = maps_of(still, request=MapRequest(BASIS))

@@ -51,6 +51,7 @@ def test_a_long_history_is_thinned(tmp_path, monkeypatch):
     assert shown == [0, 2, 5]
 
 
+@pytest.mark.slow
 def test_a_film_for_a_page_ends_where_it_is_asked_to_and_has_fewer_pictures_of_large_objects(tmp_path, monkeypatch):
     last = snapshots(written(tmp_path / "kept", 6))[4]
     gif, pictures, epoch = short_film(last)

@@ -12,6 +12,7 @@ from tests.engine.larbed.test_inversion import outcome
 BRIEF = LarbedSettings((90.0, 100.0), starts=1, first_iterations=2, last_iterations=2)
 
 
+@pytest.mark.slow
 def test_reflections_become_results_table_and_picture(tmp_path):
     larbed_file.write(tmp_path / "in.h5", outcome(), {})
     found, files = larbed.larbed(tmp_path / "in.h5", tmp_path / "out.h5", larbed.TiltGeometry(), BRIEF)

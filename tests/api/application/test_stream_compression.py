@@ -7,6 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from quick_first import quick_first
 from running import last_json, ptylive_here
 from scan_parts import part_of
 from shared_data import shared_data
@@ -54,7 +55,7 @@ def exact(source: FileSource) -> np.ndarray:
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("basis", ["zernike:45+1", "data:15+1", "pca:15+1", "binning:45+1:sqrt"])
+@pytest.mark.parametrize("basis", quick_first(["zernike:45+1", "data:15+1", "pca:15+1", "binning:45+1:sqrt"], 2))
 def test_the_recording_is_what_convert_makes_with_its_masks(tmp_path: Path, basis: str) -> None:
     source = shared_data("tiny_mos2_80kV_focus")
     path, said = recorded(tmp_path / "recordings", source, parse_basis(basis))
@@ -68,6 +69,7 @@ def test_the_recording_is_what_convert_makes_with_its_masks(tmp_path: Path, basi
     assert "intact-information angles" in said[0]
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_a_basis_of_an_earlier_scan_serves_the_next_from_its_first_frame(tmp_path: Path) -> None:
     source = shared_data("tiny_mos2_80kV_focus")
@@ -97,6 +99,7 @@ def scan_with_references(path: Path) -> Path:
 DISTORTION = numbers_of(np.random.default_rng(2).uniform(-0.01, 0.01, (9, 2)).round(6))
 
 
+@pytest.mark.slow
 def test_patterns_are_put_in_place_before_they_are_compressed(tmp_path: Path) -> None:
     """As ``convert`` does it, which reads counts in place; what came is told, and a scan that goes on goes on so."""
     source = scan_with_references(tmp_path / "scan.h5")
@@ -139,6 +142,7 @@ def disc_scan(path: Path, side: int, pixels: int) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_compression_said_is_the_ratio_of_the_files(tmp_path: Path) -> None:
     """C counts numbers: it is the ratio of the files where both hold numbers of four bytes."""
     source = disc_scan(tmp_path / "raw.h5", side=96, pixels=32)

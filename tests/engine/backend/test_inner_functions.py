@@ -40,12 +40,13 @@ def used_by_python(path: Path, inner: dict[str, set[str]]) -> set[str]:
         if isinstance(node, ast.ImportFrom):
             known |= {one.asname or one.name: one.name for one in node.names if one.name in inner.get(node.module, ())}
     of_modules = {name.rpartition(".")[2]: names for name, names in inner.items()}
+    every = set().union(*inner.values())
     used = set()
     for statement in tree(path).body:
         for node in () if compiled(statement) else ast.walk(statement):
             if isinstance(node, ast.Name) and node.id in known:
                 used.add(node.id)
-            if isinstance(node, ast.Attribute):  # loop.name, self._loop.name
+            if isinstance(node, ast.Attribute) and node.attr in every:  # loop.name, self._loop.name
                 of = ast.unparse(node.value).rpartition(".")[2].lstrip("_")
                 used |= {node.attr} & of_modules.get(of, set())
     return used

@@ -177,6 +177,7 @@ def test_a_given_descan_hides_none_and_a_scan_made_again_keeps_them():
         np.testing.assert_allclose(ours.data, theirs.data, rtol=1e-4, atol=1e-4 * np.abs(theirs.data).max())
 
 
+@pytest.mark.slow
 def test_what_the_first_frames_showed_and_all_of_them_do_not_is_taken_back():
     bad, scan = BadPixels(), WeakPhaseScan.make({}, n=64, strength=0.0).header()
     struck = disc()

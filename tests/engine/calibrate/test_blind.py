@@ -70,6 +70,7 @@ QUICK = "au_ac_300kV_parallax"
 SETS = ["mos2_edge_80kV_defocus", "au_ac_300kV_parallax", "ws2_messy_60kV_lowdose", "mos2_svac_80kV_focus"]
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) for name in SETS if name != QUICK] + [QUICK]
@@ -101,6 +102,7 @@ def test_thick_crystal_lies_between_entrance_and_mid_plane():
     assert found.transform == "none"
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize(
     "name", [pytest.param("mos2_edge_80kV_defocus", marks=pytest.mark.slow), "ws2_messy_60kV_lowdose"]
@@ -130,6 +132,7 @@ def test_real_cryo_scan(share, part, turn):
         assert angle_apart(np.degrees(np.angle(astigmatism)), -44) < 20
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize(
     ("name", "c10_A", "rotation_deg"),
@@ -158,6 +161,7 @@ def test_given_values_are_never_touched():
     assert found.origin("C10") is found.origin("rotation_deg") is Origin.GIVEN
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_rotation_out_of_focus_when_only_the_defocus_is_known():
     scan = BlindScan("mos2_edge_80kV_defocus")
@@ -179,6 +183,7 @@ def test_plane_in_focus_of_a_thick_crystal_whose_defocus_is_given():
     assert angle_apart(found.rotation_deg, 0.0) < 2.0
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_a_given_depth_is_not_counted_twice():
     scan = BlindScan("sto_10nm_200kV_defocus")

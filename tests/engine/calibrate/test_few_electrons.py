@@ -60,6 +60,7 @@ def calibrated(patterns: Array) -> Calibration:
     return engine.calibration or Calibration()
 
 
+@pytest.mark.slow
 def test_optics_that_explain_more_than_chance_are_found() -> None:
     found = calibrated(frames())
     c10_A, turn = float(found.get("C10")), math.copysign(1.0, float(found.get("C10")) * C10_A)
@@ -68,6 +69,7 @@ def test_optics_that_explain_more_than_chance_are_found() -> None:
     assert (found.transform, found.origin("detector_transform")) == ("none", Origin.ESTIMATED)
 
 
+@pytest.mark.slow
 def test_counting_noise_alone_has_none() -> None:
     mean = frames().mean(axis=0)
     found = calibrated(np.random.default_rng(0).poisson(mean, frames().shape).astype(np.uint16))

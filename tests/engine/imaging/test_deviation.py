@@ -131,6 +131,7 @@ def test_phases_of_which_no_pixel_is_sure_are_doubted(electrons, faint):
     assert len(doubted) > len(phases) / 2 if faint else not doubted, doubted
 
 
+@pytest.mark.slow
 def test_next_to_no_electrons_leave_nothing_but_noise():
     """Rings of so small a field agree by chance now and then: found 8 of 10 in five scans."""
     maps = repeated({"C10": -60.0}, 0.3, 2)

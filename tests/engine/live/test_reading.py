@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from quick_first import quick_first
 from synthetic import WeakPhaseScan, batches, correlation
 
 from ptylive.engine.backend.imaging.wandering_mean import counting_noise_px2
@@ -89,6 +90,7 @@ def jumping(scan):
     return descan, moved(scan.patterns, -descan.at_points(POINTS, (32, 32)))
 
 
+@pytest.mark.slow
 def test_maps_are_those_of_lines_that_lie_still(scan, jumping, undisturbed):
     descan, patterns = jumping
     engine, rendering = reconstruct(found_beam(scan.header()), lambda: batches(patterns), METHODS)
@@ -101,7 +103,7 @@ def test_maps_are_those_of_lines_that_lie_still(scan, jumping, undisturbed):
     assert min(found.values()) > 0.97, found
 
 
-@pytest.mark.parametrize("kind", ["step", "both ways"])
+@pytest.mark.parametrize("kind", quick_first(["step", "both ways"]))
 def test_maps_are_those_of_a_scan_without_a_step_or_two_ways(scan, undisturbed, kind):
     """The projector was moved by 3.6 px in mid-scan; or a snake comes back a pixel beside its way there."""
     line = np.arange(32)
@@ -118,6 +120,7 @@ def test_maps_are_those_of_a_scan_without_a_step_or_two_ways(scan, undisturbed, 
     assert min(agreement(maps_of(rendering), undisturbed).values()) > 0.96
 
 
+@pytest.mark.slow
 def test_the_edge_of_the_disc_is_read_by_halves_of_lines_where_lines_jump(scan, jumping):
     descan, patterns = jumping
     header = scan.header()
@@ -168,6 +171,7 @@ def off_px(true, missing, width_px, *, known):
 MISSING = Descan.of([0.15, -0.1, 0.1, 0.1])
 
 
+@pytest.mark.slow
 def test_places_do_not_lean_to_whole_pixels():
     """A hard edge is told wrongly by pixels, and seems nearer to whole ones once it was moved by a part of one.
 
@@ -178,6 +182,7 @@ def test_places_do_not_lean_to_whole_pixels():
     assert off_px(wander, MISSING, 0.25, known=True) < 0.004 < 0.01 < off_px(wander, MISSING, 0.25, known=False)
 
 
+@pytest.mark.slow
 def test_of_a_wander_within_a_pixel_what_is_missing_is_no_bias():
     """Fractions of a pixel tell it as well as places do: what the first look missed would stay missing."""
     wander = Descan.of([0.4, 0.2, -0.1, 0.5])
@@ -203,6 +208,7 @@ def crystal(wander, *, swells=False):
     return replace(header, optics=Optics(energy_eV=2e5, convergence_semiangle_mrad=20.0)), counts
 
 
+@pytest.mark.slow
 def test_a_wander_that_a_crystal_hides_is_told_by_the_edge_of_the_disc():
     """What is left, root mean square, is a tenth of a wander that the centre of mass does not show at all."""
     header, counts = crystal(HIDDEN)

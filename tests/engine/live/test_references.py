@@ -58,7 +58,7 @@ def assert_alike(ours, theirs):
         assert np.abs(away).max() <= 1e-3 * np.abs(data).max(), name
 
 
-@pytest.mark.parametrize("descan", [None, (3.0, 0.0, 0.0, 2.0)])
+@pytest.mark.parametrize("descan", [None, pytest.param((3.0, 0.0, 0.0, 2.0), marks=pytest.mark.slow)])
 def test_maps_live_and_offline(scan, references, descan):
     counts = scan.patterns * ELECTRONS
     if descan is not None:

@@ -41,6 +41,7 @@ def test_a_few_patterns_have_window_optics_and_electrons_of_the_scan():
     assert measured.probe.wavelength_A == pytest.approx(made.wavelength_A)
 
 
+@pytest.mark.slow
 def test_of_large_patterns_fewer_are_timed():
     assert len(small_scan(experiment((2048, 2048), detector_pixel_mrad=0.1)).patterns) == 9
 

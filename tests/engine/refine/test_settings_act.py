@@ -148,6 +148,7 @@ def test_steps_of_the_solvers(simulated):
     assert (rule.optimism, rule.reduce_factor, rule.min_step) == (2.5, 0.2, 1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beyond", [{}, {"num_slices": 2, "total_thickness_A": 20.0, "update_tilts": True}])
 def test_precision(simulated, beyond):
     """A run in double precision is the one in single precision, but for rounding; parameters are as precise."""

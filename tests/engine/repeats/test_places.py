@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from quick_first import quick_first
 from repeated_maps import place, scanned
 
 from ptylive.engine.repeats import Places
@@ -20,6 +21,7 @@ def repeats(seed, count, noise=NOISE):
     return [scanned(place(seed), tuple(shift), noise, 100 * seed + k) for k, shift in enumerate(drift(seed, count))]
 
 
+@pytest.mark.slow
 def test_what_four_scans_carry_is_what_the_first_predicted():
     """20 draws: the interval told from the first scan, 19 of 20, holds what is measured with four in at least 18."""
     held, told = 0, 0
@@ -55,7 +57,7 @@ def test_more_scans_carry_more_and_the_shift_is_told():
     assert rest[0] < 1.15 * rest[1] / np.sqrt(6)  # splines between pixels smooth, and borders cost some
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", quick_first(range(5), 2))
 def test_other_places_are_not_added_and_both_are_remembered(seed):
     places = Places()
     first, other = repeats(seed, 3, 1.0), repeats(seed + 50, 2, 1.0)

@@ -12,7 +12,10 @@ from ptylive.application.simulation import simulate_file
 from ptylive.schema import MetadataError
 from ptylive.schema.simulation.settings import SimulationSettings
 
-SETTINGS = {"num_slices": 2, "total_thickness_A": 20, "epoch_max": 2, "sweeps": 1, "probe_modes": 1}
+SETTINGS = {
+    "num_slices": 2, "total_thickness_A": 20, "epoch_max": 2, "sweeps": 1, "probe_modes": 1,
+    "refine_drift": False, "phase_deviation": False, "scan_defocus": False,
+}  # fmt: skip
 TILTS = [[0, 0], [10, -5]]
 
 
@@ -68,6 +71,7 @@ def test_a_scan_that_is_there_twice_is_not_refined(scans, tmp_path):
         open_scan(flat).refine(beside=[open_scan(flat)], scan_tilts_mrad=TILTS, **SETTINGS)
 
 
+@pytest.mark.slow
 def test_scans_in_python(scans):
     flat, left = (open_scan(path) for path in scans)
     found = flat.refine(beside=[left], scan_tilts_mrad=TILTS, scan_shifts_A=[[0, 0], [1.0, 0.5]], **SETTINGS)

@@ -9,6 +9,7 @@ from inspect import getdoc
 import h5py
 import numpy as np
 import pytest
+from quick_first import quick_first
 from running import last_json, ptylive_here
 
 from ptylive.engine.backend.device import missing
@@ -134,14 +135,17 @@ print(sorted(set({modules!r}) & set(sys.modules)))
 
 @pytest.mark.parametrize(
     ("arguments", "modules"),
-    [
-        (["--version"], (*HEAVY, "numpy", "pydantic", "zmq", "rich", "msgpack")),
-        (["--help"], (*HEAVY, "numpy", "pydantic", "zmq", "rich", "msgpack")),
-        (["stauts"], HEAVY),
-        (["status", "--help"], HEAVY),
-        (["refine", "--help"], HEAVY),
-        (["demo", "--help"], HEAVY),
-    ],
+    quick_first(
+        [
+            (["--version"], (*HEAVY, "numpy", "pydantic", "zmq", "rich", "msgpack")),
+            (["--help"], (*HEAVY, "numpy", "pydantic", "zmq", "rich", "msgpack")),
+            (["stauts"], HEAVY),
+            (["status", "--help"], HEAVY),
+            (["refine", "--help"], HEAVY),
+            (["demo", "--help"], HEAVY),
+        ],
+        3,
+    ),
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_a_command_loads_only_what_it_needs(arguments, modules):

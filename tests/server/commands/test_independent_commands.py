@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from quick_first import quick_first
 from synthetic import ENERGY_EV, WeakPhaseScan, batches
 
 from ptylive.engine.descan import moved
@@ -38,7 +39,9 @@ def commands(engine: LiveEngine | None, **given: Any) -> IndependentCommands:
     return IndependentCommands(SimpleNamespace(shown=scan))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("claimed", "agrees"), [(-60.0, True), (-75.0, True), (-200.0, False), (60.0, False)])
+@pytest.mark.parametrize(
+    ("claimed", "agrees"), quick_first([(-60.0, True), (-200.0, False), (-75.0, True), (60.0, False)], 2)
+)
 def test_a_defocus_agrees_within_half_a_depth_of_focus(engine: LiveEngine, claimed: float, agrees: bool) -> None:
     """80 kV, 18.8 mrad: 118 Å, half of it 59."""
     found = commands(engine, C10=claimed, depth_A=0.0).command_estimates()["estimates"]["C10"]
@@ -111,12 +114,15 @@ def wandering() -> WeakPhaseScan:
 
 @pytest.mark.parametrize(
     ("given", "agrees", "apart_px"),
-    [
-        ((2.0, -0.6, 0.3, 1.0), True, 0.0),
-        ((0.0,), False, 2.7),
-        ((-2.0, 0.6, -0.3, -1.0), False, 5.4),
-        ((2.0, -0.6, 0.3, 2.5), False, 1.5),
-    ],
+    quick_first(
+        [
+            ((2.0, -0.6, 0.3, 1.0), True, 0.0),
+            ((0.0,), False, 2.7),
+            ((-2.0, 0.6, -0.3, -1.0), False, 5.4),
+            ((2.0, -0.6, 0.3, 2.5), False, 1.5),
+        ],
+        2,
+    ),
 )
 def test_a_descan_that_was_given_stands_beside_what_is_left_of_it(
     wandering: WeakPhaseScan, given: tuple[float, ...], agrees: bool, apart_px: float

@@ -7,6 +7,7 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
+from quick_first import quick_first
 
 from ptylive.application.conversion import convert_file
 from ptylive.engine.bases.choice import parse_basis
@@ -221,7 +222,7 @@ def test_what_is_asked_now_wins_over_what_was_given_by_any_name(job):
     assert set(again.values) & {"C10", "detector_pixel_mrad"} == set()
 
 
-@pytest.mark.parametrize("says", [True, False], ids=["as now", "as earlier versions"])
+@pytest.mark.parametrize("says", quick_first([True, False]), ids=["as now", "as earlier versions"])
 def test_a_given_beam_centre_stays_where_it_is_with_every_remake(job, says):
     """A distortion puts it in place once: the stored one is no recorded place."""
     told = {**job.values, "distortion": (0.05, 0.02, 0.0, 0.0), "beam_center_px": (7.0, 8.0)}
@@ -251,6 +252,7 @@ def test_a_resumed_scan_keeps_its_calibration_whatever_becomes_of_other_maps(job
     assert made(replace(resumed, preset=other))[1][-1] == {"kind": "maps"}
 
 
+@pytest.mark.slow
 def test_going_back_to_a_default_is_noticed(job):
     """One with a number, and one that the method leaves out; a factor of upsampling that it chose is no setting."""
     job = replace(job, methods=("obf", "wdd"), takes_maps=True)
@@ -275,6 +277,7 @@ def test_a_map_that_the_refinement_does_not_need_may_be_refused(job):
         made(replace(job, preset=needed))
 
 
+@pytest.mark.slow
 def test_virtual_detectors_of_before_stay_when_maps_are_made_again(job):
     made(replace(job, methods=("wdd",), detectors={"old": "disc:3", "both": "disc:3"}))
     before = StoredMaps.read(job.results).maps
@@ -287,7 +290,7 @@ def test_virtual_detectors_of_before_stay_when_maps_are_made_again(job):
     assert "vd_old" not in StoredMaps.read(job.results).maps, "where nothing is taken all is new"
 
 
-@pytest.mark.parametrize("settings", [{}, {"wdd.epsilon": 0.2}], ids=["taken", "made again"])
+@pytest.mark.parametrize("settings", quick_first([{}, {"wdd.epsilon": 0.2}]), ids=["taken", "made again"])
 def test_a_distortion_that_was_given_earlier_stays(job, settings):
     """Stored places are those of patterns freed of it: frames must be freed of it now as well."""
     told = {**job.values, "distortion": (0.05, 0.02, 0.0, 0.0), "beam_center_px": (7.0, 8.0)}
@@ -312,7 +315,7 @@ def test_a_distortion_that_was_taken_back_stays_away(job):
 
 
 @pytest.mark.parametrize("before", [(0.05, 0.02, 0.0, 0.0), None], ids=["another", "none"])
-@pytest.mark.parametrize("taken", [{"resume": True}, {"takes_maps": True}], ids=["gone on with", "taken"])
+@pytest.mark.parametrize("taken", quick_first([{"resume": True}, {"takes_maps": True}]), ids=["gone on with", "taken"])
 def test_another_distortion_makes_maps_anew(job, before, taken):
     """Places in stored maps are those of patterns freed of theirs."""
     distorted = {} if before is None else {"distortion": before}
@@ -342,7 +345,7 @@ EACH_ONE_WAY = [("energy_eV", "resume"), ("depth_A", "resume"), *zip(OTHERS, WAY
 """Which maps there are is looked at before any value is: two values both ways, the others by turns."""
 
 
-@pytest.mark.parametrize(("name", "way"), EACH_ONE_WAY)
+@pytest.mark.parametrize(("name", "way"), quick_first(EACH_ONE_WAY, 8))
 def test_another_value_makes_maps_anew(job, stored, name, way):
     """By whatever name it is asked for; what is not asked for stays as it was given for them."""
     shutil.copytree(stored, job.recording.parent, dirs_exist_ok=True)

@@ -14,6 +14,7 @@ import msgpack
 import numpy as np
 import pytest
 from odd_files import put_loop
+from quick_first import quick_first
 
 from ptylive.application.offline import reconstruct_file
 from ptylive.application.outputs import scan_settings
@@ -131,7 +132,7 @@ sys.exit(refine_process.main(["40"]))
 
 @pytest.mark.parametrize(
     ("missing", "shared", "status", "said"),
-    [("", True, ORPHANED, b"ready for 40\n"), ("none", True, NO_GPU, b""), ("", False, NO_GPU, b"")],
+    quick_first([("", True, ORPHANED, b"ready for 40\n"), ("none", True, NO_GPU, b""), ("", False, NO_GPU, b"")]),
     ids=["ready, and nobody wants it", "no GPU", "a GPU of one process"],
 )
 def test_a_process_gets_ready_before_it_has_a_job_where_there_is_a_gpu_to_share(missing, shared, status, said):

@@ -65,6 +65,7 @@ def test_a_minimum_at_the_end_of_the_range_is_said_to_lie_there():
     assert one.sentence == "defocus 60 Å or less: the best lies at the end of its range"
 
 
+@pytest.mark.slow
 def test_what_the_model_leaves_open_is_part_of_the_uncertainty():
     tried = drawn(BOTH, 30)
     plain = estimate(BOTH, tried, "defocus_A").deviation

@@ -35,6 +35,7 @@ def test_values_are_said_with_what_they_gain_on_other_patterns(trials):
     assert found.best.last == min(one.last for one in trials)
 
 
+@pytest.mark.slow
 def test_no_gain_is_said_to_be_none(trials):
     values = outcome(OVER, trials, SWEEPS, {}).values
     found = outcome(OVER, trials, SWEEPS, confirmed(values, [10.0, 11.0, 12.0, 13.0], [10.1, 10.9, 12.1, 12.9]))

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from bokeh.document import Document
 from page_in_memory import CommandSender, ask, content, silent_feed
+from quick_first import quick_first
 
 from ptylive.dashboard.session import Session
 from ptylive.schema.advice.depth import FoundDepth
@@ -16,7 +17,7 @@ def page(sender: CommandSender, **refinement: Any) -> Session:
     return Session(Document(), silent_feed(refinement={"run": "run1", "message": SAID, **refinement}), sender)
 
 
-@pytest.mark.parametrize("state", ["running", "done", "stopped"])
+@pytest.mark.parametrize("state", quick_first(["running", "done", "stopped"]))
 def test_it_is_said_before_the_first_epoch_and_can_be_changed(sender: CommandSender, state: str) -> None:
     session = page(sender, state=state)
     session.refine.fields["probe_modes"].value = "3"
@@ -29,7 +30,9 @@ def test_it_is_said_before_the_first_epoch_and_can_be_changed(sender: CommandSen
     assert session.view_name == "refine"
 
 
-@pytest.mark.parametrize("refinement", [{"state": "none"}, {"state": "done", "message": "one slice: 20 Å would show"}])
+@pytest.mark.parametrize(
+    "refinement", quick_first([{"state": "none"}, {"state": "done", "message": "one slice: 20 Å would show"}])
+)
 def test_nothing_is_said_where_nothing_was_found(sender: CommandSender, refinement: dict[str, str]) -> None:
     shown = content(page(sender, **refinement))
     assert shown["texts"]["depth_found"] == ""

@@ -3,6 +3,7 @@
 import pytest
 from bokeh.document import Document
 from page_in_memory import CommandSender, content, silent_feed
+from quick_first import quick_first
 
 from ptylive.dashboard.client.map_kinds import FIRST_CHOICE, STRONG_CHOICE
 from ptylive.dashboard.session import Session
@@ -35,7 +36,7 @@ def test_of_a_strong_specimen_the_maps_come_first_that_do_not_take_it_for_weak(s
     assert texts["first_maps"] == ""
 
 
-@pytest.mark.parametrize("modulation", [None, 0.0, STRONG - 0.01])
+@pytest.mark.parametrize("modulation", quick_first([None, 0.0, STRONG - 0.01]))
 def test_of_others_nothing_changes(sender: CommandSender, modulation: float | None) -> None:
     session = Session(Document(), silent_feed(state="complete"), sender)
     assert answered(session, sender, modulation)["first_maps"] == ""

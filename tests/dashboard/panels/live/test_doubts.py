@@ -3,6 +3,7 @@
 import pytest
 from bokeh.document import Document
 from page_in_memory import CommandSender, ask, content, silent_feed
+from quick_first import quick_first
 
 from ptylive.dashboard.session import Session
 from ptylive.schema.advice.cannot_tell import cannot_tell_words
@@ -41,7 +42,7 @@ def test_nothing_is_said_and_nothing_sent_where_all_is_well(session: Session, se
     assert sender.sent == []
 
 
-@pytest.mark.parametrize(("state", "said"), [("done", True), ("running", False)])
+@pytest.mark.parametrize(("state", "said"), quick_first([("done", True), ("running", False)]))
 def test_the_other_half_turn_of_a_refinement_is_offered(sender: CommandSender, state: str, said: bool) -> None:
     words = "the other half turn, rotation 164.8°, C10 150 Å: through a thick specimen it predicts patterns better"
     feed = silent_feed(refinement={"state": state, "run": "run2", "message": words})
@@ -65,7 +66,7 @@ def test_a_half_turn_that_was_taken_over_is_no_doubt(sender: CommandSender) -> N
     assert content(session)["marks"]["doubt"] == "off", "the maps have it"
 
 
-@pytest.mark.parametrize(("state", "said"), [("done", True), ("running", False)])
+@pytest.mark.parametrize(("state", "said"), quick_first([("done", True), ("running", False)]))
 def test_what_a_refinement_could_not_tell_is_said_without_a_click(
     sender: CommandSender, state: str, said: bool
 ) -> None:

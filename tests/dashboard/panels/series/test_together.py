@@ -78,6 +78,7 @@ def test_a_scan_that_is_shown_already_is_not_opened_once_more(page):
     assert "queue" not in arguments
 
 
+@pytest.mark.slow
 def test_behind_a_refinement_that_runs_it_waits_in_line(page):
     running = {"state": "running", "run": "run1", "epoch": 1, "loss": 1.0}
     page.feed._view = silent_feed(state="complete", recording="/data/0142.h5", refinement=running)._view

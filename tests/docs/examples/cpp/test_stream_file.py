@@ -12,6 +12,7 @@ import pytest
 import zmq
 from addresses import bind_when_free
 from cpp_sender import ODDITIES, LossyServer, damaged, stream_file
+from quick_first import quick_first
 from running import Server, frame_hashes, server
 
 from ptylive.schema import ScanHeader
@@ -199,17 +200,20 @@ def test_ranges_that_touch_are_one(program, small):
 
 @pytest.mark.parametrize(
     "lie",
-    [
-        {"id": "r0", "ranges": [[0, 40]]},
-        {"id": 0, "ranges": [[0, 40]]},
-        {"ok": False, "ranges": [[0, 40]]},
-        {"ranges": [[0, 41]]},
-        {"ranges": [[0, 2**64 - 1]]},
-        {"ranges": [[30, 40], [0, 30]]},
-        {"ranges": [[0, 40, 80]]},
-        {"ranges": [[-1, 40]]},
-        {"ranges": {"0": 40}},
-    ],
+    quick_first(
+        [
+            {"id": "r0", "ranges": [[0, 40]]},
+            {"id": 0, "ranges": [[0, 40]]},
+            {"ok": False, "ranges": [[0, 40]]},
+            {"ranges": [[0, 41]]},
+            {"ranges": [[0, 2**64 - 1]]},
+            {"ranges": [[30, 40], [0, 30]]},
+            {"ranges": [[0, 40, 80]]},
+            {"ranges": [[-1, 40]]},
+            {"ranges": {"0": 40}},
+        ],
+        4,
+    ),
 )
 def test_an_answer_to_another_question_or_that_cannot_be_is_not_believed(program, small, lie):
     def lying(reply: bytes) -> list[bytes]:

@@ -1,4 +1,7 @@
-"""The compiled kernel against the reference in double precision."""
+"""The compiled kernel against the reference in double precision.
+
+The kernel itself in double precision is the same source with other types, and takes a minute to compile: slow tests.
+"""
 
 from dataclasses import replace
 
@@ -43,6 +46,7 @@ def test_patterns_that_do_not_lie_in_place(make_problem, make_planes, slices, mo
     assert relative(compiled.probe, expected.probe) < SINGLE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", list(DataTermKind))
 @pytest.mark.parametrize(("slices", "modes", "object_modes"), [(1, 1, 1), (3, 2, 2)])
 def test_double_precision(make_problem, make_planes, make_corrections, kind, slices, modes, object_modes):
@@ -64,6 +68,7 @@ def test_double_precision(make_problem, make_planes, make_corrections, kind, sli
     assert relative(backend.illumination(planes[1]), arrays.illumination(planes[1])) < DOUBLE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["int32", "float64"])
 def test_counts_of_double_precision_are_kept(make_problem, make_planes, dtype):
     problem = make_problem(32, 1, DataTermKind.AMPLITUDE, 0.1, dtype=dtype)

@@ -66,6 +66,7 @@ def test_it_is_the_loss_of_the_same_formula_built_in(make_problem, make_planes, 
     assert relative(found.probe, expected.probe) < SINGLE
 
 
+@pytest.mark.slow
 def test_in_double_precision(make_problem, make_planes):
     problem = replace(make_problem(32, 1, DataTermKind.AMPLITUDE, OFFSET), precision=Precision.DOUBLE)
     planes = make_planes(problem, 1)

@@ -41,6 +41,7 @@ def test_nothing_is_left_to_compile():
     assert compiled(single=False) == double, "what is in double precision is compiled where it is asked for"
 
 
+@pytest.mark.slow
 def test_one_set_of_types_serves_every_model_in_double_precision():
     problem = replace(make_problem(window=32, tilts=tilts(0), slices=2), precision=Precision.DOUBLE)
     planes = make_planes(problem, 1, 1)

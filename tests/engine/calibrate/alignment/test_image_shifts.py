@@ -43,6 +43,7 @@ def scanned(tmp_path_factory):
     return engine.store, conditions
 
 
+@pytest.mark.slow
 def test_a_scan_of_nothing_is_not_aligned(scanned):
     store, conditions = scanned
     blank = store.snapshot()
@@ -83,6 +84,7 @@ def test_a_forced_rotation_stays(scanned):
     assert found.rms_A > 1.5 * measure_shifts(*scanned, Alignment()).rms_A
 
 
+@pytest.mark.slow
 def test_bins_and_reference_are_those_asked_for(scanned):
     coarse, fine = (measure_shifts(*scanned, Alignment(bin_px=size)) for size in (6, 3))
     assert len(fine.k) > 3 * len(coarse.k)
@@ -138,6 +140,7 @@ def rimmed(tmp_path_factory):
     return made.engine.store, ImagingConditions.of(made.calibration, basis, *shapes, (1.5, 1.5))
 
 
+@pytest.mark.slow
 def test_what_the_rim_shows_is_no_spherical_aberration(rimmed):
     """All bins together say C30 = -0.3 mm, 20 of their own standard errors."""
     found = measure_shifts(*rimmed, Alignment(order=3), -15.0)

@@ -63,6 +63,7 @@ def test_the_single_sidebands_tell_amplitude_from_phase(aberrations):
     assert without["ssb_amplitude"].std() < 0.3 * found["ssb_amplitude"].std()
 
 
+@pytest.mark.slow
 def test_one_sideband_tells_the_phase_alone():
     """Half of what both see: the same phase where nothing absorbs, another one where something does."""
     both, truth = maps({}, ["ssb"])
@@ -74,6 +75,7 @@ def test_one_sideband_tells_the_phase_alone():
     assert correlation(mixed["ssb"], truth) < correlation(alone["ssb"], truth) - 0.05
 
 
+@pytest.mark.slow
 def test_a_crop_takes_pixels_near_the_beam_only():
     """From 1 on the square holds the disc; below it less is seen of the specimen, and what is seen is its phase."""
     whole, truth = maps({}, ["ssb"])

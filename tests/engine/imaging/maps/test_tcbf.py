@@ -45,6 +45,7 @@ def test_absorption_turns_no_ring_over(absorbing, monkeypatch):
     assert by_rings(absorbing, absorbing.patterns).min() < -0.2, "without the question some are"
 
 
+@pytest.mark.slow
 def test_nothing_is_turned_over_where_nothing_absorbs(monkeypatch):
     """Nor by noise, which has the sign of the phase contrast in both; at the very edge of the band nothing matters."""
     scan = scan_of(0.0)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from quick_first import quick_first
 
 from ptylive.engine.refine.data.blur_modes import NEGLECTED, blur_modes, fast_step_A
 from ptylive.schema import MetadataError
@@ -40,7 +41,9 @@ def of_modes(wave, factors):
     return sum(np.abs(np.fft.fft2(screen * np.fft.ifft2(f * wave))) ** 2 for f in factors)
 
 
-@pytest.mark.parametrize(("source_A", "path_A"), [(0.3, (0.0, 0.0)), (0.0, (0.5, 1.2)), (0.25, (-0.8, 0.4))])
+@pytest.mark.parametrize(
+    ("source_A", "path_A"), quick_first([(0.25, (-0.8, 0.4)), (0.3, (0.0, 0.0)), (0.0, (0.5, 1.2))])
+)
 def test_modes_are_the_average_over_places(source_A, path_A):
     """Of a drawn probe; what the modes left out would add is some ``NEGLECTED`` of the light."""
     k_row, k_col = frequencies()

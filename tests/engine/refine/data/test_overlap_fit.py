@@ -34,6 +34,7 @@ def test_drift_is_found_within_its_uncertainty(drifted):
     assert found.defocus_A == pytest.approx(60.0, abs=10.0)  # found 3 beside: good for the drift, which needs no better
 
 
+@pytest.mark.slow
 def test_patterns_beside_their_place_tell_the_same_drift(drifted):
     """Read between pixels, up to half of one away. Over three seeds 3.6, 0.5, 0.3 deviations; untold 3.7, 3.5, 5.4."""
     moved = drifted(DRIFT_A, seed=2, wander_px=0.5)
@@ -61,7 +62,7 @@ def astigmatic(dataset, origin, c12_A=(3.0, -2.0), doubt_A=None):
     return replace(dataset, calibration=dataset.calibration.having(**named))
 
 
-@pytest.mark.parametrize("drift_A", [(0.0, 0.0), DRIFT_A])
+@pytest.mark.parametrize("drift_A", [(0.0, 0.0), pytest.param(DRIFT_A, marks=pytest.mark.slow)])
 def test_a_wrong_astigmatism_that_nobody_stated_makes_no_drift(drifted, drift_A):
     """A shear looks like it. Of seeds 1 to 4: 0.5 to 3.1 deviations from the truth; stated, 4.2 to 5.5."""
     dataset = drifted(drift_A, seed=3)
@@ -71,6 +72,7 @@ def test_a_wrong_astigmatism_that_nobody_stated_makes_no_drift(drifted, drift_A)
     assert max(found.uncertainty_A) < 0.8  # one that says nothing would do
 
 
+@pytest.mark.slow
 def test_an_astigmatism_that_the_lattice_does_not_contradict_is_believed(drifted):
     """Beside it the drift is found as exactly as if it had been stated."""
     dataset = drifted(DRIFT_A, seed=3)

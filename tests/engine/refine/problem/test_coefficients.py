@@ -59,6 +59,7 @@ def test_every_loss_finds_the_object(simulated, basis, values):
     assert correlation(result, simulated.specimen) > 0.85
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["zernike", "binning", "data"])
 def test_more_masks_make_a_better_object(simulated, kind):
     """The trend of the paper, on a defocused scan."""

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from quick_first import quick_first
 from shared_data import shared_data
 
 from ptylive.engine.backend.multislice.problem import DataTermKind
@@ -238,12 +239,14 @@ def test_noise_spread_sees_a_detector_that_smears_electrons():
 @pytest.mark.data
 @pytest.mark.parametrize(
     ("name", "words"),
-    [
-        ("mos2_svac_80kV_focus", "one slice"),
-        ("mos2_edge_80kV_defocus", "one slice"),
-        ("sto_10nm_200kV_defocus", "one slice"),
-        ("rotavirus_300kV_cryo_west", "low dose"),
-    ],
+    quick_first(
+        [
+            ("mos2_svac_80kV_focus", "one slice"),
+            ("mos2_edge_80kV_defocus", "one slice"),
+            ("sto_10nm_200kV_defocus", "one slice"),
+            ("rotavirus_300kV_cryo_west", "low dose"),
+        ]
+    ),
 )
 def test_shared_sets_fall_into_their_regime(read_dataset, name, words):
     assert words in prepare(read_dataset(shared_data(name)), Preset(), None).strategy.reason

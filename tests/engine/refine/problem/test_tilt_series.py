@@ -124,6 +124,7 @@ def test_the_model_is_that_of_sheared_atoms(tilt):
     assert losses[-1][1] > 5 * straight
 
 
+@pytest.mark.slow
 def test_signs_are_those_of_sheared_atoms():
     """Atoms are moved by the simulation, space is sheared by the model: the other sign fits worse, and so does none."""
     together = scattered(points=8).together(TILTS)

@@ -19,7 +19,7 @@ from ptylive.engine.refine.run.prior_choice import PriorChoice
 from ptylive.schema.preset import Preset
 
 ODD = {
-    "window_px": 24, "probe_modes": 1, "source_size_A": 0.0, "focal_spread_A": 0.0, "method": "dgp", "epoch_max": 3,
+    "window_px": 32, "probe_modes": 1, "source_size_A": 0.0, "focal_spread_A": 0.0, "method": "dgp", "epoch_max": 3,
     "refine_drift": False, "num_slices": 1, "phase_deviation": False,
 }  # fmt: skip
 
@@ -157,6 +157,7 @@ def test_of_states_that_predict_as_well_the_earliest_is_the_result(script, simul
     np.testing.assert_allclose(np.angle(result.object[0, 0]), np.maximum(phase, 0), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_bounds_hold_whatever_networks_make(script, simulated):
     script.makes = lambda pixels, epoch: pixels - 0.01
     result = run(simulated.dataset, phase_only_obj=True, non_negative_phase=True)
@@ -211,6 +212,7 @@ def test_loss_table_and_history_go_on(script, simulated, tmp_path):
     assert [path.stem for path in snapshots(tmp_path / "history")][-1] == "epoch_00006"
 
 
+@pytest.mark.slow
 def test_networks_may_be_a_stage_behind_pixels(script, simulated):
     stages = [{"name": "pixels", "method": "pixels"}, {"name": "networks", "sweeps": 1, "epoch_max": 1}]
     result = run(simulated.dataset, stages=stages)
@@ -232,6 +234,7 @@ def test_real_networks_explain_the_patterns(simulated):
     np.testing.assert_array_equal(result.object, again.object)
 
 
+@pytest.mark.slow
 def test_bands_are_shown_as_strongly_as_patterns_held_out_ask_for(script, simulated, monkeypatch):
     """Pixels of a single epoch are too weak: what networks give back of them is raised."""
     settings = {"epoch_max": 1, "start_from_map": False, "dgp_held_out": 0.25}

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from columns import DEFOCUS_A, scan_of_columns
+from quick_first import quick_first
 
 from ptylive.engine.refine import StartGuess, TrialContext, refine
 from ptylive.engine.refine.data.drift import Drift
@@ -98,7 +99,7 @@ def test_an_absorbing_object_is_previewed_with_amplitudes(simulated):
     assert "one slice" in seen[0].message
 
 
-@pytest.mark.parametrize("asked_before_stop", [3, 14, 20])
+@pytest.mark.parametrize("asked_before_stop", quick_first([3, 14, 20], 2))
 def test_stopped_and_resumed_is_the_same_trajectory(simulated, tmp_path, asked_before_stop):
     """Stopped inside a sweep, or among L-BFGS epochs."""
     preset = Preset.from_mapping({**ODD, "epoch_max": 10, "batch_size": 50})

@@ -132,6 +132,7 @@ def test_a_part_of_the_patterns_then_all(simulated):
     np.testing.assert_array_equal(result.positions_A[1::2], simulated.dataset.positions_A[1::2])
 
 
+@pytest.mark.slow
 def test_a_drift_that_a_part_of_the_patterns_hides_is_found_in_all_of_them(drifted):
     dataset = drifted((1.6, -1.2), seed=1)
     quick = {"sweeps": 1, "epoch_max": 1}
@@ -240,6 +241,7 @@ def test_progress_counts_the_epochs_of_all_stages(simulated):
     assert heard[-1].evaluations > 2 * heard[len(heard) // 4].evaluations
 
 
+@pytest.mark.slow
 def test_an_estimated_defocus_is_found_again_where_one_slice_becomes_several(simulated):
     """That of one slice is the middle's; a stage that speaks of it decides by itself."""
     estimated = Quantity(-55.0, Origin.ESTIMATED)

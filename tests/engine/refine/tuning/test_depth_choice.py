@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from columns import ENERGY_EV, SEMIANGLE_MRAD, scan_of_columns
+from quick_first import quick_first
 
 from ptylive.engine.refine import TrialContext
 from ptylive.engine.refine.results.curve import Curve, Scanned
@@ -26,8 +27,11 @@ CPU = TrialContext(backend="cpu")
 
 @pytest.fixture(autouse=True)
 def no_trial_refines_it(monkeypatch, request):
-    """The thickness that trials of several come to is laid out; but for whole decisions, which are slow."""
+    """The thickness that trials of several come to is laid out, and none begins from columns, of which
+    test_depth_from_columns.py asks; but for whole decisions, which are slow."""
     if request.node.get_closest_marker("slow") is None:
+        monkeypatch.setattr(depth_choice, "with_columns", lambda tuned, context: tuned)
+        monkeypatch.setattr(depth_choice, "columns_of_some_depth", lambda candidates, context: None)
         monkeypatch.setattr(depth_choice, "settled_thickness_A", lambda thick, thickness_A, *others: thickness_A)
 
 
@@ -55,6 +59,7 @@ def test_a_thick_specimen_is_found_thick(thickness_A):
     assert f"{form.slices} slices, " in tuned.words[0]
 
 
+@pytest.mark.slow
 def test_a_thin_one_stays_thin():
     tuned = found(scan_of_columns(thickness_A=2.0, points=16))
     assert tuned.preset.object.num_slices == 1
@@ -110,12 +115,15 @@ def test_a_gain_that_is_certain_and_small_is_no_depth(monkeypatch):
 
 @pytest.mark.parametrize(
     ("shown", "more", "modes", "slices"),
-    [
-        ({1: 0.03, "auto": 0.001}, 0.8 * CLEAR, [1, "auto"], 1),  # the blur of a source that one mode does not have
-        ({1: 0.03, "auto": 0.01}, 0.8 * CLEAR, [1, "auto"], 3),
-        ({1: 0.06, "auto": 0.001}, 1.2 * CLEAR, [1], 3),  # more than any blur brings
-        ({1: 0.001, "auto": 0.1}, 1.2 * CLEAR, [1], 1),
-    ],
+    quick_first(
+        [
+            ({1: 0.03, "auto": 0.001}, 0.8 * CLEAR, [1, "auto"], 1),  # the blur of a source that one mode does not have
+            ({1: 0.03, "auto": 0.01}, 0.8 * CLEAR, [1, "auto"], 3),
+            ({1: 0.06, "auto": 0.001}, 1.2 * CLEAR, [1], 3),  # more than any blur brings
+            ({1: 0.001, "auto": 0.1}, 1.2 * CLEAR, [1], 1),
+        ],
+        2,
+    ),
 )
 def test_depth_that_one_mode_shows_is_asked_of_several_unless_clear(monkeypatch, shown, more, modes, slices):
     asked = []
@@ -162,7 +170,7 @@ def test_several_slices_have_to_predict_better_than_one(monkeypatch, gain, slice
         assert FoundDepth.heard(tuned.words[0]) is None
 
 
-@pytest.mark.parametrize(("depths", "slices"), [(0.6, 1), (0.9, 3), (2.0, 6)])
+@pytest.mark.parametrize(("depths", "slices"), quick_first([(0.6, 1), (0.9, 3), (2.0, 6)], 2))
 def test_what_is_thinner_than_three_quarters_of_a_depth_of_focus_is_one_slice(monkeypatch, depths, slices):
     """Of losses that are parabolas about the thickness; of 0.6 half a depth gains 0.35, a whole one 0.2."""
 
@@ -192,7 +200,7 @@ def test_a_depth_of_which_half_is_worse_than_none_is_one_slice(monkeypatch):
     )
 
 
-@pytest.mark.parametrize(("origin", "asked"), [(Origin.GIVEN, 1.0), (Origin.ESTIMATED, 0.5)])
+@pytest.mark.parametrize(("origin", "asked"), quick_first([(Origin.GIVEN, 1.0), (Origin.ESTIMATED, 0.5)]))
 def test_half_a_depth_of_focus_has_to_show_where_the_defocus_may_be_off_by_as_much(monkeypatch, origin, asked):
     tried = []
     monkeypatch.setattr(DepthTrials, "first_loss", lambda self, depths: tried.append(depths) or HeldOutLoss((1.0, 1.1)))
@@ -221,6 +229,7 @@ def test_more_depth_that_may_be_none_is_one_slice(monkeypatch):
     assert found(scan_of_columns(points=16)).preset.object.num_slices == 1
 
 
+@pytest.mark.slow
 def test_the_other_half_turn_is_not_followed_to_its_thickness(monkeypatch):
     """It is settled by the coarse trials, and fine ones are made of one half only."""
     followed = []
@@ -253,7 +262,7 @@ def test_the_other_half_turn_is_not_followed_to_its_thickness(monkeypatch):
     [({}, 2), ({"atoms_at_random": True}, 1), ({"half_turn_settled": True}, 1)],
     ids=["open", "atoms at random", "settled"],
 )
-@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("told", quick_first([True, False]))
 def test_which_half_turn_is_asked_of_depth(monkeypatch, known, halves, told):
     """Both where it is open and the specimen is a lattice; whether there is any depth is asked under either."""
     asked = []
@@ -319,6 +328,7 @@ def test_a_given_distance_makes_the_slices_of_a_found_thickness(monkeypatch):
     assert (tuned.preset.object.num_slices, tuned.preset.object.total_thickness_A) == (8, pytest.approx(40.0))
 
 
+@pytest.mark.slow
 def test_of_a_scan_in_the_middle_of_its_specimen_the_entrance_is_found():
     """The simulated defocus is the entrance's: 60 Å; one slice sees the middle of 70 Å at 25 Å."""
     dataset = scan_of_columns(thickness_A=70.0, points=16)
@@ -360,7 +370,9 @@ def test_thickness_and_plane_are_found_together_from_the_focus_of_the_maps(monke
     assert tuned.dataset.calibration.origin("C10") is Origin.ESTIMATED
 
 
-@pytest.mark.parametrize(("origin", "settings"), [(Origin.GIVEN, {}), (Origin.ESTIMATED, {"scan_defocus": False})])
+@pytest.mark.parametrize(
+    ("origin", "settings"), quick_first([(Origin.GIVEN, {}), (Origin.ESTIMATED, {"scan_defocus": False})])
+)
 def test_a_plane_that_is_stated_stays_where_it_is(monkeypatch, origin, settings):
     asked = found_by(monkeypatch, {})
     dataset = scan_of_columns(points=16)

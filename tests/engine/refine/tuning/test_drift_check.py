@@ -46,6 +46,7 @@ def still(drifted):
     return drifted((0.0, 0.0), 5)
 
 
+@pytest.mark.slow
 def test_a_drift_that_the_lattice_is_not_sure_of_is_taken_where_patterns_are(moving):
     measured = checked(moving, found(deviations=1.5, applied=False))
     assert measured.drift.applied

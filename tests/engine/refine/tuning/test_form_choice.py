@@ -118,6 +118,7 @@ def test_a_damped_object_is_freed_of_vacuum_where_it_then_predicts_far_better(mo
     assert tuned.words[1].startswith("not held to vacuum:" if freed else "at or above vacuum:")
 
 
+@pytest.mark.slow
 def test_with_and_without_the_bound_it_is_tried_as_it_would_be_refined_but_from_nothing(monkeypatch):
     made = []
 

@@ -75,6 +75,7 @@ def test_what_changes_the_window_or_the_counts_is_looked_at(simulated, changed):
     assert found.statistics == alone.statistics
 
 
+@pytest.mark.slow
 def test_a_drift_is_looked_for_where_that_is_asked(drifted):
     dataset, preset = drifted((1.5, -1.0), 1), Preset(num_slices=1)
     found, alone = MeasuredOnce().measure(dataset, preset), preparing.measure(dataset, preset)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from quick_first import quick_first
 from shared_data import shared_data
 
 from ptylive.engine.refine import Scanned, TrialContext, check, refine, scan
@@ -27,7 +28,7 @@ def with_defocus(dataset, change):
     return replace(dataset, calibration=dataset.calibration.having(C10=Quantity(wrong, Origin.ESTIMATED)))
 
 
-@pytest.mark.parametrize("change", [-45.0, pytest.param(40.0, marks=pytest.mark.slow), 130.0])
+@pytest.mark.parametrize("change", quick_first([130.0, 40.0, -45.0]))
 def test_a_wrong_defocus_is_found(simulated, change):
     """The simulated scan has 60 Å; a minimum beyond the first range is followed."""
     curve = scan(with_defocus(simulated.dataset, change), PRESET, Scanned.DEFOCUS, CPU)
@@ -39,12 +40,14 @@ def test_a_wrong_defocus_is_found(simulated, change):
     assert 0 < curve.uncertainty < 20  # less than was wrong
 
 
+@pytest.mark.slow
 def test_a_right_defocus_is_left_alone(simulated):
     curve = scan(simulated.dataset, PRESET, Scanned.DEFOCUS, CPU)
     assert abs(curve.best - 60.0) < BIAS * np.median(np.diff(curve.values))
     assert "held-out loss" in curve.reason
 
 
+@pytest.mark.slow
 def test_a_wrong_rotation_is_found(simulated):
     turned, _ = varied(simulated.dataset, PRESET, Scanned.ROTATION, -2.0)
     found = scan(turned, PRESET, Scanned.ROTATION, CPU)
@@ -66,6 +69,7 @@ def test_values_may_be_given(simulated):
     assert 0.8 < curve.best < 1.2
 
 
+@pytest.mark.slow
 def test_the_same_scan_gives_the_same_numbers(simulated):
     values = (30.0, 60.0)
     first, second = (scan(simulated.dataset, PRESET, Scanned.DEFOCUS, CPU, values=values) for _ in range(2))
@@ -78,6 +82,7 @@ def test_auto_scans_only_what_was_estimated(simulated):
     assert wanted_scans(with_defocus(simulated.dataset, 0.0), Preset(scan_defocus=False)) == []
 
 
+@pytest.mark.slow
 def test_a_run_settles_the_defocus_first_and_says_so(simulated):
     preset = Preset.from_mapping({**ODD, "epoch_max": 2})
     result = refine(with_defocus(simulated.dataset, 40.0), preset, backend="cpu")

@@ -36,6 +36,7 @@ def test_tilts_the_wrong_way_round_are_told_and_right_ones_are_not(together):
     assert "the tilts are the wrong way round" in told and "give scan_tilts_mrad with the other signs" in told
 
 
+@pytest.mark.slow
 def test_where_there_are_few_electrons_nothing_is_told():
     dark = scattered(100.0).together(TILTS)
     for sign in (1, -1):

@@ -190,6 +190,7 @@ def test_a_round_that_is_stopped_says_so(simulated):
         assert "stopped" in str(error)
 
 
+@pytest.mark.slow
 def test_an_object_that_drifts_is_no_start(drifted):
     dataset = drifted((1.6, -1.2), seed=1)
     first = refine(dataset, preset(2, 2, refine_drift=False), backend="cpu")

@@ -44,6 +44,7 @@ def test_there_is_none_where_it_cannot_be_told(scan):
     assert held_out_quality(apart, PRESET, CPU) is held_out_quality(few, PRESET, CPU) is None
 
 
+@pytest.mark.slow
 def test_of_several_scans_a_wrong_tilt_predicts_worse():
     """Atoms 60 Å apart in depth move by 2.7 Å against each other between the scans."""
     places = np.random.default_rng(5).uniform((-3, -3, 0), (12, 12, 60), (40, 3))

@@ -57,6 +57,7 @@ def test_the_truth_says_nothing_of_patterns_in_a_wrong_order(problem, simulated)
     assert abs(gain.share) < 4 * gain.deviation
 
 
+@pytest.mark.slow
 def test_many_exchanges_say_more_than_one(problem, simulated, monkeypatch):
     """Of few electrons: what all places have in common is known better than what one of them is."""
     few = np.random.default_rng(4).poisson(0.02 * np.asarray(problem.multislice.patterns)).astype(np.float32)

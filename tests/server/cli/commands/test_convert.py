@@ -5,6 +5,7 @@ import json
 import h5py
 import numpy as np
 import pytest
+from quick_first import quick_first
 from running import last_json, ptylive_here
 from shared_data import shared_data
 
@@ -177,7 +178,7 @@ def raw_maps():
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("text", FLOORS)
+@pytest.mark.parametrize("text", quick_first(FLOORS))
 def test_maps_of_mos2_from_few_masks(raw_maps, tmp_path, text):
     from synthetic import correlation
 

@@ -83,6 +83,7 @@ def test_a_beam_that_lies_still_has_none(vacuum, tmp_path):
     assert told["descan_px"] == [0.0] * 10
 
 
+@pytest.mark.slow
 def test_jumps_between_lines_are_told_apart(vacuum, tmp_path):
     with h5py.File(vacuum) as file, h5py.File(tmp_path / "jumping.h5", "w") as other:
         other["data"] = file["jumping"][()]

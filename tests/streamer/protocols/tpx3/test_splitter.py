@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from event_tools import sparse_frames
+from quick_first import quick_first
 from tpx3_tools import acquisition, acquisition_end, acquisition_start, chunk, scan, scan_end, scan_start
 
 from ptylive.schema import WireError
@@ -109,11 +110,12 @@ def test_a_length_is_not_believed_before_the_bytes_are_there() -> None:
     assert list(splitter.read(0)) == []
 
 
-def test_every_flipped_bit_of_every_header() -> None:
+@pytest.mark.parametrize("first", quick_first(range(5)))
+def test_every_flipped_bit_of_every_header(first: int) -> None:
     """What cannot be seen is a changed number of the acquisition or a sequence; all else costs no whole chunk."""
     unseen = {0: range(1, 17), 1: range(1, 5), 8: range(1, 5), 9: range(1, 5)}
     for which, message in enumerate(MESSAGES):
-        for bit in range(256):
+        for bit in range(first, 256, 5):  # 5 has no part in 8: every byte, and every place in one
             if bit // 8 in unseen.get(which, ()):
                 continue
             damaged = bytearray(message)

@@ -12,7 +12,6 @@ from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
 from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.backend.multislice.problem import Precision
 from ptylive.engine.backend.multislice.specialised.backend import SpecialisedMultislice, is_possible
-from ptylive.engine.backend.multislice.specialised.counting import in_the_kernel
 
 SIZE = 32
 
@@ -47,7 +46,7 @@ def check(problem, modes, object_modes, probes, **changes):
     return found
 
 
-ROWS_APART = {"phase plates", "two modes that vary", "near field in a band", "point spread", "coefficients of roots"}
+ROWS_APART = {"phase plates", "two modes that vary", "point spread", "coefficients of roots"}
 """Each has planes of a kind of its own."""
 
 
@@ -64,19 +63,9 @@ def test_every_model_agrees_with_whole_arrays(name, size):
     check(moved_patterns(problem) if "near_field" not in parts else problem, 2, 2, parts.get("probes", 1))
 
 
-def compared_in_kernel(name):
-    """Others go ways of their own through the kernel, which takes half a minute to compile for double precision."""
-    problem = make_problem(**{"window": SIZE, **MODELS[name]})
-    return in_the_kernel(problem, problem.model)
-
-
-@pytest.mark.parametrize(
-    ("name", "size"),
-    [
-        *(pytest.param(name, SIZE, marks=[] if compared_in_kernel(name) else pytest.mark.slow) for name in MODELS),
-        *(pytest.param(name, 64, marks=pytest.mark.slow) for name in MODELS),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [SIZE, 64])
+@pytest.mark.parametrize("name", MODELS)
 def test_every_model_agrees_in_double_precision(name, size):
     parts = {"window": size, **models(size)[name]}
     problem = replace(make_problem(**parts), precision=Precision.DOUBLE)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from quick_first import quick_first
 
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.data.drift import Drift, without_drift
@@ -19,7 +20,7 @@ from ptylive.engine.refine.run.history import History, snapshots
 from ptylive.schema import Origin
 from ptylive.schema.preset import Preset
 
-SETTINGS = {"window_px": 24, "probe_modes": 1, "num_slices": 1, "sweeps": 2, "regime": "thin", "phase_deviation": False}
+SETTINGS = {"window_px": 32, "probe_modes": 1, "num_slices": 1, "sweeps": 2, "regime": "thin", "phase_deviation": False}
 PRESET = Preset.from_mapping(SETTINGS)
 THICK = {"num_slices": 2, "total_thickness_A": 20.0}
 LEFT = Drift((0.6, -0.4), (0.5, 0.5), 60.0, 0.0, False, "drift (a, b) Å: left alone, trials do not tell", 1.5)
@@ -85,6 +86,7 @@ def test_what_gains_less_is_left_alone_and_said(moving, gains):
     assert [one.state for one in told].index("done") == len(told) - 1
 
 
+@pytest.mark.slow
 def test_a_drift_that_the_object_wants_back_is_left_alone(moving, gains, tmp_path):
     """Platinum whose lattice was 5.9 deviations sure of 1.7 Å where there were 0.4 came to 0.75 in place of 0.95."""
     gains(0.0)
@@ -106,7 +108,7 @@ def test_a_drift_that_the_object_wants_back_is_left_alone(moving, gains, tmp_pat
     assert any("object refined without it" in one.message for one in told)
 
 
-@pytest.mark.parametrize("when", ["on the refined object", "on the object refined without it"])
+@pytest.mark.parametrize("when", quick_first(["on the refined object", "on the object refined without it"]))
 def test_a_stop_while_the_object_is_asked_keeps_what_was_refined(moving, gains, tmp_path, when):
     """It failed with "stopped on request before the refinement began", and hours of work were gone."""
     gains(0.0)
@@ -130,7 +132,7 @@ def test_a_drift_of_which_more_than_half_is_there_stays_taken_out(moving, gains)
     assert refined(moving).drift.applied
 
 
-@pytest.mark.parametrize("changes", [{}, {**THICK, "phase_only_obj": True, "anchor": 0.1}])
+@pytest.mark.parametrize("changes", quick_first([{}, {**THICK, "phase_only_obj": True, "anchor": 0.1}]))
 @pytest.mark.parametrize(("deviations", "applied"), [(1.5, False), (4.0, True)])
 def test_a_lattice_that_is_surer_needs_less_of_the_object(moving, gains, changes, deviations, applied):
     gains(2.9, replace(LEFT, deviations=deviations))
@@ -138,7 +140,7 @@ def test_a_lattice_that_is_surer_needs_less_of_the_object(moving, gains, changes
     assert result.drift.applied == applied
 
 
-@pytest.mark.parametrize(("changes", "applied"), [({}, True), (THICK, False)])
+@pytest.mark.parametrize(("changes", "applied"), quick_first([(THICK, False), ({}, True)]))
 def test_the_lattice_of_several_slices_is_trusted_less(moving, gains, changes, applied):
     gains(2.5, replace(LEFT, deviations=4.0))
     result = refined(moving, Preset.from_mapping({**SETTINGS, **changes, "phase_only_obj": True}))
@@ -173,6 +175,7 @@ def test_a_stopped_continuation_is_resumed_from_its_own_checkpoint(moving, gains
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_first_run_is_none_of_a_continuation(moving, gains, tmp_path):
     gains(7.0)
     place = tmp_path / "run.npz"
@@ -216,7 +219,7 @@ def test_a_drift_beyond_the_resolution_is_not_asked_for(moving):
         assert is_asked(replace(measured, drift=drift), PRESET) is asked
 
 
-@pytest.mark.parametrize("origin", [Origin.GIVEN, Origin.ESTIMATED, Origin.UNDECIDED])
+@pytest.mark.parametrize("origin", quick_first([Origin.GIVEN, Origin.ESTIMATED, Origin.UNDECIDED]))
 def test_of_a_rotation_that_maps_have_found_the_turn_is_left_aside(moving, gains, monkeypatch, origin):
     gains(0.0)
     asked = []
@@ -238,6 +241,7 @@ def test_few_patterns_are_not_asked(simulated):
     assert not is_asked(replace(measured, drift=LEFT), PRESET)
 
 
+@pytest.mark.slow
 def test_a_run_that_refines_its_thickness_is_asked(moving, gains):
     gains(7.0)
     thick = {"num_slices": 2, "total_thickness_A": 10.0, "update_thickness": True}

@@ -36,6 +36,7 @@ def test_trials_end_after_a_sweep_only_where_they_are_hopeless(monkeypatch, earl
     assert bool(asked) == settled
 
 
+@pytest.mark.slow
 def test_settled_trials_make_more_sweeps_of_the_same(monkeypatch):
     dataset, context = scan_of_columns(points=16), TrialContext("cpu")
     trials, begun, begin = (

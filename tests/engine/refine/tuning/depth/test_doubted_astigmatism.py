@@ -29,6 +29,7 @@ def sizes(tuned):
     return optics.get("C12a"), optics.get("C12b")
 
 
+@pytest.mark.slow
 def test_what_is_not_there_goes(drifted):
     tuned = with_confirmed_astigmatism(Tuned(found(drifted((0.0, 0.0), 3)), PRESET), CPU)
     assert sizes(tuned) == (0.0, 0.0)

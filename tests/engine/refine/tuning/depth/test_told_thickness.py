@@ -123,6 +123,7 @@ def test_one_slice_has_a_focus_of_its_own(monkeypatch):
     assert (tuned.dataset, tuned.curves) == (thin.dataset, thin.curves)
 
 
+@pytest.mark.slow
 def test_a_run_asks(monkeypatch):
     compared = gaining(monkeypatch, Gain(-0.1, 0.01))
     settings = {"total_thickness_A": THICK_A, "probe_modes": 1, "phase_only_obj": True, "anchor": 0.1}

@@ -83,6 +83,7 @@ def test_the_trials_are_as_long_as_the_sweeps_and_judge_by_the_same_patterns(mon
     assert tuned.preset.probe.probe_modes == 1
 
 
+@pytest.mark.slow
 def test_one_mode_describes_a_coherent_scan_better_in_the_end(drifted):
     """Modes from a source of 0.8 Å blur what a probe without any shows."""
     preset = Preset(num_slices=1, window_px=24, regime="thin", source_size_A=0.8)

@@ -72,6 +72,7 @@ def loss_after(one, sweeps, context=CONTEXT):
     return one.continued(None, sweeps, sweeps, context)[1].mean
 
 
+@pytest.mark.slow
 def test_a_crystal_that_an_empty_object_misses_begins_from_its_columns(crystal, found):
     assert "begun from the columns that one slice shows by the negative of its" in found.begun.words
     right = trial(crystal, replace(CONTEXT, begun=found.begun))
@@ -85,6 +86,7 @@ def test_so_it_does_in_another_field_and_detector(tmp_path):
     assert with_columns(Tuned(dataset, SLICES), CONTEXT).begun is not None
 
 
+@pytest.mark.slow
 def test_the_run_begins_from_them_and_says_so(crystal):
     preset = SLICES.model_copy(update={"epoch_max": 8, "sweeps": 8})
     result = refine(crystal, preset, backend="cpu")
@@ -92,6 +94,7 @@ def test_the_run_begins_from_them_and_says_so(crystal):
     assert result.loss[-1] < 0.9 * loss_after(trial(crystal), 16)
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_from_an_earlier_result_does_not_say_so(crystal):
     """Its columns may tell the thickness; the object is the earlier one's."""
     preset = Preset.from_mapping({"refine_drift": False, "probe_modes": 1, "sweeps": 1, "epoch_max": 1})
@@ -103,6 +106,7 @@ def test_a_run_that_goes_on_from_an_earlier_result_does_not_say_so(crystal):
     assert "begun from the columns" not in result.reason
 
 
+@pytest.mark.slow
 def test_one_that_comes_to_the_right_minimum_by_itself_is_left_alone(crystal, found):
     begun = replace(CONTEXT, begun=found.begun)
     best = columns._best(Tuned(crystal, SLICES), begun)
@@ -328,6 +332,7 @@ def test_nothing_is_tried_of_one_slice_nor_where_something_else_is_begun_from(cr
     assert with_columns(tuned, CONTEXT) is tuned
 
 
+@pytest.mark.slow
 def test_a_thickness_that_is_left_open_is_found_from_the_columns(crystal):
     """In its wrong minimum it shows no depth."""
     from ptylive.engine.refine.tuning.depth_choice import with_found_depth
