@@ -14,13 +14,10 @@ from browser_tools import BROWSERS, Watched
 from fake_server import FakeServer
 from page_in_memory import CommandSender, silent_feed
 from playwright.sync_api import Browser, sync_playwright
-from quick_bokeh import remember
 from running_dashboard import RunningDashboard, fork_dashboard
 
 from ptylive.dashboard.client.feed import Feed
 from ptylive.dashboard.session import Session
-
-remember()
 
 
 @pytest.fixture
