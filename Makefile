@@ -91,7 +91,7 @@ mutants: $(STAMP)
 coverage: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[coverage]'
 	rm -rf build/coverage && mkdir -p build/coverage
-	$(BIN)/python -m coverage run -m pytest -q -n $(JOBS) --dist load tests/engine/refine/solvers tests/engine/backend tests/streamer
+	$(BIN)/python -m coverage run -m pytest -q -m 'not peers' -n $(JOBS) --dist load tests/engine/refine/solvers tests/engine/backend tests/streamer
 	$(BIN)/python -m coverage combine --quiet
 	rm -f build/coverage/data.*  # of file workers, which may write no file
 	for part in engine/refine/solvers engine/backend streamer; do \
