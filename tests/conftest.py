@@ -1,6 +1,7 @@
 """Settings for every test: one thread per kernel, one store of compiled code, tests/ importable, no deadlines."""
 
 import gc
+import hashlib
 import importlib
 import os
 import sys
@@ -32,6 +33,16 @@ def pytest_configure(config: pytest.Config) -> None:
     """Before anything is collected that imports the stand-in."""
     if config.getoption("--card"):
         sys.modules["strict_device"] = importlib.import_module("real_card")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files in an order that is the same everywhere and has nothing to do with their names; within a file as they are.
+
+    Tests of sockets, browsers and recordings wait, those of the engine compute: beside each other they take less time
+    than one kind after the other.
+    """
+    items.sort(key=lambda item: hashlib.sha256(item.nodeid.split("::")[0].encode()).digest())
 
 
 @pytest.hookimpl(wrapper=True)
