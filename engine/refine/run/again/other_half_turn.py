@@ -33,7 +33,7 @@ from ptylive.engine.refine.tuning.held_out import TrialContext, central_part
 from ptylive.engine.refine.tuning.parameter_search import present_value, varied
 from ptylive.engine.refine.tuning.start.goodness_of_fit import mean_losses
 from ptylive.schema.advice.half_turn import half_turn_words
-from ptylive.schema.errors import RefinementError
+from ptylive.schema.errors import PtyliveError
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.solver import ENGINES
@@ -134,7 +134,7 @@ def refined_either(
         whole = len(middle.patterns) == len(seen.patterns)
         present = first.result if whole else runs.of_middle(turned.present, turned.preset)
         other = runs.of_middle(turned.other, turned.preset)
-    except RefinementError:
+    except PtyliveError:
         return first
     ratio = _ratio(other, present)
     if ratio is None or ratio >= FAR_LESS:
@@ -146,7 +146,7 @@ def refined_either(
         second = runs.of_scan(
             turned.other, settings, _beside(observers, again, turned.other, settings), _words(turned, first, ratio)
         )
-    except RefinementError:
+    except PtyliveError:
         second = None
     if second is None or second.result.state != "done":
         _undo(observers, first.result)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ptylive.engine.backend.multislice.problem import DataTerm, DataTermKind
-from ptylive.engine.refine import TrialContext
+from ptylive.engine.refine import TrialContext, refine
 from ptylive.engine.refine.data.drift import Drift
 from ptylive.engine.refine.results.curve import Scanned
 from ptylive.engine.refine.results.refinement_result import Progress
@@ -236,6 +236,24 @@ def test_noise_of_counted_electrons_is_what_the_right_model_leaves(kind):
 
 def test_of_terms_where_bright_pixels_leave_more_it_is_not_known():
     assert counting_noise(SimpleNamespace(data_term=DataTerm(DataTermKind.INTENSITY, 0.0))) is None
+
+
+@pytest.mark.parametrize(("far_less", "said"), [(0.0, "; the other half turn leaves "), (1e9, "the other one left ")])
+def test_a_run_is_asked_when_it_has_ended(small, monkeypatch, far_less, said):
+    """Whole runs, of little: the half turn, calibration and checkpoint of what stands go with its result."""
+    monkeypatch.setattr(other_half_turn, "LEFT", 0.0)
+    monkeypatch.setattr(other_half_turn, "FAR_LESS", far_less)
+    found = {"C10": Quantity(-80.0, Origin.ESTIMATED, 5.0), "rotation_deg": Quantity(25.0, Origin.ESTIMATED, 0.5)}
+    dataset = replace(small.dataset, calibration=small.dataset.calibration.having(**found))
+    short = {"sweeps": 1, "algorithm": "lsq_sqrt", "refine_drift": False, "phase_deviation": False, "anchor": 0.0}
+    fixed = {"scan_defocus": False, "phase_only_obj": True, "source_size_A": 0.0} | short
+    thick = Preset(num_slices=2, total_thickness_A=40.0, probe_modes=1, **fixed)
+    ends: list[str] = []
+    result = refine(dataset, thick, backend="cpu", on_progress=lambda told: ends.append(told.state))
+    assert said in result.reason
+    turned = abs(result.calibration.rotation_deg - 25.0) > 90
+    assert turned is (far_less > 1)
+    assert ends.count("done") == 1 and ends[-1] == "done"
 
 
 def test_checkpoints_lie_beside_each_other():
