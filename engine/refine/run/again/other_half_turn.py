@@ -38,8 +38,8 @@ from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.solver import ENGINES
 
-LEFT = 4.0
-"""Times the counting noise that a refinement leaves which is asked: right ones left 1.1 to 5."""
+LEFT = 3.0
+"""Times the counting noise that a refinement leaves which is asked: right ones left 1 to 5, wrong ones 4.5 and 14."""
 FAR_LESS = 0.8
 """Share of a loss below which the other half turn's is far less: of right ones the other leaves more."""
 MIDDLE = 1024
