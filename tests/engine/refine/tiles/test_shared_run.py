@@ -1,12 +1,11 @@
 """A refinement on several workers ends where that on one machine does, whoever is lost meanwhile."""
 
-import os
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
 from quick_first import quick_first
+from shared_data import shared_data
 from strict_device import device
 
 from ptylive.engine.backend.multislice import gpu
@@ -200,14 +199,14 @@ def test_a_full_disk_is_said(simulated, monkeypatch):
 @pytest.mark.data
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
-    ("file", "settings"),
+    ("name", "settings"),
     [
-        ("mos2_edge_80kV_defocus.h5", {"num_slices": 1, "probe_modes": 4}),
-        ("sto_10nm_200kV_defocus.h5", {"num_slices": 10, "total_thickness_A": 100, "probe_modes": 4}),
+        ("mos2_edge_80kV_defocus", {"num_slices": 1, "probe_modes": 4}),
+        ("sto_10nm_200kV_defocus", {"num_slices": 10, "total_thickness_A": 100, "probe_modes": 4}),
     ],
 )
-def test_shared_scans_end_at_the_same_place(read_dataset, file, settings):
-    dataset = read_dataset(Path(os.environ.get("PTYLIVE_SHARED_DATA", "data")) / "simulated" / file)
+def test_shared_scans_end_at_the_same_place(read_dataset, name, settings):
+    dataset = read_dataset(shared_data(name))
     preset = Preset.from_mapping({"refine_drift": False, **settings})
     expected = refined(dataset, preset)
     for workers in (1, 2, 4):
