@@ -232,7 +232,7 @@ def _refined_once(
         return Ended.of(
             sharing.refined(problem, preset, observers, context, resume=way.resume), tuned, problem.measured
         )
-    noise = counting_noise(problem.multislice)
+    noise = counting_noise(problem.multislice) if may_be_asked(dataset, preset) else None
     asked = is_asked(measured, tuned.preset)
     held = Held(observers.on_progress)
     observers = replace(observers, on_progress=held) if asked else observers

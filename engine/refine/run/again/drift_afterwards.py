@@ -144,7 +144,7 @@ def gone_on(
         back = _scored(scan, measured, context, "the strain of the drift on the object refined without it")
         missed = None if back is None else missed_by(gained, back)
         if back is None or missed is not None:
-            _undo(observers, first.log)
+            undo(observers, first.log, len(first.log.losses))
             why = "a stop came before the object refined without it was asked"
             if missed is not None:
                 why = f"refined without it the object wants it back, by {missed:.1f} standard deviations"
@@ -198,14 +198,14 @@ def _refined(
         return result, Finished.of(run, result, backend)
 
 
-def _undo(observers: Observers, log: Log) -> None:
-    """Loss table and snapshots as the first run left them; a run can do without either."""
+def undo(observers: Observers, log: Log, kept: int) -> None:
+    """Loss table as the first run left it, and its snapshots of as many epochs; a run can do without either."""
     if observers.loss_table is not None:
         with suppress(OSError):
             write_loss_table(observers.loss_table, log, observers.earlier)
     if observers.history is not None:
         with suppress(OSError):
-            observers.history.drop_after(observers.epochs_before + len(log.losses))
+            observers.history.drop_after(observers.epochs_before + kept)
 
 
 def _continued(old: Problem, measured: Measurement, drift: Drift, preset: Preset) -> Problem:

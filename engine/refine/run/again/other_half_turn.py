@@ -23,9 +23,8 @@ from ptylive.engine.refine.data.selection import selected
 from ptylive.engine.refine.results.curve import Scanned
 from ptylive.engine.refine.results.refinement_result import RefineResult
 from ptylive.engine.refine.run import checkpoint as checkpoints
-from ptylive.engine.refine.run.again.drift_afterwards import Held
+from ptylive.engine.refine.run.again.drift_afterwards import Held, undo
 from ptylive.engine.refine.run.log import Log
-from ptylive.engine.refine.run.loss_table import write_loss_table
 from ptylive.engine.refine.run.refinement import Observers
 from ptylive.engine.refine.run.stages import Ended
 from ptylive.engine.refine.tuning.half_turn import half_turned, is_open
@@ -39,7 +38,7 @@ from ptylive.schema.preset import Preset
 from ptylive.schema.preset.solver import ENGINES
 
 LEFT = 3.0
-"""Times the counting noise that a refinement leaves which is asked: right ones left 1 to 5, wrong ones 4.5 and 14."""
+"""Times the counting noise that a refinement leaves which is asked: right ones left 1 to 5 and 15, wrong 4.5 and 14."""
 FAR_LESS = 0.8
 """Share of a loss below which the other half turn's is far less: of right ones the other leaves more."""
 MIDDLE = 1024
@@ -126,11 +125,11 @@ def refined_either(
     """
     if not leaves_much(first):
         return first
-    context.tell("the other half turn, refined to its end")
-    seen = selected(dataset, preset.patterns)
-    middle = central_part(seen, MIDDLE)
-    turned = Turned.of(middle, first, still=True)
     try:
+        context.tell("the other half turn, refined to its end")
+        seen = selected(dataset, preset.patterns)
+        middle = central_part(seen, MIDDLE)
+        turned = Turned.of(middle, first, still=True)
         whole = len(middle.patterns) == len(seen.patterns)
         present = first.result if whole else runs.of_middle(turned.present, turned.preset)
         other = runs.of_middle(turned.other, turned.preset)
@@ -188,10 +187,4 @@ def _beside(observers: Observers, again: Held, dataset: Dataset, preset: Preset)
 
 def _undo(observers: Observers, first: RefineResult) -> None:
     """The loss table as the first run left it, and no snapshots of another; a run can do without either."""
-    if observers.loss_table is not None:
-        log = Log(tuple(map(float, first.loss)), first.phases, tuple(map(float, first.seconds)))
-        with suppress(OSError):
-            write_loss_table(observers.loss_table, log, observers.earlier)
-    if observers.history is not None:
-        with suppress(OSError):
-            observers.history.drop_after(observers.epochs_before)
+    undo(observers, Log(tuple(map(float, first.loss)), first.phases, tuple(map(float, first.seconds))), 0)

@@ -257,4 +257,7 @@ def test_a_run_is_asked_when_it_has_ended(small, monkeypatch, far_less, said):
 
 
 def test_checkpoints_lie_beside_each_other():
-    assert checkpoints.of_other_half_turn(Path("a/run.ckpt")).parent == Path("a")
+    first = Path("a/run.ckpt")
+    others = checkpoints.of_other_half_turn(first), checkpoints.of_second_run(first), checkpoints.of_stage(first, 2)
+    assert len({first, *others, checkpoints.of_second_run(others[0])}) == 5
+    assert {one.parent for one in others} == {Path("a")}
