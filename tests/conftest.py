@@ -30,7 +30,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Before anything is collected that imports the stand-in."""
+    """Before anything is collected that imports the stand-in, or set up that several tests share."""
+    config.pluginmanager.register(importlib.import_module("shared_values"))
     if config.getoption("--card"):
         sys.modules["strict_device"] = importlib.import_module("real_card")
 

@@ -1,6 +1,7 @@
 """One tile by itself: it tells where it is, keeps states to go on from, and ends when it is told to."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -88,8 +89,8 @@ def test_a_run_that_nobody_wants_any_more_ends(part):
 
 def test_what_goes_wrong_is_told(part):
     heard = []
-    part.multislice.weights[...] = np.nan
-    run_of(part).run(heard.append)
+    weights = np.full_like(part.multislice.weights, np.nan)
+    run_of(replace(part, multislice=replace(part.multislice, weights=weights))).run(heard.append)
     assert heard[-1]["wrong"] or heard[-1]["kind"] == "failed"
     heard = []
     TileRun(part, ThreadLinks(1).of(0), backend="nonsense").run(heard.append)
