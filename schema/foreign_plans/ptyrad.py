@@ -20,13 +20,13 @@ PARTS = {"both": "both", "phase": "phase", "amplitude": "amplitude"}
 
 
 def updated(theirs: str, key: str) -> Converter:
-    """A tensor's rate and iterations as a switch: rates are found here."""
+    """A tensor's rate and iterations as a switch: rates are found here. Without ``start_iter`` PtyRAD never moves it."""
 
     def convert(value: Any, into: Gathered) -> None:
         said, name = table_of(value, theirs), f"{UPDATE}.{theirs}"
         if "lr" not in said and said.get("start_iter") is not None:
             raise MetadataError(f"{name} has start_iter and no lr", "give lr, or start_iter: null for what stays")
-        rate, turns = number_of(said.get("lr", 0) or 0, f"{name}.lr"), ptyrad_turns(said, name, 1)
+        rate, turns = number_of(said.get("lr", 0) or 0, f"{name}.lr"), ptyrad_turns(said, name)
         turns = turns if rate else False
         if key == "update_obj":
             turns = both(turns, into.preset.get(key, False))
@@ -42,12 +42,15 @@ def modulus(value: Any, into: Gathered) -> None:
         into.preset["phase_only_obj"] = True
 
 
-def switched(key: str, **values: tuple[str, str]) -> Converter:
-    """A constraint with its iterations under ``key``; ``values``: its other entries, by our names."""
+def switched(key: str, first: int | None = None, **values: tuple[str, str]) -> Converter:
+    """A constraint with its iterations under ``key``; ``values``: its other entries, by our names.
+
+    first: PtyRAD's default of ``start_iter``.
+    """
 
     def convert(value: Any, into: Gathered) -> None:
         said = table_of(value, key)
-        turns = ptyrad_turns(said, key)
+        turns = ptyrad_turns(said, key, first)
         if turns is False:
             return
         into.preset[key] = turns
@@ -77,7 +80,7 @@ def limits(value: Any, into: Gathered) -> None:
 def blurred(value: Any, into: Gathered) -> None:
     """``obj_rblur``: a standard deviation in pixels."""
     said = table_of(value, "obj_rblur")
-    turns, part = ptyrad_turns(said, "obj_rblur"), said.get("obj_type", "both")
+    turns, part = ptyrad_turns(said, "obj_rblur", 1), said.get("obj_type", "both")
     if turns is False:
         return
     size = strength(turns, number_of(said.get("std", 0.4), "obj_rblur.std"))
@@ -89,7 +92,7 @@ def blurred(value: Any, into: Gathered) -> None:
 def along_the_beam(value: Any, into: Gathered) -> None:
     """``obj_zblur``: a standard deviation in slices, whose thickness makes it a length."""
     said = table_of(value, "obj_zblur")
-    turns = ptyrad_turns(said, "obj_zblur")
+    turns = ptyrad_turns(said, "obj_zblur", 1)
     if turns is False:
         return
     if not into.given.get("obj_slice_thickness") or int(into.given.get("obj_Nlayer", 1)) < 2:
@@ -235,7 +238,7 @@ REST: tuple[Row, ...] = (
         M,
         ("keep_probe_states_orthogonal",),
         "",
-        switched("keep_probe_states_orthogonal"),
+        switched("keep_probe_states_orthogonal", 1),
     ),
     Row(
         "probe_mask_k",
