@@ -63,5 +63,6 @@ def test_trials_become_sentences_and_files(wanted):
 
 
 def test_one_call_at_a_time_has_a_folder(wanted):
+    wanted.folder.mkdir(exist_ok=True)
     with locked(wanted.folder / JOURNAL, 0.0), pytest.raises(FileBusyError):
         tune_scan(wanted, 12, 0, nullcontext((Worker, lambda: 1)), Listener())
