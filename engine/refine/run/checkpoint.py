@@ -115,9 +115,7 @@ class Identity:
         if name in earlier and name in self.settings:
             return bool(earlier[name] != self.settings[name])
         default = json.loads(Preset.full()().model_dump_json()).get(name)
-        if (
-            name in earlier
-        ):  # no longer set, or gone with its plug-in: if it was off, it has no effect now either
+        if name in earlier:  # no longer set, or gone with its plug-in: if it was off, it has no effect now either
             return bool(earlier[name]) and bool(earlier[name] != default)
         return bool(self.settings[name] != default)
 
