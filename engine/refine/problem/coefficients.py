@@ -1,8 +1,8 @@
 """Compressed recordings in the refinement: masks in the model's window, coefficients, their mean pattern.
 
 Least squares of coefficients weight them by their noise unless the settings disable it: with counts whose variance
-equals their mean, C = M diag(mean) M^T is the covariance of the coefficients, and W = L^-1 / 2, C = L L^T, makes
-sum |W (s - D)|^2 as large as the amplitude loss of the same misfit.
+equals their mean, C = M diag(mean) M^T is the covariance of the coefficients. With C = L L^T, the choice W = L^-1 / 2
+makes sum |W (s - D)|^2 as large as the amplitude loss of the same misfit.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """From data set and preset to a problem that a backend can evaluate, and to the start parameters.
 
-There are three steps: measure, decide, lay out. The preset is taken apart here; the called functions take groups of
-settings.
+There are three steps: measure, decide, lay out. The preset is taken apart here; callees receive groups of settings.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ from ptylive.schema.preset import Preset
 from ptylive.schema.preset.loss import LossSettings
 
 BRIGHT_FIELD_EDGE = 1.05
-"""The loss of weak phase objects compares |k| below this many semi-angles."""
+"""The loss of weak phase objects compares only |k| below this many semi-angles."""
 VACUUM_PERCENTILE = 5.0
 """Start phases are shifted so that this percentile is 0 if the phase is constrained to be at or above 0."""
 LARGEST_OBJECT_PIXELS = 2**31

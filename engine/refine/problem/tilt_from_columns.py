@@ -3,9 +3,8 @@
 A tilt inside the specimen shifts the wave by d tan between slices. Shifts commute with free-space propagation, so
 slices sheared by the same amount in the opposite direction give the same patterns: the loss cannot distinguish a tilt
 from a sheared object. The atoms of neighbouring slices, which form columns along the beam, can. The displacements
-between
-neighbouring slices are measured by cross-correlation, the slices are shifted back, and the shear is added to the tilt,
-which leaves every pattern unchanged.
+between neighbouring slices are measured by cross-correlation, the slices are shifted back, and the shear is added to
+the tilt, which leaves every pattern unchanged.
 """
 
 from __future__ import annotations

@@ -98,8 +98,7 @@ class RefineResult:
     """Position of object pixel (0, 0) in the frame of ``positions_A``."""
     probe: ComplexArray
     """(1, modes, P, P) real space, centred on pixel P // 2, sum |probe|^2 = mean counts per pattern; approximately so
-    if
-    a constraint determines the object's modulus."""
+    if a constraint determines the object's modulus."""
     positions_A: DoubleArray
     """(N, 2) positions."""
     loss: DoubleArray

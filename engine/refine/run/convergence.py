@@ -1,8 +1,7 @@
 """Patterns held out of a run with an open number of epochs, and what they show at its end.
 
-A few patterns from all over the scan are left out of sweeps and L-BFGS, so that their loss contains no fitted noise.
-A run with a given number of epochs refines all patterns and is judged by their loss. A resumed run continues as it
-started.
+A few patterns from all over the scan are left out of sweeps and L-BFGS, so that their loss contains no fitted noise. A
+run with a given number of epochs refines all patterns and is judged by their loss. A resumed run keeps its choice.
 """
 
 from __future__ import annotations

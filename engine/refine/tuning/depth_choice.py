@@ -2,9 +2,9 @@
 
 A specimen is taken as thin until the patterns say otherwise. Several slices add more than depth: another form of the
 object, other steps, twice the parameters. Nothing is therefore compared with one slice: two slices a depth of focus
-apart are compared with two adjacent slices, and with two half as far apart, which are better for a specimen thinner
-than three quarters. If depth predicts patterns better, the thickness is doubled for as long as that helps, and read
-from the parabola through the best one and its neighbours, half such a step away. Finally, several slices have to
+apart are compared with two adjacent slices, and with two half as far apart, which are better for a specimen below three
+quarters of a depth of focus. If depth predicts patterns better, the thickness is doubled for as long as that helps, and
+read from the parabola through the best one and its neighbours, half such a step away. Finally, several slices have to
 predict better than one, each refined as in the run (:mod:`~ptylive.engine.refine.tuning.depth.worth_of_slices`).
 
 The scale is the depth of focus, wavelength / semi-angle^2: a much thinner specimen looks the same from top to bottom.
@@ -178,8 +178,8 @@ def _seen_from(tuned: Tuned, context: TrialContext, depth_A: float) -> tuple[Tun
 def _from_columns(tuned: Tuned, context: TrialContext, depth_A: float) -> Tuned | None:
     """Start from columns, if an object of some depth that starts empty misses the right minimum.
 
-    Every half turn that is open is tried. Columns that only converge sooner also show depth. Under the other half turn
-    they leave it open again: the skewness that settled it was that of a phase in the wrong minimum.
+    Every half turn that is open is tried. Columns that only converge sooner also show depth. Columns found under the
+    other half turn leave it open again: the skewness that settled it was that of a phase in the wrong minimum.
     """
     halves = [tuned] if not is_open(tuned.dataset, tuned.preset) else [tuned, _other_half(tuned)]
     for turned, one in enumerate(halves):
@@ -249,8 +249,7 @@ def _shown(tuned: Tuned, begun: Tuned, thin: DepthTrials, context: TrialContext,
     One mode mistakes the blur of a source for depth, and so shows depth first: if it shows none, there is no depth, at
     a quarter of the time. Depth that it shows and that no blur explains must persist with as many modes as the run
     starts with. From a focus other than that of the single slice (``thin``), a whole depth of focus is required, in
-    trials to their end: one slice has converged further after one sweep, and half a depth of focus may not reach as
-    far.
+    trials to their end: one slice has converged further after one sweep, and half a depth of focus may not suffice.
     """
     depths = _first(tuned.dataset) if begun is tuned else FIRST
     least, whole = (f"{one * depth_A:.3g} Å of depth" for one in (depths, FIRST))

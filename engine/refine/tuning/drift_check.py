@@ -36,9 +36,8 @@ from ptylive.schema.preset import Preset
 BEYOND_DOUBT = 6.0
 """Standard deviations by which held-out patterns must prefer a drift to its opposite, however certain the lattice and
 however many the slices. They count the scatter of the patterns only: trials that hold out others differ by up to five
-of
-them, and trials of models that are slightly wrong, or have not settled, prefer one of two drifts that are not there by
-as much (docs/automatic/drift.md). A drift that they leave alone is tested again on the refined object."""
+of them, and trials of models that are slightly wrong, or have not settled, prefer one of two drifts that are not there
+by as much (docs/automatic/drift.md). A drift that they leave alone is tested again on the refined object."""
 WITH_THE_TURN = 3.0
 """Standard deviations by which a drift that is preferred to its opposite, but not to none, has to be better together
 with the rotation that the lattice shows: than the positions as they are, and than the rotation alone."""
@@ -80,9 +79,9 @@ def with_checked_drift(
 ) -> tuple[Tuned, Measurement]:
     """Measure ``tuned`` with its drift removed if lattice and trials agree on it, and only then.
 
-    A drift is tried only if the preset leaves it open and the scan has enough patterns. A drift that is removed takes
-    with it the rotation that the lattice shows, if the rotation was not stated and held-out patterns are predicted
-    better by it (``may_turn``): the calibration is then changed.
+    A drift is tried only if the preset leaves it open and the scan has enough patterns. Along with a drift, the
+    rotation that the lattice shows is applied if the rotation was not stated and held-out patterns are predicted better
+    by it (``may_turn``): the calibration is then changed.
     """
     drift, preset = measured.drift, tuned.preset
     if drift is None or not is_open(drift, preset) or len(tuned.dataset.patterns) < LEAST_PATTERNS:

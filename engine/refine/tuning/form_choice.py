@@ -7,15 +7,15 @@ is no reason to choose a phase: it then predicts better and shows atoms too broa
 errs, so it is kept unless a phase is far better beyond doubt.
 
 If a phase is not far behind and the slices lie within about a depth of focus, only noise distinguishes what consecutive
-slices contain, and a complex object may put gain next to absorption. It is then restricted to what a specimen can be:
-exp(i phi - a) with phi and a at or above 0. Few electrons do not determine absorption either: the object is then a
-phase at or above vacuum, however thick.
+slices contain, and a complex object may place gain (amplification) next to absorption. It is then restricted to what a
+specimen can be: exp(i phi - a) with phi and a at or above 0. Few electrons do not determine absorption either: the
+object is then a phase at or above vacuum, however thick.
 
 The trials of a phase do not use the bound to vacuum: it slows their first sweeps, and the run gains by it where there
-is
-vacuum. A film has none: its phase varies about a mean that no pattern determines, and parts that fall from a start at 0
-are held there until the whole phase has been lifted. A damped object is therefore tried with and without the bound, for
-the sweeps of the run and some epochs more, and freed of it if held-out patterns are then predicted far better.
+is vacuum. A film has none: its phase varies about a mean that no pattern determines, and parts that fall from a start
+at 0 are held there until the whole phase has been lifted. A damped object is therefore tried with and without the
+bound, for the sweeps of the run and some epochs more, and freed of it if held-out patterns are then predicted far
+better.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def with_chosen_form(tuned: Tuned, context: TrialContext) -> Tuned:
 
 
 def _far_behind(gain: Gain) -> bool:
-    """Whether a phase predicts worse beyond doubt, by as much as is required for choosing between the forms."""
+    """Whether a phase predicts worse by more than ``WORTH``, beyond doubt."""
     return Gain(-gain.share - WORTH, gain.deviation).certain
 
 

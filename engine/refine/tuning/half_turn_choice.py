@@ -2,9 +2,8 @@
 
 After three sweeps in one mode, which are used to compare thicknesses, the blur of a source or incomplete convergence
 may favour the other half turn: 61 Å of silicon then preferred the wrong one by 4 %, and after eight sweeps in four
-modes
-the right one by 9 %. A half turn preferred by those trials is therefore tested in longer trials, in several modes,
-which stop half way if they no longer prefer it; without a clear result the half turn is left.
+modes the right one by 9 %. A half turn preferred by those trials is therefore tested in longer trials, in several
+modes, which stop half way if they no longer prefer it; without a clear result the half turn is left.
 
 Only electrons scattered more than once distinguish the two: with single scattering, a specimen looks like its complex
 conjugate with the slices in reversed order. A crystal scatters into its columns again and again. For a film of light

@@ -2,8 +2,7 @@
 
 Modes of a source that is not present blur what a coherent probe resolves, and one mode cannot describe a source that is
 present. Several modes start with a source that is rarely the right one and settle while they are refined, so one mode
-leads at first in any case. How much of its lead would last is read from the loss after some sweeps and after twice as
-many.
+leads at first in any case. How much of its lead would last is read from the loss after some sweeps and twice as many.
 """
 
 from __future__ import annotations

@@ -5,8 +5,7 @@ with each other under one rotation and one handedness only, even in scans too co
 therefore tried at angles all around, on few patterns in the middle of the scan (the fewer, the less an angle moves
 them, and the coarser the angles may be), and the best angle of each is refined with more of them.
 
-One slice does not distinguish a rotation by 180° from the other sign of the defocus (:mod:`half_turn`): the sign is
-kept.
+One slice does not distinguish a rotation by 180° from the other sign of the defocus (:mod:`half_turn`); it is kept.
 """
 
 from __future__ import annotations

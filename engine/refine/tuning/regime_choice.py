@@ -11,8 +11,7 @@ The whole pattern is tried from an empty object and from the live map. The map i
 low frequencies that converge slowly from the patterns, which hardly show them. It is therefore kept unless patterns are
 predicted better without it beyond doubt. Half of the sweeps are enough if they leave nothing to choose.
 
-If the noise of neighbouring pixels is correlated, nothing is tried: a likelihood of independent counts is no valid
-judge.
+If the noise of neighbouring pixels is correlated, nothing is tried: a likelihood of independent counts cannot judge.
 """
 
 from __future__ import annotations
@@ -104,8 +103,8 @@ class RegimeChoice:
     def _taken(self) -> bool:
         """Whether the other regime is better beyond doubt in all pixels or in the bright field, and worse in neither.
 
-        It must not be worse from an empty object either: patterns with little information leave to the map what they
-        do not determine.
+        It must not be worse from an empty object either: patterns with little information leave to the map what they do
+        not determine.
         """
         worse = [gain.opposite.certain for one in (self._ahead, self._others[0]) for gain in self._gains_of(one)]
         return any(gain.certain and gain.share > WORTH for gain in self._gains) and not any(worse)

@@ -1,13 +1,11 @@
 """Effect of counting noise on the phase of one slice, solved for in the middle of a scan where rings only give means.
 
 A ring of frequencies has one curvature and one noise power for the whole field. Atoms and the vacuum between them
-differ
-in both, and if a detector pixel has few electrons the curvature along one wave differs much from that along the next:
-the mean of the inverse exceeds the inverse of the mean. For some adjacent patterns the counts are therefore redrawn
-around themselves, and H x = g, where g is the resulting change of the gradient, is solved by conjugate gradients.
-Pixels
-are put into classes by their blurred phase; in each class, the power of x relative to the prediction of the rings for
-the same pixels is the factor that the rings lack.
+differ in both, and if a detector pixel has few electrons the curvature along one wave differs much from that along the
+next: the mean of the inverse exceeds the inverse of the mean. For some adjacent patterns the counts are therefore
+redrawn around themselves, and H x = g, where g is the resulting change of the gradient, is solved by conjugate
+gradients. Pixels are put into classes by their blurred phase; in each class, the power of x relative to the prediction
+of the rings for the same pixels is the factor that the rings lack.
 """
 
 from __future__ import annotations
@@ -37,8 +35,7 @@ SHARE, FEWEST, MOST = 1 / 16, 256, 1024
 """Share, minimum and maximum of the patterns used."""
 DRAWS, STEPS = 1, 4
 """Number of draws of their counts, and of conjugate-gradient steps: six evaluations. They take 2 to 4 % of a run of
-some
-seconds; ten times as much (1024 patterns, two draws, six steps) shows 0.05 to 0.1 more of what rings lack."""
+some seconds; ten times as much (1024 patterns, two draws, six steps) shows 0.05 to 0.1 more of what rings lack."""
 INSIDE = 0.5
 """Share of a pixel's light that must come from these patterns for the pixel to move and count."""
 CLASSES, FEWEST_PIXELS = 5, 40

@@ -14,8 +14,7 @@ FIT_BYTES = 16
 """Memory per pixel and point in which drift is looked for: spectra over the scan, and a selection of them."""
 VECTORS = 9
 """Number of vectors in addition to the history: parameters, gradient, scaling, reference, direction, two steps of a
-line
-search with the gradient of one, and the gradient being assembled for the other."""
+line search with the gradient of one, and the gradient being assembled for the other."""
 
 BYTE = 255
 SINGLE_BYTES = 4

@@ -56,8 +56,8 @@ def settings_trial(
 ) -> None:
     """Sweep ``sweeps`` times over a data set, reporting after each sweep; deterministic for the same input.
 
-    ``split``: another number holds other patterns out (``Judge.HELD_OUT``). Raises RefinementError if there are too
-    few patterns, or if no step lowers the loss; MetadataError for missing optics.
+    ``split``: another number holds other patterns out (``Judge.HELD_OUT``). Raises RefinementError if there are too few
+    patterns, or if no step lowers the loss; MetadataError for missing optics.
     """
     check_enough(dataset)
     trial = Trial.of(dataset, preset, context, split=split)

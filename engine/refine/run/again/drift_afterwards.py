@@ -76,7 +76,7 @@ class Finished:
 
     @classmethod
     def of(cls, run: Refinement, result: RefineResult, backend: MultisliceBackend) -> Finished | None:
-        """Return None if more than object, probe and a thickness was refined, or the run did not finish normally."""
+        """Collect a run; None if it refined more than object, probe and a thickness, or did not finish."""
         layout = run.problem.layout
         others = {block.name for block in layout.blocks} - {BlockName.THICKNESS}
         plain = not others and layout.field is None and layout.object_modes == 1 and layout.probe.probes == 1
@@ -157,7 +157,7 @@ def gone_on(
 
 
 def _scored(scan: StrainedScan, measured: Measurement, context: TrialContext, words: str) -> StrainScore | None:
-    """Gain of a refined scan by the drift of its nominal positions; None if a stop came first.
+    """Gain of a refined scan from the drift of its nominal positions; None if a stop came first.
 
     In that case the refined result stands.
     """

@@ -1,9 +1,9 @@
 """Combined evidence for a drift, from the lattice of a scan and from its refined object.
 
 Neither is certain alone, and each errs in its own way. The lattice's deviations follow a normal law except for a few
-scans whose model of single scattering and one defocus is wrong, mostly thick crystals: these are certain of anything.
-The weight of a lattice is therefore bounded. The gain of a refined object absorbs what the model of the run lacks, and
-its scatter is estimated from a few unequal parts: it scatters like Student's t with four degrees of freedom.
+scans whose model of single scattering and one defocus is wrong, mostly thick crystals: these may be certain of
+anything. The weight of a lattice is therefore bounded. The gain of a refined object absorbs what the model of the run
+lacks, and its scatter is estimated from a few unequal parts: it scatters like Student's t with four degrees of freedom.
 
 Each contributes the rise of minus twice the logarithm of its law's density. The contributions are independent, since
 frequencies of the bright field and the slope of a loss see different errors, and add up.
@@ -36,7 +36,7 @@ or a sixth as large, -0.2 to 4.3 for those that are (docs/automatic/drift.md).""
 def missed_by(before: StrainScore, after: StrainScore) -> float | None:
     """Standard deviations by which an object refined without the drift wants it back; None if it does not.
 
-    ``before``: gain of its loss by the drift when refined on the nominal positions; ``after``: when refined without it.
+    ``before``: gain from the drift when refined on the nominal positions; ``after``: when refined without it.
     """
     unsure = math.hypot(before.unsure, after.unsure)
     both = (before.gain + after.gain) / unsure if unsure > 0 else 0.0

@@ -4,8 +4,7 @@ Trials of a few sweeps through a thick crystal may prefer the wrong half turn: a
 converges slowly, and upside down, in fewer slices, it seems better sooner. The losses of complete refinements
 distinguish the two. Silicon [110] of 230 Å left 13 times the counting noise under the wrong half turn and 3 to 5 times
 under the right one, whose trials had been 8 % worse. If much is left, the middle of the scan is therefore refined to
-its end under either half turn, as trials had decided it; if the other one leaves far less, the scan is refined under
-it.
+its end under either half turn, as trials had decided it; if the other leaves far less, the scan is refined under it.
 """
 
 from __future__ import annotations
@@ -168,7 +167,7 @@ def _told(ended: Ended, words: str) -> Ended:
 
 
 def _words(turned: Turned, first: Ended, ratio: float) -> str:
-    """Words of a refinement under the other half turn on why; ``ratio``: of the losses in the middle."""
+    """Explain in words why the other half turn was chosen; ``ratio``: of the losses in the middle."""
     calibration = turned.other.calibration
     name = half_turn_words(calibration.rotation_deg, calibration.aberrations["C10"])
     name = "no half turn" if first.half_turn else name

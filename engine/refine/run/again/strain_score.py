@@ -1,4 +1,4 @@
-"""Gain of a refined scan by the strain of a drift, with its object strained along with the positions.
+"""Gain of a refined scan from the strain of a drift, with its object strained along with the positions.
 
 A drift strains a scan, and an object refined on the nominal positions is strained too, with an almost equally good fit,
 since only the probe and the detector have their own scale and angles. At the end of a refinement the loss is at its
@@ -53,7 +53,7 @@ ORDER: Final = 5
 
 @dataclass(frozen=True)
 class StrainScore:
-    """Gain of the loss by a strain."""
+    """Fall of the loss due to a strain."""
 
     gain: float
     """Fall of the summed loss from one side to the other, without the part that an even stretch explains."""
@@ -127,7 +127,7 @@ class StrainedScan:
         self._groups = [np.sort(group) for group in np.array_split(chosen, min(GROUPS, count))]
 
     def score(self, drift: Drift, *, turned: bool = True) -> StrainScore:
-        """Gain of the loss by the strain of a drift; if not ``turned``, by its part that is no rotation."""
+        """Fall of the loss due to the strain of a drift; if not ``turned``, due to its part without rotation."""
         strain = self._in_detector(without_even(strain_of(drift, self._lattice)))
         strain = strain if turned else (strain + strain.T) / 2
         return StrainScore.of(self.falls(strain), self.falls(np.eye(2)))

@@ -31,12 +31,10 @@ FIRST = 1.0
 """Thickness, in depths of focus, that has to be better than no depth."""
 LESS = 0.5
 """Thickness that FIRST also has to be better than: for a loss that is a parabola in the thickness, this is so from
-three
-quarters on. A thinner specimen is one plane to the microscope, and slices add more parameters than depth. LESS in turn
-has to be better than no depth: a sudden gain is no depth that slices describe. An estimated defocus may be off by half
-a
-depth of focus, and of two slices a whole depth apart one then takes its place, so this has to be better than no depth
-there."""
+three quarters on. A thinner specimen is one plane to the microscope, and slices add more parameters than depth. LESS in
+turn has to be better than no depth: a sudden gain is no depth that slices describe. An estimated defocus may be off by
+half a depth of focus, and of two slices a whole depth apart one then takes its place, so this has to be better than no
+depth there."""
 LEAST_POWER, LARGEST_POWER = -2.0, 4.0
 """Further thicknesses are tried between these powers of 2 depths of focus."""
 THICKEST_A = 2000.0

@@ -2,10 +2,9 @@
 
 Short trials underestimate the thickness of a thick specimen: the effect of several successive scatterings on a pattern
 only shows once the object has converged. In the run it has, and the loss leads to the thickness as it does to a
-defocus.
-Slices have to be laid out before, however, so trials that refine the thickness show first where the run will lead:
-started at half the thickness, some sweeps move it part of the way; started at the right thickness, they do not move it.
-That is the root of a function, found by the secant method.
+defocus. Slices have to be laid out before, however, so trials that refine the thickness show first where the run will
+lead: started at half the thickness, some sweeps move it part of the way; started at the right thickness, they do not
+move it. That is the root of a function, found by the secant method.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ predict them worse, however right their object is. If slices that the aperture r
 the likelihood of their counts is therefore tried too, and they are refined by it if that decides for them.
 
 One slice in a wrong plane is no fair rival either. Short scans move the estimated defocus of a crystal towards its
-entrance, while depth trials of several slices have refined theirs; optics that the run would refine are refined here
-too.
+entrance, while depth trials of several slices have refined theirs; optics that the run would refine are therefore
+refined here too.
 """
 
 from __future__ import annotations

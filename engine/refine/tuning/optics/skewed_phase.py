@@ -8,7 +8,8 @@ the positive side. If it is skewed to the negative side beyond doubt, the half t
 This requires atoms that are resolved, or lie at random: the third cumulant of many independent peaks is the sum of
 theirs, however they overlap. In a honeycomb formed by first-order beams alone, the gaps look like the peaks. If the
 atoms of a lattice are not resolved, the phase is therefore also smoothed until no lattice is left: what stands out then
-are particles, which are denser than their surroundings, or, in sheets, their gaps. Both have to be skewed to one side.
+are particles, which are denser than their surroundings, or, in sheets, their gaps. The phase before and after smoothing
+has to be skewed to the same side.
 
 For atoms at random, depth does not determine the half turn (:mod:`~ptylive.engine.refine.tuning.half_turn_choice`): a
 film that scatters only once is the same film upside down, and the errors of the model decide. For crystals depth does.

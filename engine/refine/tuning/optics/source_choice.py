@@ -1,10 +1,9 @@
 """The source size that several probe modes start with, chosen by held-out patterns.
 
 Modes keep much of the blur they start with, whether the source is there or not. If nobody gave a size, half of the
-usual
-one is therefore tried as well, with as many modes as the run has. Fewer modes show less: whether the second mode stands
-for the source or the focal spread changes with the size. For an actual source, too large a size does less harm than too
-small a one, so the usual size is kept unless the smaller one predicts better beyond doubt.
+usual one is therefore tried as well, with as many modes as the run has. Fewer modes show less: whether the second mode
+stands for the source or the focal spread changes with the size. For an actual source, too large a size does less harm
+than too small a one, so the usual size is kept unless the smaller one predicts better beyond doubt.
 """
 
 from __future__ import annotations

@@ -8,10 +8,9 @@ phase, of either sign, depending on the focus and on how often the phase has wra
 these images: each is sharpened into peaks of a phase, the same in all slices, and refined for some sweeps; one that
 predicts better than the object that started empty becomes the start. Columns may also reach the same minimum as the
 empty object, only sooner, or may not have moved far enough to tell. Unclear cases are judged once more in trials as
-long
-as the run's sweeps, followed by L-BFGS: two objects on their way to one minimum then approach each other; in two minima
-they keep their distance. (Charge flipping, Oszlányi and Sütő 2004, leaves false minima of crystals in a similar way: it
-inverts what is weak.)
+long as the run's sweeps, followed by L-BFGS: two objects on their way to one minimum then approach each other; in two
+minima they keep their distance. (Charge flipping, Oszlányi and Sütő 2004, leaves false minima of crystals in a similar
+way: it inverts what is weak.)
 """
 
 from __future__ import annotations
@@ -67,8 +66,7 @@ PEAK_RAD, POWER = 5.0, 2.0
 the right minimum; twice as high, or sharper, they do as well."""
 BLUR = 0.5
 """Standard deviation of the preceding blur, in units of the aperture's resolution, wavelength over twice the
-semi-angle:
-finer detail after a few sweeps is noise."""
+semi-angle: finer detail after a few sweeps is noise."""
 LOWEST, HIGHEST = 1.0, 99.5
 """Percentiles used as the level between the columns and as their height."""
 NEAR = 1.5

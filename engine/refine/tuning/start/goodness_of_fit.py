@@ -2,8 +2,7 @@
 
 Electrons are counted. Under the right model every pixel has Poisson-distributed counts, and its data term a known mean:
 the loss of held-out patterns reaches the sum of these means and goes no lower (as a reduced chi squared reaches 1). If
-a
-trial is there already, no alternative can gain a tenth.
+a trial has reached this loss, no alternative can gain a tenth.
 """
 
 from __future__ import annotations
