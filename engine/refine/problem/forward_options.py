@@ -42,7 +42,7 @@ from ptylive.schema.preset.propagation import THICKNESS, InstrumentSettings, Pro
 from ptylive.schema.preset.refined import RefinedSettings
 
 FADE_SHARE = 8
-"""Slices are compared up to one window, divided by this number, beyond the scan."""
+"""Slices are compared up to 1 / FADE_SHARE of a window beyond the scan."""
 
 
 def aberration_columns(probe: ProbeSettings, moving: RefinedSettings) -> tuple[str, ...]:

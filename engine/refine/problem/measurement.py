@@ -81,7 +81,7 @@ class Measurement:
         return self.probe.wavelength_A
 
     def without_drift(self, *, certain: bool) -> Measurement:
-        """Copy after a search for drift, which is removed, with ``certain`` only if it is certain; far field only."""
+        """Copy after a search for drift, which is removed (``certain``: only if certain); far-field frames only."""
         drift = find_drift(self.dataset, self.window, self.probe, certain=certain)
         if drift is None or not drift.applied:
             return replace(self, drift=drift)

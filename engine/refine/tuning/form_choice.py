@@ -14,8 +14,7 @@ object is then a phase at or above vacuum, however thick.
 The trials of a phase do not use the bound to vacuum: it slows their first sweeps, and the run gains by it where there
 is vacuum. A film has none: its phase varies about a mean that no pattern determines, and parts that fall from a start
 at 0 are held there until the whole phase has been lifted. A damped object is therefore tried with and without the
-bound, for the sweeps of the run and some epochs more, and freed of it if held-out patterns are then predicted far
-better.
+bound, for the sweeps of the run and some further epochs, and freed of it if that predicts held-out patterns far better.
 """
 
 from __future__ import annotations
