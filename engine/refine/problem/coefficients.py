@@ -1,8 +1,8 @@
 """Compressed recordings in the refinement: masks in the model's window, coefficients, their mean pattern.
 
-Least squares of coefficients weighs them by their noise unless told not to: with counts scattering like their mean,
-C = M diag(mean) M^T is the covariance of the coefficients, and W = L^-1 / 2, C = L L^T, makes sum |W (s - D)|^2 as
-large as the amplitude loss of the same misfit.
+Least squares of coefficients weight them by their noise unless the settings disable it: with counts whose variance
+equals their mean, C = M diag(mean) M^T is the covariance of the coefficients. With C = L L^T, the choice W = L^-1 / 2
+makes sum |W (s - D)|^2 as large as the amplitude loss of the same misfit.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray
 from ptylive.schema.preset.loss import LossSettings
 
 LEAST_MEAN = 1e-3
-"""Mean counts below this share of the largest are taken as so large: their estimate is no better."""
+"""Mean counts below this share of the largest are raised to it: their estimate is no better."""
 FLOOR_SHARE = 0.1
 """Floor of poisson_compressed as a share of the smallest mean coefficient."""
 SIGNED = (CoefficientTermKind.LEAST_SQUARES, CoefficientTermKind.ROOT)
-"""Losses that take coefficients of either sign."""
+"""Losses that accept coefficients of either sign."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,14 @@ class Coefficients:
     """Coefficients of a scan with their masks in the window, zero frequency at [0, 0]."""
 
     masks: FloatArray
-    """(K, P * P)."""
+    """(K, P * P) masks."""
     dataset: Dataset
     mean: DoubleArray
-    """(P * P,) mean pattern that the mean coefficients stand for, counts."""
+    """(P * P,) mean pattern, in counts, corresponding to the mean coefficients."""
 
     @classmethod
     def of(cls, dataset: Dataset, size: int) -> tuple[Coefficients, ScanWindow]:
-        """Masks in a window of ``size`` pixels; its patterns are the mean pattern, over and over."""
+        """Place the masks in a window of ``size`` pixels; the window's patterns repeat the mean pattern."""
         if dataset.masks is None:
             raise ValueError("the data set holds frames")
         basis = MaskBasis(dataset.basis.kind, np.ascontiguousarray(dataset.masks), dataset.basis.n_bright)
@@ -55,18 +55,18 @@ class Coefficients:
 
     @property
     def values(self) -> FloatArray:
-        """(N, K)."""
+        """(N, K) recorded coefficients."""
         return np.asarray(self.dataset.patterns[:, : len(self.masks)], dtype=np.float32)
 
     def recorded(self, name: str) -> FloatArray | None:
-        """(N,) a number recorded beside the coefficients, where it was."""
+        """(N,) a quantity recorded along with the coefficients; None if it was not."""
         names = self.dataset.basis.extra
         if name not in names:
             return None
         return np.asarray(self.dataset.patterns[:, len(self.masks) + names.index(name)], dtype=np.float32)
 
     def strategy(self, strategy: Strategy, settings: LossSettings) -> Strategy:
-        """The strategy with the loss of these coefficients. Raises RefinementError where they do not fit together."""
+        """Set the loss for these coefficients in the strategy. Raises RefinementError if it does not suit them."""
         kind = self._kind(settings)
         curvature_scale = {
             CoefficientTermKind.ROOT: 1.0,
@@ -74,13 +74,13 @@ class Coefficients:
         }.get(kind, max(1.0, float(self.masks.sum(axis=0).max())))
         reason = f"{strategy.reason.split(';')[0]}; {kind} of {len(self.masks)} {self.dataset.basis.kind} coefficients"
         offset = 0.0
-        if kind is CoefficientTermKind.POISSON:  # a model of the start is dark where the first electrons scatter to
+        if kind is CoefficientTermKind.POISSON:  # the starting model is dark where the first electrons are scattered to
             smallest = FLOOR_SHARE * max(float(self.values.mean(axis=0).min()), LEAST_MEAN)
             offset = smallest if isinstance(settings.loss_floor, str) else settings.loss_floor
         return replace(strategy, kind=kind, curvature_scale=curvature_scale, reason=reason, offset=offset)
 
     def compressed(self, settings: LossSettings, strategy: Strategy) -> CompressedPatterns:
-        """What the backend compares; of the bright field only where the strategy looks no further."""
+        """Data that the backend compares; only those of the bright field if the strategy is limited to it."""
         kind, n_bright = CoefficientTermKind(str(strategy.kind)), self.dataset.basis.n_bright
         if strategy.bright_field_only and 0 < n_bright < len(self.masks):
             whiten = kind is CoefficientTermKind.LEAST_SQUARES and settings.noise_weighting
@@ -123,7 +123,7 @@ class Coefficients:
         return kind
 
     def _edge(self, unseen: BoolArray) -> BoolArray:
-        """Pixels of the detector that no mask sees (P * P,): what the extra ``edge`` is the sum of."""
+        """Pixels of the detector that no mask covers (P * P,), whose sum is the extra ``edge``."""
         good = np.where(self.dataset.bad_pixels, 0, 1).astype(np.float32)
         size = round(self.masks.shape[1] ** 0.5)
         on_detector = ScanWindow.of(replace(self.dataset, patterns=good[None]), size).patterns[0].ravel() > 0
@@ -135,7 +135,7 @@ class Coefficients:
         return np.asarray(0.5 * np.linalg.inv(np.linalg.cholesky(covariance)), dtype=np.float32)
 
     def _perpendicular(self, settings: LossSettings) -> tuple[PerpendicularTerm, ...]:
-        """Terms of the regions whose perpendicular length was recorded. Raises MetadataError where none was."""
+        """Terms of the regions whose perpendicular length was recorded. Raises MetadataError if none was."""
         bright, dark = settings.perpendicular_weight, settings.perpendicular_weight_dark
         weights = {"perp_bright": bright, "perp_dark": bright if dark is None else dark}
         if not any(weights.values()):
@@ -153,12 +153,12 @@ class Coefficients:
 
 
 def _parts(masks: FloatArray) -> tuple[Array, Array]:
-    """Positive and negative part: windows are made of counts, which are at or above 0."""
+    """Positive and negative parts: windows hold counts, which are at or above 0."""
     return np.maximum(masks, 0), np.maximum(-masks, 0)
 
 
 def _mean_pattern(dataset: Dataset, basis: MaskBasis) -> DoubleArray:
-    """Mean counts (Qy, Qx) as the mean coefficients have it, brought to the recorded mean sum where there is one."""
+    """Mean counts (Qy, Qx) from the mean coefficients, scaled to the recorded mean sum if there is one."""
     mean = dataset.patterns[:, : basis.count].mean(axis=0, dtype=float)
     pattern = np.maximum(basis.pattern(mean), 0.0)
     if dataset.basis.of == "sqrt_intensity":

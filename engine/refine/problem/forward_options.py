@@ -1,7 +1,7 @@
 """The forward model that settings select for one data set: its description for the backend, and what is refined.
 
-A feature that is off adds no work and no parameters. A tilt of the specimen that all patterns share and that is not
-refined is folded into the propagators, so that the compiled backend can be used.
+A feature that is off adds no work and no parameters. A specimen tilt that all patterns share and that is not refined is
+folded into the propagators, so that the compiled backend can be used.
 """
 
 from __future__ import annotations
@@ -42,28 +42,28 @@ from ptylive.schema.preset.propagation import THICKNESS, InstrumentSettings, Pro
 from ptylive.schema.preset.refined import RefinedSettings
 
 FADE_SHARE = 8
-"""Slices are compared up to this share of a window beyond the scan."""
+"""Slices are compared up to 1 / FADE_SHARE of a window beyond the scan."""
 
 
 def aberration_columns(probe: ProbeSettings, moving: RefinedSettings) -> tuple[str, ...]:
-    """Names of the aberrations that are refined or given for parts of the scan, in the order of every array of them."""
+    """Names of the aberrations that are refined or given for parts of the scan, in the order used by all arrays."""
     given = 0 if probe.aberrations_array_A is None else max(len(row) for row in probe.aberrations_array_A)
     refined = moving.refined_aberrations if moving.update_aberrations else ()
     return tuple(name for i, name in enumerate(ABERRATION_NAMES) if i < given or name in refined)
 
 
 def tilt_from_columns(propagation: PropagationSettings, refined: RefinedSettings) -> bool:
-    """Whether the only tilt refined is inside the specimen, to which the loss is blind."""
+    """Whether the only refined tilt is inside the specimen, where the loss does not depend on it."""
     shared = propagation.tilts_mrad is None or len(propagation.tilts_mrad) == 1
     return refined.update_tilts and propagation.tilt_mode == 0 and shared and not propagation.near_field
 
 
 @dataclass(frozen=True)
 class FreeSpace:
-    """Phase of an Å of free space, and the tilts that are not part of it."""
+    """Phase per Å of free space, and the tilts that are not part of it."""
 
     phase_per_A: DoubleArray
-    """(P, P) -pi lam q^2, and 2 pi q . tan where all patterns share a fixed tilt: H = exp(i d times it)."""
+    """(P, P) -pi lam q^2, plus 2 pi q . tan if all patterns share a fixed tilt: H = exp(i d phase_per_A)."""
     tilts: Tilts | None
 
 
@@ -80,25 +80,25 @@ class ForwardOptions:
     tilt_found: bool = False
     """The tilt inside the specimen was searched for before the run (``tilt_search``) and is kept."""
     series: TiltSeries | None = None
-    """Where several scans are refined together."""
+    """Scans that are refined together; None for a single scan."""
 
     @property
     def instrument(self) -> Instrument:
-        """What detector, source and scan do besides."""
+        """Effects of detector, source and scan beyond the plain model."""
         return Instrument(self.beyond, self.measured, self.refined.update_detector_psf)
 
     @property
     def window(self) -> ModelWindow:
-        """The pixels of the model."""
+        """Pixels of the model."""
         return self.measured.model
 
     @property
     def wavelength_A(self) -> float:
-        """Of the electrons."""
+        """Electron wavelength."""
         return self.measured.wavelength_A
 
     def free_space(self) -> FreeSpace:
-        """Free space and tilts. Raises MetadataError for tilts of another number than scan points."""
+        """Free space and tilts. Raises MetadataError if the number of tilts is not that of the scan points."""
         q = np.fft.fftfreq(self.window.size, self.window.object_pixel_A)
         phase = -np.pi * self.wavelength_A * (q[:, None] ** 2 + q[None, :] ** 2)
         if self.series is not None:
@@ -117,7 +117,7 @@ class ForwardOptions:
         return FreeSpace(phase + 2 * np.pi * (q[:, None] * row + q[None, :] * column), None)
 
     def slow_field(self) -> SlowField | None:
-        """Aberrations and tilts that vary slowly over the field; None where none do. Raises MetadataError."""
+        """Aberrations and tilts that vary slowly over the field; None if none do. Raises MetadataError."""
         if not self.beyond.field_order:
             return None
         if THICKNESS in self.beyond.field_terms and self.object.slices == 1:
@@ -129,7 +129,7 @@ class ForwardOptions:
         )
 
     def start_tilts_mrad(self) -> FloatArray:
-        """(1 or N, 6) tilts to start from; rows for each pattern only where they were given for each scan point."""
+        """(1 or N, 6) start tilts; one row per pattern only if they were given for each scan point."""
         given = self.propagation.tilts_mrad
         if given is None:
             return np.zeros((1, 6), np.float32)
@@ -139,7 +139,7 @@ class ForwardOptions:
 
     @property
     def tilt_from_columns(self) -> bool:
-        """Whether the only tilt refined is inside the specimen, to which the loss is blind."""
+        """Whether the only refined tilt is inside the specimen, where the loss does not depend on it."""
         return tilt_from_columns(self.propagation, self.refined)
 
     def to_results(
@@ -147,8 +147,8 @@ class ForwardOptions:
     ) -> tuple[ComplexArray, Refined]:
         """Transmission (modes, slices, Y, X) and refined quantities as they are written to results.
 
-        Where tilts inside the specimen are refined, the shear of the columns is removed from the slices and added to
-        the tilt, unless the tilt was found before the run.
+        If tilts inside the specimen are refined, the shear of the columns is removed from the slices and added to the
+        tilt, unless the tilt was found before the run.
         """
         if refined.aberrations_A is not None:
             shared = refined.aberrations_A.ndim == 1
@@ -167,7 +167,7 @@ class ForwardOptions:
         return transmission, replace(refined, tilts_mrad=tilts)
 
     def aberration_groups(self) -> AberrationGroups | None:
-        """Aberrations of the parts of the scan; None where it has no parts."""
+        """Aberrations of the parts of the scan; None if it has no parts."""
         marker, given = self.probe.aberration_marker, self.probe.aberrations_array_A
         if marker is None:
             if given is not None and len(given) > 1:
@@ -189,7 +189,7 @@ class ForwardOptions:
         return AberrationGroups(rates, values, parts_of_scan(marker, self.measured.dataset, "aberration_marker"))
 
     def _of_each_pattern(self) -> AberrationGroups:
-        """Aberrations that vary over the field: each pattern is a part of its own."""
+        """Aberrations that vary over the field: each pattern is a separate part."""
         names, count = self.instrument.field_aberrations, len(self.measured.dataset.patterns)
         rates = chi_per_A(names, self.window, self.wavelength_A).astype(np.float32)
         return AberrationGroups(rates, np.zeros((count, len(names))), np.arange(count))
@@ -204,12 +204,12 @@ class ForwardOptions:
         return np.asarray(modes * np.exp(-1j * np.tensordot(coefficients, rates, 1)))
 
     def probe_marker(self) -> IndexArray | None:
-        """(N,) which probe each pattern was taken with; None where there is one."""
+        """(N,) index of the probe of each pattern; None if there is only one."""
         marker = self.probe.probe_marker
         return None if marker is None else parts_of_scan(marker, self.measured.dataset, "probe_marker")
 
     def probe_shares(self) -> FloatArray | None:
-        """(probes,) share of the patterns taken with each; none is 0, so that steps stay bounded."""
+        """(probes,) share of the patterns taken with each probe; never 0, so that steps stay bounded."""
         marker, chosen = self.probe.probe_marker, self.probe_marker()
         if marker is None or chosen is None:
             return None
@@ -217,7 +217,7 @@ class ForwardOptions:
         return np.asarray(np.maximum(counts, 1) / len(chosen), dtype=np.float32)
 
     def cleaning(self, object_shape: tuple[int, int]) -> Cleaning | None:
-        """Filters of the whole object (rows, columns) and probe, where there is a band limit and it is not lazy."""
+        """Filters of the whole object (rows, columns) and the probe, if there is a band limit and it is not lazy."""
         cutoff = self.propagation.damping_cutoff_multislice
         if cutoff is None or self.propagation.lazy_clean:
             return None
@@ -228,7 +228,7 @@ class ForwardOptions:
     def description(
         self, tilts: Tilts | None, compressed: CompressedPatterns | None, mixture: Mixture | None = None
     ) -> ForwardModel | None:
-        """Everything beyond the plain far field; None where nothing is. ``mixture``: that each mode is blurred by."""
+        """Everything beyond the plain far field; None if there is nothing. ``mixture``: blur of each mode."""
         propagation, probe, size = self.propagation, self.probe, self.window.size
         cutoff, plates = propagation.damping_cutoff_multislice, probe.phase_plate_in_h5
         model = ForwardModel(
@@ -265,7 +265,7 @@ class ForwardOptions:
 
 
 def _scanned(positions_px: DoubleArray, shape: tuple[int, int], fade_px: int) -> Area:
-    """The object between the outermost positions (N, 2), and its surroundings, which the probe lit too."""
+    """Object area between the outermost positions (N, 2), with the surroundings that the probe also lit."""
     low, high = np.floor(positions_px.min(axis=0)), np.ceil(positions_px.max(axis=0))
     rows, columns = ((int(a), int(b)) for a, b in zip(low, high, strict=True))
     return Area.around(rows, columns, shape, fade_px)
@@ -274,10 +274,10 @@ def _scanned(positions_px: DoubleArray, shape: tuple[int, int], fade_px: int) ->
 def tilt_curvature(
     mode: int, power_A2: tuple[DoubleArray, DoubleArray], wavelength_A: float, depth_A: float
 ) -> FloatArray:
-    """Phase variance per mrad^2 of each of the six tilts (6,), of one pattern.
+    """(6,) phase variance per mrad^2 of each of the six tilts, for one pattern.
 
     power_A2: variances (row, col) of the illumination in real space, Å^2, and of the pattern in reciprocal space, Å^-2.
-    A tilt turns position x by 2 pi x / lam, and one inside the specimen frequency q by 2 pi d q.
+    A tilt turns position x by 2 pi x / lam, and a tilt inside the specimen turns frequency q by 2 pi d q.
     """
     outside = (2 * np.pi * RAD_PER_MRAD / wavelength_A) ** 2 * power_A2[0]
     inside = (2 * np.pi * RAD_PER_MRAD * max(depth_A, 1.0)) ** 2 * power_A2[1]

@@ -1,6 +1,6 @@
-"""What a deep generative prior needs before it is trained: its networks, and patterns to judge it by.
+"""Preparation of a deep generative prior for training: its networks, and held-out patterns to judge it by.
 
-Nothing here needs torch: checks before a run say of it what they say of pixels.
+Nothing here needs torch, so checks before a run cover the prior as they cover pixels.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ptylive.schema.preset.solver import PriorSettings
 
 LEAST_PATTERNS = 64
 GROUPS = 16
-"""Of held-out patterns, between which differences scatter."""
+"""Groups of held-out patterns; the scatter between them gives the uncertainty of differences."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Generative:
 
     plan: Plan
     parts: tuple[Images, ...]
-    """Object, and probe where it has a network, as they lie in the vector of parameters."""
+    """Positions of the object, and of the probe if it has a network, in the parameter vector."""
 
     @classmethod
     def of(
@@ -44,14 +44,14 @@ class Generative:
         probe_refined: bool,
         seed: int,
     ) -> Generative:
-        """``layout``: of the whole scan; ``patterns``: that are refined."""
+        """Plan networks; ``layout``: of the whole scan; ``patterns``: number of patterns that are refined."""
         specimen = Specimen(dose_e_per_A2, layout.object_shape[0], patterns, layout.non_negative, probe_refined)
         plan = planned(settings, specimen, seed)
         return cls(plan, parts_of(layout, plan))
 
     @property
     def sizes(self) -> tuple[NetworkSize, ...]:
-        """What each network takes."""
+        """Size of each network."""
         return tuple(
             NetworkSize(one.shape[0], network.levels, network.filters, one.shape[1:])
             for one, network in zip(self.parts, self.plan.networks, strict=True)
@@ -59,26 +59,26 @@ class Generative:
 
     @property
     def bytes(self) -> int:
-        """Of all networks while they are trained."""
+        """Memory of all networks during training."""
         return sum(size.bytes for size in self.sizes)
 
     def check_fits(self) -> None:
-        """Raise MetadataError where the networks do not fit into memory."""
+        """Raise MetadataError if the networks do not fit into memory."""
         check_fits(float(self.bytes), "the networks of method=dgp", "set dgp_filters=8 or dgp_levels=2")
 
     def seconds(self, patterns: int, threads: int) -> float:
-        """Of training on ``patterns`` patterns on the processor, about; their own share is small."""
+        """Estimate the time to train on ``patterns`` patterns on the CPU; the patterns' own share is small."""
         steps = self.plan.epochs * self.plan.steps(patterns)
         each = zip(self.sizes, self.plan.networks, strict=True)
         return sum(size.seconds(network.pretraining + steps, threads) for size, network in each)
 
     def words(self, patterns: int, threads: int) -> str:
-        """What is said before a run."""
+        """Description shown before a run."""
         return f"then a deep generative prior: {in_words(list(self.sizes), self.seconds(patterns, threads))} at most"
 
 
 def parts_of(layout: ParameterLayout, plan: Plan) -> tuple[Images, ...]:
-    """Object, and probe where it has a network, as images."""
+    """Object, and probe if it has a network, as images."""
     rows, columns = layout.object_shape[1:]
     parts = [Images(0, (layout.object_size // (rows * columns), rows, columns))]
     if plan.probe is not None:

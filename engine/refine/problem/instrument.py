@@ -1,4 +1,4 @@
-"""What detector, source and scan do besides the plain model, as settings ask for it on one measurement."""
+"""Effects of detector, source and scan beyond the plain model, as settings specify them for one measurement."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from ptylive.schema.preset.probe import Marker
 from ptylive.schema.preset.propagation import THICKNESS, TILTS, InstrumentSettings
 
 FIRST_PSF_PX = 0.5
-"""Width that a point spread is refined from where none is given."""
+"""Start width of a refined point spread if none is given."""
 LOOKED_PATTERNS = 64
 
 
 @dataclass(frozen=True)
 class Instrument:
-    """The settings, and what they are about."""
+    """Instrument settings, with the measurement they apply to."""
 
     settings: InstrumentSettings
     measured: Measurement
     psf_refined: bool
-    """Whether the width of the point spread moves."""
+    """Whether the width of the point spread is refined."""
 
     def point_spread(self) -> PointSpread | None:
-        """The detector's; None where there is none. Raises MetadataError for an unusable image."""
+        """Point spread of the detector; None if it has none. Raises MetadataError for an unusable image."""
         asked = self.settings
         if asked.detector_psf is None and not asked.detector_psf_px and not self.psf_refined:
             return None
@@ -47,12 +47,12 @@ class Instrument:
 
     @property
     def first_psf_px(self) -> float:
-        """Standard deviation of the Gaussian to begin with."""
+        """Start value of the standard deviation of the Gaussian."""
         given = self.settings.detector_psf_px
         return FIRST_PSF_PX if self.psf_refined and not given else given
 
     def mixture(self, modes: ComplexPlane) -> Mixture | None:
-        """How a probe of start ``modes`` (modes, P, P) is blurred; None where it is not. Raises MetadataError."""
+        """Blur of a probe with start ``modes`` (modes, P, P); None without blur. Raises MetadataError."""
         asked = self.settings
         if not asked.source_blur_A and not asked.fly_scan_share:
             return None
@@ -67,9 +67,9 @@ class Instrument:
         return Mixture(blur_modes(model.k_row, model.k_col, power, asked.source_blur_A, path))
 
     def components(self, modes: ComplexPlane, parts: Marker | None) -> ComplexPlane | None:
-        """(n, P, P) what the first of the ``modes`` varies by at first, Fourier space; None where it does not vary.
+        """(n, P, P) start components by which the first of the ``modes`` varies, Fourier space; None if it is fixed.
 
-        parts: that have a probe of their own. Raises MetadataError.
+        parts: parts of the scan with a separate probe. Raises MetadataError.
         """
         number = self.settings.opr_components
         if not number:
@@ -84,11 +84,10 @@ class Instrument:
     def slow_field(
         self, tilts_mrad: FloatArray, tilt_mode: int, *, parts: bool, tilts_refined: bool
     ) -> SlowField | None:
-        """What varies over the field by polynomials; None where nothing does.
+        """Quantities that vary over the field as polynomials; None if there are none.
 
-        tilts_mrad: (1 or N, 6) that tilts vary about; parts: aberrations are those of parts of the scan, or refined;
-        tilts_refined: tilts are refined besides.
-        Raises MetadataError for what does not go together.
+        tilts_mrad: (1 or N, 6) mean tilts; parts: aberrations are given for parts of the scan, or refined;
+        tilts_refined: tilts are refined as well. Raises MetadataError for incompatible settings.
         """
         order, terms = self.settings.field_order, self.settings.field_terms
         if not order:
@@ -126,9 +125,9 @@ class Instrument:
         return tuple(name for name in ABERRATION_NAMES if name in asked.field_terms) if asked.field_order else ()
 
     def bend(self) -> DoubleArray:
-        """(p, p) mean square of half the Laplacian of what is counted: dI/dt of the Gaussian's variance t.
+        """(p, p) mean square of half the Laplacian of the counts: dI/dt for a Gaussian of variance t.
 
-        Of what was counted, less 5 times its mean: what counting noise adds, of weights -2 and four of 1/2.
+        Measured on the counts, minus 5 times their mean, which counting noise adds with weights -2 and four of 1/2.
         """
         window = self.measured.window
         mean = np.asarray(mean_pattern(window), dtype=np.float64)
@@ -136,7 +135,7 @@ class Instrument:
         squares = sum(_half_laplacian(np.asarray(window.patterns[n], dtype=np.float64)) ** 2 for n in chosen)
         signal = np.maximum(squares / len(chosen) - 5 * mean, _half_laplacian(mean) ** 2)
         unseen = (~window.measured).astype(np.float64)
-        near = _half_laplacian(unseen) != 0  # a hole in the patterns is no structure of them
+        near = _half_laplacian(unseen) != 0  # a hole in the patterns is not part of their structure
         return np.where(near | ~window.measured, 0.0, signal)
 
 
@@ -146,7 +145,7 @@ def _half_laplacian(plane: DoubleArray) -> DoubleArray:
 
 
 def _image(name: str, path: str, size: int) -> FloatArray:
-    """A point spread (rows, columns) as (size, size), its middle at [0, 0], sum 1. Raises MetadataError."""
+    """Read a point spread (rows, columns) as (size, size), centre at [0, 0], sum 1. Raises MetadataError."""
     try:
         stored = np.load(Path(path), mmap_mode="r", allow_pickle=False)
         shape, kind = stored.shape, stored.dtype.kind

@@ -27,27 +27,27 @@ from ptylive.schema.preset.refined import RefinedSettings
 
 @dataclass(frozen=True)
 class Measurement:
-    """A data set as the model sees it, and what was measured on its patterns."""
+    """A data set in the coordinates of the model, with the quantities measured on its patterns."""
 
     dataset: Dataset
-    """Mirrored and shifted where asked for; its positions without drift where that was found."""
+    """Data set, mirrored and shifted if requested; its positions are corrected for a drift that was found."""
     window: ScanWindow
-    """Of the detector."""
+    """Detector window."""
     model: ModelWindow
     probe: Probe
     coefficients: Coefficients | None
     near_field: bool
     statistics: PatternStatistics
     drift: Drift | None = None
-    """What was found, where it was looked for."""
+    """Result of the search for drift; None without one."""
 
     @classmethod
     def of(
         cls, dataset: Dataset, patterns: PatternSettings, propagation: PropagationSettings, *, single_slice: bool
     ) -> Measurement:
-        """Look at a data set. Raises MetadataError where optics or pixels are missing, RefinementError for no counts.
+        """Measure a data set. Raises MetadataError if optics or pixels are missing, RefinementError without counts.
 
-        A single slice stands at the depth the maps focus on.
+        A single slice is placed at the depth on which the maps focus.
         """
         _check(dataset)
         dataset, near, coefficients = as_seen(dataset, patterns), propagation.near_field, None
@@ -66,22 +66,22 @@ class Measurement:
 
     @property
     def plain(self) -> bool:
-        """Whether frames of the far field were recorded."""
+        """Whether far-field frames were recorded."""
         return self.coefficients is None and not self.near_field
 
     @property
     def offsets_px(self) -> DoubleArray | None:
-        """(N, 2) how far each pattern lies from its place, pixels of the model; None where all lie there."""
+        """(N, 2) offset of each pattern from its nominal place, pixels of the model; None if there are no offsets."""
         given = self.dataset.offsets_px
         return None if given is None or self.near_field else given * (self.model.size // self.window.size)
 
     @property
     def wavelength_A(self) -> float:
-        """Of the electrons."""
+        """Electron wavelength."""
         return self.probe.wavelength_A
 
     def without_drift(self, *, certain: bool) -> Measurement:
-        """A copy whose drift was looked for, and taken out, ``certain``: where it is; frames of the far field only."""
+        """Copy after a search for drift, which is removed (``certain``: only if certain); far-field frames only."""
         drift = find_drift(self.dataset, self.window, self.probe, certain=certain)
         if drift is None or not drift.applied:
             return replace(self, drift=drift)
@@ -89,9 +89,9 @@ class Measurement:
         return replace(self, dataset=dataset, drift=drift, statistics=_statistics(dataset, self.window, self.probe))
 
     def start_modes(self, settings: ProbeSettings, coherence: Coherence, depth_A: float = 0.0) -> ComplexPlane:
-        """(modes, P, P) in Fourier space, with the counts of a pattern in all.
+        """(modes, P, P) start modes in Fourier space, which together have the counts of a pattern.
 
-        ``depth_A``: how far below the entrance a given probe is the one that it is.
+        ``depth_A``: depth below the entrance surface at which a given probe is specified.
         """
         counts = self.statistics.counts_per_pattern
         if self.near_field:
@@ -105,7 +105,7 @@ class Measurement:
 def check_near_field(
     dataset: Dataset, patterns: PatternSettings, probe: ProbeSettings, refined: RefinedSettings
 ) -> None:
-    """Raise MetadataError for what makes no sense of images under a plane wave."""
+    """Raise MetadataError for settings that make no sense for images under a plane wave."""
     senseless = {
         "update_probe_pos": refined.update_probe_pos,
         "update_aberrations": refined.update_aberrations,
@@ -127,19 +127,19 @@ def check_near_field(
 def _statistics(
     dataset: Dataset, window: ScanWindow, probe: Probe, images_of_A: float | None = None
 ) -> PatternStatistics:
-    """Counts, dose and noise; ``images_of_A``: side of the images, which show one place. RefinementError for none."""
+    """Counts, dose and noise; ``images_of_A``: side of the images, which show one place. RefinementError if none."""
     statistics = PatternStatistics.of(dataset, window, probe)
     if statistics.counts_per_pattern <= 0:
         remedy = f"check beam centre and bad-pixel mask; values below 0 or beyond {MOST_COUNTS:g} are no counts"
         raise RefinementError("the patterns hold no counts", remedy)
     if images_of_A is None:
         return statistics
-    area = images_of_A**2 / len(dataset.patterns)  # however far apart the stage says
+    area = images_of_A**2 / len(dataset.patterns)  # regardless of the distances that the stage reports
     return replace(statistics, dose_e_per_A2=statistics.counts_per_pattern / area)
 
 
 def _size(dataset: Dataset, patterns: PatternSettings) -> int:
-    """Pixels of the detector's window."""
+    """Side of the detector window, pixels."""
     if not isinstance(patterns.window_px, str):
         return patterns.window_px
     return padded_size(max(dataset.bad_pixels.shape))

@@ -1,7 +1,7 @@
-"""ParameterBlocks refined besides object and probe: start values, and the curvature of the loss along each.
+"""Parameter blocks refined in addition to object and probe: start values, and the curvature of the loss along each.
 
-The curvatures are estimates from counts and optics that only scale the steps: of the right size, and rather too large,
-so that a first step is too short rather than too long.
+The curvatures are estimates from counts and optics that only scale the steps. They have the right magnitude and tend to
+be too large, so that a first step is too short rather than too long.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ from ptylive.schema.preset.start import StartSettings
 
 LOWEST_CURRENT, LOWEST_DISTANCE_A = 0.05, 0.1
 LEFT_TO_ABERRATIONS = 1 / 16
-"""Share of the curvature along an aberration, or a field's thickness, that is left when the object has followed."""
+"""Share of the curvature along an aberration, or a field's thickness, that remains once the object has followed."""
 DAMPING = 0.1
-"""Pull of the absorption towards 0, as a share of the curvature the data give it."""
+"""Pull of the absorption towards 0, as a share of the curvature from the data."""
 SAME_AS = {
     CoefficientTermKind.ROOT: DataTermKind.AMPLITUDE,
     CoefficientTermKind.GAUSS: DataTermKind.AMPLITUDE,
     CoefficientTermKind.POISSON: DataTermKind.POISSON,
 }
-"""Losses of coefficients have about the curvature of these losses of pixels."""
+"""Pixel losses with about the same curvature as these losses of coefficients."""
 
 
 @dataclass(frozen=True)
 class ParameterBlocks:
-    """The quantities asked for, on one measurement."""
+    """The requested parameter blocks for one measurement."""
 
     forward: ForwardOptions
     strategy: Strategy
@@ -59,27 +59,27 @@ class ParameterBlocks:
     """(modes, P, P) start probe in Fourier space."""
     regularisers: RegulariserSettings
     noise_weighting: bool
-    """Of least squares of coefficients."""
+    """Noise weighting of the least squares of coefficients."""
     begin: StartSettings
-    """What beam currents and background begin from."""
+    """Start values of beam currents and background."""
 
     @property
     def dataset(self) -> Dataset:
-        """What was recorded."""
+        """The recorded data set."""
         return self.forward.measured.dataset
 
     @property
     def window(self) -> ScanWindow:
-        """Of the detector."""
+        """Detector window."""
         return self.forward.measured.window
 
     @property
     def wavelength_A(self) -> float:
-        """Of the electrons."""
+        """Electron wavelength."""
         return self.forward.wavelength_A
 
     def probe_model(self) -> ProbeModel:
-        """The probe's form, and the aberrations that may be added."""
+        """The form of the probe, and the aberrations that may be added to it."""
         form = {"both": ProbeForm.COMPLEX, "phase": ProbeForm.PHASE, "amplitude": ProbeForm.AMPLITUDE}
         shares = self.forward.probe_shares()
         start = np.tile(self.modes, (1 if shares is None else len(shares), 1, 1)).astype(np.complex64)
@@ -88,7 +88,7 @@ class ParameterBlocks:
         return ProbeModel(form[self.forward.probe.probe_part], start, rates, shares)
 
     def others(self) -> tuple[Block, ...]:
-        """Every other quantity that is refined."""
+        """Parameter blocks of all other refined quantities."""
         refined = self.forward.refined
         wanted = [
             (refined.update_probe_pos, self._shifts),
@@ -103,7 +103,7 @@ class ParameterBlocks:
         return (*(make() for asked, make in wanted if asked), *self._varying(), *self._field(), *self._scans())
 
     def terms(self, layout: ParameterLayout) -> tuple[Term, ...]:
-        """Terms of the loss that go with what is refined."""
+        """Loss terms that belong to the refined quantities."""
         terms: list[Term] = []
         if self.strategy.object_form is ObjectForm.DAMPED:
             size = layout.object_size // 2
@@ -121,18 +121,18 @@ class ParameterBlocks:
 
     @property
     def _likelihood(self) -> float:
-        """The loss over the negative logarithm of the likelihood."""
+        """Ratio of the loss to the negative log-likelihood."""
         term = self._pixel_term
-        bright = float(mean_pattern(self.window).max())  # counting: the likelihood has the curvature 1 over the counts
+        bright = float(mean_pattern(self.window).max())  # for counting noise the likelihood has curvature 1 / counts
         return bright * float(term.curvature(np.float64(bright))) if term.likelihood is None else term.likelihood
 
     @property
     def _pixel_term(self) -> PixelTerm | PythonTerm:
-        """The data term of pixels, or the one whose curvature is nearest to that of coefficients."""
+        """The pixel data term, or the one whose curvature is closest to that of the coefficients."""
         kind = self.strategy.kind
         if isinstance(kind, PythonTerm):
             return kind
-        if kind is CoefficientTermKind.LEAST_SQUARES:  # weighted by noise it is made as large as lsq_sqrt
+        if kind is CoefficientTermKind.LEAST_SQUARES:  # with noise weighting it is scaled to the size of lsq_sqrt
             kind = DataTermKind.AMPLITUDE if self.noise_weighting else DataTermKind.INTENSITY
         return PIXEL_TERMS[SAME_AS[kind] if isinstance(kind, CoefficientTermKind) else kind]
 
@@ -149,14 +149,14 @@ class ParameterBlocks:
         return Block(BlockName.SHIFTS, start, np.broadcast_to(curvature, start.shape).astype(np.float32))
 
     def _current(self) -> Block:
-        """I = s I1: the curvature of the amplitude loss is sum I1 / 2."""
+        """Beam current with I = s I1: the curvature of the amplitude loss is sum I1 / 2."""
         given = start_currents(self.begin, self.dataset)
         start = np.ones(len(self.dataset.patterns), np.float32) if given is None else given
         curvature = np.full_like(start, 0.5 * self.strategy.curvature_scale * self._counts)
         return Block(BlockName.CURRENT, start, curvature, lowest=LOWEST_CURRENT)
 
     def _background(self) -> Block:
-        """I = I1 + b: the curvature along b is that along I, in every pattern."""
+        """Background with I = I1 + b: the curvature along b is that along I, in every pattern."""
         mean = np.maximum(mean_pattern(self.window), mean_pattern(self.window).max() * 1e-4) + self.strategy.offset
         each = self._pixel_term.curvature(mean)
         given = start_background(self.begin, self.window.size)
@@ -165,14 +165,14 @@ class ParameterBlocks:
         return Block(BlockName.BACKGROUND, start, curvature, lowest=0.0)
 
     def _distances(self) -> Block:
-        """Distances of slices: see :meth:`_of_free_space`."""
+        """Distances between slices: see :meth:`_of_free_space`."""
         each = 2 * self.strategy.curvature_scale * self._of_free_space() * self._counts
         start = np.asarray(self.forward.object.spacings_A, dtype=np.float32)
         curvature = np.full_like(start, each * len(self.dataset.patterns))
         return Block(BlockName.DISTANCES, start, curvature, lowest=LOWEST_DISTANCE_A)
 
     def _thickness(self) -> Block:
-        """Of all slices, equally thick: what lies between the first and the last moves by almost as much."""
+        """Thickness of all slices together, equally thick: the space between first and last changes almost as much."""
         form, light = self.forward.object, self._counts * len(self.dataset.patterns)
         share = 1 - 1 / form.slices
         each = LEFT_TO_ABERRATIONS * 2 * self.strategy.curvature_scale * self._of_free_space() * share**2
@@ -181,16 +181,16 @@ class ParameterBlocks:
         return Block(BlockName.THICKNESS, start, np.full_like(start, each * light), lowest=lowest)
 
     def _of_free_space(self) -> float:
-        """Phase variance per Å^2: an Å of free space turns frequency q by pi lam q^2."""
+        """Phase variance per Å^2: one Å of free space turns frequency q by pi lam q^2."""
         q = np.fft.fftfreq(self.window.size, self.window.object_pixel_A)
         rate = np.pi * self.wavelength_A * (q[:, None] ** 2 + q[None, :] ** 2)
         return _variance(rate, self._spectrum())
 
     def _aberrations(self) -> Block:
-        """A coefficient turns the probe by its chi; a turn of all frequencies alike changes nothing.
+        """Aberrations: a coefficient turns the probe by its chi; turning all frequencies alike changes nothing.
 
-        The object follows the probe and takes most of the curvature. Aberrations that were given for parts of the scan
-        but are not refined get an infinite curvature, so that they stay.
+        The object follows the probe and takes up most of the curvature. Aberrations that were given for parts of the
+        scan but are not refined get an infinite curvature, so that they stay fixed.
         """
         groups, refined = self.forward.aberration_groups(), self.forward.refined
         names = refined.refined_aberrations if groups is None else aberration_columns(self.forward.probe, refined)
@@ -206,7 +206,7 @@ class ParameterBlocks:
         return Block(BlockName.ABERRATIONS, groups.values_A.astype(np.float32), curvature.astype(np.float32))
 
     def _tilts(self) -> Block:
-        """A tilt turns the illumination, or the spectrum of the wave inside, in proportion to position or frequency."""
+        """Tilts: they turn the illumination, or the wave's spectrum inside, in proportion to position or frequency."""
         start = self.forward.start_tilts_mrad()
         patterns = len(self.dataset.patterns) / len(start)
         curvature = np.float32(2 * self.strategy.curvature_scale * self._counts * patterns) * self._of_tilts()
@@ -223,7 +223,7 @@ class ParameterBlocks:
         return tilt_curvature(self.forward.propagation.tilt_mode, spreads, self.wavelength_A, depth)
 
     def _spread(self) -> Block:
-        """A variance t of the point spread bends what is counted: dI/dt is half its Laplacian."""
+        """Point spread: a variance t smooths the counts, with dI/dt half their Laplacian."""
         mean = np.maximum(mean_pattern(self.window), mean_pattern(self.window).max() * 1e-4) + self.strategy.offset
         instrument = self.forward.instrument
         each = float((self._pixel_term.curvature(mean) * instrument.bend()).sum())
@@ -231,7 +231,7 @@ class ParameterBlocks:
         return Block(BlockName.SPREAD, np.array([instrument.first_psf_px**2], np.float32), curvature, lowest=0.0)
 
     def _varying(self) -> tuple[Block, ...]:
-        """A coefficient adds so much of a component, which has the power of the first mode, and the other way round."""
+        """Varying probe: a coefficient adds a component with the power of the first mode, and vice versa."""
         components = self.forward.instrument.components(self.modes, self.forward.probe.probe_marker)
         if components is None:
             return ()
@@ -246,7 +246,7 @@ class ParameterBlocks:
         )
 
     def _field(self) -> tuple[Block, ...]:
-        """Basis functions of mean square 1: each coefficient has the curvature of what it adds to in all patterns."""
+        """Slow field: basis functions of mean square 1, so a coefficient has the curvature of what it adds to."""
         field, patterns = self.forward.slow_field(), len(self.dataset.patterns)
         if field is None:
             return ()
@@ -263,7 +263,7 @@ class ParameterBlocks:
         return (Block(BlockName.FIELD, start, (start + np.array(rows)[:, None]).astype(np.float32)),)
 
     def _scans(self) -> tuple[Block, ...]:
-        """What all patterns of a scan share has the curvatures that single patterns have."""
+        """Quantities that all patterns of a scan share, with curvatures from those of single patterns."""
         series = self.forward.series
         if series is None or not series.moving:
             return ()
@@ -273,7 +273,7 @@ class ParameterBlocks:
         return (Block(BlockName.SCANS, series.start, series.curvature(of_shift, of_tilt, of_current)),)
 
     def _spectrum(self) -> DoubleArray:
-        """Weights of the frequencies of the exit wave: the mean pattern; all alike where images are recorded."""
+        """Weights of the frequencies of the exit wave: the mean pattern; uniform if images are recorded."""
         mean = mean_pattern(self.window)
         return np.ones_like(mean) if self.forward.propagation.near_field else mean
 
@@ -283,10 +283,10 @@ class ParameterBlocks:
         return np.asarray((np.abs(self.modes) ** 2).sum(axis=0), dtype=np.float64)
 
     def _shared_chi(self) -> DoubleArray:
-        """(n, P, P) chi of one Å of each aberration that all patterns share, without the shift it gives the probe.
+        """(n, P, P) chi per Å of each aberration that all patterns share, without the shift it gives the probe.
 
-        A shift of the probe in all patterns moves the object and nothing else; left in, it would have to be undone by
-        the whole object for every change of a coma.
+        A shift of the probe in all patterns moves the object and nothing else; if it were left in, every change of a
+        coma would require the whole object to undo it.
         """
         rates = self._chi_per_A(self.forward.refined.refined_aberrations)
         window, root = self.forward.window, np.sqrt(self._aperture_power).ravel()
@@ -296,11 +296,11 @@ class ParameterBlocks:
         return np.asarray((flat - (plane @ fit).T).reshape(rates.shape))
 
     def _chi_per_A(self, names: tuple[str, ...]) -> DoubleArray:
-        """(n, P, P) aberration phase of one Å of each coefficient."""
+        """(n, P, P) aberration phase per Å of each coefficient."""
         return chi_per_A(names, self.forward.window, self.wavelength_A)
 
     def _prior_curvature(self) -> float:
-        """Curvature of the prior of the positions, loss over object pixels squared; 0 without one."""
+        """Curvature of the position prior, in loss per object pixel squared; 0 without a prior."""
         expected_A = self.regularisers.position_prior_A
         return 0.0 if expected_A is None else self._likelihood * self.grid.pixel_A**2 / expected_A**2
 

@@ -1,6 +1,6 @@
-"""From data set and preset to a problem a backend can evaluate, and to the parameters to start from.
+"""From data set and preset to a problem that a backend can evaluate, and to the start parameters.
 
-Three steps: measure, decide, lay out. This is where the preset is taken apart: what they call takes groups of settings.
+There are three steps: measure, decide, lay out. The preset is taken apart here; callees receive groups of settings.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ from ptylive.schema.preset import Preset
 from ptylive.schema.preset.loss import LossSettings
 
 BRIGHT_FIELD_EDGE = 1.05
-"""The loss of weak phase objects looks at |k| below this many semi-angles."""
+"""The loss of weak phase objects compares only |k| below this many semi-angles."""
 VACUUM_PERCENTILE = 5.0
-"""Start phases are shifted so that this percentile is 0, where the phase is held at or above 0."""
+"""Start phases are shifted so that this percentile is 0 if the phase is constrained to be at or above 0."""
 LARGEST_OBJECT_PIXELS = 2**31
 OBJECT_BYTES = 48
-"""Of each pixel at least: its parameters, gradient, steps and a complex plane, in single precision."""
+"""Minimum memory per object pixel: its parameters, gradient, steps and a complex plane, in single precision."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Problem:
     """A refinement ready to run."""
 
     forward: ForwardOptions
-    """With the measurement it is for."""
+    """Forward options, including the measurement."""
     strategy: Strategy
     grid: ObjectGrid
     layout: ParameterLayout
@@ -68,21 +68,21 @@ class Problem:
 
     @property
     def measured(self) -> Measurement:
-        """What it is to explain."""
+        """The measurement that the problem is to explain."""
         return self.forward.measured
 
     @property
     def positions_A(self) -> DoubleArray:
-        """(N, 2) start positions: nominal, or with the drift that was found."""
+        """(N, 2) start positions: nominal, or corrected for the drift that was found."""
         return np.asarray(self.measured.dataset.positions_A, dtype=np.float64)
 
     @property
     def statistics(self) -> PatternStatistics:
-        """Of the patterns."""
+        """Statistics of the patterns."""
         return self.measured.statistics
 
     def after(self, curves: tuple[Curve, ...], words: tuple[str, ...] = (), *, tilt_found: bool = False) -> Problem:
-        """A copy with the scans that led to it, told in its reason with what else there is to say.
+        """Return a copy that holds the parameter scans that led to it and states them, and ``words``, in its reason.
 
         tilt_found: the tilt inside the specimen was found before the run and is not measured on the result again.
         """
@@ -94,8 +94,8 @@ class Problem:
 def prepare(dataset: Dataset, preset: Preset, start: StartGuess | None, measured: Measurement | None = None) -> Problem:
     """Measure, decide and lay out. Raises MetadataError for missing optics, RefinementError for impossible data.
 
-    ``measured``: the same data under a preset that differs in the data term or the probe modes only; it saves a look
-    at all patterns and a copy of them.
+    ``measured``: the same data measured under a preset that differs only in the data term or the probe modes; it saves
+    a pass over all patterns and a copy of them.
     """
     measured = measure(dataset, preset) if measured is None else measured
     strategy = decide(measured, preset, has_start=start is not None)
@@ -103,12 +103,12 @@ def prepare(dataset: Dataset, preset: Preset, start: StartGuess | None, measured
 
 
 LEAST_MODULUS = 0.05
-"""Of a start: what noise makes of a map below is no specimen's, and its logarithm has no end."""
+"""Least modulus of a start: lower values in a map are noise, not specimen, and their logarithm is unbounded."""
 NO_DRIFT = "drift cannot be looked for: it takes a regular, dense scan of at least 16 x 16 points"
 
 
 def measure(dataset: Dataset, preset: Preset) -> Measurement:
-    """The data set in the coordinates of the model, its statistics, and its drift where that is asked for."""
+    """Data set in model coordinates, its statistics, and its drift if drift is to be refined."""
     if preset.propagation.near_field:
         check_near_field(dataset, preset.patterns, preset.probe, preset.refined)
     measured = Measurement.of(dataset, preset.patterns, preset.propagation, single_slice=preset.object.slices == 1)
@@ -117,7 +117,7 @@ def measure(dataset: Dataset, preset: Preset) -> Measurement:
 
 
 def decide(measured: Measurement, preset: Preset, *, has_start: bool) -> Strategy:
-    """Everything that the preset leaves open: loss, object, probe and steps for what was recorded."""
+    """Decide everything that the preset leaves open: loss, object, probe and steps for the recorded data."""
     loss, coefficients = preset.loss, measured.coefficients
     if coefficients is None and loss.algorithm in list(CoefficientTermKind):
         raise RefinementError(
@@ -134,19 +134,19 @@ def decide(measured: Measurement, preset: Preset, *, has_start: bool) -> Strateg
         one = replace(chosen.coherence, modes=1)
         chosen = replace(chosen, coherence=one, start_from_map=False, probe_sweeps=0)
     elif preset.refined.update_tilts and isinstance(preset.solver.anchor, str):
-        chosen = replace(chosen, anchor=0.0)  # slices must come free of each other
+        chosen = replace(chosen, anchor=0.0)  # slices must be free to move against each other
     elif preset.object.slices == 1:
         chosen = of_counts(chosen, preset.solver, measured.statistics)
-    if preset.instrument.source_blur_A:  # blurred already: its modes are those of the focal spread
+    if preset.instrument.source_blur_A:  # the source is modelled by the blur: the modes are for the focal spread only
         chosen = replace(chosen, coherence=replace(chosen.coherence, source_A=0.0))
     if not (preset.start.refine_drift and measured.plain) or measured.dataset.scan_of is not None:
-        return chosen  # of several scans each has its own drift, which is told beside this
+        return chosen  # each of several scans has its own drift, which is reported separately
     found = NO_DRIFT if measured.drift is None else measured.drift.reason
     return replace(chosen, reason=f"{chosen.reason}; {found}")
 
 
 def lay_out(measured: Measurement, strategy: Strategy, preset: Preset, start: StartGuess | None) -> Problem:
-    """Grid, forward model, parameters with their start, and the terms of the loss."""
+    """Lay out the grid, the forward model, the parameters with their start, and the terms of the loss."""
     dataset, model, slices = measured.dataset, measured.model, preset.object
     if start is not None and start.amplitude is not None and (why := _no_modulus(strategy)):
         strategy = replace(strategy, reason=f"{strategy.reason}; without the amplitude of the map: {why}")
@@ -201,9 +201,9 @@ def lay_out(measured: Measurement, strategy: Strategy, preset: Preset, start: St
 
 
 def by_likelihood(problem: Problem, *, bright_field_only: bool) -> MultisliceProblem:
-    """The same model compared by the likelihood of measured pixels with a flat background.
+    """The same model with measured pixels compared by their likelihood, with a flat background.
 
-    One measure for whatever was refined by another.
+    A common measure for results refined with different losses.
     """
     measured, compared = problem.measured, replace(problem.strategy, bright_field_only=bright_field_only)
     return replace(
@@ -214,7 +214,7 @@ def by_likelihood(problem: Problem, *, bright_field_only: bool) -> MultislicePro
 
 
 def _without_background(modes: ComplexPlane, measured: Measurement, preset: Preset) -> ComplexPlane:
-    """The start probe with the counts that a given background leaves to it. Raises MetadataError where it is all."""
+    """Start probe with the counts that remain after a given background. Raises MetadataError if none remain."""
     background, counts = start_background(preset.start, measured.window.size), measured.statistics.counts_per_pattern
     if background is None:
         return modes
@@ -230,7 +230,7 @@ def _without_background(modes: ComplexPlane, measured: Measurement, preset: Pres
 def _multislice(
     forward: ForwardOptions, strategy: Strategy, grid: ObjectGrid, loss: LossSettings, mixture: Mixture | None
 ) -> MultisliceProblem:
-    """What stays fixed while parameters move."""
+    """Everything that stays fixed while the parameters move."""
     measured, space = forward.measured, forward.free_space()
     distances = np.asarray(forward.object.spacings_A, dtype=float).reshape(-1, 1, 1)
     compressed = None if measured.coefficients is None else measured.coefficients.compressed(loss, strategy)
@@ -249,7 +249,7 @@ def _multislice(
 
 
 def _check_size(shape: tuple[int, int, int], modes: int, pixel_A: float) -> None:
-    """Raise RefinementError for an object that is too large."""
+    """Raise RefinementError if the object is too large."""
     pixels = np.prod(shape, dtype=float) * modes
     if pixels > LARGEST_OBJECT_PIXELS:
         raise RefinementError(f"the object would have {shape} pixels", "check scan step and detector pixel")
@@ -261,7 +261,7 @@ def _check_size(shape: tuple[int, int, int], modes: int, pixel_A: float) -> None
 
 
 def _weights(window: ScanWindow, probe: Probe, strategy: Strategy) -> FloatArray:
-    """1 where the loss compares, 0 elsewhere (P, P)."""
+    """Weights (P, P): 1 at pixels that the loss compares, 0 elsewhere."""
     compared = window.measured
     if strategy.bright_field_only:
         compared = compared & (window.k_radius < BRIGHT_FIELD_EDGE * probe.semiangle_invA)
@@ -271,9 +271,9 @@ def _weights(window: ScanWindow, probe: Probe, strategy: Strategy) -> FloatArray
 def _start_planes(
     grid: ObjectGrid, start: StartGuess | None, strategy: Strategy, layout: ParameterLayout, noise_rad: float = 0.0
 ) -> FloatArray:
-    """Phases (object modes * slices, Y, X) to start from; several object modes must differ a little.
+    """Start phases (object modes * slices, Y, X); several object modes must differ a little.
 
-    ``noise_rad``: random phases from 0 to it, as they are asked for.
+    ``noise_rad``: add random phases between 0 and this value.
     """
     phase = np.zeros((layout.planes, *grid.shape), np.float32)
     if start is not None and strategy.start_from_map:
@@ -285,7 +285,7 @@ def _start_planes(
 
 
 def _start_phase(grid: ObjectGrid, start: StartGuess, strategy: Strategy) -> FloatArray:
-    """The start map on the object's grid (Y, X), at the level the object's constraint asks for."""
+    """Start map on the object's grid (Y, X), at the level that the object's constraint requires."""
     if not np.isfinite(start.phase).all():
         raise RefinementError("the map to start from is not finite everywhere", "set start_from_map=false")
     phase = grid.resample(start)
@@ -297,7 +297,7 @@ def _start_phase(grid: ObjectGrid, start: StartGuess, strategy: Strategy) -> Flo
 def _start_modulus(
     grid: ObjectGrid, start: StartGuess | None, strategy: Strategy, layout: ParameterLayout
 ) -> FloatArray | None:
-    """Modulus (object modes * slices, Y, X) to start from, of all slices together that of the map; None: 1."""
+    """Start modulus (object modes * slices, Y, X); the product over the slices is that of the map. None: 1."""
     if start is None or start.amplitude is None or _no_modulus(strategy):
         return None
     if not np.isfinite(start.amplitude).all():
@@ -307,7 +307,7 @@ def _start_modulus(
 
 
 def _no_modulus(strategy: Strategy) -> str:
-    """Why the modulus of a map is no start; empty where it is."""
+    """Why the modulus of a map cannot be used as a start; empty if it can."""
     if not strategy.start_from_map:
         return "the run does not start from it"
     return "the object has phases only" if strategy.object_form is ObjectForm.PHASE else ""

@@ -1,4 +1,4 @@
-"""Beam currents and a background to begin from, given in files."""
+"""Start values for beam currents and background, read from files."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ptylive.schema.preset.start import StartSettings
 
 
 def start_currents(settings: StartSettings, dataset: Dataset) -> FloatArray | None:
-    """(N,) beam current of each pattern, 1 in the mean; None where none are given.
+    """(N,) start beam current of each pattern, with mean 1; None if none are given.
 
-    The file holds one for each scan point, row by row, or for each pattern. Raises MetadataError for another number,
-    and for what is no current.
+    The file holds one value for each scan point, row by row, or for each pattern. Raises MetadataError for any other
+    number of values, and for values that cannot be currents.
     """
     path = settings.start_beam_current
     if path is None:
@@ -39,10 +39,10 @@ def start_currents(settings: StartSettings, dataset: Dataset) -> FloatArray | No
 
 
 def start_background(settings: StartSettings, size: int) -> FloatArray | None:
-    """(P, P) counts that are added to every pattern, zero frequency at [0, 0]; None where none are given.
+    """(P, P) counts that are added to every pattern, zero frequency at [0, 0]; None if none are given.
 
-    The file holds them centred on pixel P // 2, smaller ones surrounded by 0. Raises MetadataError for another window,
-    and for counts below 0.
+    The file holds them centred on pixel P // 2; a smaller array is padded with 0. Raises MetadataError for another
+    window, and for counts below 0.
     """
     path = settings.start_background
     if path is None:

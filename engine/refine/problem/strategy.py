@@ -1,6 +1,6 @@
 """Choice of loss, object form, probe and steps: the preset's ``auto`` values decided from pattern statistics.
 
-Three regimes (docs/refinement.md): thin specimens between vacuum, thick ones, and weak contrast at low dose.
+There are three regimes (docs/refinement.md): thin specimens between vacuum, thick ones, and weak contrast at low dose.
 """
 
 from __future__ import annotations
@@ -31,42 +31,42 @@ from ptylive.schema.preset.solver import SolverSettings
 from ptylive.schema.preset.start import StartSettings
 
 LOW_DOSE_E_PER_A2 = 200.0
-"""Below this a specimen is taken for a beam-sensitive weak phase object."""
+"""Dose below which a specimen is treated as a beam-sensitive weak phase object."""
 MAP_DOSE_E_PER_A2 = 3000.0
-"""Below this the linear map is near the best that can be had: where one is given, refine from it in small steps."""
+"""Dose below which the linear map is close to the best possible result: if given, refine from it in small steps."""
 LBFGS_SHARE = 1 / 3
 MORE_EPOCHS, FREER_EPOCHS = 30, 21
-"""Epochs beyond those planned, of one slice, where the loss has not come to rest and nobody gave their number; and of
-several slices whose anchor is below the regime's: what it lets go takes longer."""
+"""Maximum number of further epochs if the loss has not settled and their number was left open: for one slice, and for
+several slices whose anchor is below the regime's, which takes longer because it permits more."""
 SMALLEST_FLOOR = 1e-4
 LEAST_BATCHES = 128
-"""Batches in a sweep of a thin specimen that are enough: of larger scans batches are larger, which costs less."""
+"""Sufficient number of batches in a sweep of a thin specimen: larger scans use larger batches, which costs less."""
 BACKGROUND = 0.6
-"""Share of the mean dark-field counts taken for a flat background: thermal and inelastic scattering, detector noise."""
+"""Share of the mean dark-field counts used as a flat background: thermal and inelastic scattering, detector noise."""
 MANY_ELECTRONS_PER_A2 = 1e4
-"""Up to this dose the anchor is a regime's. Beyond it falls as 1 / dose: the curvature grows with the electrons, and
-how far from the truth sweeps end does not."""
+"""Dose up to which the anchor is the regime's. Beyond it the anchor falls as 1 / dose: the curvature grows with the
+electrons, and the distance from the truth at which sweeps end does not."""
 QUIET_E_PER_A2 = 3000.0
-"""Electrons per Å² that the patterns of a batch have together, of one slice up to that dose, where half of a scan's
-have as many: a step follows its own batch, the noise of its electrons too, and not all of that is taken back."""
+"""Electrons per Å² that the patterns of a batch have together, for one slice up to that dose if half of a scan has as
+many: a step follows its own batch including the noise of its electrons, and not all of that is undone later."""
 SLOW_PROBE_STEP = 0.05
-"""Of a thin specimen up to that dose, and in proportion beyond, up to the regime's: a probe that is refined faster from
-few electrons takes up what positions are off by."""
+"""Probe step of a thin specimen up to that dose, rising in proportion beyond it up to the regime's: a probe refined
+faster from few electrons absorbs errors of the positions."""
 NEWTON_STEP = 1.0
-"""Longest step that a larger batch is given."""
+"""Longest step given to a larger batch."""
 PEAK = 1.5
-"""Largest counts of a bright-field pixel over their mean, about."""
+"""Approximate ratio of the largest counts of a bright-field pixel to their mean."""
 
 USUAL_SOURCE_A = 0.3
-"""Of probe modes, where nobody gave the size of the source and no trial says otherwise."""
+"""Source size for probe modes if nobody gave it and no trial decides otherwise."""
 FOUR_MODES, ONE_MODE = Coherence(4, 0.0, 0.0), Coherence(1, 0.0, 0.0)
-"""Source size and focal spread are filled in from the settings."""
+"""Probe modes before source size and focal spread are filled in from the settings."""
 
 _T = TypeVar("_T")
 
 
 class Regime(StrEnum):
-    """Defaults of thin specimens."""
+    """Default settings for thin specimens."""
 
     THIN = "thin"
     WEAK = "weak"
@@ -74,13 +74,13 @@ class Regime(StrEnum):
 
 @dataclass(frozen=True)
 class Strategy:
-    """Everything the solvers need, no ``auto`` left."""
+    """Everything the solvers need, with no ``auto`` left."""
 
     reason: str
-    """Why, in one sentence."""
+    """Reason for the choices, in one sentence."""
     regime: Regime
     data_term: str
-    """What is said of the data term, where the preset leaves it open."""
+    """Description of the data term, if the preset leaves it open."""
     kind: DataTermKind | CoefficientTermKind | PythonTerm
     offset: float
     """Counts: c of lsq_sqrt, or the floor of ml."""
@@ -101,13 +101,13 @@ class Strategy:
     """Pull of L-BFGS towards the sweeps' result, as a share of the curvature."""
     trial_batch: int = 0
     trial_step: float = 0.0
-    """Of short trials, which have to come far in few sweeps."""
+    """Step of short trials, which have to converge far in few sweeps."""
     more_epochs: int = 0
-    """Most epochs that L-BFGS goes on for while the loss still falls."""
+    """Maximum number of epochs for which L-BFGS continues while the loss still falls."""
 
     @property
     def algorithm(self) -> str:
-        """Data term in the preset's words."""
+        """Data term in the terms of the preset."""
         known = PIXEL_TERMS[self.kind] if isinstance(self.kind, DataTermKind) else self.kind
         constant = "" if isinstance(known, CoefficientTermKind) else known.constant
         return f"{self.kind}, {constant} {self.offset:.3g} counts" if constant else str(self.kind)
@@ -123,7 +123,7 @@ def choose(
     *,
     has_start: bool,
 ) -> Strategy:
-    """The strategy for settings and measured statistics; values given always win."""
+    """Choose the strategy for settings and measured statistics; given values always take precedence."""
     thick = form.slices > 1
     engine = PUBLISHED.get(solver.optimizer)
     regime = _regime(form, solver.regime, statistics, has_start)
@@ -132,7 +132,7 @@ def choose(
         loss = loss.model_copy(update={"algorithm": "lsq_sqrt"}) if loss.algorithm == "auto" else loss
     regime = _with_data_term(regime, loss, statistics, slower=0.5 if thick else 1.0)
     regime = regime if engine is None else _with_steps_of(regime, engine)
-    if solver.early_stop:  # the sweeps end by themselves
+    if solver.early_stop:  # the sweeps end automatically
         regime = replace(regime, epochs=regime.epochs - regime.sweeps + MOST_SWEEPS, sweeps=MOST_SWEEPS)
     epochs = _given(solver.epoch_max, regime.epochs)
     most = epochs if isinstance(solver.epoch_max, str) else math.floor(epochs * (1 - LBFGS_SHARE))
@@ -175,27 +175,27 @@ def _more_epochs(form: ObjectSettings, solver: SolverSettings, regime: Strategy)
 
 
 def _quiet_batch(statistics: PatternStatistics) -> int:
-    """Patterns that have ``QUIET_E_PER_A2`` together, half of all at most; 0 of many electrons, or none."""
+    """Number of patterns with ``QUIET_E_PER_A2`` together, at most half of all; 0 with many electrons or none."""
     if statistics.counting_share <= COUNTING or not 0 < statistics.dose_e_per_A2 <= MANY_ELECTRONS_PER_A2:
         return 0
     return int(min(QUIET_E_PER_A2 / statistics.dose_e_per_A2, 0.5) * statistics.patterns)
 
 
 def _step_of(step: float, batch: int, usual: int, patterns: int) -> float:
-    """The step, meant for batches as usual, of others: a sweep of smaller ones takes more of them.
+    """Step for batches of another size than the usual one it is meant for: a sweep of smaller batches has more of them.
 
-    Their number times the step says how far a sweep goes, if each lights the object evenly. Small ones do not: the
-    brightest pixel, which bounds the step, is brighter beside the mean. The root holds in between
-    (docs/automatic/steps.md).
+    Their number times the step determines how far a sweep goes, if each batch lights the object evenly. Small batches
+    do not: the brightest pixel, which bounds the step, is brighter relative to the mean. The square root lies between
+    both (docs/automatic/steps.md).
 
-    No batch has more patterns than there are; 0: nobody counted them.
+    No batch has more patterns than ``patterns``; 0: the number is unknown.
     """
     most = patterns or max(batch, usual)
     return min(step * math.sqrt(min(batch, most) / min(usual, most)), max(step, NEWTON_STEP))
 
 
 def _as_published(regime: Strategy, name: str) -> Strategy:
-    """The regime with the choices of a named engine: a complex object, the amplitudes of the whole pattern."""
+    """Regime with the choices of a named engine: a complex object, the amplitudes of the whole pattern."""
     return replace(
         regime,
         reason=f"optimizer={name} as published ({regime.reason})",
@@ -211,7 +211,7 @@ def _as_published(regime: Strategy, name: str) -> Strategy:
 
 
 def _with_steps_of(regime: Strategy, engine: Published) -> Strategy:
-    """The regime with the epochs, batches and steps of a named engine."""
+    """Regime with the epochs, batches and steps of a named engine."""
     return replace(
         regime,
         epochs=engine.epochs,
@@ -224,12 +224,12 @@ def _with_steps_of(regime: Strategy, engine: Published) -> Strategy:
 def _with_data_term(
     regime: Strategy, settings: LossSettings, statistics: PatternStatistics, *, slower: float
 ) -> Strategy:
-    """The regime with the data term asked for, and the batches and steps that suit it.
+    """Regime with the requested data term, and the batches and steps that suit it.
 
-    slower: factor of steps where the curvature has no bound.
+    slower: factor on the steps if the curvature has no bound.
     """
     asked: str = settings.algorithm
-    if asked == "auto":  # an offset is lsq_sqrt's
+    if asked == "auto":  # only lsq_sqrt has an offset
         asked = str(regime.kind) if isinstance(settings.loss_offset, str) else "lsq_sqrt"
         regime = replace(regime, reason=f"{regime.reason}; {asked} with {regime.data_term}")
     else:
@@ -253,7 +253,7 @@ def _with_data_term(
 def _with_python_term(
     regime: Strategy, settings: LossSettings, statistics: PatternStatistics, *, slower: float
 ) -> Strategy:
-    """The same for a data term of which no more is known than its curvature; RefinementError for none."""
+    """The same for a data term of which only the curvature is known. Raises RefinementError for an impossible one."""
     term = python_term(settings.algorithm)
     constants = {
         "loss_offset": _given(settings.loss_offset, regime.offset),
@@ -277,9 +277,9 @@ def _with_python_term(
 
 
 def of_counts(strategy: Strategy, solver: SolverSettings, statistics: PatternStatistics) -> Strategy:
-    """The strategy of one slice with the anchor and the probe's step that suit the likelihood of counts.
+    """Strategy of one slice with the anchor and the probe step that suit the likelihood of counts.
 
-    Least squares of amplitudes pull what is faint to nothing, and are left with the anchor that keeps them from it.
+    Least squares of amplitudes pull faint features to zero, and keep the anchor that prevents it.
     """
     if strategy.kind is not DataTermKind.POISSON or solver.optimizer in PUBLISHED:
         return strategy
@@ -293,7 +293,7 @@ def of_counts(strategy: Strategy, solver: SolverSettings, statistics: PatternSta
 
 
 def background_counts(statistics: PatternStatistics) -> float:
-    """Counts of a pixel that are taken for a flat background where nobody says how many."""
+    """Counts per pixel assigned to a flat background if none are given."""
     return max(BACKGROUND * statistics.dark_counts, SMALLEST_FLOOR)
 
 
@@ -306,7 +306,7 @@ def _object_form(settings: ObjectSettings, regime: Strategy) -> ObjectForm:
 
 
 def _given(value: _T | str, otherwise: _T) -> _T:
-    """The preset's value, or what the regime says where the preset says ``auto``."""
+    """The preset's value, or that of the regime if the preset says ``auto``."""
     return otherwise if isinstance(value, str) else value
 
 
@@ -370,7 +370,7 @@ def _thick(statistics: PatternStatistics, reason: str, data_term: str) -> Strate
 
 
 def _of_few_electrons(thick: Strategy, statistics: PatternStatistics, has_start: bool) -> Strategy:
-    """Several slices by the likelihood, held closely to the sweeps; from the map where one slice begins there."""
+    """Several slices by the likelihood, held close to the sweeps; started from the map where one slice would be."""
     thin, from_map = _thin(statistics, thick.reason), statistics.dose_e_per_A2 < MAP_DOSE_E_PER_A2
     why = f"{thick.reason}, few electrons" + (", started from the live map" if from_map and has_start else "")
     return replace(

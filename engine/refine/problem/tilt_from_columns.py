@@ -2,9 +2,9 @@
 
 A tilt inside the specimen shifts the wave by d tan between slices. Shifts commute with free-space propagation, so
 slices sheared by the same amount in the opposite direction give the same patterns: the loss cannot distinguish a tilt
-from a sheared object. That atoms of neighbouring slices form columns along the beam can. The displacements between
-neighbouring slices are measured by cross-correlation, the slices are shifted back, and the shear is added to the tilt,
-which leaves every pattern unchanged.
+from a sheared object. The atoms of neighbouring slices, which form columns along the beam, can. The displacements
+between neighbouring slices are measured by cross-correlation, the slices are shifted back, and the shear is added to
+the tilt, which leaves every pattern unchanged.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from ptylive.schema.model import Array, ComplexArray, DoubleArray
 ROUNDS, STEPS = 4, 20
 SMALLEST_PX = 1e-5
 DISORDER_A = 0.05
-"""Neighbours displaced further than this, beyond the tilt, are taken as parts of different crystals."""
+"""Neighbours displaced further than this, beyond the tilt, are treated as parts of different crystals."""
 MAX_CORRELATION = 0.8
-"""Correlations of two slices are capped here: above it, disorder rather than noise limits their alignment."""
+"""Upper limit for correlations of two slices: above it, disorder rather than noise limits their alignment."""
 
 
 class Area(NamedTuple):
@@ -31,11 +31,11 @@ class Area(NamedTuple):
     rows: slice
     columns: slice
     weights: DoubleArray
-    """(rows, columns)."""
+    """(rows, columns) weights."""
 
     @classmethod
     def around(cls, rows: tuple[int, int], columns: tuple[int, int], shape: tuple[int, int], fade_px: int) -> Area:
-        """Pixels first to last of an object (Y, X), and ``fade_px`` of fading surroundings where there is room."""
+        """Area between the first and last pixels of an object (Y, X), with a faded border of ``fade_px`` if it fits."""
         found = [_faded(*bounds, size, fade_px) for bounds, size in zip((rows, columns), shape, strict=True)]
         (part, weights), (other, across) = found
         return cls(part, other, weights[:, None] * across)
@@ -44,9 +44,9 @@ class Area(NamedTuple):
 def remove_shear(
     transmission: ComplexArray, area: Area, spacings_A: Sequence[float], pixel_A: float
 ) -> tuple[ComplexArray, DoubleArray]:
-    """Slices (modes, Z, Y, X) with the shear of their columns removed, and the shear (2,), mrad.
+    """Remove the shear of the columns; return the slices (modes, Z, Y, X) and the shear (2,), mrad.
 
-    Iterated: the fading border, which does not move with the slices, makes each measurement too small.
+    Iterated, because the faded border does not move with the slices and makes each measurement too small.
     """
     shear, straight = np.zeros(2), transmission
     for _ in range(ROUNDS):
@@ -57,10 +57,10 @@ def remove_shear(
 
 
 def shear_mrad(phases: Array, weights: Array, spacings_A: Sequence[float], pixel_A: float) -> DoubleArray:
-    """Mean shear (2,) of slices (Z, Y, X), mrad: displacement of each slice from the one before, over their distance.
+    """Mean shear (2,) of slices (Z, Y, X), mrad: displacement of each slice from the previous one over their distance.
 
-    Neighbours with a correlation rho are weighted by rho^2 / (1 - rho^2), the precision with which two noisy pictures
-    of one structure are aligned. Outliers are weighted down (Cauchy weights): columns end between two crystals, and the
+    Neighbours with a correlation rho are weighted by rho^2 / (1 - rho^2), the precision with which two noisy images of
+    one structure are aligned. Outliers are weighted down (Cauchy weights): columns end between two crystals, and the
     displacement from one crystal to the next says nothing about a tilt.
     """
     means = (phases * weights).sum(axis=(1, 2), keepdims=True) / weights.sum()
@@ -88,7 +88,7 @@ def wrapped_phases(slices: ComplexArray) -> DoubleArray:
 def shift_slices(
     transmission: ComplexArray, shear: DoubleArray, spacings_A: Sequence[float], pixel_A: float
 ) -> ComplexArray:
-    """Slices (modes, Z, Y, X) shifted against a shear (mrad); the first one stays."""
+    """Shift slices (modes, Z, Y, X) against a shear (mrad); the first one stays."""
     depth = np.concatenate([[0.0], np.cumsum(spacings_A)])
     shift = -1e-3 * shear[None, :] * depth[:, None] / pixel_A
     frequency = [np.fft.fftfreq(size) for size in transmission.shape[2:]]
@@ -98,9 +98,9 @@ def shift_slices(
 
 
 def _displacement(before: Array, after: Array) -> tuple[DoubleArray, float]:
-    """Shift (2,) in pixels that brings ``before`` onto ``after`` (spectra), and their correlation there.
+    """Shift (2,) in pixels that aligns ``before`` with ``after`` (spectra), and their correlation at this shift.
 
-    Newton's method on the correlation, from 0.
+    Newton's method on the correlation, starting from 0.
     """
     cross = after * before.conj()
     turn = [2 * np.pi * np.fft.fftfreq(size) for size in cross.shape]
@@ -121,7 +121,7 @@ def _displacement(before: Array, after: Array) -> tuple[DoubleArray, float]:
 
 
 def _faded(first: int, last: int, size: int, fade_px: int) -> tuple[slice, DoubleArray]:
-    """Pixels with their surroundings, and weights along them: 1 inside, a cosine down to 0 outside."""
+    """Pixels with their surroundings, and weights along them: 1 inside, falling as a cosine to 0 outside."""
     inner = np.arange(max(first - fade_px, 0), min(last + fade_px, size - 1) + 1)
     outside = np.maximum(np.maximum(first - inner, inner - last), 0)
     weights = 0.5 + 0.5 * np.cos(np.pi * outside / (fade_px + 1))

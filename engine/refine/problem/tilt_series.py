@@ -1,6 +1,6 @@
-"""Several scans of one place at different tilts of the specimen, as settings have it.
+"""Several scans of one place at different specimen tilts, as specified by the settings.
 
-One object is refined from all patterns; each scan sees it sheared by its own tilt. Tilts of some tens of mrad tell
+One object is refined from all patterns; each scan sees it sheared by its own tilt. Tilts of some tens of mrad resolve
 depth far better than the probe's convergence does (tilt-coupled multislice ptychography: Dong et al., Nature
 Communications 16 (2025) 1219; for whole tomograms Romanov et al., J. Phys. Mater. (2024), and You et al.,
 arXiv:2407.19407).
@@ -29,10 +29,10 @@ from ptylive.schema.preset.patterns import ScansSettings
 from ptylive.schema.preset.refined import RefinedSettings
 
 LOOKED_PATTERNS = 256
-"""Of each scan, for its beam current and how much its patterns differ."""
+"""Number of patterns of each scan used to estimate its beam current and how much its patterns differ."""
 LEAST_CHANGING = 1e-4
 LARGE = 1.0
-"""Curvatures only scale steps, and are rather taken too large."""
+"""Factor on the curvatures, which only scale steps and are better overestimated."""
 
 
 @dataclass(frozen=True)
@@ -42,20 +42,20 @@ class TiltSeries:
     of_pattern: IndexArray
     names: tuple[str, ...]
     tilts_mrad: FloatArray
-    """(scans, 2)."""
+    """(scans, 2) tilts."""
     depth_A: float
-    """From the first slice to the last."""
+    """Depth from the first slice to the last."""
     moving: frozenset[str]
     currents: FloatArray
-    """(scans,) beam current over that of the first."""
+    """(scans,) beam current relative to the first scan."""
     changing: float
-    """Share of the light that changes from place to place: of it only patterns tell where a scan lies."""
+    """Share of the intensity that changes from place to place: only this share locates a scan."""
 
     @classmethod
     def of(
         cls, measured: Measurement, scans: ScansSettings, thick: ObjectSettings, refined: RefinedSettings
     ) -> TiltSeries | None:
-        """None where there is one scan."""
+        """Build the series from measurement and settings; None if there is only one scan."""
         of_pattern, given = measured.dataset.scan_of, scans.scan_tilts_mrad
         if of_pattern is None or given is None:
             return None
@@ -72,7 +72,7 @@ class TiltSeries:
 
     @property
     def start(self) -> FloatArray:
-        """(scans, 5) values of the block to begin from."""
+        """(scans, 5) start values of the block."""
         values = np.zeros((len(self.tilts_mrad), QUANTITIES), np.float32)
         values[:, TILT] = self.tilts_mrad
         values[:, CURRENT] = self.currents
@@ -80,17 +80,17 @@ class TiltSeries:
 
     @property
     def tilts_of_patterns(self) -> FloatArray:
-        """(N, 6) mrad."""
+        """(N, 6) tilts of the patterns, mrad."""
         tilts = np.zeros((len(self.of_pattern), 6), np.float32)
         tilts[:, 2:4] = self.tilts_mrad[self.of_pattern]
         return tilts
 
     def entered_A(self, positions_A: DoubleArray) -> DoubleArray:
-        """(N, 2) where patterns that look at ``positions_A`` in the middle of the specimen enter it."""
+        """(N, 2) positions at the entrance surface of patterns located at ``positions_A`` in the specimen's middle."""
         return np.asarray(positions_A + pivot_A(self.of_pattern, self.tilts_mrad, self.depth_A))
 
     def quantities(self, grid: ObjectGrid) -> ScanQuantities | None:
-        """What moves; None where nothing does."""
+        """Scan quantities that are refined; None if there are none."""
         if not self.moving:
             return None
         half_px = self.depth_A / 2 / grid.pixel_A
@@ -100,10 +100,10 @@ class TiltSeries:
         )
 
     def curvature(self, of_shift: Array, of_tilt: Array, of_current: float) -> FloatArray:
-        """(scans, 5) from those of one pattern by Å, mrad and share; infinite for what does not move.
+        """(scans, 5) curvatures from those of one pattern per Å, mrad and share; infinite for fixed quantities.
 
-        ``of_shift`` and ``of_tilt`` are those of the wave itself. What is counted knows of a displacement only as far
-        as patterns change: measured curvatures were 0.6 to 1.6 of that share, for phases of 0.1 and 0.35 rad an atom.
+        ``of_shift`` and ``of_tilt`` are those of the wave itself. Counts depend on a displacement only as far as
+        patterns change: measured curvatures were 0.6 to 1.6 of that share, for phases of 0.1 and 0.35 rad per atom.
         """
         patterns = np.bincount(self.of_pattern, minlength=len(self.tilts_mrad)).astype(np.float64)
         each = np.full((len(patterns), QUANTITIES), np.inf)
@@ -117,16 +117,16 @@ class TiltSeries:
         return (each * np.maximum(patterns, 1)[:, None]).astype(np.float32)
 
     def report(self, values: Array | None) -> ScanReport:
-        """What is told of the scans; ``values``: the block (scans, 5), None where nothing was refined."""
+        """Report on the scans; ``values``: the block (scans, 5), None if nothing was refined."""
         found = np.asarray(self.start if values is None else values, dtype=np.float64)
         patterns = np.bincount(self.of_pattern, minlength=len(found))
         return ScanReport(self.names, found[:, TILT], found[:, SHIFT], found[:, CURRENT], patterns)
 
 
 def _light(patterns: Array, of_pattern: IndexArray, scans: int) -> tuple[FloatArray, float]:
-    """(scans,) mean counts of each scan over those of the first, and the share of all that changes from place to place.
+    """(scans,) mean counts of each scan relative to the first, and the share of all counts that varies with position.
 
-    The former is 1 where a scan has no pattern, or no counts. Counting noise adds 1/4 to the variance of a root.
+    The former is 1 for a scan without patterns or counts. Counting noise adds 1/4 to the variance of a root.
     """
     counts, changing, light = np.full(scans, np.nan), 0.0, 0.0
     for scan in range(scans):

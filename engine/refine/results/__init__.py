@@ -1,1 +1,1 @@
-"""What a refinement reports while it runs, and what comes out of it."""
+"""Progress and results of a refinement."""

@@ -1,4 +1,4 @@
-"""Whether a run has come to rest when it ends."""
+"""Whether a run has converged when it ends."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from ptylive.schema.preset.solver import MORE_EPOCHS
 
 @dataclass(frozen=True)
 class Convergence:
-    """What the last epochs brought."""
+    """Change of the loss over the last epochs."""
 
     falling: bool
     """Whether the loss still falls by a share that shows in the object, beyond its own scatter."""
     fall: float
-    """Share by which it falls in an epoch, mean of the last ones; negative where it rises."""
+    """Share by which the loss falls per epoch, mean of the last ones; negative if it rises."""
     uncertainty: float | None
-    """Standard deviation of that, from its scatter over patterns; None: of all patterns, which tells none."""
+    """Standard deviation of the fall, from its scatter over patterns; None: judged by all patterns, without scatter."""
     held_out: int
-    """Patterns that were held out, and judged by; 0: judged by those that were refined."""
+    """Number of held-out patterns that it is judged by; 0: judged by the refined patterns."""
 
     @property
     def sentence(self) -> str:
-        """In words."""
+        """Describe the convergence in words."""
         which = f"loss of {self.held_out} patterns held out" if self.held_out else "loss"
         scatter = "" if self.uncertainty is None else f" ± {100 * self.uncertainty:.1g}"
         if self.falling:

@@ -1,4 +1,4 @@
-"""A loss measured against a calibration value."""
+"""A loss measured as a function of a calibration value."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Scanned(StrEnum):
 
 @dataclass(frozen=True)
 class Curve:
-    """Loss on held-out patterns against a value, and what follows from it."""
+    """Loss on held-out patterns as a function of a value, with its minimum."""
 
     quantity: Scanned
     values: tuple[float, ...]
@@ -27,6 +27,6 @@ class Curve:
     start: float
     best: float
     uncertainty: float
-    """Half the difference of the minima on two disjoint sets of held-out patterns; a quarter of the step at least."""
+    """Half the difference of the minima on two disjoint sets of held-out patterns; at least a quarter of the step."""
     applied: bool
     reason: str

@@ -11,7 +11,7 @@ import numpy as np
 from ptylive.schema.model import DoubleArray
 
 CERTAIN = 2.0
-"""Standard deviations by which something must predict better before it is taken."""
+"""Standard deviations by which an alternative must predict better before it is chosen."""
 
 
 @dataclass(frozen=True)
@@ -23,30 +23,30 @@ class Gain:
 
     @classmethod
     def of(cls, falls: DoubleArray, loss: float) -> Gain:
-        """From the fall in each group and the loss that falls."""
+        """Compute the gain from the fall in each group and the loss that falls."""
         scatter = float(np.std(falls, ddof=1)) / math.sqrt(len(falls)) if len(falls) > 1 else math.inf
         scale = max(abs(loss), 1e-30)
         return cls(float(np.mean(falls)) / scale, scatter / scale)
 
     @classmethod
     def over(cls, others: Sequence[float] | DoubleArray, losses: Sequence[float] | DoubleArray) -> Gain:
-        """Of ``losses`` (groups,) over those of another model; what groups have in common is no scatter."""
+        """Gain of ``losses`` (groups,) over those of another model; what groups have in common is no scatter."""
         return cls.of(np.subtract(others, losses), float(np.mean(others)))
 
     @property
     def opposite(self) -> Gain:
-        """Of the other model over this one."""
+        """Gain of the other model over this one."""
         return Gain(-self.share, self.deviation)
 
     @property
     def certain(self) -> bool:
-        """Whether it is there beyond doubt."""
+        """Whether the gain is beyond doubt."""
         return self.exceeds(CERTAIN)
 
     def exceeds(self, deviations: float) -> bool:
-        """Whether it is larger than ``deviations`` standard deviations of it."""
+        """Whether the gain is larger than ``deviations`` of its standard deviations."""
         return self.share > deviations * self.deviation
 
     def __str__(self) -> str:
-        """In per cent."""
+        """Format the gain in per cent."""
         return f"{100 * self.share:.2g} ± {100 * self.deviation:.1g} %"

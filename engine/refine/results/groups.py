@@ -1,4 +1,4 @@
-"""Groups of a results file beside a run's object and probe: scans of values, stages, and what judges the result."""
+"""Groups of a results file in addition to object and probe: parameter scans, stages, and quality of the result."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COMPRESSION = {"compression": "gzip", "compression_opts": 4, "shuffle": True, "f
 
 
 def _write_deviation(group: h5py.Group, deviation: PhaseDeviation) -> None:
-    """How far counting noise scatters the phase of all slices together."""
+    """Write the scatter of the phase of all slices together due to counting noise."""
     group.create_dataset("phase_deviation", data=deviation.map_rad, **COMPRESSION)
     group["phase_deviation"].attrs.update(
         {
@@ -35,7 +35,7 @@ def _write_deviation(group: h5py.Group, deviation: PhaseDeviation) -> None:
 
 
 def write_curve(group: h5py.Group, curve: Curve) -> None:
-    """A scan of a calibration value before the run."""
+    """Write a scan of a calibration value before the run."""
     group["values"] = np.asarray(curve.values, dtype=np.float64)
     group["loss"] = np.asarray(curve.losses, dtype=np.float64)
     group.attrs.update(
@@ -50,7 +50,7 @@ def write_curve(group: h5py.Group, curve: Curve) -> None:
 
 
 def write_stage(group: h5py.Group, stage: StageEnd) -> None:
-    """One of several refinements that followed each other."""
+    """Write one of several consecutive refinements."""
     group.attrs.update(
         {
             "name": stage.name,
@@ -65,7 +65,7 @@ def write_stage(group: h5py.Group, stage: StageEnd) -> None:
 
 
 def write_judged(group: h5py.Group, result: RefineResult) -> None:
-    """What is told of a result beyond itself, as far as it was asked for."""
+    """Write the quality measures of a result, as far as they were requested."""
     if result.validation is not None:
         _write_validation(group.create_group("validation"), result.validation)
     if result.phase_deviation is not None:
@@ -79,7 +79,7 @@ def write_judged(group: h5py.Group, result: RefineResult) -> None:
 
 
 def _write_prior(group: h5py.Group, prior: PriorReport) -> None:
-    """What networks came to that were trained after the pixels."""
+    """Write the outcome of networks that were trained after the pixels."""
     group["losses_held"] = prior.losses_held
     group.attrs.update(
         {
@@ -97,7 +97,7 @@ def _write_prior(group: h5py.Group, prior: PriorReport) -> None:
 
 
 def _write_validation(group: h5py.Group, validation: Validation) -> None:
-    """Half-data ring correlation and null test."""
+    """Write half-data ring correlation and null test."""
     for name in ("frequencies_invA", "halves", "null", "at_harmonic"):
         group[name] = np.asarray(getattr(validation, name))
     group.attrs["correlation"] = validation.correlation

@@ -1,4 +1,4 @@
-"""How well settings predict patterns that were held out: one number for every run of a scan, whatever its loss is."""
+"""How well settings predict held-out patterns: one number for every run of a scan, whatever its loss is."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 
 @dataclass(frozen=True)
 class HeldOutQuality:
-    """Minus the logarithm of the likelihood of patterns held out, per pattern; less is better."""
+    """Negative log-likelihood of held-out patterns, per pattern; less is better."""
 
     groups: tuple[float, ...]
-    """Of disjoint groups of them, the same in every run of a scan: differences between runs scatter less than these."""
+    """Values of disjoint groups, the same in every run of a scan: differences between runs scatter less than these."""
     patterns: int
-    """That were held out."""
+    """Number of held-out patterns."""
     sweeps: int
-    """Over the others, from an empty object."""
+    """Number of sweeps over the others, from an empty object."""
 
     @property
     def mean(self) -> float:
-        """Over all groups."""
+        """Mean over all groups."""
         return float(np.mean(self.groups))

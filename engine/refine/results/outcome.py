@@ -1,4 +1,4 @@
-"""What a refinement came to, in plain values and in words: told where it ran, shown wherever it was asked for."""
+"""Outcome of a refinement, in plain values and in words, for the command line and other displays."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def outcome_of(result: RefineResult, frames: int) -> dict[str, Any]:
-    """As ``--json`` tells it."""
+    """Outcome as ``--json`` prints it."""
     spent = float(result.seconds.sum())
     outcome: dict[str, Any] = {
         "state": result.state,
@@ -43,7 +43,7 @@ def outcome_of(result: RefineResult, frames: int) -> dict[str, Any]:
 
 
 def sentences_of(result: RefineResult) -> list[str]:
-    """A line each."""
+    """Return the outcome as sentences, one per line."""
     said = [f"{result.algorithm}: {result.reason}"]
     said += [f"warning: {words}" for words in heard_cannot_tell(result.reason)]
     if result.convergence is not None:

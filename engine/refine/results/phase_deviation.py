@@ -1,4 +1,4 @@
-"""How far counting noise scatters the phase of a refined object, pixel by pixel."""
+"""Scatter of the phase of a refined object due to counting noise, pixel by pixel."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from ptylive.schema.model import FloatArray
 
 @dataclass(frozen=True, eq=False)
 class PhaseDeviation:
-    """Of the phase of all slices together (docs/theory/refinement.md)."""
+    """Scatter of the phase of all slices together (docs/theory/refinement.md)."""
 
     map_rad: FloatArray
     """(Y, X) standard deviation of each pixel of the object; NaN where hardly any light fell."""
     median_rad: float
-    """Over the scanned area."""
+    """Median over the scanned area."""
     patterns: int
-    """How many it was measured on."""
+    """Number of patterns it was measured on."""
     lower_bound: bool = False
-    """Repeats scatter by more: of few electrons, slices that move against each other, a strength beside the phase."""
+    """Whether repeats scatter by more: few electrons, slices moving against each other, amplitude as well as phase."""
 
     @property
     def words(self) -> str:

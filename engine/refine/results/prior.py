@@ -1,4 +1,4 @@
-"""What a deep generative prior came to, beside the result itself."""
+"""Report on a deep generative prior, in addition to the result itself."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ BEYOND_DOUBT = 3.0
 
 @dataclass(frozen=True)
 class PriorReport:
-    """Networks against pixels, judged by patterns that neither was fitted to."""
+    """Networks compared with pixels, judged by patterns that neither was fitted to."""
 
     first_epoch: int
-    """Epochs in which pixels were refined."""
+    """Number of epochs in which pixels were refined."""
     losses_held: DoubleArray
-    """(1 + epochs,) loss per pattern held out: of the pixels, and of the networks after each epoch."""
+    """(1 + epochs,) loss per held-out pattern: of the pixels, and of the networks after each epoch."""
     held_out: int
-    """Patterns."""
+    """Number of held-out patterns."""
     epoch: int
-    """Of the networks' epochs, the one whose object and probe are the result; 0: those of the pixels are."""
+    """Epoch of the networks whose object and probe are the result; 0: those of the pixels are."""
     over_pixels: Gain
-    """Of the networks over the pixels, in the epoch that was judged best."""
+    """Gain of the networks over the pixels, in the epoch that was judged best."""
     over_chance: Gain
-    """Of pixels or networks over themselves where each pattern is compared at others' places: the null test."""
+    """Gain of pixels or networks over themselves with patterns compared at others' positions: the null test."""
     bands: Gain | None = None
-    """Of bands of frequencies shown as strongly as patterns held out ask for; None: they are as networks made them."""
+    """Gain by scaling frequency bands to fit held-out patterns; None: they are as the networks made them."""
 
     @property
     def taken(self) -> bool:
-        """Whether what the networks made is the result."""
+        """Whether the output of the networks is the result."""
         return self.epoch > 0
 
     @property
     def warning(self) -> str:
-        """In words, where the patterns do not speak for the picture; else empty."""
+        """Warning in words if the patterns do not support the image; otherwise empty."""
         if self.over_chance.exceeds(BEYOND_DOUBT):
             return ""
         return (
@@ -47,7 +47,7 @@ class PriorReport:
 
     @property
     def sentence(self) -> str:
-        """What was chosen, in words, with the warning where there is one."""
+        """The choice in words, with the warning if there is one."""
         epochs = len(self.losses_held) - 1
         if self.taken:
             than = "better than" if self.over_pixels.share >= 0 else "no better than"

@@ -1,4 +1,4 @@
-"""What a refinement reports while it runs, and what comes out of it."""
+"""Progress and results of a refinement."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from ptylive.schema import Calibration
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray
 
 LEAST_ABSORPTION = 1e-4
-"""An amplitude nearer to one everywhere is that of an object of phase alone, in single precision."""
+"""An object whose amplitude is closer to one everywhere is a pure phase object, in single precision."""
 Phase = Literal["trial", "sweep", "lbfgs", "dgp"]
 State = Literal["running", "done", "stopped", "failed"]
 
 
 @dataclass(frozen=True)
 class Preview:
-    """The state of a refinement, for looking at."""
+    """Displayable state of a refinement."""
 
     object_phase: FloatArray
     """(Y, X) sum of the phases of all slices, rad."""
@@ -38,23 +38,23 @@ class Preview:
     """(modes, P, P), real space, centred on pixel P // 2."""
     object_sampling_A: float
     deviation: PhaseDeviation | None = None
-    """How far noise scatters the phase; None until the run has ended, or where it is not known."""
+    """Scatter of the phase due to noise; None until the run has ended, or if it is unknown."""
     amplitude: FloatArray | None = None
-    """(Y, X) product of the amplitudes of all slices; None of an object that is phase alone."""
+    """(Y, X) product of the amplitudes of all slices; None for a pure phase object."""
     slice_amplitudes: FloatArray | None = None
-    """(slices, Y, X) amplitude of each slice; None likewise."""
+    """(slices, Y, X) amplitude of each slice; None for a pure phase object."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """One step forward; ``preview`` builds its pictures when called, and is there at most about twice a second."""
+    """One progress report; ``preview`` builds its images when called, and is present at most about twice a second."""
 
     state: State
     phase: Phase
     epoch: int
-    """Epochs finished."""
+    """Number of finished epochs."""
     epochs: int
-    """Epochs planned; 1 while trials decide of what follows, each of which is told in ``message``."""
+    """Number of planned epochs; 1 during the preceding trials, each of which is described in ``message``."""
     loss: float
     """Loss per pattern of the last finished epoch; NaN before the first."""
     seconds: float
@@ -63,21 +63,21 @@ class Progress:
     """Passes over the whole data so far, in evaluations of loss and gradient."""
     message: str = ""
     warning: str = ""
-    """What cannot be written at the moment, a checkpoint or the loss table; the refinement goes on without it."""
+    """What cannot currently be written, a checkpoint or the loss table; the refinement continues without it."""
     preview: Callable[[], Preview] | None = None
     stages: tuple[int, ...] = ()
-    """For each stage that has begun the epochs before it; empty where there is only one."""
+    """Number of epochs before each stage that has begun; empty if there is only one stage."""
     convergence: Convergence | None = None
-    """Whether the run had come to rest, at its end."""
+    """Whether the run had converged when it ended."""
 
 
 @dataclass(frozen=True)
 class StageEnd:
-    """One of several refinements that followed each other."""
+    """End of one of several consecutive refinements."""
 
     name: str
     first_epoch: int
-    """Epochs of the stages before it."""
+    """Number of epochs in the stages before it."""
     settings: str
     """The preset as it was used, with what earlier stages had settled, as JSON."""
     state: State
@@ -97,48 +97,48 @@ class RefineResult:
     origin_A: tuple[float, float]
     """Position of object pixel (0, 0) in the frame of ``positions_A``."""
     probe: ComplexArray
-    """(1, modes, P, P) real space, centred on pixel P // 2, sum |probe|^2 = mean counts per pattern; about that where a
-    constraint says what the object's modulus is."""
+    """(1, modes, P, P) real space, centred on pixel P // 2, sum |probe|^2 = mean counts per pattern; approximately so
+    if a constraint determines the object's modulus."""
     positions_A: DoubleArray
-    """(N, 2)."""
+    """(N, 2) positions."""
     loss: DoubleArray
     """(epochs,) loss per pattern: of the running batches in sweeps, of all patterns in L-BFGS epochs."""
     phases: tuple[Phase, ...]
     seconds: DoubleArray
-    """(epochs,)."""
+    """(epochs,) time per epoch."""
     evaluations: float
     state: State
     algorithm: str
     """Data term and offset as used."""
     reason: str
-    """Why this algorithm, in words."""
+    """Reason for the algorithm, in words."""
     message: str
-    """Why it ended."""
+    """Why the run ended."""
     backend: str
     refined: Refined | None = None
-    """What else was refined, and positions."""
+    """Other refined quantities, and positions."""
     drift: Drift | None = None
-    """What the fit of the drift found; None where it was not asked for."""
+    """Result of the drift fit; None if drift was not to be refined."""
     scan_drifts: tuple[Drift | None, ...] = ()
-    """The same of each of several scans, None where a scan shows no lattice; empty where it was not asked for."""
+    """Drift of each of several scans, None if a scan shows no lattice; empty if drift was not to be refined."""
     curves: tuple[Curve, ...] = ()
     """Scans of calibration values before the run, in the order they were made."""
     validation: Validation | None = None
-    """Half-data correlation and null test, where they were asked for."""
+    """Half-data correlation and null test, if they were requested."""
     stages: tuple[StageEnd, ...] = ()
-    """Those that a run of several stages came to, in their order; loss, phases and seconds are those of all of them."""
+    """Ends of the stages of a run, in order; loss, phases and seconds cover all of them."""
     position_bound_A: float | None = None
-    """Cramér-Rao bound of one position, both axes, Å; None where positions were not refined."""
+    """Cramér-Rao bound of one position, both axes, Å; None if positions were not refined."""
     phase_deviation: PhaseDeviation | None = None
-    """How far counting noise scatters the phase; None where it was not asked for or cannot be told."""
+    """Scatter of the phase due to counting noise; None if it was not requested or cannot be determined."""
     convergence: Convergence | None = None
-    """Whether the run had come to rest; None after too few epochs, or where it did not get to its end."""
+    """Whether the run had converged; None after too few epochs, or if it did not finish."""
     calibration: Calibration | None = None
-    """What it was refined under: as asked for, with what trials changed; None where nobody says."""
+    """Calibration used for the refinement: as given, with changes by trials; None if unknown."""
     held_out: HeldOutQuality | None = None
-    """How well its settings predict patterns held out; None where that was not asked for, or cannot be told."""
+    """How well its settings predict held-out patterns; None if it was not requested or cannot be determined."""
     prior: PriorReport | None = None
-    """What networks came to that were trained after the pixels; None where there were none."""
+    """Outcome of networks that were trained after the pixels; None if there were none."""
 
 
 def wrapped_phase(transmission: npt.NDArray[np.complex64]) -> FloatArray:
@@ -147,6 +147,6 @@ def wrapped_phase(transmission: npt.NDArray[np.complex64]) -> FloatArray:
 
 
 def projected_amplitude(slices: ComplexArray) -> FloatArray | None:
-    """Product (Y, X) of the amplitudes of slices (n, Y, X); None where it is one everywhere."""
+    """Product (Y, X) of the amplitudes of slices (n, Y, X); None if it is one everywhere."""
     amplitude = np.abs(slices).prod(axis=0).astype(np.float32)
     return amplitude if np.abs(amplitude - 1).max(initial=0.0) > LEAST_ABSORPTION else None

@@ -22,11 +22,11 @@ class Validation:
     null: DoubleArray
     """(rings,) the same for shuffled patterns."""
     at_harmonic: BoolArray
-    """(rings,) near a harmonic of the scan, where agreement proves nothing."""
+    """(rings,) whether a ring is near a harmonic of the scan, where agreement proves nothing."""
     correlation: float
-    """Of the two halves' phases, all frequencies."""
+    """Correlation of the two halves' phases, all frequencies."""
     resolution_A: tuple[float | None, float | None]
-    """Period of the first fall below 0.5 and 0.143, harmonics of the scan left out; None: never."""
+    """Period of the first fall below 0.5 and 0.143, excluding harmonics of the scan; None: never."""
 
     @property
     def trusted(self) -> BoolArray:
@@ -35,7 +35,7 @@ class Validation:
         return np.asarray(~fallen & ~self.at_harmonic & (self.halves > self.null))
 
     def summary(self) -> str:
-        """One line for people."""
+        """Return a one-line summary."""
         said = ["never" if period is None else f"{period:.2f} Å" for period in self.resolution_A]
         elsewhere = self.null[~self.at_harmonic]
         worst = float(elsewhere.max()) if len(elsewhere) else 0.0
@@ -46,16 +46,16 @@ class Validation:
 
 
 def tapered(picture: Array) -> DoubleArray:
-    """Without its ramp, under a Hann window."""
+    """Return an image without its ramp, under a Hann window."""
     rows, columns = picture.shape
     return np.asarray(_levelled(picture) * np.outer(_hann(rows), _hann(columns)))
 
 
 def faded(picture: Array) -> DoubleArray:
-    """Without its ramp, the outer quarter along each border faded out.
+    """Return an image without its ramp, with the outer quarter along each border faded out.
 
     A Hann window would blur the spectrum over more of it, so that a ring would hold fewer independent values: rings of
-    pictures that have nothing in common would scatter more widely around 0.
+    images that have nothing in common would scatter more widely around 0.
     """
     rows, columns = picture.shape
     edges = [np.minimum(1.0, 2 * _hann(count)) for count in (rows, columns)]
@@ -63,12 +63,12 @@ def faded(picture: Array) -> DoubleArray:
 
 
 def _hann(count: int) -> DoubleArray:
-    """Nowhere 0."""
+    """Hann window without zeros."""
     return np.hanning(count + 2)[1:-1]
 
 
 def _levelled(picture: Array) -> DoubleArray:
-    """Without mean and ramp."""
+    """Return an image without mean and ramp."""
     rows, columns = np.indices(picture.shape)
     design = np.column_stack([np.ones(picture.size), rows.ravel(), columns.ravel()])
     flat = picture.ravel() - design @ np.linalg.lstsq(design, picture.ravel(), rcond=None)[0]

@@ -1,1 +1,1 @@
-"""One refinement from start to end: the schedule of epochs, checkpoints, the loss table, scans that still grow."""
+"""One refinement from start to end: the schedule of epochs, checkpoints, the loss table, growing scans."""

@@ -1,4 +1,4 @@
-"""The engine that the settings name, on a problem that was laid out."""
+"""The engine that the settings name, for a prepared problem."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ptylive.schema.preset.solver import SolverSettings
 
 
 def engine_of(problem: Problem, settings: SolverSettings, objective: Objective) -> BatchEngine:
-    """As the settings and the strategy say. Raises RefinementError where the engine is not defined for the data."""
+    """Build the engine from settings and strategy. Raises RefinementError if it is not defined for the data."""
     strategy, multislice = problem.strategy, problem.multislice
     if settings.optimizer == "lsq_ml" and isinstance(strategy.kind, CoefficientTermKind):
         raise RefinementError(

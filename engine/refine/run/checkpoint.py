@@ -1,9 +1,9 @@
-"""A refinement's state on disk: whole or not at all, checked when read, the last two kept.
+"""A refinement's state on disk: written atomically, verified when read, with the last two kept.
 
 A checkpoint is an npz file (no pickle) of the solver's state, the log, what is being refined (a fingerprint of the
-data, and the settings by name), and a SHA-256 over all of it. Going on from one repeats the trajectory exactly, since a
-solver's state is all there is. A setting that a checkpoint does not know, having been written before there was such a
-setting, is taken to be as it is by default.
+data, and the settings by name), and a SHA-256 over all of it. Continuing from a checkpoint repeats the trajectory
+exactly, since it depends only on the solver's state. A setting missing from a checkpoint, which was written before that
+setting existed, is assumed to have its default value.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from ptylive.schema.preset import Preset
 
 FORMAT = 2
 _READ = (1, FORMAT)
-"""1 kept one hash of data and settings, all that there were when it was written: a new one made it a stranger's."""
+"""Format 1 kept one hash of data and all settings of its time: a new setting made a checkpoint seem foreign."""
 FORMAT_1_ORDER = tuple(
     """
     num_slices total_thickness_A slice_distances_A propmethod obj_modes probe_modes source_size_A focal_spread_A
@@ -58,35 +58,37 @@ FORMAT_1_ORDER = tuple(
     defocus_spread_modes_A sequence use_full_FOV extra_space_on_side_px
     """.split()
 )
-"""Settings in the order in which the first format hashed them; those of plug-ins came behind."""
+"""Settings in the order in which the first format hashed them, followed by those of plug-ins."""
 _UNREADABLE = (
     OSError, ValueError, LookupError, EOFError, TypeError, RuntimeError, MemoryError, OverflowError, SyntaxError,
     struct.error, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
-"""What reading a damaged npz file may raise."""
+"""Exceptions that reading a damaged npz file may raise."""
 SAMPLED_PATTERNS = 64
 SolverState = SweepState | LbfgsState
 
 
 @dataclasses.dataclass(frozen=True)
 class Identity:
-    """What a checkpoint belongs to. data: fingerprint of positions, calibration and a sample of the patterns; settings:
-    by name, without the number of epochs; format_1: data and settings as the first format had them.
+    """What a checkpoint belongs to.
+
+    data: fingerprint of positions, calibration and a sample of the patterns; settings: by name, without the number of
+    epochs; format_1: data and settings as the first format had them.
     """
 
     data: str
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     format_1: str = ""
     stage: str = ""
-    """Which stage of a run it is of, in words."""
+    """Stage of a run that the checkpoint belongs to, in words."""
     follows: str = ""
-    """Fingerprint of what the stage before ended with. A checkpoint that follows on something else is none of this."""
+    """Fingerprint of the end of the preceding stage. A checkpoint that follows anything else does not belong here."""
 
     @classmethod
     def of(cls, dataset: Dataset, preset: Preset) -> Identity:
-        """Of a refinement of these data with these settings; a stage is known by its own."""
+        """Identity of a refinement of these data with these settings; a stage is identified by its own settings."""
         settings = preset.model_dump(mode="json", exclude={"epoch_max", "phase_deviation"})
-        later = Preset.settings().keys() - set(FORMAT_1_ORDER)  # unknown then: at their defaults they change nothing
+        later = Preset.settings().keys() - set(FORMAT_1_ORDER)  # unknown then; at their defaults they have no effect
         plain = Preset().model_dump(mode="json")
         added = [
             name
@@ -97,7 +99,7 @@ class Identity:
         return cls(_fingerprint(dataset, b""), settings, _fingerprint(dataset, to_json(first)))
 
     def apart(self, header: dict[str, Any]) -> str:
-        """What a checkpoint is of, in words, where it is not of this; empty where it is."""
+        """Describe what a checkpoint belongs to if it is not this refinement; empty if it is."""
         if header["format"] == 1:
             return "" if header["identity"] == self.format_1 else "data or settings, or to another version of ptylive"
         if header["data"] != self.data:
@@ -113,9 +115,7 @@ class Identity:
         if name in earlier and name in self.settings:
             return bool(earlier[name] != self.settings[name])
         default = json.loads(Preset.full()().model_dump_json()).get(name)
-        if (
-            name in earlier
-        ):  # one nobody speaks of now, or that is gone with its plug-in: off, it acts as little as ever
+        if name in earlier:  # no longer set, or gone with its plug-in: if it was off, it has no effect now either
             return bool(earlier[name]) and bool(earlier[name] != default)
         return bool(self.settings[name] != default)
 
@@ -138,7 +138,7 @@ def _fingerprint(dataset: Dataset, settings: bytes) -> str:
 
 
 def save(path: Path, state: SolverState, log: Log, identity: Identity) -> None:
-    """Write ``path``; what was there becomes ``<name>.previous``."""
+    """Write ``path``; an existing file becomes ``<name>.previous``."""
     arrays, plain = encoded(state)
     belongs = {
         "data": identity.data,
@@ -149,11 +149,11 @@ def save(path: Path, state: SolverState, log: Log, identity: Identity) -> None:
     header = {"format": FORMAT, **belongs, "log": dataclasses.asdict(log), "state": plain}
     arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
     arrays["sha256"] = np.frombuffer(_digest(arrays), np.uint8)
-    named: dict[str, Any] = arrays  # NumPy 2.0 would take allow_pickle for one of them
+    named: dict[str, Any] = arrays  # NumPy 2.0 would mistake one of them for allow_pickle
     with replacing(path) as temporary:
         with temporary.open("wb") as file:
-            np.savez(file, **named)  # numbers all of them: nothing is pickled
-        if path.exists():  # only now: a disk that is full must not cost the one there is
+            np.savez(file, **named)  # all arrays are numeric, so nothing is pickled
+        if path.exists():  # only after writing: a full disk must not destroy the existing checkpoint
             path.replace(_previous(path))
 
 
@@ -163,27 +163,27 @@ def of_stage(path: Path, number: int) -> Path:
 
 
 def of_second_run(path: Path) -> Path:
-    """The checkpoint of the continuation of a run, whose own is ``path``, on other positions."""
+    """The checkpoint for continuing a run on other positions; its own checkpoint is ``path``."""
     return path.with_name(f"{path.name}.stage-again")
 
 
 def of_other_half_turn(path: Path) -> Path:
-    """The checkpoint of the same under the other half turn than that of a run whose own is ``path``."""
+    """The checkpoint of the same run under the other half turn; its own checkpoint is ``path``."""
     return path.with_name(f"{path.name}.stage-turned")
 
 
 def of_tiles(path: Path) -> Path:
-    """What a run on several workers, whose checkpoint is ``path``, writes in its place; its tiles lie beside it."""
+    """The file that a run on several workers writes in place of ``path``; its tiles lie next to it."""
     return path.with_name(f"{path.name}.tiles")
 
 
 def exists(path: Path) -> bool:
-    """Whether there is something to go on from."""
+    """Whether there is a checkpoint to continue from."""
     return path.exists() or _previous(path).exists()
 
 
 def remove(path: Path) -> None:
-    """Remove the checkpoints of a run, those of its stages and tiles included."""
+    """Remove the checkpoints of a run, including those of its stages and tiles."""
     name = glob.escape(path.name)
     found = [*path.parent.glob(f"{name}.stage*"), *path.parent.glob(f"{name}.*.tile*"), of_tiles(path)]
     for one in (path, *found):
@@ -193,18 +193,18 @@ def remove(path: Path) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Saved:
-    """What a checkpoint held."""
+    """Contents of a checkpoint."""
 
     state: SolverState
     log: Log
     note: str
-    """What was wrong with the newest checkpoint; empty where nothing was."""
+    """What was wrong with the newest checkpoint; empty if nothing was."""
 
 
 def load(path: Path, identity: Identity) -> Saved | None:
-    """The newest intact checkpoint at ``path``; None where there is none, or one that follows on another stage.
+    """Load the newest intact checkpoint at ``path``; None if there is none, or if it follows another stage.
 
-    Raises RefinementError where one is there but none is intact, or where it belongs to another refinement.
+    Raises RefinementError if checkpoints exist but none is intact, or if they belong to another refinement.
     """
     candidates = [p for p in (path, _previous(path)) if p.exists()]
     for candidate in candidates:
@@ -237,7 +237,7 @@ def _previous(path: Path) -> Path:
 
 
 def _read(path: Path) -> dict[str, Array] | None:
-    """Arrays of a checkpoint, or None where it is damaged or of another format."""
+    """Arrays of a checkpoint, or None if it is damaged or of another format."""
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
@@ -258,7 +258,7 @@ def _digest(arrays: dict[str, Array]) -> bytes:
 
 
 def encoded(state: SolverState) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Arrays and plain values of a solver's state."""
+    """Encode a solver's state as arrays and plain values."""
     arrays: dict[str, Array] = {}
     plain: dict[str, Any] = {"solver": "sweeps" if isinstance(state, SweepState) else "lbfgs"}
     for field in dataclasses.fields(state):
@@ -270,14 +270,14 @@ def encoded(state: SolverState) -> tuple[dict[str, Array], dict[str, Any]]:
         elif hasattr(value, "shape") and value.ndim > 0:
             arrays[field.name] = on_host(value)
         elif hasattr(value, "shape"):
-            plain[field.name] = float(value)  # a loss, which may lie on a device still
+            plain[field.name] = float(value)  # a loss, which may still be on a device
         else:
             plain[field.name] = value
     return arrays, plain
 
 
 def decoded(arrays: dict[str, Array], plain: dict[str, Any]) -> SolverState:
-    """Inverse of :func:`encoded`. Changes both."""
+    """Inverse of :func:`encoded`. Modifies both arguments."""
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
     solver = values.pop("solver")
     if solver == "lbfgs":
@@ -289,13 +289,13 @@ def decoded(arrays: dict[str, Array], plain: dict[str, Any]) -> SolverState:
 
 
 def _of_part(name: str, part: Part) -> dict[str, Array]:
-    """Arrays of one vector of a pair."""
+    """Arrays of one vector of an L-BFGS pair."""
     if isinstance(part, Packed):
         return {name: on_host(part.numbers), f"{name}_scales": on_host(part.scales)}
     return {name: on_host(part)}
 
 
 def _part(name: str, arrays: dict[str, Array]) -> Part:
-    """Inverse of :func:`_of_part`; takes them out of ``arrays``."""
+    """Inverse of :func:`_of_part`; removes the arrays from ``arrays``."""
     numbers, scales = arrays.pop(name), arrays.pop(f"{name}_scales", None)
     return numbers if scales is None else Packed(numbers, scales)

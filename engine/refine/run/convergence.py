@@ -1,8 +1,7 @@
-"""Patterns held out of a run whose number of epochs nobody gave, and what they say at its end.
+"""Patterns held out of a run with an open number of epochs, and what they show at its end.
 
-A few patterns from all over the scan are left out of sweeps and L-BFGS, so that what their loss says is no noise that
-was fitted. A run whose epochs are given refines all patterns and is judged by their loss. One that was resumed goes on
-as it began.
+A few patterns from all over the scan are left out of sweeps and L-BFGS, so that their loss contains no fitted noise. A
+run with a given number of epochs refines all patterns and is judged by their loss. A resumed run keeps its choice.
 """
 
 from __future__ import annotations
@@ -19,22 +18,22 @@ from ptylive.schema.model import IndexArray
 from ptylive.schema.preset.solver import SolverSettings
 
 LEAST_PATTERNS = 2048
-"""With fewer all are needed."""
+"""Minimum number of patterns for holding any out; smaller scans need all of them."""
 SHARE, MOST = 1 / 128, 256
-"""Of the patterns, held out: what an object at low dose loses of its correlation is their share of the noise, below
-0.001."""
+"""Share and maximum number of held-out patterns: the correlation that an object loses by them at low dose, their share
+of the noise, is below 0.001."""
 NOTHING_LOWER = "converged: no step lowers the loss any more"
 GROUPS = 8
-"""Of them, between which the fall scatters."""
+"""Groups of held-out patterns; the scatter between them gives the uncertainty of the fall."""
 
 
 def count_held_out(count: int) -> int:
-    """How many of ``count`` patterns are held out."""
+    """Return how many of ``count`` patterns are held out."""
     return 0 if count < LEAST_PATTERNS else min(MOST, int(count * SHARE))
 
 
 def held_out(count: int, seed: int) -> tuple[IndexArray, ...]:
-    """Groups of patterns to hold out of ``count``; none where they are few."""
+    """Groups of patterns to hold out of ``count``; empty if there are too few patterns."""
     few = np.random.default_rng([seed, 5]).permutation(count)[: count_held_out(count)]
     if not len(few):
         return ()
@@ -42,9 +41,7 @@ def held_out(count: int, seed: int) -> tuple[IndexArray, ...]:
 
 
 def held_out_of(log: Log, settings: SolverSettings, count: int) -> tuple[IndexArray, ...]:
-    """Groups to hold out of a run that has come so far where the number of epochs was left open, or they were before;
-    else none.
-    """
+    """Groups to hold out if the number of epochs was left open or the logged run held some out; otherwise none."""
     automatic = isinstance(settings.epoch_max, str)
     if settings.early_stop or len(log.held) != len(log.losses) or not (automatic or log.held):
         return ()
@@ -52,8 +49,9 @@ def held_out_of(log: Log, settings: SolverSettings, count: int) -> tuple[IndexAr
 
 
 def convergence(log: Log, patterns_held: int, *, at_rest: bool = False) -> Convergence | None:
-    """What the last epochs of a run say; None where there were too few. ``patterns_held``: that were held out;
-    ``at_rest``: no step lowers the loss any more.
+    """Return what the last epochs of a run show; None if there were too few.
+
+    ``patterns_held``: number of held-out patterns; ``at_rest``: no step lowers the loss any more.
     """
     if at_rest:
         return Convergence(falling=False, fall=0.0, uncertainty=None, held_out=0)
@@ -66,7 +64,7 @@ def convergence(log: Log, patterns_held: int, *, at_rest: bool = False) -> Conve
             return None
         return Convergence(fall > FALLING and fall > CERTAIN * scatter, fall, scatter, patterns_held)
     if len(log.losses) <= FALLING_EPOCHS or len(set(log.phases[-1 - FALLING_EPOCHS :])) > 1:
-        return None  # losses of sweeps are taken while the parameters move
+        return None  # losses of sweeps are recorded while the parameters move
     first, last = log.losses[-1 - FALLING_EPOCHS], log.losses[-1]
     fall = (first - last) / (max(abs(last), 1e-30) * FALLING_EPOCHS)
     return Convergence(fall > FALLING, fall, None, 0) if math.isfinite(fall) else None

@@ -1,4 +1,4 @@
-"""The solvers of a run in turn, sweeps and then L-BFGS, as numbers that a strategy and a preset come down to."""
+"""The solvers of a run, sweeps followed by L-BFGS, with the parameters that strategy and preset give them."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ SolverState = SweepState | LbfgsState
 
 @dataclass(frozen=True)
 class CoursePlan:
-    """What the solvers need besides a loss."""
+    """Parameters that the solvers need in addition to a loss."""
 
     settings: SolverSettings
     sweeps: int
     probe_sweeps: int
     epochs: int
-    """Of sweeps and L-BFGS together."""
+    """Number of sweeps and L-BFGS epochs together."""
     batch_size: int
     object_step: float
     probe_step: float
     anchor: float
     more_epochs: int
-    """Most epochs beyond those, while the loss still falls."""
+    """Maximum number of further epochs while the loss still falls."""
 
     @classmethod
     def of(cls, strategy: Strategy, settings: SolverSettings, *, open_end: bool) -> CoursePlan:
-        """Of a run; ``open_end``: it may go on as long as the strategy allows."""
+        """Plan of a run; ``open_end``: it may continue for as long as the strategy allows."""
         return cls(
             settings,
             strategy.sweeps,
@@ -55,14 +55,14 @@ class CoursePlan:
 
 @dataclass(frozen=True)
 class Course:
-    """Both solvers; a named engine stands in for the sweeps, and has all epochs."""
+    """Both solvers; a named engine takes the place of the sweeps and runs all epochs."""
 
     sweeps: Sweeps | BatchEngine
     lbfgs: Lbfgs
 
     @classmethod
     def of(cls, plan: CoursePlan, loss: PatternLoss, rows: IndexArray | None = None) -> Course:
-        """As planned, for a loss of all patterns; ``rows`` (N,): first rows of their windows."""
+        """Solvers as planned for a loss over all patterns; ``rows`` (N,): first rows of the pattern windows."""
         sweeps = Sweeps(
             loss,
             plan.sweeps,
@@ -86,13 +86,13 @@ class Course:
         return cls(sweeps, lbfgs)
 
     def without(self, held: tuple[IndexArray, ...]) -> Course:
-        """The same with groups of patterns held out."""
+        """Return a copy with groups of patterns held out."""
         if not held:
             return self
         count, loss = self.sweeps.objective.patterns, self.sweeps.objective
         rest = np.setdiff1d(np.arange(count), np.concatenate(held))
         loss = loss.of_patterns(rest)
-        # as many batches as of all patterns: a sweep goes as far by their number
+        # keep the number of batches: how far a sweep moves the object depends on it
         size = math.ceil(len(rest) / math.ceil(count / self.sweeps.batch_size))
         return Course(
             replace(self.sweeps, objective=loss, batch_size=size),  # type: ignore[arg-type]
@@ -106,13 +106,13 @@ class Course:
 
     @staticmethod
     def epoch_between(before: SolverState, after: SolverState) -> Phase | None:
-        """Of which kind the epoch was that has ended between two states; None where none has."""
+        """Kind of the epoch that ended between two states; None if none ended."""
         if isinstance(after, LbfgsState) != isinstance(before, LbfgsState) or len(after.losses) <= len(before.losses):
             return None
         return "lbfgs" if isinstance(after, LbfgsState) else "sweep"
 
     def problem_of(self, state: SolverState, *, stopped: bool) -> str:
-        """Why a state is none to end with, in words; the empty string where it is one."""
+        """Why a run must not end in this state, in words; empty if it may."""
         if isinstance(state, LbfgsState):
             return "" if math.isfinite(state.loss) else "the loss is not finite"
         if isinstance(self.sweeps, BatchEngine) and self.sweeps.failed(state):
@@ -127,7 +127,7 @@ class Course:
         return self.sweeps.finished(state) and self.lbfgs.epochs == 0
 
     def advanced(self, state: SolverState) -> tuple[SolverState, float]:
-        """One batch, or one L-BFGS epoch, or the change from the one to the other; passes over the data it took."""
+        """Run one batch, one L-BFGS epoch or the switch between the two; also return the passes over the data."""
         if isinstance(state, LbfgsState):
             after = self.lbfgs.step(state)
             return after, after.evaluations - state.evaluations
@@ -137,7 +137,7 @@ class Course:
 
 
 def _held_out(count: int, settings: SolverSettings) -> tuple[IndexArray | None, IndexArray | None]:
-    """Patterns to sweep over, and patterns to hold out; all and none where the sweeps do not end by themselves."""
+    """Patterns to sweep over and patterns to hold out; (None, None) unless the sweeps stop early."""
     if not settings.early_stop:
         return None, None
     order = np.random.default_rng(settings.seed).permutation(count)

@@ -1,8 +1,8 @@
 """Settings that change from epoch to epoch: weights, what is refined, hard constraints, constants of the line search.
 
-The solvers do not know of schedules: at the beginning of an epoch they are replaced by copies with its settings. A hard
+The solvers are unaware of schedules: at the start of an epoch they are replaced by copies with its settings. A hard
 constraint that changes the parameters between epochs, or a change of what is refined, regularised or held, clears the
-history of L-BFGS; a constraint that goes on to hold keeps it, and so does a weight that only changes its size, at the
+L-BFGS history. A constraint that remains in force keeps the history, as does a weight that changes only in size, at the
 cost of one more evaluation.
 """
 
@@ -45,9 +45,9 @@ SWITCHES: Mapping[str, BlockName] = MappingProxyType(
         "update_detector_psf": BlockName.SPREAD,
     }
 )
-"""Settings that hold a block for some epochs."""
+"""Settings that hold a parameter block fixed for some epochs."""
 HOLDING = frozenset({"phase_only_obj", "probe_part"})
-"""Settings that hold a part of the object or of the probe for some epochs."""
+"""Settings that hold part of the object or of the probe fixed for some epochs."""
 CHECKED_EPOCHS = 1000
 SolverState = SweepState | LbfgsState
 
@@ -69,7 +69,7 @@ class EpochSchedule:
 
     @cached_property
     def empty(self) -> bool:
-        """Whether all epochs have the same settings and there are no constraints; asked before every batch."""
+        """Whether all epochs have the same settings and there are no constraints; evaluated before every batch."""
         return (
             not self.preset.schedules
             and not due(self.preset.regularisers)
@@ -78,9 +78,9 @@ class EpochSchedule:
         )
 
     def check(self, epochs: int) -> None:
-        """Raise MetadataError where a schedule has no value, or an impossible one, in an epoch to come.
+        """Raise MetadataError if a schedule has no value, or an impossible one, in a coming epoch.
 
-        A constraint is made once where it is on, so that what it cannot do is said before the run.
+        Each constraint is constructed once where it is on, so that one that cannot work is reported before the run.
         """
         tried: set[str] = set()
         for epoch in range(min(epochs, CHECKED_EPOCHS) if self.preset.schedules else 1):
@@ -119,26 +119,26 @@ class EpochSchedule:
             objective = self._objective(objective, now, vector)
             sweeps, lbfgs = replace(sweeps, objective=objective), replace(lbfgs, objective=objective)
         if isinstance(state, SweepState):
-            # a sweep is judged by the one before: not where they lower different losses
+            # a sweep is judged against the previous one, which is invalid if their losses differ
             if before != now or by_hand:
                 state = replace(state, vector=vector, losses=(), lowest=None)
             return EpochState(sweeps, lbfgs, state)
         return EpochState(sweeps, lbfgs, _lbfgs_state(lbfgs, state, vector, (before, now), by_hand=by_hand))
 
     def at_end(self, epoch: int, vector: Any) -> Any:
-        """What the last epoch, ``epoch``, came to (numpy), after the projections that a result obeys."""
+        """Parameters (numpy) at the end of the last epoch, ``epoch``, after the projections that a result obeys."""
         if self.empty:
             return vector
         settings = self.preset.at(epoch).regularisers
         return lasting(vector, settings, self.problem.layout, self.problem.regularisation, np)
 
     def fixes_modulus(self, epoch: int) -> bool:
-        """Whether a constraint of an epoch says what the object's modulus is, so that no factor of it is free."""
+        """Whether a constraint of an epoch determines the object's modulus, leaving no free factor."""
         settings = self.preset.at(epoch).regularisers
         return any(each.on(settings) for each in registered() if getattr(each.made_by, "fixes_modulus", False))
 
     def _by_hand(self, epoch: int, before: Preset, now: Preset, vector: Any, xp: Any) -> Any:
-        """The parameters as hard constraints want them when an epoch begins; the same vector where they change none."""
+        """Apply hard constraints at the start of an epoch; return the same vector if they change nothing."""
         layout, regularisation = self.problem.layout, self.problem.regularisation
         start = vector
         if changes_in(now.regularisers, layout, regularisation):
@@ -175,7 +175,7 @@ class EpochSchedule:
         )
 
     def _chosen(self, now: Preset, count: int) -> IndexArray | None:
-        """The patterns that count in an epoch; None where all do in every one. Raises MetadataError for none."""
+        """Patterns that count in an epoch; None if all do in every epoch. Raises MetadataError if none do."""
         scheduled = "sequence" in self.preset.schedules
         return chosen_patterns(now.patterns.sequence or EVERYTHING, count) if scheduled else None
 
@@ -183,11 +183,11 @@ class EpochSchedule:
 def _lbfgs_state(
     lbfgs: Lbfgs, state: LbfgsState, vector: Any, settings: tuple[Preset, Preset], *, by_hand: bool
 ) -> LbfgsState:
-    """A state between two epochs, evaluated anew where the loss has become another one."""
+    """State between two epochs, re-evaluated if the loss has changed."""
     before, now = settings
     if by_hand:
         return replace(lbfgs.init(vector), losses=state.losses, evaluations=state.evaluations + 1)
-    changed = before != now and bool(state.losses)  # a state that has made no step was evaluated in this epoch
+    changed = before != now and bool(state.losses)  # a state without any step was evaluated in this epoch
     if now.regularisers.reset_history_flag or (changed and _active(before) != _active(now)):
         state = replace(state, pairs=())
     return lbfgs.reevaluated(state) if changed else state

@@ -1,10 +1,10 @@
-"""A refinement whose object and probe are, in the end, outputs of networks (docs/dgp.md).
+"""A refinement whose final object and probe are outputs of networks (docs/dgp.md).
 
-The pixels are refined as ever, on all patterns but some that are held out. From there the networks of
-:mod:`ptylive.engine.dgp` are trained, first to give back the pixels, then on the patterns, by the loss and gradient of
-the same backend, regularisers and held constraints included. Patterns held out say which state is the result
-(:mod:`ptylive.engine.refine.run.prior_choice`), and whether there is a picture at all. Where the pixels are to be the
-result they are refined once more, with the patterns that were held out: the result is that of ``method=pixels``.
+The pixels are refined as usual, on all patterns except some that are held out. From there the networks of
+:mod:`ptylive.engine.dgp` are trained, first to reproduce the pixels, then on the patterns, with the loss and gradient
+of the same backend, including regularisers and held constraints. The held-out patterns decide which state is the result
+(:mod:`ptylive.engine.refine.run.prior_choice`), and whether there is an image at all. If the pixels are to be the
+result, they are refined once more including the held-out patterns: the result is then that of ``method=pixels``.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def refined_with_prior(
     context: TrialContext,
     saved: checkpoints.Saved | None,
 ) -> RefineResult:
-    """Pixels, then networks. Raises MetadataError where the networks do not fit into memory."""
+    """Refine pixels, then train networks. Raises MetadataError if the networks do not fit into memory."""
     run = _PriorRun(problem, preset, backend, observers, context)
     first = Refinement(run.problem, preset, backend, replace(observers, on_progress=run.of_pixels), context, run.groups)
     pixels = first.run(saved)
@@ -70,7 +70,7 @@ def refined_with_prior(
 
 @dataclass
 class _Clock:
-    """When something was last told."""
+    """Times of the last reports."""
 
     start: float
     report: float = -math.inf
@@ -109,7 +109,7 @@ class _PriorRun:
         self._before = 0.0
 
     def of_pixels(self, progress: Progress) -> None:
-        """Progress of the pixels as that of the whole run, which goes on behind their end."""
+        """Report progress of the pixels as that of the whole run, which continues after they end."""
         goes_on = progress.state == "done"
         self._observers.on_progress(
             replace(
@@ -122,12 +122,12 @@ class _PriorRun:
 
     @property
     def observers_again(self) -> Observers:
-        """Of the pixels that are refined once more, as of a stage behind; the checkpoint stays that of the first."""
+        """Observers for refining the pixels once more, as a later stage; the checkpoint stays that of the first."""
         earlier = (*(self._observers.earlier or ()), self._log)
         return replace(self._observers, on_progress=self._of_all_patterns, checkpoint=None, earlier=earlier)
 
     def _of_all_patterns(self, progress: Progress) -> None:
-        """Progress of the pixels that are refined once more, behind all epochs so far."""
+        """Report progress of the pixels that are refined once more, counted after all epochs so far."""
         before = len(self._log.losses)
         self._observers.on_progress(
             replace(
@@ -141,7 +141,7 @@ class _PriorRun:
         )
 
     def with_all_patterns(self, kept: RefineResult, pixels: RefineResult) -> RefineResult:
-        """What pixels are that nothing was held out from, for the pixels that were kept; curves go on with theirs."""
+        """Replace the kept pixels by those refined from all patterns; their curves continue the earlier ones."""
         if pixels.state != "done":
             return replace(kept, state=pixels.state, message=f"{kept.message}; {pixels.message}")
         message = f"{kept.message}; {ALL_PATTERNS}"
@@ -156,7 +156,7 @@ class _PriorRun:
         )
 
     def go_on(self, pixels: RefineResult, vector: Any) -> RefineResult:
-        """Train networks from where the pixels are, and choose."""
+        """Train networks from the state of the pixels, and choose the result."""
         from ptylive.engine.dgp.training import Training
 
         losses, seconds = tuple(pixels.loss.tolist()), tuple(pixels.seconds.tolist())
@@ -181,7 +181,7 @@ class _PriorRun:
             self._tell(vector, f"pre-training of the networks, step {step}: {100 * share:.2g} % not given back")
 
     def _train(self, training: Training, objective: Objective, choice: PriorChoice) -> None:
-        """All epochs on the patterns."""
+        """Run all epochs on the patterns."""
         scale, steps = max(float(np.mean(choice.pixels)), 1e-30), self._plan.steps(len(self._rest))
         course, vector = training.on_patterns(self._evaluate(objective), self._rest, scale), None
         for epoch in range(1, self._plan.epochs + 1):
@@ -201,7 +201,7 @@ class _PriorRun:
                 return
 
     def _finish(self, pixels: RefineResult, vector: Any, choice: PriorChoice, ended: State) -> RefineResult:
-        """The state that was chosen, and what is to be said of it."""
+        """Build the result from the chosen state, with its report."""
         best = choice.best
         of_best = choice.over_chance if best is None else self._over_chance(self._to_numpy(best.vector))
         taken = choice.taken(of_best)
@@ -230,9 +230,9 @@ class _PriorRun:
         return replace(result, phase_deviation=deviation, prior=report)
 
     def _in_balance(self, vector: Array) -> tuple[Array, Gain | None]:
-        """Parameters (n,), each band of the object's frequencies as strong as patterns held out ask for, and the gain.
+        """Scale each frequency band of the object to fit the held-out patterns; return parameters (n,) and the gain.
 
-        As they were, and None, where it is not certain that other patterns are predicted better.
+        Returns the unchanged parameters and None unless a better prediction of other patterns is certain.
         """
         objective, part = self._objective(), self._parts[0]
         objective = replace(objective, terms=(), constraint=None, pause=lambda: None)
@@ -240,7 +240,7 @@ class _PriorRun:
 
         def with_images(images: FloatArray) -> Any:
             found = vector.copy()
-            found[place] = (images - images.min() if lowest else images).ravel()  # all patterns are blind to a constant
+            found[place] = (images - images.min() if lowest else images).ravel()  # no pattern depends on a constant
             return objective.project(self._backend.xp.asarray(found))
 
         def gradient(images: FloatArray) -> tuple[DoubleArray, FloatArray]:
@@ -258,11 +258,11 @@ class _PriorRun:
 
     @property
     def _now(self) -> Preset:
-        """Settings of the networks' epochs: of the first behind those of the pixels."""
+        """Settings for the epochs of the networks: those of the first epoch after the pixels."""
         return self._preset.at(len(self._log.losses) if self._preset.schedules else 0)
 
     def _objective(self) -> Objective:
-        """The loss that the networks lower."""
+        """The loss that the networks minimise."""
         problem, xp, now = self.problem, self._backend.xp, self._now
         regularisation, layout = problem.regularisation, problem.layout
         kept = tuple(term for term in problem.terms if not regularisation.owns(term))
@@ -280,7 +280,7 @@ class _PriorRun:
 
     @staticmethod
     def _evaluate(objective: Objective) -> Callable[[Any, IndexArray], tuple[float, Any]]:
-        """Loss and gradient as the networks ask for them: of the nearest allowed parameters."""
+        """Return loss and gradient as the networks need them, evaluated at the nearest allowed parameters."""
 
         def evaluate(vector: Any, patterns: IndexArray) -> tuple[float, Any]:
             found = objective.evaluate(objective.project(vector.copy()), patterns)
@@ -289,12 +289,12 @@ class _PriorRun:
         return evaluate
 
     def _held(self, objective: Objective, vector: Any) -> DoubleArray:
-        """(groups,) loss per pattern held out, of the patterns alone."""
+        """(groups,) loss per held-out pattern, from the patterns alone without other terms."""
         alone = replace(objective, terms=())
         return np.asarray([float(alone.evaluate(vector, group).loss) / len(group) for group in self.groups])
 
     def _over_chance(self, vector: Array) -> Gain:
-        """By which share patterns held out are predicted better at their own places than at each other's."""
+        """Gain in predicting held-out patterns at their own positions over each other's positions."""
         problem, where = self.problem, (self._context.backend, self._context.threads)
         own, elsewhere = losses_by_place(problem.multislice, problem.layout, vector, self.groups, where)
         return Gain.over(elsewhere, own)
@@ -307,7 +307,7 @@ class _PriorRun:
             raise StopRequested
 
     def _keep(self, vector: Any) -> None:
-        """Loss table and history, where they are asked for; a full disk costs them only."""
+        """Write loss table and history if requested; a full disk affects only these files."""
         observers, epochs = self._observers, self._observers.epochs_before + len(self._log.losses)
         try:
             if observers.loss_table is not None:
@@ -321,7 +321,7 @@ class _PriorRun:
     def _tell(
         self, vector: Any, words: str, *, amid: float = 0.0, ended: State = "running", force: bool = False
     ) -> None:
-        """Tell the observer, at most every quarter of a second but for finished epochs."""
+        """Report progress, at most every quarter of a second except at the end of an epoch."""
         clock, now = self._clock, time.monotonic()
         if not force and now - clock.report < REPORT_SECONDS:
             return

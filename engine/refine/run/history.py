@@ -1,7 +1,7 @@
-"""What a refinement looked like on its way: object, probe, loss and positions of every n-th epoch, each in a file.
+"""Snapshots of a refinement: object, probe, loss and positions of every n-th epoch, each in a file.
 
-A folder holds ``epoch_00010.npz`` and so on, whole or absent, so that a run that is killed leaves what it had. They are
-as results are (:class:`ptylive.engine.refine.results.refinement_result.RefineResult`).
+A folder holds ``epoch_00010.npz`` and so on. Each file is complete or absent, so a killed run leaves the snapshots it
+had written. Their arrays are as in results (:class:`ptylive.engine.refine.results.refinement_result.RefineResult`).
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ PATTERN = "epoch_*.npz"
 
 @dataclass(frozen=True)
 class History:
-    """Where snapshots go, and how often one is kept."""
+    """Folder for snapshots, and how often one is kept."""
 
     folder: Path
     every: int = 1
 
     def __post_init__(self) -> None:
-        """Raise MetadataError for no number of epochs."""
+        """Raise MetadataError for an impossible number of epochs."""
         if self.every < 1:
             raise MetadataError(f"a history of every {self.every} epochs", "give a whole number from 1 on")
 
     def due(self, epoch: int) -> bool:
-        """Whether a run keeps what it has after that many epochs; the start, 0, always."""
+        """Whether a snapshot is kept after that many epochs; the start, 0, always is."""
         return epoch % self.every == 0
 
     def keep(self, epoch: int, make: Callable[[], RefineResult]) -> None:
@@ -58,7 +58,7 @@ class History:
             )
 
     def drop_after(self, epoch: int) -> None:
-        """Remove the snapshots of later epochs, which the run has given up. Raises OSError."""
+        """Remove the snapshots of later epochs, which the run has discarded. Raises OSError."""
         for path in self.folder.glob(PATTERN):
             if path.stem[len("epoch_") :].isdigit() and int(path.stem[len("epoch_") :]) > epoch:
                 path.unlink()
@@ -66,12 +66,12 @@ class History:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One of them."""
+    """One snapshot."""
 
     epoch: int
-    """Epochs finished."""
+    """Number of finished epochs."""
     loss: DoubleArray
-    """(epochs,) per pattern, up to there."""
+    """(epochs,) loss per pattern up to this epoch."""
     object: ComplexArray
     """(object modes, slices, Y, X) transmission."""
     probe: ComplexArray
@@ -83,7 +83,7 @@ class Snapshot:
 
 
 def snapshots(folder: Path) -> list[Path]:
-    """The files of a folder, by epoch. Raises InputFileError where there is none."""
+    """Snapshot files of a folder, in order of epoch. Raises InputFileError if there are none."""
     found = sorted(folder.glob(PATTERN)) if folder.is_dir() else []
     if not found:
         said = "holds no history" if folder.exists() else "is not there"
@@ -92,7 +92,7 @@ def snapshots(folder: Path) -> list[Path]:
 
 
 def read_snapshot(path: Path) -> Snapshot:
-    """One file. Raises InputFileError for one that is damaged or something else."""
+    """Read one snapshot. Raises InputFileError for a damaged file or one with other content."""
     check_fits(float(path.stat().st_size), f"the snapshot {path}", "free some memory")
     try:
         with np.load(path, allow_pickle=False) as file:

@@ -1,8 +1,8 @@
-"""Refinement during the scan: short rounds on the patterns that have arrived, each a warm start from the last.
+"""Refinement during the scan: short rounds on the patterns received so far, each warm-started from the previous one.
 
-A round is an ordinary refinement of one sweep from a warm start, so there is nothing here that could disagree with the
-run after the scan. That run begins from the last round, on all patterns and with the final calibration. Few rounds are
-made, however slow the scan is: rows that arrive early must not be swept so often that their noise is fitted.
+A round is an ordinary refinement of one sweep from a warm start, so nothing here can disagree with the run after the
+scan. That run starts from the last round, with all patterns and the final calibration. Only a few rounds are made,
+however slow the scan is: rows that arrive early must not be swept so often that their noise is fitted.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from ptylive.schema import Calibration
 from ptylive.schema.preset import Preset
 
 FIRST_SHARE, STEP_SHARE = 0.25, 0.125
-"""Rounds are made when so much of the scan is there, and after every further eighth."""
+"""Share of the scan that must have arrived for the first round, and the further share before each next round."""
 FIRST_SWEEPS = 2
 SAME_ROTATION_DEG, SAME_SCALE = 2.0, 0.02
-"""A calibration that moved further than this, or by half a depth of focus, makes the earlier rounds worthless."""
+"""A calibration that changed by more than this, or by half a depth of focus, makes the earlier rounds worthless."""
 HELD = {
     "scan_defocus": False,
     "scan_thickness": False,
@@ -40,11 +40,11 @@ HELD = {
     "phase_deviation": False,
     "method": "pixels",
 }
-"""Settings of rounds: what needs the whole scan waits for it."""
+"""Settings of rounds: anything that needs the whole scan is left to the run after it."""
 
 
 class IncrementalRefinement:
-    """A refinement begun before its scan has ended. Not for several threads at once."""
+    """A refinement that begins before its scan has ended. Not thread-safe."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class IncrementalRefinement:
         return share >= self._next_share
 
     def round(self, dataset: Dataset, share: float) -> bool:
-        """One sweep over what has arrived. False where it was stopped.
+        """Sweep once over the patterns that have arrived. Return False if it was stopped.
 
         Raises MetadataError for missing optics and RefinementError as a run does.
         """
@@ -88,7 +88,7 @@ class IncrementalRefinement:
     def conclude(
         self, dataset: Dataset, start: StartGuess | None, checkpoint: Path | None, history: History | None = None
     ) -> RefineResult:
-        """The run after the scan: on all patterns, with the final calibration, from the last round."""
+        """Run the refinement after the scan: on all patterns, with the final calibration, from the last round."""
         result = self._run(dataset, self.preset, self._warm(dataset.calibration), start, checkpoint, history)
         every, before = [*self._rounds, result], sum(len(one.loss) for one in self._rounds)
         return replace(
@@ -143,7 +143,7 @@ class IncrementalRefinement:
 
 
 def _same_optics(before: Calibration, now: Calibration) -> bool:
-    """Whether what was refined under one calibration is still a start under another."""
+    """Whether a result refined under one calibration is still a valid start under another."""
     pixels = [float(one.get("detector_pixel_invA") or 0.0) for one in (before, now)]
     focus = [one.aberrations.get("C10", 0.0) + float(one.get("depth_A") or 0.0) for one in (before, now)]
     semiangle = float(now.get("convergence_semiangle_mrad") or 0.0) * 1e-3

@@ -1,4 +1,4 @@
-"""The history of a refinement: one entry an epoch."""
+"""The history of a refinement, with one entry per epoch."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from ptylive.engine.refine.results.refinement_result import Phase
 
 @dataclass(frozen=True)
 class Log:
-    """Loss per pattern, phase and seconds of every finished epoch; evaluations counts passes over all the data."""
+    """Loss per pattern, phase and seconds of each finished epoch; evaluations counts passes over all the data."""
 
     losses: tuple[float, ...] = ()
     phases: tuple[Phase, ...] = ()
     seconds: tuple[float, ...] = ()
     evaluations: float = 0.0
     held: tuple[tuple[float, ...], ...] = ()
-    """Loss per pattern of each group of patterns held out, after every epoch; empty where none are."""
+    """Loss per pattern of each group of held-out patterns, after every epoch; empty if none are held out."""
 
     def with_epoch(self, loss: float, phase: Phase, seconds: float, held: tuple[float, ...] = ()) -> Log:
-        """One finished epoch more."""
+        """Return a copy with one more finished epoch."""
         return replace(
             self,
             losses=(*self.losses, loss),
@@ -29,7 +29,7 @@ class Log:
         )
 
     def with_evaluations(self, more: float) -> Log:
-        """``more`` passes over the data."""
+        """Return a copy with ``more`` passes over the data added."""
         return replace(self, evaluations=self.evaluations + more)
 
     @property

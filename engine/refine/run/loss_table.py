@@ -1,4 +1,4 @@
-"""The loss log as a CSV file, rewritten whole after each epoch: readable at any moment, by anything."""
+"""The loss log as a CSV file, rewritten completely after each epoch so that any program can read it at any time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COLUMNS = ("epoch", "phase", "loss", "seconds")
 
 
 def write_loss_table(path: Path, log: Log, earlier: Sequence[Log] | None = None) -> None:
-    """Write one line an epoch; ``earlier``: logs of the stages before this one, which makes the stage a column."""
+    """Write one line per epoch; ``earlier``: logs of the preceding stages, which adds a column for the stage."""
     columns = COLUMNS if earlier is None else (*COLUMNS, "stage")
     rows = [
         (phase, repr(loss), f"{seconds:.4f}", stage)

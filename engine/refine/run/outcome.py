@@ -1,4 +1,4 @@
-"""The result that a vector of parameters stands for, with the log of how it came about."""
+"""The result corresponding to a parameter vector, with the log of the run that led to it."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from ptylive.schema.model import Array
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run, or a part of one, has come to."""
+    """State that a run, or a part of one, has reached."""
 
     vector: Array
-    """(n,) parameters, after all that a result has to obey."""
+    """(n,) parameters, after everything that a result has to obey."""
     log: Log
     ended: State
     message: str
     modulus_fixed: bool
-    """Whether a constraint says what the object's modulus is, so that no factor of it is free."""
+    """Whether a constraint determines the object's modulus, leaving no free factor."""
 
     def result(self, problem: Problem, backend: str) -> RefineResult:
-        """In physical units, with everything that led there; ``backend``: its name."""
+        """Return the result in physical units, with the history of the run; ``backend``: its name."""
         transmission, modes = problem.layout.to_complex(self.vector)
         modes, varied = self._varied(problem, modes)
         probes = problem.layout.probe.probes
@@ -39,7 +39,7 @@ class Outcome:
         if problem.layout.object_form is ObjectForm.COMPLEX and self.modulus_fixed:
             scale = 1.0
         elif problem.layout.object_form is ObjectForm.COMPLEX:
-            # |probe|^2 and |object|^2 trade one factor: fix it by the counts
+            # a common factor can move between |probe|^2 and |object|^2: fix it by the counts
             transmission = transmission * np.float32(scale ** (-1 / problem.layout.object_shape[0]))
         refined = Refined.of(
             self._quantities(problem), problem.positions_A, problem.grid.shifts_px, problem.grid.pixel_A
@@ -77,7 +77,7 @@ class Outcome:
         )
 
     def _quantities(self, problem: Problem) -> dict[BlockName, Array]:
-        """What else was refined; what varies over the field as that of each pattern."""
+        """Other refined quantities; those that vary over the field are given per pattern."""
         found, field = problem.layout.other_blocks(self.vector), problem.layout.field
         distances_A = problem.layout.distances_A(found, np)
         found |= {} if distances_A is None else {BlockName.DISTANCES: distances_A}
@@ -88,17 +88,17 @@ class Outcome:
         return {**found, **{name: values for name, values in in_patterns if values is not None}}
 
     def _reason(self, problem: Problem) -> str:
-        """Of how it was refined, and the thickness that this came to."""
+        """How the problem was refined, with the refined thickness if there is one."""
         thickness_A = problem.layout.other_blocks(self.vector).get(BlockName.THICKNESS)
         reason = problem.strategy.reason
         return reason if thickness_A is None else f"{reason}; thickness as refined {float(thickness_A[0]):.3g} Å"
 
     def _of_scans(self, problem: Problem) -> Array | None:
-        """What was refined of scans that were joined, (scans, 5)."""
+        """Refined parameters of joined scans, (scans, 5)."""
         return problem.layout.other_blocks(self.vector).get(BlockName.SCANS)
 
     def _varied(self, problem: Problem, modes: Array) -> tuple[Array, Varied | None]:
-        """The modes with the mean of all patterns' probes as the first, and what these vary by."""
+        """Modes with the mean of all patterns' probes as the first, and the variation of these probes."""
         components = problem.layout.components(self.vector)
         if components is None:
             return modes, None

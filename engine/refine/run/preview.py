@@ -1,4 +1,4 @@
-"""Pictures of a parameter vector, for looking at while it is refined."""
+"""Images of a parameter vector, for display during the refinement."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def build_preview(
     pixel_A: float,
     deviation: PhaseDeviation | None = None,
 ) -> Preview:
-    """Pictures of a parameter vector; vectors never change once made, so this may be done at any time."""
+    """Return images of a parameter vector; vectors are never modified, so this may be called at any time."""
     transmission, modes = layout.to_complex(backend.to_numpy(vector))
     mean = transmission.mean(axis=0)
     slices = np.stack([wrapped_phase(one) for one in mean])
@@ -30,5 +30,5 @@ def build_preview(
 
 
 def real_space(modes: Array) -> ComplexArray:
-    """Fourier-space modes to real space, centred on pixel P // 2."""
+    """Transform Fourier-space modes to real space, centred on pixel P // 2."""
     return np.asarray(np.fft.ifft2(modes, norm="ortho"), dtype=np.complex64)

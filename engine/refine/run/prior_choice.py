@@ -1,9 +1,9 @@
-"""Which state of the networks is the result: the earliest that predicts held-out patterns as well as the best.
+"""Choice of the network state used as the result: the earliest that predicts held-out patterns as well as the best.
 
-Networks that are trained for long give the noise of the patterns too (Ulyanov et al., CVPR 2018). So of all epochs that
-lie within a standard error of the one that predicts best the first is taken (Breiman et al., 1984), and none at all
-where the pixels before it predict better. Everything is compared pattern group by pattern group, so that
-what groups have in common does not count as scatter.
+Networks that are trained for long reproduce the noise of the patterns as well (Ulyanov et al., CVPR 2018). Of all
+epochs within a standard error of the best-predicting one, the first is therefore chosen (Breiman et al., 1984), and
+none if the pixels before it predict better. Everything is compared pattern group by pattern group, so that what groups
+have in common does not count as scatter.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from ptylive.engine.refine.results.prior import BEYOND_DOUBT
 from ptylive.schema.model import DoubleArray
 
 TOLERATED = 0.1
-"""Of what the pixels predict better than chance: so much less may be predicted by the networks. They lose a little of
-what patterns show well and much of the noise of what they show badly, which predicts nothing either way."""
+"""Share of the gain of the pixels over chance by which the networks may predict worse. They lose a little of what
+patterns show well and much of the noise of what they show badly, which predicts nothing either way."""
 MOST_KEPT = 8
-"""States that may still be chosen, kept in memory."""
+"""Maximum number of states kept in memory that may still be chosen."""
 
 
 @dataclass(frozen=True)
@@ -31,24 +31,24 @@ class Candidate:
     epoch: int
     vector: Any
     losses: DoubleArray
-    """(groups,) per pattern."""
+    """(groups,) loss per held-out pattern."""
 
 
 @dataclass
 class PriorChoice:
-    """The states of a run, as they come."""
+    """The states of a run, added as they are reached."""
 
     pixels: DoubleArray
-    """(groups,) loss per pattern held out, of the state before the networks."""
+    """(groups,) loss per held-out pattern of the state before the networks."""
     over_chance: Gain
-    """By which that state predicts patterns better than at each other's places."""
+    """Gain of that state in predicting patterns over predicting them at each other's positions."""
     history: list[float] = field(default_factory=list)
     """Mean loss after each epoch."""
     kept: list[Candidate] = field(default_factory=list)
     """States that may be chosen, earliest first; the last predicts best."""
 
     def add(self, epoch: int, vector: Any, losses: DoubleArray) -> None:
-        """Take note of an epoch; ``vector`` is kept as it is. One whose loss is not finite is none to choose."""
+        """Record an epoch; ``vector`` is kept without a copy. A state whose loss is not finite cannot be chosen."""
         self.history.append(float(np.mean(losses)))
         if not np.isfinite(losses).all() or (self.kept and np.mean(losses) >= np.mean(self.kept[-1].losses)):
             return
@@ -59,30 +59,30 @@ class PriorChoice:
 
     @staticmethod
     def _as_good(earlier: Candidate, best: Candidate) -> bool:
-        """Whether one predicts no worse than the best by more than a standard error."""
+        """Whether ``earlier`` predicts worse than the best by no more than a standard error."""
         behind = Gain.over(earlier.losses, best.losses)
         return behind.share <= behind.deviation
 
     @property
     def best(self) -> Candidate | None:
-        """The earliest state that is as good as the best; None where there is none."""
+        """The earliest state that is as good as the best; None if there is no state."""
         return self.kept[0] if self.kept else None
 
     @property
     def gain(self) -> Gain:
-        """Of that state over the pixels."""
+        """Gain of the best state over the pixels."""
         return Gain(0.0, 0.0) if self.best is None else Gain.over(self.pixels, self.best.losses)
 
     def seen(self, over_chance: Gain) -> Gain:
-        """By which the pixels predict patterns better than chance, or that state where they do not beyond doubt."""
+        """Gain of the pixels over chance, or of the best state (``over_chance``) unless theirs is beyond doubt."""
         return self.over_chance if self.over_chance.exceeds(BEYOND_DOUBT) else over_chance
 
     def taken(self, over_chance: Gain) -> Candidate | None:
-        """That state, unless the pixels predict better: beyond doubt, and by more than is tolerated.
+        """Return the best state, unless the pixels predict better: beyond doubt, and by more than is tolerated.
 
-        ``over_chance``: by which that state predicts patterns better than at each other's places. Where neither it nor
-        the pixels show a picture there is nothing that networks could show better: they would paint one. At few
-        electrons the noise of the pixels may hide what networks show.
+        ``over_chance``: gain of that state in predicting patterns over each other's positions. If neither it nor the
+        pixels show an image, the networks have nothing to show better and would invent one. With few electrons the
+        noise of the pixels may hide what networks show.
         """
         seen = self.seen(over_chance)
         if not seen.exceeds(BEYOND_DOUBT):

@@ -1,4 +1,4 @@
-"""A refinement from start to end: sweeps, then L-BFGS, with progress, stopping and checkpoints on the way."""
+"""A refinement from start to end: sweeps, then L-BFGS, with progress reports, stopping and checkpoints."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ CHECKPOINT_SECONDS = 10.0
 
 
 class StopRequested(Exception):
-    """Somebody asked the refinement to stop."""
+    """Raised when a stop of the refinement was requested."""
 
 
 @dataclass(frozen=True)
 class Observers:
-    """Callbacks for progress and for a request to stop, and the files that are written during a run."""
+    """Callbacks for progress and stop requests, and the files that are written during a run."""
 
     on_progress: Callable[[Progress], None]
     should_stop: Callable[[], bool]
@@ -54,17 +54,17 @@ class Observers:
     identity: checkpoints.Identity
     loss_table: Path | None = None
     earlier: tuple[Log, ...] | None = None
-    """Of the stages before this one, for the loss table; None: there are no stages."""
+    """Logs of the preceding stages, for the loss table; None: the run has no stages."""
     history: History | None = None
 
     @property
     def epochs_before(self) -> int:
-        """Epochs of the stages before this one."""
+        """Number of epochs in the preceding stages."""
         return sum(len(log.losses) for log in self.earlier or ())
 
 
 class Refinement:
-    """One run: the solvers in turn, and the clock."""
+    """One run: the solvers in turn, and the bookkeeping of progress and time."""
 
     def __init__(
         self,
@@ -75,12 +75,12 @@ class Refinement:
         context: TrialContext | None = None,
         held: tuple[IndexArray, ...] = (),
     ) -> None:
-        """``context``: where what is told of the result beyond itself is computed; None: nothing is.
+        """``context``: where the phase deviation of the result is computed; None: it is not computed.
 
         ``held``: groups of patterns to hold out in any case.
         """
         self._start = [problem.start]
-        problem = replace(problem, start=problem.start[:0].copy())  # as large as the object, and left at the first step
+        problem = replace(problem, start=problem.start[:0].copy())  # as large as the object; needed for one step only
         self._problem, self._preset, self._backend, self._observers = problem, preset, backend, observers
         self._context = context
         strategy = problem.strategy
@@ -108,27 +108,27 @@ class Refinement:
         """Groups of patterns that are held out."""
         self._asked = held
         self.vector: Any = None
-        """(n,) parameters at the end of :meth:`run`, on the backend."""
+        """(n,) parameters at the end of :meth:`run`, on the backend's device."""
         self._unwritten: dict[Path, str] = {}
-        """What could not be written the last time it was tried, and why."""
+        """Files whose last write failed, and why."""
 
     @property
     def problem(self) -> Problem:
-        """What is refined, without its start."""
+        """The refined problem, without its start vector."""
         return self._problem
 
     @property
     def log(self) -> Log:
-        """Of the epochs that have ended."""
+        """Log of the epochs completed so far."""
         return self._log
 
     def run(self, saved: checkpoints.Saved | None) -> RefineResult:
-        """Everything, from a saved state where there is one; once."""
+        """Run to the end, from a saved state if one is given; may be called once."""
         xp = self._backend.xp
         state: checkpoints.SolverState = self._course.sweeps.init(xp.asarray(self._start.pop()))
         if saved is not None:
             state, self._log, self._message = on_device(saved.state, xp), saved.log, saved.note
-            del saved  # its pairs go as newer ones come
+            del saved  # frees its L-BFGS pairs as newer ones replace them
         self._hold_out()
         ended: State = "done"
         self._report(state, "running", force=True)
@@ -152,7 +152,7 @@ class Refinement:
             self._say(NOTHING_LOWER if at_rest else rest.sentence)
         self._save(state)
         if isinstance(state, LbfgsState):
-            state = replace(state, pairs=())  # most of a run's memory; what is left to do needs it
+            state = replace(state, pairs=())  # most of a run's memory, needed by the remaining steps
         self.vector = state.vector
         deviation = self._phase_deviation(state)
         if self._unwritten:
@@ -161,14 +161,14 @@ class Refinement:
         return replace(self._result(state, ended), phase_deviation=deviation, convergence=rest)
 
     def _hold_out(self) -> None:
-        """Hold some patterns out of a run whose epochs nobody gave, or go on with those that were."""
+        """Hold out patterns if the number of epochs was left open, or keep holding out those of the resumed run."""
         count = self._problem.multislice.count
         self._held = self._asked or self._of_an_open_run(count)
         self._course = self._course.without(self._held)
 
     def _of_an_open_run(self, count: int) -> tuple[IndexArray, ...]:
-        """Groups to hold out where the number of epochs was left open, or they were before; else none."""
-        # nobody else could tell what a pattern has of its own
+        """Groups to hold out if the number of epochs was left open or they were held out before; otherwise none."""
+        # a parameter of a single pattern is determined by that pattern alone, so it cannot be held out
         own = any(block.per_pattern for block in self._problem.layout.blocks)
         if own or not self._schedule.empty:
             return ()
@@ -178,12 +178,12 @@ class Refinement:
         self._message = f"{self._message}; {words}" if self._message else words
 
     def _pause(self) -> None:
-        """Asked between batches and inside long evaluations; states never change, so nothing is lost by leaving."""
+        """Poll for a stop, between batches and in long evaluations; states are immutable, so leaving loses nothing."""
         if self._observers.should_stop():
             raise StopRequested
 
     def _advance(self, state: checkpoints.SolverState) -> checkpoints.SolverState:
-        """A step of the solvers; what an epoch has come to is told and kept."""
+        """Take one solver step; log and report an epoch that ends with it."""
         state = self._as_the_epoch_wants(state)
         after, passes = self._course.advanced(state)
         self._log = self._log.with_evaluations(passes)
@@ -196,7 +196,7 @@ class Refinement:
         return after
 
     def _as_the_epoch_wants(self, state: checkpoints.SolverState) -> checkpoints.SolverState:
-        """Solvers and state with what the preset asks of this epoch."""
+        """Apply the preset's schedule for this epoch to the solvers and the state."""
         epoch = len(self._log.losses)
         solvers = (self._course.sweeps, self._course.lbfgs)
         wanted = self._schedule.begin(epoch, solvers, state, again=epoch == self._begun)
@@ -216,7 +216,7 @@ class Refinement:
         self._save_sometimes(state)
 
     def _keep(self, state: checkpoints.SolverState) -> None:
-        """A snapshot where one is due, between two epochs; a later stage begins with the end of the one before."""
+        """Write a snapshot if one is due between two epochs; a later stage starts where the previous one ended."""
         history, epochs = self._observers.history, len(self._log.losses)
         before = self._observers.epochs_before
         amid = isinstance(state, SweepState) and state.batch > 0
@@ -234,7 +234,7 @@ class Refinement:
         force: bool = False,
         deviation: PhaseDeviation | None = None,
     ) -> None:
-        """Tell the observer, at most every quarter of a second but for finished epochs."""
+        """Report progress, at most every quarter of a second except at the end of an epoch."""
         now = time.monotonic()
         if not force and now - self._last_report < REPORT_SECONDS:
             return
@@ -263,7 +263,7 @@ class Refinement:
         )
 
     def _units(self, state: checkpoints.SolverState) -> tuple[float, float]:
-        """Epochs done, fractions included, and planned: a sweep and an L-BFGS epoch cost about the same."""
+        """Epochs done, including fractions, and planned: a sweep and an L-BFGS epoch cost about the same."""
         done = float(len(self._log.losses))
         if isinstance(state, SweepState):
             done += state.batch / self._course.sweeps.batches
@@ -282,7 +282,7 @@ class Refinement:
             self._last_checkpoint = time.monotonic()
 
     def _write(self, path: Path, write: Callable[[Path], None]) -> None:
-        """Write a file that the refinement can do without: a full disk is told of, and tried again the next time."""
+        """Write a file that the refinement can do without: a full disk is reported, and the write retried later."""
         try:
             write(path)
         except OSError as error:
@@ -301,10 +301,10 @@ class Refinement:
         return end.result(self._problem, self._backend.name)
 
     def _phase_deviation(self, state: checkpoints.SolverState) -> PhaseDeviation | None:
-        """How far noise scatters the phase; None where that is not asked for, or cannot be told."""
+        """Standard deviation of the phase due to noise; None if it is not requested or cannot be determined."""
         preset, problem, backend = self._preset, self._problem, self._backend
         asked = self._context is not None and preset.object.phase_deviation and preset.refined.update_obj
-        asked = asked and preset.solver.optimizer not in ENGINES  # what noise does to their steps is not worked out
+        asked = asked and preset.solver.optimizer not in ENGINES  # noise propagation is not derived for their steps
         if (
             not asked
             or self._context is None

@@ -1,4 +1,4 @@
-"""A refinement from a data set to its result, stage by stage; what :func:`refine` calls has a room of its own."""
+"""A refinement from data set to result, stage by stage; the steps :func:`refine` calls are in modules of their own."""
 
 from __future__ import annotations
 
@@ -64,16 +64,16 @@ from ptylive.schema.preset import Preset
 
 
 class Sharing(Protocol):
-    """Many workers that do the run proper together (:mod:`ptylive.engine.refine.tiles`); all before it is done here."""
+    """Workers that share the main run (:mod:`ptylive.engine.refine.tiles`); everything before it is done here."""
 
     def check(self, preset: Preset) -> None:
-        """Raise RefinementError, before anything is done, for what they cannot share."""
+        """Raise RefinementError, before any work is done, for settings that the workers cannot share."""
         ...
 
     def refined(
         self, problem: Problem, preset: Preset, observers: Observers, context: TrialContext, *, resume: bool
     ) -> RefineResult:
-        """The run."""
+        """Run the refinement on all workers and return its result."""
         ...
 
 
@@ -96,12 +96,13 @@ def refine(  # noqa: PLR0913  (the public call: every keyword has a default)
 ) -> RefineResult:
     """Refine object and probe of a scan by multislice ptychography.
 
-    ``should_stop`` is asked between batches; a stopped run returns what it has and can be resumed from
-    ``checkpoint``, on the same trajectory. ``loss_table`` is a CSV file kept up to date, ``history`` a folder of
-    snapshots. ``warm``: object and probe to begin from instead of an empty object. ``sharing``: workers that refine
-    together. ``judge``: say at the end how well the settings predict patterns held out, to compare runs by; of stages
-    those of the last. Stages of the preset are refined one after the other. Raises MetadataError for missing optics and
-    RefinementError where the refinement cannot start (no such backend, no counts, a checkpoint of other data).
+    ``should_stop`` is polled between batches; a stopped run returns its current result and can be resumed from
+    ``checkpoint`` on the same trajectory. ``loss_table`` is a CSV file that is kept up to date, ``history`` a folder of
+    snapshots. ``warm`` is an object and probe to start from instead of an empty object. ``sharing`` is a set of workers
+    that refine together. With ``judge``, the result also states how well the settings predict held-out patterns, for
+    comparing runs; with stages, those of the last stage. The stages of the preset are refined one after the other.
+    Raises MetadataError for missing optics and RefinementError where the refinement cannot start (no such backend, no
+    counts, a checkpoint of other data).
     """
     dataset = with_start_positions(dataset, preset.in_stages()[0].preset.start.start_positions)
     identity = checkpoints.Identity.of(dataset, preset)
@@ -120,7 +121,7 @@ def refine(  # noqa: PLR0913  (the public call: every keyword has a default)
 
 
 def _judged(run: Staged, context: TrialContext) -> RefineResult:
-    """The result with its quality, where the run got to its end; a stop meanwhile costs the quality only."""
+    """Result with its held-out quality if the run finished; a stop during this step loses only the quality."""
     if run.result.state != "done":
         return run.result
     try:
@@ -131,9 +132,10 @@ def _judged(run: Staged, context: TrialContext) -> RefineResult:
 
 
 def settle(dataset: Dataset, preset: Preset, context: TrialContext) -> Tuned:
-    """What short trials decide before the first epoch, and nothing else: the preset with it, and how it was found.
+    """Make only the decisions that short trials take before the first epoch; return the preset and how it was found.
 
-    Of several stages before the first of them. Raises as :func:`refine`, and whatever ``context`` does to interrupt.
+    With several stages, these are the decisions before the first stage. Raises as :func:`refine` does, and whatever
+    ``context`` raises to interrupt.
     """
     dataset = with_start_positions(dataset, preset.in_stages()[0].preset.start.start_positions)
     dataset, preset = _checked(dataset, preset.in_stages()[0].preset)
@@ -142,7 +144,7 @@ def settle(dataset: Dataset, preset: Preset, context: TrialContext) -> Tuned:
 
 
 def _checked(dataset: Dataset, preset: Preset) -> tuple[Dataset, Preset]:
-    """The patterns that are used, and the settings as they are for these. Raises for what does not go together."""
+    """Return the selected patterns and the settings that apply to them. Raises for incompatible settings."""
     dataset, preset = (
         selected(dataset, preset.patterns),
         with_given_counts(preset).model_copy(update={"sequence": None}),
@@ -156,14 +158,14 @@ def _checked(dataset: Dataset, preset: Preset) -> tuple[Dataset, Preset]:
 
 @dataclass(frozen=True)
 class _Way:
-    """How a refinement is made."""
+    """How a refinement is run."""
 
     resume: bool
-    """From the checkpoint where there is one."""
+    """Continue from the checkpoint if there is one."""
     sharing: Sharing | None
-    """Together with others; None: alone."""
+    """Workers to share the run with; None: refine alone."""
     half_turn: str = ""
-    """What is known of the half turn, in words, where nothing is to be asked of it."""
+    """Words on how the half turn is known, if trials must not decide it again; otherwise empty."""
 
 
 def _refined(
@@ -174,7 +176,7 @@ def _refined(
     observers: Observers,
     warm: WarmStart | None,
 ) -> Ended:
-    """One refinement, from a data set to its result: under the half turn that trials found, or under the other one."""
+    """One refinement, from data set to result, under the half turn that trials found or under the other one."""
     if warm is not None or way.sharing is not None or not may_be_asked(dataset, preset):
         return _refined_once(context, way, dataset, preset, observers, warm)
     held = Held(observers.on_progress)
@@ -202,7 +204,7 @@ def _refined_once(
     observers: Observers,
     warm: WarmStart | None,
 ) -> Ended:
-    """The same under one half turn: the one that trials find, or a known one."""
+    """One refinement under a single half turn: the one that trials find, or a known one."""
     sharing = way.sharing
     place, identity = observers.checkpoint, observers.identity
     saved = checkpoints.load(place, identity) if place is not None and way.resume and sharing is None else None
@@ -242,7 +244,7 @@ def _refined_once(
             return Ended.of(result, tuned, problem.measured)
         run, measured = Refinement(problem, preset, engine, observers, context), problem.measured
         begin = [saved]
-        del problem, saved  # a start that the run has left takes as much memory as the object
+        del problem, saved  # the start takes as much memory as the object; free it once the run has moved on
         result = run.run(begin.pop())
         first = Finished.of(run, result, engine) if asked else None
     if first is not None:
@@ -259,7 +261,7 @@ def _settled(
     observers: Observers,
     half_turn: str = "",
 ) -> Tuned:
-    """Data set and preset with what short trials decide: calibration, depth, regime, probe modes, a tilt of slices."""
+    """Data set and preset with the decisions of short trials: calibration, depth, regime, probe modes, slice tilt."""
     tuned = Tuned(dataset, with_given_depth(dataset, preset))
     if half_turn:
         tuned = replace(tuned, half_turn_settled=True, words=(half_turn,))
@@ -294,14 +296,14 @@ def _settled(
 
 
 def _under(tuned: Tuned, context: TrialContext) -> TrialContext:
-    """The context with the start as the half turn that was found has it; under another orientation it shows nothing."""
+    """Context with its start turned by the half turn found; under another orientation the start is dropped."""
     context = context if tuned.orientation is None else replace(context, start=None)
     context = replace(context, begun=tuned.begun)
     return replace(context, start=start_half_turned(context.start)) if tuned.half_turn else context
 
 
 def _still(tuned: Tuned, context: TrialContext, *, may_turn: bool) -> tuple[Tuned, TrialContext, Measurement]:
-    """Without a drift that trials agree on, and turned where they say that the rotation was found on it."""
+    """Remove a drift that the trials agree on, and turn the scan if they find that the rotation was fitted to it."""
     measured = context.seen.measure(tuned.dataset, tuned.preset)
     still, measured = with_checked_drift(measured, tuned, context, may_turn=may_turn)
     before, after = (one.orientation or AS_IT_IS for one in (tuned, still))
@@ -313,11 +315,11 @@ def _still(tuned: Tuned, context: TrialContext, *, may_turn: bool) -> tuple[Tune
 
 
 def _with_optics(tuned: Tuned, context: TrialContext, measured: Measurement) -> tuple[Tuned, TrialContext, Measurement]:
-    """With optics that trials refine, which nobody stated, on positions without the drift that was found before.
+    """Add optics that nobody stated and that trials refine, on positions corrected for a drift found before.
 
-    A shear of the scan looks like astigmatism, and the other way round. So a drift that patterns held out confirm comes
-    first; where there is none, it is looked for once more under the optics that were found. Where the lattice showed
-    one that was left alone, the astigmatism may be that one's, and is found once more with it.
+    A shear of the scan looks like astigmatism, and vice versa. A drift that held-out patterns confirm therefore comes
+    first; without one, drift is looked for once more under the optics that were found. If the lattice showed a drift
+    that was left alone, the astigmatism may be due to it, and is determined once more together with it.
     """
     drift = measured.drift
     taken = drift if drift is not None and drift.applied else None
@@ -339,8 +341,8 @@ def _with_optics(tuned: Tuned, context: TrialContext, measured: Measurement) -> 
 def _once(
     dataset: Dataset, context: TrialContext, observers: Observers, preset: Preset, like: RefineResult | None
 ) -> RefineResult | None:
-    """A refinement on the way to another: of the patterns, or of those a result would give (None: it cannot say)."""
-    preset = preset.model_copy(update={"refine_drift": False})  # of the middle alone nothing is certain
+    """A preliminary refinement of the patterns, or of patterns simulated from ``like`` (None if it cannot be)."""
+    preset = preset.model_copy(update={"refine_drift": False})  # the middle alone cannot establish a drift
     problem = prepare(dataset, preset, context.start)
     if like is not None:
         expected = expected_patterns(prepare(dataset, tilted(preset, like), context.start), like)
@@ -353,7 +355,7 @@ def _once(
 
 
 def _stop_where_asked(should_stop: Callable[[], bool]) -> Callable[[], None]:
-    """A pause for the trials before the run: there is no result yet, so to stop is to fail with a clear word."""
+    """Pause callback for the trials before the run: with no result yet, a stop is reported as an error."""
 
     def pause() -> None:
         if should_stop():
@@ -363,7 +365,7 @@ def _stop_where_asked(should_stop: Callable[[], bool]) -> Callable[[], None]:
 
 
 def _told(on_progress: Callable[[Progress], None]) -> Callable[[str], None]:
-    """Hand words of what is tried on as progress, before there are epochs to count."""
+    """Return a callback that reports the current trial as progress while there are no epochs to count."""
     started = time.monotonic()
 
     def tell(trial: str) -> None:

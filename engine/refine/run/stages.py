@@ -1,9 +1,9 @@
-"""Refinements that follow each other in one run: the result of one is the start of the next.
+"""Refinements that follow each other in one run: each starts from the result of the previous one.
 
-Every stage is an ordinary refinement under its own settings, so there is nothing here that could disagree with one.
-What was found on the way goes along: positions, a drift that was taken out, calibration, depth, tilts, and what else
-was refined. A later stage makes trials only where its own settings ask for them. Each has a checkpoint of its own; a
-resumed run goes through all of them, and those that had ended are over at once.
+Every stage is an ordinary refinement under its own settings, so nothing here can disagree with a single refinement.
+What earlier stages found is passed on: positions, a drift that was removed, calibration, depth, tilts, and any other
+refined quantity. A later stage runs trials only if its own settings request them. Each stage has its own checkpoint; a
+resumed run goes through all stages, and those that had ended finish at once.
 """
 
 from __future__ import annotations
@@ -45,33 +45,33 @@ SETTLED: Mapping[str, Any] = {
     "refine_drift": False,
     "start_depth_A": 0.0,
 }
-"""Settings of later stages, where they do not say otherwise: trials were made in the first, and vacuum put in front."""
+"""Settings of later stages unless they say otherwise: the first stage made the trials and put vacuum in front."""
 KEPT = "epoch < 0"
-"""Schedule of what is part of the model and never refined."""
+"""Schedule of quantities that are part of the model and never refined."""
 DEPTH = ("num_slices", "total_thickness_A", "slice_distances_A")
 
 
 @dataclass(frozen=True)
 class Ended:
-    """What one stage came to, and what of it the next has to know."""
+    """Result of one stage, with everything that the next stage needs from it."""
 
     result: RefineResult
     preset: Preset
-    """With what trials decided."""
+    """Preset with the decisions of the trials."""
     calibration: Calibration
     curves: tuple[Curve, ...]
     nominal: Probe
     first_invA: tuple[float, float]
     half_turn: bool = False
-    """Under the other half turn than its data set."""
+    """Whether the stage ran under the other half turn than its data set."""
     orientation: Orientation | None = None
-    """Another than that of its data set, before the half turn."""
+    """Orientation found in place of that of the data set, before the half turn; None: unchanged."""
     noise: float | None = None
-    """Loss a pattern that counting noise leaves, where that was asked and is known."""
+    """Loss per pattern due to counting noise, if it was computed and is known."""
 
     @classmethod
     def of(cls, result: RefineResult, tuned: Tuned, measured: Measurement, noise: float | None = None) -> Ended:
-        """Without the patterns, of which each stage has a copy in its own window."""
+        """Collect the end of a stage without the patterns, of which each stage has a copy in its own window."""
         calibration = tuned.dataset.calibration
         result = replace(result, calibration=calibration, scan_drifts=tuned.scan_drifts)
         optics = measured.probe, first_invA(measured)
@@ -80,31 +80,31 @@ class Ended:
 
     @property
     def slices(self) -> int:
-        """Of the object."""
+        """Number of slices of the object."""
         return int(self.result.object.shape[1])
 
 
 Once = Callable[[Dataset, Preset, Observers, WarmStart | None], Ended]
-"""One refinement; the data set is the whole one, of which ``sequence`` chooses."""
+"""One refinement; it receives the whole data set, from which ``sequence`` chooses."""
 
 
 @dataclass(frozen=True)
 class Staged:
-    """What all stages came to, and what is judged of them: the settings of the last one, on the data as it saw them."""
+    """Result of all stages, with what judging it requires: the last stage's settings and the data as it saw them."""
 
     result: RefineResult
     preset: Preset
-    """Of the last stage, with what trials decided."""
+    """Preset of the last stage, with the decisions of the trials."""
     dataset: Dataset
     """All patterns, under the calibration and at the positions that were found."""
     patterns: PatternSettings
-    """Which of them were refined in the last stage."""
+    """Selection of the patterns refined in the last stage."""
 
 
 def refine_stages(dataset: Dataset, preset: Preset, once: Once, observers: Observers, warm: WarmStart | None) -> Staged:
-    """All stages of a preset; ``warm`` is where the first begins. A stage that is stopped or fails is the last.
+    """Refine all stages of a preset; ``warm`` is the start of the first. A stage that stops or fails is the last.
 
-    Raises what a refinement raises where the first stage cannot start, or a later one for another reason than a stop.
+    Raises what a refinement raises if the first stage cannot start, or a later one for a reason other than a stop.
     """
     chain = _Chain(dataset, preset.in_stages(), once, observers)
     while chain.goes_on:
@@ -113,12 +113,12 @@ def refine_stages(dataset: Dataset, preset: Preset, once: Once, observers: Obser
         except RefinementError:
             if not (chain.ended and observers.should_stop()):
                 raise
-            break  # during the trials of a later stage: what the ones before came to is kept
+            break  # stopped during the trials of a later stage: the result of the stages before is kept
     return Staged(chain.result(), chain.ended[-1].preset, chain.dataset, chain.patterns)
 
 
 class _Chain:
-    """Stages that have ended, and what the next one begins with."""
+    """Stages that have ended, and the start of the next one."""
 
     def __init__(self, dataset: Dataset, stages: tuple[Stage, ...], once: Once, observers: Observers) -> None:
         self.stages, self._once, self._observers = stages, once, observers
@@ -130,18 +130,18 @@ class _Chain:
         self._depth: dict[str, Any] = {}
         """Slices and thickness that trials of an earlier stage found."""
         self._drift_settled = False
-        """Whether it was looked for in all patterns, or is in positions that were refined."""
+        """Whether drift was looked for in all patterns, or is contained in refined positions."""
         self._thickness: dict[str, Any] = {}
         """A given thickness that trials changed."""
 
     @property
     def goes_on(self) -> bool:
-        """Whether there is another stage, and nothing has ended the run before it."""
+        """Whether another stage follows, and nothing has ended the run before it."""
         stopped = bool(self.ended) and (self.ended[-1].result.state != "done" or self._observers.should_stop())
         return len(self.ended) < len(self.stages) and not stopped
 
     def step(self, warm: WarmStart | None) -> WarmStart:
-        """Refine the next stage; what the one after it begins with."""
+        """Refine the next stage; return the start of the one after it."""
         stage = self.stages[len(self.ended)]
         preset = self._following(stage) if self.ended else stage.preset
         ended = self._once(self.dataset, preset, self._observers_of(stage), warm)
@@ -160,14 +160,14 @@ class _Chain:
         self._drift_settled |= found or _moved(ended.result) or self.dataset.scan_of is not None
         return replace(
             warm,
-            drift_A=None if drift is not None and drift.applied else warm.drift_A,  # out of the positions it is taken
+            drift_A=None if drift is not None and drift.applied else warm.drift_A,  # already removed from the positions
             nominal=ended.nominal,
             first_invA=ended.first_invA,
             over_map=True,
         )
 
     def _following(self, stage: Stage) -> Preset:
-        """The settings of a stage with what earlier ones found, wherever it does not speak of that itself."""
+        """Settings of a stage, completed by what earlier stages found for everything it does not state itself."""
         last, preset = self.ended[-1], stage.preset
         changes = dict(SETTLED)
         if not self._drift_settled:
@@ -175,7 +175,7 @@ class _Chain:
         if preset.object.num_slices == "auto" and self._depth:
             changes |= self._depth
         elif self._estimated and last.slices == 1:
-            # the defocus of one slice is that of the middle of the specimen, that of several of the entrance
+            # the defocus of one slice refers to the middle of the specimen, that of several slices to the entrance
             changes["scan_defocus"] = with_given_depth(self.dataset, preset).object.slices > 1
         if preset.object.slices > 1 and not stage.said.intersection(DEPTH[1:]):
             changes |= self._thickness | _distances(last, preset)
@@ -187,7 +187,7 @@ class _Chain:
         return _with(preset, {name: value for name, value in changes.items() if name not in stage.said})
 
     def _observers_of(self, stage: Stage) -> Observers:
-        """The files and callbacks of the next stage."""
+        """Files and callbacks of the next stage."""
         number = len(self.ended) + 1
         identity = replace(
             checkpoints.Identity.of(self._whole, stage.preset),
@@ -211,11 +211,11 @@ class _Chain:
 
     @property
     def _starts(self) -> tuple[int, ...]:
-        """Epochs before each stage, and after the last that has ended."""
+        """Number of epochs before each stage, and after the last stage that has ended."""
         return tuple(np.cumsum([0, *(len(one.loss) for one in self._results)]).tolist())
 
     def _tell(self, stage: Stage, progress: Progress) -> None:
-        """The progress of a stage as that of the whole run."""
+        """Report the progress of a stage as progress of the whole run."""
         title = f"{titled(len(self._starts), stage.name)} of {len(self.stages)}"
         before, to_come = self._starts[-1], self.stages[len(self._starts) :]
         planned = [one.preset.solver.epoch_max for one in to_come]
@@ -234,7 +234,7 @@ class _Chain:
         self._observers.on_progress(told)
 
     def result(self) -> RefineResult:
-        """The last stage, with the epochs of all of them."""
+        """Result of the last stage, with the epochs of all stages."""
         results, last = self._results, self._results[-1]
         ends = [
             StageEnd(stage.name, first, one.preset.model_dump_json(), r.state, r.algorithm, r.reason, r.message)
@@ -259,7 +259,7 @@ class _Chain:
 
 
 def moved_on(dataset: Dataset, preset: Preset, ended: Ended) -> Dataset:
-    """The whole data set under the calibration and at the positions that a stage on a part of it ended with."""
+    """The whole data set, with the calibration and positions that a stage on part of it ended with."""
     result = ended.result
     dataset = dataset if ended.orientation is None else ended.orientation.of(dataset)
     dataset = half_turned(dataset) if ended.half_turn else dataset
@@ -275,7 +275,7 @@ def moved_on(dataset: Dataset, preset: Preset, ended: Ended) -> Dataset:
 
 
 def _form(decided: Preset, asked: Preset, preset: Preset) -> dict[str, Any]:
-    """Complex, damped or a phase, as trials of the stage before decided it, where neither stage says which."""
+    """Object form (complex, damped or phase) that trials of the previous stage chose, if neither stage states it."""
     if "phase_only_obj" in preset.schedules or {one.object.phase_only_obj for one in (asked, preset)} != {"auto"}:
         return {}
     is_phase = decided.object.phase_only_obj is True
@@ -288,9 +288,9 @@ def _form(decided: Preset, asked: Preset, preset: Preset) -> dict[str, Any]:
 
 
 def _anchor(decided: Preset, asked: Preset, preset: Preset) -> dict[str, Any]:
-    """The anchor that trials of the stage before decided, where neither stage says which and this one has one."""
+    """Anchor that trials of the previous stage chose, if neither stage states one and this stage uses an anchor."""
     solver = preset.solver
-    unswept = solver.sweeps == 0 or solver.epoch_max == 1  # nothing to be held to, as in a run of its own
+    unswept = solver.sweeps == 0 or solver.epoch_max == 1  # no sweep result to anchor to, as in a single run
     if unswept or preset.refined.update_tilts or solver.optimizer in PUBLISHED:
         return {}
     if {one.solver.anchor for one in (asked, preset)} != {"auto"}:
@@ -299,7 +299,7 @@ def _anchor(decided: Preset, asked: Preset, preset: Preset) -> dict[str, Any]:
 
 
 def _refined_before(last: Ended, preset: Preset) -> dict[str, Any]:
-    """Settings that carry on what else was refined."""
+    """Settings that carry over other refined quantities."""
     refined, changes = last.result.refined, dict[str, Any]()
     if refined is None:
         return changes
@@ -318,7 +318,7 @@ def _refined_before(last: Ended, preset: Preset) -> dict[str, Any]:
 
 
 def _distances(last: Ended, preset: Preset) -> dict[str, Any]:
-    """Distances of slices that were refined, for as many of them."""
+    """Refined slice distances, if the number of slices is unchanged."""
     refined = last.result.refined
     if refined is None or refined.slice_distances_A is None or preset.object.slices != last.slices:
         return {}
@@ -326,17 +326,17 @@ def _distances(last: Ended, preset: Preset) -> dict[str, Any]:
 
 
 def _moved(result: RefineResult) -> bool:
-    """Whether positions were refined one by one."""
+    """Whether positions were refined individually."""
     return result.refined is not None and result.refined.moved
 
 
 def _with(preset: Preset, changes: Mapping[str, Any]) -> Preset:
-    """The preset with other settings, checked."""
+    """Return a copy of the preset with changed settings, validated."""
     return Preset.from_mapping({**preset.model_dump(exclude_unset=True), **changes})
 
 
 def _fingerprint(result: RefineResult, before: str) -> str:
-    """Of what a stage ended with."""
+    """Fingerprint of the end of a stage."""
     digest = hashlib.sha256(before.encode())
     for array in (result.object, result.probe, result.positions_A):
         digest.update(np.ascontiguousarray(array).tobytes())
@@ -344,7 +344,7 @@ def _fingerprint(result: RefineResult, before: str) -> str:
 
 
 def with_given_counts(preset: Preset) -> Preset:
-    """The preset with beam currents and background in the model where they are given, held where not refined."""
+    """Include given beam currents and a given background in the model, fixed unless they are refined."""
     changes: dict[str, Any] = {}
     if preset.start.start_beam_current is not None and not preset.refined.update_beam_current:
         changes |= {"update_beam_current": KEPT}

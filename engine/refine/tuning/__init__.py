@@ -1,1 +1,1 @@
-"""Settings found by short trials: data term, probe modes, tilt, calibration values, the start."""
+"""Settings determined by short trials: data term, probe modes, tilt, calibration values, the start."""

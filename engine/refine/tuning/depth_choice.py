@@ -1,19 +1,18 @@
 """Thickness of the specimen and number of its slices, chosen by the loss on held-out patterns.
 
-A specimen is thin until the patterns say otherwise. Several slices bring more than depth: another form of the object,
-other steps, twice the parameters. So nothing is compared with one slice: two slices a depth of focus apart are
-compared with the same two slices next to each other, and with half as far apart, which is better for what is thinner
-than three quarters. Where depth predicts patterns better, the thickness is doubled for
-as long as that helps, and read from the parabola through the best one and its neighbours, half such a step away. In
-the end several slices have to predict better than one, each as it would be refined
-(:mod:`~ptylive.engine.refine.tuning.depth.worth_of_slices`).
+A specimen is taken as thin until the patterns say otherwise. Several slices add more than depth: another form of the
+object, other steps, twice the parameters. Nothing is therefore compared with one slice: two slices a depth of focus
+apart are compared with two adjacent slices, and with two half as far apart, which are better for a specimen below three
+quarters of a depth of focus. If depth predicts patterns better, the thickness is doubled for as long as that helps, and
+read from the parabola through the best one and its neighbours, half such a step away. Finally, several slices have to
+predict better than one, each refined as in the run (:mod:`~ptylive.engine.refine.tuning.depth.worth_of_slices`).
 
-The scale is the depth of focus, wavelength / semi-angle^2: a specimen much thinner looks the same from top to bottom.
-A defocus that was estimated is that of the middle of the specimen; one that was given is that of its entrance.
+The scale is the depth of focus, wavelength / semi-angle^2: a much thinner specimen looks the same from top to bottom.
+An estimated defocus refers to the middle of the specimen, a given one to its entrance surface.
 
-Where rotation and defocus were both estimated, everything is tried under both half turns (:mod:`half_turn`). Where
-atoms have told which (:mod:`~ptylive.engine.refine.tuning.optics.skewed_phase`), or lie at random, that one is kept:
-depth may still show under the other one first, but thicknesses are compared under it alone.
+If rotation and defocus were both estimated, everything is tried under both half turns (:mod:`half_turn`). If atoms have
+shown which one is right (:mod:`~ptylive.engine.refine.tuning.optics.skewed_phase`) or lie at random, the half turn is
+kept: depth may still show under the other one first, but thicknesses are compared under the kept one only.
 """
 
 from __future__ import annotations
@@ -51,24 +50,24 @@ from ptylive.schema.preset.kinds import Auto
 from ptylive.schema.preset.object import MOST_SLICES
 
 CLEAR = 0.02
-"""Share by which more depth predicts better that no blur of the probe brings: particles, in one mode, reach 0.005."""
+"""Gain by more depth above which no blur of the probe explains it: particles, in one mode, reach 0.005."""
 FAR = 0.5
-"""Depths of focus by which trials of one slice correct a focus; what moves it further is depth: 0.6 to 0.8 in crystals
-of 60 Å, 0.2 in one of 100."""
+"""Depths of focus by which single-slice trials correct the focus; a larger shift is due to depth: 0.6 to 0.8 in
+crystals of 60 Å, 0.2 in one of 100."""
 THINNEST = 0.25
-"""A given thickness below this is one slice."""
+"""A given thickness below this many depths of focus is one slice."""
 COLUMN_DEPTHS = (math.sqrt(LESS * FIRST), 2 * math.sqrt(LESS * FIRST))
-"""Depths of focus through which columns are looked for: between those that have to show, and twice as much."""
+"""Depths of focus in which columns are looked for: between those that have to show, and twice as much."""
 GATE_PATTERNS, FINE_PATTERNS = 512, 800
-"""Patterns of comparisons that tell per cents apart, and at most of the last thicknesses, which are tried in as many
-slices and modes as the run has: of a scan that has fewer than twice as many, half of them, so that they cost less than
-the run."""
+"""Patterns in comparisons of differences of a few per cent, and maximum for the last thicknesses, which are tried with
+the slices and modes of the run; a scan with fewer than twice as many uses half of its patterns, so that these trials
+cost less than the run."""
 
 
 def with_given_depth(dataset: Dataset, preset: Preset) -> Preset:
-    """The preset with its slices, where it leaves them open and gives a thickness or several distances between them.
+    """Set the number of slices if the preset leaves it open but gives a thickness or several distances between slices.
 
-    Raises MetadataError for an impossible number of them.
+    Raises MetadataError for an impossible number of slices.
     """
     form, depth_A = preset.object, depth_of_focus_A(dataset)
     if form.num_slices != "auto":
@@ -82,7 +81,7 @@ def with_given_depth(dataset: Dataset, preset: Preset) -> Preset:
 
 
 def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
-    """Slices and thickness that a preset leaves open, by trials; an estimated defocus becomes that of the entrance."""
+    """Find open slices and thickness by trials; an estimated defocus is converted to that of the entrance surface."""
     dataset, preset = tuned.dataset, tuned.preset
     if preset.object.num_slices != "auto":
         return tuned
@@ -99,7 +98,7 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
 
 
 def _again_from_columns(found: Tuned, begun: Tuned, why: str, context: TrialContext, depth_A: float) -> Tuned:
-    """What was found, or, where columns of that thickness lead to a better minimum, the thickness found from there."""
+    """Return ``found``, or the thickness found from columns of that thickness if they lead to a better minimum."""
     turned = found.half_turn != begun.half_turn
     columns = with_columns(found, replace(context, start=start_half_turned(context.start)) if turned else context)
     if columns.begun is None:
@@ -110,9 +109,9 @@ def _again_from_columns(found: Tuned, begun: Tuned, why: str, context: TrialCont
 
 
 def _of_some_thickness(tuned: Tuned, begun: Tuned, why: str, context: TrialContext, depth_A: float) -> Tuned:
-    """In slices of the thickness that predicts best, or in one where several are not worth it (then with no start).
+    """Use slices of the best-predicting thickness, or one slice if several are not worth it (then without a start).
 
-    Depth was seen from ``begun``, ``why`` says how.
+    Depth was seen from ``begun``; ``why`` says how.
     """
     dataset, preset = tuned.dataset, tuned.preset
     thin = replace(tuned, preset=_with_slices(preset, 1))
@@ -160,12 +159,12 @@ def _of_some_thickness(tuned: Tuned, begun: Tuned, why: str, context: TrialConte
 
 
 def _seen_from(tuned: Tuned, context: TrialContext, depth_A: float) -> tuple[Tuned | None, str]:
-    """What depth is seen from (None: from nothing), and in words why.
+    """Return the state from which depth is seen (None: from none), and in words why.
 
-    A crystal that is refined into a wrong minimum shows no depth; so where none is seen its columns are tried. What
-    thickness they have is then asked in any case: two slices a whole depth of focus apart need not be better than half
-    as far, and whether several are better than one is asked in the end. Or it shows depth under the wrong half turn; so
-    they are also tried where that is open.
+    A crystal refined into a wrong minimum shows no depth, so where no depth is seen its columns are tried. Their
+    thickness is then determined in any case: two slices a whole depth of focus apart need not be better than half as
+    far, and whether several slices are better than one is tested at the end. The crystal may also show depth under the
+    wrong half turn, so columns are tried as well where the half turn is open.
     """
     begun, why = _gate(tuned, context, depth_A)
     if begun is not None and (tuned.atoms_at_random or not is_open(tuned.dataset, tuned.preset)):
@@ -177,10 +176,10 @@ def _seen_from(tuned: Tuned, context: TrialContext, depth_A: float) -> tuple[Tun
 
 
 def _from_columns(tuned: Tuned, context: TrialContext, depth_A: float) -> Tuned | None:
-    """The same beginning from its columns, where an object of some depth that begins empty misses the right minimum.
+    """Start from columns, if an object of some depth that starts empty misses the right minimum.
 
-    Under each half turn that is open. Columns that are only there sooner show depth as well. Under the other half turn
-    they leave it open again: the skewness that settled it was that of a phase in the wrong minimum.
+    Every half turn that is open is tried. Columns that only converge sooner also show depth. Columns found under the
+    other half turn leave it open again: the skewness that settled it was that of a phase in the wrong minimum.
     """
     halves = [tuned] if not is_open(tuned.dataset, tuned.preset) else [tuned, _other_half(tuned)]
     for turned, one in enumerate(halves):
@@ -193,7 +192,7 @@ def _from_columns(tuned: Tuned, context: TrialContext, depth_A: float) -> Tuned 
 
 
 def _through(tuned: Tuned, depths: float, depth_A: float) -> Tuned:
-    """The same in slices of a thickness."""
+    """Return a copy with the specimen cut into slices, ``depths`` depths of focus thick in total."""
     dataset, preset = thickened(tuned.dataset, tuned.preset, depths * depth_A, slices_for(depths))
     return replace(tuned, dataset=dataset, preset=preset)
 
@@ -208,10 +207,10 @@ def _because(thin: Tuned, why: str) -> Tuned:
 
 
 def _gate(tuned: Tuned, context: TrialContext, depth_A: float) -> tuple[Tuned | None, str]:
-    """What depth is seen from (None: from nothing), and in words why.
+    """Return the state from which depth is seen (None: from none), and in words why.
 
-    The maps found the middle of a crystal where they were in focus, and short trials of one slice move from there to a
-    plane nearer to its entrance. So what they moved far is looked at from where it was first.
+    Maps that were in focus found the middle of a crystal, and short single-slice trials move from there to a plane
+    nearer to its entrance. If they moved far, the earlier focus is therefore tried first.
     """
     thin = _without_depth(tuned, context, depth_A, 1)
     why = ""
@@ -225,11 +224,11 @@ def _gate(tuned: Tuned, context: TrialContext, depth_A: float) -> tuple[Tuned | 
 
 
 def _shown_at_rest(tuned: Tuned, why: str, context: TrialContext, depth_A: float) -> tuple[Tuned | None, str]:
-    """The same of atoms at random, of which short trials show nothing.
+    """The same test for atoms at random, of which short trials show nothing.
 
-    Each slice of a film is another picture, so that several come slowly: after three sweeps two slices may predict
-    worse than one plane, and after eight better by 1 to 20 %. A film that is thinner than three quarters of a depth of
-    focus gains by slices too, so that half of one need not be worse than a whole.
+    Each slice of a film is a different image, so several slices converge slowly: after three sweeps two slices may
+    predict worse than one plane, and after eight better by 1 to 20 %. A film thinner than three quarters of a depth of
+    focus gains by slices too, so half a depth of focus need not be worse than a whole.
     """
     trials = _of_halves(tuned, context, depth_A, GATE_PATTERNS, modes_for_several(tuned.preset))[0]
     plane, *apart = (trials.settled(depths, 2, SETTLED_SWEEPS, SETTLED_SWEEPS) for depths in (NOTHING, LESS, FIRST))
@@ -247,10 +246,10 @@ def _focus_A(tuned: Tuned) -> float:
 def _shown(tuned: Tuned, begun: Tuned, thin: DepthTrials, context: TrialContext, depth_A: float) -> tuple[bool, str]:
     """Whether depth is seen from ``begun``, and in words why.
 
-    One mode takes the blur of a source for depth, and so shows depth first: where it shows none there is none, for a
-    quarter of the time. What it shows and no blur explains has to be there with as many modes as the run begins with.
-    From elsewhere than where one slice is (``thin``) a whole depth of focus is asked for, in trials to their end: one
-    slice has come further after one sweep, and half a depth of focus may not reach as far.
+    One mode mistakes the blur of a source for depth, and so shows depth first: if it shows none, there is no depth, at
+    a quarter of the time. Depth that it shows and that no blur explains must persist with as many modes as the run
+    starts with. From a focus other than that of the single slice (``thin``), a whole depth of focus is required, in
+    trials to their end: one slice has converged further after one sweep, and half a depth of focus may not suffice.
     """
     depths = _first(tuned.dataset) if begun is tuned else FIRST
     least, whole = (f"{one * depth_A:.3g} Å of depth" for one in (depths, FIRST))
@@ -280,20 +279,20 @@ def _shown(tuned: Tuned, begun: Tuned, thin: DepthTrials, context: TrialContext,
 
 
 def _without_depth(tuned: Tuned, context: TrialContext, depth_A: float, modes: int | Auto) -> DepthTrials:
-    """To compare with: of two slices next to each other half turns are one."""
+    """Trials to compare with: for two adjacent slices both half turns are the same."""
     return _of_halves(tuned, context, depth_A, GATE_PATTERNS, modes)[0]
 
 
 def _first(dataset: Dataset) -> float:
-    """The thickness, in depths of focus, that has to be better than nothing."""
+    """Thickness, in depths of focus, that has to predict better than no depth."""
     return LESS if dataset.calibration.origin("C10") in FOUND else FIRST
 
 
 def _before_the_scan(tuned: Tuned) -> tuple[Tuned, ...]:
-    """The same with the defocus that the maps had, where short trials of one slice changed it.
+    """Return a copy with the defocus of the maps, if short single-slice trials changed it.
 
-    In a thick crystal they prefer a plane nearer to the entrance, by up to a depth of focus, and depth is not seen from
-    there.
+    In a thick crystal these prefer a plane nearer to the entrance, by up to a depth of focus, and depth is not visible
+    from there.
     """
     moved = [curve for curve in tuned.curves if curve.quantity is Scanned.DEFOCUS and curve.applied]
     if not moved or tuned.dataset.calibration.origin("C10") not in FOUND:
@@ -304,15 +303,15 @@ def _before_the_scan(tuned: Tuned) -> tuple[Tuned, ...]:
 
 
 def _in_focus(begun: Tuned) -> Tuned:
-    """The same with the defocus that the maps had: that of the middle, within a fifth of a depth of focus or so.
+    """Return a copy with the defocus of the maps: that of the middle, within a fifth of a depth of focus or so.
 
-    Scans of one slice move it towards the entrance, by half a depth and more.
+    Single-slice scans move it towards the entrance, by half a depth of focus and more.
     """
     return next(iter(_before_the_scan(begun)), begun)
 
 
 def with_told_depth(tuned: Tuned, context: TrialContext) -> Tuned:
-    """The half turn that depth settles where it is open and the preset says how thick the specimen is."""
+    """Settle an open half turn by depth, if the preset says how thick the specimen is."""
     form, depth_A = tuned.preset.object, depth_of_focus_A(tuned.dataset)
     if (
         depth_A is None
@@ -333,9 +332,9 @@ def with_told_depth(tuned: Tuned, context: TrialContext) -> Tuned:
 def _settling(
     tuned: Tuned, context: TrialContext, depth_A: float, depths: list[tuple[float, int]]
 ) -> Callable[[int], list[HeldOutLoss]]:
-    """Longer trials of a thickness and slices under each half turn: their losses after some sweeps.
+    """Longer trials of a thickness and number of slices under each half turn; returns a function of the sweeps.
 
-    In as many modes as stand for several: a source blurs in two, and four would take as long as the run.
+    They use the number of modes that stands for several: a source blurs in two, and four would take as long as the run.
     """
     modes = modes_for_several(tuned.preset)
     halves: list[DepthTrials] = []
@@ -351,7 +350,7 @@ def _settling(
 def _of_halves(
     tuned: Tuned, context: TrialContext, depth_A: float, patterns: int, modes: int | Auto, *, freed: bool = False
 ) -> list[DepthTrials]:
-    """Trials on the middle of a scan as it is, and under the other half turn where that is open."""
+    """Trials on the middle of a scan as it is, and also under the other half turn if that is open."""
     part, preset = context.seen.central_part(tuned.dataset, patterns), tuned.preset
     preset = preset.model_copy(update={"probe_modes": modes})
     trials = [DepthTrials(part, preset, context, depth_A, freed=freed)]
@@ -364,11 +363,11 @@ def _of_halves(
 
 
 def with_depth_of(dataset: Dataset, preset: Preset, slices: int, thickness_A: float) -> tuple[Dataset, Preset]:
-    """Data set and preset with the slices and the thickness that an earlier run found, where the preset leaves them.
+    """Data set and preset with the slices and thickness that an earlier run found, if the preset leaves them open.
 
-    The calibration is the one that the earlier run began with.
+    The calibration is the one that the earlier run started with.
     """
-    if slices == 1 and preset.object.num_slices == "auto":  # whatever thickness was given
+    if slices == 1 and preset.object.num_slices == "auto":  # regardless of a given thickness
         return dataset, _with_slices(preset, 1)
     preset = with_given_depth(dataset, preset)
     if preset.object.num_slices != "auto":
@@ -377,14 +376,14 @@ def with_depth_of(dataset: Dataset, preset: Preset, slices: int, thickness_A: fl
 
 
 def slices_of_thickness(depths: float) -> int:
-    """The same, and one slice for what is thinner than a part of a depth of focus."""
+    """Number of slices for a thickness, and one slice below a fraction of a depth of focus."""
     return slices_for(depths) if depths > THINNEST else 1
 
 
 def _slices_of(preset: Preset, thickness_A: float, depths: float) -> int:
-    """Slices of a thickness, also given in depths of focus: at the distance that is given, or as depth needs.
+    """Number of slices for a thickness, also given in depths of focus: at the given distance, or as depth requires.
 
-    Raises MetadataError for more than any preset may have.
+    Raises MetadataError for more slices than a preset may have.
     """
     distances_A = preset.object.slice_distances_A
     slices = slices_of_thickness(depths)

@@ -1,17 +1,16 @@
-"""A drift that the lattice of the scan shows, judged by patterns held out.
+"""A drift that the lattice of the scan shows, judged by held-out patterns.
 
-The lattice is found from where pairs of discs overlap (:mod:`drift`), with an uncertainty that trusts a model of single
-scattering and of one defocus. Where that is off, drift appears that is not there, and well beyond its uncertainty; and
-of a drift that is there, the overlaps of a weak scan say little. A short refinement sees all of the patterns: an object
-can follow positions that are stretched or sheared, but the probe with its detector has a scale and angles of its own,
-which then fit no longer. It begins from an empty object: a live map was made on positions with the drift, and argues
-for them. Of a film of several slices optics that nobody stated are refined with it: a drift that is not there would
-else be preferred because it mends an astigmatism that is a little off.
+The lattice is found from the overlaps of pairs of discs (:mod:`drift`), with an uncertainty that relies on a model of
+single scattering and one defocus. Where that model is wrong, drift appears that is not there, well beyond its
+uncertainty; and of a real drift, the overlaps of a weak scan show little. A short refinement uses all of the pattern:
+an object can follow stretched or sheared positions, but the probe and the detector have their own scale and angles,
+which then no longer fit. It starts from an empty object, since a live map was made on positions with the drift and
+favours them. For a film of several slices, optics that nobody stated are refined as well: otherwise a drift that is not
+there would be preferred because it compensates a slightly wrong astigmatism.
 
-The drift is compared with its opposite. Where nothing drifts both are equally wrong; where it is there, with a loss
-that is a parabola, it is ahead of the opposite by four times what it is ahead of no drift by. A trial that is too
-short, of a strong object that takes many sweeps, sees a part of a drift only, and may prefer none to it, but never the
-opposite.
+The drift is compared with its opposite. If nothing drifts, both are equally wrong; if the drift is real and the loss
+parabolic, it leads the opposite by four times its lead over no drift. A trial that is too short, for a strong object
+that needs many sweeps, sees only part of a drift and may prefer none to it, but never the opposite.
 """
 
 from __future__ import annotations
@@ -35,18 +34,18 @@ from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset import Preset
 
 BEYOND_DOUBT = 6.0
-"""Standard deviations by which patterns held out must then prefer a drift to its opposite, however certain the lattice
-is and however many slices there are. They count the scatter of the patterns only: trials that hold out others differ by
-up to five of them, and those of models that are a little off, or have not settled, prefer one of two drifts that are
-not there by as much (docs/automatic/drift.md). What they leave alone the refined object is asked for."""
+"""Standard deviations by which held-out patterns must prefer a drift to its opposite, however certain the lattice and
+however many the slices. They count the scatter of the patterns only: trials that hold out others differ by up to five
+of them, and trials of models that are slightly wrong, or have not settled, prefer one of two drifts that are not there
+by as much (docs/automatic/drift.md). A drift that they leave alone is tested again on the refined object."""
 WITH_THE_TURN = 3.0
-"""Standard deviations by which a drift that is preferred to its opposite, but not to none, has to be better with the
-turn that the lattice shows: than the positions as they are, and than the turn alone."""
+"""Standard deviations by which a drift that is preferred to its opposite, but not to none, has to be better together
+with the rotation that the lattice shows: than the positions as they are, and than the rotation alone."""
 LEAST_SEEN = 1 / 3
-"""Share of a drift that the parabola through it, none and its opposite must have its minimum at. Trials see half of one
-that is there; of one that is two thirds of what the lattice says, less is left by taking it than by leaving it."""
+"""Least share of a drift at which the parabola through it, none and its opposite has its minimum. Trials see half of a
+real drift; if it is two thirds of what the lattice says, removing it leaves less than keeping it."""
 NOTHING = 1.0
-"""Standard deviations over its opposite, in a short trial, below which a longer one would find nothing either."""
+"""Standard deviations over its opposite, in a short trial, below which a longer trial would find nothing either."""
 SETTINGS = {
     **TRIAL_SETTINGS,
     "regime": str(Regime.THIN),
@@ -55,34 +54,34 @@ SETTINGS = {
     "epoch_max": "auto",
     "probe_modes": 1,
 }
-"""Whatever the run is asked for. One mode: what a source blurs it blurs with the drift and without."""
+"""Settings of trials, overriding the preset. One mode: the blur of a source is the same with and without the drift."""
 
 
 @dataclass(frozen=True)
 class Length:
-    """How long a trial of one slice is."""
+    """Length of a trial of one slice."""
 
     sweeps: int
     full: int
-    """Sweeps at full steps; shorter ones leave less of their own scatter, which is larger than what a drift does. Of
-    two trials one would else win by having halved its steps."""
+    """Sweeps at full step; shorter steps leave less of their own scatter, which is larger than the effect of a drift.
+    Otherwise the one of two trials that had halved its steps would win."""
     batches: int
-    """In a sweep, at least."""
+    """Minimum number of batches in a sweep."""
 
 
 SHORT, LONG = Length(8, FULL_SWEEPS, BATCHES), Length(12, 8, 32)
-"""The short one is what the regime is chosen by, too. It errs by what has not converged yet: of small drifts in few
-patterns it sees half."""
+"""The short length is also used to choose the regime. Its error is due to incomplete convergence: of small drifts in
+few patterns it sees half."""
 
 
 def with_checked_drift(
     measured: Measurement, tuned: Tuned, context: TrialContext, *, may_turn: bool = True
 ) -> tuple[Tuned, Measurement]:
-    """The measurement of ``tuned`` with its drift taken out where lattice and trials agree on it, and only there.
+    """Measure ``tuned`` with its drift removed if lattice and trials agree on it, and only then.
 
-    Only a drift that nobody asked for is tried, in scans of enough patterns. With a drift that is taken goes the turn
-    that the lattice shows, where nobody stated the rotation and patterns held out are predicted better by it
-    (``may_turn``): then the calibration is changed.
+    A drift is tried only if the preset leaves it open and the scan has enough patterns. Along with a drift, the
+    rotation that the lattice shows is applied if the rotation was not stated and held-out patterns are predicted better
+    by it (``may_turn``): the calibration is then changed.
     """
     drift, preset = measured.drift, tuned.preset
     if drift is None or not is_open(drift, preset) or len(tuned.dataset.patterns) < LEAST_PATTERNS:
@@ -104,13 +103,13 @@ def with_checked_drift(
 
 
 def _is_turned(drift: Drift, preset: Preset) -> bool:
-    """Whether the lattice shows a turn, and nothing is stated that lies as the scan does."""
+    """Whether the lattice shows a rotation, and no stated input is tied to the orientation of the scan."""
     stated = (preset.start.start_object, preset.start.start_positions, preset.probe.start_probe)
     return drift.turn_deg != 0 and all(one is None for one in stated)
 
 
 def _turned(tuned: Tuned, drift: Drift, trials: _Trials) -> Tuned:
-    """The same turned as the lattice is, where patterns held out are predicted better so beyond doubt."""
+    """Turn the data set as the lattice is turned, if held-out patterns are then predicted better beyond doubt."""
     gain = trials.over_unturned(drift)
     if not gain.certain:
         return tuned
@@ -127,18 +126,18 @@ def _turned(tuned: Tuned, drift: Drift, trials: _Trials) -> Tuned:
 
 
 def is_open(drift: Drift, preset: Preset) -> bool:
-    """Whether nobody asked for it, and the lattice hints at it."""
+    """Whether the preset leaves drift open, and the lattice hints at it."""
     unasked = preset.start.refine_drift == "auto" and preset.refined.update_obj
     return unasked and drift.deviations > HINT
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What patterns held out say of a drift."""
+    """Evidence of held-out patterns for a drift."""
 
     over_opposite: Gain
     over_none: Gain | None
-    """None: not asked, since its opposite is not beyond doubt worse."""
+    """Gain over no drift; None: not tested, since the opposite is not worse beyond doubt."""
 
     @property
     def is_there(self) -> bool:
@@ -147,7 +146,7 @@ class Seen:
 
     @property
     def share(self) -> float:
-        """Of the drift, where a parabola through the losses of it, none and its opposite has its minimum.
+        """Share of the drift at which a parabola through the losses of drift, none and opposite has its minimum.
 
         With a (t - s)^2 at t of 1, 0 and -1 the gain over the opposite is 4 a s and that over none a (2 s - 1).
         """
@@ -156,7 +155,7 @@ class Seen:
         return both / (2 * bend) if bend > 0 else math.copysign(math.inf, none)
 
     def __str__(self) -> str:
-        """In words."""
+        """Describe the evidence in words."""
         if self.over_none is None or not self.over_opposite.exceeds(BEYOND_DOUBT):
             return f"patterns held out do not prefer it to its opposite beyond doubt (gain {self.over_opposite})"
         if self.is_there:
@@ -165,7 +164,7 @@ class Seen:
 
 
 def _seen(tuned: Tuned, drift: Drift, context: TrialContext) -> tuple[Seen, _Trials]:
-    """Of positions without the drift, and the trials that say so: longer ones where short ones do not tell."""
+    """Evidence for positions without the drift, with its trials; longer trials if short ones do not decide."""
     trials = _Trials(SHORT, tuned, context)
     over = trials.over_opposite(drift)
     if tuned.preset.object.slices == 1 and over.exceeds(NOTHING) and not over.exceeds(BEYOND_DOUBT):
@@ -176,7 +175,7 @@ def _seen(tuned: Tuned, drift: Drift, context: TrialContext) -> tuple[Seen, _Tri
 
 
 class _Trials:
-    """Of the patterns of the middle of a scan, in trials of some length; several slices have their own."""
+    """Trials on the middle of a scan, of some length; several slices have their own length."""
 
     def __init__(self, length: Length, tuned: Tuned, context: TrialContext) -> None:
         self._length, self._tuned, self._context = length, tuned, replace(context, start=None)
@@ -193,29 +192,29 @@ class _Trials:
         self._turned: tuple[float, ...] | None = None
 
     def over_opposite(self, drift: Drift) -> Gain:
-        """How much better patterns held out are predicted without the drift than without its opposite."""
+        """Gain in predicting held-out patterns without the drift over predicting them without its opposite."""
         slow_A, fast_A = drift.drift_A
         self._context.before("the positions without the opposite drift")
         opposite = self._losses(self._without(replace(drift, drift_A=(-slow_A, -fast_A))))
         return Gain.over(opposite, self._without_it(drift))
 
     def over_none(self, drift: Drift) -> Gain:
-        """And than as they are."""
+        """Gain without the drift over the positions as they are."""
         return self._over_as_they_are(self._without_it(drift))
 
     def over_unturned(self, drift: Drift) -> Gain:
-        """How much better with the scan turned besides than without the drift alone."""
+        """Gain with the scan also turned over removing the drift alone."""
         return Gain.over(self._without_it(drift), self._of_both(drift))
 
     def over_either(self, drift: Drift) -> Gain:
-        """And than as they are, or than the scan only turned: what is surer of the less."""
+        """Gain over the positions as they are or over the scan only turned, whichever is less certain."""
         self._context.before("the scan turned, and no drift")
         turned = self._losses(AS_IT_IS.turned(drift.turn_deg).of(self._tuned.dataset).positions_A)
         gains = Gain.over(turned, self._of_both(drift)), self._over_as_they_are(self._of_both(drift))
         return min(gains, key=lambda gain: gain.share - WITH_THE_TURN * gain.deviation)
 
     def _of_both(self, drift: Drift) -> tuple[float, ...]:
-        """Of the scan turned and without the drift."""
+        """Losses of the scan turned and without the drift."""
         if self._turned is None:
             self._context.before(f"the scan turned by {drift.turn_deg:.2g}°")
             turned = AS_IT_IS.turned(drift.turn_deg).of(self._tuned.dataset)

@@ -1,20 +1,20 @@
-"""The object of several slices, complex, damped or a phase at or above vacuum, chosen by patterns that were held out.
+"""Form of an object of several slices (complex, damped, or a phase at or above vacuum), chosen by held-out patterns.
 
-What a model of few slices lacks (what is scattered beyond the detector, or inside a slice) a complex object takes up,
-and some crystals reach their minimum only through one. Where that is little, a phase has half the parameters, and half
-of the noise that goes into them. After a few sweeps patterns held out tell the two apart. A few per cent of them are
-no reason: a phase then predicts better and shows atoms too broad. Complex errs less where it errs, so it is kept unless
-a phase is far better beyond doubt.
+A complex object absorbs what a model of few slices lacks (electrons scattered beyond the detector, or inside a slice),
+and some crystals reach their minimum only through one. Where little is lacking, a phase has half the parameters and
+half of the noise that enters them. After a few sweeps held-out patterns distinguish the two. A gain of a few per cent
+is no reason to choose a phase: it then predicts better and shows atoms too broad. A complex object errs less where it
+errs, so it is kept unless a phase is far better beyond doubt.
 
-Where a phase is not far behind and the slices lie within about a depth of focus, what they hold one behind the other is
-told apart by noise alone, and a complex object may put gain beside absorption. It is then held to what a specimen can
-be: exp(i phi - a) with phi and a at or above 0. Few electrons tell no absorption either: then it is a phase at or above
-vacuum, however thick.
+If a phase is not far behind and the slices lie within about a depth of focus, only noise distinguishes what consecutive
+slices contain, and a complex object may place gain (amplification) next to absorption. It is then restricted to what a
+specimen can be: exp(i phi - a) with phi and a at or above 0. Few electrons do not determine absorption either: the
+object is then a phase at or above vacuum, however thick.
 
-The bound to the vacuum is not in the trials of a phase: it slows their first sweeps, and the run gains by it where
-there is vacuum. A film has none: its phase goes up and down about a mean that no pattern tells, and what goes down from
-a start at 0 is held there until all of it has been lifted. So a damped object is tried with the bound and without, as
-long as the run sweeps and some epochs more, and is freed of it where patterns held out are then predicted far better.
+The trials of a phase do not use the bound to vacuum: it slows their first sweeps, and the run gains by it where there
+is vacuum. A film has none: its phase varies about a mean that no pattern determines, and parts that fall from a start
+at 0 are held there until the whole phase has been lifted. A damped object is therefore tried with and without the
+bound, for the sweeps of the run and some further epochs, and freed of it if that predicts held-out patterns far better.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ from ptylive.engine.refine.tuning.parameter_search import Tuned, depth_of_focus_
 from ptylive.schema.preset import Preset
 
 FIRST_SWEEPS, SWEEPS = 2, 5
-"""Before a phase may be given up, and in all: after one of them it may be behind and win in the end."""
+"""Sweeps before a phase may be given up, and in all: after one sweep it may be behind and still win in the end."""
 WORTH = 0.1
-"""Share by which a phase must predict better. Where it was the better object that was 16 % and more, where a complex
-one was at most 6 % (docs/automatic/slices.md)."""
+"""Share by which a phase must predict better. Where it was the better object, it did so by 16 % and more; where a
+complex one was better, by at most 6 % (docs/automatic/slices.md)."""
 THIN_DEPTHS = 1.25
 """Depths of focus within which an object is damped unless a phase is far better or far behind
 (docs/automatic/slices.md)."""
 HOPELESS_SHARE, HOPELESS_DEVIATIONS = 0.5, 4.0
-"""A phase whose gain is below this share of what is asked for by that many standard deviations is given up."""
+"""A phase is given up when its gain is below this share of the required gain by that many standard deviations."""
 FREEING = 0.01
-"""Share by which a damped object without the bound must predict better: by 1.9 % and more where that made a film
-better, by 0.9 % at most where a particle or a crystal was worse (docs/automatic/slices.md)."""
+"""Share by which a damped object must predict better without the bound: it did by 1.9 % and more where that improved a
+film, by 0.9 % at most where a particle or a crystal was worse (docs/automatic/slices.md)."""
 
 
 def with_chosen_form(tuned: Tuned, context: TrialContext) -> Tuned:
-    """The same with a phase where that predicts far better beyond doubt, or damped, and how it was decided in words."""
+    """Choose a phase if it predicts far better beyond doubt, or a damped object, and state the decision in words."""
     if not _is_open(tuned.dataset, tuned.preset):
         return tuned
     gain = _gain_of_a_phase(tuned, context)
@@ -77,18 +77,18 @@ def with_chosen_form(tuned: Tuned, context: TrialContext) -> Tuned:
 
 
 def _far_behind(gain: Gain) -> bool:
-    """Whether a phase predicts worse by what is worth a complex object, beyond doubt."""
+    """Whether a phase predicts worse by more than ``WORTH``, beyond doubt."""
     return Gain(-gain.share - WORTH, gain.deviation).certain
 
 
 def within_a_focus(tuned: Tuned) -> bool:
-    """Whether the slices are too near each other for the aperture to tell them apart."""
+    """Whether the slices are too close together for the aperture to distinguish them."""
     depth = depth_of_focus_A(tuned.dataset)
     return depth is not None and sum(tuned.preset.object.slice_thickness_A) < THIN_DEPTHS * depth
 
 
 def _freed_of_the_bound(damped: Tuned, context: TrialContext) -> Tuned:
-    """A damped object at or above vacuum, without that bound where it slows it beyond doubt, and why in words."""
+    """Free a damped object of the bound to vacuum if that slows it beyond doubt, and say why in words."""
     gain = _gain_without_the_bound(damped, context)
     if not (gain.certain and gain.share > FREEING):
         return damped.with_settings(f"at or above vacuum: it would not predict far better without (gain {gain})")
@@ -97,9 +97,9 @@ def _freed_of_the_bound(damped: Tuned, context: TrialContext) -> Tuned:
 
 
 def _gain_without_the_bound(damped: Tuned, context: TrialContext) -> Gain:
-    """Of a damped object whose phase is not held at or above 0, by the data term of the run, in trials that settle.
+    """Gain of a damped object whose phase is not bounded at 0, by the data term of the run, in trials that settle.
 
-    From an empty object: a map has seen the patterns that are held out.
+    The trials start from an empty object: a map has seen the held-out patterns.
     """
     part = context.seen.central_part(damped.dataset, MODE_PATTERNS)
     modes = modes_for_several(damped.preset)
@@ -113,7 +113,7 @@ def _gain_without_the_bound(damped: Tuned, context: TrialContext) -> Gain:
 
 
 def _is_open(dataset: Dataset, preset: Preset) -> bool:
-    """Whether there are several slices whose form nobody chose, and patterns enough to try it."""
+    """Whether there are several slices whose form nobody chose, and enough patterns to try it."""
     form = preset.object
     stated = form.phase_only_obj != "auto" or form.weakly_damped_obj or preset.solver.optimizer in PUBLISHED
     return form.slices > 1 and not stated and may_be_tried(dataset, preset)
@@ -125,7 +125,7 @@ def _of_few_electrons(tuned: Tuned, context: TrialContext) -> bool:
 
 
 def _gain_of_a_phase(tuned: Tuned, context: TrialContext) -> Gain:
-    """Over a complex object, by the data term of the run: after the first sweeps where they are enough."""
+    """Gain of a phase over a complex object, by the data term of the run; after the first sweeps if they suffice."""
     part = context.seen.central_part(tuned.dataset, CONFIRMING_PATTERNS)
     settings = tuned.preset.model_copy(update=TRIAL_SETTINGS | {"probe_modes": 1})
     forms = ({"phase_only_obj": False}, {"phase_only_obj": True, "non_negative_phase": False})

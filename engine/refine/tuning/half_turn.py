@@ -1,8 +1,8 @@
-"""The half turn that the bright field leaves open, settled by depth.
+"""The half turn that the bright field leaves open, determined by depth.
 
-Patterns of one slice do not tell an object from its complex conjugate seen with reversed aberrations by a detector
-turned by 180° (docs/theory/calibration.md). Live, the dark field settles it, and in crystals that one errs. The beam
-runs through the slices in one direction only: with depth between them the wrong half predicts patterns worse.
+Patterns of one slice do not distinguish an object from its complex conjugate seen with reversed aberrations by a
+detector rotated by 180° (docs/theory/calibration.md). Live, the dark field decides, and in crystals it errs. The beam
+passes through the slices in one direction only: with depth between them, the wrong half turn predicts patterns worse.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ FOUND = (Origin.ESTIMATED, Origin.UNDECIDED)
 
 
 def is_open(dataset: Dataset, preset: Preset) -> bool:
-    """Whether nobody stated rotation, defocus, tilts of scans, or what to begin from: each settles the half turn."""
+    """Whether nobody stated rotation, defocus, tilts of scans, or a start: each of these settles the half turn."""
     stated = (preset.start.start_object, preset.start.start_positions, preset.probe.start_probe)
     found = all(dataset.calibration.origin(name) in FOUND for name in ("rotation_deg", "C10"))
     return found and dataset.scan_of is None and all(one is None for one in stated)
 
 
 def half_turned(dataset: Dataset) -> Dataset:
-    """The same patterns under the other half turn: positions turned by 180°, aberrations that were found reversed."""
+    """The same patterns under the other half turn: positions rotated by 180°, aberrations that were found reversed."""
     reach_A = dataset.reach_A
     return replace(
         dataset,
@@ -38,7 +38,7 @@ def half_turned(dataset: Dataset) -> Dataset:
 
 
 def start_half_turned(start: StartGuess | None) -> StartGuess | None:
-    """A phase image as the other half turn has it: turned by 180°, dark where it was bright."""
+    """A phase image under the other half turn: rotated by 180°, with its sign reversed."""
     if start is None:
         return None
     row, column = start.origin_A

@@ -1,13 +1,13 @@
-"""The half turn taken where patterns held out prefer it through a thick specimen, in trials that have settled.
+"""Choice of the half turn that held-out patterns prefer for a thick specimen, in trials that have settled.
 
-After three sweeps in one mode, by which thicknesses are compared, the blur of a source or what has not converged yet
-may stand for the other half turn: 61 Å of silicon preferred the wrong one by 4 % then, and after eight sweeps in four
-modes the right one by 9 %. So one that those prefer is asked of longer trials, in several modes, which end half way
-where they do not prefer it any more; what these do not say is left.
+After three sweeps in one mode, which are used to compare thicknesses, the blur of a source or incomplete convergence
+may favour the other half turn: 61 Å of silicon then preferred the wrong one by 4 %, and after eight sweeps in four
+modes the right one by 9 %. A half turn preferred by those trials is therefore tested in longer trials, in several
+modes, which stop half way if they no longer prefer it; without a clear result the half turn is left.
 
-Only what is scattered more than once tells the two apart: scattered once, a specimen looks as its complex conjugate
-does with its slices in reversed order. A crystal scatters into its columns again and again. Of a film of light atoms
-the two differ by less than what the model lacks, so it is not asked
+Only electrons scattered more than once distinguish the two: with single scattering, a specimen looks like its complex
+conjugate with the slices in reversed order. A crystal scatters into its columns again and again. For a film of light
+atoms the two differ by less than the errors of the model, so it is not tested
 (:mod:`~ptylive.engine.refine.tuning.optics.skewed_phase`).
 """
 
@@ -23,23 +23,23 @@ from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.schema.advice.half_turn import half_turn_words
 
 WORTH = 0.005
-"""Share by which patterns must be predicted better: the sheets of a single layer of MoS2 bring 0.001."""
+"""Share by which patterns must be predicted better: the sheets of a single layer of MoS2 gain 0.001."""
 SETTLED_SWEEPS = 8
-"""Of trials by which a half turn is taken."""
+"""Number of sweeps in trials that choose a half turn."""
 
 
 def is_worth(gain: Gain) -> bool:
-    """Whether a gain is there beyond doubt, and large enough to be no accident of the model."""
+    """Whether a gain is beyond doubt, and too large to be an accident of the model."""
     return gain.certain and gain.share > WORTH
 
 
 def with_half_turn(
     tuned: Tuned, losses: list[HeldOutLoss], settled: Callable[[int], list[HeldOutLoss]]
 ) -> tuple[Tuned, bool]:
-    """The other half turn where it predicts patterns better, and whether it does; either settles it.
+    """Choose the other half turn if it predicts patterns better; return whether it does. Either result settles it.
 
-    losses: as it is, and under the other half turn (none where that is not open); settled: the same of longer trials
-    after a number of sweeps, made only where the first prefer the other one.
+    losses: as it is, and under the other half turn (absent if that is not open); settled: the same losses in longer
+    trials after a number of sweeps, called only if the first prefer the other half turn.
     """
     if len(losses) == 1:
         return tuned, False

@@ -31,23 +31,23 @@ from ptylive.schema.preset import Preset
 HELD_OUT = 8
 """One pattern in eight is kept from the refinement."""
 BATCHES, SMALLEST_BATCH = 32, 8
-"""Batches in a sweep at least, where there are patterns enough: an object comes as far by their number."""
+"""Minimum number of batches in a sweep, given enough patterns: it determines how far a sweep moves the object."""
 LEAST_BATCHES = 96
-"""Batches in a trial at least: an object that has hardly moved yet biases the minimum."""
+"""Minimum number of batches in a trial: an object that has hardly moved yet biases the minimum."""
 SEED = 0
-"""Of the order of the patterns in every trial, whatever the preset's: a decision must not depend on it."""
+"""Seed for the order of the patterns in every trial, overriding the preset: decisions must not depend on it."""
 GROUPS = 16
-"""Groups of held-out patterns, between which differences scatter."""
+"""Groups of held-out patterns; the scatter between them gives the standard deviation of differences."""
 MOST_PATTERNS = 4096
-"""Patterns in the middle of the scan that trials look at, at most."""
+"""Maximum number of patterns in the middle of the scan that trials use."""
 
 
 def _no_pause() -> None:
-    """Go on."""
+    """Continue without interruption."""
 
 
 def _no_words(_words: str) -> None:
-    """Nobody listens."""
+    """Discard the words."""
 
 
 @dataclass(frozen=True)
@@ -58,41 +58,41 @@ class TrialContext:
     threads: int = 1
     start: StartGuess | None = None
     pause: Callable[[], None] = _no_pause
-    """Called between trials; it may raise to abandon them."""
+    """Called between trials; raise to abandon them."""
     tell: Callable[[str], None] = _no_words
-    """Told what is tried."""
+    """Called with a description of the current trial."""
     begun: WarmStart | None = None
-    """What every trial begins from, on the positions that it was found on."""
+    """State that every trial starts from, at the positions it was found with."""
     seen: MeasuredOnce = field(default_factory=MeasuredOnce, compare=False)
-    """Patterns that were laid out before."""
+    """Cache of data prepared earlier."""
     kept: dict[str, KeptTrial] = field(default_factory=dict, compare=False)
-    """Trials that others may go on with."""
+    """Trials that others may continue."""
 
     def forget(self) -> None:
-        """Give back what was kept for trials to come."""
+        """Release the memory of everything kept for later trials."""
         self.seen.forget()
         self.kept.clear()
 
     def before(self, trial: str) -> None:
-        """To be called before each trial, with a word of it."""
+        """Call before each trial, with a short description of it."""
         self.pause()
         self.tell(trial)
 
 
 @dataclass(frozen=True)
 class HeldOutLoss:
-    """Loss per pattern on disjoint groups of the patterns that were held out, each from all over the scan."""
+    """Loss per pattern on disjoint groups of held-out patterns, each drawn from all over the scan."""
 
     groups: tuple[float, ...]
 
     @property
     def mean(self) -> float:
-        """Over all groups."""
+        """Mean over all groups."""
         return float(np.mean(self.groups))
 
     @property
     def halves(self) -> tuple[float, float]:
-        """Of every other group, and of the others."""
+        """Mean over every other group, and over the remaining groups."""
         return float(np.mean(self.groups[::2])), float(np.mean(self.groups[1::2]))
 
 
@@ -102,16 +102,16 @@ class Course:
 
     early: HeldOutLoss
     late: HeldOutLoss | None = None
-    """None: the early one was enough."""
+    """Loss after twice as many sweeps; None: the early loss was enough."""
 
     def early_gain(self, over: Course) -> Gain:
         """By how much this predicts better after the first sweeps."""
         return Gain.over(over.early.groups, self.early.groups)
 
     def lasting_gain(self, over: Course) -> Gain:
-        """By how much this predicts better in the end: of a difference that falls as 1 / sweeps, what remains.
+        """Gain extrapolated to the end of the run: the part that remains of a difference that falls as 1 / sweeps.
 
-        What is extrapolated counts as two standard deviations: it may as well fall twice as far.
+        The extrapolated part counts as two standard deviations: the difference may as well fall twice as far.
         """
         if self.late is None or over.late is None:
             return self.early_gain(over)
@@ -125,24 +125,24 @@ class Course:
 
 @dataclass(frozen=True)
 class Likelihoods:
-    """Minus the logarithm of the likelihood of patterns held out, per pattern of each group."""
+    """Negative log-likelihood of held-out patterns, per pattern of each group."""
 
     everywhere: tuple[float, ...]
-    """Of all pixels that are measured."""
+    """Over all measured pixels."""
     bright: tuple[float, ...]
-    """Of the bright field."""
+    """Over the bright field."""
 
 
 @dataclass(frozen=True)
 class KeptTrial:
-    """A trial that was made of some patterns, as far as it went."""
+    """A trial of certain patterns, as far as it was run."""
 
     patterns: Array
     trial: Trial
     state: SweepState
 
     def fits(self, trial: Trial, patterns: Array) -> bool:
-        """Whether that trial of these patterns would do the same."""
+        """Whether ``trial``, run on these patterns, would do the same."""
         own, other = self.trial.problem, trial.problem
         return (
             self.patterns is patterns
@@ -162,9 +162,9 @@ def held_out_loss(
     measured: Measurement | None = None,
     batches: int = BATCHES,
 ) -> HeldOutLoss:
-    """Sweep over most of the patterns, more often where these are few, and compare with the others.
+    """Sweep over most of the patterns, more often if there are few, and evaluate the loss of the others.
 
-    Same data and preset give the same numbers. ``measured``: as of ``prepare``; ``batches``: in a sweep, at least.
+    Deterministic for given data and preset. ``measured``: as in ``prepare``; ``batches``: minimum number in a sweep.
     """
     trial = replace(Trial.of(dataset, preset, context, measured), batches=batches)
     sweeps = trial.enough(sweeps)
@@ -172,22 +172,22 @@ def held_out_loss(
 
 
 def swept(problem: Problem, backend: MultisliceBackend, preset: Preset, patterns: IndexArray, sweeps: int) -> Any:
-    """Parameters after ``sweeps`` sweeps over ``patterns`` (more where these are few) from the start of ``problem``."""
+    """Parameters after ``sweeps`` sweeps over ``patterns`` (more if these are few) from the start of ``problem``."""
     return Trial(problem, preset, patterns, patterns[:0]).swept_over(backend, sweeps)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A problem, and which of its patterns are swept over and which are held out."""
+    """A problem, with the patterns that are swept over and those that are held out."""
 
     problem: Problem
     preset: Preset
     swept: IndexArray
     held: IndexArray
     batches: int = BATCHES
-    """In a sweep, at least, where there are patterns enough."""
+    """Minimum number of batches in a sweep, if there are enough patterns."""
     full_sweeps: int = FULL_SWEEPS
-    """Sweeps at full steps; those after them leave less and less of their own scatter."""
+    """Sweeps at full step; later sweeps leave less and less of their own scatter."""
 
     @classmethod
     def of(
@@ -199,7 +199,7 @@ class Trial:
         held_out: int = HELD_OUT,
         split: int = 0,
     ) -> Trial:
-        """Of a data set under a preset; one pattern in ``held_out`` is, others by another number ``split``."""
+        """Trial of a data set under a preset, one pattern in ``held_out`` held out; ``split`` selects which ones."""
         plain = preset.model_copy(update={"refine_drift": False})
         measured = context.seen.measure(dataset, plain) if measured is None else measured
         problem = prepare(dataset, plain, context.start, measured)
@@ -210,17 +210,17 @@ class Trial:
 
     @property
     def batch(self) -> int:
-        """Patterns in a batch."""
+        """Number of patterns in a batch."""
         return min(self.problem.strategy.trial_batch, max(SMALLEST_BATCH, len(self.swept) // self.batches))
 
     def enough(self, sweeps: int) -> int:
-        """``sweeps``, or more where they would be of too few batches."""
+        """Return ``sweeps``, or more if they would contain too few batches."""
         return max(sweeps, math.ceil(LEAST_BATCHES * self.batch / len(self.swept)))
 
     def continued(
         self, state: SweepState | None, sweeps: int, most: int, context: TrialContext
     ) -> tuple[SweepState, HeldOutLoss]:
-        """The state after ``sweeps`` of ``most``, from an earlier one (None: the start), and its loss."""
+        """State after ``sweeps`` of ``most`` sweeps, from an earlier one (None: the start), and its held-out loss."""
         with closing(open_backend(context.backend, self.problem.multislice, context.threads)) as backend:
             solver = self.solver(backend, most)
             state = self._after(solver, backend, state, sweeps)
@@ -229,7 +229,7 @@ class Trial:
     def continued_likelihoods(
         self, state: SweepState | None, sweeps: int, context: TrialContext
     ) -> tuple[SweepState, Likelihoods]:
-        """The state after ``sweeps`` of those of the problem, from an earlier one, and what it predicts."""
+        """State after ``sweeps`` of the sweeps of the problem, from an earlier one, and its held-out likelihoods."""
         with closing(open_backend(context.backend, self.problem.multislice, context.threads)) as backend:
             state = self._after(self.solver(backend, self.all_sweeps), backend, state, sweeps)
         return state, Likelihoods(
@@ -237,20 +237,20 @@ class Trial:
         )
 
     def likelihood(self, state: SweepState | None, context: TrialContext) -> tuple[float, ...]:
-        """Minus its logarithm, of all pixels, after all sweeps of the problem, from an earlier state."""
+        """Negative log-likelihood over all pixels after all sweeps of the problem, from an earlier state."""
         with closing(open_backend(context.backend, self.problem.multislice, context.threads)) as backend:
             state = self._after(self.solver(backend, self.all_sweeps), backend, state, self.all_sweeps)
         return self._likelihood(state.vector, context, bright_field_only=False)
 
     def _likelihood(self, vector: Any, context: TrialContext, *, bright_field_only: bool) -> tuple[float, ...]:
-        """By one measure whatever was refined."""
+        """Negative log-likelihood of held-out patterns, a common measure whatever loss was refined."""
         model = by_likelihood(self.problem, bright_field_only=bright_field_only)
         with closing(open_backend(context.backend, model, context.threads)) as backend:
             return self.judged(self.objective(backend), vector)
 
     @property
     def all_sweeps(self) -> int:
-        """Those of the problem, or more where they would be of too few batches."""
+        """Number of sweeps of the problem, or more if they would contain too few batches."""
         return self.enough(self.problem.strategy.sweeps)
 
     def _after(self, solver: Sweeps, backend: MultisliceBackend, state: SweepState | None, sweeps: int) -> SweepState:
@@ -260,16 +260,16 @@ class Trial:
         return state
 
     def swept_over(self, backend: MultisliceBackend, sweeps: int) -> Any:
-        """Parameters after ``sweeps`` sweeps from the start, or more where they would be of too few batches."""
+        """Parameters after ``sweeps`` sweeps from the start, or more if they would contain too few batches."""
         sweeps = self.enough(sweeps)
         return self._after(self.solver(backend, sweeps), backend, None, sweeps).vector
 
     def descended(self, epochs: Sequence[int], context: TrialContext) -> list[HeldOutLoss]:
-        """The losses after the sweeps of the problem, and then after these epochs of L-BFGS (rising numbers)."""
+        """Losses after the sweeps of the problem and then after each of these numbers of L-BFGS epochs (ascending)."""
         return list(self.descending(epochs, context))
 
     def descending(self, epochs: Sequence[int], context: TrialContext) -> Generator[HeldOutLoss, None, None]:
-        """The same, one after the other: whoever knows enough may close it."""
+        """Yield the same losses one after the other; close the generator when enough are known."""
         with closing(open_backend(context.backend, self.problem.multislice, context.threads)) as backend:
             loss = self.objective(backend)
             for vector in self._descending(loss, epochs, context):
@@ -278,13 +278,13 @@ class Trial:
     def descended_likelihoods(
         self, epochs: Sequence[int], context: TrialContext
     ) -> Generator[tuple[float, ...], None, None]:
-        """Minus the logarithms of the likelihood of all pixels after the same, one after the other."""
+        """Yield the negative log-likelihoods over all pixels after the same epochs, one after the other."""
         with closing(open_backend(context.backend, self.problem.multislice, context.threads)) as backend:
             for vector in self._descending(self.objective(backend), epochs, context):
                 yield self._likelihood(vector, context, bright_field_only=False)
 
     def _descending(self, loss: Objective, epochs: Sequence[int], context: TrialContext) -> Iterator[Any]:
-        """Parameters after the sweeps of the problem and these epochs."""
+        """Yield the parameters after the sweeps of the problem and each of these numbers of epochs."""
         strategy = self.problem.strategy
         solver = Lbfgs(
             loss.of_patterns(self.swept),
@@ -302,7 +302,7 @@ class Trial:
             yield state.vector
 
     def judged(self, objective: PatternLoss, vector: Any) -> tuple[float, ...]:
-        """Loss per pattern on each group of the patterns held out."""
+        """Loss per pattern on each group of the held-out patterns."""
         groups = [np.sort(group) for group in np.array_split(self.held, min(GROUPS, len(self.held)))]
         return tuple(float(objective.evaluate(vector, group).loss) / len(group) for group in groups)
 
@@ -336,5 +336,5 @@ class Trial:
 
 
 def central_part(dataset: Dataset, most: int = MOST_PATTERNS) -> Dataset:
-    """The patterns nearest to the middle of the scan, in a square; everything where there are few."""
+    """Square of patterns nearest to the middle of the scan; the whole data set if it has few."""
     return dataset if len(dataset.patterns) <= most else dataset.part(central(dataset, most))

@@ -1,7 +1,7 @@
-"""The patterns of a scan laid out and measured once, for all trials and for the run.
+"""Cache of the prepared and measured patterns of a scan, for all trials and for the run.
 
-Trials change calibration, positions and slices; patterns, beam centre and bad pixels stay. So the window and its
-statistics are made of the whole scan, and parts are cut out of it: dose and noise are those of the scan.
+Trials change calibration, positions and slices; patterns, beam centre and bad pixels stay the same. The window and its
+statistics are therefore made for the whole scan, and parts are cut from it: dose and noise are those of the scan.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from ptylive.schema.model import Array, IndexArray
 from ptylive.schema.preset import Preset
 
 MOST_PARTS = 3
-"""Parts of a scan that are kept, the latest."""
+"""Maximum number of parts of a scan that are kept, the latest ones."""
 SAME = ("energy_eV", "convergence_semiangle_mrad", "counts_per_electron", "detector_pixel_invA")
-"""Entries of a calibration that the statistics rest on."""
+"""Calibration entries that the statistics depend on."""
 
 
 @dataclass(frozen=True)
@@ -31,22 +31,22 @@ class _Part:
     chosen: IndexArray
     patterns: Array
     laid_out: Array | None = None
-    """The same as the model sees them."""
+    """The same patterns in the model's window."""
 
 
 class MeasuredOnce:
-    """What was measured of one scan; another takes its place."""
+    """Measurements of one scan; those of another scan replace them."""
 
     def __init__(self) -> None:
         self._whole: tuple[Dataset, Preset, Measurement] | None = None
         self._parts: list[_Part] = []
 
     def forget(self) -> None:
-        """Give back what it takes of memory: a run that has begun needs none of it."""
+        """Release its memory: a run that has begun needs none of it."""
         self._whole, self._parts = None, []
 
     def central_part(self, dataset: Dataset, most: int) -> Dataset:
-        """The patterns nearest to the middle of the scan, in a square; everything where there are few."""
+        """Square of patterns nearest to the middle of the scan; the whole data set if it has few."""
         if len(dataset.patterns) <= most:
             return dataset
         chosen = central(dataset, most)
@@ -58,7 +58,7 @@ class MeasuredOnce:
         return found
 
     def measure(self, dataset: Dataset, preset: Preset) -> Measurement:
-        """As :func:`~ptylive.engine.refine.problem.prepare.measure`, of patterns that are known without a new look."""
+        """As :func:`~ptylive.engine.refine.problem.prepare.measure`, without a new pass over known patterns."""
         plain = preset.model_copy(update={"refine_drift": False})
         number = next((k for k, one in enumerate(self._parts) if one.patterns is dataset.patterns), None)
         if _looked_at_anew(dataset, preset):
@@ -71,7 +71,7 @@ class MeasuredOnce:
         return measured.without_drift(certain=asked == "auto") if asked and measured.plain else measured
 
     def _again(self, dataset: Dataset, plain: Preset, number: int | None) -> Measurement:
-        """From the measurement of the whole scan."""
+        """Derive a measurement from that of the whole scan."""
         known = self._known(dataset if number is None else self._parts[number].whole, dataset, plain)
         if known is None:
             return measure(dataset, plain)
@@ -79,7 +79,7 @@ class MeasuredOnce:
         if number is not None:
             part = self._parts[number]
             cut = part.laid_out
-            if cut is None:  # memory stays transposed, as the compiled backend reads it
+            if cut is None:  # keep the memory transposed, as the compiled backend reads it
                 cut = np.swapaxes(np.swapaxes(window.patterns, 1, 2)[part.chosen], 1, 2)
                 self._parts[number] = replace(part, laid_out=cut)
             window = replace(window, patterns=cut)
@@ -87,7 +87,7 @@ class MeasuredOnce:
         return replace(known, dataset=dataset, window=window, probe=probe)
 
     def _known(self, whole: Dataset, dataset: Dataset, plain: Preset) -> Measurement | None:
-        """The measurement of the whole scan, where that tells all of ``dataset`` but its probe and positions."""
+        """The measurement of the whole scan, if it covers all of ``dataset`` except its probe and positions."""
         if self._whole is None or self._whole[0].patterns is not whole.patterns:
             if not _alike(whole, plain, dataset, plain):
                 return None
@@ -97,19 +97,19 @@ class MeasuredOnce:
 
 
 def central(dataset: Dataset, most: int) -> IndexArray:
-    """Numbers of the patterns nearest to the middle of the scan, in a square."""
+    """Indices of the patterns nearest to the middle of the scan, in a square."""
     away = np.abs(dataset.positions_A - np.median(dataset.positions_A, axis=0)).max(axis=1)
     return np.sort(np.argsort(away, kind="stable")[:most])
 
 
 def _looked_at_anew(dataset: Dataset, preset: Preset) -> bool:
-    """Whether what the model sees are not the patterns as they are."""
+    """Whether the model does not see the patterns unchanged."""
     moved = preset.patterns.flip_ky or any(preset.patterns.data_shift_vector_px)
     return dataset.masks is not None or preset.propagation.near_field or moved
 
 
 def _alike(one: Dataset, its: Preset, other: Dataset, others: Preset) -> bool:
-    """Whether window and statistics of two data sets and presets are the same but for the choice of patterns."""
+    """Whether window and statistics of two data sets and presets are the same except for the choice of patterns."""
     calibrations = one.calibration, other.calibration
     return (
         its.patterns == others.patterns

@@ -1,8 +1,8 @@
 """Number of probe modes, chosen by the loss on held-out patterns.
 
-Modes of a source that is not there blur what a coherent probe resolves, and one mode cannot describe a source that is.
-Several begin with a source that is rarely the right one and settle while they are refined, so that one mode is ahead at
-first in any case. What it would keep is read from the loss after some sweeps and after twice as many.
+Modes of a source that is not present blur what a coherent probe resolves, and one mode cannot describe a source that is
+present. Several modes start with a source that is rarely the right one and settle while they are refined, so one mode
+leads at first in any case. How much of its lead would last is read from the loss after some sweeps and twice as many.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from ptylive.schema.preset import Preset
 
 TRIAL_PATTERNS, LEAST_PATTERNS = 1600, 256
 MODE_PATTERNS, CONFIRMING_PATTERNS, TRIAL_SWEEPS = 512, 800, 2
-"""Of the trials of modes: where these do not tell, several modes are kept, which do less harm."""
+"""Sizes of the mode trials: where they leave the choice uncertain, several modes are kept, which do less harm."""
 SEVERAL = 2
-"""As many stand for several at first: the second has what a source blurs. Only where one mode is then better beyond
-doubt it has to be so over all of them too."""
+"""Number of modes that represents several at first: the second mode holds what a source blurs. Only if one mode is then
+better beyond doubt must it also be better than all of them."""
 BEHIND = 4.0
-"""Standard deviations by which one mode, ahead at first in any case, is behind after one sweep where it stays so."""
+"""Standard deviations by which one mode, which always leads at first, trails after one sweep if it stays behind."""
 TRIAL_SETTINGS = {
     "refine_drift": False,
     "update_probe_pos": False,
@@ -33,7 +33,7 @@ TRIAL_SETTINGS = {
     "probe_step": "auto",
     "batch_size": "auto",
 }
-"""Of trials, whatever the preset's: what they decide must not depend on the length of a step, nor on the batch."""
+"""Settings of trials, overriding the preset: decisions must not depend on the step length or the batch size."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,12 @@ class ModeChoice:
 
     @property
     def gain(self) -> Gain:
-        """Of one mode."""
+        """Gain of one mode over several."""
         return self.one_course.lasting_gain(self.several_course)
 
     @property
     def modes(self) -> int:
-        """The number of modes to use. Too many do less harm than too few: one must be better beyond doubt."""
+        """Number of modes to use. Too many do less harm than too few: one must be better beyond doubt."""
         return 1 if self.gain.certain else self.several
 
     @property
@@ -63,19 +63,19 @@ class ModeChoice:
 
 
 def modes_for_several(preset: Preset) -> int:
-    """As many as stand for several, and no more than are asked for."""
+    """Number of modes that represents several, and at most the requested number."""
     modes = preset.probe.probe_modes
     return SEVERAL if isinstance(modes, str) else min(modes, SEVERAL)
 
 
 def may_be_tried(dataset: Dataset, preset: Preset) -> bool:
-    """Whether an object is refined far from the specimen, of frames that are enough to hold some of them out."""
+    """Whether an object is refined in the far field, from enough frames to hold some of them out."""
     far = preset.refined.update_obj and not preset.propagation.near_field
     return far and dataset.masks is None and len(dataset.patterns) >= LEAST_PATTERNS
 
 
 def choose_modes(dataset: Dataset, preset: Preset, context: TrialContext) -> ModeChoice | None:
-    """The modes of a preset that leaves them open, by short trials on the middle of the scan; None: as it is."""
+    """Choose an open number of modes by short trials on the middle of the scan; None: leave the preset as it is."""
     if preset.probe.probe_modes != "auto" or not may_be_tried(dataset, preset):
         return None
     choice = _compared(dataset, preset, context, MODE_PATTERNS, SEVERAL)
@@ -85,7 +85,7 @@ def choose_modes(dataset: Dataset, preset: Preset, context: TrialContext) -> Mod
 
 
 def _compared(dataset: Dataset, preset: Preset, context: TrialContext, patterns: int, most: int) -> ModeChoice | None:
-    """One mode with at most ``most`` on the middle of the scan; None where the run would have one in any case."""
+    """Compare one mode with at most ``most`` on the middle of the scan; None if the run would use one in any case."""
     part = context.seen.central_part(dataset, patterns)
     quick = preset.model_copy(update=TRIAL_SETTINGS)
     measured = context.seen.measure(part, quick)
@@ -103,7 +103,7 @@ def _compared(dataset: Dataset, preset: Preset, context: TrialContext, patterns:
             both[k].append(loss)
         one, others = Course(both[0][-1]), Course(both[1][-1])
         lead = one.early_gain(others)
-        if lead.opposite.exceeds(BEHIND) or not (lead.certain or sweeps == 1):  # its lead only falls
+        if lead.opposite.exceeds(BEHIND) or not (lead.certain or sweeps == 1):  # the lead of one mode only shrinks
             return ModeChoice(several, one, others)
     return ModeChoice(several, Course(*both[0][1:]), Course(*both[1][1:]))
 
@@ -111,7 +111,7 @@ def _compared(dataset: Dataset, preset: Preset, context: TrialContext, patterns:
 def with_chosen_modes(
     dataset: Dataset, preset: Preset, context: TrialContext, given: int | None
 ) -> tuple[Preset, ModeChoice | None]:
-    """The preset with its probe modes decided, and how; ``given``: those of an earlier run that is gone on from."""
+    """Decide the probe modes of the preset, and say how; ``given``: those of the earlier run that is continued."""
     if given is not None:
         return preset.model_copy(update={"probe_modes": given} if preset.probe.probe_modes == "auto" else {}), None
     choice = choose_modes(dataset, preset, context)

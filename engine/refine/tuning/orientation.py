@@ -1,4 +1,4 @@
-"""Another turn and another handedness of scan and detector than a data set was read with."""
+"""A change of rotation and handedness between scan and detector, relative to those a data set was read with."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from ptylive.schema.scan import rotation_matrix
 
 @dataclass(frozen=True)
 class Orientation:
-    """Of a data set, relative to the present one."""
+    """Orientation of a data set, relative to the present one."""
 
     transposed: bool
-    """Rows and columns of the patterns are exchanged."""
+    """Whether rows and columns of the patterns are exchanged."""
     turn_deg: float
-    """Added to the rotation."""
+    """Angle added to the rotation."""
 
     def turned(self, turn_deg: float) -> Orientation:
-        """The same, turned by so much more."""
+        """Return the orientation turned further by this angle."""
         return Orientation(self.transposed, self.turn_deg + turn_deg)
 
     def of(self, dataset: Dataset) -> Dataset:
-        """The same patterns that way round, the first point of the scan where it was; the defocus is kept."""
+        """Return the data set in this orientation, with the first scan point in place and the defocus unchanged."""
         turn, reach_A = rotation_matrix(self.turn_deg).T, dataset.reach_A
         dataset = replace(
             dataset,
@@ -62,7 +62,7 @@ AS_IT_IS = Orientation(transposed=False, turn_deg=0.0)
 
 
 def start_turned(start: StartGuess | None, turn_deg: float) -> StartGuess | None:
-    """A phase image as it lies in a scan that is turned."""
+    """A phase image in the frame of a scan that is turned."""
     if start is None:
         return None
     row, column = rotation_matrix(turn_deg) @ start.origin_A

@@ -1,11 +1,11 @@
-"""How scan and detector lie to each other, where maps could not tell: by the loss on held-out patterns.
+"""Orientation between scan and detector, if the maps left it open: by the loss on held-out patterns.
 
-Centre of mass and bright field see a scan through what its step resolves. Whole patterns overlap many times over, and
-agree with each other under one turn and one handedness only, of scans too coarse for any map of them. So both
-handednesses are tried at angles all around, on few patterns in the middle of the scan (the fewer, the less an angle
-moves them, and the coarser the angles may be), and the best of each is followed on more of them.
+Centre of mass and bright field sample the object with the scan step. Whole patterns overlap many times over, and agree
+with each other under one rotation and one handedness only, even in scans too coarse for any map. Both handednesses are
+therefore tried at angles all around, on few patterns in the middle of the scan (the fewer, the less an angle moves
+them, and the coarser the angles may be), and the best angle of each is refined with more of them.
 
-One slice does not tell a turn by 180° from the other sign of the defocus (:mod:`half_turn`): the sign is kept.
+One slice does not distinguish a rotation by 180° from the other sign of the defocus (:mod:`half_turn`); it is kept.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from ptylive.schema import Origin
 from ptylive.schema.preset import Preset
 
 COARSE_PATTERNS, PATTERNS = 144, 576
-"""In the middle of the scan, for all angles and for the best of each handedness."""
+"""Patterns in the middle of the scan, for all angles and for the best angle of each handedness."""
 COARSE_STEP_DEG, FINE_STEPS_DEG = 15.0, (7.5, 4.0, 2.0)
 APART = 0.25
-"""Of a step, by which angles differ at least."""
+"""Smallest difference between two angles, as a share of the step."""
 FEW, MORE = 0, 1
-"""The same by number."""
+"""The two parts of the scan, by index."""
 SWEEPS, BATCHES = 2, 16
 BEYOND_DOUBT = 4.0
-"""Standard deviations by which the best of some fifty must be better than what there is."""
+"""Standard deviations by which the best of some fifty candidates must be better than the present orientation."""
 
 
 def with_found_orientation(tuned: Tuned, context: TrialContext) -> Tuned:
-    """Rotation and handedness that the calibration could not decide, where the patterns tell them beyond doubt."""
+    """Find rotation and handedness that the calibration left open, if the patterns show them beyond doubt."""
     dataset, preset = tuned.dataset, tuned.preset
     if not is_open(dataset, preset):
         return tuned
-    several = dataset.scan_of is not None  # of which the first is tilted least
+    several = dataset.scan_of is not None  # the first scan is tilted least
     one = (alone(dataset, 0), alone_settings(preset, 0)) if several else (dataset, preset)
     found = _Search(*one, replace(context, start=None)).best()
     if isinstance(found, str):
@@ -60,7 +60,7 @@ def with_found_orientation(tuned: Tuned, context: TrialContext) -> Tuned:
 
 
 def is_open(dataset: Dataset, preset: Preset) -> bool:
-    """Whether the calibration looked for the orientation and could not tell, and whole patterns may."""
+    """Whether the calibration searched for the orientation without a decision, and whole patterns may decide it."""
     calibration = dataset.calibration
     rotation, transform = calibration.entries.get("rotation_deg"), calibration.entries.get("detector_transform")
     if rotation is None or transform is None or rotation.origin not in FOUND:
@@ -73,7 +73,7 @@ def is_open(dataset: Dataset, preset: Preset) -> bool:
         and dataset.masks is None
         and not preset.propagation.near_field
         and preset.refined.update_obj
-        and (dataset.scan_of is None or preset.scans.scan_shifts_A is None)  # given in the frame there is
+        and (dataset.scan_of is None or preset.scans.scan_shifts_A is None)  # shifts are given in the present frame
         and len(dataset.patterns) >= LEAST_PATTERNS
     )
 
@@ -102,12 +102,12 @@ class _Search:
         self._preset = of_trials(preset.model_copy(update=plain), modes, frames=True)
         parts = central_part(dataset, COARSE_PATTERNS), central_part(dataset, PATTERNS)
         mirrored = Orientation(transposed=True, turn_deg=0.0)
-        self._parts = {False: parts, True: tuple(mirrored.of(part) for part in parts)}  # each laid out once
+        self._parts = {False: parts, True: tuple(mirrored.of(part) for part in parts)}  # each prepared only once
         fixed = dataset.calibration.origin("detector_transform") not in FOUND
         self._hands = (False,) if fixed else (False, True)
 
     def best(self) -> _Found | str:
-        """The orientation to take, or why none."""
+        """The orientation to use, or why there is none."""
         followed = sorted((self._followed(hand) for hand in self._hands), key=lambda one: one.loss.mean)
         first, present = followed[0], self._loss(MORE, AS_IT_IS)
         gain = Gain.over(present.groups, first.loss.groups)
@@ -125,7 +125,7 @@ class _Search:
         middle = float(angles[int(np.argmin(losses))])
         fine: dict[float, HeldOutLoss] = {}
         for step in FINE_STEPS_DEG:
-            asked = [middle + k * step for k in (-1, 0, 1)]  # next to a known one a parabola would follow the noise
+            asked = [middle + k * step for k in (-1, 0, 1)]  # close to a known angle a parabola would follow the noise
             new = [angle for angle in asked if all(abs(angle - known) > APART * step for known in fine)]
             fine |= {angle: self._loss(MORE, Orientation(hand, angle)) for angle in new}
             middle = _lowest(fine, None)
@@ -144,6 +144,6 @@ class _Search:
 
 
 def _lowest(losses: dict[float, HeldOutLoss], half: int | None) -> float:
-    """Angle of the lowest loss, of all groups or of one half of them."""
+    """Angle of the lowest loss, over all groups or one half of them."""
     angles = sorted(losses)
     return vertex(angles, [losses[angle].mean if half is None else losses[angle].halves[half] for angle in angles])

@@ -1,6 +1,6 @@
 """Scans of a calibration value before a long run: the loss on held-out patterns after a few sweeps, and its minimum.
 
-A wrong defocus is not repaired by refining the probe, and a wrong thickness not by anything; the loss after one or two
+A wrong defocus is not corrected by refining the probe, and a wrong thickness not by anything; the loss after one or two
 sweeps already has its minimum near the right value (docs/refinement.md, Before a long run).
 """
 
@@ -29,51 +29,51 @@ from ptylive.schema.scan import rotation_matrix
 
 POINTS = 7
 EXTENSIONS = 2
-"""Times that a minimum at the end of the curve is followed."""
+"""Number of times that a minimum at the end of the curve is followed."""
 DEPTHS_OF_FOCUS = 0.5
 """Step of the defocus in units of wavelength / semi-angle^2."""
 THICKNESS_STEP, SCALE_STEP, ROTATION_STEP_DEG = 0.15, 0.02, 1.0
 SMALLEST_SHARE = 0.25
-"""Uncertainty is at least this share of the step: the curve is no parabola."""
+"""Minimum uncertainty as a share of the step: the curve is not an exact parabola."""
 
 
 SWEEPS = {Scanned.THICKNESS: 3, Scanned.SLICES: 3}
-"""Sweeps before the loss is read; 2 where nothing is said. After one, thickness is biased."""
+"""Sweeps before the loss is evaluated; 2 for other quantities. After one sweep, thickness is biased."""
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """Data set and preset with what short trials found, and how it was found."""
+    """Data set and preset with the findings of short trials, and how they were found."""
 
     dataset: Dataset
     preset: Preset
     curves: tuple[Curve, ...] = ()
     words: tuple[str, ...] = ()
-    """What else there is to say of it."""
+    """Further remarks on the findings."""
     tilt_found: bool = False
-    """The tilt inside a specimen of several slices is among it."""
+    """Whether the tilt inside a specimen of several slices was found."""
     half_turn: bool = False
-    """The data set is under the other half turn than the one that was asked for."""
+    """Whether the data set is under the other half turn than the one it was given with."""
     half_turn_settled: bool = False
-    """Nothing further is asked of the half turn."""
+    """Whether the half turn is no longer in question."""
     atoms_at_random: bool = False
-    """The specimen is known to be no lattice."""
+    """Whether the specimen is known not to be a lattice."""
     skewed_by: float | None = None
-    """Standard deviations by which the phase of a trial is skewed; None where that was not asked."""
+    """Standard deviations by which the phase of a trial is skewed; None if it was not measured."""
     orientation: Orientation | None = None
-    """That was found, of the data set that was asked for; the half turn comes after it."""
+    """Orientation that was found, relative to the data set as given; the half turn is applied after it."""
     begun: WarmStart | None = None
-    """What it begins from, where trials found something better than an empty object."""
+    """Start of the run, if trials found something better than an empty object."""
     scan_drifts: tuple[Drift | None, ...] = ()
-    """Of each of several scans; None where it cannot be looked for."""
+    """Drift of each of several scans; None where it cannot be looked for."""
 
     def with_settings(self, words: str, **settings: Any) -> Tuned:
-        """The same with these settings stated, so that nothing that follows tries them once more, and why in words."""
+        """Return a copy with these settings stated, so that later steps do not try them again, and why in words."""
         return replace(self, preset=self.preset.model_copy(update=settings), words=(*self.words, words))
 
 
 def tune(tuned: Tuned, context: TrialContext) -> Tuned:
-    """Scan what the preset asks for; with defocus and thickness both, the defocus is scanned again at the end."""
+    """Run the parameter scans that the preset requests; with both defocus and thickness, defocus is scanned again."""
     dataset, preset = tuned.dataset, tuned.preset
     wanted = wanted_scans(dataset, preset)
     if Scanned.DEFOCUS in wanted and Scanned.THICKNESS in wanted:
@@ -89,10 +89,10 @@ def tune(tuned: Tuned, context: TrialContext) -> Tuned:
 
 
 def wanted_scans(dataset: Dataset, preset: Preset) -> list[Scanned]:
-    """What the preset asks for. ``auto`` scans a defocus that was only found, of one thin slice or several."""
+    """Scans that the preset requests. ``auto`` scans a defocus that was only estimated, for one slice or several."""
     estimated = dataset.calibration.origin("C10") in FOUND
     defocus = estimated if isinstance(preset.start.scan_defocus, str) else preset.start.scan_defocus
-    if preset.propagation.near_field:  # images have a defocus of their own each, and no scan
+    if preset.propagation.near_field:  # images have a defocus each, and no scan
         return []
     choices = [
         (defocus, Scanned.DEFOCUS),
@@ -111,9 +111,9 @@ def scan(
     values: Sequence[float] | None = None,
     finer: float = 1.0,
 ) -> Curve:
-    """The curve of one quantity, over ``values`` or around the present value; seconds of work.
+    """Measure the curve of one quantity, over ``values`` or around the present value; takes seconds.
 
-    Raises RefinementError for a thickness where none is given.
+    Raises RefinementError for a thickness if none is given.
     """
     where = context or TrialContext()
     frames = dataset.masks is None
@@ -132,7 +132,7 @@ def scan(
             measure(float(value))
     else:
         step = finer * first_step(dataset, preset, quantity)
-        middle = 0  # in whole steps, so that a value that is met again is the same number, and not measured twice
+        middle = 0  # in whole steps, so that a repeated value is exactly equal and not measured twice
         for _ in range(EXTENSIONS + 1):
             for k in range(middle - POINTS // 2, middle + POINTS // 2 + 1):
                 value = present + k * step
@@ -146,7 +146,7 @@ def scan(
 
 
 def present_value(dataset: Dataset, preset: Preset, quantity: Scanned) -> float:
-    """The value that the data set or the preset has now."""
+    """Present value of the quantity in the data set or the preset."""
     if quantity is Scanned.DEFOCUS:
         return -float(dataset.calibration.aberrations.get("C10", 0.0))
     if quantity is Scanned.THICKNESS:
@@ -167,7 +167,7 @@ def first_step(dataset: Dataset, preset: Preset, quantity: Scanned) -> float:
 
 
 def depth_of_focus_A(dataset: Dataset) -> float | None:
-    """Wavelength / semi-angle^2; None where optics are missing."""
+    """Wavelength / semi-angle^2; None if optics are missing."""
     semiangle_mrad, wavelength_A = (
         dataset.calibration.get("convergence_semiangle_mrad"),
         dataset.calibration.wavelength_A,
@@ -178,14 +178,14 @@ def depth_of_focus_A(dataset: Dataset) -> float | None:
 
 
 def focal_depth_A(wavelength_A: float, semiangle_mrad: float) -> float:
-    """The depth of focus that refinements count in: wavelength / semi-angle^2."""
+    """Depth of focus used as the unit in refinements: wavelength / semi-angle^2."""
     return wavelength_A / (1e-3 * semiangle_mrad) ** 2
 
 
 def varied(dataset: Dataset, preset: Preset, quantity: Scanned, value: float) -> tuple[Dataset, Preset]:
     """Data set and preset with another value; rotation is added to the present one, scale multiplies the step."""
     if quantity is Scanned.DEFOCUS:
-        origin = dataset.calibration.origin("C10")  # of which the sign may be undecided
+        origin = dataset.calibration.origin("C10")  # its sign may be undecided
         origin = origin if origin in FOUND else Origin.ESTIMATED
         calibration = dataset.calibration.having(C10=Quantity(-value, origin))
         return replace(dataset, calibration=calibration), preset
@@ -198,24 +198,24 @@ def varied(dataset: Dataset, preset: Preset, quantity: Scanned, value: float) ->
         thickness = float(sum(preset.object.slice_thickness_A))
         number = {"num_slices": round(value), "total_thickness_A": thickness, "slice_distances_A": None}
         return dataset, preset.model_copy(update=number)
-    middle = dataset.positions_A.mean(axis=0)  # whatever a trial begins from stays under the patterns
+    middle = dataset.positions_A.mean(axis=0)  # the start of a trial stays under the patterns
     away = dataset.positions_A - middle
     moved = away * value if quantity is Scanned.SCALE else away @ rotation_matrix(value).T
     return replace(dataset, positions_A=middle + moved), preset
 
 
 def with_best(dataset: Dataset, preset: Preset, curve: Curve) -> tuple[Dataset, Preset]:
-    """Data set and preset with what a scan has found. A turned one keeps its first point: results are placed by it."""
+    """Data set and preset with the result of a scan. A rotation keeps the first point, which places the results."""
     if curve.quantity is Scanned.ROTATION:
         return Orientation(transposed=False, turn_deg=curve.best).of(dataset), preset
     return varied(dataset, preset, curve.quantity, curve.best)
 
 
 def _modes(dataset: Dataset, preset: Preset, quantity: Scanned, context: TrialContext) -> int:
-    """Probe modes of the trials: those asked for; left open, one, but for depth what predicts patterns better.
+    """Probe modes of the trials: as requested; if open, one, except for depth the number that predicts patterns better.
 
-    One mode takes the blur of a source for depth: sto (100 Å, source and focal spread) seems 136 Å thick with one mode
-    and 102 Å with four. The defocus is found with one.
+    One mode mistakes the blur of a source for depth: sto (100 Å, source and focal spread) seems 136 Å thick with one
+    mode and 102 Å with four. The defocus is found with one.
     """
     if not isinstance(preset.probe.probe_modes, str):
         return preset.probe.probe_modes
@@ -224,7 +224,7 @@ def _modes(dataset: Dataset, preset: Preset, quantity: Scanned, context: TrialCo
 
 
 def of_trials(preset: Preset, modes: int | Auto, *, frames: bool) -> Preset:
-    """The preset of a trial: nothing refined that could hide the error, and no background to take up what it leaves."""
+    """Preset of a trial: nothing is refined that could hide the error, and no background absorbs the residual."""
     fixed: dict[str, object] = {
         "algorithm": "lsq_sqrt" if preset.loss.algorithm == "auto" and frames else preset.loss.algorithm,
         "update_probe_pos": False,

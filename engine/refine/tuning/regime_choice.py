@@ -1,16 +1,17 @@
-"""What thin specimens are refined by at low dose: all of the pattern, or the bright field alone.
+"""Regime of thin specimens at low dose: whether to refine from the whole pattern or from the bright field alone.
 
-How many electrons there are to an area does not tell: at 30 kV, or of heavy atoms, the dark field holds much of what
-2000 of them have to say, and of ice it holds the tail of the detector. So each regime refines most of the patterns of
-the middle of the scan, and the others judge it, by one measure: the likelihood of all their pixels with a flat
-background. What is scattered without a trace of the specimen fills the dark field too, and a probe without bounds
-describes it: who predicts the bright field worse is not taken, and who predicts it alone better is.
+The number of electrons per area does not decide this: at 30 kV, or for heavy atoms, the dark field holds much of the
+information in 2000 of them, and for ice it holds the tail of the detector. Each regime therefore refines most of the
+patterns in the middle of the scan, and the others judge it, by one measure: the likelihood of all their pixels with a
+flat background. Electrons scattered without a trace of the specimen fill the dark field too, and a probe without bounds
+describes them: a regime that predicts the bright field worse is rejected, and one that predicts only it better is
+chosen.
 
-All of the pattern is tried from an empty object and from the live map. The map is wrong where the specimen is strong,
-and has low frequencies that come slowly from the patterns, which hardly show them: so it is kept unless patterns are
-predicted better without it beyond doubt. Half of the sweeps are enough where they leave nothing to choose.
+The whole pattern is tried from an empty object and from the live map. The map is wrong for strong specimens, and has
+low frequencies that converge slowly from the patterns, which hardly show them. It is therefore kept unless patterns are
+predicted better without it beyond doubt. Half of the sweeps are enough if they leave nothing to choose.
 
-Where the noise of neighbouring pixels is correlated nothing is tried: a likelihood of independent counts is no judge.
+If the noise of neighbouring pixels is correlated, nothing is tried: a likelihood of independent counts cannot judge.
 """
 
 from __future__ import annotations
@@ -33,49 +34,49 @@ from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.schema.preset import Preset
 
 WORTH = 0.0025
-"""Share by which patterns must be predicted better: larger steps and more modes cost more than less brings."""
+"""Share by which patterns must be predicted better: larger steps and more modes cost more than a smaller gain."""
 BEYOND_DOUBT = 4.0
-"""Standard deviations by which something must be ahead, or behind, after half of the sweeps to be left at that."""
+"""Standard deviations of a lead, or deficit, after half of the sweeps at which the trials end."""
 HELD_OUT, BATCHES = 6, 16
-"""One pattern in six is held out, and a sweep has 16 batches at least: steps of few patterns of few electrons
-scatter, those of *thin* most, which are the larger."""
+"""One pattern in six is held out, and a sweep has at least 16 batches: steps from few patterns of few electrons
+scatter, most of all those of *thin*, which are larger."""
 FULL_SWEEPS = 4
-"""Sweeps at full steps: shorter ones leave less of their own scatter."""
+"""Number of sweeps at full step: shorter steps leave less of their own scatter."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A way to refine."""
+    """A regime and a start to refine with."""
 
     regime: Regime
     from_map: bool
 
     @property
     def settings(self) -> dict[str, object]:
-        """Of a preset."""
+        """Settings of a preset."""
         return {"regime": str(self.regime), "start_from_map": self.from_map}
 
     def __str__(self) -> str:
-        """In words."""
+        """Describe the candidate in words."""
         seen = "the bright field" if self.regime is Regime.WEAK else "all of the pattern"
         return f"{seen} from {'the live map' if self.from_map else 'an empty object'}"
 
 
 FROM_NOTHING = Candidate(Regime.THIN, from_map=False)
-"""What a drift is judged by too (:mod:`drift_check`)."""
+"""Candidate by which a drift is judged too (:mod:`drift_check`)."""
 
 
 @dataclass(frozen=True)
 class RegimeChoice:
-    """Losses of groups of patterns held out, the same for all candidates as far as they go."""
+    """Losses on groups of held-out patterns, the same groups for all candidates."""
 
     safe: Candidate
-    """What the dose alone says, taken unless the other regime is better beyond doubt."""
+    """Candidate that the dose alone suggests, chosen unless the other regime is better beyond doubt."""
     losses: Mapping[Candidate, Likelihoods]
 
     @property
     def best(self) -> Candidate:
-        """The one to use."""
+        """The candidate to use."""
         return self._ahead if self._taken else self.safe
 
     @property
@@ -95,21 +96,22 @@ class RegimeChoice:
         return self._taken and told_apart and any(gain.exceeds(BEYOND_DOUBT) for gain in self._gains)
 
     def gain(self, one: Candidate, over: Candidate) -> Gain:
-        """Of one candidate over another, in all pixels."""
+        """Gain of one candidate over another, over all pixels."""
         return Gain.over(self.losses[over].everywhere, self.losses[one].everywhere)
 
     @property
     def _taken(self) -> bool:
-        """Better beyond doubt in all pixels or in those of the bright field, and worse in neither.
+        """Whether the other regime is better beyond doubt in all pixels or in the bright field, and worse in neither.
 
-        Nor from an empty object: patterns that say little leave to the map what they do not know.
+        It must not be worse from an empty object either: patterns with little information leave to the map what they do
+        not determine.
         """
         worse = [gain.opposite.certain for one in (self._ahead, self._others[0]) for gain in self._gains_of(one)]
         return any(gain.certain and gain.share > WORTH for gain in self._gains) and not any(worse)
 
     @property
     def _ahead(self) -> Candidate:
-        """The other regime, from the map unless an empty object predicts better beyond doubt, and worth it."""
+        """The other regime, from the map unless an empty object predicts better beyond doubt, by a sufficient share."""
         empty, *from_map = self._others
         if not from_map:
             return empty
@@ -118,7 +120,7 @@ class RegimeChoice:
 
     @property
     def _others(self) -> list[Candidate]:
-        """Of the other regime, an empty object first."""
+        """Candidates of the other regime, an empty object first."""
         return sorted((one for one in self.losses if one.regime is not self.safe.regime), key=lambda one: one.from_map)
 
     @property
@@ -126,18 +128,18 @@ class RegimeChoice:
         return self._gains_of(self._ahead)
 
     def _gains_of(self, one: Candidate) -> tuple[Gain, Gain]:
-        """Of everything and of the bright field, over the safe one."""
+        """Gains over the safe candidate, in all pixels and in the bright field."""
         safe, other = self.losses[self.safe], self.losses[one]
         return Gain.over(safe.everywhere, other.everywhere), Gain.over(safe.bright, other.bright)
 
 
 def choose_regime(dataset: Dataset, preset: Preset, context: TrialContext) -> RegimeChoice | None:
-    """The regime of a preset that leaves it open, where the dose alone says ``weak``; None: as it is."""
+    """Choose an open regime where the dose alone suggests ``weak``; None: leave the preset as it is."""
     if not _is_open(preset) or not may_be_tried(dataset, preset):
         return None
     part = context.seen.central_part(dataset, TRIAL_PATTERNS)
     quick = preset.model_copy(update=TRIAL_SETTINGS)
-    if quick.probe.probe_modes == "auto":  # of which a trial of its own decides
+    if quick.probe.probe_modes == "auto":  # decided by separate trials
         quick = quick.model_copy(update={"probe_modes": 1})
     measured = context.seen.measure(part, quick)
     first = decide(measured, quick, has_start=context.start is not None)
@@ -156,7 +158,7 @@ def choose_regime(dataset: Dataset, preset: Preset, context: TrialContext) -> Re
 
 
 def with_chosen_regime(tuned: Tuned, context: TrialContext) -> Tuned:
-    """The same with its regime decided, and how in words, where anything was tried."""
+    """Set the regime and say how it was decided, if anything was tried."""
     choice = choose_regime(tuned.dataset, tuned.preset, context)
     if choice is None:
         return tuned
@@ -164,7 +166,7 @@ def with_chosen_regime(tuned: Tuned, context: TrialContext) -> Tuned:
 
 
 def _is_open(preset: Preset) -> bool:
-    """Whether nobody said what tells the regimes apart."""
+    """Whether nobody stated a setting that decides between the regimes."""
     stated = (preset.solver.regime, preset.loss.algorithm, preset.loss.bright_field_only)
     return (
         preset.object.slices == 1 and preset.solver.optimizer not in PUBLISHED and all(one == "auto" for one in stated)
@@ -172,14 +174,14 @@ def _is_open(preset: Preset) -> bool:
 
 
 class _Race:
-    """Trials of candidates on the same patterns, each of which goes on where it was."""
+    """Trials of candidates on the same patterns; each continues from its previous state."""
 
     def __init__(self, part: Dataset, quick: Preset, measured: Measurement, context: TrialContext) -> None:
         self._part, self._quick, self._measured, self._context = part, quick, measured, context
         self._trials: dict[Candidate, tuple[Trial, SweepState | None]] = {}
 
     def after(self, one: Candidate, share: float) -> Likelihoods:
-        """What a candidate predicts after a share of its sweeps."""
+        """Likelihoods of a candidate after a share of its sweeps."""
         self._context.before(str(one))
         if one not in self._trials:
             settings = self._quick.model_copy(update=one.settings)

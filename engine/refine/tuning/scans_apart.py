@@ -1,7 +1,7 @@
-"""What short trials decide of several scans of one place: each scan is looked at by itself, in the model of one scan.
+"""Decisions of short trials for several scans of one place: each scan is treated alone, in the model of one scan.
 
-A drift belongs to one acquisition, and its lattice is that of one raster: so each scan has a drift of its own, found
-and judged as that of a single scan is. How scan and detector lie to each other is the same for all, and asked of the
+A drift belongs to one acquisition, and its lattice is that of one raster, so each scan has a separate drift, found and
+judged as for a single scan. The orientation between scan and detector is the same for all scans and determined from the
 first, which is tilted least.
 """
 
@@ -26,13 +26,13 @@ OF_MANY = {
     "probe_marker": None,
     "update_aberrations": False,
 }
-"""Settings that speak of several scans, as they are for one."""
+"""Settings that concern several scans, with their values for a single one."""
 SAME_PLACE_PX = 1e-9
 """Offsets that differ by less are one offset, subtracted from itself."""
 
 
 def alone(dataset: Dataset, scan: int) -> Dataset:
-    """One of the scans that were joined, on a raster of its own and with its own place of the beam."""
+    """One of the joined scans, on its own raster and with its own beam centre."""
     own = np.flatnonzero(dataset.scan_of == scan)
     part = dataset.part(own)
     row, column = np.divmod(part.point, dataset.scan_shape[1])
@@ -56,7 +56,7 @@ def alone(dataset: Dataset, scan: int) -> Dataset:
 
 
 def alone_settings(preset: Preset, scan: int) -> Preset:
-    """The settings of one of several scans: its tilt is that of the specimen."""
+    """Settings for one of several scans: its tilt becomes that of the specimen."""
     given = preset.scans.scan_tilts_mrad
     tilt = (0.0, 0.0) if given is None else given[scan]
     inside = ((0.0, 0.0, *tilt, 0.0, 0.0),) if any(tilt) and preset.object.num_slices != 1 else None
@@ -64,7 +64,7 @@ def alone_settings(preset: Preset, scan: int) -> Preset:
 
 
 def without_drifts(tuned: Tuned, context: TrialContext) -> Tuned:
-    """Each of several scans with its own drift taken out, where lattice and trials agree on it; one scan as it is."""
+    """Remove the drift of each of several scans where lattice and trials agree on it; a single scan stays as it is."""
     dataset, preset = tuned.dataset, tuned.preset
     if dataset.scan_of is None or preset.start.refine_drift is False:
         return tuned

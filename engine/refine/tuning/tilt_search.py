@@ -21,14 +21,14 @@ from ptylive.schema.model import DoubleArray, FloatArray
 from ptylive.schema.preset import Preset
 
 SEARCH_PATTERNS = 4096
-"""Patterns of the search, those in the middle of the scan, at most."""
+"""Maximum number of patterns of the search, in the middle of the scan."""
 
 Once = Callable[[Preset, RefineResult | None], RefineResult | None]
-"""Refines the patterns under a preset, or in place of them those that a result would give (None: it cannot say)."""
+"""Refines the patterns under a preset, or instead patterns simulated from a result (None if that is impossible)."""
 
 
 def find_tilt(preset: Preset, once: Once) -> Preset:
-    """The preset with the tilt inside a specimen of several slices: about the time of two runs more."""
+    """Preset with the tilt inside a specimen of several slices; takes about as long as two more runs."""
     first = once(preset, None)
     if first is None:
         return preset
@@ -37,7 +37,7 @@ def find_tilt(preset: Preset, once: Once) -> Preset:
 
 
 def tilted(preset: Preset, result: RefineResult, again: RefineResult | None = None) -> Preset:
-    """The preset with the tilts of a result, corrected by the deficit of those found ``again``."""
+    """Preset with the tilts of a result, corrected by the deficit of those found ``again``."""
     found = _tilts(result)
     if found is None:
         return preset
@@ -48,9 +48,9 @@ def tilted(preset: Preset, result: RefineResult, again: RefineResult | None = No
 
 
 def expected_patterns(problem: Problem, result: RefineResult) -> FloatArray | None:
-    """Patterns (N, P, P) without noise that a result would give; None where the model is not the plain one.
+    """Noise-free patterns (N, P, P) predicted by a result; None unless the model is the plain one.
 
-    In the order of the problem's own: frequency 0 at [0, 0].
+    In the same order as those of the problem: frequency 0 at [0, 0].
     """
     if problem.multislice.model is not None:
         return None

@@ -1,8 +1,8 @@
-"""Whether the tilts of several scans are the right way round: patterns held out say, where there are patterns enough.
+"""Whether the tilts of several scans have the right sign, tested on held-out patterns if there are enough patterns.
 
-How a stage turns in the frame of the detector is easily mistaken. One object explains all scans under the right tilts
-only, so a short refinement under the tilts as they are is compared with one under all of them reversed. What was stated
-is kept: it is told.
+The rotation of a stage in the frame of the detector is easily mistaken. One object explains all scans only under the
+right tilts, so a short refinement with the tilts as given is compared with one with all of them reversed. Stated tilts
+are kept, and the doubt is reported.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from ptylive.schema.preset import Preset
 
 SWEEPS = 4
 BEYOND_DOUBT = 4.0
-"""Standard deviations by which patterns held out must be predicted better before somebody's word is doubted."""
+"""Standard deviations by which held-out patterns must be predicted better before a stated value is doubted."""
 
 
 def with_doubted_tilts(tuned: Tuned, context: TrialContext) -> Tuned:
-    """With a word that the tilts are the wrong way round, where patterns held out are sure of it."""
+    """Add a warning that the tilts have the wrong sign, if held-out patterns show it beyond doubt."""
     dataset, preset = tuned.dataset, tuned.preset
     given = preset.scans.scan_tilts_mrad
     if dataset.scan_of is None or given is None or not _tells(dataset, preset):
@@ -46,7 +46,7 @@ def with_doubted_tilts(tuned: Tuned, context: TrialContext) -> Tuned:
 
 
 def _tells(dataset: Dataset, preset: Preset) -> bool:
-    """Whether tilts make a difference, and there are patterns that could tell."""
+    """Whether tilts make a difference, and there are enough patterns to test them."""
     tilted = bool(np.ptp(preset.scans.scan_tilts_mrad, axis=0).any())  # type: ignore[arg-type]
     return tilted and preset.object.slices > 1 and preset.refined.update_obj and len(dataset.point) >= LEAST_PATTERNS
 

@@ -1,7 +1,7 @@
 """Warm start: object and probe of an earlier refinement as the start of another, on other data or another grid.
 
-Meant for a scan that still grows, for stages of a run, and for a file to begin from. Other slices, windows, pixels and
-modes are brought over; where the earlier object does not reach, the start stays empty.
+Used for a scan that is still growing, for stages of a run, and for a file to start from. Other slices, windows, pixels
+and modes are converted; where the earlier object does not reach, the start stays empty.
 """
 
 from __future__ import annotations
@@ -23,47 +23,47 @@ from ptylive.engine.refine.results.refinement_result import RefineResult
 from ptylive.schema.model import Array, ComplexArray, FloatArray
 
 LEAST_SWEEPS = 3
-"""Sweeps a warm run makes at least: rows that came last have seen none."""
+"""Minimum number of sweeps of a warm-started run: the latest rows have not been swept yet."""
 WRAPPED_RAD = -0.5
-"""Phases held at or above 0 come back from a transmission between this and 2 pi + this."""
+"""Phases held at or above 0 are recovered from a transmission between this value and 2 pi + this value."""
 
 
 @dataclass(frozen=True)
 class WarmStart:
-    """Object and probe of an earlier refinement, and how many sweeps they have behind them."""
+    """Object and probe of an earlier refinement, and the number of sweeps made with them."""
 
     object: ComplexArray
     """(object modes, slices, Y, X) transmission."""
     sampling_A: float
-    """Pixel of object and probe."""
+    """Pixel size of object and probe."""
     origin_A: tuple[float, float]
     """Position of pixel (0, 0) in the frame of the positions."""
     probe: ComplexArray | None = None
     """(probes * modes, P, P) real space, centred on pixel P // 2; None: the problem's own."""
     sweeps: int = 0
-    """Sweeps that need not be made again."""
+    """Number of sweeps that need not be repeated."""
     drift_A: tuple[float, float] | None = None
-    """Drift taken out of the positions behind it, along (slow, fast) axis; None: the same as in the problem."""
+    """Drift removed from the positions it was refined on, along (slow, fast) axis; None: the same as in the problem."""
     probes: int = 1
-    """Probes, one for each part of the scan."""
+    """Number of probes, one for each part of the scan."""
     slice_thickness_A: tuple[float, ...] = ()
-    """Of each slice; empty: together as thick as the problem's."""
+    """Thickness of each slice; empty: the same total thickness as the problem's."""
     nominal: Probe | None = None
-    """The aperture that was assumed behind it, whose aberrations are exchanged for the problem's; None: the same."""
+    """Aperture assumed in the earlier refinement; its aberrations are replaced by the problem's. None: the same."""
     first_invA: tuple[float, float] | None = None
     """Frequency (row, column) of the first pixel of its window; None: as in the problem's."""
     refined: Refined | None = None
-    """What else was refined: beam current, background and aberrations go on where the problem refines them too."""
+    """Other refined quantities: beam current, background and aberrations carry over where the problem refines them."""
     over_map: bool = False
-    """Whether its object is taken although the problem starts from a map."""
+    """Whether its object is used although the problem starts from a map."""
     words: str = "begun from an earlier refinement"
-    """What is said of a problem that begins here; empty: nothing."""
+    """Remark on a problem that starts here; empty: none."""
     depth_A: float = 0.0
-    """How far below the problem's entrance its own lies."""
+    """Depth of its entrance surface below that of the problem."""
 
     @classmethod
     def of(cls, result: RefineResult, sweeps: int = 0) -> WarmStart:
-        """What a refinement ended with."""
+        """Warm start from the end of a refinement."""
         return cls(
             result.object,
             result.object_sampling_A[0],
@@ -77,7 +77,7 @@ class WarmStart:
         )
 
     def half_turned(self) -> WarmStart:
-        """The same start under the other half turn (:mod:`half_turn`): conjugated, and turned by 180°."""
+        """The same start under the other half turn (:mod:`half_turn`): conjugated, and rotated by 180°."""
         last = np.asarray(self.object.shape[-2:]) - 1
         row_A, column_A = (-(np.asarray(self.origin_A) + last * self.sampling_A)).tolist()
         probe, nominal, refined = self.probe, self.nominal, self.refined
@@ -96,14 +96,14 @@ class WarmStart:
 
     @property
     def modes(self) -> int:
-        """Modes of one probe."""
+        """Number of modes of one probe."""
         return 0 if self.probe is None else len(self.probe) // self.probes
 
     def applied(self, problem: Problem) -> Problem:
-        """The problem beginning here, whatever its slices, pixels and modes are.
+        """Return the problem starting here, converted to its slices, pixels and modes.
 
-        A refinement that starts from the live map takes the probe only: the map knows the low frequencies, which come
-        slowly by refining. So does one that takes another drift out of the positions: the earlier object is strained.
+        A refinement that starts from the live map uses only the probe: the map contains the low frequencies, which
+        converge slowly. The same holds if another drift was removed from the positions: the earlier object is strained.
         """
         problem = problem if self.probe is None else self._with_probe(problem, self.probe)
         vector, layout, strategy = problem.start.copy(), problem.layout, replace(problem.strategy, probe_sweeps=0)
@@ -120,7 +120,7 @@ class WarmStart:
         return replace(problem, start=vector, strategy=strategy)
 
     def _with_probe(self, problem: Problem, probe: ComplexArray) -> Problem:
-        """The problem with this probe: in its parameters, or as what they are relative to."""
+        """Return the problem with this probe, in its parameters or as the reference that they are relative to."""
         layout, vector = problem.layout, problem.start.copy()
         each = probe.reshape(self.probes, self.modes, *probe.shape[1:])
         if self.probes != layout.probe.probes:
@@ -128,7 +128,7 @@ class WarmStart:
         modes = np.concatenate([self._brought(one, problem) for one in each])
         modes *= np.sqrt(len(each) * problem.statistics.counts_per_pattern / (np.abs(modes) ** 2).sum())
         aberrations, rates = self._shared_aberrations(layout), layout.probe.phase_per_A
-        if aberrations is not None and rates is not None:  # the probe of a result holds them, the parameters do not
+        if aberrations is not None and rates is not None:  # a result's probe contains them, the parameters do not
             modes = modes * np.exp(1j * np.tensordot(aberrations, rates, 1))
         if layout.probe.form is ProbeForm.COMPLEX:
             layout.probe_block(vector)[...] = [modes.real, modes.imag]
@@ -137,7 +137,7 @@ class WarmStart:
         return replace(problem, start=vector, layout=layout)
 
     def _brought(self, probe: ComplexArray, problem: Problem) -> ComplexPlane:
-        """One probe as Fourier modes of the problem, under its nominal aberrations."""
+        """Convert one probe to Fourier modes of the problem, under its nominal aberrations."""
         measured, layout = problem.measured, problem.layout
         moved = (0.0, 0.0)
         if self.first_invA is not None:
@@ -147,12 +147,12 @@ class WarmStart:
         if self.nominal is not None and not measured.near_field:
             k = measured.model.k_row, measured.model.k_col
             modes = modes * np.exp(-1j * (measured.probe.chi(*k) - self.nominal.chi(*k)))
-        if self.depth_A and problem.multislice.phase_per_A is not None:  # back through the vacuum before it
+        if self.depth_A and problem.multislice.phase_per_A is not None:  # back through the vacuum in front
             modes = modes * np.exp(-1j * self.depth_A * problem.multislice.phase_per_A)
         return in_number(modes, layout.modes, measured.model, measured.wavelength_A, problem.strategy.coherence)
 
     def _shared_aberrations(self, layout: ParameterLayout) -> Array | None:
-        """Aberrations that all patterns share, where both refine the same ones."""
+        """Aberrations that all patterns share, if both refine the same ones."""
         found = None if self.refined is None else self.refined.aberrations_A
         blocks = [block for block in layout.blocks if block.name is BlockName.ABERRATIONS]
         return found if found is not None and blocks and found.shape == blocks[0].start.shape else None
@@ -175,18 +175,18 @@ class WarmStart:
 
 
 def _about_middle(images: Array) -> Array:
-    """Images (..., P, P) turned by 180° about pixel P // 2."""
+    """Images (..., P, P) rotated by 180° about pixel P // 2."""
     even = 1 - images.shape[-1] % 2
     return np.roll(images[..., ::-1, ::-1], (even, even), axis=(-2, -1))
 
 
 def first_invA(measured: Measurement) -> tuple[float, float]:
-    """Frequency (row, column) of the first pixel of the model, which upsampling moves by a part of a pixel."""
+    """Frequency (row, column) of the first pixel of the model, which upsampling shifts by a fraction of a pixel."""
     return float(measured.model.k_row[0, 0]), float(measured.model.k_col[0, 0])
 
 
 def _take_over(refined: Refined, layout: ParameterLayout, vector: Array) -> None:
-    """Write quantities that were refined into the blocks of the same shape."""
+    """Copy refined quantities into the blocks of the same shape."""
     background, components = refined.background, refined.opr_components
     waves = None if components is None else np.fft.fft2(components, norm="ortho")
     values = {
@@ -203,7 +203,7 @@ def _take_over(refined: Refined, layout: ParameterLayout, vector: Array) -> None
 
 
 def _parameters(transmission: ComplexArray, layout: ParameterLayout) -> FloatArray:
-    """The object's parameters that stand for a transmission, as :class:`ParameterLayout` arranges them."""
+    """The object parameters for a transmission, as :class:`ParameterLayout` arranges them."""
     if layout.object_form is ObjectForm.COMPLEX:
         return np.stack([transmission.real, transmission.imag]).astype(np.float32)
     phase: Array = np.angle(transmission)

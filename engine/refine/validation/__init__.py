@@ -1,1 +1,1 @@
-"""How far a refined object can be trusted: half-data correlation, null test, bound of the positions."""
+"""How far a refined object can be trusted: half-data correlation, null test, bound on the positions."""

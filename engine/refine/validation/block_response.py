@@ -1,11 +1,11 @@
-"""How counting noise moves the phase of one slice: solved for in the middle of a scan, where rings take means.
+"""Effect of counting noise on the phase of one slice, solved for in the middle of a scan where rings only give means.
 
-A ring of frequencies has one curvature and one power of noise for the whole field. Atoms and the vacuum between them
-differ in both, and where a pixel of the detector has few electrons the curvature along one wave differs much from that
-along the next: the mean of the inverse is more than the inverse of the mean. So for some patterns that lie beside each
-other the counts are drawn anew around themselves, and H x = g, where g is what they do to the gradient, is solved by
-conjugate gradients. Pixels are put into classes by their blurred phase; in each the power of x over what rings say of
-the same pixels is the factor that rings lack.
+A ring of frequencies has one curvature and one noise power for the whole field. Atoms and the vacuum between them
+differ in both, and if a detector pixel has few electrons the curvature along one wave differs much from that along the
+next: the mean of the inverse exceeds the inverse of the mean. For some adjacent patterns the counts are therefore
+redrawn around themselves, and H x = g, where g is the resulting change of the gradient, is solved by conjugate
+gradients. Pixels are put into classes by their blurred phase; in each class, the power of x relative to the prediction
+of the rings for the same pixels is the factor that the rings lack.
 """
 
 from __future__ import annotations
@@ -32,55 +32,55 @@ from ptylive.engine.refine.validation.noise_response import (
 from ptylive.schema.model import BoolArray, DoubleArray, FloatArray, IndexArray
 
 SHARE, FEWEST, MOST = 1 / 16, 256, 1024
-"""Of the patterns that are looked at."""
+"""Share, minimum and maximum of the patterns used."""
 DRAWS, STEPS = 1, 4
-"""Of their counts, and of conjugate gradients: six evaluations. They take 2 to 4 % of a run of some
-seconds; ten times as much (1024 patterns, two draws, six steps) tells 0.05 to 0.1 more of what rings lack."""
+"""Number of draws of their counts, and of conjugate-gradient steps: six evaluations. They take 2 to 4 % of a run of
+some seconds; ten times as much (1024 patterns, two draws, six steps) shows 0.05 to 0.1 more of what rings lack."""
 INSIDE = 0.5
-"""Share of a pixel's light that comes from these patterns, from which the pixel moves and counts."""
+"""Share of a pixel's light that must come from these patterns for the pixel to move and count."""
 CLASSES, FEWEST_PIXELS = 5, 40
-"""Of as many pixels each, and the fewest pixels of one."""
+"""Number of classes with equal numbers of pixels, and the minimum number of pixels in one."""
 BLUR_PX = 2.0
-"""Gaussian that blurs the phase which tells atoms from what lies between them."""
+"""Width of the Gaussian that blurs the phase used to distinguish atoms from the space between them."""
 LEAST, GREATEST = 0.25, 9.0
 """Bounds of the factor: beyond them something else is wrong."""
 
 
 @dataclass(frozen=True, eq=False)
 class RingVariance:
-    """What rings of frequencies say of each pixel."""
+    """Prediction of the rings of frequencies for each pixel."""
 
     variance: DoubleArray
-    """(Y, X) of the phase."""
+    """(Y, X) variance of the phase."""
     free: DoubleArray
-    """(Y, X) chance that nothing holds the pixel."""
+    """(Y, X) probability that nothing holds the pixel."""
     held: BoolArray
     """(Y, X) pixels that lie at the bound."""
     light: FloatArray
-    """(Y, X) of all patterns."""
+    """(Y, X) light of all patterns."""
 
 
 @dataclass(frozen=True, eq=False)
 class Unevenness:
-    """Factor of a variance by rings, from class to class of the blurred phase."""
+    """Factor on a variance by rings, for each class of the blurred phase."""
 
     phase: DoubleArray
-    """(classes,) means, rising."""
+    """(classes,) mean phases, ascending."""
     factor: DoubleArray
-    """(classes,)."""
+    """(classes,) factors."""
 
     def at(self, phase: FloatArray) -> DoubleArray:
-        """(Y, X) factors of a phase (Y, X), which is blurred here."""
+        """(Y, X) factors for a phase (Y, X), which is blurred here."""
         return np.asarray(np.interp(_blurred(phase), self.phase, self.factor))
 
 
 def unevenness(
     problem: Problem, vector: FloatArray, context: TrialContext, seed: int, gain: float, rings: RingVariance
 ) -> DoubleArray | None:
-    """(Y, X) factor of the variance by rings; None of several slices, of no pure phase, and where pixels are too few.
+    """(Y, X) factor on the variance by rings; None for several slices, objects with a modulus, or too few pixels.
 
-    vector: (n,) parameters of a result, a numpy vector; gain: counts of an electron. Raises RefinementError where a
-    backend cannot be had.
+    vector: (n,) parameters of a result, a numpy vector; gain: counts per electron. Raises RefinementError if no backend
+    is available.
     """
     layout = problem.layout
     if layout.planes > 1 or layout.object_form is not ObjectForm.PHASE:
@@ -94,7 +94,7 @@ def unevenness(
 def compared(
     phase: FloatArray, moved: DoubleArray, own: FloatArray, rings: RingVariance, where: BoolArray
 ) -> Unevenness | None:
-    """Power (draws, Y, X) of moved phases beside what rings say, class by class; own (Y, X): light of the patterns."""
+    """Compare power (draws, Y, X) with the rings, class by class; own (Y, X): light of the patterns."""
     share = own / np.maximum(rings.light.astype(np.float64), 1e-300)
     inside = where & _moving(own, rings)
     if inside.sum() < CLASSES * FEWEST_PIXELS:
@@ -121,7 +121,7 @@ def between_positions(problem: Problem) -> BoolArray:
 
 
 def in_the_middle(problem: Problem) -> IndexArray:
-    """Numbers of the patterns that are looked at, a square of them."""
+    """Indices of the patterns used, which form a square."""
     patterns, places = problem.multislice.patterns, problem.positions_A
     room = max(1, int(MOST_BYTES / (4.0 * (1 + DRAWS) * float(np.prod(patterns.shape[1:])))))
     most = min(MOST, max(FEWEST, int(SHARE * len(patterns))), room)
@@ -134,14 +134,14 @@ def _blurred(phase: FloatArray) -> DoubleArray:
 
 
 def _moving(own: FloatArray, rings: RingVariance) -> BoolArray:
-    """(Y, X) pixels that some patterns tell of, and that no bound holds."""
+    """(Y, X) pixels that these patterns determine and that no bound holds."""
     return np.asarray((own > INSIDE * rings.light) & (rings.light > LIT * rings.light.max()) & ~rings.held)
 
 
 def _moved(
     problem: Problem, vector: FloatArray, context: TrialContext, seed: int, gain: float, rings: RingVariance
 ) -> tuple[DoubleArray, FloatArray]:
-    """By how much (draws, Y, X) counts drawn anew move the phase; the light (Y, X) of these patterns."""
+    """Phase changes (draws, Y, X) due to redrawn counts, and the light (Y, X) of these patterns."""
     chosen, layout = in_the_middle(problem), problem.layout
     few = counted_again(problem.multislice, chosen, gain, np.random.default_rng([seed, 5]), DRAWS)
     physical = of_some(layout.physical(vector, np), np.tile(chosen, 1 + DRAWS), problem.multislice.count)
@@ -162,7 +162,7 @@ def _moved(
 
 
 def solved(curved: Callable[[DoubleArray], DoubleArray], force: DoubleArray, scale: DoubleArray) -> DoubleArray:
-    """What H turns into the force, by a few steps of conjugate gradients; curved: H times; scale: about its inverse."""
+    """Solve H x = force by a few conjugate-gradient steps; curved: product with H; scale: approximate inverse of H."""
     residual, found = force, np.zeros_like(force)
     along = scale * residual
     power = float((residual * along).sum())
@@ -171,7 +171,7 @@ def solved(curved: Callable[[DoubleArray], DoubleArray], force: DoubleArray, sca
             break
         bent = curved(along)
         curvature = float((along * bent).sum())
-        if not curvature > 0:  # few counts may bend it downwards
+        if not curvature > 0:  # with few counts the loss may curve downwards
             break
         found, residual = found + power / curvature * along, residual - power / curvature * bent
         before, power = power, float((residual * scale * residual).sum())

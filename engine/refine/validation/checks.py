@@ -33,16 +33,16 @@ LEAST_OVERLAP = 0.5
 MOST_SPILL = 0.02
 """Share of the probe at the border of the window above which patterns are sampled too coarsely."""
 PROBE_SHARE = 0.9
-"""The probe's diameter holds so much of it."""
+"""Share of the probe within its diameter."""
 TIMED_PATTERNS = 64
 BORDER = 1 / 16
 LINE_SEARCH_SHARE = 0.3
-"""Evaluations of L-BFGS beyond one an epoch, about."""
+"""Approximate number of L-BFGS evaluations beyond one per epoch."""
 
 
 @dataclass(frozen=True)
 class Checks:
-    """Figures of a refinement that has not begun, and what is wrong with them in plain words."""
+    """Figures of a refinement that has not begun, with warnings in plain words."""
 
     patterns: int
     window_px: int
@@ -52,23 +52,23 @@ class Checks:
     overlap: float
     """1 - step / probe diameter, along the line between nearest neighbours; below 0 patterns do not overlap."""
     spill: float
-    """Share of the probe in the outermost sixteenth of the window: what does not fit comes in at the other side."""
+    """Share of the probe in the outermost sixteenth of the window: parts that do not fit wrap to the other side."""
     counts_per_pattern: float
     dose_e_per_A2: float
     position_bound_A: float | None
     """Cramér-Rao bound of one position for the object that the live map shows, Å: refining positions cannot do better.
-    None where no map is begun from: of an empty object a pattern tells nothing of where it was taken."""
+    None if the run does not start from a map: with an empty object a pattern does not depend on its position."""
     memory_bytes: int
     """Patterns, object, gradients and history, all threads."""
     seconds: float
-    """Expected time of the run, from a short measurement, compilation apart."""
+    """Expected time of the run, from a short measurement, excluding compilation."""
     reason: str
     """What ``auto`` would choose, and why."""
     warnings: tuple[str, ...]
 
 
 def check(dataset: Dataset, preset: Preset, context: TrialContext | None = None) -> Checks:
-    """Look before a long run, at the last of several stages: a second of work.
+    """Check a long run beforehand, at the last of several stages; takes about a second.
 
     Raises MetadataError and RefinementError as the run itself would.
     """
@@ -110,7 +110,7 @@ def check(dataset: Dataset, preset: Preset, context: TrialContext | None = None)
 
 
 def _with_networks(checks: Checks, problem: Problem, preset: Preset, context: TrialContext) -> Checks:
-    """The checks with what networks take that are trained after the pixels, on the processor."""
+    """Add the memory and time of networks that are trained on the CPU after the pixels."""
     patterns = round((1 - preset.prior.dgp_held_out) * checks.patterns)
     layout = replace(problem.layout, object_shape=checks.object_shape)
     networks = Generative.of(
@@ -132,9 +132,9 @@ def _with_networks(checks: Checks, problem: Problem, preset: Preset, context: Tr
 def memory_bytes(
     dataset: Dataset, problem: Problem, preset: Preset, object_shape: tuple[int, int, int], threads: int
 ) -> int:
-    """Bytes at the peak of a run on the CPU: data as read and as the window sees them, object, gradients, history."""
+    """Peak memory of a run on the CPU, bytes: data as read and in the window, object, gradients, history."""
     layout, kept = problem.layout, problem.multislice.patterns.dtype.itemsize
-    in_memory = fits(float(len(dataset.patterns)) * layout.window**2 * kept)  # else they lie in a file
+    in_memory = fits(float(len(dataset.patterns)) * layout.window**2 * kept)  # otherwise they are kept in a file
     size = RunSize(
         patterns=len(dataset.patterns),
         recorded_bytes=dataset.patterns.nbytes if isinstance(dataset.patterns, np.ndarray) else 0,
@@ -152,14 +152,14 @@ def memory_bytes(
 
 
 def _fitted(dataset: Dataset, problem: Problem) -> int:
-    """Pixels times points that a drift is looked for in."""
+    """Number of pixels times points in which drift is looked for."""
     window, lit = problem.measured.window, problem.measured.probe.semiangle_invA
     pixels = int(np.count_nonzero(window.measured & (window.k_radius < lit + window.pixel_invA)))
     return pixels_fitted(pixels, dataset.scan_shape) * math.prod(dataset.scan_shape)
 
 
 def _warned(checks: Checks, refined: RefinedSettings) -> Checks:
-    """The checks with what is wrong said in words."""
+    """Add warnings in words."""
     warnings = []
     if checks.overlap < LEAST_OVERLAP:
         warnings.append(
@@ -192,7 +192,7 @@ def _available_bytes() -> float:
 
 
 def _diameter(intensity: Array) -> float:
-    """Diameter, pixels, of the disc around the centre of mass that holds most of the probe."""
+    """Diameter, pixels, of the disc around the centre of mass that contains most of the probe."""
     rows, columns = np.indices(intensity.shape)
     centre = [(intensity * axis).sum() / intensity.sum() for axis in (rows, columns)]
     distance = np.hypot(rows - centre[0], columns - centre[1]).ravel()
@@ -212,7 +212,7 @@ def _nearest_step(positions_A: DoubleArray) -> float:
 
 
 def _object_shape(dataset: Dataset, problem: Problem) -> tuple[int, int, int]:
-    """Shape of the object of the whole scan, of which the problem may hold a part."""
+    """Shape of the object for the whole scan, of which the problem may hold a part."""
     extent = np.ptp(dataset.positions_A, axis=0) - np.ptp(problem.positions_A, axis=0)
     rows, columns = (np.asarray(problem.grid.shape) + np.round(extent / problem.grid.pixel_A)).astype(int)
     return problem.layout.object_shape[0], int(rows), int(columns)
@@ -227,13 +227,13 @@ def _bound(part: Dataset, preset: Preset, start: StartGuess | None) -> float | N
 
 
 def expected_seconds(patterns: int, part: Dataset, preset: Preset, context: TrialContext) -> float:
-    """Seconds of all epochs, from the time of one evaluation of some patterns in the middle."""
+    """Time of all epochs in seconds, from the time of one evaluation of some patterns in the middle."""
     few = part.part(np.arange(min(TIMED_PATTERNS, len(part.patterns))))
     problem = prepare(few, preset.model_copy(update={"refine_drift": False}), context.start)
     with closing(open_backend(context.backend, problem.multislice, context.threads)) as backend:
         objective = Objective(backend, on_device(problem.layout, backend.xp), problem.multislice.count)
         vector = backend.xp.asarray(problem.start)
-        float(objective.evaluate(vector).loss)  # compiles, or loads what was compiled; a device is waited for
+        float(objective.evaluate(vector).loss)  # compiles or loads compiled code, and waits for the device
         began = time.perf_counter()
         float(objective.evaluate(vector).loss)
         each = (time.perf_counter() - began) / problem.multislice.count

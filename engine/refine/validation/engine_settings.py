@@ -1,4 +1,4 @@
-"""What the named engines are not defined for: asked before anything is refined."""
+"""Settings that the named engines do not support; checked before anything is refined."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ MOVES = {
     "lsq_ml": frozenset({"update_obj", "update_probe"}),
     "adam": frozenset({"update_obj", "update_probe", "update_probe_pos"}),
 }
-"""What each refines."""
+"""Quantities that each engine refines."""
 OF_SWEEPS_AND_LBFGS = ("sweeps", "anchor", "hist_length")
-"""Settings of sweeps and L-BFGS that no named engine looks at: every epoch of its counts as a sweep."""
+"""Settings of sweeps and L-BFGS that no named engine uses: each of its epochs counts as a sweep."""
 REMEDY = "leave it out, or refine it in a stage of its own with optimizer=scaled"
 
 
 def check_engine(preset: Preset) -> None:
-    """Raise RefinementError, naming the setting, where the engine that a preset names cannot do what it asks for."""
+    """Raise RefinementError, naming the setting, if the engine that a preset names does not support it."""
     name = preset.solver.optimizer
     if name not in ENGINES:
         return
@@ -34,9 +34,9 @@ def check_engine(preset: Preset) -> None:
 
 
 def unused_settings(preset: Preset) -> tuple[str, ...]:
-    """Words for what is set and means nothing to the engine that a preset names; stages share settings with others.
+    """Words on settings that have no effect with the engine that a preset names; stages share settings with others.
 
-    Nor does the thickness of one slice to any.
+    The thickness of one slice has no effect with any engine.
     """
     solver, plain = preset.solver, type(preset.solver)()
     if solver.optimizer not in ENGINES:
@@ -47,7 +47,7 @@ def unused_settings(preset: Preset) -> tuple[str, ...]:
 
 
 def _unknown_to(name: str, preset: Preset) -> dict[str, bool]:
-    """Settings that an engine does not know, and whether they are asked for."""
+    """Settings that an engine does not support, and whether each is requested."""
     unknown = {
         "early_stop": preset.solver.early_stop,
         "precision=double": preset.solver.precision == "double",

@@ -1,10 +1,10 @@
-"""The quality of a run that compares with others: how well its settings predict patterns that they have not seen.
+"""A quality measure for comparing runs: how well the settings predict patterns that they have not seen.
 
-The loss of a run falls where noise is fitted, and differs by data term and window. Here the settings of a run, as its
-trials decided them and at the positions that it found, are refined anew for some sweeps on the middle of the scan
-without one pattern in eight, which is then compared by its likelihood: the same patterns and the same measure in every
-run of a scan. It judges slices, modes, data term, constraints and optics, not how long was refined. Positions that were
-refined have seen the patterns held out, two numbers for each: a gain of theirs alone is no proof.
+The loss of a run also falls when noise is fitted, and depends on data term and window. Here the settings of a run, with
+the decisions of its trials and at the positions that it found, are refined anew for some sweeps on the middle of the
+scan without one pattern in eight, which is then compared by its likelihood: the same patterns and the same measure in
+every run of a scan. This judges slices, modes, data term, constraints and optics, not the length of the refinement.
+Refined positions have seen the held-out patterns, with two numbers for each: a gain due to them alone is no proof.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from ptylive.engine.refine.validation.settings_trial import LEAST_PATTERNS
 from ptylive.schema.preset import Preset
 
 PATTERNS, SWEEPS = 512, 8
-"""As many as the first comparison of depths: a few per cent of the time of a usual run."""
+"""Same size as the first comparison of depths: a few per cent of the time of a usual run."""
 ANEW = {**TRIAL_SETTINGS, "start_from_map": False, "sweeps": SWEEPS, "epoch_max": SWEEPS}
-"""From an empty object: a map was made of the patterns that are held out, too."""
+"""From an empty object, since a map was also made from the held-out patterns."""
 
 
 def held_out_quality(dataset: Dataset, preset: Preset, context: TrialContext) -> HeldOutQuality | None:
-    """Of a data set under settings that leave nothing open; the same input gives the same numbers.
+    """Quality of a data set under settings that leave nothing open; deterministic for the same input.
 
-    Of several scans of one place patterns of all of them are held out. None where it cannot be told: too few patterns,
-    coefficients, the near field, networks, scans that do not overlap. Raises RefinementError where ``context``
+    With several scans of one place, patterns of all of them are held out. None if it cannot be determined: too few
+    patterns, coefficients, the near field, networks, scans that do not overlap. Raises RefinementError if ``context``
     interrupts.
     """
     known = dataset.masks is None and preset.prior.method != "dgp"

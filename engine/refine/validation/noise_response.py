@@ -1,9 +1,9 @@
-"""What noise of the patterns does to the phase of an object, frequency by frequency, measured on some patterns.
+"""Effect of pattern noise on the phase of an object, frequency by frequency, measured on some patterns.
 
-Curvature: how the gradient by the phase changes when white noise is added to the phase of all slices, by central
-differences. Noise: how it changes when the patterns are counted once more, each pixel from a Poisson distribution
-around its counts, which has their variance. Both are taken around rings of frequencies and divided by the light that
-fell, so that a few patterns from all over the scan tell of all of it.
+Curvature: change of the gradient with respect to the phase when white noise is added to the phase of all slices, by
+central differences. Noise: its change when the patterns are counted once more, each pixel from a Poisson distribution
+around its counts, which has their variance. Both are averaged over rings of frequencies and divided by the incident
+light, so that a few patterns from all over the scan represent all of it.
 """
 
 from __future__ import annotations
@@ -24,36 +24,36 @@ from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.schema.model import Array, DoubleArray, FloatArray, IndexArray
 
 SHARE, FEWEST, MOST = 1 / 16, 16, 256
-"""Of the patterns that are looked at: four evaluations of a sixteenth cost a quarter of an epoch at most."""
+"""Share, minimum and maximum of patterns used: four evaluations of a sixteenth cost at most a quarter of an epoch."""
 MOST_BYTES = 2**28
-"""Of the patterns that are looked at, counted anew beside them."""
+"""Maximum memory of the patterns used, together with their recounted copies."""
 TRIAL_RAD = 0.02
-"""Phase by which curvature is measured: large against rounding in single precision, small against a radian."""
+"""Phase by which curvature is measured: large compared with single-precision rounding, small compared with a radian."""
 LIT = 0.01
 """Share of the largest light above which a pixel is lit."""
 LIT_WINDOWS, MOST_TRIALS = 16, 8
-"""Windows' worth of lit pixels that white noise is added to, and most trials."""
+"""Number of windows of lit pixels to which white noise is added, and the maximum number of trials."""
 MOST_COUNTS = 65535
 BYTES_A_PIXEL = 48
-"""Of each slice: two gradients and what they are made of."""
+"""Memory per pixel of each slice: two gradients and what they are computed from."""
 
 
 @dataclass(frozen=True, eq=False)
 class NoiseResponse:
-    """By rings of frequencies, along the phase that all slices have in common, for one unit of light."""
+    """Response by rings of frequencies, along the phase that all slices share, per unit of light."""
 
     curvature: DoubleArray
-    """(rings,) of the data term."""
+    """(rings,) curvature of the data term."""
     noise: DoubleArray
     """(rings,) power of the gradient's counting noise."""
     pixels: DoubleArray
     """(rings,) share of all frequencies."""
     patterns: int
-    """That it was measured on."""
+    """Number of patterns it was measured on."""
 
 
 def sampled(problem: Problem, seed: int) -> IndexArray:
-    """Numbers of the patterns that are looked at, from all over the scan."""
+    """Indices of the patterns used, from all over the scan."""
     count, each = problem.multislice.count, 8.0 * float(np.prod(problem.multislice.patterns.shape[1:]))
     most = min(MOST, max(FEWEST, int(count * SHARE)), max(1, int(MOST_BYTES / each)), count)
     return np.sort(np.random.default_rng([seed, 1]).permutation(count)[:most])
@@ -62,7 +62,10 @@ def sampled(problem: Problem, seed: int) -> IndexArray:
 def measured_response(
     problem: Problem, vector: Array, context: TrialContext, seed: int, counts_per_electron: float
 ) -> NoiseResponse:
-    """Around the parameters of a result (n,), a numpy vector. Raises RefinementError where a backend cannot be had."""
+    """Measure the response around the parameters of a result (n,), a numpy vector.
+
+    Raises RefinementError if no backend is available.
+    """
     rng, chosen = np.random.default_rng([seed, 2]), sampled(problem, seed)
     few, layout, count = (
         counted_again(problem.multislice, chosen, counts_per_electron, rng),
@@ -90,21 +93,21 @@ def measured_response(
 
 
 def _trials(light: FloatArray, window: int) -> int:
-    """How often white noise is added: the fewer pixels are lit, the fewer frequencies each ring has to average over.
+    """How often white noise is added: the fewer pixels are lit, the fewer frequencies each ring averages over.
 
-    What is divided by must be known well: the square of its inverse is larger on average than that of the average.
+    The divisor must be known well: the mean square of its inverse is larger than the squared inverse of its mean.
     """
     lit = float((light > LIT * light.max()).sum())
     return max(1, min(MOST_TRIALS, math.ceil(LIT_WINDOWS * window**2 / max(lit, 1.0))))
 
 
 def white_noise(shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
-    """(Y, X) of ones of either sign."""
+    """(Y, X) plane of ones with random sign."""
     return np.asarray(rng.choice(np.array([-1, 1], dtype=np.float32), size=shape))
 
 
 def by_rings(first: FloatArray, second: FloatArray, window: int) -> DoubleArray:
-    """Mean of the cross-spectrum of two planes (Y, X) over each ring, a pixel."""
+    """Mean of the cross-spectrum of two planes (Y, X) over each ring, per pixel."""
     crossed = scipy.fft.rfft2(first).conj() * scipy.fft.rfft2(second)
     ring, weight = _rings(first.shape, window)
     return np.asarray(np.bincount(ring, weight * crossed.real.ravel()) / (np.bincount(ring, weight) * first.size))
@@ -117,7 +120,7 @@ def share_of_rings(shape: tuple[int, ...], window: int) -> DoubleArray:
 
 
 def _rings(shape: tuple[int, ...], window: int) -> tuple[IndexArray, FloatArray]:
-    """Ring of each frequency of a real transform, flat, one step of the window wide; how often each is there."""
+    """Ring, one step of the window wide, of each frequency of a real transform, flat; and how often each one counts."""
     distance = np.hypot(scipy.fft.fftfreq(shape[0])[:, None], scipy.fft.rfftfreq(shape[1])[None])
     weight = np.full(distance.shape, 2, np.float32)
     weight[:, 0] = 1
@@ -127,7 +130,7 @@ def _rings(shape: tuple[int, ...], window: int) -> tuple[IndexArray, FloatArray]
 
 
 class Evaluated:
-    """The loss of some patterns, by the phase that all slices and states have in common."""
+    """The loss of some patterns, as a function of the phase that all slices and states share."""
 
     def __init__(self, backend: MultisliceBackend, layout: ParameterLayout, physical: Physical) -> None:
         self._backend, self._layout, self._physical = backend, layout, physical
@@ -140,7 +143,7 @@ class Evaluated:
         return np.asarray(self._physical.object + (added if cleaning is None else cleaning.clean_object(added, np)))
 
     def by_phase(self, planes: FloatArray, chosen: IndexArray) -> FloatArray:
-        """Gradient (Y, X) at planes of the object."""
+        """Gradient (Y, X) with respect to the phase, at planes of the object."""
         backend, physical, xp = self._backend, self._physical, self._backend.xp
         result = backend.loss_and_gradient(
             xp.asarray(planes),
@@ -159,7 +162,7 @@ class Evaluated:
 def counted_again(
     problem: MultisliceProblem, chosen: IndexArray, counts_per_electron: float, rng: np.random.Generator, times: int = 1
 ) -> MultisliceProblem:
-    """Some patterns, and behind them the same counted anew, once or several times."""
+    """Some patterns, followed by the same patterns recounted, once or several times."""
     both = problem.part(np.tile(chosen, 1 + times))
     patterns = np.asarray(both.patterns[: len(chosen)])
     mean = np.maximum(patterns, 0) / counts_per_electron
@@ -170,7 +173,7 @@ def counted_again(
 
 
 def of_some(physical: Physical, chosen: IndexArray, count: int) -> Physical:
-    """What a parameter vector stands for, of some patterns."""
+    """Physical quantities of a parameter vector, for some patterns."""
     given = physical.corrections
     tilts = given.tilts if given.tilts is None or len(given.tilts) != count else given.tilts[chosen]
     each = ("shifts_px", "current", "opr_coefficients", "stretch")
@@ -179,5 +182,5 @@ def of_some(physical: Physical, chosen: IndexArray, count: int) -> Physical:
 
 
 def _moved(corrections: Any, xp: Any) -> Any:
-    """Corrections in another array module."""
+    """Convert corrections to another array module."""
     return replace(corrections, **{name: xp.asarray(at) for name, at in vars(corrections).items() if at is not None})

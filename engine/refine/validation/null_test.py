@@ -1,7 +1,7 @@
-"""Do the patterns speak for a picture: held-out patterns predicted at their own places, and at places of others.
+"""Whether the patterns support an image: held-out patterns predicted at their own positions and at those of others.
 
-A network paints smooth pictures from anything. What it paints of patterns in a wrong order predicts none that it has
-not seen: not at its own place any better than at another's.
+A network produces smooth images from anything. An image made from patterns in a wrong order does not predict unseen
+patterns any better at their own positions than at those of others.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ptylive.engine.refine.validation.noise_response import of_some
 from ptylive.schema.model import Array, DoubleArray, IndexArray
 
 ROUNDS = 8
-"""Exchanges of places."""
+"""Number of exchanges of positions."""
 
 
 def losses_by_place(
@@ -29,11 +29,11 @@ def losses_by_place(
     groups: Sequence[IndexArray],
     where: tuple[str, int],
 ) -> tuple[DoubleArray, DoubleArray]:
-    """Loss per pattern of each group at the patterns' own places, and at places that they exchange among themselves.
+    """Loss per pattern of each group at the patterns' own positions, and at positions exchanged among the patterns.
 
-    ``vector`` (n,): parameters, numpy; ``where``: name of the backend, threads. Each pattern is compared at eight
-    places of others, each taken once in a round: those far away in a random order. With many the noise of a pattern
-    counts less than with one, as it is compared with what all places have in common.
+    ``vector`` (n,): parameters, numpy; ``where``: name of the backend, threads. Each pattern is compared at the
+    positions of eight others, each used once per round: those far away in a random order. With many positions the noise
+    of a pattern counts less than with one, as it is compared with what all positions have in common.
     """
     chosen = np.concatenate(groups)
     order, sizes = np.random.default_rng(0).permutation(len(chosen)), [len(group) for group in groups]
@@ -50,7 +50,7 @@ def losses_by_place(
 
 
 def _losses(problem: MultisliceProblem, at: Physical, sizes: Sequence[int], where: tuple[str, int]) -> DoubleArray:
-    """(groups,) loss per pattern of groups that follow each other."""
+    """(groups,) loss per pattern of consecutive groups."""
     found, first = [], 0
     with closing(open_backend(where[0], problem, where[1])) as backend:
         xp = backend.xp

@@ -1,15 +1,15 @@
-"""How far counting noise scatters the phase of a refined object, from one result (docs/theory/refinement.md).
+"""Scatter of the phase of a refined object due to counting noise, from a single result (docs/theory/refinement.md).
 
 Around a result the loss is a parabola, whose curvature H is that of a convolution weighted by the light L(r): its
 eigenvalues are L lambda(q). Counting noise moves the gradient by L^(1/2) times noise of power mu(q), so that
 
     var(r) = mean over q of mu(q) L(r) R(q, r)^2,   R = 1 / (L lambda) where the solver came to rest
 
-A complex object O scatters as a number does, so that its phase scatters by 1 / |O|: L |O|^2 is the light then. What
-the solver had no time for is not scattered, and the anchor of L-BFGS holds some of it back (:func:`_reached`). lambda
-and mu are measured (``noise_response``); regularisers add their own curvature to lambda. Where the phase is held at or
-above 0, noise below 0 is cut off: with the place m that the phase would take without the bound, and the deviation s
-there, what is left is the variance of max(0, m + s n).
+A complex object O scatters as a complex number does, so that its phase scatters by 1 / |O|: the light is then L |O|^2.
+Frequencies that the solver had no time for do not scatter, and the anchor of L-BFGS holds some of them back
+(:func:`_reached`). lambda and mu are measured (``noise_response``); regularisers add their own curvature to lambda. If
+the phase is held at or above 0, noise below 0 is cut off: with the phase m that would result without the bound, and the
+deviation s there, the variance of max(0, m + s n) remains.
 """
 
 from __future__ import annotations
@@ -45,31 +45,31 @@ from ptylive.engine.refine.validation.noise_response import (
 from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray
 
 LIT = 0.01
-"""Share of the largest light below which nothing is said."""
+"""Share of the largest light below which the deviation is not given."""
 LEAST_POWER = 0.01
-"""Of a transmission: the phase of less means nothing."""
+"""Least power of a transmission: below it the phase is meaningless."""
 NEIGHBOURS_PX = 3.0
-"""Gaussian over which pixels count as neighbours that hold each other."""
+"""Width of the Gaussian over which neighbouring pixels hold each other."""
 FARTHEST = 30.0
-"""Deviations from the bound beyond which it does not matter how far."""
+"""Distance from the bound, in deviations, beyond which it no longer matters."""
 MAP_FLOOR = 0.0225
 """A live map inverts the same transfer, down to about this share of the curvature by which steps are scaled."""
 FEW_ELECTRONS = 200.0
-"""Electrons of a pixel of the object, of fewer of which repeats were seen to scatter by a fifth more than is told."""
+"""Electrons per object pixel below which repeats were seen to scatter by a fifth more than predicted."""
 AT_BOUND_RAD = 1e-6
 """Phase up to which a pixel lies at the bound."""
 LEVELS = 64
-"""Values of the light for which the sum over frequencies is taken; between them it is interpolated."""
+"""Number of light values at which the sum over frequencies is evaluated; values in between are interpolated."""
 
 
 @dataclass(frozen=True, eq=False)
 class EndOfRun:
-    """What a run ended with, as numpy arrays but for the terms of the loss."""
+    """State at the end of a run, as numpy arrays except for the terms of the loss."""
 
     vector: Array
     """(n,) parameters."""
     gradient: Array | None
-    """(n,) of the loss over all patterns, terms included; None after sweeps alone, which do not take it."""
+    """(n,) gradient of the loss over all patterns, terms included; None after sweeps alone, which do not compute it."""
     light: FloatArray
     """(Y, X) illumination of all patterns."""
     batch_light: float
@@ -89,7 +89,7 @@ class EndOfRun:
         phases: Sequence[str],
         terms: tuple[Term, ...],
     ) -> EndOfRun:
-        """``found``: parameters and gradient, or None, on the backend; ``phases``: of each epoch."""
+        """``found``: parameters and gradient (or None) on the backend's device; ``phases``: phase of each epoch."""
         vector, gradient = found
         probe, count = problem.layout.probe_planes(vector, backend.xp), problem.multislice.count
         batch = np.sort(np.random.default_rng(0).permutation(count)[: problem.strategy.batch_size])
@@ -107,9 +107,9 @@ class EndOfRun:
 
 
 def phase_deviation(problem: Problem, end: EndOfRun, context: TrialContext, seed: int) -> PhaseDeviation | None:
-    """The map of a result; None for coefficients and images, whose noise is another.
+    """Deviation map of a result; None for coefficients and images, whose noise differs.
 
-    Raises MetadataError where memory does not suffice.
+    Raises MetadataError if memory does not suffice.
     """
     if problem.measured.coefficients is not None or problem.measured.near_field or not end.light.max() > 0:
         return None
@@ -143,7 +143,7 @@ def phase_deviation(problem: Problem, end: EndOfRun, context: TrialContext, seed
 
 
 def _power(problem: Problem, vector: Array) -> FloatArray:
-    """(Y, X) power of the transmission: the harmonic mean over its planes, as their variances add; 1 of phases."""
+    """(Y, X) power of the transmission: the harmonic mean over its planes, as their variances add; 1 for phases."""
     layout = problem.layout
     if layout.object_form is not ObjectForm.COMPLEX:
         return np.ones(layout.object_shape[1:], np.float32)
@@ -153,7 +153,7 @@ def _power(problem: Problem, vector: Array) -> FloatArray:
 
 
 def _variance(problem: Problem, end: EndOfRun, response: NoiseResponse) -> DoubleArray:
-    """(Y, X) of the summed phase, where nothing bounds it."""
+    """(Y, X) variance of the summed phase, without any bound."""
     slices, brightest = problem.layout.object_shape[0], float(end.light.max())
     curvature, planes = np.maximum(response.curvature, 0), problem.layout.planes
     levels = np.geomspace(LIT * LEAST_POWER * brightest, brightest, LEVELS)
@@ -161,24 +161,24 @@ def _variance(problem: Problem, end: EndOfRun, response: NoiseResponse) -> Doubl
     for light in levels:
         # the phase of all planes moves as each of them does
         reached = _reached(problem, end, light * curvature / planes, light) / planes
-        # the constant phase, ring 0, is known to nobody
+        # the constant phase, ring 0, cannot be determined
         at_levels.append(float((response.pixels * response.noise * light * reached**2)[1:].sum()))
     light = np.log(np.maximum(end.light, levels[0]))
     return np.asarray(slices**2 * np.exp(np.interp(light, np.log(levels), np.log(np.maximum(at_levels, 1e-300)))))
 
 
 def _reached(problem: Problem, end: EndOfRun, steepness: DoubleArray, light: float) -> DoubleArray:
-    """How far a force moves a plane of the object, by ring; its inverse curvature where the solver came to rest.
+    """How far a force moves a plane of the object, by ring; the inverse curvature where the solver came to rest.
 
-    A sweep goes a step for each batch. L-BFGS gains as the square of its epochs (Krylov) and is pulled back to the
-    sweeps' result by the anchor. Both are as far as gradient flow goes in a time in units of 1 / curvature.
+    A sweep takes one step per batch. L-BFGS progresses as the square of its epochs (Krylov) and is pulled back to the
+    result of the sweeps by the anchor. Both correspond to gradient flow for a time in units of 1 / curvature.
     """
     strategy, brightest = problem.strategy, float(end.light.max())
     unit = problem.layout.object_modes / (2 * strategy.curvature_scale)
     steps = sum(LATER_STEPS ** max(0, sweep + 1 - FULL_SWEEPS) for sweep in range(end.sweeps))
     swept = _flow(steepness, unit * strategy.sweep_step * steps / max(end.batch_light, 1e-300))
     if strategy.start_from_map:
-        # a live map has been through a Wiener filter of the same transfer
+        # a live map has passed a Wiener filter with the same transfer
         floor = light * MAP_FLOOR / unit
         swept = swept + (1 - steepness * swept) * steepness / (steepness**2 + floor**2)
     pull = strategy.anchor * light / unit if end.sweeps else 0.0
@@ -219,7 +219,7 @@ def _turned(problem: Problem, vector: Array, phase: FloatArray) -> Array:
 
 
 def _by_phase(problem: Problem, vector: Array, gradient: Array) -> FloatArray:
-    """Gradient (planes, Y, X) by the phase of each slice, from that by the parameters."""
+    """Gradient (planes, Y, X) with respect to the phase of each slice, from that with respect to the parameters."""
     layout = problem.layout
     shape = (-1, layout.planes, *layout.object_shape[1:])
     planes, by = layout.object_block(vector).reshape(shape), layout.object_block(gradient).reshape(shape)
@@ -230,20 +230,20 @@ def _by_phase(problem: Problem, vector: Array, gradient: Array) -> FloatArray:
 
 @dataclass(frozen=True, eq=False)
 class _Bound:
-    """Of an object whose phase is held at or above 0."""
+    """Deviation of an object whose phase is held at or above 0."""
 
     wanted: Array
-    """(planes, Y, X) phase that each plane would take without the bound."""
+    """(planes, Y, X) phase that each plane would have without the bound."""
     variance: DoubleArray
-    """(Y, X) of the summed phase, among neighbours that cannot move."""
+    """(Y, X) variance of the summed phase, among neighbours that cannot move."""
     free: DoubleArray
-    """(Y, X) chance that a pixel is above the bound."""
+    """(Y, X) probability that a pixel is above the bound."""
     held: BoolArray
     """(Y, X) pixels that lie at the bound in all planes."""
 
     @classmethod
     def of(cls, problem: Problem, end: EndOfRun, response: NoiseResponse, variance: DoubleArray) -> _Bound:
-        """``variance``: (Y, X) of the summed phase where nothing bounds it."""
+        """``variance``: (Y, X) variance of the summed phase without a bound."""
         layout = problem.layout
         phases = layout.object_block(end.vector).reshape(-1, layout.planes, *layout.object_shape[1:])[0]
         mean = float((response.pixels * np.maximum(response.curvature, 0)).sum())
@@ -257,7 +257,7 @@ class _Bound:
         return cls(wanted, among, chance, np.asarray((phases <= AT_BOUND_RAD).all(axis=0)))
 
     def above_zero(self, variance: DoubleArray) -> DoubleArray:
-        """(Y, X) of the summed phase, where that of each slice is held at or above 0."""
+        """(Y, X) variance of the summed phase, with that of each slice held at or above 0."""
         return np.asarray(variance * _variance_above_zero(_in_deviations(self.wanted, variance)).mean(axis=0))
 
 
@@ -276,7 +276,7 @@ def _variance_above_zero(places: Array) -> DoubleArray:
 
 
 def _median(problem: Problem, deviation: FloatArray) -> float:
-    """Between the outermost positions."""
+    """Median between the outermost positions."""
     at = (problem.positions_A - problem.grid.origin_A) / problem.grid.pixel_A
     low, high = np.floor(at.min(axis=0)).astype(int), np.ceil(at.max(axis=0)).astype(int) + 1
     area = deviation[max(low[0], 0) : high[0], max(low[1], 0) : high[1]]

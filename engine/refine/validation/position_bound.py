@@ -1,7 +1,7 @@
-"""Lower bound of the uncertainty of a scan position: the Cramér-Rao bound for a known object.
+"""Lower bound on the uncertainty of a scan position: the Cramér-Rao bound for a known object.
 
-Where the bound is larger than the expected error of the positions, refining them one by one fits noise: the result's
-positions get worse, though its loss falls (docs/refinement.md, Positions).
+If the bound exceeds the expected error of the positions, refining them individually fits noise: the positions of the
+result get worse, though its loss falls (docs/refinement.md, Positions).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ SAMPLED_PATTERNS = 64
 
 
 def position_bound_A(problem: MultisliceProblem, object_planes: Array, probe_planes: Array, pixel_A: float) -> float:
-    """Root of the median over patterns of the summed variances along both axes, Å; infinite where data say nothing.
+    """Root of the median over patterns of the summed variances along both axes, Å; infinite without information.
 
-    Not a number for models beyond the plain far field: what their data say of positions is not worked out.
+    NaN for models beyond the plain far field, for which the information on positions is not derived.
     """
     if problem.model is not None:
         return math.nan

@@ -1,4 +1,4 @@
-"""Whether networks can be trained with the settings of a preset: asked before anything is refined."""
+"""Whether networks can be trained with the settings of a preset; checked before anything is refined."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ptylive.schema.errors import RefinementError
 from ptylive.schema.preset import Preset
 
 LOOKED_EPOCHS = 40
-"""Of a schedule: what it switches on later comes behind the pixels of most runs."""
+"""Epochs of a schedule that are checked: anything switched on later starts after the pixels of most runs."""
 
 
 def check_possible(preset: Preset) -> None:
-    """Raise RefinementError where settings, or what is installed, leave a deep generative prior nothing to do."""
+    """Raise RefinementError if settings or installed packages do not permit a deep generative prior."""
     available.require()
     now = preset.at(0)
     if not now.refined.update_obj:

@@ -1,4 +1,4 @@
-"""What a refinement needs of memory, from numbers alone: of a run that is prepared, and of one that is planned."""
+"""Memory that a refinement needs, from sizes alone, for a run that is prepared or only planned."""
 
 from __future__ import annotations
 
@@ -7,56 +7,56 @@ from dataclasses import dataclass
 from ptylive.engine.refine.solvers.pairs import LONG
 
 STREAMED_PIXELS = 1 << 28
-"""Recordings of more pixels are read from the file twice rather than kept in memory twice."""
+"""Recordings with more pixels are read from the file twice rather than kept in memory twice."""
 LIBRARY_BYTES, PROGRAM_BYTES = 110_000_000, 270_000_000
-"""Of the program before anything is refined, and with what was compiled and tried (docs/performance.md)."""
+"""Memory of the program before anything is refined, and with compiled code and trials (docs/performance.md)."""
 FIT_BYTES = 16
-"""Of each pixel and point that a drift is looked for in: spectra over the scan, and what is chosen of them."""
+"""Memory per pixel and point in which drift is looked for: spectra over the scan, and a selection of them."""
 VECTORS = 9
-"""Beside the history: parameters, gradient, scaling, reference, direction, two steps of a line search with a gradient
-of one, and the gradient that is put together for the other."""
+"""Number of vectors in addition to the history: parameters, gradient, scaling, reference, direction, two steps of a
+line search with the gradient of one, and the gradient being assembled for the other."""
 
 BYTE = 255
 SINGLE_BYTES = 4
 PACKED = 0.5
-"""What a long vector of the history takes of its size (:mod:`ptylive.engine.refine.solvers.pairs`)."""
+"""Size of a long vector in the history relative to its full size (:mod:`ptylive.engine.refine.solvers.pairs`)."""
 
 
 def kept_bytes(pixel_bytes: int, largest: float) -> int:
-    """Of a pixel in the window that was recorded in ``pixel_bytes``: one where its counts are at most 255."""
+    """Bytes per pixel in the window for recordings of ``pixel_bytes``: one if its counts are at most 255."""
     return 1 if largest <= BYTE else min(4, pixel_bytes)
 
 
 @dataclass(frozen=True)
 class RunSize:
-    """The sizes that the memory of a refinement follows from."""
+    """The sizes that determine the memory of a refinement."""
 
     patterns: int
     recorded_bytes: int
-    """Of all patterns as they are read, where they lie in memory: those of a large file do not."""
+    """Bytes of all patterns as read, if they are in memory: those of a large file are not."""
     shown: int
-    """Patterns that the window holds: all, or one mean pattern of a compressed scan."""
+    """Number of patterns that the window holds: all, or one mean pattern of a compressed scan."""
     window_px: int
     pixel_bytes: int
-    """Of a pixel in the window."""
+    """Bytes per pixel in the window."""
     object_pixels: int
-    """Of all slices and object modes."""
+    """Number of pixels in all slices and object modes."""
     object_parts: int
-    """Parameters of an object pixel: 1 for a phase, 2 for a complex number."""
+    """Parameters per object pixel: 1 for a phase, 2 for a complex number."""
     probe_size: int
-    """Parameters of the probe."""
+    """Number of parameters of the probe."""
     fitted: int = 0
-    """Pixels of the bright field times points of the scan in which a drift is looked for, before anything else."""
+    """Pixels of the bright field times points of the scan in which drift is looked for, before anything else."""
     number_bytes: int = 4
-    """Of a parameter: 8 in double precision."""
+    """Bytes per parameter: 8 in double precision."""
     descanned: bool = False
-    """Whether each pattern is moved by an offset of its own."""
+    """Whether each pattern is shifted by a separate offset."""
 
     def peak_bytes(self, history: int, threads: int) -> int:
-        """Bytes at the peak of a run on the CPU, with ``history`` pairs of L-BFGS and some threads.
+        """Peak memory of a run on the CPU, bytes, with ``history`` pairs of L-BFGS and some threads.
 
-        The program, patterns as read and as the window sees them, parameters and the vectors of the solver, complex
-        planes: a gradient of each thread, a sum of them, and the transmission where parameters are phases.
+        Consists of the program, patterns as read and in the window, parameters and the vectors of the solver, complex
+        planes: a gradient for each thread, their sum, and the transmission if parameters are phases.
         """
         window = self.shown * self.window_px**2 * self.pixel_bytes
         numbers = self.object_parts * self.object_pixels + self.probe_size

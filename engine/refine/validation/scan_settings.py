@@ -1,4 +1,4 @@
-"""What does not go together with several scans: asked before anything is refined."""
+"""Settings that are incompatible with several scans; checked before anything is refined."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ptylive.schema.preset import Preset
 
 
 def check_scans(dataset: Dataset, preset: Preset) -> None:
-    """Raise MetadataError where scans and settings do not go together."""
+    """Raise MetadataError if scans and settings are incompatible."""
     given, scans = preset.scans.scan_tilts_mrad, len(dataset.scan_names)
     if dataset.scan_of is None:
         if given is not None:
@@ -26,7 +26,7 @@ def check_scans(dataset: Dataset, preset: Preset) -> None:
 
 
 def _beside(preset: Preset) -> dict[str, bool]:
-    """What is refused beside several scans, and whether it is asked for."""
+    """Settings that are refused with several scans, and whether each is requested."""
     tilted = preset.scans.scan_tilts_mrad is not None and np.ptp(preset.scans.scan_tilts_mrad, axis=0).any()
     return {
         "num_slices=1": preset.object.num_slices == 1 and bool(tilted),

@@ -1,8 +1,8 @@
-"""A trial of settings: some sweeps over part of a scan, judged after each of them by what they were not fitted to.
+"""A trial of settings: some sweeps over part of a scan, judged after each one by data they were not fitted to.
 
-``held_out`` asks how well the patterns that were kept back are predicted, ``halves`` how far two halves of the patterns
-(a chessboard) lead to the same object. Neither falls where noise is fitted, as the loss of the patterns swept over
-does. Penalties that a preset adds to its loss are no part of either.
+``held_out`` measures how well held-out patterns are predicted, ``halves`` how closely two halves of the patterns (a
+chessboard) lead to the same object. Neither improves when noise is fitted, unlike the loss of the swept patterns.
+Penalties that a preset adds to its loss are not part of either.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from ptylive.schema.preset import Preset
 
 LEAST_PATTERNS = 64
 TILES = 4
-"""Pieces along each axis of the scan on which halves are compared one by one: their scatter is the uncertainty."""
+"""Number of tiles along each axis of the scan in which halves are compared; their scatter gives the uncertainty."""
 FLAT = 1e-30
 
 
 class Judge(StrEnum):
-    """What a trial is judged by; less is better in both."""
+    """Criterion of a trial; for both, lower is better."""
 
     HELD_OUT = "held-out"
-    """Loss of the patterns held out."""
+    """Loss of the held-out patterns."""
     HALVES = "halves"
     """1 - correlation of the objects that two halves of the patterns lead to."""
 
 
 OnSweep = Callable[[int, tuple[float, ...]], object]
-"""Takes the sweeps done and what each group of patterns (or tile of the object) says; it may raise to end the trial."""
+"""Receives the number of sweeps done and the value of each group of patterns (or tile); may raise to end the trial."""
 
 
 def check_enough(dataset: Dataset) -> None:
-    """Raise RefinementError where there are too few patterns for a trial, and for any."""
+    """Raise RefinementError if there are too few patterns for a trial."""
     if len(dataset.patterns) < LEAST_PATTERNS:
         raise RefinementError(f"{len(dataset.patterns)} patterns are too few for trials", f"take {LEAST_PATTERNS}")
 
@@ -54,10 +54,10 @@ def check_enough(dataset: Dataset) -> None:
 def settings_trial(
     dataset: Dataset, preset: Preset, sweeps: int, context: TrialContext, on_sweep: OnSweep, *, judge: Judge, split: int
 ) -> None:
-    """Sweep ``sweeps`` times over a data set, telling after each sweep; the same input tells the same numbers.
+    """Sweep ``sweeps`` times over a data set, reporting after each sweep; deterministic for the same input.
 
-    ``split``: another number holds other patterns out (``Judge.HELD_OUT``). Raises RefinementError where there are too
-    few patterns, or where no step lowers the loss; MetadataError for missing optics.
+    ``split``: another number holds other patterns out (``Judge.HELD_OUT``). Raises RefinementError if there are too few
+    patterns, or if no step lowers the loss; MetadataError for missing optics.
     """
     check_enough(dataset)
     trial = Trial.of(dataset, preset, context, split=split)
@@ -96,14 +96,14 @@ def _of_halves(
 
 
 class _Course:
-    """Sweeps on their way."""
+    """Sweeps in progress."""
 
     def __init__(self, solver: Sweeps, trial: Trial) -> None:
         self.solver = solver
         self.state = solver.init(solver.objective.xp.asarray(trial.problem.start))
 
     def go_on(self, sweep: int, context: TrialContext) -> None:
-        """Until ``sweep`` sweeps are done. Raises RefinementError where that cannot be."""
+        """Continue until ``sweep`` sweeps are done. Raises RefinementError if that is impossible."""
         while self.state.sweep < sweep:
             if self.solver.finished(self.state):
                 raise RefinementError("diverged: no step lowers the loss")
@@ -112,9 +112,10 @@ class _Course:
 
 
 def disagreement(first: DoubleArray, second: DoubleArray) -> tuple[float, ...]:
-    """1 - correlation of two phases (rows, cols), in tiles, ramps and borders taken out first.
+    """1 - correlation of two phases (rows, cols), in tiles, after removing ramps and fading out borders.
 
-    Each counts by what it adds to the correlation of the whole, so that the mean over all is 1 - that correlation.
+    Each tile counts by its contribution to the correlation of the whole, so that the mean of all is 1 - that
+    correlation.
     """
     one, other = faded(first), faded(second)
     size = math.sqrt(float((one**2).sum() * (other**2).sum()))

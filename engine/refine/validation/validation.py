@@ -2,7 +2,7 @@
 
 The scan is split like a chessboard, each half is refined alone from an empty object, and the two phases are compared
 ring by ring in Fourier space. The null test does the same with the patterns shuffled over the positions: no object is
-left, so whatever agreement remains is made by the method (mostly at harmonics of the scan) and proves nothing.
+left, so any remaining agreement is produced by the method (mostly at harmonics of the scan) and proves nothing.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ HARMONIC_WIDTH = 1.0
 
 
 def validate(dataset: Dataset, preset: Preset, context: TrialContext | None = None) -> Validation:
-    """Halves and null test of a data set under a preset's sweeps: the time of three to four runs of the sweeps.
+    """Halves and null test of a data set under a preset's sweeps; takes as long as three to four runs of the sweeps.
 
-    Both start from an empty object, whatever map the run itself starts from: a common start would agree with itself. Of
-    several stages the settings of the last are taken.
+    Both start from an empty object, whatever map the run itself starts from: a common start would agree with itself.
+    With several stages, the settings of the last are used.
     """
     preset = preset.final
     dataset, preset = selected(dataset, preset.patterns), preset.model_copy(update={"sequence": None})
@@ -67,9 +67,9 @@ def half_data_rings(dataset: Dataset, preset: Preset, context: TrialContext) -> 
 
 
 def ring_correlation(first: Array, second: Array, pixel_A: float) -> tuple[DoubleArray, DoubleArray, float]:
-    """Correlation of two pictures in rings one frequency step wide, ramps and borders taken out first.
+    """Correlation of two images in rings one frequency step wide, after removing ramps and fading out borders.
 
-    Also their plain correlation; 0 where a picture is empty.
+    Also returns their plain correlation; 0 if an image is empty.
     """
     first, second = (faded(picture) for picture in (first, second))
     plain = float((first * second).sum() / np.sqrt(max((first**2).sum() * (second**2).sum(), 1e-30)))

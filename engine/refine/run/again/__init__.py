@@ -1,1 +1,1 @@
-"""A refinement gone on with after what its result shows."""
+"""Continuing or repeating a refinement after its result has been examined."""

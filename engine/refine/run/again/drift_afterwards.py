@@ -1,11 +1,11 @@
-"""A drift that only a finished refinement shows: taken out, and the refinement gone on with from there.
+"""A drift that only a finished refinement shows: it is removed, and the refinement continues from there.
 
-Of many scans short trials do not say whether they drifted; the refined object does
-(:mod:`~ptylive.engine.refine.run.again.strain_score`), and the lattice does, each seldom beyond doubt. So a drift that
-the lattice hints at and trials left alone is asked for once more when the run has ended, of both together
-(:mod:`~ptylive.engine.refine.run.again.drift_evidence`). Where it is there, object and positions are strained together,
-and L-BFGS goes on: what was refined is kept. Then the object is asked from that side, too; where it wants the drift
-back, the first run's result stands.
+For many scans short trials do not show whether they drifted; the refined object does
+(:mod:`~ptylive.engine.refine.run.again.strain_score`), and so does the lattice, each seldom beyond doubt. A drift that
+the lattice suggests and trials left alone is therefore tested again at the end of the run, by both together
+(:mod:`~ptylive.engine.refine.run.again.drift_evidence`). If it is confirmed, object and positions are strained together
+and L-BFGS continues, so what was refined is kept. The object is then tested from that side as well; if it wants the
+drift back, the result of the first run stands.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ from ptylive.schema.preset import Preset
 from ptylive.schema.preset.solver import ENGINES
 
 EPOCHS = 10
-"""Of L-BFGS, after a drift has been taken out; more where the loss still falls."""
+"""Epochs of L-BFGS after a drift has been removed; more while the loss still falls."""
 
 
 def is_asked(measured: Measurement, preset: Preset) -> bool:
-    """Whether a run with these settings, decided, is asked for its drift when it has ended.
+    """Whether a run with these settings, all decided, is tested for drift when it has ended.
 
-    With nothing refined but object, probe and a thickness, and a length that nobody gave. A drift has to lie within
-    what the slope at the end of a run tells of: patterns moved by less than the resolution.
+    Only object, probe and a thickness may be refined, and the length of the run must be open. The drift has to lie
+    within the range that the slope at the end of a run covers: patterns moved by less than the resolution.
     """
     drift, solver = measured.drift, preset.solver
     if drift is None or drift.applied or not is_open(drift, preset):
@@ -66,17 +66,17 @@ def is_asked(measured: Measurement, preset: Preset) -> bool:
 
 @dataclass(frozen=True)
 class Finished:
-    """A run that has ended, without the patterns' copy on a device."""
+    """A run that has ended, without the copy of the patterns on a device."""
 
     problem: Problem
-    """Without its start."""
+    """Problem without its start."""
     vector: Array
     log: Log
     result: RefineResult
 
     @classmethod
     def of(cls, run: Refinement, result: RefineResult, backend: MultisliceBackend) -> Finished | None:
-        """None where more than object, probe and a thickness was refined, or it did not end by itself."""
+        """Collect a run; None if it refined more than object, probe and a thickness, or did not finish."""
         layout = run.problem.layout
         others = {block.name for block in layout.blocks} - {BlockName.THICKNESS}
         plain = not others and layout.field is None and layout.object_modes == 1 and layout.probe.probes == 1
@@ -86,29 +86,29 @@ class Finished:
 
 
 class Held:
-    """Progress of a run that may go on: that it is done is told when that is known."""
+    """Progress of a run that may continue: its end is reported only once it is known to be final."""
 
     def __init__(self, tell: Callable[[Progress], None]) -> None:
         self._tell = tell
         self._end: Progress | None = None
 
     def __call__(self, progress: Progress) -> None:
-        """Tell it, but for the end of a run."""
+        """Pass progress on, except the end of a run."""
         if progress.state == "done":
-            self._end = replace(progress, preview=None)  # made by a backend that is closed by then
+            self._end = replace(progress, preview=None)  # the backend that makes the preview is closed by then
             progress = replace(progress, state="running")
         self._tell(progress)
 
     def again(self) -> Held:
-        """For the run that goes on, beside the end of the first."""
+        """Return another holder for the run that continues, separate from the end of the first."""
         return Held(self._tell)
 
     def forget(self) -> None:
-        """Another end stands."""
+        """Discard the held end because another one replaces it."""
         self._end = None
 
     def release(self) -> None:
-        """Tell the end that was held back, if any."""
+        """Report the end that was held back, if any."""
         if self._end is not None:
             self._tell(self._end)
 
@@ -116,9 +116,9 @@ class Held:
 def gone_on(
     first: Finished, preset: Preset, observers: Observers, end: Held, context: TrialContext, *, resume: bool
 ) -> tuple[RefineResult, Measurement]:
-    """The result of a run, or of its continuation without the drift that it shows, and the measurement it is of.
+    """Result of a run, or of its continuation without the drift that it shows, and the measurement it belongs to.
 
-    ``end``: of the first run, held back; forgotten where the continuation's is told in its place.
+    ``end``: holds back the end of the first run; discarded if the end of the continuation is reported instead.
     """
     measured = first.problem.measured
     drift, lattice = measured.drift, Lattice.of(measured.dataset)
@@ -157,8 +157,9 @@ def gone_on(
 
 
 def _scored(scan: StrainedScan, measured: Measurement, context: TrialContext, words: str) -> StrainScore | None:
-    """What a refined scan gains by the drift of its nominal positions; None where a stop came before that was known:
-    what has been refined stands.
+    """Gain of a refined scan from the drift of its nominal positions; None if a stop came first.
+
+    In that case the refined result stands.
     """
     assert measured.drift is not None  # noqa: S101  (is_asked)
     stated = measured.dataset.calibration.origin("rotation_deg") not in FOUND
@@ -170,7 +171,7 @@ def _scored(scan: StrainedScan, measured: Measurement, context: TrialContext, wo
 
 
 def _left_alone(first: Finished, drift: Drift, reason: str) -> tuple[RefineResult, Measurement]:
-    """The first run's result, which says why."""
+    """Return the result of the first run, which states the reason."""
     said = replace(drift, reason=reason)
     result = replace(first.result, drift=said, reason=first.result.reason.replace(drift.reason, reason))
     return result, replace(first.problem.measured, drift=said)
@@ -186,7 +187,7 @@ def _refined(
     *,
     resume: bool,
 ) -> tuple[RefineResult, Finished | None]:
-    """The run that goes on, and what it ended with; None where it was stopped."""
+    """Run the continuation; return its result and how it ended, None if it was stopped."""
     place = None if observers.checkpoint is None else checkpoints.of_second_run(observers.checkpoint)
     identity = replace(observers.identity, follows=_fingerprint(first, observers.identity.follows))
     saved = checkpoints.load(place, identity) if place is not None and resume else None
@@ -199,7 +200,7 @@ def _refined(
 
 
 def undo(observers: Observers, log: Log, kept: int) -> None:
-    """Loss table as the first run left it, and its snapshots of as many epochs; a run can do without either."""
+    """Restore the loss table of the first run and drop later snapshots; failures to write are ignored."""
     if observers.loss_table is not None:
         with suppress(OSError):
             write_loss_table(observers.loss_table, log, observers.earlier)
@@ -209,7 +210,7 @@ def undo(observers: Observers, log: Log, kept: int) -> None:
 
 
 def _continued(old: Problem, measured: Measurement, drift: Drift, preset: Preset) -> Problem:
-    """The problem of a run without its drift, all decisions as they were, and L-BFGS to be done."""
+    """Problem of a run without its drift, with all decisions unchanged and L-BFGS still to run."""
     reason = old.strategy.reason
     if measured.drift is not None:
         reason = reason.replace(measured.drift.reason, drift.reason)
@@ -220,5 +221,5 @@ def _continued(old: Problem, measured: Measurement, drift: Drift, preset: Preset
 
 
 def _fingerprint(first: Finished, before: str) -> str:
-    """Of what is gone on from."""
+    """Fingerprint of the state that the run continues from."""
     return hashlib.sha256(before.encode() + np.ascontiguousarray(first.vector).tobytes()).hexdigest()

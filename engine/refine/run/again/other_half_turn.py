@@ -1,10 +1,10 @@
-"""The other half turn, asked of a finished refinement that leaves far more than counting noise.
+"""The other half turn, tested when a finished refinement leaves far more than counting noise.
 
-Trials of some sweeps through a thick crystal may prefer the wrong half turn: one of several depths of focus converges
-slowly, and upside down, in fewer slices, it seems better sooner. What whole refinements come to tells the two apart.
-Silicon [110] of 230 Å left 13 times the counting noise under the wrong one and 3 to 5 times under the right one, whose
-trials had been 8 % worse. So where much is left the middle of the scan is refined to its end under either half turn,
-as trials had decided it; and where the other one leaves far less, the scan is refined under that.
+Trials of a few sweeps through a thick crystal may prefer the wrong half turn: a crystal of several depths of focus
+converges slowly, and upside down, in fewer slices, it seems better sooner. The losses of complete refinements
+distinguish the two. Silicon [110] of 230 Å left 13 times the counting noise under the wrong half turn and 3 to 5 times
+under the right one, whose trials had been 8 % worse. If much is left, the middle of the scan is therefore refined to
+its end under either half turn, as trials had decided it; if the other leaves far less, the scan is refined under it.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ from ptylive.schema.preset import Preset
 from ptylive.schema.preset.solver import ENGINES
 
 LEFT = 3.0
-"""Times the counting noise that a refinement leaves which is asked: right ones left 1 to 5 and 15, wrong 4.5 and 14."""
+"""Multiple of the counting noise above which a result is tested: right ones left 1 to 5 and 15, wrong 4.5 and 14."""
 FAR_LESS = 0.8
-"""Share of a loss below which the other half turn's is far less: of right ones the other leaves more."""
+"""Ratio of losses below which the other half turn leaves far less: for right ones the other leaves more."""
 MIDDLE = 1024
-"""Patterns in the middle of the scan that are refined under either half turn, at most."""
+"""Maximum number of patterns in the middle of the scan that are refined under either half turn."""
 LEVEL = (DataTermKind.AMPLITUDE, DataTermKind.POISSON, DataTermKind.CHI_SQUARED)
-"""Data terms of which a pixel leaves the same noise, of however many electrons."""
+"""Data terms for which a pixel leaves the same noise whatever its number of electrons."""
 SAMPLED = 512
-"""Patterns whose mean says what counting noise is."""
+"""Number of patterns whose mean is used to estimate the counting noise."""
 
 
 def may_be_asked(dataset: Dataset, preset: Preset) -> bool:
-    """Whether a refinement with these settings is asked for its half turn when it has ended.
+    """Whether a refinement with these settings is tested for its half turn when it has ended.
 
-    One of several slices, or of as many as trials find, that ends by itself, where nobody stated the half turn.
+    It must have several slices, or as many as trials find, an open length, and a half turn that nobody stated.
     """
     solver = preset.solver
     ordinary = solver.optimizer not in ENGINES and isinstance(solver.epoch_max, str) and not preset.schedules
@@ -62,10 +62,10 @@ def may_be_asked(dataset: Dataset, preset: Preset) -> bool:
 
 
 def counting_noise(multislice: MultisliceProblem) -> float | None:
-    """The loss a pattern that the right model of counted electrons leaves, about; None for terms where bright pixels
-    leave more.
+    """Estimate the loss per pattern that the right model of counted electrons leaves.
 
-    From the mean pattern: pixels of more than some electrons leave the same, of however many.
+    Computed from the mean pattern: pixels of more than a few electrons leave the same, however many they have. None for
+    terms where bright pixels leave more.
     """
     if multislice.data_term.kind not in LEVEL:
         return None
@@ -79,7 +79,7 @@ def _mean_pattern(multislice: MultisliceProblem) -> DoubleArray:
 
 
 def leaves_much(ended: Ended) -> bool:
-    """Whether several slices that were refined to their end leave more than the usual faults of a model."""
+    """Whether a finished refinement of several slices leaves more than the usual faults of a model."""
     result, noise = ended.result, ended.noise
     return noise is not None and result.state == "done" and ended.slices > 1 and float(result.loss[-1]) > LEFT * noise
 
@@ -91,11 +91,11 @@ class Turned:
     present: Dataset
     other: Dataset
     preset: Preset
-    """With what trials decided: its slices lie around the plane where one slice was in focus."""
+    """Preset with the decisions of the trials: its slices lie around the plane where one slice was in focus."""
 
     @classmethod
     def of(cls, dataset: Dataset, ended: Ended, *, still: bool = False) -> Turned:
-        """``still``: without the drift that was taken out."""
+        """Build both data sets; ``still``: without the drift that was removed."""
         dataset = dataset if ended.orientation is None else ended.orientation.of(dataset)
         dataset = half_turned(dataset) if ended.half_turn else dataset
         drift = ended.result.drift
@@ -103,14 +103,14 @@ class Turned:
             dataset = without_drift(dataset, drift)
         dataset = replace(dataset, calibration=ended.calibration)
         other, preset = half_turned(dataset), ended.preset
-        # the entrance of one is the exit of the other
+        # the entrance surface of one is the exit surface of the other
         entrance_A = present_value(other, preset, Scanned.DEFOCUS) + sum(preset.object.slice_thickness_A)
         return cls(dataset, *varied(other, preset, Scanned.DEFOCUS, entrance_A))
 
 
 @dataclass(frozen=True)
 class Runs:
-    """How refinements are made whose half turn is known: of some patterns, without files; and of the scan."""
+    """How to run refinements with a known half turn: of part of the patterns, without files; and of the scan."""
 
     of_middle: Callable[[Dataset, Preset], RefineResult]
     of_scan: Callable[[Dataset, Preset, Observers, str], Ended]
@@ -119,9 +119,9 @@ class Runs:
 def refined_either(
     first: Ended, dataset: Dataset, preset: Preset, observers: Observers, held: Held, context: TrialContext, runs: Runs
 ) -> Ended:
-    """What a refinement (``first``) came to, or what it comes to under the other half turn where that leaves far less.
+    """Return ``first``, or the refinement under the other half turn if that leaves far less.
 
-    ``held``: its end, forgotten where another is told in its place. What ends by a stop or fails leaves what there is.
+    ``held``: end of the first run, discarded if another is reported. If the second stops or fails, ``first`` stands.
     """
     if not leaves_much(first):
         return first
@@ -156,7 +156,7 @@ def refined_either(
 
 
 def _ratio(other: RefineResult, present: RefineResult) -> float | None:
-    """The loss of one in that of the other, where both came to their end."""
+    """Ratio of the final losses, other over present; None unless both runs finished."""
     if {present.state, other.state} != {"done"}:
         return None
     return float(other.loss[-1]) / float(present.loss[-1])
@@ -167,7 +167,7 @@ def _told(ended: Ended, words: str) -> Ended:
 
 
 def _words(turned: Turned, first: Ended, ratio: float) -> str:
-    """What a refinement under the other half turn says of it; ``ratio``: of the losses in the middle."""
+    """Explain in words why the other half turn was chosen; ``ratio``: of the losses in the middle."""
     calibration = turned.other.calibration
     name = half_turn_words(calibration.rotation_deg, calibration.aberrations["C10"])
     name = "no half turn" if first.half_turn else name
@@ -176,7 +176,7 @@ def _words(turned: Turned, first: Ended, ratio: float) -> str:
 
 
 def _beside(observers: Observers, again: Held, dataset: Dataset, preset: Preset) -> Observers:
-    """Of the second run, which has a checkpoint of its own and snapshots in the place of the first one's."""
+    """Observers of the second run, with its own checkpoint; its snapshots replace those of the first."""
     place = None if observers.checkpoint is None else checkpoints.of_other_half_turn(observers.checkpoint)
     if observers.history is not None:
         with suppress(OSError):
@@ -186,5 +186,5 @@ def _beside(observers: Observers, again: Held, dataset: Dataset, preset: Preset)
 
 
 def _undo(observers: Observers, first: RefineResult) -> None:
-    """The loss table as the first run left it, and no snapshots of another; a run can do without either."""
+    """Restore the loss table of the first run and drop snapshots of the other; failures to write are ignored."""
     undo(observers, Log(tuple(map(float, first.loss)), first.phases, tuple(map(float, first.seconds))), 0)

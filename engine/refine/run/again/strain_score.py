@@ -1,18 +1,19 @@
-"""Whether a refined scan gains by the strain of a drift, its object strained along with the positions.
+"""Gain of a refined scan from the strain of a drift, with its object strained along with the positions.
 
-A drift strains a scan, and an object that is refined on the nominal positions is strained too: all but as good, since
-only the probe and the detector have a scale and angles of their own. At the end of a refinement the loss is at its
-minimum in all that was refined. There its derivative by the strain, with the object moved along, is that of the minimum
-itself, and the noise that the object has taken up is the same on either side: what is left of its scatter is that of
-the patterns. Two refinements that begin apart differ by far more than a drift does.
+A drift strains a scan, and an object refined on the nominal positions is strained too, with an almost equally good fit,
+since only the probe and the detector have their own scale and angles. At the end of a refinement the loss is at its
+minimum in everything refined. Its derivative with respect to the strain, with the object moved along, is then that of
+the minimum itself, and the noise absorbed by the object is the same on either side: the remaining scatter is that of
+the patterns. Two refinements from different starts differ by far more than a drift does.
 
-What the model lacks (depth, the size of the source, the focus) stretches the scan evenly, often by many standard
-deviations. So that part of a strain is left aside; where an object shows one direction more than another a share of it
-leaks into the rest, which is taken off where both scatter together, and a part of it counts as uncertain besides.
+What the model lacks (depth, source size, focus) stretches the scan evenly, often by many standard deviations. The even
+part of a strain is therefore ignored; if an object shows one direction more than another, a share of it leaks into the
+rest. The leak is subtracted where both scatter together, and part of the even gain also counts as uncertain.
 
 A rotation that the maps found may be off by some tenths of a degree, and half of a drift across the slow axis went into
-it. So where nobody stated it the part of a strain that is a turn is left aside too. The defocus has to be right: under
-one that was 7 Å off an object preferred a drift of 1.6 Å that was not there by 3.6 standard deviations.
+it. Unless the rotation was stated, the part of a strain that is a rotation is therefore ignored too. The defocus has to
+be right: with a defocus that was 7 Å off, an object preferred a drift of 1.6 Å that was not there by 3.6 standard
+deviations.
 """
 
 from __future__ import annotations
@@ -35,34 +36,34 @@ from ptylive.schema.model import Array, DoubleArray
 from ptylive.schema.preset import Preset
 
 MOVED_PX = 0.5
-"""Root mean square by which positions are moved, object pixels: by less, what interpolation does scatters more; by
-more, the loss is no parabola."""
+"""Root mean square displacement of the positions, in object pixels: with less, interpolation scatters more; with more,
+the loss is not parabolic."""
 ROOM_PX = 4
-"""By which the object's grid is larger on each side than what is refined: positions move by less."""
+"""Pixels by which the object's grid is larger on each side than the refined one: positions move by less."""
 MOST_PATTERNS, GROUPS = 4096, 128
-"""Patterns that are compared, at most, and groups of them between which gains scatter."""
+"""Maximum number of patterns compared, and groups of them between which the scatter of gains is measured."""
 LEAKS = 3.0
-"""Standard deviations beyond which a correlation with an even stretch, over the groups, is taken off: less is chance,
-of which an even stretch of a hundred standard deviations would make a drift."""
+"""Standard deviations beyond which a correlation with an even stretch, over the groups, is subtracted: less is chance,
+from which an even stretch of a hundred standard deviations would make a drift."""
 UNSURE = 0.125
-"""Share of the gain by an even stretch that counts as uncertain: of 128 groups a correlation is known to 0.09."""
+"""Share of the gain by an even stretch that counts as uncertain: 128 groups give a correlation to 0.09."""
 ORDER: Final = 5
-"""Of the spline that the object is moved by."""
+"""Order of the spline that the object is moved by."""
 
 
 @dataclass(frozen=True)
 class StrainScore:
-    """What the loss gains by a strain."""
+    """Fall of the loss due to a strain."""
 
     gain: float
-    """Fall of the summed loss from one side to the other, without what an even stretch explains."""
+    """Fall of the summed loss from one side to the other, without the part that an even stretch explains."""
     deviation: float
     even: float
-    """The same of an even stretch of the same size."""
+    """Fall by an even stretch of the same size."""
 
     @classmethod
     def of(cls, strained: DoubleArray, even: DoubleArray) -> StrainScore:
-        """From the falls (groups,) by both."""
+        """Compute the score from the falls (groups,) by strain and by even stretch."""
         own, both, evens = np.cov(np.stack([strained, even])).ravel()[[0, 1, 3]] * len(strained)
         gain, variance = float(strained.sum()), float(own)
         if both**2 * len(strained) > LEAKS**2 * own * evens:
@@ -72,36 +73,36 @@ class StrainScore:
 
     @property
     def unsure(self) -> float:
-        """Standard deviation of the gain, with what an even stretch may have left in it."""
+        """Standard deviation of the gain, including what an even stretch may have left in it."""
         return math.hypot(self.deviation, UNSURE * self.even)
 
     @property
     def deviations(self) -> float:
-        """Standard deviations of the gain."""
+        """Gain in units of its standard deviation."""
         return self.gain / self.unsure if self.unsure > 0 else 0.0
 
     def __str__(self) -> str:
-        """In words."""
+        """Describe the gain in words."""
         return f"{self.deviations:.1f} standard deviations"
 
 
 def strain_of(drift: Drift, lattice: Lattice) -> DoubleArray:
-    """(2, 2) relative displacement by a drift, (slow, fast) axis of the scan."""
+    """(2, 2) relative displacement due to a drift, (slow, fast) axis of the scan."""
     strain = np.zeros((2, 2))
     strain[:, 0] = np.asarray(drift.drift_A) / lattice.lengths_A[0]
     return strain
 
 
 def without_even(strain: DoubleArray) -> DoubleArray:
-    """A strain without its even stretch."""
+    """Return a strain without its even stretch."""
     return np.asarray(strain - 0.5 * np.trace(strain) * np.eye(2))
 
 
 class StrainedScan:
     """A refined scan whose positions and object are strained together.
 
-    ``problem``: of the run that ended with ``vector`` (numpy); without a start will do. ``lattice``: of its nominal
-    positions, since those of a scan to and fro form none once a drift has been taken out.
+    ``problem``: of the run that ended with ``vector`` (numpy); its start is not needed. ``lattice``: of the nominal
+    positions, since those of a bidirectional scan form no lattice once a drift has been removed.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class StrainedScan:
         self._from_centre_A = positions_A - self._centre_A
         planes = problem.layout.object_block(vector).reshape(-1, *problem.grid.shape)
         self._splines = [spline_filter(plane.astype(np.float64), order=ORDER) for plane in planes]
-        # a grid that holds every strain, a whole number of pixels larger: both sides are interpolated alike
+        # a grid that holds every strain, larger by a whole number of pixels, so both sides are interpolated alike
         room_A = ROOM_PX * problem.grid.pixel_A
         reach_A = problem.measured.dataset.reach_A
         held_A = positions_A if reach_A is None else np.concatenate([positions_A, reach_A])
@@ -126,21 +127,21 @@ class StrainedScan:
         self._groups = [np.sort(group) for group in np.array_split(chosen, min(GROUPS, count))]
 
     def score(self, drift: Drift, *, turned: bool = True) -> StrainScore:
-        """What the loss gains by the strain of a drift; not ``turned``: by what of it is no turn."""
+        """Fall of the loss due to the strain of a drift; if not ``turned``, due to its part without rotation."""
         strain = self._in_detector(without_even(strain_of(drift, self._lattice)))
         strain = strain if turned else (strain + strain.T) / 2
         return StrainScore.of(self.falls(strain), self.falls(np.eye(2)))
 
     def drifting(self, drift: Drift) -> DoubleArray:
-        """(2, 2) what positions about their middle are multiplied by where a drift is taken out."""
+        """(2, 2) matrix that multiplies positions about their middle when a drift is removed."""
         return np.eye(2) + self._in_detector(strain_of(drift, self._lattice))
 
     def _in_detector(self, strain: DoubleArray) -> DoubleArray:
-        """A strain along (slow, fast) axis in the detector's frame."""
+        """Convert a strain along the (slow, fast) axes to the detector's frame."""
         return np.asarray(self._lattice.axes @ strain @ np.linalg.inv(self._lattice.axes))
 
     def falls(self, strain: DoubleArray) -> DoubleArray:
-        """(groups,) fall of the loss from one side of a strain (2, 2) of the detector's frame to the other."""
+        """(groups,) fall of the loss between both sides of a strain (2, 2), given in the detector's frame."""
         moved_A = math.sqrt(float(((self._from_centre_A @ strain.T) ** 2).sum(axis=1).mean()))
         strain = strain * MOVED_PX * self._problem.grid.pixel_A / max(moved_A, 1e-12)
         self._context.pause()
@@ -160,7 +161,7 @@ class StrainedScan:
             return np.array([float(objective.evaluate(parameters, group).loss) for group in self._groups])
 
     def on(self, new: Problem, matrix: DoubleArray) -> Array:
-        """Parameters of a problem whose positions are those of this one multiplied by a matrix about their middle."""
+        """Parameters for a problem whose positions are those of this one, multiplied by a matrix about their middle."""
         from scipy.ndimage import affine_transform
 
         old, back = self._problem, np.linalg.inv(matrix)

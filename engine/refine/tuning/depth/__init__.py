@@ -1,1 +1,1 @@
-"""What the thickness of a specimen is read from."""
+"""Evidence from which the thickness of a specimen is determined."""

@@ -1,9 +1,9 @@
-"""The anchor of several slices, by patterns that were held out.
+"""The anchor of several slices, chosen by held-out patterns.
 
 The anchor pulls L-BFGS to where the sweeps ended. What several slices have left undone by then differs from crystal to
-crystal, whatever the dose: most gain where the pull is weaker, others then fit noise and what the model lacks. So the
-middle of the scan is swept over, L-BFGS goes on from there under the weaker pull, and patterns held out judge: it is
-taken where they go on to be predicted better. Fewer modes than the run's have more left to make up for, and tell less.
+crystal, whatever the dose: most gain from a weaker pull, others then fit noise and the errors of the model. The middle
+of the scan is therefore swept, L-BFGS continues from there under the weaker pull, and held-out patterns judge: it is
+used if they continue to be predicted better. Fewer modes than the run's have more left to make up for, and show less.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.schema.preset import Preset
 
 WEAKER = 0.3
-"""Times the anchor."""
+"""Factor on the anchor."""
 PATTERNS = 512
 EARLY, BETWEEN, LATE = 4, 8, 12
-"""Epochs of L-BFGS. The first few lower the loss of patterns held out in any case."""
+"""Epochs of L-BFGS. The first few lower the loss of held-out patterns in any case."""
 BEYOND_DOUBT = 4.0
-"""Standard deviations by which the epochs in between decide: what has fallen or risen by them does not come back."""
+"""Standard deviations at which the intermediate epochs decide: a fall or rise of that size is not reversed later."""
 WORTH = 0.01
-"""Share by which it must fall from the early to the late ones: by 2 % and more where the weaker pull made a better
-object, by 0.6 % where it made a worse one (docs/automatic/slices.md)."""
+"""Share by which the loss must fall from the early to the late epochs: by 2 % and more where the weaker pull made a
+better object, by 0.6 % where it made a worse one (docs/automatic/slices.md)."""
 
 
 def with_chosen_anchor(tuned: Tuned, context: TrialContext) -> Tuned:
-    """The same with its anchor stated, a weaker one where that predicts better beyond doubt, and why in words."""
+    """State the anchor, a weaker one if that predicts better beyond doubt, and why in words."""
     if not _is_open(tuned.dataset, tuned.preset):
         return tuned
     part = context.seen.central_part(tuned.dataset, PATTERNS)
@@ -52,14 +52,14 @@ def with_chosen_anchor(tuned: Tuned, context: TrialContext) -> Tuned:
 
 
 def _is_open(dataset: Dataset, preset: Preset) -> bool:
-    """Whether there are several slices whose anchor nobody gave, and patterns enough to try it."""
+    """Whether there are several slices whose anchor nobody gave, and enough patterns to try it."""
     solver = preset.solver
     stated = solver.anchor != "auto" or solver.optimizer in PUBLISHED or preset.refined.update_tilts
     return preset.object.slices > 1 and not stated and may_be_tried(dataset, preset)
 
 
 def _gain(part: Dataset, preset: Preset, measured: Measurement, context: TrialContext) -> Gain:
-    """Of later epochs over the early ones, by the data term of the run; of the last ones unless it is clear before."""
+    """Gain of later epochs over the early ones, by the data term of the run; of the last unless decided before."""
     trial = Trial.of(part, preset, context, measured)
     context.before(f"anchor {trial.problem.strategy.anchor:.2g} in {preset.object.slices} slices")
     with closing(trial.descending((EARLY, BETWEEN, LATE), context)) as losses:

@@ -1,7 +1,7 @@
-"""Trials of thicknesses, in depths of focus, by the loss on held-out patterns; what is read from them.
+"""Trials of thicknesses, in depths of focus, by the loss on held-out patterns, and what is read from them.
 
-The scale is the depth of focus, wavelength / semi-angle^2: a specimen much thinner looks the same from top to bottom.
-Whole powers of 2 are tried first, in one number of slices, and then halves of them around the best.
+The scale is the depth of focus, wavelength / semi-angle^2: a much thinner specimen looks the same from top to bottom.
+Whole powers of 2 are tried first, in a fixed number of slices, and then half powers around the best.
 """
 
 from __future__ import annotations
@@ -28,38 +28,38 @@ from ptylive.schema.preset.kinds import Auto
 NOTHING = 0.05
 """Thickness, in depths of focus, at which two slices are as good as one."""
 FIRST = 1.0
-"""Thickness, in depths of focus, that has to be better than nothing."""
+"""Thickness, in depths of focus, that has to be better than no depth."""
 LESS = 0.5
-"""And better than this: of a loss that is a parabola in the thickness, that of three quarters and more is. What is
-thinner is one plane to the microscope, and slices bring it more parameters than depth. And this better than nothing:
-what jumps is no depth that slices describe. An estimated defocus may be off
-by half a depth of focus, and of two slices a whole one apart one is then in its place: so this has to be better than
-nothing there."""
+"""Thickness that FIRST also has to be better than: for a loss that is a parabola in the thickness, this is so from
+three quarters on. A thinner specimen is one plane to the microscope, and slices add more parameters than depth. LESS in
+turn has to be better than no depth: a sudden gain is no depth that slices describe. An estimated defocus may be off by
+half a depth of focus, and of two slices a whole depth apart one then takes its place, so this has to be better than no
+depth there."""
 LEAST_POWER, LARGEST_POWER = -2.0, 4.0
-"""Then thicknesses are tried between these powers of 2 depths of focus."""
+"""Further thicknesses are tried between these powers of 2 depths of focus."""
 THICKEST_A = 2000.0
-"""Nothing thicker is tried: few electrons get through more without a loss; what predicts better is something else."""
+"""Largest thickness tried: few electrons pass more without loss, so a better prediction has another cause."""
 SLICES_PER_DEPTH, COARSE_SLICES = 3, 6
 HOPELESS_SHARE, HOPELESS_DEVIATIONS = 0.25, 4.0
-"""After one sweep a gain that is below this share of what is asked for, by that many standard deviations, is given up:
-of the thick specimens of the zoo each showed four times as much by then."""
+"""After one sweep a gain below this share of the required gain, by that many standard deviations, is given up: thick
+specimens of the zoo each showed four times as much by then."""
 FINE = 0.5
 """Step, in powers of 2, between the thicknesses that are tried last."""
 FREED_OPTICS = ("C10",)
-"""What trials may refine with the object: a defocus stands for thickness, and the other way round. Astigmatism does
-not, and after so few sweeps one of 1 to 3 Å was found where there is none."""
+"""Optics that trials may refine with the object: defocus and thickness can compensate each other. Astigmatism does not,
+and after so few sweeps 1 to 3 Å of it were found where there is none."""
 SWEEPS, FREED_SWEEPS = 3, 6
-"""Of every trial, and of those that refine the optics with the object: after three few electrons still prefer what is
-thinner."""
+"""Number of sweeps in every trial, and in those that refine optics with the object: after three sweeps few electrons
+still prefer a thinner specimen."""
 
 
 def slices_for(depths: float) -> int:
-    """Slices of a specimen whose thickness is given in depths of focus."""
+    """Number of slices of a specimen whose thickness is given in depths of focus."""
     return max(2, math.ceil(SLICES_PER_DEPTH * depths))
 
 
 def thickened(dataset: Dataset, preset: Preset, thickness_A: float, slices: int) -> tuple[Dataset, Preset]:
-    """Data set and preset of a specimen of some thickness, whose middle is where one slice was."""
+    """Data set and preset for a specimen of some thickness, with its middle where the single slice was."""
     if dataset.calibration.origin("C10") in FOUND:
         entrance_A = present_value(dataset, preset, Scanned.DEFOCUS) + thickness_A / 2
         dataset, preset = varied(dataset, preset, Scanned.DEFOCUS, entrance_A)
@@ -68,7 +68,7 @@ def thickened(dataset: Dataset, preset: Preset, thickness_A: float, slices: int)
 
 
 def _doubt(powers: tuple[float, ...], losses: DoubleArray) -> float:
-    """How far off the vertex of losses (powers, groups) may be: half a step, and two standard deviations by groups.
+    """Uncertainty of the vertex of losses (powers, groups): half a step, and two standard deviations over groups.
 
     The standard deviation is the jackknife's (Efron and Stein 1981): each group left out once.
     """
@@ -81,35 +81,35 @@ def _doubt(powers: tuple[float, ...], losses: DoubleArray) -> float:
 
 @dataclass(frozen=True)
 class Coarse:
-    """The thickness that predicts patterns best among powers of 2 depths of focus, and whether more was never tried."""
+    """Best-predicting thickness among powers of 2 depths of focus, and whether larger ones were never tried."""
 
     power: float
     largest: bool
     loss: HeldOutLoss
-    """In ``COARSE_SLICES`` slices, to be compared with others in as many."""
+    """Loss in ``COARSE_SLICES`` slices, for comparison with others in as many."""
     lies_at: float | None = None
-    """The power of 2 where the parabola through it and its neighbours has its minimum; None: there."""
+    """Power of 2 at the minimum of the parabola through it and its neighbours; None: ``power`` itself."""
 
     @property
     def nearest(self) -> float:
-        """Among the powers that are tried last."""
+        """Nearest of the powers that are tried last."""
         return self.power if self.lies_at is None else FINE * round(self.lies_at / FINE)
 
 
 @dataclass(frozen=True)
 class Best:
-    """The thickness that predicts patterns best, in depths of focus, and whether more was never tried."""
+    """Best-predicting thickness, in depths of focus, and whether larger ones were never tried."""
 
     depths: float
     largest: bool
     doubt: float = 0.5 * FINE
-    """How far off it may be, in powers of 2."""
+    """Uncertainty, in powers of 2."""
     moved_A: dict[str, float] = field(default_factory=dict)
-    """How far the nearest trial has moved the optics of the middle, where it refines them."""
+    """How far the nearest trial has moved the optics of the middle, if it refines them."""
 
     @property
     def factor(self) -> float:
-        """The same as a factor."""
+        """The uncertainty as a factor."""
         return float(2.0**self.doubt)
 
 
@@ -126,7 +126,7 @@ class DepthTrials:
         *,
         freed: bool = False,
     ) -> None:
-        """``freed``: the optics that nobody stated are refined with the object, from where they are."""
+        """``freed``: optics that nobody stated are refined with the object, from their present values."""
         self._under, self._freed = under, freed
         trial = preset.model_copy(update=TRIAL_SETTINGS)
         self._part, self._preset = part, of_trials(trial, preset.probe.probe_modes, frames=True)
@@ -134,25 +134,25 @@ class DepthTrials:
         self._largest = min(LARGEST_POWER, math.log2(THICKEST_A / depth_A))
         self._losses: dict[tuple[float, int], HeldOutLoss] = {}
         self._begun: dict[tuple[float, int], tuple[Trial, SweepState]] = {}
-        """Of two slices, after the first sweep."""
+        """Trials of two slices, after the first sweep."""
         self._settling: dict[tuple[float, int], tuple[Trial, SweepState]] = {}
-        """As far as they went."""
+        """Longer trials, as far as they were run."""
         self._firsts: dict[float, HeldOutLoss] = {}
         self._moved_A: dict[tuple[float, int], dict[str, float]] = {}
-        """Of the optics, by each trial that refines them."""
+        """Changes of the optics in each trial that refines them."""
 
     @property
     def thickest_A(self) -> float:
-        """More than this is not tried."""
+        """Largest thickness that is tried."""
         return float(2.0**self._largest * self._depth_A)
 
     @property
     def modes(self) -> int | Auto:
-        """Of the probe."""
+        """Number of probe modes."""
         return self._preset.probe.probe_modes
 
     def gain(self, thin: DepthTrials, depths: float, *, hurried: bool = True) -> Gain:
-        """Of two slices apart over two that are next to each other: after one sweep where no depth will be seen.
+        """Gain of two slices apart over two adjacent ones; after one sweep if no depth will be seen.
 
         Not ``hurried``: in trials to their end in any case.
         """
@@ -163,15 +163,15 @@ class DepthTrials:
         return Gain.over(thin.loss(NOTHING, 2).groups, self.loss(depths, 2).groups)
 
     def gain_of_more(self) -> Gain:
-        """Of two slices a depth of focus apart over two that are half as far apart."""
+        """Gain of two slices a depth of focus apart over two that are half as far apart."""
         return Gain.over(self.loss(LESS, 2).groups, self.loss(FIRST, 2).groups)
 
     def gain_of_half(self, thin: DepthTrials) -> Gain:
-        """Of two slices half as far apart over two that are next to each other."""
+        """Gain of two slices half as far apart over two adjacent ones."""
         return Gain.over(thin.loss(NOTHING, 2).groups, self.loss(LESS, 2).groups)
 
     def coarse(self) -> Coarse:
-        """In whole powers of 2."""
+        """Find the best whole power of 2."""
         power = self._lowest(COARSE_SLICES, min(0.0, self._largest), 1.0)
         near = (power - 1.0, power, power + 1.0)
         around = [one for one in near if one == power or (2.0**one, COARSE_SLICES) in self._losses]
@@ -179,9 +179,9 @@ class DepthTrials:
         return Coarse(power, power + 1.0 > self._largest, self.loss(2.0**power, COARSE_SLICES), lies_at)
 
     def fine(self, power: float, *, largest: bool = False) -> Best:
-        """In halves of them, from there; ``largest``: more was never tried."""
+        """Find the best half power, starting there; ``largest``: larger thicknesses were never tried."""
         slices = slices_for(2.0**power)
-        if self._freed:  # of few slices the plane takes the depth that they lack: 65 Å are 86 in three, 67 in six
+        if self._freed:  # with few slices the plane takes up the depth they lack: 65 Å are 86 in three, 67 in six
             slices = max(COARSE_SLICES, slices)
         power = self._lowest(slices, power, FINE)
         powers = (power - FINE, power, power + FINE)
@@ -203,7 +203,7 @@ class DepthTrials:
         return power
 
     def first_loss(self, depths: float) -> HeldOutLoss:
-        """Of two slices, after the first sweep."""
+        """Loss of two slices after the first sweep."""
         if depths not in self._firsts:
             self._context.before(self._words(depths, 2))
             trial = self._trial(depths, 2)
@@ -212,7 +212,7 @@ class DepthTrials:
         return self._firsts[depths]
 
     def loss(self, depths: float, slices: int) -> HeldOutLoss:
-        """Of as many slices as those it is compared with: more of them predict better by themselves."""
+        """Loss in a number of slices; compare only equal numbers, since more slices predict better in any case."""
         key = depths, slices
         if key not in self._losses:
             self._context.before(self._words(depths, slices))
@@ -224,7 +224,7 @@ class DepthTrials:
         return self._losses[key]
 
     def settled(self, depths: float, slices: int, sweeps: int, most: int) -> HeldOutLoss:
-        """The same after ``sweeps`` of ``most``, which go on from those that were made before."""
+        """Loss after ``sweeps`` of ``most`` sweeps, which continue those made before."""
         self._context.before(f"{self._words(depths, slices)}, longer")
         trial, state = self._settling.get((depths, slices)) or (self._trial(depths, slices), None)
         state, loss = trial.continued(state, trial.enough(sweeps), trial.enough(most), self._context)

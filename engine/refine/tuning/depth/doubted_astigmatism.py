@@ -1,9 +1,9 @@
-"""Astigmatism that maps found and most frequencies of the scan do not confirm, judged by patterns held out.
+"""Astigmatism that the maps found but most frequencies of the scan do not confirm, judged by held-out patterns.
 
-Of a crystal the maps see two dozen frequencies, and through a thick one they err: what is wrong with a weak phase
-object looks like astigmatism. 110 Å of SrTiO3 were given 37 Å that are not there, and another crystal 30 Å that are,
-both with the same doubt. Patterns tell them apart once depth is allowed for: two slices next to each other, and a depth
-of focus apart under either half turn, are compared with the astigmatism and without.
+For a crystal the maps see two dozen frequencies, and for a thick one they err: deviations from a weak phase object look
+like astigmatism. 110 Å of SrTiO3 were assigned 37 Å that are not there, and another crystal 30 Å that are, both with
+the same doubt. Patterns distinguish the two once depth is allowed for: two adjacent slices, and two a depth of focus
+apart under either half turn, are compared with and without the astigmatism.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from ptylive.schema.calibration import C12
 from ptylive.schema.preset import Preset
 
 PATTERNS = 512
-"""In the middle of the scan."""
+"""Number of patterns in the middle of the scan."""
 
 
 def with_confirmed_astigmatism(tuned: Tuned, context: TrialContext) -> Tuned:
-    """The same without an astigmatism that maps found with doubt, where patterns held out do not prefer it."""
+    """Remove an astigmatism that the maps found with doubt, if held-out patterns do not prefer it."""
     depth_A = depth_of_focus_A(tuned.dataset)
     if (
         depth_A is None
@@ -48,7 +48,7 @@ def with_confirmed_astigmatism(tuned: Tuned, context: TrialContext) -> Tuned:
 
 
 def _lowest(dataset: Dataset, preset: Preset, context: TrialContext, depth_A: float) -> HeldOutLoss:
-    """Of two slices next to each other, and a depth of focus apart under either half turn."""
+    """Lowest loss of two adjacent slices, and of two a depth of focus apart under either half turn."""
     part = context.seen.central_part(dataset, PATTERNS)
     preset = preset.model_copy(update={"probe_modes": 1, "num_slices": "auto"})
     context = replace(context, start=None)

@@ -1,9 +1,10 @@
-"""The thickness that trials found, refined with the object.
+"""The thickness that trials found, refined together with the object.
 
-Short trials see a thick specimen too thin: what several scatterings in a row make of a pattern takes an object that has
-converged. In the run it has, and the loss leads to the thickness as it does to a defocus. Slices have to be laid out
-before, though, so trials that refine the thickness say first where the run will lead: from half of it some sweeps lead
-a part of the way, from the right one nowhere. That is the root of a function, found by the secant method.
+Short trials underestimate the thickness of a thick specimen: the effect of several successive scatterings on a pattern
+only shows once the object has converged. In the run it has, and the loss leads to the thickness as it does to a
+defocus. Slices have to be laid out before, however, so trials that refine the thickness show first where the run will
+lead: started at half the thickness, some sweeps move it part of the way; started at the right thickness, they do not
+move it. That is the root of a function, found by the secant method.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 
 PATTERNS, SWEEPS = 256, 8
-"""Of a trial: twice as many patterns lead to the same (199 and 149 Å for 193 and 150)."""
+"""Size of a trial: twice as many patterns lead to the same result (199 and 149 Å for 193 and 150)."""
 ROUNDS = 3
-"""Trials at most."""
+"""Maximum number of trials."""
 AT_REST = 0.05
 """Natural logarithm of the factor by which a trial at rest changes the thickness."""
 FURTHER, FURTHEST = 2.0, math.log(1.5)
-"""The next trial begins this many times as far away, at most that far: sweeps lead a part of the way."""
+"""Factor by which the next trial starts further away, and its limit: sweeps lead part of the way."""
 
 
 def with_refined_thickness(tuned: Tuned) -> Tuned:
-    """The same with a thickness that the run refines, unless the preset says otherwise."""
+    """Let the run refine the thickness, unless the preset says otherwise."""
     if not _is_open(tuned):
         return tuned
     return replace(tuned, preset=tuned.preset.model_copy(update={"update_thickness": True}))
@@ -38,9 +39,9 @@ def with_refined_thickness(tuned: Tuned) -> Tuned:
 def settled_thickness_A(
     thick: Callable[[float], Tuned], thickness_A: float, thickest_A: float, context: TrialContext
 ) -> float:
-    """The thickness from which trials that refine it lead nowhere, from ``thickness_A`` on, at most ``thickest_A``.
+    """Thickness at which trials that refine it no longer move it, searched from ``thickness_A`` up to ``thickest_A``.
 
-    ``thick``: data set and preset of a thickness in Å, in as many slices as it would have.
+    ``thick``: data set and preset for a thickness in Å, in as many slices as it would have.
     """
     at, led, most = math.log(thickness_A), 0.0, math.log(max(thickness_A, thickest_A))
     before: tuple[float, float] | None = None

@@ -1,11 +1,11 @@
-"""One slice of a specimen whose thickness is given, where several would not predict patterns held out better.
+"""One slice for a specimen whose thickness is given, if several would not predict held-out patterns better.
 
-A thickness says how deep a specimen is, not how it is best refined. Few electrons of a particle that is as thick as a
-depth of focus are the case: several slices have more parameters for the same electrons, and who told the thickness got
-less than who told nothing. So they have to be worth it here too
-(:mod:`~ptylive.engine.refine.tuning.depth.worth_of_slices`). Only where the trial leaves it open what was told
-decides: within about a depth of focus one slice stands for all, beyond it there are several. A number of slices that
-was given is kept, and so are distances between them.
+A thickness says how deep a specimen is, not how it is best refined. An example is a particle as thick as a depth of
+focus with few electrons: several slices have more parameters for the same electrons, and giving the thickness led to a
+worse result than giving nothing. Several slices therefore have to be worth it here too
+(:mod:`~ptylive.engine.refine.tuning.depth.worth_of_slices`). Only if the trial leaves the question open does the given
+thickness decide: within about a depth of focus one slice represents all, beyond it there are several. A given number of
+slices is kept, and so are given distances between them.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from ptylive.schema.preset.propagation import THICKNESS
 
 
 def with_slices_worth_it(tuned: Tuned, before: Tuned, asked: Preset, context: TrialContext) -> Tuned:
-    """The same in the slices of a given thickness, or ``before`` in one, and why in words.
+    """Use the slices of a given thickness, or ``before`` in one slice, and say why in words.
 
-    ``before``: as it was before values were scanned in several slices; ``asked``: the preset that leaves slices open.
+    ``before``: state before values were scanned in several slices; ``asked``: the preset that leaves slices open.
     """
     if not _is_open(tuned, asked):
         return tuned
@@ -53,7 +53,7 @@ def _is_open_still(gain: Gain) -> bool:
 
 
 def _is_open(tuned: Tuned, asked: Preset) -> bool:
-    """Whether several slices follow from a thickness alone, and nothing else was asked for that needs them."""
+    """Whether several slices follow from a thickness alone, and no other setting needs them."""
     form = asked.object
     return (
         tuned.preset.object.slices > 1
@@ -65,7 +65,7 @@ def _is_open(tuned: Tuned, asked: Preset) -> bool:
 
 
 def _needs_slices(asked: Preset) -> bool:
-    """Whether tilts inside the specimen are asked for, or a thickness that varies: one slice has neither."""
+    """Whether tilts inside the specimen or a varying thickness are requested: one slice has neither."""
     varies = asked.instrument.field_order > 0 and THICKNESS in asked.instrument.field_terms
     given = asked.propagation.tilts_mrad, asked.scans.scan_tilts_mrad
     return varies or asked.refined.update_tilts or any(tilts is not None for tilts in given)

@@ -1,16 +1,18 @@
-"""Whether several slices predict patterns better than one, each as it would be refined.
+"""Whether several slices predict patterns better than one, each refined as in the run.
 
-Two slices a depth of focus apart may predict better than two next to each other, and several still be the worse
-model: one slice is a phase at or above vacuum, compared by the likelihood of its counts, and several have another form,
-another data term and more parameters for the same electrons. So what depth brings has to be more than what slices cost.
-Few electrons of a particle are the case: of crystals depth is worth several times as much (docs/automatic/slices.md).
+Two slices a depth of focus apart may predict better than two adjacent ones, and several slices still be the worse
+model: one slice is a phase at or above vacuum, compared by the likelihood of its counts, while several have another
+form, another data term and more parameters for the same electrons. The gain from depth has to exceed the cost of the
+slices. This matters for few electrons of a particle; in crystals depth is worth several times as much
+(docs/automatic/slices.md).
 
-Least squares of amplitudes pull to nothing the faint pixels of which patterns of few electrons are made, and then
-several slices predict them worse, however right their object is. So where slices that the aperture tells apart are not
-worth it by amplitudes the likelihood of their counts is asked too, and they are refined by it where it says so.
+Least squares of amplitudes pull the faint pixels, of which low-dose patterns consist, to zero; several slices then
+predict them worse, however right their object is. If slices that the aperture resolves are not worth it by amplitudes,
+the likelihood of their counts is therefore tried too, and they are refined by it if that decides for them.
 
-Nor is one slice in a wrong plane a fair rival. Short scans move an estimated defocus of a crystal towards its entrance,
-where depth trials of several slices have refined theirs; so optics that the run would refine are refined here too.
+One slice in a wrong plane is no fair rival either. Short scans move the estimated defocus of a crystal towards its
+entrance, while depth trials of several slices have refined theirs; optics that the run would refine are therefore
+refined here too.
 """
 
 from __future__ import annotations
@@ -36,17 +38,19 @@ from ptylive.engine.refine.tuning.parameter_search import Tuned
 NOTHING_MORE: Mapping[str, Any] = MappingProxyType({})
 PATTERNS = 512
 EPOCHS = 4
-"""Of L-BFGS after the sweeps of an automatic run: several slices make up more in them than one does."""
+"""Epochs of L-BFGS after the sweeps of an automatic run: several slices catch up more in them than one slice does."""
 WORTH = 0.01
 """Share by which several slices must predict better: by 1.3 % and more where they made the better object, by 0.3 and
 0.4 % where they made a worse one (docs/automatic/slices.md)."""
 BEYOND_DOUBT = 4.0
-"""Standard deviations by which several slices must be ahead after the sweeps to be left at that."""
+"""Standard deviations by which several slices must lead after the sweeps to end the trials there."""
 
 
 def compared(thin: Tuned, thick: Tuned, context: TrialContext) -> tuple[Gain | None, Tuned]:
-    """The gain of several slices (``thick``) over one, None where that is no judge, and how they are refined best: as
-    they would be, or by the likelihood of their counts, with words that say so.
+    """Compare several slices (``thick``) with one; return the gain and how the slices are refined best.
+
+    The gain is None if it is no valid judge. The slices are refined as they would be, or by the likelihood of their
+    counts, with words that say so.
     """
     gain = gain_of_slices(thin, thick, context)
     if gain is None or are_worth_it(gain) or within_a_focus(thick) or not _by_amplitudes(thick, context):
@@ -60,13 +64,13 @@ def compared(thin: Tuned, thick: Tuned, context: TrialContext) -> tuple[Gain | N
 
 
 def _by_amplitudes(thick: Tuned, context: TrialContext) -> bool:
-    """Whether several slices are compared by amplitudes, and nobody asked for that."""
+    """Whether several slices are compared by amplitudes, without that being requested."""
     auto = thick.preset.loss.algorithm == "auto"
     return auto and as_refined(thick, context).problem.strategy.kind is DataTermKind.AMPLITUDE
 
 
 def gain_of_slices(thin: Tuned, thick: Tuned, context: TrialContext) -> Gain | None:
-    """Of several slices (``thick``) over one, by the likelihood of patterns held out; None where it is no judge."""
+    """Gain of several slices (``thick``) over one, by the likelihood of held-out patterns; None if it is no judge."""
     if thin.preset.solver.optimizer in PUBLISHED:
         return None
     one, several = (as_refined(tuned, context) for tuned in (thin, thick))
@@ -83,16 +87,16 @@ def gain_of_slices(thin: Tuned, thick: Tuned, context: TrialContext) -> Gain | N
 
 
 def are_worth_it(gain: Gain) -> bool:
-    """Whether several slices that gain so much are taken."""
+    """Whether several slices with this gain are used."""
     return gain.certain and gain.share > WORTH
 
 
 def as_refined(
     tuned: Tuned, context: TrialContext, more: Mapping[str, Any] = NOTHING_MORE, patterns: int = PATTERNS
 ) -> Trial:
-    """In as many modes as stand for several, with the optics that the run refines; one slice from all of the pattern.
+    """Trial with the modes that stand for several and the optics that the run refines; one slice uses whole patterns.
 
-    From an empty object: a map has seen the patterns that are held out.
+    Starts from an empty object: a map has seen the held-out patterns.
     """
     preset = tuned.preset.model_copy(update=TRIAL_SETTINGS | AS_LONG | {"probe_modes": modes_for_several(tuned.preset)})
     if preset.object.slices == 1 and preset.solver.regime == "auto":
@@ -105,7 +109,7 @@ def as_refined(
 
 
 def _course(trial: Trial, context: TrialContext) -> Generator[tuple[float, ...], None, None]:
-    """Likelihoods after the sweeps and after some epochs more."""
+    """Yield the likelihoods after the sweeps and after some further epochs."""
     slices = trial.preset.object.slices
     context.before("one slice, longer" if slices == 1 else f"{slices} slices, longer")
     yield from trial.descended_likelihoods((0, EPOCHS), context)

@@ -1,1 +1,1 @@
-"""Optics that nobody stated, settled by patterns held out."""
+"""Optics that nobody stated, determined by held-out patterns."""

@@ -1,9 +1,9 @@
-"""Whether patterns held out confirm a calibration that nobody stated; where they do not, that is said.
+"""Whether held-out patterns confirm a calibration that nobody stated; if they do not, this is reported.
 
-Under a wrong rotation or defocus an object is refined too, and looks like one. But patterns that overlap agree with
-each other under the right calibration only: it predicts patterns held out better than the same trial with the scan
-turned by 90° or with the detector's axes exchanged. Right ones do so by 3.6 to 60 standard deviations, wrong ones by
-chance. A probe in focus has to be no better.
+Under a wrong rotation or defocus an object can be refined too, and looks like one. But overlapping patterns agree with
+each other under the right calibration only: it predicts held-out patterns better than the same trial with the scan
+turned by 90° or with the detector's axes exchanged. Right calibrations do so by 3.6 to 60 standard deviations, wrong
+ones by chance. A probe in focus must not be better.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from ptylive.schema.advice.words import with_doubt
 from ptylive.schema.preset import Preset
 
 PATTERNS, SWEEPS, BATCHES = 576, 4, 16
-"""Of the trials, in the middle of the scan."""
+"""Size of the trials, in the middle of the scan."""
 BEYOND_DOUBT = 6.0
-"""Standard deviations over the scan turned by 90° from which on nothing else is asked."""
+"""Standard deviations over the scan turned by 90° above which nothing else is tested."""
 IN_FOCUS = 0.5
-"""Depths of focus below which a defocus is not told from none."""
+"""Depths of focus below which a defocus cannot be distinguished from none."""
 ONE_SLICE = {"num_slices": 1, "total_thickness_A": None, "slice_distances_A": None, "start_from_map": False}
 TURNED = Orientation(transposed=False, turn_deg=90.0)
 MIRRORED = (Orientation(transposed=True, turn_deg=0.0), Orientation(transposed=True, turn_deg=90.0))
 
 
 def with_confirmed_calibration(tuned: Tuned, context: TrialContext) -> Tuned:
-    """The same, with a sentence for what could not be told, which becomes undecided."""
+    """Add a sentence on anything that could not be determined, which becomes undecided."""
     dataset, preset = tuned.dataset, tuned.preset
     if not _was_looked_for(dataset.calibration, preset):
         return tuned
@@ -57,7 +57,7 @@ def with_confirmed_calibration(tuned: Tuned, context: TrialContext) -> Tuned:
 
 
 def _was_looked_for(calibration: Calibration, preset: Preset) -> bool:
-    """Whether the calibration had to find rotation or defocus, and the run begins with nothing but what it found."""
+    """Whether the calibration had to find rotation or defocus, and the run starts only from what it found."""
     stated = (preset.start.start_object, preset.start.start_positions, preset.probe.start_probe)
     if preset.propagation.near_field or preset.probe.aberrations_array_A is not None:
         return False
@@ -67,7 +67,7 @@ def _was_looked_for(calibration: Calibration, preset: Preset) -> bool:
 
 
 def _contradicted(dataset: Dataset, preset: Preset, context: TrialContext) -> str | None:
-    """What patterns held out do not confirm, in words; None where they confirm it, or cannot be asked."""
+    """What held-out patterns do not confirm, in words; None if they confirm it or cannot be used."""
     if dataset.masks is not None or dataset.scan_of is not None or len(dataset.patterns) < LEAST_PATTERNS:
         return None
     trials = _Trials(dataset, preset, context)
@@ -91,7 +91,7 @@ class _Rival:
 
 
 def _rivals(dataset: Dataset) -> Iterator[_Rival]:
-    """Those that what was found has to be better than."""
+    """Calibrations that the one found has to be better than."""
     calibration, depth_A = dataset.calibration, depth_of_focus_A(dataset)
     if calibration.origin("rotation_deg") in FOUND:
         yield _Rival("the scan turned by 90°", TURNED)
@@ -105,7 +105,7 @@ def _rivals(dataset: Dataset) -> Iterator[_Rival]:
 
 
 class _Trials:
-    """In one slice and one mode, from an empty object."""
+    """Trials in one slice and one mode, from an empty object."""
 
     def __init__(self, dataset: Dataset, preset: Preset, context: TrialContext) -> None:
         modes = preset.probe.probe_modes if isinstance(preset.probe.probe_modes, int) else 1
@@ -114,7 +114,7 @@ class _Trials:
         self._own: HeldOutLoss | None = None
 
     def gain_over(self, rival: _Rival) -> Gain:
-        """Of the calibration as it is."""
+        """Gain of the present calibration over a rival."""
         if self._own is None:
             self._own = self._loss(self._part, "the calibration as it is")
         other = with_optics(self._part, {"C10": 0.0}) if rival.orientation is None else rival.orientation.of(self._part)
@@ -126,7 +126,7 @@ class _Trials:
 
 
 def _told(calibration: Calibration) -> str:
-    """Rotation and defocus as they were found."""
+    """Describe rotation and defocus as they were found."""
     rotation, c10 = calibration.entries.get("rotation_deg"), calibration.entries.get("C10")
     parts = []
     if rotation is not None and rotation.origin in FOUND:
@@ -138,7 +138,7 @@ def _told(calibration: Calibration) -> str:
 
 
 def _doubted(tuned: Tuned, words: str) -> Tuned:
-    """The same with a sentence, rotation and defocus undecided where they were found."""
+    """Add a sentence, and mark rotation and defocus as undecided if they were found."""
     calibration = tuned.dataset.calibration
     found = {name: one for name in ("rotation_deg", "C10") if (one := calibration.entries.get(name)) is not None}
     open_ = {name: replace(one, origin=Origin.UNDECIDED) for name, one in found.items() if one.origin in FOUND}

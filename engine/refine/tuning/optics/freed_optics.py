@@ -1,14 +1,13 @@
-"""Defocus and astigmatism that nobody stated, refined in short trials of the run's own model.
+"""Defocus and astigmatism that nobody stated, refined in short trials with the run's own model.
 
-The maps read them from a weak phase object, and scans of the defocus from one probe mode: that takes the blur of a
-source for defocus (a WS2 edge at 51 Å came out at 58 Å), and two sweeps stand still where platinum wants more. In the
-run itself the probe follows too slowly to repair either. So they are refined with object and probe in two modes, where
-the likelihood has settled, and taken where patterns held out are predicted better by them than by the same trial
-without.
+The maps derive them from a weak phase object, and defocus scans from one probe mode: that mistakes the blur of a source
+for defocus (a WS2 edge at 51 Å came out at 58 Å), and two sweeps do not move far enough for platinum. In the run itself
+the probe follows too slowly to correct either. They are therefore refined with object and probe in two modes, once the
+likelihood has settled, and used if held-out patterns are predicted better than by the same trial with fixed optics.
 
-Of several slices only where atoms lie at random: their thickness was found with a defocus that trials refine, but under
-the astigmatism of the maps, which read a thick specimen as a plane. What the model of a crystal lacks is taken for
-optics (silicon lost 0.008 of its correlation).
+For several slices this is done only if atoms lie at random: their thickness was found with a defocus that trials
+refine, but under the astigmatism of the maps, which treat a thick specimen as a plane. For a crystal, optics would
+absorb what its model lacks (silicon lost 0.008 of its correlation).
 """
 
 from __future__ import annotations
@@ -38,28 +37,28 @@ from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
 
 OPTICS = ("C10", "C12a", "C12b")
-"""What is refined: what the maps find of every scan."""
+"""Refined aberrations: those that the maps find for every scan."""
 SWEEPS = 8
-"""After two a defocus still stands where the maps had it, after eight it has come most of the way."""
+"""Number of sweeps: after two a defocus is still where the maps had it, after eight it has moved most of the way."""
 ROUNDS = 2
-"""Times at most that a trial begins, anew from where the one before ended."""
+"""Maximum number of times that a trial starts, again from where the previous one ended."""
 AT_REST = 0.05
-"""Depths of focus: a trial that has moved the optics by less is not made again."""
+"""Depths of focus: a trial that has moved the optics by less is not repeated."""
 
 
 @dataclass(frozen=True)
 class Freed:
-    """Where a trial of refined optics ended, and how well it predicts patterns held out."""
+    """End of a trial of refined optics, and how well it predicts held-out patterns."""
 
     dataset: Dataset
-    """With these optics."""
+    """Data set with these optics."""
     loss: HeldOutLoss
     moved_A: float
-    """The most that one of them has moved by."""
+    """Largest change of an aberration."""
 
 
 def with_freed_optics(tuned: Tuned, context: TrialContext) -> Tuned:
-    """The same with defocus and astigmatism as trials refine them, where patterns held out gain beyond doubt."""
+    """Use defocus and astigmatism as refined in trials, if held-out patterns gain beyond doubt."""
     if not are_freed(tuned):
         return tuned
     trials = _Trials(tuned.preset, context)
@@ -85,14 +84,14 @@ def with_freed_optics(tuned: Tuned, context: TrialContext) -> Tuned:
 
 
 def are_freed(tuned: Tuned) -> bool:
-    """Whether they are refined in trials: nobody stated them, the slices are such, and there are patterns enough."""
+    """Whether trials refine them: they are not stated, the slices permit it, and there are enough patterns."""
     dataset, one = tuned.dataset, tuned.preset.object.slices == 1
     tried = dataset.masks is None and len(dataset.patterns) >= LEAST_PATTERNS and dataset.scan_of is None
     return may_be_freed(dataset, tuned.preset) and tried and (one or tuned.atoms_at_random)
 
 
 def may_be_freed(dataset: Dataset, preset: Preset) -> bool:
-    """Whether nobody stated the defocus or how it is found, and the model refines optics with object and probe."""
+    """Whether nobody stated the defocus or how to find it, and the model refines optics with object and probe."""
     calibration, refined = dataset.calibration, preset.refined
     stated = calibration.origin("C10") not in FOUND or preset.start.scan_defocus is False
     stated = stated or preset.probe.start_probe is not None or preset.probe.aberrations_array_A is not None
@@ -103,9 +102,9 @@ def may_be_freed(dataset: Dataset, preset: Preset) -> bool:
 
 
 def _starts(tuned: Tuned) -> list[Dataset]:
-    """The data set, and where a scan had moved its defocus also with the one that the maps found.
+    """The data set and, if a scan moved its defocus, also the data set with the defocus that the maps found.
 
-    Of several slices depth has settled which; that of the maps is their middle's, not the entrance's.
+    For several slices depth has settled which; the defocus of the maps is that of their middle, not of the entrance.
     """
     starts = [tuned.dataset]
     moved = [curve for curve in tuned.curves if curve.quantity is Scanned.DEFOCUS and curve.applied]
@@ -115,13 +114,13 @@ def _starts(tuned: Tuned) -> list[Dataset]:
 
 
 def with_optics(dataset: Dataset, values_A: dict[str, float]) -> Dataset:
-    """The data set with aberrations that were found, in Å by name."""
+    """Return the data set with estimated aberrations, in Å by name."""
     found = {name: Quantity(value, Origin.ESTIMATED) for name, value in values_A.items()}
     return replace(dataset, calibration=dataset.calibration.having(**found))
 
 
 def with_optics_moved(dataset: Dataset, moved_A: dict[str, float]) -> Dataset:
-    """The data set with aberrations that lie as far from its own."""
+    """Return the data set with its aberrations changed by these amounts."""
     own = dataset.calibration.aberrations
     if not moved_A:
         return dataset
@@ -129,7 +128,7 @@ def with_optics_moved(dataset: Dataset, moved_A: dict[str, float]) -> Dataset:
 
 
 def freeing_optics(dataset: Dataset, preset: Preset, optics: tuple[str, ...] = OPTICS) -> Preset:
-    """The preset of a trial that refines those of the optics that nobody stated."""
+    """Preset of a trial that refines those of the optics that nobody stated."""
     names = tuple(name for name in optics if dataset.calibration.origin(name) in FOUND)
     return preset.model_copy(update={"update_aberrations": True, "refined_aberrations": names})
 
@@ -141,7 +140,7 @@ def optics_moved_A(trial: Trial, state: SweepState) -> dict[str, float]:
 
 
 class _Trials:
-    """Of the patterns in the middle of a scan, from an empty object."""
+    """Trials on the patterns in the middle of a scan, from an empty object."""
 
     def __init__(self, preset: Preset, context: TrialContext) -> None:
         settings = TRIAL_SETTINGS | {
@@ -153,17 +152,17 @@ class _Trials:
         self._preset, self._context = preset.model_copy(update=settings), replace(context, start=None)
 
     def is_thin(self, dataset: Dataset) -> bool:
-        """Whether all of the pattern is refined; what the bright field says of optics the maps have seen."""
+        """Whether the whole pattern is refined; what the bright field says of optics the maps have used already."""
         return self._trial(dataset, self._preset).problem.strategy.regime is Regime.THIN
 
     def fixed(self, dataset: Dataset) -> HeldOutLoss:
-        """With the optics as they are."""
+        """Held-out loss with the optics as they are."""
         self._context.before("defocus and astigmatism as they are")
         trial = self._trial(dataset, self._preset)
         return trial.continued(None, trial.enough(SWEEPS), trial.enough(SWEEPS), self._context)[1]
 
     def freed(self, dataset: Dataset) -> Freed:
-        """With optics that are refined from there."""
+        """Result with optics refined from there."""
         self._context.before("refined defocus and astigmatism")
         trial = self._trial(dataset, freeing_optics(dataset, self._preset))
         state, loss = trial.continued(None, trial.enough(SWEEPS), trial.enough(SWEEPS), self._context)

@@ -1,9 +1,10 @@
-"""One probe mode in place of several, by trials that have settled.
+"""One probe mode in place of several, chosen by trials that have settled.
 
-Several modes begin with a source that is rarely the right one. Where one slice stands for a particle, or a defocus is
-a little off, their blur stands for that at first, and patterns held out prefer it: in few sweeps, and of few patterns.
-In the run the object and the probe take that up, and the blur is left. So unless one mode is far behind in short
-trials, both are swept as often as the run does, over as many patterns, and go on by some epochs of L-BFGS.
+Several modes start with a source that is rarely the right one. If one slice represents a particle, or a defocus is
+slightly off, their blur compensates that at first, and held-out patterns prefer it in a few sweeps and with few
+patterns. In the run the object and the probe absorb the error, and the blur remains. Unless one mode is far behind in
+short trials, both are therefore swept as often as in the run, over as many patterns, and then refined by L-BFGS for
+some epochs.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from ptylive.engine.refine.tuning.mode_choice import BEHIND, SEVERAL, TRIAL_PATT
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 
 EPOCHS = 4
-"""Of L-BFGS: in the first ones what the sweeps have left is made up for."""
+"""Epochs of L-BFGS: the first ones make up for what the sweeps have left."""
 AS_LONG = {"sweeps": "auto", "epoch_max": "auto", "early_stop": False}
-"""Of trials: as long as an automatic run, whatever is asked for."""
+"""Length of trials: as long as an automatic run, regardless of the preset."""
 
 
 def with_settled_modes(tuned: Tuned, choice: ModeChoice | None, context: TrialContext) -> Tuned:
-    """The same in one probe mode where that predicts better beyond doubt once both have settled, and why in words."""
+    """Use one probe mode if it predicts better beyond doubt once both have settled, and say why in words."""
     preset = tuned.preset
     if choice is None or not _is_open(choice) or preset.object.slices > 1 or preset.solver.optimizer in PUBLISHED:
         return tuned
@@ -33,12 +34,12 @@ def with_settled_modes(tuned: Tuned, choice: ModeChoice | None, context: TrialCo
 
 
 def _is_open(choice: ModeChoice) -> bool:
-    """Whether there are several modes, and one is not so far behind that it stays so."""
+    """Whether there are several modes, and one mode is not so far behind that it stays behind."""
     return choice.modes > 1 and not choice.gain.opposite.exceeds(BEHIND)
 
 
 def _gain(tuned: Tuned, several: int, context: TrialContext) -> Gain:
-    """Of one mode over several, by the data term of the run."""
+    """Gain of one mode over several, by the data term of the run."""
     part = context.seen.central_part(tuned.dataset, TRIAL_PATTERNS)
     settings = tuned.preset.model_copy(update=TRIAL_SETTINGS | AS_LONG)
     losses = []

@@ -1,20 +1,21 @@
-"""The half turn that one slice leaves open, settled by what a specimen's phase looks like.
+"""The half turn that one slice leaves open, determined by the appearance of a specimen's phase.
 
 (rotation + 180°, reversed aberrations, reversed phase) explains patterns of one slice equally well. The dark field,
-which decides before, is misled where the beam is scattered twice or electrons are few. But atoms attract electrons:
-they are small peaks of phase in wide gaps, never holes. So the phase of a short trial, which may be of either sign, has
-to be skewed to the positive side. Where it is skewed to the other one beyond doubt the half turn is wrong.
+which decides before, is misled by double scattering or few electrons. But atoms attract electrons: they are small peaks
+of phase in wide gaps, never holes. The phase of a short trial, which may have either sign, must therefore be skewed to
+the positive side. If it is skewed to the negative side beyond doubt, the half turn is wrong.
 
-That needs atoms which are told apart, or lie at random: the third cumulant of many independent peaks is the sum of
-theirs, however they overlap. Of a honeycomb in beams of the first order alone the gaps look like the peaks. So where
-atoms of a lattice are not told apart the phase is also smoothed until no lattice is left: what stands out then are
-particles, which are denser than what is around them. Of sheets it is their gaps. So both have to be skewed to one side.
+This requires atoms that are resolved, or lie at random: the third cumulant of many independent peaks is the sum of
+theirs, however they overlap. In a honeycomb formed by first-order beams alone, the gaps look like the peaks. If the
+atoms of a lattice are not resolved, the phase is therefore also smoothed until no lattice is left: what stands out then
+are particles, which are denser than their surroundings, or, in sheets, their gaps. The phase before and after smoothing
+has to be skewed to the same side.
 
-Of atoms at random depth does not tell the half turn (:mod:`~ptylive.engine.refine.tuning.half_turn_choice`): what
-scatters once only is the same film turned upside down, and what the model lacks decides. Of crystals it does.
+For atoms at random, depth does not determine the half turn (:mod:`~ptylive.engine.refine.tuning.half_turn_choice`): a
+film that scatters only once is the same film upside down, and the errors of the model decide. For crystals depth does.
 
-Where the maps say that they could not tell, and the phase is skewed to one side though not beyond doubt, that side is
-the likelier one, and is taken; that nothing tells it is still said.
+If the maps could not decide, and the phase is skewed to one side though not beyond doubt, that side is the more likely
+one and is used; the message still says that nothing determines it.
 """
 
 from __future__ import annotations
@@ -39,21 +40,21 @@ from ptylive.schema.advice.half_turn import half_turn_words
 from ptylive.schema.model import DoubleArray
 
 RESOLVED_A = 1.0
-"""Half a wavelength over the semi-angle below which atoms are told apart: bonds are 1.4 Å and more."""
+"""Half a wavelength over the semi-angle below which atoms are resolved: bonds are 1.4 Å and more."""
 SMOOTHED_A = 1.9
-"""Standard deviation of the Gaussian that smooths the others: 1 % is left of a lattice of 4 Å."""
+"""Standard deviation of the Gaussian that smooths unresolved lattices: 1 % is left of a lattice of 4 Å."""
 SWEEPS = 2
-"""Of the trial: after them the skewness is what it is after eight."""
+"""Number of sweeps of the trial: the skewness is then the same as after eight."""
 BEYOND_DOUBT = 4.0
-"""Standard deviations of a skewness that turns a scan. Those of wrong halves were 5.5 to 7."""
+"""Standard deviations of a skewness that turns a scan. Those of wrong half turns were 5.5 to 7."""
 BEYOND_CHANCE = 3.0
-"""The same of particles, and of atoms at random, where nothing else tells which half is right."""
+"""The same for particles, and for atoms at random, if nothing else shows which half turn is right."""
 BY_CHANCE = 1.0
-"""A picture that is skewed by less tells nothing, nor contradicts anything."""
+"""Standard deviations of a skewness below which an image neither decides nor contradicts anything."""
 BLOCKS = 4
-"""The field is cut into as many along either axis, each left out once for the standard deviation."""
+"""Number of blocks along either axis of the field, each left out once for the standard deviation."""
 EDGE = 0.05
-"""Share of the positions on each side beyond which the phase is left aside."""
+"""Share of the positions on each side beyond which the phase is ignored."""
 SETTINGS = TRIAL_SETTINGS | {
     "regime": "thin",
     "start_from_map": False,
@@ -66,7 +67,7 @@ SETTINGS = TRIAL_SETTINGS | {
     "non_negative_phase": False,
     "phase_only_obj": True,
 }
-"""Of the trial, whatever the run is asked for: a bound would make either sign look like atoms."""
+"""Settings of the trial, overriding the preset: a bound would make either sign look like atoms."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +76,11 @@ class Skewness:
 
     value: float
     deviation: float
-    """By the jackknife over blocks of the field (Efron and Stein 1981)."""
+    """Standard deviation by the jackknife over blocks of the field (Efron and Stein 1981)."""
 
     @classmethod
     def of(cls, phase: DoubleArray) -> Skewness:
-        """Of a picture (rows, columns)."""
+        """Compute the skewness of an image (rows, columns)."""
         blocks = [part for rows in np.array_split(phase, BLOCKS) for part in np.array_split(rows, BLOCKS, axis=1)]
         sums = np.array([[(block**power).sum() for power in range(4)] for block in blocks])
         whole = sums.sum(axis=0)
@@ -88,26 +89,26 @@ class Skewness:
 
     @property
     def deviations(self) -> float:
-        """In units of the standard deviation, 0 for an even picture."""
+        """Skewness in units of the standard deviation, 0 for a uniform image."""
         return self.value / self.deviation if self.deviation else 0.0
 
     def __str__(self) -> str:
-        """In numbers."""
+        """Format value and deviation."""
         return f"{self.value:.2g} ± {self.deviation:.1g}"
 
 
 def _skewness(sums: DoubleArray) -> float:
-    """From the sums of the powers 0 to 3."""
+    """Skewness from the sums of the powers 0 to 3."""
     mean, square, cube = (float(one) for one in sums[1:] / sums[0])
     deviation = math.sqrt(max(square - mean**2, 1e-30))
     return (cube - 3 * mean * square + 2 * mean**3) / deviation**3
 
 
 def with_atoms_as_peaks(tuned: Tuned, context: TrialContext) -> Tuned:
-    """The same under the other half turn where that is open and a trial shows holes in place of atoms or particles.
+    """Use the other half turn if it is open and a trial shows holes in place of atoms or particles.
 
-    What is skewed beyond doubt to either side settles the half turn; less is enough to turn it where the maps could not
-    tell, but settles nothing.
+    A skewness beyond doubt to either side settles the half turn; a smaller one suffices to turn it if the maps could
+    not decide, but settles nothing.
     """
     if not _can_be_told(tuned):
         return tuned
@@ -135,14 +136,14 @@ def with_atoms_as_peaks(tuned: Tuned, context: TrialContext) -> Tuned:
 
 
 def together(deviations: Sequence[float]) -> float:
-    """Independent deviations from 0 as one (Stouffer et al. 1949); 0 where they contradict each other beyond chance."""
+    """Combine independent deviations from 0 (Stouffer et al. 1949); 0 if they contradict each other beyond chance."""
     if min(deviations) < -BY_CHANCE and max(deviations) > BY_CHANCE:
         return 0.0
     return sum(deviations) / math.sqrt(len(deviations))
 
 
 def _can_be_told(tuned: Tuned) -> bool:
-    """Whether the half turn is open, the resolution is known, and there are patterns enough for a trial."""
+    """Whether the half turn is open, the resolution is known, and there are enough patterns for a trial."""
     dataset, preset = tuned.dataset, tuned.preset
     if not is_open(dataset, preset) or not may_be_tried(dataset, preset) or preset.solver.optimizer in PUBLISHED:
         return False
@@ -150,24 +151,24 @@ def _can_be_told(tuned: Tuned) -> bool:
 
 
 def _atoms_are_resolved(dataset: Dataset) -> bool:
-    """Whether atoms are told apart in the bright field."""
+    """Whether atoms are resolved in the bright field."""
     return 0.5 / _semiangle_invA(dataset) < RESOLVED_A
 
 
 def _semiangle_invA(dataset: Dataset) -> float:
-    """Of the aperture; what can be told (:func:`_can_be_told`) has one."""
+    """Semi-angle of the aperture; known if :func:`_can_be_told` holds."""
     semiangle_mrad = dataset.calibration.require("convergence_semiangle_mrad", "half turn")
     return 1e-3 * float(semiangle_mrad) / float(dataset.calibration.wavelength_A or 1.0)
 
 
 def _still_undecided(calibration: Calibration) -> Calibration:
-    """The calibration of a half turn that is only the likelier one."""
+    """Calibration for a half turn that is only the more likely one."""
     rotation = calibration.entries["rotation_deg"]
     return calibration.having(rotation_deg=replace(rotation, origin=Origin.UNDECIDED))
 
 
 def _phase(tuned: Tuned, context: TrialContext) -> tuple[DoubleArray, DoubleArray]:
-    """That of a trial (rows, columns), where the positions are but those at the rim, and its pixel."""
+    """Phase of a trial (rows, columns), in the area of the positions except those at the rim, and its pixel size."""
     part = context.seen.central_part(tuned.dataset, TRIAL_PATTERNS)
     trial = Trial.of(part, tuned.preset.model_copy(update=SETTINGS), context)
     state, _ = trial.continued(None, trial.enough(SWEEPS), trial.enough(SWEEPS), context)
@@ -180,5 +181,5 @@ def _phase(tuned: Tuned, context: TrialContext) -> tuple[DoubleArray, DoubleArra
 
 
 def _smoothed(phase: DoubleArray, pixel_A: DoubleArray, smoothed_A: float) -> DoubleArray:
-    """By a Gaussian."""
+    """Smooth by a Gaussian."""
     return ndimage.gaussian_filter(phase, smoothed_A / pixel_A) if smoothed_A else phase

@@ -1,9 +1,9 @@
-"""The size of the source that several probe modes begin with, by patterns that were held out.
+"""The source size that several probe modes start with, chosen by held-out patterns.
 
-Modes keep much of the blur they begin with: of a source that is not there as of one that is. So where nobody gave a
-size, half of the usual one is tried beside it, in as many modes as the run has. Fewer tell less: which of source and
-focal spread the second mode stands for changes with the size. A source that is too large does less harm where there is
-one than one too small, so the usual one is kept unless the smaller one predicts better beyond doubt.
+Modes keep much of the blur they start with, whether the source is there or not. If nobody gave a size, half of the
+usual one is therefore tried as well, with as many modes as the run has. Fewer modes show less: whether the second mode
+stands for the source or the focal spread changes with the size. For an actual source, too large a size does less harm
+than too small a one, so the usual size is kept unless the smaller one predicts better beyond doubt.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.schema.preset import Preset
 
 SMALLER = 0.5
-"""Times the usual source."""
+"""Factor on the usual source size."""
 SWEEPS = (1, 2, 4)
-"""After which the two are compared."""
+"""Numbers of sweeps after which the two are compared."""
 BEHIND = 4.0
-"""Standard deviations by which the smaller source, behind after one sweep, stays so."""
+"""Standard deviations by which the smaller source trails after one sweep if it stays behind."""
 
 
 def with_chosen_source(tuned: Tuned, context: TrialContext) -> Tuned:
-    """The same with its source stated, a smaller one where that predicts better beyond doubt, and why in words."""
+    """State the source size, a smaller one if that predicts better beyond doubt, and why in words."""
     if not _is_open(tuned.dataset, tuned.preset):
         return tuned
     part = context.seen.central_part(tuned.dataset, MODE_PATTERNS)
@@ -47,14 +47,14 @@ def with_chosen_source(tuned: Tuned, context: TrialContext) -> Tuned:
 
 
 def _is_open(dataset: Dataset, preset: Preset) -> bool:
-    """Whether nobody gave the size, or modes that do not begin with it, and there are patterns enough to try it."""
+    """Whether neither a size nor start modes that override it are given, and there are enough patterns for a trial."""
     probe = preset.probe
     begun = probe.start_probe or probe.n_hermite_probe_modes or probe.defocus_spread_modes_A
     return probe.source_size_A == "auto" and not begun and may_be_tried(dataset, preset)
 
 
 def _gain(usual: Trial, smaller: Trial, context: TrialContext) -> Gain:
-    """Of the smaller source, after the first sweeps where they tell."""
+    """Gain of the smaller source, after the first sweeps if they decide."""
     states: list[SweepState | None] = [None, None]
     gain = Gain(0.0, 0.0)
     for sweeps in SWEEPS:

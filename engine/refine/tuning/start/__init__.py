@@ -1,1 +1,1 @@
-"""What a refinement begins from where the preset names a file: an object, or images of one."""
+"""Start of a refinement for which the preset names a file: an object, or images of one."""

@@ -1,16 +1,16 @@
-"""The start of a thick crystal from the columns that one slice of it shows, where patterns held out prefer that.
+"""Start of a thick crystal from the columns that a single slice shows, if held-out patterns prefer it.
 
 Columns of heavy atoms shift the phase by many radians. From an empty object of several slices such a crystal can be
 refined into a wrong minimum, often its own negative: maxima lie between the columns, and neither more sweeps nor other
-steps lead out of it. One slice in place of all is a poor model of it, but a linear one at first, as a direct method is,
+steps lead out of it. One slice in place of all is a poor model of it, but at first a linear one, like a direct method,
 and shows where columns are: by its modulus, since they scatter electrons out of what one slice explains, or by its
-phase, of one sign or the other, as the focus and how often the wave has been turned have it. Which of them, patterns
-held out tell: each image is sharpened into peaks of a phase, the same in all slices, and refined for some sweeps; what
-predicts better than the object that began empty is begun from. Columns may also come to the minimum of the empty object
-and only be there sooner, or have come too short a way to tell: what is not clear is judged once more in trials as long
-as the run's sweeps, which L-BFGS goes on with. Two objects on their way to one minimum approach each other then; in two
-minima they keep their distance. (Charge flipping, Oszlányi and Sütő 2004, leaves false
-minima of crystals in a similar way: it turns over what is weak.)
+phase, of either sign, depending on the focus and on how often the phase has wrapped. Held-out patterns decide between
+these images: each is sharpened into peaks of a phase, the same in all slices, and refined for some sweeps; one that
+predicts better than the object that started empty becomes the start. Columns may also reach the same minimum as the
+empty object, only sooner, or may not have moved far enough to tell. Unclear cases are judged once more in trials as
+long as the run's sweeps, followed by L-BFGS: two objects on their way to one minimum then approach each other; in two
+minima they keep their distance. (Charge flipping, Oszlányi and Sütő 2004, leaves false minima of crystals in a similar
+way: it inverts what is weak.)
 """
 
 from __future__ import annotations
@@ -42,35 +42,35 @@ from ptylive.schema.model import Array, ComplexArray, DoubleArray
 
 PATTERNS = 512
 SWEEPS = 4
-"""Of one slice, and of the object that begins empty before it is compared."""
+"""Sweeps of one slice, and of the object that starts empty before it is compared."""
 STAGES = ((1, -0.8, 3), (2, -0.35, 2), (4, -0.05, 2), (8, -math.inf, 1))
-"""Sweeps of a start, the gain below which it is then given up, and how many are followed further: those that came to
-predict better by a tenth were above -0.48, -0.19 and -0.02 by then, and among the first two or three
+"""Sweeps of a start, the gain below which it is then given up, and how many starts are kept: those that eventually
+predicted better by a tenth were above -0.48, -0.19 and -0.02 by then, and among the first two or three
 (docs/automatic/columns.md)."""
 WORTH, BEYOND_DOUBT = 0.1, 4.0
 """Share and standard deviations by which a start must predict better."""
 FIRST_LOOK = 2
-"""Sweeps after which noise may explain an empty object already."""
+"""Number of sweeps after which noise may already explain an empty object."""
 LEAST_NOISE = 0.9
-"""Of what counting leaves of a loss: a smooth model of few counts is credited with up to 0.04 too much of it."""
+"""Least ratio of loss to counting noise: for a smooth model of few counts the noise is overestimated by up to 0.04."""
 CLEAR = 0.2
-"""Share that is believed after few sweeps; less, and in doubt, is judged by longer trials."""
+"""Gain that is accepted after few sweeps; a smaller or uncertain one is judged by longer trials."""
 EPOCHS = 4
-"""Of L-BFGS after the sweeps of an automatic run, by which the rest is judged."""
+"""Epochs of L-BFGS after the sweeps of an automatic run, by which the rest is judged."""
 KEPT = 0.95
-"""Share that these have to leave of the lead that columns had after the sweeps (docs/automatic/columns.md)."""
+"""Share of the lead of the columns after the sweeps that must remain after these epochs (docs/automatic/columns.md)."""
 DEEP = 2.0
-"""Depths of focus; one slice of what is thicker is also looked at out of focus, by one of them."""
+"""Depths of focus above which one slice is also examined one depth of focus out of focus."""
 PEAK_RAD, POWER = 5.0, 2.0
-"""Phase of the highest peaks, in all slices together, and the power that sharpens them: half as high they do not reach
+"""Phase of the highest peaks, in all slices together, and the power that sharpens them: peaks half as high do not reach
 the right minimum; twice as high, or sharper, they do as well."""
 BLUR = 0.5
-"""Standard deviation of the blur before, in units of the aperture's resolution, wavelength over twice the semi-angle:
-finer detail of a few sweeps is noise."""
+"""Standard deviation of the preceding blur, in units of the aperture's resolution, wavelength over twice the
+semi-angle: finer detail after a few sweeps is noise."""
 LOWEST, HIGHEST = 1.0, 99.5
-"""Percentiles that stand for the level between the columns and for their height."""
+"""Percentiles used as the level between the columns and as their height."""
 NEAR = 1.5
-"""Distances between positions, within which a pixel has been lit as well as any."""
+"""Distance, in units of the distance between positions, within which a pixel counts as fully lit."""
 ONE_SLICE = {
     "num_slices": 1,
     "total_thickness_A": None,
@@ -83,14 +83,14 @@ ONE_SLICE = {
 
 
 class Image(StrEnum):
-    """What of one slice is taken for columns, in words."""
+    """Image of one slice that is interpreted as columns, in words."""
 
     DARK = "the negative of its modulus"
     PHASE = "its phase"
     NEGATIVE = "the negative of its phase"
 
     def of(self, transmission: ComplexArray) -> DoubleArray:
-        """The image (Y, X) of a transmission, columns bright."""
+        """The image (Y, X) of a transmission, with bright columns."""
         if self is Image.DARK:
             return np.asarray(-np.abs(transmission), dtype=np.float64)
         phase = np.angle(transmission)
@@ -98,18 +98,18 @@ class Image(StrEnum):
 
 
 def with_columns(tuned: Tuned, context: TrialContext, *, sooner: bool = False) -> Tuned:
-    """The same beginning from the columns that one slice shows, where that predicts better beyond doubt.
+    """Start from the columns that one slice shows, if that predicts better beyond doubt.
 
-    ``sooner``: also where they may only come to the minimum of the empty object sooner.
+    ``sooner``: also if they may only reach the minimum of the empty object sooner.
     """
     return _looked_for(tuned, context, sooner=sooner)[0]
 
 
 def columns_of_some_depth(candidates: Iterable[Tuned], context: TrialContext) -> WarmStart | None:
-    """The columns that the first of the same in rising depths begins from, also where they may only be sooner.
+    """Columns that the first successful candidate, in order of rising depth, starts from, also if only sooner.
 
-    Through a part of its depth columns of a thick crystal are ahead of an empty object, but not far; so more is tried
-    where they are. None where they are not, or nowhere far enough.
+    Through part of its depth, columns of a thick crystal lead an empty object, but not by far; a larger depth is
+    therefore tried only if they lead. None if they do not, or never far enough.
     """
     for one in candidates:
         found, ahead = _looked_for(one, context, sooner=True)
@@ -121,7 +121,7 @@ def columns_of_some_depth(candidates: Iterable[Tuned], context: TrialContext) ->
 
 
 def _looked_for(tuned: Tuned, context: TrialContext, *, sooner: bool) -> tuple[Tuned, bool]:
-    """See :func:`with_columns`; and whether columns are ahead of an empty object at all."""
+    """See :func:`with_columns`; also return whether columns lead an empty object at all."""
     if not _is_open(tuned):
         return tuned, False
     part = context.seen.central_part(tuned.dataset, PATTERNS)
@@ -147,36 +147,36 @@ class _Slice:
 
 @dataclass(frozen=True)
 class Settling:
-    """The gain of a start over an empty object, both after the sweeps of an automatic run and some epochs later."""
+    """Gain of a start over an empty object, both after the sweeps of an automatic run and some epochs later."""
 
     early: Gain
     late: Gain
 
     @property
     def is_another_minimum(self) -> bool:
-        """Whether it is better and stays so; what is only sooner in the same minimum is overtaken."""
+        """Whether it is better and stays so; a start that is only sooner in the same minimum is caught up with."""
         return is_better(self.late) and self.late.share >= KEPT * self.early.share
 
 
 @dataclass
 class _Start:
-    """A start on its way."""
+    """A start during its trials."""
 
     image: Image
     defocused_A: float
     trial: Trial
     empty: Trial
-    """The same that begins empty."""
+    """The same trial with an empty start."""
     state: SweepState | None = None
     gain: Gain = field(default_factory=lambda: Gain(-math.inf, 0.0))
 
     def swept(self, sweeps: int, as_found: HeldOutLoss, context: TrialContext) -> None:
-        """Sweep it to that number, and compare."""
+        """Sweep up to that number, and compare."""
         self.state, loss = self.trial.continued(self.state, sweeps, STAGES[-1][0], context)
         self.gain = Gain.over(as_found.groups, loss.groups)
 
     def settled(self, context: TrialContext) -> Settling:
-        """Both once more from their beginning: neither is ahead of the other, as in the run."""
+        """Run both again from their start: neither is ahead of the other, as in the run."""
         several = f"in {self.trial.preset.object.slices} slices, longer"
         courses = []
         for trial, what in ((self.empty, "an object"), (self.trial, "columns")):
@@ -186,9 +186,9 @@ class _Start:
 
 
 def _gain_if_taken(best: _Start, context: TrialContext, *, sooner: bool) -> Gain | None:
-    """By how much the best start predicts better where it is taken, in the trials that say so.
+    """Gain of the best start, if it is used, in the trials that decide so.
 
-    What is behind after few sweeps is left: starts that came to another minimum were ahead by then.
+    A start that trails after few sweeps is not used: starts that reached another minimum were ahead by then.
     """
     if is_better(best.gain) and (sooner or best.gain.share > CLEAR):
         return best.gain
@@ -199,9 +199,9 @@ def _gain_if_taken(best: _Start, context: TrialContext, *, sooner: bool) -> Gain
 
 
 def _best(tuned: Tuned, context: TrialContext) -> _Start | None:
-    """The start that predicts patterns held out best, over an empty one that is swept more often; None: all given up.
+    """Start that predicts held-out patterns best, compared with an empty one swept more often; None: all given up.
 
-    The empty one is SWEEPS ahead: as many as one slice takes. Where noise is all that it leaves, nothing is tried.
+    The empty one is SWEEPS ahead: as many as one slice takes. If it leaves nothing but noise, nothing is tried.
     """
     preset, several = tuned.preset, f"{tuned.preset.object.slices} slices"
     settings = preset.model_copy(update=TRIAL_SETTINGS | AS_LONG | {"probe_modes": modes_for_several(preset)})
@@ -227,15 +227,15 @@ def _best(tuned: Tuned, context: TrialContext) -> _Start | None:
 
 
 def _is_explained(over_noise: float | None) -> bool:
-    """Whether counting noise is all that is left of a loss, but for less than a start would have to gain.
+    """Whether a loss exceeds counting noise by less than a start would have to gain.
 
-    Far below 1 the noise is not that of counted electrons, and nothing is known.
+    Far below 1 the noise is not that of counted electrons, and nothing can be concluded.
     """
     return over_noise is not None and LEAST_NOISE < over_noise < 1 / (1 - WORTH)
 
 
 def _starts(tuned: Tuned, empty: Trial, context: TrialContext) -> list[_Start]:
-    """All that are tried."""
+    """All starts that are tried."""
     depth_A = depth_of_focus_A(tuned.dataset)
     thick = depth_A is not None and sum(tuned.preset.object.slice_thickness_A) > DEEP * depth_A
     starts: list[_Start] = []
@@ -249,7 +249,7 @@ def _starts(tuned: Tuned, empty: Trial, context: TrialContext) -> list[_Start]:
 
 
 def _one_slice(tuned: Tuned, defocused_A: float, context: TrialContext, *, held_out: bool = True) -> _Slice:
-    """One complex slice after some sweeps, at the entrance or so far before it."""
+    """One complex slice after some sweeps, at the entrance surface or defocused in front of it."""
     dataset = with_optics_moved(tuned.dataset, {"C10": -defocused_A}) if defocused_A else tuned.dataset
     alone = replace(context, start=None, begun=None)
     trial = Trial.of(dataset, tuned.preset.model_copy(update=TRIAL_SETTINGS | ONE_SLICE), alone)
@@ -261,7 +261,7 @@ def _one_slice(tuned: Tuned, defocused_A: float, context: TrialContext, *, held_
 
 
 def peaks(seen: _Slice, image: DoubleArray, slices: int) -> WarmStart:
-    """An image, columns bright, as peaks of a phase, the same in all slices."""
+    """Convert an image with bright columns to phase peaks, the same in all slices."""
     from scipy.ndimage import gaussian_filter
 
     grid, measured = seen.problem.grid, seen.problem.measured
@@ -275,7 +275,7 @@ def peaks(seen: _Slice, image: DoubleArray, slices: int) -> WarmStart:
 
 
 def _lit(grid: ObjectGrid, dataset: Dataset) -> Array:
-    """(Y, X) where the scan has been."""
+    """(Y, X) mask of the area that was scanned."""
     from scipy.spatial import cKDTree
 
     places = _of_one_scan(dataset, grid.pixel_A) / grid.pixel_A
@@ -286,7 +286,7 @@ def _lit(grid: ObjectGrid, dataset: Dataset) -> Array:
 
 
 def _of_one_scan(dataset: Dataset, pixel_A: float) -> DoubleArray:
-    """Positions (n, 2) of the first scan where there are several of the same place, each once."""
+    """Positions (n, 2) of the first of several scans of the same place, without duplicates."""
     positions_A = np.asarray(dataset.positions_A, dtype=np.float64)
     if dataset.scan_of is not None:
         positions_A = positions_A[dataset.scan_of == dataset.scan_of[0]]
@@ -294,7 +294,7 @@ def _of_one_scan(dataset: Dataset, pixel_A: float) -> DoubleArray:
 
 
 def _is_open(tuned: Tuned) -> bool:
-    """Whether there are several slices, nothing that they begin from, and patterns enough to try it."""
+    """Whether there are several slices without a given start, and enough patterns to try it."""
     preset = tuned.preset
     start = preset.start
     given = start.start_object or start.start_phase_image or start.start_amplitude_image
@@ -303,5 +303,5 @@ def _is_open(tuned: Tuned) -> bool:
 
 
 def is_better(gain: Gain) -> bool:
-    """Whether a start that gains so much is taken."""
+    """Whether a start with this gain is used."""
     return gain.exceeds(BEYOND_DOUBT) and gain.share > WORTH

@@ -1,8 +1,8 @@
-"""How far patterns held out are from what counting noise leaves of their loss: what no better model can gain.
+"""How far the loss of held-out patterns is from that of pure counting noise: what a better model could still gain.
 
-Electrons are counted. Under the right model every pixel has counts of a Poisson distribution, and so its data term a
-mean that is known: the loss of patterns held out comes to the sum of these and no lower (as a reduced chi squared comes
-to 1). Where a trial is there already, nothing that is tried in its place can gain a tenth.
+Electrons are counted. Under the right model every pixel has Poisson-distributed counts, and its data term a known mean:
+the loss of held-out patterns reaches the sum of these means and goes no lower (as a reduced chi squared reaches 1). If
+a trial has reached this loss, no alternative can gain a tenth.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial, TrialConte
 from ptylive.schema.model import DoubleArray
 
 FAINTEST, BRIGHTEST, STEPS = 1e-4, 400.0, 240
-"""Counts between which means are tabled. Brighter pixels have what a normal distribution has, to a thousandth."""
+"""Range of counts for which means are tabulated. Brighter pixels match a normal distribution to within a thousandth."""
 DEVIATIONS, FEWEST = 12, 25
-"""Counts that are summed over: beyond the mean by a number of standard deviations, and by one of counts."""
+"""Range of counts in the sums: beyond the mean by a number of standard deviations plus a number of counts."""
 
 
 def loss_over_noise(trial: Trial, vector: Any, loss: HeldOutLoss, context: TrialContext) -> float | None:
-    """The loss of the patterns held out over what counting noise would leave of it under the model ``vector``.
+    """Ratio of the held-out loss to the loss that counting noise would leave under the model ``vector``.
 
-    1 for the right model of counted electrons; more where a model lacks something or there is other noise, less where
-    there is less noise than that of counting. None where nothing tells: data terms that are no likelihood of counts,
-    models that are not compiled, other quantities that are refined, and on a GPU, where nothing has compiled the
-    processor's kernel. Takes one way through the model for each pattern held out.
+    1 for the right model of counted electrons; more if a model lacks something or there is other noise, less if there
+    is less noise than that of counting. None if it cannot be determined: data terms that are no likelihood of counts,
+    models that are not compiled, other refined quantities, and on a GPU, where the CPU kernel has not been compiled.
+    Takes one pass through the model for each held-out pattern.
     """
     from ptylive.engine.backend.multislice.compiled_backend import CompiledMultislice
 
@@ -53,7 +53,7 @@ def loss_over_noise(trial: Trial, vector: Any, loss: HeldOutLoss, context: Trial
 
 @lru_cache
 def mean_losses(term: DataTerm) -> tuple[DoubleArray, DoubleArray]:
-    """Mean counts, rising, and the mean loss of a pixel that has these, its own counts a Poisson distribution's."""
+    """Mean counts, ascending, and the mean loss of a pixel with Poisson-distributed counts of each mean."""
     from scipy.special import gammaln, xlogy  # scipy.stats takes a third of a second to import
 
     means = np.concatenate([[0.0], np.geomspace(FAINTEST, BRIGHTEST, STEPS)])

@@ -1,4 +1,4 @@
-"""A start object from images of phase and modulus on the field of the scan, of any number of pixels."""
+"""A start object from images of phase and modulus on the field of the scan, with any number of pixels."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ptylive.schema.preset.start import StartSettings
 
 
 def from_images(settings: StartSettings, problem: Problem) -> WarmStart | None:
-    """The object that the images show, on the pixels of the problem; None where none is given.
+    """The object that the images show, on the pixels of the problem; None if none is given.
 
-    Their corner pixels lie on the corners of the scan, whatever its rotation; beyond them phases are carried on from
-    the border. One image of the phase stands for all slices together. Raises MetadataError.
+    Their corner pixels lie on the corners of the scan, whatever its rotation; beyond them phases are continued from the
+    border. One image of the phase represents all slices together. Raises MetadataError.
     """
     names = {"start_phase_image": settings.start_phase_image, "start_amplitude_image": settings.start_amplitude_image}
     given = {name: _image(name, path) for name, path in names.items() if path is not None}
@@ -47,7 +47,7 @@ def _image(name: str, path: str) -> DoubleArray:
 
 
 def _on_scan(problem: Problem) -> DoubleArray:
-    """(2, Y, X) place of each object pixel in rows and columns of the scan: the grid that fits all positions best."""
+    """(2, Y, X) place of each object pixel in rows and columns of the scan, by the best-fitting grid of positions."""
     dataset: Dataset = problem.measured.dataset
     row, column = np.divmod(dataset.point, dataset.scan_shape[1])
     model = np.stack([np.ones(len(row)), row, column], axis=1)
@@ -61,7 +61,7 @@ def _on_scan(problem: Problem) -> DoubleArray:
 
 
 def _sampled(image: DoubleArray, place: DoubleArray, scan_shape: tuple[int, int]) -> DoubleArray:
-    """An image at places of the scan, interpolated linearly; beyond its border the last value is carried on."""
+    """Interpolate an image linearly at places of the scan; beyond its border the last value is continued."""
     from scipy.ndimage import map_coordinates
 
     finer = [(pixels - 1) / max(points - 1, 1) for pixels, points in zip(image.shape, scan_shape, strict=True)]

@@ -1,4 +1,4 @@
-"""A start object from a file: an earlier result, of this program or another, or PyPty's ``co.npy``."""
+"""A start object from a file: an earlier result, from this or another program, or PyPty's ``co.npy``."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ptylive.schema.model import ComplexArray
 from ptylive.schema.preset.start import StartSettings
 
 MOST_APART = 20.0
-"""Times the pixel of this object that an earlier one's may be: beyond, a unit is wrong."""
+"""Maximum ratio between the pixels of an earlier object and this one: beyond it, a unit is wrong."""
 
 
 def begun(problem: Problem, settings: StartSettings, earlier: WarmStart | None) -> Problem:
-    """The problem beginning where an earlier refinement ended, or with the object of a file; else as it is."""
+    """Start from an earlier refinement, or from a given object or images; otherwise leave the problem as it is."""
     if earlier is None and settings.start_object is not None:
         earlier = given_object(settings.start_object, problem)
     elif earlier is None:
@@ -32,10 +32,10 @@ def begun(problem: Problem, settings: StartSettings, earlier: WarmStart | None) 
 
 
 def given_object(path: str, problem: Problem) -> WarmStart:
-    """The object of a file; its slices and modes may be others than the problem's.
+    """Read the object of a file; its slices and modes may differ from the problem's.
 
-    A result of this program or another: where it lies among the positions. npy: PyPty's (Y, X, slices, modes), of
-    pixels and a thickness like the problem's, laid with its middle on that of this object. Raises MetadataError,
+    A result of this program or another is placed where it lies among the positions. npy: PyPty's (Y, X, slices, modes),
+    with pixels and a thickness like the problem's, centred on the middle of this object. Raises MetadataError,
     InputFileError.
     """
     if path.endswith(".npy"):
@@ -56,10 +56,10 @@ def given_object(path: str, problem: Problem) -> WarmStart:
 
 
 def _origin_A(found: EarlierResult, problem: Problem) -> tuple[float, float] | None:
-    """Where its pixel (0, 0) lies among the problem's positions; None where it does not say.
+    """Position of its pixel (0, 0) among the problem's positions; None if it does not say.
 
-    Frames of other programs begin elsewhere: the mean of the same scan points tells how far, or, of another number of
-    points, the middle of the field that they cover.
+    Frames of other programs have another origin: the mean over the same scan points gives the shift or, for another
+    number of points, the middle of the field that they cover.
     """
     if found.in_our_frame:
         return found.origin_A
@@ -86,7 +86,7 @@ def _in_the_middle(
 
 
 def _from_npy(path: str) -> ComplexArray:
-    """(modes, slices, Y, X)."""
+    """Read an array (modes, slices, Y, X)."""
     try:
         stored = np.load(Path(path), allow_pickle=False)
     except (OSError, ValueError) as error:
