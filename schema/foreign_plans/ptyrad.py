@@ -20,7 +20,7 @@ PARTS = {"both": "both", "phase": "phase", "amplitude": "amplitude"}
 
 
 def updated(theirs: str, key: str) -> Converter:
-    """A tensor's rate and iterations as a switch: rates are found here. Without ``start_iter`` PtyRAD never moves it."""
+    """Convert a tensor's rate and iterations to a switch: ptylive finds rates itself. No ``start_iter`` means never."""
 
     def convert(value: Any, into: Gathered) -> None:
         said, name = table_of(value, theirs), f"{UPDATE}.{theirs}"
