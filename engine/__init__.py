@@ -1,1 +1,1 @@
-"""Live maps, calibration and refinement: everything that computes. Knows nothing of networks or browsers."""
+"""Live maps, calibration and refinement: all computation. Independent of networks and browsers."""

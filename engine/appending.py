@@ -1,14 +1,14 @@
 """Append-only changes of an HDF5 file: existing bytes are never moved, and one write commits the new state.
 
-Copying gigabytes of earlier refinements to add one more would take minutes and twice the room. Here all that is new is
-written behind the end of the file: a new root group, with hard links to what is kept. Nothing before the end is
-touched, so the file reads as before, by anybody, until its first 96 bytes (the superblock: where the root group lies
-and where the file ends) are replaced by one write within a disk sector. Killed before that, the file is the old one
-with bytes behind its end that nobody refers to; after that, the new one.
+Copying gigabytes of earlier refinements to add one more would take minutes and twice the space. Instead, everything new
+is written behind the end of the file: a new root group, with hard links to the objects that are kept. Nothing before
+the end is touched, so every reader sees the old file until its first 96 bytes (the superblock, which says where the
+root group lies and where the file ends) are replaced by one write within a disk sector. If the process is killed before
+that write, the file is the old one with unreferenced bytes behind its end; afterwards it is the new one.
 
-HDF5 itself changes a file in place. It is therefore given a file object that keeps changes before the end to itself
-(they are link counts, and the link by which HDF5 holds the new root meanwhile), and before the superblock is written
-everything new is read back from the disk alone. What is replaced is not reclaimed until the file is written anew.
+HDF5 itself changes a file in place. It is therefore given a file object that withholds changes before the end (these
+are link counts, and the link by which HDF5 temporarily holds the new root). Before the superblock is written, all new
+objects are read back from the disk alone. Space of replaced objects is not reclaimed until the file is written anew.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
 
 NEXT = ".next"
 _BEGINNING = b"\x89HDF\r\n\x1a\n" + bytes([0, 0, 0, 0, 0, 8, 8, 0])
-"""Signature, versions 0 of everything, eight bytes for an address and a length."""
+"""Signature, version 0 throughout, eight-byte addresses and lengths."""
 _END_AT, _ROOT_AT, _SUPERBLOCK_BYTES = 40, 56, 96
 _NOWHERE = b"\xff" * 8
 
 
 class NotAppendableError(Exception):
-    """The file has to be written anew: it is of another form, open for writing elsewhere, or was not read back."""
+    """The file has to be written anew: unsupported layout, open for writing elsewhere, or failed to read back."""
 
 
 def append(path: Path, build: Callable[[h5py.Group, Callable[[str, h5py.Group, str], None]], None]) -> None:
-    """Give a file a new root group, filled by ``build`` (the group, and what links it to an object of the file).
+    """Give a file a new root group, filled by ``build`` (called with the group and a function that links file objects).
 
-    ``build`` must not read what is in the file: HDF5 would write new texts among the old ones. Raises
-    NotAppendableError, OSError for a full disk; the file then reads as before.
+    ``build`` must not read from the file, because HDF5 would write new strings among the old ones. Raises
+    NotAppendableError, or OSError for a full disk; the file then reads as before.
     """
     with _opened(path) as handle:
         end = _end_of(handle)
@@ -66,7 +66,7 @@ def append(path: Path, build: Callable[[h5py.Group, Callable[[str, h5py.Group, s
 
 @contextmanager
 def _opened(path: Path) -> Iterator[int]:
-    """The file, while nobody has it open for writing: HDF5 holds an exclusive lock on what it writes."""
+    """Open the file unless somebody has it open for writing: HDF5 holds an exclusive lock on files it writes."""
     handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -78,7 +78,7 @@ def _opened(path: Path) -> Iterator[int]:
 
 
 def _end_of(handle: int) -> int:
-    """Where the file ends by its own account; what lies behind was written by somebody who was killed."""
+    """Return the end of the file as its superblock states it; anything behind was left by a process that was killed."""
     head = os.pread(handle, _SUPERBLOCK_BYTES, 0)
     end = int.from_bytes(head[_END_AT : _END_AT + 8], "little")
     plain = head[:16] == _BEGINNING and head[24:32] == bytes(8) and head[48:56] == _NOWHERE
@@ -88,7 +88,7 @@ def _end_of(handle: int) -> int:
 
 
 def _write(tail: Tail, build: Callable[..., None]) -> tuple[int, bytes]:
-    """Address of the new root group, and a digest of all that is found from it."""
+    """Return the address of the new root group and a digest of everything reachable from it."""
     import h5py
 
     with h5py.File(tail, "r+", libver=("earliest", "v110")) as file:
@@ -106,9 +106,10 @@ def _write(tail: Tail, build: Callable[..., None]) -> tuple[int, bytes]:
 
 
 def _fill_what_is_free(file: h5py.File, end: int) -> list[h5py.Group]:
-    """Use up what HDF5 takes for free before the end: a list of names that had no room for the link to the new root.
+    """Use up the space before the end that HDF5 considers free; return the groups that fill it.
 
-    Groups are the smallest things that HDF5 makes. These are found from nowhere, and go when they are let go of.
+    Groups are the smallest objects that HDF5 makes. These are unlinked and disappear when they are released. Without
+    free space before the end, the link to the new root cannot be written there.
     """
     import h5py
 
@@ -119,7 +120,7 @@ def _fill_what_is_free(file: h5py.File, end: int) -> list[h5py.Group]:
 
 
 def _superblock(handle: int, tail: Tail, root: int) -> bytes:
-    """The first bytes of the file to be; the disk has everything up to its end."""
+    """Return the first bytes of the new file, after making sure that the disk holds everything up to its end."""
     head = bytearray(os.pread(handle, _SUPERBLOCK_BYTES, 0))
     tail.seek(_END_AT)
     end = tail.read(8)
@@ -133,7 +134,7 @@ def _superblock(handle: int, tail: Tail, root: int) -> bytes:
 
 
 def _look_again(handle: int, superblock: bytes, end: int) -> bytes:
-    """The digest of the file to be, as anybody would read it."""
+    """Return the digest of the new file as any reader would see it."""
     import h5py
 
     seen = Tail(handle, os.fstat(handle).st_size)
@@ -143,7 +144,7 @@ def _look_again(handle: int, superblock: bytes, end: int) -> bytes:
 
 
 def _digest(root: h5py.Group, end: int) -> bytes:
-    """Of names, links and attributes, and of the data that lie behind ``end``."""
+    """Return a digest of names, links and attributes, and of the data that lie behind ``end``."""
     import h5py
     import numpy as np
 

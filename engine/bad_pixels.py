@@ -1,5 +1,5 @@
-"""Pixels that are not to be trusted: those that a sender or a file names, those whose references leave nothing of them,
-and those that a calibration has found.
+"""Bad pixels: those that a sender or a file names, those that dark and gain references make useless, and those that a
+calibration has found.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ptylive.schema.model import BoolArray
 
 
 def bad_pixels(header: ScanHeader) -> BoolArray:
-    """The bad-pixel mask (Qy, Qx), recorded coordinates; all good where nothing was sent that says otherwise."""
+    """Return the bad-pixel mask (Qy, Qx) in recorded coordinates; all pixels are good unless something sent says no."""
     sent = header.arrays.get("bad_pixel_mask")
     mask = np.zeros(header.detector_shape, dtype=bool) if sent is None else np.asarray(sent, dtype=bool)
     useless = useless_pixels(header.arrays, header.detector.saturation_value)
@@ -22,7 +22,7 @@ def bad_pixels(header: ScanHeader) -> BoolArray:
 
 
 def with_noted_pixels(header: ScanHeader, calibration: Calibration) -> ScanHeader:
-    """The scan with the bad pixels that its calibration names."""
+    """Return the header with the bad pixels of its calibration added to the mask."""
     places = calibration.get("bad_pixels_px")
     if places is None or not header.basis.is_raw:
         return header

@@ -1,6 +1,6 @@
-"""A scan of frames read as a scan of coefficients: the compressor for it, and the numbers that judge it.
+"""Read a scan of frames as a scan of coefficients: its compressor, and the numbers that judge the compression.
 
-The disc is measured on a sample drawn over the whole scan: patterns of its first rows alone make worse masks
+The disc is measured on a sample drawn from the whole scan: patterns of the first rows alone give worse masks
 (docs/compression.md).
 """
 
@@ -38,11 +38,11 @@ from ptylive.schema.detector import Descan
 from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, IndexArray
 
 SAMPLE_FRAMES = 320
-"""Patterns that disc and learnt masks are made from (basis paper, appendix C)."""
+"""Number of patterns from which the disc and learnt masks are determined (basis paper, appendix C)."""
 SAMPLE_SEED = 3
 FRAMES_AT_A_TIME = 256
 LEAST_ORDER = 8
-"""Radial order that serves in focus."""
+"""Radial order that suffices in focus."""
 
 
 class PatternSource(Protocol):
@@ -50,17 +50,17 @@ class PatternSource(Protocol):
 
     @property
     def path(self) -> Path:
-        """The file it lies in."""
+        """File that holds the scan."""
         ...
 
     @property
     def header(self) -> ScanHeader:
-        """What is known of it."""
+        """Metadata of the scan."""
         ...
 
     @property
     def received(self) -> BoolArray:
-        """Which frames there are, in acquisition order."""
+        """Which frames have arrived, in acquisition order."""
         ...
 
     def frames(self, index: IndexArray) -> Array:
@@ -70,26 +70,26 @@ class PatternSource(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class SavedBasis:
-    """A basis from a file: what it says, and its masks (N, Qy, Qx)."""
+    """A basis read from a file: its description and its masks (N, Qy, Qx)."""
 
     words: Basis
     masks: FloatArray
 
     @property
     def disc(self) -> tuple[tuple[float, float], float] | None:
-        """Centre (row, col) and radius that the masks were made for, pixels, where the file says them."""
+        """Centre (row, col) and radius for which the masks were made, in pixels; None unless the file states both."""
         if self.words.center_px is None or self.words.radius_px is None:
             return None
         return self.words.center_px, self.words.radius_px
 
 
 def sample_of(source: PatternSource) -> Array:
-    """Patterns drawn at random over the scan: (at most SAMPLE_FRAMES, Qy, Qx). Raises MetadataError: there are none."""
+    """Draw at most SAMPLE_FRAMES patterns (n, Qy, Qx) at random from the scan. Raises MetadataError if it has none."""
     return source.frames(sample_numbers(source))
 
 
 def sample_numbers(source: PatternSource) -> IndexArray:
-    """Their acquisition numbers, always the same ones, flyback left out. Raises MetadataError when there are none."""
+    """Return the acquisition numbers of that sample: reproducible, without flyback. Raises MetadataError if empty."""
     numbers = np.flatnonzero(source.received)
     if source.header.scan.shape is not None:
         numbers = numbers[source.header.scan.point_of(numbers) >= 0]
@@ -102,11 +102,11 @@ def sample_numbers(source: PatternSource) -> IndexArray:
 def compressor_for(
     header: ScanHeader, choice: BasisChoice, sample: Array, saved: SavedBasis | None = None, *, whole: bool = True
 ) -> Compressor:
-    """What turns the frames of a scan into vectors. ``saved``: the basis where ``choice`` names a file.
+    """Return the compressor that turns frames of a scan into vectors. ``saved``: the basis if ``choice`` names a file.
 
-    ``whole``: the sample is of the whole scan; its first frames may show dark speckles that are no dead pixels.
+    ``whole``: the sample covers the whole scan; the first frames alone may show dark speckles that are not dead pixels.
 
-    Raises MetadataError when the scan is compressed already, or the basis does not fit the detector.
+    Raises MetadataError if the scan is already compressed or the basis does not fit the detector.
     """
     if not header.basis.is_raw:
         raise MetadataError(f"the scan is compressed already ({header.basis.kind})", "compress its frames instead")
@@ -128,7 +128,7 @@ def compressor_for(
 
 
 def _measured_field(header: ScanHeader, sample: Array) -> DetectorField:
-    """Bright and dark field as a sample (n, Qy, Qx) of the scan shows them. Raises MetadataError."""
+    """Return bright and dark field as measured on a sample (n, Qy, Qx) of the scan. Raises MetadataError."""
     if not len(sample):
         raise MetadataError("no frames to find the disc on", "give beam_center_px and the disc with the basis")
     calibration = calibrate_detector(header, np.mean(sample, axis=0, dtype=float))
@@ -138,10 +138,11 @@ def _measured_field(header: ScanHeader, sample: Array) -> DetectorField:
 
 
 def centred_sample(header: ScanHeader, wander: Wander, index: IndexArray, sample: Array) -> tuple[Array, DoubleArray]:
-    """The first frames (n, Qy, Qx) of a scan moved to where its masks will be, and (2,) how their centre of mass lies.
+    """Move the first frames (n, Qy, Qx) of a scan to where its masks will be; also return the offset (2,) of their CoM.
 
-    By whole pixels; to the beam centre where it is given, to their own mean elsewhere. The second, pixels from the
-    centre of the disc: what a background or a specimen does to it; 0 where no disc is seen.
+    Frames move by whole pixels, to the beam centre if one is given and otherwise to their own mean. The offset is that
+    of the centre of mass from the centre of the disc, in pixels, caused by a background or a specimen; 0 if no disc is
+    seen.
     """
     sample = at_place(header, wander, index, sample)
     center, usual = mean_center(header, sample), np.zeros(2)
@@ -158,10 +159,10 @@ def centred_sample(header: ScanHeader, wander: Wander, index: IndexArray, sample
 
 
 def resolution(compressor: Compressor, header: ScanHeader) -> tuple[float | None, int | None]:
-    """Finest period (Å) that the bright-field masks resolve, and how many the whole scan would need.
+    """Return the finest period (Å) that the bright-field masks resolve, and how many masks the whole scan would need.
 
     Zernike polynomials of order n carry a tilt ramp 2 pi Q s_r <= n, s_r the shift of the disc's rim
-    (docs/compression.md). None for other masks, and where optics or scan step are unknown.
+    (docs/compression.md). None for other masks, and if optics or scan step are unknown.
     """
     optics, step = header.optics, header.scan.step_A
     known = optics.wavelength_A is not None and optics.convergence_semiangle_mrad is not None and optics.aberrations
@@ -176,33 +177,33 @@ def resolution(compressor: Compressor, header: ScanHeader) -> tuple[float | None
 
 @dataclass(frozen=True, eq=False)
 class _SeenAs:
-    """An open scan that is read as another kind of scan; ``header`` is of that kind."""
+    """An open scan read as another kind of scan, which ``header`` describes."""
 
     source: PatternSource
     header: ScanHeader
 
     @property
     def path(self) -> Path:
-        """The file the patterns lie in."""
+        """File that holds the patterns."""
         return self.source.path
 
     @property
     def received(self) -> BoolArray:
-        """Which frames there are, in acquisition order."""
+        """Which frames have arrived, in acquisition order."""
         return self.source.received
 
 
 @dataclass(frozen=True, eq=False)
 class StillSource(_SeenAs):
-    """An open scan whose patterns are moved back by a descan: of coefficients little of it can be taken out."""
+    """An open scan whose patterns are moved back by a descan, which can hardly be removed from coefficients later."""
 
     descan: Descan
     wandering: WanderingMean | None = None
-    """What its patterns have in common."""
+    """Mean pattern that all patterns have in common."""
 
     @classmethod
     def of(cls, source: PatternSource, found: Descan | None = None) -> PatternSource:
-        """The scan as it would be without the descan that was given, or else ``found``; itself where there is none."""
+        """Return the scan without the given descan, or otherwise without ``found``; the source itself if neither."""
         descan = given_descan(source.header) or found
         if descan is None or not descan.moves:
             return source
@@ -212,13 +213,13 @@ class StillSource(_SeenAs):
         return cls(source, still, descan, _wandering(source, descan))
 
     def frames(self, index: IndexArray) -> FloatArray:
-        """Patterns (n, Qy, Qx) by acquisition number, references applied; what was outside the detector is 0."""
+        """Return patterns (n, Qy, Qx) by acquisition number, references applied, 0 outside the detector."""
         counts = self.source.header.readout.counts(self.source.frames(index))[0]
         return moved_back(self.source.header, self.descan, index, counts, self.wandering)
 
 
 def _wandering(source: PatternSource, descan: Descan) -> WanderingMean | None:
-    """What the patterns of an open scan have in common, each read once."""
+    """Return what the patterns of an open scan have in common, reading each once."""
     sums = WanderingSums(source.header.detector.counts_per_electron or 1.0)
     numbers = np.flatnonzero(source.received)
     for start in range(0, len(numbers), FRAMES_AT_A_TIME):
@@ -230,21 +231,21 @@ def _wandering(source: PatternSource, descan: Descan) -> WanderingMean | None:
 
 @dataclass(frozen=True, eq=False)
 class CompressedSource(_SeenAs):
-    """An open scan as its compressor shows it: read like any other."""
+    """An open scan seen through its compressor; read like any other."""
 
     compressor: Compressor
 
     @classmethod
     def of(cls, source: PatternSource, compressor: Compressor) -> CompressedSource:
-        """A scan seen through a compressor."""
+        """Return the scan seen through a compressor."""
         return cls(source, compressor.described(source.header), compressor)
 
     def frames(self, index: IndexArray) -> FloatArray:
-        """Vectors (n, coefficients + extras) by acquisition number."""
+        """Return vectors (n, coefficients + extras) by acquisition number."""
         return self.compressor.vectors(self.source.frames(index))
 
     def batches(self, n: int) -> Iterator[FrameBatch]:
-        """Everything there is, in acquisition order, at most ``n`` frames at a time."""
+        """Yield all frames in acquisition order, at most ``n`` at a time."""
         for start in range(0, len(self.received), n):
             index = start + np.flatnonzero(self.received[start : start + n])
             if len(index):

@@ -1,4 +1,4 @@
-"""What becomes of a results file that cannot be read: one clear line that names it."""
+"""Errors for results files that cannot be read: one clear line that names the file."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from ptylive.schema import InputFileError
 from ptylive.schema.errors import open_elsewhere
 
 FAULTS = (OSError, LookupError, ValueError, TypeError, RuntimeError, AttributeError, MemoryError, OverflowError)
-"""What h5py and numpy make of a file that is damaged, or is none of ours."""
+"""What h5py and numpy raise for a file that is damaged or was not written by ptylive."""
 
 
 def damaged(path: Path, error: BaseException) -> InputFileError:
-    """The error to be raised in place of one of FAULTS."""
+    """Return the error to raise in place of one of FAULTS."""
     text = " ".join(str(error).split()) or type(error).__name__
     found = open_elsewhere(path, error)
     return found or InputFileError(f"{path}: {text}", "is it a results file of ptylive, and whole?")

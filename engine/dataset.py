@@ -1,4 +1,4 @@
-"""A scan ready to be modelled: patterns, where each was taken, and what is known of the optics."""
+"""A scan ready to be modelled: patterns, scan positions and optics."""
 
 from __future__ import annotations
 
@@ -33,26 +33,27 @@ class Dataset:
     scan_shape: tuple[int, int]
     calibration: Calibration
     masks: FloatArray | None = None
-    """(K, Qy, Qx), detector frame: patterns are then vectors (N, K + extras), as ``basis`` says."""
+    """(K, Qy, Qx), detector frame: with masks, patterns are vectors (N, K + extras) as described by ``basis``."""
     basis: Basis = RAW
     vacuum: DoubleArray | None = None
-    """(Qy, Qx) pattern without a specimen, detector frame, where one was recorded."""
+    """(Qy, Qx) recorded pattern without a specimen, detector frame; None if there is no recording."""
     reach_A: DoubleArray | None = None
-    """(n, 2) positions the object must hold besides those of the patterns."""
+    """(n, 2) positions that the object must cover in addition to those of the patterns."""
     offsets_px: DoubleArray | None = None
-    """(N, 2) how far each pattern still lies from its place, detector frame: the model is moved by it (descan)."""
+    """(N, 2) remaining displacement of each pattern, detector frame: the model is shifted by it (descan)."""
     scan_of: IndexArray | None = None
-    """(N,) number of the scan each pattern was taken in, where several were joined; None: of one."""
+    """(N,) number of the scan each pattern was taken in, if several were joined; None for a single scan."""
     scan_names: tuple[str, ...] = ()
-    """Of the scans that were joined."""
+    """Names of the scans that were joined."""
 
     @classmethod
     def of(cls, header: ScanHeader, calibration: Calibration, index: IndexArray, frames: Array) -> Dataset:
         """Arrange counts (N, Qy, Qx) in recorded coordinates, numbered by ``index`` (acquisition order with flyback).
 
-        ``header``: of counts, not of what the detector wrote. Compressed scans bring vectors (N, K + extras) instead.
-        Where the calibration knows of a descan counts have been moved back (:func:`counts_at_rest`), bad pixels filled:
-        bad are then those read from beyond the detector. Else the calibration's count beside those of the scan.
+        ``header`` describes counts, not what the detector wrote. Compressed scans pass vectors (N, K + extras) instead.
+        If the calibration has a descan, counts have been moved back (:func:`counts_at_rest`) with bad pixels filled;
+        the bad pixels are then those read from beyond the detector. Otherwise bad pixels of the calibration are added
+        to those of the scan.
         """
         header, descan = with_noted_pixels(header, calibration), descan_of(calibration)
         bad = beyond_detector(header, descan) if descan is not None and header.basis.is_raw else bad_pixels(header)
@@ -85,7 +86,7 @@ class Dataset:
         )
 
     def part(self, chosen: IndexArray, patterns: Array | None = None) -> Dataset:
-        """Those of these numbers with all that belongs to them; ``patterns``: themselves, where they are there."""
+        """Return the chosen patterns and their metadata; ``patterns`` passes the patterns if already selected."""
         return replace(
             self,
             patterns=self.patterns[chosen] if patterns is None else patterns,
@@ -97,7 +98,7 @@ class Dataset:
 
 
 def dataset_of(header: ScanHeader, calibration: Calibration, index: IndexArray, frames: Array) -> Dataset:
-    """Frames as recorded, or coefficients, moved back and arranged."""
+    """Arrange frames as recorded, or coefficients, after moving them back by the descan."""
     if header.basis.is_raw:
         if header.readout.corrects or descan_of(calibration) is not None:
             nbytes = frames.size * header.of_counts.frame_dtype.itemsize
@@ -107,9 +108,9 @@ def dataset_of(header: ScanHeader, calibration: Calibration, index: IndexArray, 
 
 
 def counts_at_rest(header: ScanHeader, calibration: Calibration, index: IndexArray, frames: Array) -> Array:
-    """Counts of frames (n, Qy, Qx) as recorded, moved back where the calibration knows of a descan.
+    """Return counts of recorded frames (n, Qy, Qx), moved back if the calibration has a descan.
 
-    They are frames of ``header.of_counts``.
+    The result consists of frames of ``header.of_counts``.
     """
     counts, descan = header.readout.counts(frames)[0], descan_of(calibration)
     if descan is None:
@@ -118,7 +119,7 @@ def counts_at_rest(header: ScanHeader, calibration: Calibration, index: IndexArr
 
 
 def check_told(header: ScanHeader, *, far_field: bool = True) -> None:
-    """Raise MetadataError naming all that a refinement needs, that nothing says and that cannot be estimated."""
+    """Raise MetadataError naming everything a refinement needs that is neither given nor can be estimated."""
     placed = header.scan.step_A is not None or header.scan.matrix is not None or "positions_A" in header.arrays
     optics = {
         "energy_eV": header.optics.energy_eV,
@@ -128,6 +129,6 @@ def check_told(header: ScanHeader, *, far_field: bool = True) -> None:
     missing += ([] if placed else ["scan_step_A"]) + [name for name, value in optics.items() if value is None]
     if missing:
         values = " ".join(f"--set {name}={'ROWS,COLUMNS' if name == 'scan_shape' else '…'}" for name in missing)
-        neither = {"scan_step_A", "convergence_semiangle_mrad"} <= set(missing)  # nothing was scanned by a cone
+        neither = {"scan_step_A", "convergence_semiangle_mrad"} <= set(missing)  # no convergent beam was scanned
         tilted = "; a series of tilted parallel beams: ptylive larbed" if neither else ""
         raise MetadataError(f"the refinement needs {', '.join(missing)}", f"give {values}{tilted}")

@@ -1,10 +1,10 @@
-"""Patterns that lie still: the descan of a scan taken out of its frames (docs/theory/calibration.md, Descan).
+"""Patterns at rest: the descan of a scan removed from its frames (docs/theory/calibration.md, Descan).
 
-For maps, patterns are moved back by the shift theorem, which blurs nothing. Linear interpolation between pixels costs
+For maps, patterns are moved back by the shift theorem, which does not blur. Linear interpolation between pixels costs
 the bright field 5 % to 12 % of its correlation and changes its noise; whole pixels leave a saw-tooth of half a pixel
-that maps of the centre of mass show at once. What all patterns of a scan have in common, the edge of the disc first of
-all, is not interpolated where it is known (``wandering_mean``): it would ring. A refinement gets the counts as they
-are: moved by whole pixels, the rest is a shift of the modelled pattern (``Dataset.offsets_px``).
+that is immediately visible in maps of the centre of mass. The part that all patterns of a scan have in common, above
+all the edge of the disc, is not interpolated if it is known (``wandering_mean``), since it would ring. A refinement
+receives unaltered counts, moved by whole pixels; the rest is a shift of the modelled pattern (``Dataset.offsets_px``).
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from ptylive.schema.detector import Descan, scan_places, undo_transform_of_displ
 from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, IndexArray
 
 NEAR_PX = 5
-"""A bad pixel is filled with the mean of the good ones in a square of this side before patterns are moved."""
+"""Side of the square whose good pixels are averaged to fill a bad pixel before patterns are moved."""
 MOST_MISSED = 0.1
-"""Share of the patterns that may lack a pixel: a tenth of the counts there is less than is taken for background, and a
-line that jumps far would take its whole border from all others."""
+"""Share of the patterns that may lack a pixel: a tenth of its counts is less than what is attributed to background, and
+a single line with a large jump would otherwise remove its whole border from all patterns."""
 
 
 def descan_of(calibration: Calibration) -> Descan | None:
-    """The descan of a calibration; None where there is none to take out. Raises MetadataError for what is none."""
+    """Return the descan of a calibration, or None if there is none to remove. Raises MetadataError if it is invalid."""
     numbers = calibration.get("descan_px")
     try:
         found = None if numbers is None else Descan.of(numbers)
@@ -42,13 +42,13 @@ def descan_of(calibration: Calibration) -> Descan | None:
 
 
 def given_descan(header: ScanHeader) -> Descan | None:
-    """The descan somebody gave for frames of pixels; None where there is none to take out."""
+    """Return the descan given by the user for raw frames, or None if there is none to remove."""
     numbers = header.detector.descan_px
     return None if numbers is None or not any(numbers) or not header.basis.is_raw else Descan.of(numbers)
 
 
 def lying_still(header: ScanHeader, descan: Descan | None) -> ScanHeader:
-    """The scan of patterns that were moved back: their bad pixels have been filled, and would lie elsewhere in each."""
+    """Return the header of patterns moved back: their bad pixels are filled and would differ from frame to frame."""
     if descan is None or not descan.moves:
         return header
     return replace(header, arrays={name: array for name, array in header.arrays.items() if name != "bad_pixel_mask"})
@@ -57,10 +57,10 @@ def lying_still(header: ScanHeader, descan: Descan | None) -> ScanHeader:
 def moved_back(
     header: ScanHeader, descan: Descan, index: IndexArray, frames: Array, mean: WanderingMean | None = None
 ) -> FloatArray:
-    """Frames (n, Qy, Qx) by acquisition number (n,), single precision, each where it would lie without descan.
+    """Return frames (n, Qy, Qx) by acquisition number (n,), single precision, each moved to where it lies undescanned.
 
-    What was outside the detector is 0; frames of no scan point stay where they are. ``mean``: what all patterns of the
-    scan have in common, which is not interpolated then.
+    Values from outside the detector are 0; frames of no scan point stay where they are. ``mean``: the part common to
+    all patterns of the scan, which is then not interpolated.
     """
     if mean is None:
         return moved(_without_bad_pixels(header, frames), _displacement(header, descan, index))
@@ -76,7 +76,7 @@ def moved_back(
 def nearly_moved_back(
     header: ScanHeader, descan: Descan, index: IndexArray, frames: Array
 ) -> tuple[FloatArray, DoubleArray]:
-    """The same by whole pixels only, and the rest (n, 2), at most half a pixel along each axis."""
+    """Move frames back by whole pixels only; also return the rest (n, 2), at most half a pixel along each axis."""
     displacement = _displacement(header, descan, index)
     whole = np.rint(displacement)
     near = np.zeros(frames.shape, dtype=np.float32)
@@ -86,7 +86,7 @@ def nearly_moved_back(
 
 
 def places_in_scan(scan: Scan, index: IndexArray) -> DoubleArray:
-    """Where frames by acquisition number lie in the scan (n, 2), from -1 to 1 along its rows and columns."""
+    """Return the places in the scan (n, 2) of frames by acquisition number, from -1 to 1 along its rows and columns."""
     return np.stack(scan_places(scan.point_of(index), scan.require_shape()), axis=1)
 
 
@@ -96,7 +96,7 @@ def _without_bad_pixels(header: ScanHeader, frames: Array) -> Array:
 
 
 def _emptied_from_outside(frames: FloatArray, displacement_px: DoubleArray) -> FloatArray:
-    """The same frames, 0 where they would be read from beyond the detector's ends."""
+    """Set frames to 0, in place, where they would be read from beyond the edges of the detector."""
     rows, cols = frames.shape[1:]
     for n, (row, col) in enumerate(displacement_px.tolist()):
         frames[n, _from_outside(row, rows)] = 0.0
@@ -105,14 +105,14 @@ def _emptied_from_outside(frames: FloatArray, displacement_px: DoubleArray) -> F
 
 
 def seen_everywhere(shape: tuple[int, int], displacement_px: DoubleArray) -> BoolArray:
-    """Pixels (Qy, Qx) that lie on the detector in all patterns moved back by displacements (n, 2)."""
+    """Return the pixels (Qy, Qx) that lie on the detector in all patterns moved back by displacements (n, 2)."""
     farthest = np.stack([displacement_px.min(axis=0), displacement_px.max(axis=0)])
     on_detector = _emptied_from_outside(np.ones((2, *shape), dtype=np.float32), farthest)
     return np.asarray(on_detector.all(axis=0))
 
 
 def beyond_detector(header: ScanHeader, descan: Descan) -> BoolArray:
-    """Pixels (Qy, Qx) that too many patterns of the scan have no counts of, moved back by whole pixels."""
+    """Return the pixels (Qy, Qx) that have no counts in too many patterns once these are moved back by whole pixels."""
     shape, (rows, columns) = header.scan.require_shape(), header.detector_shape
     every = np.rint(descan.at_points(np.arange(math.prod(shape)), shape)).astype(np.int64)
     whole, points = np.unique(every, axis=0, return_counts=True)
@@ -123,7 +123,7 @@ def beyond_detector(header: ScanHeader, descan: Descan) -> BoolArray:
 
 
 def moved_by_whole_pixels(header: ScanHeader, descan: Descan, index: IndexArray, frames: Array) -> Array:
-    """The same to the nearest pixel, counts and their type as they were."""
+    """Move frames back to the nearest pixel, keeping counts and their type."""
     whole = np.rint(_displacement(header, descan, index)).astype(np.int64)
     out, bad = np.zeros(frames.shape, dtype=frames.dtype), bad_pixels(header)
     for n, (row, col) in enumerate(whole.tolist()):
@@ -134,7 +134,7 @@ def moved_by_whole_pixels(header: ScanHeader, descan: Descan, index: IndexArray,
 
 
 def read_at_pixels(frames: Array, row: int, col: int) -> Array:
-    """Frames (n, Qy, Qx) read ``row`` and ``col`` whole pixels farther on; 0 from outside."""
+    """Return frames (n, Qy, Qx) read ``row`` and ``col`` whole pixels further on; 0 from outside."""
     out = np.zeros(frames.shape, dtype=frames.dtype)
     into_rows, from_rows = _overlap(row, frames.shape[1])
     into_cols, from_cols = _overlap(col, frames.shape[2])
@@ -143,10 +143,10 @@ def read_at_pixels(frames: Array, row: int, col: int) -> Array:
 
 
 def offsets_px(header: ScanHeader, descan: Descan | None, point: IndexArray, transform: str, frames: Array) -> Any:
-    """(N, 2), detector frame: how far patterns of scan points (N,) lie from their place; None where they lie there.
+    """Return the displacement (N, 2), detector frame, that patterns of scan points (N,) still have; None if none.
 
-    Of frames it is what :func:`moved_by_whole_pixels` leaves; coefficients (N, coefficients + extras) stay as they are,
-    and so it is everything but what their masks followed.
+    For frames it is the remainder left by :func:`moved_by_whole_pixels`. Coefficients (N, coefficients + extras) cannot
+    be moved, so for them it is all displacement that their masks did not follow.
     """
     words, shape = header.basis, header.scan.require_shape()
     if words.is_raw:
@@ -161,10 +161,10 @@ def offsets_px(header: ScanHeader, descan: Descan | None, point: IndexArray, tra
 
 
 def beside_masks(words: Basis, wander: DoubleArray, moved_px: DoubleArray, moments: DoubleArray) -> DoubleArray:
-    """(n, 2) pixels, how far patterns lie from the place of their masks.
+    """Return how far patterns lie from their masks, (n, 2) in pixels.
 
-    wander: the descan, moved_px: what the masks followed of it, both (n, 2); moments (n, 3): where they followed, the
-    mean centre of mass tells the place that neither knows. Masks that stood still were made for the mean place.
+    wander: the descan; moved_px: the part that the masks followed, both (n, 2). moments (n, 3): if masks followed, the
+    mean centre of mass determines the offset that neither contains. Fixed masks were made for the mean place.
     """
     if not words.follows:
         return wander
@@ -178,15 +178,15 @@ def beside_masks(words: Basis, wander: DoubleArray, moved_px: DoubleArray, momen
 
 
 def _displacement(header: ScanHeader, descan: Descan, index: IndexArray) -> DoubleArray:
-    """(n, 2) pixels as recorded, 0 for frames of no scan point."""
+    """Return the descan (n, 2) in recorded pixels, 0 for frames of no scan point."""
     point = header.scan.point_of(index)
     return descan.at_points(point.clip(min=0), header.scan.require_shape()) * (point >= 0)[:, None]
 
 
 def moved(frames: Array, displacement_px: DoubleArray, *, round_the_edge: bool = False) -> FloatArray:
-    """Frames (n, Qy, Qx) read at ``displacement_px`` (n, 2) from each pixel; 0 from outside, or from the other side.
+    """Return frames (n, Qy, Qx) read at ``displacement_px`` (n, 2) from each pixel; 0 from outside, or wrapped around.
 
-    By the shift theorem: no blur, and noise stays white. Counts may become a little negative.
+    By the shift theorem: no blur, and noise stays white. Counts may become slightly negative.
     """
     rows, cols = frames.shape[1:]
     k_row, k_col = np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(cols)
@@ -202,19 +202,19 @@ def moved(frames: Array, displacement_px: DoubleArray, *, round_the_edge: bool =
 
 
 def _overlap(shift: int, size: int) -> tuple[slice, slice]:
-    """Where pixels of a line of ``size`` go that are read ``shift`` farther on, and where they come from."""
+    """Return where pixels of a line of ``size`` read ``shift`` further on are written to, and where they come from."""
     first, stop = min(max(shift, 0), size), max(min(size + shift, size), 0)
     return (slice(first - shift, stop - shift) if stop > first else slice(0, 0)), slice(first, max(stop, first))
 
 
 def _from_outside(shift: float, size: int) -> slice:
-    """Pixels of a line that would be read from beyond its ends."""
+    """Return the pixels of a line that would be read from beyond its ends."""
     whole = min(math.ceil(abs(shift)), size)
     return slice(size - whole, size) if shift > 0 else slice(0, whole)
 
 
 def _filled(frame: Array, bad: BoolArray) -> FloatArray:
-    """A frame whose bad pixels hold the mean of the good ones around them, 0 where there are none."""
+    """Return a frame with bad pixels replaced by the mean of good ones around them, 0 if there are none."""
     good = (~bad).astype(np.float32)
     counts = np.where(bad, 0, frame).astype(np.float32)
     near = ndimage.uniform_filter(good, NEAR_PX, mode="constant")

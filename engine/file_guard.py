@@ -1,4 +1,4 @@
-"""The hook that decides which files may be opened in this process."""
+"""Hook that decides which files may be opened in this process."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Protocol
 
 
 class Guard(Protocol):
-    """Says which files may be opened in this process: one flipped bit can keep the HDF5 library busy for ever."""
+    """Decides which files may be opened in this process: one flipped bit can keep the HDF5 library busy for ever."""
 
     def admit(self, path: Path) -> None:
         """Raise InputFileError for a file that must not be opened here."""
         ...
 
     def wrote(self, path: Path) -> None:
-        """Told of a file that this process has just written."""
+        """Take notice of a file that this process has just written."""
         ...
 
 
 class _Trusting:
-    """Of a program whose files were looked through when it began."""
+    """Guard of a program whose files were checked at its start."""
 
     def admit(self, path: Path) -> None:
         """See :class:`Guard`."""
@@ -31,12 +31,12 @@ class _Trusting:
 
 
 _guards: list[Guard] = [_Trusting()]
-"""The last one decides."""
+"""Stack of guards; the last one decides."""
 
 
 @contextmanager
 def guarded(guard: Guard) -> Iterator[None]:
-    """Within this block results files are opened by leave of ``guard`` only, in all threads of the process."""
+    """Within this block results files can be opened only if ``guard`` admits them, in all threads of the process."""
     _guards.append(guard)
     try:
         yield
@@ -50,5 +50,5 @@ def admit(path: Path) -> None:
 
 
 def wrote(path: Path) -> None:
-    """Say that this process has just written a file."""
+    """Report to the guard that this process has just written a file."""
     _guards[-1].wrote(path)

@@ -1,6 +1,6 @@
 """Coordinates of the detector and of the scan's spatial frequencies (docs/conventions.md).
 
-Vectors are (row, col). Everything physical is evaluated in the detector frame: the detector transform is undone on
+Vectors are (row, col). All physical quantities are evaluated in the detector frame: the detector transform is undone on
 the pixel coordinates, and a scan frequency becomes Q_det = R(rotation) Q_scan.
 """
 
@@ -17,7 +17,7 @@ from ptylive.schema.scan import rotation_matrix
 
 @dataclass(frozen=True)
 class DetectorGrid:
-    """Spatial frequency of every pixel as recorded, beam centre at 0, components along the detector-frame axes.
+    """Spatial frequency of every recorded pixel, beam centre at 0, components along the detector-frame axes.
 
     k_row, k_col: (Qy, Qx), in ``unit`` (1/Å where the pixel size is known, else pixels).
     """
@@ -33,10 +33,10 @@ class DetectorGrid:
 
     @classmethod
     def of(cls, shape: tuple[int, int], center_px: tuple[float, float], transform: str, pixel: float) -> DetectorGrid:
-        """Grid of a detector of ``shape``; ``center_px`` in recorded coordinates, ``pixel`` the size of one pixel.
+        """Return the grid of a detector of ``shape``; ``center_px`` in recorded coordinates, ``pixel`` its pixel size.
 
-        The transform is undone on coordinates, never on data: a recorded pixel learns where it would lie in the
-        detector frame, with the beam centre carried along.
+        The transform is undone on coordinates, never on data: each recorded pixel is assigned its place in the
+        detector frame, relative to the beam centre.
         """
         recorded = np.stack(np.meshgrid(np.arange(shape[0]), np.arange(shape[1]), indexing="ij"))
         offset = recorded - np.asarray(center_px, dtype=float)[:, None, None]
@@ -45,7 +45,7 @@ class DetectorGrid:
 
 
 def turned_to_detector_axes(vectors: DoubleArray, transform: str) -> DoubleArray:
-    """Vectors (2, …) along the recorded axes -> along the detector axes; words undone in reverse order."""
+    """Turn vectors (2, …) from the recorded axes to the detector axes; the words are undone in reverse order."""
     row, col = np.asarray(vectors[0], dtype=float), np.asarray(vectors[1], dtype=float)
     for word in reversed(parse_transform(transform)):
         if word == "transpose":
@@ -60,9 +60,9 @@ def turned_to_detector_axes(vectors: DoubleArray, transform: str) -> DoubleArray
 def scan_frequencies(
     shape: tuple[int, int], step_A: tuple[float, float], rotation_deg: float, *, half: bool = False
 ) -> DoubleArray:
-    """Spatial frequencies (n, 2) of a scan-sized FFT, in the detector frame, 1/Å, numpy order, row-major.
+    """Return spatial frequencies (n, 2) of a scan-sized FFT, in the detector frame, 1/Å, numpy order, row-major.
 
-    ``half``: only the half plane that the transform of a real image keeps.
+    ``half``: only the half plane kept by the transform of a real image.
     """
     along_cols = np.fft.rfftfreq(shape[1], step_A[1]) if half else np.fft.fftfreq(shape[1], step_A[1])
     axes = np.meshgrid(np.fft.fftfreq(shape[0], step_A[0]), along_cols, indexing="ij")
@@ -71,5 +71,5 @@ def scan_frequencies(
 
 
 def single_columns(q: DoubleArray) -> tuple[FloatArray, FloatArray]:
-    """Rows and columns of frequencies (nq, 2) as the two contiguous single-precision arrays the kernels want."""
+    """Return rows and columns of frequencies (nq, 2) as the two contiguous single-precision arrays the kernels need."""
     return np.ascontiguousarray(q[:, 0], dtype=np.float32), np.ascontiguousarray(q[:, 1], dtype=np.float32)

@@ -1,9 +1,9 @@
-"""Memory for arrays: looked at before they are allocated, since sizes may follow from numbers in a file.
+"""Memory for arrays: checked before allocation, since sizes may follow from numbers in a file.
 
-What does not fit is refused, or goes to a temporary file where its owner asks for that (:class:`Scratch`). A spilled
-array behaves as one in memory; the system keeps what is used of it in memory as long as there is room, and the file is
-gone with the array, whatever happens to the program. Results do not depend on where an array lies. Its room on the disk
-is taken when it is made: a disk that is full later would end the program without a word.
+An array that does not fit is refused, or placed in a temporary file if its owner asked for that (:class:`Scratch`). A
+spilled array behaves like one in memory; the system caches the parts in use as long as memory allows, and the file
+disappears with the array, whatever happens to the program. Results do not depend on where an array lies. Its disk space
+is reserved when it is made: a disk that filled up later would end the program without a message.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from ptylive.schema.model import Array, IndexArray
 
 ALWAYS_IN_MEMORY_BYTES = 64 * 2**20
 SHARE_OF_FREE = 0.5
-"""Memory that one array may take, as a share of what is free when it is made."""
+"""Memory that one array may take, as a share of what is free when it is allocated."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _GLIBC_MOST = (64 * 2**20, 32 * 2**20)
-"""What glibc itself raises the two to in a program that frees large arrays."""
+"""Values to which glibc itself raises both thresholds in a program that frees large arrays."""
 
 log = logging.getLogger(__name__)
 
 
 def keep_freed_memory() -> bool:
-    """Have the C library keep what is freed for the next array, also where its environment says otherwise.
+    """Make the C library keep freed memory for the next array, whatever its environment says; return whether it worked.
 
-    Dask starts its workers with MALLOC_TRIM_THRESHOLD_ set, which ends what glibc learns by itself: every array above
-    128 KiB is then mapped and unmapped, a page fault for each 4 KiB of it, a fifth of a refinement's time. Of glibc
-    only; whether it was done.
+    Dask starts its workers with MALLOC_TRIM_THRESHOLD_ set, which disables the adaptive thresholds of glibc: every
+    array above 128 KiB is then mapped and unmapped, with a page fault for each 4 KiB, a fifth of a refinement's time.
+    Works with glibc only.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -53,7 +53,7 @@ def keep_freed_memory() -> bool:
 
 
 def available_bytes() -> float:
-    """Memory that this process may still take: what is free, within the limit it was given."""
+    """Return the memory that this process may still allocate: what is free, within the limit set for it."""
     return min(float(psutil.virtual_memory().available), _left_of_limit())
 
 
@@ -67,7 +67,7 @@ def _left_of_limit() -> float:
 
 
 def check_fits(needed_bytes: float, what: str, remedy: str) -> None:
-    """Raise MetadataError where ``what`` would take more memory than there is."""
+    """Raise MetadataError if ``what`` would take more memory than there is."""
     free = available_bytes()
     if not math.isfinite(needed_bytes) or needed_bytes > free:
         raise MetadataError(f"{what} would take {needed_bytes / 1e9:.3g} GB, {free / 1e9:.3g} GB are free", remedy)
@@ -75,14 +75,14 @@ def check_fits(needed_bytes: float, what: str, remedy: str) -> None:
 
 @dataclass(frozen=True)
 class Scratch:
-    """Where large arrays are made. ``folder``: for those that do not fit; None: TMPDIR, or the user's cache."""
+    """Allocator of large arrays. ``folder``: for those that do not fit; None: TMPDIR, or the user's cache."""
 
     folder: Path | None = None
 
     def zeros(self, shape: tuple[int, ...], dtype: type[np.generic], what: str) -> Array:
-        """An array of zeros; ``what`` it holds is said where it goes to a file.
+        """Return an array of zeros; ``what`` names its contents in the warning if it goes to a file.
 
-        Raises MetadataError where neither memory nor disk have room.
+        Raises MetadataError if neither memory nor disk has room.
         """
         size = np.dtype(dtype).itemsize * int(np.prod(shape, dtype=np.int64))
         if fits(size):
@@ -101,19 +101,19 @@ class Scratch:
             ) from None
 
     def copy(self, array: Array, what: str) -> Array:
-        """A copy, by the same rule."""
+        """Return a copy, allocated by the same rule."""
         made = self.zeros(array.shape, array.dtype.type, what)
         made[...] = array
         return made
 
 
 def fits(nbytes: float) -> bool:
-    """Whether an array of this size is made in memory."""
+    """Return whether an array of this size is allocated in memory."""
     return nbytes <= ALWAYS_IN_MEMORY_BYTES or nbytes <= SHARE_OF_FREE * available_bytes()
 
 
 def _usual_folder() -> Path:
-    """A folder for temporary files that is not in memory itself, as ``/tmp`` often is."""
+    """Return a folder for temporary files that does not itself lie in memory, as ``/tmp`` often does."""
     if os.environ.get("TMPDIR"):
         return Path(tempfile.gettempdir())
     folder = Path(platformdirs.user_cache_dir("ptylive"))
@@ -125,7 +125,7 @@ def _usual_folder() -> Path:
 
 
 def _reserve(file: IO[bytes], size: int) -> None:
-    """Raises OSError where the disk has less room."""
+    """Reserve disk space. Raises OSError if the disk has less room."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file.fileno(), 0, size)
     else:
@@ -133,15 +133,15 @@ def _reserve(file: IO[bytes], size: int) -> None:
 
 
 def bytes_in_files(*arrays: Any) -> int:
-    """How much of these arrays lies in files."""
+    """Return how many bytes of these arrays lie in files."""
     return sum(a.nbytes for a in arrays if isinstance(a, np.memmap))
 
 
 def expect_rows(array: Array, rows: IndexArray) -> int:
-    """Have the system begin to read some rows (n,) of an array that lies in a file, all at once; bytes asked for.
+    """Make the system start reading rows (n,) of an array in a file, all at once; return the bytes requested.
 
-    Nothing of an array in memory. Rows in any order would be waited for one after the other, each with what the system
-    reads ahead of it, which some set to megabytes: a sweep over 32 GB of patterns read 700 GB there.
+    Does nothing for an array in memory. Rows in any order would otherwise be waited for one by one, each with the
+    read-ahead of the system, which may be set to megabytes: a sweep over 32 GB of patterns then read 700 GB.
     """
     spilled, will_need = _spilled(array), getattr(mmap, "MADV_WILLNEED", None)
     if spilled is None or will_need is None or len(rows) == 0:
@@ -154,7 +154,7 @@ def expect_rows(array: Array, rows: IndexArray) -> int:
 
 
 def _spilled(array: Array) -> np.memmap[Any, Any] | None:
-    """The mapped file that an array is a view of."""
+    """Return the mapped file that an array is a view of, or None."""
     owner: Any = array
     while isinstance(owner, np.ndarray):
         below: Any = owner.base
@@ -165,7 +165,7 @@ def _spilled(array: Array) -> np.memmap[Any, Any] | None:
 
 
 def _places(array: Array, rows: IndexArray, offset: int) -> list[tuple[int, int]]:
-    """From where to where in the file, in whole pages, rows lie that are neighbours; ``offset`` of the array in it."""
+    """Return the byte ranges in the file, in whole pages, of runs of neighbouring rows; ``offset``: of the array."""
     several, step = np.unique(rows), array.strides[0]
     first = np.flatnonzero(np.diff(several, prepend=several[0] - 2) > 1)
     last = np.append(first[1:], len(several)) - 1

@@ -1,6 +1,6 @@
 """Extensions: classes and functions found in a folder of this package, and in other packages by their entry points.
 
-A plug-in that does not load costs itself only, and one line of the log says so.
+A plug-in that fails to load is left out with one line in the log; nothing else is affected.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ log = logging.getLogger(__name__)
 
 
 class Found(NamedTuple):
-    """Something that calls itself an extension."""
+    """An object marked as an extension."""
 
     value: Any
     source: str
-    """Who brings it, in words."""
+    """Where the extension comes from, in words."""
 
 
 def in_folder(package: str, mark: str) -> Iterator[Found]:
-    """Everything with the attribute ``mark`` that modules of ``package`` and its folders define, in order of names."""
+    """Yield every object with attribute ``mark`` defined in modules of ``package`` and below, in order of names."""
     home = import_module(package)
     for module in sorted(info.name for info in pkgutil.walk_packages(home.__path__, f"{package}.")):
         yield from _marked(import_module(module), mark, module)
 
 
 def of_entry_points(group: str, mark: str) -> Iterator[Found]:
-    """What other packages bring: each entry point names a module, or one thing in it.
+    """Yield extensions of other packages: each entry point names a module, or one object in it.
 
-    What fails to load, or brings nothing with the attribute ``mark``, is left out and said.
+    An entry point that fails to load, or has nothing with the attribute ``mark``, is left out and logged.
     """
     for point in sorted(entry_points(group=group), key=lambda each: (each.name, each.value)):
         source = name_of(point)
         try:
             loaded = point.load()
-        except (Exception, SystemExit) as error:  # somebody else's code: whatever it raises, it is not used
+        except (Exception, SystemExit) as error:  # third-party code: whatever it raises, it is not used
             left_out(source, f"{type(error).__name__}: {error}")
             continue
         found = [Found(loaded, source)] if mark in _own(loaded) else list(_marked(loaded, mark, source))
@@ -52,32 +52,32 @@ def of_entry_points(group: str, mark: str) -> Iterator[Found]:
 
 
 def register_all(folder: str, group: str, mark: str, add: Callable[[Any], None]) -> None:
-    """Hand what is marked to ``add``: all of a folder of this package, then what other packages bring.
+    """Pass all marked objects to ``add``: first those of a folder of this package, then those of other packages.
 
-    A module of this package that ``add`` refuses is a mistake of ours and raises; one of another package is left out.
+    A module of this package that ``add`` refuses is a bug of ptylive and raises; one of another package is left out.
     """
     for found in in_folder(folder, mark):
         add(getattr(found.value, mark))
     for found in of_entry_points(group, mark):
         try:
             add(getattr(found.value, mark))
-        except Exception as error:  # of somebody else's code nothing is certain
+        except Exception as error:  # third-party code may raise anything
             left_out(found.source, error.line() if isinstance(error, PtyliveError) else repr(error))
 
 
 def name_of(point: EntryPoint) -> str:
-    """An entry point in words."""
+    """Return an entry point in words."""
     return f"{point.name} ({point.value}{f' of {point.dist.name}' if point.dist is not None else ''})"
 
 
 def left_out(source: str, reason: str) -> None:
-    """Say in one line that a plug-in is not used."""
+    """Log in one line that a plug-in is not used."""
     log.warning("plug-in %s is left out: %s", source, " ".join(reason.split())[:300])
 
 
 @contextmanager
 def at_work(part: Any) -> Iterator[None]:
-    """While code of ``part``, a class or one of its instances, runs: RefinementError for whatever a plug-in raises."""
+    """While code of ``part`` (a class or an instance) runs, turn whatever a plug-in raises into RefinementError."""
     try:
         yield
     except (PtyliveError, MemoryError):
@@ -92,7 +92,7 @@ def at_work(part: Any) -> Iterator[None]:
 
 
 def is_own(part: Any) -> bool:
-    """Whether ``part``, a class or one of its instances, is ours and no plug-in's."""
+    """Return whether ``part``, a class or an instance, belongs to ptylive rather than to a plug-in."""
     return bool(_kind(part).__module__.split(".")[0] == "ptylive")
 
 
@@ -107,5 +107,5 @@ def _marked(module: Any, mark: str, source: str) -> Iterator[Found]:
 
 
 def _own(value: Any) -> dict[str, Any]:
-    """Attributes of a thing itself: a subclass is not what its parent is."""
+    """Return the object's own attributes, without inherited ones: a subclass of an extension is not marked itself."""
     return dict(getattr(value, "__dict__", {}))

@@ -1,7 +1,7 @@
 """Patterns made smaller, larger or cleaner before they are used: what ``ptylive convert`` can do to frames.
 
-In this order: corrected by dark and gain reference, the detector transform undone, cropped, binned, rescaled, padded,
-cut off, divided, normalised, cast. Counts are kept by the five after the references; beam centre, pixel size, bad
+In this order: corrected by dark and gain references, the detector transform undone, cropped, binned, rescaled, padded,
+cut off, divided, normalised, cast. The five steps after the references keep counts; beam centre, pixel size, bad
 pixels and vacuum pattern follow. The scan may be read backwards along its rows, its columns or both.
 """
 
@@ -22,20 +22,21 @@ from ptylive.schema.metadata import overlay
 from ptylive.schema.model import Array, BoolArray, DoubleArray, IndexArray
 
 _WIDER = {"|u1": "<u2", "<u2": "<u4", ">u2": "<u4", "|i1": "<i4", "<i2": "<i4"}
-"""Integer types that hold the sums over a bin; other types go to single precision."""
+"""Integer types wide enough for sums over a bin; other types become single precision."""
 MOST_BIN = 64
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What is done to every pattern.
+    """Operations applied to every pattern.
 
-    transform: words of what was done before recording, to be undone; crop: pixels taken off (top, bottom, left, right);
-    bin: pixels of a square that become one; rescale: new pixels for each old one, along a side; pad: empty pixels put
-    around; cutoff: share of a pattern's maximum below which a pixel counts as empty; normalize: every pattern gets the
-    mean sum; dtype: numpy spelling; cutoff_radius: pixels farther from the beam centre (without one, the middle) than
-    this share of half the width are empty; divide: a number that counts are divided by, or ``mean``, the mean sum of a
-    pattern; flip_scan: words rows, cols joined by +: the scan's rows, or the points of a row, in reverse order.
+    transform: words of the transform applied before recording, to be undone; crop: pixels removed (top, bottom, left,
+    right); bin: side of the square of pixels that become one; rescale: new pixels per old one, along a side; pad: width
+    of the border of empty pixels added; cutoff: share of a pattern's maximum below which a pixel counts as empty;
+    normalize: scale every pattern to the mean sum; dtype: numpy spelling; cutoff_radius: pixels further from the beam
+    centre (or the middle, if unknown) than this share of half the width are emptied; divide: divisor of the counts, or
+    ``mean``, the mean sum of a pattern; flip_scan: words rows, cols joined by +: reverse the order of the scan's rows,
+    or of the points of a row.
     """
 
     transform: str = "none"
@@ -51,7 +52,7 @@ class Preparation:
     flip_scan: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be; MetadataError names the option."""
+        """Refuse impossible values; MetadataError names the option."""
         try:
             parse_transform(self.transform)
         except ValueError as error:
@@ -74,13 +75,13 @@ class Preparation:
 
     @property
     def changes_nothing(self) -> bool:
-        """Whether patterns stay as they are."""
+        """Whether patterns stay unchanged."""
         return self == Preparation()
 
 
 @dataclass(frozen=True, eq=False)
 class PreparedSource:
-    """An open scan as its preparation shows it: read like any other."""
+    """An open scan seen through its preparation; read like any other."""
 
     source: PatternSource
     preparation: Preparation
@@ -88,7 +89,7 @@ class PreparedSource:
 
     @classmethod
     def of(cls, source: PatternSource, preparation: Preparation) -> PreparedSource:
-        """A scan of frames, prepared. Raises MetadataError when nothing would be left of a pattern."""
+        """Return a scan of frames, prepared. Raises MetadataError if nothing would be left of a pattern."""
         if not source.header.basis.is_raw:
             raise MetadataError("the scan holds coefficients, not patterns", "prepare the frames they were made from")
         if preparation.flip_scan:
@@ -97,17 +98,17 @@ class PreparedSource:
 
     @property
     def path(self) -> Path:
-        """The file the patterns lie in."""
+        """File that holds the patterns."""
         return self.source.path
 
     @property
     def received(self) -> BoolArray:
-        """Which frames there are, in acquisition order."""
+        """Which frames have arrived, in acquisition order."""
         received = self.source.received
         return received[self._recorded(np.arange(len(received)))] if self.preparation.flip_scan else received
 
     def frames(self, index: IndexArray) -> Array:
-        """Prepared patterns (n, Qy, Qx) by acquisition number, in the type the header says."""
+        """Return prepared patterns (n, Qy, Qx) by acquisition number, in the type of the header."""
         out = self._reordered(self._recorded(index)) if self.preparation.flip_scan else self._reshaped(index)
         if self.preparation.cutoff:
             floor = self.preparation.cutoff * out.max(axis=(1, 2), keepdims=True)
@@ -125,17 +126,17 @@ class PreparedSource:
         return _reshaped(self._counts(index), self.preparation)
 
     def _counts(self, index: IndexArray) -> Array:
-        """As recorded, but where there are references."""
+        """Return frames as recorded, corrected by the references if there are any."""
         recorded, readout = self.source.frames(index), self.source.header.readout
         return readout.counts(recorded)[0] if readout.corrects else recorded
 
     def _reordered(self, recorded: IndexArray) -> Array:
-        """Patterns by numbers in any order; the file is read in ascending ones."""
+        """Return patterns by numbers in any order; the file is read in ascending order."""
         ascending, place = np.unique(recorded, return_inverse=True)
         return self._reshaped(ascending)[place]
 
     def _recorded(self, index: IndexArray) -> IndexArray:
-        """Numbers under which frames of the flipped scan were recorded."""
+        """Return the numbers under which frames of the flipped scan were recorded."""
         rows, cols = self.header.scan.require_shape()
         row, col = np.divmod(index, cols)
         words = self.preparation.flip_scan.split("+")
@@ -153,14 +154,14 @@ class PreparedSource:
 
     @cached_property
     def _mean_sum(self) -> float:
-        """Mean sum of a sample of the scan, patterns reshaped."""
+        """Mean sum of the reshaped patterns of a sample of the scan."""
         return float(self._reshaped(sample_numbers(self.source)).sum(axis=(1, 2), dtype=float).mean())
 
 
 def kept_orientation(header: ScanHeader, preparation: Preparation) -> str:
-    """What a scan says of its orientation and is kept as it is although points or patterns are turned; empty: nothing.
+    """Return which stated orientation a scan keeps although its points or patterns are turned; empty if none.
 
-    Whether what was given holds before or after that nobody says: phases are wrong where it is the other.
+    Whether the given value holds before or after turning is not stated; if it is the other, phases are wrong.
     """
     given = header.detector.transform if header.detector.transform_given else "none"
     scan_turned = bool(preparation.flip_scan)
@@ -178,7 +179,7 @@ def kept_orientation(header: ScanHeader, preparation: Preparation) -> str:
 
 
 def _check_plain(header: ScanHeader) -> None:
-    """A scan is flipped by the numbers of its frames: rows of points only, one frame each."""
+    """Raise unless the scan consists of rows of points with one frame each: it is flipped by frame numbers alone."""
     scan = header.scan
     surplus = scan.flyback_frames or scan.skip_first or scan.repeats > 1
     if scan.pattern != "raster" or surplus or "positions_A" in header.arrays:
@@ -188,7 +189,7 @@ def _check_plain(header: ScanHeader) -> None:
 
 
 def _reshaped(patterns: Array, preparation: Preparation) -> Array:
-    """Patterns (n, Qy, Qx) turned, cropped, binned, rescaled and padded; integers stay integers where they can."""
+    """Return patterns (n, Qy, Qx) turned, cropped, binned, rescaled and padded; integers stay integers if possible."""
     patterns = undo_transform(patterns, preparation.transform)
     top, bottom, left, right = preparation.crop
     patterns = patterns[:, top : patterns.shape[1] - bottom, left : patterns.shape[2] - right]
@@ -201,7 +202,7 @@ def _reshaped(patterns: Array, preparation: Preparation) -> Array:
 
 
 def _binned(patterns: Array, width: int) -> Array:
-    """Sums over squares of ``width`` pixels; rows and columns left over at the end are dropped."""
+    """Return sums over squares of ``width`` pixels; left-over rows and columns at the end are dropped."""
     if width == 1:
         return patterns
     rows, cols = patterns.shape[1] // width, patterns.shape[2] // width
@@ -211,7 +212,7 @@ def _binned(patterns: Array, width: int) -> Array:
 
 
 def _overlaps(pixels: int, scale: float) -> Any:
-    """Share of each old pixel that lies in each new one, (round(pixels * scale), pixels) float32."""
+    """Return the share of each old pixel that lies in each new one, (round(pixels * scale), pixels) float32."""
     count = max(1, round(pixels * scale))
     edges = np.arange(count + 1) / scale
     old = np.arange(pixels)
@@ -220,7 +221,7 @@ def _overlaps(pixels: int, scale: float) -> Any:
 
 
 def _cast(patterns: Array, dtype: np.dtype[Any]) -> Array:
-    """Patterns in another type; integers are rounded and held within range."""
+    """Return patterns in another type; integers are rounded and clipped to its range."""
     if dtype.kind in "ui" and patterns.dtype != dtype:
         limits = np.iinfo(dtype)
         rounded = np.rint(patterns) if patterns.dtype.kind == "f" else patterns
@@ -229,7 +230,7 @@ def _cast(patterns: Array, dtype: np.dtype[Any]) -> Array:
 
 
 def _prepared_header(header: ScanHeader, preparation: Preparation) -> ScanHeader:
-    """The scan as its prepared frames tell it."""
+    """Return the header that describes the prepared frames."""
     shape = _reshaped(np.zeros((1, *header.detector_shape), np.uint8), preparation).shape[1:]
     if min(shape) < 2:
         raise MetadataError(f"nothing is left of patterns of {header.detector_shape}", "crop or bin less")
@@ -258,13 +259,13 @@ def _prepared_header(header: ScanHeader, preparation: Preparation) -> ScanHeader
 
 
 def _moved(center_px: DoubleArray, preparation: Preparation) -> DoubleArray:
-    """The beam centre after cropping, binning, rescaling and padding."""
+    """Return the beam centre after cropping, binning, rescaling and padding."""
     center = center_px - np.array([preparation.crop[0], preparation.crop[2]])
     return np.asarray((center + 0.5) / preparation.bin * preparation.rescale - 0.5 + preparation.pad)
 
 
 def _dtype_after(dtype: str, preparation: Preparation) -> str:
-    """Type of prepared pixels: as asked, or wide enough."""
+    """Return the type of prepared pixels: as requested, or wide enough."""
     if preparation.dtype is not None:
         return np.dtype(preparation.dtype).str
     if preparation.normalize or preparation.rescale != 1.0 or preparation.divide != 1:

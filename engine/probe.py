@@ -1,8 +1,8 @@
-"""The probe in the aperture plane: soft disc times exp(-i chi). The only place that knows what an aberration does.
+"""The probe in the aperture plane: soft disc times exp(-i chi). Aberrations are defined here and nowhere else.
 
 chi(k) = 2 pi/lam sum_nm C_nm (lam |k|)^(n+1)/(n+1) {cos, sin}(m theta), theta from +row towards +col (Krivanek;
-same signs as abTEM). Up to third order chi is a polynomial in (k_row, k_col): it is kept as its coefficients, so that
-phase, gradient and compiled kernels all evaluate the same numbers.
+same signs as abTEM). Up to third order chi is a polynomial in (k_row, k_col). It is kept as polynomial coefficients, so
+that phase, gradient and compiled kernels all evaluate the same numbers.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from ptylive.schema.optics import KRIVANEK_ORDERS
 
 ComplexPlane = npt.NDArray[np.complex128]
 LEAST_RADIUS_PX = 0.5
-"""Semi-angle below which the aperture is no disc any more but a part of one pixel."""
+"""Radius below which the aperture is no longer a disc but a fraction of one pixel."""
 POLYNOMIAL_SIZE = 5
-"""chi has at most fourth powers (C30, C32, C34)."""
+"""chi contains at most fourth powers (C30, C32, C34)."""
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,16 @@ class Probe:
     def of(
         cls, wavelength_A: float, semiangle_mrad: float, edge_invA: float, aberrations: Mapping[str, float]
     ) -> Probe:
-        """Probe from the microscope's numbers; ``aberrations`` are Krivanek cartesian coefficients in Å."""
+        """Return the probe of the given optics; ``aberrations`` are Krivanek Cartesian coefficients in Å."""
         coefficients = chi_polynomial(wavelength_A, aberrations)
         return cls(wavelength_A, semiangle_mrad * 1e-3 / wavelength_A, edge_invA, coefficients)
 
     def refocused(self, c10_A: float) -> Probe:
-        """The same with so much added to its defocus C10, Å."""
+        """Return the probe with ``c10_A`` (Å) added to its defocus C10."""
         return replace(self, chi_polynomial=self.chi_polynomial + chi_polynomial(self.wavelength_A, {"C10": c10_A}))
 
     def check_sampled(self, needed_for: str) -> None:
-        """Raise MetadataError where the aperture is smaller than a detector pixel, and no disc is left."""
+        """Raise MetadataError if the aperture is smaller than a detector pixel, so that no disc is left."""
         radius_px = self.semiangle_invA / self.edge_invA
         if not radius_px >= LEAST_RADIUS_PX:
             raise MetadataError(
@@ -60,7 +60,7 @@ class Probe:
             )
 
     def aperture(self, k_row: DoubleArray, k_col: DoubleArray) -> DoubleArray:
-        """Amplitude of the disc, 1 inside, falling linearly over one edge width centred on the semi-angle."""
+        """Amplitude of the disc: 1 inside, falling linearly over one edge width centred on the semi-angle."""
         distance = self.semiangle_invA - np.hypot(k_row, k_col)
         return np.clip(distance / self.edge_invA + 0.5, 0.0, 1.0)
 
@@ -87,7 +87,7 @@ class Probe:
 
 
 def chi_polynomial(wavelength_A: float, aberrations: Mapping[str, float]) -> DoubleArray:
-    """Coefficients (5, 5) of chi in powers of (k_row, k_col), 1/Å, for Krivanek coefficients in Å."""
+    """Return coefficients (5, 5) of chi in powers of (k_row, k_col), 1/Å, for Krivanek coefficients in Å."""
     total = np.zeros((POLYNOMIAL_SIZE, POLYNOMIAL_SIZE))
     for name, value in aberrations.items():
         n, m = KRIVANEK_ORDERS[name[:3]]
@@ -100,7 +100,7 @@ def chi_polynomial(wavelength_A: float, aberrations: Mapping[str, float]) -> Dou
 
 
 def _power_of_k(m: int) -> npt.NDArray[Any]:
-    """(k_row + i k_col)^m as a polynomial: real part |k|^m cos(m theta), imaginary part |k|^m sin(m theta)."""
+    """Return (k_row + i k_col)^m as a polynomial: real part |k|^m cos(m theta), imaginary part |k|^m sin(m theta)."""
     out = np.zeros((POLYNOMIAL_SIZE, POLYNOMIAL_SIZE), dtype=complex)
     binomial = 1
     for j in range(m + 1):

@@ -47,7 +47,7 @@ _SIGNALS = (
     ("probe", "sqrt(counts)", "probe"),
     ("loss", "1", "loss per pattern"),
 )
-"""Data sets of a run: units, long name."""
+"""Data sets of a run: name, units, long name."""
 
 
 def write_maps(
@@ -60,7 +60,7 @@ def write_maps(
 ) -> None:
     """Write maps, coverage, calibration and settings; refinements already in the file are kept.
 
-    Raises ResultsFileError, InputFileError; FileBusyError where another process holds the file for ``patience_s``.
+    Raises ResultsFileError, InputFileError, or FileBusyError if another process holds the file for ``patience_s``.
     """
 
     def write(root: h5py.Group) -> None:
@@ -73,9 +73,9 @@ def write_maps(
 
 
 def add_maps(path: Path, added: Sequence[LiveMap]) -> None:
-    """Write further maps beside those of the file, in place of any that have their names; all else is kept.
+    """Write further maps next to those of the file, replacing any of the same names; everything else is kept.
 
-    Raises as :func:`write_maps`.
+    Raises the same errors as :func:`write_maps`.
     """
 
     def write(root: h5py.Group) -> None:
@@ -87,30 +87,30 @@ def add_maps(path: Path, added: Sequence[LiveMap]) -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished refinement with its name and the preset it was asked for."""
+    """A finished refinement with its name and the requested preset."""
 
     name: str
     preset: Preset
     result: RefineResult
     goes_on: bool = False
-    """Whether it takes the place of an earlier state of itself: it was stopped, and resumed."""
+    """Whether it replaces an earlier state of itself, because it was stopped and resumed."""
 
 
 @dataclass(frozen=True)
 class Stored:
-    """Where a refinement lies."""
+    """Where a refinement was stored."""
 
     path: Path
     run: str
     problem: str = ""
-    """Why that is a file of its own and not the results file; empty where it is."""
+    """Why that is a separate file and not the results file; empty if it is the results file."""
 
 
 def add_refinement(path: Path, run: Run, calibration: Calibration, settings: Mapping[str, Any]) -> Stored:
     """Add ``/refinements/<run>`` and make ``/refinement`` point to it.
 
-    Where the results file cannot be written the refinement stays in a file of its own beside it, or, where the folder
-    cannot be written either, in the system's folder for temporary files. Raises ResultsFileError where neither can.
+    If the results file cannot be written, the refinement stays in a separate file next to it or, if the folder cannot
+    be written either, in the system's folder for temporary files. Raises ResultsFileError if that fails, too.
     """
     identity = uuid.uuid4().hex
     try:
@@ -137,7 +137,7 @@ def _stored_elsewhere(
 
 
 def _write_pending(path: Path, identity: str, run: Run, calibration: Calibration, settings: Mapping[str, Any]) -> Path:
-    """A refinement in a results file of its own."""
+    """Write a refinement as a results file of its own and return its path."""
     with replacing(path) as temporary, results_file.created(temporary) as file:
         _write_calibration(file, calibration)
         file.create_group(SETTINGS).attrs.update(settings)
@@ -149,9 +149,9 @@ def _write_pending(path: Path, identity: str, run: Run, calibration: Calibration
 
 
 def read_runs(path: Path) -> dict[str, dict[str, Any]]:
-    """Runs in a results file: {run: {state, loss, epochs, slices, thickness_A, modes, algorithm, falling, scans, …}}.
+    """Return the runs of a results file: {run: {state, loss, epochs, slices, thickness_A, modes, algorithm, …}}.
 
-    Empty when there is no file; what a run of an earlier version does not say is None, or empty.
+    Empty if there is no file. Values that a run of an earlier version does not record are None, or empty.
     """
     import h5py
 
@@ -170,9 +170,10 @@ def read_runs(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def describe_scan(uid: str, file: Path | None, results: Path | None = None, digest: str = "") -> dict[str, str]:
-    """Attributes of `/settings` that say of which scan the results are, as far as each is known.
+    """Return attributes of `/settings` that identify the scan of the results, as far as each is known.
 
-    Its uid, the name of its file, the way to it from the folder of ``results``, and the ``digest`` of its patterns.
+    They are its uid, the name of its file, the path to it from the folder of ``results``, and the ``digest`` of its
+    patterns.
     """
     said = {SCAN_UID: uid, SCAN_FILE: "" if file is None else file.name, SCAN_SHA256: digest}
     if file is not None and results is not None:
@@ -181,7 +182,7 @@ def describe_scan(uid: str, file: Path | None, results: Path | None = None, dige
 
 
 def describe_run(command_line: str, backend: str) -> dict[str, str]:
-    """Attributes of `/settings`: program version, command line, backend, date."""
+    """Return attributes of `/settings`: program version, command line, backend, date."""
     try:
         program = version("ptylive")
     except PackageNotFoundError:
@@ -275,7 +276,7 @@ def _write_refinement(group: h5py.Group, run: Run) -> None:
 
 
 def _write_phase(group: h5py.Group, transmission: ComplexArray) -> None:
-    """Phase of all slices together: of complex numbers viewers show the modulus, which is 1 all over."""
+    """Write the phase of all slices together: viewers show the modulus of complex numbers, which is 1 everywhere."""
     phase = np.angle(turned(transmission)).sum(axis=0, dtype=np.float32)
     group.create_dataset("phase", data=phase, **COMPRESSION)
     place = {name: group["object"].attrs[name] for name in ("sampling_A", "origin_A")}
@@ -283,7 +284,7 @@ def _write_phase(group: h5py.Group, transmission: ComplexArray) -> None:
 
 
 def _write_positions(group: h5py.Group, result: RefineResult) -> None:
-    """Where each pattern was taken, and what was found of that."""
+    """Write where each pattern was taken, and what was found about the positions."""
     positions_A = np.asarray(result.positions_A, dtype=np.float64)
     group["positions_A"] = positions_A
     group["positions_A"].attrs.update(units="angstrom", long_name="positions (y, x), Å")
@@ -300,7 +301,7 @@ def _write_positions(group: h5py.Group, result: RefineResult) -> None:
 
 
 def _write_refined(group: h5py.Group, refined: Refined) -> None:
-    """Quantities refined besides object, probe and positions, where there are any."""
+    """Write quantities refined in addition to object, probe and positions, as far as there are any."""
     optional = {
         "beam_current": refined.beam_current,
         "background": refined.background,
@@ -334,7 +335,7 @@ def _write_refined(group: h5py.Group, refined: Refined) -> None:
 
 
 def _write_scan_drifts(group: h5py.Group, drifts: Sequence[Drift | None]) -> None:
-    """The drift of each of several scans; not a number where a scan shows no lattice."""
+    """Write the drift of each of several scans; NaN for a scan that shows no lattice."""
     if not drifts or "tilt_series" not in group:
         return
     nothing = (np.nan, np.nan)

@@ -1,8 +1,8 @@
-"""Changes of a results file: one writer at a time, all or nothing, and no finished refinement without a place.
+"""Changes of a results file: one writer at a time, all or nothing, and no finished refinement is ever lost.
 
-A refinement that has ended is first written as a file of its own, ``<results>.<run>.pending``, and then taken into the
-results file, with all others that lie there for whatever reason. Names of runs are reserved before they are used
-(:func:`reserve_run`), between processes and across crashes. docs/files-and-owners.md has the whole picture.
+A refinement that has ended is first written to a file of its own, ``<results>.<run>.pending``, and then moved into the
+results file together with any other pending refinements found there. Names of runs are reserved before they are used
+(:func:`reserve_run`), between processes and across crashes. docs/files-and-owners.md describes the whole scheme.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
     import h5py
 
     Keep = Callable[[str, h5py.Group, str], None]
-    """Takes over an object of the file as it is: path there, group to put it into, name it gets."""
+    """Carries over an object of the file unchanged: its path there, the group to put it into, its new name."""
 
 PATIENCE_S = 120.0
-"""A refinement has taken minutes: it can wait for whoever else writes."""
+"""A refinement has taken minutes, so it can wait for another writer."""
 PENDING, RESERVED = "pending", "reserved"
 RUNS, CHOSEN, CALIBRATION, SETTINGS = "refinements", "refinement", "calibration", "settings"
 RECORDED = ("data", "coefficients", "metadata")
-"""Members of recordings, which no results file has."""
+"""Members of recordings; no results file has any of them."""
 IDENTITY, GOES_ON = "id", "goes_on"
-"""Attributes of a run: which one it is, and whether it takes the place of an earlier state of itself."""
+"""Attributes of a run: its identity, and whether it replaces an earlier state of itself."""
 APPEND_BYTES, SPARE_BYTES = 2**26, 2**26
-"""Files from this size on grow at their end, smaller ones are written anew; bytes that may lie idle in any of them."""
+"""Size from which a file grows at its end instead of being written anew; unused bytes allowed in any file."""
 _NUMBERED = re.compile(r"run(\d+)")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -50,28 +50,28 @@ log = logging.getLogger(__name__)
 
 
 class ResultsFileError(PtyliveError):
-    """The results file could not be written; what was in it before is still there."""
+    """The results file could not be written; its previous content is still there."""
 
 
 @dataclass(frozen=True)
 class Before:
-    """What a results file is like before a change; all that is read of it."""
+    """State of a results file before a change: everything that is read from it."""
 
     links: Mapping[str, str | None]
-    """Members of the root; with a path where they are soft links."""
+    """Members of the root; the value is the path of a soft link and None otherwise."""
     attributes: Mapping[str, Any]
     settings: Mapping[str, Any]
     runs: Mapping[str, str]
-    """Names of refinements with their identities (empty: of an earlier version)."""
+    """Names of refinements with their identities (empty for runs of an earlier version)."""
     maps: tuple[str, ...] = ()
     stored_bytes: int = 0
-    """Of all data sets, as they are compressed."""
+    """Size of all data sets as stored, that is, compressed."""
     plots: entry.Plots = field(default_factory=dict)
-    """What the entry shows, which is not among the links: it is written anew."""
+    """Content of the NeXus entry, which is not among the links because it is written anew."""
 
     @classmethod
     def read(cls, file: h5py.File) -> Before:
-        """Of an open file."""
+        """Read the state of an open file."""
         import h5py
 
         links = {name: file.get(name, getlink=True) for name in file}
@@ -103,17 +103,17 @@ EMPTY = Before({}, {}, {}, {})
 
 @dataclass(frozen=True)
 class Pending:
-    """A finished refinement in a file of its own."""
+    """A finished refinement in a file of its own, waiting to be moved into the results file."""
 
     path: Path
     name: str
     identity: str
     goes_on: bool
-    """Whether it takes the place of an earlier state of itself."""
+    """Whether it replaces an earlier state of itself."""
 
     @classmethod
     def read(cls, path: Path) -> Pending:
-        """Raises OSError, KeyError, IndexError for a file that is none."""
+        """Read a pending file. Raises OSError, KeyError or IndexError for any other file."""
         import h5py
 
         with h5py.File(path, "r") as file:
@@ -123,7 +123,7 @@ class Pending:
 
 
 def _resolved(path: Path) -> Path:
-    """The file itself where links lead to it. Raises ResultsFileError where they lead to each other."""
+    """Return the file that links lead to. Raises ResultsFileError if they form a loop."""
     try:
         return real_path(path)
     except (OSError, RuntimeError) as error:
@@ -132,16 +132,16 @@ def _resolved(path: Path) -> Path:
 
 
 def pending_files(path: Path) -> list[Path]:
-    """Files of refinements that wait beside a results file, oldest first."""
+    """Return the files of refinements that wait next to a results file, oldest first."""
     found = []
     for one in path.parent.glob(f"{glob.escape(path.name)}.*.{PENDING}"):
-        with suppress(FileNotFoundError):  # taken in meanwhile
+        with suppress(FileNotFoundError):  # moved into the results file meanwhile
             found.append((one.stat().st_mtime_ns, one))
     return [one for _, one in sorted(found)]
 
 
 def waiting(path: Path) -> list[Pending]:
-    """Refinements that wait beside a results file, oldest first; what cannot be read is reported and left alone."""
+    """Return the refinements that wait next to a results file, oldest first; unreadable ones are logged and skipped."""
     found = []
     for one in pending_files(path):
         try:
@@ -153,14 +153,14 @@ def waiting(path: Path) -> list[Pending]:
 
 
 def pending_path(path: Path, run: str) -> Path:
-    """Where a refinement lies on its own until it is taken in; no ``.h5``: it is no recording."""
+    """Return where a refinement waits until it is moved into the results file; not ``.h5``, as it is no recording."""
     path = _resolved(path)
     return path.with_name(f"{path.name}.{run}.{PENDING}")
 
 
 @contextmanager
 def created(path: Path) -> Iterator[h5py.File]:
-    """A new HDF5 file. Raises OSError, also where the disk is full."""
+    """Open a new HDF5 file. Raises OSError, also if the disk is full."""
     import h5py
 
     with for_hdf5(path) as whole, h5py.File(whole, "w", libver=LIBVER) as file:
@@ -169,9 +169,9 @@ def created(path: Path) -> Iterator[h5py.File]:
 
 @dataclass(frozen=True)
 class Change:
-    """What is to become of a results file: some members of the root written anew, everything else kept.
+    """A change of a results file: some members of the root are written anew, everything else is kept.
 
-    ``write`` makes the members ``replaced`` in the new root, or ``adds_maps``; ``settings`` are laid over those there.
+    ``write`` makes the members ``replaced`` in the new root, or adds maps (``adds_maps``); ``settings`` are updated.
     """
 
     replaced: frozenset[str]
@@ -180,7 +180,7 @@ class Change:
     adds_maps: bool = False
 
     def build(self, root: h5py.Group, before: Before, keep: Keep, arrived: Mapping[str, Pending]) -> None:
-        """Fill a new root. ``arrived``: refinements to take in, by the names they get."""
+        """Fill a new root. ``arrived``: refinements to move in, by their new names."""
         import h5py
 
         for name, value in before.attributes.items():
@@ -206,13 +206,13 @@ class Change:
         for name, value in {**settings, **self.settings}.items():
             group.attrs[name] = value
         new = [path for path in self.replaced if path in root] + [f"{RUNS}/{name}" for name in arrived]
-        kept = {path: plots for path, plots in before.plots.items() if path not in self.replaced}  # kept is not read
+        kept = {path: plots for path, plots in before.plots.items() if path not in self.replaced}  # not read again
         fresh = entry.described(root, new)
         layout.mark(root)
         entry.write_entry(root, {**kept, **fresh, **self._beside_added(root, before, keep, fresh)})
 
     def _beside_added(self, root: h5py.Group, before: Before, keep: Keep, fresh: entry.Plots) -> entry.Plots:
-        """Keep the maps beside those that are added; what can be plotted of them all, of which only these are read."""
+        """Keep maps next to those that are added; return the plots of all maps, reading only the added ones."""
         if not self.adds_maps:
             return {}
         shown = [one for one in before.plots.get(entry.MAPS, ()) if one.name not in root[entry.MAPS]]
@@ -222,7 +222,7 @@ class Change:
 
 
 def _take_in(root: h5py.Group, name: str, pending: Pending) -> dict[str, Any]:
-    """Copy a refinement from its own file; its settings."""
+    """Copy a refinement from its own file; return its settings."""
     import h5py
 
     with h5py.File(pending.path, "r") as file:
@@ -236,10 +236,10 @@ NO_CHANGE = Change(frozenset(), lambda root: None, {})
 
 
 def apply(path: Path, wanted: Change = NO_CHANGE, patience_s: float = PATIENCE_S) -> dict[str, str]:
-    """Change a results file, made if it is not there, and take in every refinement that waits beside it.
+    """Change a results file, creating it if necessary, and move in every refinement that waits next to it.
 
-    Returns the names that refinements got by their identities. Raises ResultsFileError, FileBusyError where another
-    process has held the file for ``patience_s``, InputFileError for a file that is something else; it stays as it was.
+    Returns the names given to refinements, by their identities. Raises ResultsFileError, FileBusyError if another
+    process holds the file for ``patience_s``, or InputFileError for any other kind of file, which stays untouched.
     """
     path = _resolved(path)
     try:
@@ -252,7 +252,7 @@ def apply(path: Path, wanted: Change = NO_CHANGE, patience_s: float = PATIENCE_S
 
 
 def take_in(path: Path, patience_s: float = PATIENCE_S) -> bool:
-    """Take in what waits beside a results file; False where nothing does. Raises as :func:`apply`."""
+    """Move waiting refinements into a results file; return False if none wait. Raises as :func:`apply`."""
     path = _resolved(path)
     if not pending_files(path):
         return False
@@ -261,7 +261,7 @@ def take_in(path: Path, patience_s: float = PATIENCE_S) -> bool:
 
 
 def look(path: Path) -> Before:
-    """What a results file is like. Raises InputFileError for a file that is something else, or damaged."""
+    """Return the state of a results file. Raises InputFileError for any other kind of file, or a damaged one."""
     import h5py
 
     if not path.exists():
@@ -299,11 +299,11 @@ def _applied(path: Path, wanted: Change) -> dict[str, str]:
 
 
 def _named(path: Path, before: Before, found: list[Pending]) -> dict[str, Pending]:
-    """Refinements that are to be taken in by the names they get: their own, unless that is another's."""
+    """Return the refinements to move in, by their new names: their own, unless another run has it."""
     arrived: dict[str, Pending] = {}
     for pending in found:
         if pending.identity in before.runs.values():
-            continue  # a crash came between taking it in and removing it
+            continue  # a crash happened after it was moved in and before its file was removed
         name = pending.name
         if name in arrived or (name in before.runs and not pending.goes_on):
             name = f"run{_highest(path, [*before.runs, *arrived]) + 1}"
@@ -312,9 +312,9 @@ def _named(path: Path, before: Before, found: list[Pending]) -> dict[str, Pendin
 
 
 def _appended(path: Path, wanted: Change, before: Before, arrived: Mapping[str, Pending]) -> bool:
-    """Write only what is new, behind the end of the file; False where the file has to be written anew.
+    """Write only what is new, behind the end of the file; return False if the file has to be written anew.
 
-    That is a small file, one of another form, and one of which more than half is no longer referred to.
+    That is the case for a small file, an unsupported layout, and a file more than half of which is unreferenced.
     """
     if not path.exists() or not APPEND_BYTES <= path.stat().st_size <= 2 * before.stored_bytes + SPARE_BYTES:
         return False
@@ -336,7 +336,7 @@ def _rewrite(path: Path, wanted: Change, before: Before, arrived: Mapping[str, P
         old = stack.enter_context(h5py.File(path, "r")) if path.exists() else None
 
         def keep(source: str, group: h5py.Group, name: str) -> None:
-            assert old is not None  # noqa: S101  (what is kept was found in it)
+            assert old is not None  # noqa: S101  (kept objects were found in it)
             try:
                 old.copy(source, group, name)
             except (RuntimeError, KeyError) as error:
@@ -349,7 +349,7 @@ def _rewrite(path: Path, wanted: Change, before: Before, arrived: Mapping[str, P
 
 
 def reserve_run(path: Path) -> str:
-    """The next free ``run<n>`` of a results file, nobody else's from now on, whatever becomes of this process.
+    """Reserve the next free ``run<n>`` of a results file and return it; nobody else gets it, even if this process dies.
 
     A hidden empty file holds the name until the refinement is in the results file. Raises ResultsFileError.
     """
@@ -368,8 +368,8 @@ def reserve_run(path: Path) -> str:
 
 
 def release_run(path: Path, name: str) -> None:
-    """Give a reserved name back: nothing was made under it, or what was made has it now."""
-    with suppress(OSError, ResultsFileError):  # a name too many is reserved
+    """Release a reserved name: either nothing was stored under it, or the results file now has it."""
+    with suppress(OSError, ResultsFileError):  # a superfluous reservation does no harm
         _reservation(_resolved(path), name).unlink(missing_ok=True)
 
 
@@ -378,9 +378,9 @@ def _reservation(path: Path, name: str) -> Path:
 
 
 def _highest(path: Path, names: Iterable[str]) -> int:
-    """Highest number that a run has or is to have.
+    """Return the highest number among existing, waiting and reserved runs.
 
-    The file is read last: what is neither reserved nor waiting any more is in it by then.
+    The file is read last: a run no longer reserved or waiting is in it by then.
     """
     stem, taken = glob.escape(path.name), list(names)
     for pattern in (f".{stem}.*.{RESERVED}", f"{stem}.*.{PENDING}"):
@@ -396,5 +396,5 @@ def _stored_names(path: Path) -> list[str]:
         file_guard.admit(path)
         with h5py.File(path, "r") as file:
             return list(file.get(RUNS, {}))
-    except (OSError, InputFileError):  # not there, or damaged: then nothing can be written into it either
+    except (OSError, InputFileError):  # missing, or damaged: then nothing can be written into it either
         return []

@@ -1,4 +1,4 @@
-"""Live maps as they lie in a results file (docs/conventions.md), read back."""
+"""Live maps read back from a results file (docs/conventions.md)."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ OF_PLACES = {
     "skip_first": "skip_first",
     "repeats": "repeats",
 }
-"""Which frame belongs to which point, besides the shape of the scan, which is that of what was covered: names of
-metadata, and of :class:`~ptylive.schema.Scan`."""
+"""Metadata that assign frames to scan points, in addition to the shape of the scan, which is that of the coverage:
+names of metadata, and of fields of :class:`~ptylive.schema.Scan`."""
 _PATTERNS = ("data", "events", "coefficients")
-"""What a recording holds one of, and a results file none."""
+"""Groups of which a recording holds one and a results file none."""
 
 
 @dataclass(frozen=True, eq=False)
 class StoredMaps:
-    """Maps of a scan, without their ring qualities; ``calibration``: attributes of the values they were made with.
+    """Maps of a scan, without their ring qualities. ``calibration``: attributes of the calibration used for them.
 
-    ``coverage``: bool (rows, columns) of the scan points that had arrived; None in a file that ``ptylive refine`` made,
+    ``coverage``: bool (rows, columns) of the scan points that had arrived; None in a file made by ``ptylive refine``,
     which holds no maps.
     """
 
@@ -46,18 +46,18 @@ class StoredMaps:
     coverage: BoolArray | None
     calibration: dict[str, Any]
     rotation_deg: float = 0.0
-    """Of the scan's axes, from its calibration."""
+    """Rotation of the scan's axes, from its calibration."""
     asked: Mapping[str, float] = field(default_factory=dict)
-    """Settings that somebody gave for them (``METHOD.NAME``); none in a file of an earlier version, as of the next."""
+    """Settings given by the user for the maps (``METHOD.NAME``); a file of an earlier version has none."""
     distortion: tuple[float, ...] | None = None
-    """That patterns were freed of, 18 numbers; empty: of none. None: a file of an earlier version, which does not say.
-    """
+    """Distortion removed from the patterns, 18 numbers; empty: none was removed; None: a file of an earlier version,
+    which does not record it."""
     places: Mapping[str, Any] = field(default_factory=dict)
-    """Order of the frames (:data:`OF_PLACES`); nothing in a file of an earlier version."""
+    """Order of the frames (:data:`OF_PLACES`); empty in a file of an earlier version."""
 
     @classmethod
     def read(cls, path: Path, names: Iterable[str] | None = None) -> StoredMaps:
-        """All maps of a file, or those of ``names`` that it has, in the order of the file. Raises InputFileError."""
+        """Read all maps of a file, or those of ``names`` present, in the order of the file. Raises InputFileError."""
         import h5py
 
         check_is_file(path)
@@ -84,7 +84,7 @@ class StoredMaps:
             raise damaged(path, error) from None
 
     def step_A(self, live_map: LiveMap) -> tuple[float, float]:
-        """Distance of the scan's points, Å: as the calibration has it, else of whole numbers of a map's pixels."""
+        """Return the scan step, Å: from the calibration, or otherwise as a whole number of pixels of the map."""
         told = np.ravel(self.calibration.get("scan_step_A", ()))
         if live_map.is_placed or self.coverage is None or told.size != 2:
             points = live_map.data.shape if live_map.is_placed or self.coverage is None else self.coverage.shape
@@ -92,29 +92,29 @@ class StoredMaps:
         return float(told[0]), float(told[1])
 
     def visited(self, live_map: LiveMap) -> BoolArray | None:
-        """Pixels of a map that the scan has come to; None: all, or not known, as where its points lie on no grid."""
+        """Return the pixels of a map visited by the scan; None: all, or unknown because points lie off the grid."""
         if self.coverage is None or self.coverage.all() or live_map.is_placed:
             return None
         return stretched(self.coverage, live_map.data.shape)
 
 
 def describe_maps(settings: Mapping[str, float], flat: Undistorted | None, scan: Scan) -> dict[str, str]:
-    """Attributes of `/settings` that say how maps were asked for, in JSON: their settings as given, the distortion that
-    patterns were freed of (empty: none), and in which order the frames were taken for points of the scan.
+    """Return attributes of `/settings`, in JSON, that record how maps were requested: the given settings, the
+    distortion removed from patterns (empty: none), and the order in which frames were assigned to scan points.
     """
     said = {MAP_SETTINGS: dict(settings), DISTORTION: list(distortion_in_use(flat)), PLACES: places_of(scan)}
     return {name: json.dumps(value) for name, value in said.items()}
 
 
 def places_of(scan: Scan) -> dict[str, Any]:
-    """The order of the frames by names of metadata."""
+    """Return the order of the frames by names of metadata."""
     return {name: getattr(scan, its) for name, its in OF_PLACES.items()}
 
 
 def other_places(places: Mapping[str, Any], points: tuple[int, ...] | None, scan: Scan) -> dict[str, Any]:
-    """Values by which frames were taken for other points in stored maps than ``scan`` says, its shape included.
+    """Return the values by which stored maps assigned frames to other points than ``scan`` does, shape included.
 
-    places: their order, as far as it is known; points: rows and columns, None where that is not known.
+    places: their order, as far as it is known; points: rows and columns, None if unknown.
     """
     said = places_of(scan)
     other = {name: value for name, value in places.items() if value != said[name]}
@@ -122,12 +122,12 @@ def other_places(places: Mapping[str, Any], points: tuple[int, ...] | None, scan
 
 
 def distortion_in_use(flat: Undistorted | None) -> tuple[float, ...]:
-    """The 18 numbers of what patterns are freed of; none: of nothing."""
+    """Return the 18 numbers of the distortion removed from patterns; empty if none is removed."""
     return () if flat is None else numbers_of(distortion_of(flat.recorded.detector.distortion or (0.0,)))
 
 
 def _stored(name: str, data: Any) -> LiveMap:
-    """One map. Raises ValueError where it is no picture."""
+    """Read one map. Raises ValueError if it is no picture."""
     attributes = {key: _text(value) for key, value in data.attrs.items()}
     sampling = attributes.get("sampling_A")
     values = np.asarray(data[()], dtype=np.float32)
@@ -154,7 +154,7 @@ def _stored(name: str, data: Any) -> LiveMap:
 
 
 def _asked(attributes: Mapping[str, Any]) -> tuple[dict[str, float], tuple[float, ...] | None, dict[str, Any]]:
-    """What maps were asked for with (`describe_maps`). Raises ValueError or TypeError for anything else."""
+    """Read how maps were requested (`describe_maps`). Raises ValueError or TypeError for anything else."""
     settings = json.loads(_text(attributes.get(MAP_SETTINGS, "{}")))
     distortion = None
     if DISTORTION in attributes:
@@ -170,7 +170,7 @@ def _asked(attributes: Mapping[str, Any]) -> tuple[dict[str, float], tuple[float
 
 def _limit(attributes: Mapping[str, Any]) -> InformationLimit | None:
     if not {"information_limit_A", "information_limit_uncertainty_A"} <= set(attributes):
-        return None  # the first files did not tell the second
+        return None  # the earliest files lack the uncertainty
     period, doubt = float(attributes["information_limit_A"]), float(attributes["information_limit_uncertainty_A"])
     return InformationLimit(period, doubt, bool(attributes.get("information_limit_finer", False)))
 

@@ -1,4 +1,4 @@
-"""A refinement as it lies in a results file (docs/conventions.md), read back."""
+"""A refinement read back from a results file (docs/conventions.md)."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ OF_SCANS = {
     **{"tilt_mrad": "tilts_mrad", "shift_A": "shifts_A", "beam_current": "beam_current", "patterns": "patterns"},
     **{name: name for name in OF_DRIFT},
 }
-"""What is told of each of several scans, and the data set in ``tilt_series`` that holds it."""
+"""Values read for each of several scans, with the data set in ``tilt_series`` that holds each."""
 
 
 def turned(transmission: ComplexArray) -> ComplexArray:
-    """Each slice (slices, Y, X) of an object with modes: their mean, turned so that the phase of its mean is 0."""
+    """Return each slice (slices, Y, X) as the mean of the object's modes, with the phase of its mean rotated to 0."""
     mean = transmission.mean(axis=0)
     return np.asarray(mean * np.exp(-1j * np.angle(mean.sum(axis=(1, 2), keepdims=True))), dtype=np.complex64)
 
 
 @dataclass(frozen=True)
 class StoredPrior:
-    """What networks came to (docs/dgp.md)."""
+    """Outcome of a refinement by networks (docs/dgp.md)."""
 
     losses_held: DoubleArray
-    """(1 + epochs,) loss per pattern held out: of the pixels, then after each epoch."""
+    """(1 + epochs,) loss per held-out pattern: first of the pixels, then after each epoch."""
     said: dict[str, Any]
-    """``epoch`` (taken; 0: the pixels), ``warning`` of the null test, ``sentence``, … as plain values."""
+    """``epoch`` (the chosen one; 0: the pixels), ``warning`` of the null test, ``sentence``, … as plain values."""
 
 
 @dataclass(frozen=True)
 class StoredRun:
-    """Object, probe and what goes with them."""
+    """A stored refinement: object, probe, and accompanying quantities and settings."""
 
     name: str
     object: ComplexArray
-    """(object modes, slices, Y, X) transmission."""
+    """(object modes, slices, Y, X) transmission function."""
     probe: ComplexArray
     """(probes, modes, P, P) real space, centred on pixel P // 2, sum |probe|^2 = mean counts of a pattern."""
     pixel_A: float
@@ -55,35 +55,35 @@ class StoredRun:
     origin_A: tuple[float, float]
     """Position of object pixel (0, 0)."""
     positions_A: DoubleArray
-    """(N, 2)."""
+    """(N, 2) scan positions."""
     loss: DoubleArray
-    """(epochs,) per pattern."""
+    """(epochs,) loss per pattern."""
     calibration: Calibration
     preset: Preset
     refined: dict[str, DoubleArray] = field(default_factory=dict)
-    """What else was refined, by its name in the file: beam_current, background, tilts, aberrations, …"""
+    """Other refined quantities, by their names in the file: beam_current, background, tilts, aberrations, …"""
     state: str = ""
     algorithm: str = ""
     reason: str = ""
-    """Why what was left to the program was chosen so."""
+    """Why the program chose the settings left to it as it did."""
     seconds: float = 0.0
-    """That its epochs took."""
+    """Time taken by its epochs."""
     phase_deviation: FloatArray | None = None
-    """(Y, X) standard deviation of the phase of all slices together, rad, NaN where nothing is said; None: unknown."""
+    """(Y, X) standard deviation of the phase of all slices together, rad, NaN where undetermined; None: unknown."""
     median_deviation_rad: float | None = None
-    """Over the scanned area."""
+    """Median of the standard deviation over the scanned area."""
     deviation_is_lower_bound: bool = False
-    """Whether repeats scatter by more than that."""
+    """Whether repeats scatter by more than the stated deviation."""
     convergence: str = ""
-    """Whether it had come to rest, in words; empty where that is not known."""
+    """Whether the refinement had converged, in words; empty if unknown."""
     prior: StoredPrior | None = None
-    """Where networks were trained."""
+    """Outcome of the networks, if any were trained."""
     date: str = ""
-    """When the file it lies in was last changed, ISO 8601; empty where that is not known."""
+    """When its file was last changed, ISO 8601; empty if unknown."""
 
     @classmethod
     def read(cls, path: Path, name: str | None = None) -> StoredRun:
-        """A run of a results file, the chosen one unless named. Raises InputFileError."""
+        """Read a run of a results file, the chosen one unless named. Raises InputFileError."""
         import h5py
 
         check_is_file(path)
@@ -98,14 +98,14 @@ class StoredRun:
                 chosen = name or str(file.get("refinement", getlink=True).path).rsplit("/", 1)[-1]
                 date = str(file["settings"].attrs.get("date", "")) if "settings" in file else ""
                 group = file[f"refinements/{chosen}"]
-                own = group.get("calibration", file["calibration"])  # files of earlier versions have one for all
+                own = group.get("calibration", file["calibration"])  # in files of earlier versions all runs share one
                 return cls._of(chosen, group, Calibration.from_attributes(dict(own.attrs)), date)
         except FAULTS as error:
             raise damaged(path, error) from None
 
     @classmethod
     def is_in(cls, path: Path) -> bool:
-        """Whether a results file holds any refinement. Raises InputFileError."""
+        """Return whether a results file holds any refinement. Raises InputFileError."""
         import h5py
 
         try:
@@ -161,45 +161,45 @@ class StoredRun:
 
     @property
     def slices(self) -> int:
-        """Slices of the object."""
+        """Number of slices of the object."""
         return int(self.object.shape[1])
 
     @property
     def spacing_A(self) -> float:
-        """Distance between slices; the thickness of a single one, 0 where it is not known."""
+        """Distance between slices; for a single slice its thickness, 0 if unknown."""
         return self.slice_thickness_A[0] if self.slice_thickness_A else 0.0
 
     @property
     def window(self) -> int:
-        """Pixels P of the probe."""
+        """Size P of the probe window in pixels."""
         return int(self.probe.shape[-1])
 
     @property
     def wavelength_A(self) -> float:
-        """Of the electrons. Raises MetadataError where the energy is not known."""
+        """Wavelength of the electrons. Raises MetadataError if the energy is not known."""
         self.calibration.require("energy_eV", "the export")
         return float(self.calibration.wavelength_A or np.nan)
 
     def transmission(self) -> ComplexArray:
-        """Each slice (slices, Y, X): the mean of the object's modes, turned so that the phase of its mean is 0."""
+        """Return each slice (slices, Y, X): the mean of the object's modes, with the phase of its mean rotated to 0."""
         return turned(self.object)
 
     def phase(self) -> FloatArray:
-        """Phase of each slice (slices, Y, X), rad: of :meth:`transmission`."""
+        """Return the phase of each slice of :meth:`transmission` (slices, Y, X), rad."""
         return np.asarray(np.angle(self.transmission()), dtype=np.float32)
 
     def corners_px(self) -> DoubleArray:
-        """(N, 2) object pixel, fractions included, of the first pixel of each pattern's window."""
+        """Return the first pixel of each pattern's window, (N, 2) in fractional object pixels."""
         corners = (self.positions_A - np.asarray(self.origin_A)) / self.pixel_A - self.window // 2
         return np.asarray(corners, dtype=np.float64)
 
     def depths_A(self) -> DoubleArray:
-        """(slices,) depth of each slice behind the first, Å."""
+        """Return the depth (slices,) of each slice below the first, Å."""
         return np.cumsum([0.0, *self.slice_thickness_A[: self.slices - 1]])
 
 
 def _prior(group: Any) -> StoredPrior | None:
-    """What the run says of its networks; None where it has none."""
+    """Read what the run records of its networks; None if it has none."""
     if "prior/losses_held" not in group:
         return None
     said = {name: np.asarray(value).tolist() for name, value in group["prior"].attrs.items()}
@@ -207,7 +207,7 @@ def _prior(group: Any) -> StoredPrior | None:
 
 
 def _deviation(group: Any, shape: tuple[int, ...]) -> tuple[FloatArray | None, float | None]:
-    """Standard deviation of the phase and its median, where the run has them. Raises ValueError for what is none."""
+    """Read the standard deviation of the phase and its median, if any. Raises ValueError for a wrong shape."""
     if "phase_deviation" not in group:
         return None, None
     stored = group["phase_deviation"]
@@ -220,7 +220,7 @@ def _deviation(group: Any, shape: tuple[int, ...]) -> tuple[FloatArray | None, f
 def _check_positions(
     positions_A: DoubleArray, origin_A: tuple[float, float], pixel_A: float, shape: tuple[int, ...]
 ) -> None:
-    """Raises ValueError where positions (N, 2) are none, or all lie beside the object of this shape."""
+    """Raise ValueError if positions (N, 2) are invalid, or all lie outside the object of this shape."""
     if positions_A.ndim != 2 or positions_A.shape[1] != 2 or not positions_A.size or not np.isfinite(positions_A).all():
         raise ValueError("its positions are none")
     pixels = (positions_A - np.asarray(origin_A)) / pixel_A
@@ -229,7 +229,7 @@ def _check_positions(
 
 
 def _preset(text: str) -> Preset:
-    """The settings of a run, without those of a plug-in that is no longer there. Raises ValueError for what is none."""
+    """Read the settings of a run, dropping those of plug-ins no longer installed. Raises ValueError if invalid."""
     values = json.loads(text)
     if not isinstance(values, dict):
         raise ValueError("its preset is no table")
@@ -241,18 +241,18 @@ def _preset(text: str) -> Preset:
 
 
 def _attribute(group: Any, part: str, name: str) -> float | None:
-    """A number that is told of a part of a run; None where there is none."""
+    """Return a number recorded for a part of a run, or None."""
     value = None if part not in group else group[part].attrs.get(name)
     return None if value is None or not np.isfinite(value) else float(value)
 
 
 def how_made(group: Any) -> dict[str, Any]:
-    """What tells one run from another: slices, their thickness in all (Å), probe modes, data term, at rest or not.
+    """Return what distinguishes a run: slices, total thickness (Å), probe modes, data term, converged or not.
 
-    And how good it is, beside its loss: ``deviation_rad``, by how much counting noise scatters its phase (median), and
-    ``halves``, the correlation of objects refined from either half of the data, where that was asked for. ``held_out``:
-    ``loss`` of patterns held out, by ``groups``, of how many ``patterns`` after how many ``sweeps``. ``scans``:
-    of each of several scans what :func:`scans_of` reads.
+    Also how good it is, in addition to its loss: ``deviation_rad``, the scatter of its phase due to counting noise
+    (median), and ``halves``, the correlation of objects refined from either half of the data, if requested.
+    ``held_out``: ``loss`` of held-out patterns, by ``groups``, of how many ``patterns`` after how many ``sweeps``.
+    ``scans``: for each of several scans, what :func:`scans_of` reads.
     """
     transmission, probe = group.get("object"), group.get("probe")
     slices = None if transmission is None or transmission.ndim != 4 else int(transmission.shape[1])
@@ -273,7 +273,7 @@ def how_made(group: Any) -> dict[str, Any]:
 
 
 def _held_out(group: Any) -> dict[str, Any] | None:
-    """How well the settings of a run predict patterns held out: mean, by groups, and of how many patterns."""
+    """Read how well the settings of a run predict held-out patterns: mean, by groups, and number of patterns."""
     if "held_out" not in group:
         return None
     groups = np.asarray(group["held_out"][()], dtype=np.float64).ravel()[:MOST_GROUPS]
@@ -285,11 +285,11 @@ def _held_out(group: Any) -> dict[str, Any] | None:
 
 
 def scans_of(group: Any) -> list[dict[str, Any]]:
-    """Scans that a run was made of, empty where it was one.
+    """Read the scans that a run was made from; empty for a single scan.
 
-    Of each ``name``, ``tilt_mrad``, ``shift_A``, ``beam_current``, ``patterns``, and ``drift_A``,
-    ``drift_uncertainty_A``, ``drift_applied``: None where none was looked for or the scan shows no lattice. Pairs are
-    (row, column), those of a drift (slow, fast axis).
+    Each has ``name``, ``tilt_mrad``, ``shift_A``, ``beam_current``, ``patterns``, and ``drift_A``,
+    ``drift_uncertainty_A``, ``drift_applied``; the last three are None if no drift was looked for or the scan shows no
+    lattice. Pairs are (row, column), those of a drift (slow, fast axis).
     """
     if "tilt_series" not in group:
         return []

@@ -1,1 +1,1 @@
-"""What a reconstruction is worth: rings and shells of correlation, profiles, modes, transfer (PyPty's ``vaa``)."""
+"""Measures of a reconstruction: ring and shell correlation, profiles, modes, transfer (PyPty's ``vaa``)."""

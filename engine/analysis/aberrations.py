@@ -11,14 +11,14 @@ from ptylive.schema.model import ComplexArray, DoubleArray
 
 ROUNDS = 20
 FAINTEST = 0.1
-"""Amplitudes below this share of the largest say nothing of a phase."""
+"""Share of the largest amplitude below which the phase is not determined."""
 
 
 LOWEST_ORDER, HIGHEST_ORDER = 3, 8
 
 
 def krivanek_orders(order: int) -> dict[str, tuple[int, int]]:
-    """Name, radial order n and azimuthal symmetry m of every aberration up to an order: C10, C12, C21, … C56, …
+    """Return name, radial order n and azimuthal symmetry m of every aberration up to an order: C10, C12, C21, …
 
     n + m is odd and m at most n + 1 (Krivanek, Dellby and Lupini, Ultramicroscopy 78 (1999) 1).
     """
@@ -26,7 +26,7 @@ def krivanek_orders(order: int) -> dict[str, tuple[int, int]]:
 
 
 def aberration_names(order: int) -> tuple[str, ...]:
-    """Cartesian coefficients up to an order; those up to third order first, as optics name them."""
+    """Return the Cartesian coefficients up to an order; those up to third order first, as optics name them."""
     return tuple(
         name + part for name, (_, m) in krivanek_orders(order).items() for part in (("a", "b") if m else ("",))
     )
@@ -34,24 +34,24 @@ def aberration_names(order: int) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Aberration:
-    """One coefficient."""
+    """One aberration coefficient."""
 
     name: str
     value_A: float
-    """As the probe has it."""
+    """Value of the probe."""
     given_A: float
-    """As the calibration had it."""
+    """Value of the calibration."""
     rim_rad: float
-    """Phase it makes at the rim of the aperture."""
+    """Its phase at the rim of the aperture."""
 
 
 @dataclass(frozen=True)
 class AberrationReport:
-    """What a probe's phase is made of."""
+    """Decomposition of a probe's phase into aberrations."""
 
     coefficients: tuple[Aberration, ...]
     shift_A: tuple[float, float]
-    """The probe's centre off pixel P // 2, row and column."""
+    """Offset of the probe's centre from pixel P // 2, row and column."""
     residual_rad: float
     """Weighted rms of the phase that no coefficient explains."""
 
@@ -67,7 +67,7 @@ def report(
     """Fit Krivanek coefficients up to an order to the phase of a mode (P, P), real space, centred on P // 2.
 
     Gauss-Newton on sum |P| (arg(P / |P| exp(i chi)))^2 from the given coefficients; phases are compared as angles
-    between waves, so nothing is unwrapped. Right where the given ones are within a radian or two at the rim.
+    between waves, so no unwrapping is needed. Valid if the given coefficients are within a radian or two at the rim.
     """
     size = len(mode)
     wave = np.fft.fft2(np.fft.ifftshift(mode))
@@ -81,7 +81,7 @@ def report(
     found = np.array([given.get(name, 0.0) for name in names] + [0.0, 0.0, 0.0])
     root = np.sqrt(weights[lit])
     found[-1] = -np.angle((wave[lit] * np.exp(1j * (design @ found))).sum())
-    scale = np.maximum(np.abs(design).max(axis=0), 1e-12)  # few pixels may not see a coefficient at all
+    scale = np.maximum(np.abs(design).max(axis=0), 1e-12)  # with few pixels a coefficient may have no effect at all
     for _ in range(ROUNDS):
         residual = np.angle(wave[lit] * np.exp(1j * (design @ found)))
         step = np.linalg.lstsq(design / scale * root[:, None], -residual * root, rcond=1e-6)[0] / scale
@@ -97,7 +97,7 @@ def report(
 
 
 def double_overlap_transfer(frequencies_invA: DoubleArray, semiangle_invA: float) -> DoubleArray:
-    """Share of the aperture in which the object's phase of a frequency shows: double overlaps without triple ones.
+    """Return the share of the aperture that transfers the object's phase at a frequency: double without triple overlap.
 
     Ideal phase contrast of ptychography by direct methods, in focus (Yang et al. 2015): A(Q) - A_3(Q) with
     A(Q) = 2/pi (arccos x - x sqrt(1 - x^2)), x = Q / 2 alpha, and A_3 = A at twice the frequency; 0 beyond 2 alpha.
@@ -108,7 +108,7 @@ def double_overlap_transfer(frequencies_invA: DoubleArray, semiangle_invA: float
 def phase_contrast_transfer(
     frequencies_invA: DoubleArray, defocus_A: float, cs_A: float, wavelength_A: float
 ) -> DoubleArray:
-    """Contrast sin chi(q) of coherent bright field at a defocus (underfocus positive) and a spherical aberration."""
+    """Return sin chi(q) of the coherent bright field for a defocus (underfocus positive) and a spherical aberration."""
     q = frequencies_invA
     chi = np.pi * wavelength_A * q**2 * (-defocus_A + 0.5 * cs_A * wavelength_A**2 * q**2)
     return np.asarray(np.sin(chi))

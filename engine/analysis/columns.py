@@ -1,4 +1,4 @@
-"""Atom columns in a phase image: where they are, how strong, how wide, and how they run through the slices."""
+"""Atom columns in a phase image: their positions, strengths and widths, and their course through the slices."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ class Columns:
     positions_A: DoubleArray
     """(n, 2) from object pixel (0, 0), sub-pixel."""
     peaks_rad: DoubleArray
-    """(n,) phase at the peak above the background around it."""
+    """(n,) phase at the peak above the surrounding background."""
     widths_A: DoubleArray
-    """(n,) standard deviation of the Gaussian that has the peak's curvature."""
+    """(n,) standard deviation of the Gaussian with the peak's curvature."""
     profile_radii_A: DoubleArray
     """(rings,) distance from the column."""
     profile_rad: DoubleArray
-    """(rings,) phase around a column, mean of all."""
+    """(rings,) phase around a column, averaged over all columns."""
     depth_profiles_rad: DoubleArray
-    """(n, slices) phase of each slice around each column, mean over the disc of the search radius."""
+    """(n, slices) phase of each slice around each column, mean over a disc of the search radius."""
 
 
 def find_columns(phase: FloatArray, pixel_A: float, *, radius_A: float = 0.6, share: float = 0.3) -> Columns:
-    """Columns of a stack of slices (slices, Y, X): local maxima of its sum within ``radius_A``, background removed.
+    """Find columns in a stack of slices (slices, Y, X): local maxima of its sum within ``radius_A``, less background.
 
-    Kept are peaks above ``share`` of the strongest. Positions are those of the parabola through the three pixels along
+    Peaks above ``share`` of the strongest are kept. Positions are those of the parabola through the three pixels along
     each axis; widths follow from its curvature, sigma^2 = -peak / second derivative.
     """
     from scipy.ndimage import gaussian_filter, maximum_filter
 
-    reach = max(1, min(round(radius_A / pixel_A), min(phase.shape[1:]) // 2))  # beyond it no pixel is left
+    reach = max(1, min(round(radius_A / pixel_A), min(phase.shape[1:]) // 2))  # no pixel is further away
     total = np.asarray(phase, dtype=np.float64).sum(axis=0)
     flat = total - gaussian_filter(total, 4 * reach, mode="nearest")
     peaks = (maximum_filter(flat, footprint=_disc(reach)) == flat) & (flat > share * flat.max())
@@ -66,13 +66,13 @@ def _disc(reach: int) -> Array:
 
 
 def _parabola(before: DoubleArray, here: DoubleArray, after: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
-    """Vertex and second derivative of the parabola through three neighbours, pixels."""
+    """Return vertex and second derivative of the parabola through three neighbours, pixels."""
     curvature = before - 2 * here + after
     return np.where(curvature < 0, 0.5 * (before - after) / np.where(curvature == 0, -1, curvature), 0.0), curvature
 
 
 def _radial_profile(flat: DoubleArray, rows: Array, cols: Array, reach: int) -> tuple[DoubleArray, DoubleArray]:
-    """Mean over columns and directions at whole pixels of distance; columns near the border are left out."""
+    """Return the mean over columns and directions at integer pixel distances; columns near the border are left out."""
     y, x = np.indices((2 * reach + 1, 2 * reach + 1)) - reach
     ring = np.rint(np.hypot(y, x)).astype(int)
     inside = (rows >= reach) & (cols >= reach) & (rows < flat.shape[0] - reach) & (cols < flat.shape[1] - reach)
@@ -85,7 +85,7 @@ def _radial_profile(flat: DoubleArray, rows: Array, cols: Array, reach: int) -> 
 
 
 def _through_slices(phase: FloatArray, rows: Array, cols: Array, reach: int) -> DoubleArray:
-    """(n, slices) mean over the disc around each column, the slice's mean taken off."""
+    """Return the mean (n, slices) over the disc around each column, less the mean of the slice."""
     y, x = np.nonzero(_disc(reach))
     around = phase[:, rows[:, None] + y - reach, cols[:, None] + x - reach]
     return np.asarray((around.mean(axis=2) - phase.mean(axis=(1, 2))[:, None]).T, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Principal components of waves: few that stand for many probes, slices or modes."""
+"""Principal components of waves: a few that represent many probes, slices or modes."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from ptylive.schema.model import ComplexArray, DoubleArray
 
 @dataclass(frozen=True)
 class PrincipalComponents:
-    """What waves have in common, and by what they differ."""
+    """Mean of waves, and the components by which they differ from it."""
 
     mean: ComplexArray
-    """(Y, X) of all waves."""
+    """(Y, X) mean of all waves."""
     components: ComplexArray
-    """(components, Y, X) orthonormal, the one that explains most first."""
+    """(components, Y, X) orthonormal, sorted by explained variance, largest first."""
     scores: ComplexArray
     """(waves, components): a wave is the mean plus its scores times the components."""
     shares: DoubleArray
-    """(components,) of the squared distance from the mean, all waves together; 0 where they are alike."""
+    """(components,) shares of the squared distance from the mean, summed over waves; 0 if all waves are equal."""
 
 
 def principal_components(waves: ComplexArray, most: int | None = None) -> PrincipalComponents:
-    """Of complex pictures (waves, Y, X); ``most``: how many components are kept, none: as many as tell anything.
+    """Return the components of complex pictures (waves, Y, X); ``most``: number kept, by default all that can exist.
 
-    The eigenvectors of the covariance of the waves with their mean taken off (Jolliffe, Principal Component Analysis,
-    2002), by a singular value decomposition in double precision. Raises ValueError for no wave.
+    They are eigenvectors of the covariance of the mean-free waves (Jolliffe, Principal Component Analysis, 2002),
+    computed by a singular value decomposition in double precision. Raises ValueError without waves.
     """
     if waves.ndim != 3 or not waves.size:
         raise ValueError(f"waves have the shape {waves.shape}: give (waves, rows, columns)")

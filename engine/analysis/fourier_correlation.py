@@ -1,4 +1,4 @@
-"""Fourier ring and shell correlation of two reconstructions of the same thing.
+"""Fourier ring and shell correlation of two reconstructions of the same object.
 
 FRC(q) = Re sum F1 F2* / sqrt(sum |F1|^2 sum |F2|^2), over the ring (pictures) or shell (stacks) of width one frequency
 step (van Heel and Keegstra 1987; Harauz and van Heel 1986).
@@ -16,47 +16,47 @@ from ptylive.schema.model import Array, BoolArray, DoubleArray
 ONE_SEVENTH = 1 / 7
 LEAST_SIDE = 8
 TAPERED = 18 / 35
-"""Share of the Fourier pixels of a ring that are independent under a Hann window. Of a window w it is
-(sum w^2)^2 / (n sum w^4) along an axis, and a ring one step wide has neighbours along itself only."""
+"""Share of independent Fourier pixels of a ring under a Hann window. For a window w it is (sum w^2)^2 / (n sum w^4)
+along an axis, and a ring one step wide has neighbours only along itself."""
 
 
 @dataclass(frozen=True)
 class FourierCorrelation:
-    """Correlation by spatial frequency."""
+    """Correlation as a function of spatial frequency."""
 
     frequencies_invA: DoubleArray
     """(rings,) middle of each ring or shell."""
     correlation: DoubleArray
-    """(rings,)."""
+    """(rings,) Fourier correlation."""
     points: DoubleArray
-    """(rings,) Fourier pixels in each."""
+    """(rings,) number of Fourier pixels in each."""
 
     @property
     def half_bit(self) -> DoubleArray:
-        """(rings,) half a bit of information in a pixel (van Heel and Schatz 2005)."""
+        """(rings,) half-bit curve, half a bit of information per pixel (van Heel and Schatz 2005)."""
         root = np.sqrt(np.maximum(self.points / 2, 1))  # half of the pixels of a real picture are copies
         return np.asarray((0.2071 + 1.9102 / root) / (1.2071 + 0.9102 / root))
 
     @property
     def deviation(self) -> DoubleArray:
-        """(rings,) standard deviation of the correlation (of Pearson's coefficient, Fisher 1921).
+        """(rings,) standard deviation of the correlation (as of Pearson's coefficient, Fisher 1921).
 
-        Half of the pixels are copies of the others, and each has two numbers.
+        Half of the pixels are copies of the others, and each contains two numbers.
         """
         independent = np.maximum(self.points * TAPERED, 1)
         return np.asarray((1 - np.minimum(self.correlation**2, 1)) / np.sqrt(independent))
 
     def resolution_A(self, level: float | None = None, *, deviations: float = 0.0) -> float | None:
-        """Period of the first fall below a level (None: the half-bit curve); None where it never falls.
+        """Return the period at which the correlation first falls below a level (None: half-bit curve), or None.
 
-        ``deviations``: of a correlation that is higher by that number of standard deviations; below 0, lower.
+        ``deviations``: use the correlation raised by that number of standard deviations; below 0, lowered.
         """
         below = self.correlation + deviations * self.deviation < (self.half_bit if level is None else level)
         return float(1 / self.frequencies_invA[np.argmax(below)]) if below.any() else None
 
 
 def ring_correlation(first: Array, second: Array, pixel_A: float) -> FourierCorrelation:
-    """Of two pictures (Y, X), ramps taken out, under a Hann window. Raises MetadataError for unequal or tiny ones."""
+    """Correlate two pictures (Y, X) without ramps, under a Hann window. Raises MetadataError if unequal or tiny."""
     _check(first, second)
     taper = np.outer(*(np.hanning(n + 2)[1:-1] for n in first.shape))
     q = _radius(first.shape, (pixel_A, pixel_A))
@@ -65,9 +65,9 @@ def ring_correlation(first: Array, second: Array, pixel_A: float) -> FourierCorr
 
 
 def shell_correlation(first: Array, second: Array, pixel_A: float, spacing_A: float) -> FourierCorrelation:
-    """Of two stacks (slices, Y, X): slices ``spacing_A`` apart; up to the finest frequency that the rows hold.
+    """Correlate two stacks (slices, Y, X) with slices ``spacing_A`` apart, up to the finest frequency of the rows.
 
-    Few thick slices hold little along the beam: shells beyond 1 / (2 spacing) are rings there.
+    A few thick slices hold little along the beam: shells beyond 1 / (2 spacing) are effectively rings.
     """
     _check(first, second)
     if spacing_A <= 0:
@@ -79,7 +79,7 @@ def shell_correlation(first: Array, second: Array, pixel_A: float, spacing_A: fl
 
 
 def common_part(first: Array, second: Array, shift_px: tuple[int, int]) -> tuple[Array, Array]:
-    """The parts of two stacks (slices, Y, X) that show the same place: first[:, y, x] and second[:, y - dy, x - dx]."""
+    """Return the parts of two stacks (slices, Y, X) of the same place: first[:, y, x] and second[:, y - dy, x - dx]."""
     (dy, dx), (rows, cols) = shift_px, first.shape[-2:]
     top, left = max(dy, 0), max(dx, 0)
     bottom, right = min(rows, second.shape[-2] + dy), min(cols, second.shape[-1] + dx)
@@ -102,7 +102,7 @@ def _binned(first: DoubleArray, second: DoubleArray, q: DoubleArray, width: floa
 
 
 def without_ramp(picture: Array, where: BoolArray | None = None) -> DoubleArray:
-    """A picture without its ramp, as it is in all pixels or in those ``where`` it means something."""
+    """Return a picture less the ramp fitted to all pixels, or to those ``where`` it is meaningful."""
     rows, cols = np.indices(picture.shape)
     design = np.column_stack([np.ones(picture.size), rows.ravel(), cols.ravel()])
     values = np.asarray(picture, dtype=np.float64).ravel()
@@ -112,7 +112,7 @@ def without_ramp(picture: Array, where: BoolArray | None = None) -> DoubleArray:
 
 
 def _radius(shape: tuple[int, ...], steps_A: tuple[float, ...]) -> DoubleArray:
-    """|q| on the FFT grid, 1/Å."""
+    """Return |q| on the FFT grid, 1/Å."""
     total = np.zeros(shape)
     for axis, (length, step) in enumerate(zip(shape, steps_A, strict=True)):
         values = np.fft.fftfreq(length, step)
@@ -130,7 +130,7 @@ def _check(first: Array, second: Array) -> None:
 def scanned_area(
     shape: tuple[int, int], origin_A: tuple[float, float], positions_A: DoubleArray, pixel_A: float
 ) -> tuple[slice, slice]:
-    """Rows and columns of an object that lie between the outermost positions."""
+    """Return the rows and columns of an object between the outermost positions."""
     low = (positions_A.min(axis=0) - origin_A) / pixel_A
     high = (positions_A.max(axis=0) - origin_A) / pixel_A
     cut = [slice(max(int(np.ceil(a)), 0), min(int(b) + 1, n)) for a, b, n in zip(low, high, shape, strict=True)]

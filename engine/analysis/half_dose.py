@@ -1,7 +1,7 @@
-"""Two independent halves of the dose: every count of a pattern goes to one of two patterns by a fair coin.
+"""Two independent halves of the dose: every count of a pattern is assigned to one of two patterns by a fair coin.
 
-Thinned Poisson counts are independent, so what two reconstructions of them share is no noise (unlike halves of the scan
-positions, they see the same illumination everywhere).
+Thinned Poisson counts are independent, so whatever two reconstructions of them share is not noise (unlike halves of the
+scan positions, they have the same illumination everywhere).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ptylive.schema.preset import Preset
 
 
 def half_dose_pair(dataset: Dataset, seed: int = 0) -> tuple[Dataset, Dataset]:
-    """The two halves. Raises MetadataError where patterns are no counts."""
+    """Return the two halves. Raises MetadataError if patterns are not counts."""
     patterns: Array = np.asarray(dataset.patterns[:])
     if dataset.masks is not None or patterns.dtype.kind not in "ui":
         raise MetadataError("half-dose pairs need whole counts", "convert the recording: --dtype u2")
@@ -40,12 +40,12 @@ def half_dose_pair(dataset: Dataset, seed: int = 0) -> tuple[Dataset, Dataset]:
 
 @dataclass(frozen=True)
 class HalfDose:
-    """How two halves of the dose agree."""
+    """Agreement of two halves of the dose."""
 
     rings: FourierCorrelation
-    """Of the phase of all slices together, scanned area."""
+    """For the phase of all slices together, scanned area."""
     shells: FourierCorrelation | None
-    """Of the stack of slices; None for one slice."""
+    """For the stack of slices; None for one slice."""
     uncertainty: PhaseUncertainty
     results: tuple[RefineResult, RefineResult]
 
@@ -57,11 +57,11 @@ def compare_half_doses(
     seed: int = 0,
     on_progress: Callable[[int, Progress], None] = lambda half, progress: None,
 ) -> HalfDose:
-    """Refine both halves with one preset, from the same start, and compare: the time of two runs.
+    """Refine both halves with one preset, from the same start, and compare them; takes the time of two runs.
 
-    Slices that the preset leaves open are those of the first half.
+    Slices that the preset leaves open are those chosen for the first half.
 
-    ``on_progress`` is told which half (0 or 1) is refined, and how far.
+    ``on_progress`` receives which half (0 or 1) is being refined, and its progress.
     """
     where = context or TrialContext()
 
@@ -91,5 +91,5 @@ def compare_half_doses(
 
 
 def _phases(result: RefineResult) -> FloatArray:
-    """(slices, Y, X), rad."""
+    """Return the phases (slices, Y, X), rad."""
     return np.stack([wrapped_phase(one) for one in result.object.mean(axis=0)])

@@ -1,4 +1,4 @@
-"""What a probe consists of: powers of its modes, their sizes, how coherent it is."""
+"""Composition of a probe: powers and sizes of its modes, and its coherence."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class ProbeModes:
     modes: ComplexArray
     """(modes, P, P) real space."""
     powers: DoubleArray
-    """(modes,) shares of the whole."""
+    """(modes,) shares of the total."""
     rms_radii_A: DoubleArray
     """(modes,) root of the mean squared distance from the mode's own centre."""
     purity: float
@@ -28,7 +28,7 @@ class ProbeModes:
 
     @classmethod
     def of(cls, probe: ComplexArray, pixel_A: float) -> ProbeModes:
-        """Of a probe (modes, P, P) in real space."""
+        """Analyse a probe (modes, P, P) in real space."""
         flat = probe.reshape(len(probe), -1).astype(np.complex128)
         _, turned = np.linalg.eigh(flat @ flat.conj().T)  # ascending
         modes = (turned[:, ::-1].conj().T @ flat).reshape(probe.shape)
@@ -59,7 +59,7 @@ def _rms_radius(intensity: DoubleArray) -> float:
 
 
 def _half_width(intensity: DoubleArray) -> float:
-    """Diameter in pixels of the disc around the centre that holds half of the intensity."""
+    """Return the diameter in pixels of the disc around the centre that holds half of the intensity."""
     rows, cols = np.indices(intensity.shape)
     row, col = _centre(intensity)
     radius = np.hypot(rows - row, cols - col).ravel()

@@ -1,4 +1,4 @@
-"""Means over rings: of the object's power by frequency, of the probe's intensity by distance from its middle."""
+"""Ring averages: of the object's power by frequency, of the probe's intensity by distance from its centre."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ class RadialMean:
     """Means over rings one pixel wide."""
 
     radius: DoubleArray
-    """Of each ring's middle line: 1/Å, or Å."""
+    """Radius of each ring's centre line: 1/Å, or Å."""
     mean: DoubleArray
 
 
 def object_power(phase: FloatArray, pixel_A: float) -> RadialMean:
-    """Power spectrum of the phase of all slices together (slices, Y, X), Hann window, up to Nyquist's frequency.
+    """Return the power spectrum of the phase of all slices together (slices, Y, X), Hann window, up to Nyquist.
 
-    Mean |F|² over rings, F the discrete Fourier transform over the number of pixels: what lies at a frequency, in rad².
+    Mean |F|² over rings, F the discrete Fourier transform divided by the number of pixels: power at a frequency, rad².
     """
     plane = phase.sum(axis=0, dtype=np.float64)
     window = np.hanning(plane.shape[0])[:, None] * np.hanning(plane.shape[1])
@@ -34,7 +34,7 @@ def object_power(phase: FloatArray, pixel_A: float) -> RadialMean:
 
 
 def probe_intensity(probe: ComplexArray, pixel_A: float) -> RadialMean:
-    """Intensity of all modes of a probe (modes, P, P) around its middle of mass, over the largest ring's."""
+    """Return the intensity of all modes of a probe (modes, P, P) around its centre of mass, relative to the maximum."""
     intensity = (np.abs(probe) ** 2).sum(axis=0, dtype=np.float64)
     at = np.arange(intensity.shape[-1])
     total = max(float(intensity.sum()), 1e-300)
@@ -45,7 +45,7 @@ def probe_intensity(probe: ComplexArray, pixel_A: float) -> RadialMean:
 
 
 def _rings(values: Array, radius: Array, step: float, largest: float) -> RadialMean:
-    """Means of values over rings of a width, as far as the largest radius."""
+    """Return means of values over rings of a width, up to the largest radius."""
     ring = np.rint(radius / step).astype(int).ravel()
     count = int(np.floor(largest / step)) + 1
     sums = np.bincount(ring, weights=values.ravel(), minlength=count)[:count]

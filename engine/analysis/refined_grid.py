@@ -1,4 +1,4 @@
-"""The grid that refined positions lie on: step, angle and shear, beside how far they lie from it."""
+"""The grid of refined positions: step, angle and shear, and the distance of the positions from it."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ import numpy as np
 from ptylive.schema.model import DoubleArray
 
 TURNED = 0.5
-"""Of a step: a distance to the next point that differs by more begins a new row."""
+"""Difference in steps between successive distances above which a new row begins."""
 
 
 @dataclass(frozen=True)
 class RefinedGrid:
-    """Least squares fit of rows and columns to positions."""
+    """Least-squares fit of rows and columns to positions."""
 
     shape: tuple[int, int]
     step_A: tuple[float, float]
     """Along the slow and the fast axis of the scan."""
     rotation_deg: float
-    """Of the slow axis, as ``rotation_deg`` of a calibration counts."""
+    """Angle of the slow axis, with the convention of a calibration's ``rotation_deg``."""
     shear_deg: float
-    """By which the fast axis is turned beyond a right angle to the slow one."""
+    """Angle of the fast axis in excess of a right angle to the slow one."""
     away_A: float
-    """Root mean square distance of positions from the grid."""
+    """Root-mean-square distance of positions from the grid."""
 
 
 def refined_grid(positions_A: DoubleArray) -> RefinedGrid | None:
-    """The grid of positions (N, 2), row by row; None where rows have not all one length, as in scans with gaps."""
+    """Fit the grid of positions (N, 2), row by row; None if rows differ in length, as in scans with gaps."""
     steps = np.diff(np.asarray(positions_A, dtype=np.float64), axis=0)
     if len(steps) < 3:
         return None

@@ -1,7 +1,7 @@
-"""A refined object as a scan sees it: in the frame of the live maps, pixel (0, 0) at scan point (0, 0).
+"""A refined object as seen by the scan: in the frame of the live maps, with pixel (0, 0) at scan point (0, 0).
 
-The object lies along the axes of the detector, maps along those of the scan: a position there is R(rotation) times the
-place on the scan (docs/conventions.md); maps of points that belong to no grid lie along the detector's axes too.
+The object lies along the axes of the detector, maps along those of the scan: a position on the object is R(rotation)
+times the place on the scan (docs/conventions.md). Maps of points off a grid lie along the detector's axes, too.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ from ptylive.schema.scan import rotation_matrix
 
 MOST_PIXELS = 4096**2
 BAND_PIXELS = 2**20
-"""Of the picture that are read at a time."""
+"""Number of pixels of the picture read at a time."""
 OFF_GRID = 0.5
-"""Steps by which positions may lie off a grid, root mean square, to tell where the scan's axes lie."""
+"""Largest root-mean-square distance of positions from a grid, in steps, at which they determine the scan's axes."""
 REACH = 0.75
-"""Diagonals of a step from a pixel to the next position, where the object was lit."""
+"""Distance, in diagonals of a step, from a pixel to the next position within which the object was illuminated."""
 WRAPPED = 1e-3
-"""Share of neighbours whose phases differ by more than half a turn, from which on a phase counts as wrapped."""
+"""Share of neighbours with phases differing by more than half a turn from which a phase counts as wrapped."""
 
 
 @dataclass(frozen=True, eq=False)
 class ScanFrame:
-    """Where places on a scan lie on an object: ``origin_A`` (2,) + ``matrix`` (2, 2) times (row, column), all Å."""
+    """Map from places on a scan to an object: ``origin_A`` (2,) + ``matrix`` (2, 2) times (row, column), all Å."""
 
     origin_A: DoubleArray
     matrix: DoubleArray
 
     @classmethod
     def turned(cls, rotation_deg: float, origin_A: tuple[float, float] = (0.0, 0.0)) -> ScanFrame:
-        """Of a scan whose axes are turned; ``origin_A``: of its first pixel."""
+        """Make the frame of a scan with rotated axes; ``origin_A``: of its first pixel."""
         return cls(np.asarray(origin_A, dtype=np.float64), rotation_matrix(rotation_deg))
 
     @classmethod
     def of_positions(
         cls, positions_A: DoubleArray, shape: tuple[int, int], step_A: tuple[float, float]
     ) -> ScanFrame | None:
-        """As refined positions (N, 2) tell it, of all points of a scan row by row, every second row backwards or not;
-        None where they are of others.
+        """Fit the frame to refined positions (N, 2) of all points of a scan, row by row, every second row reversed or
+        not; None if the positions do not match.
         """
         if len(positions_A) != shape[0] * shape[1] or min(shape) < 2 or not np.isfinite(positions_A).all():
             return None
@@ -59,12 +59,12 @@ class ScanFrame:
         return None
 
     def place(self, along_scan: DoubleArray) -> DoubleArray:
-        """Places (…, 2) on the object, Å, of places on the scan."""
+        """Return places (…, 2) on the object, Å, of places on the scan."""
         return np.asarray(self.origin_A + along_scan @ self.matrix.T)
 
 
 def finer_by(run: StoredRun, shape: tuple[int, int], sampling_A: tuple[float, float]) -> int:
-    """Into how many pixels along each axis those of a map are divided, to show all that the object holds."""
+    """Return into how many pixels per axis those of a map are divided to show all detail of the object."""
     wanted = math.ceil(max(sampling_A) / run.pixel_A - 1e-6)
     most = math.isqrt(MOST_PIXELS // max(1, shape[0] * shape[1]))
     return max(1, min(wanted, most))
@@ -73,10 +73,10 @@ def finer_by(run: StoredRun, shape: tuple[int, int], sampling_A: tuple[float, fl
 def phase_on_scan(
     run: StoredRun, frame: ScanFrame, shape: tuple[int, int], sampling_A: tuple[float, float], finer: int = 1
 ) -> FloatArray:
-    """Phase of all slices together, rad, on the field of a map (Y, X): (finer Y, finer X) pixels.
+    """Return the phase of all slices together, rad, on the field of a map (Y, X): (finer Y, finer X) pixels.
 
-    Each is read where its middle lies, from the transmission interpolated linearly; a map's pixel is centred on its
-    scan point, so that the mean of the ``finer`` × ``finer`` pixels in it is what the map shows there.
+    Each is read at its centre, from the linearly interpolated transmission. A map's pixel is centred on its scan point,
+    so the mean of the ``finer`` × ``finer`` pixels within it corresponds to the map there.
     """
     rows, cols = (middle * step for middle, step in zip(_middles(shape, finer), sampling_A, strict=True))
     slices = run.transmission()
@@ -94,7 +94,7 @@ def phase_on_scan(
 def lit(
     run: StoredRun, frame: ScanFrame, shape: tuple[int, int], sampling_A: tuple[float, float], step_A: float
 ) -> BoolArray:
-    """Pixels (Y, X) of a map that a position of the refinement lies next to; ``step_A``: diagonal of a scan's step."""
+    """Return the map pixels (Y, X) next to a refined position; ``step_A``: diagonal of a scan step."""
     rows, cols = (middle * step for middle, step in zip(_middles(shape, 1), sampling_A, strict=True))
     places = frame.place(np.stack(np.meshgrid(rows, cols, indexing="ij"), axis=-1))
     away = cKDTree(run.positions_A).query(places.reshape(-1, 2), distance_upper_bound=REACH * step_A)[0]
@@ -102,7 +102,7 @@ def lit(
 
 
 def wraps(run: StoredRun) -> bool:
-    """Whether the phase of a slice exceeds half a turn: what is shown jumps, and means over pixels mean nothing."""
+    """Return whether the phase of a slice exceeds half a turn: pictures then jump, and pixel means are meaningless."""
     area = scanned_area((run.object.shape[2], run.object.shape[3]), run.origin_A, run.positions_A, run.pixel_A)
     phase = run.phase()[(slice(None), *area)]
     steps = [np.abs(np.diff(phase, axis=axis)) > np.pi for axis in (1, 2)]
@@ -110,11 +110,11 @@ def wraps(run: StoredRun) -> bool:
 
 
 def averaged(fine: FloatArray, finer: int) -> FloatArray:
-    """Means over ``finer`` × ``finer`` pixels."""
+    """Return means over ``finer`` × ``finer`` pixels."""
     rows, cols = fine.shape[0] // finer, fine.shape[1] // finer
     return np.asarray(fine.reshape(rows, finer, cols, finer).mean(axis=(1, 3)), dtype=np.float32)
 
 
 def _middles(shape: tuple[int, int], finer: int) -> tuple[Array, ...]:
-    """Middles of pixels along both axes, in pixels of the map."""
+    """Return the centres of pixels along both axes, in pixels of the map."""
     return tuple((np.arange(n * finer) + 0.5) / finer - 0.5 for n in shape)

@@ -14,20 +14,20 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class DepthSection:
-    """The phase below a line."""
+    """Phase below a line."""
 
     phase: FloatArray
     """(slices, points) rad."""
     sampling_A: tuple[float, float]
-    """Between slices, and between points of the line."""
+    """Distance between slices, and between points of the line."""
 
 
 def depth_section(
     phase: FloatArray, pixel_A: float, spacing_A: float, line_A: tuple[Point, Point], width_A: float = 0.0
 ) -> DepthSection:
-    """The phase (slices, Y, X) below a line from one point (row, col), Å, to another; ``width_A`` across is averaged.
+    """Return the phase (slices, Y, X) below a line between two points (row, col), Å, averaged over ``width_A`` across.
 
-    Between pixels by cubic splines. Raises MetadataError for a line of no length or outside.
+    Interpolated by cubic splines. Raises MetadataError for a line without length or outside the object.
     """
     from scipy.ndimage import map_coordinates
 

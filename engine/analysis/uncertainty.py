@@ -1,9 +1,9 @@
-"""How sure a phase is at each place, from two reconstructions of half the dose each.
+"""Local uncertainty of a phase, from two reconstructions of half the dose each.
 
-The halves are independent (:mod:`.half_dose`), so the variance of their difference is twice that of one, and one of
-half the dose has twice the variance of one of all of it: half the difference scatters as the reconstruction of all
-counts does. Nothing is modelled, so what the solver smooths, stops short of or takes from its neighbours is in it; what
-both halves have in common (a wrong calibration, a wrong thickness) is not.
+The halves are independent (:mod:`.half_dose`), so the variance of their difference is twice that of one half, and half
+the dose has twice the variance of the full dose: half the difference scatters like the reconstruction of all counts.
+Nothing is modelled, so the effects of smoothing by the solver, of early stopping and of neighbouring pixels are
+included; errors common to both halves (a wrong calibration, a wrong thickness) are not.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from ptylive.engine.imaging.deviation import local_deviation
 from ptylive.schema.model import Array, DoubleArray, FloatArray
 
 TILE_PX = 64
-"""Side of the tiles of the information limit."""
+"""Side of the tiles used for the information limit."""
 RINGS = 3
 """Rings over which a tile's correlation is averaged: the innermost ones hold few points."""
 
 
 @dataclass(frozen=True)
 class PhaseUncertainty:
-    """Of the phase of all slices together, over the scanned area."""
+    """Uncertainty of the phase of all slices together, over the scanned area."""
 
     deviation_rad: FloatArray
     """(Y, X) standard deviation of a pixel."""
     window_A: float
-    """What it is averaged over: standard deviation of a Gaussian."""
+    """Width of the averaging: standard deviation of a Gaussian."""
     limit_A: DoubleArray
     """(rows, cols) information limit of tiles that overlap by half, half-bit; NaN where nothing is resolved."""
     tile_A: float
@@ -38,7 +38,7 @@ class PhaseUncertainty:
 
 
 def phase_uncertainty(first: Array, second: Array, pixel_A: float) -> PhaseUncertainty:
-    """From two pictures (Y, X) in rad of half the dose each. Raises MetadataError for unequal or tiny ones."""
+    """Determine it from two pictures (Y, X) in rad of half the dose. Raises MetadataError if unequal or tiny."""
     found = local_deviation(without_ramp(np.subtract(first, second, dtype=np.float64)) / 2)
     tile = min(*first.shape, TILE_PX)
     limits = _limits(first, second, pixel_A, tile)
@@ -46,7 +46,7 @@ def phase_uncertainty(first: Array, second: Array, pixel_A: float) -> PhaseUncer
 
 
 def _limits(first: Array, second: Array, pixel_A: float, tile: int) -> DoubleArray:
-    """Where the ring correlation of each tile falls below half a bit."""
+    """Return where the ring correlation of each tile falls below half a bit."""
     starts = [_starts(length, tile) for length in first.shape]
     limits = np.full((len(starts[0]), len(starts[1])), math.nan)
     for i, top in enumerate(starts[0]):
@@ -61,6 +61,6 @@ def _limits(first: Array, second: Array, pixel_A: float, tile: int) -> DoubleArr
 
 
 def _starts(length: int, tile: int) -> list[int]:
-    """Where tiles begin that cover a length and overlap by half, or a little more."""
+    """Return the starts of tiles that cover a length and overlap by half, or a little more."""
     count = max(1, math.ceil(2 * length / tile) - 1)
     return [round(k * (length - tile) / max(1, count - 1)) for k in range(count)]

@@ -1,4 +1,4 @@
-"""Change a module of somebody else's when it is imported: numba takes a while, so nobody imports it to change it."""
+"""Change a third-party module when it is imported: numba loads slowly, so it is not imported only to be changed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Change = Callable[[ModuleType], None]
 
 
 def change_at_import(name: str, change: Change) -> None:
-    """Have ``change`` called with the module of a name, once: now if it is there, else when it is imported."""
+    """Have ``change`` called once with the named module: now if it is loaded, otherwise when it is imported."""
     if any(isinstance(finder, _Finder) and finder.name == name for finder in sys.meta_path):
         return
     sys.meta_path.insert(0, _Finder(name, change))

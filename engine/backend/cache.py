@@ -1,7 +1,7 @@
-"""Where compiled code is kept between runs.
+"""Where compiled code is cached between runs.
 
-numba notices a change of the file that holds a compiled function, not of the files that function calls. The folder is
-therefore keyed on a hash of all sources that may be compiled: another version never meets old machine code.
+numba notices a change of the file that holds a compiled function, but not of the files of functions it calls. The
+folder is therefore keyed on a hash of all sources that may be compiled, so that no version uses another's machine code.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from ptylive.schema.errors import PtyliveError
 COMPILED_FOLDERS = ("engine/backend", "streamer/fast")
 """numba is imported nowhere else (import contracts in pyproject.toml)."""
 CONSTANT_FILES = ("schema/detector.py", "streamer/marks.py", "streamer/wire/limits.py")
-"""Elsewhere, but with constants that are compiled in."""
+"""Files elsewhere with constants that are compiled in."""
 
 
 PACKAGE = Path(__file__).resolve().parents[2]
 
 
 def use_persistent_cache() -> Path:
-    """Point numba's on-disk cache at the user's cache folder, and have it compile for vectors as wide as they are here.
+    """Point numba's on-disk cache at the user's cache folder, and compile for the widest vectors of this machine.
 
     Call at the start of a process, before compiling.
 
-    An existing NUMBA_CACHE_DIR is respected. Where nothing can be written (a home that is read-only, as in jobs of
-    clusters), a folder of this user's among temporary files is taken: numba refuses to start with none. Returns the
-    folder. Raises PtyliveError where there is none either.
+    An existing NUMBA_CACHE_DIR is respected. If nothing can be written there (a read-only home, as in cluster jobs), a
+    folder owned by this user among temporary files is used, because numba refuses to start without one. Returns the
+    folder. Raises PtyliveError if that fails as well.
     """
     forgive()
     use_whole_vectors()
@@ -51,7 +51,7 @@ def use_persistent_cache() -> Path:
 
 
 def _takes_files(folder: Path) -> bool:
-    """Whether files can be written into a folder, which is made where there is none."""
+    """Return whether files can be written into a folder, which is created if necessary."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
@@ -60,7 +60,7 @@ def _takes_files(folder: Path) -> bool:
 
 
 def _temporary(instead_of: Path) -> Path:
-    """A folder that nobody else can write into: code is run from it. Raises PtyliveError."""
+    """Return a folder that nobody else can write into, because code is run from it. Raises PtyliveError."""
     try:
         folder = Path(tempfile.gettempdir()) / f"ptylive-compiled-{os.geteuid()}"
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -78,7 +78,7 @@ def _temporary(instead_of: Path) -> Path:
 
 
 def source_hash() -> str:
-    """Sixteen hexadecimal digits of the hash of every Python file whose code or constants may be compiled."""
+    """Return sixteen hexadecimal digits of the hash of every Python file with code or constants to be compiled."""
     digest = hashlib.sha256()
     files = [path for folder in COMPILED_FOLDERS for path in sorted((PACKAGE / folder).rglob("*.py"))]
     for path in [*files, *(PACKAGE / name for name in CONSTANT_FILES)]:
@@ -88,8 +88,8 @@ def source_hash() -> str:
 
 
 def compiled_mark(name: str) -> Path:
-    """An empty file beside the compiled code that says that ``name`` is there: for this processor, this numba, and this
-    installation, for numba keeps apart what is compiled from files of two places.
+    """Return the path of an empty file next to the compiled code that marks ``name`` as compiled: for this CPU, this
+    numba, and this installation, since numba separates code compiled from files in different places.
 
     A cache folder may be shared by machines, and outlives an update: numba then compiles again.
     """

@@ -1,7 +1,7 @@
-"""Logarithm, sine and cosine of one number, in the precision it has, by polynomials.
+"""Logarithm, sine and cosine of one number, in its own precision, by polynomials.
 
-Those of numpy are calls, and a loop with a call is not vectorised. Both precisions have the same interface; only
-what approximates the function differs.
+Those of numpy are calls, and a loop with a call is not vectorised. Both precisions have the same interface; only the
+approximating polynomials differ.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ LN_2, ROOT_HALF = float(np.log(2)), float(np.sqrt(0.5))
 
 
 def logarithm(value: Any) -> Any:
-    """Natural logarithm of a positive, normal number: for compiled code."""
+    """Natural logarithm of a positive, normal number; for compiled code only."""
     raise NotImplementedError(f"for compiled code, not for {value}")
 
 
 def sine_and_cosine(x: Any) -> Any:
-    """Both, of an angle within a quarter turn around 0, in radians: for compiled code."""
+    """Sine and cosine of an angle within a quarter turn around 0, in radians; for compiled code only."""
     raise NotImplementedError(f"for compiled code, not for {x}")
 
 
 def _log2_coefficients() -> tuple[np.float32, ...]:
-    """Polynomial of degree 8 for log2(1.5 + x), |x| <= 0.5, lowest power first; within 2e-7."""
+    """Return the polynomial of degree 8 for log2(1.5 + x), |x| <= 0.5, lowest power first; within 2e-7."""
     x = 0.5 * np.cos(np.pi * (np.arange(400) + 0.5) / 400)
     fit = np.polynomial.Chebyshev.fit(x, np.log2(1.5 + x), 8, domain=[-0.5, 0.5])
     return tuple(np.float32(c) for c in fit.convert(kind=np.polynomial.Polynomial).coef)
@@ -40,7 +40,7 @@ LONG_MANTISSA, LONG_ONE = np.int64(0xFFFFFFFFFFFFF), np.int64(0x3FF0000000000000
 LONG_SHIFT, LONG_BIAS = np.int64(52), np.int64(1023)
 L1, L2, L3, L4 = 6.666666666666735130e-01, 3.999999999940941908e-01, 2.857142874366239149e-01, 2.222219843214978396e-01
 L5, L6, L7 = 1.818357216161805012e-01, 1.531383769920937332e-01, 1.479819860511658591e-01
-"""Of (ln((1 + s) / (1 - s)) - 2 s) / s in powers of s^2, |s| <= 0.1716 (Sun's fdlibm, e_log.c), within 2^-58."""
+"""Coefficients of (ln((1 + s) / (1 - s)) - 2 s) / s in s^2, |s| <= 0.1716 (Sun's fdlibm, e_log.c), within 2^-58."""
 
 S3, S5, S7 = np.float32(-1.6666654e-1), np.float32(8.3321608e-3), np.float32(-1.9515296e-4)
 K4, K6, K8 = np.float32(4.1666646e-2), np.float32(-1.3887316e-3), np.float32(2.4433157e-5)
@@ -62,7 +62,7 @@ LONG_COSINE = (
     -1.38888888888730564116e-3,
     4.16666666666665929218e-2,
 )
-"""The same in double precision, highest power first (Cephes, sin.c)."""
+"""The same polynomials in double precision, highest power first (Cephes, sin.c)."""
 
 
 @overload(logarithm, jit_options=FAST)

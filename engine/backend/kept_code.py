@@ -1,7 +1,7 @@
-"""Compiled code that cannot be kept is compiled again: a full disk or a damaged file ends nothing.
+"""Recompile code that cannot be cached, so that a full disk or a damaged file stops nothing.
 
-numba raises what it meets when it writes and reads its cache: no space in a home with a quota, files that a power cut
-left empty. Both would end every command, the second one until somebody empties the cache by hand.
+numba raises errors when it writes and reads its cache: no space in a home with a quota, files that a power cut left
+empty. Both would stop every command, the second until somebody empties the cache by hand.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ CACHING = "numba.core.caching"
 
 
 def forgive() -> None:
-    """Have numba do without files that it cannot write or read."""
+    """Make numba work without files that it cannot write or read."""
     change_at_import(CACHING, _change)
 
 
 def _change(caching: ModuleType) -> None:
-    """Let the class that writes and reads files of one function go on where it raised."""
+    """Let the class that writes and reads a function's files continue after an error."""
     files = caching.IndexDataCacheFile
     save, load = files.save, files.load
 
@@ -32,7 +32,7 @@ def _change(caching: ModuleType) -> None:
     def loaded(self: Any, key: object) -> Any:
         try:
             return load(self, key)
-        except Exception:  # whatever the bytes of a damaged file make of unpickling
+        except Exception:  # unpickling a damaged file may raise anything
             with suppress(OSError):
                 self.flush()
             return None

@@ -1,4 +1,4 @@
-"""Loops that do one thing as fast as the processor can, for the bounds of ``ptylive bench --bounds``. No GIL."""
+"""Loops that do one thing as fast as the CPU can, for the bounds of ``ptylive bench --bounds``. No GIL."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from numba.extending import intrinsic
 
 FAST = {"nopython": True, "nogil": True, "fastmath": True, "boundscheck": False}
 CHAINS = 12
-"""Multiply-adds that do not wait for each other: two a clock, each done after four or five, within 16 registers."""
+"""Independent multiply-adds: two per clock, each with a latency of four or five, within 16 registers."""
 NAMED = ("avx512f", "avx512bf16", "avx2", "avx", "fma", "f16c", "sse4.2", "neon", "sve", "asimd")
 
 
 def features() -> list[str]:
-    """Vector instructions that the compiler may use here, by LLVM's names."""
+    """Return the vector instructions available to the compiler here, by LLVM's names."""
     known = llvm.get_host_cpu_features()
     return [name for name in NAMED if known.get(name)]
 
 
 def lanes() -> int:
-    """Single-precision numbers of the widest vectors."""
+    """Return the number of single-precision values in the widest vectors."""
     known = features()
     return 16 if "avx512f" in known else 8 if "avx" in known else 4
 
 
 @intrinsic
 def _multiply_add_rounds(_context: Any, rounds: Any, factor: Any, term: Any) -> Any:
-    """CHAINS vectors of x <- x factor + term, again and again; the sum of the first lanes."""
+    """Iterate CHAINS vectors of x <- x factor + term; return the sum of their first lanes."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         kind = ir.VectorType(ir.FloatType(), lanes())
@@ -60,13 +60,13 @@ def _multiply_add_rounds(_context: Any, rounds: Any, factor: Any, term: Any) -> 
 
 @numba.jit(**FAST)
 def multiply_adds(rounds: int) -> Any:
-    """``rounds`` x CHAINS x lanes multiply-adds in single precision."""
+    """Perform ``rounds`` x CHAINS x lanes multiply-adds in single precision."""
     return _multiply_add_rounds(rounds, np.float32(0.999), np.float32(0.001))
 
 
 @numba.jit(**FAST)
 def read(values: Any, rounds: int) -> Any:
-    """Read float32 values ``rounds`` times; the value that keeps the compiler from leaving it out."""
+    """Read float32 values ``rounds`` times; return a value that keeps the compiler from removing the loop."""
     total = np.float32(0)
     for _ in range(rounds):
         for k in range(values.size):
@@ -77,7 +77,7 @@ def read(values: Any, rounds: int) -> Any:
 
 @numba.jit(nopython=True, nogil=True)
 def ticks(rounds: int) -> Any:
-    """Two operations a round, each of one clock and waiting for the one before: measures the clock."""
+    """Perform two dependent one-clock operations per round, which measures the clock."""
     x = np.int64(rounds)
     for k in range(rounds):
         x = (x ^ k) + rounds

@@ -1,8 +1,8 @@
-"""Long vectors in 16 bits, a scale for every block of them: packed, unpacked, multiplied and added as they are read.
+"""Long vectors in 16 bits, with a scale for every block: packed, unpacked, multiplied and added as they are read.
 
 Block floating point (Wilkinson, Rounding Errors in Algebraic Processes, 1963, chapter 1). Products are summed in single
-precision within a block and in double precision over blocks: better than what a library does of the whole vectors, and
-the same whatever the vectors are packed as.
+precision within a block and in double precision over blocks. This is more accurate than library sums over whole
+vectors, and independent of how the vectors are packed.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import numpy as np
 from ptylive.engine.backend.packing import BLOCK, LARGEST, NOTHING
 
 FAST = {"nopython": True, "nogil": True, "cache": True, "error_model": "numpy", "fastmath": True, "boundscheck": False}
-"""fastmath assumes finite numbers: a block with one that is none has no scale anyway. What packs takes no approximate
-inverse, so that it rounds as every other device does."""
+"""fastmath assumes finite numbers: a block with a non-finite one has no scale anyway. Packing avoids approximate
+inverses, so that it rounds as every other device does."""
 
 
 @nb.jit(**FAST | {"fastmath": {"nnan", "ninf", "nsz"}})
 def pack(vector, numbers, scales):
-    """Numbers (n,) int16 and scales (n / BLOCK, rounded up) float32 of a vector (n,) float32."""
+    """Fill numbers (n,) int16 and scales (n / BLOCK, rounded up) float32 from a vector (n,) float32."""
     for block in range(scales.size):
         part = vector[block * BLOCK : (block + 1) * BLOCK]
         into = numbers[block * BLOCK : (block + 1) * BLOCK]
@@ -38,7 +38,7 @@ def pack(vector, numbers, scales):
 
 @nb.jit(**FAST)
 def unpack(numbers, scales, vector):
-    """The vector (n,) float32 that numbers and scales stand for."""
+    """Fill the vector (n,) float32 represented by numbers and scales."""
     for block in range(scales.size):
         part = numbers[block * BLOCK : (block + 1) * BLOCK]
         into = vector[block * BLOCK : (block + 1) * BLOCK]
@@ -49,7 +49,7 @@ def unpack(numbers, scales, vector):
 
 @nb.jit(**FAST)
 def product(numbers, scales, vector):
-    """Sum of products of a packed vector and one (n,) float32."""
+    """Return the dot product of a packed vector and one (n,) float32."""
     total = 0.0
     for block in range(scales.size):
         part = numbers[block * BLOCK : (block + 1) * BLOCK]
@@ -63,7 +63,7 @@ def product(numbers, scales, vector):
 
 @nb.jit(**FAST)
 def product_of_packed(numbers, scales, other_numbers, other_scales):
-    """Sum of products of two packed vectors."""
+    """Return the dot product of two packed vectors."""
     total = 0.0
     for block in range(scales.size):
         part = numbers[block * BLOCK : (block + 1) * BLOCK]

@@ -1,9 +1,9 @@
-"""Passes of the transform as vector instructions: butterflies, twiddles and transposes, emitted as LLVM's own code.
+"""Passes of the transform as vector instructions: butterflies, twiddles and transposes, emitted as LLVM code.
 
 A pass is one step of a transform along the rows of a strip of columns, decimated in frequency (Gentleman and
-Sande 1966): it may change the strip in place, and leaves the order of rows to whoever reads them last. What a loop in
-Python's syntax left to the compiler's judgement (how wide vectors are, whether a loop is unrolled or vectorised, what
-may overlap) is said here, so that all of it holds for every size and every processor.
+Sande 1966): it may change the strip in place, and leaves the reordering of rows to the last reader. Decisions that a
+Python loop would leave to the compiler (width of vectors, unrolling or vectorisation of loops, possible overlap) are
+made explicitly here, so that they hold for every size and every CPU.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from llvmlite import ir
 from numba.core import cgutils
 
 STRIP = 16
-"""Columns that are transformed at a time in single precision, half as many in double: a line of the cache, 64 bytes.
-What lies between two passes is then so small that it stays in the first level of the cache: 32 KiB for 256 rows."""
+"""Columns transformed at a time in single precision, half as many in double: a cache line of 64 bytes. Data between two
+passes are then so small that they stay in the first-level cache: 32 KiB for 256 rows."""
 SINGLE, DOUBLE = ir.FloatType(), ir.DoubleType()
 FLAGS = ("contract", "nsz")
-"""Of arithmetic: a product and a sum may become one multiply-add, and 0 has no sign."""
+"""Flags of arithmetic: a product and a sum may become one multiply-add, and 0 has no sign."""
 _WORD = ir.IntType(64)
 SINGLE_BYTES = 4
 PART_BYTES = 16
-"""What processors exchange numbers within at one instruction, however wide their vectors are."""
+"""Width within which CPUs exchange numbers in one instruction, however wide their vectors are."""
 
 
 class Number(NamedTuple):
@@ -38,7 +38,7 @@ class Number(NamedTuple):
 
 
 class Strip(NamedTuple):
-    """Where rows of a strip's columns lie in memory: pointers, and numbers between one row and the next."""
+    """Location of a strip's rows in memory: pointers, and the distance in numbers between rows."""
 
     re: Any
     im: Any
@@ -47,92 +47,92 @@ class Strip(NamedTuple):
 
 
 class Factor(NamedTuple):
-    """What rows of a strip's columns are multiplied by as they are read: pointers; real where ``im`` is None."""
+    """Factor applied to rows of a strip as they are read: pointers; real if ``im`` is None."""
 
     re: Any
     im: Any
     pitch: Any
-    """Numbers between one row and the next, known at run time."""
+    """Distance in numbers between rows, known at run time."""
     conjugate: Any
-    """-1 where the conjugate is taken, else 1: a number known at run time."""
+    """-1 for the conjugate, otherwise 1: a number known at run time."""
 
 
 class Code:
-    """Instructions on vectors of ``lanes`` numbers of a type, SINGLE or DOUBLE, added one after another."""
+    """Emits instructions, in sequence, on vectors of ``lanes`` numbers of a type, SINGLE or DOUBLE."""
 
     def __init__(self, builder: Any, lanes: int, real: Any = SINGLE) -> None:
         self.builder, self.lanes, self.real = builder, lanes, real
         self.vector = ir.VectorType(real, lanes)
         self.dtype = np.dtype(np.float32 if real == SINGLE else np.float64)
         self.columns = STRIP * SINGLE_BYTES // self.dtype.itemsize
-        """Of a strip."""
+        """Number of columns of a strip."""
 
     def loop(self, rounds: Any) -> AbstractContextManager[Any]:
-        """A loop from 0 up to ``rounds``, a constant or a number known at run time; ``.index`` counts."""
+        """Return a loop from 0 up to ``rounds``, a constant or a number known at run time; ``.index`` counts."""
         end = self.whole(rounds) if isinstance(rounds, int) else rounds
         return cgutils.for_range(self.builder, end)  # type: ignore[no-any-return,unused-ignore]
 
     def whole(self, value: int) -> Any:
-        """A constant to count with."""
+        """Return an integer constant."""
         return ir.Constant(_WORD, value)
 
     def sum(self, a: Any, b: Any) -> Any:
-        """Of two whole numbers."""
+        """Return the sum of two integers."""
         return self.builder.add(a, b)
 
     def product(self, a: Any, factor: Any) -> Any:
-        """Of a whole number and a constant, or another one."""
+        """Return the product of an integer and a constant, or another integer."""
         return self.builder.mul(a, self.whole(factor) if isinstance(factor, int) else factor)
 
     def at(self, base: Any, index: Any) -> Any:
-        """The address of a number."""
+        """Return the address of a number."""
         return self.builder.gep(base, [index])
 
     def load(self, base: Any, index: Any) -> Any:
-        """The vector that begins at a number; it need not be aligned."""
+        """Return the vector that begins at a number; it need not be aligned."""
         read = self.builder.load(self.builder.bitcast(self.at(base, index), self.vector.as_pointer()))
         read.align = self.dtype.itemsize
         return read
 
     def store(self, value: Any, base: Any, index: Any) -> None:
-        """As :meth:`load`."""
+        """Store a vector; see :meth:`load`."""
         stored = self.builder.store(value, self.builder.bitcast(self.at(base, index), self.vector.as_pointer()))
         stored.align = self.dtype.itemsize
 
     def everywhere(self, scalar: Any) -> Any:
-        """A vector of one number."""
+        """Return a vector filled with one number."""
         undefined, first = ir.Constant(self.vector, ir.Undefined), ir.Constant(ir.IntType(32), 0)
         one = self.builder.insert_element(undefined, scalar, first)
         mask = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
         return self.builder.shuffle_vector(one, undefined, mask)
 
     def constant(self, value: float) -> Any:
-        """A vector of one constant."""
+        """Return a vector filled with one constant."""
         return ir.Constant(self.vector, [float(self.dtype.type(value))] * self.lanes)
 
     def plus(self, a: Number, b: Number) -> Number:
-        """The sum."""
+        """Return the sum."""
         add = self.builder.fadd
         return Number(add(a.re, b.re, flags=FLAGS), add(a.im, b.im, flags=FLAGS))
 
     def minus(self, a: Number, b: Number) -> Number:
-        """The difference."""
+        """Return the difference."""
         take = self.builder.fsub
         return Number(take(a.re, b.re, flags=FLAGS), take(a.im, b.im, flags=FLAGS))
 
     def scaled(self, a: Number, factor: Any) -> Number:
-        """Times a real vector."""
+        """Return the product with a real vector."""
         times = self.builder.fmul
         return Number(times(a.re, factor, flags=FLAGS), times(a.im, factor, flags=FLAGS))
 
     def times(self, a: Number, b: Number) -> Number:
-        """The complex product."""
+        """Return the complex product."""
         mul, add, take = self.builder.fmul, self.builder.fadd, self.builder.fsub
         re = take(mul(a.re, b.re, flags=FLAGS), mul(a.im, b.im, flags=FLAGS), flags=FLAGS)
         return Number(re, add(mul(a.re, b.im, flags=FLAGS), mul(a.im, b.re, flags=FLAGS), flags=FLAGS))
 
     def turned(self, a: Number, eighths: int) -> Number:
-        """A times exp(2 pi i eighths / 8)."""
+        """Return a times exp(2 pi i eighths / 8)."""
         eighths %= 8
         if eighths % 2:
             c = self.constant(math.sqrt(0.5))
@@ -147,7 +147,7 @@ class Code:
         return Number(negated(a.re), negated(a.im)) if eighths == 4 else Number(a.im, negated(a.re))
 
     def rotated(self, a: Number, numerator: int, denominator: int) -> Number:
-        """A times exp(2 pi i numerator / denominator)."""
+        """Return a times exp(2 pi i numerator / denominator)."""
         if 8 * numerator % denominator == 0:
             return self.turned(a, 8 * numerator // denominator)
         angle = 2 * math.pi * numerator / denominator
@@ -155,7 +155,7 @@ class Code:
 
 
 def butterfly(code: Code, x: Sequence[Number], sign: int) -> list[Number]:
-    """The unnormalised transform of two or more numbers, exp(sign 2 pi i j k / n)."""
+    """Return the unnormalised transform of two or more numbers, exp(sign 2 pi i j k / n)."""
     n = len(x)
     if n == 2:
         return [code.plus(*x), code.minus(*x)]
@@ -181,9 +181,9 @@ def _three(code: Code, x: Sequence[Number], sign: int) -> list[Number]:
 
 
 class Pass(NamedTuple):
-    """One pass of a transform of ``size`` rows: butterflies of ``radix``, behind passes whose product is ``done``.
+    """One pass of a transform of ``size`` rows: butterflies of ``radix``, after passes whose product is ``done``.
 
-    It works on ``done`` blocks of rows, each by itself: butterfly p of a block takes its rows p, p + groups, ….
+    It works on ``done`` independent blocks of rows: butterfly p of a block uses its rows p, p + groups, ….
     """
 
     size: int
@@ -193,18 +193,18 @@ class Pass(NamedTuple):
 
     @property
     def groups(self) -> int:
-        """Butterflies of a block, each with twiddles of its own."""
+        """Number of butterflies of a block, each with its own twiddles."""
         return self.size // (self.radix * self.done)
 
     def twiddles(self) -> Any:
-        """(groups, radix, 2): exp(sign 2 pi i k p / (radix groups))."""
+        """Return (groups, radix, 2): exp(sign 2 pi i k p / (radix groups))."""
         turns = np.outer(np.arange(self.groups), np.arange(self.radix)) / (self.radix * self.groups)
         angle = self.sign * 2 * np.pi * turns
         return np.stack([np.cos(angle), np.sin(angle)], axis=-1)
 
 
 def rows_in_order(radices: Sequence[int]) -> list[int]:
-    """Where each row of the transform lies behind passes in place: the digits of its number are reversed."""
+    """Return where each row of the transform lies after in-place passes: the digits of its number are reversed."""
     size, rows = math.prod(radices), [0]
     for radix in radices:
         size //= radix
@@ -223,9 +223,9 @@ def emit_pass(
     factor: Factor | None = None,
     places: Sequence[int] | None = None,
 ) -> None:
-    """Rows of the source, times a factor, to the same rows of the target, which may be the source.
+    """Transform rows of the source, times a factor, into the same rows of the target, which may be the source.
 
-    places: where each row lies in the source of a first pass, if not one after the other.
+    places: location of each row in the source of a first pass, if rows are not consecutive.
     """
     radix, count = one.radix, one.groups
     lying = (
@@ -253,7 +253,7 @@ def emit_pass(
 def emit_last_pass(
     code: Code, one: Pass, order: Sequence[int], source: Strip, target: Strip, *, add: bool = False
 ) -> None:
-    """Rows of the source to rows of another strip, in their order: of :func:`rows_in_order`; added to what is there."""
+    """Transform rows of the source into ordered rows (:func:`rows_in_order`) of another strip, or add them to it."""
     begins = _row_table(code, order[: one.done])
     with code.loop(one.done) as loop:
         row = code.builder.load(code.at(begins, loop.index))
@@ -266,7 +266,7 @@ def emit_last_pass(
 
 
 def _place(code: Code, strip: Strip, row: Any, further: int, column: int) -> Any:
-    """Of a column of the row ``further`` rows behind another."""
+    """Return the index of a column in the row ``further`` rows after another one."""
     begin = code.product(row, strip.pitch)
     if isinstance(strip.pitch, int):
         return code.sum(begin, code.whole(further * strip.pitch + column))
@@ -274,14 +274,14 @@ def _place(code: Code, strip: Strip, row: Any, further: int, column: int) -> Any
 
 
 def _write(code: Code, value: Number, target: Strip, row: Any, further: int, column: int) -> None:
-    """To the row that stands ``further`` rows behind another."""
+    """Write a value to the row ``further`` rows after another one."""
     at = _place(code, target, row, further, column)
     code.store(value.re, target.re, at)
     code.store(value.im, target.im, at)
 
 
 def _read(code: Code, source: Strip, factor: Factor | None, row: Any, further: int, column: int) -> Number:
-    """What stands ``further`` rows behind a row, times its factor."""
+    """Read a value ``further`` rows after a row, times its factor."""
     at = _place(code, source, row, further, column)
     value = Number(code.load(source.re, at), code.load(source.im, at))
     if factor is None:
@@ -297,7 +297,7 @@ def _read(code: Code, source: Strip, factor: Factor | None, row: Any, further: i
 
 
 def _twiddle_table(code: Code, values: Any) -> Any:
-    """A pointer to constants of the compiled module."""
+    """Return a pointer to constants of the compiled module."""
     return _constants(code, code.real, [float(value) for value in values.astype(code.dtype).ravel()])
 
 
@@ -334,7 +334,7 @@ def emit_transpose(code: Code, order: Sequence[int], source: Any, pitch: int, ta
 def emit_chosen_rows_transposed(
     code: Code, rows: Sequence[int], blocks: Any, source: Any, pitch: int, target: Any, target_pitch: int
 ) -> None:
-    """As :func:`emit_transpose`, of any rows, the first ``blocks`` times as many as a vector has numbers."""
+    """Transpose like :func:`emit_transpose`, for arbitrary rows: the first ``blocks`` times the length of a vector."""
     n, lying = code.lanes, _row_table(code, rows)
     with code.loop(blocks) as loop:
         begin = code.product(loop.index, n)
@@ -345,10 +345,10 @@ def emit_chosen_rows_transposed(
 
 
 def _transpose(code: Code, source: Any, rows: Sequence[Any], target: Any, begin: Any, target_pitch: int) -> None:
-    """As many rows of a strip as a vector has numbers, to columns of the target.
+    """Transpose as many rows of a strip as a vector has numbers to columns of the target.
 
-    Parts of 16 bytes are put together as they are read, where loads have room, and then transposed each in itself: half
-    as many exchanges as of whole vectors, of which processors of Intel's do one a clock.
+    Parts of 16 bytes are combined as they are read, when loads are not the bottleneck, and then transposed within
+    themselves: this takes half as many exchanges as whole vectors would, of which Intel CPUs do one per clock.
     """
     part = PART_BYTES // code.dtype.itemsize
     for column in range(0, code.columns, part):
@@ -358,7 +358,7 @@ def _transpose(code: Code, source: Any, rows: Sequence[Any], target: Any, begin:
 
 
 def _parts_of_rows(code: Code, source: Any, rows: Sequence[Any], column: int, part: int) -> Any:
-    """A vector of the same ``part`` numbers of some rows."""
+    """Return a vector of the same ``part`` numbers of some rows."""
     n, short, places = code.lanes, ir.VectorType(code.real, part), ir.VectorType(ir.IntType(32), code.lanes)
     everywhere, undefined = ir.Constant(places, [k % part for k in range(n)]), ir.Constant(short, ir.Undefined)
     whole = ir.Constant(code.vector, ir.Undefined)
@@ -373,7 +373,7 @@ def _parts_of_rows(code: Code, source: Any, rows: Sequence[Any], column: int, pa
 
 
 def _transposed_parts(code: Code, rows: Sequence[Any]) -> list[Any]:
-    """Of as many vectors as a part has numbers, each part in itself: off-diagonal blocks of 1, 2 … are exchanged."""
+    """Transpose vectors within each part (as many as a part has numbers), exchanging off-diagonal blocks of 1, 2 …"""
     n, swapped, distance = code.lanes, list(rows), 1
     while distance < len(rows):
         low = [k if not k & distance else n + k - distance for k in range(n)]

@@ -1,4 +1,4 @@
-"""Whole planes in strips: where strips lie, and a filter that keeps what is within a band."""
+"""Whole planes in strips: location of the strips, and a filter that keeps what is within a band."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from ptylive.engine.backend.plane_passes import (
 
 
 def moved(code: Code, factor: Factor, by: Any) -> Factor:
-    """From another column on."""
+    """Return the factor starting at another column."""
     im = None if factor.im is None else code.at(factor.im, by)
     return factor._replace(re=code.at(factor.re, by), im=im)
 
 
 def columns_of(code: Code, planes: tuple[Any, Any], first: Any, pitch: Any) -> Strip:
-    """A strip of two planes, from a column on."""
+    """Return a strip of two planes, starting at a column."""
     return Strip(code.at(planes[0], first), code.at(planes[1], first), pitch)
 
 
 def emit_first_passes(
     code: Code, passes: list[Pass], source: Strip, strip: Strip, factor: Factor | None = None
 ) -> None:
-    """All passes but the last one; the first one reads the source."""
+    """Emit all passes but the last one; the first one reads the source."""
     emit_pass(code, passes[0], source, strip, factor)
     for one in passes[1:-1]:
         emit_pass(code, one, strip, strip)
 
 
 def scratch(code: Code, size: int) -> Strip:
-    """Room for a strip on the stack: a row's real parts, then its imaginary ones."""
+    """Allocate a strip on the stack: a row's real parts, then its imaginary ones."""
     kind = ir.ArrayType(code.real, 2 * code.columns * size)
     with code.builder.goto_entry_block():
         room = code.builder.alloca(kind)
@@ -50,24 +50,24 @@ def scratch(code: Code, size: int) -> Strip:
 
 
 class Filter:
-    """Emits F^H A F: strips along the rows, the other axis there and back in one go, and the rows again.
+    """Emits F^H A F: strips along the rows, then the other axis forth and back in one go, and the rows again.
 
-    Of the other axis only those strips are looked at whose frequencies A lets through.
+    Along the other axis only the strips whose frequencies A transmits are processed.
     """
 
     def __init__(self, code: Code, there: list[Pass], back: list[Pass], pitch: int, turn: int) -> None:
-        """Passes of both directions; numbers between rows of planes; by how much columns of the factor are turned."""
+        """Take passes of both directions, the pitch of planes, and the cyclic shift of the factor's columns."""
         self.code, self.there, self.back, self.pitch, self.turn = code, there, back, pitch, turn
         self.size = there[0].size
         self.order = rows_in_order([one.radix for one in there])
         self.strip, self.other = scratch(code, self.size), scratch(code, self.size)
 
     def real(self, plane: Any) -> Factor:
-        """A real plane to multiply by."""
+        """Return a real plane as a factor."""
         return Factor(plane, None, self.code.whole(self.pitch), None)
 
     def all(self, x: Strip, factor: Factor | None, band: Any, spare: Any, y: Strip, *, add: bool = False) -> None:
-        """Everything. band: A, as the kernel's model has it, and how many of its columns are not 0."""
+        """Emit the whole filter. band: A, in the layout of the kernel's model, and its number of non-zero columns."""
         code, columns = self.code, self.code.columns
         t, u = (spare[0], spare[1]), (spare[2], spare[3])
         strips = code.builder.udiv(code.sum(band[1], code.whole(columns - 1)), code.whole(columns))
@@ -101,7 +101,7 @@ class Filter:
             emit_last_pass(code, self.back[-1], self.order, self.strip, out, add=add)
 
     def _clear(self, planes: tuple[Any, Any], first: Any) -> None:
-        """Rows from one on are 0."""
+        """Clear the rows from ``first`` on."""
         code = self.code
         with code.loop(code.builder.sub(code.whole(self.size), first)) as loop:
             row = code.product(code.sum(first, loop.index), self.pitch)

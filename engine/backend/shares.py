@@ -1,4 +1,4 @@
-"""Work on patterns shared out among threads: which thread has which depends on nothing but how many there are."""
+"""Distribution of patterns among threads: which thread gets which depends only on the number of threads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _Found = TypeVar("_Found")
 
 
 class _LinearAlgebra:
-    """How many threads the libraries of this process may take; several limits at a time, the least holds."""
+    """Limit on the threads of this process's BLAS libraries; of several simultaneous limits the smallest holds."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -47,9 +47,9 @@ _LINEAR_ALGEBRA = _LinearAlgebra()
 
 @contextmanager
 def linear_algebra_on(threads: int) -> Iterator[None]:
-    """Matrix products and decompositions on at most ``threads`` threads, in all of the process.
+    """Run matrix products and decompositions on at most ``threads`` threads, in the whole process.
 
-    By themselves they take every core, wait for each other in loops, and on a busy machine a matrix of 125 x 125
+    Otherwise they use every core and wait for each other in busy loops; on a busy machine a matrix of 125 x 125 then
     takes a hundred times as long as on one thread.
     """
     _LINEAR_ALGEBRA.begin(threads)
@@ -60,20 +60,20 @@ def linear_algebra_on(threads: int) -> Iterator[None]:
 
 
 class Shares:
-    """Threads that evaluate a share of the patterns each; a single one is the caller's own."""
+    """Threads that each evaluate a share of the patterns; a single one is the caller's own."""
 
     def __init__(self, threads: int) -> None:
         self.count = max(1, threads)
         self._pool = ThreadPoolExecutor(self.count, "refine") if self.count > 1 else None
 
     def each(self, evaluate: Callable[[IndexArray, int], _Found], chosen: IndexArray) -> list[_Found]:
-        """What every thread finds for its share of the patterns ``chosen``, and its number, in the order of shares."""
+        """Call ``evaluate`` with each thread's share of ``chosen`` and its number; return results in that order."""
         shares = np.array_split(chosen, self.count)
         if self._pool is None:
             return [evaluate(shares[0], 0)]
         return list(self._pool.map(evaluate, shares, range(self.count)))
 
     def close(self) -> None:
-        """End the threads."""
+        """Shut down the threads."""
         if self._pool is not None:
             self._pool.shutdown()

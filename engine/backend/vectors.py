@@ -1,4 +1,4 @@
-"""How wide the vectors are that compiled code may use here."""
+"""Width of the vectors that compiled code may use here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numba
 
 
 def features() -> dict[str, bool]:
-    """Vector instructions by LLVM's names, of this processor or of the one that numba is told to compile for."""
+    """Return vector instructions by LLVM's names, of this CPU or of the one that numba is set to compile for."""
     told = numba.config.CPU_FEATURES
     if told is None:
         return dict(llvm.get_host_cpu_features())
@@ -15,5 +15,5 @@ def features() -> dict[str, bool]:
 
 
 def lanes() -> int:
-    """Single-precision numbers of a vector: 16 where the processor has registers of 512 bits, else 8."""
+    """Return the single-precision numbers per vector: 16 if the CPU has 512-bit registers, otherwise 8."""
     return 16 if features().get("avx512f") else 8

@@ -1,8 +1,8 @@
-"""Detector bases: which sums of detector pixels stand for a frame (docs/compression.md).
+"""Detector bases: which sums of detector pixels represent a frame (docs/compression.md).
 
-Frames stand as sums over disjoint bins (:class:`BinnedPixels`, what the live engine makes of raw frames) or as
+Frames are represented by sums over disjoint bins (:class:`BinnedPixels`, used by the live engine for raw frames) or by
 products with overlapping masks (:class:`MaskBasis`: Zernike polynomials, orthonormal bins, masks learnt from patterns).
-Both answer the same questions (:class:`DetectorBasis`), so that filters and maps know neither by name.
+Both have the same interface (:class:`DetectorBasis`), so that filters and maps need not distinguish them.
 """
 
 from ptylive.engine.bases.binned import BinnedPixels

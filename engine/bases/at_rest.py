@@ -1,12 +1,12 @@
-"""Coefficients of a pattern that lay beside its place, as they would be had it lain there.
+"""Coefficients of a displaced pattern, corrected to those of the pattern at rest.
 
-Masks m_n stand still on the detector while the pattern wanders (descan). A pattern that the masks describe at rest,
+Masks m_n are fixed on the detector while the pattern wanders (descan). A pattern that the masks describe at rest,
 I(k) = sum_n a_n m_n(k), is seen at a displacement d as
 
     c = A(d) a        A_jn(d) = sum_k m_j(k) m_n(k - d)        (orthonormal masks; others are made so first)
 
-What lies beyond the masks is lost, so A is inverted with a ridge, for the differences e = c - A(d) mean(a) from what
-all patterns have in common: (A^T A + r) (a - mean(a)) = (A^T + r) e, which leaves patterns at rest as they are.
+What lies beyond the masks is lost, so A is inverted with a ridge, for the deviations e = c - A(d) mean(a) from the part
+common to all patterns: (A^T A + r) (a - mean(a)) = (A^T + r) e, which leaves patterns at rest unchanged.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from ptylive.engine.descan import moved
 from ptylive.schema.model import Array, DoubleArray
 
 RIDGE = 0.3
-"""Of the deviations. Of discs displaced by up to a seventh of their radius 0.1 to 1 do about as well."""
+"""Ridge for the deviations. For discs displaced by up to a seventh of their radius 0.1 to 1 do about as well."""
 RIDGE_OF_MEAN = 1e-3
 NODES = ((0.02, 3), (0.05, 5), (0.1, 7), (np.inf, 11))
-"""Up to which displacement, in radii of the disc, how many places along each axis tell the operators between them."""
+"""Largest displacement, in disc radii, and the number of nodes per axis between which operators are interpolated."""
 CELLS = 9
 CHUNK = 4096
 
@@ -32,7 +32,7 @@ CHUNK = 4096
 class AtRest:
     """Operators for displacements of at most ``reach_px`` along either axis, of masks made orthonormal.
 
-    overlap, back: (nodes^2, N, N), A and the inverse with a ridge at Chebyshev's nodes; whiten, colour: (N, N).
+    overlap, back: (nodes^2, N, N), A and its inverse with a ridge at Chebyshev nodes; whiten, colour: (N, N).
     """
 
     reach_px: float
@@ -44,7 +44,7 @@ class AtRest:
 
     @classmethod
     def of(cls, basis: MaskBasis, radius_px: float, reach_px: float) -> AtRest:
-        """For the masks of a basis; ``radius_px`` of the disc."""
+        """Make the operators for the masks of a basis; ``radius_px`` of the disc."""
         gram = basis.flat.astype(float) @ basis.flat.T.astype(float)
         values, vectors = np.linalg.eigh(gram)
         kept = values > RANK_TOLERANCE * values.max()
@@ -65,7 +65,7 @@ class AtRest:
         return cls(reach_px, nodes, overlap, back, whiten, colour)
 
     def coefficients(self, seen: Array, displacement_px: DoubleArray) -> DoubleArray:
-        """Coefficients (n, N) at rest of those ``seen`` (n, N) of patterns displaced by (n, 2) pixels."""
+        """Return coefficients (n, N) at rest from those ``seen`` (n, N) of patterns displaced by (n, 2) pixels."""
         white = np.asarray(seen, dtype=float) @ self.whiten
         mean = self._mean(white, displacement_px)
         out = np.empty_like(white)
@@ -77,7 +77,7 @@ class AtRest:
         return out @ self.colour
 
     def _mean(self, white: DoubleArray, displacement_px: DoubleArray) -> DoubleArray:
-        """(N,) what all patterns have in common at rest: by least squares over cells of the displacement."""
+        """Return the common part (N,) of all patterns at rest, by least squares over cells of the displacement."""
         cell = np.rint((displacement_px / max(self.reach_px, 1e-9) + 1) * (CELLS - 1) / 2).astype(int)
         number = (cell.clip(0, CELLS - 1) @ [CELLS, 1]).astype(int)
         count = np.bincount(number, minlength=CELLS**2)
@@ -93,7 +93,7 @@ class AtRest:
         return np.asarray(np.linalg.solve(normal, right))
 
     def _terms(self, displacement_px: DoubleArray) -> DoubleArray:
-        """(n, nodes^2) share of each node: Lagrange's polynomials along both axes."""
+        """Return the weight (n, nodes^2) of each node: Lagrange polynomials along both axes."""
         along = [self._lagrange(axis) for axis in displacement_px.T]
         return np.asarray(np.einsum("na,nb->nab", *along).reshape(len(displacement_px), -1))
 
@@ -106,7 +106,7 @@ class AtRest:
 
     @staticmethod
     def _applied(operators: DoubleArray, terms: DoubleArray, vectors: DoubleArray) -> DoubleArray:
-        """sum_t terms_nt (operators_t vectors_n), (n, N)."""
+        """Return sum_t terms_nt (operators_t vectors_n), (n, N)."""
         out = np.zeros_like(vectors)
         for operator, share in zip(operators, terms.T, strict=True):
             out += share[:, None] * (vectors @ operator.T)

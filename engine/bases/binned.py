@@ -1,7 +1,7 @@
-"""Sums over disjoint bins of the bright field: what a raw stream is kept as.
+"""Sums over disjoint bins of the bright field, in which a raw stream is kept.
 
-As many bins as memory and refresh rate allow, so that every linear map can be made from them at any time, with any
-calibration. Being disjoint they need no linear algebra: every operation of a basis is a division.
+There are as many bins as memory and refresh rate allow, so that every linear map can be made from them at any time,
+with any calibration. Being disjoint they need no linear algebra: every operation of a basis is a division.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from ptylive.engine.geometry import DetectorGrid, single_columns
 from ptylive.schema.model import Array, BoolArray, ComplexArray, DoubleArray, IndexArray, LabelArray
 
 DIM, LEAST_OF_NEIGHBOURS, LEAST_VARIANCE = 0.05, 0.2, 1e-6
-"""Share of the brightest bin below which a bin is compared with its neighbours, share of their mean that its variance
-has at least, and share of the brightest one."""
+"""Share of the brightest bin below which a bin is compared with its neighbours; its least variance as a share of their
+mean; and as a share of the brightest bin."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class BinnedPixels:
 
     @classmethod
     def of(cls, grid: DetectorGrid, disc_radius: float, bad: BoolArray, max_bins: int) -> BinnedPixels:
-        """The finest binning of the disc (radius in the grid's unit, plus its soft edge) with at most ``max_bins``."""
+        """Return the finest binning of the disc (radius in grid units, plus soft edge) with at most ``max_bins``."""
         inside = (grid.radius < disc_radius + 0.5 * grid.pixel) & ~bad
         row, col = _steps(grid.k_row / grid.pixel), _steps(grid.k_col / grid.pixel)
         width = max(1, math.floor(math.sqrt(max(inside.sum(), 1) / max_bins)))
@@ -52,18 +52,18 @@ class BinnedPixels:
         return cls(bin_of, width, len(names))
 
     def same_as(self, other: Any) -> bool:
-        """Whether coefficients taken in one basis are coefficients of the other."""
+        """Return whether coefficients taken in one basis are coefficients of the other."""
         if not isinstance(other, BinnedPixels):
             return False
         return self.count == other.count and np.array_equal(self.bin_of, other.bin_of)
 
     @cached_property
     def pixels_per_bin(self) -> DoubleArray:
-        """Detector pixels in each bin, (count,)."""
+        """Number of detector pixels in each bin, (count,)."""
         return np.bincount(self.bin_of[self.bin_of >= 0], minlength=self.count).astype(float)
 
     def sums_at(self, pixel: IndexArray, values: Array) -> ComplexArray:
-        """Sums over the bins of values (pixels, nq) at some recorded pixels (flat index, -1: none): (count, nq)."""
+        """Return sums over the bins, (count, nq), of values (pixels, nq) at recorded pixels (flat index, -1: none)."""
         bins = np.where(pixel >= 0, self.bin_of.ravel()[pixel], -1)
         inside = np.flatnonzero(bins >= 0)
         order = inside[np.argsort(bins[inside], kind="stable")]
@@ -74,21 +74,21 @@ class BinnedPixels:
         return out
 
     def dual(self, sums: ComplexArray) -> ComplexArray:
-        """Means over each bin, from sums over it."""
+        """Return means over each bin, from sums over it."""
         return np.asarray(sums * (1 / self.pixels_per_bin[:, None]).astype(np.float32))
 
     def per_noise(self, mean: DoubleArray) -> Weighting:
-        """Transfers (count, nq) over the Poisson variance of each bin."""
+        """Return the division of transfers (count, nq) by the Poisson variance of each bin."""
         least = np.finfo(np.float32).tiny
-        # multiplied, since numpy divides by a complex number, which takes ten times as long
+        # multiplied, since numpy would divide by a complex number, which takes ten times as long
         inverse = (1 / np.maximum(self.variance(mean), least)).astype(np.float32)[:, None]
         return lambda transfer: np.asarray(transfer * inverse)
 
     def variance(self, mean: DoubleArray) -> DoubleArray:
-        """Poisson variance of bins (count,) of some mean.
+        """Return the Poisson variance of bins (count,) with a given mean.
 
-        Patterns that were moved swing around the disc's edge: the mean of a pixel there may be next to nothing, or
-        less, but its noise is that of its neighbours too.
+        Patterns that were moved ring around the disc's edge: the mean of a pixel there may be almost nothing, or
+        negative, but its noise is also that of its neighbours.
         """
         most = mean.max()
         if mean.min() < DIM * most:
@@ -96,7 +96,7 @@ class BinnedPixels:
         return np.asarray(np.maximum(mean, LEAST_VARIANCE * most))
 
     def _around(self, mean: DoubleArray) -> DoubleArray:
-        """Mean (count,) of each bin and those that touch it."""
+        """Return the mean (count,) over each bin and the bins that touch it."""
         inside = self.bin_of >= 0
         pattern = np.zeros(self.bin_of.shape)
         pattern[inside] = np.maximum(mean / self.pixels_per_bin, 0)[self.bin_of[inside]]
@@ -106,11 +106,11 @@ class BinnedPixels:
         return np.asarray(np.bincount(self.bin_of[inside], weights=near[inside], minlength=self.count), dtype=float)
 
     def bright_sum(self, mean: DoubleArray) -> float:
-        """Intensity in all bins."""
+        """Return the intensity in all bins."""
         return float(mean.sum())
 
     def samples(self, grid: DetectorGrid) -> BinSamples:
-        """Points at which filters are evaluated, sorted by bin, evenly chosen within each; ``grid`` in 1/Å."""
+        """Return points at which filters are evaluated, sorted by bin, evenly chosen within each; ``grid`` in 1/Å."""
         pixel = np.flatnonzero(self.bin_of.ravel() >= 0)
         pixel = pixel[np.argsort(self.bin_of.ravel()[pixel], kind="stable")]
         bins = self.bin_of.ravel()[pixel]
@@ -132,7 +132,7 @@ class BinnedPixels:
 
 @dataclass(frozen=True, eq=False)
 class BinSamples:
-    """Detector points standing for bins: k (s, 2) 1/Å, weight (s,) pixels, offset (bins + 1,), pixel (s,) index."""
+    """Detector points representing bins: k (s, 2) 1/Å, weight (s,) pixels, offset (bins + 1,), pixel (s,) index."""
 
     k: DoubleArray
     weight: DoubleArray
@@ -140,13 +140,13 @@ class BinSamples:
     pixel: IndexArray
 
     def sums(self, evaluate: Evaluate, q: DoubleArray) -> ComplexArray:
-        """Sum over each bin of f(k, Q): (bins, nq)."""
+        """Return the sum over each bin of f(k, Q): (bins, nq)."""
         out = np.empty((len(self.offset) - 1, len(q)), dtype=np.complex64)
         evaluate(self.weight.astype(np.float32), self.offset, *single_columns(q), out)
         return out
 
 
 def _steps(pixels: DoubleArray) -> DoubleArray:
-    """Whole numbers, one apart for neighbours: those nearest to places that are one apart, also halfway between two."""
+    """Round places one pixel apart to integers one apart, also if they lie halfway between two integers."""
     beyond = pixels.flat[0] - np.rint(pixels.flat[0])
     return np.asarray(np.rint(pixels - beyond), dtype=float)

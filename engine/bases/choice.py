@@ -1,4 +1,4 @@
-"""The basis a user names (docs/compression.md) and its masks for a detector."""
+"""The basis named by a user (docs/compression.md) and its masks for a detector."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ptylive.schema import MetadataError
 from ptylive.schema.model import Array, BoolArray, DoubleArray
 
 USUAL = {"binning": (45, 1), "zernike": (45, 1), "data": (15, 1), "pca": (15, 1)}
-"""Masks in bright and dark field where a kind is named alone."""
+"""Number of masks in bright and dark field if only the kind is named."""
 LEARNT = ("data", "pca")
 MOST_MASKS = 4096
 PIXELS = "pixels"
@@ -26,7 +26,7 @@ _PATTERN = re.compile(r"(?P<kind>[a-z]+)(:(?P<bright>\d+)\+(?P<dark>\d+))?(?P<ro
 
 @dataclass(frozen=True)
 class BasisChoice:
-    """What ``--basis`` says: a kind with its numbers of masks, or a file that holds a basis.
+    """Value of ``--basis``: a kind with its numbers of masks, or a file that holds a basis.
 
     square_root: square roots of the intensities are projected, not the intensities.
     """
@@ -49,7 +49,7 @@ class BasisChoice:
 
 
 def parse_basis(text: str) -> BasisChoice:
-    """``pixels``, ``zernike:45+1``, ``data``, ``binning:45+1:sqrt`` … or the name of a file with ``/basis``.
+    """Parse ``pixels``, ``zernike:45+1``, ``data``, ``binning:45+1:sqrt`` … or the name of a file with ``/basis``.
 
     Raises MetadataError for anything else.
     """
@@ -72,20 +72,20 @@ def parse_basis(text: str) -> BasisChoice:
 
 
 def make_basis(choice: BasisChoice, field: DetectorField, patterns: Array | None = None) -> MaskBasis:
-    """Orthonormal masks for a detector; zero on bad pixels.
+    """Return orthonormal masks for a detector; zero on bad pixels.
 
-    patterns (n, Qy, Qx): a sample of the scan, for the kinds that learn from it. There may be fewer masks than asked
-    for where the sample or the region has no more to give (bins: a few more or fewer). Raises MetadataError where the
-    detector shows too few pixels.
+    patterns (n, Qy, Qx): a sample of the scan, for kinds that learn from it. There may be fewer masks than requested if
+    the sample or the region supports no more (bins: a few more or fewer). Raises MetadataError if the detector shows
+    too few pixels.
     """
     sample = None if patterns is None else np.asarray(patterns, dtype=float)
     if sample is not None and choice.square_root:
         sample = np.sqrt(np.maximum(sample, 0.0))
-    plane_first = not choice.square_root  # no map is made from the masks of roots, and patterns alone refine better
+    plane_first = not choice.square_root  # no map is made from masks of roots, and patterns alone refine better
     bright = _region(
         choice.kind, choice.n_bright, field, field.bright, field.bright_radius, sample, plane_first=plane_first
     )
-    # one number for the dark field is its sum, whatever the kind
+    # a single mask for the dark field is its sum, whatever the kind
     kind = "binning" if choice.n_dark == 1 else choice.kind
     dark = _region(kind, choice.n_dark, field, field.dark, field.dark_radius, sample, plane_first=plane_first)
     masks = np.concatenate([bright, dark]).astype(np.float32)
@@ -102,7 +102,7 @@ def _region(
     *,
     plane_first: bool,
 ) -> DoubleArray:
-    """Orthonormal masks (<= count, Qy, Qx) on one region of the detector."""
+    """Return orthonormal masks (<= count, Qy, Qx) on one region of the detector."""
     pixels = int(region.sum())
     if count > pixels:
         raise MetadataError(
@@ -128,6 +128,6 @@ def _region(
 
 
 def _orthonormal(functions: DoubleArray) -> DoubleArray:
-    """Gram-Schmidt in the order given (n, pixels), signs kept."""
+    """Orthonormalise by Gram-Schmidt in the given order (n, pixels), keeping signs."""
     q, triangle = np.linalg.qr(functions.T)
     return np.asarray((q * np.where(np.diag(triangle) < 0, -1.0, 1.0)).T)

@@ -1,4 +1,4 @@
-"""Frames to vectors: coefficients in a basis and the exact numbers beside them (docs/compression.md).
+"""Frames to vectors: coefficients in a basis, and exact numbers stored with them (docs/compression.md).
 
 sum, k_row, k_col: sum of I, I (row - row_0), I (col - col_0) over all good pixels, in recorded pixels from the beam
 centre, so that the centre of mass does not depend on the basis. edge: sum beyond the dark field. perp_bright,
@@ -21,7 +21,7 @@ from ptylive.schema.pattern.readout import AS_RECORDED, Readout
 
 LINEAR_EXTRAS = ("sum", "k_row", "k_col", "edge")
 EXTRAS = ("sum", "k_row", "k_col", "perp_bright", "perp_dark", "edge")
-"""Every number a frame can carry beside its coefficients, in the order they are stored."""
+"""All numbers that a frame can carry in addition to its coefficients, in the order they are stored."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,11 +34,11 @@ class Compressor:
     extras: tuple[str, ...] = EXTRAS
     readout: Readout = AS_RECORDED
     com_px: tuple[float, float] | None = None
-    """Mean centre of mass (row, col) of the patterns that the disc was found on, where that matters."""
+    """Mean centre of mass (row, col) of the patterns on which the disc was found, if that matters."""
 
     @property
     def words(self) -> Basis:
-        """What a stream or file says of these vectors."""
+        """Description of these vectors for a stream or file."""
         return Basis(
             kind=self.basis.kind,
             n_bright=self.basis.n_bright,
@@ -51,19 +51,19 @@ class Compressor:
         )
 
     def described(self, header: ScanHeader) -> ScanHeader:
-        """The scan as its compressed frames tell it; its mask names the pixels that they leave out."""
+        """Return the header that describes the compressed frames; its mask names the pixels that they leave out."""
         arrays = {**header.arrays, "masks": self.basis.masks}
-        if "vacuum_pattern" in arrays:  # references stay, for a scan that goes on later; nothing is corrected by them
+        if "vacuum_pattern" in arrays:  # references stay, for a scan continued later, but are not applied again
             arrays["vacuum_pattern"] = header.of_counts.arrays["vacuum_pattern"]
         if not self.field.good.all():
             arrays["bad_pixel_mask"] = ~self.field.good
         return replace(header, basis=self.words, arrays=arrays)
 
     def vectors(self, frames: Array) -> FloatArray:
-        """Coefficients and extras (n, N + M) of frames (n, Qy, Qx).
+        """Return coefficients and extras (n, N + M) of frames (n, Qy, Qx).
 
-        Bright-field masks see few pixels: these are gathered first. Everything else is one product over all pixels, and
-        a second one for squares.
+        Bright-field masks cover few pixels, so these are gathered first. Everything else is one product over all pixels
+        and a second one for squares.
         """
         frames = self.readout.counts(frames)[0]
         flat = np.ascontiguousarray(frames, dtype=np.float32).reshape(len(frames), -1)
@@ -83,9 +83,9 @@ class Compressor:
         return np.concatenate([coefficients, np.stack([columns[name] for name in self.extras], 1)], axis=1)
 
     def intact_angles_deg(self, frames: Array) -> tuple[float, float]:
-        """Mean angle between patterns and what the basis keeps of them, bright and dark field (basis paper, eq. 18).
+        """Return the mean angle between patterns and their projections, bright and dark field (basis paper, eq. 18).
 
-        0: nothing is lost; 90: everything. Patterns without intensity in a region say nothing about it.
+        0: nothing is lost; 90: everything. Patterns without intensity in a region are not counted there.
         """
         flat = np.ascontiguousarray(self.readout.counts(frames)[0], dtype=float).reshape(len(frames), -1)
         values = np.sqrt(np.maximum(flat, 0)) if self.square_root else flat
@@ -101,7 +101,7 @@ class Compressor:
 
     @cached_property
     def _seen(self) -> IndexArray:
-        """Pixels that a bright-field mask sees."""
+        """Pixels covered by a bright-field mask."""
         return np.flatnonzero(self.basis.bright_pixels)
 
     @cached_property
@@ -111,7 +111,7 @@ class Compressor:
 
     @cached_property
     def _wide(self) -> FloatArray:
-        """(pixels, 4 + n_dark): what the linear extras sum over, and the masks of the dark field."""
+        """(pixels, 4 + n_dark): weights of the linear extras, and the masks of the dark field."""
         grid, good = self.field.grid, self.field.good
         planes = [good, grid.k_row * good, grid.k_col * good, self.field.edge]
         linear = np.stack(planes, -1).reshape(-1, len(planes))

@@ -1,7 +1,7 @@
-"""The three parts of a detector that a basis treats apart: bright field, dark field, and the edge beyond.
+"""The three parts of a detector that a basis treats separately: bright field, dark field, and the edge beyond.
 
 Bright field: the disc and its one-pixel soft edge. Dark field: from there to the largest circle around the beam that
-the detector holds. Edge: the corners outside that circle. Bad pixels belong to none.
+fits on the detector. Edge: the corners outside that circle. Bad pixels belong to none.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ class DetectorField:
 
     @property
     def bright_radius(self) -> float:
-        """Radius that the bright field ends at: the disc's and half a pixel of soft edge."""
+        """Outer radius of the bright field: the disc's and half a pixel of soft edge."""
         return self.radius_px + 0.5
 
     @cached_property
     def dark_radius(self) -> float:
-        """Radius that the dark field ends at: the largest circle the detector holds, at least the bright field's."""
+        """Outer radius of the dark field: the largest circle on the detector, at least the bright field's."""
         (row, col), (rows, cols) = self.center_px, self.good.shape
         room = min(row, col, rows - 1 - row, cols - 1 - col) + 0.5
         return float(max(room, self.bright_radius))

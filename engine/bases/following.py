@@ -1,7 +1,7 @@
-"""Masks that follow the beam: coefficients of patterns that wander over the detector while the scan goes on (descan).
+"""Masks that follow the beam: coefficients of patterns that wander over the detector while the scan runs (descan).
 
-Where the pattern lies is known beforehand, or foretold from the centres of mass of the frames before. The masks follow
-in quarters of a pixel, and each vector says how far: the rest is taken out when the whole scan is known
+The place of a pattern is known beforehand, or predicted from the centres of mass of earlier frames. The masks follow in
+quarters of a pixel, and each vector records how far: the remainder is removed when the whole scan is known
 (:mod:`ptylive.engine.bases.at_rest`).
 """
 
@@ -25,24 +25,24 @@ from ptylive.schema.pattern.readout import AS_RECORDED
 
 STEPS_PER_PX = 4
 HALF_LIFE_LINES = 4.0
-"""Lines of the scan after which a frame counts half: slow enough to see no atoms, fast enough for a slope."""
+"""Lines of the scan after which a frame counts half: slow enough to ignore atoms, fast enough for a slope."""
 PRIOR_FRAMES = 2.0
-"""Frames that say the pattern lies still, in which few others are heard."""
+"""Weight, in frames, of the prior that the pattern lies still, against which few frames count little."""
 BELIEVED = 3.0
-"""Standard errors by which a pattern must lie beside its place before it is followed."""
+"""Standard errors by which a pattern must be displaced before it is followed."""
 LEAST_PX, LEAST_SHARE = 0.25, 0.02
-"""Less, or less than this share of the disc's radius, is not followed: specimens move the centre of mass as much."""
+"""Smallest displacement followed, in pixels and as a share of the disc's radius: specimens move the CoM as much."""
 
 
 class Wander(Protocol):
-    """Where the patterns of a scan lie."""
+    """Place of the patterns of a scan."""
 
     def take(self, point: IndexArray, counts: DoubleArray, place_px: DoubleArray) -> None:
-        """Hear of patterns (n,) of scan points, flat: their counts and centres of mass (n, 2), recorded pixels."""
+        """Record patterns (n,) of scan points, flat: their counts and centres of mass (n, 2), recorded pixels."""
         ...
 
     def places(self, point: IndexArray) -> DoubleArray:
-        """Displacement (n, 2), pixels, of patterns of scan points (n,)."""
+        """Return the displacement (n, 2), pixels, of patterns of scan points (n,)."""
         ...
 
 
@@ -54,7 +54,7 @@ class KnownWander:
     scan: Scan
 
     def take(self, point: IndexArray, counts: DoubleArray, place_px: DoubleArray) -> None:
-        """Nothing is learnt."""
+        """Do nothing: the descan is known."""
 
     def places(self, point: IndexArray) -> DoubleArray:
         """See :class:`Wander`."""
@@ -63,10 +63,10 @@ class KnownWander:
 
 @dataclass
 class HeardWander:
-    """The course of the last lines' centres of mass: least squares with forgetting, of 1, u, v and v^2.
+    """Course of the centres of mass of recent lines: least squares with forgetting, of 1, u, v and v^2.
 
-    u and v run from -1 to 1 over the scan's rows and columns. reference_px (row, col): where a pattern lies still;
-    None until that is known.
+    u and v run from -1 to 1 over the scan's rows and columns. reference_px (row, col): place of a pattern at rest;
+    None until it is known.
     """
 
     scan: Scan
@@ -77,7 +77,7 @@ class HeardWander:
     _squares: DoubleArray = field(default_factory=lambda: np.zeros(2))
 
     def take(self, point: IndexArray, counts: DoubleArray, place_px: DoubleArray) -> None:
-        """See :class:`Wander`; points of no scan (-1) and empty patterns say nothing."""
+        """See :class:`Wander`; points outside the scan (-1) and empty patterns are ignored."""
         if self.reference_px is None:
             return
         heard = (point >= 0) & (counts > 0) & np.isfinite(place_px).all(axis=1)
@@ -91,7 +91,7 @@ class HeardWander:
         self._squares = forget * self._squares + (place**2).sum(axis=0)
 
     def refer_to(self, place_px: tuple[float, float]) -> None:
-        """Count displacements from another place."""
+        """Measure displacements from another place."""
         if self.reference_px is not None:
             farther = np.subtract(self.reference_px, place_px)
             self._squares += (2 * self._right[0] + self._normal[0, 0] * farther) * farther
@@ -99,7 +99,7 @@ class HeardWander:
         self.reference_px = place_px
 
     def places(self, point: IndexArray) -> DoubleArray:
-        """See :class:`Wander`; 0 where it is too little to be followed, or to be believed."""
+        """See :class:`Wander`; 0 if it is too small to be followed, or not significant."""
         inverse = np.linalg.inv(self._normal + PRIOR_FRAMES * np.eye(4))
         course, terms = inverse @ self._right, self._terms(point)
         place = terms @ course
@@ -114,15 +114,15 @@ class HeardWander:
 
 
 def wander_of(header: ScanHeader) -> Wander:
-    """How the patterns of a scan of frames that is about to come will be followed."""
+    """Return how the patterns of an upcoming scan of frames will be followed."""
     given = header.detector.descan_px
     return HeardWander(header.scan) if given is None else KnownWander(Descan.of(given), header.scan)
 
 
 def at_place(header: ScanHeader, wander: Wander, index: IndexArray, frames: Array) -> Array:
-    """The first frames (n, Qy, Qx) of a scan, by acquisition number, moved back by whole pixels.
+    """Return the first frames (n, Qy, Qx) of a scan, by acquisition number, moved back by whole pixels.
 
-    Where nothing was given it is learnt from them, and their mean is the place they are moved to.
+    If no descan was given it is learnt from them, and they are moved to their mean place.
     """
     if header.scan.shape is None or not len(frames):
         return frames
@@ -140,7 +140,7 @@ def at_place(header: ScanHeader, wander: Wander, index: IndexArray, frames: Arra
 
 
 def centers_of_mass(header: ScanHeader, frames: Array) -> tuple[DoubleArray, DoubleArray]:
-    """Counts (n,) and centres of mass (n, 2), recorded pixels, of frames (n, Qy, Qx)."""
+    """Return counts (n,) and centres of mass (n, 2), recorded pixels, of frames (n, Qy, Qx)."""
     counts = header.readout.counts(frames)[0] * ~bad_pixels(header)
     total = counts.sum(axis=(1, 2), dtype=float)
     sums = [counts.sum(axis=3 - axis, dtype=float) @ np.arange(counts.shape[axis]) for axis in (1, 2)]
@@ -148,7 +148,7 @@ def centers_of_mass(header: ScanHeader, frames: Array) -> tuple[DoubleArray, Dou
 
 
 def mean_center(header: ScanHeader, frames: Array) -> tuple[float, float] | None:
-    """Mean centre of mass (row, col) of frames (n, Qy, Qx), each by its counts; None without any."""
+    """Return the mean centre of mass (row, col) of frames (n, Qy, Qx), weighted by counts; None without any."""
     counts, place = centers_of_mass(header, frames)
     if not len(frames) or not counts.sum() > 0:
         return None
@@ -165,7 +165,7 @@ def _told(vectors: FloatArray, compressor: Compressor) -> tuple[DoubleArray, Dou
 
 @dataclass(eq=False)
 class FollowingCompressor:
-    """Turns frames of one scan into vectors whose last two numbers say how far the masks were moved."""
+    """Turns frames of one scan into vectors whose last two numbers record how far the masks were moved."""
 
     still: Compressor
     scan: Scan
@@ -174,7 +174,7 @@ class FollowingCompressor:
 
     @classmethod
     def of(cls, compressor: Compressor, scan: Scan, wander: Wander) -> FollowingCompressor | Compressor:
-        """The compressor itself where the place of a pattern cannot be told."""
+        """Return a following compressor, or the compressor itself if the place of a pattern cannot be determined."""
         if scan.shape is None or not set(MOMENTS) <= set(compressor.extras):
             return compressor
         if isinstance(wander, HeardWander):
@@ -184,16 +184,16 @@ class FollowingCompressor:
 
     @property
     def words(self) -> Basis:
-        """What a stream or file says of these vectors."""
+        """Description of these vectors for a stream or file."""
         plain = self.still.words
         return plain.model_copy(update={"extra": (*plain.extra, *MOVED)})
 
     def described(self, header: ScanHeader) -> ScanHeader:
-        """The scan as its compressed frames tell it."""
+        """Return the header that describes the compressed frames."""
         return replace(self.still.described(header), basis=self.words)
 
     def vectors(self, index: IndexArray, frames: Array) -> FloatArray:
-        """Vectors (n, coefficients + extras + 2) of frames (n, Qy, Qx) by acquisition number."""
+        """Return vectors (n, coefficients + extras + 2) of frames (n, Qy, Qx) by acquisition number."""
         counts = self.still.readout.counts(frames)[0]
         plain = self._at(0, 0).vectors(counts)
         point = self.scan.point_of(index)
@@ -205,7 +205,7 @@ class FollowingCompressor:
             whole_row, whole_col = (round(step / STEPS_PER_PX) for step in (row, col))
             rest = row - STEPS_PER_PX * whole_row, col - STEPS_PER_PX * whole_col
             plain[own] = self._at(*rest).vectors(read_at_pixels(counts[own], whole_row, whole_col))
-            plain[np.ix_(own, self._exact)] = exact  # of the frame as it was recorded
+            plain[np.ix_(own, self._exact)] = exact  # moments of the frame as it was recorded
         return np.concatenate([plain, (steps / STEPS_PER_PX).astype(np.float32)], axis=1)
 
     @property
@@ -213,7 +213,7 @@ class FollowingCompressor:
         return np.array([self.still.basis.count + self.still.extras.index(name) for name in MOMENTS])
 
     def _at(self, row: int, col: int) -> Compressor:
-        """The compressor with masks moved by quarters of a pixel, of counts."""
+        """Return the compressor of counts with masks moved by quarters of a pixel."""
         if (row, col) not in self._moved:
             basis = self.still.basis
             if row or col:
@@ -223,7 +223,7 @@ class FollowingCompressor:
 
 
 def displaced(basis: MaskBasis, row_px: float, col_px: float) -> MaskBasis:
-    """Masks as they are a little beside their place: by the shift theorem, what rings beyond their edge left out."""
+    """Return masks displaced by a fraction of a pixel by the shift theorem, without the ringing beyond their edge."""
     masks = moved(basis.masks, np.tile([-row_px, -col_px], (basis.count, 1)), round_the_edge=True)
     for own in (slice(0, basis.n_bright), slice(basis.n_bright, None)):
         if len(basis.masks[own]):

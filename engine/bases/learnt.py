@@ -1,8 +1,8 @@
 """Masks learnt from patterns: Gram-Schmidt on randomly chosen ones, or principal components (basis paper, appendix C).
 
 Random patterns rarely span the first moments, which carry the strongest signal of all, so the plane comes first: with
-flat, row and column in place of three of 15 patterns the maps of MoS2 in focus gain (WDD .968-.987, depending on the
-draw, to .993).
+flat, row and column replacing three of 15 patterns the maps of MoS2 in focus improve (WDD from .968-.987, depending on
+the draw, to .993).
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from ptylive.schema.model import DoubleArray
 
 SEED = 3
 SAME_SHARE = 1e-3
-"""A pattern of which no more than this share (of its norm) is new adds no mask."""
+"""Share of a pattern's norm that must be new for it to add a mask."""
 
 
 def from_random_patterns(
     patterns: DoubleArray, count: int, first: DoubleArray | None = None, seed: int = SEED
 ) -> DoubleArray:
-    """At most ``count`` orthonormal masks (n, pixels) by Gram-Schmidt, pixels as in patterns (frames, pixels).
+    """Return at most ``count`` orthonormal masks (n, pixels) by Gram-Schmidt from patterns (frames, pixels).
 
     first (m, pixels): functions to begin with; the others are patterns drawn at random.
     """
@@ -27,7 +27,7 @@ def from_random_patterns(
     drawn = patterns[np.random.default_rng(seed).permutation(len(patterns))]
     for pattern in drawn if first is None else np.concatenate([first, drawn]):
         rest = np.asarray(pattern, dtype=float)
-        for _ in range(2):  # twice is enough (Kahan, Parlett): what rounding left of the others goes with the second
+        for _ in range(2):  # twice is enough (Kahan, Parlett): the second removes what rounding left
             rest = rest - (rest @ masks.T) @ masks
         if np.linalg.norm(rest) > SAME_SHARE * np.linalg.norm(pattern):
             masks = np.vstack([masks, rest / np.linalg.norm(rest)])
@@ -37,7 +37,7 @@ def from_random_patterns(
 
 
 def principal_components(patterns: DoubleArray, count: int) -> DoubleArray:
-    """The mean of patterns (frames, pixels) and the directions of largest variance, orthonormal: (<= count, pixels)."""
+    """Return the mean of patterns (frames, pixels) and the directions of largest variance, orthonormal."""
     mean = patterns.mean(axis=0)
     directions = np.linalg.svd(patterns - mean, full_matrices=False)[2][: count - 1]
     first = mean / max(float(np.linalg.norm(mean)), 1e-30)

@@ -1,7 +1,7 @@
-"""Overlapping masks: a frame stands as its products with N masks, exactly or as well as they allow.
+"""Overlapping masks: a frame is represented by its products with N masks, exactly or as well as they allow.
 
-Nothing is assumed of the masks but that they are real. With G = M^T M (the identity where they are orthonormal) the
-best estimate of a pattern is M G^-1 c, and a weight f(k) on pixels becomes the weights G^-1 M^T f on coefficients.
+Masks need only be real. With G = M^T M (the identity for orthonormal masks) the best estimate of a pattern is
+M G^-1 c, and a weight f(k) on pixels becomes the weights G^-1 M^T f on coefficients.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from ptylive.engine.geometry import DetectorGrid, single_columns
 from ptylive.schema.model import Array, BoolArray, ComplexArray, DoubleArray, FloatArray, IndexArray
 
 RANK_TOLERANCE = 1e-6
-"""Directions whose share of the strongest is below this carry rounding errors, not patterns."""
+"""Share of the strongest direction below which directions carry rounding errors, not patterns."""
 LEAST_MEAN = 1e-3
-"""An estimated mean pattern is held above this share of its maximum: a variance cannot be negative."""
+"""Lower limit of an estimated mean pattern as a share of its maximum: a variance cannot be negative."""
 CHUNK = 2048
 
 
@@ -37,12 +37,12 @@ class MaskBasis:
 
     @property
     def count(self) -> int:
-        """Masks, N."""
+        """Number of masks, N."""
         return len(self.masks)
 
     @property
     def n_dark(self) -> int:
-        """Masks outside the bright field."""
+        """Number of masks outside the bright field."""
         return self.count - self.n_bright
 
     @cached_property
@@ -52,35 +52,35 @@ class MaskBasis:
 
     @cached_property
     def bright_pixels(self) -> BoolArray:
-        """Pixels (Qy * Qx,) that a bright-field mask sees."""
+        """Pixels (Qy * Qx,) covered by a bright-field mask."""
         return np.asarray((self.flat[: self.n_bright] != 0).any(axis=0))
 
     @cached_property
     def inverse_gram(self) -> DoubleArray:
-        """G^-1 (N, N); directions that no pattern can tell apart are left out."""
+        """G^-1 (N, N); directions that no pattern can determine are left out."""
         return _inverse(self.flat.astype(float) @ self.flat.T.astype(float))
 
     def same_as(self, other: Any) -> bool:
-        """Whether coefficients taken in one basis are coefficients of the other."""
+        """Return whether coefficients taken in one basis are coefficients of the other."""
         return isinstance(other, MaskBasis) and np.array_equal(self.masks, other.masks)
 
     def project(self, frames: Array) -> FloatArray:
-        """Coefficients (n, N) of frames (n, Qy, Qx): one matrix product."""
+        """Return coefficients (n, N) of frames (n, Qy, Qx): one matrix product."""
         flat = np.ascontiguousarray(frames, dtype=np.float32).reshape(len(frames), -1)
         return np.asarray(flat @ self.flat.T)
 
     def pattern(self, coefficients: Array) -> DoubleArray:
-        """The best estimate of patterns (…, Qy, Qx) that coefficients (…, N) stand for."""
+        """Return the best estimate of the patterns (…, Qy, Qx) represented by coefficients (…, N)."""
         estimate = (np.asarray(coefficients, dtype=float) @ self.inverse_gram) @ self.flat
         return np.asarray(estimate.reshape(*estimate.shape[:-1], *self.masks.shape[1:]))
 
     def weights_of(self, functions: Array) -> DoubleArray:
-        """Weights (N, f) of the coefficients that stand for sum_k f(k) I(k), functions (f, Qy, Qx)."""
+        """Return the weights (N, f) of the coefficients for sum_k f(k) I(k), functions (f, Qy, Qx)."""
         flat = np.asarray(functions, dtype=float).reshape(len(functions), -1)
         return np.asarray(self.inverse_gram @ (self.flat @ flat.T))
 
     def samples(self, grid: DetectorGrid) -> MaskSamples:
-        """Bright pixels, or the centres of blocks of them where there are too many; ``grid`` in 1/Å."""
+        """Return bright pixels, or the centres of blocks of them if there are too many; ``grid`` in 1/Å."""
         pixel = np.flatnonzero(self.bright_pixels)
         width = math.ceil(math.sqrt(max(len(pixel), 1) / MAX_SAMPLES))
         row, col = np.divmod(pixel, self.masks.shape[2])
@@ -97,35 +97,35 @@ class MaskBasis:
         return MaskSamples(np.ascontiguousarray(k), masks)
 
     def sums_at(self, pixel: IndexArray, values: Array) -> ComplexArray:
-        """sum_k M_n(k) f(k) over the bright field: (N, nq), f (pixels, nq) given at recorded pixels (-1: none)."""
+        """Return sum_k M_n(k) f(k) over the bright field: (N, nq), f (pixels, nq) at recorded pixels (-1: none)."""
         inside = np.flatnonzero((pixel >= 0) & self.bright_pixels[pixel])
         return _times(self.flat[:, pixel[inside]], np.ascontiguousarray(values[inside], dtype=np.complex64))
 
     def dual(self, sums: ComplexArray) -> ComplexArray:
-        """Weights of the coefficients, G^-1 sums: (N, nq)."""
+        """Return the weights of the coefficients, G^-1 sums: (N, nq)."""
         return _times(self.inverse_gram.astype(np.float32), sums)
 
     def per_noise(self, mean: DoubleArray) -> Weighting:
-        """C^-1 of transfers (N, nq), C = M^T diag(mean pattern) M, the mean pattern estimated from its coefficients."""
+        """Return C^-1 of transfers (N, nq), C = M^T diag(mean pattern) M, the pattern estimated from coefficients."""
         pattern = self.pattern(mean).ravel()
         pattern = np.maximum(pattern, LEAST_MEAN * pattern.max())
         covariance = (self.flat * pattern) @ self.flat.T.astype(float)
         return partial(_times, _inverse(covariance).astype(np.float32))
 
     def bright_sum(self, mean: DoubleArray) -> float:
-        """Intensity of the bright field that mean coefficients (N,) stand for."""
+        """Return the bright-field intensity that mean coefficients (N,) represent."""
         return float(mean @ self.weights_of(self.bright_pixels[None])[:, 0])
 
 
 @dataclass(frozen=True, eq=False)
 class MaskSamples:
-    """Detector points k (s, 2), 1/Å, and what each mask weighs there, masks (N, s)."""
+    """Detector points k (s, 2), 1/Å, and the weight of each mask there, masks (N, s)."""
 
     k: DoubleArray
     masks: FloatArray
 
     def sums(self, evaluate: Evaluate, q: DoubleArray) -> ComplexArray:
-        """sum_k M_n(k) f(k, Q): (N, nq); f is evaluated for some Q at a time."""
+        """Return sum_k M_n(k) f(k, Q): (N, nq); f is evaluated for some Q at a time."""
         q_row, q_col = single_columns(q)
         weight, offset = np.ones(len(self.k), dtype=np.float32), np.arange(len(self.k) + 1, dtype=np.int64)
         out = np.empty((len(self.masks), len(q)), dtype=np.complex64)
@@ -138,7 +138,7 @@ class MaskSamples:
 
 
 def _inverse(matrix: DoubleArray) -> DoubleArray:
-    """Inverse of a symmetric, positive matrix, whatever the scale of its rows; null directions stay null."""
+    """Invert a symmetric, positive matrix, whatever the scale of its rows; null directions stay null."""
     diagonal = np.diag(matrix)
     scale = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
     found = np.linalg.pinv(matrix * scale[:, None] * scale, rcond=RANK_TOLERANCE, hermitian=True)
@@ -146,6 +146,6 @@ def _inverse(matrix: DoubleArray) -> DoubleArray:
 
 
 def _times(real: FloatArray, complex_values: ComplexArray) -> ComplexArray:
-    """Real (n, m) times complex (m, nq) matrix as one real product."""
+    """Multiply a real (n, m) and a complex (m, nq) matrix as one real product."""
     pairs = np.ascontiguousarray(complex_values).view(np.float32)
     return np.ascontiguousarray(real @ pairs).view(np.complex64)

@@ -1,8 +1,8 @@
 """Zernike polynomials on the pixels of a region, made orthonormal there.
 
-Order of single index j (OSA/ANSI Z80.28): j = (n (n + 2) + m) / 2; 45 of them are all with radial order n <= 8.
+Order of single index j (OSA/ANSI Z80.28): j = (n (n + 2) + m) / 2; the first 45 are all with radial order n <= 8.
 Z_nm = R_n|m|(rho) cos(m theta) for m >= 0, R_n|m|(rho) sin(|m| theta) below (basis paper, eqs. 14-16). On a disc of
-pixels they are only nearly orthogonal, on the ring of the dark field not at all: Gram-Schmidt follows (orthonormal.py).
+pixels they are only nearly orthogonal, on the ring of the dark field not at all: Gram-Schmidt follows (choice.py).
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from ptylive.schema.model import BoolArray, DoubleArray
 
 
 def zernike(field: DetectorField, region: BoolArray, outer_px: float, count: int) -> DoubleArray:
-    """The first ``count`` polynomials (count, pixels of the region), radius 1 at ``outer_px``."""
+    """Return the first ``count`` polynomials (count, pixels of the region), radius 1 at ``outer_px``."""
     rho = field.radius[region] / outer_px
     theta = np.arctan2(field.grid.k_col[region], field.grid.k_row[region])
     return np.stack([_polynomial(rho, theta, *orders(j)) for j in range(count)])
 
 
 def orders(j: int) -> tuple[int, int]:
-    """Radial order n and azimuthal order m of the single index j."""
+    """Return radial order n and azimuthal order m of the single index j."""
     n = (math.isqrt(8 * j + 1) - 1) // 2
     return n, 2 * j - n * (n + 2)
 

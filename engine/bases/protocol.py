@@ -1,4 +1,4 @@
-"""What the live engine asks of a detector basis {M_n} with coefficients c_n = sum_k M_n(k) I(k)."""
+"""Interface of a detector basis {M_n} with coefficients c_n = sum_k M_n(k) I(k), as used by the live engine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ptylive.engine.geometry import DetectorGrid
 from ptylive.schema.model import Array, ComplexArray, DoubleArray, IndexArray
 
 MAX_SAMPLES = 4096
-"""Filters are evaluated at no more detector points than this; larger discs are sampled."""
+"""Largest number of detector points at which filters are evaluated; larger discs are sampled."""
 
 Evaluate = Callable[[Array, Array, Array, Array, Array], None]
 """(weights (s,), offsets (groups + 1,), q_row (nq,), q_col (nq,), out (groups, nq)): sums of a function of (k, Q) over
@@ -20,7 +20,7 @@ Weighting = Callable[[ComplexArray], ComplexArray]
 
 
 class Samples(Protocol):
-    """Detector points that stand for the bright pixels of a basis."""
+    """Detector points that represent the bright pixels of a basis."""
 
     @property
     def k(self) -> DoubleArray:
@@ -28,41 +28,41 @@ class Samples(Protocol):
         ...
 
     def sums(self, evaluate: Evaluate, q: DoubleArray) -> ComplexArray:
-        """sum_k M_n(k) f(k, Q): (count, nq), for frequencies q (nq, 2)."""
+        """Return sum_k M_n(k) f(k, Q): (count, nq), for frequencies q (nq, 2)."""
         ...
 
 
 class DetectorBasis(Protocol):
-    """Sums of detector pixels that stand for a frame; the masks need not be orthonormal."""
+    """Sums of detector pixels that represent a frame; the masks need not be orthonormal."""
 
     @property
     def count(self) -> int:
-        """Masks, N."""
+        """Number of masks, N."""
         ...
 
     def same_as(self, other: Any) -> bool:
-        """Whether coefficients taken in one basis are coefficients of the other."""
+        """Return whether coefficients taken in one basis are coefficients of the other."""
         ...
 
     def samples(self, grid: DetectorGrid) -> Samples:
-        """Points at which filters are evaluated; ``grid`` must be the one with physical units."""
+        """Return points at which filters are evaluated; ``grid`` must be the one with physical units."""
         ...
 
     def sums_at(self, pixel: IndexArray, values: Array) -> ComplexArray:
-        """sum_k M_n(k) f(k): (N, nq), f given at some recorded pixels (flat index, -1: none) as (pixels, nq)."""
+        """Return sum_k M_n(k) f(k): (N, nq), f (pixels, nq) at recorded pixels (flat index, -1: none)."""
         ...
 
     def dual(self, sums: ComplexArray) -> ComplexArray:
-        """Weights of the coefficients that stand for sum_k f(k) I(k): G^-1 (M^T f), G the masks' inner products."""
+        """Return the weights of the coefficients for sum_k f(k) I(k): G^-1 (M^T f), G the masks' inner products."""
         ...
 
     def per_noise(self, mean: DoubleArray) -> Weighting:
-        """C^-1 of transfers (N, nq): C = M^T diag(mean pattern) M, the Poisson covariance of the coefficients.
+        """Return C^-1 for transfers (N, nq): C = M^T diag(mean pattern) M, the Poisson covariance of the coefficients.
 
         mean (N,): mean coefficients, from which the mean pattern is estimated. Costly to make, cheap to use.
         """
         ...
 
     def bright_sum(self, mean: DoubleArray) -> float:
-        """Intensity of the bright field that the mean coefficients (N,) stand for."""
+        """Return the bright-field intensity that the mean coefficients (N,) represent."""
         ...

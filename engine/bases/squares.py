@@ -8,17 +8,17 @@ from ptylive.engine.bases.field import DetectorField
 from ptylive.schema.model import BoolArray, DoubleArray, IndexArray
 
 WIDTHS = np.linspace(0.6, 1.6, 81)
-"""Widths tried, over the one that would do if no bin were cut by the region's edge."""
+"""Widths tried, relative to the width required if no bin were cut by the region's edge."""
 OFFSETS = (0.0, 0.5)
 """Beam on the middle of a bin, or on the corner of four."""
 
 
 def square_bins(field: DetectorField, region: BoolArray, count: int) -> DoubleArray:
-    """Bins (n, pixels of the region) of unit norm, n as near to ``count`` as squares allow."""
+    """Return bins (n, pixels of the region) of unit norm, n as near to ``count`` as squares allow."""
     row, col = field.grid.k_row[region], field.grid.k_col[region]
     ideal = np.sqrt(len(row) / count)
     best: tuple[int, IndexArray] | None = None
-    # from narrow to wide: of those with the right number the narrowest differ least in size
+    # from narrow to wide: among those with the right number, bins of the narrowest differ least in size
     for width in np.maximum(WIDTHS * ideal, 1.0):
         for offset in OFFSETS:
             names = np.floor(row / width + offset) * 65536 + np.floor(col / width + offset)

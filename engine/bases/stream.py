@@ -1,4 +1,4 @@
-"""What a stream or file of coefficients says of its basis."""
+"""The basis of a stream or file of coefficients, from its header."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ptylive.schema import ScanHeader
 
 
 def stream_basis(header: ScanHeader) -> MaskBasis:
-    """The masks that a scan's coefficients were taken with."""
+    """Return the masks with which a scan's coefficients were taken."""
     return MaskBasis(header.basis.kind, np.asarray(header.arrays["masks"], dtype=np.float32), header.basis.n_bright)
 
 
 def stream_disc(header: ScanHeader) -> tuple[tuple[float, float], float] | None:
-    """Centre (row, col) and radius of the bright field, recorded pixels, as the masks of a scan show it.
+    """Return centre (row, col) and radius of the bright field, recorded pixels, from the masks of a scan.
 
-    Said by the sender, or else where its bright-field masks reach; a mean pattern put together from coefficients ends
-    where the masks do and cannot be measured. None for raw frames.
+    They are as stated by the sender, or otherwise the extent of the bright-field masks: a mean pattern reconstructed
+    from coefficients ends where the masks do, so its disc cannot be measured. None for raw frames.
     """
     if header.basis.is_raw:
         return None

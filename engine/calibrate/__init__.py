@@ -1,1 +1,1 @@
-"""Calibration from the data themselves: disc, pixel size, rotation, transposition. Given values always win."""
+"""Calibration from the data: disc, pixel size, rotation, transposition. Given values always take precedence."""

@@ -1,9 +1,10 @@
 """Defocus, astigmatism and rotation from the bright field itself (docs/theory/calibration.md).
 
-Two criteria on the brightest spatial frequencies of the coefficients over the scan. J1 is the power of the aligned
-bright field: sharp far from focus, blind in focus. J2 is the energy a weak phase object explains: exact in and out of
-focus, with many false maxima. So: a grid over defocus and rotation by J1, its best points polished by J1, the winner
-polished by J2. On sparse scans both are biased, in opposite directions, and their weighted mean is used.
+Two criteria are evaluated on the brightest spatial frequencies of the coefficients over the scan. J1 is the power of
+the aligned bright field: sharp far from focus, blind in focus. J2 is the energy that a weak phase object explains:
+exact in and out of focus, with many false maxima. The search therefore uses J1 on a grid over defocus and rotation,
+polishes its best points by J1, and the winner by J2. On sparse scans both are biased, in opposite directions, and their
+weighted mean is used.
 
 (rotation + 180, -C10, -C12, -phase) is an exact symmetry of weak phase objects: the half turn is settled elsewhere
 (`calibrate/sign.py`).
@@ -22,41 +23,41 @@ from ptylive.engine.calibrate.criteria import Criteria, lead
 from ptylive.schema.model import DoubleArray
 
 GRID_CYCLES = 0.5
-"""Defocus step of the grid: phase at the disc's rim, in cycles, for the highest frequency."""
+"""Defocus step of the grid, expressed as phase at the disc's rim, in cycles, for the highest frequency."""
 ROTATION_STEP_DEG = 6.0
 STARTS = 3
 FIELD_SHARE = 0.25
-"""Largest geometric probe radius looked for, as a share of the visited field."""
+"""Largest geometric probe radius searched, as a share of the visited field."""
 ASTIGMATISM_SHARE = 0.3
-"""Largest |C12| in |C10|: without a bound a transposed detector is fitted perfectly by astigmatism alone."""
+"""Largest |C12| over |C10|: without a bound a transposed detector is fitted perfectly by astigmatism alone."""
 LEAST_GAIN, GAIN_PER_FREQUENCY = 0.005, 1.0
-"""Share of J2 that astigmatism must add on dense scans to be believed: a fixed one, and one over the frequencies.
+"""Share of J2 that astigmatism must add on dense scans to be believed: a constant, and one divided by the frequencies.
 
-Measured: 0.03 to 0.12 for 6 to 14 Å of astigmatism in 20 to 60 Å of defocus; 0.0003 and below where there is none, but
+Measured: 0.03 to 0.12 for 6 to 14 Å of astigmatism in 20 to 60 Å of defocus. Without astigmatism 0.0003 and below, but
 up to 0.02 (30 frequencies) and 0.11 (8 frequencies) on the first rows.
 """
 ALIASED_STEP = 0.5
-"""Step of the grid among aliases, whose frequencies are higher, in that of the other."""
+"""Grid step among aliases, whose frequencies are higher, relative to that of the ordinary grid."""
 FLAT = 1e-6
-"""Share of a summit's height by which its neighbourhood may differ where a climb ends: steps tell the place better."""
+"""Share of a summit's height within which a climb ends; the step sizes locate the summit more precisely."""
 IN_REACH = 0.5
-"""Share of the height of a summit that the nearest point of the grid has at least."""
+"""Least share of a summit's height at the nearest point of the grid."""
 BEYOND_DOUBT, CERTAIN = 3.0, 2.0
-"""Standard deviations by which a fit among aliases must leave less unexplained to be believed, and its handedness."""
+"""Standard deviations of the lead that a fit among aliases needs to be believed, and that its handedness needs."""
 LOW = ("C10", "C12a", "C12b")
 ROUND = np.array([1.0, 0.0, 0.0, 1.0])
-"""Of (C10, C12a, C12b, rotation): what a probe without astigmatism has."""
+"""Factors on (C10, C12a, C12b, rotation) that remove astigmatism."""
 POWER_ERROR = 0.03
 """Bias of J1 on sparse scans, in 1/(lam Q^2) of the highest frequency: 0.02 to 0.04 for defoci of 200 Å to 13 µm."""
 ENERGY_ERROR = 0.04
-"""Bias of J2 where the object is no pure phase, as a share of the defocus."""
+"""Bias of J2 if the object is not a pure phase object, as a share of the defocus."""
 
 
 @dataclass(frozen=True)
 class AberrationFit:
-    """What explains the scan best: Krivanek coefficients in Å, rotation in degrees (mod 180), and how it was found.
+    """Optics that explain the scan best: Krivanek coefficients in Å, rotation in degrees (mod 180), and their quality.
 
-    explained: share of the energy of the brightest frequencies; runner_up: J1 of the grid's second peak in the first's.
+    explained: share of the energy of the brightest frequencies; runner_up: J1 of the grid's second peak over the first.
     """
 
     aberrations: dict[str, float]
@@ -66,35 +67,35 @@ class AberrationFit:
     explained: float
     runner_up: float
     uncertainties_A: Mapping[str, float] = field(default_factory=dict)
-    """Of aberrations that have one of their own; the others have ``uncertainty_A``."""
+    """Uncertainties of individual aberrations; all others have ``uncertainty_A``."""
 
     @property
     def low(self) -> DoubleArray:
-        """C10, C12a, C12b in Å and the rotation in rad, as criteria take them."""
+        """C10, C12a, C12b in Å and the rotation in rad, in the form used by the criteria."""
         return np.array([*(self.aberrations.get(name, 0.0) for name in LOW), math.radians(self.rotation_deg)])
 
     def turned(self) -> AberrationFit:
-        """The other member of the pair that a weak phase object cannot tell apart."""
+        """Return the other member of the pair that a weak phase object cannot distinguish."""
         reversed_signs = {name: -value for name, value in self.aberrations.items()}
         return replace(self, aberrations=reversed_signs, rotation_deg=self.rotation_deg + 180.0)
 
 
 @dataclass(frozen=True)
 class Search:
-    """What is looked for: the range of defocus, and the rotation where it is known (degrees)."""
+    """Search space: the range of defocus, and the rotation if it is known (degrees)."""
 
     largest_defocus_A: float
     defocus_step_A: float
     rotation_deg: float | None
     power_error_A: float = 0.0
-    """Bias of J1 to be expected on a sparse scan, Å."""
+    """Expected bias of J1 on a sparse scan, Å."""
     c10_A: float | None = None
     c12_A: tuple[float, float] | None = None
-    """Known astigmatism: C12a and C12b."""
+    """C12a and C12b, if the astigmatism is known."""
 
     @classmethod
     def of(cls, criteria: Criteria, rotation_deg: float | None) -> Search:
-        """Range and step for a scan: up to a probe as large as a quarter of the field."""
+        """Return range and step for a scan: up to a probe as large as a quarter of the field."""
         alpha, modulation = criteria.semiangle_rad, criteria.modulation
         highest = float(np.hypot(*modulation.q_scan.T).max())
         return cls(
@@ -105,23 +106,23 @@ class Search:
         )
 
     def weight_of_power(self, c10_A: float) -> float:
-        """Weight of what J1 says beside J2 at a defocus: both biased, by a length and by a share of the defocus."""
+        """Return the weight of J1 relative to J2; J1 is biased by a length, J2 by a share of the defocus."""
         energy_error_A = ENERGY_ERROR * abs(c10_A)
         total = self.power_error_A**2 + energy_error_A**2
         return energy_error_A**2 / total if total > 0 else 0.0
 
     def between(self, by_power: DoubleArray, by_energy: DoubleArray, *, sparse: bool) -> DoubleArray:
-        """What J2 says; of a sparse scan the weighted mean with what J1 says."""
+        """Return the result of J2, or for a sparse scan its weighted mean with that of J1."""
         weight = self.weight_of_power(float(by_energy[0])) if sparse else 0.0
         return weight * by_power + (1 - weight) * by_energy
 
     def at_defocus(self, c10_A: float) -> Search:
-        """The same with a known C10: then the half turn is no longer open."""
+        """Return the search with a known C10, which leaves the full range of rotations."""
         return replace(self, c10_A=c10_A)
 
     @property
     def rotations_deg(self) -> DoubleArray:
-        """Trial rotations: half a turn, the other half being the same with reversed defocus."""
+        """Trial rotations: half a turn, because the other half is equivalent to reversed defocus."""
         if self.rotation_deg is not None:
             return np.array([self.rotation_deg])
         return np.arange(0.0, 180.0 if self.c10_A is None else 360.0, ROTATION_STEP_DEG)
@@ -137,7 +138,7 @@ class Search:
 
 @dataclass(frozen=True)
 class Grid:
-    """J1 over defocus and rotation without astigmatism: best starts, its maximum, and the second peak in the first."""
+    """J1 over defocus and rotation without astigmatism: best starts, maximum, and ratio of the second peak to it."""
 
     starts: list[DoubleArray]
     best: float
@@ -147,7 +148,7 @@ class Grid:
     def of(
         cls, criteria: Criteria, search: Search, criterion: Callable[[Criteria, float, float], float] | None = None
     ) -> Grid:
-        """Try every point, by J1 or another criterion; starts are at least three grid points apart."""
+        """Evaluate J1 or another criterion at every point; starts are at least three grid points apart."""
         angles, defoci = np.deg2rad(search.rotations_deg), search.defoci_A
         power = trial_values(criteria, search, criterion)
         chosen: list[tuple[int, int]] = []
@@ -167,14 +168,14 @@ class Grid:
 def trial_values(
     criteria: Criteria, search: Search, criterion: Callable[[Criteria, float, float], float] | None = None
 ) -> DoubleArray:
-    """J1 or another criterion (rotations, defoci) at every point of a grid."""
+    """Return J1 or another criterion (rotations, defoci) at every point of a grid."""
     quick = criterion or Criteria.quick_power
     angles = np.deg2rad(search.rotations_deg)
     return np.array([[quick(criteria, float(c10), float(a)) for c10 in search.defoci_A] for a in angles])
 
 
 def fit_aberrations(criteria: Criteria, search: Search, grid: Grid, *, sparse: bool) -> AberrationFit:
-    """The two-stage fit from the best points of a grid; see the module's text."""
+    """Make the two-stage fit from the best points of a grid, as described in the module docstring."""
     by_power, by_energy = _in_two_stages(criteria, search, grid.starts)
     surely = math.inf
     if search.c12_A is None and search.c10_A is None:
@@ -196,7 +197,7 @@ def fit_aberrations(criteria: Criteria, search: Search, grid: Grid, *, sparse: b
 def _in_two_stages(
     criteria: Criteria, search: Search, starts: Sequence[DoubleArray], *, astigmatic: bool = True
 ) -> tuple[DoubleArray, DoubleArray]:
-    """The highest J1 climbed from any start, and J2 climbed from there."""
+    """Return the highest J1 climbed to from any start, and the J2 maximum climbed to from there."""
     polished = [climb(criteria.aligned_power, start, search, astigmatic=astigmatic) for start in starts]
     by_power = max(polished, key=criteria.aligned_power)
     return by_power, climb(criteria.explained_energy, by_power, search, astigmatic=astigmatic)
@@ -205,9 +206,9 @@ def _in_two_stages(
 def _round_unless_told(
     criteria: Criteria, search: Search, grid: Grid, found: tuple[DoubleArray, DoubleArray], *, sparse: bool
 ) -> tuple[tuple[DoubleArray, DoubleArray], float]:
-    """What J1 and J2 ``found``, or without astigmatism where most frequencies prefer that; and the lead of the former.
+    """Return what J1 and J2 ``found``, or the fit without astigmatism if most frequencies prefer it; and the lead.
 
-    Few rows leave a valley between astigmatism and rotation, and of crystals a few bright frequencies decide J2.
+    A few rows leave a valley between astigmatism and rotation, and in crystals a few bright frequencies decide J2.
     """
     by_power, by_energy = found
     if sparse:
@@ -224,15 +225,15 @@ def _round_unless_told(
 
 
 def _doubt_of_astigmatism(low: DoubleArray, surely: float) -> dict[str, float]:
-    """An astigmatism that is not beyond doubt preferred to none (``surely``, a lead) is as uncertain as it is large."""
+    """Return an uncertainty equal to its size for an astigmatism whose lead over none (``surely``) leaves doubt."""
     size_A = math.hypot(float(low[1]), float(low[2]))
     return {name: size_A for name in LOW[1:]} if 0 < size_A and surely <= CERTAIN else {}
 
 
 def fit_aliased(criteria: Criteria, search: Search, least: float) -> tuple[AberrationFit, float] | None:
-    """The fit of an undersampled scan, and its J3, by criteria with aliases; None where J3 will not exceed ``least``.
+    """Fit an undersampled scan by criteria with aliases; return fit and J3, or None if J3 will not exceed ``least``.
 
-    There it stands out far and wide, and where J1 has its maximum need not be near: J3 itself is taken at every point
+    J3 stands out clearly, and its maximum need not be near that of J1. J3 itself is therefore evaluated at every point
     of a grid and climbed from the best ones, without astigmatism and then with it.
     """
     fine = replace(search, defocus_step_A=ALIASED_STEP * search.defocus_step_A)
@@ -241,9 +242,9 @@ def fit_aliased(criteria: Criteria, search: Search, least: float) -> tuple[Aberr
 
 
 def fit_by_energy(criteria: Criteria, search: Search) -> AberrationFit | None:
-    """The fit of a scan of few electrons, by J2 of all frequencies at every point of a grid: J1 is lost in noise there.
+    """Fit a scan of few electrons by J2 of all frequencies at every point of a grid, because J1 is lost in noise.
 
-    None where J2 is what noise gives.
+    None if J2 is no higher than noise allows.
     """
     fine = replace(search, defocus_step_A=ALIASED_STEP * search.defocus_step_A)
     grid = Grid.of(criteria, fine, Criteria.energy)
@@ -256,7 +257,7 @@ def fit_by_energy(criteria: Criteria, search: Search) -> AberrationFit | None:
 def climbed_from(
     criteria: Criteria, criterion: Callable[[DoubleArray], float], search: Search, grid: Grid, least: float
 ) -> tuple[AberrationFit, float] | None:
-    """A criterion climbed from the best points of a grid, and its height there; None where that is below ``least``."""
+    """Climb a criterion from the best points of a grid; return fit and height, or None if it is below ``least``."""
     if least > 0 and max(map(criterion, grid.starts)) < IN_REACH * least:
         return None
     plain = plain_summit(criterion, search, grid.starts)
@@ -266,7 +267,7 @@ def climbed_from(
 def plain_summit(
     criterion: Callable[[DoubleArray], float], search: Search, starts: Sequence[DoubleArray]
 ) -> DoubleArray:
-    """The highest summit that is climbed from the best of some starts, their astigmatism kept."""
+    """Return the highest summit climbed to from the best of some starts, keeping their astigmatism."""
     begun = [criterion(start) for start in starts]
     near = [start for start, height in zip(starts, begun, strict=True) if height >= IN_REACH * max(begun)]
     return max((climb(criterion, start, search, astigmatic=False) for start in near), key=criterion)
@@ -280,7 +281,7 @@ def fit_from(
     *,
     runner_up: float = 0.0,
 ) -> tuple[AberrationFit, float]:
-    """The fit at a summit without astigmatism, or at one with it where that is beyond doubt; and its height."""
+    """Return the fit at a summit, with astigmatism only if that is beyond doubt, and its height."""
     best = climb(criterion, plain, search)
     gains = criterion(best) >= (1 + least_gain(criteria)) * criterion(plain)
     surely = lead(criteria.left(best), criteria.left(plain)) if gains else 0.0
@@ -304,16 +305,16 @@ def fit_from(
 def _doubt(
     criteria: Criteria, criterion: Callable[[DoubleArray], float], best: DoubleArray, aside: DoubleArray
 ) -> float:
-    """How many times ``aside`` from a maximum of a criterion costs the least gain that would be believed."""
+    """Return the multiple of ``aside`` from a maximum at which the criterion drops by the least believable gain."""
     here = criterion(best)
     drop = here - 0.5 * (criterion(best - aside) + criterion(best + aside))
     return math.sqrt(least_gain(criteria) * here / drop) if drop > 0 else math.inf
 
 
 def fit_near(criteria: Criteria, search: Search, start: DoubleArray) -> AberrationFit:
-    """J2's maximum near a start (C10, C12a, C12b, rotation), the start's rotation and astigmatism kept.
+    """Find J2's maximum near a start (C10, C12a, C12b, rotation), keeping the start's rotation and astigmatism.
 
-    Its uncertainty is the change of C10 that costs the least gain that would be believed.
+    Its uncertainty is the change of C10 at which J2 drops by the least believable gain.
     """
     step = search.defocus_step_A
     known = replace(search, rotation_deg=math.degrees(float(start[3])), c12_A=(float(start[1]), float(start[2])))
@@ -332,9 +333,9 @@ def fit_near(criteria: Criteria, search: Search, start: DoubleArray) -> Aberrati
 
 
 def in_focus_unless_told(criteria: Criteria, fit: AberrationFit) -> AberrationFit:
-    """A fit, or none of its aberrations where most frequencies do not prefer them, uncertain by as much as J2 wanted.
+    """Return the fit, or one without aberrations, uncertain by the rejected C10, unless most frequencies prefer them.
 
-    Of graphene in focus a few spots made J2 4 % higher 29 Å to either side.
+    For graphene in focus a few spots made J2 4 % higher 29 Å to either side.
     """
     flat = fit.low * np.array([0.0, 0.0, 0.0, 1.0])
     if lead(criteria.left(fit.low), criteria.left(flat)) > 0:
@@ -344,10 +345,10 @@ def in_focus_unless_told(criteria: Criteria, fit: AberrationFit) -> AberrationFi
 
 
 def is_below(criteria: Criteria, in_focus: DoubleArray, depth_A: float) -> bool:
-    """Whether most frequencies prefer the plane in focus to one as far above the entrance, where nothing is.
+    """Return whether most frequencies prefer the plane in focus to one as far above the entrance, in the vacuum.
 
-    Of a sheet in focus J2 has two summits of one height, one at either side, and of few electrons any: a few bright
-    frequencies make them.
+    For a sheet in focus J2 has two summits of equal height, one on either side, and with few electrons any number: they
+    are due to a few bright frequencies.
     """
     there, entrance, above = (
         criteria.left(in_focus - np.array([times * depth_A, 0.0, 0.0, 0.0])) for times in (0.0, 1.0, 2.0)
@@ -356,14 +357,14 @@ def is_below(criteria: Criteria, in_focus: DoubleArray, depth_A: float) -> bool:
 
 
 def least_gain(criteria: Criteria) -> float:
-    """Share of J2 that more parameters must add to be believed."""
+    """Return the share of J2 that more parameters must add to be believed."""
     return max(LEAST_GAIN, GAIN_PER_FREQUENCY / len(criteria.modulation.q_scan))
 
 
 def climb(
     criterion: Callable[[DoubleArray], float], start: DoubleArray, search: Search, *, astigmatic: bool = True
 ) -> DoubleArray:
-    """Nelder-Mead from a start, astigmatism bounded or left out; a known rotation stays."""
+    """Run Nelder-Mead from a start, with astigmatism bounded or left out; a known rotation stays fixed."""
     step = search.defocus_step_A
     sizes = np.array([step, step / 3, step / 3, math.radians(ROTATION_STEP_DEG / 2)])
     open_defocus = search.c10_A is None

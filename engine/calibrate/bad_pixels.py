@@ -1,14 +1,14 @@
-"""Pixels that nobody said were bad: found on the mean pattern, by pixels around them.
+"""Bad pixels that nobody has named: found on the mean pattern, by comparison with the pixels around them.
 
-A detector blurs and a disc is wider than a pixel, so what stands alone is no diffraction. *Hot*: three times as bright
-as the second brightest of its eight neighbours. *Dead*: inside the disc, a tenth of the second darkest. Two may touch;
-both by more than six standard deviations. Lines, gaps between discs or modules and what a beam stop covers are no such
-pixels: a mask has to name those. Discs of less than three pixels are as narrow as a hot pixel: nothing is said of their
-patterns.
+A detector blurs and a disc is wider than a pixel, so a feature of a single pixel is not diffraction. *Hot*: three times
+as bright as the second brightest of its eight neighbours. *Dead*: inside the disc, a tenth of the second darkest. Two
+may touch; both differ by more than six standard deviations. Lines, gaps between discs or modules and the shadow of a
+beam stop are not detected: they have to be given in a mask. Discs of less than three pixels are as narrow as a hot
+pixel, so their patterns are not examined.
 
-Values need not be electrons. Their variance over their mean, by which sums are divided before they count as such, is
-estimated inside the disc and beside it, from how much a pixel differs from the middle of its neighbours on both sides;
-structure, of the specimen and of a detector without flat field, makes it larger, never smaller.
+Values need not be electrons. The ratio of their variance to their mean, by which sums are divided to obtain counts, is
+estimated inside the disc and next to it, from the difference between a pixel and the mean of its neighbours on either
+side. Structure, of the specimen or of a detector without flat field, makes it larger, never smaller.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ log = logging.getLogger(__name__)
 HOT, DEAD = 3.0, 0.1
 STANDARD_DEVIATIONS = 6.0
 LEAST_COUNTS = 30.0
-"""Of a hot pixel, in all frames: fewer come alone by chance."""
+"""Counts that a hot pixel must have in all frames: fewer occur alone by chance."""
 LEAST_RADIUS_PX = 3.0
 MOST, MOST_SHARE, ALWAYS = 2000, 0.005, 8
-"""More than this is no defect here and there: then none is left out."""
+"""Number and share of pixels above which these are not isolated defects: then none is left out."""
 BRIGHTEST_PERCENT = 99.5
-"""Pixels as bright as this may hide where the disc is."""
+"""Percentile of brightness above which pixels may disguise the disc."""
 LEAST_WITNESSES = 30
-"""Pixels beside the disc that tell of noise there."""
+"""Number of pixels next to the disc required to estimate noise there."""
 LOOKED_AT, LOOKED_AT_BYTES = 512, 2**26
-"""Of the frames that hot pixels are looked for in before they are freed of a distortion."""
+"""Number and size of frames in which hot pixels are looked for before a distortion is removed."""
 SAID = 8
-"""Places that a warning names."""
+"""Number of places named in a warning."""
 INSIDE, BESIDE = 0.8, 1.2
-"""Shares of the radius: where the disc is flat, and where it has ended."""
+"""Shares of the radius within which the disc is flat, and beyond which it has ended."""
 DIFFERENCE = 1.5
-"""Variance of a value less the middle of two others, over that of one."""
+"""Variance of a value less the mean of two others, over that of one value."""
 MEDIAN_OF_THE_SMALLER = 0.163
-"""Of two squares of normal numbers that have a pixel in common: the differences along rows and along columns."""
+"""Median of the smaller of two squared normal differences, along rows and columns, that share a pixel."""
 MOST_COUNTS = 1e9
-"""In a pixel of the disc: of patterns without noise, no unit could be told."""
+"""Largest counts in a pixel of the disc: patterns without noise would define no unit."""
 AROUND = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], dtype=bool)
 
 
@@ -63,9 +63,9 @@ def find_bad_pixels(
     told_radius_px: float | None = None,
     dead: bool = True,
 ) -> BoolArray:
-    """Hot and dead pixels (Qy, Qx) of the mean (Qy, Qx) of some frames, beside those that are ``known``.
+    """Return hot and dead pixels (Qy, Qx) of the mean (Qy, Qx) of some frames, not counting those already ``known``.
 
-    ``told_radius_px``: of the disc, by semi-angle and pixel; the disc that is seen may be several that touch.
+    ``told_radius_px``: radius from semi-angle and pixel size; the disc seen may be several touching ones.
     """
     nothing, total = np.zeros(known.shape, dtype=bool), np.where(known, np.nan, mean_pattern) * frames
     filled = np.nan_to_num(total)
@@ -89,18 +89,18 @@ def find_bad_pixels(
 
 
 class Noise(NamedTuple):
-    """Of sums over all frames."""
+    """Noise of sums over all frames."""
 
     inside: float
-    """Variance over mean in the disc; 0 where most of its pixels hold nothing."""
+    """Variance over mean in the disc; 0 if most of its pixels hold nothing."""
     beside: float
-    """The same beside it, where enough is seen there to tell it, and never more."""
+    """Variance over mean next to the disc, if there is enough signal to estimate it; never more than ``inside``."""
     floor: float
-    """Variance beside the disc, in units of ``beside`` squared."""
+    """Variance next to the disc, in units of ``beside`` squared."""
 
 
 def _noise(total: DoubleArray, away: DoubleArray) -> Noise:
-    """Medians, robust against the pixels that are looked for; ``away``: from the disc's centre, in radii."""
+    """Estimate noise by medians, robust against bad pixels; ``away``: distance from the disc's centre, in radii."""
     between = [(np.roll(total, 1, axis) + np.roll(total, -1, axis)) / 2 for axis in (0, 1)]
     squares = [(total - middle) ** 2 / DIFFERENCE for middle in between]
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -112,24 +112,24 @@ def _noise(total: DoubleArray, away: DoubleArray) -> Noise:
     beside = away > BESIDE
     if np.isfinite(over_mean[beside]).sum() >= LEAST_WITNESSES:
         found = max(_median(over_mean[beside]), least)
-        if np.nanmedian(total[beside]) >= LEAST_COUNTS * found:  # of fewer, squares of differences tell little
+        if np.nanmedian(total[beside]) >= LEAST_COUNTS * found:  # with fewer, squared differences are unreliable
             outside = min(unit, found)
     return Noise(unit, outside, _median(np.minimum(*squares)[beside]) / outside**2 if outside else 0.0)
 
 
 def _median(smaller: DoubleArray) -> float:
-    """Of those that are known, over what it is of normal numbers."""
+    """Return the median of the finite values, relative to that of normal numbers."""
     usable = smaller[np.isfinite(smaller)]
     return float(np.median(usable)) / MEDIAN_OF_THE_SMALLER if len(usable) else 0.0
 
 
 def _neighbour(values: DoubleArray, rank: int) -> DoubleArray:
-    """Of the eight around each the one of this rank: 1 the second smallest, -2 the second largest."""
+    """Return the value of this rank among the eight neighbours of each pixel: 1 second smallest, -2 second largest."""
     return np.asarray(ndimage.rank_filter(values, rank, footprint=AROUND, mode="mirror"))
 
 
 def _hot(counts: DoubleArray, floor: float) -> BoolArray:
-    """``counts``: in all frames, nan where nothing is known; ``floor``: their variance where there are none."""
+    """Find hot pixels. ``counts``: in all frames, nan if unknown; ``floor``: their variance where there are none."""
     filled = np.nan_to_num(counts)
     second = _neighbour(filled, -2)
     deviation = np.sqrt(filled + floor + HOT**2 * (second + floor))
@@ -137,22 +137,22 @@ def _hot(counts: DoubleArray, floor: float) -> BoolArray:
 
 
 def _dead(counts: DoubleArray, floor: float) -> BoolArray:
-    """The same; pixels of which nothing is known are no witnesses."""
+    """Find dead pixels likewise; pixels without a known value are not used for comparison."""
     here, second = np.nan_to_num(counts, nan=np.inf), _neighbour(np.nan_to_num(counts, nan=np.inf), 1)
     second = np.where(np.isinf(second), 0.0, second)
     return DEAD * second - here > STANDARD_DEVIATIONS * np.sqrt(here + floor + DEAD**2 * (second + floor))
 
 
 def looked_at(header: ScanHeader) -> int:
-    """How many of the first frames of a distorted scan are looked at for hot pixels, live and from a file alike."""
+    """Return how many of the first frames of a distorted scan are searched for hot pixels, live and offline alike."""
     of_memory = LOOKED_AT_BYTES // (header.detector_shape[0] * header.detector_shape[1] * 4)
     return max(1, min(LOOKED_AT, of_memory, header.frames))
 
 
 def without_hot_pixels(flat: Undistorted, frames: Array, before: Undistorted | None = None) -> Undistorted:
-    """What puts patterns in place, without the hot pixels that some frames (n, Qy, Qx) show as they were recorded.
+    """Return the distortion correction without hot pixels that frames (n, Qy, Qx) as recorded show.
 
-    ``before``: what fewer of them had shown, given back where these show the same.
+    ``before``: an earlier result from fewer frames, returned if nothing has changed.
     """
     counts, recorded = flat.readout.counts(frames)[0], flat.recorded
     mean, known = np.mean(counts, axis=0, dtype=float), bad_pixels(recorded.of_counts)
@@ -166,22 +166,22 @@ def without_hot_pixels(flat: Undistorted, frames: Array, before: Undistorted | N
 
 
 def _places(found: BoolArray) -> str:
-    """Some of them, in words."""
+    """Return some of the places in words."""
     new = np.argwhere(found).tolist()
     more = f" and {len(new) - SAID} more" if len(new) > SAID else ""
     return ", ".join(f"({row}, {col})" for row, col in new[:SAID]) + more
 
 
 class BadPixels:
-    """What has been found on a scan so far."""
+    """Bad pixels found on a scan so far."""
 
     def __init__(self) -> None:
         self.found: BoolArray | None = None
 
     def look(self, header: ScanHeader, mean_frame: DoubleArray, frames: int, *, dead: bool = True) -> ScanHeader:
-        """The scan with what is found on the mean (Qy, Qx) of some of its frames, in place of what was before.
+        """Return the header with bad pixels found on the mean (Qy, Qx) of its frames, replacing earlier findings.
 
-        A few frames of one place may hold dark speckles: ``dead`` pixels are looked for on the whole scan.
+        A few frames from one place may hold dark speckles, so ``dead`` pixels are looked for on the whole scan.
         """
         if not header.basis.is_raw:
             return header
@@ -196,13 +196,13 @@ class BadPixels:
         return replace(header, arrays={**header.arrays, "bad_pixel_mask": known | self.found})
 
     def told(self, header: ScanHeader) -> ScanHeader:
-        """The scan with the pixels that have been found in its mask."""
+        """Return the header with the pixels found so far added to its mask."""
         if self.found is None or not self.found.any():
             return header
         return replace(header, arrays={**header.arrays, "bad_pixel_mask": bad_pixels(header) | self.found})
 
     def noted(self, calibration: Calibration) -> Calibration:
-        """The calibration with their places: row, column, row, column, …"""
+        """Return the calibration with their places: row, column, row, column, …"""
         if self.found is None or not self.found.any():
             return calibration
         places = tuple(float(number) for number in np.argwhere(self.found).ravel())
@@ -210,7 +210,7 @@ class BadPixels:
 
 
 def _told_radius_px(header: ScanHeader) -> float | None:
-    """Of the disc, where semi-angle and pixel are told."""
+    """Return the radius of the disc, if semi-angle and pixel size are given."""
     angle, pixel_mrad = header.optics.convergence_semiangle_mrad, header.detector.pixel_mrad
     if pixel_mrad is None and header.detector.pixel_invA is not None and header.optics.wavelength_A is not None:
         pixel_mrad = invA_to_mrad(header.detector.pixel_invA, header.optics.wavelength_A)

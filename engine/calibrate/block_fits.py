@@ -1,7 +1,8 @@
-"""Smooth courses fitted to places of patterns in blocks of a scan, judged on parts of the field they did not see.
+"""Smooth courses fitted to pattern positions in blocks of a scan, judged on parts of the field that were left out.
 
-A specimen moves the places too: what it deflects is the gradient of its phase. Its dark field grows with the same
-thickness, and no descan changes it, so its gradient may be fitted beside the course (docs/theory/calibration.md).
+A specimen moves the positions, too: its deflection is the gradient of its phase. Its dark field grows with the same
+thickness, and no descan changes it, so the dark field's gradient may be fitted with the course
+(docs/theory/calibration.md).
 """
 
 from __future__ import annotations
@@ -17,34 +18,34 @@ from ptylive.schema.detector import Descan, descan_terms, scan_places
 from ptylive.schema.model import Array, BoolArray, DoubleArray, IndexArray
 
 BLOCKS_ALONG = 12
-"""Blocks of the scan along its longer side; each is at least LEAST_SIDE points wide."""
+"""Number of blocks along the scan's longer side; each is at least LEAST_SIDE points wide."""
 LEAST_SIDE = 4
 LEAST_BLOCKS = 12
 LEAST_LEFT = 9
-"""Blocks beside those of a tile, to fit six numbers to along each axis of the detector."""
+"""Number of blocks outside a tile needed to fit six numbers along each axis of the detector."""
 TILES_ALONG = 4
-"""Tiles along each side of the field; a fit is judged on each tile in turn, fitted to the others."""
+"""Number of tiles along each side of the field; a fit is judged on each tile in turn, fitted to the others."""
 MODELS: tuple[IndexArray, ...] = (np.array([0, 1]), np.arange(5))
 """Terms of a plane, and of a parabola."""
 BELIEVED = 2.0
-"""Standard errors by which a fit must do better on the parts it did not see."""
+"""Standard errors by which a fit must do better on the parts left out."""
 LEAST_EXTENT_PX, LEAST_SHARE = 0.25, 0.02
-"""Less over the whole field, or less than this share of the disc's radius, disturbs no map, and slow fields of a
-specimen may look like it."""
+"""Smallest extent over the field that counts, in pixels and as a share of the disc's radius: less disturbs no map, and
+slow fields of a specimen may look like it."""
 SUSPECTED = 1.0
-"""Standard errors by which a slow course of the dark field must not even seem to foretell it."""
+"""Standard errors of improvement at which a slow course of the dark field is suspected."""
 HUBER = 1.5
 ROUNDS = 8
 RESOLVED = 1e-12
-"""Of the eigenvalues of normal equations: what is smaller is rounding (1e-16 times their sum)."""
+"""Relative size of eigenvalues of normal equations below which they are rounding errors (1e-16 times their sum)."""
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """Mean places (n, 2), pixels, of blocks of the scan at places u, v (n,), in tiles (n,) of the field.
+    """Mean positions (n, 2), pixels, of blocks at scan coordinates u, v (n,), in tiles (n,) of the field.
 
-    gradient (n, 2 or 0): of the dark field along the axes of the scan, to be fitted beside the course. noise_px2:
-    what counting alone makes of a block's place, variance along both axes together.
+    gradient (n, 2 or 0): of the dark field along the axes of the scan, fitted together with the course. noise_px2:
+    variance of a block's position due to counting alone, sum of both axes.
     """
 
     place: DoubleArray
@@ -55,18 +56,18 @@ class Blocks:
     noise_px2: float = 0.0
 
     def kept(self, chosen: BoolArray) -> Blocks:
-        """Those of some blocks (n,)."""
+        """Return the chosen blocks (n,) only."""
         place, gradient, tile = self.place[chosen], self.gradient[chosen], self.tile[chosen]
         return Blocks(place, self.u[chosen], self.v[chosen], tile, gradient, self.noise_px2)
 
     @property
     def plain(self) -> Blocks:
-        """The same without what the dark field says."""
+        """The same blocks without the gradient of the dark field."""
         return replace(self, gradient=self.gradient[:, :0])
 
 
 def blocks_of(point: IndexArray, scan_shape: tuple[int, int]) -> tuple[IndexArray, int]:
-    """Block (n,) of each scan point (n,), flat, and how many blocks there are."""
+    """Return the block (n,) of each scan point (n,), flat, and the number of blocks."""
     side = max(LEAST_SIDE, math.ceil(max(scan_shape) / BLOCKS_ALONG))
     row, col = np.divmod(np.asarray(point), scan_shape[1])
     down, across = (math.ceil(n / side) for n in scan_shape)
@@ -74,7 +75,7 @@ def blocks_of(point: IndexArray, scan_shape: tuple[int, int]) -> tuple[IndexArra
 
 
 def placed(value: DoubleArray, seen: IndexArray, scan_shape: tuple[int, int]) -> Blocks | None:
-    """Values (blocks, 2) of blocks of which the points ``seen`` are more than half; None where those are too few."""
+    """Return values (blocks, 2) of blocks more than half ``seen``, with their coordinates; None if too few."""
     block, count = blocks_of(seen, scan_shape)
     every = np.bincount(blocks_of(np.arange(scan_shape[0] * scan_shape[1]), scan_shape)[0], minlength=count)
     points = np.bincount(block, minlength=count)
@@ -86,9 +87,9 @@ def placed(value: DoubleArray, seen: IndexArray, scan_shape: tuple[int, int]) ->
 
 
 def slopes(value: DoubleArray, seen: IndexArray, scan_shape: tuple[int, int]) -> DoubleArray:
-    """Gradient (n, 2) of values (points,) of the scan along its axes, at the points ``seen`` (n,), flat.
+    """Return the gradient (n, 2) of values (points,) along the axes of the scan, at the points ``seen`` (n,), flat.
 
-    Points that were not visited count as the nearest that was; along an axis of one point there is no gradient.
+    Unvisited points take the value of the nearest visited one; along an axis of one point the gradient is 0.
     """
     missing = np.ones(scan_shape, dtype=bool)
     missing.flat[seen] = False
@@ -99,11 +100,11 @@ def slopes(value: DoubleArray, seen: IndexArray, scan_shape: tuple[int, int]) ->
 
 
 def told_by_specimen(edge: Blocks, mass: Blocks) -> Blocks:
-    """The better of two measurements of the same places: on the edge of the disc, or by the centre of mass.
+    """Return the better of two measurements of the same positions: on the edge of the disc, or by the centre of mass.
 
-    ``mass`` has the gradient of the dark field. It is fitted beside either where that foretells the tiles better; the
-    centre of mass counts only where it does, and errs less on the mean places of tiles. Its counting noise is no error:
-    a map of the same centre of mass has it, too. Of the edge it is one.
+    ``mass`` includes the gradient of the dark field, which is fitted with either if that predicts the tiles better. The
+    centre of mass is used only if it does, and has smaller errors of the mean positions of tiles. Its counting noise is
+    not counted as an error, since a map of the same centre of mass contains it, too; that of the edge is.
     """
     beside = replace(edge, gradient=mass.gradient)
     edge = beside if _foretells(beside, edge) else edge
@@ -114,9 +115,10 @@ def told_by_specimen(edge: Blocks, mass: Blocks) -> Blocks:
 
 
 def hides_wander(blocks: Blocks, disc_radius_px: float) -> bool:
-    """Whether a plane that counts might lie in what blocks scatter by: two standard errors of its extent are more.
+    """Return whether a significant plane could hide in the scatter of blocks.
 
-    Of the squared error e² of a block a coefficient has 3 e² / 2n, and the extent is twice their root sum of squares.
+    It could if two standard errors of a plane's extent exceed the least extent that counts. For a squared error e² of a
+    block, a coefficient has 3 e² / 2n, and the extent is twice their root sum of squares.
     """
     errors = _unseen(blocks, MODELS[0])
     if not len(errors):
@@ -126,25 +128,25 @@ def hides_wander(blocks: Blocks, disc_radius_px: float) -> bool:
 
 
 def changes_slowly(blocks: Blocks) -> bool:
-    """Whether a parabola seems to foretell what lies in tiles that it was not fitted to, be it by a standard error."""
+    """Return whether a parabola seems to predict tiles that it was not fitted to, if only by one standard error."""
     nothing = np.zeros(0, dtype=np.int64)
     return _believed(_unseen(blocks, nothing) - _unseen(blocks, MODELS[-1]), SUSPECTED)
 
 
 def _foretells(one: Blocks, other: Blocks) -> bool:
-    """Whether one errs less than the other, beyond doubt, on tiles that it was not fitted to."""
+    """Return whether one has significantly smaller errors than the other on tiles that it was not fitted to."""
     return _believed(_unseen(other, MODELS[-1]) - _unseen(one, MODELS[-1]))
 
 
 def _believed(gain: DoubleArray, errors: float = BELIEVED) -> bool:
-    """Whether what tiles (n,) gain is beyond doubt: more than that number of standard errors of its mean."""
+    """Return whether the mean gain of tiles (n,) exceeds zero by that number of standard errors."""
     return len(gain) > 2 and float(gain.mean()) > errors * float(gain.std(ddof=1)) / math.sqrt(len(gain))
 
 
 def _unseen_means(blocks: Blocks) -> tuple[float, float]:
-    """Squared error of the mean place of a tile, px², in fits of a parabola to all others; and what of it is noise.
+    """Return the squared error of a tile's mean position, px², in parabolas fitted to all others; and its noise part.
 
-    Noise is that of the tile's own blocks, and of the others in what is fitted to them.
+    The noise is that of the tile's own blocks, and that of the others propagated through the fit.
     """
     errors, noise = [], []
     for here, error in _left_out(blocks, MODELS[-1]):
@@ -156,13 +158,13 @@ def _unseen_means(blocks: Blocks) -> tuple[float, float]:
 
 
 def _quarter(place: DoubleArray) -> IndexArray:
-    """Which of TILES_ALONG equal parts of what was visited a place (n,) lies in."""
+    """Return which of TILES_ALONG equal parts of the visited range each coordinate (n,) lies in."""
     share = (place - place.min()) / max(float(np.ptp(place)), 1e-9)
     return np.asarray(np.minimum(share * TILES_ALONG, TILES_ALONG - 1), dtype=np.int64)
 
 
 def fitted(blocks: Blocks, disc_radius_px: float) -> tuple[Descan, float] | None:
-    """The simplest model that the unseen parts of the field ask for, and the standard error of its places."""
+    """Return the simplest model that the left-out parts of the field require, and the standard error of places."""
     best: tuple[IndexArray, DoubleArray] = (np.zeros(0, dtype=np.int64), _unseen(blocks, np.zeros(0, dtype=np.int64)))
     for terms in MODELS:
         errors = _unseen(blocks, terms)
@@ -181,17 +183,17 @@ def fitted(blocks: Blocks, disc_radius_px: float) -> tuple[Descan, float] | None
 
 
 def least_extent_px(disc_radius_px: float) -> float:
-    """Over the whole field, that a wander must have to count."""
+    """Return the extent over the whole field that a wander must have to count."""
     return max(LEAST_EXTENT_PX, LEAST_SHARE * disc_radius_px)
 
 
 def _unseen(blocks: Blocks, terms: IndexArray) -> DoubleArray:
-    """Median squared error (tiles,), px², in each tile of the field of a fit to all others."""
+    """Return the median squared error (tiles,), px², in each tile of the field of a fit to all others."""
     return np.asarray([float(np.median((error**2).sum(axis=1))) for _, error in _left_out(blocks, terms)])
 
 
 def _left_out(blocks: Blocks, terms: IndexArray) -> Iterator[tuple[BoolArray, DoubleArray]]:
-    """Which blocks (blocks,) a tile holds, and their errors (n, 2), px, in a fit to all others; tile by tile."""
+    """Yield for each tile its blocks (blocks,), and their errors (n, 2), px, in a fit to all others."""
     tiles = np.unique(blocks.tile)[:, None] == blocks.tile
     tiles = tiles[(~tiles).sum(axis=1) >= LEAST_LEFT + blocks.gradient.shape[1]]
     design = _design(blocks, terms)
@@ -200,15 +202,15 @@ def _left_out(blocks: Blocks, terms: IndexArray) -> Iterator[tuple[BoolArray, Do
 
 
 def _unknowns(blocks: Blocks, terms: IndexArray) -> int:
-    """Of each axis of the detector."""
+    """Return the number of unknowns along each axis of the detector."""
     return 1 + len(terms) + int(blocks.gradient.shape[1])
 
 
 def _fits(design: DoubleArray, place: DoubleArray, seen: BoolArray) -> DoubleArray:
-    """Coefficients (m, unknowns, 2) by least squares with Huber's weights; each fit sees some blocks, ``seen`` (m, n).
+    """Return coefficients (m, unknowns, 2) of least squares with Huber weights; each fit uses blocks ``seen`` (m, n).
 
-    All together, by their normal equations; the shortest solution where blocks tell some coefficients only together, as
-    those of a scan of one line do.
+    All fits are solved together by their normal equations; the minimum-norm solution is used if blocks determine some
+    coefficients only jointly, as in a scan of one line.
     """
     weight, count, every = seen.astype(np.float64), seen.sum(axis=1), np.arange(len(seen))
     fits = np.zeros((len(seen), design.shape[1], 2))
@@ -224,6 +226,6 @@ def _fits(design: DoubleArray, place: DoubleArray, seen: BoolArray) -> DoubleArr
 
 
 def _design(blocks: Blocks, terms: IndexArray) -> Array:
-    """(n, 1 + terms + slopes)"""
+    """Return the design matrix (n, 1 + terms + slopes)."""
     course = descan_terms(blocks.u, blocks.v)[:, terms]
     return np.concatenate([np.ones((len(blocks.u), 1)), course, blocks.gradient], axis=1)

@@ -1,9 +1,9 @@
 """How well trial optics explain a scan (docs/theory/calibration.md).
 
-J1 is the power of the aligned bright field: sharp far from focus, blind in focus. J2 is the energy a weak phase object
-explains: exact in and out of focus, with many false maxima. A scan with steps longer than half the resolution sees
-frequencies of the object beyond its own: each frequency that is seen may be any of its aliases that the bright field
-can carry, and is the one that explains most.
+J1 is the power of the aligned bright field: sharp far from focus, blind in focus. J2 is the energy that a weak phase
+object explains: exact in and out of focus, with many false maxima. A scan with steps longer than half the resolution
+shows frequencies of the object beyond its own Nyquist limit: each observed frequency may be any of its aliases that the
+bright field can carry, and is assigned to the one that explains most.
 """
 
 from __future__ import annotations
@@ -29,33 +29,33 @@ from ptylive.schema.scan import rotation_matrix
 GRID_FREQUENCIES = 80
 ALIASED_FREQUENCIES = 16
 UNDERSAMPLED, TOO_MANY = 1.5, 40
-"""Aliases a frequency has, on average, from which on a scan is undersampled, and from which on they tell nothing."""
+"""Aliases per frequency, on average, from which a scan is undersampled, and from which they carry no information."""
 MOST_ALIASES, LEAST_FREQUENCIES = 1500, 60
-"""Aliases that are looked at together, of the brightest frequencies; and how few of these are taken at the least."""
+"""Number of aliases of the brightest frequencies examined together, and least number of these frequencies."""
 FINEST_A = 1.0
-"""Period of the finest frequency that an alias of a lattice is taken for: they show hardly any beyond. Of atoms that
-lie anywhere as much lies beyond as the aperture lets through."""
+"""Shortest period of an alias of a lattice: lattices show hardly anything beyond. For atoms at arbitrary places, as
+much lies beyond as the aperture transmits."""
 REGULARISATION = 0.02
 LEAST_LEFT = 1e-6
-"""Share of a frequency's energy that is left at the least: logarithms are taken of it."""
+"""Lower limit of the unexplained share of a frequency's energy, of which logarithms are taken."""
 CLEAR_OF_NOISE = 6.5
-"""Standard deviations over what one trial explains of noise."""
+"""Standard deviations above what a single trial explains of noise."""
 
 
 @dataclass(frozen=True, eq=False)
 class Aliases:
-    """What the frequencies of a scan may be: each itself, and moved by whole sampling frequencies, within a limit."""
+    """Possible true values of a scan's frequencies: each itself, and shifted by whole sampling frequencies."""
 
     q: DoubleArray
-    """(m, 2) along the scan axes, 1/Å, those of one frequency side by side."""
+    """(m, 2) along the scan axes, 1/Å, grouped by frequency."""
     owner: IndexArray
-    """(m,) which frequency each belongs to, rising."""
+    """(m,) index of the frequency that each belongs to, ascending."""
     first: IndexArray
-    """(nq,) where the aliases of each frequency begin."""
+    """(nq,) index of the first alias of each frequency."""
 
     @classmethod
     def of(cls, q_scan: DoubleArray, step_A: tuple[float, float], limit_invA: float) -> Aliases:
-        """All below a limit (1/Å) of frequencies (nq, 2); at least the frequency itself."""
+        """Return all aliases of frequencies (nq, 2) below a limit (1/Å), at least the frequency itself."""
         most = [math.ceil(limit_invA * step) for step in step_A]
         offsets = [np.arange(-n, n + 1) / step for n, step in zip(most, step_A, strict=True)]
         moved = q_scan[:, None] + np.stack(np.meshgrid(*offsets, indexing="ij"), -1).reshape(1, -1, 2)
@@ -65,46 +65,46 @@ class Aliases:
 
     @classmethod
     def none(cls, q_scan: DoubleArray) -> Aliases:
-        """Every frequency is itself."""
+        """Return an instance in which every frequency has no alias but itself."""
         each = np.arange(len(q_scan))
         return cls(q_scan, each, each)
 
     @cached_property
     def chance(self) -> float:
-        """How much more the best alias of a frequency explains of noise than one would: the mean harmonic number."""
+        """Ratio of what the best alias and a single one explain of noise: the mean harmonic number."""
         counts = np.bincount(self.owner)
         return float(np.mean([(1.0 / np.arange(1, n + 1)).sum() for n in counts]))
 
     @property
     def each(self) -> float:
-        """How many a frequency has on average, itself among them."""
+        """Average number of aliases of a frequency, itself included."""
         return len(self.q) / len(self.first)
 
     def of_first(self, count: int) -> Aliases:
-        """Of the first frequencies only."""
+        """Return the aliases of the first frequencies only."""
         if count >= len(self.first):
             return self
         stop = int(self.first[count])
         return Aliases(self.q[:stop], self.owner[:stop], self.first[:count])
 
     def spread(self, values: ComplexArray) -> ComplexArray:
-        """Values (N, nq or more) of frequencies, for each alias (N, m)."""
+        """Return values (N, nq or more) of frequencies, repeated for each alias (N, m)."""
         return values if len(self.q) == values.shape[1] else values[:, self.owner]
 
     def best(self, values: DoubleArray) -> IndexArray:
-        """Which of the values (m,) is the largest of each frequency, (nq,)."""
+        """Return the index (nq,) of the largest of the values (m,) of each frequency."""
         order = np.lexsort((values, self.owner))
         return np.asarray(order[np.append(self.first[1:], len(values)) - 1])
 
     def largest(self, values: DoubleArray) -> DoubleArray:
-        """Of each frequency the largest of the values (m,) of its aliases, (nq,)."""
+        """Return the largest (nq,) of the values (m,) among the aliases of each frequency."""
         return np.maximum.reduceat(values, self.first) if len(values) else values
 
 
 class Criteria:
     """J1 and J2 of trial optics on one scan. Parameters: C10, C12a, C12b in Å and rotation in rad.
 
-    ``fixed``: higher aberrations of every trial, Krivanek coefficients in Å.
+    ``fixed``: higher aberrations used in every trial, Krivanek coefficients in Å.
     """
 
     def __init__(self, modulation: Modulation, conditions: ImagingConditions, fixed: Mapping[str, float]) -> None:
@@ -119,18 +119,18 @@ class Criteria:
 
     @property
     def coefficients(self) -> int:
-        """Coefficients of a frame."""
+        """Number of coefficients of a frame."""
         return self.conditions.basis.count
 
     def over_chance(self, share: float) -> float:
-        """A share of the energy in what one trial would explain of noise."""
+        """Return a share of the energy relative to what a single trial would explain of noise."""
         return share * self.coefficients / self.aliases.chance
 
     @property
     def above_chance(self) -> float:
-        """What a fit must explain, in that: the best trial of a search comes to 4 standard deviations over 1 by noise.
+        """Ratio to chance that a fit must reach; noise alone brings the best trial to 4 standard deviations above 1.
 
-        Each frequency explains as much as one trial would by an exponential law.
+        The energy explained by chance follows an exponential law at each frequency.
         """
         return 1.0 + CLEAR_OF_NOISE / math.sqrt(len(self.modulation.q_scan))
 
@@ -145,31 +145,31 @@ class Criteria:
         return self.conditions.probe.semiangle_invA * self.wavelength_A
 
     def with_fixed(self, fixed: Mapping[str, float]) -> Criteria:
-        """The same with other higher aberrations."""
+        """Return the criteria with other higher aberrations."""
         other = copy(self)
         other.fixed = dict(fixed)
         return other
 
     @property
     def has_aliases(self) -> bool:
-        """Whether frequencies may be others."""
+        """Whether frequencies may be aliases of others."""
         return len(self.aliases.q) > len(self.aliases.first)
 
     def with_aliases(self) -> Criteria | None:
-        """The same with what the frequencies may be besides themselves; None where that is hardly anything, or all."""
+        """Return the criteria with aliases of the frequencies; None if there are hardly any, or too many."""
         aliases = self.possible_aliases(TOO_MANY)
         return None if aliases is None else Criteria.among(self, aliases, MOST_ALIASES, LEAST_FREQUENCIES)
 
     @classmethod
     def among(cls, criteria: Criteria, aliases: Aliases, most: int, least: int) -> Self:
-        """Of the brightest frequencies and their aliases, about ``most`` of these, of ``least`` frequencies or more."""
+        """Return criteria of the brightest frequencies with about ``most`` aliases, at least ``least`` frequencies."""
         modulation = criteria.modulation.brightest(max(least, round(most / aliases.each)))
         other = cls(modulation, criteria.conditions, criteria.fixed)
         other.aliases = aliases.of_first(len(modulation.q_scan))
         return other
 
     def possible_aliases(self, too_many: float) -> Aliases | None:
-        """What the frequencies may be; None where that is hardly anything besides themselves, or too much."""
+        """Return the possible aliases of the frequencies; None if there are hardly any, or too many."""
         limit = 2 * self.conditions.probe.semiangle_invA
         if self.modulation.peaked:
             limit = min(limit, 1 / FINEST_A)
@@ -177,14 +177,14 @@ class Criteria:
         return aliases if UNDERSAMPLED < aliases.each < too_many else None
 
     def transposed(self) -> Self:
-        """The same with the detector's axes swapped."""
+        """Return the criteria with the detector's axes swapped."""
         grid = self.conditions.grid
         other = copy(self)
         other.conditions = replace(self.conditions, grid=DetectorGrid(grid.k_col, grid.k_row, grid.pixel))
         return other
 
     def _trial(self, parameters: DoubleArray, q_scan: DoubleArray) -> tuple[ImagingConditions, DoubleArray]:
-        """Trial optics, and frequencies (n, 2) along the scan axes in the detector frame."""
+        """Return trial optics, and frequencies (n, 2) along the scan axes rotated into the detector frame."""
         c10, c12a, c12b, rotation = (float(p) for p in parameters)
         probe = self.conditions.probe
         mrad = probe.semiangle_invA * probe.wavelength_A * 1e3
@@ -206,19 +206,19 @@ class Criteria:
         return float((np.abs(image) ** 2).sum())
 
     def explained_energy(self, parameters: DoubleArray, frequencies: int = FIT_FREQUENCIES) -> float:
-        """J2: energy that a weak phase object explains, its phase at each of the brightest frequencies being free."""
+        """J2: energy that a weak phase object explains, with a free phase at each of the brightest frequencies."""
         return float(self._explained(parameters, frequencies).sum())
 
     def left(self, parameters: DoubleArray, frequencies: int = FIT_FREQUENCIES) -> DoubleArray:
-        """Share (nq,) of the energy of each of the brightest frequencies that it does not explain, above 0."""
+        """Return the unexplained share (nq,) of the energy of each of the brightest frequencies, above 0."""
         total = self._totals[:frequencies]
         return np.asarray(np.maximum(1.0 - self._explained(parameters, frequencies) / total, LEAST_LEFT))
 
     def evenly_explained(self, parameters: DoubleArray, frequencies: int = FIT_FREQUENCIES) -> float:
-        """J3: sum over frequencies of the logarithm of what there is over what is left.
+        """J3: sum over frequencies of the logarithm of total over unexplained energy.
 
-        A likelihood, where nobody knows how much of each frequency no weak phase object explains: few bright
-        frequencies do not outweigh the others, as they do in J2.
+        A likelihood for the case that the share of each frequency that no weak phase object explains is unknown: a few
+        bright frequencies do not outweigh the others, as they do in J2.
         """
         return float(-np.log(self.left(parameters, frequencies)).sum())
 
@@ -229,12 +229,12 @@ class Criteria:
         return np.asarray(np.maximum(total, np.finfo(np.float32).tiny), float)
 
     def _explained(self, parameters: DoubleArray, frequencies: int) -> DoubleArray:
-        """Energy (nq,) that the one of the aliases of each frequency explains which explains most."""
+        """Return the energy (nq,) explained by the best alias of each frequency."""
         aliases = self.aliases.of_first(frequencies)
         return aliases.largest(self._energies(parameters, aliases))
 
     def _energies(self, parameters: DoubleArray, aliases: Aliases) -> DoubleArray:
-        """Energy (m,) that each alias explains."""
+        """Return the energy (m,) that each alias explains."""
         transfer = self.transfer(parameters, aliases.q)
         weights = self.per_noise(transfer).conj()
         image = np.einsum("nq,nq->q", weights, aliases.spread(self.modulation.spectra))
@@ -242,12 +242,12 @@ class Criteria:
         return np.asarray(np.abs(image) ** 2 / (information + REGULARISATION))
 
     def transfer(self, parameters: DoubleArray, q_scan: DoubleArray, part: Part = Part.WHOLE) -> ComplexArray:
-        """Weak-phase transfer (N, n) of trial optics at frequencies (n, 2) along the scan axes."""
+        """Return the weak-phase transfer (N, n) of trial optics at frequencies (n, 2) along the scan axes."""
         trial, q = self._trial(parameters, q_scan)
         return trial.transfer(q, part)
 
     def seen_as(self, parameters: DoubleArray) -> DoubleArray:
-        """The brightest frequencies (nq, 2), each as the one of its aliases that explains most."""
+        """Return the brightest frequencies (nq, 2), each replaced by its alias that explains most."""
         aliases = self.aliases.of_first(FIT_FREQUENCIES)
         if len(aliases.q) == len(aliases.first):
             return aliases.q
@@ -262,16 +262,16 @@ class Criteria:
         return self.explained_energy(np.array([c10_A, 0.0, 0.0, rotation]))
 
     def explained_share(self, parameters: DoubleArray) -> float:
-        """J2 in the energy there is, weighted by noise alike."""
+        """Return J2 as a share of the total energy, both weighted by noise."""
         spectra = self.modulation.spectra
         total = np.einsum("nq,nq->", self.per_noise(spectra).conj(), spectra).real
         return self.explained_energy(parameters) / max(float(total), 1e-30)
 
 
 def lead(left: DoubleArray, others: DoubleArray) -> float:
-    """By how many standard deviations optics leave less unexplained of most frequencies (nq,) than others do.
+    """Return the lead of optics over others, in standard deviations: positive if most frequencies (nq,) are left less.
 
-    Of Wilcoxon's signed ranks (1945) of the logarithms of the ratios: a few bright frequencies do not decide.
+    Wilcoxon's signed-rank test (1945) on the logarithms of the ratios: a few bright frequencies do not decide.
     """
     ratios = np.log(others / left)
     n = len(ratios)

@@ -1,9 +1,9 @@
 """The descan of a scan, measured on the centre of mass of its patterns.
 
-A specimen deflects the beam from one atom to the next, descan moves the pattern slowly over the whole field. The mean
-centre of mass of each block of the scan is fitted with a plane and with a parabola, robustly; which of them, if any,
-is taken is decided on parts of the field that the fit did not see (docs/theory/calibration.md, Descan). Jumps between
-lines, steps in mid-scan and the two ways of a snake are taken out before.
+A specimen deflects the beam from one atom to the next, whereas descan moves the pattern slowly over the whole field.
+The mean centre of mass of each block of the scan is fitted robustly with a plane and with a parabola. Which of them is
+used, if any, is decided on parts of the field that the fit did not see (docs/theory/calibration.md, Descan). Jumps
+between lines, steps in mid-scan and the two directions of a snake scan are removed first.
 """
 
 from __future__ import annotations
@@ -36,27 +36,27 @@ from ptylive.schema.detector import Descan, scan_places
 from ptylive.schema.model import BoolArray, DoubleArray, IndexArray
 
 MOST_TOLD = 0.5
-"""Share of a wander that fractions of a pixel tell, beyond which they are not told from it: what is missing of a wander
-within a pixel would be taken for a bias of interpolation."""
+"""Share of a wander predictable from fractions of a pixel above which the two cannot be separated: the rest of a wander
+within a pixel would be mistaken for a bias of interpolation."""
 BIAS_NODES = 9
-"""Places along each axis, from half a pixel to half a pixel, at which the bias of interpolation is measured."""
+"""Number of places along each axis, from half a pixel to half a pixel, at which the interpolation bias is measured."""
 
 
 def find_descan(store: Store, disc_radius_px: float) -> Quantity | None:
-    """The smooth descan of a scan as ``descan_px``; None for none. What its patterns were moved back by stays.
+    """Return the smooth descan as ``descan_px``, or None. If patterns were moved back already, that descan is returned.
 
     Uncertainty in pixels: standard error of the fitted place of a pattern, root mean square over the field.
     """
-    if store.descan is not None:  # given, or measured on the edge of the disc: the centre of mass knows it less well
+    if store.descan is not None:  # given, or measured more precisely on the edge of the disc
         return Quantity(store.descan.numbers, Origin.ESTIMATED, store.descan.uncertainty_px)
     found = first_look(store, disc_radius_px, lines=False)
     return None if found is None else Quantity(found.numbers, Origin.ESTIMATED, found.uncertainty_px)
 
 
 def first_look(store: Store, disc_radius_px: float, *, lines: bool) -> Descan | None:
-    """The descan as the centre of mass shows it, with jumps between lines where they are asked for; None for none.
+    """Return the descan as shown by the centre of mass, with jumps between lines if requested; None if there is none.
 
-    A specimen may make jumps of its own: they are to be measured on the edge of the disc before they are believed.
+    A specimen may cause jumps as well, so they must be measured on the edge of the disc before they are believed.
     """
     jumps = _jumps(store, disc_radius_px) if lines else None
     blocks = _blocks(store, jumps)
@@ -64,7 +64,7 @@ def first_look(store: Store, disc_radius_px: float, *, lines: bool) -> Descan | 
 
 
 def remaining(store: Store, disc_radius_px: float) -> Descan | None:
-    """The smooth descan that patterns still show beside what they were moved back by; None where it cannot be told."""
+    """Return the smooth descan remaining after patterns were moved back; None if it cannot be determined."""
     blocks = _blocks(store, None)
     if blocks is None:
         return None
@@ -73,10 +73,11 @@ def remaining(store: Store, disc_radius_px: float) -> Descan | None:
 
 
 def may_be_hidden(store: Store, disc_radius_px: float) -> bool:
-    """Whether a wander may lie in what a specimen makes of the centre of mass, and the edge of the disc would tell.
+    """Return whether a wander may hide in the specimen's effect on the centre of mass while the disc's edge shows it.
 
-    Lattices of thick crystals move the centre of mass by more than a wander does, of a small field on average too; the
-    edge much less. But what is as thick as a lens deflects the whole probe as a wander does: its dark field shows that.
+    Lattices of thick crystals move the centre of mass by more than a wander does, even on average over a small field,
+    and the edge much less. But a specimen as thick as a lens deflects the whole probe like a wander: its dark field
+    shows that.
     """
     blocks = _blocks(store, None)
     if blocks is None or not hides_wander(blocks, disc_radius_px):
@@ -90,7 +91,7 @@ def may_be_hidden(store: Store, disc_radius_px: float) -> bool:
 
 
 def _jumps(store: Store, disc_radius_px: float) -> LineJumps | None:
-    """Jumps between lines as the centre of mass shows them."""
+    """Return the jumps between lines shown by the centre of mass."""
     if not may_jump(store.shape):
         return None
     seen = _seen(store)
@@ -102,12 +103,12 @@ def _jumps(store: Store, disc_radius_px: float) -> LineJumps | None:
 
 
 def _seen(store: Store) -> IndexArray:
-    """Scan points, flat, that have frames with counts in them."""
+    """Return the scan points, flat, that have frames with counts."""
     return np.flatnonzero((store.frames > 0) & (store.moments[:, 0] > 0))
 
 
 def _joined(smooth: tuple[Descan, float] | None, jumps: LineJumps | None) -> Descan | None:
-    """Both in one, the smooth course of the lines' places counted as such; None where there is neither."""
+    """Join both, with the smooth course of the lines' places counted as descan; None if there is neither."""
     if jumps is None:
         return None if smooth is None else replace(smooth[0], uncertainty_px=smooth[1])
     coefficients = np.zeros((2, 5))
@@ -120,7 +121,7 @@ def _joined(smooth: tuple[Descan, float] | None, jumps: LineJumps | None) -> Des
 
 
 def _blocks(store: Store, jumps: LineJumps | None) -> Blocks | None:
-    """Blocks of which more than half was visited, without the jumps between lines; None where they are too few."""
+    """Return blocks more than half visited, corrected for jumps between lines; None if they are too few."""
     seen = _seen(store)
     block, count = blocks_of(seen, store.shape)
     weight = store.moments[seen, 0]
@@ -133,7 +134,7 @@ def _blocks(store: Store, jumps: LineJumps | None) -> Blocks | None:
 
 @dataclass(frozen=True)
 class LineEdges:
-    """Mean counts (2 rows, n) around the edge of a disc in the halves of lines, and of how many points (2 rows,)."""
+    """Mean counts (2 rows, n) around a disc's edge in the halves of lines, and numbers of points (2 rows,)."""
 
     counts: DoubleArray
     points: IndexArray
@@ -143,9 +144,9 @@ class LineEdges:
 
 @dataclass(frozen=True)
 class PointSums:
-    """Of each scan point, of patterns that were moved back: sums of counts, and of counts times rows and columns from
-    the detector's middle on (points, 3); counts of the dark field (points,). noise_px2: what counting makes of a
-    point's centre of mass, variance along both axes together.
+    """Sums for each scan point, of patterns moved back: counts, and counts times rows and columns from the detector's
+    middle (points, 3); dark-field counts (points,). noise_px2: variance of a point's centre of mass due to counting,
+    sum of both axes.
     """
 
     moments: DoubleArray
@@ -157,8 +158,8 @@ class PointSums:
 class MeansAtRest:
     """Mean patterns (blocks, Qy, Qx) of blocks of the scan, and the scan points (n,) in them; all were moved back.
 
-    lines: the edge of a disc in the halves of lines, where the patterns of lines had to be moved back; wandering: what
-    all patterns have in common, which was not moved; sums: of each scan point.
+    lines: edge of a disc in the halves of lines, if the patterns of lines had to be moved back; wandering: the part
+    common to all patterns, which was not moved; sums: of each scan point.
     """
 
     patterns: DoubleArray
@@ -169,17 +170,17 @@ class MeansAtRest:
 
     @property
     def mean(self) -> DoubleArray:
-        """(Qy, Qx) of all blocks alike."""
+        """Mean (Qy, Qx) over blocks, weighted equally."""
         return np.asarray(self.patterns.mean(axis=0))
 
 
 def sharpened(descan: Descan, means: MeansAtRest, scan_shape: tuple[int, int], disc: Disc) -> Descan:
-    """A descan measured once more, on the edge of the disc, by what was moved back by it.
+    """Measure a descan once more, on the edge of the disc of patterns that were moved back by it.
 
-    What the patterns have in common tells what interpolation does to the edge. A specimen changes the brightness inside
-    the disc, and with it the centre of mass; its edge stays where the beam puts it, but for what deflects the whole
-    probe. Where the dark field tells what that is, the centre of mass without it may know better. A descan of nothing
-    where none is left, and no lines where the edge does not show that they jump.
+    The common part of the patterns shows how interpolation affects the edge. A specimen changes the brightness inside
+    the disc, and with it the centre of mass; the edge stays where the beam puts it, unless the whole probe is
+    deflected. If the dark field accounts for that deflection, the centre of mass corrected for it may be better.
+    Returns a zero descan if none is left, and no line offsets unless the edge shows them, too.
     """
     mean, seen, wandering, lines = means.mean, means.seen, means.wandering, means.lines
     where = descan.at_points(seen, scan_shape)
@@ -216,7 +217,7 @@ def sharpened(descan: Descan, means: MeansAtRest, scan_shape: tuple[int, int], d
 
 
 def _by_mass(sums: PointSums, taken: DoubleArray, seen: IndexArray, scan_shape: tuple[int, int]) -> Blocks | None:
-    """Mean centres of mass of blocks, ``taken`` (blocks, 2) added, and the gradient of the dark field in them."""
+    """Return mean centres of mass of blocks, ``taken`` (blocks, 2) added, with their dark-field gradient."""
     block, count = blocks_of(seen, scan_shape)
     weight = np.maximum(sums.moments[:, 0], 1e-12)
     mass = placed(_means(sums.moments[seen, 1:] / weight[seen, None], block, count) + taken, seen, scan_shape)
@@ -227,17 +228,17 @@ def _by_mass(sums: PointSums, taken: DoubleArray, seen: IndexArray, scan_shape: 
 
 
 def _means(value: DoubleArray, group: IndexArray, count: int) -> DoubleArray:
-    """Mean (count, 2) of values (n, 2) of each group (n,), 0 where there are none."""
+    """Return the mean (count, 2) of values (n, 2) of each group (n,), 0 for empty groups."""
     members = np.maximum(np.bincount(group, minlength=count), 1)
     return np.stack([np.bincount(group, axis, count) / members for axis in value.T], axis=1)
 
 
 def interpolation_bias(mean: WanderingMean, edge: DiscEdge, ring: BoolArray, rest_px: DoubleArray) -> DoubleArray:
-    """By how much (n, 2), pixels, the edge seems to lie off for being moved by ``rest_px`` (n, 2) pixels alone.
+    """Return the apparent displacement (n, 2), pixels, of the edge caused by moving it ``rest_px`` (n, 2) pixels.
 
-    What is finer than two pixels is moved the wrong way, so that a pattern seems to lie nearer to whole pixels, or
-    farther from them. The mean pattern is known between pixels without being moved (``wandering_mean``): moved,
-    it shows by how much. ring (Qy, Qx): the pixels that ``edge`` reads.
+    Detail finer than two pixels is moved the wrong way, so that a pattern seems to lie nearer to whole pixels, or
+    further from them. The mean pattern is known between pixels without being moved (``wandering_mean``); moving it
+    shows by how much. ring (Qy, Qx): the pixels that ``edge`` reads.
     """
     axis = np.linspace(-0.5, 0.5, BIAS_NODES)
     nodes = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)

@@ -1,4 +1,4 @@
-"""First half of the calibration: what the mean pattern and the sender's words say about optics and detector."""
+"""First half of the calibration: optics and detector, from the mean pattern and the metadata."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ptylive.schema.model import DoubleArray
 from ptylive.schema.units import mrad_to_invA, wavelength_A
 
 MOVED_BEAM_PX = 1.0
-"""A disc this far from where the vacuum pattern has it is no dent by the specimen: the beam has moved."""
+"""Distance of the disc from its place on the vacuum pattern that only a moved beam, not a specimen, can explain."""
 SAID_ONLY = frozenset({"detector_pixel_mrad"})
-"""Values that nothing is estimated beside: not said any more, they are gone."""
+"""Values that are never estimated: if they are no longer given, they are dropped."""
 
 
 def calibrate_detector(header: ScanHeader, mean_pattern: DoubleArray) -> Calibration:
-    """Given values, and centre, disc radius and pixel size measured on the mean pattern (Qy, Qx) where not given."""
+    """Return given values, and centre, disc radius and pixel size from the mean pattern (Qy, Qx) where not given."""
     entries = given_quantities(header)
     known = stream_disc(header)
     disc = _measured_disc(header, mean_pattern) if known is None else Disc(*known)
@@ -34,7 +34,7 @@ def calibrate_detector(header: ScanHeader, mean_pattern: DoubleArray) -> Calibra
 
 
 def with_given_values(header: ScanHeader, mean_pattern: DoubleArray, before: Calibration) -> Calibration:
-    """What a scan's header says now, beside what was estimated before; mean_pattern (Qy, Qx)."""
+    """Return the values now given in a scan's header, completed by earlier estimates; mean_pattern (Qy, Qx)."""
     said = calibrate_detector(header, mean_pattern).entries
     known = {name: quantity for name, quantity in said.items() if quantity.origin is not Origin.DEFAULT}
     kept = {name: quantity for name, quantity in before.entries.items() if name not in SAID_ONLY}
@@ -42,10 +42,10 @@ def with_given_values(header: ScanHeader, mean_pattern: DoubleArray, before: Cal
 
 
 def _measured_disc(header: ScanHeader, mean_pattern: DoubleArray) -> Disc | None:
-    """The disc on a vacuum pattern where one was sent, else on the mean pattern.
+    """Return the disc on a vacuum pattern if one was sent, and otherwise on the mean pattern.
 
-    A specimen blurs and dents the disc, vacuum does not; but the beam may have moved since, and then only the radius
-    is taken from there.
+    A specimen blurs and dents the disc, vacuum does not. But if the beam has moved since, only the radius of the vacuum
+    disc is used.
     """
     found = find_disc(mean_pattern, bad_pixels(header))
     vacuum = header.of_counts.arrays.get("vacuum_pattern")
@@ -59,7 +59,7 @@ def _measured_disc(header: ScanHeader, mean_pattern: DoubleArray) -> Disc | None
 
 
 def given_quantities(header: ScanHeader) -> dict[str, Quantity]:
-    """Everything the sender, the file or the user said, an angle of a pixel in 1/Å too."""
+    """Return everything given by sender, file or user, with the pixel size converted from an angle to 1/Å."""
     energy, pixel_invA = header.optics.energy_eV, header.detector.pixel_invA
     pixel_mrad = header.detector.pixel_mrad if pixel_invA is None else None
     if pixel_mrad is not None and energy is not None:
@@ -82,7 +82,7 @@ def given_quantities(header: ScanHeader) -> dict[str, Quantity]:
 
 
 def _place_disc(entries: dict[str, Quantity], disc: Disc | None, header: ScanHeader) -> None:
-    """Beam centre and disc radius: measured; a given centre wins; the middle of the detector when nothing is seen."""
+    """Set beam centre and disc radius: measured, a given centre, or the middle of the detector if no disc is seen."""
     if disc is None:
         middle = tuple((n - 1) / 2 for n in header.detector_shape)
         entries.setdefault("beam_center_px", Quantity(middle, Origin.DEFAULT))
@@ -93,7 +93,7 @@ def _place_disc(entries: dict[str, Quantity], disc: Disc | None, header: ScanHea
 
 
 def _size_pixels(entries: dict[str, Quantity], header: ScanHeader) -> None:
-    """Pixel size in 1/Å from the disc and the semi-angle, where nobody gave it."""
+    """Set the pixel size in 1/Å from disc and semi-angle if it was not given."""
     energy, semiangle = header.optics.energy_eV, header.optics.convergence_semiangle_mrad
     if "detector_pixel_invA" not in entries and semiangle is not None and energy is not None:
         radius = entries["disc_radius_px"]

@@ -1,4 +1,4 @@
-"""Bright-field disc from the mean diffraction pattern: centre and radius, and by how much its edge lies elsewhere."""
+"""Bright-field disc of the mean diffraction pattern: centre, radius, and displacement of its edge."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from scipy import ndimage
 from ptylive.schema.model import Array, BoolArray, DoubleArray
 
 RING_PX = 3.5
-"""Half width of the ring around the disc's edge that is looked at."""
+"""Half width of the ring around the disc's edge that is evaluated."""
 SMOOTH_PX = 0.7
-"""Standard deviation of the Gaussian that patterns and their gradient are seen through: what is finer than two pixels
-is told wrongly by pixels, and moved wrongly by interpolation."""
+"""Standard deviation of the Gaussian applied to patterns and their gradient: detail finer than two pixels is misread by
+pixels, and moved the wrong way by interpolation."""
 GRADIENT = np.array([1, -8, 0, 8, -1]) / 12
-"""Weights of pixels two before to two after: of neighbours alone an edge of a pixel seems too flat by a tenth."""
+"""Derivative weights of pixels two before to two after; neighbours alone make a one-pixel edge seem 10 % too flat."""
 REACH_PX = 2
-"""Along either axis, where the Gaussian ends: three standard deviations."""
+"""Truncation of the Gaussian along either axis: three standard deviations."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Disc:
 
 @dataclass(frozen=True, eq=False)
 class DiscEdge:
-    """How far the edge of a disc lies off, by the counts around it, against a mean pattern.
+    """Estimator of the displacement of a disc's edge, from the counts around it, relative to a mean pattern.
 
     Least squares: a pattern is the mean one, times a brightness that may tilt across the disc, minus the displacement
-    times its gradient, all of it smoothed. weights (5, pixels): what each pixel of :func:`edge_of` says of the two
+    times its gradient, all of it smoothed. weights (5, pixels): weight of each pixel of :func:`edge_of` in the two
     displacements, the brightness and its two tilts.
     """
 
@@ -42,7 +42,7 @@ class DiscEdge:
 
     @classmethod
     def of(cls, mean_pattern: DoubleArray, disc: Disc) -> DiscEdge:
-        """By a mean pattern (Qy, Qx)."""
+        """Make the estimator from a mean pattern (Qy, Qx)."""
         mean, shape = _smooth(mean_pattern), mean_pattern.shape
         tilt = [mean * axis / disc.radius_px for axis in _from_center(disc, shape)]
         slopes = [ndimage.correlate1d(mean, GRADIENT, axis, mode="constant") for axis in (0, 1)]
@@ -54,23 +54,23 @@ class DiscEdge:
         return cls(np.stack([_smooth(image)[read] for image in images]))  # a Gaussian is its own transpose
 
     def shifts(self, counts: Array) -> DoubleArray:
-        """Displacement (n, 2), pixels, by counts (n, pixels) of the pixels of :func:`edge_of`."""
+        """Return the displacement (n, 2), pixels, from counts (n, pixels) of the pixels of :func:`edge_of`."""
         fit = self.weights @ counts.T
         return np.asarray(-(fit[:2] / np.where(np.abs(fit[2]) > 1e-12, fit[2], np.inf)).T)
 
 
 def edge_of(disc: Disc, shape: tuple[int, ...]) -> BoolArray:
-    """The pixels (Qy, Qx) around the edge of a disc that tell where it lies."""
+    """Return the pixels (Qy, Qx) around the edge of a disc that determine its place."""
     return _ring(disc, shape, RING_PX + math.sqrt(2) * REACH_PX)
 
 
 def beyond(disc: Disc, shape: tuple[int, ...], distance_px: float) -> BoolArray:
-    """The pixels (Qy, Qx) farther than that from the middle of a disc."""
+    """Return the pixels (Qy, Qx) further than that from the middle of a disc."""
     return np.asarray(np.hypot(*_from_center(disc, shape)) > distance_px)
 
 
 def disc_shifts(patterns: DoubleArray, disc: Disc) -> DoubleArray:
-    """Displacement (n, 2), pixels, of the disc's edge in each pattern (n, Qy, Qx) against their mean."""
+    """Return the displacement (n, 2), pixels, of the disc's edge in each pattern (n, Qy, Qx) relative to their mean."""
     mean = patterns.mean(axis=0)
     return DiscEdge.of(mean, disc).shifts(patterns[:, edge_of(disc, mean.shape)])
 
@@ -80,7 +80,7 @@ def _ring(disc: Disc, shape: tuple[int, ...], half_width_px: float) -> BoolArray
 
 
 def _from_center(disc: Disc, shape: tuple[int, ...]) -> tuple[DoubleArray, DoubleArray]:
-    """Rows and columns (Qy, Qx) of pixels, counted from the middle of a disc."""
+    """Return rows and columns (Qy, Qx) of pixels, relative to the middle of a disc."""
     rows, cols = np.indices(shape)
     return rows - disc.center_px[0], cols - disc.center_px[1]
 
@@ -90,9 +90,9 @@ def _smooth(image: DoubleArray) -> DoubleArray:
 
 
 def find_disc(mean_pattern: DoubleArray, bad: BoolArray) -> Disc | None:
-    """Disc of equal area at half of its own plateau; None when nothing stands out.
+    """Find the disc of equal area at half of its own plateau; None if nothing stands out.
 
-    The plateau is the median inside a first guess, so that hot spots of a crystal don't set the level
+    The plateau is the median inside a first guess, so that hot spots of a crystal do not set the level
     (a nominal semi-angle wrong by 2.6 % moves the fitted defocus by 4 %).
     """
     pattern = _patched(mean_pattern, bad)
@@ -107,7 +107,7 @@ def find_disc(mean_pattern: DoubleArray, bad: BoolArray) -> Disc | None:
         if not (plateau > 0 and 4 <= grown.sum() <= 0.9 * grown.size):
             return None
         region = grown
-    # between the two thresholds a pixel counts by its fraction: the edge pixels carry the sub-pixel information
+    # between the two thresholds a pixel counts fractionally: edge pixels carry the sub-pixel information
     share = np.clip((pattern / plateau - 0.25) / 0.5, 0.0, 1.0) * ndimage.binary_dilation(region, iterations=2)
     share = np.where(ndimage.binary_erosion(region, iterations=2), 1.0, share)
     rows, cols = np.indices(pattern.shape)
@@ -117,7 +117,7 @@ def find_disc(mean_pattern: DoubleArray, bad: BoolArray) -> Disc | None:
 
 
 def _patched(pattern: DoubleArray, bad: BoolArray) -> DoubleArray:
-    """The pattern with bad pixels replaced by the mean of the good ones around them."""
+    """Return the pattern with bad pixels replaced by the mean of the good ones around them."""
     pattern = np.asarray(pattern, dtype=float)
     if not bad.any():
         return pattern
@@ -127,7 +127,7 @@ def _patched(pattern: DoubleArray, bad: BoolArray) -> DoubleArray:
 
 
 def _largest_part(mask: BoolArray) -> BoolArray:
-    """The largest connected part of a mask, holes filled."""
+    """Return the largest connected part of a mask, holes filled."""
     labels, count = ndimage.label(mask)
     if count == 0:
         return mask
@@ -136,9 +136,9 @@ def _largest_part(mask: BoolArray) -> BoolArray:
 
 
 def filled(mask: BoolArray) -> BoolArray:
-    """A mask with its holes filled: what is outside and touches no edge of the image.
+    """Return a mask with its holes filled: regions outside it that touch no edge of the image.
 
-    What scipy.ndimage.binary_fill_holes finds, by labels: that one grows the outside a pixel at a time.
+    Same result as scipy.ndimage.binary_fill_holes, but by labels; that function grows the outside a pixel at a time.
     """
     labels, count = ndimage.label(~mask)
     outside = np.zeros(count + 1, dtype=bool)

@@ -8,11 +8,11 @@ from ptylive.schema import Calibration, Origin, Quantity
 
 
 def with_dose(calibration: Calibration, store: Store) -> Calibration:
-    """Adds ``electrons_per_pattern`` and, where the scan step is known, ``dose_e_per_A2``.
+    """Add ``electrons_per_pattern`` and, if the scan step is known, ``dose_e_per_A2``.
 
-    From the mean sum of the visited patterns. Without ``counts_per_electron`` every count is taken for an electron, and
-    the origin is ``default``: integrating detectors make several counts of one electron. Also ``masked_counts``, where
-    there are some: values that were no counts (no numbers, or beyond 1e12) and were taken as 0.
+    From the mean sum of the visited patterns. Without ``counts_per_electron`` every count is assumed to be an electron,
+    and the origin is ``default``: integrating detectors make several counts of one electron. Also adds
+    ``masked_counts``, if there are any: values that were no counts (no numbers, or beyond 1e12) and were set to 0.
     """
     if store.masked_counts:
         calibration = calibration.having(masked_counts=Quantity(store.masked_counts, Origin.ESTIMATED))

@@ -1,9 +1,9 @@
-"""Coma, three-fold astigmatism, spherical, star and fourfold aberrations, where a scan carries them.
+"""Coma, three-fold astigmatism, spherical, star and fourfold aberrations, if a scan carries them.
 
-Defocus, astigmatism and rotation are known by then. Each higher aberration is first only tried: three values of J2 give
-a parabola and the share of energy it could add. Where that is nothing the fit stays as it is, which costs nineteen
-evaluations; else all parameters are fitted together (Levenberg-Marquardt steps on J2), and kept if they explain clearly
-more than the low ones, of most frequencies, and lie clearly away from 0.
+Defocus, astigmatism and rotation are known by then. Each higher aberration is first tried alone: three values of J2
+give a parabola and the share of energy that it could add. If that is nothing the fit stays as it is, at the cost of
+nineteen evaluations. Otherwise all parameters are fitted together (Levenberg-Marquardt steps on J2), and kept if they
+explain clearly more than the low ones, at most frequencies, and are significantly different from 0.
 """
 
 from __future__ import annotations
@@ -23,33 +23,33 @@ from ptylive.schema.model import BoolArray, ComplexArray, DoubleArray
 
 HIGHER = ("C21a", "C21b", "C23a", "C23b", "C30", "C32a", "C32b", "C34a", "C34b")
 LEAST_FREQUENCIES = 60
-"""Fewer of them do not tell thirteen parameters apart."""
+"""Number of frequencies below which thirteen parameters cannot be separated."""
 TRIAL_PHASE = 0.5
-"""Phase at the disc's rim that a trial value makes, rad."""
+"""Phase at the disc's rim due to a trial value, rad."""
 DIFFERENCE = 0.04
-"""Half the distance between the points of a numerical derivative, trial values: 0.02 rad at the rim."""
+"""Half the interval of a numerical derivative, in trial values: 0.02 rad at the rim."""
 BALANCED_BY = {"C30": 0, "C32a": 1, "C32b": 2}
-"""The low aberration of the same symmetry, which balances most of it."""
+"""Low aberration of the same symmetry, which compensates most of a higher one."""
 PROMISING = 0.25
-"""Of the gain that is asked for: what the parabolas must promise together. They see less than the fit gains where a
-low aberration has taken the place of a higher one (0.0036 of 0.011 with star aberration alone); clean scans: 0.0007."""
+"""Share of the required gain that the parabolas must promise together. They see less than the fit gains if a low
+aberration has replaced a higher one (0.0036 of 0.011 with star aberration alone); clean scans: 0.0007."""
 MOST_STEPS, ENOUGH = 30, 1e-8
-"""Of the fit; and the share of J2 that a step must promise for another one."""
+"""Limit on steps of the fit; and the share of J2 that a further step must promise."""
 SHARED_ERROR = math.sqrt(2.0)
-"""How much farther from the truth a fit is than its frequencies scatter, and than an absorption moves it: of a padded
-scan, its edges faded, about half of them are independent, and the second order of a phase is not absorption alone."""
+"""Factor from the scatter of frequencies, and from the effect of an absorption, to the true error: about half of the
+frequencies of a padded, tapered scan are independent, and the second order of a phase is not absorption alone."""
 LEAST_SIGNIFICANCE = 25.0
-"""Wald's statistic, the shared error included, of the higher aberrations together: chance exceeds it in 0.3 % of the
-fits that also explain more (nine of them)."""
+"""Wald's statistic, shared error included, of the higher aberrations together: chance exceeds it in 0.3 % of the fits
+that also explain more (nine of them)."""
 
 
 class _Derivatives(NamedTuple):
-    """Derivatives of J2 at a point by the free parameters, of each frequency: gradients and curvatures."""
+    """Derivatives of J2 with respect to the free parameters at a point: gradient and curvature of each frequency."""
 
     each: DoubleArray
-    """(parameters, nq)."""
+    """(parameters, nq) gradients."""
     curvatures: DoubleArray
-    """(nq, parameters, parameters)."""
+    """(nq, parameters, parameters) curvatures."""
 
     @property
     def total(self) -> DoubleArray:
@@ -62,30 +62,30 @@ class _Derivatives(NamedTuple):
         return np.asarray(self.curvatures.sum(axis=0))
 
     def jackknife(self) -> DoubleArray:
-        """Covariance of a maximum, by how far it moves where one frequency is left out: a step of Newton's for each."""
+        """Return the jackknife covariance of a maximum: leaving out each frequency moves it by one Newton step."""
         count = self.each.shape[1]
         moved = np.linalg.pinv(self.curvature - self.curvatures, hermitian=True) @ self.each.T[:, :, None]
         moved = moved[:, :, 0] - moved[:, :, 0].mean(axis=0)
         return np.asarray((count - 1) / count * moved.T @ moved)
 
     def part(self, which: list[int]) -> _Derivatives:
-        """Of some parameters alone."""
+        """Return the derivatives with respect to some parameters only."""
         return _Derivatives(self.each[which], self.curvatures[np.ix_(range(len(self.curvatures)), which, which)])
 
     def shift(self, first: int, others: list[int]) -> DoubleArray:
-        """How much farther a step of Newton's takes the ``first`` parameters with others than by themselves."""
+        """Return the change of a Newton step of the ``first`` parameters when others are free as well."""
         alone, both = self.part(list(range(first))), self.part([*range(first), *others])
         return np.asarray(both.step()[:first] - alone.step())
 
     def step(self) -> DoubleArray:
-        """Of Newton's, to the maximum."""
+        """Return the Newton step to the maximum."""
         return np.asarray(np.linalg.pinv(self.curvature, hermitian=True) @ self.total)
 
     def covariance(self, fitted: int) -> DoubleArray:
-        """Of the ``fitted`` parameters, those behind them not being told; the last one is the absorption.
+        """Return the covariance of the ``fitted`` parameters; those behind them are not fitted, the last is absorption.
 
-        By how much the frequencies contradict each other, noise or model; and by what all of them share, which a fitted
-        absorption and aberrations that are not told show.
+        It includes the disagreement between frequencies, due to noise or model, and errors common to all of them, as
+        shown by a fitted absorption and by the aberrations left out.
         """
         absorbed = self.shift(fitted, [len(self.each) - 1])
         untold = self.shift(fitted, list(range(fitted, len(self.each) - 1)))
@@ -102,7 +102,7 @@ class _Problem:
 
     @property
     def units(self) -> DoubleArray:
-        """Å (rad for the rotation) of one unit of each parameter."""
+        """Size of one unit of each parameter in Å (rad for the rotation)."""
         criteria = self.criteria
 
         def unit(name: str) -> float:
@@ -112,23 +112,23 @@ class _Problem:
         return np.array([*(unit(name) for name in LOW), math.radians(1.0), *(unit(name) for name in self.names)])
 
     def at(self, x: DoubleArray) -> tuple[Criteria, DoubleArray]:
-        """Criteria with the higher aberrations, and the low parameters as these take them."""
+        """Return criteria with the higher aberrations, and the low parameters in the form they use."""
         values = x * self.units
         higher = dict(zip(self.names, values[4:].tolist(), strict=True))
         return self.criteria.with_fixed({**self.criteria.fixed, **higher}), values[:4]
 
     def energy(self, x: DoubleArray) -> float:
-        """J2."""
+        """Return J2."""
         criteria, low = self.at(x)
         return criteria.explained_energy(low)
 
     def transfer(self, x: DoubleArray, q: DoubleArray) -> ComplexArray:
-        """The transfer (N, nq) at frequencies (nq, 2)."""
+        """Return the transfer (N, nq) at frequencies (nq, 2)."""
         criteria, low = self.at(x)
         return criteria.transfer(low, q)
 
     def direction(self, name: str) -> DoubleArray:
-        """A step along one aberration, with the low one that balances it where there is one."""
+        """Return a step along one aberration, with the low aberration that compensates it, if there is one."""
         step = np.zeros(4 + len(self.names))
         own = 4 + self.names.index(name)
         step[own] = 1.0
@@ -137,17 +137,17 @@ class _Problem:
         return step
 
     def gain_along(self, x: DoubleArray, name: str) -> float:
-        """What J2 could gain along a direction, by the parabola through three values."""
+        """Return the possible gain in J2 along a direction, by the parabola through three values."""
         step = self.direction(name)
         here, before, after = self.energy(x), self.energy(x - step), self.energy(x + step)
         curvature = here - 0.5 * (before + after)
         return max(before, after) - here if curvature <= 0 else (after - before) ** 2 / (16 * curvature)
 
     def derivatives(self, x: DoubleArray, free: BoolArray, *, absorption: bool = False) -> _Derivatives:
-        """Derivatives by variable projection (Kaufman, BIT 15 (1975) 49): the phase of each frequency follows.
+        """Return derivatives by variable projection (Kaufman, BIT 15 (1975) 49): the phase of each frequency follows.
 
         With t the transfer, W the weights by noise and phi the phase that explains most of a spectrum s, the derivative
-        of J2 is 2 Re phi* dt^H W (s - t phi), and its curvature -2 |phi|^2 dt^H W dt without what lies along t.
+        of J2 is 2 Re phi* dt^H W (s - t phi), and its curvature -2 |phi|^2 dt^H W dt without the component along t.
         """
         criteria, low = self.at(x)
         q = criteria.seen_as(low)
@@ -174,7 +174,7 @@ class _Problem:
         return _Derivatives(each, 2 * across.real)
 
     def climbed(self, x: DoubleArray, free: BoolArray) -> DoubleArray:
-        """Where J2 has its maximum, by Levenberg-Marquardt steps from a start."""
+        """Return the maximum of J2 reached by Levenberg-Marquardt steps from a start."""
         energy, damping = self.energy(x), 1e-2
         for _ in range(MOST_STEPS):
             found = self.derivatives(x, free)
@@ -197,9 +197,9 @@ class _Problem:
 
 
 def fit_higher(criteria: Criteria, fit: AberrationFit, given: Mapping[str, float]) -> AberrationFit:
-    """A fit with the higher aberrations added that are not ``given``, where they add something; and its uncertainties.
+    """Add the higher aberrations not ``given`` to a fit, if they add something; also set its uncertainties.
 
-    Of few frequencies, and of a fit that found no defocus, the same fit.
+    The fit is returned unchanged if there are few frequencies or it found no defocus.
     """
     names = tuple(name for name in HIGHER if name not in given)
     problem = _Problem(criteria, names)
@@ -211,7 +211,7 @@ def fit_higher(criteria: Criteria, fit: AberrationFit, given: Mapping[str, float
 
 
 def _with_higher(problem: _Problem, fit: AberrationFit, start: DoubleArray, free: BoolArray) -> AberrationFit | None:
-    """A fit with the higher aberrations added; None where they add nothing."""
+    """Return a fit with the higher aberrations added, or None if they add nothing."""
     criteria, names = problem.criteria, problem.names
     before, least = problem.energy(start), least_gain(criteria)
     if sum(problem.gain_along(start, name) for name in names) < PROMISING * least * before:
@@ -221,12 +221,12 @@ def _with_higher(problem: _Problem, fit: AberrationFit, start: DoubleArray, free
         return None
     with_them, low = problem.at(found)
     if lead(with_them.left(low), criteria.left(fit.low)) < BEYOND_DOUBT:
-        return None  # a few bright frequencies make up for what a weak phase object leaves out
+        return None  # a few bright frequencies make up for the limits of a weak phase object
     covariance = problem.derivatives(found, free, absorption=True).covariance(int(free.sum()))
     added = slice(-len(names), None)
     try:
         significance = found[added] @ np.linalg.solve(covariance[added, added], found[added])
-    except np.linalg.LinAlgError:  # some of them make no difference to what is seen
+    except np.linalg.LinAlgError:  # some of them have no effect on the data
         return None
     if not significance >= LEAST_SIGNIFICANCE:
         return None
@@ -244,7 +244,7 @@ def _with_higher(problem: _Problem, fit: AberrationFit, start: DoubleArray, free
 
 
 def _with_deviations(problem: _Problem, fit: AberrationFit, start: DoubleArray, free: BoolArray) -> AberrationFit:
-    """A fit without higher aberrations, as uncertain as they would make it; what is in doubt stays so."""
+    """Return a fit without higher aberrations, with the uncertainty due to them; doubtful values stay doubtful."""
     if not fit.low[:3].any():
         return fit
     astigmatism_A = math.hypot(*fit.low[1:3])

@@ -1,9 +1,9 @@
-"""What the data say by themselves, whatever was given: orientation and defocus.
+"""Orientation and defocus as the data alone show them, whatever was given.
 
-Handedness and rotation together have eight ways that differ by quarter turns and a transposition (the symmetries of a
-square); a flip is a transposition and a quarter turn. Of each handedness the centre of mass gives the angle with the
-least curl (docs/theory/calibration.md); a quarter turn more exchanges curl and divergence, half a turn reverses the
-phase, which the dark field tells.
+Handedness and rotation together have eight possibilities that differ by quarter turns and a transposition (the
+symmetries of a square); a flip is a transposition and a quarter turn. For each handedness the centre of mass gives the
+angle with the least curl (docs/theory/calibration.md). A further quarter turn exchanges curl and divergence; half a
+turn reverses the phase, which the dark field detects.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from ptylive.schema.detector import parse_transform
 from ptylive.schema.model import BoolArray, DoubleArray, FloatArray
 
 MOST_SPREAD_DEG = 10.0
-"""Halves of a scan that agree less well about the rotation tell nothing."""
+"""Disagreement of the halves of a scan about the rotation above which it is not trusted."""
 SAME_DEG = 45.0
-"""Nearer than this to the rotation in use: the same of four quarter turns."""
+"""Largest distance from the rotation in use at which an angle is the same one of four quarter turns."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way in which scan and detector may lie to each other.
+    """One possible orientation of the scan relative to the detector.
 
-    ``curl``: share of the centre of mass's power that is no gradient; 0 for the right one. ``correlation`` of its phase
-    with the dark field: positive where atoms are bright. ``phase`` (rows, cols): integrated DPC, arbitrary units.
+    ``curl``: share of the centre of mass's power that is not a gradient; 0 for the right one. ``correlation`` of its
+    phase with the dark field: positive if atoms are bright. ``phase`` (rows, cols): integrated DPC, arbitrary units.
     """
 
     rotation_deg: float
@@ -50,10 +50,10 @@ class Candidate:
 
 @dataclass(frozen=True)
 class MeasuredRotation:
-    """What the centre of mass says of the rotation, with the detector transform in use taken for right.
+    """Rotation measured by the centre of mass, assuming that the detector transform in use is right.
 
-    ``fit.transposed``: rows and columns of the patterns are exchanged besides. ``spread_deg``: half the difference
-    between both halves of the scan.
+    ``fit.transposed``: rows and columns of the patterns are additionally exchanged. ``spread_deg``: half the difference
+    between the two halves of the scan.
     """
 
     fit: RotationFit
@@ -61,12 +61,12 @@ class MeasuredRotation:
 
     @property
     def trusted(self) -> bool:
-        """Whether angle and handedness stand out, in both halves alike."""
+        """Whether angle and handedness stand out, and both halves agree."""
         return self.fit.angle_trusted and (self.spread_deg is None or self.spread_deg < MOST_SPREAD_DEG)
 
 
 def measured_rotation(calibration: Calibration, store: Store) -> MeasuredRotation | None:
-    """The rotation as the scan shows it, whatever was given; None where the scan is too small, or has no step."""
+    """Return the rotation shown by the scan, whatever was given; None if the scan is too small, or has no step."""
     visited, step_A = store.visited, store.header.scan.step_A
     if visited.sum() < LEAST_POINTS or min(visited.shape) <= 2 or step_A is None:
         return None
@@ -82,9 +82,9 @@ def measured_rotation(calibration: Calibration, store: Store) -> MeasuredRotatio
 
 
 def orientations(calibration: Calibration, store: Store) -> list[Candidate]:
-    """The eight, the likeliest first; none where the scan is too small, or has no step.
+    """Return the eight orientations, the likeliest first; none if the scan is too small, or has no step.
 
-    The likeliest has the least curl, then the phase that is bright where the dark field is.
+    They are sorted by least curl, then by correlation of the phase with the dark field.
     """
     visited, step_A = store.visited, store.header.scan.step_A
     if visited.sum() < LEAST_POINTS or min(visited.shape) <= 2 or step_A is None:
@@ -114,9 +114,9 @@ def orientations(calibration: Calibration, store: Store) -> list[Candidate]:
 
 
 def independent_defocus(calibration: Calibration, store: Store) -> Quantity | None:
-    """C10 in Å of the plane that scatters, as the bright field shows it under the orientation in use.
+    """Return C10 in Å of the scattering plane, as shown by the bright field for the orientation in use.
 
-    None where it does not tell. Of a specimen that is not thin that plane lies below the entrance.
+    None if it cannot be determined. For a specimen that is not thin, this plane lies below the entrance.
     """
     kept = {
         name: quantity
@@ -130,17 +130,17 @@ def independent_defocus(calibration: Calibration, store: Store) -> Quantity | No
 
 
 def _dark_field(store: Store) -> DoubleArray:
-    """(rows, cols)"""
+    """Return the dark field (rows, cols)."""
     return np.asarray(store.per_frame(store.regions)[:, REGIONS.index("dark")].reshape(store.shape))
 
 
 def wrapped(angle_deg: float) -> float:
-    """The same angle in (-180, 180]."""
+    """Return the equivalent angle in (-180, 180]."""
     return 180.0 - (180.0 - angle_deg) % 360.0
 
 
 def with_transposition(words: str) -> str:
-    """The transform of a detector whose patterns are transposed besides, in the frame that it leads to."""
+    """Return the transform of a detector whose patterns are additionally transposed, in the frame it leads to."""
     known: Sequence[str] = parse_transform(words)
     known = known[1:] if known[:1] == ("transpose",) else ("transpose", *known)
     return "+".join(known) or "none"

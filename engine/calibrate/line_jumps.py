@@ -1,8 +1,8 @@
 """Jumps of the pattern from one line of the scan to the next, measured in both halves of each line.
 
-What a line's two halves have in common is the line, or a specimen that lies along the lines: a film's edge, layers,
-rows of atoms. A specimen shows in few lines, or alike in neighbouring ones, or at a period; jumps are those that most
-lines make, each by itself (docs/theory/calibration.md, Descan).
+What a line's two halves have in common is due to the line, or to a specimen that lies along the lines: a film's edge,
+layers, rows of atoms. A specimen shows in few lines, or equally in neighbouring ones, or at a period; jumps are those
+that most lines make independently (docs/theory/calibration.md, Descan).
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from ptylive.schema.model import BoolArray, DoubleArray, IndexArray
 
 LEAST_LINES, LEAST_COLUMNS = 24, 8
 MOST_LINES = 2048
-"""Two numbers each are told to everybody and stored as an attribute, of which HDF5 holds 64 kB."""
+"""Two numbers per line are sent to all clients and stored as an attribute, which HDF5 limits to 64 kB."""
 LEAST_JUMP_PX, LEAST_SHARE = 0.15, 0.01
-"""Jumps of less, root mean square, or than this share of the disc's radius, disturb no map; rows of atoms along the
-lines look like jumps of 0.1 px (10 nm of SrTiO3)."""
+"""Smallest root-mean-square jump that counts, in pixels and as a share of the disc's radius: less disturbs no map, and
+rows of atoms along the lines look like jumps of 0.1 px (10 nm of SrTiO3)."""
 BELIEVED = 4.0
-"""Standard errors by which the halves must agree."""
+"""Standard errors by which the agreement of the halves must be significant."""
 USUAL_SHARE = 0.25
-"""Of the mean square of steps, that half of all steps must reach at least: 0.35 for normally distributed ones."""
+"""Least median of squared steps over their mean: it is 0.35 for normally distributed steps."""
 WHITE = 1.15
-"""Largest distance of the summed spectrum of white noise from a straight line (Bartlett's test), times the root of the
-number of frequencies, in 99 of 100 draws of 24 to 1000 lines, of both axes together."""
+"""Largest distance of the cumulative spectrum of white noise from a straight line (Bartlett's test), times the root of
+the number of frequencies, in 99 of 100 draws of 24 to 1000 lines, of both axes together."""
 
 
 @dataclass(frozen=True)
 class LineJumps:
-    """Offset (rows, 2), pixels, of each line from a smooth course, 0 where it was not measured.
+    """Offset (rows, 2), pixels, of each line from a smooth course, 0 if it was not measured.
 
     slow: the course (3, 2), terms 1, u, u^2; uncertainty_px: standard error of a line's place.
     """
@@ -42,28 +42,27 @@ class LineJumps:
 
     @property
     def place_px(self) -> DoubleArray:
-        """Course and offsets of all lines together (rows, 2), without their mean."""
+        """Course plus offsets of all lines (rows, 2), without their mean."""
         return np.asarray(self.offset_px + _course(len(self.offset_px))[:, 1:] @ self.slow[1:])
 
 
 def halves_of(point: IndexArray, scan_shape: tuple[int, int]) -> IndexArray:
-    """Which half (n,) of which line scan points (n,), flat, lie in: twice the line, plus one on its right side."""
+    """Return the half-line (n,) of scan points (n,), flat: twice the line, plus one on its right side."""
     row, col = np.divmod(np.asarray(point), scan_shape[1])
     return np.asarray(2 * row + (2 * col >= scan_shape[1]))
 
 
 def may_jump(scan_shape: tuple[int, int]) -> bool:
-    """Whether a scan has lines enough, of points enough, to tell."""
+    """Return whether a scan has enough lines, with enough points, to detect jumps."""
     return LEAST_LINES <= scan_shape[0] <= MOST_LINES and scan_shape[1] >= LEAST_COLUMNS
 
 
 def line_jumps(
     place_px: DoubleArray, points: IndexArray, scan_shape: tuple[int, int], disc_radius_px: float
 ) -> LineJumps | None:
-    """Offsets of lines by the places (2 rows, 2) of the pattern in their halves; None where no jumps are seen.
+    """Find offsets of lines from the places (2 rows, 2) of the pattern in their halves; None if no jumps are seen.
 
-    points (2 rows,): scan points that each half's place was measured on; halves of which less was visited than not
-    do not count.
+    points (2 rows,): number of scan points in each half's measurement; halves visited by half or less are ignored.
     """
     left, right = place_px[::2], place_px[1::2]
     seen = lines_seen(points, scan_shape)
@@ -76,7 +75,7 @@ def line_jumps(
     step = [np.diff(half - terms @ slow, axis=0)[both] for half in (left, right)]
     product = (step[0] * step[1]).sum(axis=1)
     shared = float(product.mean()) / 2
-    # of noise s along each axis, a half errs by 2 s^2 in all, the difference of two steps by 8 s^2, a line by s^2
+    # for noise s along each axis, a half errs by 2 s^2 in total, the difference of two steps by 8 s^2, a line by s^2
     apart = float(((step[0] - step[1]) ** 2).sum(axis=1).mean()) / 8
     alike = shared / max(shared + 2 * apart, 1e-12)  # correlation of the halves' steps; two neighbours share a line
     certainty = math.atanh(min(alike, 1 - 1e-9)) / math.sqrt(0.75 / len(step[0]))
@@ -90,24 +89,24 @@ def line_jumps(
 
 
 def lines_seen(points: IndexArray, scan_shape: tuple[int, int]) -> BoolArray:
-    """Lines (rows,) of which more than half was visited on either side; points (2 rows,): in their halves."""
+    """Return the lines (rows,) of which more than half was visited on either side; points (2 rows,): in the halves."""
     every = np.array([(scan_shape[1] + 1) // 2, scan_shape[1] // 2])
     return np.asarray((2 * points.reshape(-1, 2) > every).all(axis=1))
 
 
 def slow_course(place_px: DoubleArray, seen: BoolArray) -> DoubleArray:
-    """The parabola (3, 2) through the places (rows, 2) of lines that were seen (rows,)."""
+    """Return the parabola (3, 2) through the places (rows, 2) of lines that were seen (rows,)."""
     return np.asarray(np.linalg.lstsq(_course(len(place_px))[seen], place_px[seen], rcond=None)[0])
 
 
 def _course(rows: int) -> DoubleArray:
-    """Terms (rows, 3) of a smooth course over the lines."""
+    """Return the terms (rows, 3) of a smooth course over the lines."""
     u = np.linspace(-1.0, 1.0, rows)
     return np.stack([np.ones(rows), u, u * u], axis=1)
 
 
 def _white(offset: DoubleArray) -> bool:
-    """Whether offsets (n, 2) of lines have all periods alike: those of a specimen have long ones, or a few."""
+    """Return whether offsets (n, 2) have equal power at all periods: a specimen has long periods, or a few."""
     power = (np.abs(np.fft.rfft(offset, axis=0)[1:]) ** 2).sum(axis=1)
     share = np.cumsum(power) / max(float(power.sum()), 1e-30)
     even = np.arange(1, len(power) + 1) / len(power)

@@ -1,9 +1,9 @@
-"""Lines of a scan whose pattern lies elsewhere from some line on, or on every way back of a snake.
+"""Lines of a scan whose pattern is displaced from some line on, or on every return line of a snake scan.
 
-Somebody moves the projector in mid-scan, or a coil charges; and what brings the pattern back lags behind a beam that
-runs both ways. Neither is a jump of most lines by themselves (:mod:`line_jumps`). A specimen makes steps, too, where a
-film begins, so that what is found in the centre of mass has to be seen on the edge of the disc (:mod:`descan`). Even
-that is moved by magnetic domains and wedges, whose fields act alike over the whole probe; but by less than LEAST_MRAD.
+Somebody may move the projector in mid-scan, or a coil may charge; and the descan coils may lag behind a beam that scans
+in both directions. Neither is an independent jump of most lines (:mod:`line_jumps`). A specimen makes steps, too, at
+the edge of a film, so steps found in the centre of mass must also be seen on the edge of the disc (:mod:`descan`). Even
+that is moved by magnetic domains and wedges, whose fields act equally on the whole probe, but by less than LEAST_MRAD.
 """
 
 from __future__ import annotations
@@ -18,39 +18,39 @@ from ptylive.schema import ScanHeader
 from ptylive.schema.model import BoolArray, DoubleArray, IndexArray
 
 AROUND = 6
-"""Lines on each side of a step that it is measured on, beside a slope."""
+"""Number of lines on each side of a step on which it is measured, together with a slope."""
 LEAST_STEP_PX, LEAST_SHARE = 0.3, 0.03
-"""Steps of less, or than this share of the disc's radius, are left alone: strong specimens show such."""
+"""Smallest step in pixels, and as a share of the disc's radius, that counts: strong specimens show smaller ones."""
 LEAST_MRAD = 0.2
-"""A step of less may be a specimen's: domains deflect by some 0.01 mrad, a wedge of 45° by 0.1 mrad at 200 kV."""
+"""Smaller steps may be due to the specimen: domains deflect by some 0.01 mrad, a 45° wedge by 0.1 mrad at 200 kV."""
 BELIEVED, APART = 6.0, 0.3
-"""Standard errors of a step, of some hundred places where it might be; share of it by which halves of lines differ."""
+"""Required standard errors of a step, given some hundred possible places; largest relative difference of half-lines."""
 STANDS_OUT = 4.0
-"""Times the usual change from line to line elsewhere, so that layers and rows of atoms are no steps."""
+"""Required ratio to the usual change between lines elsewhere, so that layers and rows of atoms are not steps."""
 MOST_STEPS, LEFT = 3, 0.5
-"""At most, and the share of the smallest that nothing else may reach."""
+"""Largest number of steps, and the share of the smallest step that nothing else may reach."""
 _LINES = np.arange(2 * AROUND) - AROUND + 0.5
 DESIGN = np.stack([np.ones(2 * AROUND), _LINES, _LINES > 0], axis=1)
-"""A mean, a slope and a step in the middle of 2 AROUND lines."""
+"""Design matrix of a mean, a slope and a step in the middle of 2 AROUND lines."""
 SOLVED = np.linalg.pinv(DESIGN)
 
 
 _Step = tuple[int, DoubleArray, float]
-"""The line from which on all lie elsewhere, by how much (2,), and its standard error, pixels."""
+"""First displaced line, its displacement (2,) and the standard error, pixels."""
 
 
 @dataclass(frozen=True)
 class StepLimits:
-    """What steps are looked for in a scan."""
+    """Limits for the steps looked for in a scan."""
 
     both_ways: bool = False
-    """The beam runs both ways."""
+    """Whether the beam scans in both directions."""
     least_px: float = LEAST_STEP_PX
-    """Of what moves the pattern from some line on."""
+    """Smallest step that displaces the pattern from some line on."""
 
     @classmethod
     def of(cls, header: ScanHeader, disc_radius_px: float) -> StepLimits:
-        """Of a scan; where the semi-angle is not told nothing moves but the ways of a snake."""
+        """Return the limits for a scan; without a semi-angle only the two directions of a snake are examined."""
         semiangle_mrad = header.optics.convergence_semiangle_mrad
         deflected_px = LEAST_MRAD / semiangle_mrad * disc_radius_px if semiangle_mrad else math.inf
         return cls(header.scan.pattern == "snake", max(LEAST_STEP_PX, LEAST_SHARE * disc_radius_px, deflected_px))
@@ -63,7 +63,7 @@ def line_offsets(
     disc_radius_px: float,
     limits: StepLimits,
 ) -> LineJumps | None:
-    """Steps, the ways of a snake and jumps of single lines together; see :func:`line_jumps`."""
+    """Return steps, snake offsets and jumps of single lines combined; see :func:`line_jumps`."""
     seen = lines_seen(points, scan_shape)
     if seen.sum() < LEAST_LINES:
         return line_jumps(place_px, points, scan_shape, disc_radius_px)
@@ -95,7 +95,7 @@ class _Halves:
 
 
 def _found(halves: _Halves, limits: StepLimits, least_way_px: float) -> tuple[DoubleArray, float] | None:
-    """Offsets (rows, 2) of lines about their mean, and their standard error; None for none."""
+    """Return offsets (rows, 2) of lines about their mean, and their standard error; None if there are none."""
     rows = len(halves.seen)
     offset, doubts = np.zeros((rows, 2)), list[float]()
     if limits.both_ways and (way := _way_back(halves, least_way_px)) is not None:
@@ -111,7 +111,7 @@ def _found(halves: _Halves, limits: StepLimits, least_way_px: float) -> tuple[Do
 
 
 def _way_back(halves: _Halves, least_px: float) -> tuple[DoubleArray, float] | None:
-    """By how much (2,) odd lines lie elsewhere than their neighbours, and its standard error."""
+    """Return the displacement (2,) of odd lines relative to their neighbours, and its standard error."""
     whole = halves.seen[1:-1] & halves.seen[:-2] & halves.seen[2:]
     sign = np.where(np.arange(1, len(whole) + 1) % 2, 1.0, -1.0)[whole, None]
 
@@ -125,7 +125,7 @@ def _way_back(halves: _Halves, least_px: float) -> tuple[DoubleArray, float] | N
 
 
 def _steps(halves: _Halves, least_px: float) -> list[_Step]:
-    """Steps, the largest first; none where others of their kind, or too many, are left: layers of a specimen."""
+    """Return steps, the largest first; none if similar or too many steps remain, as for layers of a specimen."""
     found = list[_Step]()
     while len(found) < MOST_STEPS and (step := _step(halves, least_px)) is not None:
         found.append(step)
@@ -137,7 +137,7 @@ def _steps(halves: _Halves, least_px: float) -> list[_Step]:
 
 
 def _step(halves: _Halves, least_px: float) -> _Step | None:
-    """The largest step; None where none is believed."""
+    """Return the largest step, or None if no step is believed."""
     lines = np.flatnonzero(halves.seen)
     place, left, right = (one[lines] for one in (halves.place, halves.left, halves.right))
     height = _heights(place)
@@ -159,11 +159,11 @@ def _step(halves: _Halves, least_px: float) -> _Step | None:
 
 
 def _heights(place: DoubleArray) -> DoubleArray:
-    """Steps (n - 2 AROUND + 1, 2) in the middle of all neighbouring lines of places (n, 2)."""
+    """Return steps (n - 2 AROUND + 1, 2) in the middle of every window of lines, from places (n, 2)."""
     return np.asarray(np.lib.stride_tricks.sliding_window_view(place, 2 * AROUND, axis=0) @ SOLVED[2])
 
 
 def _believed(offset: DoubleArray, left: DoubleArray, right: DoubleArray, error_px: float, least_px: float) -> bool:
-    """Whether an offset is large and certain enough, and both halves of lines have it."""
+    """Return whether an offset is large and significant, and both halves of lines have it."""
     size = float(np.linalg.norm(offset))
     return size > max(least_px, BELIEVED * error_px) and float(np.linalg.norm(left - right)) < APART * size

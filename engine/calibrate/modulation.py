@@ -1,4 +1,4 @@
-"""The spatial frequencies that carry a scan: what the fits of defocus, aberrations and rotation look at."""
+"""The spatial frequencies that dominate a scan, used by the fits of defocus, aberrations and rotation."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from ptylive.schema.model import Array, BoolArray, ComplexArray, DoubleArray, Fl
 
 FIT_FREQUENCIES = 180
 TAPER = 0.15
-"""Share of each edge that is faded out, so that the frame of the scan makes no frequencies."""
+"""Share of the field faded out at each edge, so that the frame of the scan adds no frequencies."""
 PADDING = 1.25
 SPARSE_SCAN = 0.4
 """Scan Nyquist frequency in aperture radii below which a scan is sparse: J1 and J2 are averaged there."""
 PEAKED, PEAKS = 5.0, 4
-"""Times their ring's mean power that the brightest frequencies of a lattice have at least: 6 to 16; amorphous 2."""
+"""Least ratio of a lattice's brightest frequencies to the mean power of their ring: 6 to 16; 2 if amorphous."""
 LEAST_ROWS, LEAST_POINTS = 5, 150
-"""Less of a scan carries no frequencies."""
+"""Smaller parts of a scan contain no usable frequencies."""
 
 
 @dataclass(frozen=True, eq=False)
 class Modulation:
     """The brightest frequencies of the coefficients over the scan, chosen ring by ring of |Q|.
 
-    On sparse scans each ring is scaled to unit power, lest edges and large particles decide.
-    Dense scans show a lattice: there scaling would let weak, dynamical beams move the fitted plane (measured on
-    10 nm of SrTiO3: 166 Å instead of 136 Å, between entrance at 100 Å and mid-plane at 150 Å).
+    On sparse scans each ring is scaled to unit power, so that edges and large particles do not decide. Dense scans show
+    a lattice: scaling would let weak, dynamical beams move the fitted plane (measured on 10 nm of SrTiO3: 166 Å instead
+    of 136 Å, between entrance at 100 Å and mid-plane at 150 Å).
     """
 
     q_scan: DoubleArray
     """(nq, 2) along the scan axes, 1/Å, brightest first."""
     spectra: ComplexArray
-    """(N, nq)."""
+    """(N, nq) Fourier coefficients."""
     mean: DoubleArray
     """(N,) mean coefficients of patterns of unit sum."""
     field_A: float
@@ -45,7 +45,7 @@ class Modulation:
 
     @classmethod
     def of(cls, store: Store, step_A: tuple[float, float], semiangle_invA: float) -> Modulation | None:
-        """From what a store holds; None while too little was visited, and where every pattern is the same."""
+        """Return the modulation of a store; None if too little was visited, or all patterns are the same."""
         sparse, q_max = is_sparse(step_A, semiangle_invA), 2 * semiangle_invA
         visited = store.visited
         rows = np.flatnonzero(visited.any(axis=1))
@@ -81,14 +81,14 @@ class Modulation:
         return cls(q[chosen], spectra.astype(np.complex64), mean_bins(store), float(field), peaked)
 
     def brightest(self, count: int) -> Modulation:
-        """The first ``count`` frequencies only."""
+        """Return the first ``count`` frequencies only."""
         return replace(self, q_scan=self.q_scan[:count], spectra=self.spectra[:, :count])
 
 
 def _tapered(store: Store, visited: BoolArray, rows: slice) -> FloatArray:
-    """Coefficients (N, rows, cols) of the visited rows, the mean removed, edges faded out.
+    """Return coefficients (N, rows, cols) of the visited rows, with the mean removed and edges faded out.
 
-    Row by row: of a large scan there is memory for the result, not for what lies between.
+    Row by row: for a large scan there is memory for the result, but not for intermediate arrays.
     """
     scale, mean = np.float32(1.0 / mean_intensity(store)), mean_bins(store).astype(np.float32)
     bins = store.per_frame(store.bins).reshape(*visited.shape, -1)[rows]
@@ -100,7 +100,7 @@ def _tapered(store: Store, visited: BoolArray, rows: slice) -> FloatArray:
 
 
 def _mean_power(cube: FloatArray, shape: tuple[int, int]) -> FloatArray:
-    """Power spectrum (rows, cols) of planes (N, ...) padded to a shape, their mean: one plane after the other."""
+    """Return the mean power spectrum (rows, cols) of planes (N, ...) padded to a shape, computed plane by plane."""
     kept = shape[1] // 2 + 1
     half = np.zeros((shape[0], kept), np.float32)
     for plane in cube:
@@ -110,9 +110,9 @@ def _mean_power(cube: FloatArray, shape: tuple[int, int]) -> FloatArray:
 
 
 def _peaks(power: FloatArray) -> tuple[BoolArray, DoubleArray]:
-    """Local maxima (n,) of a power spectrum (rows, cols), and how far (n, 2) each lies from its grid point, in points.
+    """Return local maxima (n,) of a power spectrum (rows, cols), and their offsets (n, 2) from grid points, in points.
 
-    A lattice has its power between the grid points: on a few rows the nearest one is off by several degrees.
+    A lattice's frequencies lie between the grid points: on a few rows the nearest one is off by several degrees.
     """
     peak = power == ndimage.maximum_filter(power, size=3, mode="wrap")
     log_power = np.log(np.maximum(power, 1e-30))
@@ -125,7 +125,7 @@ def _peaks(power: FloatArray) -> tuple[BoolArray, DoubleArray]:
 
 
 def _transform(cube: FloatArray, cycles: DoubleArray) -> ComplexArray:
-    """Fourier sums (N, nq) of (N, rows, cols) at any frequencies (nq, 2), in cycles per scan point."""
+    """Return Fourier sums (N, nq) of (N, rows, cols) at any frequencies (nq, 2), in cycles per scan point."""
     row, col = (np.exp(-2j * np.pi * np.outer(np.arange(n), c)) for n, c in zip(cube.shape[1:], cycles.T, strict=True))
     col_pair = np.ascontiguousarray(col.astype(np.complex64)).view(np.float32)
     out = np.empty((len(cube), len(cycles)), dtype=np.complex64)
@@ -136,11 +136,11 @@ def _transform(cube: FloatArray, cycles: DoubleArray) -> ComplexArray:
 
 
 def edge_taper(n: int) -> Array:
-    """Ones with raised-cosine edges."""
+    """Return ones with raised-cosine edges."""
     edge = np.clip(np.minimum(np.arange(n) + 1, np.arange(n)[::-1] + 1) / max(TAPER * n, 1.0), 0, 1)
     return np.asarray(0.5 - 0.5 * np.cos(np.pi * edge), dtype=np.float32)
 
 
 def is_sparse(step_A: tuple[float, float], semiangle_invA: float) -> bool:
-    """Whether the scan resolves much less than the aperture would allow."""
+    """Return whether the scan resolves much less than the aperture would allow."""
     return 0.5 / max(step_A) < SPARSE_SCAN * semiangle_invA

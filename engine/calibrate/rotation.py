@@ -1,11 +1,12 @@
 """Rotation and transposition between scan and detector from the centre of mass (docs/theory/calibration.md).
 
 The true phase gradient has no curl. With u, v the curl and divergence of the spectra, the curl power at a trial angle
-is (a + b)/2 + (a - b)/2 cos 2t - c sin 2t, so the best angle is closed form; a transposed detector is tried by swapping
-the components, and the remaining half turn is settled by phase being positive where the dark field is bright.
+is (a + b)/2 + (a - b)/2 cos 2t - c sin 2t, so the best angle has a closed form. A transposed detector is tried by
+swapping the components, and the remaining half turn is settled by the phase being positive where the dark field is
+bright.
 
-Of thick crystals the centre of mass is no gradient, and more curl is left than is believed by itself; and a few bright
-beams decide what optics explain of the bright field. Where both know of one angle it is believed.
+For thick crystals the centre of mass is not a gradient, and the remaining curl is too large to be trusted alone; at the
+same time, a few bright beams decide which optics explain the bright field. If both yield the same angle it is believed.
 """
 
 from __future__ import annotations
@@ -28,16 +29,16 @@ from ptylive.schema.model import BoolArray, DoubleArray
 TRUSTED_CURL = 0.2
 """Largest remaining share of curl at which the angle is believed."""
 TRUSTED_RATIO = 2.0
-"""How much less curl one handedness must leave than the other."""
+"""Least ratio of the curls left by the two handednesses."""
 SAME_ANGLE_DEG = 15.0
-"""Angles that agree this well are the same: a trusted one has been 9° off (silicon [110], 77 Å)."""
+"""Largest difference between equivalent angles: a trusted one has been 9° off (silicon [110], 77 Å)."""
 LEAST_ROWS = 8
-"""Of a scan whose halves are compared."""
+"""Least number of rows of a scan whose halves are compared."""
 
 
 @dataclass(frozen=True)
 class RotationFit:
-    """Angle that minimises the curl, degrees in (-180, 180]; what is left of the curl; whether to believe it."""
+    """Angle that minimises the curl, degrees in (-180, 180], with the remaining curl and whether to trust it."""
 
     rotation_deg: float
     transposed: bool
@@ -45,7 +46,7 @@ class RotationFit:
     curl_other: float
     sign_correlation: float
     other_deg: float = 0.0
-    """Angle with the least curl of the other handedness."""
+    """Angle with the least curl for the other handedness."""
 
     @property
     def angle_trusted(self) -> bool:
@@ -53,16 +54,16 @@ class RotationFit:
         return self.curl < TRUSTED_CURL and self.curl_other > TRUSTED_RATIO * self.curl
 
     def contradicts(self, rotation_deg: float) -> bool:
-        """Whether it is believed and another angle is not this one, be it half a turn aside."""
+        """Return whether this angle is trusted and differs from another one, up to half a turn."""
         return self.angle_trusted and not same_angle(rotation_deg, self.rotation_deg)
 
     def confirms(self, rotation_deg: float) -> bool:
-        """Whether it is believed and the other angle is the same, be it half a turn aside."""
+        """Return whether this angle is trusted and agrees with another one, up to half a turn."""
         return self.angle_trusted and same_angle(rotation_deg, self.rotation_deg)
 
     @property
     def angles_deg(self) -> dict[bool, float]:
-        """The angle with the least curl without a transposition, and with one."""
+        """Angle with the least curl without a transposition, and with one."""
         return {self.transposed: self.rotation_deg, not self.transposed: self.other_deg}
 
     @property
@@ -80,7 +81,7 @@ def fit_rotation(
     *,
     transposed: bool | None = None,
 ) -> RotationFit:
-    """Rotation from CoM (2, rows, cols) along recorded axes; ``transposed`` given means only the angle is sought.
+    """Fit the rotation to the CoM (2, rows, cols) along recorded axes; with ``transposed`` given only the angle.
 
     q_max (1/Å): frequencies above it carry no signal (1.2 times the aperture radius).
     """
@@ -98,21 +99,21 @@ def fit_rotation(
 
 
 def apart_deg(one_deg: float, other_deg: float) -> float:
-    """Angle between two directions, degrees."""
+    """Return the angle between two directions, degrees."""
     return abs((one_deg - other_deg + 180.0) % 360.0 - 180.0)
 
 
 def same_angle(one_deg: float, other_deg: float) -> bool:
-    """Whether two rotations are the same, be it half a turn aside."""
+    """Return whether two rotations are the same, up to half a turn."""
     return apart_deg(2 * one_deg, 2 * other_deg) <= 2 * SAME_ANGLE_DEG
 
 
 def confirmed_by_curl(criteria: Criteria, search: Search, fit: AberrationFit, angle_deg: float | None) -> AberrationFit:
-    """The fit, or one at the angle with the least curl of its handedness where most frequencies prefer that.
+    """Return the fit, or the one at its handedness's angle of least curl if most frequencies prefer that.
 
-    Of silicon [110], 230 Å, 14 % of the energy was explained 22° aside and 11 % at the angle of the curl, which ranks
-    preferred by 1.7 standard deviations. Of 27 other scans four had angles so far apart, and none preferred that of the
-    curl: by 4 standard deviations or more.
+    For silicon [110], 230 Å, 14 % of the energy was explained 22° off and 11 % at the angle of the curl, which the
+    ranks preferred by 1.7 standard deviations. Of 27 other scans four had angles so far apart, and none preferred that
+    of the curl: by 4 standard deviations or more.
     """
     if angle_deg is None or search.rotation_deg is not None or same_angle(fit.rotation_deg, angle_deg):
         return fit
@@ -126,21 +127,21 @@ def confirmed_by_curl(criteria: Criteria, search: Search, fit: AberrationFit, an
 def with_denser_positive(
     fit: AberrationFit, correlation: float, points: int, curl: RotationFit | None
 ) -> tuple[AberrationFit, Origin]:
-    """Of the pair that a weak phase object cannot tell apart, the one with denser matter positive; and who says so.
+    """Return the member of the indistinguishable pair with denser matter positive, and the origin of the decision.
 
-    ``correlation``: of the phase and the dark field at ``points`` of the scan.
+    ``correlation``: between phase and dark field at ``points`` of the scan.
     """
     if settles(correlation, points):
         return (fit if correlation > 0 else fit.turned()), Origin.ESTIMATED
     if curl is not None and curl.angle_trusted and curl.sign_trusted:
         near = apart_deg(fit.rotation_deg, curl.rotation_deg) < 90.0
         return (fit if near else fit.turned()), Origin.ESTIMATED
-    # nothing decides: underfocus is what most people work at
+    # nothing decides: underfocus is the most common choice
     return (fit if fit.aberrations["C10"] <= 0 else fit.turned()), Origin.UNDECIDED
 
 
 def highest_frequency(calibration: Calibration) -> float:
-    """1.2 times the aperture radius in 1/Å where it is known: no phase contrast lies beyond."""
+    """Return 1.2 times the aperture radius in 1/Å if known: there is no phase contrast beyond."""
     wavelength, semiangle = calibration.wavelength_A, calibration.get("convergence_semiangle_mrad")
     if wavelength is None or semiangle is None:
         return math.inf
@@ -148,7 +149,7 @@ def highest_frequency(calibration: Calibration) -> float:
 
 
 def spread_deg(fit: Callable[[BoolArray], RotationFit], visited: BoolArray) -> float | None:
-    """Half the difference between the angles of the upper and the lower half of the visited rows; None of few rows."""
+    """Return half the difference of the angles of the upper and lower half of the visited rows; None for few rows."""
     rows = np.flatnonzero(visited.any(axis=1))
     if len(rows) < LEAST_ROWS:
         return None
@@ -158,7 +159,7 @@ def spread_deg(fit: Callable[[BoolArray], RotationFit], visited: BoolArray) -> f
 
 
 def _least_curl(com: DoubleArray, visited: BoolArray, step_A: tuple[float, float], q_max: float) -> tuple[float, float]:
-    """Angle in degrees (mod 180) with the least curl, and the share of curl left."""
+    """Return the angle in degrees (mod 180) with the least curl, and the share of curl left."""
     rows = np.flatnonzero(visited.any(axis=1))
     field = com[:, rows[0] : rows[-1] + 1] if len(rows) else com
     window = np.hanning(field.shape[1] + 2)[1:-1, None] * np.hanning(field.shape[2] + 2)[None, 1:-1]

@@ -1,7 +1,7 @@
-"""Second half of the calibration: how scan, detector and focus lie to each other, from what has arrived.
+"""Second half of the calibration: orientation of scan and detector, and focus, from the data that have arrived.
 
-The centre of mass gives rotation and handedness near focus; the bright field itself gives defocus, astigmatism and,
-where the centre of mass is blind, the rest. What was given is never touched.
+The centre of mass gives rotation and handedness near focus. The bright field itself gives defocus, astigmatism and the
+rest wherever the centre of mass is blind. Given values are never changed.
 """
 
 from __future__ import annotations
@@ -53,25 +53,25 @@ from ptylive.schema import Calibration, MetadataError, Origin, Quantity
 from ptylive.schema.model import BoolArray, DoubleArray
 
 LEAST_POINTS = 64
-"""Fewer visited points say nothing about the rotation."""
+"""Number of visited points below which the rotation is not determined."""
 HANDEDNESS_RATIO = 1.5
-"""How much better one handedness must align the bright field to be believed."""
+"""Ratio by which one handedness must align the bright field better to be believed."""
 LEAST_DEPTH_A, MOST_DEPTH_A = 10.0, 500.0
-"""Depths below the entrance plane that a specimen may have."""
+"""Range of depths below the entrance plane that a specimen may have."""
 MIDDLE_DEPTH_A = 200.0
-"""Depth of the middle of the thickest crystals: what would lie deeper is thin, seen under the other half turn."""
+"""Depth of the middle of the thickest crystals: a greater depth means a thin specimen with the other half turn."""
 HALF_TURN_RATIO = 1.1
-"""How much more of the scan one half turn must explain to be believed."""
+"""Ratio by which one half turn must explain more of the scan to be believed."""
 WELL_EXPLAINED = 0.4
 """Share of the energy above which a fit among aliases of finer structure waits for the end of the scan."""
 LEAST_EXPLAINED = 3.0
-"""Explained energy, in what noise alone would explain (one part in the number of coefficients)."""
+"""Explained energy, in units of what noise alone would explain (1 over the number of coefficients)."""
 MOST_OF_IT = 0.95
-"""Share of a scan that must have come before all trial optics are compared by the energy they explain: seconds."""
+"""Share of a scan that must have arrived before all trial optics are compared by explained energy (takes seconds)."""
 
 
 def calibrate_scan(calibration: Calibration, store: Store) -> Calibration:
-    """Rotation, transposition, defocus and astigmatism where they were not given, with origin and uncertainty."""
+    """Add rotation, transposition, defocus and astigmatism if not given, with origin and uncertainty."""
     work = _Work(dict(calibration.entries), store)
     visited = store.visited
     work.from_moments()
@@ -85,23 +85,23 @@ def calibrate_scan(calibration: Calibration, store: Store) -> Calibration:
 
 @dataclass
 class _Work:
-    """Calibration entries while they are being found."""
+    """Calibration entries while they are being determined."""
 
     entries: dict[str, Quantity]
     store: Store
     aligned: str = ""
-    """The handedness that aligns the bright field clearly better than the other one, where there is one."""
+    """Handedness that aligns the bright field clearly better than the other one, if any."""
 
     def given(self, name: str) -> bool:
-        """Whether a value was stated by somebody."""
+        """Return whether a value was given."""
         return name in self.entries and self.entries[name].origin is Origin.GIVEN
 
     def value(self, name: str, default: Any) -> Any:
-        """The value so far."""
+        """Return the value so far."""
         return self.entries[name].value if name in self.entries else default
 
     def from_moments(self) -> None:
-        """The descan, where patterns wander more than the specimen can make them."""
+        """Set the descan, if patterns wander more than the specimen can explain."""
         radius = float(self.value("disc_radius_px", 0.0))
         if not self.given("descan_px") and (found := find_descan(self.store, radius)) is not None:
             self.entries["descan_px"] = found
@@ -109,7 +109,7 @@ class _Work:
     # -- centre of mass ---------------------------------------------------------------------------------------------
 
     def from_centre_of_mass(self) -> RotationFit | None:
-        """Rotation and handedness from the curl; None when both are given."""
+        """Set rotation and handedness from the curl; return None if both are given."""
         if self.given("rotation_deg") and self.given("detector_transform"):
             return None
         visited = self.store.visited
@@ -132,13 +132,13 @@ class _Work:
         return whole
 
     def curl(self, com: DoubleArray, visited: BoolArray, transposed: bool | None) -> RotationFit:
-        """Rotation with the least curl; ``transposed`` given: the angle only."""
+        """Return the rotation with the least curl; with ``transposed`` given, only the angle is fitted."""
         step = self.store.header.scan.step_A or (1.0, 1.0)
         field, highest = np.where(visited, com, 0.0), highest_frequency(Calibration(self.entries))
         return fit_rotation(field, self._dark_field, visited, step, highest, transposed=transposed)
 
     def spread(self, com: DoubleArray, whole: RotationFit) -> float | None:
-        """Half the difference between the angles of both halves of the scan."""
+        """Return half the difference between the angles of both halves of the scan."""
         return spread_deg(lambda half: self.curl(com, half, whole.transposed), self.store.visited)
 
     @property
@@ -149,9 +149,9 @@ class _Work:
     # -- bright field -----------------------------------------------------------------------------------------------
 
     def from_bright_field(self, curl: RotationFit | None) -> None:
-        """Defocus and astigmatism, and the rotation and handedness that the centre of mass left open.
+        """Set defocus and astigmatism, and the rotation and handedness that the centre of mass left open.
 
-        Where the defocus is given, the plane that the maps are focused on is looked for instead: ``depth_A``.
+        If the defocus is given, the plane on which the maps are focused is determined instead: ``depth_A``.
         """
         rotation_open = not self.given("rotation_deg") and not (curl is not None and curl.angle_trusted)
         if self.given("C10") and self.given("depth_A") and not rotation_open:
@@ -188,12 +188,12 @@ class _Work:
             self._find_depth(criteria, search)
 
     def _search_defocus(self, criteria: Criteria, search: Search, curl: RotationFit | None, *, sparse: bool) -> None:
-        """Everything open: grid, handedness, fit, higher aberrations where the scan carries them."""
+        """Determine everything left open: grid, handedness, fit, and higher aberrations if the scan carries them."""
         ordered = not sparse or criteria.modulation.peaked
         question = self._question(criteria, search, curl)
         criteria, grid = self._oriented(criteria, Grid.of(criteria, search), search, curl)
         if sparse and search.rotation_deg is None and search.c12_A is None:
-            # images of an amorphous specimen can be aligned with each other: one more start, which the criteria judge
+            # images of an amorphous specimen can be aligned with each other: one more start, judged by the criteria
             alignment = align(self.store, criteria.conditions)
             grid = grid if alignment is None else replace(grid, starts=[*grid.starts, alignment.start])
         fit = fit_aberrations(criteria, search, grid, sparse=sparse)
@@ -206,7 +206,7 @@ class _Work:
         criteria, fit = self._together(question, (criteria, fit), compared=compared)
         compared = compared or isinstance(criteria, JointCriteria)
         if curl is not None and not self.given("rotation_deg") and curl.contradicts(fit.rotation_deg):
-            # of lattices false optics explain as much as the right ones
+            # for lattices, wrong optics may explain as much as the right ones
             known = replace(search, rotation_deg=curl.rotation_deg)
             criteria, compared = question.criteria, False
             fit = fit_aberrations(criteria, known, Grid.of(criteria, known), sparse=sparse)
@@ -221,14 +221,14 @@ class _Work:
         self._adopt(fit, curl, criteria)
 
     def _beyond_chance(self, criteria: Criteria, fit: AberrationFit, *, compared: bool) -> bool:
-        """Whether a fit explains what noise does not; ``compared``: at every point of a grid, or among aliases."""
+        """Return whether a fit explains more than noise; ``compared``: chosen from a whole grid, or among aliases."""
         return criteria.over_chance(fit.explained) >= (criteria.above_chance if compared else LEAST_EXPLAINED)
 
     def _hand_is_open(self, curl: RotationFit | None) -> bool:
         return not self.given("detector_transform") and not (curl is not None and curl.angle_trusted)
 
     def _question(self, criteria: Criteria, search: Search, curl: RotationFit | None) -> Question:
-        """What all aliases are asked, about the handednesses that may be right."""
+        """Return the question for the fit by all aliases, with the handednesses that are possible."""
         own = {False: None if curl is None else curl.rotation_deg}
         angles = own if curl is None or not self._hand_is_open(curl) else curl.angles_deg
         return Question(criteria, search, angles, self._hand, curl)
@@ -244,13 +244,13 @@ class _Work:
     def _together(
         self, question: Question, present: tuple[Criteria, AberrationFit], *, compared: bool = False
     ) -> tuple[Criteria, AberrationFit]:
-        """The fit by all aliases together, where it explains more than the present one; what it says of the hand."""
+        """Return the fit by all aliases together if it explains more than the present one; set the handedness."""
         base, curl = question.transform, question.curl
         mirrored = self._hand != base
         believed = self._beyond_chance(*present, compared=compared)
         aligned = self.aligned == self._hand
         fit = Present(present[1], mirrored, believed, self._hand_is_told(), aligned)
-        # two measurements that agree are believed: of strong objects aliases explain what they should not
+        # two measurements that agree are believed: for strong objects, aliases explain too much
         agreed = believed and curl is not None and curl.confirms(fit.fit.rotation_deg)
         verdict = verdict_on(question, fit) if self._has_ended and not agreed else None
         if verdict is None:
@@ -264,7 +264,7 @@ class _Work:
     def _among_aliases(
         self, criteria: Criteria, search: Search, fit: AberrationFit, curl: RotationFit | None
     ) -> tuple[Criteria, AberrationFit]:
-        """The fit that takes what is seen for aliases of finer structure, where that explains more beyond doubt."""
+        """Return the fit that attributes the data to aliases of finer structure, if it explains significantly more."""
         running = fit.explained > WELL_EXPLAINED and not self._has_ended
         aliased = None if running else criteria.with_aliases()
         if aliased is None:
@@ -279,7 +279,7 @@ class _Work:
         return found.criteria, found.fit
 
     def _tells_little(self, criteria: Criteria, fit: AberrationFit) -> bool:
-        """Whether J1 is lost in noise, of a scan that has come to its end."""
+        """Return whether J1 is lost in noise, for a scan that has ended."""
         undecided = not self._hand_is_told() and fit.explained < WELL_EXPLAINED
         lost = criteria.over_chance(fit.explained) < LEAST_EXPLAINED
         return (lost or undecided) and self._has_ended
@@ -289,7 +289,7 @@ class _Work:
         return float(self.store.visited.mean()) >= MOST_OF_IT
 
     def _by_energy(self, criteria: Criteria, search: Search, fit: AberrationFit) -> tuple[Criteria, AberrationFit]:
-        """The fit and the handedness that explain most, where something is explained beyond what noise is."""
+        """Return the fit and the handedness that explain most, if they explain more than noise."""
         open_ = not self._hand_is_told()
         handed = [criteria, criteria.transposed()] if open_ else [criteria]
         fits = [(made, one) for one in handed if (made := fit_by_energy(one, search)) is not None]
@@ -307,15 +307,15 @@ class _Work:
     def _oriented(
         self, criteria: Criteria, grid: Grid, search: Search, curl: RotationFit | None
     ) -> tuple[Criteria, Grid]:
-        """The same, mirrored where the handedness is open and the mirror image explains more."""
+        """Return criteria and grid, mirrored if the handedness is open and the mirror image explains more."""
         return self._handed(criteria, grid, search) if self._hand_is_open(curl) else (criteria, grid)
 
     def _in_focus(self) -> float:
-        """C10 of the plane that the maps are focused on, from the entries."""
+        """Return C10 of the plane on which the maps are focused, from the entries."""
         return float(self.value("C10", 0.0)) + float(self.value("depth_A", 0.0))
 
     def _turn_to_defocus(self, criteria: Criteria, search: Search) -> None:
-        """A known defocus settles the half turn, unless depth explains as well what the dark field says."""
+        """Settle the half turn by a known defocus, unless a depth is consistent with the dark field as well."""
         found = self.entries["rotation_deg"]
         here = np.array([self._in_focus(), 0.0, 0.0, math.radians(float(found.value))])
         turned = here + np.array([0.0, 0.0, 0.0, math.pi])
@@ -324,15 +324,15 @@ class _Work:
         settled = found.origin is Origin.ESTIMATED and not self.given("depth_A")
         depth = -fit_near(criteria, search, turned).aberrations["C10"] - float(self.entries["C10"].value)
         if settled and LEAST_DEPTH_A < depth < MIDDLE_DEPTH_A:
-            self.entries["depth_A"] = Quantity(depth, Origin.ESTIMATED)  # where it is looked for
+            self.entries["depth_A"] = Quantity(depth, Origin.ESTIMATED)  # start of the depth search
             return
         angle = 180.0 - (180.0 - math.degrees(float(turned[3]))) % 360.0
         self.entries["rotation_deg"] = Quantity(angle, Origin.ESTIMATED, found.uncertainty)
 
     def _find_depth(self, criteria: Criteria, search: Search) -> None:
-        """The plane in focus of a thick specimen, below the entrance plane that the given defocus belongs to.
+        """Find the plane in focus of a thick specimen, below the entrance plane that the given defocus refers to.
 
-        A thin specimen, or one that is thicker than any specimen, shows a defocus given wrongly: that is the user's.
+        A thin specimen, or an impossible thickness, indicates a wrong given defocus, which is left to the user.
         """
         entrance = float(self.entries["C10"].value)
         turn = math.radians(float(self.value("rotation_deg", 0.0)))
@@ -345,11 +345,11 @@ class _Work:
         self.entries["depth_A"] = Quantity(found_A, origin, fit.uncertainty_A if found else None)
 
     def _higher(self) -> dict[str, float]:
-        """Aberrations beyond defocus and astigmatism that are known."""
+        """Return known aberrations beyond defocus and astigmatism."""
         return {name: v for name, v in Calibration(self.entries).aberrations.items() if name not in LOW}
 
     def conditions(self) -> ImagingConditions:
-        """The scan as the filters see it with the entries so far. Raises MetadataError naming what is missing."""
+        """Return imaging conditions from the entries so far. Raises MetadataError naming what is missing."""
         self.store.check_counts("phase imaging")
         calibration = Calibration(self.entries)
         step = calibration.require("scan_step_A", "phase imaging")
@@ -358,7 +358,7 @@ class _Work:
         return ImagingConditions.of(calibration, self.store.reduction.basis, *shapes, (float(step[0]), float(step[1])))
 
     def _handed(self, criteria: Criteria, grid: Grid, search: Search) -> tuple[Criteria, Grid]:
-        """The handedness that aligns the bright field clearly better, and its entry."""
+        """Return the handedness that aligns the bright field clearly better, and set its entry."""
         other = criteria.transposed()
         mirrored = Grid.of(other, search)
         ratio = max(grid.best, mirrored.best) / max(min(grid.best, mirrored.best), 1e-30)
@@ -369,7 +369,7 @@ class _Work:
         return (other, mirrored) if transposed else (criteria, grid)
 
     def _adopt(self, fit: AberrationFit, curl: RotationFit | None, criteria: Criteria) -> None:
-        """Settle the half turn and enter what was found; the bright field's angle is the better one of the two."""
+        """Settle the half turn and enter the results; the bright field's angle is the better one of the two."""
         origin = Origin.ESTIMATED
         if not self.given("rotation_deg") and not self.given("C10"):
             fit, origin = self._upright(fit, curl, undersampled=criteria.has_aliases)
@@ -387,7 +387,7 @@ class _Work:
     def _upright(
         self, fit: AberrationFit, curl: RotationFit | None, *, undersampled: bool
     ) -> tuple[AberrationFit, Origin]:
-        """Of the pair that a weak phase object cannot tell apart, the one with denser matter positive."""
+        """Return the member of the indistinguishable pair with denser matter positive."""
         found = {name: Quantity(value, Origin.ESTIMATED) for name, value in fit.aberrations.items()}
         rotation, no_depth = Quantity(fit.rotation_deg, Origin.ESTIMATED), Quantity(0.0, Origin.DEFAULT)
         entries = {**self.entries, **found, "rotation_deg": rotation, "depth_A": no_depth}

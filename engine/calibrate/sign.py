@@ -1,7 +1,7 @@
 """Sign of the contrast: the rotation by 180° that a weak phase object leaves open (docs/theory/calibration.md).
 
-(rotation + 180, -C10, -C12, -phase) explains the bright field equally well. Atoms settle it: where the phase, blurred
-by the probe, is high, the dark field is bright.
+(rotation + 180, -C10, -C12, -phase) explains the bright field equally well. Atoms settle it: the dark field is bright
+where the phase, blurred by the probe, is high.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from ptylive.schema.model import BoolArray, DoubleArray
 TRUSTED_SIGN = 0.1
 """Smallest |correlation| of phase and dark field that settles the half turn on a large scan."""
 TRUSTED_DEVIATIONS = 3.0
-"""The same in standard deviations of a chance correlation, for small ones."""
+"""The same limit in standard deviations of a chance correlation, for small scans."""
 LEAST_POINTS = 16
 MOST_POINTS = 2**20
-"""Of a finer phase map."""
+"""Largest number of points of a finer phase map."""
 
 
 def phase_correlation(
     store: Store, conditions: ImagingConditions, dark_field: DoubleArray, *, undersampled: bool = False
 ) -> float:
-    """Correlation of the phase that some conditions yield, blurred by its probe, with the dark field (rows, cols).
+    """Return the correlation of the phase under some conditions, blurred by their probe, with the dark field.
 
-    Without the blur the test fails out of focus: the dark field is seen through the probe. ``undersampled``: the
-    phase is made as fine as the bright field resolves, and compared at the points of the scan.
+    Without the blur the test fails out of focus: the dark field (rows, cols) is seen through the probe.
+    ``undersampled``: the phase is made as fine as the bright field resolves, and compared at the points of the scan.
     """
     finer = _finer(conditions) if undersampled else 1
     spectra = Spectra.of(store, conditions)
@@ -46,22 +46,22 @@ def phase_correlation(
 
 
 def _finer(conditions: ImagingConditions) -> int:
-    """How many times finer than the scan what the bright field resolves is sampled, as far as that is affordable."""
+    """Return the sampling factor relative to the scan that captures the bright field's resolution, if affordable."""
     wanted = math.ceil(4 * conditions.probe.semiangle_invA * max(conditions.step_A))
     rows, cols = conditions.padded
     return max(1, min(wanted, math.isqrt(MOST_POINTS // (rows * cols))))
 
 
 def settles(correlation: float, points: int) -> bool:
-    """Whether a correlation over that many points is more than chance."""
+    """Return whether a correlation over that many points is more than chance."""
     return abs(correlation) > max(TRUSTED_SIGN, TRUSTED_DEVIATIONS / math.sqrt(max(points, 1)))
 
 
 def detail_correlation(phase: DoubleArray, dark_field: DoubleArray, visited: BoolArray) -> float:
-    """Correlation of the ranks of two images (rows, cols) over the visited points, slow changes removed.
+    """Return the rank correlation of two images (rows, cols) over the visited points, slow changes removed.
 
-    Ranks, because one heavy particle is no weak phase object: it blocks the beam, and its shadow has the sign of the
-    defocus, not of its phase. 0 for too few points.
+    Ranks are used because one heavy particle is not a weak phase object: it blocks the beam, and its shadow has the
+    sign of the defocus, not of its phase. 0 for too few points.
     """
     if visited.sum() < LEAST_POINTS:
         return 0.0
@@ -81,6 +81,6 @@ def detail_correlation(phase: DoubleArray, dark_field: DoubleArray, visited: Boo
 
 
 def ranked(values: DoubleArray) -> DoubleArray:
-    """1 for the smallest; equal ones share the mean of theirs. scipy.stats would take half a second to load."""
+    """Return ranks from 1 for the smallest; ties share their mean. Importing scipy.stats would take half a second."""
     _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
     return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[which])

@@ -1,11 +1,11 @@
-"""The frequencies a filter is made for: where it is not zero, where their coefficients are kept, and how it is built.
+"""The frequency band of a filter: where it is non-zero, where its coefficients are stored, and how it is evaluated.
 
-Nothing of the phase reaches |Q| > 2 k_alpha, so filters are kept for the band below only. A filter is smooth in Q: its
-kernel over the scan is as wide as the probe, usually much narrower than the scan. It is therefore evaluated on a
-coarser grid of Q, twice as fine as the kernel demands, and interpolated with cubic Lagrange polynomials, one axis after
-the other. Where that would save little it is evaluated at every Q.
+The phase transfer vanishes for |Q| > 2 k_alpha, so filters are kept only for the band below. A filter is smooth in Q:
+its kernel over the scan is as wide as the probe, usually much narrower than the scan. It is therefore evaluated on a
+coarser grid of Q, twice as fine as the kernel requires, and interpolated with cubic Lagrange polynomials, one axis
+after the other. If that would save little, it is evaluated at every Q.
 
-Planes are flattened column after column, as the transforms of the coefficients lie (:mod:`.accumulation.rows`).
+Planes are flattened column by column, in the order of the transformed coefficients (:mod:`.accumulation.rows`).
 """
 
 from __future__ import annotations
@@ -23,33 +23,33 @@ from ptylive.schema.model import Array, ComplexArray, DoubleArray, FloatArray, I
 from ptylive.schema.scan import rotation_matrix
 
 OVERSAMPLING = 2.0
-"""Coarse grid over the sampling theorem's: filters then differ from exact ones by about one per cent, maps by 1e-4."""
+"""Coarse grid relative to the sampling theorem: filters then deviate from exact ones by about 1 %, maps by 1e-4."""
 TAPS = 4
 WORK_ARRAYS = 8
-"""Numbers of eight bytes that are made of each frequency before most are dropped."""
+"""Number of eight-byte values computed for each frequency before most frequencies are dropped."""
 WORTHWHILE = 3.0
-"""Evaluations that interpolation must save, as a factor, before it is used."""
+"""Factor in evaluations that interpolation must save before it is used."""
 AT_A_TIME = 1024
-"""Frequencies: what is interpolated at a time stays in the second-level cache."""
+"""Number of frequencies interpolated at a time, so that they stay in the second-level cache."""
 
 Evaluate = Callable[[DoubleArray], ComplexArray]
 """Frequencies (n, 2), 1/Å -> values (M, n)."""
 EvaluatePair = Callable[[DoubleArray], tuple[ComplexArray, ComplexArray]]
 Reads = tuple[IndexArray, FloatArray]
-"""Which kept coefficient each frequency reads (nb,), and the sign (nb,) of its imaginary part."""
+"""Index (nb,) of the kept coefficient that each frequency reads, and the sign (nb,) of its imaginary part."""
 Taps = tuple[IndexArray, FloatArray]
-"""The first (n,) of the coarse points that each fine one is made of, and their weights (n, TAPS)."""
+"""Index (n,) of the first coarse point used for each fine one, and the weights (n, TAPS)."""
 
 
 @dataclass(frozen=True)
 class ScanGrid:
-    """A padded, possibly upsampled scan: ``padded`` points (rows, cols), ``step_A`` apart, turned by an angle."""
+    """A padded, possibly upsampled scan: ``padded`` points (rows, cols), ``step_A`` apart, rotated by an angle."""
 
     padded: tuple[int, int]
     step_A: tuple[float, float]
     rotation_deg: float
     upsample: float = 1
-    """At least 1; of any other than a whole number, as near to it as an even number of points allows."""
+    """At least 1. A non-integer factor is approximated as closely as an even number of points allows."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -60,22 +60,22 @@ class ScanGrid:
 
     @property
     def finer(self) -> tuple[float, float]:
-        """Its points along each axis for one of the scan."""
+        """Number of grid points per scan point along each axis."""
         return self.size[0] / self.padded[0], self.size[1] / self.padded[1]
 
     @property
     def finer_step_A(self) -> tuple[float, float]:
-        """Distance of its points."""
+        """Step of the upsampled grid."""
         return self.step_A[0] / self.finer[0], self.step_A[1] / self.finer[1]
 
     def axes(self, *, half: bool) -> tuple[DoubleArray, DoubleArray]:
-        """Frequencies along rows and columns of the scan, numpy order, 1/Å."""
+        """Return the frequencies along rows and columns of the scan, numpy order, 1/Å."""
         (rows, cols), (row_step, col_step) = self.size, self.finer_step_A
         along_cols = np.fft.rfftfreq(cols, col_step) if half else np.fft.fftfreq(cols, col_step)
         return np.asarray(np.fft.fftfreq(rows, row_step)), np.asarray(along_cols)
 
     def frequencies(self, *, half: bool) -> DoubleArray:
-        """All frequencies (nq, 2) in the detector frame, 1/Å."""
+        """Return all frequencies (nq, 2) in the detector frame, 1/Å."""
         return scan_frequencies(self.size, self.finer_step_A, self.rotation_deg, half=half)
 
 
@@ -83,8 +83,8 @@ class ScanGrid:
 class Band:
     """Frequencies of a scan's transform below ``limit_invA``.
 
-    ``half``: of the half plane that is enough for a real map; else of the whole plane. ``reach_A``: how far a filter's
-    kernel reaches over the scan.
+    ``half``: only the half plane that suffices for a real map, instead of the whole plane. ``reach_A``: radius of a
+    filter's kernel over the scan.
     """
 
     grid: ScanGrid
@@ -92,13 +92,13 @@ class Band:
     reach_A: float
     half: bool
     index: IndexArray = field(init=False)
-    """(nb,) positions in the flattened plane, (cols, rows)."""
+    """(nb,) indices in the flattened plane, (cols, rows)."""
     q: DoubleArray = field(init=False)
-    """(nb, 2) in the detector frame, 1/Å."""
+    """(nb, 2) frequencies in the detector frame, 1/Å."""
     _moved: dict[tuple[int, int], Reads] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Find the frequencies."""
+        """Select the frequencies in the band."""
         points = self.plane[0] * self.plane[1]
         check_fits(8 * WORK_ARRAYS * points, f"maps of {self.grid.size[0]} x {self.grid.size[1]} points", "scan less")
         q = self.grid.frequencies(half=self.half).reshape(*self.plane, 2).transpose(1, 0, 2).reshape(-1, 2)
@@ -113,28 +113,28 @@ class Band:
         return rows, (cols // 2 + 1 if self.half else cols)
 
     def spread(self, values: ComplexArray) -> ComplexArray:
-        """Values (nb,) in their plane (rows, cols), zero elsewhere."""
+        """Return values (nb,) placed in their plane (rows, cols), zero elsewhere."""
         out = np.zeros(self.plane[::-1], dtype=np.complex64)
         out.reshape(-1)[self.index] = values
         return out.T
 
     def gather(self, plane: Array) -> Array:
-        """Values (nb,) of a plane (rows, cols): what :meth:`spread` put there."""
+        """Return the values (nb,) of a plane (rows, cols): the inverse of :meth:`spread`."""
         return np.asarray(plane.T.reshape(-1)[self.index])
 
     @cached_property
     def kept(self) -> Reads:
-        """Which kept coefficient each frequency reads, and the sign of its imaginary part."""
+        """Kept coefficient that each frequency reads, and the sign of its imaginary part."""
         return self._kept((0, 0))
 
     def kept_away(self, quarters: tuple[int, int]) -> Reads:
-        """The same for every frequency moved by quarters of the sampling frequency along rows and columns."""
+        """Return :attr:`kept` with frequencies shifted by quarters of the sampling frequency along rows and columns."""
         if quarters not in self._moved:
             self._moved[quarters] = self._kept(quarters)
         return self._moved[quarters]
 
     def _kept(self, quarters: tuple[int, int]) -> Reads:
-        """c_hat repeats with 1/step, and its other half plane is the conjugate of the kept one at -Q."""
+        """Find the coefficients: c_hat repeats with 1/step, and its other half plane is the conjugate at -Q."""
         rows, cols = self.grid.padded
         col, row = np.divmod(self.index, self.plane[0])
         row, col = (np.where(n > size // 2, n - size, n) for n, size in zip((row, col), self.grid.size, strict=True))
@@ -146,7 +146,7 @@ class Band:
     # -- filters --------------------------------------------------------------------------------------------------
 
     def evaluate(self, function: Evaluate) -> ComplexArray:
-        """Values (nb, M) of a function that is smooth in Q; it is called once, with (n, 2) frequencies for (M, n)."""
+        """Return values (nb, M) of a function smooth in Q, which is called once with (n, 2) frequencies for (M, n)."""
         coarse = _CoarsePlane.of(self)
         if coarse is None:
             return np.ascontiguousarray(function(self.q).T, dtype=np.complex64)
@@ -156,7 +156,7 @@ class Band:
         return out
 
     def evaluate_with_response(self, weights_and_transfer: EvaluatePair) -> tuple[ComplexArray, DoubleArray]:
-        """Weights (nb, N), and the real part (nb,) of what they make of the transfer they belong to.
+        """Return weights (nb, N) and the real part (nb,) of their product with the corresponding transfer.
 
         ``weights_and_transfer`` (n, 2) -> two arrays (N, n), smooth in Q.
         """
@@ -184,22 +184,22 @@ class Band:
 
 @dataclass(frozen=True, eq=False)
 class _CoarsePlane:
-    """A coarser grid of frequencies around the band, and what leads back along each axis."""
+    """A coarser grid of frequencies covering the band, with the interpolation weights along each axis."""
 
     q: DoubleArray
     shape: tuple[int, int]
-    """Points along columns and along rows."""
+    """Number of points along columns and along rows."""
     needed: IndexArray
-    """Points near enough to the band to matter."""
+    """Points close enough to the band to contribute."""
     along_rows: Taps
     along_cols: Taps
 
     @classmethod
     def of(cls, band: Band) -> _CoarsePlane | None:
-        """The coarse grid; None where it would not be much coarser."""
+        """Return the coarse grid, or None if it would not be much coarser."""
         spacing = 1.0 / (2.0 * OVERSAMPLING * band.reach_A)
         counts = [_points(f, spacing) for f in band.grid.axes(half=band.half)]
-        if not math.prod(counts) < math.prod(band.plane):  # finer than the grid itself, by whatever factor
+        if not math.prod(counts) < math.prod(band.plane):  # as fine as the grid itself, or finer
             return None
         (rows, row_taps), (cols, col_taps) = (_lagrange(f, spacing) for f in band.grid.axes(half=band.half))
         points = np.stack(np.meshgrid(rows, cols), -1).reshape(-1, 2)
@@ -211,14 +211,14 @@ class _CoarsePlane:
         return cls(q, (len(cols), len(rows)), needed, row_taps, col_taps)
 
     def values(self, function: Evaluate) -> ComplexArray:
-        """Values (cols, rows, M) of a function on the grid, 0 where they do not matter."""
+        """Return values (cols, rows, M) of a function on the grid, 0 at points that do not contribute."""
         found = function(self.q)
         values = np.zeros((self.shape[0] * self.shape[1], len(found)), dtype=np.complex64)
         values[self.needed] = found.T
         return values.reshape(*self.shape, -1)
 
     def interpolate(self, values: ComplexArray, band: Band, part: slice, out: ComplexArray) -> None:
-        """Values (cols, rows, M) on the grid -> ``out`` (n, M) at a part of the band's frequencies."""
+        """Interpolate grid values (cols, rows, M) to ``out`` (n, M) at a part of the band's frequencies."""
         from ptylive.engine.backend.imaging.bank_numba import interpolate
 
         numbers = values.view(np.float32), out.view(np.float32)
@@ -226,12 +226,12 @@ class _CoarsePlane:
 
 
 def _points(fine: DoubleArray, spacing: float) -> float:
-    """Coarse points that surround fine ones along an axis."""
+    """Return the number of coarse points that cover the fine ones along an axis."""
     return float(np.ptp(fine)) / spacing + TAPS
 
 
 def _lagrange(fine: DoubleArray, spacing: float) -> tuple[DoubleArray, Taps]:
-    """Coarse points that surround ``fine`` ones, and what interpolates between them."""
+    """Return coarse points that cover the ``fine`` ones, and the weights that interpolate between them."""
     at = fine / spacing
     first = np.floor(at).astype(np.int64) - (TAPS // 2 - 1)
     weights = np.ones((len(fine), TAPS))

@@ -1,6 +1,6 @@
-"""The filter bank: every linear map is sum_n W_n(Q) c_hat_n(Q). It knows no map by name (docs/theory/live-maps.md).
+"""The filter bank: every linear map is sum_n W_n(Q) c_hat_n(Q). Independent of any map (docs/theory/live-maps.md).
 
-Coefficients are kept, so a refresh is a transform along the columns and one contraction per map: exact to single
+All coefficients are stored, so a refresh is a transform along the columns and one contraction per map, exact to single
 precision, and filters may change at any moment.
 """
 
@@ -26,14 +26,14 @@ from ptylive.schema.maps import RingQuality
 from ptylive.schema.model import Array, BoolArray, ComplexArray, DoubleArray, FloatArray
 
 WHOLE = 1e-6
-"""Of a pixel that a picture does not get larger by."""
+"""Rounding tolerance, in pixels, of a picture's size."""
 POINTS_AT_ONCE = 65536
-"""Whose coefficients are added up together: some MB, however large the scan."""
+"""Number of points whose coefficients are summed together: some MB, however large the scan."""
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """One map as its method makes it: pixels, unit, and what was done."""
+    """One map as its method makes it: pixels, unit, and a description of the method."""
 
     name: str
     data: Array
@@ -42,38 +42,38 @@ class Picture:
     settings: Mapping[str, Any] = field(default_factory=dict)
     quality: RingQuality | None = None
     noise: Callable[[], Array] | None = None
-    """The same map of noise alone, (Y, X) or several (n, Y, X), made when it is called (:mod:`.deviation`).
+    """Returns the same map made of noise alone, (Y, X) or several (n, Y, X) (:mod:`.deviation`).
 
-    None where noise is not measured.
+    None if noise is not measured.
     """
     finer: tuple[float, float] | None = None
-    """Its pixels along rows and columns for one point of the scan; None: as many as it has more than the scan."""
+    """Pixels per scan point along rows and columns; None: the ratio of its size to that of the scan."""
     even: Callable[[], tuple[FloatArray, FloatArray]] | None = None
-    """The map and its noise (Y, X) with the same noise at all frequencies, to tell what each ring carries."""
+    """Returns map and noise (Y, X) with equal noise at all frequencies, from which ring qualities are determined."""
 
 
 @dataclass(frozen=True, eq=False)
 class Spectra:
     """Fourier transforms of all coefficients over the scan at one moment.
 
-    Unvisited points hold the mean of the visited (mean fill); coefficients are divided by the
-    mean pattern sum, so that patterns have unit sum on average.
+    Unvisited points hold the mean of the visited ones (mean fill). Coefficients are divided by the mean pattern sum, so
+    that patterns have unit sum on average.
     """
 
     conditions: ImagingConditions
     visited: BoolArray
     mean: DoubleArray
-    """(N,) mean coefficients of the visited points, patterns of unit sum."""
+    """(N,) mean coefficients of the visited points, for patterns of unit sum."""
     planes: ComplexArray
-    """((padded cols // 2 + 1) * padded rows, N), column after column: half planes, the mean removed.
+    """((padded cols // 2 + 1) * padded rows, N), column by column: half planes, with the mean removed.
 
-    The other half is the conjugate.
+    The other half plane is the conjugate.
     """
     scale: float
-    """Factor from stored coefficients to those of patterns of unit sum."""
+    """Factor from stored coefficients to coefficients of patterns of unit sum."""
     contraction: Contraction = field(default_factory=CompiledContraction)
     shifted_planes: ComplexArray | None = None
-    """The same half a sampling frequency away, for points that are no regular grid; else it is read from ``planes``."""
+    """Planes half a sampling frequency away, for points off a regular grid; otherwise they are read from ``planes``."""
 
     @classmethod
     def of(
@@ -83,9 +83,9 @@ class Spectra:
         rows: RowTransforms | None = None,
         contraction: Contraction | None = None,
     ) -> Spectra:
-        """Transform what the store holds now.
+        """Transform the present content of the store.
 
-        ``rows`` remembers what has not changed since it was used last; ``contraction``: on a GPU, or compiled.
+        ``rows`` caches whatever has not changed since its last use; ``contraction``: on a GPU, or compiled.
         """
         how = CompiledContraction() if contraction is None else contraction
         scale, visited = 1.0 / mean_intensity(store), store.visited
@@ -105,20 +105,20 @@ class Spectra:
         return cls(conditions, visited, mean * scale, flat, scale, how)
 
     def contract(self, band: Band, weights: ComplexArray) -> ComplexArray:
-        """sum_n W_n(Q) c_hat_n(Q) at the frequencies of a band: (nb,), weights (nb, N)."""
+        """Return sum_n W_n(Q) c_hat_n(Q) at the frequencies of a band: (nb,), weights (nb, N)."""
         return self.contraction.contract(weights, self.planes, band.kept, self.scale)
 
     def contract_noise(self, band: Band, weights: ComplexArray) -> ComplexArray:
-        """The same with every c_hat taken half a sampling frequency away: noise (docs/theory/live-maps.md)."""
+        """Return the contraction with every c_hat half a sampling frequency away: noise (docs/theory/live-maps.md)."""
         if self.shifted_planes is not None:
             return self.contraction.contract(weights, self.shifted_planes, band.kept, self.scale)
         return self.contraction.contract(weights, self.planes, band.kept_away(quiet_shift(self.visited)), self.scale)
 
     def contract_with_noise(self, band: Band, weights: ComplexArray) -> tuple[ComplexArray, ComplexArray]:
-        """The same, and once more with every c_hat taken half a sampling frequency away.
+        """Return the contraction, and the contraction with every c_hat taken half a sampling frequency away.
 
-        No signal survives that shift: the second is noise (docs/theory/live-maps.md). Other shifts where the visited
-        points themselves repeat half a sampling frequency away.
+        No signal survives that shift, so the second is noise (docs/theory/live-maps.md). Another shift is used if the
+        pattern of visited points itself repeats half a sampling frequency away.
         """
         if self.shifted_planes is not None:
             return self.contract(band, weights), self.contract_noise(band, weights)
@@ -126,7 +126,7 @@ class Spectra:
         return self.contraction.contract_pair(weights, self.planes, band.kept, moved, self.scale)
 
     def image(self, band: Band, spectrum: ComplexArray) -> FloatArray:
-        """A real map from its values (nb,) on a half plane: (rows, cols) times ``band.grid.finer``, rounded up."""
+        """Return a real map from half-plane values (nb,): (rows, cols) times ``band.grid.finer``, rounded up."""
         rows, cols = self.visited.shape
         finer = band.grid.finer
         height, width = (math.ceil(n * times - WHOLE) for n, times in zip((rows, cols), finer, strict=True))
@@ -134,32 +134,32 @@ class Spectra:
         return np.asarray(made * np.float32(math.prod(finer)), dtype=np.float32)
 
     def complex_image(self, band: Band, spectrum: ComplexArray) -> ComplexArray:
-        """A complex map from its values (nb,) on a whole plane: (rows, cols)."""
+        """Return a complex map (rows, cols) from values (nb,) on a whole plane."""
         rows, cols = self.visited.shape
         return np.asarray(fft.ifft2(band.spread(spectrum))[:rows, :cols])
 
     @cached_property
     def visited_share(self) -> float:
-        """Share of the scan that was visited."""
+        """Share of the scan points visited so far."""
         return float(self.visited.mean())
 
     @property
     def independent_share(self) -> float:
-        """Of frequencies, how many are independent: those of a padded scan are not."""
+        """Share of independent frequencies: those of a padded scan are not all independent."""
         return float(self.visited.sum() / math.prod(self.conditions.padded))
 
     @cached_property
     def density(self) -> float:
-        """Share of the points that were visited, where the scan has been; phases are weaker by it."""
+        """Share of points visited within the area scanned so far; phases are weaker by this factor."""
         return density(self.visited) if self.shifted_planes is None else 1.0
 
 
 def density(visited: BoolArray) -> float:
-    """Share of the points that were visited, where the scan has been (rows, cols); 1 for whole rows, 0.5 for a
-    chessboard half.
+    """Return the share of points visited within the scanned area (rows, cols): 1 for whole rows, 0.5 for a chessboard
+    half.
 
-    Gaps of one point hold the mean, as if nothing were there: a map of features wider than a gap is too weak by this
-    share.
+    Gaps of one point hold the mean, as if there were no specimen, so a map of features wider than a gap is too weak by
+    this factor.
     """
     if visited.all() or not visited.any():
         return 1.0
@@ -169,13 +169,13 @@ def density(visited: BoolArray) -> float:
 
 
 def mean_intensity(store: Store) -> float:
-    """Mean pattern sum of the visited points, counts."""
+    """Return the mean pattern sum of the visited points, counts."""
     seen = store.visited.ravel()
     return max(float(store.per_frame(store.moments)[seen, 0].mean()), 1e-12) if seen.any() else 1.0
 
 
 def mean_bins(store: Store) -> DoubleArray:
-    """Mean coefficients (N,) of the visited points, for patterns of unit sum."""
+    """Return the mean coefficients (N,) of the visited points, for patterns of unit sum."""
     seen, count = store.visited.ravel(), store.reduction.basis.count
     if not seen.any():
         return np.zeros(count)

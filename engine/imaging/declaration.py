@@ -1,4 +1,4 @@
-"""What a live map says of itself, in its own file; everything else asks (docs/maps.md)."""
+"""The declaration of a live map, in the map's own file; all other code reads it from there (docs/maps.md)."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from ptylive.schema.model import DoubleArray
 from ptylive.schema.units import in_unit_of
 
 PTYLIVE = "ptylive"
-"""Source of the maps that come with ptylive."""
+"""Source of the built-in maps."""
 FILTER_OPTICS = ("energy_eV", "convergence_semiangle_mrad", "detector_pixel_invA", "beam_center_px", "scan_step_A")
-"""What filters of any kind need to know (``ImagingConditions.of``)."""
+"""Calibrated values that filters of any kind need (``ImagingConditions.of``)."""
 NO_MAPS = frozenset({"coverage", "pattern", "pattern_mean", "object", "probe", "slices", "dpc"})
-"""Names of other pictures that viewers know."""
+"""Names that viewers use for other pictures."""
 DETECTOR_PREFIX = "vd_"
 LAST_PLACE = 1000
 DEVIATION_PLACES = 500
-"""By how many places maps of deviations come behind their own."""
+"""Offset in place of deviation maps from the maps they belong to."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _MARK = "__ptylive_live_map__"
 
 
 FINEST = 8
-"""Times finer than the scan that a map may be."""
+"""Largest factor by which a map may be sampled finer than the scan."""
 
 
 class Needs(StrEnum):
-    """What a method is made from."""
+    """Data that a method is made from."""
 
     REGIONS = "sums over regions of the detector"
     MOMENTS = "moments of the patterns"
@@ -52,15 +52,15 @@ class LinearMap(Protocol):
     """Filters of one method, ready to be applied."""
 
     def pictures(self, spectra: Spectra) -> Iterator[Picture]:
-        """The maps of this method from the transformed coefficients."""
+        """Make the maps of this method from the transformed coefficients."""
         ...
 
 
 class FilterMaker(Protocol):
-    """A class whose ``build`` makes filters: ``mean`` (bins,) mean coefficients of patterns of unit sum."""
+    """A class whose ``build`` makes filters; ``mean`` (bins,): mean coefficients of patterns of unit sum."""
 
     def build(self, conditions: ImagingConditions, mean: DoubleArray, /) -> LinearMap:
-        """Filters for some imaging conditions."""
+        """Make filters for the given imaging conditions."""
         ...
 
 
@@ -71,7 +71,7 @@ Made = TypeVar("Made", bound=Make | FilterMaker)
 
 @dataclass(frozen=True)
 class MapWords:
-    """One map as people meet it; ``place``: where it stands in choosers, the smallest first."""
+    """One map as presented to users; ``place``: its position in choosers, the smallest first."""
 
     name: str
     label: str
@@ -83,10 +83,10 @@ class MapWords:
     colours: ColourMap = ColourMap.GRAY
     place: int = LAST_PLACE
     deviation_of: str = ""
-    """The map whose standard deviation this one is; such maps are made when the scan has ended."""
+    """Name of the map whose standard deviation this is; such maps are made when the scan has ended."""
 
     def __post_init__(self) -> None:
-        """Raise ValueError for what no viewer could show."""
+        """Raise ValueError for texts that no viewer could show."""
         _check_name(self.name)
         for text in (self.label, self.units, self.shows, self.trust):
             if not isinstance(text, str) or not (text.isprintable() or not text):
@@ -96,7 +96,7 @@ class MapWords:
 
 
 def with_deviation(words: MapWords) -> tuple[MapWords, MapWords]:
-    """A map whose pictures come with their noise, and the map of its standard deviation."""
+    """Return a map whose pictures come with their noise, and the map of its standard deviation."""
     deviation = MapWords(
         deviation_of(words.name),
         label=f"± {words.label}",
@@ -112,7 +112,7 @@ def with_deviation(words: MapWords) -> tuple[MapWords, MapWords]:
 
 @dataclass(frozen=True)
 class MapSetting:
-    """A number of a method that users may set, as ``METHOD.NAME``; between low and high."""
+    """A number of a method that users may set, as ``METHOD.NAME``; between ``low`` and ``high``."""
 
     default: float | None
     """None: chosen by the method."""
@@ -122,17 +122,17 @@ class MapSetting:
     """One line: what it does."""
     whole: bool = False
     also: tuple[str, ...] = ()
-    """Names under which users of other programs know it."""
+    """Names of this setting in other programs."""
     words: tuple[str, ...] = ()
-    """What 0, 1, … are called, where they may be given so."""
+    """Words for the values 0, 1, … that users may give instead of numbers."""
 
     @property
     def meaning(self) -> str:
-        """The line, with the numbers that words stand for."""
+        """Description, with the numbers that words stand for."""
         return " ".join([self.about, *[f"{word} ({number})" for number, word in enumerate(self.words)]])
 
     def checked(self, name: str, value: Any) -> float:
-        """A value somebody gave, maybe with a unit (``0.5 1/nm``). Raises MetadataError."""
+        """Return a value given by a user, possibly with a unit (``0.5 1/nm``), validated. Raises MetadataError."""
         if self.words and isinstance(value, str):
             if value not in self.words:
                 known = f"give {' or '.join(self.words)}"
@@ -185,7 +185,7 @@ WIENER = ("relative_wiener_epsilon", "eps_wiener")
 
 
 def in_use(method: str, settings: Mapping[str, float], **defaults: float) -> dict[str, float]:
-    """Settings of a method by their short names: those that a user set, else the defaults; of others nothing."""
+    """Return the settings of one method by their short names: the defaults, overridden by what the user set."""
     given = {
         name.removeprefix(f"{method}."): value for name, value in settings.items() if name.startswith(f"{method}.")
     }
@@ -194,10 +194,10 @@ def in_use(method: str, settings: Mapping[str, float], **defaults: float) -> dic
 
 @dataclass(frozen=True, eq=False)
 class Method:
-    """What makes one or several maps together.
+    """A method that makes one or several maps together.
 
-    title: as a sentence names it ("iDPC needs scan_step_A"); order: among those that need filters, and among those that
-    do not, quickest first; afterwards: made when the scan has ended, not while it runs.
+    title: its name in a sentence ("iDPC needs scan_step_A"); order: rank among methods that need filters, or among
+    those that do not, quickest first; afterwards: made when the scan has ended, not while it runs.
     """
 
     name: str
@@ -207,26 +207,26 @@ class Method:
     order: int = LAST_PLACE
     afterwards: bool = False
     optics: tuple[str, ...] = ()
-    """Names of calibrated values without which it is not made."""
+    """Names of calibrated values required to make it."""
     from_roots: tuple[str, ...] | None = None
-    """Extras that make it possible of a stream of square roots; None: it never is."""
+    """Extras that make it possible from a stream of square roots; None: never possible."""
     settings: Mapping[str, MapSetting | float | str] = field(default_factory=dict)
-    """Numbers that users may set; and those chosen in its file, for people."""
+    """Numbers that users may set, and constants of the method listed for information."""
     also: tuple[str, ...] = ()
-    """Names under which users of other programs know it."""
+    """Names of this method in other programs."""
     planes: float = 0.5
-    """Memory of its filters: planes of the padded scan, half for a real map."""
+    """Memory of its filters per coefficient, in planes of the padded scan: half a plane for a real map."""
     finer: bool = False
-    """Whether its map may be sampled finer than the scan."""
+    """Whether its map may be sampled more finely than the scan."""
     linear: bool = False
-    """Whether it takes the exit wave for linear in the potential, so that thick crystals make it mean little."""
+    """Whether it assumes an exit wave linear in the potential, so that it means little for thick crystals."""
     make: Make | None = None
     build: Build | None = None
     source: str = PTYLIVE
-    """The package it comes from."""
+    """Package that provides it."""
 
     def __post_init__(self) -> None:
-        """Raise ValueError for a declaration that cannot be meant."""
+        """Raise ValueError for an inconsistent declaration."""
         _check_name(self.name)
         if not self.maps or len(set(self.outputs)) < len(self.maps):
             raise ValueError(f"{self.name} makes no map, or two of one name")
@@ -240,20 +240,20 @@ class Method:
 
     @property
     def may_be_set(self) -> dict[str, MapSetting]:
-        """Its settings under their whole names, ``METHOD.NAME``."""
+        """Its settings under their full names, ``METHOD.NAME``."""
         of_users = {name: one for name, one in self.settings.items() if isinstance(one, MapSetting)}
         return {f"{self.name}.{name}": one for name, one in of_users.items()}
 
     @property
     def rank(self) -> tuple[bool, int, str]:
-        """What methods are sorted by: those without filters first, the quickest first."""
+        """Sort key of methods: those without filters first, the quickest first."""
         return self.needs is Needs.FILTERS, self.order, self.name
 
 
 def live_map(method: Method) -> Callable[[Made], Made]:
-    """Declare what makes a live map: a function from an :class:`Instant` to pictures, or a class that builds filters.
+    """Declare the maker of a live map: a function from an :class:`Instant` to pictures, or a class that builds filters.
 
-    Raises ValueError where it is the wrong one of the two.
+    Raises ValueError if the method needs the other kind.
     """
 
     def declare(made: Made) -> Made:
@@ -275,7 +275,7 @@ def _made_by(method: Method, made: Any) -> Method:
 
 
 def declared(found: object) -> list[Method]:
-    """Methods that a module, or a package with what it imports of its own modules, declares; or the one found."""
+    """Return the methods declared in a module (or its own modules that a package imports), or by the object itself."""
     if not isinstance(found, ModuleType):
         return [getattr(found, "__dict__", {})[_MARK]] if _MARK in getattr(found, "__dict__", {}) else []
     methods: dict[int, Method] = {}

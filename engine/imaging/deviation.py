@@ -1,9 +1,9 @@
-"""How far noise alone scatters each pixel of a map: from its noise picture, the same map of noise and nothing else.
+"""How far noise alone scatters each pixel of a map, determined from the same map made of noise alone.
 
-A noise picture is the map of data in which every other pattern counts negative (:mod:`.noise`): signal goes half a
-sampling frequency away, where the filters hardly take it, and noise stays what it was. Nothing is modelled, so beam
-fluctuations and correlated detector pixels are in it. Where no filter holds the signal back, as in integrated DPC,
-noise of the measured level is drawn (docs/theory/live-maps.md).
+A noise picture is the map of data in which every other pattern has a negative sign (:mod:`.noise`): signal moves half a
+sampling frequency away, where filters hardly pass it, while noise is unchanged. Nothing is modelled, so beam
+fluctuations and correlated detector pixels are included. If no filter suppresses the shifted signal, as in integrated
+DPC, noise of the measured level is drawn instead (docs/theory/live-maps.md).
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ from ptylive.schema.maps import FAINT
 from ptylive.schema.model import Array, ComplexArray, FloatArray, IndexArray
 
 INDEPENDENT = 100
-"""Independent values in the window that squares are averaged in: the result scatters by 7 %."""
+"""Number of independent values in the window over which squares are averaged: the result scatters by 7 %."""
 OUTSTANDING = 10.0
-"""Times a ring's mean power beyond which a frequency is no noise: noise is there once in 20 000 frequencies."""
+"""Multiple of a ring's mean power beyond which a frequency is not noise; noise is there once in 20 000 frequencies."""
 EMPTY = 1e-6
-"""Share of the strongest frequency's power below which nothing is passed at all."""
+"""Share of the strongest frequency's power below which a frequency counts as not passed at all."""
 BYTES_A_PIXEL = 40
-"""Memory that is needed at once, beside the picture of noise."""
+"""Peak memory per pixel, in addition to the noise picture."""
 CHANCE = 0.05
-"""Share of maps of noise alone in which some pixel is taken for sure."""
+"""Share of maps of noise alone in which some pixel counts as significant."""
 FEW = 8
-"""Frequencies of a ring whose median tells nothing."""
+"""Number of frequencies below which the median of a ring is meaningless."""
 
 
 def deviation_of(name: str) -> str:
-    """Name of the map that says how far noise scatters another one."""
+    """Return the name of the map of the standard deviation of another map."""
     return f"{name}_deviation"
 
 
 def is_deviation(name: str) -> bool:
-    """Whether a map of this name says that of another one."""
+    """Return whether a map of this name is the standard deviation of another one."""
     return name.endswith(deviation_of(""))
 
 
 @dataclass(frozen=True, eq=False)
 class LocalDeviation:
-    """Standard deviation of each pixel, in the map's unit; ``window_px``: of the Gaussian it is averaged over;
-    ``correlated_px``: pixels that noise is correlated over.
+    """Standard deviation of each pixel, in the map's unit; ``window_px``: width of the Gaussian used for averaging;
+    ``correlated_px``: number of pixels over which noise is correlated.
     """
 
     data: FloatArray
@@ -54,9 +54,9 @@ class LocalDeviation:
 
 
 def local_deviation(noise: Array, *, beams: bool = True) -> LocalDeviation:
-    """Of a picture (Y, X) of noise, whatever its spectrum, or of several (n, Y, X) that are independent.
+    """Return the local standard deviation of a noise picture (Y, X) of any spectrum, or of n independent pictures.
 
-    ``beams``: whether what stands out of the spectrum counts. Raises MetadataError where memory does not suffice.
+    ``beams``: whether peaks that stand out of the spectrum count. Raises MetadataError if memory does not suffice.
     """
     pictures = np.asarray(noise, dtype=np.float32).reshape(-1, *noise.shape[-2:])
     shape = pictures.shape[1:]
@@ -76,10 +76,10 @@ def local_deviation(noise: Array, *, beams: bool = True) -> LocalDeviation:
 
 
 def is_faint(values: Array, deviation: Array, independent: float) -> bool:
-    """Whether no value differs from their median by more than noise may; of no values nothing is said.
+    """Return whether no value differs from the median by more than noise may; False if there are no values.
 
-    values, deviation: (n,); independent: how many of them are. What noise may: FAINT standard deviations, or more where
-    noise alone would exceed these in more than CHANCE of all maps.
+    values, deviation: (n,); independent: how many of the values are independent. The limit is FAINT standard
+    deviations, or more if noise alone would exceed that in more than CHANCE of all maps.
     """
     if not len(values):
         return False
@@ -88,10 +88,10 @@ def is_faint(values: Array, deviation: Array, independent: float) -> bool:
 
 
 def _correlated_px(power: FloatArray, shape: tuple[int, ...], count: int) -> float:
-    """Pixels that noise is correlated over: the sum of its squared autocorrelation.
+    """Return the number of pixels over which noise is correlated: the sum of its squared autocorrelation.
 
     power: mean of the periodograms (half planes) of ``count`` pictures. The mean square of a periodogram is twice the
-    square of the spectrum, that of the mean of n is 1 + 1/n times.
+    square of the spectrum; for the mean of n periodograms it is 1 + 1/n times.
     """
     twice = np.full(power.shape[1], 2.0)
     twice[0] = 1.0
@@ -103,9 +103,9 @@ def _correlated_px(power: FloatArray, shape: tuple[int, ...], count: int) -> flo
 
 
 def _scale_beams_down(spectrum: ComplexArray, ring: IndexArray) -> None:
-    """Beams of a lattice whose filters overlap, to the mean of their ring.
+    """Scale lattice beams that leak through the overlapping filters down to the mean of their ring.
 
-    Noise power is exponentially distributed, its mean the median / ln 2; a beam exceeds ten times that.
+    Noise power is exponentially distributed, with mean = median / ln 2; a beam exceeds ten times that.
     """
     power = np.abs(spectrum) ** 2
     passed = power > EMPTY * power.max()
@@ -115,8 +115,8 @@ def _scale_beams_down(spectrum: ComplexArray, ring: IndexArray) -> None:
 
 
 def _ring_medians(ring: IndexArray, values: FloatArray, count: int) -> FloatArray:
-    """Median of each ring's values; 0 where there are too few."""
-    sorted_by_ring = values[np.argsort(ring, kind="stable")]  # by counting, in linear time
+    """Return the median of each ring's values; 0 for rings with too few."""
+    sorted_by_ring = values[np.argsort(ring, kind="stable")]  # counting sort: linear time
     out, end = np.zeros(count, dtype=np.float32), 0
     for number, size in enumerate(np.bincount(ring, minlength=count)):
         begin, end = end, end + int(size)
@@ -126,6 +126,6 @@ def _ring_medians(ring: IndexArray, values: FloatArray, count: int) -> FloatArra
 
 
 def _rings(shape: tuple[int, ...]) -> IndexArray:
-    """Number of the ring of each frequency of a real transform; as many rings as the longer side has frequencies."""
+    """Return the ring number of each frequency of a real transform; the longer side sets the number of rings."""
     distance = np.hypot(fft.fftfreq(shape[0])[:, None], fft.rfftfreq(shape[1])[None])
     return np.asarray(np.rint(distance * max(shape)), dtype=np.uint16)

@@ -1,4 +1,4 @@
-"""The maps that are filters, and the making of their filters: one after the other, each used as soon as it is ready."""
+"""Maps that are filters, and the construction of the filters: one after the other, each used as soon as it is ready."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ptylive.schema import MetadataError
 from ptylive.schema.model import DoubleArray
 
 BUILDERS: dict[str, Build] = {name: one.build for name, one in registry.methods().items() if one.build is not None}
-"""Method -> what makes its filters, quickest first."""
+"""Filter builder of each method, quickest first."""
 
 
 @dataclass(frozen=True, eq=False)
 class Filter:
-    """Filters of one method and the conditions they were made for: those that were ordered, at the method's depth."""
+    """Filters of one method, with the conditions they were made for (at the method's depth) and the ordered ones."""
 
     conditions: ImagingConditions
     linear_map: LinearMap
@@ -28,7 +28,7 @@ class Filter:
 
     @classmethod
     def build(cls, method: str, conditions: ImagingConditions, mean: DoubleArray) -> Filter:
-        """Make the filters; ``mean`` (bins,) mean coefficients of patterns of unit sum."""
+        """Make the filters; ``mean`` (bins,): mean coefficients of patterns of unit sum."""
         focused = conditions.focused_for(method)
         return cls(focused, BUILDERS[method](focused, mean), conditions)
 
@@ -37,31 +37,31 @@ class Filter:
 class FilterStock:
     """Filters in use, and those being made for newer conditions.
 
-    Only what is needed is made. With an executor it is made in the background, and the old filters serve until the new
-    ones are ready.
+    Only filters that are needed are made. With an executor they are made in the background, and the old filters stay in
+    use until the new ones are ready.
     """
 
     methods: tuple[str, ...]
     background: Executor | None = None
     sizes: Mapping[str, float] = field(default_factory=dict)
-    """Bytes that the filters of a method take; those of others count nothing."""
+    """Bytes of the filters of each method; methods not listed count as 0."""
     most_bytes: float = math.inf
-    """For all filters that are kept."""
+    """Limit for all filters that are kept."""
     ready: dict[str, Filter] = field(default_factory=dict)
     ordered: tuple[ImagingConditions, DoubleArray] | None = None
     refused: dict[str, str] = field(default_factory=dict)
-    """Methods that cannot be had under these conditions, and why: numbers a user set may suit other scans only."""
+    """Methods impossible under these conditions, with the reason: numbers set by a user may suit other scans only."""
     crowded: dict[str, str] = field(default_factory=dict)
-    """Methods that were needed last, but whose filters find no room beside those of the others, in words."""
+    """Methods requested last whose filters do not fit in memory next to those of the others, with the reason."""
     _coming: dict[str, Future[Filter]] = field(default_factory=dict)
 
     def order(self, conditions: ImagingConditions, mean: DoubleArray) -> None:
-        """Filters asked for from now on are for these conditions; what was begun for others is forgotten."""
+        """Order all filters needed from now on for these conditions; filters begun for others are discarded."""
         self.forget()
         self.ordered = (conditions, mean)
 
     def need(self, methods: Iterable[str]) -> None:
-        """Make the filters of these methods, unless they are ready or being made, as far as there is room for them."""
+        """Make the filters of these methods unless they are ready or being made, as far as memory allows."""
         if self.ordered is None:
             return
         conditions, mean = self.ordered
@@ -76,7 +76,7 @@ class FilterStock:
                 self._use(method, self._coming.pop(method).result)
 
     def _with_room(self, methods: Iterable[str]) -> list[str]:
-        """Those that fit together, quickest first, one at least; what nobody needs now goes where room is short."""
+        """Return the methods that fit together, quickest first, at least one; discard unneeded filters if necessary."""
         wanted, fitting, taken = set(methods), list[str](), 0.0
         self.crowded = {}
         for method in (name for name in self.methods if name in wanted):
@@ -103,13 +103,13 @@ class FilterStock:
             self.refused[method] = error.line()
 
     def make_ahead(self, methods: Iterable[str], helper: Executor) -> None:
-        """Begin the filters that will be needed next; :meth:`need` waits for them."""
+        """Start making the filters that will be needed next; :meth:`need` waits for them."""
         if self.ordered is not None:
             for method in self._missing(methods):
                 self._coming[method] = helper.submit(Filter.build, method, *self.ordered)
 
     def _missing(self, methods: Iterable[str]) -> list[str]:
-        """Those of the methods whose filters are neither ready nor being made."""
+        """Return those of the methods whose filters are neither ready nor being made."""
         wanted, newest = set(methods), self.ordered[0] if self.ordered else None
         ready = {method for method, made in self.ready.items() if made.ordered is newest}
         without = ready | self._coming.keys() | self.refused.keys()
@@ -121,7 +121,7 @@ class FilterStock:
             self._use(method, self._coming.pop(method).result)
 
     def forget(self) -> None:
-        """Nothing is asked for any more; what is ready stays in use."""
+        """Cancel all orders; filters that are ready stay in use."""
         for future in self._coming.values():
             future.cancel()
         self._coming.clear()
@@ -129,12 +129,12 @@ class FilterStock:
         self.ordered = None
 
     def check(self, needed: Collection[str] | None = None) -> None:
-        """Raise MetadataError where a method, one of ``needed`` or any, cannot be had."""
+        """Raise MetadataError if a method, one of ``needed`` or any, is impossible."""
         for method, reason in self.refused.items():
             if needed is None or method in needed:
                 raise MetadataError(reason)
 
     @property
     def has_news(self) -> bool:
-        """Whether filters have become ready that are not in use yet."""
+        """Whether filters are ready that are not in use yet."""
         return any(future.done() for future in self._coming.values())

@@ -1,4 +1,4 @@
-"""Everything the filters of one moment depend on. New conditions mean new filters; coefficients stay."""
+"""Everything that filters depend on at one moment. New conditions require new filters; coefficients stay valid."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ from ptylive.schema import Calibration, MetadataError
 from ptylive.schema.model import Array, BoolArray, ComplexArray, DoubleArray
 
 UPSAMPLE_FROM = 1.5
-"""Scan steps the bright-field rim must be shifted by before twice finer sampling pays."""
+"""Shift of the bright-field rim, in scan steps, from which twice finer sampling is worthwhile."""
 UPSAMPLE_POINTS = 2**17
-"""Larger scans are not upsampled: their filters would not fit the memory."""
+"""Larger scans are not upsampled, because their filters would not fit in memory."""
 MASKS_FOR_FINER = 153
-"""Fewer coefficients carry nothing finer than the scan, unless every pixel is one."""
+"""Fewer coefficients carry nothing finer than the scan, unless every pixel is a coefficient."""
 PROBE_TAILS = 4.0
-"""How far the probe's tails matter, in 1/k_alpha: a kernel cut there gives the same maps."""
+"""Extent of the probe's tails that matter, in 1/k_alpha: a kernel cut off there gives the same maps."""
 DISC_TOLERANCE = 0.15
-"""A measured disc radius further than this from the given semi-angle is not believed."""
+"""Relative deviation of the measured disc radius from the given semi-angle beyond which it is not used."""
 
 
 class Part(Enum):
-    """What of the transfer: how the compiled loop calls it."""
+    """Part of the transfer to evaluate; the value is its name in the compiled loop."""
 
     WHOLE = "FULL"
     SIDEBANDS = "SIDEBANDS"
     """Where one of the two scattered discs overlaps the direct one, and the other does not."""
     ONE_SIDEBAND = "ONE_SIDEBAND"
-    """Where the disc scattered by +Q does so alone."""
+    """Where only the disc scattered by +Q overlaps the direct one."""
     AMPLITUDE = "AMPLITUDE_SIDEBANDS"
-    """The sidebands of a weak amplitude: Gamma = P*(k) P(k-Q) + P(k) P*(k+Q)."""
+    """Sidebands of a weak amplitude object: Gamma = P*(k) P(k-Q) + P(k) P*(k+Q)."""
 
 
 @dataclass(frozen=True, eq=False)
 class ImagesAligned:
-    """Optics that the shifts of bright-field images have; ``told``: their values, Å and degrees."""
+    """Optics determined from the shifts of bright-field images; ``told``: their values, Å and degrees."""
 
     probe: Probe
     rotation_deg: float
@@ -56,7 +56,7 @@ class ImagesAligned:
 
 @dataclass(frozen=True, eq=False)
 class ImagingConditions:
-    """Optics and geometry of a scan as the filters see them: probe, detector samples, scan frequencies."""
+    """Optics and geometry of a scan as seen by the filters: probe, detector samples, scan frequencies."""
 
     probe: Probe
     grid: DetectorGrid
@@ -65,19 +65,19 @@ class ImagingConditions:
     step_A: tuple[float, float]
     rotation_deg: float
     placement: Placement | None = None
-    """Where the points lie, if not on a regular grid; the maps' grid is then the placement's."""
+    """Positions of the points, if not on a regular grid; the maps' grid is then that of the placement."""
     settings: Mapping[str, float] = field(default_factory=dict)
-    """What a user set of maps, by whole names (``wdd.epsilon``); the rest is as their files have it."""
+    """Map settings given by a user, by full names (``wdd.epsilon``); all others have the defaults of their methods."""
     depth_A: float = 0.0
-    """Of the plane in focus below the entrance, which the probe's defocus holds already."""
+    """Depth of the plane in focus below the entrance, already included in the probe's defocus."""
     align: Callable[[ImagingConditions], ImagesAligned] | None = None
-    """What aligns the images of this scan, where a method is asked to go by their shifts."""
+    """Aligns the images of this scan, for a method that is to use their shifts."""
     told: Mapping[str, float] = field(default_factory=dict)
-    """What these shifts told, where they did."""
+    """Values determined from these shifts, if they were used."""
     samples: Samples = field(init=False)
 
     def __post_init__(self) -> None:
-        """Choose where on the detector filters are evaluated."""
+        """Choose the detector samples at which filters are evaluated."""
         object.__setattr__(self, "samples", self.basis.samples(self.grid))
 
     @classmethod
@@ -90,7 +90,7 @@ class ImagingConditions:
         step_A: tuple[float, float],
         settings: Mapping[str, float] = MappingProxyType({}),
     ) -> ImagingConditions:
-        """ImagingConditions from calibrated values. Raises MetadataError naming what is missing."""
+        """Return imaging conditions from calibrated values. Raises MetadataError naming what is missing."""
         calibration.require("energy_eV", "phase imaging")
         wavelength = calibration.wavelength_A or math.nan
         pixel = float(calibration.require("detector_pixel_invA", "phase imaging"))
@@ -120,7 +120,7 @@ class ImagingConditions:
 
     @cached_property
     def shift_in_steps(self) -> float:
-        """The same in scan steps; it governs basis size, padding and upsampling."""
+        """That radius in scan steps; it governs basis size, padding and upsampling."""
         return self.disc_shift_A / min(self.step_A)
 
     @property
@@ -133,9 +133,9 @@ class ImagingConditions:
         return 2 if fine else 1
 
     def finer(self, method: str) -> float:
-        """The factor for a method: the one a user set, or else :attr:`upsample`.
+        """Return the upsampling factor of a method: the one set by a user, or otherwise :attr:`upsample`.
 
-        Raises MetadataError for one that the filters, weights and transfer side by side, have no memory for, or that
+        Raises MetadataError for a factor whose filters (weights and transfer together) do not fit in memory, or that
         is set for points off a regular grid.
         """
         given = self.settings.get(f"{method}.upsample", 0)
@@ -157,14 +157,14 @@ class ImagingConditions:
         return padded_shape(self.scan_shape, self.shift_in_steps)
 
     def scan_grid(self, upsample: float = 1) -> ScanGrid:
-        """The padded and ``upsample`` times finer scan."""
+        """Return the padded and ``upsample`` times finer scan."""
         return ScanGrid(self.padded, self.step_A, self.rotation_deg, upsample)
 
     def band(self, upsample: float = 1, *, half: bool = True, whole_for: str = "") -> Band:
-        """Frequencies that the bright field can carry, of the half plane of real maps or of the whole plane.
+        """Return the frequencies that the bright field can carry, in the half plane of real maps or the whole plane.
 
-        ``whole_for``: a setting that needs all frequencies of the grid. Raises MetadataError where their filters would
-        not fit into the memory.
+        ``whole_for``: a setting that needs all frequencies of the grid. Raises MetadataError if their filters would not
+        fit in memory.
         """
         limit = 2.0 * self.probe.semiangle_invA + self.probe.edge_invA
         if whole_for:
@@ -175,9 +175,9 @@ class ImagingConditions:
         return Band(self.scan_grid(upsample), limit, reach, half)
 
     def frequencies(self, upsample: float = 1, *, half: bool = False) -> DoubleArray:
-        """Q (nq, 2) in the detector frame, 1/Å, of the padded and ``upsample`` times finer scan.
+        """Return Q (nq, 2) in the detector frame, 1/Å, of the padded and ``upsample`` times finer scan.
 
-        ``half``: the half plane that is enough for real maps.
+        ``half``: only the half plane that suffices for real maps.
         """
         return self.scan_grid(upsample).frequencies(half=half)
 
@@ -187,10 +187,10 @@ class ImagingConditions:
         return float((self.probe.aperture(self.grid.k_row, self.grid.k_col) ** 2).sum())
 
     def transfer(self, q: DoubleArray, part: Part = Part.WHOLE, used: BoolArray | None = None) -> ComplexArray:
-        """Weak-phase transfer B of each coefficient, (N, nq): c_hat = phi_hat B for patterns of unit mean sum.
+        """Return the weak-phase transfer B of each coefficient, (N, nq): c_hat = phi_hat B, patterns of unit mean sum.
 
-        B_n = sum_k M_n(k) Gamma(k, Q), Gamma = i [P*(k) P(k-Q) - P(k) P*(k+Q)]; k of the samples (s,) that are
-        ``used``, without it of all. Rodenburg, McCallum & Nellist 1993; docs/theory/live-maps.md.
+        B_n = sum_k M_n(k) Gamma(k, Q), Gamma = i [P*(k) P(k-Q) - P(k) P*(k+Q)]; k runs over the samples (s,) that are
+        ``used``, by default all. Rodenburg, McCallum & Nellist 1993; docs/theory/live-maps.md.
         """
         from ptylive.engine.backend.imaging import filters_numba as kernels
 
@@ -206,11 +206,11 @@ class ImagingConditions:
         return out if part is not Part.AMPLITUDE else -1j * out
 
     def in_square(self, side: float) -> BoolArray:
-        """The samples (s,) in a square around the beam along the detector's axes; ``side`` in diameters of the disc."""
+        """Return the samples (s,) in a square around the beam, along detector axes; ``side`` in disc diameters."""
         return np.asarray(np.abs(self.samples.k).max(axis=1) <= side * self.probe.semiangle_invA)
 
     def placed(self, placement: Placement) -> ImagingConditions:
-        """The same optics and detector for points that are no regular grid."""
+        """Return the same optics and detector for points that are not on a regular grid."""
         return replace(
             self,
             placement=placement,
@@ -220,19 +220,19 @@ class ImagingConditions:
         )
 
     def with_probe(self, probe: Probe) -> ImagingConditions:
-        """The same detector and scan with another probe; the detector samples are shared."""
+        """Return the same detector and scan with another probe; the detector samples are shared."""
         other = object.__new__(ImagingConditions)
         for one in fields(self):
             object.__setattr__(other, one.name, getattr(self, one.name))
         object.__setattr__(other, "probe", probe)
         if (probe.semiangle_invA, probe.edge_invA) == (self.probe.semiangle_invA, self.probe.edge_invA):
-            object.__setattr__(other, "disc_pixels", self.disc_pixels)  # of the aperture alone
+            object.__setattr__(other, "disc_pixels", self.disc_pixels)  # depends on the aperture only
         return other
 
     def focused_for(self, method: str) -> ImagingConditions:
-        """The same with the optics that a method has of its own, or itself.
+        """Return the conditions with the optics specific to a method, or the conditions themselves.
 
-        They are those of the shifts of images (``METHOD.align_order`` …), or the focus at a depth (``METHOD.depth_A``).
+        Specific optics are those of the image shifts (``METHOD.align_order`` …), or a focus depth (``METHOD.depth_A``).
         """
         if self.is_aligned(method):
             return self._aligned_for(method)
@@ -244,13 +244,13 @@ class ImagingConditions:
         return other
 
     def is_aligned(self, method: str) -> bool:
-        """Whether a method goes by the shifts of images: whether any of its settings about them is set."""
+        """Return whether a method uses the shifts of images, that is, whether any of its align settings is given."""
         return any(name.startswith(f"{method}.align_") for name in self.settings)
 
     def _aligned_for(self, method: str) -> ImagingConditions:
-        """The same with the optics that the shifts of images have.
+        """Return the conditions with the optics determined from the shifts of images.
 
-        Raises MetadataError where images cannot be aligned, and for a depth beside them: their focus is their own.
+        Raises MetadataError if images cannot be aligned, and if a depth is also set: the shifts determine the focus.
         """
         if f"{method}.depth_A" in self.settings:
             raise MetadataError(f"{method}.depth_A and aligned images exclude each other", "leave one of them out")
@@ -263,17 +263,17 @@ class ImagingConditions:
         return other
 
     def aligned_shifts(self, q: DoubleArray) -> ComplexArray:
-        """exp(-i Q . grad chi(k)) on the basis, (N, nq): weights that move every pixel's image back in place."""
+        """Return exp(-i Q . grad chi(k)) on the basis, (N, nq): weights that move every pixel's image back in place."""
         return self.basis.dual(self.shift_sums(q))
 
     def aligned_shifts_with_norm(self, q: DoubleArray) -> tuple[ComplexArray, DoubleArray]:
-        """The same weights, and the squared length (nq,) of what they represent on the detector."""
+        """Return these weights, and the squared norm (nq,) of what they represent on the detector."""
         sums = self.shift_sums(q)
         weights = self.basis.dual(sums)
         return weights, np.einsum("nq,nq->q", weights.conj(), sums).real
 
     def shift_sums(self, q: DoubleArray) -> ComplexArray:
-        """sum_k M_n(k) exp(-i Q . grad chi(k)), (N, nq)."""
+        """Return sum_k M_n(k) exp(-i Q . grad chi(k)), (N, nq)."""
         from ptylive.engine.backend.imaging.filters_numba import shift_ramps
 
         shift_row, shift_col = self.probe.gradient(self.samples.k[:, 0], self.samples.k[:, 1]).astype(np.float32)
@@ -284,7 +284,7 @@ class ImagingConditions:
         return self.samples.sums(ramps, q)
 
     def overlap_products(self, k: DoubleArray, q: DoubleArray) -> ComplexArray:
-        """P*(k) P(k - Q) at arbitrary detector points, (len(k), nq), for patterns of unit mean sum."""
+        """Return P*(k) P(k - Q) at arbitrary detector points, (len(k), nq), for patterns of unit mean sum."""
         from ptylive.engine.backend.imaging import filters_numba as kernels
 
         each = np.arange(len(k) + 1, dtype=np.int64)
@@ -295,7 +295,7 @@ class ImagingConditions:
         return out
 
     def probe_transfer(self, q: DoubleArray) -> ComplexArray:
-        """H(Q) = sum_k P*(k) P(k-Q), (nq,), 1 at Q = 0: the transform of the probe's intensity."""
+        """Return H(Q) = sum_k P*(k) P(k-Q), (nq,), 1 at Q = 0: the transform of the probe's intensity."""
         from ptylive.engine.backend.imaging import filters_numba as kernels
 
         k = self.samples.k.astype(np.float32)
@@ -312,7 +312,7 @@ class ImagingConditions:
 
 
 def aperture_mrad(calibration: Calibration) -> float:
-    """Semi-angle of the aperture as the detector shows it, where that is near the given one; else the given one.
+    """Return the semi-angle measured on the detector if it is near the given one, and otherwise the given one.
 
     A nominal semi-angle is a label; the disc is what was used.
     """
@@ -322,7 +322,7 @@ def aperture_mrad(calibration: Calibration) -> float:
 
 
 def disc_mrad(calibration: Calibration) -> float | None:
-    """Radius of the disc as measured on the detector, mrad; None where it is not known."""
+    """Return the radius of the disc as measured on the detector, mrad, or None if unknown."""
     radius, pixel = calibration.get("disc_radius_px"), calibration.get("detector_pixel_invA")
     wavelength = calibration.wavelength_A
     if radius is None or pixel is None or wavelength is None:
@@ -331,7 +331,7 @@ def disc_mrad(calibration: Calibration) -> float | None:
 
 
 def padded_shape(scan_shape: tuple[int, int], shift_in_steps: float) -> tuple[int, int]:
-    """FFT size (rows, cols) of a scan with room for images that are shifted by that number of steps, even and fast."""
+    """Return an even, fast FFT size (rows, cols) for a scan, with room for images shifted by that number of steps."""
     room = 2 * shift_in_steps + 12
     rows, cols = (_even_fast_length(n + max(0.25 * n, min(room, n))) for n in scan_shape)
     return rows, cols

@@ -1,4 +1,4 @@
-"""One moment of a scan, as methods of live maps see it: what several maps share is computed once."""
+"""One moment of a scan as seen by the methods of live maps: quantities shared by several maps are computed once."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ Shared = TypeVar("Shared")
 
 @dataclass(frozen=True)
 class MapChoices:
-    """What is chosen of how maps are made: where the points lie, if not on a regular grid; settings by whole names.
+    """Choices for making maps: positions of the points, if not on a regular grid, and settings by full names.
 
     deviations: whether maps that have a noise picture are followed by their standard deviation. strength: of the
-    specimen, shared with the maps that were made before.
+    specimen, shared with maps made earlier.
     """
 
     placement: Placement | None = None
@@ -45,11 +45,11 @@ REGULAR = MapChoices()
 
 
 class Instant:
-    """What has arrived of a scan, on the grid (rows, cols) of the maps.
+    """Data of a scan that have arrived, on the grid (rows, cols) of the maps.
 
-    regions (points, 4), moments (points, 3): sums of every point (``reduced_numbers``), read-only; visited (rows,
+    regions (points, 4), moments (points, 3): sums at every point (``reduced_numbers``), read-only; visited (rows,
     cols): points that have a frame; sampling: step (row, col) in Å, None while unknown; rotation_deg: map axes to
-    detector axes; calibration: what is known by now; settings: what a user set of maps, by whole names.
+    detector axes; calibration: values known so far; settings: map settings given by a user, by full names.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Instant:
         self._transformed: dict[tuple[int, int], Spectra] = {}
 
     def require(self, name: str, needed_for: str) -> Any:
-        """A calibrated value, or a MetadataError `<needed_for> needs <name>`; points that are placed bring the step."""
+        """Return a calibrated value, or raise `<needed_for> needs <name>`; placed points provide their own step."""
         if name == "scan_step_A" and self.placement is not None:
             return self.placement.step_A
         return self.calibration.require(name, needed_for)
@@ -93,21 +93,21 @@ class Instant:
         return float(step[0]), float(step[1])
 
     def once(self, compute: Callable[[Instant], Shared]) -> Shared:
-        """``compute`` of this instant, computed for whoever asks first; not to be changed."""
+        """Return ``compute`` of this instant, computed at the first call and shared; must not be modified."""
         if compute not in self._shared:
             self._shared[compute] = compute(self)
         return cast(Shared, self._shared[compute])
 
     @property
     def too_strong(self) -> float | None:
-        """Modulation of the bright field where the specimen is not weak; told when the scan has ended."""
+        """Modulation of the bright field if the specimen is not weak; determined only when the scan has ended."""
         if not self._deviations:
             return None
         found = self._strength.of(self._store, self.calibration)
         return found.modulation if found.is_strong else None
 
     def spectra(self, conditions: ImagingConditions) -> Spectra:
-        """Transformed coefficients, shared by all filters of one padded size."""
+        """Return the transformed coefficients, shared by all filters of one padded size."""
         made = self._transformed.get(conditions.padded)
         if made is None:
             made = self._transformed[conditions.padded] = Spectra.of(
@@ -116,9 +116,9 @@ class Instant:
         return replace(made, conditions=conditions)
 
     def as_maps(self, picture: Picture, settings: Mapping[str, Any] | None = None) -> Iterator[LiveMap]:
-        """A picture with this instant's scale, and how far noise scatters it where that is asked for and measured.
+        """Yield a picture with this instant's scale and, if requested and measured, its standard deviation by noise.
 
-        ``settings``: beside the picture's own.
+        ``settings``: in addition to the picture's own.
         """
         plain = replace(self._as_map(picture, settings), buried=self._is_buried(picture))
         if picture.noise is None or not self._deviations:
@@ -128,7 +128,7 @@ class Instant:
             noise = picture.noise()
             found = local_deviation(noise, beams=False)
         except MetadataError:
-            yield plain  # it needs no deviation
+            yield plain  # the map itself does not depend on its deviation
             raise
         there = stretched(self.visited, found.data.shape)
         deviations = found.data[there]
@@ -148,7 +148,7 @@ class Instant:
         yield self._as_map(deviation, settings)
 
     def _quality(self, one: LiveMap, made: Picture) -> RingQuality | None:
-        """What its rings carry, told by pictures of it and of its noise; without a scale as it was told before."""
+        """Return what its rings carry, from pictures of the map and of its noise; unchanged without a scale."""
         if one.quality is None or one.sampling_A is None or made.even is None:
             return one.quality
         picture, noise = made.even()
@@ -157,7 +157,7 @@ class Instant:
         return picture_quality(one.quality, picture, noise, one.sampling_A, finer.pop() if whole else 1)
 
     def _is_buried(self, picture: Picture) -> bool:
-        """Whether its halves agree nowhere; while they cannot be trusted yet nothing is said."""
+        """Return whether its halves agree nowhere; False while too little of the scan has arrived to decide."""
         if picture.quality is None or not picture.quality.is_noise:
             return False
         return float(self.visited.mean()) >= TRUSTED_SHARE
@@ -175,7 +175,7 @@ class Instant:
 
 
 def _read_only(values: Array) -> Array:
-    """The same numbers, which are those of the store, kept from being overwritten by a map."""
+    """Return a view of the store's numbers that a map cannot overwrite."""
     view = values.view()
     view.flags.writeable = False
     return view

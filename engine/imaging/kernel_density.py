@@ -1,9 +1,9 @@
-"""Aligned images put together by kernel density, as py4DSTEM's parallax does, in place of Fourier shifts.
+"""Aligned images combined by kernel density, as in py4DSTEM's parallax, instead of Fourier shifts.
 
-Every point of every bright-field pixel's image, moved back into place, is spread by a Gaussian and counted; the picture
-is what was spread over what was counted, relative to the mean. Where shifts leave gaps between the points, a Fourier
-sum shows the gaps as a lattice; the quotient does not. Both sums are convolutions over the scan, so each is one product
-in Fourier space and one transform. Varnavides et al. 2023, section 4; docs/theory/live-maps.md.
+Every point of every bright-field pixel's image is moved back into place, spread by a Gaussian and counted; the picture
+is the spread sum over the count, relative to the mean. If the shifts leave gaps between the points, a Fourier sum shows
+the gaps as a lattice; the quotient does not. Both sums are convolutions over the scan, so each is one product in
+Fourier space and one transform. Varnavides et al. 2023, section 4; docs/theory/live-maps.md.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from ptylive.schema import MetadataError
 from ptylive.schema.model import ComplexArray, FloatArray
 
 LEAST_DENSITY = 0.05
-"""Share of the highest density below which there is no picture: a quotient there would be noise."""
+"""Share of the highest density below which the picture is blank, because a quotient there would be noise."""
 
 
 def kernel_band(conditions: ImagingConditions, upsample: float, setting: str) -> Band:
-    """All frequencies of the finer grid: the gaps between shifted points are seen beyond what the disc carries.
+    """Return all frequencies of the finer grid: gaps between shifted points extend beyond the band of the disc.
 
-    Raises MetadataError for points off a regular grid, or without memory for the filters.
+    Raises MetadataError for points off a regular grid, or if the filters do not fit in memory.
     """
     if conditions.placement is not None:
         raise MetadataError(f"{setting} needs points on a regular grid", f"leave {setting} out")
@@ -36,10 +36,10 @@ def kernel_band(conditions: ImagingConditions, upsample: float, setting: str) ->
 def normalised(
     spectra: Spectra, band: Band, weights: ComplexArray, spectrum: ComplexArray, kernel_steps: float
 ) -> ComplexArray:
-    """Values (nb,) of the picture whose sum has the values ``spectrum`` (nb,), divided by the density of its points.
+    """Return the values (nb,) of the picture with sum ``spectrum`` (nb,), divided by the density of its points.
 
-    ``weights`` (nb, N) that made the sum, of patterns of unit mean; ``kernel_steps``: standard deviation of the
-    Gaussian, scan steps.
+    ``weights`` (nb, N): the weights of that sum, for patterns of unit mean; ``kernel_steps``: standard deviation of the
+    Gaussian, in scan steps.
     """
     damped = _damping(band, kernel_steps)
     rows, cols = spectra.visited.shape
@@ -60,5 +60,5 @@ def _damping(band: Band, kernel_steps: float) -> FloatArray:
 
 
 def _image(band: Band, values: ComplexArray) -> FloatArray:
-    """Padding included."""
+    """Return the image of half-plane values, padding included."""
     return np.asarray(fft.irfft2(band.spread(values), s=band.grid.size), dtype=np.float32)

@@ -1,12 +1,12 @@
 """Signal and noise per spatial frequency, measured on the data themselves (docs/theory/live-maps.md).
 
-A map made with every c_hat taken half a sampling frequency away holds no signal, only noise: its ring power is the
-noise floor, beam fluctuations and correlated detector pixels included. The Poisson value is several times too low on
-real detectors.
+A map made with every c_hat taken half a sampling frequency away holds no signal, only noise. The power of its rings is
+the noise floor, including beam fluctuations and correlated detector pixels. The Poisson value is several times too low
+on real detectors.
 
-What was visited must not bring the signal back: the transform of a chessboard half repeats half a sampling frequency
-away along both axes, and all of its signal would be taken for noise. Then the shift goes along one axis only, or by a
-quarter.
+The set of visited points must not bring the signal back: the transform of a chessboard half repeats half a sampling
+frequency away along both axes, so all of its signal would count as noise. In that case the shift is along one axis
+only, or by a quarter.
 """
 
 from __future__ import annotations
@@ -23,43 +23,43 @@ from ptylive.schema.model import BoolArray, ComplexArray, DoubleArray, FloatArra
 TRUSTED_SHARE = 0.15
 """Share of visited points from which ring powers are trusted."""
 RINGS = 14
-"""Rings of |Q| up to the scan's Nyquist frequency."""
+"""Number of rings of |Q| up to the scan's Nyquist frequency."""
 Shift = tuple[int, int]
 """Quarters of the sampling frequency along rows and columns of the scan."""
 HALVES: tuple[Shift, ...] = ((2, 2), (2, 0), (0, 2))
 SHIFTS: tuple[Shift, ...] = (*HALVES, (1, 1), (2, 1), (1, 2))
 ALIASED = 0.3
-"""Share of another place's signal to noise below which a frequency of the scan is only its alias there."""
+"""Ratio to the signal-to-noise at an equivalent frequency below which a frequency is only the alias of that one."""
 OUTSTANDING = 20.0
-"""Signal to noise from which a frequency has aliases: noise alone has it once in a thousand million frequencies."""
+"""Signal-to-noise from which a frequency has aliases: noise alone has it once in a thousand million frequencies."""
 WEAKEST = 1e-3
-"""Frequencies whose variance is below this share of the largest tell nothing about signal or noise."""
+"""Share of the largest variance below which frequencies carry no information about signal or noise."""
 PLAUSIBLE, CAUTION = 0.45, 1 / 3
-"""Of the phase power that rings further in show, and of its standard error: what half of all rings exceed. A filter
-believes as if it were that share of this: noise that is shown costs a map more than a ring that is left out.
+"""Median ring signal, as a share of the phase power of rings further in plus one standard error. A filter assumes
+CAUTION times that, because noise that is shown costs a map more than a ring that is left out.
 """
 UNTOLD, LEAST_PLAUSIBLE = 3.0, 1e-4
-"""Standard errors of a ring that are plausible where nothing is further in, and those below which nothing is."""
+"""Plausible signal in standard errors of a ring: if there is no ring further in, and the least value used."""
 NEAR = 1.5
-"""Rings that those further in are away, as a Gaussian's standard deviation, to tell something."""
+"""Standard deviation, in rings, of the Gaussian by which rings further in are weighted."""
 BEAM = 4.0
-"""Times a ring's floor above which a power is taken for a beam's: noise alone is there once in fifty frequencies."""
+"""Multiple of a ring's floor from which power counts as a beam's; noise alone is there once in fifty frequencies."""
 SURELY_PLAUSIBLE = 0.9
-"""Of the phase power that rings further in show for sure, a standard error less: what half of all rings exceed where a
-filter passes what it sees. Whatever more is taken for plausible of nothing, it passes too.
+"""Median ring signal of a filter that passes what it sees, as a share of the phase power of rings further in less one
+standard error. Any larger value would count chance as plausible, and such a filter passes chance, too.
 """
 REACH, PLACES, FINDINGS = 5.0, 24, 9
-"""Standard errors up to which a ring's true signal is looked for, at how many places, and how many findings of each."""
+"""Range of a ring's true signal in standard errors, number of values tried, and number of findings for each."""
 TABLE = 80
-"""Findings of a ring whose believed signal is reckoned; between them it is straight."""
+"""Number of findings of a ring for which the believed signal is computed; values between are interpolated linearly."""
 LEAK = 0.1
-"""Amplitude of the signal that a shift may bring along, as a share, before another one is taken."""
+"""Largest share of the signal's amplitude that a shift may bring along before another shift is used."""
 
 
 def quiet_shift(visited: BoolArray, shifts: tuple[Shift, ...] = SHIFTS) -> Shift:
-    """The first of some shifts at which the visited points (rows, cols) hardly repeat, or do so least.
+    """Return the first shift at which the pattern of visited points (rows, cols) hardly repeats, or repeats least.
 
-    Half the sampling frequency along both axes where nothing forbids it: the farthest from the signal.
+    Half the sampling frequency along both axes is preferred, being the furthest from the signal.
     """
     counts = np.array([[visited[i::4, j::4].sum() for j in range(4)] for i in range(4)], dtype=float)
     turn = np.exp(0.5j * np.pi * np.arange(4))
@@ -69,49 +69,49 @@ def quiet_shift(visited: BoolArray, shifts: tuple[Shift, ...] = SHIFTS) -> Shift
 
 
 def rings(q: DoubleArray, step_A: tuple[float, float]) -> IndexArray:
-    """Ring (nq,) of each frequency q (nq, 2)."""
+    """Return the ring (nq,) of each frequency q (nq, 2)."""
     nyquist = 0.5 / min(step_A)
     return np.asarray(np.hypot(q[:, 0], q[:, 1]) / nyquist * RINGS, dtype=np.int64)
 
 
 def power_of(spectrum: ComplexArray) -> DoubleArray:
-    """Squared modulus of every value, without the roots that ``abs`` takes."""
+    """Return the squared modulus of every value, avoiding the square roots of ``abs``."""
     return np.asarray(spectrum.real**2 + spectrum.imag**2, dtype=np.float64)
 
 
 def ring_sum(ring: IndexArray, values: DoubleArray, use: BoolArray | None = None) -> DoubleArray:
-    """Sum of ``values`` over each ring, restricted to frequencies where ``use`` is true."""
+    """Return the sum of ``values`` over each ring, restricted to frequencies where ``use`` is true."""
     return np.asarray(np.bincount(ring, values if use is None else np.where(use, values, 0.0)), dtype=float)
 
 
 def ring_mean(ring: IndexArray, values: DoubleArray) -> DoubleArray:
-    """Mean of ``values`` over each ring; 0 on empty ones."""
+    """Return the mean of ``values`` over each ring; 0 on empty ones."""
     return ring_sum(ring, values) / np.maximum(np.bincount(ring), 1)
 
 
 def ring_floor(ring: IndexArray, noise: DoubleArray, use: BoolArray) -> DoubleArray:
-    """Noise power of each ring, summed over the frequencies where ``use`` is true.
+    """Return the noise power of each ring, summed over the frequencies where ``use`` is true.
 
-    Noise power is exponentially distributed, its mean the median / ln 2. Bright beams of a lattice that reach the
-    shifted map, where they are no noise, move the mean by up to 19 times and the median hardly.
+    Noise power is exponentially distributed, with mean = median / ln 2. Bright lattice beams that reach the shifted
+    map are not noise; they change the mean by up to 19 times but hardly the median.
     """
     return _floor(by_ring(ring, use), ring_count(ring, use), noise, ring_sum(ring, noise, use))
 
 
 def ring_count(ring: IndexArray, use: BoolArray) -> IndexArray:
-    """How many frequencies of each ring are of use."""
+    """Return the number of usable frequencies of each ring."""
     return np.asarray(np.bincount(ring[use], minlength=int(ring.max()) + 1))
 
 
 def by_ring(ring: IndexArray, use: BoolArray) -> IndexArray:
-    """Places of the frequencies of use, ring after ring."""
+    """Return the indices of the usable frequencies, ring by ring."""
     members = np.flatnonzero(use)
-    order = np.argsort(ring[members].astype(np.uint16), kind="stable")  # sorted by counting, in linear time
+    order = np.argsort(ring[members].astype(np.uint16), kind="stable")  # counting sort: linear time
     return np.asarray(members[order], dtype=np.int64)
 
 
 def _floor(members: IndexArray, count: IndexArray, noise: DoubleArray, total: DoubleArray) -> DoubleArray:
-    """Noise power of each ring from its median, and at most its sum ``total``; ``members`` and ``count`` of rings."""
+    """Return each ring's noise power from its median, at most its sum ``total``; ``members`` and ``count`` of rings."""
     noise_by_ring = noise[members]
     middle = np.zeros(len(count))
     for filled, last in zip(np.flatnonzero(count), np.cumsum(count)[count > 0], strict=True):
@@ -122,36 +122,36 @@ def _floor(members: IndexArray, count: IndexArray, noise: DoubleArray, total: Do
 
 
 class WeightedRings:
-    """Rings of frequencies that noise reaches unevenly: what is theirs at every refresh, found once for a filter.
+    """Rings of frequencies with uneven noise: quantities used at every refresh, computed once for a filter.
 
-    Frequencies whose variance is below WEAKEST of the largest are of no use. Powers of the others are divided by their
+    Frequencies whose variance is below WEAKEST of the largest are not used. Powers of the others are divided by their
     variances before they are compared.
     """
 
     def __init__(self, ring: IndexArray, variance: DoubleArray) -> None:
-        """Ring (nq,) of each frequency; variance (nq,) of each by noise, up to a factor for each ring."""
+        """Store the ring (nq,) and the noise variance (nq,) of each frequency; the latter up to a factor per ring."""
         self.ring, self._use = ring, variance > WEAKEST * variance.max()
         self._inverse = np.where(self._use, 1 / np.where(self._use, variance, 1.0), 0.0)
         self._members, self.count = by_ring(ring, self._use), ring_count(ring, self._use)
         self.variance = ring_sum(ring, variance, self._use)
-        """Sum of each ring, over the frequencies of use."""
+        """Sum of the variance over the usable frequencies of each ring."""
         self._near = _nearness(len(self.count))
 
     def sum(self, power: DoubleArray) -> DoubleArray:
-        """Sum of power / variance over the frequencies of use of each ring; power (nq,)."""
+        """Return the sum of power / variance over the usable frequencies of each ring; power (nq,)."""
         return ring_sum(self.ring, power * self._inverse)
 
     def floor(self, noise: DoubleArray) -> DoubleArray:
-        """:func:`ring_floor` of noise / variance; noise (nq,) power."""
+        """Return :func:`ring_floor` of noise / variance; noise (nq,) power."""
         even = noise * self._inverse
         return _floor(self._members, self.count, even, ring_sum(self.ring, even))
 
     def signal(self, excess: DoubleArray, floor: DoubleArray, independent: float) -> RingSignal:
-        """Of rings whose power over variance exceeds their floor by ``excess`` (rings,), what is their signal.
+        """Return the signal of rings whose power over variance exceeds their floor by ``excess`` (rings,).
 
-        independent: share of the frequencies that are. A specimen's power hardly grows outwards: what the rings
-        further in show of it, the nearest and the surest of them most, tells how much is plausible. Those at the end of
-        the transfer, where that is weak, would need many times as much to show above their noise.
+        independent: share of independent frequencies. A specimen's power hardly grows outwards, so the power of rings
+        further in, the nearest and best measured ones above all, determines how much is plausible. At the end of the
+        transfer, where it is weak, a ring would need many times that power to show above its noise.
         """
         known, count = (floor > 0) & (self.count > 0), np.maximum(self.count * independent, 1.0)
         seen, error = _over(excess, floor, known), _error(0.0, count)
@@ -161,15 +161,15 @@ class WeightedRings:
         return RingSignal(seen, count, np.maximum(plausible, LEAST_PLAUSIBLE * error), known, pure)
 
     def noise(self, noise: DoubleArray, floor: DoubleArray) -> DoubleArray:
-        """Noise power of each ring, of which the floor of noise / variance is known; noise (nq,) power."""
+        """Return the noise power of each ring, given the floor of noise / variance; noise (nq,) power."""
         level = floor / np.maximum(self.count, 1)
         return np.asarray(level * self.variance + ring_sum(self.ring, noise, ~self._use))
 
     def noise_alone(self, shifted: ComplexArray, floor: DoubleArray) -> ComplexArray:
-        """A map of noise (nq,) at the level of its floor, without the beams of a lattice that reach it.
+        """Return a map of noise (nq,) at the level of its floor, without lattice beams that reach it.
 
-        No power over its variance stays above BEAM times the floor's, and each ring has the floor's power: a beam
-        that is cut leaks beside its frequency.
+        Power over variance is capped at BEAM times the floor, and each ring is scaled to the floor's power, since a
+        capped beam leaks into neighbouring frequencies.
         """
         even = power_of(shifted) * self._inverse
         kept = np.minimum(even, BEAM * (floor / np.maximum(self.count, 1))[self.ring])
@@ -181,10 +181,10 @@ class WeightedRings:
 def passed_signal(
     excess: DoubleArray, floor: DoubleArray, independent: DoubleArray, response: DoubleArray
 ) -> RingSignal:
-    """Of rings that a filter passes as far as they exceed their floor, what is their signal.
+    """Return the signal of rings that a filter passes to the extent that they exceed their floor.
 
-    independent (rings,): number of frequencies that are; response (rings,): summed squares of the transfer, by which
-    rings further in tell what is plausible.
+    independent (rings,): number of independent frequencies; response (rings,): summed squares of the transfer, used to
+    scale the plausible signal from rings further in.
     """
     known, count = (floor > 0) & (response > 0), np.maximum(independent, 1.0)
     seen, error = _over(excess, floor, known), _error(0.0, count)
@@ -195,7 +195,7 @@ def passed_signal(
 
 
 class _Shown(NamedTuple):
-    """What rings further in show of the phase, in units of each ring's noise; its error; and where there are some."""
+    """Phase power shown by rings further in, in units of each ring's noise; its error; and where it is known."""
 
     power: DoubleArray
     error: DoubleArray
@@ -205,9 +205,9 @@ class _Shown(NamedTuple):
 def _shown_further_in(
     near: DoubleArray, seen: DoubleArray, level: DoubleArray, error: DoubleArray, known: BoolArray
 ) -> _Shown:
-    """By what each ring shows over its noise, its error, and the level (rings,) of phase that is as much as noise.
+    """Compute it from each ring's excess over noise, its error, and the phase ``level`` (rings,) equal to the noise.
 
-    near (rings, rings): how much the second tells of the first.
+    near (rings, rings): weight of the second ring for the first.
     """
     near = np.where(known, near, 0.0) / np.where(known, level * error, 1.0) ** 2
     total = near.sum(axis=1)
@@ -218,21 +218,21 @@ def _shown_further_in(
 
 
 def _nearness(count: int) -> DoubleArray:
-    """How much rings further in, the nearest most, tell of each: (count, count)."""
+    """Return the weight of rings further in for each ring, largest for the nearest: (count, count)."""
     apart = np.subtract.outer(np.arange(count), np.arange(count))
     return np.where(apart > 0, np.exp(-0.5 * (apart / NEAR) ** 2), 0.0)
 
 
 def _over(excess: DoubleArray, floor: DoubleArray, known: BoolArray) -> DoubleArray:
-    """Excess over the floor, where there is one."""
+    """Return the excess over the floor, 0 for rings without a floor."""
     return np.where(known, excess / np.maximum(floor, 1e-30), 0.0)
 
 
 @dataclass(frozen=True, eq=False)
 class RingSignal:
-    """What rings show beyond their noise, and what of it is believed. Powers are over those of the rings' noise.
+    """Excess of rings over their noise, and the part believed to be signal. Powers are relative to each ring's noise.
 
-    seen (rings,); count (rings,) of independent frequencies; plausible (rings,): what half of all such rings exceed;
+    seen (rings,); count (rings,): number of independent frequencies; plausible (rings,): median signal of such rings;
     measured (rings,): where there is noise; pure (rings,): where there is signal alone.
     """
 
@@ -243,16 +243,16 @@ class RingSignal:
     pure: BoolArray
 
     def believed(self, seen: DoubleArray) -> DoubleArray:
-        """Mean of the signal that may be behind what is seen (rings, ...).
+        """Return the mean of the signal that may underlie the observed excess (rings, ...).
 
-        What is sure stays as it is, and chance is next to nowhere. A filter that follows the signal it measures would
-        pass the noise of a ring whose transfer is weak as the strongest detail of the picture.
+        A certain signal is unchanged and chance is reduced to almost nothing. A filter that followed the measured
+        signal would pass the noise of a ring with weak transfer as the strongest detail of the picture.
         """
         true, likely = self._behind(seen, CAUTION * self.plausible)
         return np.asarray((true * likely).sum(axis=-1))
 
     def believed_of(self, repeats: Repeats) -> DoubleArray:
-        """The same (rings, J, K) of what other scans find, read from a table that is finest where least is found."""
+        """Return that mean (rings, J, K) for findings of other scans, from a table that is finest at small values."""
         found = repeats.found.reshape(len(self.seen), -1)
         low, high = found.min(axis=1, keepdims=True), found.max(axis=1, keepdims=True)
         places = low + (high - low) * np.linspace(0.0, 1.0, TABLE) ** 3
@@ -260,14 +260,14 @@ class RingSignal:
         return np.array(list(told)).reshape(repeats.found.shape)
 
     def repeats(self) -> Repeats:
-        """What other scans would find."""
+        """Return what other scans of the same specimen would find."""
         return Repeats.around(*self._behind(self.seen, self.plausible), self.count)
 
     def _behind(self, seen: DoubleArray, scale: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
-        """Signal (..., J) that may be behind what is seen (rings, ...), and how likely each is.
+        """Return signals (..., J) that may underlie the observed excess (rings, ...), and their probabilities.
 
-        Before anything is seen the density at x is s / (s^2 + x^2), s the scale (rings,): half of all signals are less,
-        and the rest is anything.
+        The prior density at x is s / (s^2 + x^2), s the scale (rings,): half of all signals are below s, with a long
+        tail above.
         """
         rings = (-1, *[1] * seen.ndim)
         scale, count = scale.reshape(rings), self.count.reshape(rings)
@@ -278,7 +278,7 @@ class RingSignal:
 
 
 def _error(true: DoubleArray | float, count: DoubleArray) -> DoubleArray:
-    """Standard error of what rings show, of a true signal.
+    """Return the standard error of the observed excess of rings with a given true signal.
 
     The power of n frequencies of signal x and noise 1 scatters by sqrt((1 + 2 x) / n), their floor by sqrt(1 / n).
     """
@@ -286,9 +286,9 @@ def _error(true: DoubleArray | float, count: DoubleArray) -> DoubleArray:
 
 
 def _places(seen: DoubleArray, count: DoubleArray, low: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
-    """Signals (..., J) around what is seen (...,) and at ``low`` (..., K), and how well each explains what is seen.
+    """Return signals (..., J) around the seen excess (...,) and at ``low`` (..., K), and the likelihood of each.
 
-    count (..., 1): independent frequencies. The second holds the width that each of the signals stands for.
+    count (..., 1): independent frequencies. The likelihood includes the interval that each signal represents.
     """
     found = np.maximum(seen, 0.0)[..., None]
     around = np.maximum(found + np.linspace(-REACH, REACH, PLACES) * _error(found, count), 0.0)
@@ -301,10 +301,10 @@ def _places(seen: DoubleArray, count: DoubleArray, low: DoubleArray) -> tuple[Do
 
 @dataclass(frozen=True, eq=False)
 class Repeats:
-    """What other scans of the same would find of rings, as far as one scan tells. Powers are over that of the noise.
+    """What other scans of the same specimen would find in rings, as far as one scan shows. Powers are over the noise.
 
-    true (rings, J): excess that a ring may have; likely (rings, J): how likely that is; found (rings, J, K): what scans
-    find of it, chance (K,): how often.
+    true (rings, J): possible excess of a ring; likely (rings, J): its probability; found (rings, J, K): findings of
+    scans with that excess; chance (K,): their probabilities.
     """
 
     true: DoubleArray
@@ -314,15 +314,15 @@ class Repeats:
 
     @classmethod
     def around(cls, true: DoubleArray, likely: DoubleArray, count: DoubleArray) -> Repeats:
-        """Of signals (rings, J) that rings of ``count`` independent frequencies (rings,) may have."""
+        """Return the findings for signals (rings, J) of rings of ``count`` independent frequencies (rings,)."""
         nodes, chance = np.polynomial.hermite_e.hermegauss(FINDINGS)
         found = true[:, :, None] + _error(true, count[:, None])[:, :, None] * nodes
         return cls(true, likely, found, chance / chance.sum())
 
     def noise_gain(self, gain: DoubleArray, signal: DoubleArray | float = 1.0) -> DoubleArray:
-        """Gain (rings, L) that gives noise alone the variance that signal and noise have over all these scans.
+        """Return the gain (rings, L) that gives noise alone the variance of signal and noise over all these scans.
 
-        gain (rings, J, K, L) at what they find; signal (rings, 1, L): power of the signal over the ring's excess.
+        gain (rings, J, K, L) at each finding; signal (rings, 1, L): power of the signal over the ring's excess.
         """
         mean, square = (np.einsum("rjkl,k->rjl", power, self.chance) for power in (gain, gain**2))
         variance = square + np.maximum(square - mean**2, 0.0) * self.true[:, :, None] * signal
@@ -336,11 +336,11 @@ def ring_quality(
     step_A: tuple[float, float],
     noise: DoubleArray | None = None,
 ) -> RingQuality:
-    """What a map carries on each ring; ``shifted`` is the same map with every c_hat half a sampling frequency away.
+    """Return the quality of a map on each ring; ``shifted`` is the map with every c_hat half a sampling frequency away.
 
     The maps of the even and the odd points of a checkerboard (or of rows, columns) are the sum and the difference of
-    the two. ``noise``: power of each ring, where it is known from :class:`WeightedRings`: beams of a lattice that reach
-    the shifted map are not taken for noise then.
+    the two. ``noise``: power of each ring, if known from :class:`WeightedRings`; lattice beams that reach the shifted
+    map then do not count as noise.
     """
     whole, alias = spectrum.ravel(), shifted.ravel()
     power = ring_sum(ring, power_of(whole))
@@ -358,12 +358,12 @@ def ring_quality(
 def picture_quality(
     quality: RingQuality, picture: FloatArray, noise: FloatArray, pixel_A: tuple[float, float], finer: int = 1
 ) -> RingQuality:
-    """The same with the halves compared as pictures (Y, X), on the field of the scan, under a window.
+    """Return the ring quality with the halves compared as pictures (Y, X), on the field of the scan, under a window.
 
-    noise: the same map of noise alone; both before rings are weighted, or strong ones would leak into those that a map
-    leaves out. Without a window beams of a lattice leak into every ring, in both halves alike.
-    ``finer``: times finer than the scan. One of its frequencies then shows up at finer^2 places; where a place has less
-    than ALIASED of the signal to noise that another one of the same has, it is that one's alias, and counts as noise.
+    noise: the same map made of noise alone; both before rings are weighted, or strong rings would leak into those that
+    the map leaves out. Without a window, lattice beams leak into every ring, in both halves alike.
+    ``finer``: sampling relative to the scan. One of its frequencies then shows up at finer^2 places; a place with less
+    than ALIASED of the signal-to-noise of an equivalent place is the alias of that place, and counts as noise.
     """
     axes = [np.fft.fftfreq(n, size) for n, size in zip(picture.shape, pixel_A, strict=True)]
     count, width = len(quality.frequency_invA), 2 * quality.frequency_invA[0]

@@ -1,9 +1,9 @@
-"""The transform of coefficients at any positions: every point is spread over a few pixels, then a plain FFT.
+"""Transform of coefficients at arbitrary positions: every point is spread over a few pixels, followed by a plain FFT.
 
-c_hat_n(Q) = sum_j w_j (c_n(R_j) - mean_n) exp(-2 pi i Q . R_j): the sum that the FFT makes of a regular grid, by
-spreading with exp(beta (sqrt(1 - x^2) - 1)) on a grid twice as fine and dividing its transform out (Barnett, Magland &
-af Klinteberg 2019). On a regular grid both forms agree to 1e-5 (tested). It accepts points in any order and knows no
-map; moving the points (drift, refined positions) only means a new :class:`Placement`.
+c_hat_n(Q) = sum_j w_j (c_n(R_j) - mean_n) exp(-2 pi i Q . R_j): the sum that an FFT computes on a regular grid, by
+spreading with exp(beta (sqrt(1 - x^2) - 1)) on a grid twice as fine and dividing out its transform (Barnett, Magland &
+af Klinteberg 2019). On a regular grid both forms agree to 1e-5 (tested). Points may come in any order, and the
+transform is independent of any map; moving the points (drift, refined positions) only needs a new :class:`Placement`.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray
 
 FINER = 2
 WIDTH = 6
-"""Pixels of the finer grid that a point is spread over, along each axis."""
+"""Pixels of the finer grid over which a point is spread, along each axis."""
 BETA = 2.3 * WIDTH
 GRID_BYTES = 64 * 2**20
-"""Coefficients are spread as many at a time as fit in here."""
+"""Memory for the grid, which limits how many coefficients are spread at a time."""
 
 
 def spread_planes(
     store: Store, placement: Placement, padded: tuple[int, int], mean: DoubleArray, sign: FloatArray | None = None
 ) -> ComplexArray:
-    """Half planes (padded cols // 2 + 1, padded rows, N) of the coefficients of all visited points, the mean removed.
+    """Return half planes (padded cols // 2 + 1, padded rows, N) of the coefficients of visited points, mean removed.
 
-    ``sign`` (points,) of each point: alternating ones move all signal half a sampling frequency away.
+    ``sign`` (points,) of each point: alternating signs move all signal half a sampling frequency away.
     """
     from ptylive.engine.backend.imaging.bank_numba import spread
 
@@ -57,7 +57,7 @@ def spread_planes(
 
 
 def _spectrum_of_kernel(size: int) -> FloatArray:
-    """What undoes the spreading at each frequency of ``size`` pixels: one over the kernel's transform."""
+    """Return the correction of the spreading at each frequency of ``size`` pixels: one over the kernel's transform."""
     nodes, node_weights = np.polynomial.legendre.leggauss(4 * WIDTH)
     kernel = np.exp(BETA * (np.sqrt(1 - nodes**2) - 1)) * node_weights * WIDTH / 2
     frequency = fft.fftfreq(size)

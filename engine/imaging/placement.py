@@ -1,8 +1,8 @@
-"""Where scan points really lie, for scans that are no regular grid: drifted, position-corrected, or lists of positions.
+"""Actual positions of scan points off a regular grid: drifted, position-corrected, or lists of positions.
 
-Maps of such a scan lie on a regular grid all the same: the nominal scan's where there is one (pixel (0, 0) on the first
-nominal point), else one along the detector's axes that has a pixel for every point. A point stands for the area around
-it (its Voronoi cell), so that crowded regions do not outweigh sparse ones.
+Maps of such a scan still lie on a regular grid: that of the nominal scan if there is one (pixel (0, 0) on the first
+nominal point), and otherwise a grid along the detector's axes with one pixel per point. A point represents the area
+around it (its Voronoi cell), so that crowded regions do not outweigh sparse ones.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from ptylive.schema.scan import rotation_matrix
 log = logging.getLogger(__name__)
 
 LARGEST_CELL = 2.0
-"""Pixels; a point at the rim, or beside a hole, stands for no more than this."""
+"""Largest area in pixels that a point at the rim, or next to a hole, may represent."""
 MOST_CELLS = 2**18
-"""Cells are not worth their time for more points: every point then stands for the same area."""
+"""Number of points above which cells take too long; every point then represents the same area."""
 ROUNDING = 1e-6
 LEAST_WEIGHT = 0.25
-"""Share of a point that a pixel must have got to count as visited."""
+"""Share of a point that a pixel must have received to count as visited."""
 
 
 @dataclass(frozen=True, eq=False)
 class Placement:
     """Scan points on the grid of the maps.
 
-    at: (points, 2) in pixels of the maps; weight: (points,) pixels each stands for; rotation_deg: map axes to detector
-    axes.
+    at: (points, 2) in pixels of the maps; weight: (points,) number of pixels that each represents; rotation_deg: map
+    axes to detector axes.
     """
 
     at: DoubleArray
@@ -42,15 +42,15 @@ class Placement:
     step_A: tuple[float, float]
     rotation_deg: float
     origin_A: tuple[float, float]
-    """Position of pixel (0, 0) in the detector's frame."""
+    """Position of pixel (0, 0) in the detector frame."""
     is_list: bool = False
     """Whether the points belong to no nominal grid."""
 
     @classmethod
     def of(cls, positions_A: Array, scan: Scan, rotation_deg: float) -> Placement:
-        """Placement of positions (points, 2), detector frame, relative to the first nominal point.
+        """Return the placement of positions (points, 2), detector frame, relative to the first nominal point.
 
-        Raises ValueError where their number is not the scan's, or one is no number.
+        Raises ValueError if their number is not that of the scan, or a position is not finite.
         """
         positions = np.asarray(positions_A, dtype=float)
         shape = scan.require_shape()
@@ -64,7 +64,7 @@ class Placement:
         return cls(at, _cells(at), shape, scan.step_A, rotation_deg, (0.0, 0.0))
 
     def turned(self, positions_A: Array, rotation_deg: float) -> Placement:
-        """The same points where the scan's axes turn out to lie otherwise; the area around each stays."""
+        """Return the same points after a change of the scan's rotation; the area around each stays."""
         if rotation_deg == self.rotation_deg or self.is_list:
             return self
         at = np.asarray(positions_A, dtype=float) @ rotation_matrix(rotation_deg) / np.asarray(self.step_A)
@@ -83,9 +83,9 @@ class Placement:
         return cls(at, _cells(at), (rows, cols), step_A, 0.0, origin, is_list=True)
 
     def alternating(self, seen: BoolArray) -> FloatArray:
-        """1 or -1 for every point, about as many of each among those ``seen`` (points,).
+        """Return 1 or -1 for every point, about as many of each among the points ``seen`` (points,).
 
-        The halves of a checkerboard, or rows or columns of the nominal grid; of a list every other point, or pair.
+        The halves of a checkerboard, or rows or columns of the nominal grid; in a list, every other point or pair.
         """
         if self.is_list:
             number = np.arange(len(self.at))
@@ -97,9 +97,9 @@ class Placement:
         return np.asarray(1 - 2 * (order % 2), dtype=np.float32)
 
     def gridded(self, values: DoubleArray, seen: Array) -> tuple[DoubleArray, Array]:
-        """Values (points, k) of the points ``seen`` as weighted means: (pixels, k), and visited (rows, cols).
+        """Return weighted means (pixels, k) of values (points, k) of the points ``seen``, and visited (rows, cols).
 
-        Every point is shared by the four pixels around it.
+        Every point is shared among the four pixels around it.
         """
         rows, cols = self.shape
         low = np.floor(self.at).astype(np.int64)
@@ -119,12 +119,12 @@ class Placement:
 
 
 def told_by(scan: Scan) -> tuple[object, ...]:
-    """What a scan says of where its points lie: other values, another :func:`told_placement`."""
+    """Return the header values that determine where points lie: if one changes, so does :func:`told_placement`."""
     return scan.step_A, scan.matrix, scan.shape, scan.rotation_deg if scan.matrix is not None else None
 
 
 def told_placement(header: ScanHeader, rotation_deg: float) -> tuple[DoubleArray | None, Placement | None]:
-    """Positions (points, 2) of a scan as its header tells them, and their placement; nothing for a regular grid.
+    """Return the positions (points, 2) given by a scan's header and their placement; None, None for a regular grid.
 
     ``rotation_deg``: of the scan's axes, as far as it is known.
     """
@@ -142,7 +142,7 @@ def told_placement(header: ScanHeader, rotation_deg: float) -> tuple[DoubleArray
 
 
 def _cells(at: DoubleArray) -> FloatArray:
-    """Area of every point's Voronoi cell, pixels; 1 where a cell is open, and for too few or too many points."""
+    """Return the area of every point's Voronoi cell, pixels; 1 for open cells, and for too few or too many points."""
     area = np.ones(len(at), dtype=np.float32)
     if not 4 <= len(at) <= MOST_CELLS or np.ptp(at, axis=0).min() == 0:
         return area
@@ -150,7 +150,7 @@ def _cells(at: DoubleArray) -> FloatArray:
 
     try:
         diagram = spatial.Voronoi(at)
-    except spatial.QhullError:  # all on one line
+    except spatial.QhullError:  # all points lie on one line
         return area
     for point, region in enumerate(diagram.point_region):
         corners = diagram.regions[region]

@@ -1,4 +1,4 @@
-"""Live maps of installed packages: found by their entry points, and kept from harming anybody else's maps."""
+"""Live maps of installed packages: found by their entry points, and isolated so that they cannot harm other maps."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from ptylive.schema.model import Array, DoubleArray
 
 GROUP = "ptylive.maps"
 MOST_CHARACTERS = 300
-"""Of what is told of an error in somebody else's code."""
+"""Length to which the message of an error in third-party code is cut."""
 
 log = logging.getLogger(__name__)
 
 
 def from_packages(own: Iterable[Method], entries: Iterable[EntryPoint] | None = None) -> tuple[list[Method], list[str]]:
-    """Methods that packages declare under the entry-point group ``ptylive.maps``, and why others are left out.
+    """Return methods that packages declare under the entry-point group ``ptylive.maps``, and why others are left out.
 
-    ``own``: methods whose names are taken. What cannot be loaded costs itself only: a line that names the package and
-    the reason, which is logged too. ``entries``: in place of those of the installed packages.
+    ``own``: methods whose names are taken. A failure to load affects that package only: it yields a line, also logged,
+    that names the package and the reason. ``entries``: used instead of those of the installed packages.
     """
     owner = {name: method.source for method in own for name in (method.name, *method.outputs)}
     accepted: list[Method] = []
@@ -57,7 +57,7 @@ def from_packages(own: Iterable[Method], entries: Iterable[EntryPoint] | None = 
 
 
 def _loaded(entry: EntryPoint) -> list[Method]:
-    """What an entry point declares. Raises ValueError for nothing, and whatever its code raises."""
+    """Return what an entry point declares. Raises ValueError if that is nothing, and whatever its code raises."""
     methods = declared(entry.load())
     if not methods:
         raise ValueError("nothing there is declared with @live_map")
@@ -69,13 +69,13 @@ def _by_package(entry: EntryPoint) -> tuple[str, str, str]:
 
 
 def _package(entry: EntryPoint) -> str:
-    """Name of the package that an entry point belongs to."""
+    """Return the name of the package that an entry point belongs to."""
     name = getattr(getattr(entry, "dist", None), "name", None)
     return printable(str(name or entry.value.partition(":")[0]))
 
 
 def reason(error: BaseException) -> str:
-    """An error of somebody else's code on one line."""
+    """Return an error of third-party code on one line."""
     text = printable(" ".join(str(error).split()))[:MOST_CHARACTERS]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
@@ -84,7 +84,7 @@ def reason(error: BaseException) -> str:
 
 
 def guarded(method: Method) -> Method:
-    """The same method, except that whatever goes wrong in it is a MetadataError that names its package."""
+    """Return the method with any failure in it turned into a MetadataError that names its package."""
     if method.build is not None:
         return replace(method, build=_guarded_build(method, method.build))
     return method if method.make is None else replace(method, make=_guarded_make(method, method.make))
@@ -111,25 +111,25 @@ def _guarded_build(method: Method, build: Build) -> Build:
 
 @dataclass(frozen=True, eq=False)
 class _NoFilters:
-    """Filters that could not be made: in the background nobody would hear it."""
+    """Filters that could not be made; the error is raised on use, as nobody would notice it in the background."""
 
     error: MetadataError
 
     def pictures(self, spectra: Spectra) -> Iterator[Picture]:
-        """Raise the MetadataError that says why."""
+        """Raise the MetadataError that states the reason."""
         del spectra
         raise MetadataError(str(self.error), self.error.hint)
 
 
 @dataclass(frozen=True, eq=False)
 class _GuardedFilters:
-    """Filters of a package."""
+    """Filters of a package, with failures turned into MetadataError."""
 
     method: Method
     inner: LinearMap
 
     def pictures(self, spectra: Spectra) -> Iterator[Picture]:
-        """The maps. Raises MetadataError for whatever goes wrong."""
+        """Make the maps. Raises MetadataError for any failure."""
         with _at_its_own_cost(self.method):
             shape = spectra.visited.shape
             made = [_checked(self.method, picture, shape) for picture in self.inner.pictures(spectra)]
@@ -138,7 +138,7 @@ class _GuardedFilters:
 
 @contextmanager
 def _at_its_own_cost(method: Method) -> Iterator[None]:
-    """Turn what somebody else's code raises into a MetadataError with the name of the package."""
+    """Turn errors of third-party code into a MetadataError with the name of the package."""
     try:
         yield
     except MetadataError:
@@ -149,7 +149,7 @@ def _at_its_own_cost(method: Method) -> Iterator[None]:
 
 
 def _checked(method: Method, picture: Picture, shape: tuple[int, ...]) -> Picture:
-    """A picture that everything behind can work with. Raises ValueError saying why it is none."""
+    """Return a picture that all later code can handle. Raises ValueError with the reason if it is unusable."""
     if not isinstance(picture, Picture) or picture.name not in method.outputs:
         named = getattr(picture, "name", type(picture).__name__)
         raise ValueError(f"it made {named!r}, and declares {', '.join(method.outputs)}")
@@ -171,12 +171,12 @@ def _checked(method: Method, picture: Picture, shape: tuple[int, ...]) -> Pictur
             return _finite(f"the noise of {picture.name}", found)
 
     known = noise is not None and deviation_of(picture.name) in method.outputs
-    # rings are what results files and viewers rely on
+    # results files and viewers rely on ring qualities, so third-party ones are dropped
     return replace(picture, data=data, quality=None, noise=checked_noise if known else None)
 
 
 def _finite(name: str, data: Array) -> Array:
-    """Numbers as they are. Raises ValueError for anything else."""
+    """Return the numbers unchanged. Raises ValueError for anything else."""
     if data.dtype.kind not in "fiub" or not np.isfinite(data).all():
         raise ValueError(f"{name} holds values that are no finite numbers")
     return data

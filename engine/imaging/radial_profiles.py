@@ -1,7 +1,7 @@
-"""Radial profiles of the pattern at every scan point, and the few shapes that they are made of.
+"""Radial profiles of the pattern at every scan point, and the few shapes that they are composed of.
 
-Principal components of counts: each ring is divided by the standard deviation that counting alone gives it (Keenan and
-Kotula 2004), so that noise is alike in all and what stands out is no noise.
+Principal components of counts: each ring is divided by its standard deviation due to counting alone (Keenan and
+Kotula 2004), so that noise is equal in all rings and whatever stands out is not noise.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from ptylive.schema.model import DoubleArray, IndexArray
 
 MOST_COMPONENTS = 9
 GROWN = 1.25
-"""Times as many frames as before that components are made anew of."""
+"""Growth in the number of frames after which components are recomputed."""
 LEAST_COUNTS = 1.0
-"""Of a ring over the whole scan, below which it is left out."""
+"""Counts of a ring over the whole scan below which the ring is left out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class Components:
     """Principal components of profiles, the strongest first.
 
     shapes: (n, rings), counts per pixel for a score of 1; scores: (n, points), mean 0 and mean square 1 over points;
-    strength: (n,) variance over that of counting noise alone; noise: the largest strength that noise alone has.
+    strength: (n,) variance relative to that of counting noise alone; noise: the largest strength from noise alone.
     """
 
     shapes: DoubleArray
@@ -41,7 +41,7 @@ class Components:
 
 @dataclass(frozen=True)
 class PlacedProfiles:
-    """Radial profiles around a place (row, column), as their ``count`` strongest principal components."""
+    """Radial profiles around a place (row, column), described by their ``count`` strongest principal components."""
 
     name: str
     count: int
@@ -50,18 +50,18 @@ class PlacedProfiles:
 
 @dataclass(eq=False)
 class RadialProfiles:
-    """Counts of each ring of a pixel's width around the beam (row, column), summed for every scan point."""
+    """Counts in rings one pixel wide around the beam (row, column), summed for every scan point."""
 
     header: ScanHeader
     center_px: tuple[float, float]
     ring_of: IndexArray = field(init=False)
-    """(Qy, Qx), -1 for bad pixels."""
+    """(Qy, Qx) ring number, -1 for bad pixels."""
     counts: DoubleArray = field(init=False)
-    """(points, rings)."""
+    """(points, rings) summed counts."""
     frames: IndexArray = field(init=False)
 
     def __post_init__(self) -> None:
-        """Lay the rings out. Raises MetadataError where the sums of all points do not fit the memory."""
+        """Lay out the rings. Raises MetadataError if the sums of all points do not fit in memory."""
         rows, cols = np.indices(self.header.detector_shape)
         ring = np.hypot(rows - self.center_px[0], cols - self.center_px[1]).astype(np.int64)
         bad = self.header.arrays.get("bad_pixel_mask")
@@ -78,7 +78,7 @@ class RadialProfiles:
 
     @property
     def pixels(self) -> DoubleArray:
-        """Good pixels of each ring, (rings,)."""
+        """Number of good pixels of each ring, (rings,)."""
         return np.asarray(self._sum.sum(axis=0)).ravel()
 
     def add(self, batch: FrameBatch) -> None:
@@ -90,7 +90,7 @@ class RadialProfiles:
         np.add.at(self.frames, point[keep], 1)
 
     def components(self, count: int) -> Components:
-        """The strongest ``count``, of the points that were visited; scores of others are 0."""
+        """Return the ``count`` strongest components of the visited points; scores of other points are 0."""
         seen = self.frames > 0
         per_frame = self.counts[seen] / self.frames[seen, None]
         mean = per_frame.mean(axis=0)
@@ -105,11 +105,11 @@ class RadialProfiles:
             vector = vector * (1.0 if vector[np.abs(vector).argmax()] >= 0 else -1.0)
             shapes[n, rings] = vector * deviation * size / np.maximum(self.pixels[rings], 1.0)
             scores[n, seen] = alike @ vector / size
-        noise = (1 + math.sqrt(len(rings) / max(len(alike), 1))) ** 2  # Marchenko and Pastur's edge
+        noise = (1 + math.sqrt(len(rings) / max(len(alike), 1))) ** 2  # edge of the Marchenko-Pastur distribution
         return Components(shapes, scores, values[order], noise)
 
     def maps(self, name: str, count: int) -> Iterator[LiveMap]:
-        """A map ``vd_<name>_<n>`` for each component: its score at every point, the shape among its settings."""
+        """Yield a map ``vd_<name>_<n>`` for each component: its score at every point, with the shape as a setting."""
         found, shape = self.components(count), self.header.scan.require_shape()
         for n in range(len(found.scores)):
             strength = float(found.strength[n])
@@ -132,23 +132,23 @@ class RadialProfiles:
 
 @dataclass(eq=False)
 class ProfileSums:
-    """The profiles of a scan that several detectors look at; their maps are made anew when there is much more to see.
+    """The profiles of a scan shared by several detectors; their maps are remade when there is much more data.
 
-    Whatever is asked for lies around the same place, that of the beam.
+    All requested profiles have the same centre, that of the beam.
     """
 
     asked: tuple[PlacedProfiles, ...]
     rings: RadialProfiles
     _made: tuple[int, list[LiveMap]] | None = None
-    """Maps, and how many frames they are of."""
+    """Maps, and the number of frames they were made from."""
 
     @classmethod
     def of(
         cls, header: ScanHeader, asked: Iterable[PlacedProfiles], before: ProfileSums | None = None
     ) -> ProfileSums | None:
-        """Sums of a scan; those of ``before`` where its rings are the same. None where nothing is asked for.
+        """Return the sums of a scan, reusing ``before`` if its rings are the same; None if nothing is requested.
 
-        Raises MetadataError where the memory is too small.
+        Raises MetadataError if there is not enough memory.
         """
         wanted = tuple(asked)
         if not wanted:
@@ -159,17 +159,17 @@ class ProfileSums:
         return cls(wanted, rings)
 
     def only(self, names: Collection[str]) -> ProfileSums | None:
-        """Those of some detectors."""
+        """Return the profiles of the named detectors only."""
         kept = tuple(one for one in self.asked if one.name in names)
         return ProfileSums(kept, self.rings) if kept else None
 
     @property
     def frames(self) -> IndexArray:
-        """Frames of each point, (points,)."""
+        """Number of frames of each point, (points,)."""
         return self.rings.frames
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Reset all sums."""
         self.rings.counts[:], self.rings.frames[:], self._made = 0.0, 0, None
 
     def add(self, batch: FrameBatch) -> None:
@@ -177,7 +177,7 @@ class ProfileSums:
         self.rings.add(batch)
 
     def maps(self) -> list[LiveMap]:
-        """Of all that are asked for; while frames come those of a moment ago, until there is a quarter more to see."""
+        """Return the maps of all requested profiles; while frames arrive, recomputed after every quarter more."""
         frames = int(self.rings.frames.sum())
         whole = bool((self.rings.frames > 0).all())
         if frames == 0:

@@ -1,4 +1,4 @@
-"""Which live maps there are: those of the files in `maps`, and those that installed packages bring along."""
+"""Registry of live maps: those of the files in `maps`, and those of installed packages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ptylive.schema.metadata import SECTIONS
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """Methods by name, in the order in which they are made; and what was left out of packages, a line each."""
+    """Methods by name, in the order in which they are made; and one line for each method of a package left out."""
 
     methods: Mapping[str, Method]
     problems: tuple[str, ...] = ()
@@ -28,7 +28,7 @@ class Found:
 
 @cache
 def found() -> Found:
-    """What there is, looked for once in a process."""
+    """Return all methods, looked up once per process."""
     own = list(own_methods())
     others, problems = from_packages(own)
     every = sorted((*own, *others), key=lambda method: method.rank)
@@ -36,12 +36,12 @@ def found() -> Found:
 
 
 def methods() -> Mapping[str, Method]:
-    """Every method by its name, in the order in which they are made."""
+    """Return every method by its name, in the order in which they are made."""
     return found().methods
 
 
 def own_methods() -> Iterator[Method]:
-    """Those of the files in `maps`. Raises ValueError where two have one name."""
+    """Yield the methods of the files in `maps`. Raises ValueError if two have the same name."""
     taken: set[str] = set()
     for module in sorted(one.name for one in pkgutil.iter_modules(maps.__path__)):
         for method in declared(import_module(f"{maps.__name__}.{module}")):
@@ -53,7 +53,7 @@ def own_methods() -> Iterator[Method]:
 
 
 def method_name(word: str) -> str:
-    """The method of that name, in any case, or the one that other programs call so; the word itself for none."""
+    """Return the method of that name, in any case, or the one so called by other programs; else the word itself."""
     lower = word.strip().lower()
     if lower in methods():
         return lower
@@ -61,7 +61,7 @@ def method_name(word: str) -> str:
 
 
 def setting_name(name: str) -> str:
-    """METHOD.NAME of a setting, whose parts may be other programs' words: ``parallax.kde_upsample_factor``."""
+    """Return METHOD.NAME of a setting, also from other programs' words: ``parallax.kde_upsample_factor``."""
     word, dot, its_name = name.partition(".")
     method = methods().get(method_name(word))
     if not dot or method is None:
@@ -71,23 +71,23 @@ def setting_name(name: str) -> str:
 
 
 def read_settings(values: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, Any]]:
-    """Settings of maps (``wdd.epsilon``) among values, checked; and the other values. Raises MetadataError."""
+    """Split values into map settings (``wdd.epsilon``), validated, and all others. Raises MetadataError."""
     for name in values:
         section, dot, _ = name.partition(".")
         if dot and section not in SECTIONS and not is_of_a_map(name) and did_you_mean(section, methods()):
-            setting(name)  # refuses it, with the nearest method: among metadata nothing is like it
+            setting(name)  # raises, suggesting the nearest method: no metadata resemble it
     others = {name: value for name, value in values.items() if not is_of_a_map(name)}
     return only_settings({name: value for name, value in values.items() if name not in others}), others
 
 
 def is_of_a_map(name: str) -> bool:
-    """Whether a name is METHOD.SETTING of a method that makes maps, whether it has that setting or not."""
+    """Return whether a name is METHOD.SETTING of an existing method, whether the setting exists or not."""
     method, dot, _ = name.partition(".")
     return bool(dot) and method_name(method) in methods()
 
 
 def setting(name: str) -> MapSetting:
-    """The setting METHOD.NAME. Raises MetadataError where there is none."""
+    """Return the setting METHOD.NAME. Raises MetadataError if there is none."""
     if not is_of_a_map(name):
         near = did_you_mean(name.partition(".")[0], methods(), "write METHOD.NAME, as wdd.epsilon")
         raise MetadataError(f"{brief(name)} is no setting of a map", near)
@@ -96,14 +96,14 @@ def setting(name: str) -> MapSetting:
     its = methods()[method].may_be_set
     if whole not in its:
         known = f"it has {', '.join(its) or 'none'}"
-        alike = did_you_mean(its_name, [one.partition(".")[2] for one in its])  # the method alone is no likeness
+        alike = did_you_mean(its_name, [one.partition(".")[2] for one in its])  # the shared method does not count
         hint = did_you_mean(whole, its, known) if alike else known
         raise MetadataError(f"{method} has no setting {brief(its_name)}", hint)
     return its[whole]
 
 
 def only_settings(values: Mapping[str, Any]) -> dict[str, float]:
-    """Settings of maps, checked, by their own names. Raises MetadataError for others, and for one given twice."""
+    """Validate map settings, by their full names. Raises MetadataError for others, and for one given twice."""
     chosen: dict[str, float] = {}
     for name, value in values.items():
         whole, its = setting_name(name), setting(name)
@@ -114,7 +114,7 @@ def only_settings(values: Mapping[str, Any]) -> dict[str, float]:
 
 
 def settings_table() -> str:
-    """What users may set of the maps that come with ptylive, as a table of Markdown."""
+    """Return the settings of the built-in maps as a Markdown table."""
     rows = ["| setting | default | from, to | what it does |", "| --- | --- | --- | --- |"]
     for method in sorted(own_methods(), key=lambda one: one.rank):
         for name, one in method.may_be_set.items():
@@ -126,7 +126,7 @@ def settings_table() -> str:
 
 
 def describe(chosen: Iterable[Method] | None = None) -> list[dict[str, Any]]:
-    """What viewers are told of every map, plain values, in the order of a chooser (docs/protocol.md)."""
+    """Return the description of every map for viewers, plain values, in the order of a chooser (docs/protocol.md)."""
     pairs = [(method, one) for method in (methods().values() if chosen is None else chosen) for one in method.maps]
     return [_described(method, one) for method, one in sorted(pairs, key=lambda pair: (pair[1].place, pair[1].name))]
 
@@ -159,12 +159,12 @@ def _described(method: Method, one: MapWords) -> dict[str, Any]:
 
 
 def table(chosen: Iterable[Method] | None = None) -> str:
-    """The maps as a table of Markdown; without names those that come with ptylive."""
+    """Return the maps as a Markdown table; by default the built-in ones."""
     rows = ["| map | unit | shows | trust it | made from |", "| --- | --- | --- | --- | --- |"]
     for method in sorted(own_methods(), key=lambda one: one.rank) if chosen is None else chosen:
         for one in method.maps:
             if one.deviation_of:
-                continue  # every one is the same in words
+                continue  # deviation maps all have the same description
             cells = (f"`{one.name}`", one.units, one.shows, one.trust, _made_from(method))
             rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows) + "\n"

@@ -1,4 +1,4 @@
-"""From the store to pictures: one function per method, the same for live and offline."""
+"""From the store to pictures: one function per method, the same live and offline."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from ptylive.schema.errors import did_you_mean
 METHODS = tuple(registry.methods())
 """Every method of the live engine, in the order in which they are made."""
 AFTERWARDS = tuple(name for name, method in registry.methods().items() if method.afterwards)
-"""Methods made when the scan has ended, not while it runs: others show the same sooner."""
+"""Methods made when the scan has ended, not while it runs, because faster methods show the same."""
 OUTPUTS: Mapping[str, tuple[str, ...]] = {
     name: method.outputs for name, method in registry.methods().items() if method.outputs != (name,)
 }
-"""Maps of the methods that make several, or one of another name; the others make one of their own name."""
+"""Maps of methods that make several, or one of another name; all others make one map of their own name."""
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Rendering:
 
 
 def check_methods(names: Iterable[str]) -> tuple[str, ...]:
-    """The methods asked for, by their names or those of their maps, in the engine's order. Raises MetadataError."""
+    """Return the requested methods, given by method or map names, in the engine's order. Raises MetadataError."""
     maker = {name: method for method in METHODS for name in (method, *OUTPUTS.get(method, ()))}
     wanted = [one if (one := name.strip()) in maker else registry.method_name(one) for name in names]
     for name in wanted:
@@ -47,7 +47,7 @@ def check_methods(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def methods_for(maps: Iterable[str]) -> frozenset[str]:
-    """Methods that make these maps; names of methods pass, names that are no map of the engine are ignored."""
+    """Return the methods that make these maps; method names are accepted, unknown names ignored."""
     names = frozenset(maps)
     return frozenset(m for m in METHODS if m in names or not names.isdisjoint(OUTPUTS.get(m, ())))
 
@@ -61,9 +61,9 @@ def render(
     choices: MapChoices = REGULAR,
     contraction: Contraction | None = None,
 ) -> Rendering:
-    """Every map of ``methods`` that the store, the calibration and the filters allow.
+    """Make every map of ``methods`` that the store, the calibration and the filters allow.
 
-    ``rows``: kept between calls; ``choices``: placement and settings; ``contraction``: of the filters.
+    ``rows``: kept between calls; ``choices``: placement and settings; ``contraction``: performs that of the filters.
     """
     out = Rendering()
     if not store.visited.any():
@@ -80,13 +80,13 @@ def render(
 
 
 def _told_too_strong(made: Iterable[LiveMap], now: Instant) -> Iterator[LiveMap]:
-    """Maps that take the specimen for weak, marked where it is not; their deviations are right as they are."""
+    """Mark maps that assume a weak specimen if it is not weak; their deviations remain valid."""
     for one in made:
         yield one if is_deviation(one.name) else replace(one, modulation=now.too_strong)
 
 
 def _made(method: Method, now: Instant, filters: Filter | None) -> Iterator[LiveMap]:
-    """Maps of a method; none where it needs filters and there are none yet. Raises MetadataError for what it lacks."""
+    """Yield the maps of a method; none while its filters are missing. Raises MetadataError naming missing values."""
     if method.make is not None:
         for value in method.optics:
             now.require(value, method.title)

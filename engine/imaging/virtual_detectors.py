@@ -1,8 +1,8 @@
 """Virtual detectors that a user draws on the diffraction pattern, discs, rings and masks, summed for every scan point.
 
-Live frames are summed as they come. Points that came before a detector was drawn are taken from the recording when the
-scan has ended, or at once for a scan that has; until then they hold the mean of the others. Detectors stand still on
-the recorded pattern: descan moves the pattern over them.
+Live frames are summed as they arrive. Points that arrived before a detector was drawn are read from the recording when
+the scan has ended, or at once if it has ended already; until then they hold the mean of the others. Detectors are fixed
+on the recorded pattern: descan moves the pattern over them.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from ptylive.schema.model import BoolArray, DoubleArray, IndexArray, StrictModel
 MOST_DETECTORS = 8
 NAME_PATTERN = r"^[A-Za-z0-9_-]{1,24}$"
 SEES_NOTHING = "in which no pixel of the detector lies"
-"""What is said of a map of nothing but zeros."""
+"""Remark on a map that consists of zeros only."""
 
 
 class Detecting(Protocol):
-    """What a bank can sum over; its map is ``vd_<name>``."""
+    """Anything that a bank can sum over; its map is ``vd_<name>``."""
 
     @property
     def name(self) -> str:
@@ -35,17 +35,17 @@ class Detecting(Protocol):
         ...
 
     def weighted(self, shape: tuple[int, int], bad: BoolArray | None) -> tuple[IndexArray, DoubleArray | None]:
-        """Flat numbers (n,) of its pixels on a detector of ``shape``, bad ones left out; and their weights, if any."""
+        """Return flat indices (n,) of its good pixels on a detector of ``shape``, and their weights, if any."""
         ...
 
     def described(self) -> tuple[str, dict[str, Any]]:
-        """In a few words, and as settings of its map."""
+        """Return a short description, and the settings of its map."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Placing:
-    """What places detectors on the recorded pattern."""
+    """Information needed to place detectors on the recorded pattern."""
 
     calibration: Calibration
     mean_pattern: DoubleArray
@@ -53,15 +53,15 @@ class Placing:
 
 
 class Placeable(Protocol):
-    """A detector whose pixels are known once something is known of its scan."""
+    """A detector whose pixels are determined once enough is known about its scan."""
 
     @property
     def name(self) -> str:
-        """As of :class:`Detecting`."""
+        """Name, as of :class:`Detecting`."""
         ...
 
     def placed(self, by: Placing) -> Detecting | PlacedProfiles:
-        """On the recorded pattern. Raises MetadataError naming what is missing."""
+        """Return the detector placed on the recorded pattern. Raises MetadataError naming what is missing."""
         ...
 
 
@@ -80,28 +80,28 @@ class VirtualDetector(StrictModel):
         return self
 
     def weighted(self, shape: tuple[int, int], bad: BoolArray | None) -> tuple[IndexArray, DoubleArray | None]:
-        """Its pixels: those whose centres lie inside."""
+        """Return the pixels whose centres lie inside; without weights."""
         rows, cols = np.indices(shape)
         radius = np.hypot(rows - self.center_px[0], cols - self.center_px[1])
         return _usable((radius >= self.inner_px) & (radius < self.outer_px), bad), None
 
     def described(self) -> tuple[str, dict[str, Any]]:
-        """Its kind and radii; everything that made it."""
+        """Return its kind and radii, and all its parameters."""
         ring = f"ring {self.inner_px:g}–{self.outer_px:g} px"
         return ring if self.inner_px else f"disc of {self.outer_px:g} px", self.model_dump(mode="json")
 
 
 @dataclass(frozen=True, eq=False)
 class MaskDetector:
-    """Any weights (Qy, Qx) on the recorded pattern, also negative ones: differences of segments."""
+    """Arbitrary weights (Qy, Qx) on the recorded pattern, also negative ones, for instance differences of segments."""
 
     name: str
     weights: DoubleArray
     source: str = ""
-    """Where they came from."""
+    """Where the weights came from."""
 
     def weighted(self, shape: tuple[int, int], bad: BoolArray | None) -> tuple[IndexArray, DoubleArray | None]:
-        """Its pixels that weigh anything. Raises MetadataError for a mask of another shape."""
+        """Return the pixels with non-zero weights. Raises MetadataError for a mask of another shape."""
         if self.weights.shape != shape:
             found = " x ".join(map(str, self.weights.shape))
             expected = " x ".join(map(str, shape))
@@ -110,24 +110,24 @@ class MaskDetector:
         return pixels, self.weights.ravel()[pixels]
 
     def described(self) -> tuple[str, dict[str, Any]]:
-        """Its source and number of pixels."""
+        """Return its source and number of pixels."""
         settings = {"name": self.name, "source": self.source, "pixels": int(np.count_nonzero(self.weights))}
         return f"mask {self.source}".strip(), settings
 
 
 @dataclass(frozen=True)
 class LostElectrons:
-    """What left the detector: the counts that a pattern lacks to the one that has most. A dark field from the rest."""
+    """Electrons that left the detector: counts a pattern lacks compared with the highest sum. A kind of dark field."""
 
     name: str
 
     def weighted(self, shape: tuple[int, int], bad: BoolArray | None) -> tuple[IndexArray, DoubleArray | None]:
-        """All pixels, counted negative."""
+        """Return all pixels, with weight -1."""
         pixels = _usable(np.ones(shape, dtype=bool), bad)
         return pixels, np.full(len(pixels), -1.0)
 
     def described(self) -> tuple[str, dict[str, Any]]:
-        """In a few words."""
+        """Return a short description."""
         return "counts that left the detector", {"name": self.name}
 
 
@@ -136,7 +136,7 @@ def _usable(inside: BoolArray, bad: BoolArray | None) -> IndexArray:
 
 
 def parse_detectors(plain: Iterable[Mapping[str, Any]]) -> tuple[VirtualDetector, ...]:
-    """Detectors as a command brings them. Raises CommandError naming what is wrong."""
+    """Return detectors as given in a command. Raises CommandError naming what is wrong."""
     try:
         found = tuple(VirtualDetector.model_validate(dict(one)) for one in plain)
     except ValidationError as error:
@@ -157,7 +157,7 @@ class _Sums:
     frames: IndexArray
 
     def moved_to(self, other: _Sums) -> _Sums:
-        """The other one, with these sums where it sees the same."""
+        """Return the other one, with these sums if it sees the same pixels."""
         alike = np.array_equal(self.pixels, other.pixels) and _equal(self.weights, other.weights)
         return replace(other, counts=self.counts, frames=self.frames) if alike else other
 
@@ -168,9 +168,9 @@ def _equal(one: DoubleArray | None, other: DoubleArray | None) -> bool:
 
 @dataclass(eq=False)
 class DetectorBank:
-    """The detectors of one scan. Not locked: its scan's lock guards it.
+    """The detectors of one scan. Not thread-safe: the lock of its scan guards it.
 
-    Those that are written (``Placeable``) see nothing before they have been placed.
+    Detectors given in words (``Placeable``) see nothing until they have been placed.
     """
 
     header: ScanHeader
@@ -179,9 +179,9 @@ class DetectorBank:
     _written: tuple[Placeable, ...] = ()
     _profiles: ProfileSums | None = None
     waits: bool = False
-    """Whether one of them has not been placed."""
+    """Whether one of the detectors has not been placed yet."""
     _tried_by: frozenset[str] | None = None
-    """Names of what was known of the scan when one could not be placed."""
+    """Names of the calibrated values known when a detector could not be placed."""
 
     @property
     def is_empty(self) -> bool:
@@ -189,7 +189,7 @@ class DetectorBank:
         return not self._sums and not self._written
 
     def use(self, detectors: Iterable[Detecting], written: Iterable[Placeable] = ()) -> None:
-        """Have exactly these; sums of the ones that have not moved are kept. Raises MetadataError for one unfit."""
+        """Use exactly these detectors, keeping sums of unchanged ones. Raises MetadataError for an unsuitable one."""
         before = {one.name: one for one in self._written}
         self._drawn, self._written = tuple(detectors), tuple(written)
         kept = [one.name for one in self._written if before.get(one.name) == one and one.name in self._sums]
@@ -200,13 +200,13 @@ class DetectorBank:
             self._profiles = self._profiles.only([one.name for one in self._written])
 
     def may_be_placed(self, calibration: Calibration) -> bool:
-        """Whether one waits, and more is known than when it could not be placed."""
+        """Return whether a detector waits, and more is known than when it could not be placed."""
         return self.waits and self._tried_by != frozenset(calibration.entries)
 
     def place(self, by: Placing) -> list[str]:
-        """Place the written ones by what is known now; those that stay where they were keep their sums.
+        """Place the detectors given in words by what is known now; those that do not move keep their sums.
 
-        Returns why one could not be placed, a line each.
+        Returns one line for each detector that could not be placed, with the reason.
         """
         found: list[Detecting] = []
         profiles: list[PlacedProfiles] = []
@@ -239,7 +239,7 @@ class DetectorBank:
             self._sums[one.name] = known.moved_to(sums) if known is not None else sums
 
     def begin_anew(self, header: ScanHeader) -> None:
-        """All frames come once more, as ``header`` says: nothing has been seen of them, and profiles wait."""
+        """Prepare for all frames to arrive again, described by ``header``: sums are reset, and profiles wait."""
         before, self._sums = self._sums, {}
         self.header = header
         self._sum_over([sums.detector for sums in before.values()])
@@ -247,7 +247,7 @@ class DetectorBank:
             self._profiles, self.waits, self._tried_by = None, True, None
 
     def leave_out(self, bad: BoolArray) -> None:
-        """Pixels (Qy, Qx) that are bad, now that more is known: detectors that saw others of them begin anew."""
+        """Exclude bad pixels (Qy, Qx) found since: detectors whose pixels change start again."""
         before, self._sums = self._sums, {}
         self.header = replace(self.header, arrays={**self.header.arrays, "bad_pixel_mask": bad})
         self._sum_over([sums.detector for sums in before.values()])
@@ -278,7 +278,7 @@ class DetectorBank:
             np.add.at(sums.frames, point[keep], 1)
 
     def _add_events(self, events: EventFrames, point: IndexArray, to: Iterable[_Sums]) -> None:
-        """The same of events, at the cost of their number."""
+        """Sum events, at a cost proportional to their number."""
         events = events.at_most(self.header.readout.saturation_value)
         for sums in to:
             weights = np.zeros(events.shape[0] * events.shape[1])
@@ -287,13 +287,13 @@ class DetectorBank:
             np.add.at(sums.frames, point, 1)
 
     def incomplete(self, visited: BoolArray) -> bool:
-        """Whether a detector misses points that the scan has."""
+        """Return whether a detector misses points that the scan has."""
         seen = [sums.frames for sums in self._sums.values()]
         seen += [self._profiles.frames] if self._profiles is not None else []
         return any(bool((visited.ravel() & (frames == 0)).any()) for frames in seen)
 
     def fill(self, visited: BoolArray, frames: Iterable[FrameBatch]) -> None:
-        """Sum a detector that misses points afresh over all frames."""
+        """Recompute the sums of detectors that miss points, over all frames."""
         wanting = [s for s in self._sums.values() if (visited.ravel() & (s.frames == 0)).any()]
         for sums in wanting:
             sums.counts[:], sums.frames[:] = 0.0, 0
@@ -308,7 +308,7 @@ class DetectorBank:
                 rings.add(batch)
 
     def maps(self, frames: int) -> list[LiveMap]:
-        """One map for each detector that has seen something, counts per frame."""
+        """Return one map for each detector that has seen something, counts per frame."""
         out = []
         for name, sums in self._sums.items():
             seen = sums.frames > 0

@@ -1,4 +1,4 @@
-"""Maps made by the shifts of bright-field images in place of the calibration's: the knobs of parallax in `tcbf`."""
+"""Maps made from measured shifts of bright-field images instead of the calibration: the parallax options of `tcbf`."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ METHOD = "tcbf"
 
 
 def with_images(conditions: ImagingConditions, store: Store, *, copied: bool) -> ImagingConditions:
-    """The conditions, able to align the images of a scan where the settings ask for it; it costs nothing elsewhere.
+    """Return conditions that can align the images of a scan if the settings ask for it; without cost otherwise.
 
-    ``copied``: on a copy of the store, to which frames may come meanwhile.
+    ``copied``: work on a copy of the store, so that frames may arrive meanwhile.
     """
     if not conditions.is_aligned(METHOD):
         return conditions
@@ -42,7 +42,7 @@ def with_images(conditions: ImagingConditions, store: Store, *, copied: bool) ->
 
 
 def alignment_of(conditions: ImagingConditions) -> Alignment:
-    """How images are aligned, as the settings have it. Raises MetadataError."""
+    """Return how images are to be aligned according to the settings. Raises MetadataError."""
     from ptylive.engine.calibrate.alignment.image_shifts import Alignment, Reference
 
     said = {

@@ -1,7 +1,7 @@
-"""The live engine: frames in, maps out, calibrating itself as rows arrive; and its offline twin.
+"""The live engine: frames in, maps out, calibrating itself as rows arrive; and its offline counterpart.
 
 One scan, one engine. ``add`` is cheap and called for every batch; ``refresh`` makes the pictures and is called at the
-screen's pace; ``finish`` fits everything afresh on all that arrived, which is what an offline run does too.
+rate of the display; ``finish`` fits everything afresh on all frames that arrived, as an offline run does.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from ptylive.schema.model import Array, BoolArray, DoubleArray
 log = logging.getLogger(__name__)
 
 START_FRAMES = 64
-"""Raw frames whose mean places the disc before the first frame is reduced."""
+"""Number of raw frames whose mean locates the disc before the first frame is reduced."""
 AHEAD_POINTS = 512 * 512
-"""Points of the largest scan of which the filters of two methods may lie in memory while results are made."""
+"""Points of the largest scan for which filters of two methods may be in memory at once while results are made."""
 
 Show = Callable[[Rendering], None]
 
@@ -48,9 +48,10 @@ Show = Callable[[Rendering], None]
 class LiveEngine:
     """Maps of one scan while it runs.
 
-    ``background`` calibrates and builds filters beside frames, without one that is done on the spot. ``pool`` shares
-    the work of reducing frames and, while the scan runs, of making maps. ``scratch``: for arrays that do not fit the
-    memory. ``device``: see :func:`ptylive.engine.backend.imaging.open.open_map_device`. ``settings``: of maps, checked.
+    ``background`` calibrates and builds filters concurrently with the arrival of frames; without it both are done
+    synchronously. ``pool`` shares the work of reducing frames and, while the scan runs, of making maps. ``scratch``:
+    for arrays that do not fit in memory. ``device``: see
+    :func:`ptylive.engine.backend.imaging.open.open_map_device`. ``settings``: of maps, validated.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class LiveEngine:
         self.bad_pixels = BadPixels()
 
     def add(self, batch: FrameBatch) -> None:
-        """Take a batch of frames, pixels or coefficients; the memory may be reused afterwards."""
+        """Add a batch of frames, pixels or coefficients; its memory may be reused afterwards."""
         if not len(batch.index):
             return
         self._fit_times.begin()
@@ -101,7 +102,7 @@ class LiveEngine:
             self._begin()
 
     def _begin(self) -> None:
-        """Place the disc on the frames held back so far, then reduce them."""
+        """Locate the disc on the frames held back so far, then reduce them."""
         held, self._waiting = self._waiting, []
         if not held:
             return
@@ -127,7 +128,7 @@ class LiveEngine:
 
     @property
     def last_pattern(self) -> DoubleArray | None:
-        """The newest pattern, (Qy, Qx), recorded orientation; of coefficients what they show of it."""
+        """Newest pattern, (Qy, Qx), recorded orientation; for coefficients, what they show of it."""
         if self.store is None or self._last_frame is None:
             return None
         return self.store.reduction.pattern(self.header.readout.counts(self._last_frame)[0])
@@ -138,7 +139,7 @@ class LiveEngine:
         return None if self.store is None else self.store.mean_pattern
 
     def recent_mean(self, patience_s: float) -> DoubleArray | None:
-        """Mean pattern so far, or a little earlier: whoever asks waits no longer than ``patience_s`` for it."""
+        """Return the mean pattern, possibly a slightly earlier one: callers wait no longer than ``patience_s``."""
         store = self.store
         if store is None:
             return None
@@ -146,7 +147,7 @@ class LiveEngine:
         return store.reduction.pattern(total / frames) if frames else None
 
     def tell(self, header: ScanHeader) -> None:
-        """Take over values a user set, for maps that are made from now on; points lie where they say now."""
+        """Adopt values set by a user for all maps made from now on, including values that place the scan points."""
         before, self.header = self.header.scan, self.bad_pixels.told(header)
         if self.store is not None:
             self.store.header = self.header
@@ -155,10 +156,10 @@ class LiveEngine:
             self._positions, self._placement = told_placement(self.header, rotation)
 
     def configure(self, header: ScanHeader) -> None:
-        """Take over values a user set: the scan stays, calibration and filters are made again.
+        """Adopt values set by a user: the scan stays, calibration and filters are made again.
 
-        With a background the given values are used at once, beside what was estimated before; what depends on them is
-        estimated again afterwards.
+        With a background the given values are used at once, together with the earlier estimates; quantities that depend
+        on them are estimated again afterwards.
         """
         self.tell(header)
         if self.store is None or self.calibration is None:
@@ -172,21 +173,21 @@ class LiveEngine:
         return with_given_values(lying_still(self.header, store.descan), store.mean_pattern, before)
 
     def use_settings(self, settings: Mapping[str, float]) -> None:
-        """Other settings of maps, checked (:func:`ptylive.engine.imaging.registry.read_settings`), from now on."""
+        """Use other map settings from now on, validated by :func:`ptylive.engine.imaging.registry.read_settings`."""
         self.settings, self._with_other_settings = dict(settings), frozenset(self.live_methods)
         if self.calibration is not None:
             self._adopt(self.calibration)
 
     def want(self, maps: Iterable[str] | None) -> None:
-        """Name the maps that somebody looks at: the others are not refreshed until the scan ends. None: all of them."""
+        """Name the maps being viewed: all others are not refreshed until the scan ends. None: all maps."""
         chosen = self.live_methods if maps is None else methods_for(maps)
         self._wanted = frozenset(self.live_methods).intersection(chosen)
 
     def place(self, positions_A: Array | None) -> None:
-        """Say where the scan points lie: (points, 2), detector frame, relative to the first nominal point.
+        """Set the positions of the scan points: (points, 2), detector frame, relative to the first nominal point.
 
         Given with a list scan, measured (drift), or refined; maps made from now on use them. None: the regular grid.
-        Raises ValueError where their number is not the scan's.
+        Raises ValueError if their number is not that of the scan points.
         """
         self._positions = None if positions_A is None else np.asarray(positions_A, dtype=float)
         self._placement = None
@@ -198,7 +199,7 @@ class LiveEngine:
 
     @property
     def memory(self) -> tuple[int, int]:
-        """Bytes of coefficients and their transforms, and how many of them lie in files."""
+        """Bytes of coefficients and their transforms, and how many of these bytes lie in files."""
         if self.store is None:
             return 0, 0
         store, rows = self.store, self.evaluation.rows
@@ -206,13 +207,13 @@ class LiveEngine:
 
     @property
     def computed_on(self) -> dict[str, str]:
-        """Which device did what, in words: ``reduction``, ``transforms``, ``filters``."""
+        """Device that performed each step, in words: ``reduction``, ``transforms``, ``filters``."""
         reduction = self.device.words if self.store is None else self.store.reduced_on
         return {"reduction": reduction, **self.evaluation.words}
 
     @property
     def wanted(self) -> frozenset[str]:
-        """Methods that a refresh makes."""
+        """Methods evaluated by a refresh."""
         return self._wanted
 
     @property
@@ -222,13 +223,13 @@ class LiveEngine:
 
     @property
     def has_news(self) -> bool:
-        """Whether a calibration, filters or settings are there that no refresh has shown."""
+        """Whether there is a calibration, filter or setting that no refresh has shown yet."""
         if self._with_other_settings & self._wanted or self.filters.has_news:
             return True
         return self._refitting is not None and self._refitting[1].done()
 
     def refresh(self, methods: Iterable[str] | None = None, *, deviations: bool = False) -> Rendering:
-        """Maps of everything that arrived so far, with the newest filters that are ready; without names: the wanted."""
+        """Make maps of all data so far with the newest filters that are ready; by default for the wanted methods."""
         if self.store is None or self.calibration is None:
             return Rendering()
         self.filters.collect()
@@ -248,17 +249,17 @@ class LiveEngine:
         show: Show = lambda _part: None,
         shown: Iterable[str] | None = None,
     ) -> Rendering:
-        """Fit everything afresh on all that arrived and render it: the result of the session.
+        """Fit everything afresh on all frames that arrived and render it: the result of the session.
 
-        ``frames`` yields the recorded frames again; it is read only when the disc, seen on the whole scan, moved
-        enough to change the reduction. Without it the reduction made at the start stays. ``show`` gets each part as
-        soon as it is made, those that somebody looks at (``shown``) first; of a scan that is finished once more,
-        because values were changed, first the maps with the given values and the earlier estimates.
+        ``frames`` yields the recorded frames again; it is read only if the disc, measured on the whole scan, has moved
+        enough to change the reduction. Without it the initial reduction stays. ``show`` receives each part as soon as
+        it is made, those being viewed (``shown``) first. If a scan is finished again because values were changed, maps
+        with the given values and the earlier estimates come first.
         """
         where = Where(self._scratch, self.device)
         if self.store is None:
             self._begin()
-        if self.store is None and frames is not None:  # the values that were given then allowed no beginning
+        if self.store is None and frames is not None:  # the values given earlier did not allow a start
             self.store = reading.first_read(self.header, frames, self.bad_pixels, where)
         if self.store is None:
             return Rendering()
@@ -279,7 +280,7 @@ class LiveEngine:
     def conclude(
         self, calibration: Calibration, show: Show = lambda _part: None, shown: Iterable[str] | None = None
     ) -> Rendering:
-        """Last calibration, then every map, each handed to ``show`` as soon as its filters are made."""
+        """Make the final calibration, then every map, each passed to ``show`` as soon as its filters are made."""
         assert self.store is not None  # noqa: S101  (callers made it)
         self._fit_times.end()
         self._refitting = None
@@ -294,7 +295,7 @@ class LiveEngine:
         return whole
 
     def _in_turn(self, shown: Iterable[str] | None) -> list[list[str]]:
-        """Methods in the order they are made at the end, those that are made together; the slow ones last."""
+        """Return methods in the order of the final rendering, grouped by those made together; the slow ones last."""
         looked_at = frozenset(self.methods if shown is None else methods_for(shown))
         filtered = [[name] for name in BUILDERS if name in self.methods]
         filtered.sort(key=looked_at.isdisjoint)
@@ -303,7 +304,7 @@ class LiveEngine:
         return [quick, *filtered, last]
 
     def _render_in_turn(self, parts: list[list[str]], show: Show, *, deviations: bool = False) -> Rendering:
-        """Part after part; while one is rendered, a second thread makes the filters of the next."""
+        """Render part after part; while one is rendered, a second thread makes the filters of the next."""
         whole = Rendering(missing=dict(self.impossible))
         with ThreadPoolExecutor(1, "filters ahead") as helper:
             for part, following in zip(parts, [*parts[1:], []], strict=True):
@@ -313,11 +314,11 @@ class LiveEngine:
                 whole.maps.extend(made.maps)
                 whole.missing.update(made.missing)
                 show(made)
-                self.filters.ready.clear()  # the next method needs the memory more than anybody needs these
+                self.filters.ready.clear()  # the next method needs the memory more than anything needs these filters
         return whole
 
     def _refit_when_due(self) -> None:
-        """Adopt a calibration that has become ready; calibrate again when enough rows have come."""
+        """Adopt a calibration that is ready; start another one when enough rows have arrived."""
         if self._refitting is not None and self._refitting[1].done():
             (header, fit), self._refitting = self._refitting, None
             if header is self.header:
@@ -326,7 +327,7 @@ class LiveEngine:
             self._refit()
 
     def _refit(self) -> None:
-        """Calibrate on what has arrived: on a copy and in the background where there is one."""
+        """Calibrate on the frames that have arrived: on a copy in the background, if there is one."""
         if self.store is None:
             return
         if self.filters.background is None:
@@ -338,9 +339,9 @@ class LiveEngine:
             self._refitting = (self.header, fit)
 
     def _adopt(self, calibration: Calibration) -> None:
-        """Make a calibration the current one and ask for its filters.
+        """Make a calibration the current one and order its filters.
 
-        While the scan runs, coefficients belong to the disc found at its start; the filters must describe that disc.
+        While the scan runs, coefficients refer to the disc found at its start, so the filters must describe that disc.
         """
         self.calibration = calibration = self.bad_pixels.noted(calibration)
         if self.store is not None and not (self._told_of_descan or self._concluded):
@@ -381,10 +382,10 @@ def reconstruct(
     settings: Mapping[str, float] | None = None,
     needed: Collection[str] | None = None,
 ) -> tuple[LiveEngine, Rendering]:
-    """The live engine fed from a file: mean pattern, calibration, coefficients, maps.
+    """Run the live engine on a file: mean pattern, calibration, coefficients, maps.
 
-    Reads the frames twice, where a descan is given three times, and where one is found some times more. Raises
-    MetadataError for a setting of ``needed`` methods (None: all) that this scan does not allow, as no live engine does.
+    Reads the frames twice, three times with a given descan, and several times more if one is found. Unlike the live
+    engine, raises MetadataError if this scan does not allow a setting of one of the ``needed`` methods (None: all).
     """
     engine, where = LiveEngine(header, methods=methods, device=device, settings=settings), Where(device=device)
     store = reading.first_read(header, frames, engine.bad_pixels, where)

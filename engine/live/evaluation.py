@@ -1,4 +1,4 @@
-"""Maps of a scan on the device that was chosen, and on the processor as soon as that one fails."""
+"""Maps of a scan computed on the chosen device, and on the CPU as soon as that device fails."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ log = logging.getLogger(__name__)
 
 
 class Evaluation:
-    """Transforms and the specimen's strength, kept between refreshes, and the filters' contraction.
+    """Transforms and specimen strength, kept between refreshes, and the contraction with filters.
 
-    ``pool`` shares the processor's work; ``scratch``: for transforms that do not fit the memory.
+    ``pool`` shares the CPU work; ``scratch``: for transforms that do not fit in memory.
     """
 
     rows: RowTransforms
@@ -49,12 +49,12 @@ class Evaluation:
         self._strength = KeptStrength()
 
     def start_afresh(self) -> None:
-        """Keep no trace of how the frames came; the pool belongs to the next scan from now on."""
+        """Discard everything that depends on the order of frames; from now on the pool belongs to the next scan."""
         self._pool = None
         self._begin()
 
     def leave(self, store: Store) -> None:
-        """Keep nothing on a GPU: the scan is done, and others want its memory."""
+        """Keep nothing on a GPU: the scan is done, and others need its memory."""
         self.start_afresh()
         store.leave_device()
         if self.device.arrays is not None:
@@ -94,12 +94,12 @@ class Evaluation:
 
     @property
     def words(self) -> dict[str, str]:
-        """Which device transforms the coefficients and contracts them with filters, and why not the GPU."""
+        """Device that transforms coefficients and contracts them with filters, and why not the GPU."""
         words = self.device.words
         off_grid = self._placed and self.device.arrays is not None
         return {"transforms": "cpu (points off the grid)" if off_grid else words, "filters": words}
 
 
 def backend_of(computed_on: Mapping[str, str]) -> str:
-    """``gpu`` where one took any part in what was computed, else ``cpu``."""
+    """Return ``gpu`` if a GPU took any part in the computation, and ``cpu`` otherwise."""
     return "gpu" if any(words.startswith("gpu") for words in computed_on.values()) else "cpu"

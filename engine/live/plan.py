@@ -1,4 +1,4 @@
-"""What a scan's engine decides before its first frame is reduced: methods, bins within the memory, and the disc."""
+"""Decisions before the first frame of a scan is reduced: methods, number of bins that fit in memory, and the disc."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from ptylive.schema.model import Array, DoubleArray
 
 FILTER_MEMORY_BYTES = 2**30
 MOST_FILTER_BYTES = 4 * 2**30
-"""Filters that are kept at a time may take this; a map whose own filters take more is left out."""
+"""Memory for all filters kept at one time; a map whose filters alone need more is left out."""
 MOST_MASKS = 1024
 LEAST_BINS, MOST_BINS = 64, 1024
 
 
 def max_bins(header: ScanHeader) -> int:
-    """Bright-field bins that filters of this scan may have: bounded by memory, the same live and offline."""
+    """Return how many bright-field bins the filters of this scan may have: bounded by memory, same live and offline."""
     return int(np.clip(FILTER_MEMORY_BYTES / filter_bytes(header), LEAST_BINS, MOST_BINS))
 
 
 def filter_bytes(header: ScanHeader) -> float:
-    """Memory that the filters of all maps of ptylive take for each coefficient.
+    """Return the memory that filters of all built-in maps need per coefficient.
 
-    Those of other packages do not count: what is kept of a scan must not depend on what else is installed.
+    Filters of other packages do not count: the data kept of a scan must not depend on what else is installed.
     """
     own = (name for name in BUILDERS if registry.methods()[name].source == PTYLIVE)
     return sum(_bytes_of(header, name) for name in own)
 
 
 def _bytes_of(header: ScanHeader, name: str) -> float:
-    """Of the filters of one method."""
+    """Return the bytes per coefficient of the filters of one method."""
     rows, cols = header.scan.require_shape()
     method = registry.methods()[name]
     finer = 4 if method.finer and rows * cols <= UPSAMPLE_POINTS else 1  # twice along both axes
@@ -50,20 +50,20 @@ def _bytes_of(header: ScanHeader, name: str) -> float:
 
 
 def filter_sizes(header: ScanHeader) -> dict[str, float]:
-    """Bytes of the filters of each method, for as many coefficients as a scan may have."""
+    """Return the bytes of the filters of each method, for the largest number of coefficients of a scan."""
     basis = header.basis
     count = max_bins(header) if basis.is_raw else basis.n_bright + basis.n_dark
     return {name: count * _bytes_of(header, name) for name in BUILDERS}
 
 
 def filter_stock(header: ScanHeader, methods: Iterable[str], background: Executor | None = None) -> FilterStock:
-    """Room for the filters of these methods of a scan."""
+    """Return a stock for the filters of these methods of a scan."""
     filtered = tuple(name for name in BUILDERS if name in set(methods))
     return FilterStock(filtered, background, filter_sizes(header), MOST_FILTER_BYTES)
 
 
 def left_out(header: ScanHeader, methods: Iterable[str]) -> dict[str, str]:
-    """Methods that a scan's frames cannot give, with the reason. Raises MetadataError where they can give none."""
+    """Return methods that a scan's frames do not support, with the reason. Raises MetadataError if none is possible."""
     if header.basis.is_raw:
         return {}
     masks = header.basis.n_bright + header.basis.n_dark
@@ -77,7 +77,7 @@ def left_out(header: ScanHeader, methods: Iterable[str]) -> dict[str, str]:
 
 
 def _not_from_roots(header: ScanHeader, methods: Iterable[str]) -> dict[str, str]:
-    """Methods that a stream of square roots cannot give, with the reason: nothing is linear in them but extras."""
+    """Return methods that a stream of square roots does not support, with the reason: only extras are linear in it."""
     out = {}
     for name in methods:
         needed = registry.methods()[name].from_roots
@@ -90,14 +90,14 @@ def _not_from_roots(header: ScanHeader, methods: Iterable[str]) -> dict[str, str
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A calibration and the reduction that goes with it."""
+    """A calibration and the matching reduction."""
 
     calibration: Calibration
     reduction: Reduction
 
     @classmethod
     def of(cls, header: ScanHeader, mean_frame: Array) -> Plan:
-        """Plan for a scan, from the mean of its frames (pixels or coefficients)."""
+        """Make the plan of a scan from the mean of its frames (pixels or coefficients)."""
         if header.basis.is_raw:
             return cls.of_pattern(header, mean_frame)
         basis = stream_basis(header)
@@ -105,7 +105,7 @@ class Plan:
 
     @classmethod
     def of_pattern(cls, header: ScanHeader, mean_pattern: DoubleArray) -> Plan:
-        """Plan for a scan, from its mean pattern (Qy, Qx)."""
+        """Make the plan of a scan from its mean pattern (Qy, Qx)."""
         calibration = calibrate_detector(header, mean_pattern)
         center = calibration.require("beam_center_px", "the live maps")
         grid = DetectorGrid.of(header.detector_shape, center, "none", 1.0)

@@ -1,4 +1,4 @@
-"""Recorded frames read again: into a store, and once more where the pattern wanders over the detector (descan)."""
+"""Recorded frames read into a store, and read again if the pattern wanders over the detector (descan)."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ log = logging.getLogger(__name__)
 PASSES = 3
 FRAMES_AT_A_TIME = 256
 DARK_FROM, CLEAR_PX = 1.15, 2.0
-"""Radii of the disc, and pixels beyond its edge, from where there is none of it where patterns lie half a pixel off."""
+"""Where the disc is absent even if patterns lie half a pixel off: disc radii, and pixels beyond its edge."""
 LARGE_PX = 0.05
-"""A larger correction of what the centre of mass said is measured once more: the edge of the disc is a pixel wide."""
+"""A larger correction of the centre-of-mass estimate is measured once more: the edge of the disc is one pixel wide."""
 FrameSource = Callable[[], Iterable[FrameBatch]]
 
 
 class Where(NamedTuple):
-    """Where frames are reduced, and where arrays go that do not fit the memory."""
+    """Device that reduces frames, and storage for arrays that do not fit in memory."""
 
     scratch: Scratch | None = None
     device: MapDevice = PROCESSOR
@@ -60,7 +60,7 @@ HERE = Where()
 
 
 def first_read(header: ScanHeader, frames: FrameSource, bad: BadPixels, where: Where = HERE) -> Store | None:
-    """A store of all frames, moved back by a given descan; bad pixels are looked for on the way."""
+    """Read all frames into a store, moved back by a given descan, looking for bad pixels on the way."""
     mean, descan = mean_frame(header, frames), given_descan(header)
     if mean is None:
         return None
@@ -71,7 +71,7 @@ def first_read(header: ScanHeader, frames: FrameSource, bad: BadPixels, where: W
 
 
 def read(header: ScanHeader, frames: FrameSource, descan: Descan | None = None, where: Where = HERE) -> Store | None:
-    """A store of all frames, moved back by a descan; None where there are none. Reads them twice."""
+    """Read all frames, twice, into a store, moved back by a descan; return None if there are none."""
     mean = mean_frame(header, frames, descan)
     if mean is None:
         return None
@@ -82,10 +82,10 @@ def read(header: ScanHeader, frames: FrameSource, descan: Descan | None = None, 
 
 
 def brought_to_rest(store: Store, frames: FrameSource | None, where: Where = HERE) -> Store:
-    """The store of patterns that lie still: the same one, or one read again with the descan given or seen in it.
+    """Return a store of patterns at rest: the same one, or one read again with the descan given or found.
 
-    What was seen is measured once more on the way, on the edge of the disc. Of coefficients the centre of mass has to
-    do, and they are corrected as they are; without ``frames`` nothing else can be.
+    A found descan is measured once more on the edge of the disc. For coefficients only the centre of mass is available,
+    and they are corrected directly; without ``frames`` that is all that can be done.
     """
     header = store.header
     if not header.basis.is_raw:
@@ -98,19 +98,19 @@ def brought_to_rest(store: Store, frames: FrameSource | None, where: Where = HER
         if same and (store.compared or not wanted.moves):
             return store
         return read(header, frames, given_descan(header), where) or store
-    if store.descan_given:  # and taken back since: to be measured on patterns as they were recorded
+    if store.descan_given:  # and withdrawn since: measure it on patterns as they were recorded
         store = read(header, frames, None, where) or store
     descan = None if store.descan is not None else _found(store, frames)
     if descan is None:
         return store
     if descan.moves:
         return read(header, frames, descan, where) or store
-    store.descan = descan  # what moved the centre of mass is the specimen
+    store.descan = descan  # the specimen moved the centre of mass
     return store
 
 
 def _found(store: Store, frames: FrameSource) -> Descan | None:
-    """The descan of patterns that were not moved; of nothing where what moved the centre of mass is the specimen."""
+    """Find the descan of unmoved patterns; zero descan if the specimen moved the centre of mass, None if unknown."""
     disc = find_disc(store.mean_pattern, bad_pixels(store.header))
     if disc is None:
         return None
@@ -118,13 +118,13 @@ def _found(store: Store, frames: FrameSource) -> Descan | None:
     if first is None:
         return _smooth(store, frames, disc)
     descan = _sharpened(first, store, frames, disc)
-    if first.lines and not descan.lines:  # a specimen lies along the lines: what is smooth counts by itself
+    if first.lines and not descan.lines:  # specimen features lie along the lines: use the smooth part alone
         descan = _smooth(store, frames, disc) or Descan.of([0])
     return descan
 
 
 def _smooth(store: Store, frames: FrameSource, disc: Disc) -> Descan | None:
-    """The descan without jumps between lines; None where the centre of mass shows none, and none may be hidden."""
+    """Find the descan without jumps between lines; None if the centre of mass shows none and none may be hidden."""
     first = first_look(store, disc.radius_px, lines=False)
     if first is None and not may_be_hidden(store, disc.radius_px):
         return None
@@ -132,7 +132,7 @@ def _smooth(store: Store, frames: FrameSource, disc: Disc) -> Descan | None:
 
 
 def found_descan(source: PatternSource) -> Descan | None:
-    """The descan of an open scan of frames that nobody gave; None where there is none, or nothing can be told."""
+    """Find the descan of an open scan of frames if none was given; None if there is none or it cannot be determined."""
     header = source.header
     if not header.basis.is_raw or header.scan.shape is None or header.detector.descan_px is not None:
         return None
@@ -148,7 +148,7 @@ def found_descan(source: PatternSource) -> Descan | None:
 
 
 def _vectors_brought_to_rest(store: Store, frames: FrameSource | None, where: Where) -> Store:
-    """The same of coefficients: corrected once, and anew from the recording where another descan is given since."""
+    """Bring coefficients to rest: correct them once, and again from the recording if the given descan has changed."""
     if store.descan is None:
         return vectors_at_rest(store)
     given = store.header.detector.descan_px
@@ -157,7 +157,7 @@ def _vectors_brought_to_rest(store: Store, frames: FrameSource | None, where: Wh
 
 
 def reduced_again(store: Store, reduction: Reduction, frames: FrameSource, where: Where = HERE) -> Store:
-    """The frames of a store reduced in another way, of patterns that lie still."""
+    """Return the frames of a store reduced in another way, with patterns at rest."""
     if store.header.basis.is_raw:
         again = reduced(store.header, reduction, frames, Rest(store.descan, store.wandering), where)
         again.compared = store.compared
@@ -166,7 +166,7 @@ def reduced_again(store: Store, reduction: Reduction, frames: FrameSource, where
 
 
 def _sharpened(descan: Descan, store: Store, frames: FrameSource, disc: Disc) -> Descan:
-    """A descan measured on the edge of the disc until that changes little; as it was where no disc is seen."""
+    """Refine a descan on the edge of the disc until it hardly changes; return it unchanged if no disc is seen."""
     for _ in range(PASSES):
         means = means_at_rest(store.header, frames, descan, disc)
         found = find_disc(means.mean, np.zeros(means.mean.shape, dtype=bool))
@@ -180,7 +180,7 @@ def _sharpened(descan: Descan, store: Store, frames: FrameSource, disc: Disc) ->
 
 
 def means_at_rest(header: ScanHeader, frames: FrameSource, descan: Descan, disc: Disc) -> MeansAtRest:
-    """Of frames moved back by a descan."""
+    """Return mean patterns of frames moved back by a descan."""
     shape, size = header.scan.require_shape(), header.detector_shape
     blocks, ring = blocks_of(np.arange(1), shape)[1], edge_of(disc, size)
     halves = 2 * shape[0] if descan.lines else 0
@@ -200,7 +200,7 @@ def means_at_rest(header: ScanHeader, frames: FrameSource, descan: Descan, disc:
         keep = point >= 0
         counts = header.readout.counts(batch.frames[keep])[0]
         near, rest = nearly_moved_back(header, descan, batch.index[keep], counts)
-        if descan.moves:  # else no fraction of a pixel is moved, and nothing to be known of it
+        if descan.moves:  # otherwise nothing moves by a fraction of a pixel, and there is nothing to learn
             wandering.add(near, rest, places_in_scan(header.scan, batch.index[keep]))
         still = moved_back(header, descan, batch.index[keep], counts)
         block = blocks_of(point[keep], shape)[0]
@@ -222,7 +222,7 @@ def means_at_rest(header: ScanHeader, frames: FrameSource, descan: Descan, disc:
 
 
 class Rest(NamedTuple):
-    """What brings patterns to rest: a descan, and what they have in common, if that is known."""
+    """What is needed to bring patterns to rest: a descan and, if known, what they have in common."""
 
     descan: Descan | None = None
     wandering: WanderingMean | None = None
@@ -234,7 +234,7 @@ LYING = Rest()
 def reduced(
     header: ScanHeader, reduction: Reduction, frames: FrameSource, rest: Rest = LYING, where: Where = HERE
 ) -> Store:
-    """A store filled from a source of frames."""
+    """Return a store filled from a source of frames."""
     store = Store(header, reduction, None, where.scratch, where.device, *rest)
     for batch in frames():
         store.add(batch)
@@ -242,7 +242,7 @@ def reduced(
 
 
 class MeanFrame(NamedTuple):
-    """Mean of frames (pixels or coefficients), and of how many; ``wandering``: of those that a descan moves."""
+    """Mean of frames (pixels or coefficients), and their number; ``wandering``: mean of patterns moved by a descan."""
 
     frame: DoubleArray
     frames: int
@@ -250,7 +250,7 @@ class MeanFrame(NamedTuple):
 
 
 def mean_frame(header: ScanHeader, frames: FrameSource, descan: Descan | None = None) -> MeanFrame | None:
-    """Mean of the frames of scan points, moved back by a descan; None where there are none."""
+    """Return the mean of the frames of scan points, moved back by a descan, or None if there are none."""
     frame_sum, count = np.zeros(()), 0
     wandering = WanderingSums(header.detector.counts_per_electron or 1.0)
     for batch in frames():
@@ -275,7 +275,7 @@ def mean_frame(header: ScanHeader, frames: FrameSource, descan: Descan | None = 
 
 
 def told_of_descan(store: Store, descan: Descan | None) -> bool:
-    """Whether somebody had to be told that some maps wait for the end of the scan to be corrected."""
+    """Warn that some maps are corrected only at the end of the scan, if that applies; return whether it did."""
     header = store.header
     if descan is None or not header.basis.is_raw or descan.minus(store.descan).extent_px <= LEAST_EXTENT_PX:
         return False
@@ -289,10 +289,10 @@ def told_of_descan(store: Store, descan: Descan | None) -> bool:
 
 
 def looked_over(header: ScanHeader, store: Store, frames: FrameSource | None, bad: BadPixels) -> ScanHeader:
-    """The scan with the bad pixels that all its frames show.
+    """Return the header with the bad pixels that all frames show.
 
-    Patterns that were moved show them no more: where a descan was given the frames are read once more for it. One that
-    was found came after a look at the whole scan.
+    Moved patterns no longer show them: with a given descan the frames are read once more for this. A descan that was
+    found came after an examination of the whole scan.
     """
     if store.descan is None or not store.descan.moves:
         return bad.look(header, store.mean_pattern, store.total_frames)
@@ -301,5 +301,5 @@ def looked_over(header: ScanHeader, store: Store, frames: FrameSource | None, ba
 
 
 def recalibrated(header: ScanHeader, store: Store) -> Calibration:
-    """Detector and scan calibrated on what a store holds."""
+    """Calibrate detector and scan on the content of a store."""
     return calibrate_scan(calibrate_detector(lying_still(header, store.descan), store.mean_pattern), store)

@@ -1,9 +1,9 @@
 """Trotters: the 4D data at one spatial frequency of the scan, over the detector.
 
 G(k, Q) = sum_R I(k, R) exp(-2 pi i Q . R). Where two of the discs at k, k - Q and k + Q overlap, G carries the
-specimen's phi_hat(Q) with the probe's phase: P*(k) P(k - Q) on one side, -P(k) P*(k + Q) on the other (Rodenburg,
-McCallum & Nellist 1993; trotters). With the right aberrations
-the phase over each of the two areas is flat, and they differ by pi.
+specimen's phi_hat(Q) multiplied by a product of probe waves: P*(k) P(k - Q) on one side, -P(k) P*(k + Q) on the other
+(Rodenburg, McCallum & Nellist 1993). With the right aberrations the phase over each of the two areas is flat, and they
+differ by pi.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from ptylive.schema.model import BoolArray, ComplexArray, DoubleArray, FloatArra
 from ptylive.schema.scan import rotation_matrix
 
 OUTSIDE, MINUS, PLUS, BOTH = 0, 1, 2, 3
-"""Where a detector pixel lies: in no double overlap, in the one with the disc at k - Q, at k + Q, in all three."""
+"""Where a detector pixel lies: in no double overlap, in that with the disc at k - Q, at k + Q, or in all three."""
 LOWEST, HIGHEST = 0.25, 1.5
-"""Frequencies tried for the strongest, over the aperture radius."""
+"""Range in which the strongest frequency is searched for, over the aperture radius."""
 _MARGIN = 1.12
-"""Detector shown around the beam, over the disc radius."""
+"""Radius of the displayed part of the detector, over the disc radius."""
 
 Frequency = tuple[float, float]
 
@@ -37,9 +37,9 @@ class Trotter:
     """G(k, Q) over the part of the detector that holds the bright field, recorded orientation.
 
     q_invA: the frequency (row, col) along the scan axes, on the scan's own grid; values: (rows, cols) complex64,
-    largest amplitude 1; origin_px: recorded pixel of values[0, 0]; area: where the overlaps are; aberration: phase that
-    the probe puts there, rad, NaN elsewhere. flatness: mean resultant length of the phase over both areas, each on its
-    own, before and after the aberrations are taken out: 1 flat, 0 anything.
+    largest amplitude 1; origin_px: recorded pixel of values[0, 0]; area: which overlap each pixel belongs to;
+    aberration: phase contributed by the probe there, rad, NaN elsewhere. flatness: mean resultant length of the phase
+    over both areas, each separately, before and after the aberrations are removed: 1 flat, 0 anything.
     """
 
     q_invA: Frequency
@@ -51,13 +51,13 @@ class Trotter:
 
     @property
     def compensated(self) -> ComplexArray:
-        """G without the aberrations' phase; 0 outside the two areas."""
+        """G without the phase of the aberrations; 0 outside the two areas."""
         turned = self.values * np.exp(-1j * np.nan_to_num(self.aberration))
         return np.where(np.isnan(self.aberration), 0, turned).astype(np.complex64)
 
 
 def trotter(store: Store, calibration: Calibration, q_invA: Frequency | None = None) -> Trotter:
-    """G at the frequency of the scan nearest to ``q_invA`` (row, col; 1/Å, scan axes), or at the strongest.
+    """Return G at the scan frequency nearest to ``q_invA`` (row, col; 1/Å, scan axes), or at the strongest.
 
     Unvisited points count as the mean. Raises MetadataError naming what the areas need (energy, semi-angle, step).
     """
@@ -93,7 +93,7 @@ def trotter(store: Store, calibration: Calibration, q_invA: Frequency | None = N
 
 
 def overlap_areas(probe: Probe, grid: DetectorGrid, q: DoubleArray) -> LabelArray:
-    """OUTSIDE, MINUS, PLUS or BOTH of each pixel, for a frequency q (row, col) in the detector frame."""
+    """Classify each pixel as OUTSIDE, MINUS, PLUS or BOTH, for a frequency q (row, col) in the detector frame."""
 
     def inside(sign: float) -> BoolArray:
         radius = np.hypot(grid.k_row + sign * q[0], grid.k_col + sign * q[1])
@@ -104,7 +104,7 @@ def overlap_areas(probe: Probe, grid: DetectorGrid, q: DoubleArray) -> LabelArra
 
 
 def aberration_phase(probe: Probe, grid: DetectorGrid, q: DoubleArray, area: LabelArray) -> DoubleArray:
-    """Phase of the overlap's product of waves, rad: chi(k) - chi(k - Q), chi(k + Q) - chi(k); NaN elsewhere."""
+    """Return the phase of the product of probe waves, rad: chi(k) - chi(k - Q), chi(k + Q) - chi(k); NaN elsewhere."""
     here = probe.chi(grid.k_row, grid.k_col)
     minus = here - probe.chi(grid.k_row - q[0], grid.k_col - q[1])
     plus = probe.chi(grid.k_row + q[0], grid.k_col + q[1]) - here
@@ -112,9 +112,9 @@ def aberration_phase(probe: Probe, grid: DetectorGrid, q: DoubleArray, area: Lab
 
 
 def strongest_frequency(store: Store, conditions: ImagingConditions) -> Frequency:
-    """The frequency (row, col; scan axes) at which the centre of mass moves most, relative to its neighbourhood in |Q|.
+    """Return the frequency (row, col; scan axes) at which the centre of mass has the most power.
 
-    Between LOWEST and HIGHEST of the aperture radius: there both overlaps are large enough to be looked at.
+    Between LOWEST and HIGHEST of the aperture radius, where both overlaps are large enough to be visible.
     """
     total = np.maximum(store.moments[:, 0], 1e-12)
     visited = store.visited
@@ -131,19 +131,19 @@ def strongest_frequency(store: Store, conditions: ImagingConditions) -> Frequenc
 
 
 def _on_grid(q: Frequency, conditions: ImagingConditions) -> Frequency:
-    """The nearest frequency at which every unvisited or constant part of the scan sums to nothing."""
+    """Return the nearest frequency at which every unvisited or constant part of the scan sums to zero."""
     period = [n * step for n, step in zip(conditions.scan_shape, conditions.step_A, strict=True)]
     row, col = (round(value * length) / length for value, length in zip(q, period, strict=True))
     return float(row), float(col)
 
 
 def _at_frequency(store: Store, q: Frequency, step_A: Frequency) -> ComplexArray:
-    """Sum over the visited points of (c_n - mean) exp(-2 pi i Q . R), (N,)."""
+    """Return the sum over visited points of (c_n - mean) exp(-2 pi i Q . R), (N,)."""
     rows, cols = store.shape
     ramp = q[0] * step_A[0] * np.arange(rows)[:, None] + q[1] * step_A[1] * np.arange(cols)[None, :]
     wave = np.exp(-2j * np.pi * ramp).ravel()
     seen = store.frames > 0
-    share = np.where(seen, 1.0 / np.maximum(store.frames, 1), 0.0)  # of the sums over repeated frames
+    share = np.where(seen, 1.0 / np.maximum(store.frames, 1), 0.0)  # bins hold sums over repeated frames
     weights = np.stack([share, share * wave.real, share * wave.imag]).astype(np.float32)
     total, real, imaginary = (weights @ store.bins).astype(float)
     mean = total / max(int(seen.sum()), 1)
@@ -151,7 +151,7 @@ def _at_frequency(store: Store, q: Frequency, step_A: Frequency) -> ComplexArray
 
 
 def _over_detector(store: Store, coefficients: ComplexArray) -> ComplexArray:
-    """What coefficients (N,) say of every recorded pixel, (Qy, Qx); 0 where they say nothing."""
+    """Return what coefficients (N,) state about every recorded pixel, (Qy, Qx); 0 for pixels without information."""
     basis = store.reduction.basis
     if isinstance(basis, BinnedPixels):
         per_pixel = coefficients / basis.pixels_per_bin
@@ -161,7 +161,7 @@ def _over_detector(store: Store, coefficients: ComplexArray) -> ComplexArray:
 
 
 def _window(conditions: ImagingConditions) -> tuple[slice, slice]:
-    """Rows and columns of the detector around the bright field."""
+    """Return rows and columns of the detector around the bright field."""
     near = conditions.grid.radius < _MARGIN * conditions.probe.semiangle_invA
     rows, cols = np.flatnonzero(near.any(axis=1)), np.flatnonzero(near.any(axis=0))
     if not len(rows) or not len(cols):
@@ -170,7 +170,7 @@ def _window(conditions: ImagingConditions) -> tuple[slice, slice]:
 
 
 def _flatness(values: ComplexArray, area: LabelArray) -> float:
-    """|sum G| / sum |G| over each area, together; 0 where there is no area."""
+    """Return |sum G| / sum |G|, numerator and denominator summed over both areas; 0 if there is no area."""
     flat = whole = 0.0
     for kind in (MINUS, PLUS):
         inside = values[area == kind]

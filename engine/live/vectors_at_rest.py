@@ -1,4 +1,4 @@
-"""Coefficients of a scan whose pattern wandered over the detector, as they would be had it lain still."""
+"""Coefficients of a scan whose pattern wandered over the detector, corrected to those of a pattern at rest."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ptylive.schema.model import DoubleArray
 log = logging.getLogger(__name__)
 
 LEAST_PX = 0.05
-"""Coefficients of patterns nearer to their place stay as they are."""
+"""Largest displacement for which coefficients are left as they are."""
 MOST_SHARE = 0.15
-"""Of the disc's radius. Beyond it the masks have lost what no calculation brings back."""
+"""Share of the disc's radius beyond which the masks have missed what no calculation can restore."""
 
 
 def wander_of(store: Store) -> Descan | None:
-    """The descan of a scan of coefficients: as it was given, or as the centres of mass show it; None for none."""
+    """Return the descan of a scan of coefficients, as given or as shown by the centres of mass; None for none."""
     given, disc = store.header.detector.descan_px, stream_disc(store.header)
     if given is not None:
         return Descan.of(given)
@@ -32,7 +32,7 @@ def wander_of(store: Store) -> Descan | None:
 
 
 def vectors_at_rest(store: Store) -> Store:
-    """The same store where the patterns lie still, or are as near as the masks followed them; else a corrected one."""
+    """Return the store itself if the patterns lie still or the masks followed them closely; else a corrected one."""
     found, reduction = wander_of(store), store.reduction
     if not isinstance(reduction, VectorReduction) or (found is None and store.moved is None):
         return store
@@ -52,7 +52,7 @@ def vectors_at_rest(store: Store) -> Store:
 
 
 def left_px(store: Store, descan: Descan) -> DoubleArray:
-    """(points, 2) how far the pattern of each scan point lay from the place of the masks."""
+    """Return how far the pattern of each scan point lay from the place of the masks, (points, 2)."""
     wander = descan.minus(store.descan).at_points(np.arange(len(store.frames)), store.shape)
     if store.moved is None:
         return wander

@@ -1,4 +1,4 @@
-"""Compile the live engine's loops before the first frame needs them, in pieces that need not wait for one another."""
+"""Compile the live engine's loops before the first frame needs them, in pieces independent of one another."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ptylive.schema import Detector, EventBatch, EventFrames, FrameBatch, Optics
 from ptylive.schema.model import DoubleArray
 
 COMMON_TYPES = ("<u2", "|u1", "<u4", "<f4")
-"""Pixels of detectors, the commonest first."""
+"""Pixel types of detectors, the commonest first."""
 
 
 def warm_up() -> None:
-    """Everything: tens of seconds on a slow machine, a second when it was compiled before."""
+    """Compile everything: tens of seconds on a slow machine, a second if it was compiled before."""
     for dtype in COMMON_TYPES:
         warm_up_reduction(dtype)
     warm_up_vectors()
@@ -26,7 +26,7 @@ def warm_up() -> None:
 
 
 def warm_up_reduction(dtype: str) -> None:
-    """What reduces frames whose pixels are of this type (numpy's spelling), as patterns and as events."""
+    """Compile the reduction of frames with pixels of this type (numpy's spelling), as patterns and as events."""
     header = _header(dtype)
     store = Store(header, Plan.of(header, _pattern()).reduction)
     frames = np.broadcast_to(_pattern(), (header.frames, *header.detector_shape)).astype(dtype)
@@ -36,14 +36,14 @@ def warm_up_reduction(dtype: str) -> None:
 
 
 def warm_up_vectors() -> None:
-    """What takes in vectors of coefficients."""
+    """Compile the intake of vectors of coefficients."""
     vector = FrameBatch("warm-up", np.zeros(1, dtype=np.int64), np.zeros((1, 2), dtype=np.float32))
     accumulator = VectorAccumulator(np.zeros((len(REGIONS) + len(MOMENTS), 2)), None)
     accumulator.add(vector, slice(0, 1), vector.index, Numbers.zeros(1, 1), repeats=False)
 
 
 def warm_up_maps() -> None:
-    """What makes maps of coefficients, whatever they were made from: a store that is filled by hand."""
+    """Compile the loops that make maps of coefficients from any source, using a store filled by hand."""
     header = _header(COMMON_TYPES[0])
     engine, plan = LiveEngine(header), Plan.of(header, _pattern())
     store = Store(header, plan.reduction)
@@ -56,7 +56,7 @@ def warm_up_maps() -> None:
 
 
 def _warm_up_interpolation() -> None:
-    """What filters of large scans are made by: a kernel of half an ångström is narrower than any scan."""
+    """Compile the interpolation of filters of large scans: a kernel of half an ångström is narrower than any scan."""
     band = Band(ScanGrid((32, 32), (0.5, 0.5), 0.0), limit_invA=1.0, reach_A=0.5, half=True)
     band.evaluate(lambda q: np.ones((1, len(q)), np.complex64))
 

@@ -1,9 +1,9 @@
-"""Whether repeated scans show an unchanged specimen: damage and contamination make them differ more and more.
+"""Whether repeated scans show an unchanged specimen: damage and contamination make them differ progressively.
 
-The products of all pairs of n scans, C_jk = S (1 - a (j + k) / 2 - b |j - k|): a of the signal fades with every scan,
-and scans differ by b more for every scan between them. Least squares with the covariance that the noise of a scan gives
-all of its pairs: var C_jk = (2 S N + N^2) / 2m of m independent frequencies, and S N / 2m between two pairs that share
-one scan.
+The products of all pairs of n scans are modelled as C_jk = S (1 - a (j + k) / 2 - b |j - k|): a share a of the signal
+fades with every scan, and scans differ by a further b for every scan between them. Least squares use the covariance due
+to a scan's noise, which affects all of its pairs: var C_jk = (2 S N + N^2) / 2m for m independent frequencies, and
+S N / 2m between two pairs that share one scan.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from ptylive.engine.repeats.field import RingPowers
 from ptylive.schema.model import DoubleArray
 
 SIGNIFICANT = 4.0
-"""Standard errors from which on a change is told: of two numbers by noise alone once in ten thousand."""
+"""Standard errors from which a change is reported: noise alone exceeds it in either number once in ten thousand."""
 LEAST_CHANGE = 0.01
-"""Share a scan below which a change is not worth a word."""
+"""Share per scan below which a change is not reported."""
 UNKNOWN = (0.0, math.inf)
 
 Value = tuple[float, float]
 
 
 def pair_products(powers: RingPowers) -> tuple[DoubleArray, DoubleArray]:
-    """Products of all pairs in the order of `combinations`, of all rings, their mean 1; and their covariance."""
+    """Return products of all pairs in the order of `combinations`, over all rings, mean 1; and their covariance."""
     signal, noise = np.maximum(powers.signal, 0.0), powers.noise
     signal[0] = 0.0  # the shape of the field
     spread = np.maximum(2 * signal * noise + noise**2, 1e-300) / (2 * powers.independent)
@@ -41,7 +41,7 @@ def pair_products(powers: RingPowers) -> tuple[DoubleArray, DoubleArray]:
 
 
 def change(powers: RingPowers) -> tuple[Value, Value]:
-    """Shares a and b with their standard errors; not known of fewer than three scans, or without a signal."""
+    """Return shares a and b with standard errors; unknown for fewer than three scans, or without a signal."""
     count = powers.products.shape[1]
     if count < 3 or not (powers.signal[1:] > 0).any():
         return UNKNOWN, UNKNOWN
@@ -52,11 +52,11 @@ def change(powers: RingPowers) -> tuple[Value, Value]:
     weighted = np.linalg.solve(covariance, design)
     inverse = np.linalg.inv(design.T @ weighted)
     value = inverse @ (weighted.T @ found)
-    scale = max(float(value[0]), 1e-3)  # of what the first scan would have alone
+    scale = max(float(value[0]), 1e-3)  # the value of the first scan alone
     errors = np.sqrt(np.diag(inverse))
     return (float(value[1] / scale), float(errors[1] / scale)), (float(value[2] / scale), float(errors[2] / scale))
 
 
 def is_change(value: Value) -> bool:
-    """Whether it is one, and large enough to be told. The signal may grow; scans cannot grow more alike."""
+    """Return whether a change is significant and large enough. The signal may grow; scans cannot become more alike."""
     return value[1] > 0 and abs(value[0]) >= max(SIGNIFICANT * value[1], LEAST_CHANGE)

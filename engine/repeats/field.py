@@ -1,6 +1,6 @@
-"""Spectra of several maps on the field that all of them show, ring by ring.
+"""Spectra of several maps on the field that they have in common, ring by ring.
 
-A frequency of a tapered field is not independent of its neighbours: of n of them m = n (sum w^2)^2 / (N sum w^4) count
+A frequency of a tapered field is not independent of its neighbours: n of them count as m = n (sum w^2)^2 / (N sum w^4)
 (Welch 1967, for the overlap of windows; here for the variance of a sum over frequencies).
 """
 
@@ -16,14 +16,14 @@ from ptylive.schema.maps import LiveMap, RingQuality
 from ptylive.schema.model import Array, ComplexArray, DoubleArray, IndexArray
 
 TAPER = 0.3
-"""Share of each side over which the window falls to 0 (Tukey's)."""
+"""Share of each side over which the Tukey window falls to 0."""
 LEAST_SIDE_PX = 16
 MOST_GAIN = 5.0
-"""Most that a ring of a map is raised or lowered to the transfer of the first one."""
+"""Largest factor by which a ring of a map is raised or lowered to match the transfer of the first one."""
 
 
 def window(shape: tuple[int, int], share: float = TAPER) -> DoubleArray:
-    """Tukey's window over a field (rows, cols), nowhere 0; ``share`` of each side is not 1."""
+    """Return a Tukey window over a field (rows, cols), 0 nowhere; ``share`` of each side is not 1."""
 
     def line(count: int) -> DoubleArray:
         place = np.minimum(np.arange(1, count + 1), np.arange(count, 0, -1)) / (count + 1)
@@ -33,7 +33,7 @@ def window(shape: tuple[int, int], share: float = TAPER) -> DoubleArray:
 
 
 def without_ramp(picture: Array) -> DoubleArray:
-    """A picture (rows, cols) without its mean and its ramp: they say nothing of the place."""
+    """Return a picture (rows, cols) without its mean and ramp, which carry no information about the place."""
     values = np.asarray(picture, dtype=np.float64)
     row, col = (np.linspace(-1.0, 1.0, n) for n in values.shape)
     values = values - values.mean()
@@ -42,7 +42,7 @@ def without_ramp(picture: Array) -> DoubleArray:
 
 
 def ring_of(shape: tuple[int, int], sampling_A: tuple[float, float], quality: RingQuality) -> IndexArray:
-    """Ring of each frequency of a real transform (rows, cols // 2 + 1); beyond the last one, their number."""
+    """Return the ring of each frequency of a real transform (rows, cols // 2 + 1); the number of rings if beyond."""
     row, col = fft.fftfreq(shape[0], sampling_A[0]), fft.rfftfreq(shape[1], sampling_A[1])
     spacing = quality.frequency_invA[1] - quality.frequency_invA[0]
     ring = (np.hypot(row[:, None], col) / spacing).astype(np.int64)
@@ -51,7 +51,7 @@ def ring_of(shape: tuple[int, int], sampling_A: tuple[float, float], quality: Ri
 
 
 def common_rings(maps: Sequence[LiveMap]) -> int:
-    """How many rings all of several maps can show; beyond there is only what leaks there, in all of them alike."""
+    """Return how many rings all maps can show; beyond, there is only leakage, equal in all of them."""
     return min(_quality(one).rings_shown for one in maps)
 
 
@@ -59,8 +59,8 @@ def common_rings(maps: Sequence[LiveMap]) -> int:
 class RingPowers:
     """Mean products of the spectra of n scans, by ring.
 
-    products (rings, n, n): Re <F_j F_k*>, the powers on the diagonal; independent (rings,): how many independent
-    frequencies each is the mean of; frequency_invA (rings,); area_A2: of the common field, as far as it counts.
+    products (rings, n, n): Re <F_j F_k*>, with powers on the diagonal; independent (rings,): number of independent
+    frequencies averaged in each; frequency_invA (rings,); area_A2: effective area of the common field.
     """
 
     products: DoubleArray
@@ -69,28 +69,28 @@ class RingPowers:
     area_A2: float
 
     def of_first(self, count: int) -> RingPowers:
-        """Of the first scans alone, on the same field."""
+        """Return the powers of the first scans only, on the same field."""
         return RingPowers(self.products[:, :count, :count], self.independent, self.frequency_invA, self.area_A2)
 
     @property
     def signal(self) -> DoubleArray:
-        """(rings,) what different scans have in common: the mean product of two of them."""
+        """(rings,) signal common to different scans: the mean product of two of them."""
         count = self.products.shape[1]
         diagonal = np.trace(self.products, axis1=1, axis2=2)
         return np.asarray((self.products.sum(axis=(1, 2)) - diagonal) / (count * (count - 1)))
 
     @property
     def noise(self) -> DoubleArray:
-        """(rings,) what a scan has for itself."""
+        """(rings,) noise: the part specific to each scan."""
         power = np.trace(self.products, axis1=1, axis2=2) / self.products.shape[1]
         return np.asarray(np.maximum(power - np.maximum(self.signal, 0.0), 1e-6 * power))
 
     @property
     def quality(self) -> RingQuality:
-        """What the sum of all carries: correlation of its halves, each of half of the scans.
+        """Quality of the sum of all scans: correlation of its halves, each of half of the scans.
 
-        Two or more scans; r = K S / (K S + 2 N) of K scans with a common power S and a noise power N each. Of two it is
-        their Fourier ring correlation.
+        For two or more scans; r = K S / (K S + 2 N) for K scans with common power S and noise power N each. For two
+        scans it is their Fourier ring correlation.
         """
         signal, count = self.products.shape[1] * self.signal, self.products.shape[1]
         both = np.maximum(count * self.signal + 2 * self.noise, 1e-30)
@@ -101,23 +101,23 @@ class RingPowers:
 
 @dataclass(frozen=True, eq=False)
 class CommonField:
-    """Spectra (n, frequencies) of n maps on the field that all of them show, and the ring of each frequency."""
+    """Spectra (n, frequencies) of n maps on their common field, and the ring of each frequency."""
 
     spectra: ComplexArray
     ring: IndexArray
     frequency_px: DoubleArray
-    """(frequencies, 2), cycles a pixel."""
+    """(frequencies, 2), cycles per pixel."""
     frequency_invA: DoubleArray
     """(rings,) middle of each ring."""
     area_A2: float
     share: float
-    """Of the frequencies, that are independent of each other."""
+    """Share of independent frequencies."""
 
     @classmethod
     def of(cls, maps: Sequence[LiveMap], shifts_px: Sequence[DoubleArray]) -> CommonField | None:
-        """Of maps of one shape; ``shifts_px`` (2,): by how far each shows what the first shows farther on.
+        """Make it from maps of one shape; ``shifts_px`` (2,): how much further on each shows what the first shows.
 
-        Whole pixels are cut off, fractions are taken out in Fourier space. None where too little is seen by all.
+        Whole pixels are cropped, fractions are removed in Fourier space. None if the common field is too small.
         """
         whole = [np.rint(shift).astype(int) for shift in shifts_px]
         start = -np.min([*whole, np.zeros(2, int)], axis=0)
@@ -143,7 +143,7 @@ class CommonField:
         return cls(np.stack(spectra), ring[kept], q[kept], first.frequency_invA[:rings], area, share)
 
     def powers(self) -> RingPowers:
-        """Products of the spectra, ring by ring."""
+        """Return the products of the spectra, ring by ring."""
         rings, scans = len(self.frequency_invA), len(self.spectra)
         order, count = np.argsort(self.ring, kind="stable"), np.bincount(self.ring, minlength=rings)
         products = np.zeros((rings, scans, scans))
@@ -155,10 +155,10 @@ class CommonField:
 
 
 def _whitening(one: LiveMap, rings: int) -> DoubleArray:
-    """(rings,) factors after which all rings of a map have equal noise.
+    """Return factors (rings,) that equalise the noise of all rings of a map.
 
-    Its filter leaves little of rings that carry little; what leaks into those from strong beams, which are cut off at
-    the border of the field like all else, would be more.
+    The map's filter suppresses rings that carry little; without these factors, leakage from strong beams, which are cut
+    off at the border of the field like everything else, would exceed their content.
     """
     taper = np.outer(*(np.hanning(n + 2)[1:-1] for n in one.data.shape))
     ring = np.minimum(ring_of((int(taper.shape[0]), int(taper.shape[1])), _sampling(one), _quality(one)), rings).ravel()
@@ -169,9 +169,9 @@ def _whitening(one: LiveMap, rings: int) -> DoubleArray:
 
 
 def _flattened(one: LiveMap, factor: DoubleArray, frequency_invA: DoubleArray) -> DoubleArray:
-    """A map (rows, cols) with its frequencies times a factor that is given ring by ring.
+    """Return a map (rows, cols) with its frequencies multiplied by a factor given ring by ring.
 
-    By a cosine transform, so that the map goes on beyond its border as its mirror image: without a jump.
+    By a cosine transform, so that the map continues beyond its border as its mirror image, without a jump.
     """
     (rows, cols), step = one.data.shape, _sampling(one)
     q = np.hypot(np.arange(rows)[:, None] / (2 * rows * step[0]), np.arange(cols) / (2 * cols * step[1]))
@@ -180,7 +180,7 @@ def _flattened(one: LiveMap, factor: DoubleArray, frequency_invA: DoubleArray) -
 
 
 def _levelled(one: LiveMap, first: RingQuality, rings: int) -> DoubleArray:
-    """(rings,) factors after which a map shows as much of the phase as the first one does."""
+    """Return factors (rings,) that equalise a map's transfer of the phase with that of the first map."""
     own = _quality(one).transfer
     if own is not None and first.transfer is not None:
         gain = first.transfer[:rings] / np.maximum(own[:rings], 1e-12)

@@ -1,4 +1,4 @@
-"""Scans of one place, registered with each other, and what their sum carries."""
+"""Scans of one place, registered with each other, and the information in their sum."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from ptylive.schema.maps import LiveMap, RingQuality
 from ptylive.schema.model import DoubleArray
 
 MOST_SCANS = 16
-"""Of one place: the oldest are left out of the sum beyond."""
+"""Largest number of scans of one place; beyond it the oldest are left out of the sum."""
 LAST_SCANS = 4
-"""The mean of the last scans, which a new one is compared with: a specimen that changes slowly is still known."""
+"""Number of recent scans whose mean a new one is compared with, so that a slowly changing specimen is recognised."""
 ERRORS = 1.96
-"""Standard errors on either side that hold a number in 19 of 20 cases."""
+"""Standard errors on either side that contain a value in 19 of 20 cases."""
 BY_MEDIAN = 1.24
-"""Of one scan the noise of a ring is its median over ln 2, which is known to 1.44 / sqrt(n) where a mean would be to
-1 / sqrt(n): the correlation of its halves scatters by sqrt((1 + 1.44^2) / 2) times as much."""
+"""Factor for a single scan, in which the noise of a ring is its median over ln 2, known to 1.44 / sqrt(n) instead of
+1 / sqrt(n) for a mean: the correlation of its halves scatters by sqrt((1 + 1.44^2) / 2) times as much."""
 FURTHER = (2.0, 4.0)
-"""Multiples of the dose so far whose information limit is told."""
+"""Multiples of the dose so far for which an information limit is predicted."""
 LEAST_OF_TWO = 3.0
-"""Standard errors by which two scans have to agree less than two of an unchanged place, to be told."""
+"""Standard errors by which two scans must agree less than those of an unchanged place to count as changed."""
 
 
 @dataclass(eq=False)
 class Place:
-    """Scans of one place and their shifts against the first, pixels of its map."""
+    """Scans of one place and their shifts relative to the first, in pixels of its map."""
 
     scans: list[RepeatedScan]
     shifts_px: list[DoubleArray] = field(default_factory=lambda: [np.zeros(2)])
     last: Registration | None = None
 
     def compare(self, scan: RepeatedScan) -> Registration | None:
-        """Registration of a scan with the mean of the last scans, in the frame of the first."""
+        """Register a scan with the mean of the last scans, in the frame of the first."""
         recent = list(zip(self.scans, self.shifts_px, strict=True))[-LAST_SCANS:]
         whole = np.rint(recent[-1][1])
         rests = [shift - whole for _, shift in recent]
@@ -48,7 +48,7 @@ class Place:
         high = np.asarray(scan.live_map.data.shape) - np.max([np.ceil(np.maximum(rest, 0)) for rest in rests], axis=0)
         if (high - low < LEAST_SIDE_PX).any():
             return None
-        seen = slice(low[0], int(high[0])), slice(low[1], int(high[1]))  # by all of them
+        seen = slice(low[0], int(high[0])), slice(low[1], int(high[1]))  # field common to all of them
         pictures = [without_ramp(one.live_map.data) for one, _ in recent]
         moved = [ndimage.shift(one, -rest)[seen] for one, rest in zip(pictures, rests, strict=True)]
         mean = replace(recent[-1][0].live_map, data=np.mean(moved, axis=0, dtype=np.float32))
@@ -65,7 +65,7 @@ class Place:
         return Registration(found.shift_px + whole, *sure)
 
     def add(self, scan: RepeatedScan, found: Registration) -> None:
-        """One more scan; the oldest give way beyond MOST_SCANS, and where they share no field with it."""
+        """Add a scan; the oldest are dropped beyond MOST_SCANS, and if they share no field with it."""
         self.scans.append(scan)
         self.shifts_px.append(found.shift_px)
         self.last = found
@@ -80,9 +80,9 @@ class Place:
         self.last = None
 
     def mean(self) -> LiveMap:
-        """The mean of all maps, moved to where they lie over the first, at each point of those that saw it.
+        """Return the mean of all maps, aligned with the first, at each point over those that saw it.
 
-        Its ``quality`` is that of the sum, its frames are those of all.
+        Its ``quality`` is that of the sum, and its frames are the total.
         """
         first, powers = self.scans[0].live_map, self._powers()
         if len(self.scans) == 1 or powers is None:
@@ -99,12 +99,12 @@ class Place:
         return replace(whole, quality=replace(powers.quality, transfer=None))
 
     def _powers(self) -> RingPowers | None:
-        """Of all scans on their common field; None where that is too small."""
+        """Return the powers of all scans on their common field; None if that is too small."""
         field_of_all = CommonField.of([scan.live_map for scan in self.scans], self.shifts_px)
         return None if field_of_all is None else field_of_all.powers()
 
     def curve(self) -> DoseCurve:
-        """What the scans carry, one after the other, and what more would bring."""
+        """Return the information in successive sums of the scans, and what more scans would add."""
         first, many = self.scans[0], len(self.scans)
         powers = None if many == 1 else self._powers()
         measured = [self._point(1, 1.0, _single(first), BY_MEDIAN)]
@@ -141,13 +141,13 @@ class Place:
         return Verdict.CHANGES if apart else Verdict.STEADY
 
     def _multiple(self, count: int) -> float:
-        """Dose of the first scans over that of the first one."""
+        """Return the dose of the first scans relative to that of the first one."""
         doses = [scan.dose for scan in self.scans[:count]]
         known = [dose for dose in doses if dose]
         return sum(known) / known[0] if len(known) == count else float(count)
 
     def _dose(self, scans: float) -> float | None:
-        """Of that many scans: those that are there, and the mean of them for what is to come."""
+        """Return the dose of that many scans: of existing ones, and their mean for future ones."""
         doses = [scan.dose for scan in self.scans]
         known = [dose for dose in doses if dose]
         if len(known) < len(doses):
@@ -156,17 +156,17 @@ class Place:
         return sum(known[:there]) + (scans - there) * sum(known) / len(known)
 
     def _point(self, scans: float, more: float, carried: tuple[RingQuality, float], wider: float = 1.0) -> DosePoint:
-        """The limit with ``more`` times the dose that a quality was measured at, on an area; ``wider``: its bounds."""
+        """Return the limit at ``more`` times the dose of a quality, on an area; ``wider``: factor on its bounds."""
         quality, area_A2 = carried
         found, low, high = quality.crossings(more, area_A2, wider * ERRORS)
         dose = self._dose(scans)
-        if found <= float(quality.frequency_invA[0]):  # nothing is carried
+        if found <= float(quality.frequency_invA[0]):  # no information
             return DosePoint(scans, dose)
         return DosePoint(scans, dose, 1 / found, 1 / high, 1 / low, low >= quality.finest_invA)
 
 
 def _single(scan: RepeatedScan) -> tuple[RingQuality, float]:
-    """What a scan's map carries, as measured on its two halves, and its area, Å²."""
+    """Return the quality of a scan's map, as measured on its two halves, and its area, Å²."""
     one = scan.live_map
     if one.quality is None or one.sampling_A is None:
         raise ValueError(f"what the map {one.name} carries was not measured")

@@ -1,7 +1,7 @@
-"""Scans sorted by the place they show, and the dose curve of the place of the newest one.
+"""Scans sorted by the place they show, and the dose curve of the newest scan's place.
 
 A scan belongs to a place if step, size and optics are the same, and its map agrees with the mean of the last scans of
-that place after registration. Places are few and their scans are bounded; the oldest give way.
+that place after registration. The numbers of places and of their scans are limited; the oldest are dropped.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ MOST_PLACES = 4
 
 
 class Places:
-    """The last places; the one that was scanned last comes last. For one thread."""
+    """The most recent places; the one scanned last comes last. Not thread-safe."""
 
     def __init__(self) -> None:
         self._places: list[Place] = []
 
     def take(self, scan: RepeatedScan) -> DoseCurve | None:
-        """Add a scan to the place it shows, or begin another one; the dose curve of that place.
+        """Add a scan to the place it shows, or start a new one; return the dose curve of that place.
 
-        A scan that comes again takes the place of what it was if it is the newest there; of earlier ones the curve is
-        given as it is. None where nothing can be told of it: ``scan.problem`` says why.
+        A scan that is passed again replaces its earlier version if it is the newest of its place; for older scans the
+        unchanged curve is returned. None if its place cannot be determined: ``scan.problem`` states why.
         """
         known = next((one for one in self._places if scan.uid in {each.uid for each in one.scans}), None)
         if known is not None:
@@ -47,11 +47,11 @@ class Places:
         return replace(place.curve(), apart=words)
 
     def mean(self) -> LiveMap | None:
-        """The aligned mean of the scans of the newest place; None before the first scan."""
+        """Return the aligned mean of the scans of the newest place; None before the first scan."""
         return self._places[-1].mean() if self._places else None
 
     def _find(self, scan: RepeatedScan) -> tuple[Place | None, str]:
-        """The place of a scan, which it was added to; or why it shows not the one before."""
+        """Add a scan to its place and return that, or return why it does not show the previous place."""
         words = ""
         for place in reversed(self._places):
             if not scan.is_like(place.scans[0]):
@@ -71,7 +71,7 @@ class Places:
 
 
 def _apart(found: Registration | None) -> str:
-    """Why a scan is not added to those before."""
+    """Return why a scan is not added to the previous ones."""
     if found is None or not found.is_sure:
         return "not added to the scan before: another place, or too little signal to tell"
     agreement = f"{100 * found.agreement:.0f} ± {100 * found.uncertainty:.0f} %"

@@ -1,9 +1,9 @@
-"""How far two maps are shifted against each other, and whether they show the same place.
+"""Shift between two maps, and whether they show the same place.
 
-Peaks of the normalised cross-correlation of what is seen by both (Padfield 2012: a window that stands still would draw
-them to no shift at all), after a filter that divides every ring by its power and weights it by the signal in it. Single
-bright beams are cut down, so that a lattice, which repeats, does not decide alone; of its many peaks the one is taken
-at which the two maps differ least beyond their noise, and moved to where their phases agree.
+Peaks of the cross-correlation, normalised by the common area (Padfield 2012: a fixed window would draw them to zero
+shift), are found after a filter that divides every ring by its power and weights it by its signal. Single bright beams
+are limited, so that a lattice, which repeats, does not decide alone. Of its many peaks the one is chosen at which the
+two maps differ least beyond their noise, and it is moved to where their phases agree.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from ptylive.schema.maps import LiveMap, RingQuality
 from ptylive.schema.model import DoubleArray
 
 FARTHEST = 0.25
-"""Shift that is looked for, as a share of the sides: a place that is scanned again drifts by less."""
+"""Largest shift searched, as a share of the sides: a place that is scanned again drifts by less."""
 SURE = 0.5
-"""Correlation of halves that a ring has by chance hardly ever, and beams of a lattice often."""
+"""Correlation of halves that a ring hardly ever has by chance, but beams of a lattice often have."""
 BRIGHTEST = 4.0
-"""Modulus of a spectrum, over its ring's root mean square, that single frequencies are cut down to."""
+"""Modulus of a spectrum, relative to its ring's root mean square, to which single frequencies are limited."""
 BORDER = 0.05
-"""Share of each side, at either end, in which a filtered map is not looked at: there it knows what lies outside."""
+"""Share of each side, at either end, where a filtered map is ignored because it depends on what lies outside."""
 MOST_PEAKS = 12
 LOWEST_PEAK = 0.75
-"""Peaks of at least this share of the highest are looked at closely: a lattice has many that are almost equal."""
+"""Share of the highest peak from which peaks are examined: a lattice has many that are almost equal."""
 STEPS = 5
-"""Of Newton's method, to the place between pixels."""
+"""Newton steps to the place between pixels."""
 MOST_EXPECTED = 0.9
-"""Correlation that is expected at most: the border of the field, which is not the same in both, costs the rest."""
+"""Largest expected correlation: the border of the field, which differs between maps, accounts for the rest."""
 LEAST_SIGNIFICANCE = 5.0
-"""Standard errors that the agreement exceeds 0 by: of some hundred independent shifts by noise once in 10^4."""
+"""Standard errors by which the agreement must exceed 0: by noise, among some hundred shifts, once in 10^4."""
 LEAST_AGREEMENT, LENIENT = 0.87, 1.5
-"""Correlation, over the one that the signal of both lets expect, from which on two maps show the same; and how many
-standard errors it may fall below that. Places of one crystal agree by half to three quarters."""
+"""Correlation, relative to that expected from the signal of both, from which two maps show the same place; and standard
+errors by which it may fall below. Different places of one crystal agree by half to three quarters."""
 
 
 @dataclass(frozen=True, eq=False)
 class Registration:
     """``shift_px`` (2,): what the first shows at p, the second shows at p + shift.
 
-    ``agreement``: correlation of both, over that of two scans of one unchanged place, and its standard error.
+    ``agreement``: correlation relative to that of two scans of one unchanged place, and its standard error.
     """
 
     shift_px: DoubleArray
@@ -53,19 +53,19 @@ class Registration:
 
     @property
     def is_sure(self) -> bool:
-        """Whether the two have something in common."""
+        """Whether the two have anything in common."""
         return self.agreement >= LEAST_SIGNIFICANCE * self.uncertainty
 
     @property
     def is_same_place(self) -> bool:
-        """Whether it is as much as it has to be."""
+        """Whether the agreement is sufficient for the same place."""
         return self.is_sure and self.agreement >= LEAST_AGREEMENT - LENIENT * self.uncertainty
 
 
 def signal_share(quality: RingQuality) -> DoubleArray:
-    """Share of a map's power in each ring that is signal, by its two halves.
+    """Return the share of signal in a map's power in each ring, from its two halves.
 
-    A mean over three rings where they agree by less than SURE: one ring alone may do so by chance. Two halves that
+    A mean over three rings is used if they agree by less than SURE: one ring alone may do so by chance. Two halves that
     correlate by r make a whole of which 2 r / (1 + r) is signal (Rosenthal and Henderson 2003).
     """
     mean = np.convolve(np.pad(quality.half_data_correlation, 1, mode="edge"), np.ones(3) / 3, "valid")
@@ -74,9 +74,9 @@ def signal_share(quality: RingQuality) -> DoubleArray:
 
 
 def register(first: LiveMap, second: LiveMap, scans: int = 1) -> Registration | None:
-    """Shift between two maps of one shape whose quality is known; None where they have no ring in common.
+    """Return the shift between two maps of one shape and known quality; None if they have no ring in common.
 
-    ``scans``: how many ``first`` is the mean of; its quality is that of one.
+    ``scans``: number of scans averaged in ``first``; its quality is that of one.
     """
     if first.quality is None or second.quality is None:
         raise ValueError("maps whose quality was not measured cannot be registered")
@@ -91,7 +91,7 @@ def register(first: LiveMap, second: LiveMap, scans: int = 1) -> Registration | 
 
 
 def _filtered(one: LiveMap, quality: RingQuality, weight: DoubleArray) -> DoubleArray:
-    """A map (rows, cols) with rings of equal power times ``weight`` (rings + 1,), bright beams cut down."""
+    """Return a map (rows, cols) with rings of equal power times ``weight`` (rings + 1,) and bright beams limited."""
     if one.sampling_A is None:
         raise ValueError("maps without a scale cannot be registered")
     shape = (int(one.data.shape[0]), int(one.data.shape[1]))
@@ -105,9 +105,9 @@ def _filtered(one: LiveMap, quality: RingQuality, weight: DoubleArray) -> Double
 
 
 def _peaks(first: DoubleArray, second: DoubleArray) -> list[DoubleArray]:
-    """Shifts (2,) in whole pixels within FARTHEST at which two filtered maps are most alike; at least one.
+    """Return shifts (2,) in whole pixels within FARTHEST at which two filtered maps are most alike; at least one.
 
-    Noise grows with the part that both show, so that likeness counts by its root.
+    The significance of a correlation grows with the common part, by whose root it is weighted.
     """
     shape = first.shape
     border = [int(np.ceil(BORDER * n)) for n in shape]
@@ -140,7 +140,7 @@ def _peaks(first: DoubleArray, second: DoubleArray) -> list[DoubleArray]:
 def _best(
     pair: tuple[LiveMap, LiveMap], shares: tuple[DoubleArray, DoubleArray], shifts: list[DoubleArray]
 ) -> Registration | None:
-    """The shift at which both differ least beyond their noise; of almost equal ones the shortest."""
+    """Return the shift at which both differ least beyond their noise; among almost equal ones the shortest."""
     tried = []
     for whole in shifts:
         shift, powers = _between_pixels(pair, shares, whole)
@@ -163,9 +163,9 @@ def _best(
 def _between_pixels(
     pair: tuple[LiveMap, LiveMap], shares: tuple[DoubleArray, DoubleArray], shift: DoubleArray
 ) -> tuple[DoubleArray, RingPowers | None]:
-    """Shift at which the phases of both agree, at most STEPS pixels on, and the powers there.
+    """Return the shift at which the phases of both agree, at most STEPS pixels away, and the powers there.
 
-    Newton's method for the highest sum of Re F1* F2 exp(2 pi i q shift), every ring over its noise.
+    Newton's method for the highest sum of Re F1* F2 exp(2 pi i q shift), every ring divided by its noise.
     """
     powers = None
     for step in range(STEPS + 1):
@@ -182,15 +182,15 @@ def _between_pixels(
         turn = 2 * np.pi * seen.frequency_px
         bend = (turn * product.real[:, None]).T @ turn
         if np.linalg.eigvalsh(bend)[0] <= 1e-9 * np.abs(bend).max():
-            break  # no peak
+            break  # no maximum
         shift = shift - np.clip(np.linalg.solve(bend, turn.T @ product.imag), -1.0, 1.0)
     return shift, powers
 
 
 def agreement(powers: RingPowers, common: Sequence[DoubleArray]) -> tuple[float, float]:
-    """How far the last of several maps correlates with the others, over what is expected, and the standard error.
+    """Return the correlation of the last of several maps with the others, relative to expectation, and its error.
 
-    ``common`` (rings,) for each of the others: the correlation that the signal in it and in the last one lets expect.
+    ``common`` (rings,) for each of the others: the correlation expected from the signal in it and in the last one.
     Rings are weighted by it; the first one, which holds little but the shape of the field, is left out.
     """
     products, independent = powers.products[1:], powers.independent[1:]
@@ -200,5 +200,5 @@ def agreement(powers: RingPowers, common: Sequence[DoubleArray]) -> tuple[float,
         weight = independent * np.minimum(wanted[1:], MOST_EXPECTED)
         found += float(weight @ (products[:, other, -1] / power))
         expected += float(weight @ np.minimum(wanted[1:], MOST_EXPECTED))
-    spread = np.sqrt(expected / 2)  # of correlations by chance, whose variance is 1 / 2n of n frequencies
+    spread = np.sqrt(expected / 2)  # of chance correlations, whose variance is 1 / 2n for n frequencies
     return found / max(expected, 1e-300), float(spread / max(expected, 1e-300))

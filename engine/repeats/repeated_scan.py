@@ -1,4 +1,4 @@
-"""A scan as far as it matters for which place it shows."""
+"""The properties of a scan that determine which place it shows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ALIKE = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class RepeatedScan:
-    """A scan: its map, its dose per Å² in ``unit`` where known, and numbers that have to be those of its repeats."""
+    """A scan: its map, its dose per Å² in ``unit`` if known, and numbers that its repeats must share."""
 
     uid: str
     series: str
@@ -33,7 +33,7 @@ class RepeatedScan:
 
     @classmethod
     def of(cls, header: ScanHeader, maps: Iterable[LiveMap], mean: DoubleArray | None = None) -> Self | None:
-        """A scan by its header, its maps and its mean pattern; None where there is no map that tells the place."""
+        """Make it from a scan's header, maps and mean pattern; None if no map can identify the place."""
         by_name = {one.name: one for one in maps}
         live_map = next((by_name[name] for name in MAPS if name in by_name), None)
         if live_map is None:
@@ -44,7 +44,7 @@ class RepeatedScan:
 
     @property
     def problem(self) -> str:
-        """Why it cannot be told which place it shows; empty: it can."""
+        """Why its place cannot be determined; empty if it can."""
         one = self.live_map
         if one.quality is None or one.sampling_A is None or len(one.quality.frequency_invA) < 3:
             return "what its map carries is not known"
@@ -53,7 +53,7 @@ class RepeatedScan:
         return "its map is nothing but noise" if one.buried else ""
 
     def is_like(self, other: RepeatedScan) -> bool:
-        """Whether map, step, size and optics are the same."""
+        """Return whether map, step, size and optics are the same."""
         mine, theirs = self.live_map, other.live_map
         if (mine.name, mine.data.shape) != (theirs.name, theirs.data.shape) or len(self.optics) != len(other.optics):
             return False
@@ -62,7 +62,7 @@ class RepeatedScan:
 
 
 def dose_per_A2(header: ScanHeader, mean: DoubleArray | None) -> tuple[float | None, str]:
-    """Mean dose of a scan per Å² by its mean pattern (Qy, Qx), and its unit: e where it is told what a count is."""
+    """Return a scan's mean dose per Å² from its mean pattern (Qy, Qx), and its unit: e if counts are calibrated."""
     step, gain = header.scan.step_A, header.detector.counts_per_electron
     unit = "counts" if gain is None else "e"
     if mean is None or step is None:

@@ -1,4 +1,4 @@
-"""Memory and functions at addresses, for compiled code that is handed frames in somebody else's coding."""
+"""Memory and functions at addresses, for compiled code that receives frames in an external encoding."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _WORD = ir.IntType(64)
 def call_decoder(_typing, function, data, size, itemsize, target, target_bytes, work, told):
     """Call the C function at an address: int64 (data, size, itemsize, target, target_bytes, work, told), all 64 bits.
 
-    It is the one that :class:`ptylive.schema.CodedFrames` brings along; 0 means decoded.
+    It is the function supplied with :class:`ptylive.schema.CodedFrames`; 0 means decoded.
     """
 
     def generate(_context, builder, _signature, arguments):
@@ -26,7 +26,7 @@ def call_decoder(_typing, function, data, size, itemsize, target, target_bytes, 
 
 @intrinsic
 def copy_memory(_typing, target, source, size):
-    """Copy between two addresses (uintp), ``size`` bytes (int64)."""
+    """Copy ``size`` bytes (int64) between two addresses (uintp)."""
 
     def generate(context, builder, _signature, arguments):
         byte = ir.IntType(8).as_pointer()

@@ -1,4 +1,4 @@
-"""How the filter bank is contracted: an interface, compiled loops here, whole arrays of a GPU in :mod:`bank_arrays`."""
+"""Contraction of the filter bank: interface and compiled loops; whole arrays of a GPU are in :mod:`bank_arrays`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from ptylive.schema.model import ComplexArray, FloatArray, IndexArray
 
 Reads = tuple[IndexArray, FloatArray]
-"""Which plane each frequency reads (nb,), and the sign (nb,) of the imaginary part."""
+"""Plane that each frequency reads (nb,), and the sign (nb,) of the imaginary part."""
 WORTH_SHARING = 4096
-"""Frequencies that are worth waking another thread."""
+"""Least number of frequencies worth waking another thread."""
 
 
 class Helpers(Protocol):
-    """Threads among which pieces of a range are shared."""
+    """Threads that share the pieces of a range."""
 
     def split(self, items: int, work: Callable[[int, int, int], None], *, least: int = 1) -> None:
         """Call work(thread, start, stop) for pieces of range(items), and wait for all of them."""
@@ -27,18 +27,18 @@ class Contraction(Protocol):
     """sum_n weights[q, n] planes[reads[q], n] for all frequencies of a filter."""
 
     def contract(self, weights: ComplexArray, planes: ComplexArray, reads: Reads, scale: float) -> ComplexArray:
-        """Weights (nb, N), planes (frequencies, N) -> (nb,) complex64."""
+        """Contract weights (nb, N) with planes (frequencies, N) to (nb,) complex64."""
         ...
 
     def contract_pair(
         self, weights: ComplexArray, planes: ComplexArray, reads: Reads, others: Reads, scale: float
     ) -> tuple[ComplexArray, ComplexArray]:
-        """The same for two ways of reading the planes."""
+        """Contract with two different ways of reading the planes."""
         ...
 
 
 class CompiledContraction:
-    """Compiled loops; ``helpers`` share the frequencies, without them the caller's thread does it all."""
+    """Contraction by compiled loops; ``helpers`` share the frequencies, otherwise the caller's thread does all."""
 
     def __init__(self, helpers: Helpers | None = None) -> None:
         self._helpers = helpers

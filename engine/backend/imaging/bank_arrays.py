@@ -1,7 +1,7 @@
-"""The filter bank's contraction on whole arrays of a device: the twin of :mod:`bank_numba` for a GPU, single precision.
+"""The filter bank's contraction on whole arrays of a device: GPU counterpart of :mod:`bank_numba`, single precision.
 
-Filters stay on the device as long as they are in use and fit; planes that are there already stay there
-(:mod:`transform_arrays`). What comes back is one number per frequency.
+Filters stay on the device as long as they are in use and fit; planes already on the device stay there
+(:mod:`transform_arrays`). One number per frequency is copied back.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from ptylive.engine.backend.imaging.bank import Reads
 from ptylive.schema.model import Array, ComplexArray
 
 KEPT_SHARE = 0.5
-"""Of the free memory: filters that would take more of it are sent anew for every refresh, in portions."""
+"""Share of the free memory above which filters are sent again for every refresh, in portions."""
 
 
 class ArrayContraction:
-    """See :class:`ptylive.engine.backend.imaging.bank.Contraction`; planes on the device or on the host."""
+    """See :class:`ptylive.engine.backend.imaging.bank.Contraction`; planes may be on the device or on the host."""
 
     def __init__(self, device: ArrayDevice) -> None:
         self._device = device
@@ -62,14 +62,14 @@ class ArrayContraction:
         return [device.to_host(out) for out in outs]
 
     def _kept_weights(self, weights: ComplexArray) -> Any:
-        """Weights on the device; None where they would take too much of it."""
+        """Return weights on the device, or None if they would take too much of its memory."""
         known = self._known(weights)
         if known is None and weights.nbytes > KEPT_SHARE * self._device.free_bytes():
             return None
         return self._copy(weights, "filters") if known is None else known
 
     def _copy(self, array: Array, what: str) -> Any:
-        """On the device, for as long as the host's array lives."""
+        """Return a copy on the device, kept for as long as the host's array lives."""
         known = self._known(array)
         if known is not None:
             return known

@@ -1,6 +1,6 @@
 """The filter bank's contraction, compiled: a dot product of filter and coefficients for every frequency.
 
-Coefficients lie last, so that whatever frequency a map asks for is one contiguous run, however the half plane folds.
+Coefficients are the last axis, so that any frequency a map needs is contiguous, however the half plane folds.
 Every function releases the GIL.
 """
 
@@ -36,7 +36,7 @@ def contract(weights, planes, index, sign, scale, out):
 
 @nb.jit(**FAST)
 def contract_pair(weights, planes, index, sign, other_index, other_sign, scale, out, other):
-    """Two contractions with the same weights: each is read once."""
+    """Make two contractions with the same weights, reading each weight once."""
     for q in range(out.shape[0]):
         w = weights[q]
         c = planes[index[q]]
@@ -66,8 +66,9 @@ def contract_pair(weights, planes, index, sign, other_index, other_sign, scale, 
 def less_mean(rows, mask, moved, out):
     """out[c, r] = rows[c, r] - mask[r, c] moved, 0 beyond the rows.
 
-    rows (cols, rows, 2 N) and out (cols, more rows, 2 N): real and imaginary parts of N coefficients side by side,
-    float32; mask (rows, cols) complex64; moved (2, 2 N) float32: of the real part and of the imaginary one, 0 between.
+    rows (cols, rows, 2 N) and out (cols, more rows, 2 N): real and imaginary parts of N coefficients interleaved,
+    float32; mask (rows, cols) complex64; moved (2, 2 N) float32: N numbers in the real places, and in the imaginary
+    ones, 0 between.
     """
     real = moved[0]
     imag = moved[1]
@@ -86,8 +87,8 @@ def less_mean(rows, mask, moved, out):
 def interpolate(values, index, rows, at_cols, by_cols, at_rows, by_rows, out):
     """out[k] = sum over taps along both axes of values (cols, rows, n), float32; ``out`` (nk, n).
 
-    index (nk,): col * ``rows`` + row of each, ascending. at_ (cols,) or (rows,): the first point it is made of; by_
-    (…, taps) their weights.
+    index (nk,): col * ``rows`` + row of each, ascending. at_ (cols,) or (rows,): index of the first tap; by_ (…, taps):
+    weights.
     """
     taps = by_rows.shape[1]
     line = np.empty(values.shape[1:], np.float32)
@@ -115,7 +116,7 @@ def interpolate(values, index, rows, at_cols, by_cols, at_rows, by_rows, out):
 
 @nb.jit(**FAST)
 def responses(pairs, out):
-    """out[q] = Re sum_n pairs[q, 0, n] pairs[q, 1, n]: what a filter makes of the transfer beside it."""
+    """out[q] = Re sum_n pairs[q, 0, n] pairs[q, 1, n]: product of each filter with its transfer."""
     for q in range(out.shape[0]):
         w = pairs[q, 0]
         t = pairs[q, 1]

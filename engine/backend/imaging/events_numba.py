@@ -1,6 +1,6 @@
-"""Frames that came as events to numbers: the same numbers as :mod:`.reduction_numba`, in time that grows with events.
+"""Reduction of frames that arrived as events: same numbers as :mod:`.reduction_numba`, in time proportional to events.
 
-Each event is looked up in the tables of its pixel. Whole numbers are added up as whole numbers, as there.
+Each event is looked up in the tables of its pixel. Integers are summed as integers, as in that module.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from ptylive.engine.backend.imaging.filters_numba import FAST, INNER
 
 @nb.jit(**FAST)
 def reduce_events(source, span, point, tables, most, sums, space, adds):
-    """Reduce frames ``span`` (start, stop) of a batch; in how many of them a good pixel was full.
+    """Reduce frames ``span`` (start, stop) of a batch; return in how many of them a good pixel was saturated.
 
     source (ends (n,), pixels (events,), counts (events,)): see :class:`ptylive.schema.EventFrames`. point, most, sums,
     adds: as in :func:`.reduction_numba.reduce_frames`. tables (bin_of (pixels,), region_of (pixels,), row_at (rows,),
-    col_at (cols,)): -1 for pixels without a bin, and for bad ones instead of their region. space: bins (nb,) and
-    regions (nr,) in the type of sums, zero before and after.
+    col_at (cols,)): bin_of is -1 for pixels without a bin, region_of -1 for bad ones. space: bins (nb,) and regions
+    (nr,) in the type of sums, zero before and after.
     """
     ends, pixels, counts = source
     bin_of, region_of, row_at, col_at = tables
@@ -62,7 +62,7 @@ def reduce_events(source, span, point, tables, most, sums, space, adds):
 
 @nb.jit(**INNER)
 def _put(found, out, adds):
-    """Sums of one frame (n,) into ``out`` (n,), or added to it; they are zero afterwards."""
+    """Write the sums of one frame (n,) to ``out`` (n,), or add them; they are zero afterwards."""
     kind = out.dtype.type
     if adds:
         for k in range(out.size):

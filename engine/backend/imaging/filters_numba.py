@@ -1,7 +1,7 @@
 """Compiled loops of the live engine: aperture overlaps and shift ramps.
 
-Every function releases the GIL. The aperture is a soft disc times exp(-i polynomial): what the polynomial means is
-decided elsewhere (engine/probe.py).
+Every function releases the GIL. The aperture is a soft disc times exp(-i polynomial); the meaning of the polynomial is
+defined elsewhere (engine/probe.py).
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import numpy as np
 NOGIL = {"nopython": True, "nogil": True, "cache": True, "error_model": "numpy"}
 FAST = {**NOGIL, "fastmath": True}
 INNER = {**FAST, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-"""Of what compiled code alone calls (:mod:`ptylive.engine.backend.multislice.planes_fft`)."""
+"""Options for functions that only compiled code calls (:mod:`ptylive.engine.backend.multislice.planes_fft`)."""
 
 FULL, SIDEBANDS, PRODUCT, ONE_SIDEBAND, AMPLITUDE_SIDEBANDS = 0, 1, 2, 3, 4
-"""Which overlap: full weak-phase transfer; single-overlap part only; bare product P*(k) P(k - Q); the single-overlap
-part of one of both terms; that of the transfer of a weak amplitude."""
+"""Kind of overlap: full weak-phase transfer; its single-overlap part; bare product P*(k) P(k - Q); the single-overlap
+part of one of the two terms; the single-overlap part of the transfer of a weak amplitude."""
 
 
 # sin and cos of 2 pi x, |x| <= 1/2, as polynomials in x^2: numba's own are scalar calls, these vectorise (sixteen lanes
-# with AVX-512) and are good to 1e-6, which is what single precision leaves of the argument anyway.
+# with AVX-512) and are accurate to 1e-6, which is all that single precision leaves of the argument anyway.
 _x = np.cos(np.pi * (np.arange(200) + 0.5) / 200) * 0.5
 _SIN = np.polynomial.polynomial.polyfit(_x**2, np.sin(2 * np.pi * _x) / _x, 6).astype(np.float32)
 _COS = np.polynomial.polynomial.polyfit(_x**2, np.cos(2 * np.pi * _x), 6).astype(np.float32)
@@ -33,7 +33,7 @@ HALF, ZERO, ONE = np.float32(0.5), np.float32(0.0), np.float32(1.0)
 
 @nb.jit(**FAST)
 def _cos_sin(phase):
-    """Cosine and sine of a phase in rad (float32, |phase| < 50 000); the rounding is an integer conversion."""
+    """Return cosine and sine of a phase in rad (float32, |phase| < 50 000); rounding is an integer conversion."""
     turns = phase * CYCLES
     turns -= np.float32(np.int32(turns + ROUND) - SHIFT)
     t = turns * turns
@@ -44,7 +44,7 @@ def _cos_sin(phase):
 
 @nb.jit(**FAST)
 def _wave(y, x, radius, per_edge, c):
-    """Soft disc times exp(-i chi) at (y, x): real, imaginary, amplitude. c: chi in powers of (y, x)."""
+    """Return the soft disc times exp(-i chi) at (y, x): real, imaginary, amplitude. c: chi in powers of (y, x)."""
     amplitude = min(max((radius - np.sqrt(y * y + x * x)) * per_edge + HALF, ZERO), ONE)
     phase = c[0, 0] + x * (c[0, 1] + x * (c[0, 2] + x * (c[0, 3] + x * c[0, 4])))
     phase += y * (
@@ -58,12 +58,12 @@ def _wave(y, x, radius, per_edge, c):
 
 @nb.jit(**FAST)
 def overlaps(samples, weights, offsets, q_row, q_col, radius, edge, chi, kind, out):
-    """Aperture overlaps summed over the samples of each bin: out (bins, nq) complex64.
+    """Sum aperture overlaps over the samples of each bin: out (bins, nq) complex64.
 
-    samples (s, 2) frequencies sorted by bin, weights (s,) pixels each stands for, offsets (bins + 1,) first sample of
-    each bin, q_row, q_col (nq,), chi (5, 5); all float32. ``kind`` FULL: i [P*(k) P(k-Q) - P(k) P*(k+Q)]; SIDEBANDS:
-    only where one of both overlaps; ONE_SIDEBAND: without the second of them; AMPLITUDE_SIDEBANDS: i times their sum
-    in place of their difference; PRODUCT: P*(k) P(k-Q).
+    samples (s, 2) frequencies sorted by bin, weights (s,) number of pixels each represents, offsets (bins + 1,) first
+    sample of each bin, q_row, q_col (nq,), chi (5, 5); all float32. ``kind`` FULL: i [P*(k) P(k-Q) - P(k) P*(k+Q)];
+    SIDEBANDS: only where one of the two overlaps; ONE_SIDEBAND: without the second of them; AMPLITUDE_SIDEBANDS: i
+    times their sum instead of their difference; PRODUCT: P*(k) P(k-Q).
     """
     real = np.empty(out.shape[1], np.float32)
     imag = np.empty(out.shape[1], np.float32)
@@ -105,7 +105,7 @@ def overlaps(samples, weights, offsets, q_row, q_col, radius, edge, chi, kind, o
 
 @nb.jit(**FAST)
 def shift_ramps(weights, offsets, q_row, q_col, shift_row, shift_col, out):
-    """exp(-i Q . shift) summed over the samples of each bin: out (bins, nq) complex64; shifts (s,) rad Å, float32."""
+    """Sum exp(-i Q . shift) over the samples of each bin: out (bins, nq) complex64; shifts (s,) rad Å, float32."""
     real = np.empty(out.shape[1], np.float32)
     imag = np.empty(out.shape[1], np.float32)
     for b in range(out.shape[0]):

@@ -1,7 +1,7 @@
-"""Which device evaluates the live maps: a GPU where refinements would take it too, and where it passes a small test.
+"""Choice of the device for the live maps: a GPU if refinements would use it, too, and if it passes a small test.
 
-Filter bank, transforms and reduction have a form for either; results agree within rounding. Whatever a GPU cannot take,
-or fails at, the processor does, and it is said why.
+Filter bank, transforms and reduction have an implementation for either device; results agree within rounding. Work
+that a GPU cannot take, or fails at, is done on the CPU, and the reason is stated.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LEAST_BATCH_BYTES = 2 * 2**20
-"""Frames of a batch from which a GPU reduces it: below, copies and launches cost more than the processor's loops
-(reckoned from half a millisecond of launches, not measured). A full block of the receiver is about twice as large."""
+"""Size of a batch from which a GPU reduces it: below, copies and launches cost more than the CPU loops (estimated from
+half a millisecond of launches, not measured). A full block of the receiver is about twice as large."""
 
 
 @dataclass(frozen=True, eq=False)
 class MapDevice:
-    """The device of the live maps; without ``arrays`` the processor, and ``why``, where something else was possible."""
+    """Device of the live maps; without ``arrays`` the CPU, with ``why`` if a GPU would have been possible."""
 
     arrays: ArrayDevice | None = None
     why: str = ""
     least_batch_bytes: int = LEAST_BATCH_BYTES
     on_trial: bool = False
-    """Whether it keeps reducing frames only where it does so faster than the processor."""
+    """Whether it is kept for reducing frames only if it is faster than the CPU."""
 
     @property
     def words(self) -> str:
@@ -44,11 +44,11 @@ class MapDevice:
         return f"cpu ({self.why})" if self.why else "cpu"
 
     def given_up(self, error: Exception) -> MapDevice:
-        """The processor in its place, after an error that is the device's."""
+        """Return the CPU as replacement, after an error of the device."""
         return MapDevice(why=" ".join(str(error).split())[:200] or type(error).__name__)
 
     def refuses(self, batch: FrameBatch) -> str:
-        """Why a batch of frames is not for the GPU, in words; the empty string where it is."""
+        """Return why a batch of frames is unsuitable for the GPU, in words; empty if it is suitable."""
         if batch.coded is not None:
             return "coded frames are decoded there"
         if batch.events is not None:
@@ -62,11 +62,11 @@ PROCESSOR = MapDevice()
 
 
 def open_map_device(name: str, least_batch_bytes: int = LEAST_BATCH_BYTES) -> MapDevice:
-    """The device ``auto``, ``cpu`` or ``gpu``; the processor where there is no GPU, or one that fails: ``why`` says so.
+    """Open the device ``auto``, ``cpu`` or ``gpu``; the CPU if there is no GPU or it fails, with the reason in ``why``.
 
-    With ``auto`` the first batches of a scan tell who reduces its frames.
+    With ``auto`` the first batches of a scan decide which device reduces its frames.
 
-    least_batch_bytes: frames of a batch from which a GPU reduces it. ValueError for another name.
+    least_batch_bytes: size of a batch from which a GPU reduces it. Raises ValueError for another name.
     """
     if name not in device.NAMES:
         raise ValueError(f"unknown backend {name!r}: use {', '.join(device.NAMES)}")
@@ -83,23 +83,23 @@ def open_map_device(name: str, least_batch_bytes: int = LEAST_BATCH_BYTES) -> Ma
 
 
 def failing(gpu: ArrayDevice) -> str:
-    """What goes wrong on a device with a small scan, in words; the empty string where nothing does.
+    """Return what goes wrong on a device with a small scan, in words; empty if nothing does.
 
-    It also loads and compiles what the first frames would wait for.
+    This also loads and compiles what the first frames would otherwise wait for.
     """
     try:
         wrong = [part for part, off in _tried(gpu).items() if not off < TOLERANCE]
-    except Exception as error:  # a driver, a library or a compiler that does not fit: whatever it is, no GPU
+    except Exception as error:  # an incompatible driver, library or compiler: in any case no GPU
         return f"the GPU fails a small test ({type(error).__name__}: {' '.join(str(error).split())[:100]})"
     return f"the GPU computes {' and '.join(wrong)} wrongly" if wrong else ""
 
 
 TOLERANCE = 1e-5
-"""Of the largest value: single precision rounds to 6e-8, and a few hundred of its roundings add up."""
+"""Relative to the largest value: single precision rounds to 6e-8, and a few hundred roundings add up."""
 
 
 def _tried(gpu: ArrayDevice) -> dict[str, float]:
-    """How far reduction, transforms and contraction of a small scan are off, relative to the largest value."""
+    """Return the errors of reduction, transforms and contraction of a small scan, relative to the largest value."""
     from ptylive.engine.backend.imaging.bank_arrays import ArrayContraction
     from ptylive.engine.backend.imaging.reduction_arrays import ArrayReduction, PixelTables
     from ptylive.engine.backend.imaging.transform_arrays import ArrayTransforms
@@ -111,7 +111,7 @@ def _tried(gpu: ArrayDevice) -> dict[str, float]:
     for dtype in (np.uint16, np.float32):
         frames: Array = rng.integers(0, 100, (12, 8)).astype(dtype)
         frames[:2] = 0
-        frames[0, 0], frames[1, 4] = 90, 99  # a pixel that is just full, and a bad one
+        frames[0, 0], frames[1, 4] = 90, 99  # a pixel that is just saturated, and a bad one
         reduced = ArrayReduction(gpu, tables, frames.dtype, 90).reduce(frames, np.arange(12))
         cut = np.minimum(frames, 90).astype(float)
         bins = np.stack([cut[:, bin_of == b].sum(axis=1) for b in range(3)], axis=1)

@@ -1,7 +1,7 @@
-"""Frames to numbers on whole arrays of a device: the twin of :mod:`reduction_numba` for a GPU.
+"""Reduction of frames on whole arrays of a device: the GPU counterpart of :mod:`reduction_numba`.
 
-Whole numbers are added up as whole numbers, so that bins, regions and the sum of the frames are those of the processor
-to the last bit; moments differ by the rounding of a sum in double precision.
+Integers are summed as integers, so that bins, regions and the sum of the frames are identical to those of the CPU to
+the last bit; moments differ by the rounding of a sum in double precision.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ class Reduced(NamedTuple):
     """Numbers of n frames, on the host."""
 
     bins: FloatArray
-    """(n, nb)."""
+    """(n, nb) binned counts."""
     numbers: DoubleArray
-    """(n, regions + moments)."""
+    """(n, regions + moments) sums."""
     pattern: DoubleArray
-    """(pixels,) their sum, as recorded but for full pixels."""
+    """(pixels,) sum of the frames as recorded, with saturated pixels clipped."""
     full: int
-    """In how many a good pixel was full."""
+    """Number of frames in which a good pixel was saturated."""
 
 
 class PixelTables(NamedTuple):
-    """What the device is told of bins, regions and coordinates; pixels are flat, in recorded order."""
+    """Bins, regions and coordinates in the form used on the device; pixels are flat, in recorded order."""
 
     inside: IndexArray
-    """(nb, most) pixels of each bin, any pixel where a bin has fewer."""
+    """(nb, most) pixels of each bin, padded with any pixel if a bin has fewer."""
     counts: BoolArray
     """(nb, most) which of them count."""
     weights: DoubleArray
-    """(pixels, regions + 3): 1 in its region; 1, row and column; 0 on bad pixels."""
+    """(pixels, regions + 3): 1 in its region; then 1, row and column; 0 on bad pixels."""
 
     @classmethod
     def of(
         cls, bin_of: LabelArray, region_of: LabelArray, regions: int, row_of: DoubleArray, col_of: DoubleArray
     ) -> PixelTables:
-        """Tables for bins (pixels,), -1 where none, and regions (pixels,), -1 bad, with coordinates of the pixels."""
+        """Make tables from bins (pixels,), -1 if none, and regions (pixels,), -1 if bad, with pixel coordinates."""
         pixel = np.flatnonzero(bin_of >= 0)
         order = pixel[np.argsort(bin_of[pixel], kind="stable")]
         count = int(bin_of.max(initial=-1)) + 1
@@ -63,7 +63,7 @@ class ArrayReduction:
     def __init__(
         self, device: ArrayDevice, tables: PixelTables, dtype: np.dtype[Any], saturation_value: float | None = None
     ) -> None:
-        """``dtype``: of a pixel, in this machine's byte order. Raises NoRoom where the tables do not fit."""
+        """``dtype``: of a pixel, in native byte order. Raises NoRoom if the tables do not fit."""
         self._device, self._dtype, self._kind = device, dtype, accumulator_of(dtype)
         device.check_room(float(sum(table.nbytes for table in tables)), "tables of the detector")
         xp = device.xp
@@ -71,13 +71,13 @@ class ArrayReduction:
         self._good = xp.asarray(tables.weights[:, -3] > 0)
         self._limit = float(saturation_value or 0)
         if dtype.kind in "iu" and self._limit > np.iinfo(dtype).max:
-            self._limit = 0.0  # no pixel can be full
+            self._limit = 0.0  # no pixel can be saturated
         pixels, inside = len(tables.weights), tables.inside.size
-        # frames, what is left of full ones, the same in double precision for the product; gathered bins, twice
+        # frames, their clipped copy, the same in double precision for the product; gathered bins, twice
         self._bytes_each = float(pixels * (2 * dtype.itemsize + 8 + 1) + 2 * inside * dtype.itemsize + 64)
 
     def reduce(self, frames: Array, chosen: IndexArray) -> Reduced:
-        """Numbers of some frames (n,) of frames (N, pixels) on the host, in their order."""
+        """Return the numbers of chosen frames (n,) of frames (N, pixels) on the host, in their order."""
         step = min(self._device.portion(self._bytes_each, "frames"), SUMMED)
         bins = np.empty((len(chosen), len(self._inside)), np.float32)
         numbers = np.empty((len(chosen), self._weights.shape[1]))
@@ -92,8 +92,8 @@ class ArrayReduction:
         return Reduced(bins, numbers, pattern, full)
 
     def _on_device(self, frames: Array, chosen: IndexArray) -> tuple[Any, int]:
-        """Frames (n, pixels) with full pixels cut, and in how many a good pixel was full."""
-        together = bool((np.diff(chosen) == 1).all())  # no copy on the host
+        """Return frames (n, pixels) with saturated pixels clipped, and in how many a good pixel was saturated."""
+        together = bool((np.diff(chosen) == 1).all())  # then no copy on the host is needed
         some = self._device.xp.asarray(frames[chosen[0] : chosen[-1] + 1] if together else frames[chosen])
         if not self._limit:
             return some, 0
@@ -102,7 +102,7 @@ class ArrayReduction:
         return self._device.xp.where(full, self._dtype.type(self._limit), some), several
 
     def _bins(self, some: Any) -> Any:
-        """Bins (n, nb) float32."""
+        """Return bins (n, nb) float32."""
         xp = self._device.xp
         if not self._inside.shape[1]:
             return xp.zeros((len(some), len(self._inside)), np.float32)

@@ -1,8 +1,8 @@
-"""Frames to numbers in one pass while a frame is in the cache: pattern sum, moments, bins, regions. No GIL.
+"""Frames to numbers in one pass while a frame is in the cache: pattern sum, moments, bins, regions. Releases the GIL.
 
-Frames come as they lie in memory, or coded, with the address of a C function that decodes one
-(:class:`ptylive.schema.CodedFrames`): what is not needed twice is never written out. Whole numbers are added up as
-whole numbers, so that no order of frames or threads changes a result.
+Frames come as they lie in memory, or encoded, with the address of a C function that decodes one
+(:class:`ptylive.schema.CodedFrames`): data not needed twice are never written out. Integers are summed as integers, so
+that no order of frames or threads changes a result.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from ptylive.engine.backend.imaging.filters_numba import FAST, INNER, NOGIL
 from ptylive.schema.detector import MOST_COUNTS
 
 REORDERED = {**NOGIL, "fastmath": {"reassoc", "contract", "nsz"}}
-"""Sums in any order, but numbers that are none are seen as such."""
+"""Options that allow sums in any order, but still recognise values that are not numbers."""
 MOST_IN_SINGLE = np.float32(MOST_COUNTS)
 
 PATTERN_BLOCK = 4096
-"""Pixels of the running sum that are added up at a time: they stay in the nearest cache while frames pass by."""
+"""Pixels of the running sum added up at a time: they stay in the nearest cache while frames pass by."""
 
 
 @nb.jit(**INNER)
@@ -45,8 +45,8 @@ def add_patterns(frames, held, pattern):
 
 @nb.jit(**INNER)
 def _add_rows(frame, first, stop, row_at, total):
-    """Add rows ``first`` to ``stop`` of a frame (pixels,) to ``total`` (cols,); their sum, and that of each times its
-    coordinate: every pixel is looked at once.
+    """Add rows ``first`` to ``stop`` of a frame (pixels,) to ``total`` (cols,); return their sum, and the sum of each
+    times its coordinate. Every pixel is read once.
     """
     kind = total.dtype.type
     cols = total.size
@@ -54,7 +54,7 @@ def _add_rows(frame, first, stop, row_at, total):
     moment = 0.0
     r = first
     while r + 4 <= stop:
-        # slices of known length vectorise where indices into the frame do not
+        # slices of known length vectorise, indices into the frame do not
         one, two = frame[r * cols : (r + 1) * cols], frame[(r + 1) * cols : (r + 2) * cols]
         three, four = frame[(r + 2) * cols : (r + 3) * cols], frame[(r + 3) * cols : (r + 4) * cols]
         a, b, c, d = kind(0), kind(0), kind(0), kind(0)
@@ -88,7 +88,7 @@ def _add_rows(frame, first, stop, row_at, total):
 
 @nb.jit(**INNER)
 def _fill_boxes(line, width, out):
-    """Bins (n,) float32 of n * width columns whose rows have been added up."""
+    """Fill bins (n,) float32 from n * width columns whose rows have been added up."""
     if width == 1:
         for j in range(out.size):
             out[j] = np.float32(line[j])
@@ -112,8 +112,8 @@ def _fill_boxes(line, width, out):
 
 @nb.jit(**INNER)
 def _fill_bins(frame, plan, band, column, bins):
-    """Bins (nb,) of a frame; ``column`` (cols,) becomes the sum of its rows, ``band`` is work space like it. Its sum,
-    and the sum of each row times its coordinate.
+    """Fill the bins (nb,) of a frame; ``column`` (cols,) becomes the sum of its rows, ``band`` is similar work space.
+    Return its sum, and the sum of each row times its coordinate.
     """
     kind = band.dtype.type
     cols, width = plan.col_at.size, plan.width
@@ -146,7 +146,7 @@ def _fill_bins(frame, plan, band, column, bins):
 
 @nb.jit(**INNER)
 def _fill_regions(frame, runs, total, column, regions):
-    """Region sums (nr,) of a frame whose sum is ``total``; the last one is what no run holds."""
+    """Fill the region sums (nr,) of a frame whose sum is ``total``; the last one is what no run holds."""
     kind = column.dtype.type
     regions[:] = 0.0
     rest = total
@@ -162,7 +162,7 @@ def _fill_regions(frame, runs, total, column, regions):
 
 @nb.jit(**INNER)
 def _reduce_frame(frame, plan, band, column, bins, regions, moments):
-    """Bins (nb,) float32, regions (nr,) and moments (3,) float64 of one frame (pixels,) without bad pixels.
+    """Fill bins (nb,) float32, regions (nr,) and moments (3,) float64 of one frame (pixels,) without bad pixels.
 
     band, column: work space (cols,) in the type of sums.
     """
@@ -178,7 +178,7 @@ def _reduce_frame(frame, plan, band, column, bins, regions, moments):
 
 @nb.jit(**INNER)
 def _limit(frame, most, bad):
-    """Cut pixels (pixels,) to what a pixel can count; whether a good one was full."""
+    """Clip pixels (pixels,) to the saturation value; return whether a good one was saturated."""
     peak = frame[0]
     for k in range(frame.size):  # vectorises; few frames need more
         peak = max(peak, frame[k])
@@ -196,10 +196,10 @@ def _limit(frame, most, bad):
 
 @nb.jit(**INNER)
 def _gather(frames, source, decode, span, point, which, work):
-    """Fill frames (group, pixels) from those ``span`` of a batch that go somewhere, ``which`` (group,) says where.
+    """Fill frames (group, pixels) from those of a batch's ``span`` that have a point, written to ``which`` (group,).
 
-    How many were filled, the next frame, how many do not decode; whether one does not fit the type of frames, which is
-    the next one then.
+    Returns how many were filled, the next frame, how many do not decode, and whether the next frame does not fit the
+    type of ``frames``.
     """
     _, _, data, ends, itemsize, told = source
     frame_bytes = frames.shape[1] * frames.itemsize
@@ -238,7 +238,7 @@ def _gather(frames, source, decode, span, point, which, work):
 
 @nb.jit(**INNER)
 def _reduce_group(frames, held, which, plan, most, sums, space, adds):
-    """Reduce the first ``held`` of frames (group, pixels): in how many of them a good pixel was full."""
+    """Reduce the first ``held`` of frames (group, pixels); return in how many of them a good pixel was saturated."""
     bins, regions, moments, pattern = sums
     band, column, one_bins, numbers = space
     full = np.int64(0)
@@ -266,14 +266,14 @@ def _reduce_group(frames, held, which, plan, most, sums, space, adds):
 
 @nb.jit(**FAST)
 def reduce_frames(source, start, stop, point, plan, most, sums, space, adds):
-    """Reduce frames ``start`` to ``stop`` of a batch: how many of them do not decode (their numbers stay as they are),
-    in how many a good pixel was full, and whether one did not fit into bytes.
+    """Reduce frames ``start`` to ``stop`` of a batch; return how many do not decode (their numbers stay as they are),
+    in how many a good pixel was saturated, and whether one did not fit into bytes.
 
-    source (decode, in_bytes, data, ends, itemsize, told): address of the decoder, 0 for frames as they are, and of the
-    one that makes bytes, 0 for none; address of the first frame; ends (n,) of the coded ones in bytes; address of what
-    the decoder must know besides. point (n,) where the numbers go, -1: nowhere. sums (bins (points, nb) float32,
-    regions (points, nr), moments (points, 3), pattern (pixels,)); ``adds``: add to what is there, for repeated frames.
-    most: counts a pixel can tell, more become that; 0 where nobody said.
+    source (decode, in_bytes, data, ends, itemsize, told): address of the decoder, 0 for plain frames; address of the
+    one that makes bytes, 0 for none; address of the first frame; ends (n,) in bytes of encoded frames; pixel size in
+    bytes; address of further data for the decoder. point (n,) where the numbers go, -1: nowhere. sums (bins (points,
+    nb) float32, regions (points, nr), moments (points, 3), pattern (pixels,)); ``adds``: add to them, for repeated
+    frames. most: saturation value, to which counts are clipped; 0 if unknown.
     space (frames (group, pixels) in the type of pixels, the same in bytes, band, column, bins (1, nb), numbers (2, 4),
     work bytes).
     """
@@ -298,10 +298,10 @@ def reduce_frames(source, start, stop, point, plan, most, sums, space, adds):
 
 @nb.jit(**REORDERED)
 def reduce_vectors(vectors, start, stop, point, weights, sums, adds):
-    """The same for vectors (n, N + M) float32 of coefficients and extras: regions and moments are linear in them.
+    """Reduce vectors (n, N + M) float32 of coefficients and extras: regions and moments are linear in them.
 
-    weights (nr + 3, N + M) float64; sums as above, pattern (N + M,) float64. What is no number, or no detector counts
-    (``MOST_COUNTS``), is taken as zero. Returns how many numbers of all vectors were.
+    weights (nr + 3, N + M) float64; sums as above, pattern (N + M,) float64. Values that are not numbers, or that no
+    detector counts (``MOST_COUNTS``), are set to zero. Returns the number of such values in all vectors.
     """
     bins, regions, moments, pattern = sums
     exact = np.empty(vectors.shape[1])

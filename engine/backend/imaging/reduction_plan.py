@@ -1,4 +1,4 @@
-"""Which pixels of a frame are added up to what, laid out for the kernels of ``reduction_numba`` (no numba here)."""
+"""Assignment of a frame's pixels to sums, laid out for the kernels of ``reduction_numba`` (no numba here)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ptylive.schema.model import BoolArray, DoubleArray, IndexArray, LabelArray
 
 
 class PixelPlan(NamedTuple):
-    """What the kernel knows of bins and regions; rows and columns as recorded.
+    """Bins and regions in the form used by the kernel; rows and columns as recorded.
 
-    bad (b,): flat pixels taken as zero. row_at (rows,), col_at (cols,): coordinates for the moments. runs (r, 3): first
+    bad (b,): flat pixels set to zero. row_at (rows,), col_at (cols,): coordinates for the moments. runs (r, 3): first
     pixel, end and region of pixels in a row that share a region; the last region is whatever no run holds. band_at
     (bands + 1,): rows in which a band starts; a whole bin lies in one band, ``width`` rows high and columns wide.
-    boxes (x, 3): neighbouring whole bins of a band: first column, how many, number of the first; boxes_at (bands + 1,):
-    the first of each band. ragged (p,): pixels of the other bins, ragged_at (g + 1,): where each starts,
-    ragged_bin (g,): which it is.
+    boxes (x, 3): neighbouring whole bins of a band: first column, count, number of the first; boxes_at (bands + 1,):
+    the first of each band. ragged (p,): pixels of the other bins, ragged_at (g + 1,): where each bin starts,
+    ragged_bin (g,): number of the bin.
     """
 
     bad: IndexArray
@@ -35,12 +35,12 @@ class PixelPlan(NamedTuple):
 
     @classmethod
     def of(cls, bin_of: LabelArray, region_of: LabelArray, width: int, region_count: int, axes: Axes) -> PixelPlan:
-        """Plan for bins (Qy, Qx), -1 where none, of squares ``width`` pixels wide, and regions (Qy, Qx), -1 bad."""
+        """Make the plan for bins (Qy, Qx), -1 if none, squares ``width`` pixels wide, and regions (Qy, Qx), -1 bad."""
         rows = len(bin_of)
         top, left, whole = _boxes(bin_of, width)
         first = int(top[whole][0]) % width if whole.any() else 0
         band_at = np.unique(np.concatenate([[0], np.arange(first, rows, width), [rows]]))
-        busy = np.isin(band_at[:-1], top[whole])  # bands without boxes are joined
+        busy = np.isin(band_at[:-1], top[whole])  # bands without boxes are merged
         band_at = np.append(band_at[:-1][busy | np.concatenate([[True], busy[:-1]])], rows)
         boxes, band_of_box = _neighbours(top, left, whole, band_at, width)
         in_ragged = np.flatnonzero((bin_of >= 0) & ~np.isin(bin_of, np.flatnonzero(whole)))
@@ -69,7 +69,7 @@ class Axes(NamedTuple):
 
 
 def _boxes(bin_of: LabelArray, width: int) -> tuple[IndexArray, IndexArray, BoolArray]:
-    """Top row, left column of each bin, and whether it is a whole square."""
+    """Return top row and left column of each bin, and whether it is a whole square."""
     count = int(bin_of.max(initial=-1)) + 1
     row, col = np.nonzero(bin_of >= 0)
     label = bin_of[row, col]
@@ -77,7 +77,7 @@ def _boxes(bin_of: LabelArray, width: int) -> tuple[IndexArray, IndexArray, Bool
     np.minimum.at(top, label, row)
     np.minimum.at(left, label, col)
     whole = np.bincount(label, minlength=count) == width * width
-    if whole.any():  # a bin of a square's size that is none, or lies off the grid of the others, is left to the list
+    if whole.any():  # a bin of a square's area but another shape, or off the grid of the others, is left to the list
         far = np.zeros(count, dtype=np.int64)
         np.maximum.at(far, label, np.maximum(row - top[label], col - left[label]))
         whole &= (far < width) & (top % width == np.bincount(top[whole] % width).argmax())
@@ -87,7 +87,7 @@ def _boxes(bin_of: LabelArray, width: int) -> tuple[IndexArray, IndexArray, Bool
 def _neighbours(
     top: IndexArray, left: IndexArray, whole: BoolArray, band_at: IndexArray, width: int
 ) -> tuple[IndexArray, IndexArray]:
-    """Whole bins that follow one another in number and place, as ``boxes``, and the band of each."""
+    """Return whole bins consecutive in number and place, as ``boxes``, and the band of each."""
     number = np.flatnonzero(whole)
     order = number[np.lexsort((left[number], top[number]))]
     if not len(order):
@@ -100,7 +100,7 @@ def _neighbours(
 
 
 def _runs(region_of: LabelArray, rest: int) -> IndexArray:
-    """Pixels in a row that share a region other than ``rest``; bad ones inside a run do no harm, they are zero."""
+    """Return runs of pixels in a row sharing a region other than ``rest``; bad pixels in a run are zero anyway."""
     found = []
     cols = region_of.shape[1]
     for r, line in enumerate(region_of):
@@ -114,7 +114,7 @@ def _runs(region_of: LabelArray, rest: int) -> IndexArray:
 
 
 def accumulator_of(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The type in which pixels of a type are added up: exact for whole numbers, at most SUMMED of them."""
+    """Return the type in which pixels are summed: exact for integers, for at most SUMMED of them."""
     if dtype.kind == "f":
         return np.dtype(np.float64)
     if dtype.kind == "u" and dtype.itemsize <= 2:
@@ -123,4 +123,4 @@ def accumulator_of(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 SUMMED = 2**16
-"""Frames that a running sum of patterns may hold in the type of :func:`accumulator_of`."""
+"""Number of frames that a running sum of patterns may hold in the type of :func:`accumulator_of`."""

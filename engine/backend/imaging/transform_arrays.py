@@ -1,6 +1,6 @@
 """Transforms of the coefficients over the scan, on whole arrays of a device: rows are kept there between refreshes.
 
-The twin of what ``engine/imaging/rows.py`` does on the processor, in single precision as there.
+Counterpart of ``engine/imaging/accumulation/rows.py`` on the CPU, in single precision like that module.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from ptylive.engine.backend.device import WORK_BYTES, ArrayDevice
 from ptylive.schema.model import DoubleArray, FloatArray, IndexArray
 
 COPIES = 5
-"""Blocks as large as its result that a transform along another axis than the last one takes: counted generously."""
+"""Number of blocks of the result's size needed by a transform along an axis other than the last (generous)."""
 
 
 class ArrayTransforms:
     """Row transforms (kept columns, rows, N) complex64 on a device, and the planes (…, padded rows, N) made of them."""
 
     def __init__(self, device: ArrayDevice, shape: tuple[int, int, int], padded: tuple[int, int]) -> None:
-        """Zeros; ``shape`` (padded columns // 2 + 1, rows, N). Raises NoRoom where they do not fit."""
+        """Allocate zeros; ``shape`` (padded columns // 2 + 1, rows, N). Raises NoRoom if they do not fit."""
         self._device, self._padded = device, padded
         kept, rows, count = shape
         device.check_room(8.0 * (rows + padded[0]) * kept * count + WORK_BYTES, "transforms of the coefficients")
@@ -28,7 +28,7 @@ class ArrayTransforms:
         self._planes = device.xp.zeros((kept, padded[0], count), np.complex64)
 
     def rows_at_a_time(self, columns: int) -> int:
-        """Rows of ``columns`` points that are brought here together."""
+        """Return how many rows of ``columns`` points are sent to the device together."""
         kept, _, count = self._rows.shape
         return self._device.portion(count * (4.0 * columns + 8.0 * COPIES * kept), "rows of coefficients")
 
@@ -39,11 +39,11 @@ class ArrayTransforms:
         self._rows[:, xp.asarray(rows)] = made.transpose(1, 0, 2)
 
     def total(self) -> DoubleArray:
-        """Sum over the scan, (N,): the zero frequencies of the rows."""
+        """Return the sum over the scan, (N,): the zero frequencies of the rows."""
         return np.asarray(self._device.to_host(self._rows[0].real.sum(axis=0, dtype=np.float64)))
 
     def planes(self, moved: FloatArray, visited: FloatArray) -> Any:
-        """Planes (kept columns, padded rows, N) on the device, ``moved`` (N,) taken off where visited (rows, columns).
+        """Return planes (kept columns, padded rows, N) on the device, less ``moved`` (N,) in visited (rows, columns).
 
         The next call writes into the same memory.
         """
@@ -59,5 +59,5 @@ class ArrayTransforms:
 
     @property
     def bytes(self) -> int:
-        """Memory held on the device."""
+        """Memory held on the device, in bytes."""
         return int(self._rows.nbytes + self._planes.nbytes)

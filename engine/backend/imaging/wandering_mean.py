@@ -1,14 +1,15 @@
 """The mean pattern of a scan that wanders over the detector, at every place between two pixels.
 
-Patterns are moved by the shift theorem, and the edge of a disc, a pixel wide and the steepest thing there is, rings
-when it is: with deviations of several percent of the counts far into the disc, more than a specimen changes there. What
-all patterns have in common need not be interpolated: a scan that wanders shows it at every fraction of a pixel. It is
-one surface, which pixels read at different places: a spline with a few knots along a pixel, fitted to all patterns.
-Only what a pattern differs by is moved.
+Patterns are moved by the shift theorem. The edge of a disc, one pixel wide and steeper than anything else, then rings,
+with deviations of several percent of the counts far into the disc, more than a specimen changes there. But the part
+that all patterns have in common need not be interpolated, because a wandering scan shows it at every fraction of a
+pixel. It is one surface, which pixels sample at different places: a spline with a few knots per pixel, fitted to all
+patterns. Only the difference of a pattern from it is moved.
 
-A specimen that changes the pattern much is noise to that fit. What changes slowly over the scan is fitted beside the
-spline and left alone: of a wander of few pixels fractions are as slow. And the spline of each pixel is shrunk towards
-its mean by what chance would explain (James and Stein): it stays at the edge of a disc and vanishes inside.
+To that fit, a specimen that changes the pattern strongly is noise. Slow changes over the scan are fitted together with
+the spline and left alone, because for a wander of few pixels the fractions change as slowly. The spline of each pixel
+is shrunk towards its mean by what chance would explain (James and Stein): it stays at the edge of a disc and vanishes
+inside.
 """
 
 from __future__ import annotations
@@ -24,33 +25,33 @@ from scipy import fft
 from ptylive.schema.model import Array, ComplexArray, DoubleArray, FloatArray, IndexArray
 
 KNOTS = ((250, 3), (60, 2))
-"""Patterns from which on the spline has a number of knots along a pixel; of fewer there is none."""
+"""Number of patterns from which the spline has a number of knots per pixel; with fewer there is no spline."""
 SLOW, SLOW_OF_LARGE, LARGE_PIXELS = 8, 4, 2**18
-"""Cosines along each axis of the scan that tell what changes slowly over it; of detectors with more pixels."""
+"""Cosines along each axis of the scan that describe slow changes; for larger detectors; and their size in pixels."""
 PATTERNS_PER_SLOW = 16
 MOST_TOLD = 0.4
-"""Share of what fractions change that cosines may take for a slow change: of a wander of 2 pixels three along each axis
-tell a third, eight of them nine tenths, and the edge is lost with them."""
+"""Share of the variation of fractions that cosines may absorb as a slow change: for a wander of 2 pixels, three along
+each axis absorb a third, eight of them nine tenths, and the edge is lost with them."""
 SLOW_RIDGE = 1e-2
-"""Of the number of patterns: what spline and cosines explain alike is the spline's."""
+"""Ridge in units of the number of patterns: a part explained by spline and cosines alike is given to the spline."""
 CAUTION = 2.5
-"""Times what independent patterns would explain by chance: neighbours show the same specimen at the same fraction."""
+"""Factor on what independent patterns explain by chance: neighbours show the same specimen at the same fraction."""
 FREE = 2
-"""Values along a pixel that a surface without anything finer is free to take."""
+"""Number of free values per pixel of a surface without finer detail."""
 FINER = 0.3
-"""Of the number of patterns, times the squares of what is finer than a pixel: waves of less than one are not seen, as
-a pixel counts all that falls on it, and a window of a scan's patterns holds two values in each. A fit of few fractions
-would take the specimen's slow changes for them."""
+"""Penalty, in units of the number of patterns, on squares of detail finer than a pixel: shorter waves are not visible,
+because a pixel integrates over its area, and a window of a scan's patterns holds two values in each. A fit of few
+fractions would otherwise absorb slow changes of the specimen in them."""
 LEAST_EXPLAINED = 1.0
-"""Variance that the fit explains, over the specimen's, at pixels where it explains something: 0.2 of 10 nm of SrTiO3,
-7 and more of thin specimens."""
+"""Least ratio of explained variance to the specimen's, at pixels where anything is explained: 0.2 for 10 nm of SrTiO3,
+7 and more for thin specimens."""
 LEAST_FRAMES = KNOTS[-1][0]
 MOST_BYTES = 2**30
-"""Of the sums: patterns of a detector for which they would take more are moved whole."""
+"""Limit on the sums: patterns of a detector that would need more are interpolated as a whole."""
 RIDGE = 1e-4
-"""Of the number of patterns, times the squares of second differences: of fractions that do not occur."""
+"""Penalty, in units of the number of patterns, on squared second differences, for fractions that do not occur."""
 ORDER, TOLD_ORDER = 3, 3
-"""Of the spline, and of the polynomial that may take a wander for fractions."""
+"""Order of the spline, and of the polynomial that may mistake a wander for fractions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,29 +63,29 @@ class WanderingMean:
 
     @cached_property
     def still(self) -> FloatArray:
-        """The mean pattern (Qy, Qx) on its place."""
+        """Mean pattern (Qy, Qx) at rest."""
         return np.asarray(self.at(np.zeros((1, 2)))[0])
 
     def at(self, rest_px: DoubleArray) -> FloatArray:
-        """Mean patterns (n, Qy, Qx) that lie ``rest_px`` (n, 2), at most half a pixel, from their place."""
+        """Return mean patterns (n, Qy, Qx) displaced by ``rest_px`` (n, 2), at most half a pixel."""
         terms = _terms(rest_px, self.knots).astype(np.float32)
         flat = terms @ self.coefficients.reshape(terms.shape[1], -1)
         return np.asarray(flat.reshape(-1, *self.coefficients.shape[1:]), dtype=np.float32)
 
     def tells(self, rest_px: DoubleArray, values: DoubleArray) -> DoubleArray:
-        """Share of the variance of each of some values (n, values) that a polynomial could take for fractions.
+        """Return the share of the variance of values (n, values) that a polynomial could attribute to fractions.
 
-        rest_px (n, 2): of the patterns. Of a wander within one pixel it is all, of many pixels nothing.
+        rest_px (n, 2): of the patterns. For a wander within one pixel it is all, over many pixels nothing.
         """
         terms, around = _powers(rest_px), values - values.mean(axis=0)
         left = around - terms @ np.linalg.lstsq(terms, around, rcond=None)[0]
         return np.asarray(1.0 - (left**2).sum(axis=0) / np.maximum((around**2).sum(axis=0), 1e-30))
 
     def with_moments(self, frames: FloatArray, moments: DoubleArray) -> FloatArray:
-        """Frames (n, Qy, Qx) with the sums of counts, of rows and of columns times counts (n, 3) that they should have.
+        """Adjust frames (n, Qy, Qx) to given sums (n, 3) of counts, and of rows and columns times counts.
 
-        What they lack is spread as the mean pattern is, tilted: what a fit takes of a specimen's slow deflections
-        is given back, and no centre of mass depends on the fit.
+        The difference is distributed like the mean pattern, tilted. This restores slow deflections by the specimen that
+        the fit absorbs, so that no centre of mass depends on the fit.
         """
         axes = _axes(self.still.shape)
         weighted = axes * self.still.ravel().astype(float)
@@ -93,14 +94,14 @@ class WanderingMean:
         return np.asarray(frames + (tilt.T @ weighted).reshape(frames.shape), dtype=np.float32)
 
     def strength(self, frames: FloatArray) -> FloatArray:
-        """How much of the mean pattern each of some frames (n, Qy, Qx) holds, (n,), by least squares."""
+        """Return how much of the mean pattern each frame (n, Qy, Qx) contains, (n,), by least squares."""
         power = max(float((self.still.astype(float) ** 2).sum()), 1e-30)
         return (frames.reshape(len(frames), -1) @ self.still.ravel() / power).astype(np.float32)
 
 
 @dataclass(eq=False)
 class WanderingSums:
-    """What the spline is fitted to, summed over the frames of a scan; ``counts_per_electron``: of its noise."""
+    """Sums over the frames of a scan to which the spline is fitted; ``counts_per_electron``: for their noise."""
 
     counts_per_electron: float = 1.0
     frames: int = 0
@@ -109,9 +110,9 @@ class WanderingSums:
     _right: DoubleArray = field(default_factory=lambda: np.zeros(()))
 
     def add(self, frames: Array, rest_px: DoubleArray, field_place: DoubleArray) -> None:
-        """Frames (n, Qy, Qx) moved by whole pixels, ``rest_px`` (n, 2) from their place.
+        """Add frames (n, Qy, Qx) moved by whole pixels, displaced by ``rest_px`` (n, 2) from rest.
 
-        field_place (n, 2): where in the scan, from -1 to 1 along its rows and columns.
+        field_place (n, 2): position in the scan, from -1 to 1 along its rows and columns.
         """
         pixels = math.prod(frames.shape[1:])
         along = SLOW if pixels <= LARGE_PIXELS else SLOW_OF_LARGE
@@ -124,16 +125,16 @@ class WanderingSums:
         right = np.tensordot(terms.astype(np.float32), counts, axes=(0, 0))
         if not self.frames:
             self._right = np.zeros(right.shape)
-        self._right += right  # in place: it is as large as some tens of patterns
+        self._right += right  # in place, because it is as large as some tens of patterns
         self._squares = self._squares + np.einsum("nyx,nyx->yx", counts, counts, dtype=float)
         self.frames += len(frames)
 
     def mean(self, *, slowly: bool = True) -> WanderingMean | None:
-        """Fitted to all of them; None where they are few, or where a specimen changes the edge more than wander does.
+        """Fit the mean pattern; None if there are few frames, or a specimen changes the edge more than wander does.
 
-        There ringing is not what disturbs, and what the fit takes of the specimen would. ``slowly``: what changes
-        slowly, or is finer than a pixel, is no wander. It may be where that is not known yet, and fractions tell it
-        as well as they can: what is missing of the wander would be taken for a bias of interpolation otherwise.
+        In that case ringing is not the main error, but absorbing part of the specimen would be. ``slowly``: slow
+        changes, and detail finer than a pixel, are not wander. They may be while the wander is not yet known, and
+        fractions describe it as well as they can; the missing wander would otherwise look like interpolation bias.
         """
         knots = next((knots for least, knots in KNOTS if self.frames >= least), None)
         if knots is None:
@@ -150,7 +151,7 @@ class WanderingSums:
         return None if shrunk is None else WanderingMean(knots, shrunk.astype(np.float32))
 
     def _chosen(self, knots: int, *, slowly: bool) -> tuple[IndexArray, IndexArray]:
-        """Which terms are of the spline, and which of those that change slowly over the scan are asked for."""
+        """Return the indices of the spline's terms, and of the slowly changing terms that are used."""
         first = np.cumsum([0, *((n + ORDER) ** 2 for _, n in KNOTS)])
         number = next(n for n, (_, some) in enumerate(KNOTS) if some == knots)
         along = math.isqrt(len(self._normal) - int(first[-1]) + 1)
@@ -165,9 +166,9 @@ class WanderingSums:
         return spline, slow
 
     def _told(self, spline: IndexArray, slow: IndexArray) -> float:
-        """Share of the variance of the spline's terms that cosines could take for slow changes."""
+        """Return the share of the variance of the spline's terms that cosines could attribute to slow changes."""
         own, cross = self._normal[np.ix_(spline, spline)], self._normal[np.ix_(spline, slow)]
-        sums, slow_sums = own.sum(axis=1), cross.sum(axis=0)  # terms of a spline add up to 1
+        sums, slow_sums = own.sum(axis=1), cross.sum(axis=0)  # terms of a spline sum to 1
         cross = cross - np.outer(sums, slow_sums) / self.frames
         around = self._normal[np.ix_(slow, slow)] - np.outer(slow_sums, slow_sums) / self.frames
         told = np.trace(cross @ np.linalg.pinv(around) @ cross.T)
@@ -176,9 +177,9 @@ class WanderingSums:
     def _shrunk(
         self, found: DoubleArray, slowly: DoubleArray, spline: IndexArray, slow: IndexArray
     ) -> DoubleArray | None:
-        """Coefficients (terms, Qy, Qx) between those of the fit and of the mean alone, as far as it explains more.
+        """Return coefficients (terms, Qy, Qx) between the fit and the mean alone, according to what the fit explains.
 
-        slowly (terms, Qy, Qx): what changes slowly over the scan; spline, slow: which terms they are of.
+        slowly (terms, Qy, Qx): slow changes over the scan; spline, slow: indices of their terms.
         """
         normal = self._normal[np.ix_(spline, spline)]
         sums = normal.sum(axis=1)
@@ -199,16 +200,15 @@ class WanderingSums:
 
 
 def _quadratic(normal: DoubleArray, terms: DoubleArray) -> DoubleArray:
-    """(Qy, Qx) of coefficients (terms, Qy, Qx)."""
+    """Return the quadratic form (Qy, Qx) of coefficients (terms, Qy, Qx)."""
     return np.asarray((terms * np.tensordot(normal, terms, axes=1)).sum(axis=0))
 
 
 def _surface(normal: DoubleArray, right: DoubleArray, knots: int, ridge: float, finer: float) -> DoubleArray:
-    """Coefficients (terms, Qy, Qx), in each pixel, of the one surface that all pixels read.
+    """Return coefficients (terms, Qy, Qx), in each pixel, of the one surface that all pixels sample.
 
-    All see the same fractions, so that the equations are the same from pixel to pixel: their Fourier transform over
-    whole pixels has ``knots`` squared unknowns at each frequency. ``finer``: by how much what is finer than a pixel is
-    kept small.
+    All pixels see the same fractions, so the equations are the same from pixel to pixel: their Fourier transform over
+    whole pixels has ``knots`` squared unknowns at each frequency. ``finer``: penalty on detail finer than a pixel.
     """
     along = knots + ORDER
     rough = np.diff(np.eye(along), 2, axis=0)
@@ -241,9 +241,9 @@ def _surface(normal: DoubleArray, right: DoubleArray, knots: int, ridge: float, 
 
 
 def _within_a_pixel(frequency: DoubleArray, knots: int) -> ComplexArray:
-    """(n, knots, knots): what is left of values at the knots of a pixel without what is finer than a pixel.
+    """Return (n, knots, knots) projections of values at a pixel's knots on waves not finer than a pixel.
 
-    frequency (n,): per pixel, from pixel to pixel; a wave of values at knots may have whole periods more per pixel.
+    frequency (n,): per pixel, from pixel to pixel; a wave of values at knots may have more whole periods per pixel.
     """
     fine = (frequency[:, None] + np.arange(knots) + knots / 2) % knots - knots / 2
     waves = np.exp(2j * np.pi * fine[:, :, None] * np.arange(knots) / knots) * (np.abs(fine) <= 1)[:, :, None]
@@ -251,12 +251,12 @@ def _within_a_pixel(frequency: DoubleArray, knots: int) -> ComplexArray:
 
 
 def moments_of(frames: FloatArray) -> DoubleArray:
-    """Sums (n, 3) of counts, and of their rows and columns from the detector's middle on, of frames (n, Qy, Qx)."""
+    """Return sums (n, 3) of counts, and of rows and columns from the detector's middle, of frames (n, Qy, Qx)."""
     return np.asarray(frames.reshape(len(frames), -1).astype(float) @ _axes(frames.shape[1:]).T)
 
 
 def counting_noise_px2(mean: DoubleArray, counts_per_electron: float) -> float:
-    """What counting makes of the centre of mass of one pattern like a mean one (Qy, Qx): variance along both axes."""
+    """Return the counting variance, both axes together, of the CoM of a single pattern like a mean one (Qy, Qx)."""
     flat, (_, *axes) = mean.ravel(), _axes(mean.shape)
     total = max(float(flat.sum()), 1e-12)
     spread = sum(float(axis**2 @ flat) / total - (float(axis @ flat) / total) ** 2 for axis in axes)
@@ -264,13 +264,13 @@ def counting_noise_px2(mean: DoubleArray, counts_per_electron: float) -> float:
 
 
 def _axes(shape: tuple[int, ...]) -> DoubleArray:
-    """Ones, rows and columns of all pixels, (3, Qy Qx)."""
+    """Return ones, rows and columns of all pixels, (3, Qy Qx)."""
     rows, cols = (axis - (n - 1) / 2 for axis, n in zip(np.indices(shape), shape, strict=True))
     return np.stack([np.ones(rows.size), rows.ravel(), cols.ravel()])
 
 
 def _terms(rest_px: DoubleArray, knots: int) -> DoubleArray:
-    """(n, (knots + 3)^2): cubic splines along both axes, at the place of a pixel in a pattern that lies so far off."""
+    """Return cubic splines along both axes (n, (knots + 3)^2) at a pixel's place in displaced patterns."""
     along = np.zeros((2, len(rest_px), knots + ORDER))
     for axis, rest in enumerate(rest_px.T):
         place = knots * (0.5 - rest)
@@ -282,12 +282,12 @@ def _terms(rest_px: DoubleArray, knots: int) -> DoubleArray:
 
 
 def _slow(field_place: DoubleArray, along: int) -> DoubleArray:
-    """(n, along^2 - 1): cosines along both axes of the scan, the constant left out."""
+    """Return cosines along both axes of the scan (n, along^2 - 1), without the constant."""
     row, col = (np.cos(np.pi * (axis[:, None] + 1) / 2 * np.arange(along)) for axis in field_place.T)
     return np.asarray((row[:, :, None] * col[:, None]).reshape(len(field_place), -1)[:, 1:])
 
 
 def _powers(rest_px: DoubleArray) -> DoubleArray:
-    """(n, terms): of row and column up to TOLD_ORDER together."""
+    """Return powers of row and column (n, terms) up to total order TOLD_ORDER."""
     each = [(of - col, col) for of in range(TOLD_ORDER + 1) for col in range(of + 1)]
     return np.stack([rest_px[:, 0] ** row * rest_px[:, 1] ** col for row, col in each], axis=1)

@@ -1,6 +1,6 @@
-"""Fits that take what a scan shows for aliases of finer structure, one alias of each frequency.
+"""Fits that attribute a scan to finer structure, with one alias for each frequency.
 
-A lattice has energy at few frequencies: hardly ever at two aliases of one (docs/theory/calibration.md).
+A lattice has energy at few frequencies, hardly ever at two aliases of the same one (docs/theory/calibration.md).
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from ptylive.engine.calibrate.criteria import Criteria, lead
 
 @dataclass(frozen=True)
 class AmongAliases:
-    """A fit that explains more by aliases of finer structure, and the criteria that it is of."""
+    """A fit that explains more by aliases of finer structure, and its criteria."""
 
     fit: AberrationFit
     criteria: Criteria
     mirrored: bool
-    """Whether these are of the other handedness."""
+    """Whether the criteria are of the other handedness."""
     sure_of_hand: bool | None
-    """Whether it explains more than any fit of the other handedness; None: nobody asked."""
+    """Whether it explains more than any fit of the other handedness; None: not examined."""
 
 
 def fit_among_aliases(criteria: Criteria, search: Search, fit: AberrationFit, *, mirrored: bool) -> AmongAliases | None:
-    """The best fit by criteria with aliases, where by these it explains more than ``fit`` does beyond doubt.
+    """Return the best fit by criteria with aliases, if by these it explains significantly more than ``fit`` does.
 
     ``mirrored``: the detector's axes may be swapped.
     """

@@ -2,7 +2,7 @@
 
 Steps of several times the resolution fold dozens of the object's frequencies onto each one of the scan, and an
 amorphous specimen has energy at all of them: one alias explains a few percent, and wrong optics explain as much. The
-bright field has hundreds of coefficients to tell aliases apart by, so their phases are fitted to them together.
+bright field has hundreds of coefficients that distinguish aliases, so the phases of all aliases are fitted together.
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ from ptylive.engine.calibrate.modulation import FIT_FREQUENCIES
 from ptylive.schema.model import ComplexArray, DoubleArray
 
 LARGEST_SHARE = 0.25
-"""Of a frame's coefficients, that a frequency may have as aliases: by that share noise is explained."""
+"""Largest number of aliases of a frequency as a share of the coefficients: that share of noise would be explained."""
 MOST_TOGETHER, LEAST_FREQUENCIES = 2500, 24
-"""Aliases that are looked at together, of the brightest frequencies; and how few of these are taken at the least."""
+"""Number of aliases of the brightest frequencies examined together, and least number of these frequencies."""
 
 
 class JointCriteria(Criteria):
-    """Criteria by which a frequency is the sum of its aliases, instead of the best one of them."""
+    """Criteria in which a frequency is the sum of its aliases, instead of the best one of them."""
 
     @classmethod
     def of(cls, criteria: Criteria) -> JointCriteria | None:
-        """Of criteria without aliases; None where there are hardly any, or too many for the coefficients."""
+        """Make it from criteria without aliases; None if there are hardly any, or too many for the coefficients."""
         aliases = criteria.possible_aliases(LARGEST_SHARE * criteria.coefficients)
         return None if aliases is None else cls.among(criteria, aliases, MOST_TOGETHER, LEAST_FREQUENCIES)
 
     def over_chance(self, share: float) -> float:
-        """A share of the energy in what a trial would explain of noise: one coefficient's worth an alias."""
+        """Return a share of the energy relative to chance: noise explains one coefficient's worth per alias."""
         return share * self.coefficients / self.aliases.each
 
     @property
     def above_chance(self) -> float:
-        """What a fit must explain, in that: as many terms of noise as there are aliases."""
+        """Ratio to chance that a fit must reach, given as many noise terms as there are aliases."""
         return 1.0 + CLEAR_OF_NOISE / math.sqrt(len(self.aliases.q))
 
     def evenly_explained(self, parameters: DoubleArray, frequencies: int = FIT_FREQUENCIES) -> float:
-        """J4: as J3, of what all aliases explain together."""
+        """J4: like J3, with what all aliases explain together."""
         return super().evenly_explained(parameters, frequencies)
 
     def _explained(self, parameters: DoubleArray, frequencies: int) -> DoubleArray:
-        """Energy (nq,) that the aliases of each frequency explain together, their phases being free."""
+        """Return the energy (nq,) that the aliases of each frequency explain together, with free phases."""
         aliases = self.aliases.of_first(frequencies)
         transfer = self.transfer(parameters, aliases.q)
         weights = self.per_noise(transfer)
@@ -61,7 +61,7 @@ class JointCriteria(Criteria):
 
 
 def solved(information: ComplexArray, image: ComplexArray) -> ComplexArray:
-    """The phases of aliases (n,), by Cholesky in single precision; in double where that does not see it as positive."""
+    """Solve for the phases of aliases (n,) by Cholesky in single precision, or in double if that fails."""
     _, phases, failed = lapack.cposv(information, image)
     if failed:
         phases = np.linalg.lstsq(information.astype(np.complex128), image, rcond=None)[0]

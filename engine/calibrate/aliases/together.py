@@ -1,7 +1,7 @@
 """Optics and handedness of an undersampled scan, by what all aliases explain together.
 
-J1 has one of its many summits near the right optics even where others are higher, of either handedness: so J4 is asked
-at the summits of both, on few frequencies, and climbed from the best ones.
+One of the many summits of J1 lies near the right optics even if others are higher, possibly of the other handedness. J4
+is therefore evaluated at the summits of both, on few frequencies, and climbed from the best ones.
 """
 
 from __future__ import annotations
@@ -30,43 +30,43 @@ from ptylive.engine.calibrate.rotation import RotationFit
 from ptylive.schema.model import DoubleArray
 
 FEW, FEWEST, SEARCHED = 16, 8, 800
-"""Frequencies that a search looks at, at the most and at the least, and their aliases."""
+"""Most and fewest frequencies used in a search, and the total number of their aliases."""
 SUMMITS, POLISHED, CLIMBED = 30, 5, 2
-"""Summits of J1 that are looked at; that are climbed by J1 besides; and starts from which J4 is climbed."""
+"""Number of summits of J1 examined; of those also climbed by J1; and of starts from which J4 is climbed."""
 OVERRULING = 4.0
-"""Standard deviations by which a fit must be ahead of a believed one of the same handedness. Of several radians of gold
-400 Å out of focus, which no weak phase object explains, optics near focus were ahead of the right ones by 3.4."""
+"""Standard deviations by which a fit must lead a believed one of the same handedness. For several radians of gold 400 Å
+out of focus, which no weak phase object explains, optics near focus were ahead of the right ones by 3.4."""
 SUSPECTED = 1.0
-"""Standard deviations by which a handedness must be ahead of the other, lest what told it be doubted."""
+"""Lead over the other handedness, in standard deviations, below which a handedness is doubted."""
 OUT_OF_REACH = 4.0
-"""Standard deviations by which one handedness is ahead of the other, that astigmatism does not make up for."""
+"""Lead of one handedness, in standard deviations, that astigmatism cannot compensate."""
 
 
 @dataclass(frozen=True)
 class Together:
-    """The best fit of one handedness, by criteria of that handedness."""
+    """The best fit of one handedness, with criteria of that handedness."""
 
     fit: AberrationFit
     criteria: JointCriteria
     mirrored: bool
-    """Whether that is the other one than that of the scan's conditions."""
+    """Whether the handedness differs from that of the scan's conditions."""
 
     @property
     def left(self) -> DoubleArray:
-        """Share (nq,) of the energy of each frequency that it does not explain."""
+        """Unexplained share (nq,) of the energy of each frequency."""
         return self.criteria.left(self.fit.low)
 
     @property
     def height(self) -> float:
-        """J4."""
+        """J4 of the fit."""
         return self.criteria.evenly_explained(self.fit.low)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What J4 says of a fit: the best one of all, whether it explains more beyond doubt, and of the handedness.
+    """Judgement of a fit by J4: the best fit of all, whether it explains significantly more, and the handedness.
 
-    ``hand_told``: the handedness of ``best`` is the right one, False: it is doubtful, None: the fit's own stays.
+    ``hand_told``: True: the handedness of ``best`` is right, False: it is doubtful, None: the fit's own stays.
     """
 
     best: Together
@@ -76,11 +76,11 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Question:
-    """A scan: its criteria without aliases, what is looked for, and the handednesses that may be right.
+    """A scan: its criteria without aliases, the search space, and the possible handednesses.
 
-    ``angles_deg``: of each (True: the other one than that of the scan's conditions) the rotation with the least curl of
-    the centre of mass, where that was looked for. ``transform``: that of the conditions; ``curl``: what the centre of
-    mass says.
+    ``angles_deg``: for each handedness (True: the opposite of the scan's conditions) the rotation with the least curl
+    of the centre of mass, if determined. ``transform``: that of the conditions; ``curl``: the result of the centre of
+    mass.
     """
 
     criteria: Criteria
@@ -90,13 +90,13 @@ class Question:
     curl: RotationFit | None = None
 
     def angle_deg(self, transform: str) -> float | None:
-        """The rotation with the least curl of the handedness that a transform makes."""
+        """Return the rotation with the least curl for the handedness of a transform."""
         return self.angles_deg.get(transform != self.transform)
 
 
 @dataclass(frozen=True)
 class Present:
-    """A fit to be judged: whether what it explains is beyond chance, and whether its handedness was told.
+    """A fit to be judged: whether it explains more than chance, and whether its handedness was determined.
 
     ``aligned``: the bright field is aligned clearly better in that handedness than in the other.
     """
@@ -109,7 +109,7 @@ class Present:
 
 
 def verdict_on(question: Question, present: Present) -> Verdict | None:
-    """What all aliases together say of a fit; None where they say nothing."""
+    """Return the judgement of a fit by all aliases together; None if they are not conclusive."""
     criteria, joint = question.criteria, JointCriteria.of(question.criteria)
     if joint is None:
         return None
@@ -128,10 +128,10 @@ def verdict_on(question: Question, present: Present) -> Verdict | None:
 
 
 def judged(best: Together, rival: Together | None, own: Together, present: Present) -> Verdict:
-    """The best fit beside that of the other handedness, and the present one by the same criteria.
+    """Compare the best fit with that of the other handedness, and with the present one by the same criteria.
 
-    A fit of the same handedness has to be better beyond doubt; one of the other has to be ahead of all fits of this.
-    A handedness that J1 told and J4 has too is not doubted, be it ever so little ahead.
+    A fit of the same handedness has to be significantly better; one of the other has to lead all fits of this one.
+    A handedness that both J1 and J4 prefer is not doubted, however small the lead.
     """
     surely = np.inf if rival is None else lead(best.left, rival.left)
     other_hand = best.mirrored != own.mirrored
@@ -146,9 +146,9 @@ def judged(best: Together, rival: Together | None, own: Together, present: Prese
 
 
 def summits(values: DoubleArray, *, wraps: bool) -> list[tuple[int, int]]:
-    """Local maxima (rotation, defocus) of values on a grid, the highest first.
+    """Return local maxima (rotation, defocus) of values on a grid, the highest first.
 
-    ``wraps``: rotations end after half a turn, where they go on with reversed defocus; else after a whole one.
+    ``wraps``: rotations end after half a turn, where they continue with reversed defocus; otherwise after a whole turn.
     """
     around = values
     if len(values) > 1:
@@ -160,14 +160,14 @@ def summits(values: DoubleArray, *, wraps: bool) -> list[tuple[int, int]]:
 
 
 def _at_angle(search: Search, angle_deg: float) -> list[DoubleArray]:
-    """Every defocus at one rotation; none where the rotation is known."""
+    """Return every defocus at one rotation; none if the rotation is known."""
     if search.rotation_deg is not None:
         return []
     return [np.array([c10, 0.0, 0.0, np.deg2rad(angle_deg)]) for c10 in search.defoci_A]
 
 
 def _summit(criteria: Criteria, joint: JointCriteria, search: Search, own: Iterable[DoubleArray]) -> DoubleArray:
-    """The summit of J4 of one handedness, without astigmatism where that is not known."""
+    """Return the summit of J4 of one handedness, without astigmatism unless that is known."""
     angles, defoci = np.deg2rad(search.rotations_deg), search.defoci_A
     where = summits(trial_values(criteria, search), wraps=search.c10_A is None)[:SUMMITS]
     astigmatism = search.c12_A or (0.0, 0.0)
@@ -180,13 +180,13 @@ def _summit(criteria: Criteria, joint: JointCriteria, search: Search, own: Itera
 
 
 def _on_few(joint: JointCriteria) -> Callable[[DoubleArray], float]:
-    """J4 on few frequencies."""
+    """Return J4 as a function of the parameters, on few frequencies."""
     few = max(FEWEST, min(FEW, round(SEARCHED / joint.aliases.each)))
     return lambda parameters: joint.evenly_explained(parameters, few)
 
 
 def _fits(plain: Mapping[bool, tuple[JointCriteria, DoubleArray]], search: Search) -> dict[bool, Together]:
-    """The fits at summits without astigmatism; none of a handedness that is far behind: it takes the longest."""
+    """Return the fits at summits without astigmatism, omitting a handedness far behind, since fits take the longest."""
     first = max(plain, key=lambda hand: plain[hand][0].evenly_explained(plain[hand][1]))
     left = {hand: joint.left(top) for hand, (joint, top) in plain.items()}
     return {

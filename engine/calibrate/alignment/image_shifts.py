@@ -1,9 +1,9 @@
-"""How far the images of the bright field's parts are shifted, and the aberrations that explain it (parallax).
+"""How far the images of the bright field's parts are shifted, and the aberrations that explain the shifts (parallax).
 
-Each detector pixel k of a defocused scan shows the specimen shifted by s(k) = grad chi(k) / 2 pi. Here every knob that
-users of py4DSTEM's parallax turn is within reach: the size of the bins, how often they are aligned, what with, and up
-to which order aberrations are fitted. Maps do not use it: they are calibrated on the spectrum (``aberrations.py``).
-Varnavides et al. 2023; docs/theory/calibration.md.
+Each detector pixel k of a defocused scan shows the specimen shifted by s(k) = grad chi(k) / 2 pi. All options of
+py4DSTEM's parallax are available here: the size of the bins, how often and against which reference they are aligned,
+and the order up to which aberrations are fitted. Unless the settings of `tcbf` ask for these shifts, maps are
+calibrated on the spectrum (``aberrations.py``). Varnavides et al. 2023; docs/theory/calibration.md.
 """
 
 from __future__ import annotations
@@ -42,29 +42,29 @@ WINDOW = 1.5
 """Width of the window in which a correlation's peak is looked for on crystals, in 1/k_alpha."""
 LEAST_AGREEMENT = 1e-3
 FLAT = 1e-5
-"""Contrast of images below which single precision's rounding is all that is seen."""
+"""Contrast of images below which only the rounding of single precision is seen."""
 INNER = 0.75
-"""Of the semi-angle: images of bins further out are not fitted. What they show is shifted otherwise than the gradient
-says: of the two sidebands that meet at k one lies beyond the aperture, and nothing cancels the curvature of the
-other's phase (sum over Q of -+ Q H Q / 2). On gold without any it made a C30 of half the semi-angle's limit.
+"""Share of the semi-angle beyond which images of bins are not fitted. Their shift deviates from the gradient: of two
+sidebands that meet at k one lies beyond the aperture, so nothing cancels the curvature of the other's phase (sum over Q
+of -+ Q H Q / 2). On gold without C30 this produced a C30 of half the semi-angle's limit.
 """
 NEARER = 0.6
-"""The same of a second fit, for what depends on where that ends."""
+"""The same limit in a second fit, which shows what depends on it."""
 FINE, REACH = 8, 3.0
-"""Points per width of the window, or per scan step, at which a correlation is computed, and how far out, in widths."""
+"""Points per width of the window, or per scan step, at which a correlation is evaluated; and its extent, in widths."""
 
 
 class Reference(StrEnum):
-    """What each image is correlated with."""
+    """Reference with which each image is correlated."""
 
     MEAN = "mean"
-    """The mean of all others, moved back in place."""
+    """The mean of all other images, moved back in place."""
     CENTRE = "centre"
-    """The image of the bin on the axis, which is shifted by nothing."""
+    """The image of the bin on the axis, which is not shifted."""
 
 
 def reference_of(word: str) -> Reference:
-    """By its name. Raises MetadataError for another."""
+    """Return the reference of that name. Raises MetadataError for any other."""
     names = [str(one) for one in Reference]
     if word not in names:
         raise MetadataError(
@@ -75,12 +75,12 @@ def reference_of(word: str) -> Reference:
 
 @dataclass(frozen=True)
 class Alignment:
-    """How images are aligned.
+    """Options for aligning images.
 
     bin_px: detector pixels along the side of the smallest bins, None for eleven bins along the disc's diameter;
-    order: highest order n of the aberrations C_nm fitted: 1 defocus and astigmatism, 2 coma and three-fold
-    astigmatism besides, 3 all twelve; rounds: at the smallest bins; near: peaks are looked for near the shifts of the
-    calibration, as crystals need it, whose correlation has many; otherwise anywhere, from coarse bins on.
+    order: highest order n of the aberrations C_nm fitted: 1 defocus and astigmatism, 2 also coma and three-fold
+    astigmatism, 3 all twelve; rounds: number of alignments of the smallest bins; near: look for peaks near the shifts
+    of the calibration, as required by crystals with their many peaks; otherwise anywhere, from coarse bins on.
     """
 
     bin_px: float | None = None
@@ -90,7 +90,7 @@ class Alignment:
     near: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be; MetadataError names the option."""
+        """Refuse impossible values; MetadataError names the option."""
         size = self.bin_px
         if size is not None and not (isinstance(size, int | float) and LEAST_BIN_PX <= size < math.inf):
             raise MetadataError(f"bin_px={brief(size)} is no size of a bin", "give detector pixels, 1 or more")
@@ -110,7 +110,7 @@ def _up_to(order: int) -> tuple[str, ...]:
 
 
 LOW = _up_to(1)
-"""What coarse bins tell."""
+"""Aberrations determined by coarse bins."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,9 +119,8 @@ class ImageShifts:
 
     k: (c, 2) centres of bins, detector frame, 1/Å; shift_A, fitted_A: (c, 2) measured and explained, frame of the
     scan; agreement: (c,) correlation of each image with its reference; used: (c,) whether its shift was fitted (INNER).
-    Aberrations with their standard errors in Å: by how much shifts contradict each other, and by how much those of
-    coarse details and those of fine ones do, which are alike where whole images are shifted. rotation_deg as given, or
-    found beside them.
+    Aberrations with their standard errors in Å: from the disagreement between shifts, and between those of coarse and
+    fine details, which are equal if whole images are shifted. rotation_deg as given, or fitted with them.
     """
 
     k: DoubleArray
@@ -135,13 +134,13 @@ class ImageShifts:
     rotation_error_deg: float
     semiangle_invA: float
     spectra: ComplexArray
-    """Transforms (c, rows, cols) of the bins' images over the field that was seen."""
+    """Transforms (c, rows, cols) of the bins' images over the visited field."""
     step_A: tuple[float, float]
 
     def aligned(self, upsample: int = 1) -> ComplexArray:
-        """Transform of the mean image, every bin's moved back as explained, ``upsample`` times finer than the scan.
+        """Return the transform of the mean image, each bin moved back as explained, ``upsample`` times finer.
 
-        Between its points the images of a scan are told by those of other bins: (upsample rows, upsample cols).
+        Points between those of the scan come from images of other bins: (upsample rows, upsample cols).
         """
         rows, cols = (upsample * n for n in self.spectra.shape[1:])
         q = np.stack(np.meshgrid(np.fft.fftfreq(rows), np.fft.fftfreq(cols), indexing="ij"))
@@ -153,7 +152,7 @@ class ImageShifts:
 
     @property
     def rms_A(self) -> float:
-        """How far the shifts that were fitted lie from those explained, root mean square, weighted by agreement."""
+        """Root-mean-square residual of the fitted shifts, weighted by agreement."""
         away = ((self.shift_A - self.fitted_A) ** 2).sum(axis=1)[self.used]
         return float(np.sqrt(np.average(away, weights=np.maximum(self.agreement, LEAST_AGREEMENT)[self.used])))
 
@@ -161,9 +160,9 @@ class ImageShifts:
 def measure_shifts(
     store: Store, conditions: ImagingConditions, wanted: Alignment, rotation_deg: float | None = None
 ) -> ImageShifts:
-    """Align the images of a scan of frames; ``rotation_deg``: forced, None: fitted within half a turn of what is known.
+    """Align the images of a scan of frames; ``rotation_deg``: forced; None: fitted within half a turn of the known one.
 
-    Raises MetadataError for coefficients, for scans or discs too small, and where images show nothing.
+    Raises MetadataError for coefficients, for scans or discs too small, and for images without contrast.
     """
     basis = store.reduction.basis
     rows = np.flatnonzero(store.visited.any(axis=1))
@@ -176,12 +175,12 @@ def measure_shifts(
     rounds = work.cells_across()
     for across in rounds:
         found = work.round(across, LOW if across < rounds[-1] else wanted.names, found)
-    assert found is not None  # noqa: S101  (there is a round at least)
+    assert found is not None  # noqa: S101  (there is at least one round)
     return work.with_contradiction(found)
 
 
 class _Work:
-    """Images of a scan, aligned again and again."""
+    """Images of a scan, aligned repeatedly."""
 
     def __init__(
         self,
@@ -204,7 +203,7 @@ class _Work:
             self._known |= {name: value for name, value in self._calibrated().items() if name in self._known}
 
     def _calibrated(self) -> dict[str, float]:
-        """Aberrations of the probe in use, Å: linear in its gradient, so told by its values at some places."""
+        """Return the aberrations of the probe in use, Å, from its gradient at some places, which is linear in them."""
         radius = self._conditions.probe.semiangle_invA
         angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
         k = np.concatenate([r * np.stack([np.cos(angle), np.sin(angle)], axis=-1) for r in (0.4 * radius, radius)])
@@ -216,7 +215,7 @@ class _Work:
         return dict(zip(names, (values / scale).tolist(), strict=True))
 
     def cells_across(self) -> list[int]:
-        """Bins along the disc's diameter in each round, coarse ones first: their images are strong."""
+        """Return the bins along the disc's diameter in each round, coarse ones first, as their images are strong."""
         diameter_px = 2 * self._conditions.probe.semiangle_invA / self._conditions.grid.pixel
         finest = CELLS_ACROSS[-1]
         if self._wanted.bin_px is not None:
@@ -225,7 +224,7 @@ class _Work:
         return coarse + [finest] * self._wanted.rounds
 
     def round(self, across: int, names: tuple[str, ...], before: ImageShifts | None) -> ImageShifts:
-        """Shifts measured against those explained so far, and explained anew by these aberrations."""
+        """Measure shifts relative to those explained so far, and explain them anew by these aberrations."""
         conditions = self._conditions
         radius, step = conditions.probe.semiangle_invA, conditions.step_A
         k, spectra = cells(self._images, self._position, self._weights, radius, across)
@@ -241,10 +240,10 @@ class _Work:
         return replace(fitted, spectra=spectra, step_A=(float(step[0]), float(step[1])))
 
     def with_contradiction(self, found: ImageShifts) -> ImageShifts:
-        """The same, its errors with what parts of the data contradict each other by that should say the same.
+        """Add to the errors the disagreement between parts of the data that should give the same result.
 
-        Coarse and fine details of the images, of equal power (half of it); and bins nearer the axis. What the model has
-        wrong depends on both. One difference may be small by chance: no error is below the mean one at the rim.
+        These are coarse and fine details of the images, of equal power, and bins nearer the axis; model errors affect
+        both. A single difference may be small by chance, so no error is below their mean at the rim.
         """
         rows, cols = found.spectra.shape[1:]
         axes = [np.fft.fftfreq(n, size) for n, size in zip((rows, cols), found.step_A, strict=True)]
@@ -276,7 +275,7 @@ class _Work:
     def _measured(
         self, k: DoubleArray, spectra: ComplexArray, expected_A: DoubleArray
     ) -> tuple[DoubleArray, DoubleArray]:
-        """Shifts (c, 2), Å, and correlations (c,)."""
+        """Return shifts (c, 2), Å, and correlations (c,)."""
         rows, cols = spectra.shape[1:]
         step = np.asarray(self._conditions.step_A)
         q = np.stack(np.meshgrid(np.fft.fftfreq(rows), np.fft.fftfreq(cols), indexing="ij"))
@@ -297,7 +296,7 @@ class _Work:
         return measured, agreement
 
     def _gradients(self, k: DoubleArray, names: tuple[str, ...]) -> DoubleArray:
-        """Shifts (c, 2, names), detector frame, of one Å of each aberration."""
+        """Return the shifts (c, 2, names), detector frame, due to one Å of each aberration."""
         probe = self._conditions.probe
         each = [
             Probe.of(probe.wavelength_A, 1e3 * probe.semiangle_invA * probe.wavelength_A, probe.edge_invA, {name: 1.0})
@@ -306,7 +305,7 @@ class _Work:
         return np.stack([one.gradient(k[:, 0], k[:, 1]).T for one in each], axis=-1) / (2 * np.pi)
 
     def _explained(self, k: DoubleArray, aberrations: Mapping[str, float], rotation_deg: float) -> DoubleArray:
-        """Shifts (c, 2), Å, frame of the scan."""
+        """Return the shifts (c, 2), Å, frame of the scan."""
         names = tuple(aberrations)
         seen = self._gradients(k, names) @ np.array([aberrations[name] for name in names])
         return np.asarray(seen @ rotation_matrix(-rotation_deg).T)
@@ -320,13 +319,13 @@ class _Work:
         rotation_deg: float,
         inner: float = INNER,
     ) -> ImageShifts:
-        """Least squares over all aberrations, and the rotation where it is not forced; ``inner``: of the semi-angle."""
+        """Fit all aberrations, and the rotation unless forced, by least squares; ``inner``: of the semi-angle."""
         names = tuple(known)
         gradients = self._gradients(k, names)
         unit = 1 / np.maximum(np.abs(gradients).max(axis=(0, 1)), 1e-30)
         used = np.hypot(*k.T) < inner * self._conditions.probe.semiangle_invA
         if np.count_nonzero(used) < max(LEAST_CELLS, 2 * len(names)):
-            used = np.ones(len(k), dtype=bool)  # of few and coarse bins
+            used = np.ones(len(k), dtype=bool)  # too few bins to leave any out
         weight = np.where(used, np.sqrt(np.maximum(agreement, LEAST_AGREEMENT)), 0.0)[:, None]
         free = self._forced is None
 
@@ -367,12 +366,12 @@ class _Work:
 
 
 def near_peak(cross: ComplexArray, step: DoubleArray, width_A: float) -> tuple[DoubleArray, float]:
-    """The maximum of a correlation, given by its transform (rows, cols), that is near nothing: place in Å, and height.
+    """Find the maximum of a correlation, given by its transform (rows, cols), near zero shift: place in Å, and height.
 
-    A window of ``width_A`` (standard deviation) chooses among the many of a crystal. The place is that of the maximum
-    by itself, between the points of the scan, which may be wider than the window.
+    A window of ``width_A`` (standard deviation) selects among the many peaks of a crystal. The place is that of the
+    unwindowed maximum, between the points of the scan, which may be wider than the window.
     """
-    fine = max(min(float(min(step)), width_A), width_A / FINE) / FINE  # however fine the scan: a correlation is not
+    fine = max(min(float(min(step)), width_A), width_A / FINE) / FINE  # a finer scan does not make correlations finer
     half = math.ceil(REACH * width_A / fine)
     away = np.arange(-half, half + 1) * fine
     rows, cols = (
@@ -381,7 +380,7 @@ def near_peak(cross: ComplexArray, step: DoubleArray, width_A: float) -> tuple[D
     field = np.asarray((rows @ cross @ cols.T).real, dtype=np.float64)
     window = np.exp(-0.5 * (away / width_A) ** 2)
     row, col = divmod(int(np.argmax(field * np.outer(window, window))), field.shape[1])
-    for _ in range(4 * half):  # up to the maximum on whose slope that is
+    for _ in range(4 * half):  # climb to the unwindowed maximum
         low = max(row - 1, 0), max(col - 1, 0)
         around = field[low[0] : row + 2, low[1] : col + 2]
         up = divmod(int(np.argmax(around)), around.shape[1])
@@ -393,7 +392,7 @@ def near_peak(cross: ComplexArray, step: DoubleArray, width_A: float) -> tuple[D
 
 
 def _vertex(line: DoubleArray, at: int) -> float:
-    """How far beside a maximum the vertex of the parabola through it and its neighbours lies, in points."""
+    """Return the offset in points of the vertex of the parabola through a maximum and its neighbours."""
     if not 0 < at < len(line) - 1:
         return 0.0
     curvature = line[at - 1] - 2 * line[at] + line[at + 1]

@@ -1,10 +1,10 @@
-"""Defocus, astigmatism and rotation by aligning the images of the bright field's bins: another way to start the fit.
+"""Defocus, astigmatism and rotation by aligning the images of the bright field's bins: another start for the fit.
 
 Each detector pixel k of a defocused scan shows the specimen shifted by s(k) = grad chi(k) / 2 pi. The images of bins
-are correlated with their aligned mean, coarse bins first, and a matrix is fitted to the shifts, s = A k; its polar
-decomposition is a rotation and a symmetric part lam [[C10 + C12a, C12b], [C12b, C10 - C12a]]. It needs no model of
-the contrast and no grid of trial values, but an amorphous specimen: on a lattice the correlation has many equal peaks.
-Varnavides et al. 2023 (parallax, py4DSTEM); docs/theory/calibration.md.
+are correlated with their aligned mean, coarse bins first, and a matrix is fitted to the shifts, s = A k. Its polar
+decomposition is a rotation and a symmetric part lam [[C10 + C12a, C12b], [C12b, C10 - C12a]]. The method needs neither
+a model of the contrast nor a grid of trial values, but an amorphous specimen: on a lattice the correlation has many
+equal peaks. Varnavides et al. 2023 (parallax, py4DSTEM); docs/theory/calibration.md.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray
 
 CELLS_ACROSS = (3, 3, 5, 5, 7, 7, 9, 9, 11)
-"""Coarse bins along the disc's diameter in each round: the first images must be strong, the last ones sharp."""
+"""Bins along the disc's diameter in each round, coarse first: early images must be strong, the last ones sharp."""
 LEAST_CELLS = 4
 LEAST_CORRELATION = 0.2
 """Correlation of the images with their aligned mean below which the alignment is not believed."""
@@ -29,14 +29,14 @@ LEAST_CORRELATION = 0.2
 
 @dataclass(frozen=True)
 class Alignment:
-    """Start (C10, C12a, C12b in Å, rotation in rad, within half a turn) and how well the images agree."""
+    """Start (C10, C12a, C12b in Å, rotation in rad, within half a turn) and the agreement of the images."""
 
     start: DoubleArray
     correlation: float
 
 
 def align(store: Store, conditions: ImagingConditions) -> Alignment | None:
-    """Align the bins' images of a store; None for other bases than bins, few rows, or images that don't agree."""
+    """Align the bins' images of a store; None for other bases than bins, few rows, or images that do not agree."""
     basis = store.reduction.basis
     rows = np.flatnonzero(store.visited.any(axis=1))
     if not isinstance(basis, BinnedPixels) or len(rows) < 8:
@@ -57,7 +57,7 @@ def align(store: Store, conditions: ImagingConditions) -> Alignment | None:
 
 
 def images_of_bins(store: Store, rows: slice) -> FloatArray:
-    """Mean-free, edge-tapered images (N, rows, cols) of the bins, each of unit mean; 0 of a bin without counts."""
+    """Return mean-free, edge-tapered images (N, rows, cols) of the bins, each of unit mean; 0 if without counts."""
     bins = store.per_frame(store.bins).reshape(*store.shape, -1)
     mean = bins[store.visited].mean(axis=0, dtype=np.float64).astype(bins.dtype)
     there = store.visited[..., None] & (mean > 0)
@@ -67,7 +67,7 @@ def images_of_bins(store: Store, rows: slice) -> FloatArray:
 
 
 def bin_positions(basis: BinnedPixels, conditions: ImagingConditions) -> DoubleArray:
-    """Centre (N, 2) of each bin, 1/Å, detector frame."""
+    """Return the centre (N, 2) of each bin, 1/Å, detector frame."""
     label = basis.bin_of.ravel()
     inside = label >= 0
     sums = [np.bincount(label[inside], k.ravel()[inside]) for k in (conditions.grid.k_row, conditions.grid.k_col)]
@@ -77,7 +77,7 @@ def bin_positions(basis: BinnedPixels, conditions: ImagingConditions) -> DoubleA
 def cells(
     images: FloatArray, position: DoubleArray, weight: DoubleArray, radius: float, across: int
 ) -> tuple[DoubleArray, ComplexArray]:
-    """Centres (c, 2) of square cells of bins inside the disc, and transforms (c, rows, cols) of their mean images."""
+    """Return centres (c, 2) of square cells of bins inside the disc, and transforms (c, rows, cols) of mean images."""
     side = 2 * radius / across
     index = np.floor(position / side + 0.5).astype(int)
     inside = np.hypot(position[:, 0], position[:, 1]) < radius
@@ -92,7 +92,7 @@ def cells(
 def _round(
     k: DoubleArray, spectra: ComplexArray, matrix: DoubleArray, step_A: tuple[float, float]
 ) -> tuple[DoubleArray, float]:
-    """One round: shifts of all cells against their aligned mean, and the matrix (2, 2), Å^2, that fits them best."""
+    """Make one round: shifts of all cells against their aligned mean, and the matrix (2, 2), Å^2, fitted to them."""
     rows, cols = spectra.shape[1:]
     q = np.stack(np.meshgrid(np.fft.fftfreq(rows), np.fft.fftfreq(cols), indexing="ij"))
     expected = (k @ matrix.T) / np.asarray(step_A)
@@ -112,7 +112,7 @@ def _round(
 
 
 def peak_of(field: DoubleArray) -> tuple[DoubleArray, float]:
-    """Place of the maximum of a periodic field in points, between points by parabolas, and its height."""
+    """Return the place in points of a periodic field's maximum, interpolated by parabolas, and its height."""
     top = np.unravel_index(int(np.argmax(field)), field.shape)
     place = []
     for axis, n in enumerate(field.shape):
@@ -124,10 +124,10 @@ def peak_of(field: DoubleArray) -> tuple[DoubleArray, float]:
 
 
 def _optics(matrix: DoubleArray, wavelength_A: float) -> DoubleArray:
-    """(C10, C12a, C12b, rotation) of s_scan = R(-rotation) lam H k, H the symmetric part."""
+    """Return (C10, C12a, C12b, rotation) of s_scan = R(-rotation) lam H k, H the symmetric part."""
     u, scale, vt = np.linalg.svd(matrix)
     if np.linalg.det(u @ vt) < 0:
-        # astigmatism beyond defocus: the turn must stay a turn, so one axis is focused the other way
+        # astigmatism exceeds defocus: to keep a proper rotation, one axis is focused the other way
         scale[1], u[:, 1] = -scale[1], -u[:, 1]
     turn = u @ vt
     symmetric = (vt.T * scale) @ vt / wavelength_A

@@ -1,1 +1,1 @@
-"""The distortion of a detector, measured on what is known to be regular or round."""
+"""Distortion of a detector, measured on features known to be regular or round."""

@@ -1,9 +1,9 @@
-"""The distortion of recorded patterns, measured on a mean pattern: on a grating's or a crystal's spots, on the rings of
-a powder or an amorphous film, or on a disc.
+"""Distortion of recorded patterns, measured on a mean pattern: on a grating's or a crystal's spots, on the rings of a
+powder or an amorphous film, or on a disc.
 
-Spots of a lattice tell all terms to third order but those that a lattice may have itself: its size, and where nobody
-says that its cell is a square, its shape. A disc is round, so its edge tells the two terms of an ellipse. What is left
-open is 0 in the numbers, and areas stay what they are. Rings: :mod:`ptylive.engine.calibrate.distortion.rings`.
+Spots of a lattice determine all terms to third order except those that the lattice itself may have: its size and,
+unless its cell is known to be a square, its shape. A disc is round, so its edge determines the two terms of an ellipse.
+Undetermined terms are 0, and areas are preserved. Rings: :mod:`ptylive.engine.calibrate.distortion.rings`.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from ptylive.schema.pattern.distortion import numbers_of, terms
 Reference = Literal["any", "square", "lattice", "rings", "disc"]
 REFERENCES: tuple[Reference, ...] = get_args(Reference)
 RAYS = 180
-"""Directions in which the edge of a disc is looked for."""
+"""Number of directions in which the edge of a disc is looked for."""
 LEAST_SPOTS = 21
-"""Of a lattice: twice the parameters of a cubic distortion, counted along both axes."""
+"""Least number of spots: twice the parameters of a cubic distortion, counted along both axes."""
 LEAST_HEIGHT = 6.0
-"""Of a spot above what is around it, in standard deviations of that."""
+"""Least height of a spot above its surroundings, in their standard deviations."""
 NEAR = 0.25
-"""How far from its place on the lattice, in cells, a spot may be to be one of it."""
+"""Largest distance, in cells, of a spot from the lattice site that it is assigned to."""
 SPOT_PX = 3
 
 
 @dataclass(frozen=True)
 class FoundDistortion:
-    """18 numbers (``schema/pattern/distortion.py``), what they were measured on, and how far places are off, px rms."""
+    """18 numbers (``schema/pattern/distortion.py``), what they were measured on, and the residual, px rms."""
 
     numbers: tuple[float, ...]
     on: str
@@ -44,10 +44,10 @@ class FoundDistortion:
 
 
 def find_distortion(mean: DoubleArray, bad: BoolArray, on: Reference = "any") -> FoundDistortion:
-    """Of a mean pattern (Qy, Qx), ``on`` what it is known to show.
+    """Measure the distortion on a mean pattern (Qy, Qx); ``on``: what it is known to show.
 
-    any: spots of a lattice where there are enough, else the disc; square: spots, of which the cell is known to be a
-    square. Raises MetadataError where that is not seen.
+    any: spots of a lattice if there are enough, and otherwise the disc; square: spots of a lattice known to be square.
+    Raises MetadataError if that is not seen.
     """
     if on == "rings":
         return on_rings(mean, bad)
@@ -62,7 +62,7 @@ def find_distortion(mean: DoubleArray, bad: BoolArray, on: Reference = "any") ->
 
 
 def on_rings(mean: DoubleArray, bad: BoolArray) -> FoundDistortion:
-    """Raises MetadataError where no rings are seen."""
+    """Measure the distortion on rings. Raises MetadataError if none are seen."""
     found = of_rings(mean, bad)
     if found is None:
         raise MetadataError("no rings are seen", "take a scan of fine grains or of an amorphous film")
@@ -72,7 +72,7 @@ def on_rings(mean: DoubleArray, bad: BoolArray) -> FoundDistortion:
 
 
 def find_spots(mean: DoubleArray, bad: BoolArray) -> DoubleArray:
-    """Centres (n, 2) of spots, pixels, the brightest first."""
+    """Return the centres (n, 2) of spots, pixels, the brightest first."""
     plain = np.where(bad, np.median(mean[~bad]), mean)
     soft = ndimage.gaussian_filter(plain, 1.0)
     around = ndimage.median_filter(soft, 4 * SPOT_PX + 1)
@@ -86,7 +86,7 @@ def find_spots(mean: DoubleArray, bad: BoolArray) -> DoubleArray:
 
 
 def _centroid(rest: DoubleArray, row: int, col: int) -> DoubleArray:
-    """Of what stands out around a pixel, again around what was found."""
+    """Return the centroid of the excess around a pixel, iterated around the result."""
     at = np.array([row, col], dtype=float)
     for _ in range(4):
         r, c = np.rint(at).astype(int)
@@ -99,7 +99,7 @@ def _centroid(rest: DoubleArray, row: int, col: int) -> DoubleArray:
 
 
 def of_lattice(places: DoubleArray, shape: tuple[int, ...], *, square: bool = False) -> FoundDistortion | None:
-    """The distortion that puts spots (n, 2) on a lattice; None where they lie on none."""
+    """Return the distortion that puts spots (n, 2) on a lattice; None if they lie on none."""
     indexed = _indexed(places)
     if indexed is None:
         return None
@@ -113,8 +113,8 @@ def of_lattice(places: DoubleArray, shape: tuple[int, ...], *, square: bool = Fa
 
 @dataclass(frozen=True, eq=False)
 class _Lattice:
-    """Spots (n, 2) with their indices; parameters: origin (2), cell (2 of a square, else 4), ellipse (2, of a square
-    only: elsewhere the cell takes all that is linear), and the fourteen of second and third order.
+    """Spots (n, 2) with their indices; parameters: origin (2), cell (2 for a square, otherwise 4), ellipse (2, for a
+    square only: otherwise the cell absorbs all linear terms), and the fourteen of second and third order.
     """
 
     index: IndexArray
@@ -122,17 +122,17 @@ class _Lattice:
     square: bool
 
     def start(self) -> DoubleArray:
-        """Of the best lattice without distortion."""
+        """Return the parameters of the best lattice without distortion."""
         first = self._plain()
         cell = first[:2].ravel()
-        if self.square:  # the square nearest the cell that was found, of the hand it has
+        if self.square:  # the square nearest to the fitted cell, with its handedness
             hand = self._hand
             turned = (first[0] + hand * np.array([first[1, 1], -first[1, 0]])) / 2
             cell = np.array([*turned, 0.0, 0.0])
         return np.concatenate([first[2], cell, np.zeros(14)])
 
     def _plain(self) -> DoubleArray:
-        """Cell and origin (3, 2) of the best lattice."""
+        """Return cell and origin (3, 2) of the best lattice."""
         plane = np.column_stack([self.index, np.ones(len(self.index))])
         return np.asarray(np.linalg.lstsq(plane, self.recorded, rcond=None)[0], dtype=float)
 
@@ -141,14 +141,14 @@ class _Lattice:
         return float(np.sign(np.linalg.det(self._plain()[:2])))
 
     def true(self, x: DoubleArray) -> DoubleArray:
-        """Places (n, 2) on the lattice."""
+        """Return places (n, 2) on the lattice."""
         cell = x[2:6].reshape(2, 2)
         if self.square:
             cell = np.array([x[2:4], self._hand * np.array([-x[3], x[2]])])
         return np.asarray(self.index @ cell + x[:2])
 
     def coefficients(self, x: DoubleArray) -> DoubleArray:
-        """Of the distortion, (9, 2)."""
+        """Return the coefficients of the distortion, (9, 2)."""
         out = np.zeros((9, 2))
         if self.square:
             out[:2] = [[x[4], x[5]], [x[5], -x[4]]]
@@ -156,13 +156,13 @@ class _Lattice:
         return out
 
     def residual(self, x: DoubleArray) -> DoubleArray:
-        """How far recorded spots are off, flat."""
+        """Return the displacement of recorded spots from their modelled places, flat."""
         true = self.true(x)
         return np.asarray((true + terms(true) @ self.coefficients(x) - self.recorded).ravel())
 
 
 def _indexed(places: DoubleArray) -> tuple[DoubleArray, IndexArray] | None:
-    """Spots of a lattice and their indices (n, 2), from the middle outwards: each by the cell of its neighbours."""
+    """Return lattice spots and their indices (n, 2), from the middle outwards, each found by its neighbours' cell."""
     from scipy.spatial import KDTree
 
     tree = KDTree(places)
@@ -196,7 +196,7 @@ def _indexed(places: DoubleArray) -> tuple[DoubleArray, IndexArray] | None:
 
 
 def of_disc(mean: DoubleArray, bad: BoolArray) -> FoundDistortion:
-    """The ellipse that the edge of the disc is. Raises MetadataError where none is seen."""
+    """Return the distortion from the ellipse of the disc's edge. Raises MetadataError if no disc is seen."""
     disc = find_disc(mean, bad)
     if disc is None:
         raise MetadataError("no disc is seen, and no lattice of spots", "take a vacuum scan, or one of a grating")
@@ -210,7 +210,7 @@ def of_disc(mean: DoubleArray, bad: BoolArray) -> FoundDistortion:
     edge = radius[np.argmax(profile < level, axis=1)]
     waves = np.stack([np.ones(RAYS), *(f(m * angle) for m in (1, 2) for f in (np.cos, np.sin))], axis=1)
     weight = np.ones(RAYS)
-    for _ in range(5):  # spots on the edge are no edge
+    for _ in range(5):  # reduces the weight of spots on the edge
         found = np.linalg.lstsq(waves * weight[:, None], edge * weight, rcond=None)[0]
         left = edge - waves @ found
         weight = 1 / np.sqrt(1 + (left / 0.3) ** 2)

@@ -1,9 +1,9 @@
-"""The distortion of a detector, measured on rings: of a powder, of fine grains or of an amorphous film.
+"""Distortion of a detector, measured on the rings of a powder, of fine grains or of an amorphous film.
 
-A ring is round about the beam, so the radius at which it was recorded tells, by the angle, how far it was moved along
-the radius: in sectors of each ring, whose brightness may differ (few grains, a texture), the profile of the whole
-ring is shifted until it fits. What moves patterns along rings alone is not seen. So the displacement is taken to have
-no curl: it is the gradient of a polynomial, of which rings tell all but what is itself round (size, barrel).
+A ring is round about the beam, so the radius at which it was recorded shows, as a function of angle, how far it was
+moved along the radius. In sectors of each ring, whose brightness may differ (few grains, a texture), the profile of the
+whole ring is shifted until it fits. Displacement along a ring cannot be seen, so the displacement is assumed to have no
+curl: it is the gradient of a polynomial, of which rings determine all but the round terms (size, barrel).
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from ptylive.schema.pattern.distortion import LARGEST, true_places
 from ptylive.schema.pattern.distortion import terms as powers
 
 INNERMOST_PX, KNOT_PX = 3.0, 1.0
-"""Where rings may begin, and the distance of knots of the spline that a profile along the radius is."""
+"""Smallest radius of rings, and knot spacing of the spline that represents the radial profile."""
 LEAST_HEIGHT, LEAST_SHARE = 8.0, 0.02
-"""Of a ring above what is around it: in standard errors of the profile, and in parts of its own height."""
+"""Least height of a ring above its surroundings: in standard errors of the profile, and as a share of its height."""
 MOST_RINGS = 12
 SECTOR_PX, MOST_SECTORS, LEAST_SECTORS = 4.0, 72, 12
-"""Least arc of a sector; how many there are at most, and at least for a ring to be heard."""
+"""Least arc of a sector; most sectors of a ring, and fewest for a ring to be used."""
 WORST_CONDITION = 1e12
 LEAST_PIXELS, LEAST_BRIGHTNESS = 8, 0.2
-"""Of a sector; the latter in parts of its ring's."""
+"""Limits for a sector; the latter relative to its ring's brightness."""
 APART = 1.15
-"""Ratio of the radii of the outermost and the innermost ring from which on terms that differ only by their course along
-the radius are told apart."""
+"""Least ratio of the outermost to the innermost ring's radius at which terms that differ only in their radial course
+can be separated."""
 WEDGES = 8
-"""Parts of the full circle; a fit is judged on each in turn, fitted to the others."""
+"""Number of parts of the full circle; a fit is judged on each in turn, fitted to the others."""
 BELIEVED = 2.0
-"""Standard errors by which a fit must do better on the parts it did not see."""
+"""Standard errors by which a fit must do better on the parts left out."""
 ROUNDS, SETTLED = 12, 1e-6
 HUBER, HUBER_ROUNDS = 1.5, 5
 MEDIAN_OF_SQUARE = 0.455
-"""Of a normal number."""
+"""Median of the square of a normal variable."""
 
 GRADIENTS = np.zeros((10, 9, 2))
-"""Coefficients (terms, 9, 2) of the gradient of r^k cos(m a) / k and r^k sin(m a) / k, whose part along the radius is
+"""Coefficients (terms, 9, 2) of the gradient of r^k cos(m a) / k and r^k sin(m a) / k, whose radial component is
 r^(k - 1) times the cosine or sine: (k, m) = (2, 2), (3, 3), (3, 1), (4, 4), (4, 2)."""
 GRADIENTS[0][[0, 1], [0, 1]] = 1, -1
 GRADIENTS[1][[1, 0], [0, 1]] = 1, 1
@@ -57,9 +57,9 @@ GRADIENTS[7][[6, 8, 5, 7], [0, 0, 1, 1]] = 3, -1, 1, -3
 GRADIENTS[8][[5, 8], [0, 1]] = 1, -1
 GRADIENTS[9][[6, 8, 5, 7], [0, 0, 1, 1]] = 1.5, 0.5, 0.5, 1.5
 MODELS = ((0, 1), (0, 1, 2, 3, 4, 5), tuple(range(10)))
-"""Terms of an ellipse, with those of second order, and with those of third."""
+"""Terms of an ellipse, with those of second order added, and with those of third."""
 OF_ONE_RING = (0, 1, 2, 3, 6, 7)
-"""Terms that one ring tells from each other and from the beam's place."""
+"""Terms that a single ring can distinguish from each other and from the beam's place."""
 
 
 _Ring = tuple[float, DoubleArray]
@@ -67,10 +67,10 @@ _Ring = tuple[float, DoubleArray]
 
 @dataclass(frozen=True, eq=False)
 class RingFit:
-    """Coefficients (9, 2) of the distortion, and what told them.
+    """Coefficients (9, 2) of the distortion, and the rings used.
 
-    center_px: of the rings, true pixels; radius_px (rings,); left_px: how far sectors are still off along the radius,
-    root mean square.
+    center_px: of the rings, true pixels; radius_px (rings,); left_px: remaining displacement of sectors along the
+    radius, root mean square.
     """
 
     coefficients: DoubleArray
@@ -81,9 +81,8 @@ class RingFit:
 
 @dataclass(frozen=True, eq=False)
 class _Sectors:
-    """Of all rings, of radius_px (rings,): how far (n,) px each was recorded from its place along the radius, the
-    standard error (n,) of that, at which angle (n,), which ring (n,), true places (n, 2) and directions (n, 2) from the
-    middle of the rings.
+    """Sectors of all rings, of radius_px (rings,): displacement (n,), px, along the radius and its standard error (n,),
+    angle (n,), ring number (n,), true places (n, 2) and directions (n, 2) from the middle of the rings.
     """
 
     radius_px: DoubleArray
@@ -105,7 +104,7 @@ class _Sectors:
 
 
 def of_rings(mean: DoubleArray, bad: BoolArray) -> RingFit | None:
-    """By the mean pattern (Qy, Qx) of a scan whose rings are to be round; None where none are seen."""
+    """Fit a scan's mean pattern (Qy, Qx) so that its rings become round; None if no rings are seen."""
     shape = mean.shape
     good = ~bad & np.isfinite(mean)
     if not good.any() or not mean[good].max() > 0:
@@ -117,7 +116,7 @@ def of_rings(mean: DoubleArray, bad: BoolArray) -> RingFit | None:
         if not len(sectors.radius_px):
             return None
         asked = _asked_for(sectors, shape)
-        if len(asked) > len(terms):  # of what is left once they are fitted none is asked for
+        if len(asked) > len(terms):  # once terms are fitted, their residual no longer requires them
             terms = asked
         fit = _fit(sectors, terms, shape)
         moved = np.tensordot(fit[2 : 2 + len(terms)], GRADIENTS[list(terms)], axes=1)
@@ -132,7 +131,7 @@ def of_rings(mean: DoubleArray, bad: BoolArray) -> RingFit | None:
 
 
 def middle_of(mean: DoubleArray, good: BoolArray) -> tuple[float, float]:
-    """The place (row, column) about which a pattern (Qy, Qx) looks the same upside down, to half a pixel."""
+    """Return the place (row, column), to half a pixel, about which a pattern (Qy, Qx) is centrosymmetric."""
     from scipy import fft
 
     plain = np.sqrt(np.maximum(np.where(good, mean, 0.0), 0.0))
@@ -145,7 +144,7 @@ def middle_of(mean: DoubleArray, good: BoolArray) -> tuple[float, float]:
 
 
 def _sectors(mean: DoubleArray, good: BoolArray, found: RingFit) -> _Sectors:
-    """The sectors of the rings that are seen."""
+    """Return the sectors of the rings that are seen."""
     counts = mean[good].astype(float)
     away = true_places(np.argwhere(good).astype(float), found.coefficients, good.shape) - found.center_px
     pixels = _Pixels(np.hypot(*away.T), np.arctan2(away[:, 1], away[:, 0]), counts)
@@ -159,7 +158,7 @@ def _sectors(mean: DoubleArray, good: BoolArray, found: RingFit) -> _Sectors:
 
 @dataclass(frozen=True, eq=False)
 class _Pixels:
-    """Radius and angle from the row axis to the column axis of true places (n,), and what was counted there (n,)."""
+    """Radius, and angle from row axis to column axis, of true places (n,), and the counts there (n,)."""
 
     radius_px: DoubleArray
     angle: DoubleArray
@@ -168,7 +167,7 @@ class _Pixels:
 
 @dataclass(frozen=True, eq=False)
 class _Profile:
-    """Counts along the radius, a spline; noise: the standard deviation of a pixel over the root of its counts."""
+    """Radial profile of counts, a spline; noise: standard deviation of a pixel over the root of its counts."""
 
     spline: Any
     derivative: Any
@@ -177,7 +176,7 @@ class _Profile:
 
     @classmethod
     def of(cls, pixels: _Pixels) -> _Profile | None:
-        """None where there are too few pixels."""
+        """Fit the profile; None if there are too few pixels."""
         from scipy.interpolate import make_lsq_spline
 
         order = np.argsort(pixels.radius_px)
@@ -194,7 +193,7 @@ class _Profile:
         return cls(spline, spline.derivative(), 1.4826 * float(np.median(off)), float(radius[-1]))
 
     def rings(self) -> list[tuple[float, float, float]]:
-        """Radius of each ring, and from which to which it reaches, pixels."""
+        """Return radius, inner and outer limit of each ring, pixels."""
         at = np.arange(INNERMOST_PX, self.outermost_px - KNOT_PX, KNOT_PX / 4)
         height = self.spline(at)
         peaks, about = signal.find_peaks(height, prominence=0.0)
@@ -211,9 +210,9 @@ class _Profile:
 
 
 def _of_ring(pixels: _Pixels, profile: _Profile, radius_px: float, low: float, high: float) -> _Ring:
-    """Radius (px) of a ring, and shift, its standard error, both pixels, and angle (sectors, 3) of what is seen of it.
+    """Return a ring's radius (px), and shift, its standard error (both px) and angle (sectors, 3) where it is seen.
 
-    Each sector is the profile, as bright as it likes, on a background of its own, shifted.
+    Each sector is modelled as the shifted profile with free brightness, on its own background.
     """
     own = (pixels.radius_px > low) & (pixels.radius_px < high)
     r, angle, counts = (part[own] for part in (pixels.radius_px, pixels.angle, pixels.counts))
@@ -241,7 +240,7 @@ def _of_ring(pixels: _Pixels, profile: _Profile, radius_px: float, low: float, h
 
 
 def _design(sectors: _Sectors, terms: Sequence[int], shape: tuple[int, ...]) -> DoubleArray:
-    """Shift along the radius (n, 2 + terms + rings), px, by the middle's place, each term and each ring's radius."""
+    """Return derivatives of the radial shift (n, 2 + terms + rings), px, by centre, terms and radii of rings."""
     half = max(shape) / 2
     u = (sectors.place_px - (np.asarray(shape) - 1) / 2) / half
     moved = half * np.tensordot(powers(u), GRADIENTS[list(terms)], axes=(1, 1))
@@ -253,7 +252,7 @@ def _design(sectors: _Sectors, terms: Sequence[int], shape: tuple[int, ...]) -> 
 def _fit(
     sectors: _Sectors, terms: Sequence[int], shape: tuple[int, ...], chosen: BoolArray | None = None
 ) -> DoubleArray:
-    """(2 + terms + rings,) by least squares with Huber's weights, of the ``chosen`` sectors (n,)."""
+    """Fit (2 + terms + rings,) by least squares with Huber weights to the ``chosen`` sectors (n,)."""
     design, weight = _design(sectors, terms, shape), 1 / sectors.error_px
     if chosen is not None:
         weight = weight * chosen
@@ -269,7 +268,7 @@ def _fit(
 
 
 def _asked_for(sectors: _Sectors, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The terms of the simplest distortion that the unseen parts of the circle ask for."""
+    """Return the terms of the simplest distortion that the left-out parts of the circle require."""
     several = sectors.radius_px[-1] > APART * sectors.radius_px[0]
     best: tuple[int, ...] = ()
     errors = _unseen(sectors, best, shape)
@@ -283,7 +282,7 @@ def _asked_for(sectors: _Sectors, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _unseen(sectors: _Sectors, terms: Sequence[int], shape: tuple[int, ...]) -> DoubleArray:
-    """Median squared error, of the standard ones, in each part of the circle (wedges,) of a fit to all others."""
+    """Return the median squared error, in standard errors, in each part (wedges,) of a fit to the other parts."""
     wedge = np.floor((sectors.angle / (2 * np.pi) + 0.5) * WEDGES).astype(int).clip(0, WEDGES - 1)
     design, out = _design(sectors, terms, shape), []
     for here in (wedge == n for n in np.unique(wedge)):
@@ -293,12 +292,12 @@ def _unseen(sectors: _Sectors, terms: Sequence[int], shape: tuple[int, ...]) -> 
 
 
 def _rms(left_px: DoubleArray) -> float:
-    """Of what is left in sectors; robust against those that show something else."""
+    """Return the root mean square of residuals of sectors, robust against outliers."""
     return float(np.sqrt(np.median(left_px**2) / MEDIAN_OF_SQUARE)) if len(left_px) else 0.0
 
 
 def _of_equal_area(coefficients: DoubleArray) -> DoubleArray:
-    """The same with linear terms that leave areas as they are, which rings do not tell."""
+    """Return coefficients whose linear terms preserve areas, which rings do not determine."""
     out = coefficients.copy()
     linear = np.eye(2) + out[:2].T
     out[:2] = (linear / math.sqrt(np.linalg.det(linear)) - np.eye(2)).T

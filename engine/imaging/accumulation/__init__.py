@@ -1,1 +1,1 @@
-"""Frames to reduced numbers, and reduced numbers kept for a scan, in memory or in scratch files."""
+"""Reduction of frames to a few numbers per scan point, which are kept for the scan in memory or in scratch files."""

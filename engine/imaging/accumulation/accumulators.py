@@ -1,4 +1,4 @@
-"""One thread's part in reducing frames, or a device's: work space, loops, and its share of the sum of all frames."""
+"""Accumulators reduce frames for one thread, or one device: work space, loops, and a partial sum of all frames."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from ptylive.schema.detector import usable_counts
 from ptylive.schema.model import Array, ByteArray, DoubleArray, IndexArray, LabelArray
 
 GROUP_BYTES = 384 * 2**10
-"""Decoded frames that are worked on at a time: they stay in the second-level cache."""
+"""Size of the group of decoded frames processed together, so that they stay in the second-level cache."""
 FEW, FEW_BYTES = 4, 4 * 2**20
-"""Frames that are worked on at a time all the same, where they take no more than these bytes: the sum of all frames is
-read and written once for them."""
+"""Least number of frames processed together if they fit in this many bytes: the sum of all frames is read and written
+once per group."""
 WIDE_BATCHES = 32
-"""After a pixel that no byte holds, batches that are decoded as they are before bytes are tried again."""
+"""After a pixel value that does not fit in a byte: number of batches decoded unchanged before bytes are tried again."""
 
 
 def _held(frame_bytes: int) -> int:
-    """Frames of a group: a multiple of :data:`FEW` where as many fit, since that is how many are added up together."""
+    """Return the frames per group: a multiple of :data:`FEW` if that many fit, as that many are summed together."""
     fitting = GROUP_BYTES // frame_bytes
     return max(1, fitting - fitting % FEW, min(FEW, FEW_BYTES // frame_bytes))
 
 
 @dataclass(frozen=True, eq=False)
 class PixelLabels:
-    """Of each pixel (pixels,) its bin, -1 where none, and its region, -1 where it is bad."""
+    """For each pixel (pixels,) its bin, -1 if none, and its region, -1 if it is bad."""
 
     bin_of: LabelArray
     region_of: LabelArray
 
 
 class PixelAccumulator:
-    """Raw frames of one type, as they lie in memory, coded, or as events."""
+    """Accumulator of raw frames of one type: as they lie in memory, encoded, or as events."""
 
     def __init__(
         self,
@@ -48,14 +48,14 @@ class PixelAccumulator:
         saturation_value: float | None = None,
         labels: PixelLabels | None = None,
     ) -> None:
-        """``dtype``: the type of a pixel, in this machine's byte order; ``labels``: for frames that come as events."""
+        """``dtype``: the type of a pixel, in native byte order; ``labels``: for frames that arrive as events."""
         from ptylive.engine.backend.imaging.events_numba import reduce_events
         from ptylive.engine.backend.imaging.reduction_numba import reduce_frames
 
         self._reduce, self._reduce_events = reduce_frames, reduce_events
         self._plan, self._dtype, self._labels = plan, dtype, labels
         self._limit = float(saturation_value or 0)
-        self.saturated = self.masked = 0  # frames come without values that are no counts
+        self.saturated = self.masked = 0  # frames arrive without values that are no counts
         rows, cols = len(plan.row_at), len(plan.col_at)
         kind = accumulator_of(dtype)
         frame_bytes = rows * cols * dtype.itemsize
@@ -70,7 +70,7 @@ class PixelAccumulator:
         self._sums_of_frame: tuple[Array, Array] | None = None
 
     def add(self, batch: FrameBatch, span: slice, point: IndexArray, into: Numbers, *, repeats: bool) -> None:
-        """Put some frames' numbers at their scan points. Raises ValueError where a coded frame does not decode."""
+        """Write some frames' numbers to their scan points. Raises ValueError if an encoded frame does not decode."""
         for start in range(span.start, span.stop, SUMMED):
             stop = min(start + SUMMED, span.stop)
             if self._summed + stop - start > SUMMED:
@@ -119,15 +119,15 @@ class PixelAccumulator:
     def _counted(
         self, events: EventFrames, span: tuple[int, int], point: IndexArray, into: Numbers, repeats: bool
     ) -> None:
-        """The same of events, at the cost of their number."""
+        """Reduce events, at a cost proportional to their number."""
         labels = self._labels
-        assert labels is not None  # noqa: S101  (asked by the caller)
+        assert labels is not None  # noqa: S101  (checked by the caller)
         if self._sums_of_frame is None:
             kind = self._pattern.dtype
             self._sums_of_frame = np.zeros(into.bins.shape[1], dtype=kind), np.zeros(len(REGIONS), dtype=kind)
         source = (
             events.ends,
-            np.require(events.pixels, np.uint32, ["C", "A", "W"]),  # writable: one form of them to compile
+            np.require(events.pixels, np.uint32, ["C", "A", "W"]),  # writable: only one variant to compile
             np.require(events.counts, self._dtype, ["C", "A", "W"]),
         )
         tables = (labels.bin_of, labels.region_of, self._plan.row_at, self._plan.col_at)
@@ -137,15 +137,15 @@ class PixelAccumulator:
 
 
 class DeviceAccumulator:
-    """Raw frames as they lie in memory, reduced on a GPU. What fails there has changed nothing here."""
+    """Accumulator of raw frames as they lie in memory, reduced on a GPU. A failure there changes nothing here."""
 
     def __init__(self, reduction: ArrayReduction, frame_size: int, dtype: np.dtype[Any]) -> None:
         self._reduction, self._dtype = reduction, dtype
         self._total: DoubleArray = np.zeros(frame_size)
-        self.saturated = self.masked = 0  # frames come without values that are no counts
+        self.saturated = self.masked = 0  # frames arrive without values that are no counts
 
     def add(self, batch: FrameBatch, span: slice, point: IndexArray, into: Numbers, *, repeats: bool) -> None:
-        """See :class:`ptylive.engine.imaging.accumulation.reduced_numbers.Accumulator`; raises what the device does."""
+        """See :class:`ptylive.engine.imaging.accumulation.reduced_numbers.Accumulator`; raises errors of the device."""
         kept = np.flatnonzero(point[span] >= 0) + span.start
         if not len(kept):
             return
@@ -167,16 +167,16 @@ class DeviceAccumulator:
 
 
 class VectorAccumulator:
-    """Vectors of coefficients and extras: regions and moments are linear in them, but for square roots."""
+    """Accumulator of vectors of coefficients and extras; regions and moments are linear in them, except in roots."""
 
     def __init__(self, weights: DoubleArray, squared_lengths: Callable[[DoubleArray], DoubleArray] | None) -> None:
-        """Weights (4 + 3, N + M) of regions and moments; squared_lengths: what regions (n, 4) get besides, or None."""
+        """Weights (4 + 3, N + M) of regions and moments; squared_lengths: added to regions (n, 4), or None."""
         from ptylive.engine.backend.imaging.reduction_numba import reduce_vectors
 
         self._reduce = reduce_vectors
         self._weights, self._squared_lengths = weights, squared_lengths
         self._total: DoubleArray = np.zeros(weights.shape[1])
-        self.saturated = 0  # whoever made the vectors knows
+        self.saturated = 0  # known only to the maker of the vectors
         self.masked = 0
 
     def add(self, batch: FrameBatch, span: slice, point: IndexArray, into: Numbers, *, repeats: bool) -> None:

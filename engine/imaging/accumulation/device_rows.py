@@ -1,4 +1,4 @@
-"""Row transforms on a GPU: coefficients go there once, transforms stay there."""
+"""Row transforms on a GPU: coefficients are copied there once, transforms stay there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ptylive.schema.model import DoubleArray, FloatArray, IndexArray
 
 
 class DeviceRows(RowTransforms):
-    """As :class:`RowTransforms`; ``planes`` are an array of the device."""
+    """Row transforms as in :class:`RowTransforms`; ``planes`` are an array of the device."""
 
     def __init__(self, device: ArrayDevice) -> None:
         super().__init__()
@@ -21,8 +21,8 @@ class DeviceRows(RowTransforms):
         self._there: ArrayTransforms | None = None
 
     def _make_room(self, shape: tuple[int, int, int], padded: tuple[int, int]) -> None:
-        """Raises NoRoom where they do not fit the device."""
-        self._there = None  # given back before more is asked for
+        """Raises NoRoom if they do not fit on the device."""
+        self._there = None  # released before more is allocated
         self._there = ArrayTransforms(self._device, shape, padded)
 
     def _rows_at_a_time(self, columns: int) -> int:

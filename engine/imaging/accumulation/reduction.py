@@ -1,4 +1,4 @@
-"""How a frame becomes the numbers that are kept of it, whether it comes as pixels or as coefficients."""
+"""Reduction of a frame to the numbers that are kept of it, whether it arrives as pixels or as coefficients."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ from ptylive.schema.model import Array, BoolArray, DoubleArray, LabelArray
 
 
 class Reduction(Protocol):
-    """What is kept of a frame."""
+    """Defines the numbers that are kept of a frame."""
 
     @property
     def basis(self) -> DetectorBasis:
-        """The basis of the coefficients."""
+        """Basis of the coefficients."""
         ...
 
     @property
     def frame_size(self) -> int:
-        """Numbers in a frame."""
+        """Number of values in a frame."""
         ...
 
     def accumulator(self, dtype: np.dtype[Any]) -> Accumulator:
-        """An accumulator for frames of a type, in this machine's byte order."""
+        """Return an accumulator for frames of a type, in native byte order."""
         ...
 
     def device_accumulator(self, device: ArrayDevice, dtype: np.dtype[Any]) -> Accumulator | None:
-        """The same on a GPU; None where it could only copy. Raises NoRoom where its tables do not fit."""
+        """Return one for a GPU, or None if it could only copy. Raises NoRoom if its tables do not fit."""
         ...
 
     def pattern(self, frame: Array) -> DoubleArray:
-        """The pattern (Qy, Qx) that a frame, or a mean of frames, shows."""
+        """Return the pattern (Qy, Qx) that a frame, or a mean of frames, shows."""
         ...
 
     def same_as(self, other: Any) -> bool:
-        """Whether numbers taken with one serve as numbers of the other (CoM maps don't depend on the origin)."""
+        """Return whether numbers of one are valid for the other (CoM maps don't depend on the origin)."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class PixelReduction:
-    """Raw frames: labels of the pixels (flat, recorded order)."""
+    """Reduction of raw frames: labels of the pixels (flat, recorded order)."""
 
     basis: BinnedPixels
     region_of: LabelArray
@@ -60,7 +60,7 @@ class PixelReduction:
 
     @classmethod
     def of(cls, grid_px: DetectorGrid, disc_radius_px: float, bad: BoolArray, max_bins: int) -> PixelReduction:
-        """Reduction for a detector whose disc is known in pixels; ``grid_px`` has pixels as its unit."""
+        """Make the reduction for a detector whose disc is known in pixels; ``grid_px`` has pixels as its unit."""
         region = regions(grid_px, disc_radius_px)
         region[bad] = -1
         return cls(
@@ -72,7 +72,7 @@ class PixelReduction:
 
     @property
     def frame_size(self) -> int:
-        """Pixels."""
+        """Number of pixels."""
         return self.region_of.size
 
     def accumulator(self, dtype: np.dtype[Any]) -> Accumulator:
@@ -93,17 +93,17 @@ class PixelReduction:
 
     @cached_property
     def plan(self) -> PixelPlan:
-        """What the compiled loops know of bins, regions and coordinates."""
+        """Bins, regions and coordinates in the form used by the compiled loops."""
         shape = self.basis.bin_of.shape
         axes = Axes(self.row_of.reshape(shape)[:, 0].copy(), self.col_of.reshape(shape)[0].copy())
         return PixelPlan.of(self.basis.bin_of, self.region_of.reshape(shape), self.basis.width, len(REGIONS), axes)
 
     def pattern(self, frame: Array) -> DoubleArray:
-        """The frame itself."""
+        """Return the frame itself as (Qy, Qx)."""
         return np.asarray(frame, dtype=float).reshape(self.basis.bin_of.shape)
 
     def same_as(self, other: Any) -> bool:
-        """Whether bins and regions are the same."""
+        """Return whether bins and regions are the same."""
         if not isinstance(other, PixelReduction) or other.saturation_value != self.saturation_value:
             return False
         return self.basis.same_as(other.basis) and np.array_equal(self.region_of, other.region_of)
@@ -111,22 +111,22 @@ class PixelReduction:
 
 @dataclass(frozen=True, eq=False)
 class VectorReduction:
-    """Vectors of coefficients and extras: region sums and moments are linear in them, exact where an extra says so.
+    """Reduction of vectors of coefficients and extras: region sums and moments are linear in them, exact with extras.
 
-    From square roots nothing is linear: the regions are squared lengths (basis paper, eq. 11), the moments the extras.
+    Nothing is linear in square roots: their regions are squared lengths (basis paper, eq. 11), the moments the extras.
     """
 
     basis: MaskBasis
     square_root: bool
     extra: tuple[str, ...]
     to_regions: DoubleArray
-    """(N + M, 4)"""
+    """(N + M, 4) weights of the region sums."""
     to_moments: DoubleArray
-    """(N + M, 3)"""
+    """(N + M, 3) weights of the moments."""
 
     @classmethod
     def of(cls, header: ScanHeader, grid_px: DetectorGrid, disc_radius_px: float) -> VectorReduction:
-        """Reduction of a compressed scan; ``grid_px`` has pixels as its unit."""
+        """Make the reduction of a compressed scan; ``grid_px`` has pixels as its unit."""
         basis, extra = stream_basis(header), header.basis.extra
         square_root = header.basis.of == "sqrt_intensity"
         size = basis.count + len(extra)
@@ -146,7 +146,7 @@ class VectorReduction:
 
     @property
     def frame_size(self) -> int:
-        """Coefficients and extras."""
+        """Number of coefficients and extras."""
         return len(self.to_regions)
 
     def accumulator(self, dtype: np.dtype[Any]) -> Accumulator:
@@ -158,31 +158,31 @@ class VectorReduction:
         return VectorAccumulator(weights, self.squared_lengths if self.square_root else None)
 
     def device_accumulator(self, device: ArrayDevice, dtype: np.dtype[Any]) -> None:
-        """None: coefficients are what they are, a GPU would only send them back."""
+        """Return None: coefficients are kept unchanged, a GPU would only send them back."""
         del device, dtype
 
     def pattern(self, frame: Array) -> DoubleArray:
-        """The best estimate the coefficients allow; (Qy, Qx)."""
+        """Return the best estimate the coefficients allow; (Qy, Qx)."""
         estimate = self.basis.pattern(np.asarray(frame)[: self.basis.count])
         return estimate**2 if self.square_root else estimate
 
     def same_as(self, other: Any) -> bool:
-        """Whether masks and regions are the same."""
+        """Return whether masks and regions are the same."""
         if not isinstance(other, VectorReduction):
             return False
         return self.basis.same_as(other.basis) and np.array_equal(self.to_regions, other.to_regions)
 
     def change_of_regions(self, before: Array, after: Array) -> DoubleArray:
-        """By what the region sums (n, 4) change with the coefficients (n, N) alone."""
+        """Return the change of the region sums (n, 4) due to a change of the coefficients (n, N) alone."""
         if not self.square_root:
             return np.asarray((np.asarray(after, dtype=float) - before) @ self.to_regions[: self.basis.count])
         alone = replace(self, extra=())
         return alone.squared_lengths(np.asarray(after, float)) - alone.squared_lengths(np.asarray(before, float))
 
     def squared_lengths(self, vectors: DoubleArray) -> DoubleArray:
-        """Intensity of the bright field as ``inner``, of the dark field as ``dark``: squares and what they left out.
+        """Return the bright-field intensity as ``inner``, the dark field as ``dark``: squares plus what they leave out.
 
-        vectors (n, N + M); (n, 4).
+        vectors (n, N + M); result (n, 4).
         """
         sums = np.zeros((len(vectors), len(REGIONS)))
         n, count = self.basis.n_bright, self.basis.count
@@ -195,5 +195,5 @@ class VectorReduction:
 
 
 def regions(grid_px: DetectorGrid, disc_radius_px: float) -> LabelArray:
-    """Region (Qy, Qx) of each pixel, index into REGIONS."""
+    """Return the region (Qy, Qx) of each pixel, index into REGIONS."""
     return np.digitize(grid_px.radius / disc_radius_px, REGION_EDGES).astype(np.int32)

@@ -1,10 +1,11 @@
 """Transforms of the coefficients along the rows of the scan, kept from one refresh to the next.
 
-Only rows in which frames have arrived since are transformed again. What is transformed is the difference to a fixed
-reference, so that the running mean may move without touching a row: (mean - reference) is taken off at every refresh.
-A mean that has left the reference means starting over, or single precision would suffer.
+Only rows in which frames have arrived since the last refresh are transformed again. The transform is that of the
+difference from a fixed reference, so that the running mean may change without touching a row: (mean - reference) is
+subtracted at every refresh. If the mean has moved far from the reference, all rows are transformed again, because
+single precision would suffer otherwise.
 
-Transforms lie column after column, so that the transform along the columns meets one run of memory.
+Transforms are stored column by column, so that the transform along the columns reads contiguous memory.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ ROWS_AT_A_TIME = 2
 COLUMNS_AT_A_TIME = 2
 """As many as stay in the nearest caches."""
 REFERENCE_DRIFT = 0.02
-"""Change of the mean coefficients, as a share of them, that makes every row be transformed again."""
+"""Relative change of the mean coefficients after which every row is transformed again."""
 
 
 class RowTransforms:
-    """Row transforms of one store for one padded size, made by the threads of ``pool``; for one caller at a time."""
+    """Row transforms of one store for one padded size, computed by the threads of ``pool``; one caller at a time."""
 
     def __init__(self, pool: ThreadPool | None = None, scratch: Scratch | None = None) -> None:
         self._pool, self._scratch = pool or ThreadPool(), scratch or Scratch()
@@ -37,7 +38,7 @@ class RowTransforms:
         self._planes: ComplexArray = np.zeros((0, 0, 0), dtype=np.complex64)
 
     def update(self, store: Store, padded: tuple[int, int]) -> DoubleArray:
-        """Bring the transforms up to date; mean coefficients (N,) of the visited points, as stored."""
+        """Bring the transforms up to date; return the mean coefficients (N,) of the visited points, as stored."""
         shape = (padded[1] // 2 + 1, store.shape[0], store.bins.shape[1])
         if store is not self._store or padded != self._padded or shape != self._shape:
             self._store = None
@@ -59,11 +60,11 @@ class RowTransforms:
         return mean
 
     def forget(self) -> None:
-        """Transform every row anew at the next update."""
+        """Transform every row again at the next update."""
         self._counts[:] = 0
 
     def _mean(self, frames: IndexArray) -> DoubleArray:
-        """Mean coefficients of the visited points: the zero frequencies of the rows are their sums."""
+        """Return the mean coefficients of the visited points: the zero frequencies of the rows are their sums."""
         return np.asarray(self._reference + self._total() / max(int((frames > 0).sum()), 1))
 
     def _transform(self, store: Store, changed: IndexArray) -> None:
@@ -75,30 +76,30 @@ class RowTransforms:
             values[store.frames.reshape(store.shape)[rows] == 0] = 0.0
             self._put(rows, values)
 
-    # -- where the transforms lie, and who makes them ---------------------------------------------------------------
+    # -- where the transforms lie, and how they are computed --------------------------------------------------------
 
     def _make_room(self, shape: tuple[int, int, int], padded: tuple[int, int]) -> None:
-        """Room for rows (kept columns, rows, N) of a padded size, 0."""
+        """Allocate zeros for rows (kept columns, rows, N) of a padded size."""
         del padded
         self._rows = self._scratch.zeros(shape, np.complex64, "transforms")
 
     def _rows_at_a_time(self, columns: int) -> int:
-        """Rows of ``columns`` points that are transformed together."""
+        """Return how many rows of ``columns`` points are transformed together."""
         del columns
         return ROWS_AT_A_TIME
 
     def _put(self, rows: IndexArray, values: FloatArray) -> None:
-        """Transform some rows (n,) with the values (n, columns, N)."""
+        """Transform rows (n,) with the values (n, columns, N)."""
         self._rows[:, rows] = fft.rfft(values, n=self._padded[1], axis=1).transpose(1, 0, 2)
 
     def _total(self) -> DoubleArray:
-        """Sum of all values, (N,)."""
+        """Return the sum of all values, (N,)."""
         return np.asarray(self._rows[0].real.sum(axis=0, dtype=np.float64))
 
     def planes(self, mean: DoubleArray, visited: FloatArray) -> ComplexArray:
-        """Transforms (padded cols // 2 + 1, padded rows, N) over the scan of coefficients, mean fill in ``visited``.
+        """Return transforms (padded cols // 2 + 1, padded rows, N) of the coefficients over the scan, with mean fill.
 
-        ``visited`` (rows, cols) 1 where there are frames. The next call writes into the same memory: fresh pages for
+        ``visited`` (rows, cols) is 1 where there are frames. The next call writes into the same memory: fresh pages for
         every refresh cost more than the transforms.
         """
         from ptylive.engine.backend.imaging.bank_numba import less_mean
@@ -122,17 +123,17 @@ class RowTransforms:
 
     @property
     def bytes(self) -> int:
-        """Memory held."""
+        """Memory held, in bytes."""
         return self._rows.nbytes + self._planes.nbytes
 
     @property
     def bytes_in_files(self) -> int:
-        """What of it lies in temporary files."""
+        """Part of that memory which lies in temporary files."""
         return bytes_in_files(self._rows, self._planes)
 
 
 def _coefficients(store: Store, row: int) -> FloatArray:
-    """Coefficients (cols, N) of a row, per frame."""
+    """Return the coefficients (cols, N) of a row, per frame."""
     cols = store.shape[1]
     points = slice(row * cols, (row + 1) * cols)
     sums: FloatArray = store.bins[points]

@@ -1,4 +1,4 @@
-"""What is kept of every frame while a scan runs: coefficients, region sums, moments, and the sum of all frames."""
+"""Numbers kept of every frame while a scan runs: coefficients, region sums, moments, and the sum of all frames."""
 
 from __future__ import annotations
 
@@ -28,14 +28,15 @@ from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, Inde
 log = logging.getLogger(__name__)
 
 LEAST_PIECE, LEAST_OF_LARGE, LARGE_BYTES = 8, 4, 2**18
-"""Frames that are worth waking a helper, and of frames that are so large: a batch of these holds few."""
+"""Least number of frames worth waking a helper, for small frames and for frames of at least that many bytes, of which a
+batch holds only a few."""
 
 
 class Store:
-    """Numbers of all scan points, filled in any order. One thread adds; the mean pattern may be asked for from any.
+    """Numbers of all scan points, filled in any order. One thread adds; any thread may read the mean pattern.
 
     bins (points, N) float32 coefficients; regions (points, 4), moments (points, 3) float64: sum, sum of I k_row, sum of
-    I k_col in recorded pixels; frames (points,) how many frames each point got.
+    I k_col in recorded pixels; frames (points,): number of frames at each point.
     """
 
     def __init__(
@@ -48,11 +49,11 @@ class Store:
         descan: Descan | None = None,
         wandering: WanderingMean | None = None,
     ) -> None:
-        """The threads of ``pool`` share a batch's work; without it the caller's thread does it all.
+        """The threads of ``pool`` share the work of a batch; without it the caller's thread does all of it.
 
-        ``scratch``: for coefficients that do not fit the memory; ``device``: what reduces large batches. ``descan``:
-        patterns are moved back by it as they come; the reduction is one for patterns that lie still. ``wandering``:
-        what they have in common.
+        ``scratch``: for coefficients that do not fit in memory; ``device``: reduces large batches. ``descan``: patterns
+        are moved back by it as they arrive, and the reduction is one for patterns at rest. ``wandering``: the part that
+        they have in common.
         """
         rows, cols = header.scan.require_shape()
         points = rows * cols
@@ -61,7 +62,7 @@ class Store:
         self.descan = descan
         self.wandering = wandering
         self.compared = wandering is not None
-        """Whether all patterns were looked through for what they have in common; of some scans nothing is taken."""
+        """Whether all patterns were examined for their common part, although for some scans none is used."""
         self.descan_given = descan is not None and header.detector.descan_px is not None
         self.shape = (rows, cols)
         numbers = Numbers.zeros(points, 0)
@@ -71,10 +72,10 @@ class Store:
         self.moments: DoubleArray = numbers.moments
         self.frames: IndexArray = np.zeros(points, dtype=np.int64)
         self.moved: DoubleArray | None = np.zeros((points, 2)) if header.basis.follows else None
-        """(points, 2) sums of how far the masks of coefficients were moved, where they followed the beam."""
+        """(points, 2) sums of the displacements of the masks of coefficients, if they followed the beam."""
         self.total_frames = 0
         self._masked_counts = 0
-        """Found before frames are reduced."""
+        """Number found before frames are reduced."""
         self._full_frames = 0
         self._frame_sum: DoubleArray = np.zeros(reduction.frame_size)
         self._recent: tuple[DoubleArray, int] = self._frame_sum, 0
@@ -85,13 +86,13 @@ class Store:
         self._lost = False
         self._on_device: Accumulator | None = None
         self._full_on_device = 0
-        """Of accumulators that have left the device."""
+        """Number of saturated frames in accumulators that have left the device."""
         self._reduced = {"gpu": 0, "cpu": 0}
         self._refused = ""
-        self._summing = threading.Lock()  # to read the sum empties what the accumulators hold: not while they add
+        self._summing = threading.Lock()  # reading the sum empties the accumulators: not while they add
 
     def add(self, batch: FrameBatch) -> None:
-        """Reduce and place a batch of frames; flyback and surplus frames are ignored."""
+        """Reduce a batch of frames and store its numbers; flyback and surplus frames are ignored."""
         point = self.header.scan.point_of(batch.index)
         if self._counts_first:
             batch = self._counted(batch)
@@ -106,7 +107,7 @@ class Store:
             np.add.at(self.moved, point[point >= 0], self.header.basis.moved_px(vectors))
 
     def _type_of(self, batch: FrameBatch) -> np.dtype[Any]:
-        """The type of its pixels; frames that must be decoded first are not asked."""
+        """Return the type of the batch's pixels, that of the header for frames that must be decoded first."""
         decoded = batch.coded is None and batch.events is None
         return batch.frames.dtype if decoded else self.header.frame_dtype
 
@@ -116,7 +117,7 @@ class Store:
         return (self.descan is not None and self.descan.moves) or self.header.readout.corrects
 
     def _counted(self, batch: FrameBatch) -> FrameBatch:
-        """The batch by its references, without descan; where a pixel was full can only be seen before."""
+        """Return the batch with references and descan corrected; saturation is visible only before correction."""
         recorded, readout = batch.frames, self.header.readout
         if readout.saturation_value is not None:
             good = ~bad_pixels(self.header)
@@ -153,7 +154,7 @@ class Store:
         def add_piece(worker: int, start: int, stop: int) -> None:
             self._accumulators[worker].add(batch, slice(start, stop), point, into, repeats=repeats)
 
-        if repeats:  # two threads must not meet at a point
+        if repeats:  # two threads must not write to the same point
             add_piece(0, 0, len(point))
         else:
             self._pool.split(len(point), add_piece, least=self._least_piece)
@@ -165,13 +166,13 @@ class Store:
         return LEAST_OF_LARGE if large else LEAST_PIECE
 
     def _declined(self, batch: FrameBatch) -> bool:
-        """Whether a batch is not for the GPU."""
+        """Return whether a batch is unsuitable for the GPU."""
         why = self._device.refuses(batch)
         self._refused = why or self._refused
         return bool(why)
 
     def _ended(self, trial: DeviceTrial) -> None:
-        """The GPU is let go where the processor is faster."""
+        """Release the GPU if the CPU was faster."""
         if not trial.decided:
             return
         self._trial, self._lost = None, trial.turn == "cpu"
@@ -180,7 +181,7 @@ class Store:
             self._leave()
 
     def _add_on_device(self, arrays: ArrayDevice, batch: FrameBatch, point: IndexArray, into: Numbers) -> bool:
-        """Whether the GPU has taken a batch. After a failure it is not asked again: that costs time, never a frame."""
+        """Return whether the GPU reduced a batch; it is not used again after a failure, which costs no frame."""
         try:
             if self._on_device is None:
                 self._on_device = self.reduction.device_accumulator(arrays, batch.frames.dtype.newbyteorder("="))
@@ -196,7 +197,7 @@ class Store:
         return True
 
     def leave_device(self) -> None:
-        """Keep nothing on the GPU; frames that come all the same begin there anew."""
+        """Keep nothing on the GPU; frames that still arrive start there again."""
         with self._summing:
             self._leave()
 
@@ -208,7 +209,7 @@ class Store:
 
     @property
     def reduced_on(self) -> str:
-        """Which device reduced the frames, in words, and why not the GPU where one was there."""
+        """Device that reduced the frames, in words, and why not the GPU if there was one."""
         here, there = self._reduced["cpu"], self._reduced["gpu"]
         if not there or self._lost:
             return self._device.words if self._device.arrays is None or not here else f"cpu ({self._refused})"
@@ -217,14 +218,14 @@ class Store:
 
     @property
     def saturated_frames(self) -> int:
-        """Frames in which a good pixel was full, where the detector says what it can count."""
+        """Number of frames in which a good pixel was saturated, if the detector's limit is known."""
         if self._counts_first:
             return self._full_frames
         return self._full_on_device + sum(accumulator.saturated for accumulator in self._all)
 
     @property
     def masked_counts(self) -> int:
-        """Values that were no counts, and were taken as 0."""
+        """Number of values that were no counts and were set to 0."""
         return self._masked_counts + sum(accumulator.masked for accumulator in self._all)
 
     @property
@@ -243,7 +244,7 @@ class Store:
         return self._accumulators if self._on_device is None else [*self._accumulators, self._on_device]
 
     def snapshot(self) -> Store:
-        """A copy that no longer changes."""
+        """Return a copy that no longer changes."""
         other = copy(self)
         copied = {name: getattr(self, name).copy() for name in ("regions", "moments", "frames")}
         copied["bins"] = self._scratch.copy(self.bins, "coefficients")
@@ -259,7 +260,7 @@ class Store:
         return other
 
     def at_rest(self, descan: Descan, bins: FloatArray, regions: DoubleArray) -> Store:
-        """A copy with the coefficients (points, N) and region sums (points, 4) of patterns that lie still."""
+        """Return a copy with the coefficients (points, N) and region sums (points, 4) of patterns at rest."""
         other, frame_sum = self.snapshot(), self.frame_sum
         frame_sum[: bins.shape[1]] += (bins - self.bins).sum(axis=0, dtype=float)
         displacement = descan.minus(self.descan).at_points(np.arange(len(bins)), self.shape)
@@ -277,13 +278,13 @@ class Store:
 
     @property
     def mean_pattern(self) -> DoubleArray:
-        """Mean of all frames, (Qy, Qx), recorded orientation; of coefficients what they show of it."""
+        """Mean of all frames, (Qy, Qx), recorded orientation; for coefficients, what they show of it."""
         with self._summing:
             mean = self._summed() / max(self.total_frames, 1)
         return self.reduction.pattern(mean)
 
     def recent_sum(self, patience_s: float) -> tuple[DoubleArray, int]:
-        """Sum of all frames (frame_size,) and their number, as they are, or were when it was last asked for.
+        """Return the sum of all frames (frame_size,) and their number, current or as of the last call.
 
         Waits no longer than ``patience_s`` for a batch that is being reduced.
         """
@@ -295,18 +296,18 @@ class Store:
         return self._recent
 
     def check_counts(self, needed_for: str) -> None:
-        """Raise MetadataError where the bright field holds no counts."""
+        """Raise MetadataError if the bright field holds no counts."""
         if not float(self.regions[:, :2].sum()) > 0:
             raise MetadataError(f"{needed_for} needs counts in the bright field", "check the detector")
 
     def per_frame(self, sums: Array) -> Array:
-        """Sums over the frames of each point, divided by their number."""
+        """Return sums over the frames of each point, divided by their number."""
         if self.header.scan.repeats == 1:
             return sums
         return np.asarray(sums / np.maximum(self.frames, 1)[:, None].astype(sums.dtype))
 
     def moments_without(self, descan: Descan | None) -> DoubleArray:
-        """Moments (points, 3) of a frame of each point, as they would be without a descan."""
+        """Return moments (points, 3) per frame at each point, corrected for a descan."""
         moments = np.asarray(self.per_frame(self.moments))
         if descan is None or descan == self.descan:
             return moments
@@ -315,10 +316,10 @@ class Store:
 
     @property
     def bytes(self) -> int:
-        """Memory held."""
+        """Memory held, in bytes."""
         return sum(a.nbytes for a in (self.bins, self.regions, self.moments, self.frames, self._frame_sum))
 
     @property
     def bytes_in_files(self) -> int:
-        """What of it lies in a temporary file."""
+        """Part of that memory which lies in a temporary file."""
         return bytes_in_files(self.bins)

@@ -1,4 +1,4 @@
-"""Threads that share the frames of a batch; compiled code lets them run at the same time."""
+"""Threads that share the frames of a batch; compiled code lets them run in parallel."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 
 class ThreadPool:
-    """A number of threads, each for one piece of a batch: the caller's own and helpers."""
+    """A number of threads, one per piece of a batch: the caller's own and helpers."""
 
     def __init__(self, count: int = 1) -> None:
         self.count = max(1, count)
@@ -16,7 +16,7 @@ class ThreadPool:
     def split(self, items: int, work: Callable[[int, int, int], None], *, least: int = 1) -> None:
         """Call work(worker, start, stop) for pieces of range(items), at least ``least`` long, and wait for all of them.
 
-        Raises what a piece raised.
+        Raises the first exception that a piece raised.
         """
         pieces = max(1, min(self.count, items // max(1, least)))
         edges = [items * k // pieces for k in range(pieces + 1)]
@@ -27,12 +27,12 @@ class ThreadPool:
         try:
             work(0, edges[0], edges[1])
         finally:
-            problems = [done.exception() for done in others]  # none may be left running
+            problems = [done.exception() for done in others]  # waits: none may be left running
         for problem in problems:
             if problem is not None:
                 raise problem
 
     def close(self) -> None:
-        """End the helpers."""
+        """Shut down the helpers."""
         if self._helpers is not None:
             self._helpers.shutdown(wait=True)

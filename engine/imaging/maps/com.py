@@ -1,6 +1,6 @@
 """Centre of mass of each pattern: the gradient of the projected phase (DPC).
 
-CoM = grad(phase)/(2 pi) * |probe|^2 in the detector frame; R(-rotation) turns it to the scan axes.
+CoM = grad(phase)/(2 pi) * |probe|^2 in the detector frame; R(-rotation) rotates it to the scan axes.
 Waddell & Chapman 1979; Lazić, Bosch & Lazar 2016, eq. 11; docs/theory/live-maps.md.
 """
 
@@ -20,9 +20,9 @@ from ptylive.schema.model import BoolArray, DoubleArray, FloatArray
 from ptylive.schema.scan import rotation_matrix
 
 FARTHEST = 1 / 6
-"""From half the sampling frequency, cycles a point: where the noise of the centre of mass is measured."""
+"""Distance from half the sampling frequency, cycles per point, within which the noise of the CoM is measured."""
 FAINTEST = 0.01
-"""Counts of a pattern, as a share of the mean, below which its noise is taken for that of this share."""
+"""Share of the mean counts below which the noise of a pattern is taken to be that at this share."""
 TRUST = "once rotation and handedness are right; out of focus it is blurred by the disc of the probe"
 
 
@@ -55,7 +55,7 @@ TRUST = "once rotation and handedness are right; out of focus it is blurred by t
     )
 )
 def center_of_mass_maps(now: Instant) -> Iterator[Picture]:
-    """The maps ``com_row`` and ``com_col``, 1/Å, along the axes of the maps."""
+    """Make the maps ``com_row`` and ``com_col``, 1/Å, along the axes of the maps."""
     row, col = now.once(com_invA)
     settings = {"rotation_deg": now.rotation_deg}
     yield Picture("com_row", row, "1/Å", "centre of mass along scan rows", settings)
@@ -63,9 +63,9 @@ def center_of_mass_maps(now: Instant) -> Iterator[Picture]:
 
 
 def com_invA(now: Instant) -> DoubleArray:
-    """CoM (2, rows, cols) in 1/Å along the axes of the maps, 0 where no frame is. Use it through ``now.once``."""
+    """Return the CoM (2, rows, cols) in 1/Å along the map axes, 0 without a frame. Use it through ``now.once``."""
     pixel = float(now.require("detector_pixel_invA", "the centre of mass in 1/Å"))
-    # turned and scaled in one product: fresh pages of large scans cost more than the arithmetic
+    # rotated and scaled in one product: fresh pages of large scans cost more than the arithmetic
     turn = along_scan_axes(pixel * turned_to_detector_axes(np.eye(2), now.calibration.transform), now.rotation_deg)
     com = center_of_mass(now.moments, now.visited)
     return np.asarray((turn @ com.reshape(2, -1)).reshape(com.shape))
@@ -74,17 +74,17 @@ def com_invA(now: Instant) -> DoubleArray:
 def noise_of_integrated(
     now: Instant, integrated: Callable[[DoubleArray], DoubleArray], count: int
 ) -> Callable[[], FloatArray] | None:
-    """What makes noise pictures (count, rows, cols) of a phase that is integrated; None for points off a grid."""
+    """Return a function that makes noise pictures (count, rows, cols) of an integrated phase; None off a grid."""
     if now.placement is not None:
         return None
     return lambda: np.stack([integrated(com).astype(np.float32) for com in _drawn_noise_invA(now, count)])
 
 
 def _drawn_noise_invA(now: Instant, count: int) -> Iterator[DoubleArray]:
-    """Noise (2, rows, cols) like that of the centre of mass, drawn at random ``count`` times: frames are independent.
+    """Yield ``count`` random draws (2, rows, cols) of noise like that of the centre of mass; frames are independent.
 
-    Its level is measured where hardly any signal is: around half the sampling frequency along rows and columns. Scaled
-    by each pattern's counts.
+    Its level is measured where there is hardly any signal, around half the sampling frequency along rows and columns,
+    and scaled by each pattern's counts.
     """
     com, visited = now.once(com_invA), now.visited
     along = quiet_shift(visited, HALVES)
@@ -103,11 +103,11 @@ def _drawn_noise_invA(now: Instant, count: int) -> Iterator[DoubleArray]:
 
 
 def center_of_mass(moments: DoubleArray, visited: BoolArray) -> DoubleArray:
-    """CoM (2, rows, cols) in pixels along the detector axes, its mean over the visited points removed, 0 elsewhere.
+    """Return the CoM (2, rows, cols) in pixels along the detector axes, less its mean over visited points, 0 elsewhere.
 
     moments (N, 3): sum, sum I k_row, sum I k_col of every point.
     """
-    # unvisited points have moments of zero; all in one array: fresh pages of large scans cost more than the arithmetic
+    # unvisited points have zero moments; one array for all: fresh pages of large scans cost more than the arithmetic
     flat = np.empty((2, visited.size))
     np.divide(moments[:, 1:].T, np.maximum(moments[:, 0], 1e-12), out=flat)
     flat -= flat.sum(axis=1, keepdims=True) / max(int(visited.sum()), 1)
@@ -117,6 +117,6 @@ def center_of_mass(moments: DoubleArray, visited: BoolArray) -> DoubleArray:
 
 
 def along_scan_axes(com: DoubleArray, rotation_deg: float) -> DoubleArray:
-    """Components (2, rows, cols) along the scan axes: R(-rotation) @ CoM."""
+    """Return components (2, rows, cols) along the scan axes: R(-rotation) @ CoM."""
     turned = rotation_matrix(-rotation_deg) @ com.reshape(2, -1)
     return np.asarray(turned.reshape(com.shape))

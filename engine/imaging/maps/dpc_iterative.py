@@ -1,8 +1,8 @@
 """Iterative DPC: the phase whose gradient is the centre of mass on the visited points, and free everywhere else.
 
-No periodic or mirrored frame is assumed: the field is embedded in a larger one, and what lies outside the visited
-points is left free: the least-squares problem that the alternating projection of py4DSTEM's DPC descends to (Fienup
-1978's idea), solved by conjugate gradients.
+No periodic or mirrored frame is assumed. The field is embedded in a larger one, and everything outside the visited
+points is left free. This is the least-squares problem to which the alternating projection of py4DSTEM's DPC descends
+(an idea of Fienup 1978), solved by conjugate gradients.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ ITERATIONS = 40
 MARGIN = 0.5
 """Free border on each side, as a share of the field."""
 DRAWN = 2
-"""Pictures of noise."""
+"""Number of noise pictures drawn."""
 CONVERGED = 1e-3
-"""Gradient that is left, as a share of the first."""
+"""Remaining gradient, relative to the initial one, at which the iteration stops."""
 
 
 @live_map(
@@ -66,7 +66,7 @@ CONVERGED = 1e-3
     )
 )
 def iterative_dpc_map(now: Instant) -> Iterator[Picture]:
-    """The map ``dpc_iterative``: phase in rad."""
+    """Make the map ``dpc_iterative``: phase in rad."""
     said = in_use("dpc_iterative", now.settings, iterations=ITERATIONS)
     most, step = int(said["iterations"]), said.get("step")
     passes = tuple(said.get(name) for name in PASSES)
@@ -88,11 +88,11 @@ def iterative_dpc(
     step: float | None = None,
     passes: tuple[float | None, ...] = (None, None),
 ) -> DoubleArray:
-    """Phase (rows, cols) in rad from CoM (2, rows, cols) in 1/Å along the scan axes; zero mean over the visited.
+    """Return the phase (rows, cols) in rad from CoM (2, rows, cols) in 1/Å along the scan axes; zero mean over visited.
 
-    Conjugate gradients on the least-squares problem |visited (i Q/|Q| x - CoM)|, x = |Q| phi_hat: the operator's norm
-    is one, so that the plain projection is its steepest descent with a ``step`` of 1. ``passes``: frequencies in 1/Å
-    below and above which the phase is damped.
+    Conjugate gradients on the least-squares problem |visited (i Q/|Q| x - CoM)|, x = |Q| phi_hat. The norm of the
+    operator is one, so the plain projection is its steepest descent with a ``step`` of 1. ``passes``: frequencies in
+    1/Å below and above which the phase is damped.
     """
     rows, cols = visited.shape
     shape = (_even_fast(rows * (1 + 2 * MARGIN)), _even_fast(cols * (1 + 2 * MARGIN)))
@@ -119,7 +119,7 @@ def iterative_dpc(
 
 @dataclass(frozen=True, eq=False)
 class _Gradient:
-    """From x = |Q| phi_hat on a half plane to the gradients (2, rows, cols) on the visited points, and back."""
+    """Operator from x = |Q| phi_hat on a half plane to gradients (2, rows, cols) on the visited points; and adjoint."""
 
     shape: tuple[int, int]
     along: tuple[ComplexArray, ComplexArray]
@@ -141,12 +141,12 @@ class _Gradient:
         return cls(shape, along, inverse.astype(np.float32), visited, frame)
 
     def forward(self, x: ComplexArray) -> FloatArray:
-        """Gradients of x."""
+        """Return the gradients of x."""
         fields = [np.asarray(fft.irfft2(a * x, s=self.shape))[self.frame] for a in self.along]
         return np.where(self.visited, np.stack(fields), np.float32(0))
 
     def adjoint(self, gradients: FloatArray) -> ComplexArray:
-        """What gradients say of x."""
+        """Apply the adjoint operator to gradients."""
         out = np.zeros((self.shape[0], self.shape[1] // 2 + 1), dtype=np.complex64)
         whole = np.zeros(self.shape, dtype=np.float32)
         for a, gradient in zip(self.along, gradients, strict=True):
@@ -155,17 +155,17 @@ class _Gradient:
         return out
 
     def power(self, x: ComplexArray) -> float:
-        """|x|^2 over the whole plane, with the transform's normalisation."""
+        """Return |x|^2 over the whole plane, with the transform's normalisation."""
         twice = 2.0 * float((np.abs(x) ** 2).sum()) - float((np.abs(x[:, [0, -1]]) ** 2).sum())
         return twice / (self.shape[0] * self.shape[1])
 
     def passed(self, highpass_invA: float | None, lowpass_invA: float | None) -> FloatArray:
-        """What is left of each frequency."""
+        """Return the factor by which each frequency is damped."""
         q2 = 1.0 / np.maximum(self.inverse.astype(float), np.finfo(np.float32).tiny) ** 2
         return butterworth(q2, highpass_invA, lowpass_invA).astype(np.float32)
 
     def image(self, x: ComplexArray) -> FloatArray:
-        """The phase of x."""
+        """Return the phase of x."""
         return np.asarray(fft.irfft2(x * self.inverse, s=self.shape))
 
 

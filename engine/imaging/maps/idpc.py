@@ -31,9 +31,9 @@ PASSES = {
 """Settings of maps that integrate the centre of mass."""
 Passed = Callable[[DoubleArray], DoubleArray]
 DRAWN = 8
-"""Pictures of noise: one holds few of the slow waves that are most of it."""
+"""Number of noise pictures drawn: one contains few of the slow waves that dominate the noise."""
 MIRROR_FROM = 0.5
-"""Share of visited points above which the visited rows are mirrored; below it the unvisited stay zero gradient."""
+"""Share of visited points above which the visited rows are mirrored; below it unvisited points have zero gradient."""
 
 
 @live_map(
@@ -59,7 +59,7 @@ MIRROR_FROM = 0.5
     )
 )
 def integrated_dpc_map(now: Instant) -> Iterator[Picture]:
-    """The map ``idpc``: phase in rad."""
+    """Make the map ``idpc``: phase in rad."""
     said = in_use("idpc", now.settings)
 
     def integrated(com: DoubleArray) -> DoubleArray:
@@ -77,7 +77,7 @@ def integrated_dpc(
     highpass_invA: float | None = None,
     lowpass_invA: float | None = None,
 ) -> DoubleArray:
-    """Phase (rows, cols) in rad from CoM (2, rows, cols) in 1/Å along the scan axes; zero mean over the visited."""
+    """Return the phase (rows, cols) in rad from CoM (2, rows, cols), 1/Å, scan axes; zero mean over visited points."""
     passed = partial(butterworth, highpass_invA=highpass_invA, lowpass_invA=lowpass_invA)
     if visited.mean() > MIRROR_FROM:
         rows = np.flatnonzero(visited.any(axis=1))
@@ -90,14 +90,14 @@ def integrated_dpc(
 
 
 def butterworth(q2: DoubleArray, highpass_invA: float | None, lowpass_invA: float | None) -> DoubleArray:
-    """What is left (Butterworth's amplitude, second order) of frequencies, by their squares in 1/Å^2, none 0."""
+    """Return the second-order Butterworth amplitude at frequencies given by their squares in 1/Å^2, none 0."""
     high = 1.0 if highpass_invA is None else 1.0 / np.sqrt(1.0 + (highpass_invA**2 / q2) ** 2)
     low = 1.0 if lowpass_invA is None else 1.0 / np.sqrt(1.0 + (q2 / lowpass_invA**2) ** 2)
     return np.asarray(high * low)
 
 
 def _integrate_mirrored(com: DoubleArray, step_A: tuple[float, float], passed: Passed) -> DoubleArray:
-    """The field mirrored at its borders, in cosine and sine series: no larger array is made of it.
+    """Integrate the field mirrored at its borders, using cosine and sine series, which need no larger array.
 
     phi = sum a_mn cos cos, so CoM = -sum a_mn q sin cos: a = -(q_row S_row + q_col S_col)/|q|^2.
     """
@@ -118,7 +118,7 @@ def _integrate(com: DoubleArray, step_A: tuple[float, float], passed: Passed) ->
     q2 = q_row**2 + q_col**2
     q2[0, 0] = 1.0
     if rows % 2 == 0:
-        q_row[rows // 2] = 0.0  # the derivative of the highest frequency of an even grid is no real image
+        q_row[rows // 2] = 0.0  # the derivative of the highest frequency of an even grid is not a real image
     if cols % 2 == 0:
         q_col[:, -1] = 0.0
     spectrum = (q_row * fft.rfft2(com[0]) + q_col * fft.rfft2(com[1])) / (1j * q2)

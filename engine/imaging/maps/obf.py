@@ -42,9 +42,9 @@ from ptylive.pictures.colours import ColourMap
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 
 LEVELS = 24
-"""Of information, apart by a third, at which the gain of noise is reckoned; between them it is straight in the log."""
+"""Levels of information, a third apart, at which the noise gain is computed; interpolated linearly in the logarithm."""
 LEAST_SIGNAL = 0.02
-"""Signal power is never taken below this share of the noise, so that empty rings fade instead of exploding."""
+"""Lower limit of the signal power as a share of the noise, so that empty rings fade instead of diverging."""
 
 
 @live_map(
@@ -86,9 +86,9 @@ class OptimumBrightField:
     def build(
         cls, conditions: ImagingConditions, mean: DoubleArray, upsample: float | None = None
     ) -> OptimumBrightField:
-        """Filters for some imaging conditions; ``mean`` (N,) mean coefficients of patterns of unit sum.
+        """Make filters for the given conditions; ``mean`` (N,): mean coefficients of patterns of unit sum.
 
-        ``upsample``: sampling finer than the scan's; None: what the conditions allows.
+        ``upsample``: sampling relative to the scan; None: as the conditions allow.
         """
         per_noise = conditions.basis.per_noise(mean)
 
@@ -101,7 +101,7 @@ class OptimumBrightField:
         return cls(band, weights, np.maximum(information, 0.0), rings(band.q, conditions.step_A))
 
     def pictures(self, spectra: Spectra) -> Iterator[Picture]:
-        """The map ``obf``: phase in rad."""
+        """Make the map ``obf``: phase in rad."""
         numerator, shifted = spectra.contract_with_noise(self.band, self.weights)
         noise = spectra.conditions.settings.get("obf.noise", 1.0)
         power = power_of(shifted)
@@ -131,13 +131,13 @@ class OptimumBrightField:
         )
 
     def _even(self, spectra: Spectra, numerator: ComplexArray, shifted: ComplexArray) -> tuple[FloatArray, FloatArray]:
-        """The map, all frequencies that carry information with the same noise, and its noise."""
+        """Return the map with equal noise at all frequencies that carry information, and its noise."""
         e = self.information
         weight = np.where(e > WEAKEST * e.max(), 1 / np.sqrt(np.maximum(e, 1e-30)), 0.0).astype(np.float32)
         return spectra.image(self.band, numerator * weight), spectra.image(self.band, shifted * weight)
 
     def image(self, spectra: Spectra) -> FloatArray:
-        """Phase in rad, (rows, cols) times ``upsample``."""
+        """Return the phase in rad, (rows, cols) times ``upsample``."""
         return next(self.pictures(spectra)).data
 
     @cached_property
@@ -145,15 +145,15 @@ class OptimumBrightField:
         return WeightedRings(self.ring, self.information)
 
     def _gain(self, visited_share: float, signal: RingSignal, noise: float = 1.0) -> DoubleArray:
-        """What the numerator is multiplied by at every frequency: 1 / (E + noise × measured / signal)."""
+        """Return the gain applied to the numerator at every frequency: 1 / (E + noise × measured / signal)."""
         e = self.information
         if visited_share < TRUSTED_SHARE:
-            # one filter for every ring: flat noise, the scale of the strongest frequency
+            # one filter for all rings: flat noise, with the scale of the strongest frequency
             return np.asarray(1.0 / (np.sqrt(np.maximum(e, WEAKEST * e.max())) * np.sqrt(e.max())))
         return 1.0 / (e + noise * self._noise_to_signal(signal))
 
     def _noise_gain(self, spectra: Spectra, signal: RingSignal, gain: DoubleArray) -> FloatArray:
-        """What noise alone is multiplied by, so that it scatters as the map does from scan to scan, ``gain`` too."""
+        """Return the gain for noise alone that reproduces the map's scatter between scans, ``gain`` included."""
         if spectra.visited_share < TRUSTED_SHARE:
             return np.asarray(gain / spectra.density, dtype=np.float32)
         information, repeats = self.information, signal.repeats()
@@ -168,19 +168,19 @@ class OptimumBrightField:
 
     @cached_property
     def _mean_information(self) -> DoubleArray:
-        """Of the frequencies of each ring that are of use."""
+        """Mean information of the usable frequencies of each ring."""
         return np.asarray(np.maximum(self._rings.variance, 1e-30) / np.maximum(self._rings.count, 1))
 
     def _noise_to_signal(self, signal: RingSignal) -> DoubleArray:
-        """Noise over the phase's power at every frequency, from ring sums over those that carry information."""
+        """Return noise over phase power at every frequency, from ring sums over frequencies that carry information."""
         believed = np.maximum(signal.believed(signal.seen), LEAST_SIGNAL)
         ratio = np.where(signal.measured, self._mean_information / believed, 0.0)
-        # rings without information fade like the noisiest ring that has some
+        # rings without information fade like the noisiest ring that has any
         return np.where(signal.measured | signal.pure, ratio, max(float(ratio.max()), 1.0))[self.ring]
 
 
 def between(table: DoubleArray, row: IndexArray, place: DoubleArray) -> DoubleArray:
-    """Values (n,) of a table (rows, columns) in a row (n,) and at a place (n,) of columns, straight between these."""
+    """Interpolate linearly in a table (rows, columns), in row (n,) and at fractional column ``place`` (n,)."""
     below = np.minimum(place.astype(np.intp), table.shape[1] - 2)
     part = place - below
     return np.asarray(table[row, below] * (1 - part) + table[row, below + 1] * part)

@@ -1,7 +1,7 @@
 """Single-sideband ptychography: only frequencies seen by exactly one overlap of the discs, Wiener-weighted.
 
-W = Gamma_s* / (sum_k |Gamma_s|^2 + eps max), Gamma_s the single-overlap part of the weak-phase transfer, and likewise
-that of a weak amplitude: object = amplitude exp(i phase). Rodenburg, McCallum & Nellist 1993; Pennycook et al. 2015;
+W = Gamma_s* / (sum_k |Gamma_s|^2 + eps max), Gamma_s the single-overlap part of the weak-phase transfer, or of the
+weak-amplitude transfer: object = amplitude exp(i phase). Rodenburg, McCallum & Nellist 1993; Pennycook et al. 2015;
 docs/theory/live-maps.md. In focus the phase is that of the optimum bright field; out of focus it leaves the triple
 overlap unused.
 """
@@ -36,9 +36,9 @@ from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray
 EPSILON = 0.01
 BOTH = 2
 WINDOW = 1.5
-"""Side of the square of the detector used, in diameters of the disc, as of WDD: all of the disc."""
+"""Side of the square of the detector used, in diameters of the disc, as in WDD: covers the whole disc."""
 TINY = 1e-30
-"""Power of a transfer that is none: its inverse is still a number in single precision."""
+"""Power below which a transfer counts as zero; its inverse is still finite in single precision."""
 
 
 @live_map(
@@ -90,23 +90,23 @@ TINY = 1e-30
 )
 @dataclass(frozen=True, eq=False)
 class SingleSideband:
-    """What filters of phase and amplitude are made from, when they are needed: one has the room of the other then."""
+    """Ingredients of the phase and amplitude filters, made only when needed, so that one reuses the other's memory."""
 
     band: Band
     conditions: ImagingConditions
     said: dict[str, float]
-    """The settings."""
+    """Settings in use."""
 
     @classmethod
     def build(cls, conditions: ImagingConditions, _mean: DoubleArray) -> SingleSideband:
-        """Filters for some imaging conditions. Raises MetadataError for a crop that leaves no pixel."""
+        """Make filters for the given conditions. Raises MetadataError for a crop that leaves no pixel."""
         said = in_use("ssb", conditions.settings, epsilon=EPSILON, sidebands=BOTH, crop=WINDOW)
         if not conditions.in_square(said["crop"]).any():
             raise MetadataError(f"ssb.crop={said['crop']:g} leaves no pixel of the detector", "give a larger one")
         return cls(conditions.band(), conditions, said)
 
     def pictures(self, spectra: Spectra) -> Iterator[Picture]:
-        """The maps ``ssb`` (rad) and ``ssb_amplitude`` (1 the mean)."""
+        """Make the maps ``ssb`` (rad) and ``ssb_amplitude`` (mean 1)."""
         part = Part.SIDEBANDS if self.said["sidebands"] == BOTH else Part.ONE_SIDEBAND
         for name, each, units, mean in (("ssb", part, "rad", 0), ("ssb_amplitude", Part.AMPLITUDE, "relative", 1)):
             spectrum, shifted = spectra.contract_with_noise(self.band, self._weights(each))
@@ -118,7 +118,7 @@ class SingleSideband:
         return spectra.image(self.band, spectrum / np.float32(spectra.density))
 
     def _weights(self, part: Part) -> ComplexArray:
-        """(nb, N) of what a part of the transfer carries, the division done already."""
+        """Return the weights (nb, N) for a part of the transfer, normalisation included."""
         used = self.conditions.in_square(self.said["crop"]) if self.said["crop"] < WINDOW else None
 
         def matched(q: DoubleArray) -> tuple[ComplexArray, ComplexArray]:

@@ -1,9 +1,9 @@
 """Tilt-corrected bright field: every bright-field pixel's image shifted back in place and summed.
 
 W_k(Q) = exp(-i Q . grad chi(k)); the aligned sum is phi times t(Q) = sum_k W_k Gamma(k, Q), close to 2 sin chi(Q)
-times an envelope. Multiplying by the sign of t (phase flip) makes denser matter bright at every frequency; a weight
-per ring of |Q|, the share of its power that is not noise, keeps upsampled and low-dose pictures from drowning in it.
-Divided by t in place of that (Wiener), the sum is the phase in rad.
+times an envelope. Multiplying by the sign of t (phase flip) makes denser matter bright at every frequency. A weight per
+ring of |Q|, the share of its power that is not noise, prevents noise from swamping upsampled and low-dose pictures.
+Divided by t instead (Wiener), the sum is the phase in rad.
 Yu et al. 2022 (tcBF); Varnavides et al. 2023 (parallax); docs/theory/live-maps.md.
 """
 
@@ -35,17 +35,17 @@ from ptylive.engine.imaging.noise import TRUSTED_SHARE, passed_signal, power_of,
 from ptylive.schema.model import ComplexArray, DoubleArray, FloatArray, IndexArray
 
 IN_FOCUS = 0.1
-"""Largest |t| below which there is no phase contrast to flip: the plain bright field is shown."""
+"""Largest |t| below which there is no phase contrast to flip, so that the plain bright field is shown."""
 
 
 PER_RING, TURNED_OVER = 16, 0.3
-"""Frequencies of a ring that tell whether it is upright, and the correlation with OBF below which it is not."""
+"""Frequencies per ring used to determine its sign, and the correlation with OBF below which it is inverted."""
 GROWN = 1.5
-"""Times as many points as before that rings are looked at again."""
+"""Growth in the number of points after which ring signs are determined again."""
 
 
 class Correction(Enum):
-    """What is done about the transfer, as the name of the method says it."""
+    """Treatment of the transfer; the value is its part of the method's name."""
 
     NONE = ""
     FLIPPED = ", phase-flipped"
@@ -104,23 +104,23 @@ class Correction(Enum):
 )
 @dataclass(frozen=True, eq=False)
 class TiltCorrected:
-    """Filters of the aligned bright field: weights (nb, N), gain (nb,) of -1, 1 or of the transfer's inverse."""
+    """Filters of the aligned bright field: weights (nb, N); gain (nb,), which is -1 or 1, or the inverse transfer."""
 
     band: Band
     weights: ComplexArray
     gain: FloatArray
     ring: IndexArray
     response: DoubleArray
-    """(rings,): squares of the transfer, summed."""
+    """(rings,) summed squares of the transfer."""
     correction: Correction
     kernel_steps: float | None
     said: dict[str, float]
-    """The settings."""
+    """Settings in use."""
     _found: dict[str, tuple[int, FloatArray]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def build(cls, conditions: ImagingConditions, _mean: DoubleArray) -> TiltCorrected:
-        """Filters for some imaging conditions."""
+        """Make filters for the given imaging conditions."""
         upsample = conditions.finer("tcbf")
         said = {**in_use("tcbf", conditions.settings, flip=1), "upsample": upsample}
         said |= {f"aligned_{name}": value for name, value in conditions.told.items()}
@@ -137,7 +137,7 @@ class TiltCorrected:
         return cls(band, weights, gain, ring, response, correction, kernel_steps, said)
 
     def pictures(self, spectra: Spectra) -> Iterator[Picture]:
-        """The map ``tcbf``: relative modulation of the bright field, or the phase in rad, its transfer divided out."""
+        """Make the map ``tcbf``: relative modulation of the bright field, or phase in rad with transfer divided out."""
         spectrum, shifted = spectra.contract_with_noise(self.band, self.weights)
         quality = ring_quality(spectrum, shifted, self.ring, spectra.conditions.step_A)
         weight = self.gain
@@ -158,10 +158,10 @@ class TiltCorrected:
         yield Picture("tcbf", picture, units, method, self.said, quality, noise, self.band.grid.finer, even)
 
     def _noise_weight(self, spectra: Spectra, spectrum: ComplexArray, shifted: ComplexArray) -> FloatArray:
-        """What noise alone is multiplied by, so that it scatters as the map does from scan to scan, its weights too."""
+        """Return the gain for noise alone that reproduces the map's scatter between scans, including its weights."""
         power = power_of(shifted)
         floor, squares = ring_sum(self.ring, power), ring_sum(self.ring, power**2)
-        count = 2 * floor**2 / np.maximum(squares, 1e-30)  # the mean square of exponential powers is twice their mean's
+        count = 2 * floor**2 / np.maximum(squares, 1e-30)  # exponential power: mean square = twice the squared mean
         excess = ring_sum(self.ring, power_of(spectrum)) - floor
         repeats = passed_signal(excess, floor, count * spectra.independent_share, self.response).repeats()
         found = np.maximum(repeats.found, 0.0)[..., None]
@@ -169,17 +169,17 @@ class TiltCorrected:
         return np.asarray(self.gain * gain[self.ring])
 
     def _even(self, spectra: Spectra, spectrum: ComplexArray, shifted: ComplexArray) -> tuple[FloatArray, FloatArray]:
-        """The map, its signs alone corrected, and its noise."""
+        """Return the map with only its signs corrected, and its noise."""
         sign = np.where(self.gain < 0, np.float32(-1), np.float32(1))
         return spectra.image(self.band, spectrum * sign), spectra.image(self.band, shifted * sign)
 
     def _uprightness(self, spectra: Spectra, spectrum: ComplexArray) -> FloatArray:
-        """-1 for each ring that the flip by the sign of the phase contrast turned over, as OBF has it; else 1.
+        """Return -1 for each ring whose phase-contrast sign disagrees with OBF, and 1 for all others.
 
-        Heavy atoms and crystals take electrons out of the disc: where the phase contrast is weak that decides the sign
-        of the aligned bright field. OBF tells phase from absorption by the two sidebands of each pixel. Noise makes
-        both agree: what they have in common of it has the sign of the phase contrast. While a scan grows, what was
-        found stays until there is half as much again.
+        Heavy atoms and crystals remove electrons from the disc. If the phase contrast is weak, this absorption decides
+        the sign of the aligned bright field. OBF separates phase from absorption by the two sidebands of each pixel.
+        Noise makes both agree, since their common noise has the sign of the phase contrast. While a scan grows, the
+        result is kept until there are half as many points again.
         """
         visited = int(spectra.visited.sum())
         before, found = self._found.get("upright", (0, None))
@@ -205,7 +205,7 @@ class TiltCorrected:
         return out
 
     def _image(self, spectra: Spectra, spectrum: ComplexArray, weight: FloatArray) -> FloatArray:
-        """The picture of a sum: over the mean of the bright field, where it is not divided by its transfer."""
+        """Return the picture of a sum, relative to the mean bright field unless it is divided by its transfer."""
         level = np.float32(max(spectra.conditions.basis.bright_sum(spectra.mean), 1e-12))
         if self.kernel_steps is None:
             relative = spectrum / level
@@ -216,14 +216,14 @@ class TiltCorrected:
 
 
 def _brightest(spectrum: ComplexArray, ring: IndexArray) -> IndexArray:
-    """The PER_RING brightest frequencies of each ring."""
+    """Return the PER_RING brightest frequencies of each ring."""
     order = np.lexsort((-np.abs(spectrum), ring))
     rank = np.arange(len(ring)) - np.searchsorted(ring[order], ring[order])
     return np.asarray(np.sort(order[rank < PER_RING]))
 
 
 def _gain(t: DoubleArray, correction: Correction, epsilon: float | None) -> DoubleArray:
-    """What corrects the transfer t (nb,)."""
+    """Return the gain that corrects the transfer t (nb,)."""
     if correction is Correction.FLIPPED:
         return np.where(t < 0, -1.0, 1.0)
     if correction is Correction.DIVIDED and epsilon is not None:

@@ -13,7 +13,7 @@ from ptylive.engine.imaging.instant import Instant
 from ptylive.schema.model import BoolArray, DoubleArray
 
 DETECTORS: dict[str, tuple[str, ...]] = {"bf": ("inner", "outer"), "abf": ("outer",), "adf": ("dark",)}
-"""Regions of the detector each image sums over."""
+"""Regions of the detector that each image sums over."""
 
 
 @live_map(
@@ -36,7 +36,7 @@ DETECTORS: dict[str, tuple[str, ...]] = {"bf": ("inner", "outer"), "abf": ("oute
     )
 )
 def bright_field(now: Instant) -> Iterator[Picture]:
-    """The map ``bf``: counts."""
+    """Make the map ``bf``: counts."""
     yield _picture("bf", now)
 
 
@@ -59,7 +59,7 @@ def bright_field(now: Instant) -> Iterator[Picture]:
     )
 )
 def annular_bright_field(now: Instant) -> Iterator[Picture]:
-    """The map ``abf``: counts."""
+    """Make the map ``abf``: counts."""
     yield _picture("abf", now)
 
 
@@ -83,12 +83,12 @@ def annular_bright_field(now: Instant) -> Iterator[Picture]:
     )
 )
 def annular_dark_field(now: Instant) -> Iterator[Picture]:
-    """The map ``adf``: counts."""
+    """Make the map ``adf``: counts."""
     yield _picture("adf", now)
 
 
 def virtual_image(name: str, regions: DoubleArray, visited: BoolArray) -> DoubleArray:
-    """Counts (rows, cols) of one virtual detector; unvisited points hold the mean of the visited.
+    """Return the counts (rows, cols) of one virtual detector; unvisited points hold the mean of the visited ones.
 
     regions (N, 4): region sums of every point.
     """

@@ -1,8 +1,8 @@
-"""Wigner distribution deconvolution at fixed probe and fixed eps: linear until the phase is taken.
+"""Wigner distribution deconvolution with fixed probe and fixed eps: linear up to the final phase.
 
 W_P(r, Q) = FFT_k[P*(k) P(k-Q)]; w(k, Q) = m^-2 FFT_r[W_P* / (|W_P|^2 + eps max|W_P(r, 0)|^2)];
-D(Q) = sum_k w(k, Q) I_hat(k, Q) = O(Q) O*(0). The spectrum is not Hermitian: full planes are needed, and the mean
-pattern sets D(0), without which the phase means nothing. Rodenburg & Bates 1992; docs/theory/live-maps.md.
+D(Q) = sum_k w(k, Q) I_hat(k, Q) = O(Q) O*(0). The spectrum is not Hermitian, so full planes are needed, and the mean
+pattern sets D(0), without which the phase is meaningless. Rodenburg & Bates 1992; docs/theory/live-maps.md.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from ptylive.schema.model import ComplexArray, DoubleArray, IndexArray
 
 EPSILON = 0.01
 WINDOW = 1.5
-"""Side of the square of detector frequencies deconvolved, in diameters of the disc: the disc and room around it."""
+"""Side of the square of detector frequencies deconvolved, in diameters of the disc: the disc and a margin around it."""
 MOST_RADIUS = 24
-"""Points along the radius of the disc; larger discs are taken in blocks of pixels."""
+"""Largest number of points along the radius of the disc; larger discs are divided into blocks of pixels."""
 CHUNK = 256
 DARKEST = 0.1
-"""Amplitude, the mean being 1, below which the noise of a phase is no longer that of a small angle."""
+"""Amplitude (mean 1) below which phase noise is no longer that of a small angle."""
 
 
 @live_map(
@@ -89,11 +89,11 @@ class WignerDeconvolution:
     weights: ComplexArray
     at_zero: ComplexArray
     said: dict[str, float]
-    """The settings."""
+    """Settings in use."""
 
     @classmethod
     def build(cls, conditions: ImagingConditions, _mean: DoubleArray) -> WignerDeconvolution:
-        """Filters for some imaging conditions; zero where probe discs don't overlap."""
+        """Make filters for the given imaging conditions; zero where probe discs don't overlap."""
         said = in_use("wdd", conditions.settings, epsilon=EPSILON, crop=WINDOW)
         window = _DetectorWindow.around_disc(conditions, said["crop"])
         strongest = float((np.abs(window.wigner(np.zeros((1, 2)))) ** 2).max())
@@ -114,13 +114,13 @@ class WignerDeconvolution:
         return cls(band, band.evaluate(deconvolved), at_zero, said)
 
     def pictures(self, spectra: Spectra) -> Iterator[Picture]:
-        """The maps ``wdd_phase`` and ``wdd_amplitude``."""
+        """Make the maps ``wdd_phase`` and ``wdd_amplitude``."""
         field = self.field(spectra)
         method, settings = "Wigner distribution deconvolution", self.said
 
         @cache
         def noise() -> ComplexArray:
-            """Noise of the logarithm of the field: i times that of the phase, and that of the relative amplitude."""
+            """Return the noise of the field's logarithm: i times that of the phase, plus that of relative amplitude."""
             varying = spectra.contract_noise(self.band, self.weights)
             return np.asarray(self._relative(spectra, varying) / np.maximum(np.abs(field), DARKEST) ** 2 * field.conj())
 
@@ -129,11 +129,11 @@ class WignerDeconvolution:
         yield Picture("wdd_amplitude", amplitude, "relative", method, settings, noise=lambda: noise().real * amplitude)
 
     def field(self, spectra: Spectra) -> ComplexArray:
-        """The transmission (rows, cols), its mean 1."""
+        """Return the transmission (rows, cols), scaled to a mean of 1."""
         return self._relative(spectra, spectra.contract(self.band, self.weights)) + np.complex64(1)
 
     def _relative(self, spectra: Spectra, varying: ComplexArray) -> ComplexArray:
-        """A map of a spectrum on the whole plane, divided by D(0)."""
+        """Return the map of a spectrum on the whole plane, divided by D(0)."""
         mean = complex(self.at_zero @ spectra.mean)
         turned = mean.conjugate() / max(abs(mean), 1e-12) ** 2
         return spectra.complex_image(self.band, varying / np.float32(spectra.density)) * np.complex64(turned)
@@ -144,19 +144,19 @@ class _DetectorWindow:
     """A square of detector points around the bright field on which P*(k) P(k-Q) is transformed."""
 
     conditions: ImagingConditions
-    """With an edge of the disc as wide as the points are apart."""
+    """Conditions with a disc edge as wide as the spacing of the points."""
     side: int
     stride: int
-    """Recorded pixels from one point to the next."""
+    """Number of recorded pixels from one point to the next."""
     k: DoubleArray
     pixel: IndexArray
-    """(p,) flat index of recorded pixels."""
+    """(p,) flat indices of recorded pixels."""
     point: IndexArray
-    """(p,) the point that each of them belongs to."""
+    """(p,) point that each of these pixels belongs to."""
 
     @classmethod
     def around_disc(cls, conditions: ImagingConditions, crop: float = WINDOW) -> _DetectorWindow:
-        """The detector's own pixels, or blocks of them on large detectors, continued past the detector's edge.
+        """Return the detector's own pixels, or blocks of them on large detectors, continued past the detector's edge.
 
         ``crop``: side of the square, in diameters of the disc.
         """
@@ -179,13 +179,13 @@ class _DetectorWindow:
         return cls(soft, side, stride, np.ascontiguousarray(k.reshape(-1, 2)), pixel.ravel(), point.ravel())
 
     def wigner(self, q: DoubleArray) -> ComplexArray:
-        """W_P(r, Q): (nq, side, side)."""
+        """Return W_P(r, Q): (nq, side, side)."""
         product = self.conditions.overlap_products(self.k, q).T.reshape(len(q), self.side, self.side)
         return np.asarray(fft.fft2(product, axes=(1, 2))) * np.float32(self.stride**2)
 
 
 def _inverse(wigner: ComplexArray, strongest: float, epsilon: float, threshold: float | None) -> ComplexArray:
-    """1 / W_P, held back where it is weak: with eps of the strongest power (Wiener), or nothing below a threshold."""
+    """Return 1 / W_P, regularised by eps times the strongest power (Wiener), or set to 0 below a threshold."""
     power = np.abs(wigner) ** 2
     if threshold is None:
         return np.asarray(wigner.conj() / (power + np.float32(epsilon * strongest)))
@@ -194,9 +194,9 @@ def _inverse(wigner: ComplexArray, strongest: float, epsilon: float, threshold: 
 
 
 def _axis_steps(conditions: ImagingConditions) -> tuple[DoubleArray, DoubleArray]:
-    """One recorded row and one recorded column as steps (row, col) in the detector frame, 1/Å.
+    """Return one recorded row and one recorded column as steps (row, col) in the detector frame, 1/Å.
 
-    Across a detector of a single row or column there is none: it is as long as the other, at a right angle.
+    A detector of a single row or column defines no step across it; that step is set equal to the other, rotated by 90°.
     """
     k = np.stack([conditions.grid.k_row, conditions.grid.k_col], axis=-1)
     rows, columns = k.shape[:2]

@@ -1,1 +1,1 @@
-"""Whether a specimen is weak, as maps that are linear in it take it to be."""
+"""Whether a specimen is weak, as assumed by maps that are linear in it."""

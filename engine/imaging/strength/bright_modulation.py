@@ -1,4 +1,4 @@
-"""By how much the bright field changes over a scan: whether a specimen is weak, as maps linear in it take it to be."""
+"""How much the bright field changes over a scan, which shows whether a specimen is weak, as linear maps assume."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from ptylive.engine.bases.binned import BinnedPixels
 from ptylive.engine.imaging.accumulation.store import Store
 
 MOST_NUMBERS = 2**24
-"""Coefficients that are looked at."""
+"""Largest number of coefficients examined."""
 LEAST_POINTS = 64
-"""Fewer visited points say nothing about a variance."""
+"""Number of visited points below which a variance is meaningless."""
 
 
 def bright_modulation(store: Store) -> float | None:
-    """By how much the bright field changes over the scan: standard deviation of a pixel in its mean, of all on average.
+    """Return the relative modulation of the bright field over the scan: a pixel's deviation over its mean, averaged.
 
-    Where it is small the specimen is weak, and maps that are linear in it may be trusted. Counting noise has no part
-    in it: the variance is that which neighbouring parts of the disc have in common. None where there are no such parts,
-    or too few points were visited.
+    If it is small the specimen is weak, and maps that are linear in it can be trusted. Counting noise does not
+    contribute: the variance is the covariance of neighbouring parts of the disc. None if there are no such parts, or
+    too few points were visited.
     """
     basis, visited = store.reduction.basis, store.visited.ravel()
     if not isinstance(basis, BinnedPixels) or visited.sum() < LEAST_POINTS:
@@ -26,7 +26,7 @@ def bright_modulation(store: Store) -> float | None:
     sides = np.stack([basis.bin_of[:, :-1].ravel(), basis.bin_of[:, 1:].ravel()])
     pairs = np.unique(sides[:, (sides >= 0).all(axis=0) & (sides[0] != sides[1])], axis=1)
     points = np.flatnonzero(visited)[:: 1 + int(visited.sum()) * basis.count // MOST_NUMBERS]
-    bins = np.ascontiguousarray(store.per_frame(store.bins)[points].T, dtype=float)  # one after the other: read often
+    bins = np.ascontiguousarray(store.per_frame(store.bins)[points].T, dtype=float)  # contiguous, as each is read often
     mean = bins.mean(axis=1)
     pairs = pairs[:, (mean[pairs] > 0).all(axis=0)]
     if not pairs.size:

@@ -1,9 +1,10 @@
-"""Which part of what the bright field shows a phase explains, seen linearly: little of it where scattering is multiple.
+"""The share of the bright-field signal that a phase explains linearly: small if scattering is multiple.
 
 At every frequency Q of the scan one number phi(Q) has to explain all bright-field pixels, c_n(Q) = phi(Q) B_n(Q) with B
-the weak-phase transfer. With the noise of each pixel set to 1 the best one explains |B* c|^2 / |B|^2 of |c|^2; noise
-alone would leave 1 of N pixels' N. What exceeds both, over the frequencies that the discs' overlaps carry, is the
-share. Quadratic terms of the exit wave are spread over the detector otherwise.
+the weak-phase transfer. With the noise of each pixel scaled to 1, the best phi explains |B* c|^2 / |B|^2 of |c|^2; of
+noise alone it would explain 1 of N, the number of pixels. The share is the ratio of what exceeds both, summed over the
+frequencies that the discs' overlaps carry. Quadratic terms of the exit wave are distributed differently over the
+detector.
 """
 
 from __future__ import annotations
@@ -22,18 +23,18 @@ from ptylive.schema.model import DoubleArray
 from ptylive.schema.scan import rotation_matrix
 
 FIELD, MOST_FREQUENCIES = 64, 2048
-"""Points along the side of the middle of the scan that is looked at; and frequencies of it, the strongest ones."""
+"""Side in points of the central part of the scan that is used, and number of its frequencies, the strongest ones."""
 RING = (0.2, 1.9)
-"""Frequencies looked at, in semi-angles: between them both overlaps are there."""
+"""Range of frequencies used, in semi-angles: both overlaps exist within it."""
 DIM = 0.05
-"""Of the brightest pixel's mean: dimmer ones lie outside the disc."""
+"""Share of the brightest pixel's mean below which pixels lie outside the disc."""
 LEAST_PIXELS = 12
 OVER_NOISE = 1.2
-"""Power over noise from which on there is something to explain."""
+"""Power over noise from which there is something to explain."""
 
 
 class KeptStrength:
-    """The strength of a specimen, computed once for all maps that are made of the same frames and calibration."""
+    """The strength of a specimen, computed once for all maps made from the same frames and calibration."""
 
     def __init__(self) -> None:
         self._of: tuple[Store, Calibration, int] | None = None
@@ -48,7 +49,7 @@ class KeptStrength:
 
 
 def strength_of(store: Store, calibration: Calibration) -> Strength:
-    """How strongly the specimen scatters, as far as the bright field of a scan tells."""
+    """Return how strongly the specimen scatters, as far as the bright field of a scan shows it."""
     modulation = bright_modulation(store)
     if modulation is None or not Strength(modulation).is_asked:
         return Strength(modulation)
@@ -56,8 +57,9 @@ def strength_of(store: Store, calibration: Calibration) -> Strength:
 
 
 def explained_share(store: Store, calibration: Calibration) -> float | None:
-    """The share, at most about 1; None where it cannot be told: optics are missing, steps so large that frequencies
-    are aliases of others, a detector basis of masks, points left out, or nothing but noise.
+    """Return the share, at most about 1, or None if it cannot be determined: optics are missing, steps are so large
+    that frequencies are aliases of others, the detector basis consists of masks, points are missing, or there is
+    nothing but noise.
     """
     conditions = _conditions(store, calibration)
     if conditions is None:
@@ -102,7 +104,7 @@ def _conditions(store: Store, calibration: Calibration) -> ImagingConditions | N
 
 
 def _frequencies(shape: tuple[int, int], conditions: ImagingConditions) -> DoubleArray:
-    """Q (rows * cols, 2) of a part of the scan, detector frame."""
+    """Return Q (rows * cols, 2) of a part of the scan, detector frame."""
     axes = [np.fft.fftfreq(n, step) for n, step in zip(shape, conditions.step_A, strict=True)]
     scan = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
     return np.asarray(scan @ rotation_matrix(conditions.rotation_deg).T)
