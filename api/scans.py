@@ -371,7 +371,7 @@ class Scan:
             dataset = refinable(source, maps.calibration)
             scans = [Recorded(source.path.name, dataset, start, source.path)]
             for other in others:
-                scans.append(other._beside(scans[0], wanted.start, opened))  # noqa: SLF001  (another instance of this class)
+                scans.append(other._beside(scans[0], wanted.start, opened))  # noqa: SLF001  (same class)
             dataset = together(scans, wanted, log.info) if len(scans) > 1 else dataset
             result = refine(dataset, wanted, start=start, backend=backend, threads=threads, history=kept)
         if result.message:
